@@ -1,0 +1,1 @@
+"""Find hands posed alike in millions of images: the domain of handsim."""

@@ -1,0 +1,16 @@
+"""The errors meant for people: they name the value, the bound and the remedy, in one sentence."""
+
+
+class HandsimError(ValueError):
+    """Something a person can mend: bad input, a missing file, a damaged directory.
+
+    The command line prints it as one line without a traceback and exits with 2. Any other
+    exception is a mistake of ours and keeps its traceback.
+    """
+
+
+class NotThereError(HandsimError, FileNotFoundError):
+    """A file, directory, hand, model or version that was asked for and is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

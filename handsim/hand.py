@@ -1,0 +1,98 @@
+"""One hand in one picture, and its identity."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError
+from handsim.skeleton import JOINT_COUNT
+
+Side = Literal["left", "right"]
+SIDES: tuple[Side, Side] = ("left", "right")
+
+MAX_HAND_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Hand:
+    """One hand in one picture, always told as a right hand (a left one is mirrored once, on the way in).
+
+    Raises HandsimError for keypoints that are not finite [21, 3], an unknown side, or an id out of range.
+    """
+
+    hand_id: int
+    """63 bits, stable: see `make_hand_id`."""
+    source: str
+    """The collection it comes from: ``ego4d``, ``100doh``, ``photos``."""
+    video: str
+    """The recording or person it must not be paired within."""
+    frame: int
+    """Index of the frame in its video; for single pictures the number in the file's name, else 0."""
+    side: Side
+    """The subject's own hand, before any mirroring."""
+    score: float
+    """The detector's confidence, 0 to 1."""
+    box_px: NDArray[np.float32]
+    """[4] x0, y0, x1, y1: tight around the hand, in pixels of the original (unmirrored) picture."""
+    keypoints: NDArray[np.float32]
+    """[21, 3] in the crop's unit square: x right, y down, z relative depth in crop widths (0 at the wrist,
+    smaller is nearer); as seen for a right hand, like the crop."""
+    label: str | None = None
+    """A class a person gave it (a sign, a grasp), only ever used to evaluate."""
+    file: str = ""
+    """Where it came from, for people: the picture's or video's path below the folder that was ingested."""
+    external_id: str | None = None
+    """The id another collection gave it (Hand100M's ``hand_id``)."""
+    external_positives: tuple[str, ...] = ()
+    """The positives another collection mined for it, nearest first, as its external ids."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hand_id <= MAX_HAND_ID:
+            raise HandsimError(f"hand_id {self.hand_id} is outside 0..2^63-1")
+        if self.side not in SIDES:
+            raise HandsimError(f"side {self.side!r} is neither 'left' nor 'right'")
+        check_keypoints(self.keypoints)
+
+
+def check_keypoints(keypoints: NDArray[np.floating]) -> None:
+    """Raise HandsimError unless keypoints are finite [21, 3]."""
+    if keypoints.shape != (JOINT_COUNT, 3):
+        raise HandsimError(
+            f"keypoints have shape {list(keypoints.shape)}; expected [{JOINT_COUNT}, 3] (x, y, z)"
+        )
+    if not np.isfinite(keypoints).all():
+        joint = int(np.argwhere(~np.isfinite(keypoints))[0, 0])
+        raise HandsimError(
+            f"keypoints hold NaN or infinity (first at joint {joint}); drop that hand or detect it again"
+        )
+
+
+def make_hand_id(source: str, video: str, frame: int, ordinal: int, content: str = "") -> int:
+    """Stable 63-bit id of the ``ordinal``-th hand of a frame.
+
+    ``content`` is a digest of the file it was read from: file names repeat (``GH0001.mp4`` on every
+    camera card) and folders move, so the id rests on what was seen, not on where it lay. The same hand
+    met again, from any path or machine, gets the same id.
+    """
+    identity = json.dumps([source, video, frame, ordinal, content], ensure_ascii=False).encode()
+    return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest(), "big") & MAX_HAND_ID
+
+
+def format_hand_id(hand_id: int) -> str:
+    """16 hex digits: how an id is written wherever people or JavaScript see it."""
+    return f"{hand_id:016x}"
+
+
+def parse_hand_id(text: str) -> int:
+    """Read what `format_hand_id` wrote; raises HandsimError for anything else."""
+    try:
+        hand_id = int(text, 16)
+    except ValueError:
+        hand_id = -1
+    if len(text) != 16 or not 0 <= hand_id <= MAX_HAND_ID:
+        raise HandsimError(f"hand id {text!r} is not 16 hex digits (such as 03ab54f1c09d72e8)")
+    return hand_id
