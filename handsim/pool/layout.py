@@ -1,0 +1,136 @@
+"""How a pool lies on disk. Version 1:
+
+    pool/pool.json                   format version and crop size
+    pool/.lock                       held by the one process that writes
+    pool/parts/000000/hands.parquet  one row per hand, keypoints included
+    pool/parts/000000/crops.tar      the crops, <hand_id>.jpg, uncompressed (WebDataset reads it)
+    pool/parts/000000/items.parquet  what was looked at to get them, and what could not be used
+    pool/parts/.000001.writing/      the part being written; renamed when complete, or thrown away
+
+A part appears by one rename, so readers see all of it or nothing.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.skeleton import JOINT_COUNT
+
+FORMAT_VERSION: Final = 1
+HANDS_FILE: Final = "hands.parquet"
+CROPS_FILE: Final = "crops.tar"
+ITEMS_FILE: Final = "items.parquet"
+
+HANDS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("hand_id", pa.uint64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("video", pa.string(), nullable=False),
+        pa.field("frame", pa.int64(), nullable=False),
+        pa.field("side", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("box_px", pa.list_(pa.float32(), 4), nullable=False),
+        pa.field("keypoints", pa.list_(pa.float32(), JOINT_COUNT * 3), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("external_id", pa.string()),
+        pa.field("external_positives", pa.list_(pa.string()), nullable=False),
+        pa.field("crop_offset", pa.int64(), nullable=False),  # of the JPEG in crops.tar; -1: no picture
+        pa.field("crop_bytes", pa.int32(), nullable=False),
+    ]
+)
+
+ITEMS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("pictures", pa.int32(), nullable=False),
+        pa.field("hands", pa.int32(), nullable=False),
+        pa.field(
+            "skipped",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("file", pa.string()),
+                        ("reason", pa.string()),
+                        ("detail", pa.string()),
+                        ("count", pa.int32()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+    ]
+)
+
+# Keypoints are noise to a compressor: stored plainly they load at the speed of the disk.
+HANDS_COMPRESSION: Final = {
+    name: "zstd" for name in HANDS_SCHEMA.names if name not in ("box_px", "keypoints")
+} | {
+    "box_px": "none",
+    "keypoints": "none",
+}
+
+
+def parts_directory(pool: Path) -> Path:
+    """Where the parts of a pool lie."""
+    return pool / "parts"
+
+
+def published_parts(pool: Path) -> list[Path]:
+    """The complete parts, in the order they were written."""
+    return sorted(part for part in parts_directory(pool).iterdir() if part.name.isdigit())
+
+
+def read_columns(part: Path, file: str, columns: list[str]) -> pa.Table:
+    """Columns of one part's table; raises HandsimError that names a damaged part and the remedy."""
+    try:
+        with pq.ParquetFile(part / file) as parquet:
+            return parquet.read(columns=columns, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(part, str(error)) from error
+
+
+def row_count(part: Path, file: str) -> int:
+    """Rows of one part's table, from its footer; raises HandsimError for a damaged part."""
+    try:
+        return int(pq.read_metadata(part / file).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(part, str(error)) from error
+
+
+def damaged(part: Path, why: str) -> HandsimError:
+    """The error for a part that cannot be read."""
+    return HandsimError(
+        f"part {part.name} of the pool {part.parent.parent} is damaged ({why.splitlines()[0][:120]}); "
+        f"move {part} away and ingest again: what it held is taken anew"
+    )
+
+
+def write_pool_json(pool: Path, crop_size_px: int) -> None:
+    """Mark a directory as a pool."""
+    text = json.dumps(
+        {"format": "handsim-pool", "version": FORMAT_VERSION, "crop_size_px": crop_size_px}, indent=1
+    )
+    (pool / "pool.json").write_text(text + "\n")
+
+
+def read_pool_json(pool: Path) -> int:
+    """Check that a directory is a pool this version can read and return its crop size in pixels."""
+    if not pool.exists():
+        raise NotThereError(f"there is no pool at {pool}; `handsim ingest PATH` makes one")
+    try:
+        facts = json.loads((pool / "pool.json").read_text())
+        name, version, crop_size_px = facts["format"], int(facts["version"]), int(facts["crop_size_px"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HandsimError(f"{pool} is not a pool (its pool.json is missing or damaged: {error})") from error
+    if name != "handsim-pool":
+        raise HandsimError(f"{pool} was written by another program (pool.json says {name!r})")
+    if version > FORMAT_VERSION:
+        raise HandsimError(
+            f"{pool} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
+        )
+    return crop_size_px

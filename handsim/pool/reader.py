@@ -1,0 +1,197 @@
+"""Reading a pool: all keypoints in memory, every crop one ``pread`` away."""
+
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import Hand, format_hand_id
+from handsim.pool import layout
+from handsim.pool.categorical import Categorical
+from handsim.pool.records import ItemRecord, Skip
+from handsim.skeleton import JOINT_COUNT
+
+_NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes")
+_STRINGS: Final = ("source", "video", "label", "side")
+_LOADING_THREADS: Final = 4
+
+
+class Pool:
+    """The published hands of a pool, as of when it was opened: N hands in the order they were written.
+
+    Safe to share with forked processes: crops are read with ``pread``, which moves no file offset.
+    """
+
+    path: Path
+    """The directory."""
+    crop_size_px: int
+    """Side of every crop."""
+    hand_ids: NDArray[np.uint64]
+    """[N], unique."""
+    keypoints: NDArray[np.float32]
+    """[N, 21, 3] in the crop's unit square, as right hands; see `handsim.hand.Hand`."""
+    sources: Categorical
+    """[N] the collection each hand comes from."""
+    videos: Categorical
+    """[N] the recording or person each hand must not be paired within."""
+    labels: Categorical
+    """[N] the class people gave it, where they did."""
+    is_left: NDArray[np.bool_]
+    """[N] the subject's own side, before mirroring."""
+    scores: NDArray[np.float32]
+    """[N] the detector's confidence."""
+    frames: NDArray[np.int64]
+    """[N] index of the frame in its video."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Pool":
+        """Open a pool for reading; one without hands yet is fine.
+
+        Raises NotThereError when there is no pool, HandsimError when a part of it is damaged.
+        """
+        return cls(Path(path))
+
+    def __init__(self, path: Path) -> None:
+        """See `open`."""
+        self.path = path
+        self.crop_size_px = layout.read_pool_json(path)
+        self._parts = layout.published_parts(path)
+        counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
+        with ThreadPoolExecutor(_LOADING_THREADS) as threads:
+            tables = list(threads.map(self._load_part, range(len(self._parts))))
+        empty = layout.HANDS_SCHEMA.empty_table().select([*_NUMBERS, *_STRINGS])
+        table = pa.concat_tables([empty, *tables])
+        self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
+            table[name].to_numpy() for name in _NUMBERS
+        )
+        self.sources, self.videos, self.labels, sides = (_categorical(table[name]) for name in _STRINGS)
+        self.is_left = np.array([name == "left" for name in (*sides.names, "")])[sides.codes]
+        self._by_id = np.argsort(self.hand_ids, kind="stable")
+        self._sorted_ids = self.hand_ids[self._by_id]
+        self._tar_descriptors: dict[Path, int] = {}
+
+    def _load_part(self, number: int) -> pa.Table:
+        table = layout.read_columns(
+            self._parts[number], layout.HANDS_FILE, [*_NUMBERS, *_STRINGS, "keypoints"]
+        )
+        rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
+        flat = table["keypoints"].combine_chunks().flatten().to_numpy()
+        self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
+        return table.select([*_NUMBERS, *_STRINGS])
+
+    def __len__(self) -> int:
+        return len(self.hand_ids)
+
+    def rows(self, hand_ids: ArrayLike) -> NDArray[np.int64]:
+        """Rows [M] of hand ids [M]; raises NotThereError that names the first id the pool does not hold."""
+        wanted = np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
+        places = np.searchsorted(self._sorted_ids, wanted)
+        found = places < len(self)
+        found[found] = self._sorted_ids[places[found]] == wanted[found]
+        if not found.all():
+            unknown = format_hand_id(int(wanted[~found][0]))
+            raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
+        return self._by_id[places]
+
+    def hand(self, hand_id: int) -> Hand:
+        """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
+        row = int(self.rows(hand_id)[0])
+        part, within = self._locate(row)
+        fields = (
+            layout.read_columns(
+                part, layout.HANDS_FILE, ["box_px", "file", "external_id", "external_positives"]
+            )
+            .slice(within, 1)
+            .to_pylist()[0]
+        )
+        return Hand(
+            hand_id=hand_id,
+            source=self.sources[row] or "",
+            video=self.videos[row] or "",
+            frame=int(self.frames[row]),
+            side="left" if self.is_left[row] else "right",
+            score=float(self.scores[row]),
+            box_px=np.array(fields["box_px"], dtype=np.float32),
+            keypoints=self.keypoints[row],
+            label=self.labels[row],
+            file=fields["file"],
+            external_id=fields["external_id"],
+            external_positives=tuple(fields["external_positives"]),
+        )
+
+    def external_ids(self) -> Categorical:
+        """[N] the ids another collection gave its hands, read from disk at every call."""
+        chunks = [
+            layout.read_columns(part, layout.HANDS_FILE, ["external_id"])["external_id"]
+            for part in self._parts
+        ]
+        return Categorical.of(value for chunk in chunks for value in chunk.to_pylist())
+
+    def has_crop(self, hand_id: int) -> bool:
+        """Whether the pool holds the hand's picture, not its keypoints alone."""
+        return bool(self._crop_offsets[self.rows(hand_id)[0]] >= 0)
+
+    def crop_jpeg(self, hand_id: int) -> bytes:
+        """The hand's crop as stored: a square JPEG of ``crop_size_px``, as seen for a right hand."""
+        row = int(self.rows(hand_id)[0])
+        if self._crop_offsets[row] < 0:
+            raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
+        part, _ = self._locate(row)
+        size = int(self._crop_bytes[row])
+        jpeg = os.pread(self._descriptor(part / layout.CROPS_FILE), size, int(self._crop_offsets[row]))
+        if len(jpeg) != size:
+            raise layout.damaged(part, f"{layout.CROPS_FILE} ends too early")
+        return jpeg
+
+    def crop(self, hand_id: int) -> NDArray[np.uint8]:
+        """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
+        jpeg = self.crop_jpeg(hand_id)
+        try:
+            return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+        except OSError as error:
+            raise HandsimError(f"the crop of hand {format_hand_id(hand_id)} is damaged: {error}") from error
+
+    def items(self) -> Iterator[ItemRecord]:
+        """The finished pieces of work behind this pool, with what of them could not be used."""
+        for part in self._parts:
+            for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
+                yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
+
+    def _locate(self, row: int) -> tuple[Path, int]:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._parts[number], row - int(self._starts[number])
+
+    def _descriptor(self, tar: Path) -> int:
+        if tar not in self._tar_descriptors:
+            try:
+                self._tar_descriptors[tar] = os.open(tar, os.O_RDONLY)
+            except FileNotFoundError as error:
+                raise layout.damaged(tar.parent, f"{tar.name} is missing") from error
+        return self._tar_descriptors[tar]
+
+    def close(self) -> None:
+        """Close the tar files that are open; the arrays stay usable."""
+        while self._tar_descriptors:
+            os.close(self._tar_descriptors.popitem()[1])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_tar_descriptors"):
+            self.close()
+
+
+def _categorical(column: pa.ChunkedArray) -> Categorical:
+    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):  # pyarrow keeps a chunked array when there is nothing to combine
+        encoded = pa.concat_arrays(encoded.chunks)
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return Categorical(codes, tuple(encoded.dictionary.to_pylist()))

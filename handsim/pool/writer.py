@@ -1,0 +1,199 @@
+"""Writing a pool: append-only, one process at a time, each part published by one rename."""
+
+import fcntl
+import io
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handsim.errors import HandsimError
+from handsim.geometry import CROP_SIZE_PX
+from handsim.hand import Hand, format_hand_id
+from handsim.pool import layout
+from handsim.pool.records import ItemRecord
+
+_TAR_HEADER_BYTES = 512  # a USTAR member with a short name has exactly one header block
+
+
+class PoolWriter:
+    """Appends hands to a pool; use it as a context manager.
+
+    Hands are collected into a part and become visible together when it is published: after
+    ``part_hands`` hands, after ``part_seconds`` seconds, and at the end. A killed writer loses
+    the part it was writing and nothing else; the next one clears its remains away.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        crop_size_px: int = CROP_SIZE_PX,
+        part_hands: int = 8192,
+        part_seconds: float = 60.0,
+    ) -> None:
+        """Open a pool for writing, making it when it is not there.
+
+        Raises HandsimError when another process writes to it, or when ``path`` is something else.
+        """
+        self.path = Path(path)
+        self._part_hands, self._part_seconds = part_hands, part_seconds
+        self._prepare_directory(crop_size_px)
+        self._lock = _take_lock(self.path)
+        for remains in layout.parts_directory(self.path).glob(".*.writing"):
+            shutil.rmtree(remains)
+        self._known_hands, self.known_items = _read_known(self.path)
+        parts = layout.published_parts(self.path)
+        self._next_part = int(parts[-1].name) + 1 if parts else 0
+        self._start_part()
+
+    def _prepare_directory(self, crop_size_px: int) -> None:
+        if self.path.exists() and any(self.path.iterdir()):
+            has = layout.read_pool_json(self.path)
+            if has != crop_size_px:
+                raise HandsimError(
+                    f"{self.path} holds {has} px crops, not {crop_size_px} px; use another pool"
+                )
+        layout.parts_directory(self.path).mkdir(parents=True, exist_ok=True)
+        if not (self.path / "pool.json").exists():
+            layout.write_pool_json(self.path, crop_size_px)
+
+    def _start_part(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []
+        self._tar: tarfile.TarFile | None = None
+        self._part_started = time.monotonic()
+
+    @property
+    def _writing(self) -> Path:
+        return layout.parts_directory(self.path) / f".{self._next_part:06d}.writing"
+
+    def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
+        """Append one hand with its crop (None: keypoints only); False when the pool has this hand already."""
+        new = self._append(hand, crop_jpeg)
+        self._publish_if_due()
+        return new
+
+    def add_item(self, record: ItemRecord, hands: Sequence[tuple[Hand, bytes | None]]) -> int:
+        """Append all hands of a finished piece of work and remember it; returns how many were new.
+
+        Hands and record land in the same part, so a killed run can neither lose nor repeat them.
+        """
+        new = sum(self._append(hand, crop_jpeg) for hand, crop_jpeg in hands)
+        self.known_items.add(record.key)
+        self._items.append(asdict(record))
+        self._publish_if_due()
+        return new
+
+    def _append(self, hand: Hand, crop_jpeg: bytes | None) -> bool:
+        if hand.hand_id in self._known_hands:
+            return False
+        self._known_hands.add(hand.hand_id)
+        offset, size = self._append_crop(hand.hand_id, crop_jpeg)
+        self._rows.append(
+            {
+                **{name: getattr(hand, name) for name in _PLAIN_COLUMNS},
+                "keypoints": hand.keypoints.reshape(-1),
+                "crop_offset": offset,
+                "crop_bytes": size,
+            }
+        )
+        return True
+
+    def _append_crop(self, hand_id: int, crop_jpeg: bytes | None) -> tuple[int, int]:
+        if crop_jpeg is None:
+            return -1, 0
+        if self._tar is None:
+            self._writing.mkdir(exist_ok=True)
+            # Open from one crop to the next; `publish` closes it.
+            self._tar = tarfile.open(  # noqa: SIM115
+                self._writing / layout.CROPS_FILE, "w", format=tarfile.USTAR_FORMAT
+            )
+        member = tarfile.TarInfo(f"{format_hand_id(hand_id)}.jpg")
+        member.size = len(crop_jpeg)
+        offset = self._tar.offset + _TAR_HEADER_BYTES
+        self._tar.addfile(member, io.BytesIO(crop_jpeg))
+        return offset, len(crop_jpeg)
+
+    def _publish_if_due(self) -> None:
+        waited = time.monotonic() - self._part_started
+        if len(self._rows) >= self._part_hands or waited >= self._part_seconds:
+            self.publish()
+
+    def publish(self) -> None:
+        """Make what was added so far visible to readers, and safe from a crash or a power cut."""
+        if self._rows or self._items:
+            self._writing.mkdir(exist_ok=True)
+            if self._tar is not None:
+                self._tar.close()
+            hands = pa.Table.from_pylist(self._rows, schema=layout.HANDS_SCHEMA)
+            items = pa.Table.from_pylist(self._items, schema=layout.ITEMS_SCHEMA)
+            pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
+            pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
+            for file in self._writing.iterdir():
+                _sync(file)
+            _sync(self._writing)
+            os.rename(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
+            _sync(layout.parts_directory(self.path))
+            self._next_part += 1
+        self._start_part()
+
+    def close(self) -> None:
+        """Publish what is left and let the next writer in."""
+        try:
+            self.publish()
+        finally:
+            os.close(self._lock)
+
+    def __enter__(self) -> "PoolWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_PLAIN_COLUMNS = tuple(
+    name for name in layout.HANDS_SCHEMA.names if name not in ("keypoints", "crop_offset", "crop_bytes")
+)
+
+
+def _take_lock(pool: Path) -> int:
+    """Lock the pool for this process; the kernel frees it when the process ends, however it ends."""
+    lock = os.open(pool / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(lock, 100, 0).decode(errors="replace").strip() or "another process"
+        os.close(lock)
+        raise HandsimError(f"{pool} is being written by {holder}; wait for it to end, or stop it") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()}".encode(), 0)
+    return lock
+
+
+def _read_known(pool: Path) -> tuple[set[int], set[int]]:
+    """Ids of the hands and keys of the items that the published parts hold."""
+    hands: set[int] = set()
+    items: set[int] = set()
+    for part in layout.published_parts(pool):
+        hands.update(layout.read_columns(part, layout.HANDS_FILE, ["hand_id"])["hand_id"].to_pylist())
+        items.update(layout.read_columns(part, layout.ITEMS_FILE, ["key"])["key"].to_pylist())
+    return hands, items
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
