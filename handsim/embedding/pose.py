@@ -52,7 +52,7 @@ class PoseEmbedding:
         components: int = DEFAULT_COMPONENTS,
         normalisation: Normalisation = DEFAULT_NORMALISATION,
     ) -> "PoseEmbedding":
-        """Fit on a pool, or on keypoints [N, 21, 2 or 3]: exact, in one pass, in memory that does not grow with N.
+        """Fit on a pool, or on keypoints [N, 21, 2 or 3]: exact, in one pass and bounded memory.
 
         Raises HandsimError for a component count outside 1..42, an unknown normalisation, or too few hands.
         """
@@ -130,7 +130,7 @@ class PoseEmbedding:
 
     @classmethod
     def load(cls, path: str | Path) -> "PoseEmbedding":
-        """Read what `save` wrote. Raises NotThereError, or HandsimError for a file that is damaged or altered."""
+        """Read what `save` wrote; raises NotThereError, or HandsimError for a damaged or altered file."""
         path = Path(path)
         if not path.exists():
             raise NotThereError(f"there is no embedding at {path}; `handsim embedding fit` makes one")

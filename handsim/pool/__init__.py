@@ -2,7 +2,7 @@
 
 from handsim.pool.categorical import Categorical
 from handsim.pool.reader import Pool
-from handsim.pool.records import ItemRecord, Skip
+from handsim.pool.records import ItemRecord, Skip, read_items
 from handsim.pool.writer import PoolWriter
 
-__all__ = ["Categorical", "ItemRecord", "Pool", "PoolWriter", "Skip"]
+__all__ = ["Categorical", "ItemRecord", "Pool", "PoolWriter", "Skip", "read_items"]

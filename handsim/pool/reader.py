@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,6 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Hand, format_hand_id
 from handsim.pool import layout
 from handsim.pool.categorical import Categorical
-from handsim.pool.records import ItemRecord, Skip
 from handsim.skeleton import JOINT_COUNT
 
 _NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes")
@@ -160,12 +158,6 @@ class Pool:
             return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
         except OSError as error:
             raise HandsimError(f"the crop of hand {format_hand_id(hand_id)} is damaged: {error}") from error
-
-    def items(self) -> Iterator[ItemRecord]:
-        """The finished pieces of work behind this pool, with what of them could not be used."""
-        for part in self._parts:
-            for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
-                yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
 
     def _locate(self, row: int) -> tuple[Path, int]:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1

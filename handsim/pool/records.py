@@ -1,6 +1,10 @@
 """What a pool remembers about the files it was made from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from handsim.pool import layout
 
 
 @dataclass(frozen=True)
@@ -29,3 +33,10 @@ class ItemRecord:
     """Hands taken from it."""
     skipped: tuple[Skip, ...] = ()
     """What of it could not be used."""
+
+
+def read_items(pool: Path) -> Iterator[ItemRecord]:
+    """The finished pieces of work behind a pool; raises HandsimError for a damaged part."""
+    for part in layout.published_parts(pool):
+        for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
+            yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})

@@ -76,6 +76,11 @@ class PoolWriter:
     def _writing(self) -> Path:
         return layout.parts_directory(self.path) / f".{self._next_part:06d}.writing"
 
+    @property
+    def hand_count(self) -> int:
+        """Hands in the pool, those not yet published included."""
+        return len(self._known_hands)
+
     def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
         """Append one hand with its crop (None: keypoints only); False when the pool has this hand already."""
         new = self._append(hand, crop_jpeg)
