@@ -1,0 +1,207 @@
+"""How an embedded index lies on disk. Version 1:
+
+    index/catalog.json           marks the directory as an index
+    index/current                name of the current version; replaced as a whole
+    index/.lock                  held by the one process that builds
+    index/v0001/version.json     what the version is, and the size of every file in its shard
+    index/v0001/embedding.json   the embedding it was built with
+    index/v0001/shard/           Qdrant Edge's own files, written once
+    index/.building/             a version being built; renamed when complete, or thrown away
+
+A version appears by one rename and never changes afterwards.
+"""
+
+import json
+import os
+import re
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from handsim.errors import HandsimError, NotThereError
+from index.settings import IndexSettings
+from index.version import VersionInfo
+
+FORMAT_VERSION: Final = 1
+CATALOG_FILE: Final = "catalog.json"
+POINTER_FILE: Final = "current"
+VERSION_FILE: Final = "version.json"
+EMBEDDING_FILE: Final = "embedding.json"
+SHARD: Final = "shard"
+BUILDING: Final = ".building"
+
+_VERSION_NAME: Final = re.compile(r"v(\d{4,})")
+_REWRITTEN_ON_LOADING: Final = "edge_config.json"
+_SMALL_FILE_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """The contents of ``version.json``."""
+
+    points: int
+    dimension: int
+    embedding_kind: str
+    embedding_fingerprint: str
+    built_at: str
+    build_seconds: float
+    settings: IndexSettings
+    files: dict[str, list[int]]
+    """See `list_files`."""
+
+    def info(self, directory: Path, *, is_current: bool) -> VersionInfo:
+        """What people see of it."""
+        return VersionInfo(
+            name=directory.name,
+            points=self.points,
+            dimension=self.dimension,
+            embedding_kind=self.embedding_kind,
+            embedding_fingerprint=self.embedding_fingerprint,
+            built_at=self.built_at,
+            build_seconds=self.build_seconds,
+            # Blocks, not lengths: the engine's files have holes.
+            bytes_on_disk=sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file()),
+            is_current=is_current,
+        )
+
+
+def version_names(root: Path) -> list[str]:
+    """Names of the complete versions, oldest first."""
+    if not root.is_dir():
+        return []
+    names = [entry.name for entry in root.iterdir() if _VERSION_NAME.fullmatch(entry.name)]
+    return sorted(names, key=_number)
+
+
+def next_version_name(root: Path) -> str:
+    """The name of the version to build next; numbers are not used twice."""
+    return f"v{max(map(_number, version_names(root)), default=0) + 1:04d}"
+
+
+def _number(name: str) -> int:
+    return int(name[1:])
+
+
+def read_pointer(root: Path) -> str | None:
+    """Name of the current version, or None when nothing was published yet."""
+    try:
+        return (root / POINTER_FILE).read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def write_pointer(root: Path, name: str) -> None:
+    """Make a version the current one, at once for everybody."""
+    _write_atomically(root / POINTER_FILE, name + "\n")
+    sync(root)
+
+
+def mark_catalog(root: Path) -> None:
+    """Make a directory an index, if it is not one yet."""
+    root.mkdir(parents=True, exist_ok=True)
+    if not (root / CATALOG_FILE).exists():
+        facts = {"format": "handsim-index", "version": FORMAT_VERSION}
+        _write_atomically(root / CATALOG_FILE, json.dumps(facts) + "\n")
+
+
+def check_catalog(root: Path) -> None:
+    """Raise HandsimError unless the path is an index, or free for one."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    facts = _read_json(root / CATALOG_FILE) if root.is_dir() else None
+    if facts is None or facts.get("format") != "handsim-index":
+        raise HandsimError(
+            f"{root} is not an index of handsim ({CATALOG_FILE} is missing or not ours); "
+            f"name another directory, then `handsim index build`"
+        )
+    _check_format(root, facts)
+
+
+def write_record(directory: Path, record: VersionRecord) -> None:
+    """Write ``version.json``."""
+    facts = {"format": "handsim-index-version", "version": FORMAT_VERSION, **asdict(record)}
+    _write_atomically(directory / VERSION_FILE, json.dumps(facts, indent=1) + "\n")
+
+
+def read_record(directory: Path) -> VersionRecord:
+    """Read ``version.json``; raises HandsimError when it is damaged or newer than this program."""
+    facts = _read_json(directory / VERSION_FILE)
+    if facts is None or facts.pop("format", None) != "handsim-index-version":
+        raise damaged(directory, f"{VERSION_FILE} is missing or garbled")
+    _check_format(directory, facts)
+    del facts["version"]
+    try:
+        return VersionRecord(**{**facts, "settings": IndexSettings(**facts["settings"])})
+    except (KeyError, TypeError, HandsimError) as error:
+        raise damaged(directory, f"{VERSION_FILE} lacks a field: {error}") from error
+
+
+def list_files(shard: Path) -> dict[str, list[int]]:
+    """[bytes] of every file of a shard, [bytes, CRC-32] where it is small enough to be read at each opening.
+
+    The engine opens a shard with missing or cut files without complaint and answers less; this catches it.
+    """
+    facts: dict[str, list[int]] = {}
+    for file in sorted(shard.rglob("*")):
+        if file.is_file() and file.name != _REWRITTEN_ON_LOADING:
+            size = file.stat().st_size
+            checksum = [zlib.crc32(file.read_bytes())] if size <= _SMALL_FILE_BYTES else []
+            facts[file.relative_to(shard).as_posix()] = [size, *checksum]
+    return facts
+
+
+def check_files(directory: Path, record: VersionRecord) -> None:
+    """Raise HandsimError that names the first file of a version that is not as it was written."""
+    found = list_files(directory / SHARD)
+    for name, facts in record.files.items():
+        if name not in found:
+            raise damaged(directory, f"{SHARD}/{name} is missing")
+        if found[name] != facts:
+            raise damaged(directory, f"{SHARD}/{name} was cut or changed")
+
+
+def damaged(directory: Path, why: str) -> HandsimError:
+    """The error for a version that cannot be read."""
+    return HandsimError(
+        f"index version {directory} is damaged ({why}); remove that directory and `handsim index build` again"
+    )
+
+
+def missing(root: Path, name: str) -> NotThereError:
+    """The error for a version that is not there."""
+    known = ", ".join(version_names(root)) or "none"
+    return NotThereError(f"the index {root} has no version {name!r} (it has: {known}); `handsim index build`")
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file or directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_format(path: Path, facts: dict[str, Any]) -> None:
+    version = facts.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise HandsimError(
+            f"{path} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
+        )
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    """The object in a file, or None when there is no such file or it is not an object."""
+    try:
+        facts = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(text)
+    sync(temporary)
+    os.replace(temporary, file)

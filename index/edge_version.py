@@ -1,0 +1,137 @@
+"""Searching one version of an embedded index: Qdrant Edge behind our words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import qdrant_edge as edge
+from numpy.typing import NDArray
+
+from handsim.embedding import PoseEmbedding
+from handsim.errors import HandsimError
+from index import edge_layout as layout
+from index.filter import Filter
+from index.neighbors import Neighbors, Payload
+from index.version import IndexVersion, SearchOptions
+
+_BATCH_QUERIES: Final = 256
+"""Queries handed over at once. The engine holds Python's lock meanwhile: some 25 ms with this many."""
+
+
+_Stored = Any
+"""A point as the engine returns it. Its types allow every kind of id, vector and payload; ours are the
+int, list of floats and dict that `index.edge_build` wrote."""
+
+
+class EdgeVersion(IndexVersion):
+    """A version on disk, opened for reading; any number of processes may have it open."""
+
+    def __init__(self, directory: Path, *, is_current: bool) -> None:
+        """Open it; raises HandsimError when anything about it is not as it was written."""
+        record = layout.read_record(directory)
+        layout.check_files(directory, record)
+        try:
+            self.embedding = PoseEmbedding.load(directory / layout.EMBEDDING_FILE)
+        except HandsimError as error:
+            raise layout.damaged(directory, f"its embedding cannot be read: {error}") from error
+        if self.embedding.fingerprint != record.embedding_fingerprint:
+            raise layout.damaged(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
+        self.info = record.info(directory, is_current=is_current)
+        self._default_ef = record.settings.ef
+        self._shard = _load_shard(directory)
+        held = self._shard.info().points_count
+        if held != record.points:
+            raise layout.damaged(directory, f"it holds {held:,} of {record.points:,} hands")
+
+    def close(self) -> None:
+        """Let go of the shard's files and memory."""
+        self._shard.close()
+
+    def _nearest(
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[Sequence[str]],
+        options: SearchOptions,
+    ) -> Neighbors:
+        must = _conditions(options.filter)
+        everything = edge.Filter(must=must)
+        params = edge.SearchParams(hnsw_ef=options.ef or self._default_ef, exact=options.exact)
+        answers: list[list[_Stored]] = []
+        for start in range(0, len(vectors), _BATCH_QUERIES):
+            rows = slice(start, start + _BATCH_QUERIES)
+            requests = [
+                edge.QueryRequest(
+                    k,
+                    query=edge.Query.Nearest(vector),
+                    filter=edge.Filter(must=must, must_not=[_video_among(videos)]) if videos else everything,
+                    params=params,
+                    with_payload=options.with_payload,
+                )
+                for vector, videos in zip(vectors[rows].tolist(), not_videos[rows], strict=True)
+            ]
+            answers += self._shard.query_batch(edge.QueryBatchRequest(requests))
+        # Edge's score for Euclidean vectors is the distance itself: nothing to convert but the shape.
+        return Neighbors.gather(
+            [([point.id for point in hits], [point.score for point in hits]) for hits in answers],
+            k,
+            [[_payload(hit.payload) for hit in hits] for hits in answers] if options.with_payload else None,
+        )
+
+    def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
+        records: list[_Stored] = self._shard.retrieve(hand_ids.tolist(), with_payload=True, with_vector=True)
+        return {record.id: (record.vector, _payload(record.payload)) for record in records}
+
+
+def _load_shard(directory: Path) -> edge.EdgeShard:
+    """Load the engine's files; whatever it finds wrong with them becomes a HandsimError."""
+    try:
+        return edge.EdgeShard.load(str(directory / layout.SHARD))
+    except Exception as error:
+        raise layout.damaged(directory, _first_line(error)) from error
+    except BaseException as error:
+        # Damage the engine did not foresee makes it panic, which arrives outside Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise layout.damaged(directory, _first_line(error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
+    if filter is None:
+        return []
+    conditions: list[edge.ConditionType] = [
+        edge.FieldCondition(key, match=edge.MatchAny(list(values)))
+        for key, values in (
+            ("source", filter.sources),
+            ("side", filter.sides),
+            ("video", filter.videos),
+            ("label", filter.labels),
+        )
+        if values is not None
+    ]
+    if filter.min_score is not None:
+        # Scores were measured in single precision, so the bound is rounded alike.
+        least = float(np.float32(filter.min_score))
+        conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=least)))
+    return conditions
+
+
+def _video_among(videos: Sequence[str]) -> "edge.ConditionType":
+    match = edge.MatchValue(videos[0]) if len(videos) == 1 else edge.MatchAny(list(videos))
+    return edge.FieldCondition("video", match=match)
+
+
+def _payload(stored: dict[str, Any]) -> Payload:
+    return Payload(
+        video=stored["video"],
+        source=stored["source"],
+        side=stored["side"],
+        label=stored.get("label"),
+        score=stored["score"],
+        frame=stored["frame"],
+    )

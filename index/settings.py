@@ -1,0 +1,38 @@
+"""How an index is built and searched."""
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from handsim.errors import HandsimError
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Settings of the HNSW graph. The defaults were measured: see `benchmarks/index.py`.
+
+    Raises HandsimError for a value out of its bounds.
+    """
+
+    m: int = 16
+    """Edges per point. More find more and cost memory."""
+    ef_construct: int = 128
+    """Candidates looked at when a point is linked in. More build a better graph, more slowly."""
+    ef: int = 96
+    """Candidates looked at when searching, unless a search says otherwise."""
+    index_above_kb: int = 256
+    """Size of the vectors, in KB, above which the graph is built; fewer are compared one by one."""
+    full_scan_below_kb: int = 256
+    """Size of the vectors that pass a filter, in KB, below which they are compared one by one."""
+    threads: int = 0
+    """Threads that build the graph; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        bounds = {"m": (2, 128), "ef_construct": (4, 4096), "ef": (1, 4096), "threads": (0, 1024)}
+        for field in fields(self):
+            low, high = bounds.get(field.name, (1, 2**31))
+            value = getattr(self, field.name)
+            if not low <= value <= high:
+                raise HandsimError(f"{field.name} is {value}; it lies between {low} and {high}")
+
+
+DEFAULT_SETTINGS: Final = IndexSettings()
