@@ -1,0 +1,188 @@
+"""Pictures of hands: geometry in, pixels out. The only way into torch from the rest of the package."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from handsim.synthetic.background import paint_background, pan
+from handsim.synthetic.camera import project
+from handsim.synthetic.flesh import CLOTH, SKIN, THING, Body, clothe
+from handsim.synthetic.kinematics import Posture
+from handsim.synthetic.scene import Scene
+from handsim.synthetic.skin import Marks, find_marks, linear, skin_colour
+from handsim.synthetic.trace import TILE, Capsules, Field, Surface, Tiles, find_tiles, trace
+from handsim.synthetic.video import Video
+
+Floats = NDArray[np.float64]
+
+TILES_AT_ONCE: Final = 96
+"""How many tiles go through the tracer together: what fits into the processor's cache."""
+LINE_OF_SIGHT_RADII: Final = 1.6
+"""A joint is in sight when the surface before it is no farther from it than this many radii of the hand there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """N rendered crops."""
+
+    images: NDArray[np.uint8]
+    """[N, S, S, 3] RGB."""
+    depth_mm: NDArray[np.float32]
+    """[N, S, S] z of the surface in the camera frame; infinite where there is only background."""
+    skin: NDArray[np.float32]
+    """[N, S, S] 0 to 1: how much of each pixel is bare skin of the hand or arm."""
+
+
+def render(
+    video: Video,
+    scene: Scene,
+    posture: Posture,
+    intrinsics: Floats,
+    frames: slice,
+    size_px: int,
+    grain: np.random.SeedSequence,
+) -> Pictures:
+    """Render ``frames`` of a video.
+
+    ``posture`` holds those frames' hands in the hand frame, ``intrinsics`` [N, 3, 3] their crops' K for
+    crops of ``size_px``. Nothing depends on which other frames are rendered together.
+    """
+    rotation, wrist = video.view.rotation[frames], video.view.wrist_mm[frames]
+    body = clothe(posture, video.person.shape, scene, frames)
+    capsules, pads = _to_camera(body, rotation, scene, frames)
+    marks = find_marks(posture, video.person, rotation)
+    tiles = find_tiles(capsules, _tensor(wrist), _tensor(intrinsics), size_px)
+    layers = torch.zeros(len(wrist), size_px // TILE, size_px // TILE, TILE * TILE, 6)
+    layers[..., 5] = torch.inf
+    material = torch.from_numpy(np.append(body.material, THING))
+    focal = _tensor(intrinsics[:, 0, 0])
+    for first in range(0, len(tiles.picture), TILES_AT_ONCE):
+        some = _some(tiles, slice(first, first + TILES_AT_ONCE))
+        field = Field(capsules, some.picture, some.nearest)
+        surface = trace(field, some.rays, some.eye, focal[some.picture])
+        colour, bare = _shade(video, scene, marks, some, field, surface, pads, material)
+        depth = surface.points[:, 2] - some.eye[:, 2]
+        depth = depth.masked_fill(surface.cover < 0.5, torch.inf)
+        shown = torch.cat(
+            [colour, torch.stack([surface.cover, bare * surface.cover, depth], dim=1)], dim=1
+        )
+        layers[some.picture, some.row, some.column] = shown.transpose(1, 2)
+    flat = layers.reshape(len(wrist), size_px // TILE, size_px // TILE, TILE, TILE, 6)
+    flat = flat.permute(0, 5, 1, 3, 2, 4).reshape(len(wrist), 6, size_px, size_px)
+    images = _develop(flat[:, :3], flat[:, 3:4], scene, frames, size_px, grain)
+    return Pictures(images, flat[:, 5].numpy(), flat[:, 4].numpy())
+
+
+def joints_in_sight(pictures: Pictures, joints_mm: Floats, intrinsics: Floats, radii_mm: Floats) -> NDArray[np.bool_]:
+    """Which joints [N, 21] nothing hides; joints in the camera frame, ``radii_mm`` [21] of the hand there."""
+    size = pictures.depth_mm.shape[-1]
+    pixels = np.clip(np.floor(project(joints_mm, intrinsics)).astype(int), 0, size - 1)
+    depth = pictures.depth_mm[np.arange(len(joints_mm))[:, None], pixels[..., 1], pixels[..., 0]]
+    return depth > joints_mm[..., 2] - LINE_OF_SIGHT_RADII * radii_mm
+
+
+def _to_camera(body: Body, rotation: Floats, scene: Scene, frames: slice) -> tuple[Capsules, Tensor]:
+    """The body in camera axes, a passing thing added as the last capsule; and its pads [N, K, 3]."""
+    turn = rotation.swapaxes(-1, -2)
+    start, end, pads = body.start @ turn, body.end @ turn, body.pads @ turn
+    thing = scene.thing
+    passing = thing is not None and not thing.held
+    if thing is not None and passing:
+        start = np.concatenate([start, thing.start[frames, None]], axis=1)
+        end = np.concatenate([end, thing.end[frames, None]], axis=1)
+        radii = np.concatenate([body.radii, np.tile(thing.radii_mm, (len(start), 1, 1))], axis=1)
+        pads = np.concatenate([pads, np.zeros((len(start), 1, 3))], axis=1)
+        softness = np.append(body.softness, 0.25)
+    else:
+        radii, softness = body.radii, body.softness
+    capsules = Capsules(_tensor(start), _tensor(end), _tensor(radii), _tensor(softness))
+    return capsules, _tensor(pads)
+
+
+def _some(tiles: Tiles, which: slice) -> Tiles:
+    return Tiles(**{name: getattr(tiles, name)[which] for name in Tiles.__dataclass_fields__})
+
+
+def _shade(
+    video: Video,
+    scene: Scene,
+    marks: Marks,
+    tiles: Tiles,
+    field: Field,
+    surface: Surface,
+    pads: Tensor,
+    material: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """sRGB colour [T, 3, P] of a surface and how much of it is bare skin [T, P]."""
+    points, normals = surface.points, surface.normals
+    chosen = material[tiles.nearest]
+    kinds = torch.stack([chosen == kind for kind in (SKIN, CLOTH, THING)], dim=1).float()
+    bare, cloth, thing = torch.bmm(kinds, surface.shares).unbind(1)
+    flesh_pads = torch.bmm(pads[tiles.picture[:, None], tiles.nearest].transpose(1, 2), surface.shares)
+    colour, shine = skin_colour(video.person, marks, tiles.picture, points, normals, flesh_pads)
+    place = torch.bmm(marks.to_hand[tiles.picture], points)
+    stripe = torch.sigmoid(6 * (place[:, 1] * (np.pi / scene.cloth_stripe_mm)).sin())[:, None]
+    cloths, things = _tensor(linear(scene.cloth)), _tensor(linear(scene.thing_colours))
+    woven = 1 + 0.12 * (place[:, 0] * 2.1).sin() * (place[:, 1] * 2.1).sin()
+    cloth_colour = (cloths[0, :, None] * stripe + cloths[1, :, None] * (1 - stripe)) * woven[:, None]
+    band = torch.sigmoid(4 * (place[:, 0] * 0.11).sin())[:, None]
+    thing_colour = things[0, :, None] * band + things[1, :, None] * (1 - band)
+    colour = bare[:, None] * colour + cloth[:, None] * cloth_colour + thing[:, None] * thing_colour
+    shine = scene.gloss * (bare * shine + 0.1 * cloth + 2.0 * thing)
+    lit = _light(scene, field, surface, tiles.rays, colour, shine, bare)
+    return lit.clamp(0, 1).pow(1 / 2.2), bare
+
+
+def _light(
+    scene: Scene, field: Field, surface: Surface, rays: Tensor, colour: Tensor, shine: Tensor, bare: Tensor
+) -> Tensor:
+    """Linear light [T, 3, P] that the surface sends to the camera."""
+    points, normals = surface.points, surface.normals
+    light = _tensor(scene.light)[None, :, None]
+    near = field.distance(points + 5 * normals) / 5
+    far = field.distance(points + 16 * normals) / 16
+    openness = (0.25 + 0.4 * near.clamp(0, 1) + 0.35 * far.clamp(0, 1))[:, None]
+    shadow = torch.ones_like(shine)
+    for reach in (7.0, 20.0):
+        clear = field.distance(points + 2 * normals + reach * light) / (0.45 * reach)
+        shadow = torch.minimum(shadow, clear.clamp(0, 1))
+    facing = (normals * light).sum(1)
+    # Light that went through skin comes out red around the shadow's edge.
+    wrap = torch.tensor([0.32, 0.14, 0.10])[None, :, None] * bare[:, None]
+    diffuse = ((facing[:, None] + wrap) / (1 + wrap)).clamp(min=0) * (0.12 + 0.88 * shadow[:, None])
+    upward = 0.5 - 0.5 * normals[:, 1:2]
+    sky, ground = _tensor(scene.sky)[None, :, None], _tensor(scene.ground)[None, :, None]
+    ambient = (ground + (sky - ground) * upward) * openness
+    halfway = torch.nn.functional.normalize(light - rays, dim=1)
+    glint = (normals * halfway).sum(1).clamp(min=0).pow(24) * shine * shadow
+    strength = _tensor(scene.light_colour)[None, :, None]
+    return colour * (ambient + diffuse * strength) + glint[:, None] * strength
+
+
+def _develop(
+    colour: Tensor, cover: Tensor, scene: Scene, frames: slice, size_px: int, grain: np.random.SeedSequence
+) -> NDArray[np.uint8]:
+    """Put the hand before its background, blur as the lens does, add the sensor's noise: uint8 [N, S, S, 3]."""
+    behind = pan(paint_background(np.random.default_rng(grain), scene, size_px), scene.pan_px[frames], size_px)
+    shade = functional.avg_pool2d(cover, 17, stride=1, padding=8)
+    shade = torch.roll(shade, (size_px // 16, -int(size_px / 16 * scene.light[0])), dims=(2, 3))
+    picture = behind * (1 - 0.3 * shade) * (1 - cover) + colour * cover
+    side = float(np.exp(-0.5 / max(scene.blur_px, 0.05) ** 2))
+    kernel = torch.tensor([side, 1.0, side]) / (1 + 2 * side)
+    blur = (kernel[:, None] * kernel)[None, None].expand(3, 1, 3, 3)
+    picture = functional.conv2d(functional.pad(picture, (1, 1, 1, 1), mode="replicate"), blur, groups=3)
+    numbers = range(*frames.indices(len(scene.pan_px)))
+    for image, frame in zip(picture, numbers, strict=True):
+        rng = np.random.default_rng([*np.atleast_1d(grain.entropy), frame])
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image.add_(torch.from_numpy(noise), alpha=scene.noise)
+    return (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _tensor(array: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
