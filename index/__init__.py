@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from index.catalog import Catalog
     from index.exact import ExactIndex
     from index.filter import Filter
+    from index.mining import MinedPairs, MiningPolicy, mine
     from index.neighbors import NO_HAND, Neighbor, Neighbors
     from index.settings import IndexSettings
     from index.version import IndexVersion, VersionInfo
@@ -29,9 +30,12 @@ __all__ = [
     "Filter",
     "IndexSettings",
     "IndexVersion",
+    "MinedPairs",
+    "MiningPolicy",
     "Neighbor",
     "Neighbors",
     "VersionInfo",
+    "mine",
     "open_catalog",
 ]
 
@@ -42,9 +46,12 @@ _HOMES = {
     "Filter": "index.filter",
     "IndexSettings": "index.settings",
     "IndexVersion": "index.version",
+    "MinedPairs": "index.mining",
+    "MiningPolicy": "index.mining",
     "Neighbor": "index.neighbors",
     "Neighbors": "index.neighbors",
     "VersionInfo": "index.version",
+    "mine": "index.mining",
 }
 
 

@@ -1,0 +1,1 @@
+"""How good it is, in numbers; nothing here knows where they came from."""

@@ -1,0 +1,59 @@
+"""How good the answers of a search are."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError
+
+
+def precision_at_k(query_labels: NDArray[np.integer], neighbour_labels: NDArray[np.integer], k: int) -> float:
+    """Mean share of the first k neighbours that have the query's label.
+
+    Labels are codes, queries [Q] and neighbours [Q, at least k]. A negative code (no label, no
+    neighbour) never counts as a match. Raises HandsimError without queries, for a query without a label
+    and for k out of reach.
+    """
+    _check_k(k, neighbour_labels)
+    if (query_labels < 0).any():
+        raise HandsimError("a query has no label; precision is measured on labelled queries only")
+    return float((neighbour_labels[:, :k] == query_labels[:, None]).mean())
+
+
+def recall_at_k(
+    found: NDArray[np.floating],
+    true: NDArray[np.floating],
+    k: int,
+    *,
+    relative_tolerance: float = 1e-4,
+    absolute_tolerance: float = 1e-6,
+) -> float:
+    """Mean share of the k truly nearest that a search found, told by distances so that ties count alike.
+
+    ``found`` and ``true`` are distances [Q, at least k], nearest first, infinite in places left over.
+    A found place counts when it is no further than the k-th true one, within tolerance. Queries that have
+    no true neighbour at all are left out; 1 when none has. Raises HandsimError for k out of reach.
+    """
+    _check_k(k, found)
+    _check_k(k, true)
+    expected = np.isfinite(true[:, :k]).sum(axis=1)
+    limit = np.where(np.isfinite(true[:, :k]), true[:, :k], -np.inf).max(axis=1)
+    hits = (found[:, :k] <= (limit * (1 + relative_tolerance) + absolute_tolerance)[:, None]).sum(axis=1)
+    asked = expected > 0
+    return float((hits[asked] / expected[asked]).mean()) if asked.any() else 1.0
+
+
+def pose_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean over joints of the 2D distance between keypoints [N, 21, 2 or 3] and [N, 21, 2 or 3]: [N].
+
+    In the unit of the keypoints; the distance that SiMHand weighs its pairs by (REFERENCE: "mpjpe").
+    """
+    difference = first[..., :2].astype(np.float64) - second[..., :2]
+    distances: NDArray[np.float64] = np.linalg.norm(difference, axis=-1).mean(axis=-1)
+    return distances
+
+
+def _check_k(k: int, places: NDArray[np.generic]) -> None:
+    if len(places) == 0:
+        raise HandsimError("there are no queries to measure")
+    if not 1 <= k <= places.shape[1]:
+        raise HandsimError(f"k is {k}, but each query has {places.shape[1]} neighbours")

@@ -1,0 +1,127 @@
+"""How good an index and what it finds are, measured on a sample of a pool's hands."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.embedding import PoseEmbedding
+from handsim.errors import HandsimError
+from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
+from handsim.pool import Pool
+from index.neighbors import Neighbors
+from index.version import IndexVersion
+
+_TOP: Final = 10
+
+
+@dataclass(frozen=True)
+class RetrievalReport:
+    """What `evaluate_retrieval` measured; `dataclasses.asdict` of it is JSON.
+
+    Unless told otherwise, neighbours are hands of other videos.
+    """
+
+    points: int
+    """Hands in the index."""
+    sample: int
+    """Hands asked for."""
+    recall_at_1: float
+    """Share of the sample whose nearest hand the index finds; ties count alike."""
+    recall_at_10: float
+    """Share of the ten truly nearest hands that the index finds."""
+    labelled: int
+    """Hands of the sample that have a label."""
+    precision_at_1: float | None
+    """Share of the labelled whose nearest hand has the same label; None without labels."""
+    precision_at_10: float | None
+    """Share of the ten nearest hands that have the same label; those without any count as wrong."""
+    covered: float
+    """Share of the sample with a neighbour in another video."""
+    mined_pose_distance: float | None
+    """Mean joint distance (2D, in crop widths) between a hand and its nearest one."""
+    random_pose_distance: float | None
+    """The same between a hand and a random one of another video."""
+    cross_video_share: float
+    """Share of the nearest hands that lie in another video: 1, or the index is at fault."""
+    cross_video_share_unfiltered: float
+    """The same when hands of the same video may be answered: why they must not."""
+    explained_variance: float
+    """Share of the poses' variance that the embedding keeps."""
+
+
+def evaluate_retrieval(
+    version: IndexVersion, pool: Pool, *, sample: int = 1000, seed: int = 0
+) -> RetrievalReport:
+    """Measure an index on ``sample`` random hands of the pool it was built from (on all, if it has fewer).
+
+    The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
+    that is in the pool but not in the index.
+    """
+    if sample < 1 or len(pool) == 0:
+        raise HandsimError(f"a sample of {min(sample, len(pool))} hands measures nothing; take at least 1")
+    random = np.random.default_rng(seed)
+    rows = np.sort(random.choice(len(pool), min(sample, len(pool)), replace=False))
+    top = min(_TOP, len(version))
+    hand_ids = pool.hand_ids[rows]
+    found = version.search_hands(hand_ids, top, other_video=True)
+    true = version.search_hands(hand_ids, top, other_video=True, exact=True)
+    anywhere = version.search_hands(hand_ids, 1)
+    mined, random_far = _pose_distances(pool, rows, found, random)
+    labelled = pool.labels.codes[rows] >= 0
+    precision_at_1, precision_at_10 = _precisions(pool, rows, found, labelled)
+    embedding: PoseEmbedding = version.embedding
+    return RetrievalReport(
+        points=len(version),
+        sample=len(rows),
+        recall_at_1=recall_at_k(found.distances, true.distances, 1),
+        recall_at_10=recall_at_k(found.distances, true.distances, top),
+        labelled=int(labelled.sum()),
+        precision_at_1=precision_at_1,
+        precision_at_10=precision_at_10,
+        covered=float(found.found[:, 0].mean()),
+        mined_pose_distance=mined,
+        random_pose_distance=random_far,
+        cross_video_share=_cross_video_share(pool, rows, found),
+        cross_video_share_unfiltered=_cross_video_share(pool, rows, anywhere),
+        explained_variance=float(embedding.explained_variance_ratio_.sum()),
+    )
+
+
+def _nearest_rows(pool: Pool, found: Neighbors) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which queries [Q] found a hand, and the pool's rows of the nearest of each that did."""
+    has = found.found[:, 0]
+    return has, pool.rows(found.hand_ids[has, 0])
+
+
+def _precisions(
+    pool: Pool, rows: NDArray[np.int64], found: Neighbors, labelled: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    if not labelled.any():
+        return None, None
+    labels = np.full(found.hand_ids.shape, -1, dtype=np.int32)
+    labels[found.found] = pool.labels.codes[pool.rows(found.hand_ids[found.found])]
+    queries, neighbours = pool.labels.codes[rows[labelled]], labels[labelled]
+    return precision_at_k(queries, neighbours, 1), precision_at_k(queries, neighbours, neighbours.shape[1])
+
+
+def _pose_distances(
+    pool: Pool, rows: NDArray[np.int64], found: Neighbors, random: np.random.Generator
+) -> tuple[float | None, float | None]:
+    """Mean pose distance to the nearest hand, and to a random hand of another video."""
+    has, nearest = _nearest_rows(pool, found)
+    partners = random.integers(len(pool), size=len(rows))
+    other = pool.videos.codes[partners] != pool.videos.codes[rows]
+    if not has.any() or not other.any():
+        return None, None
+    return (
+        float(pose_distance(pool.keypoints[rows[has]], pool.keypoints[nearest]).mean()),
+        float(pose_distance(pool.keypoints[rows[other]], pool.keypoints[partners[other]]).mean()),
+    )
+
+
+def _cross_video_share(pool: Pool, rows: NDArray[np.int64], found: Neighbors) -> float:
+    has, nearest = _nearest_rows(pool, found)
+    crosses = pool.videos.codes[rows[has]] != pool.videos.codes[nearest]
+    return float(crosses.mean()) if len(crosses) else 0.0
