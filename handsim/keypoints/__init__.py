@@ -1,0 +1,1 @@
+"""Hands in pictures: a detector's protocol, MediaPipe behind it, and a ladder of second tries."""

@@ -1,0 +1,146 @@
+"""MediaPipe's hand landmarker (Tasks API) as a `HandDetector`.
+
+mediapipe takes most of a second to import, so it is imported when the first detector is made, not with
+this module. One detector computes on one core whatever the number of cores (measured: processor time
+equals wall-clock time); to use more cores, make one detector per process.
+"""
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError
+from handsim.hand import Side
+from handsim.keypoints.detector import Detection, distinct
+
+if TYPE_CHECKING:
+    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker
+
+_STDERR_LOCK = threading.Lock()
+
+
+class MediaPipeHands:
+    """Finds hands with MediaPipe; a context manager, closed at the latest when the interpreter ends.
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        max_hands: int = 8,
+        min_detection: float = 0.1,
+        min_presence: float = 0.5,
+    ) -> None:
+        """Load ``model_path`` (a ``.task`` bundle; see `handsim.keypoints.model_file.require_model`).
+
+        ``min_detection`` (0 to 1) is what the palm detector must be sure of before a place is looked at;
+        ``min_presence`` (0 to 1) is what the landmark network must then be sure of before it counts as a
+        hand. The first is cheap to lower, the second guards the precision. Raises HandsimError when the
+        file is not a model that MediaPipe can read.
+        """
+        with _quiet_stderr():
+            self._landmarker = _create(model_path, max_hands, min_detection, min_presence)
+        self._finalizer = weakref.finalize(self, _release, self._landmarker)
+        self._has_found_one = False
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """See `HandDetector.detect`. The score is MediaPipe's confidence in the side, the only one it returns."""
+        if not self._finalizer.alive:
+            raise ValueError("this detector is closed")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise HandsimError(
+                f"picture is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] (RGB)"
+            )
+        from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
+
+        picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        # What MediaPipe has to say it says once, at the latest when it first finds a hand.
+        with nullcontext() if self._has_found_one else _quiet_stderr():
+            result = self._landmarker.detect(picture)
+        self._has_found_one |= bool(result.hand_landmarks)
+        height, width = image.shape[:2]
+        return distinct(
+            _to_detection(landmarks, handedness[0], width, height)
+            for landmarks, handedness in zip(result.hand_landmarks, result.handedness, strict=True)
+        )
+
+    def close(self) -> None:
+        """Give back MediaPipe's threads and memory; calling it twice is harmless."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _create(model_path: Path, max_hands: int, min_detection: float, min_presence: float) -> "HandLandmarker":
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker, HandLandmarkerOptions
+
+    options = HandLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU),
+        num_hands=max_hands,
+        min_hand_detection_confidence=min_detection,
+        min_hand_presence_confidence=min_presence,
+    )
+    try:
+        return HandLandmarker.create_from_options(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise HandsimError(
+            f"MediaPipe cannot read the model {model_path}; get a good one with `handsim models fetch`"
+        ) from error
+
+
+def _release(landmarker: "HandLandmarker") -> None:
+    try:
+        landmarker.close()
+    except RuntimeError:
+        # The interpreter is ending and the thread that MediaPipe closes itself on has already gone; the
+        # process's end frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
+        landmarker._handle = None
+
+
+def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int) -> Detection:
+    # MediaPipe scales z like x: in picture widths.
+    keypoints = np.array([(p.x * width, p.y * height, p.z * width) for p in landmarks], dtype=np.float32)
+    keypoints[:, 2] -= keypoints[0, 2]
+    side: Side = "left" if handedness.category_name == "Left" else "right"
+    return Detection(side, float(handedness.score), keypoints)
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Send the process's standard error nowhere for the time being.
+
+    MediaPipe's C++ writes harmless warnings straight to file descriptor 2 and offers no switch. What another
+    thread writes there meanwhile is lost too, so this is held only around the few calls that warn.
+    """
+    with _STDERR_LOCK:
+        sys.stderr.flush()
+        try:
+            kept = os.dup(2)
+        except OSError:  # a daemon without a standard error: nothing to silence
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
