@@ -1,0 +1,72 @@
+"""Queries and their neighbours told to people: as text, as JSON, as a montage."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from apps.queries import Query
+from apps.table import table
+from handsim.drawing import MontageRow, Tile, montage
+from handsim.hand import format_hand_id
+from handsim.pool import Pool
+from index import Neighbor, Neighbors
+
+
+def as_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
+    """One query and its neighbours as plain values."""
+    return {
+        "query": query.facts,
+        "neighbors": [
+            {
+                "rank": rank,
+                "hand_id": format_hand_id(found.hand_id),
+                "distance": found.distance,
+                **(found.payload or {}),
+            }
+            for rank, found in enumerate(neighbors, start=1)
+        ],
+    }
+
+
+def as_text(query: Query, neighbors: Sequence[Neighbor]) -> str:
+    """One query and its neighbours as a table for the terminal."""
+    lines = [", ".join(query.title)]
+    if not neighbors:
+        return "\n".join([*lines, "  no hand of the index meets these conditions"])
+    rows = [
+        [
+            str(rank),
+            format_hand_id(found.hand_id),
+            f"{found.distance:.4f}",
+            found.payload["video"],
+            found.payload["side"],
+            found.payload["source"],
+            found.payload["label"] or "",
+        ]
+        for rank, found in enumerate(neighbors, start=1)
+        if found.payload is not None
+    ]
+    return "\n".join(
+        [*lines, table([">rank", "hand", ">distance", "video", "side", "source", "label"], rows)]
+    )
+
+
+def as_montage(pool: Pool, queries: Sequence[Query], answers: Neighbors) -> Image.Image:
+    """A row a query; raises NotThereError for a neighbour that the pool does not hold."""
+    return montage(
+        [
+            MontageRow(
+                Tile(query.crop, query.keypoints, query.title),
+                [_tile(pool, found) for found in answers[number]],
+            )
+            for number, query in enumerate(queries)
+        ]
+    )
+
+
+def _tile(pool: Pool, found: Neighbor) -> Tile:
+    row = int(pool.rows(found.hand_id)[0])
+    crop = pool.crop(found.hand_id) if pool.has_crop(found.hand_id) else None
+    label = f" · {pool.labels[row]}" if pool.labels[row] else ""
+    return Tile(crop, pool.keypoints[row], (f"{found.distance:.3f}", f"{pool.videos[row]}{label}"))

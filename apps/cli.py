@@ -1,0 +1,73 @@
+"""The console script ``handsim``.
+
+Only the module of the command that was asked for is imported, so ``handsim --help`` starts at once
+and ``handsim query`` never loads torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from types import ModuleType
+from typing import Final
+
+from handsim.errors import HandsimError
+
+COMMANDS: Final = {
+    "ingest": "take hands out of pictures, videos and Hand100M annotations into the pool",
+    "synth": "fill the pool with synthetic hands",
+    "models": "get the model that finds hands",
+    "embedding": "fit and inspect the pose embedding",
+    "index": "build and list index versions",
+    "query": "find the hands most like a hand, a picture or keypoints",
+    "mine": "find the positives of every hand",
+    "evaluate": "measure how good the index and the embedding are",
+    "demo": "the whole of it on synthetic hands, ending in a report",
+}
+"""Every command and its line of help; its code is the module of that name in `apps.commands`."""
+
+EXIT_BAD_INPUT: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0, 2 for bad input, 130 when interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, module = _parser(arguments)
+    options = parser.parse_args(arguments)
+    if module is None:
+        parser.print_help()
+        return EXIT_BAD_INPUT
+    try:
+        return int(options.run(options))
+    except HandsimError as error:
+        print(f"handsim: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("handsim: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # `handsim ... | head` ends quietly
+        return 0
+
+
+def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType | None]:
+    """The parser, with the options of the one command that ``arguments`` name."""
+    parser = argparse.ArgumentParser(
+        prog="handsim", description="Find hands posed alike in millions of images, and learn from them."
+    )
+    parser.add_argument("--version", action="version", version=f"handsim {version('handsim')}")
+    home_help = "the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)"
+    parser.add_argument("--home", metavar="DIR", help=home_help)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    wanted = next((word for word in arguments if word in COMMANDS), None)
+    module = None
+    for name, line in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+        if name == wanted:
+            # SUPPRESS: a --home given before the command must not be overwritten by this one's default.
+            command.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help=home_help)
+            module = import_module(f"apps.commands.{name}")
+            module.add_arguments(command)
+    return parser, module

@@ -1,0 +1,82 @@
+"""What a user asks about, from wherever it comes: a hand of the index, a picture, a file of keypoints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.geometry import cut_crop
+from handsim.hand import Side, format_hand_id
+from handsim.keypoints.crop import hand_in_crop
+from handsim.keypoints.default import open_detector
+from handsim.keypoints.keypoints_file import read_keypoints
+from handsim.keypoints.model_file import require_model
+from handsim.media.images import decode_image, read_file
+from handsim.pool import Pool
+from index import IndexVersion
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One hand that is asked about."""
+
+    facts: dict[str, Any]
+    """What is known of it, as JSON."""
+    title: tuple[str, ...]
+    """What to call it, then details, for people."""
+    keypoints: NDArray[np.float32] | None
+    """[21, 3] in the unit square of ``crop``; None for a hand of the index, whose vector is there."""
+    crop: NDArray[np.uint8] | None
+    """RGB [S, S, 3], for the montage."""
+
+
+def hand_query(hand_id: int, version: IndexVersion, pool: Pool | None) -> Query:
+    """A hand of the index, with its picture where a pool is given; raises NotThereError when unknown."""
+    payload = version.payloads([hand_id])[0]
+    facts = {"hand_id": format_hand_id(hand_id), **payload}
+    title = (f"hand {format_hand_id(hand_id)}", payload["video"])
+    keypoints = crop = None
+    if pool is not None:
+        keypoints = pool.keypoints[pool.rows(hand_id)[0]]
+        crop = pool.crop(hand_id) if pool.has_crop(hand_id) else None
+    return Query(facts, title, keypoints, crop)
+
+
+def keypoints_queries(path: Path, side: Side) -> list[Query]:
+    """The hands of a keypoints file; raises HandsimError when it cannot be used."""
+    hands = read_keypoints(path, side)
+    return [
+        Query({"file": str(path), "number": number}, (f"hand {number}", path.name), keypoints, None)
+        for number, keypoints in enumerate(hands, start=1)
+    ]
+
+
+def image_queries(path: Path, model: Path | None) -> list[Query]:
+    """Every hand of a picture; raises HandsimError when it cannot be used or shows none."""
+    if not path.exists():
+        raise NotThereError(f"{path} does not exist; give a picture, or a hand's id with --hand")
+    image = decode_image(read_file(path))
+    detector = open_detector(require_model(model))
+    try:
+        detections = detector.detect(image)
+    finally:
+        detector.close()
+    if not detections:
+        raise HandsimError(f"no hand was found in {path}; try a picture where one is larger or clearer")
+    queries = []
+    for number, found in enumerate(detections, start=1):
+        square_px, keypoints = hand_in_crop(found)
+        crop = cut_crop(image, square_px)
+        facts = {
+            "file": str(path),
+            "number": number,
+            "side": found.side,
+            "score": round(found.score, 4),
+            "box_px": np.round(found.box_px, 1).tolist(),
+        }
+        title = (f"hand {number} of {len(detections)}", path.name, f"{found.side}, score {found.score:.2f}")
+        queries.append(Query(facts, title, keypoints, crop[:, ::-1] if found.side == "left" else crop))
+    return queries

@@ -1,0 +1,47 @@
+"""The directory a user works in, where every command finds its things."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+HOME_VARIABLE: Final = "HANDSIM_HOME"
+DEFAULT_HOME: Final = Path("handsim-home")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the pool, the embedding, the index and the runs of one undertaking lie; none need exist yet."""
+
+    path: Path
+    """The directory."""
+
+    @classmethod
+    def find(cls, path: str | Path | None = None) -> "Home":
+        """``path``, else the environment's ``HANDSIM_HOME``, else ``./handsim-home``."""
+        return cls(Path(path or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+
+    @property
+    def pool(self) -> Path:
+        """The hands."""
+        return self.path / "pool"
+
+    @property
+    def embedding(self) -> Path:
+        """The embedding that the next index is built with."""
+        return self.path / "embedding.json"
+
+    @property
+    def index(self) -> Path:
+        """The catalog of index versions."""
+        return self.path / "index"
+
+    @property
+    def runs(self) -> Path:
+        """A directory for each evaluation or training run."""
+        return self.path / "runs"
+
+    @property
+    def ingest_report(self) -> Path:
+        """What the last ingest found and could not use."""
+        return self.path / "ingest-report.json"
