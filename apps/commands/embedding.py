@@ -53,7 +53,7 @@ def describe(embedding: PoseEmbedding) -> str:
         for number, (share, together) in enumerate(zip(shares, np.cumsum(shares), strict=True), start=1)
     ]
     return (
-        f"{embedding.dimension} components of the 42 2D coordinates, normalisation {embedding.normalisation},\n"
+        f"{embedding.dimension} components of 42 2D coordinates, normalisation {embedding.normalisation},\n"
         f"fitted on {embedding.fitted_hands:,} hands, fingerprint {embedding.fingerprint}\n\n"
         + table([">component", ">explained", ">together", ""], rows)
     )

@@ -1,0 +1,1 @@
+"""What handsim draws for reports and runs; each function returns a matplotlib figure."""
