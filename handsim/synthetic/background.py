@@ -115,7 +115,7 @@ def _boards(rng: np.random.Generator, width: int) -> Tensor:
 def _foliage(rng: np.random.Generator, width: int) -> Tensor:
     """Leaves, cloth with a print, gravel: busy at every scale."""
     shades = _octaves(rng, int(rng.integers(4, 12)), width, 4)
-    levels = (shades * rng.uniform(1.0, 3.0)).sin() * 0.5 + 0.5
+    levels = (shades * rng.uniform(0.6, 1.6)).sin() * 0.5 + 0.5
     dark, light, other = _colours(rng, 3)
     patches = (_noise(rng, 5, width) * 4).sigmoid()
-    return dark * 0.5 + levels * (light * (1 - patches) + other * patches) * 0.8
+    return dark * 0.6 + levels * (light * (1 - patches) + other * patches) * 0.6

@@ -15,12 +15,12 @@ from handsim.synthetic.flesh import CLOTH, SKIN, THING, Body, clothe
 from handsim.synthetic.kinematics import Posture
 from handsim.synthetic.scene import Scene
 from handsim.synthetic.skin import Marks, find_marks, linear, skin_colour
-from handsim.synthetic.trace import TILE, Capsules, Field, Surface, Tiles, find_tiles, trace
+from handsim.synthetic.trace import TILE, Capsules, Field, Surface, Tiles, find_tiles, trace, unit
 from handsim.synthetic.video import Video
 
 Floats = NDArray[np.float64]
 
-TILES_AT_ONCE: Final = 96
+TILES_AT_ONCE: Final = 160
 """How many tiles go through the tracer together: what fits into the processor's cache."""
 LINE_OF_SIGHT_RADII: Final = 1.6
 """A joint is in sight when the surface before it is no farther from it than this many radii of the hand there."""
@@ -63,8 +63,7 @@ def render(
     focal = _tensor(intrinsics[:, 0, 0])
     for first in range(0, len(tiles.picture), TILES_AT_ONCE):
         some = _some(tiles, slice(first, first + TILES_AT_ONCE))
-        field = Field(capsules, some.picture, some.nearest)
-        surface = trace(field, some.rays, some.eye, focal[some.picture])
+        field, surface = trace(capsules, some, focal[some.picture])
         colour, bare = _shade(video, scene, marks, some, field, surface, pads, material)
         depth = surface.points[:, 2] - some.eye[:, 2]
         depth = depth.masked_fill(surface.cover < 0.5, torch.inf)
@@ -158,7 +157,7 @@ def _light(
     upward = 0.5 - 0.5 * normals[:, 1:2]
     sky, ground = _tensor(scene.sky)[None, :, None], _tensor(scene.ground)[None, :, None]
     ambient = (ground + (sky - ground) * upward) * openness
-    halfway = torch.nn.functional.normalize(light - rays, dim=1)
+    halfway = unit(light - rays)
     glint = (normals * halfway).sum(1).clamp(min=0).pow(24) * shine * shadow
     strength = _tensor(scene.light_colour)[None, :, None]
     return colour * (ambient + diffuse * strength) + glint[:, None] * strength
@@ -169,19 +168,33 @@ def _develop(
 ) -> NDArray[np.uint8]:
     """Put the hand before its background, blur as the lens does, add the sensor's noise: uint8 [N, S, S, 3]."""
     behind = pan(paint_background(np.random.default_rng(grain), scene, size_px), scene.pan_px[frames], size_px)
-    shade = functional.avg_pool2d(cover, 17, stride=1, padding=8)
-    shade = torch.roll(shade, (size_px // 16, -int(size_px / 16 * scene.light[0])), dims=(2, 3))
-    picture = behind * (1 - 0.3 * shade) * (1 - cover) + colour * cover
-    side = float(np.exp(-0.5 / max(scene.blur_px, 0.05) ** 2))
-    kernel = torch.tensor([side, 1.0, side]) / (1 + 2 * side)
-    blur = (kernel[:, None] * kernel)[None, None].expand(3, 1, 3, 3)
-    picture = functional.conv2d(functional.pad(picture, (1, 1, 1, 1), mode="replicate"), blur, groups=3)
+    picture = behind * (1 - 0.3 * _cast(cover, scene, size_px)) * (1 - cover) + colour * cover
+    picture = _blur(_blur(picture, scene.blur_px, 2), scene.blur_px, 3)
     numbers = range(*frames.indices(len(scene.pan_px)))
     for image, frame in zip(picture, numbers, strict=True):
         rng = np.random.default_rng([*np.atleast_1d(grain.entropy), frame])
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         image.add_(torch.from_numpy(noise), alpha=scene.noise)
     return (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _cast(cover: Tensor, scene: Scene, size_px: int) -> Tensor:
+    """The soft shadow [N, 1, S, S] of the hand on what is behind it."""
+    eighth = functional.avg_pool2d(cover, 8)
+    soft = functional.avg_pool2d(eighth, 3, stride=1, padding=1)
+    soft = functional.interpolate(soft, scale_factor=8, mode="bilinear")
+    down, aside = size_px // 16, int(size_px / 16 * scene.light[0])
+    padded = functional.pad(soft, (down, down, down, 0), mode="replicate")
+    return padded[..., :size_px, down + aside : down + aside + size_px]
+
+
+def _blur(picture: Tensor, sigma_px: float, dim: int) -> Tensor:
+    """Blur [N, 3, S, S] along one axis by a Gaussian of three taps."""
+    side = float(np.exp(-0.5 / max(sigma_px, 0.05) ** 2))
+    size = picture.shape[dim]
+    before = torch.cat([picture.narrow(dim, 0, 1), picture.narrow(dim, 0, size - 1)], dim=dim)
+    after = torch.cat([picture.narrow(dim, 1, size - 1), picture.narrow(dim, size - 1, 1)], dim=dim)
+    return (picture + (before + after).mul_(side)).mul_(1 / (1 + 2 * side))
 
 
 def _tensor(array: Floats) -> Tensor:

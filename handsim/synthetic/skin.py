@@ -102,8 +102,9 @@ def _finger_folds(marks: Marks, picture: Tensor, points: Tensor) -> Tensor:
     away = (points * points).sum(1, keepdim=True) - 2 * torch.bmm(hinges, points)
     away += (hinges**2).sum(-1, keepdim=True)
     near = away < (1.35 * marks.hinge_radii[:, None]) ** 2
-    fold = torch.exp(-((beside / FOLD_MM) ** 2)) + 0.6 * torch.exp(-(((beside - 2.6) / FOLD_MM) ** 2))
-    return (fold * near).amax(dim=1)
+    # Two folds side by side, one on either side of the joint.
+    beside = beside.abs_().sub_(1.3).mul_(1 / FOLD_MM)
+    return (beside.mul_(beside).neg_().exp_() * near).amax(dim=1)
 
 
 def _palm_lines(place: Tensor) -> Tensor:

@@ -17,11 +17,13 @@ from torch import Tensor
 
 TILE: Final = 8
 """Side of a tile in pixels."""
-NEAREST: Final = 18
+NEAREST: Final = 14
 """Capsules that a tile looks at."""
-REACH_MM: Final = 9.0
-"""How far from its skin a capsule still matters."""
-STEPS: Final = 8
+SWELL_MM: Final = 3.0
+"""How far capsules that melt together can stand out from each of them."""
+STEPS: Final = (4, 9)
+"""How far all rays walk, and how much farther those of the tiles in which one still walks then."""
+ARRIVED_MM: Final = 0.3
 TINY: Final = 1e-30
 
 
@@ -77,13 +79,13 @@ def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: i
     ends = torch.stack([capsules.start, capsules.end], dim=2) + wrist_mm[:, None, None]
     depth = ends[..., 2].clamp(min=80.0)
     places = ends[..., :2] / depth[..., None] * focal[..., None, None] + middle[:, :, None]
-    reach = (capsules.radii + REACH_MM) / depth * focal[..., None] * 1.05
+    reach = (capsules.radii + SWELL_MM) / depth * focal[..., None] * 1.03
     centres = (torch.arange(size // TILE) + 0.5) * TILE
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     centre = torch.stack([x, y], dim=-1).reshape(1, -1, 1, 2)
     start, way = places[:, None, :, 0], (places[..., 1, :] - places[..., 0, :])[:, None]
     along = (((centre - start) * way).sum(-1) / (way * way).sum(-1).clamp(min=1e-6)).clamp(0, 1)
-    away = (centre - start - along[..., None] * way).norm(dim=-1)
+    away = (centre - start - along[..., None] * way).square().sum(-1).sqrt()
     away -= reach[:, None, :, 0] + along * (reach[..., 1] - reach[..., 0])[:, None]
     away -= TILE * 0.7072
     near, nearest = away.topk(NEAREST, dim=-1, largest=False)
@@ -94,7 +96,7 @@ def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: i
     down = (row[:, None] * TILE + inside)[:, :, None].expand(-1, -1, TILE)
     pixels = torch.stack([across, down], dim=1).reshape(-1, 2, TILE * TILE)
     slopes = (pixels - intrinsics[picture, :2, 2, None]) / intrinsics[picture, 0, 0, None, None]
-    rays = torch.nn.functional.normalize(torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1), dim=1)
+    rays = unit(torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1))
     return Tiles(picture, row, column, nearest[picture, tile], rays, -wrist_mm[picture, :, None])
 
 
@@ -105,7 +107,7 @@ class Field:
         chosen = (picture[:, None], nearest)
         self.start = capsules.start[chosen]
         way = capsules.end[chosen] - self.start
-        self.length = way.norm(dim=-1, keepdim=True).clamp(min=1e-3)
+        self.length = way.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-3)
         self.axis = way / self.length
         radii = capsules.radii[chosen]
         self.radius = radii[..., :1]
@@ -150,21 +152,22 @@ class Field:
         depth = (radius * radius.abs() - square).clamp(min=0).sqrt()
         miss = (square.clamp(min=0).sqrt() - radius).clamp(min=0)
         entry = far - depth
-        nearest = (entry + 40 * miss).argmin(dim=1, keepdim=True)
-        return entry.gather(1, nearest)[:, 0]
+        # Where every capsule is missed, the walk begins beside the one that is missed most narrowly.
+        return (entry + 40 * miss).amin(dim=1) - 40 * miss.amin(dim=1)
 
 
-def trace(field: Field, rays: Tensor, eye: Tensor, focal: Tensor) -> Surface:
-    """Follow rays [T, 3, P] from ``eye`` [T, 3, 1] to the surface; ``focal`` [T] is in pixels."""
-    reached = field.first_guess(rays, eye)
-    best = torch.full_like(reached, 1e3)
-    far = reached
-    for _ in range(STEPS):
-        distance = field.distance(eye + rays * reached[:, None])
-        closer = distance < best
-        far = torch.where(closer, reached, far)
-        best = torch.where(closer, distance, best)
-        reached = reached + distance
+def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surface]:
+    """Follow the tiles' rays to the surface; ``focal`` [T] is in pixels. Also returns the field they walked in."""
+    field = Field(capsules, tiles.picture, tiles.nearest)
+    rays, eye = tiles.rays, tiles.eye
+    start = field.first_guess(rays, eye)
+    best, far, reached = _walk(field, rays, eye, start, torch.full_like(start, 1e3), start, STEPS[0])
+    behind = start.amax(dim=1, keepdim=True) + 80
+    left = ((best > ARRIVED_MM) & (reached < behind)).any(dim=1).nonzero()[:, 0]
+    rest = Field(capsules, tiles.picture[left], tiles.nearest[left])
+    best[left], far[left], _ = _walk(
+        rest, rays[left], eye[left], reached[left], best[left], far[left], STEPS[1]
+    )
     points = eye + rays * far[:, None]
     pixel_mm = far / focal[:, None]
     weights, distance, place = field.weigh(points)
@@ -174,4 +177,23 @@ def trace(field: Field, rays: Tensor, eye: Tensor, focal: Tensor) -> Surface:
     normals -= torch.bmm(field.axis.transpose(1, 2), pull * place)
     shares = weights / (weights.sum(1, keepdim=True) + TINY)
     cover = (1 - best / pixel_mm).clamp(0, 1)
-    return Surface(points, cover, torch.nn.functional.normalize(normals, dim=1), shares)
+    return field, Surface(points, cover, unit(normals), shares)
+
+
+def _walk(
+    field: Field, rays: Tensor, eye: Tensor, reached: Tensor, best: Tensor, far: Tensor, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Walk on from ``reached``; the least distance so far, where it was, and where the rays are now; all [T, P]."""
+    for _ in range(steps):
+        distance = field.distance(eye + rays * reached[:, None])
+        closer = distance < best
+        far = torch.where(closer, reached, far)
+        best = torch.where(closer, distance, best)
+        reached = reached + distance
+    return best, far, reached
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors [T, 3, P] brought to length 1."""
+    x, y, z = vectors.unbind(1)
+    return vectors / (x * x + y * y + z * z).sqrt_().clamp_(min=1e-12)[:, None]
