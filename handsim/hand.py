@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,10 +90,6 @@ def format_hand_id(hand_id: int) -> str:
 
 def parse_hand_id(text: str) -> int:
     """Read what `format_hand_id` wrote; raises HandsimError for anything else."""
-    try:
-        hand_id = int(text, 16)
-    except ValueError:
-        hand_id = -1
-    if len(text) != 16 or not 0 <= hand_id <= MAX_HAND_ID:
+    if not re.fullmatch(r"[0-7][0-9a-fA-F]{15}", text):
         raise HandsimError(f"hand id {text!r} is not 16 hex digits (such as 03ab54f1c09d72e8)")
-    return hand_id
+    return int(text, 16)

@@ -1,9 +1,12 @@
 """The directory a user works in, where every command finds its things."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from handsim.errors import HandsimError
 
 HOME_VARIABLE: Final = "HANDSIM_HOME"
 DEFAULT_HOME: Final = Path("handsim-home")
@@ -40,6 +43,12 @@ class Home:
     def runs(self) -> Path:
         """A directory for each evaluation or training run."""
         return self.path / "runs"
+
+    def run(self, name: str) -> Path:
+        """The directory of one run; raises HandsimError for a name that is no plain directory name."""
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise HandsimError(f"run name {name!r} is not letters, digits, dots, dashes and underscores alone")
+        return self.runs / name
 
     @property
     def ingest_report(self) -> Path:

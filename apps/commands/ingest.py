@@ -10,7 +10,7 @@ from tqdm import tqdm
 from handsim.home import Home
 from handsim.ingest import IngestOptions, IngestReport, ingest
 from handsim.ingest.naming import NameRule
-from handsim.keypoints.default import open_detector
+from handsim.keypoints.ladder import open_detector
 from handsim.keypoints.model_file import require_model
 
 _SHOWN_SKIPS = 5

@@ -12,12 +12,16 @@ Normalisation = Literal["none", "centre", "centre-scale"]
 NORMALISATIONS: Final[tuple[Normalisation, ...]] = get_args(Normalisation)
 
 
+_NO_EXTENT: Final = 1e-9
+"""Rounding leaves this much of a hand whose joints all coincide."""
+
+
 def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> NDArray[np.float64]:
     """Flatten the 2D of keypoints [N, 21, 2 or 3] to [N, 42]: x0, y0, x1, y1, ...
 
     ``none`` keeps the coordinates (SiMHand, section 3.2), ``centre`` subtracts the mean joint, and
     ``centre-scale`` divides by the root mean square distance to it as well (a hand without extent
-    becomes zeros). Raises HandsimError for another shape, NaN or infinity.
+    stays as it is: zeros). Raises HandsimError for another shape, NaN or infinity.
     """
     if keypoints.ndim != 3 or keypoints.shape[1] != JOINT_COUNT or keypoints.shape[2] not in (2, 3):
         raise HandsimError(
@@ -33,5 +37,5 @@ def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> 
         points -= points.mean(axis=1, keepdims=True)
     if normalisation == "centre-scale":
         scale = np.sqrt(np.square(points).sum(axis=2).mean(axis=1))[:, None, None]
-        np.divide(points, scale, out=points, where=scale > 0)
+        np.divide(points, scale, out=points, where=scale > _NO_EXTENT)
     return points.reshape(len(points), -1)

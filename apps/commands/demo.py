@@ -1,0 +1,37 @@
+"""``handsim demo``: the whole of it on synthetic hands."""
+
+import argparse
+from typing import Final
+
+from apps.demo import next_steps, run_demo
+from handsim.home import Home
+from handsim.pool import Pool
+from handsim.synthetic import SyntheticConfig
+
+DEMO_HOME: Final = "handsim-demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    world = SyntheticConfig()
+    parser.epilog = f"Works in ./{DEMO_HOME} unless --home says otherwise; run again, it reuses the hands."
+    parser.add_argument("--videos", type=int, default=world.videos, metavar="N", help="videos (%(default)s)")
+    parser.add_argument(
+        "--hands-per-video",
+        type=int,
+        default=world.hands_per_video,
+        metavar="N",
+        help="hands in each (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=world.seed, help="which hands (%(default)s)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    home = Home.find(options.home or DEMO_HOME)
+    config = SyntheticConfig(
+        videos=options.videos, hands_per_video=options.hands_per_video, seed=options.seed
+    )
+    report = run_demo(home, config)
+    print(f"\nOpen {report.resolve()} in a browser. Then try:\n\n{next_steps(home, Pool.open(home.pool))}")
+    return 0

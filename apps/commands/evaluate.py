@@ -1,0 +1,39 @@
+"""``handsim evaluate retrieval``."""
+
+import argparse
+
+from apps.evaluation import check_labels, save_evaluation, summary_rows
+from apps.table import table
+from handsim.home import Home
+from handsim.pool import Pool
+from index import open_catalog
+from index.evaluation import evaluate_retrieval
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    subjects = parser.add_subparsers(metavar="WHAT", required=True)
+    retrieval = subjects.add_parser("retrieval", help="recall of the index, and how alike neighbours are")
+    retrieval.add_argument("--labels", action="store_true", help="also precision by label among other videos")
+    retrieval.add_argument(
+        "--sample", type=int, default=2000, metavar="N", help="hands asked for (%(default)s)"
+    )
+    retrieval.add_argument("--seed", type=int, default=0, help="which hands those are (%(default)s)")
+    retrieval.add_argument(
+        "--name", default="retrieval", metavar="RUN", help="name of the directory in runs/ (%(default)s)"
+    )
+    retrieval.set_defaults(run=_retrieval)
+
+
+def _retrieval(options: argparse.Namespace) -> int:
+    home = Home.find(options.home)
+    pool = Pool.open(home.pool)
+    if options.labels:
+        check_labels(pool)
+    directory = home.run(options.name)
+    with open_catalog(home.index).current() as version:
+        evaluation = evaluate_retrieval(version, pool, sample=options.sample, seed=options.seed)
+        save_evaluation(directory, version, evaluation)
+    print(table(["", ""], summary_rows(evaluation.report, labels=options.labels)).lstrip("\n"))
+    print(f"\nwritten to {directory}")
+    return 0

@@ -1,0 +1,140 @@
+"""The demo: everything handsim does so far, on hands that were never there."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from apps.answers import as_montage
+from apps.evaluation import save_evaluation
+from apps.figures.pose_map import flatten, pose_map
+from apps.figures.retrieval import explained_variance, pose_distances
+from apps.progress import progress_bar
+from apps.queries import hand_query
+from apps.report import Picture, Section, write_report
+from handsim.embedding import PoseEmbedding
+from handsim.hand import format_hand_id
+from handsim.home import Home
+from handsim.pool import Pool
+from handsim.synthetic import SyntheticConfig, synthesise_pool
+from index import IndexVersion, MinedPairs, mine, open_catalog
+from index.evaluation import RetrievalEvaluation, evaluate_retrieval
+from index.pairs import write_pairs
+
+MONTAGE_QUERIES: Final = 6
+MONTAGE_NEIGHBORS: Final = 6
+
+
+def run_demo(home: Home, config: SyntheticConfig) -> Path:
+    """Synthesise, fit, build, mine, evaluate, draw; returns the path of the report."""
+    started = time.monotonic()
+    with _step(1, f"synthesising {config.videos * config.hands_per_video:,} hands"):
+        with progress_bar("   ") as progress:
+            synthesise_pool(home.pool, config, progress=progress)
+        pool = Pool.open(home.pool)
+    with _step(2, "fitting the pose embedding"):
+        embedding = PoseEmbedding.fit(pool)
+        embedding.save(home.embedding)
+    with _step(3, "building the index"):
+        catalog = open_catalog(home.index)
+        catalog.build(pool, embedding)
+    with catalog.current() as version:
+        with _step(4, "mining a positive for every hand"):
+            pairs = MinedPairs.concatenate(mine(version, pool.hand_ids))
+            write_pairs(home.path / "pairs.parquet", [pairs], version.info)
+        with _step(5, "measuring"):
+            evaluation = evaluate_retrieval(version, pool)
+            save_evaluation(home.run("retrieval"), version, evaluation)
+        with _step(6, "drawing the report (the first map of poses takes a moment)"):
+            report = home.path / "report.html"
+            _write(report, pool, version, evaluation, home, time.monotonic() - started)
+    return report
+
+
+def _write(
+    path: Path,
+    pool: Pool,
+    version: IndexVersion,
+    evaluation: RetrievalEvaluation,
+    home: Home,
+    seconds: float,
+) -> None:
+    measured = evaluation.report
+    numbers = [
+        (f"{len(pool):,}", f"hands in {len(pool.videos.names):,} videos"),
+        (f"{measured.recall_at_1:.1%}", "recall@1 of the index against exact search"),
+        (f"{measured.precision_at_1 or 0:.1%}", "precision@1 by hand shape, among other videos"),
+        (f"{measured.mined_pose_distance or 0:.3f}", "joint distance of mined pairs, in crop widths"),
+        (f"{measured.random_pose_distance or 0:.3f}", "joint distance of random pairs"),
+        (f"{measured.cross_video_share_unfiltered:.0%}", "nearest hands in another video, without the rule"),
+        (f"{measured.explained_variance:.1%}", f"of the pose in {version.embedding.dimension} numbers"),
+        (f"{seconds:.0f} s", "for all of it on this computer"),
+    ]
+    vectors = version.embedding.transform(pool.keypoints)
+    sections = [
+        Section(
+            "Hands posed alike",
+            "A query on the left of each row, then its nearest hands in other videos, with their distance "
+            "in the pose embedding. These are the positives that pre-training learns from.",
+            [Picture.of_image(_montage(pool, version), "queries and their nearest hands with skeletons")],
+        ),
+        Section(
+            "The pose space",
+            f"UMAP of the {version.embedding.dimension} numbers of every hand; the names are those of the "
+            "shapes the synthetic hands move between, grey hands are on their way from one to the next.",
+            [Picture.of_figure(pose_map(flatten(vectors), pool.labels.values()), "map of the poses")],
+        ),
+        Section(
+            "How good are the pairs?",
+            "Mined pairs are hands of different people, in different videos, whose joints almost coincide.",
+            [
+                Picture.of_figure(
+                    pose_distances(evaluation.mined_distances, evaluation.random_distances),
+                    "histograms of joint distances of mined and random pairs",
+                ),
+                Picture.of_figure(explained_variance(version.embedding), "explained variance by component"),
+            ],
+        ),
+        Section("What to try next", "In this terminal:", commands=next_steps(home, pool)),
+    ]
+    subtitle = "Synthetic hands, found by pose: pool, embedding, index, mining, evaluation."
+    write_report(path, "handsim demo", subtitle, numbers, sections)
+
+
+def _montage(pool: Pool, version: IndexVersion) -> Image.Image:
+    """One query from each of the first few hand shapes."""
+    shapes, rows = np.unique(pool.labels.codes, return_index=True)
+    hand_ids = pool.hand_ids[rows[shapes >= 0]][:MONTAGE_QUERIES]
+    answers = version.search_hands(hand_ids, MONTAGE_NEIGHBORS, other_video=True, one_per_video=True)
+    queries = [hand_query(hand_id, version, pool) for hand_id in hand_ids.tolist()]
+    return as_montage(pool, queries, answers)
+
+
+def next_steps(home: Home, pool: Pool) -> str:
+    """What to try next, as commands."""
+    flag = f"--home {home.path}"
+    example = format_hand_id(int(pool.hand_ids[0]))
+    return "\n".join(
+        [
+            f"handsim query --hand {example} --other-video --montage answer.png {flag}",
+            f"handsim mine --top-k 5 --out pairs.parquet {flag}",
+            f"handsim evaluate retrieval --labels {flag}",
+            "",
+            "handsim models fetch            # then with your own pictures and videos:",
+            "handsim ingest photos/ videos/",
+            "handsim index build",
+            "handsim query photo.jpg --montage answer.png",
+        ]
+    )
+
+
+@contextmanager
+def _step(number: int, what: str) -> Iterator[None]:
+    print(f"{number}/6 {what} ...", flush=True)
+    started = time.monotonic()
+    yield
+    print(f"    {time.monotonic() - started:.1f} s", flush=True)
