@@ -65,7 +65,7 @@ class Crew:
         """Start a worker in a dead one's place, with what the dead one had not begun."""
         dead.stop()
         if not dead.ready:
-            raise HandsimError("a worker process died while starting; run again with --workers 1 to see why")
+            raise HandsimError("a worker process died while starting; what it said is above")
         culprit, *rest = dead.pending
         worker = _Worker(self._make_detector)
         self._workers[self._workers.index(dead)] = worker

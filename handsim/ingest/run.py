@@ -47,7 +47,7 @@ def ingest(
         items = _open_items(plan, options, writer.known_items, done_before, report)
         first = list(islice(items, 1))
         if first:
-            with Crew(workers or available_cores(), make_detector) as crew:
+            with Crew(available_cores() if workers is None else workers, make_detector) as crew:
                 for result in crew.run(chain(first, items)):
                     _take(writer, report, result)
                     report.seconds = time.monotonic() - started

@@ -21,8 +21,8 @@ from handsim.media.unusable import UnusableError
 from handsim.media.videos import sample_frames
 from handsim.pool import Skip
 
-_DIGEST_BYTES: Final = 1 << 20
-"""A video is known by its first megabyte: enough to tell recordings apart, and the same once a
+_DIGEST_BYTES: Final = 1 << 16
+"""A video is known by its first 64 kilobytes: enough to tell recordings apart, and the same once a
 download that was cut short is complete."""
 
 

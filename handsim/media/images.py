@@ -49,7 +49,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
                 "too many pixels", f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels"
             ) from error
         except (OSError, SyntaxError, ValueError) as error:
-            raise UnusableError("corrupt image", str(error)) from error
+            raise _damaged(error) from error
     with image:
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
@@ -59,8 +59,12 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         try:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, SyntaxError, ValueError, IndexError) as error:
-            reason = "truncated image" if "truncated" in str(error) else "corrupt image"
-            raise UnusableError(reason, str(error)) from error
+            raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> UnusableError:
+    reason = "truncated image" if "truncated" in str(error).lower() else "corrupt image"
+    return UnusableError(reason, str(error))
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -1,0 +1,89 @@
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handsim.media.images import MAX_PIXELS, decode_image, encode_jpeg, read_file
+from handsim.media.unusable import UnusableError
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def gradient(width: int = 64, height: int = 48) -> Image.Image:
+    pixels = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG header for a picture of any size, without the pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [("RGB", "JPEG"), ("L", "PNG"), ("RGBA", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG")],
+)
+def test_every_mode_becomes_rgb(mode: str, format: str) -> None:
+    image = decode_image(encoded(gradient().convert(mode), format))
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
+
+
+def test_pictures_are_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side
+    assert decode_image(encoded(gradient(), "JPEG", exif=exif)).shape == (64, 48, 3)
+
+
+def test_what_cannot_be_decoded_says_why() -> None:
+    whole = encoded(gradient(), "JPEG")
+    for data, reason in (
+        (b"hello, I am a text file", "not an image"),
+        (whole[: len(whole) // 2], "truncated image"),
+        (encoded(gradient(), "PNG")[:80], "truncated image|corrupt image"),
+        (png_that_claims(20_000, 20_000), "too many pixels"),
+        (png_that_claims(12_000, 9_000), "too many pixels.*108 megapixels, the limit is 100"),
+        (png_that_claims(100, 100), "truncated image|corrupt image"),
+    ):
+        with pytest.raises(UnusableError, match=reason):
+            decode_image(data)
+    assert MAX_PIXELS == 100_000_000
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.jpg")  # reading it would wait for ever
+    for name, reason in (
+        ("empty.jpg", "empty file"),
+        ("folder.jpg", "unreadable: not a regular file"),
+        ("link.jpg", "unreadable: the link leads nowhere"),
+        ("pipe.jpg", "unreadable: not a regular file"),
+    ):
+        with pytest.raises(UnusableError, match=reason):
+            read_file(tmp_path / name)
+
+
+def test_jpeg_round_trip_is_close() -> None:
+    image = np.asarray(gradient())
+    assert np.abs(decode_image(encode_jpeg(image)).astype(int) - image).mean() < 3
