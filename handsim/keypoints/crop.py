@@ -8,7 +8,7 @@ from handsim.keypoints.detector import Detection
 
 
 def hand_in_crop(detection: Detection) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """The square [4] (float64, picture pixels) to cut, and the keypoints [21, 3] (float32) in its unit square.
+    """The square [4] (float64, picture pixels) to cut and the keypoints [21, 3] (float32) in its unit square.
 
     The square is SiMHand's (`square_around` the tight box) and is always given unmirrored: cut it with
     `handsim.geometry.cut_crop`, then flip the crop left to right if the hand is a left one, as the keypoints

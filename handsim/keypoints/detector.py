@@ -56,8 +56,8 @@ def distinct(detections: Iterable[Detection], covered_limit: float = COVERED_LIM
     """The detections, best first, without those that see again a hand a larger one has seen.
 
     The palm detector now and then takes a finger or a fold for a palm, and the landmark network then draws a
-    small, confident, wrong hand inside the true one. So the larger box wins, not the higher score, and sides are
-    not compared: the small one is often called the other side.
+    small, confident, wrong hand inside the true one. So the larger box wins, not the higher score, and sides
+    are not compared: the small one is often called the other side.
     """
     kept: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -_area(detection.box_px)):

@@ -40,7 +40,7 @@ class MediaPipeHands:
         *,
         max_hands: int = 8,
         min_detection: float = 0.1,
-        min_presence: float = 0.5,
+        min_presence: float = 0.8,
     ) -> None:
         """Load ``model_path`` (a ``.task`` bundle; see `handsim.keypoints.model_file.require_model`).
 
@@ -55,7 +55,7 @@ class MediaPipeHands:
         self._has_found_one = False
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """See `HandDetector.detect`. The score is MediaPipe's confidence in the side, the only one it returns."""
+        """See `HandDetector.detect`. The score is MediaPipe's confidence in the side: it returns no other."""
         if not self._finalizer.alive:
             raise ValueError("this detector is closed")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
@@ -110,8 +110,8 @@ def _release(landmarker: "HandLandmarker") -> None:
     try:
         landmarker.close()
     except RuntimeError:
-        # The interpreter is ending and the thread that MediaPipe closes itself on has already gone; the
-        # process's end frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
+        # The interpreter is ending and the thread that MediaPipe closes itself on has gone; the process's end
+        # frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
         landmarker._handle = None
 
 

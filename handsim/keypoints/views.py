@@ -1,19 +1,27 @@
-"""Other ways to look at a picture in which nothing was found, each with the way back to its pixels."""
+"""Other ways to look at a picture, each with the way back to its pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from handsim.geometry import apply_affine, invert_affine
+from handsim.geometry import apply_affine
 
-PAD_FRACTION = 0.3
-TILE_MIN_PX = 160
-"""Tiles smaller than this would be enlarged beyond what the palm detector (192 px) can gain from."""
+SMALL_PICTURE_PX = 256
+"""A picture no longer than this is taken for a crop of a hand."""
+MARGIN = 0.5
+"""Of the longer side. The palm detector knows hands that take up half of what it sees, not all of it."""
+OTHER_MARGINS = (0.25, 1.0)
+"""For crops, whose first look had ``MARGIN`` already."""
 TILE_FRACTIONS = (0.6, 0.4)
+"""Sides of the tiles, in longer sides of the picture."""
+TILE_MIN_PX = 160
+"""The palm detector sees 192 pixels; much smaller tiles would show it nothing new."""
 TILE_OVERLAP = 0.5
+"""At least this part of a tile is shared with the next, so a hand half as long is whole in one of them."""
+SQUARISH = 1.5
+"""The longest a picture filled by one hand is, in shorter sides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +31,7 @@ class View:
     image: NDArray[np.uint8]
     """[H, W, 3]"""
     to_picture: NDArray[np.float64]
-    """Affine [2, 3] from the view's pixels to the original's; a rotation, one scale and a shift."""
+    """Affine [2, 3] from the view's pixels to the original's; quarter turns, one scale and a shift."""
 
     def keypoints_in_picture(self, keypoints_px: NDArray[np.float32]) -> NDArray[np.float32]:
         """Keypoints [21, 3] of the view in pixels of the original; z is scaled as x and y are."""
@@ -32,17 +40,24 @@ class View:
         return mapped.astype(np.float32)
 
 
-def padded(image: NDArray[np.uint8], fraction: float = PAD_FRACTION) -> Iterator[View]:
-    """The picture with a margin of ``fraction`` of its longer side, made of its edge pixels repeated."""
-    margin = max(1, round(fraction * max(image.shape[:2])))
-    wider = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    yield View(wider, _shift(-margin, -margin))
+def framed(image: NDArray[np.uint8]) -> Iterator[View]:
+    """The picture as it is, or, if it is small enough to be a crop of a hand, with a margin around it.
+
+    The detector resamples every picture to one size, so the margin costs a crop no time and little detail.
+    """
+    yield _with_margin(image, MARGIN if _is_crop(image) else 0.0)
+
+
+def padded(image: NDArray[np.uint8]) -> Iterator[View]:
+    """The picture with a margin made of its edge pixels repeated."""
+    for margin in OTHER_MARGINS if _is_crop(image) else (MARGIN,):
+        yield _with_margin(image, margin)
 
 
 def enlarged(image: NDArray[np.uint8]) -> Iterator[View]:
-    """Overlapping square tiles, coarse ones first: what is small in a large picture is large in a tile.
+    """Overlapping square tiles, large ones first: what is small in a picture is large in a tile.
 
-    Pictures whose tiles would be under ``TILE_MIN_PX`` have no small hands to find and give fewer or none.
+    Small pictures give fewer tiles or none.
     """
     height, width = image.shape[:2]
     for fraction in TILE_FRACTIONS:
@@ -55,33 +70,39 @@ def enlarged(image: NDArray[np.uint8]) -> Iterator[View]:
 
 
 def turned(image: NDArray[np.uint8]) -> Iterator[View]:
-    """The picture turned by a quarter, three quarters and a half; no pixel is resampled."""
+    """The picture, framed, by a quarter, a half and three quarters of a turn."""
+    frame = next(framed(image))
+    for view in list(quarter_turns(frame.image))[1:]:
+        to_picture = view.to_picture.copy()
+        to_picture[:, 2] += frame.to_picture[:, 2]
+        yield View(view.image, to_picture)
+
+
+def squarish(image: NDArray[np.uint8]) -> Iterator[View]:
+    """The picture as it is, unless it is too long for one hand to fill it."""
+    if max(image.shape[:2]) <= SQUARISH * min(image.shape[:2]):
+        yield _with_margin(image, 0.0)
+
+
+def quarter_turns(image: NDArray[np.uint8]) -> Iterator[View]:
+    """The picture turned counter-clockwise by 0, 90, 180 and 270 degrees; no pixel is resampled."""
     height, width = image.shape[:2]
+    yield View(image, _shift(0, 0))
     yield View(np.rot90(image, 1), np.array([[0.0, -1.0, width], [1.0, 0.0, 0.0]]))
-    yield View(np.rot90(image, 3), np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, height]]))
     yield View(np.rot90(image, 2), np.array([[-1.0, 0.0, width], [0.0, -1.0, height]]))
+    yield View(np.rot90(image, 3), np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, height]]))
 
 
-def tilted(image: NDArray[np.uint8], angle_deg: float) -> View:
-    """The picture turned clockwise by ``angle_deg`` about its centre on a canvas that holds all of it."""
-    height, width = image.shape[:2]
-    angle = np.deg2rad(angle_deg)
-    cos, sin = np.cos(angle), np.sin(angle)
-    size = np.ceil([abs(width * cos) + abs(height * sin), abs(width * sin) + abs(height * cos)]).astype(int)
-    linear = np.array([[cos, sin], [-sin, cos]])  # the view's axes turned back
-    shift = np.array([width, height]) / 2 - linear @ (size / 2)
-    to_picture = np.concatenate([linear, shift[:, None]], axis=1)
-    return View(resampled(image, to_picture, int(size[0]), int(size[1])), to_picture)
+def _is_crop(image: NDArray[np.uint8]) -> bool:
+    return bool(max(image.shape[:2]) <= SMALL_PICTURE_PX)
 
 
-def resampled(
-    image: NDArray[np.uint8], to_picture: NDArray[np.float64], width: int, height: int
-) -> NDArray[np.uint8]:
-    return np.asarray(
-        Image.fromarray(image).transform(
-            (width, height), Image.Transform.AFFINE, tuple(to_picture.ravel()), Image.Resampling.BILINEAR
-        )
-    )
+def _with_margin(image: NDArray[np.uint8], fraction: float) -> View:
+    margin = round(fraction * max(image.shape[:2]))
+    if margin == 0:
+        return View(image, _shift(0, 0))
+    wider = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    return View(wider, _shift(-margin, -margin))
 
 
 def _shift(x: float, y: float) -> NDArray[np.float64]:
