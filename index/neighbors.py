@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, TypedDict
 
 import numpy as np
@@ -57,9 +58,10 @@ class Neighbors:
         """Lay ragged answers, (hand ids, distances) per query and nearest first, into [Q, k]."""
         hand_ids = np.full((len(answers), k), NO_HAND, dtype=np.uint64)
         distances = np.full((len(answers), k), np.inf, dtype=np.float32)
-        for row, (ids, far) in enumerate(answers):
-            hand_ids[row, : len(ids)] = ids
-            distances[row, : len(ids)] = far
+        counts = np.array([len(ids) for ids, _ in answers], dtype=np.intp)
+        filled = np.arange(k) < counts[:, None]
+        hand_ids[filled] = np.fromiter(chain.from_iterable(ids for ids, _ in answers), np.uint64)
+        distances[filled] = np.fromiter(chain.from_iterable(far for _, far in answers), np.float32)
         return cls(hand_ids, distances, payloads)
 
     @property

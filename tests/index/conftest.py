@@ -1,0 +1,71 @@
+"""A small pool that looks like video, and every engine over it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handsim import Hand, Pool, PoolWriter, PoseEmbedding
+from handsim.hand import make_hand_id
+from index import ExactIndex, IndexSettings, IndexVersion, open_catalog
+
+VIDEOS = 60
+HANDS_PER_VIDEO = 15
+
+SMALL_GRAPH = IndexSettings(index_above_kb=1, full_scan_below_kb=1)
+"""Builds and walks the graph where a pool this small would be compared one by one."""
+
+
+def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
+    """Runs of nearly the same pose; poses are shared between videos; some hands have no label."""
+    random = np.random.default_rng(seed)
+    poses = random.random((12, 21, 3))
+    with PoolWriter(path) as writer:
+        for video in range(videos):
+            pose = int(random.integers(len(poses)))
+            person = random.normal(scale=0.03, size=(21, 3))
+            for frame in range(HANDS_PER_VIDEO):
+                name = f"video {video}"
+                keypoints = poses[pose] + person + random.normal(scale=0.005, size=(21, 3))
+                writer.add(
+                    Hand(
+                        hand_id=make_hand_id("test", name, frame, seed),
+                        source="ego4d" if video % 3 else "100doh",
+                        video=name,
+                        frame=frame,
+                        side="left" if video % 4 == 0 else "right",
+                        score=float(np.float32(random.random())),
+                        box_px=np.array([0, 0, 9, 9], dtype=np.float32),
+                        keypoints=keypoints.astype(np.float32),
+                        label=None if frame % 5 == 4 else f"pose {pose}",
+                    )
+                )
+    return Pool.open(path)
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return write_pool(tmp_path_factory.mktemp("data") / "pool")
+
+
+@pytest.fixture(scope="session")
+def embedding(pool: Pool) -> PoseEmbedding:
+    return PoseEmbedding.fit(pool)
+
+
+@pytest.fixture(scope="session", params=["exact", "edge"])
+def version(
+    request: pytest.FixtureRequest,
+    pool: Pool,
+    embedding: PoseEmbedding,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[IndexVersion]:
+    """The same hands in every engine."""
+    if request.param == "exact":
+        yield ExactIndex(pool, embedding)
+        return
+    catalog = open_catalog(tmp_path_factory.mktemp("index"))
+    catalog.build(pool, embedding, SMALL_GRAPH)
+    with catalog.current() as version:
+        yield version

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from handsim import HandsimError, Pool
+from handsim.errors import NotThereError
+from handsim.hand import format_hand_id
+from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
+from index.hand100m import box_of_whole_crop, write_hand100m
+from index.pairs import write_pairs
+
+
+def mined(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
+    return MinedPairs.concatenate(mine(version, pool.hand_ids, policy, ef=400))
+
+
+def test_top_1_lies_in_another_video(version: IndexVersion, pool: Pool) -> None:
+    calls: list[tuple[int, int]] = []
+    batches = mine(version, pool.hand_ids, progress=lambda done, total: calls.append((done, total)))
+    pairs = MinedPairs.concatenate(batches)
+    assert calls[-1] == (len(pool), len(pool))
+    np.testing.assert_array_equal(pairs.hand_ids, pool.hand_ids)
+    partners = pool.rows(pairs.positives[:, 0])
+    assert (pool.videos.codes[partners] != pool.videos.codes).all()
+    # The poses were drawn so that a hand of the same pose lies in some other video.
+    poses = [label for label in pool.labels.values() if label]
+    assert len(poses) == 720
+    same = [
+        pool.labels[row] == pool.labels[partner]
+        for row, partner in enumerate(partners.tolist())
+        if pool.labels[row] and pool.labels[partner]
+    ]
+    assert np.mean(same) > 0.99
+
+
+def test_ranks_are_a_window_of_the_search(version: IndexVersion, pool: Pool) -> None:
+    everything = mined(version, pool, MiningPolicy(top_k=5))
+    window = mined(version, pool, MiningPolicy(first_rank=3, top_k=5))
+    np.testing.assert_array_equal(window.distances, everything.distances[:, 2:])
+
+
+def test_a_distance_cap_leaves_places_over(version: IndexVersion, pool: Pool) -> None:
+    everything = mined(version, pool, MiningPolicy(top_k=3))
+    cap = float(np.median(everything.distances))
+    capped = mined(version, pool, MiningPolicy(top_k=3, max_distance=cap))
+    np.testing.assert_array_equal(capped.found, everything.distances <= cap)
+    assert (capped.positives[~capped.found] == NO_HAND).all()
+    assert 0 < capped.found.sum() < capped.found.size
+
+
+def test_one_per_video(version: IndexVersion, pool: Pool) -> None:
+    pairs = mined(version, pool, MiningPolicy(top_k=4, one_per_video=True))
+    videos = pool.videos.codes[pool.rows(pairs.positives.ravel())].reshape(-1, 4)
+    together = np.concatenate([pool.videos.codes[:, None], videos], axis=1)
+    assert all(len(set(row)) == 5 for row in together.tolist())
+
+
+def test_the_same_video_may_be_allowed(version: IndexVersion, pool: Pool) -> None:
+    pairs = mined(version, pool, MiningPolicy(other_video=False))
+    assert (pairs.positives[:, 0] != pool.hand_ids).all()
+    partners = pool.rows(pairs.positives[:, 0])
+    assert (pool.videos.codes[partners] == pool.videos.codes).mean() > 0.5
+
+
+def test_bad_policies(version: IndexVersion, pool: Pool) -> None:
+    for ranks in ((0, 1), (2, 1), (1, 0)):
+        with pytest.raises(HandsimError, match=r"^ranks -?\d+ to -?\d+ cannot be mined"):
+            MiningPolicy(first_rank=ranks[0], top_k=ranks[1])
+    for distance in (-1.0, float("nan")):
+        with pytest.raises(HandsimError, match="max_distance"):
+            MiningPolicy(max_distance=distance)
+    with pytest.raises(HandsimError, match="k is 2000"):
+        mined(version, pool, MiningPolicy(top_k=2000))
+    with pytest.raises(NotThereError, match="no hand 0000000000000001"):
+        list(mine(version, np.array([1], dtype=np.uint64)))
+
+
+def test_pairs_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
+    pairs = mined(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+    halves = [
+        MinedPairs(pairs.hand_ids[rows], pairs.positives[rows], pairs.distances[rows])
+        for rows in (slice(0, 450), slice(450, None))
+    ]
+    assert write_pairs(tmp_path / "pairs.parquet", halves, version.info) == pairs.found.sum()
+    table = pq.read_table(tmp_path / "pairs.parquet")
+    assert table.schema.metadata[b"embedding_fingerprint"].decode() == version.embedding.fingerprint
+    rows, ranks = np.nonzero(pairs.found)
+    np.testing.assert_array_equal(table["hand_id"], pairs.hand_ids[rows])
+    np.testing.assert_array_equal(table["positive_id"], pairs.positives[rows, ranks])
+    np.testing.assert_array_equal(table["rank"], ranks + 1)
+    np.testing.assert_array_equal(table["distance"], pairs.distances[rows, ranks])
+
+
+def test_a_file_that_could_not_be_finished_is_not_left_behind(
+    version: IndexVersion, pool: Pool, tmp_path: Path
+) -> None:
+    unknown = np.array([1], dtype=np.uint64)
+    with pytest.raises(NotThereError):
+        write_pairs(tmp_path / "pairs.parquet", mine(version, unknown), version.info)
+    with pytest.raises(NotThereError):
+        write_hand100m(tmp_path / "pairs.json", pool, mine(version, unknown))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hand100m_layout(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
+    pairs = mined(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+    assert write_hand100m(tmp_path / "hands.json", pool, [pairs]) == len(pool)
+    file = json.loads((tmp_path / "hands.json").read_text())
+    names = {image["id"]: image["file_name"] for image in file["images"]}
+    assert len(names) == len(file["annotations"]) == len(pool)
+    for row, annotation in enumerate(file["annotations"]):
+        hand = format_hand_id(int(pool.hand_ids[row]))
+        assert annotation["hand_id"] == hand
+        assert names[annotation["image_id"]] == f"{hand}.jpg"
+        assert annotation["left_right"] == "Right"
+        assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.found[row].sum()
+        np.testing.assert_allclose(annotation["keypoint_25d"], pool.keypoints[row].ravel(), atol=1e-6)
+    kept = pairs.found[0]
+    assert file["annotations"][0]["positive_sample"] == [
+        format_hand_id(hand) for hand in pairs.positives[0, kept].tolist()
+    ]
+
+
+@pytest.mark.parametrize("size", range(32, 513, 7))
+def test_the_reader_cuts_out_the_whole_crop(size: int) -> None:
+    """The reader's rule: a square of floor(1.3 x the longer side) about the box, clipped at the border."""
+    x0, y0, x1, y1 = json.loads(json.dumps(box_of_whole_crop(size)))
+    side = int(max(x1 - x0, y1 - y0) * 1.3)
+    assert side == size
+    for low, high in ((x0, x1), (y0, y1)):
+        assert round((low + high) / 2 - side / 2, 6) == 0
+
+
+def test_no_hands_make_an_empty_list(pool: Pool, tmp_path: Path) -> None:
+    assert write_hand100m(tmp_path / "hands.json", pool, []) == 0
+    assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []
