@@ -1,0 +1,29 @@
+"""Synthetic hands with exact truth: people, poses, cameras and pictures from a seed.
+
+Poses alone need only numpy; torch is loaded when the first picture is rendered.
+"""
+
+from handsim.synthetic.config import (
+    MotionConfig,
+    PeopleConfig,
+    SceneConfig,
+    SyntheticConfig,
+    ViewConfig,
+)
+from handsim.synthetic.pooling import synthesise_pool
+from handsim.synthetic.poses import SyntheticPoses, synthesise_poses
+from handsim.synthetic.world import Samples, synthesise, synthesise_video
+
+__all__ = [
+    "MotionConfig",
+    "PeopleConfig",
+    "Samples",
+    "SceneConfig",
+    "SyntheticConfig",
+    "SyntheticPoses",
+    "ViewConfig",
+    "synthesise",
+    "synthesise_pool",
+    "synthesise_poses",
+    "synthesise_video",
+]

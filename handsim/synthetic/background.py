@@ -1,5 +1,6 @@
 """Rooms, walls, tables and gardens, roughly: textured pictures to put behind a hand."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -64,10 +65,11 @@ def _wall(rng: np.random.Generator, width: int) -> Tensor:
     """A wall or a sheet: nearly one colour, unevenly lit, a little rough."""
     first, second = _colours(rng, 2)
     x, y = _grid(width)
-    angle = rng.uniform(0, 2 * np.pi)
-    slope = 0.5 + 0.5 * (np.cos(angle) * x + np.sin(angle) * y)
+    angle = float(rng.uniform(0, 2 * np.pi))
+    slope = 0.5 + 0.5 * (math.cos(angle) * x + math.sin(angle) * y)
     tinted = first * (1 - 0.3 * slope) + second * 0.3 * slope
-    return tinted + 0.02 * _octaves(rng, 20, width, 2) + 0.05 * _noise(rng, 2, width)
+    rough: Tensor = tinted + 0.02 * _octaves(rng, 20, width, 2) + 0.05 * _noise(rng, 2, width)
+    return rough
 
 
 def _blurred(rng: np.random.Generator, width: int) -> Tensor:
@@ -86,9 +88,11 @@ def _clutter(rng: np.random.Generator, width: int) -> Tensor:
         across, down = rng.uniform(-1.1, 1.1, 2)
         angle, soft = rng.uniform(0, np.pi), rng.uniform(0.01, 0.05)
         half = np.exp(rng.uniform(np.log(0.05), np.log(0.6), 2))
-        right = (np.cos(angle) * (x - across) + np.sin(angle) * (y - down)) / half[0]
-        up = (np.cos(angle) * (y - down) - np.sin(angle) * (x - across)) / half[1]
-        inside = 1 - (right**2 + up**2).sqrt() if rng.random() < 0.4 else 1 - torch.maximum(right.abs(), up.abs())
+        right = (math.cos(angle) * (x - across) + math.sin(angle) * (y - down)) / half[0]
+        up = (math.cos(angle) * (y - down) - math.sin(angle) * (x - across)) / half[1]
+        inside = (
+            1 - (right**2 + up**2).sqrt() if rng.random() < 0.4 else 1 - torch.maximum(right.abs(), up.abs())
+        )
         cover = (inside / soft * float(half.min())).clamp(0, 1)
         canvas = canvas * (1 - cover) + cover * colour * (0.85 + 0.25 * up.clamp(-1, 1) * rng.uniform(-1, 1))
     return canvas + 0.015 * _octaves(rng, 24, width, 2)
@@ -98,24 +102,26 @@ def _boards(rng: np.random.Generator, width: int) -> Tensor:
     """Planks, tiles, stripes: straight lines at some angle, with grain along them."""
     first, second = _colours(rng, 2)
     x, y = _grid(width)
-    angle = rng.uniform(0, np.pi)
-    across = np.cos(angle) * x + np.sin(angle) * y
-    along = np.cos(angle) * y - np.sin(angle) * x
-    count = rng.uniform(1.5, 7)
+    angle = float(rng.uniform(0, np.pi))
+    across = math.cos(angle) * x + math.sin(angle) * y
+    along = math.cos(angle) * y - math.sin(angle) * x
+    count = float(rng.uniform(1.5, 7))
     board = torch.floor(across * count)
     tone = torch.sin(board * 12.9898 + float(rng.uniform(0, 6))) * 0.5 + 0.5
     seam = ((across * count - board - 0.5).abs() * 2) ** 24
     if rng.random() < 0.4:
         seam = torch.maximum(seam, ((along * count - torch.floor(along * count) - 0.5).abs() * 2) ** 24)
     grain = torch.sin(across * 60 + 3 * _noise(rng, 4, width)[0]) * 0.03 + 0.05 * _noise(rng, 12, width)[0]
-    mixed = first + (second - first) * tone * rng.uniform(0.1, 0.6)
-    return (mixed + grain) * (1 - 0.5 * seam)
+    mixed = first + (second - first) * tone * float(rng.uniform(0.1, 0.6))
+    boards: Tensor = (mixed + grain) * (1 - 0.5 * seam)
+    return boards
 
 
 def _foliage(rng: np.random.Generator, width: int) -> Tensor:
     """Leaves, cloth with a print, gravel: busy at every scale."""
     shades = _octaves(rng, int(rng.integers(4, 12)), width, 4)
-    levels = (shades * rng.uniform(0.6, 1.6)).sin() * 0.5 + 0.5
+    levels = (shades * float(rng.uniform(0.6, 1.6))).sin() * 0.5 + 0.5
     dark, light, other = _colours(rng, 3)
     patches = (_noise(rng, 5, width) * 4).sigmoid()
-    return dark * 0.6 + levels * (light * (1 - patches) + other * patches) * 0.6
+    leaves: Tensor = dark * 0.6 + levels * (light * (1 - patches) + other * patches) * 0.6
+    return leaves

@@ -70,9 +70,9 @@ def squares_around(points_px: Floats, enlargement: float = CROP_ENLARGEMENT) -> 
 
 
 def crop_intrinsics(intrinsics: Floats, squares_px: Floats, size_px: float) -> Floats:
-    """K [N, 3, 3] of the crops [0, size_px] cut at ``squares_px`` [N, 4] and resized."""
+    """K [N, 3, 3] of crops [0, size_px], cut out of pictures of K ``intrinsics`` at ``squares_px`` [N, 4]."""
     scale = size_px / (squares_px[:, 2] - squares_px[:, 0])
-    cropped = np.broadcast_to(intrinsics, (len(squares_px), 3, 3)).copy()
+    cropped = intrinsics.copy()
     cropped[:, :2, 2] -= squares_px[:, :2]
     cropped[:, :2] *= scale[:, None, None]
     return cropped

@@ -133,7 +133,11 @@ def _palm(mould: _Mould, posture: Posture, shape: HandShape) -> None:
         palmar,
     )
     mould.add(
-        np.array([-2.0, 24.0, 3.0]) * scale, 0.72 * knuckles[:, 1], np.array([11.0, 10.0]) * thick, 3.0, palmar
+        np.array([-2.0, 24.0, 3.0]) * scale,
+        0.72 * knuckles[:, 1],
+        np.array([11.0, 10.0]) * thick,
+        3.0,
+        palmar,
     )
 
 

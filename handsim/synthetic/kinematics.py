@@ -68,6 +68,9 @@ class Posture:
     forearm: Floats
     """[N, 3] unit vectors from the wrist towards the elbow."""
 
+    def __getitem__(self, which: slice) -> "Posture":
+        return Posture(self.joints_mm[which], self.pads[which], self.forearm[which])
+
 
 def within_limits(angles_deg: Floats) -> Floats:
     """Angles [..., 24] brought into their ranges of motion."""

@@ -58,7 +58,7 @@ class HandShape:
     opposition_mm: Floats
     """[3] where thumb and fingers close on each other."""
     phalanges_mm: Floats
-    """[5, 3] bone lengths, thumb to little finger: metacarpal, proximal, distal; or proximal, middle, distal."""
+    """[5, 3] bone lengths: metacarpal, proximal, distal of the thumb; else proximal, middle, distal."""
     radii_mm: Floats
     """[5, 4] half the thickness at each finger's four joints."""
     scale: Floats

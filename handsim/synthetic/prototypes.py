@@ -51,9 +51,7 @@ ACROSS: Final = Thumb(2, 38, 34, 44)
 """The thumb folded across the palm under straight fingers."""
 
 PROTOTYPES: Final[dict[str, Prototype]] = {
-    "flat": Prototype(
-        Finger(0, 4, 2), Finger(0, 4, 0), Finger(0, 4, -1), Finger(0, 6, -3), BESIDE, cup=0
-    ),
+    "flat": Prototype(Finger(0, 4, 2), Finger(0, 4, 0), Finger(0, 4, -1), Finger(0, 6, -3), BESIDE, cup=0),
     "spread": Prototype(
         Finger(-6, 6, -11), Finger(-6, 6, -2), Finger(-5, 6, 7), Finger(-5, 8, 15), AWAY, cup=-2
     ),
@@ -78,7 +76,12 @@ PROTOTYPES: Final[dict[str, Prototype]] = {
         Finger(52, 54, 0), Finger(14, 16), Finger(4, 10, 4), Finger(-4, 8, 10), Thumb(28, 46, 14, 26), cup=4
     ),
     "beak": Prototype(
-        Finger(58, 24, 3), Finger(60, 20, 0), Finger(60, 20, -3), Finger(58, 24, -8), Thumb(24, 52, 4, 8), cup=12
+        Finger(58, 24, 3),
+        Finger(60, 20, 0),
+        Finger(60, 20, -3),
+        Finger(58, 24, -8),
+        Thumb(24, 52, 4, 8),
+        cup=12,
     ),
     "cup": Prototype(
         Finger(28, 34, -2), Finger(30, 36), Finger(32, 36), Finger(32, 38, 2), Thumb(44, 48, 6, 16), cup=10
@@ -90,7 +93,9 @@ PROTOTYPES: Final[dict[str, Prototype]] = {
         Finger(-2, 62, -7), Finger(-2, 64, -1), Finger(-2, 64, 5), Finger(0, 62, 11), Thumb(52, 26, 10, 34)
     ),
     "hook": Prototype(Finger(10, 84), Finger(10, 86), Finger(10, 86), Finger(12, 84), BESIDE, cup=4),
-    "bent": Prototype(Finger(72, 8), Finger(74, 8), Finger(74, 8), Finger(72, 10), Thumb(26, 24, 6, 6), cup=6),
+    "bent": Prototype(
+        Finger(72, 8), Finger(74, 8), Finger(74, 8), Finger(72, 10), Thumb(26, 24, 6, 6), cup=6
+    ),
 }
 """Name to shape. The names double as labels: what a hand near one of them shows."""
 

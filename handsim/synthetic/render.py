@@ -13,6 +13,7 @@ from handsim.synthetic.background import paint_background, pan
 from handsim.synthetic.camera import project
 from handsim.synthetic.flesh import CLOTH, SKIN, THING, Body, clothe
 from handsim.synthetic.kinematics import Posture
+from handsim.synthetic.person import HandShape
 from handsim.synthetic.scene import Scene
 from handsim.synthetic.skin import Marks, find_marks, linear, skin_colour
 from handsim.synthetic.trace import TILE, Capsules, Field, Surface, Tiles, find_tiles, trace, unit
@@ -23,7 +24,10 @@ Floats = NDArray[np.float64]
 TILES_AT_ONCE: Final = 160
 """How many tiles go through the tracer together: what fits into the processor's cache."""
 LINE_OF_SIGHT_RADII: Final = 1.6
-"""A joint is in sight when the surface before it is no farther from it than this many radii of the hand there."""
+"""A joint is in sight when the surface before it is within this many radii of the hand there."""
+
+
+WRIST_RADIUS_MM: Final = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,7 @@ def render(
     intrinsics: Floats,
     frames: slice,
     size_px: int,
-    grain: np.random.SeedSequence,
+    grain: tuple[int, ...],
 ) -> Pictures:
     """Render ``frames`` of a video.
 
@@ -67,9 +71,7 @@ def render(
         colour, bare = _shade(video, scene, marks, some, field, surface, pads, material)
         depth = surface.points[:, 2] - some.eye[:, 2]
         depth = depth.masked_fill(surface.cover < 0.5, torch.inf)
-        shown = torch.cat(
-            [colour, torch.stack([surface.cover, bare * surface.cover, depth], dim=1)], dim=1
-        )
+        shown = torch.cat([colour, torch.stack([surface.cover, bare * surface.cover, depth], dim=1)], dim=1)
         layers[some.picture, some.row, some.column] = shown.transpose(1, 2)
     flat = layers.reshape(len(wrist), size_px // TILE, size_px // TILE, TILE, TILE, 6)
     flat = flat.permute(0, 5, 1, 3, 2, 4).reshape(len(wrist), 6, size_px, size_px)
@@ -77,12 +79,17 @@ def render(
     return Pictures(images, flat[:, 5].numpy(), flat[:, 4].numpy())
 
 
-def joints_in_sight(pictures: Pictures, joints_mm: Floats, intrinsics: Floats, radii_mm: Floats) -> NDArray[np.bool_]:
-    """Which joints [N, 21] nothing hides; joints in the camera frame, ``radii_mm`` [21] of the hand there."""
+def joints_in_sight(
+    pictures: Pictures, joints_mm: Floats, intrinsics: Floats, shape: HandShape
+) -> NDArray[np.bool_]:
+    """Which joints [N, 21] nothing hides; ``joints_mm`` [N, 21, 3] in the camera frame."""
     size = pictures.depth_mm.shape[-1]
     pixels = np.clip(np.floor(project(joints_mm, intrinsics)).astype(int), 0, size - 1)
     depth = pictures.depth_mm[np.arange(len(joints_mm))[:, None], pixels[..., 1], pixels[..., 0]]
-    return depth > joints_mm[..., 2] - LINE_OF_SIGHT_RADII * radii_mm
+    radii = np.append(WRIST_RADIUS_MM * shape.scale * shape.thickness, shape.radii_mm)
+    nearest = joints_mm[..., 2] - LINE_OF_SIGHT_RADII * radii
+    in_sight: NDArray[np.bool_] = depth > nearest
+    return in_sight
 
 
 def _to_camera(body: Body, rotation: Floats, scene: Scene, frames: slice) -> tuple[Capsules, Tensor]:
@@ -143,13 +150,11 @@ def _light(
     """Linear light [T, 3, P] that the surface sends to the camera."""
     points, normals = surface.points, surface.normals
     light = _tensor(scene.light)[None, :, None]
+    # What stands close over the surface takes light from it, and so does what stands towards the lamp.
     near = field.distance(points + 5 * normals) / 5
     far = field.distance(points + 16 * normals) / 16
     openness = (0.25 + 0.4 * near.clamp(0, 1) + 0.35 * far.clamp(0, 1))[:, None]
-    shadow = torch.ones_like(shine)
-    for reach in (7.0, 20.0):
-        clear = field.distance(points + 2 * normals + reach * light) / (0.45 * reach)
-        shadow = torch.minimum(shadow, clear.clamp(0, 1))
+    shadow = (field.distance(points + 2 * normals + 14 * light) / 6).clamp(0, 1)
     facing = (normals * light).sum(1)
     # Light that went through skin comes out red around the shadow's edge.
     wrap = torch.tensor([0.32, 0.14, 0.10])[None, :, None] * bare[:, None]
@@ -164,16 +169,18 @@ def _light(
 
 
 def _develop(
-    colour: Tensor, cover: Tensor, scene: Scene, frames: slice, size_px: int, grain: np.random.SeedSequence
+    colour: Tensor, cover: Tensor, scene: Scene, frames: slice, size_px: int, grain: tuple[int, ...]
 ) -> NDArray[np.uint8]:
-    """Put the hand before its background, blur as the lens does, add the sensor's noise: uint8 [N, S, S, 3]."""
-    behind = pan(paint_background(np.random.default_rng(grain), scene, size_px), scene.pan_px[frames], size_px)
+    """Put the hand before its background, add the lens's blur and the sensor's noise: uint8 [N, S, S, 3]."""
+    behind = pan(
+        paint_background(np.random.default_rng(grain), scene, size_px), scene.pan_px[frames], size_px
+    )
     picture = behind * (1 - 0.3 * _cast(cover, scene, size_px)) * (1 - cover) + colour * cover
     picture = _blur(_blur(picture, scene.blur_px, 2), scene.blur_px, 3)
     numbers = range(*frames.indices(len(scene.pan_px)))
     for image, frame in zip(picture, numbers, strict=True):
-        rng = np.random.default_rng([*np.atleast_1d(grain.entropy), frame])
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        rng = np.random.default_rng((*grain, 1 + frame))
+        noise = rng.standard_normal(image.shape[1:], dtype=np.float32)
         image.add_(torch.from_numpy(noise), alpha=scene.noise)
     return (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 

@@ -65,7 +65,7 @@ class Scene:
 def sample_scene(
     rng: np.random.Generator, config: SceneConfig, frames: int, *, holding: bool, scale: float
 ) -> Scene:
-    """Draw the scene of a video. ``holding`` puts a thing into the hand, which is ``scale`` of the average."""
+    """Draw the scene of a video; ``holding`` puts a thing into the hand, ``scale`` is the hand's size."""
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 1.0)
     light = np.array([np.cos(azimuth), -height, -abs(np.sin(azimuth)) - 0.25])
     warmth = np.array([1.0, 0.96, 0.90]) ** rng.uniform(-1.0, 2.5)
@@ -109,7 +109,8 @@ def _pan(rng: np.random.Generator, frames: int) -> Floats:
     """A slow straight drift with an unsteady hand: [frames, 2], within 0 to 1."""
     start, end = rng.uniform(0.1, 0.9, (2, 2))
     steady = np.linspace(0, 1, frames)[:, None]
-    return np.clip(start + (end - start) * steady + 0.01 * rng.standard_normal((frames, 2)), 0, 1)
+    places: Floats = start + (end - start) * steady + 0.01 * rng.standard_normal((frames, 2))
+    return places.clip(0, 1)
 
 
 def _held(rng: np.random.Generator, frames: int, scale: float) -> Thing:

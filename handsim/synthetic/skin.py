@@ -76,12 +76,18 @@ def skin_colour(
     ``pads`` [T, 3, P] are the palmar directions of the flesh there, ``picture`` [T] says which hand it is.
     """
     palmar = torch.sigmoid(7 * (normals * pads).sum(1) + 0.6)
-    skin, palm, nail = (_tensor(linear(colour))[None, :, None] for colour in (person.skin, person.palm, person.nail))
+    skin, palm, nail = (
+        _tensor(linear(colour))[None, :, None] for colour in (person.skin, person.palm, person.nail)
+    )
     colour = skin + (palm - skin) * palmar[:, None]
     place = torch.bmm(marks.to_hand[picture], points) / marks.scale
     folds = _finger_folds(marks, picture, points) * (0.22 + 0.26 * palmar)
-    folds += 0.38 * _palm_lines(place) * palmar * torch.bmm(marks.to_hand[picture], normals)[:, 2].clamp(min=0)
-    mottled = (place[:, 0] * 0.31 + 2 * (place[:, 1] * 0.17).sin()).sin() * (place[:, 1] * 0.23 + place[:, 2] * 0.29).sin()
+    folds += (
+        0.38 * _palm_lines(place) * palmar * torch.bmm(marks.to_hand[picture], normals)[:, 2].clamp(min=0)
+    )
+    mottled = (place[:, 0] * 0.31 + 2 * (place[:, 1] * 0.17).sin()).sin() * (
+        place[:, 1] * 0.23 + place[:, 2] * 0.29
+    ).sin()
     darker = torch.tensor([0.85, 1.1, 1.2])[None, :, None]
     colour = colour * (1 + 0.05 * mottled[:, None]) * (1 - folds[:, None] * darker).clamp(min=0.2)
     nails = _nails(marks, picture, points, normals)

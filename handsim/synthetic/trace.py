@@ -74,7 +74,7 @@ class Surface:
 
 
 def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: int) -> Tiles:
-    """The tiles of pictures [N, size, size] that capsules reach; ``wrist_mm`` [N, 3], ``intrinsics`` [N, 3, 3]."""
+    """The tiles of N square pictures that capsules reach; ``wrist_mm`` [N, 3], ``intrinsics`` [N, 3, 3]."""
     focal, middle = intrinsics[:, None, 0, 0], intrinsics[:, None, :2, 2]
     ends = torch.stack([capsules.start, capsules.end], dim=2) + wrist_mm[:, None, None]
     depth = ends[..., 2].clamp(min=80.0)
@@ -113,15 +113,17 @@ class Field:
         self.radius = radii[..., :1]
         self.taper = (radii[..., 1:] - radii[..., :1]) / self.length
         self.stiffness = 1 / capsules.softness[nearest][..., None]
-        ones = torch.ones_like(self.radius)
+        self.stiff_radius = self.radius * self.stiffness
+        self.stiff_taper = self.taper * self.stiffness
+        zeros, ones = torch.zeros_like(self.radius), torch.ones_like(self.radius)
         # Both dot products of a point [x, y, z, 1, |p|^2] with every capsule, in one multiplication.
-        along = torch.cat([self.axis, -(self.axis * self.start).sum(-1, keepdim=True), 0 * ones], dim=-1)
+        along = torch.cat([self.axis, -(self.axis * self.start).sum(-1, keepdim=True), zeros], dim=-1)
         square = torch.cat([-2 * self.start, (self.start**2).sum(-1, keepdim=True), ones], dim=-1)
         self.products = torch.cat([along, square], dim=1)
         self.sums = torch.cat([ones, self.stiffness], dim=-1).transpose(1, 2).contiguous()
 
     def weigh(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For points [T, 3, P]: exp(-d_i / s_i), distance to the axes, place along the axes; all [T, K, P]."""
+        """For points [T, 3, P]: exp(-d_i / s_i), distance to the axes, place along them; all [T, K, P]."""
         extended = torch.cat(
             [points, torch.ones_like(points[:, :1]), (points * points).sum(1, keepdim=True)], dim=1
         )
@@ -129,9 +131,10 @@ class Field:
         place = torch.minimum(along.clamp(min=0), self.length)
         square.addcmul_(place, place).addcmul_(place, along, value=-2)
         distance = square.clamp_(min=1e-4).sqrt_()
-        gap = distance - self.radius
-        gap.addcmul_(place, self.taper, value=-1).mul_(self.stiffness).clamp_(min=-60, max=80)
-        return gap.neg_().exp_(), distance, place
+        inside = torch.addcmul(self.stiff_radius, place, self.stiff_taper)
+        # Bounded so that no weight is a subnormal number: processors are slow with them.
+        inside.addcmul_(distance, self.stiffness, value=-1).clamp_(min=-60, max=60)
+        return inside.exp_(), distance, place
 
     def distance(self, points: Tensor) -> Tensor:
         """Signed distance [T, P] in mm of points [T, 3, P] to the surface, nearly; negative inside."""
@@ -157,7 +160,7 @@ class Field:
 
 
 def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surface]:
-    """Follow the tiles' rays to the surface; ``focal`` [T] is in pixels. Also returns the field they walked in."""
+    """Follow the tiles' rays to the surface, in the field returned with it; ``focal`` [T] is in pixels."""
     field = Field(capsules, tiles.picture, tiles.nearest)
     rays, eye = tiles.rays, tiles.eye
     start = field.first_guess(rays, eye)
@@ -183,7 +186,7 @@ def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surfa
 def _walk(
     field: Field, rays: Tensor, eye: Tensor, reached: Tensor, best: Tensor, far: Tensor, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Walk on from ``reached``; the least distance so far, where it was, and where the rays are now; all [T, P]."""
+    """Walk on from ``reached``; returns the least distance so far, where it was, and where the rays are."""
     for _ in range(steps):
         distance = field.distance(eye + rays * reached[:, None])
         closer = distance < best

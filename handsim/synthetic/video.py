@@ -1,5 +1,6 @@
 """One video of a synthetic world: a person's hand, its motion, the view of it. Geometry only, no pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.hand import Side
-from handsim.synthetic.camera import View, sample_view
+from handsim.synthetic.camera import View, crop_intrinsics, project, sample_view, squares_around
 from handsim.synthetic.config import SyntheticConfig
+from handsim.synthetic.kinematics import Posture, bend
 from handsim.synthetic.motion import sample_motion
-from handsim.synthetic.person import Person, sample_person
+from handsim.synthetic.person import Person, sample_person, stack_shapes
 from handsim.synthetic.scene import Scene, sample_scene
 
 FRAME_STEP: Final = 30
@@ -67,3 +69,29 @@ def sample_surroundings(config: SyntheticConfig, video: Video) -> Scene:
         holding=video.holding,
         scale=float(video.person.shape.scale),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the camera sees of N hands, and the crops around them; right hands all."""
+
+    posture: Posture
+    """The hands in the hand frame."""
+    joints_mm: NDArray[np.float64]
+    """[N, 21, 3] in the camera frame."""
+    squares_px: NDArray[np.float64]
+    """[N, 4] the crops in the picture."""
+    unit_intrinsics: NDArray[np.float64]
+    """[N, 3, 3] K of the crops, each spanning [0, 1]."""
+
+
+def see(videos: Sequence[Video]) -> Sight:
+    """Bend, place and project all frames of equally long videos, one video after the other."""
+    shapes = stack_shapes([video.person.shape for video in videos], len(videos[0].angles_deg))
+    posture = bend(shapes, np.concatenate([video.angles_deg for video in videos]))
+    rotation = np.concatenate([video.view.rotation for video in videos])
+    wrist = np.concatenate([video.view.wrist_mm for video in videos])
+    intrinsics = np.repeat([v.view.intrinsics for v in videos], len(videos[0].angles_deg), axis=0)
+    joints = posture.joints_mm @ rotation.swapaxes(-1, -2) + wrist[:, None]
+    squares = squares_around(project(joints, intrinsics))
+    return Sight(posture, joints, squares, crop_intrinsics(intrinsics, squares, 1.0))
