@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from handsim.embedding import PoseEmbedding
 from handsim.metrics.retrieval import recall_at_k
 from handsim.pool import Categorical
-from handsim.synthetic import synthesise_poses
+from handsim.synthetic.poses import synthesise_poses
 from index import IndexSettings, IndexVersion, MinedPairs, mine, open_catalog
 from index.edge_layout import SHARD
 
@@ -49,17 +49,17 @@ class PosePool:
 def make_pool(points: int, seed: int) -> PosePool:
     """Synthetic poses with every column filled as in life."""
     videos = -(-points // HANDS_PER_VIDEO)
-    keypoints, video, frame = (column[:points] for column in synthesise_poses(videos, HANDS_PER_VIDEO, seed))
+    poses = synthesise_poses(videos, HANDS_PER_VIDEO, seed)
     random = np.random.default_rng(seed)
     return PosePool(
         hand_ids=random.choice(2**63 - 1, points, replace=False).astype(np.uint64),
-        keypoints=keypoints,
-        videos=Categorical(video.astype(np.int32), tuple(f"video_{number:06d}" for number in range(videos))),
-        sources=Categorical((video % 2).astype(np.int32), ("ego4d", "100doh")),
+        keypoints=poses.keypoints[:points],
+        videos=Categorical(poses.video[:points], tuple(f"video_{number:06d}" for number in range(videos))),
+        sources=Categorical(poses.video[:points] % 2, ("ego4d", "100doh")),
         labels=Categorical(np.full(points, -1, dtype=np.int32), ()),
-        is_left=(video % 3 == 0),
+        is_left=poses.video[:points] % 3 == 0,
         scores=random.random(points, dtype=np.float32),
-        frames=frame.astype(np.int64),
+        frames=poses.frame[:points],
     )
 
 

@@ -42,10 +42,9 @@ def build_version(
             shard.update(edge.UpdateOperation.create_field_index(field, params))
         shard.optimize()
         shard.flush()
-        written = shard.info().points_count
-        assert written == len(hands), f"{written} of {len(hands)} hands written"
     finally:
         shard.close()
+    _settle(shard_path, len(hands))
     embedding.save(directory / layout.EMBEDDING_FILE)
     record = layout.VersionRecord(
         points=len(hands),
@@ -60,6 +59,17 @@ def build_version(
     layout.write_record(directory, record)
     for path in [directory, *directory.rglob("*")]:
         layout.sync(path)
+
+
+def _settle(shard_path: Path, points: int) -> None:
+    """Open the shard once: that it opens and is whole is known, and what a first opening tidies up is done.
+
+    From here on opening changes no file, so that what was recorded of them holds.
+    """
+    shard = edge.EdgeShard.load(str(shard_path))
+    written = shard.info().points_count
+    shard.close()
+    assert written == points, f"{written} of {points} hands written"
 
 
 def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:

@@ -138,27 +138,32 @@ def read_record(directory: Path) -> VersionRecord:
 
 
 def list_files(shard: Path) -> dict[str, list[int]]:
-    """[bytes] of every file of a shard, [bytes, CRC-32] where it is small enough to be read at each opening.
+    """What `check_files` compares: [bytes] of every file of a shard, [bytes, CRC-32] of the small ones.
 
     The engine opens a shard with missing or cut files without complaint and answers less; this catches it.
     """
-    facts: dict[str, list[int]] = {}
-    for file in sorted(shard.rglob("*")):
-        if file.is_file() and file.name != _REWRITTEN_ON_LOADING:
-            size = file.stat().st_size
-            checksum = [zlib.crc32(file.read_bytes())] if size <= _SMALL_FILE_BYTES else []
-            facts[file.relative_to(shard).as_posix()] = [size, *checksum]
-    return facts
+    files = sorted(file for file in shard.rglob("*") if file.is_file())
+    return {
+        file.relative_to(shard).as_posix(): _size_and_checksum(file)
+        for file in files
+        if file.name != _REWRITTEN_ON_LOADING
+    }
 
 
 def check_files(directory: Path, record: VersionRecord) -> None:
     """Raise HandsimError that names the first file of a version that is not as it was written."""
-    found = list_files(directory / SHARD)
-    for name, facts in record.files.items():
-        if name not in found:
-            raise damaged(directory, f"{SHARD}/{name} is missing")
-        if found[name] != facts:
+    for name, expected in record.files.items():
+        try:
+            found = _size_and_checksum(directory / SHARD / name)
+        except OSError as error:
+            raise damaged(directory, f"{SHARD}/{name} cannot be read: {error.strerror}") from error
+        if found != expected:
             raise damaged(directory, f"{SHARD}/{name} was cut or changed")
+
+
+def _size_and_checksum(file: Path) -> list[int]:
+    size = file.stat().st_size
+    return [size, zlib.crc32(file.read_bytes())] if size <= _SMALL_FILE_BYTES else [size]
 
 
 def damaged(directory: Path, why: str) -> HandsimError:

@@ -25,15 +25,12 @@ def test_top_1_lies_in_another_video(version: IndexVersion, pool: Pool) -> None:
     np.testing.assert_array_equal(pairs.hand_ids, pool.hand_ids)
     partners = pool.rows(pairs.positives[:, 0])
     assert (pool.videos.codes[partners] != pool.videos.codes).all()
-    # The poses were drawn so that a hand of the same pose lies in some other video.
-    poses = [label for label in pool.labels.values() if label]
-    assert len(poses) == 720
     same = [
         pool.labels[row] == pool.labels[partner]
         for row, partner in enumerate(partners.tolist())
         if pool.labels[row] and pool.labels[partner]
     ]
-    assert np.mean(same) > 0.99
+    assert np.mean(same) > 0.95  # a pose that was drawn for one video alone has no partner
 
 
 def test_ranks_are_a_window_of_the_search(version: IndexVersion, pool: Pool) -> None:
