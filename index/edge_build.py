@@ -46,6 +46,8 @@ def build_version(
         shard.close()
     _settle(shard_path, len(hands))
     embedding.save(directory / layout.EMBEDDING_FILE)
+    for path in [*directory.rglob("*"), directory]:
+        layout.sync(path)
     record = layout.VersionRecord(
         points=len(hands),
         dimension=embedding.dimension,
@@ -53,12 +55,12 @@ def build_version(
         embedding_fingerprint=embedding.fingerprint,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_seconds=round(time.perf_counter() - started, 3),
+        bytes_on_disk=layout.bytes_on_disk(directory),
         settings=settings,
         files=layout.list_files(shard_path),
     )
     layout.write_record(directory, record)
-    for path in [directory, *directory.rglob("*")]:
-        layout.sync(path)
+    layout.sync(directory)
 
 
 def _settle(shard_path: Path, points: int) -> None:

@@ -46,6 +46,7 @@ class VersionRecord:
     embedding_fingerprint: str
     built_at: str
     build_seconds: float
+    bytes_on_disk: int
     settings: IndexSettings
     files: dict[str, list[int]]
     """See `list_files`."""
@@ -60,8 +61,7 @@ class VersionRecord:
             embedding_fingerprint=self.embedding_fingerprint,
             built_at=self.built_at,
             build_seconds=self.build_seconds,
-            # Blocks, not lengths: the engine's files have holes.
-            bytes_on_disk=sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file()),
+            bytes_on_disk=self.bytes_on_disk,
             is_current=is_current,
         )
 
@@ -159,6 +159,11 @@ def check_files(directory: Path, record: VersionRecord) -> None:
             raise damaged(directory, f"{SHARD}/{name} cannot be read: {error.strerror}") from error
         if found != expected:
             raise damaged(directory, f"{SHARD}/{name} was cut or changed")
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """What the files take up: their blocks, not their lengths, as the engine's have holes."""
+    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*"))
 
 
 def _size_and_checksum(file: Path) -> list[int]:
