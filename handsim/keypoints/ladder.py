@@ -23,9 +23,11 @@ class Rung:
     """The views [H, W, 3] to look at; none where the try has no point."""
     detector: HandDetector | None = None
     """What looks at them; the ladder's own detector if None."""
+    min_score: float = 0.0
+    """What a detection must score to count: many looks are many chances to be mistaken."""
 
 
-RUNGS = (Rung("pad", padded), Rung("enlarge", enlarged), Rung("rotate", turned))
+RUNGS = (Rung("pad", padded), Rung("enlarge", enlarged, min_score=0.9), Rung("rotate", turned))
 
 
 class RetryLadder:
@@ -59,13 +61,20 @@ class RetryLadder:
             replace(found, keypoints_px=view.keypoints_in_picture(found.keypoints_px), rung=rung.name)
             for view in rung.views(image)
             for found in detector.detect(view.image)
+            if found.score >= rung.min_score
         )
 
 
-def open_detector(model_path: Path) -> RetryLadder:
-    """The detector handsim uses: MediaPipe under the whole ladder, with the measured thresholds."""
+def open_detector(model_path: Path, *, retry: bool = True) -> RetryLadder:
+    """The detector handsim uses: MediaPipe, under the whole ladder unless ``retry`` is off.
+
+    A large picture without a hand costs some thirty looks before the ladder gives up; where most pictures are
+    such (the frames of a long recording), one look each finds more hands an hour.
+    """
     from handsim.keypoints.full_box import FullBoxHands
     from handsim.keypoints.mediapipe import MediaPipeHands
 
+    if not retry:
+        return RetryLadder(MediaPipeHands(model_path), ())
     full_box = Rung("full-image box", squarish, FullBoxHands(model_path))
     return RetryLadder(MediaPipeHands(model_path), (*RUNGS, full_box))

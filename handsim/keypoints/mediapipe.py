@@ -40,7 +40,7 @@ class MediaPipeHands:
         *,
         max_hands: int = 8,
         min_detection: float = 0.1,
-        min_presence: float = 0.8,
+        min_presence: float = 0.6,
     ) -> None:
         """Load ``model_path`` (a ``.task`` bundle; see `handsim.keypoints.model_file.require_model`).
 

@@ -1,0 +1,29 @@
+"""Fixtures that more than one house's tests lean on: the hand model and the shared photographs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from handsim.errors import HandsimError
+from handsim.keypoints.model_file import fetch_model
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """MediaPipe's hand model, from the cache or fetched into it once."""
+    try:
+        return fetch_model().path
+    except HandsimError as error:
+        pytest.skip(f"the hand model is needed: {error}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real photographs (HANDSIM_TEST_DATA, else ../shared/data beside the repository)."""
+    folder = Path(os.environ.get("HANDSIM_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "sign_digits").is_dir():
+        pytest.skip(f"the real photographs are needed and are not at {folder}; set HANDSIM_TEST_DATA")
+    return folder

@@ -1,0 +1,147 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from handsim.errors import HandsimError
+from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine, square_around
+from handsim.keypoints.crop import hand_in_crop
+from handsim.keypoints.full_box import FullBoxHands
+from handsim.keypoints.ladder import FIRST_TRY, RetryLadder, open_detector
+from handsim.keypoints.mediapipe import MediaPipeHands
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def detector(model_path: Path) -> Iterator[RetryLadder]:
+    ladder = open_detector(model_path)
+    yield ladder
+    ladder.close()
+
+
+@pytest.fixture(scope="module")
+def digits(shared_data: Path) -> list[Path]:
+    """Every 20th photograph of a sign."""
+    return sorted((shared_data / "sign_digits").glob("*/*.jpg"))[::20]
+
+
+def test_each_photograph_of_a_sign_yields_its_one_right_hand(
+    detector: RetryLadder, digits: list[Path]
+) -> None:
+    found = [detector.detect(read(path)) for path in digits]
+    assert [len(hands) for hands in found] == [1] * len(digits)
+    assert np.mean([hands[0].side == "left" for hands in found]) <= 0.03
+    assert {hands[0].rung for hands in found} == {FIRST_TRY}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test1", [("right", 320, 250), ("right", 435, 370)]),
+        ("test3", [("right", 467, 393), ("left", 484, 307)]),
+        ("test5", [("right", 498, 711), ("left", 683, 695)]),
+    ],
+)
+def test_large_hands_are_found_with_their_side(
+    detector: RetryLadder, shared_data: Path, name: str, expected: list[tuple[str, float, float]]
+) -> None:
+    found = detector.detect(read(shared_data / "hands_wild" / f"{name}.jpg"))
+    assert len(found) == len(expected)
+    for hand, (side, x, y) in zip(found, expected, strict=True):
+        centre = (hand.box_px[:2] + hand.box_px[2:]) / 2
+        assert hand.side == side
+        assert np.hypot(*(centre - (x, y))) < 40
+
+
+def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryLadder, shared_data: Path) -> None:
+    """On spread hands (the five); a fist looks much the same from either side."""
+    for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:10]:
+        image = read(path)
+        (seen,), (mirrored,) = detector.detect(image), detector.detect(image[:, ::-1])
+        assert seen.side != mirrored.side
+        # Told in the crop, both are the same right hand.
+        distance = np.linalg.norm((hand_in_crop(seen)[1] - hand_in_crop(mirrored)[1])[:, :2], axis=1)
+        assert np.median(distance) < 0.06
+
+
+def test_no_hand_is_seen_where_there_is_none(detector: RetryLadder) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    for image in (
+        np.zeros((1, 1, 3), np.uint8),
+        np.full((3, 400, 3), 200, np.uint8),
+        rng.integers(0, 256, (100, 100, 3), dtype=np.uint8),
+        np.asarray(coarse.resize((224, 224))),
+    ):
+        assert detector.detect(image) == []
+
+
+def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
+    detector: RetryLadder, model_path: Path, digits: list[Path]
+) -> None:
+    """The full-image box, against MediaPipe's own landmarks in the whole photograph."""
+    full_box = FullBoxHands(model_path)
+    distances = []
+    for path in digits[:8]:
+        image = read(path)
+        (hand,) = detector.detect(image)
+        square = square_around(hand.box_px, 1.1)
+        (alone,) = full_box.detect(cut_crop(image, square))
+        back = apply_affine(invert_affine(crop_affine(square)), alone.keypoints_px)
+        assert alone.side == hand.side
+        length = float(np.ptp(hand.box_px.reshape(2, 2), axis=0).max())
+        distances.append(np.linalg.norm((back - hand.keypoints_px)[:, :2], axis=1).mean() / length)
+    assert np.median(distances) < 0.04
+
+
+def test_the_full_image_box_sees_no_hand_in_noise(model_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    assert FullBoxHands(model_path).detect(noise) == []
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.task"
+    junk.write_bytes(b"not a model")
+    for make in (MediaPipeHands, FullBoxHands):
+        with pytest.raises(HandsimError, match=r"junk\.task.*handsim models fetch"):
+            make(junk)
+
+
+def test_a_picture_of_the_wrong_kind_and_a_closed_detector_are_refused(model_path: Path) -> None:
+    hands = MediaPipeHands(model_path)
+    with pytest.raises(HandsimError, match=r"float64 \[4, 4, 3\]"):
+        hands.detect(np.zeros((4, 4, 3)))  # type: ignore[arg-type]  # what is refused is the point
+    hands.close()
+    hands.close()
+    with pytest.raises(ValueError, match="closed"):
+        hands.detect(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("closing", ["detector.close()", "pass"])
+def test_nothing_but_our_own_words_reaches_standard_error(
+    model_path: Path, digits: list[Path], closing: str
+) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from handsim.keypoints.mediapipe import MediaPipeHands
+assert "mediapipe" not in sys.modules
+detector = MediaPipeHands(Path({str(model_path)!r}))
+image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
+for _ in range(3):
+    detector.detect(np.pad(image, ((50, 50), (50, 50), (0, 0)), mode="edge"))
+{closing}
+print("our own words", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "our own words\n")
