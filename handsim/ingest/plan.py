@@ -26,14 +26,25 @@ _PROBING_THREADS: Final = 8
 _HAND100M_SOURCES: Final = {"ego4d": "ego4d", "100doh": "100doh"}
 
 
+@dataclass(frozen=True)
+class AnnotationFile:
+    """One Hand100M JSON."""
+
+    path: Path
+    file: str
+    """Its name for people."""
+    source: str
+    """The collection its hands belong to."""
+
+
 @dataclass
 class Plan:
     """The work of one ingest."""
 
     files: list[Item] = field(default_factory=list)
     """Pictures and stretches of video, in the order of their paths."""
-    annotation_files: list[tuple[Path, str]] = field(default_factory=list)
-    """Hand100M files with their source; streamed when their turn comes, they can be larger than memory."""
+    annotation_files: list[AnnotationFile] = field(default_factory=list)
+    """Hand100M files; streamed when their turn comes, they can be larger than memory."""
     pictures: int = 0
     """All pictures, expected frames and annotations."""
     unusable: list[Skip] = field(default_factory=list)
@@ -58,7 +69,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
                 videos.append((path, file))
             elif path.suffix.lower() == ".json":
                 plan.pictures += count_annotations(path)
-                plan.annotation_files.append((path, _hand100m_source(path, options)))
+                plan.annotation_files.append(AnnotationFile(path, str(file), _hand100m_source(path, options)))
             else:
                 naming = _naming(file, options, NameRule("parent"))
                 key = item_key(path, "picture", naming.source, naming.video, naming.label)
@@ -75,11 +86,11 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
     return plan
 
 
-def annotation_items(path: Path, source: str, options: IngestOptions) -> Iterator[AnnotationItem]:
+def annotation_items(json_file: AnnotationFile, options: IngestOptions) -> Iterator[AnnotationItem]:
     """The batches of one Hand100M file; raises UnusableError where the file breaks off."""
-    images = options.images or path.parent
-    named = replace(options, source=source)
-    annotations = read_annotations(path)
+    images = options.images or json_file.path.parent
+    named = replace(options, source=json_file.source)
+    annotations = read_annotations(json_file.path)
     for number in count():
         batch = [(found, PurePosixPath(found.file_name)) for found in islice(annotations, ANNOTATION_BATCH)]
         if not batch:
@@ -87,7 +98,7 @@ def annotation_items(path: Path, source: str, options: IngestOptions) -> Iterato
         rows = tuple(
             (found, images / file, _naming(file, named, NameRule("parent"))) for found, file in batch
         )
-        yield AnnotationItem(item_key(path, "hand100m", source, number), rows)
+        yield AnnotationItem(item_key(json_file.path, "hand100m", json_file.source, number), rows)
 
 
 def _walk(paths: Sequence[Path]) -> Iterator[tuple[Path, PurePosixPath]]:

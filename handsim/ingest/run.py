@@ -78,11 +78,11 @@ def _open_items(
 
 
 def _annotations(plan: Plan, options: IngestOptions, report: IngestReport) -> Iterator[Item]:
-    for path, source in plan.annotation_files:
+    for json_file in plan.annotation_files:
         try:
-            yield from annotation_items(path, source, options)
+            yield from annotation_items(json_file, options)
         except UnusableError as error:
-            report.skipped.append(Skip(path.name, error.reason, error.detail))
+            report.skipped.append(Skip(json_file.file, error.reason, error.detail))
 
 
 def _take(writer: PoolWriter, report: IngestReport, result: ItemResult) -> None:

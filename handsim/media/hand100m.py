@@ -9,6 +9,7 @@ border and then stretched to a square; ours is padded instead, so keypoints are 
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from handsim.hand import Side
 from handsim.media.unusable import UnusableError
 from handsim.skeleton import JOINT_COUNT
 
+_NOT_OURS: Final = "not Hand100M annotations"
 SIDES: Final[dict[str, Side]] = {"left": "left", "right": "right"}
 
 
@@ -57,32 +59,30 @@ class BadAnnotation:
 def read_annotations(path: Path) -> Iterator[Annotation | BadAnnotation]:
     """Every annotation of a file, in file order; only the picture names are held in memory.
 
-    Raises UnusableError when the file is not JSON of this layout, or breaks off.
+    Raises UnusableError when the file is not JSON of this layout, or where it breaks off.
     """
     try:
-        with path.open("rb") as file:
-            names = {
-                image["id"]: str(image["file_name"])
-                for image in ijson.items(file, "images.item", use_float=True)
-            }
+        names = {image["id"]: str(image["file_name"]) for image in _until_break(path, "images.item")}
         if not names:
-            raise UnusableError("not Hand100M annotations", "it has no images[]")
+            raise UnusableError(_NOT_OURS, "it has no images[]")
         with path.open("rb") as file:
             for record in ijson.items(file, "annotations.item", use_float=True):
                 yield _parse(record, names)
     except (ijson.JSONError, KeyError, TypeError) as error:
-        raise UnusableError("not Hand100M annotations", f"{type(error).__name__}: {error}") from error
+        raise UnusableError(_NOT_OURS, f"{type(error).__name__}: {error}") from error
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
 def count_annotations(path: Path) -> int:
-    """How many annotations a file holds; raises UnusableError when it is not JSON or breaks off."""
-    try:
-        with path.open("rb") as file:
-            return sum(1 for _ in ijson.items(file, "annotations.item.hand_id"))
-    except (ijson.JSONError, OSError) as error:
-        raise UnusableError("not Hand100M annotations", str(error)) from error
+    """How many annotations a file holds before it ends or breaks off."""
+    return sum(1 for _ in _until_break(path, "annotations.item.hand_id"))
+
+
+def _until_break(path: Path, prefix: str) -> Iterator[Any]:
+    """What lies under a prefix, up to where the JSON breaks off: `read_annotations` tells of that."""
+    with path.open("rb") as file, suppress(ijson.JSONError):
+        yield from ijson.items(file, prefix, use_float=True)
 
 
 def _parse(record: dict[str, Any], names: dict[Any, str]) -> Annotation | BadAnnotation:
