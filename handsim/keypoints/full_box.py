@@ -1,7 +1,7 @@
 """The landmark network alone, told that the whole picture is the hand's box.
 
 MediaPipe's task offers no way past its palm detector, so OpenCV (which comes with mediapipe) runs the same
-network out of the same bundle. The two agree to within two hundredths of the hand's length (the boxes differ).
+network out of the same bundle. The two agree to two hundredths of the hand's length (their boxes differ).
 """
 
 import tempfile

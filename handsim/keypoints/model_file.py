@@ -100,7 +100,13 @@ def fetch_model(destination: Path | None = None, progress: Progress = lambda lin
     target = destination or default_model_path()
     if target.is_file() and is_known_model(target):
         return FetchedModel(target, "already there")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HandsimError(
+            f"the folder {target.parent} for the hand model cannot be made ({error.strerror}); "
+            "point HANDSIM_CACHE at one that can"
+        ) from error
     failures = []
     for source, sha256, get in (
         (OFFICIAL_URL, OFFICIAL_SHA256, download_official),

@@ -79,6 +79,12 @@ def test_what_fails_or_has_the_wrong_checksum_is_never_published(
     assert os.listdir(target.parent) == []
 
 
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HandsimError, match=r"cannot be made.*HANDSIM_CACHE"):
+        fetch_model(tmp_path / "file" / "below" / "model.task")
+
+
 def test_a_wheel_is_repacked_to_the_same_aligned_bytes(tmp_path: Path) -> None:
     contents = {name: os.urandom(1000 + index) for index, name in enumerate(WHEEL_MEMBERS)}
     wheel = tmp_path / "some.whl"
