@@ -51,9 +51,21 @@ class RetrievalReport:
     """Share of the poses' variance that the embedding keeps."""
 
 
+@dataclass(frozen=True, eq=False)
+class RetrievalEvaluation:
+    """The numbers, and what their figures are drawn from."""
+
+    report: RetrievalReport
+    """The numbers."""
+    mined_distances: NDArray[np.float64]
+    """[M] mean joint distance (2D, in crop widths) of each hand of the sample to its nearest one."""
+    random_distances: NDArray[np.float64]
+    """[R] the same to a random hand of another video."""
+
+
 def evaluate_retrieval(
     version: IndexVersion, pool: Pool, *, sample: int = 1000, seed: int = 0
-) -> RetrievalReport:
+) -> RetrievalEvaluation:
     """Measure an index on ``sample`` random hands of the pool it was built from (on all, if it has fewer).
 
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
@@ -68,11 +80,11 @@ def evaluate_retrieval(
     found = version.search_hands(hand_ids, top, other_video=True)
     true = version.search_hands(hand_ids, top, other_video=True, exact=True)
     anywhere = version.search_hands(hand_ids, 1)
-    mined, random_far = _pose_distances(pool, rows, found, random)
+    mined, apart = _pose_distances(pool, rows, found, random)
     labelled = pool.labels.codes[rows] >= 0
     precision_at_1, precision_at_10 = _precisions(pool, rows, found, labelled)
     embedding: PoseEmbedding = version.embedding
-    return RetrievalReport(
+    report = RetrievalReport(
         points=len(version),
         sample=len(rows),
         recall_at_1=recall_at_k(found.distances, true.distances, 1),
@@ -81,12 +93,13 @@ def evaluate_retrieval(
         precision_at_1=precision_at_1,
         precision_at_10=precision_at_10,
         covered=float(found.found[:, 0].mean()),
-        mined_pose_distance=mined,
-        random_pose_distance=random_far,
+        mined_pose_distance=float(mined.mean()) if len(mined) else None,
+        random_pose_distance=float(apart.mean()) if len(apart) else None,
         cross_video_share=_cross_video_share(pool, rows, found),
         cross_video_share_unfiltered=_cross_video_share(pool, rows, anywhere),
         explained_variance=float(embedding.explained_variance_ratio_.sum()),
     )
+    return RetrievalEvaluation(report, mined, apart)
 
 
 def _nearest_rows(pool: Pool, found: Neighbors) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -108,16 +121,14 @@ def _precisions(
 
 def _pose_distances(
     pool: Pool, rows: NDArray[np.int64], found: Neighbors, random: np.random.Generator
-) -> tuple[float | None, float | None]:
-    """Mean pose distance to the nearest hand, and to a random hand of another video."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pose distances [M] to the nearest hand, and [R] to a random hand of another video."""
     has, nearest = _nearest_rows(pool, found)
     partners = random.integers(len(pool), size=len(rows))
     other = pool.videos.codes[partners] != pool.videos.codes[rows]
-    if not has.any() or not other.any():
-        return None, None
     return (
-        float(pose_distance(pool.keypoints[rows[has]], pool.keypoints[nearest]).mean()),
-        float(pose_distance(pool.keypoints[rows[other]], pool.keypoints[partners[other]]).mean()),
+        pose_distance(pool.keypoints[rows[has]], pool.keypoints[nearest]),
+        pose_distance(pool.keypoints[rows[other]], pool.keypoints[partners[other]]),
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 
 from apps.progress import progress_bar
 from handsim.home import Home
+from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 
 
@@ -36,6 +37,6 @@ def _run(options: argparse.Namespace) -> int:
         size_px=options.size,
     )
     with progress_bar("synthesising") as progress:
-        new = synthesise_pool(home.pool, config, progress=progress)
-    print(f"{new:,} new hands in {home.pool}; next: handsim index build")
+        synthesise_pool(home.pool, config, progress=progress)
+    print(f"{len(Pool.open(home.pool)):,} hands in {home.pool}; next: handsim index build")
     return 0

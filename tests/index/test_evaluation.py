@@ -11,7 +11,7 @@ from tests.index.conftest import write_pool
 
 
 def test_report_of_a_pool_made_of_few_poses(version: IndexVersion, pool: Pool) -> None:
-    report = evaluate_retrieval(version, pool, sample=300)
+    report = evaluate_retrieval(version, pool, sample=300).report
     assert report.points == 900
     assert report.sample == 300
     assert 0.99 <= report.recall_at_1 <= 1
@@ -26,14 +26,14 @@ def test_report_of_a_pool_made_of_few_poses(version: IndexVersion, pool: Pool) -
     assert report.mined_pose_distance < report.random_pose_distance / 3
     assert 0.9 < report.explained_variance <= 1
     assert json.loads(json.dumps(asdict(report))) == asdict(report)
-    assert evaluate_retrieval(version, pool, sample=300) == report
-    assert evaluate_retrieval(version, pool, sample=300, seed=1) != report
+    assert evaluate_retrieval(version, pool, sample=300).report == report
+    assert evaluate_retrieval(version, pool, sample=300, seed=1).report != report
 
 
 def test_one_video_has_no_other(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool", videos=1)
     embedding = PoseEmbedding.fit(pool, components=4)
-    report = evaluate_retrieval(ExactIndex(pool, embedding), pool)
+    report = evaluate_retrieval(ExactIndex(pool, embedding), pool).report
     assert report.sample == 15
     assert report.covered == 0
     assert report.recall_at_1 == 1
