@@ -141,7 +141,8 @@ def _shade(
     colour = bare[:, None] * colour + cloth[:, None] * cloth_colour + thing[:, None] * thing_colour
     shine = scene.gloss * (bare * shine + 0.1 * cloth + 2.0 * thing)
     lit = _light(scene, field, surface, tiles.rays, colour, shine, bare)
-    return lit.clamp(0, 1).pow(1 / 2.2), bare
+    # Bright skin fades into white as film has it, instead of being cut off.
+    return (1.2 * lit / (1 + 0.35 * lit)).clamp(0, 1).pow(1 / 2.2), bare
 
 
 def _light(
