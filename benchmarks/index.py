@@ -145,7 +145,9 @@ def measure(points: int, seed: int, settings: IndexSettings, root: Path) -> dict
     embedding = PoseEmbedding.fit(pool.keypoints)
     before = peak_memory_gb()
     catalog = open_catalog(root)
+    cpu_before = time.process_time()
     build_seconds, info = timed(lambda: catalog.build(pool, embedding, settings))
+    build_cpu_seconds = time.process_time() - cpu_before
     version = catalog.current()
     mining_seconds, pairs = timed(lambda: MinedPairs.concatenate(mine(version, pool.hand_ids)))
     peak = peak_memory_gb()
@@ -157,6 +159,7 @@ def measure(points: int, seed: int, settings: IndexSettings, root: Path) -> dict
         "points": points,
         "settings": asdict(settings),
         "build_seconds": round(build_seconds, 1),
+        "build_cpu_seconds": round(build_cpu_seconds, 1),
         "megabytes_on_disk": round(info.bytes_on_disk / 1e6),
         "mining_hands_per_second": round(points / mining_seconds),
         "mining_recall_at_1": recall_at_k(pairs.distances[sample], exact.distances, 1),

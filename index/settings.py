@@ -15,7 +15,7 @@ class IndexSettings:
 
     m: int = 16
     """Edges per point. More find more and cost memory."""
-    ef_construct: int = 128
+    ef_construct: int = 100
     """Candidates looked at when a point is linked in. More build a better graph, more slowly."""
     ef: int = 96
     """Candidates looked at when searching, unless a search says otherwise."""
