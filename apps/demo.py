@@ -20,13 +20,19 @@ from handsim.embedding import PoseEmbedding
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
-from handsim.synthetic import SyntheticConfig, synthesise_pool
+from handsim.synthetic import SyntheticConfig, ViewConfig, synthesise_pool
 from index import IndexVersion, MinedPairs, mine, open_catalog
 from index.evaluation import RetrievalEvaluation, evaluate_retrieval
 from index.pairs import write_pairs
 
 MONTAGE_QUERIES: Final = 6
 MONTAGE_NEIGHBORS: Final = 6
+
+
+def demo_world(videos: int, hands_per_video: int, seed: int) -> SyntheticConfig:
+    """Hands seen from the palm or the back, not too much turned: a world that a few videos can fill."""
+    view = ViewConfig(palm_share=0.5, back_share=0.5, turn_deg=16.0, tilt_deg=12.0, roll_deg=18.0)
+    return SyntheticConfig(videos=videos, hands_per_video=hands_per_video, seed=seed, view=view)
 
 
 def run_demo(home: Home, config: SyntheticConfig) -> Path:
@@ -106,9 +112,12 @@ def _write(
 
 
 def _montage(pool: Pool, version: IndexVersion) -> Image.Image:
-    """One query from each of the first few hand shapes."""
-    shapes, rows = np.unique(pool.labels.codes, return_index=True)
-    hand_ids = pool.hand_ids[rows[shapes >= 0]][:MONTAGE_QUERIES]
+    """Queries of as many shapes, each from a video of its own, spread over the pool."""
+    shapes, rows = np.unique(pool.labels.codes[::-1], return_index=True)
+    rows = np.sort(len(pool) - 1 - rows[shapes >= 0])
+    _, first = np.unique(pool.videos.codes[rows], return_index=True)
+    spread = np.linspace(0, len(first) - 1, min(MONTAGE_QUERIES, len(first))).round().astype(int)
+    hand_ids = pool.hand_ids[rows[first[spread]]]
     answers = version.search_hands(hand_ids, MONTAGE_NEIGHBORS, other_video=True, one_per_video=True)
     queries = [hand_query(hand_id, version, pool) for hand_id in hand_ids.tolist()]
     return as_montage(pool, queries, answers)

@@ -11,8 +11,8 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import cut_crop
 from handsim.hand import Side, format_hand_id
 from handsim.keypoints.crop import hand_in_crop
-from handsim.keypoints.ladder import open_detector
 from handsim.keypoints.keypoints_file import read_keypoints
+from handsim.keypoints.ladder import open_detector
 from handsim.keypoints.model_file import require_model
 from handsim.media.images import decode_image, read_file
 from handsim.pool import Pool

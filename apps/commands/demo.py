@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from apps.demo import next_steps, run_demo
+from apps.demo import demo_world, next_steps, run_demo
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig
@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     home = Home.find(options.home or DEMO_HOME)
-    config = SyntheticConfig(
-        videos=options.videos, hands_per_video=options.hands_per_video, seed=options.seed
-    )
+    config = demo_world(options.videos, options.hands_per_video, options.seed)
     report = run_demo(home, config)
     print(f"\nOpen {report.resolve()} in a browser. Then try:\n\n{next_steps(home, Pool.open(home.pool))}")
     return 0

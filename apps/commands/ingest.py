@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
     parser.add_argument(
+        "--no-retry",
+        action="store_true",
+        help="look at each picture once; faster where most frames show no hand, as in long videos",
+    )
+    parser.add_argument(
         "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
     )
     parser.set_defaults(run=_run)
@@ -54,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     ingest_options = IngestOptions(
         options.source, options.video_from, options.label_from, options.fps, options.images
     )
-    make_detector = partial(open_detector, require_model(options.model))
+    make_detector = partial(open_detector, require_model(options.model), retry=not options.no_retry)
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
 
         def show(report: IngestReport) -> None:

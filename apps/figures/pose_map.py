@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from apps.figures.style import FAINT, SERIES, figure
 
 _SEED = 0
+_NAME_GAP = (0.11, 0.045)
+"""Names stand at least this share of the map's width or height apart."""
+_TRIED_PLACES = 40
 
 
 def flatten(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -27,16 +30,20 @@ def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figu
         axes = drawn.subplots()
         given = np.array([label or "" for label in labels])
         unlabelled = given == ""
+        taken: list[NDArray[np.floating]] = []
+        gap = (np.ptp(places, axis=0) * _NAME_GAP).astype(np.float64)
         axes.scatter(places[unlabelled, 0], places[unlabelled, 1], s=4, color=FAINT, alpha=0.4, linewidths=0)
         for number, label in enumerate(sorted(set(given[~unlabelled]))):
             mine = places[given == label]
             colour = SERIES[number % len(SERIES)]
             axes.scatter(mine[:, 0], mine[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
-            # The name stands on the hand nearest to the label's middle, so that it lies on a cluster.
-            middle = mine[np.argmin(np.linalg.norm(mine - np.median(mine, axis=0), axis=1))]
+            place = _free_place(mine, taken, gap)
+            if place is None:
+                continue
+            taken.append(place)
             axes.annotate(
                 label,
-                middle,
+                (float(place[0]), float(place[1])),
                 ha="center",
                 va="center",
                 fontsize=8.5,
@@ -45,3 +52,14 @@ def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figu
         axes.set(title="A map of the poses: near means alike", xticks=[], yticks=[])
         axes.spines[["left", "bottom"]].set_visible(False)
     return drawn
+
+
+def _free_place(
+    mine: NDArray[np.floating], taken: list[NDArray[np.floating]], gap: NDArray[np.float64]
+) -> NDArray[np.floating] | None:
+    """The hand nearest to a label's middle on which its name covers no other; None when all are covered."""
+    outwards = np.argsort(np.linalg.norm(mine - np.median(mine, axis=0), axis=1))
+    tried = mine[outwards[:: max(1, len(mine) // _TRIED_PLACES)]]
+    return next(
+        (place for place in tried if all((np.abs(place - other) > gap).any() for other in taken)), None
+    )
