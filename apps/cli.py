@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
 from typing import Final
 
 from handsim.errors import HandsimError
@@ -33,10 +32,18 @@ EXIT_INTERRUPTED: Final = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 2 for bad input, 130 when interrupted)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, module = _parser(arguments)
-    options = parser.parse_args(arguments)
-    if module is None:
+    home = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    home.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)",
+    )
+    # Taken out first, so that it may stand anywhere: before the command, after it, at the very end.
+    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None))
+    parser = _parser(arguments, home)
+    parser.parse_args(arguments, options)
+    if "run" not in options:
         parser.print_help()
         return EXIT_BAD_INPUT
     try:
@@ -52,22 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType | None]:
+def _parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser, with the options of the one command that ``arguments`` name."""
     parser = argparse.ArgumentParser(
-        prog="handsim", description="Find hands posed alike in millions of images, and learn from them."
+        prog="handsim",
+        description="Find hands posed alike in millions of images, and learn from them.",
+        parents=[home],
     )
     parser.add_argument("--version", action="version", version=f"handsim {version('handsim')}")
-    home_help = "the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)"
-    parser.add_argument("--home", metavar="DIR", help=home_help)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     wanted = next((word for word in arguments if word in COMMANDS), None)
-    module = None
     for name, line in COMMANDS.items():
-        command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+        command = commands.add_parser(
+            name, help=line, description=f"{line[0].upper()}{line[1:]}.", parents=[home]
+        )
         if name == wanted:
-            # SUPPRESS: a --home given before the command must not be overwritten by this one's default.
-            command.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help=home_help)
-            module = import_module(f"apps.commands.{name}")
-            module.add_arguments(command)
-    return parser, module
+            import_module(f"apps.commands.{name}").add_arguments(command)
+    return parser
