@@ -21,7 +21,10 @@ Progress = Callable[[int, int], None]
 
 
 def synthesise_pool(
-    pool_dir: str | Path, config: SyntheticConfig, *, progress: Progress | None = None
+    pool_dir: str | Path,
+    config: SyntheticConfig,
+    *,
+    progress: Progress | None = None,
 ) -> None:
     """Film a world into the pool at ``pool_dir``, made when it is not there.
 
@@ -32,13 +35,15 @@ def synthesise_pool(
     total = config.videos * config.hands_per_video
     world = _fingerprint(config)
     with PoolWriter(pool_dir, crop_size_px=config.size_px) as writer:
-        for index in range(config.videos):
-            key = make_hand_id(SOURCE, _video_name(index), -1, 0, world)
-            if key not in writer.known_items:
-                hands = _hands(synthesise_video(config, index), world)
-                writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
+        keys = {make_hand_id(SOURCE, _video_name(i), -1, 0, world): i for i in range(config.videos)}
+        missing = {key: index for key, index in keys.items() if key not in writer.known_items}
+        done = total - len(missing) * config.hands_per_video
+        for key, index in missing.items():
+            hands = _hands(synthesise_video(config, index), world)
+            writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
+            done += len(hands)
             if progress is not None:
-                progress((index + 1) * config.hands_per_video, total)
+                progress(done, total)
 
 
 def _hands(samples: Samples, world: str) -> list[tuple[Hand, bytes]]:

@@ -1,5 +1,6 @@
 """Pictures of hands: geometry in, pixels out. The only way into torch from the rest of the package."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +22,8 @@ from handsim.synthetic.video import Video
 
 Floats = NDArray[np.float64]
 
-TILES_AT_ONCE: Final = 160
-"""How many tiles go through the tracer together: what fits into the processor's cache."""
+TILES_AT_ONCE: Final = 384
+"""How many tiles go through the tracer together: few enough for the caches."""
 LINE_OF_SIGHT_RADII: Final = 1.6
 """A joint is in sight when the surface before it is within this many radii of the hand there."""
 
@@ -60,13 +61,12 @@ def render(
     body = clothe(posture, video.person.shape, scene, frames)
     capsules, pads = _to_camera(body, rotation, scene, frames)
     marks = find_marks(posture, video.person, rotation)
-    tiles = find_tiles(capsules, _tensor(wrist), _tensor(intrinsics), size_px)
+    groups = find_tiles(capsules, _tensor(wrist), _tensor(intrinsics), size_px)
     layers = torch.zeros(len(wrist), size_px // TILE, size_px // TILE, TILE * TILE, 6)
     layers[..., 5] = torch.inf
     material = torch.from_numpy(np.append(body.material, THING))
     focal = _tensor(intrinsics[:, 0, 0])
-    for first in range(0, len(tiles.picture), TILES_AT_ONCE):
-        some = _some(tiles, slice(first, first + TILES_AT_ONCE))
+    for some in (part for tiles in groups for part in _parts(tiles)):
         field, surface = trace(capsules, some, focal[some.picture])
         colour, bare = _shade(video, scene, marks, some, field, surface, pads, material)
         depth = surface.points[:, 2] - some.eye[:, 2]
@@ -110,8 +110,10 @@ def _to_camera(body: Body, rotation: Floats, scene: Scene, frames: slice) -> tup
     return capsules, _tensor(pads)
 
 
-def _some(tiles: Tiles, which: slice) -> Tiles:
-    return Tiles(**{name: getattr(tiles, name)[which] for name in Tiles.__dataclass_fields__})
+def _parts(tiles: Tiles) -> Iterator[Tiles]:
+    for first in range(0, len(tiles.picture), TILES_AT_ONCE):
+        some = slice(first, first + TILES_AT_ONCE)
+        yield Tiles(**{name: getattr(tiles, name)[some] for name in Tiles.__dataclass_fields__})
 
 
 def _shade(

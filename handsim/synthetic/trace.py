@@ -17,11 +17,13 @@ from torch import Tensor
 
 TILE: Final = 8
 """Side of a tile in pixels."""
-NEAREST: Final = 14
-"""Capsules that a tile looks at."""
+NEAREST: Final = (7, 14)
+"""How many capsules a tile looks at, when few are near and when many are."""
+REACH_MM: Final = 8.0
+"""How far from its skin a capsule still draws others out."""
 SWELL_MM: Final = 3.0
 """How far capsules that melt together can stand out from each of them."""
-STEPS: Final = (4, 9)
+STEPS: Final = (3, 9)
 """How far all rays walk, and how much farther those of the tiles in which one still walks then."""
 ARRIVED_MM: Final = 0.3
 TINY: Final = 1e-30
@@ -52,7 +54,7 @@ class Tiles:
     column: Tensor
     """[T] in tiles."""
     nearest: Tensor
-    """[T, NEAREST] the capsules that matter."""
+    """[T, K] the capsules that matter."""
     rays: Tensor
     """[T, 3, P] unit vectors in camera axes."""
     eye: Tensor
@@ -70,16 +72,19 @@ class Surface:
     normals: Tensor
     """[T, 3, P] unit vectors out of the surface."""
     shares: Tensor
-    """[T, NEAREST, P] to what part the surface is each capsule's; sums to 1."""
+    """[T, K, P] to what part the surface is each capsule's; sums to 1."""
 
 
-def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: int) -> Tiles:
-    """The tiles of N square pictures that capsules reach; ``wrist_mm`` [N, 3], ``intrinsics`` [N, 3, 3]."""
+def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: int) -> tuple[Tiles, ...]:
+    """The tiles of N square pictures that capsules reach: those where few are near, and the crowded ones.
+
+    ``wrist_mm`` is [N, 3], ``intrinsics`` [N, 3, 3].
+    """
     focal, middle = intrinsics[:, None, 0, 0], intrinsics[:, None, :2, 2]
     ends = torch.stack([capsules.start, capsules.end], dim=2) + wrist_mm[:, None, None]
     depth = ends[..., 2].clamp(min=80.0)
     places = ends[..., :2] / depth[..., None] * focal[..., None, None] + middle[:, :, None]
-    reach = (capsules.radii + SWELL_MM) / depth * focal[..., None] * 1.03
+    reach = (capsules.radii + REACH_MM) / depth * focal[..., None] * 1.03
     centres = (torch.arange(size // TILE) + 0.5) * TILE
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     centre = torch.stack([x, y], dim=-1).reshape(1, -1, 1, 2)
@@ -88,13 +93,22 @@ def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: i
     away = (centre - start - along[..., None] * way).square().sum(-1).sqrt()
     away -= reach[:, None, :, 0] + along * (reach[..., 1] - reach[..., 0])[:, None]
     away -= TILE * 0.7072
-    near, nearest = away.topk(NEAREST, dim=-1, largest=False)
-    picture, tile = torch.nonzero(near[..., 0] < 0, as_tuple=True)
-    row, column = tile // (size // TILE), tile % (size // TILE)
+    near, nearest = away.topk(NEAREST[1], dim=-1, largest=False)
+    slack = (REACH_MM - SWELL_MM) / wrist_mm[:, 2:] * intrinsics[:, 0, :1]
+    shown, crowded = near[..., 0] < -slack, near[..., NEAREST[0]] < 0
+    groups = ((shown & ~crowded, NEAREST[0]), (shown & crowded, NEAREST[1]))
+    return tuple(_cut_tiles(which, nearest[..., :count], wrist_mm, intrinsics) for which, count in groups)
+
+
+def _cut_tiles(which: Tensor, nearest: Tensor, wrist_mm: Tensor, intrinsics: Tensor) -> Tiles:
+    """The tiles ``which`` [N, tiles] says, with the rays of their pixels."""
+    picture, tile = torch.nonzero(which, as_tuple=True)
+    across = round(which.shape[1] ** 0.5)
+    row, column = tile // across, tile % across
     inside = torch.arange(TILE) + 0.5
-    across = (column[:, None] * TILE + inside)[:, None, :].expand(-1, TILE, -1)
-    down = (row[:, None] * TILE + inside)[:, :, None].expand(-1, -1, TILE)
-    pixels = torch.stack([across, down], dim=1).reshape(-1, 2, TILE * TILE)
+    x = (column[:, None] * TILE + inside)[:, None, :].expand(-1, TILE, -1)
+    y = (row[:, None] * TILE + inside)[:, :, None].expand(-1, -1, TILE)
+    pixels = torch.stack([x, y], dim=1).reshape(-1, 2, TILE * TILE)
     slopes = (pixels - intrinsics[picture, :2, 2, None]) / intrinsics[picture, 0, 0, None, None]
     rays = unit(torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1))
     return Tiles(picture, row, column, nearest[picture, tile], rays, -wrist_mm[picture, :, None])
@@ -147,16 +161,17 @@ class Field:
         start = self.start - eye.transpose(1, 2)
         towards, along = torch.bmm(start, rays), torch.bmm(self.axis, rays)
         offset = (start * self.axis).sum(-1, keepdim=True)
-        place = (towards * along - offset) / (1 - along * along).clamp(min=1e-3)
-        place = torch.minimum(place.clamp(min=0), self.length)
-        far = towards + place * along
-        square = (start**2).sum(-1, keepdim=True) + place * (2 * offset + place) - far * far
-        radius = self.radius + self.taper * place
-        depth = (radius * radius.abs() - square).clamp(min=0).sqrt()
-        miss = (square.clamp(min=0).sqrt() - radius).clamp(min=0)
-        entry = far - depth
+        place = torch.addcmul(-offset, towards, along)
+        place.div_((along * along).neg_().add_(1.001)).clamp_(min=0)
+        place = torch.minimum(place, self.length)
+        far = torch.addcmul(towards, place, along)
+        square = (2 * offset + place).mul_(place).add_((start**2).sum(-1, keepdim=True))
+        square.addcmul_(far, far, value=-1)
+        radius = torch.addcmul(self.radius, self.taper, place)
+        entry = far.sub_((radius * radius.abs()).sub_(square).clamp_(min=0).sqrt_())
+        miss = square.clamp_(min=0).sqrt_().sub_(radius).clamp_(min=0).mul_(40)
         # Where every capsule is missed, the walk begins beside the one that is missed most narrowly.
-        return (entry + 40 * miss).amin(dim=1) - 40 * miss.amin(dim=1)
+        return entry.add_(miss).amin(dim=1) - miss.amin(dim=1)
 
 
 def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surface]:

@@ -19,7 +19,7 @@ from handsim.synthetic.config import SyntheticConfig
 from handsim.synthetic.motion import nearest_labels
 from handsim.synthetic.video import FRAME_STEP, GRAIN, Video, sample_surroundings, sample_video, see
 
-FRAMES_AT_ONCE: Final = 16
+FRAMES_AT_ONCE: Final = 32
 """Frames of a video that are rendered together, whatever the size of the batches asked for."""
 
 
