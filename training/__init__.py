@@ -1,0 +1,1 @@
+"""Learning from the index: pre-training, fine-tuning, evaluation of 3D hand pose."""

@@ -18,7 +18,7 @@ from handsim.pool import Pool
 from handsim.skeleton import JOINT_COUNT
 
 DEFAULT_COMPONENTS: Final = 14
-DEFAULT_NORMALISATION: Final[Normalisation] = "centre"
+DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"
 FEATURES: Final = JOINT_COUNT * 2
 FORMAT_VERSION: Final = 1
 _CHUNK_HANDS: Final = 65_536
