@@ -11,6 +11,7 @@ A part appears by one rename, so readers see all of it or nothing.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -85,10 +86,13 @@ def published_parts(pool: Path) -> list[Path]:
     return sorted(part for part in parts_directory(pool).iterdir() if part.name.isdigit())
 
 
-def read_columns(part: Path, file: str, columns: list[str]) -> pa.Table:
-    """Columns of one part's table; raises HandsimError that names a damaged part and the remedy."""
+def read_columns(part: Path, file: str, columns: list[str], as_dictionary: Sequence[str] = ()) -> pa.Table:
+    """Columns of one part's table, some of them left dictionary-encoded as they are stored.
+
+    Raises HandsimError that names a damaged part and the remedy.
+    """
     try:
-        with pq.ParquetFile(part / file) as parquet:
+        with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary)) as parquet:
             return parquet.read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise damaged(part, str(error)) from error

@@ -68,20 +68,19 @@ class Pool:
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
             tables = list(threads.map(self._load_part, range(len(self._parts))))
         empty = layout.HANDS_SCHEMA.empty_table().select([*_NUMBERS, *_STRINGS])
-        table = pa.concat_tables([empty, *tables])
+        table = pa.concat_tables(tables or [empty])
         self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
             table[name].to_numpy() for name in _NUMBERS
         )
         self.sources, self.videos, self.labels, sides = (_categorical(table[name]) for name in _STRINGS)
         self.is_left = np.array([name == "left" for name in (*sides.names, "")])[sides.codes]
-        self._by_id = np.argsort(self.hand_ids, kind="stable")
+        self._by_id = np.argsort(self.hand_ids)
         self._sorted_ids = self.hand_ids[self._by_id]
         self._tar_descriptors: dict[Path, int] = {}
 
     def _load_part(self, number: int) -> pa.Table:
-        table = layout.read_columns(
-            self._parts[number], layout.HANDS_FILE, [*_NUMBERS, *_STRINGS, "keypoints"]
-        )
+        columns = [*_NUMBERS, *_STRINGS, "keypoints"]
+        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
@@ -182,7 +181,8 @@ class Pool:
 
 
 def _categorical(column: pa.ChunkedArray) -> Categorical:
-    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):  # pyarrow keeps a chunked array when there is nothing to combine
         encoded = pa.concat_arrays(encoded.chunks)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
