@@ -132,7 +132,7 @@ def _shade(
     kinds = torch.stack([chosen == kind for kind in (SKIN, CLOTH, THING)], dim=1).float()
     bare, cloth, thing = torch.bmm(kinds, surface.shares).unbind(1)
     flesh_pads = torch.bmm(pads[tiles.picture[:, None], tiles.nearest].transpose(1, 2), surface.shares)
-    colour, shine = skin_colour(video.person, marks, tiles.picture, points, normals, flesh_pads)
+    colour, shine = skin_colour(video.person, marks, tiles, points, normals, flesh_pads)
     place = torch.bmm(marks.to_hand[tiles.picture], points)
     stripe = torch.sigmoid(6 * (place[:, 1] * (np.pi / scene.cloth_stripe_mm)).sin())[:, None]
     cloths, things = _tensor(linear(scene.cloth)), _tensor(linear(scene.thing_colours))

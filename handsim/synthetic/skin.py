@@ -11,6 +11,7 @@ from torch import Tensor
 from handsim.skeleton import FINGER_JOINTS, FINGERTIPS, PARENTS
 from handsim.synthetic.kinematics import Posture
 from handsim.synthetic.person import Person
+from handsim.synthetic.trace import TILE, Tiles
 
 HINGES: Final = tuple(joint for chain in FINGER_JOINTS.values() for joint in chain[1:3])
 """The joints across which the skin folds: two of each finger."""
@@ -69,28 +70,28 @@ def find_marks(posture: Posture, person: Person, rotation: NDArray[np.float64]) 
 
 
 def skin_colour(
-    person: Person, marks: Marks, picture: Tensor, points: Tensor, normals: Tensor, pads: Tensor
+    person: Person, marks: Marks, tiles: Tiles, points: Tensor, normals: Tensor, pads: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Linear colour [T, 3, P] and shine [T, P] of skin at ``points`` [T, 3, P].
 
-    ``pads`` [T, 3, P] are the palmar directions of the flesh there, ``picture`` [T] says which hand it is.
+    ``pads`` [T, 3, P] are the palmar directions of the flesh there.
     """
     palmar = torch.sigmoid(7 * (normals * pads).sum(1) + 0.6)
     skin, palm, nail = (
         _tensor(linear(colour))[None, :, None] for colour in (person.skin, person.palm, person.nail)
     )
     colour = skin + (palm - skin) * palmar[:, None]
-    place = torch.bmm(marks.to_hand[picture], points) / marks.scale
-    folds = _finger_folds(marks, picture, points) * (0.22 + 0.26 * palmar)
-    folds += (
-        0.38 * _palm_lines(place) * palmar * torch.bmm(marks.to_hand[picture], normals)[:, 2].clamp(min=0)
-    )
+    to_hand = marks.to_hand[tiles.picture]
+    place = torch.bmm(to_hand, points) / marks.scale
+    folds = _finger_folds(marks, tiles, points) * (0.22 + 0.26 * palmar)
+    inwards = torch.bmm(to_hand, normals)[:, 2].clamp(min=0)
+    folds += 0.38 * _palm_lines(place) * palmar * inwards
     mottled = (place[:, 0] * 0.31 + 2 * (place[:, 1] * 0.17).sin()).sin() * (
         place[:, 1] * 0.23 + place[:, 2] * 0.29
     ).sin()
     darker = torch.tensor([0.85, 1.1, 1.2])[None, :, None]
     colour = colour * (1 + 0.05 * mottled[:, None]) * (1 - folds[:, None] * darker).clamp(min=0.2)
-    nails = _nails(marks, picture, points, normals)
+    nails = _nails(marks, tiles, points, normals)
     colour = colour + (nail - colour) * nails[:, None]
     return colour, 1 + 3 * nails
 
@@ -101,13 +102,22 @@ def linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
     return light
 
 
-def _finger_folds(marks: Marks, picture: Tensor, points: Tensor) -> Tensor:
+def _nearest(places: Tensor, tiles: Tiles, count: int) -> tuple[Tensor, Tensor]:
+    """Index of the ``count`` of ``places`` [N, J, 3] that each tile's middle ray passes most closely."""
+    away = places[tiles.picture] - tiles.eye.transpose(1, 2)
+    ahead = torch.bmm(away, tiles.rays[..., TILE * TILE // 2 + TILE // 2, None])[..., 0]
+    near = (away.square().sum(-1) - ahead.square()).topk(count, dim=-1, largest=False).indices
+    return tiles.picture[:, None], near
+
+
+def _finger_folds(marks: Marks, tiles: Tiles, points: Tensor) -> Tensor:
     """How deep [T, P] (0 to 1) points lie in a fold across a finger."""
-    axes, hinges = marks.hinge_axes[picture], marks.hinges[picture]
+    which = _nearest(marks.hinges, tiles, 4)
+    axes, hinges = marks.hinge_axes[which], marks.hinges[which]
     beside = torch.bmm(axes, points) - (axes * hinges).sum(-1, keepdim=True)
     away = (points * points).sum(1, keepdim=True) - 2 * torch.bmm(hinges, points)
     away += (hinges**2).sum(-1, keepdim=True)
-    near = away < (1.35 * marks.hinge_radii[:, None]) ** 2
+    near = away < (1.35 * marks.hinge_radii[which[1]][..., None]) ** 2
     # Two folds side by side, one on either side of the joint.
     beside = beside.abs_().sub_(1.3).mul_(1 / FOLD_MM)
     return (beside.mul_(beside).neg_().exp_() * near).amax(dim=1)
@@ -127,19 +137,20 @@ def _palm_lines(place: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(heart, head), life)
 
 
-def _nails(marks: Marks, picture: Tensor, points: Tensor, normals: Tensor) -> Tensor:
+def _nails(marks: Marks, tiles: Tiles, points: Tensor, normals: Tensor) -> Tensor:
     """How far [T, P] (0 to 1) points lie on a nail."""
-    tiles, fingers = len(picture), len(marks.nail_radii)
-    frames = marks.nail_frames[picture]
-    rows = frames.reshape(tiles, fingers * 3, 3)
-    centres = (frames * marks.nails[picture][:, :, None]).sum(-1)[..., None]
-    local = torch.bmm(rows, points).reshape(tiles, fingers, 3, -1) - centres
-    size = marks.nail_radii[:, None] / 6.5
+    which = _nearest(marks.nails, tiles, 2)
+    frames, radii = marks.nail_frames[which], marks.nail_radii[which[1]][..., None]
+    rows = frames.flatten(1, 2)
+    centres = (frames * marks.nails[which][:, :, None]).sum(-1)[..., None]
+    local = torch.bmm(rows, points).reshape(*frames.shape[:3], -1) - centres
+    size = radii / 6.5
     along, across = local[:, :, 0] / (NAIL_MM[0] * size), local[:, :, 1] / (NAIL_MM[1] * size)
-    inside = 1 - (along**4 + across**4)
+    inside = 1 - (along.square().square() + across.square().square())
     facing = (torch.bmm(rows[:, 2::3], normals) - 0.2) * 4
-    near = (local[:, :, 2] > 0) & (local[:, :, 2] < 2.0 * marks.nail_radii[:, None])
-    return ((inside * 4).clamp(0, 1) * facing.clamp(0, 1) * near).amax(dim=1)
+    near = (local[:, :, 2] > 0) & (local[:, :, 2] < 2.0 * radii)
+    nails: Tensor = (inside * 4).clamp(0, 1) * facing.clamp(0, 1) * near
+    return nails.amax(dim=1)
 
 
 def _tensor(array: NDArray[np.float64]) -> Tensor:

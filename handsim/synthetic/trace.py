@@ -23,8 +23,10 @@ REACH_MM: Final = 8.0
 """How far from its skin a capsule still draws others out."""
 SWELL_MM: Final = 3.0
 """How far capsules that melt together can stand out from each of them."""
-STEPS: Final = (3, 9)
-"""How far all rays walk, and how much farther those of the tiles in which one still walks then."""
+STEPS: Final = (3, 3, 3, 5)
+"""How far the rays of all tiles walk, then those of the tiles in which one still walks, and so on."""
+BEHIND_MM: Final = 40.0
+"""A ray this far behind where its tile's rays began will meet nothing more."""
 ARRIVED_MM: Final = 0.3
 TINY: Final = 1e-30
 
@@ -178,14 +180,17 @@ def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surfa
     """Follow the tiles' rays to the surface, in the field returned with it; ``focal`` [T] is in pixels."""
     field = Field(capsules, tiles.picture, tiles.nearest)
     rays, eye = tiles.rays, tiles.eye
-    start = field.first_guess(rays, eye)
-    best, far, reached = _walk(field, rays, eye, start, torch.full_like(start, 1e3), start, STEPS[0])
-    behind = start.amax(dim=1, keepdim=True) + 80
-    left = ((best > ARRIVED_MM) & (reached < behind)).any(dim=1).nonzero()[:, 0]
-    rest = Field(capsules, tiles.picture[left], tiles.nearest[left])
-    best[left], far[left], _ = _walk(
-        rest, rays[left], eye[left], reached[left], best[left], far[left], STEPS[1]
-    )
+    reached = field.first_guess(rays, eye)
+    behind = reached.amax(dim=1, keepdim=True) + BEHIND_MM
+    best, far = torch.full_like(reached, 1e3), reached.clone()
+    left = torch.arange(len(rays))
+    for steps in STEPS:
+        walked = Field(capsules, tiles.picture[left], tiles.nearest[left])
+        best[left], far[left], reached[left] = _walk(
+            walked, rays[left], eye[left], reached[left], best[left], far[left], steps
+        )
+        walking = (best[left] > ARRIVED_MM) & (reached[left] < behind[left])
+        left = left[walking.any(dim=1)]
     points = eye + rays * far[:, None]
     pixel_mm = far / focal[:, None]
     weights, distance, place = field.weigh(points)
@@ -207,7 +212,8 @@ def _walk(
         closer = distance < best
         far = torch.where(closer, reached, far)
         best = torch.where(closer, distance, best)
-        reached = reached + distance
+        # The little more hurries rays past the edges that they only graze.
+        reached = reached + distance + 0.5 * (distance > ARRIVED_MM)
     return best, far, reached
 
 
