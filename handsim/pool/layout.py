@@ -92,7 +92,7 @@ def read_columns(part: Path, file: str, columns: list[str], as_dictionary: Seque
     Raises HandsimError that names a damaged part and the remedy.
     """
     try:
-        with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary)) as parquet:
+        with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary), memory_map=True) as parquet:
             return parquet.read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise damaged(part, str(error)) from error
