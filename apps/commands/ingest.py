@@ -1,7 +1,6 @@
 """``handsim ingest PATH...``"""
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
         options.source, options.video_from, options.label_from, options.fps, options.images
     )
     make_detector = partial(open_detector, require_model(options.model), retry=not options.no_retry)
-    with tqdm(unit=" pictures", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
 
         def show(report: IngestReport) -> None:
             bar.total = max(report.pictures - report.done_before, report.done_now)
