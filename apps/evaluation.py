@@ -1,12 +1,12 @@
 """An evaluation of retrieval as a run: numbers in JSON, figures beside them."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from apps.figures.retrieval import explained_variance, pose_distances
 from apps.figures.style import save
+from handsim.atomic_file import write_text_atomically
 from handsim.errors import HandsimError
 from handsim.pool import Pool
 from index import IndexVersion
@@ -29,9 +29,7 @@ def save_evaluation(directory: Path, version: IndexVersion, evaluation: Retrieva
         "embedding_fingerprint": version.info.embedding_fingerprint,
         **asdict(evaluation.report),
     }
-    temporary = directory / f".retrieval.json.{os.getpid()}"
-    temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    os.replace(temporary, directory / "retrieval.json")
+    write_text_atomically(directory / "retrieval.json", json.dumps(facts, indent=1) + "\n")
     save(explained_variance(version.embedding), directory / "figures" / "explained_variance.png")
     if len(evaluation.mined_distances):
         drawn = pose_distances(evaluation.mined_distances, evaluation.random_distances)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from apps.figures.style import DPI
+from handsim.atomic_file import write_text_atomically
 
 _PAGE: Final = Path(__file__).with_name("report.html")
 
@@ -71,9 +71,7 @@ def write_report(
     page = Template(_PAGE.read_text("utf-8")).substitute(
         title=escape(title), subtitle=escape(subtitle), body=body
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, "utf-8")
-    os.replace(temporary, path)
+    write_text_atomically(path, page)
 
 
 def _section(section: Section) -> str:

@@ -15,8 +15,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from handsim.cores import available_cores
 from handsim.ingest import IngestReport, ingest
-from handsim.ingest.crew import available_cores
 from handsim.keypoints.ladder import open_detector
 from handsim.keypoints.model_file import fetch_model
 from handsim.media.images import decode_image, encode_jpeg, read_file

@@ -47,7 +47,7 @@ class Home:
     def run(self, name: str) -> Path:
         """The directory of one run; raises HandsimError for a name that is no plain directory name."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise HandsimError(f"run name {name!r} is not letters, digits, dots, dashes and underscores alone")
+            raise HandsimError(f"run name {name!r} is not letters, digits and ._- alone")
         return self.runs / name
 
     @property

@@ -7,6 +7,7 @@ from typing import Final
 
 import qdrant_edge as edge
 
+from handsim.atomic_file import sync
 from handsim.embedding import PoseEmbedding
 from index import edge_layout as layout
 from index.catalog import Progress
@@ -47,7 +48,7 @@ def build_version(
     _settle(shard_path, len(hands))
     embedding.save(directory / layout.EMBEDDING_FILE)
     for path in [*directory.rglob("*"), directory]:
-        layout.sync(path)
+        sync(path)
     record = layout.VersionRecord(
         points=len(hands),
         dimension=embedding.dimension,
@@ -60,7 +61,7 @@ def build_version(
         files=layout.list_files(shard_path),
     )
     layout.write_record(directory, record)
-    layout.sync(directory)
+    sync(directory)
 
 
 def _settle(shard_path: Path, points: int) -> None:

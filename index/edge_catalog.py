@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from handsim.atomic_file import sync
 from handsim.embedding import PoseEmbedding
 from handsim.errors import HandsimError, NotThereError
 from index import edge_layout as layout
@@ -47,7 +48,7 @@ class EdgeCatalog:
             build_version(building, hands, embedding, settings, progress)
             name = layout.next_version_name(self.root)
             os.rename(building, self.root / name)
-            layout.sync(self.root)
+            sync(self.root)
         if publish:
             self.publish(name)
         return self._info(name)

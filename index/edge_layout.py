@@ -12,13 +12,13 @@ A version appears by one rename and never changes afterwards.
 """
 
 import json
-import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from handsim.atomic_file import sync, write_text_atomically
 from handsim.errors import HandsimError, NotThereError
 from index.settings import IndexSettings
 from index.version import VersionInfo
@@ -93,7 +93,7 @@ def read_pointer(root: Path) -> str | None:
 
 def write_pointer(root: Path, name: str) -> None:
     """Make a version the current one, at once for everybody."""
-    _write_atomically(root / POINTER_FILE, name + "\n")
+    write_text_atomically(root / POINTER_FILE, name + "\n")
     sync(root)
 
 
@@ -102,7 +102,7 @@ def mark_catalog(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if not (root / CATALOG_FILE).exists():
         facts = {"format": "handsim-index", "version": FORMAT_VERSION}
-        _write_atomically(root / CATALOG_FILE, json.dumps(facts) + "\n")
+        write_text_atomically(root / CATALOG_FILE, json.dumps(facts) + "\n")
 
 
 def check_catalog(root: Path) -> None:
@@ -121,7 +121,7 @@ def check_catalog(root: Path) -> None:
 def write_record(directory: Path, record: VersionRecord) -> None:
     """Write ``version.json``."""
     facts = {"format": "handsim-index-version", "version": FORMAT_VERSION, **asdict(record)}
-    _write_atomically(directory / VERSION_FILE, json.dumps(facts, indent=1) + "\n")
+    write_text_atomically(directory / VERSION_FILE, json.dumps(facts, indent=1) + "\n")
 
 
 def read_record(directory: Path) -> VersionRecord:
@@ -184,15 +184,6 @@ def missing(root: Path, name: str) -> NotThereError:
     return NotThereError(f"the index {root} has no version {name!r} (it has: {known}); `handsim index build`")
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _check_format(path: Path, facts: dict[str, Any]) -> None:
     version = facts.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -208,10 +199,3 @@ def _read_json(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text)
-    sync(temporary)
-    os.replace(temporary, file)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.atomic_file import write_text_atomically
 from handsim.embedding.normalise import NORMALISATIONS, Normalisation, normalise
 from handsim.errors import HandsimError, NotThereError
 from handsim.pool import Pool
@@ -123,10 +123,7 @@ class PoseEmbedding:
         # One component a line: readable, and short enough to compare two files by eye.
         rows = ",\n  ".join(json.dumps(row) for row in self.components_.tolist())
         text = json.dumps(facts, indent=1)[:-2] + f',\n "components": [\n  {rows}\n ]\n}}\n'
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        write_text_atomically(Path(path), text)
 
     @classmethod
     def load(cls, path: str | Path) -> "PoseEmbedding":

@@ -1,7 +1,6 @@
 """Worker processes that take items and give back results, and survive a file that kills one of them."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections import deque
@@ -24,11 +23,6 @@ DetectorFactory = Callable[[], HandDetector]
 QUEUE_DEPTH: Final = 2
 """Items a worker holds: the one at hand, and one more so that it never waits for the main process.
 Items are small (a few kilobytes), so that handing one over never blocks."""
-
-
-def available_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Crew:

@@ -1,12 +1,12 @@
 """What an ingest found, and what it could not use."""
 
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handsim.atomic_file import write_text_atomically
 from handsim.pool import Skip
 
 
@@ -65,6 +65,4 @@ class IngestReport:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
-        os.replace(temporary, path)
+        write_text_atomically(path, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")

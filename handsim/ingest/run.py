@@ -10,7 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
 
-from handsim.ingest.crew import Crew, DetectorFactory, available_cores
+from handsim.cores import available_cores
+from handsim.ingest.crew import Crew, DetectorFactory
 from handsim.ingest.items import Item, ItemResult
 from handsim.ingest.options import IngestOptions
 from handsim.ingest.plan import Plan, annotation_items, plan_ingest

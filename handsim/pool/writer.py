@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handsim.atomic_file import sync
 from handsim.errors import HandsimError
 from handsim.geometry import CROP_SIZE_PX
 from handsim.hand import Hand, format_hand_id
@@ -144,10 +145,10 @@ class PoolWriter:
             pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
             for file in self._writing.iterdir():
-                _sync(file)
-            _sync(self._writing)
+                sync(file)
+            sync(self._writing)
             os.rename(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
-            _sync(layout.parts_directory(self.path))
+            sync(layout.parts_directory(self.path))
             self._next_part += 1
         self._start_part()
 
@@ -194,11 +195,3 @@ def _read_known(pool: Path) -> tuple[set[int], set[int]]:
         hands.update(layout.read_columns(part, layout.HANDS_FILE, ["hand_id"])["hand_id"].to_pylist())
         items.update(layout.read_columns(part, layout.ITEMS_FILE, ["key"])["key"].to_pylist())
     return hands, items
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

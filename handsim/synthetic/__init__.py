@@ -10,9 +10,10 @@ from handsim.synthetic.config import (
     SyntheticConfig,
     ViewConfig,
 )
+from handsim.synthetic.filming import synthesise
 from handsim.synthetic.pooling import synthesise_pool
 from handsim.synthetic.poses import SyntheticPoses, synthesise_poses
-from handsim.synthetic.world import Samples, synthesise, synthesise_video
+from handsim.synthetic.world import Samples, synthesise_video
 
 __all__ = [
     "MotionConfig",

@@ -11,7 +11,8 @@ from PIL import Image
 from handsim.hand import Hand, Side, make_hand_id
 from handsim.pool import ItemRecord, PoolWriter
 from handsim.synthetic.config import SyntheticConfig
-from handsim.synthetic.world import Samples, synthesise_video
+from handsim.synthetic.filming import film
+from handsim.synthetic.world import Samples
 
 SOURCE = "synthetic"
 JPEG_QUALITY = 92
@@ -38,8 +39,8 @@ def synthesise_pool(
         keys = {make_hand_id(SOURCE, _video_name(i), -1, 0, world): i for i in range(config.videos)}
         missing = {key: index for key, index in keys.items() if key not in writer.known_items}
         done = total - len(missing) * config.hands_per_video
-        for key, index in missing.items():
-            hands = _hands(synthesise_video(config, index), world)
+        for key, samples in zip(missing, film(config, missing.values()), strict=True):
+            hands = _hands(samples, world)
             writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
             done += len(hands)
             if progress is not None:

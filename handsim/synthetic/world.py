@@ -1,18 +1,16 @@
-"""A synthetic world, filmed: hands with exact truth, batch after batch.
+"""One video of a synthetic world, filmed: hands with exact truth.
 
 Everything is told as for a **right** hand, as in a pool: a left hand is its mirror image, so where ``side``
 is ``left`` the picture, the joints and K are those of the mirrored camera picture, and agree with each
 other. `Samples.as_seen` turns the left hands back into what the camera saw.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError
 from handsim.geometry import mirror_points
 from handsim.synthetic.camera import project, unit_keypoints
 from handsim.synthetic.config import SyntheticConfig
@@ -79,28 +77,6 @@ class Samples:
         )
 
 
-def synthesise(
-    config: SyntheticConfig, *, batch_size: int = 64, videos: Iterable[int] | None = None
-) -> Iterator[Samples]:
-    """Film a world, or some of its ``videos`` (by number), in batches of ``batch_size`` or, at last, fewer.
-
-    The same config gives the same bytes, whatever the batch size and whichever other videos are filmed.
-    """
-    if batch_size < 1:
-        raise HandsimError(f"batch_size is {batch_size}; it must be at least 1")
-    waiting: list[Samples] = []
-    for index in range(config.videos) if videos is None else videos:
-        waiting.append(synthesise_video(config, index))
-        if sum(map(len, waiting)) >= batch_size:
-            joined = _join(waiting)
-            whole = len(joined) // batch_size * batch_size
-            for first in range(0, whole, batch_size):
-                yield joined[first : first + batch_size]
-            waiting = [joined[whole:]]
-    if sum(map(len, waiting)):
-        yield _join(waiting)
-
-
 def synthesise_video(config: SyntheticConfig, index: int) -> Samples:
     """Film video ``index`` of a world: all its frames in order."""
     # Only pixels need torch; poses and settings are to be had without it.
@@ -147,14 +123,3 @@ def _boxes_as_seen(
     if video.side == "left":
         points_px = mirror_points(points_px, config.view.picture_px[0])
     return np.concatenate([points_px.min(axis=1), points_px.max(axis=1)], axis=1).astype(np.float32)
-
-
-def _join(parts: list[Samples]) -> Samples:
-    if len(parts) == 1:
-        return parts[0]
-    return Samples(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(Samples)
-        }
-    )
