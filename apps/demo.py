@@ -73,12 +73,15 @@ def _write(
     numbers = [
         (f"{len(pool):,}", f"hands in {len(pool.videos.names):,} videos"),
         (f"{measured.recall_at_1:.1%}", "recall@1 of the index against exact search"),
-        (f"{measured.precision_at_1 or 0:.1%}", "precision@1 by hand shape, among other videos"),
+        (
+            f"{measured.precision_at_1 or 0:.1%}",
+            f"of nearest hands show the same shape ({_same_label_by_chance(pool):.0%} by chance)",
+        ),
         (f"{measured.mined_pose_distance or 0:.3f}", "joint distance of mined pairs, in crop widths"),
         (f"{measured.random_pose_distance or 0:.3f}", "joint distance of random pairs"),
         (f"{measured.cross_video_share_unfiltered:.0%}", "nearest hands in another video, without the rule"),
         (f"{measured.explained_variance:.1%}", f"of the pose in {version.embedding.dimension} numbers"),
-        (f"{seconds:.0f} s", "for all of it on this computer"),
+        (f"{seconds:.0f} s", "to synthesise, index, mine and measure"),
     ]
     vectors = version.embedding.transform(pool.keypoints)
     sections = [
@@ -109,6 +112,12 @@ def _write(
     ]
     subtitle = "Synthetic hands, found by pose: pool, embedding, index, mining, evaluation."
     write_report(path, "handsim demo", subtitle, numbers, sections)
+
+
+def _same_label_by_chance(pool: Pool) -> float:
+    """How often two random labelled hands have the same label."""
+    shares = np.bincount(pool.labels.codes[pool.labels.codes >= 0]) / max(1, (pool.labels.codes >= 0).sum())
+    return float(np.square(shares).sum())
 
 
 def _montage(pool: Pool, version: IndexVersion) -> Image.Image:
