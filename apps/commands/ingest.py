@@ -56,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     home = Home.find(options.home)
     ingest_options = IngestOptions(
-        options.source, options.video_from, options.label_from, options.fps, options.images
+        source=options.source,
+        video_from=options.video_from,
+        label_from=options.label_from,
+        samples_per_s=options.fps,
+        images=options.images,
+        leave_out=home.path,
     )
     make_detector = partial(open_detector, require_model(options.model), retry=not options.no_retry)
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:

@@ -22,6 +22,9 @@ class IngestOptions:
     images: Path | None = None
     """The folder that the file names in Hand100M annotations are relative to; None: where the JSON lies."""
 
+    leave_out: Path | None = None
+    """A folder that is not looked into when it lies below the paths: handsim's own home."""
+
     def __post_init__(self) -> None:
         if not 0 < self.samples_per_s <= 1000:
             raise HandsimError(f"--fps is {self.samples_per_s:g}; it must be above 0 and at most 1000")

@@ -63,7 +63,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
             )
     plan = Plan()
     videos: list[tuple[Path, PurePosixPath]] = []
-    for path, file in _walk(paths):
+    for path, file in _walk(paths, options.leave_out):
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos.append((path, file))
@@ -101,15 +101,18 @@ def annotation_items(json_file: AnnotationFile, options: IngestOptions) -> Itera
         yield AnnotationItem(item_key(json_file.path, "hand100m", json_file.source, number), rows)
 
 
-def _walk(paths: Sequence[Path]) -> Iterator[tuple[Path, PurePosixPath]]:
+def _walk(paths: Sequence[Path], leave_out: Path | None) -> Iterator[tuple[Path, PurePosixPath]]:
     """Every file below the paths, with its name for people: the path below the folder, that included."""
+    own = leave_out.resolve() if leave_out else None
     for root in paths:
         resolved = root.resolve()
         if not root.is_dir():
             yield root, PurePosixPath(resolved.parent.name, resolved.name)
             continue
         for folder, folders, names in os.walk(root):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and Path(folder, name).resolve() != own
+            )
             for name in sorted(name for name in names if not name.startswith(".")):
                 path = Path(folder, name)
                 yield path, PurePosixPath(resolved.name, path.relative_to(root).as_posix())

@@ -68,6 +68,15 @@ def test_equal_names_in_different_folders_are_different_hands(tmp_path: Path) ->
     assert len(Pool.open(tmp_path / "pool")) == 2
 
 
+def test_the_home_below_the_pictures_is_not_ingested(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", 1, 2)
+    write_picture(tmp_path / "home" / "runs" / "figure.png", 90)
+    options = IngestOptions(leave_out=tmp_path / "home")
+    for _ in range(2):
+        report = ingest([tmp_path], tmp_path / "home" / "pool", BrightnessDetector, options, workers=1)
+        assert (report.pictures, report.hands_in_pool, report.skipped) == (2, 2, [])
+
+
 def test_what_cannot_be_used_is_told_and_ends_nothing(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "photos", people=2)
     whole = (folder / "p0" / "0.png").read_bytes()
