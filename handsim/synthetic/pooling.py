@@ -36,7 +36,7 @@ def synthesise_pool(
     total = config.videos * config.hands_per_video
     world = _fingerprint(config)
     with PoolWriter(pool_dir, crop_size_px=config.size_px) as writer:
-        keys = {make_hand_id(SOURCE, _video_name(i), -1, 0, world): i for i in range(config.videos)}
+        keys = {make_hand_id(SOURCE, _video_name(world, i), -1, 0, world): i for i in range(config.videos)}
         missing = {key: index for key, index in keys.items() if key not in writer.known_items}
         done = total - len(missing) * config.hands_per_video
         for key, samples in zip(missing, film(config, missing.values()), strict=True):
@@ -50,7 +50,7 @@ def synthesise_pool(
 def _hands(samples: Samples, world: str) -> list[tuple[Hand, bytes]]:
     hands = []
     for row in range(len(samples)):
-        video, frame = _video_name(int(samples.video[row])), int(samples.frame[row])
+        video, frame = _video_name(world, int(samples.video[row])), int(samples.frame[row])
         side: Side = "left" if samples.side[row] == "left" else "right"
         hand = Hand(
             hand_id=make_hand_id(SOURCE, video, frame, 0, world),
@@ -70,8 +70,9 @@ def _hands(samples: Samples, world: str) -> list[tuple[Hand, bytes]]:
     return hands
 
 
-def _video_name(index: int) -> str:
-    return f"{index:06d}"
+def _video_name(world: str, index: int) -> str:
+    """Videos of two worlds in one pool are different videos."""
+    return f"{world[:4]}-{index:06d}"
 
 
 def _fingerprint(config: SyntheticConfig) -> str:
