@@ -21,7 +21,7 @@ from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, ViewConfig, synthesise_pool
-from index import IndexVersion, MinedPairs, mine, open_catalog
+from index import IndexVersion, MinedPairs, SearchOptions, mine, open_catalog
 from index.evaluation import RetrievalEvaluation, evaluate_retrieval
 from index.pairs import write_pairs
 
@@ -83,7 +83,7 @@ def _write(
         (f"{measured.explained_variance:.1%}", f"of the pose in {version.embedding.dimension} numbers"),
         (f"{seconds:.0f} s", "to synthesise, index, mine and measure"),
     ]
-    vectors = version.embedding.transform(pool.keypoints)
+    vectors = version.embedding.embed(keypoints=pool.keypoints)
     sections = [
         Section(
             "Hands posed alike",
@@ -127,7 +127,8 @@ def _montage(pool: Pool, version: IndexVersion) -> Image.Image:
     _, first = np.unique(pool.videos.codes[rows], return_index=True)
     spread = np.linspace(0, len(first) - 1, min(MONTAGE_QUERIES, len(first))).round().astype(int)
     hand_ids = pool.hand_ids[rows[first[spread]]]
-    answers = version.search_hands(hand_ids, MONTAGE_NEIGHBORS, other_video=True, one_per_video=True)
+    spread_out = SearchOptions(one_per_video=True)
+    answers = version.search_hands(hand_ids, MONTAGE_NEIGHBORS, other_video=True, options=spread_out)
     queries = [hand_query(hand_id, version, pool) for hand_id in hand_ids.tolist()]
     return as_montage(pool, queries, answers)
 

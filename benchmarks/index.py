@@ -22,8 +22,8 @@ from handsim.embedding import PoseEmbedding
 from handsim.metrics.retrieval import recall_at_k
 from handsim.pool import Categorical
 from handsim.synthetic.poses import synthesise_poses
-from index import IndexSettings, IndexVersion, MinedPairs, mine, open_catalog
-from index.edge_layout import SHARD
+from index import IndexSettings, IndexVersion, MinedPairs, SearchOptions, mine, open_catalog
+from index.edge.layout import SHARD
 
 HANDS_PER_VIDEO = 100
 ROUNDS = 5
@@ -152,7 +152,8 @@ def measure(points: int, seed: int, settings: IndexSettings, root: Path) -> dict
     mining_seconds, pairs = timed(lambda: MinedPairs.concatenate(mine(version, pool.hand_ids)))
     peak = peak_memory_gb()
     sample = np.sort(np.random.default_rng(seed).choice(points, min(1000, points), replace=False))
-    exact = version.search_hands(pool.hand_ids[sample], 10, other_video=True, exact=True)
+    exactly = SearchOptions(exact=True)
+    exact = version.search_hands(pool.hand_ids[sample], 10, other_video=True, options=exactly)
     found = version.search_hands(pool.hand_ids[sample], 10, other_video=True)
     queries = pool.hand_ids[:: max(1, points // 16_384)]
     return {

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from index.catalog import Catalog
     from index.exact import ExactIndex
     from index.filter import Filter
+    from index.info import VersionInfo
+    from index.live import LiveIndex
     from index.mining import MinedPairs, MiningPolicy, mine
     from index.neighbors import NO_HAND, Neighbor, Neighbors
+    from index.options import SearchOptions
     from index.settings import IndexSettings
-    from index.version import IndexVersion, VersionInfo
+    from index.verification import Verification, verify
+    from index.version import IndexVersion
 
 __all__ = [
     "NO_HAND",
@@ -30,13 +34,17 @@ __all__ = [
     "Filter",
     "IndexSettings",
     "IndexVersion",
+    "LiveIndex",
     "MinedPairs",
     "MiningPolicy",
     "Neighbor",
     "Neighbors",
+    "SearchOptions",
+    "Verification",
     "VersionInfo",
     "mine",
     "open_catalog",
+    "verify",
 ]
 
 _HOMES = {
@@ -46,12 +54,16 @@ _HOMES = {
     "Filter": "index.filter",
     "IndexSettings": "index.settings",
     "IndexVersion": "index.version",
+    "LiveIndex": "index.live",
     "MinedPairs": "index.mining",
     "MiningPolicy": "index.mining",
     "Neighbor": "index.neighbors",
     "Neighbors": "index.neighbors",
-    "VersionInfo": "index.version",
+    "SearchOptions": "index.options",
+    "Verification": "index.verification",
+    "VersionInfo": "index.info",
     "mine": "index.mining",
+    "verify": "index.verification",
 }
 
 
@@ -64,7 +76,7 @@ def open_catalog(address: str | Path) -> "Catalog":
         raise HandsimError(
             f"{address} is a server, but this handsim has embedded indexes only; give a directory"
         )
-    from index.edge_catalog import EdgeCatalog
+    from index.edge.catalog import EdgeCatalog
 
     return EdgeCatalog(Path(address))
 

@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import PoseEmbedding
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
 from index.neighbors import Neighbors
+from index.options import SearchOptions
 from index.version import IndexVersion
 
 _TOP: Final = 10
@@ -78,12 +78,11 @@ def evaluate_retrieval(
     top = min(_TOP, len(version))
     hand_ids = pool.hand_ids[rows]
     found = version.search_hands(hand_ids, top, other_video=True)
-    true = version.search_hands(hand_ids, top, other_video=True, exact=True)
+    true = version.search_hands(hand_ids, top, other_video=True, options=SearchOptions(exact=True))
     anywhere = version.search_hands(hand_ids, 1)
     mined, apart = _pose_distances(pool, rows, found, random)
     labelled = pool.labels.codes[rows] >= 0
     precision_at_1, precision_at_10 = _precisions(pool, rows, found, labelled)
-    embedding: PoseEmbedding = version.embedding
     report = RetrievalReport(
         points=len(version),
         sample=len(rows),
@@ -97,7 +96,7 @@ def evaluate_retrieval(
         random_pose_distance=float(apart.mean()) if len(apart) else None,
         cross_video_share=_cross_video_share(pool, rows, found),
         cross_video_share_unfiltered=_cross_video_share(pool, rows, anywhere),
-        explained_variance=float(embedding.explained_variance_ratio_.sum()),
+        explained_variance=float(version.embedding.explained_variance_ratio_.sum()),
     )
     return RetrievalEvaluation(report, mined, apart)
 

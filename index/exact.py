@@ -6,12 +6,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import PoseEmbedding
+from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.columns import HandColumns, payloads_of
 from index.filter import Filter
+from index.info import VersionInfo
 from index.neighbors import Neighbors, Payload
-from index.version import IndexVersion, SearchOptions, VersionInfo
+from index.options import MMR_CANDIDATES, SearchOptions
+from index.points import Checksum, PointBatch, PoolPoints
+from index.version import IndexVersion
 
 _BLOCK_DISTANCES: Final = 2**22
 """Distances held at once: 32 MB, whatever the number of queries."""
@@ -20,7 +23,7 @@ _BLOCK_DISTANCES: Final = 2**22
 class ExactIndex(IndexVersion):
     """All hands in memory, each query compared with every one."""
 
-    def __init__(self, hands: HandColumns, embedding: PoseEmbedding) -> None:
+    def __init__(self, hands: HandColumns, embedding: Embedding) -> None:
         """Embed the hands; raises HandsimError when there are none."""
         if len(hands) == 0:
             raise HandsimError("there are no hands to search; `handsim ingest PATH` first")
@@ -29,18 +32,24 @@ class ExactIndex(IndexVersion):
         # By rising id, so that hands are found by bisection.
         self._order = np.argsort(hands.hand_ids)
         self._ids = hands.hand_ids[self._order]
-        self._vectors = embedding.transform(hands.keypoints[self._order])
+        batches = list(PoolPoints(hands, embedding).batches())
+        self._vectors = np.concatenate([batch.vectors for batch in batches])[self._order]
+        checksum = Checksum()
+        for batch in batches:
+            checksum.add(batch)
         self._video_codes = hands.videos.codes[self._order]
         self._code_of_video = {name: code for code, name in enumerate(hands.videos.names)}
         self.info = VersionInfo(
             name="exact",
             points=len(hands),
             dimension=embedding.dimension,
-            embedding_kind="pose",
+            embedding_kind=embedding.kind,
             embedding_fingerprint=embedding.fingerprint,
             built_at="",
             build_seconds=0.0,
-            bytes_on_disk=0,
+            checksum=checksum.digest,
+            bytes_on_disk=None,
+            recall_at_1=None,
             is_current=True,
         )
 
@@ -53,17 +62,77 @@ class ExactIndex(IndexVersion):
     ) -> Neighbors:
         admitted = np.flatnonzero(self._admitted(options.filter))
         block = max(1, _BLOCK_DISTANCES // max(1, len(admitted)))
+        wide = min(k * MMR_CANDIDATES, len(admitted)) if options.diversity else k
         answers: list[tuple[list[int], list[float]]] = []
         payloads: list[list[Payload]] = []
         for start in range(0, len(vectors), block):
+            queries = vectors[start : start + block]
             excluded = not_videos[start : start + block]
-            rows, distances = self._nearest_block(vectors[start : start + block], k, admitted, excluded)
+            rows, distances = self._nearest_block(queries, wide, admitted, excluded)
             for hits, far in zip(rows, distances, strict=True):
                 hits = hits[np.isfinite(far)]
+                if options.diversity:
+                    chosen = self._diverse(hits, far[: len(hits)], k, options.diversity)
+                    hits, far = hits[chosen], far[chosen]
                 answers.append((self._ids[hits].tolist(), far[: len(hits)].tolist()))
                 if options.with_payload:
                     payloads.append(self._payloads(hits))
         return Neighbors.gather(answers, k, payloads if options.with_payload else None)
+
+    def _diverse(
+        self, rows: NDArray[np.intp], distances: NDArray[np.float64], k: int, diversity: float
+    ) -> list[int]:
+        """Places of at most k rows: each next one the best by relevance, less what those before it show.
+
+        As Qdrant has it, likeness is the negative squared distance.
+        """
+        relevance = -(1 - diversity) * distances**2
+        redundancy = np.zeros(len(rows))
+        chosen: list[int] = []
+        while len(chosen) < min(k, len(rows)):
+            score = relevance - diversity * redundancy
+            score[chosen] = -np.inf
+            chosen.append(int(score.argmax()))
+            likeness = -((self._vectors[rows] - self._vectors[rows[chosen[-1]]]) ** 2).sum(axis=1)
+            redundancy = likeness if len(chosen) == 1 else np.maximum(redundancy, likeness)
+        return chosen
+
+    def _recommend(
+        self,
+        positives: NDArray[np.float32],
+        negatives: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[str],
+        options: SearchOptions,
+    ) -> PointBatch:
+        codes = [self._code_of_video[video] for video in not_videos if video in self._code_of_video]
+        admitted = np.flatnonzero(self._admitted(options.filter) & ~np.isin(self._video_codes, codes))
+        near, far = (
+            (((self._vectors[admitted][:, None] - examples) ** 2).sum(axis=2)).min(axis=1, initial=np.inf)
+            for examples in (positives, negatives)
+        )
+        # First those nearer to a positive, nearest first; behind them the others, furthest from a negative.
+        order = np.lexsort((np.where(near < far, near, -far), near >= far))[:k]
+        return self._batch(admitted[order], with_vectors=True, with_payload=options.with_payload)
+
+    def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
+        admitted = self._ids[self._admitted(filter)]
+        return np.random.default_rng().choice(admitted, min(count, len(admitted)), replace=False)
+
+    def _page(
+        self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
+    ) -> tuple[PointBatch, int | None]:
+        rows = np.flatnonzero(self._admitted(filter) & (self._ids >= np.uint64(start)))
+        page = self._batch(rows[:limit], with_vectors, with_payload)
+        return page, int(self._ids[rows[limit]]) if len(rows) > limit else None
+
+    def indexed_points(self) -> int:
+        """None: there is no graph."""
+        return 0
+
+    def _batch(self, rows: NDArray[np.intp], with_vectors: bool, with_payload: bool) -> PointBatch:
+        vectors = self._vectors[rows] if with_vectors else np.empty((len(rows), 0), dtype=np.float32)
+        return PointBatch(self._ids[rows], vectors, self._payloads(rows) if with_payload else [])
 
     def _nearest_block(
         self,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from index.catalog import Progress
-from index.neighbors import NO_HAND
+from index.options import SearchOptions
+from index.points import Progress
 from index.version import IndexVersion
 
 _BATCH_HANDS: Final = 4096
@@ -88,21 +88,13 @@ def mine(
 
     Raises NotThereError for a hand that the index does not hold, HandsimError when it has no top_k hands.
     """
+    options = SearchOptions(one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=ef)
     for start in range(0, len(hand_ids), _BATCH_HANDS):
         batch = hand_ids[start : start + _BATCH_HANDS]
         neighbours = version.search_hands(
-            batch,
-            policy.top_k,
-            other_video=policy.other_video,
-            one_per_video=policy.one_per_video,
-            ef=ef,
+            batch, policy.top_k, other_video=policy.other_video, options=options
         )
-        positives = neighbours.hand_ids[:, policy.first_rank - 1 :]
-        distances = neighbours.distances[:, policy.first_rank - 1 :]
-        if policy.max_distance is not None:
-            too_far = distances > policy.max_distance
-            positives = np.where(too_far, np.uint64(NO_HAND), positives)
-            distances = np.where(too_far, np.float32(np.inf), distances)
-        yield MinedPairs(batch, positives, distances)
+        wanted = slice(policy.first_rank - 1, None)
+        yield MinedPairs(batch, neighbours.hand_ids[:, wanted], neighbours.distances[:, wanted])
         if progress is not None:
             progress(start + len(batch), len(hand_ids))

@@ -87,21 +87,38 @@ class Neighbors:
             )
         ]
 
-    def without(self, hand_ids: NDArray[np.uint64], k: int) -> "Neighbors":
-        """At most k neighbours of each query, none of them the query's own entry of ``hand_ids`` [Q]."""
-        dropped = self.hand_ids == hand_ids[:, None]
-        # A stable sort by "is dropped" moves that one hand behind the others and keeps their order.
-        order = np.argsort(dropped, axis=1, kind="stable")
-        rest = Neighbors(
-            np.take_along_axis(np.where(dropped, np.uint64(NO_HAND), self.hand_ids), order, axis=1),
-            np.take_along_axis(np.where(dropped, np.float32(np.inf), self.distances), order, axis=1),
+    def keep(self, kept: NDArray[np.bool_]) -> "Neighbors":
+        """The neighbours where ``kept`` [Q, K] holds, in their order, and places left over."""
+        kept = kept & self.found
+        # A stable sort by "is not kept" moves those behind the others.
+        masked = Neighbors(
+            np.where(kept, self.hand_ids, np.uint64(NO_HAND)),
+            np.where(kept, self.distances, np.float32(np.inf)),
             self.payloads
             and [
-                [payload for payload, gone in zip(row, gone_row, strict=False) if not gone]
-                for row, gone_row in zip(self.payloads, dropped.tolist(), strict=True)
+                [payload for payload, stays in zip(row, kept_row, strict=False) if stays]
+                for row, kept_row in zip(self.payloads, kept.tolist(), strict=True)
             ],
         )
-        return rest.resized(k)
+        order = np.argsort(~kept, axis=1, kind="stable")
+        return Neighbors(
+            np.take_along_axis(masked.hand_ids, order, axis=1),
+            np.take_along_axis(masked.distances, order, axis=1),
+            masked.payloads,
+        )
+
+    def by_distance(self) -> "Neighbors":
+        """The same neighbours, nearest first."""
+        order = np.argsort(self.distances, axis=1, kind="stable")
+        return Neighbors(
+            np.take_along_axis(self.hand_ids, order, axis=1),
+            np.take_along_axis(self.distances, order, axis=1),
+            self.payloads
+            and [
+                [row[place] for place in places[: len(row)]]
+                for row, places in zip(self.payloads, order.tolist(), strict=True)
+            ],
+        )
 
     def resized(self, k: int, *, keep_payloads: bool = True) -> "Neighbors":
         """Exactly k places for each query: the furthest neighbours cut off, or places left over added."""

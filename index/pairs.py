@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from index.info import VersionInfo
 from index.mining import MinedPairs
-from index.version import VersionInfo
 
 PAIRS_SCHEMA: Final = pa.schema(
     [

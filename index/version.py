@@ -1,65 +1,34 @@
 """One version of an index: what every engine offers, with what is alike in all of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from handsim.embedding import PoseEmbedding
+from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from index.filter import Filter
+from index.info import VersionInfo
+from index.narrowing import Ask, beyond, nearest_per_video
 from index.neighbors import Neighbors, Payload
-from index.per_video import nearest_per_video
-
-
-@dataclass(frozen=True)
-class VersionInfo:
-    """What is known of a version without opening it."""
-
-    name: str
-    """``v0001``, ``v0002``, ... in the order they were built."""
-    points: int
-    """How many hands it holds."""
-    dimension: int
-    """Length of a vector."""
-    embedding_kind: str
-    """``pose``: made from keypoints."""
-    embedding_fingerprint: str
-    """16 hex digits; two versions with the same one have comparable distances."""
-    built_at: str
-    """ISO 8601, UTC."""
-    build_seconds: float
-    """How long building it took."""
-    bytes_on_disk: int
-    """What it takes up."""
-    is_current: bool
-    """Whether readers that ask for no version get this one."""
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """What all queries of one search have in common."""
-
-    filter: Filter | None
-    exact: bool
-    ef: int | None
-    with_payload: bool
+from index.options import DEFAULT_OPTIONS, SearchOptions
+from index.points import BATCH_HANDS, PointBatch
 
 
 class IndexVersion(ABC):
     """An immutable set of hands, and the embedding that placed them.
 
-    An engine supplies `_nearest` and `_look_up`; what is asked of them means the same everywhere.
-    Not safe to share between threads or across a fork: open one in each.
+    An engine supplies the methods with an underscore; what is asked of them means the same everywhere.
+    Several threads may ask it at once; across a fork it cannot be shared: open one in each process.
     """
 
     info: VersionInfo
     """What is known of it."""
-    embedding: PoseEmbedding
+    embedding: Embedding
     """The embedding it was built with, and the only one it is ever queried with."""
 
     def __len__(self) -> int:
@@ -70,27 +39,17 @@ class IndexVersion(ABC):
         vectors: ArrayLike,
         k: int = 10,
         *,
-        filter: Filter | None = None,
         not_videos: Sequence[str | None] | None = None,
         not_hands: ArrayLike | None = None,
-        one_per_video: bool = False,
-        exact: bool = False,
-        ef: int | None = None,
-        with_payload: bool = False,
+        options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Neighbors:
-        """The k nearest hands [Q, k] of each vector [Q, D].
+        """The k nearest hands [Q, k] of each vector [Q, D]; fewer where no more meet the conditions.
 
         ``not_videos`` [Q] names for each query a video whose hands are not answered, ``not_hands`` [Q] one
-        hand that is not. With ``one_per_video`` only a video's nearest hand is answered. ``exact`` compares
-        all hands; otherwise ``ef`` candidates are looked at (by default as the index was built for).
-        Fewer than k are answered where no more hands meet the conditions.
-
-        Raises HandsimError for k outside 1..len(self) and for vectors or lists that do not fit.
+        hand that is not. Raises HandsimError for k outside 1..len(self), vectors or lists that do not fit.
         """
         vectors = self._check_vectors(vectors)
         self._check_k(k)
-        if ef is not None and ef < 1:
-            raise HandsimError(f"ef is {ef}; it counts the candidates to look at, so it is at least 1")
         videos = [None] * len(vectors) if not_videos is None else not_videos
         hands = None if not_hands is None else np.asarray(not_hands, dtype=np.uint64)
         for name, given in (("not_videos", videos), ("not_hands", hands)):
@@ -98,45 +57,32 @@ class IndexVersion(ABC):
                 raise HandsimError(
                     f"{name} has {len(given)} entries for {len(vectors)} queries; give one each"
                 )
-        options = SearchOptions(filter, exact, ef, with_payload or one_per_video)
+        asked = _with_payload(options) if options.one_per_video else options
 
         def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             if hands is None:
-                return self._nearest(vectors[rows], min(count, len(self)), excluded, options)
+                return self._nearest(vectors[rows], min(count, len(self)), excluded, asked)
             # Asking for one more and leaving the query's own hand out is cheaper than a condition on its id.
-            more = self._nearest(vectors[rows], min(count + 1, len(self)), excluded, options)
-            return more.without(hands[rows], count)
+            more = self._nearest(vectors[rows], min(count + 1, len(self)), excluded, asked)
+            return more.keep(more.hand_ids != hands[rows, None]).resized(count)
 
         excluded = [() if video is None else (video,) for video in videos]
-        if not one_per_video:
-            answer = ask(np.arange(len(vectors)), k, excluded)
-        else:
-            answer = nearest_per_video(ask, k, excluded)
-        return answer.resized(k, keep_payloads=with_payload)
+        return self._answer(ask, k, excluded, options)
 
     def search_keypoints(
         self,
         keypoints: NDArray[np.floating],
         k: int = 10,
         *,
-        filter: Filter | None = None,
         not_videos: Sequence[str | None] | None = None,
-        one_per_video: bool = False,
-        exact: bool = False,
-        ef: int | None = None,
-        with_payload: bool = False,
+        options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Neighbors:
-        """As `search`, for keypoints [Q, 21, 2 or 3] in the crop's unit square, told as right hands."""
-        return self.search(
-            self.embedding.transform(np.asarray(keypoints)),
-            k,
-            filter=filter,
-            not_videos=not_videos,
-            one_per_video=one_per_video,
-            exact=exact,
-            ef=ef,
-            with_payload=with_payload,
-        )
+        """As `search`, for keypoints [Q, 21, 2 or 3] in the crop's unit square, told as right hands.
+
+        Raises HandsimError where the version embeds pictures: `embedding.embed` takes those.
+        """
+        vectors = self.embedding.embed(keypoints=np.asarray(keypoints))
+        return self.search(vectors, k, not_videos=not_videos, options=options)
 
     def search_hands(
         self,
@@ -144,11 +90,7 @@ class IndexVersion(ABC):
         k: int = 10,
         *,
         other_video: bool = False,
-        filter: Filter | None = None,
-        one_per_video: bool = False,
-        exact: bool = False,
-        ef: int | None = None,
-        with_payload: bool = False,
+        options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Neighbors:
         """As `search`, for hands [Q] of the index; a hand is never its own neighbour.
 
@@ -156,17 +98,72 @@ class IndexVersion(ABC):
         """
         ids = _as_hand_ids(hand_ids)
         vectors, payloads = self._look_up_all(ids)
-        return self.search(
-            vectors,
-            k,
-            filter=filter,
-            not_videos=[payload["video"] for payload in payloads] if other_video else None,
-            not_hands=None if other_video else ids,
-            one_per_video=one_per_video,
-            exact=exact,
-            ef=ef,
-            with_payload=with_payload,
-        )
+        if other_video:
+            videos = [payload["video"] for payload in payloads]
+            return self.search(vectors, k, not_videos=videos, options=options)
+        return self.search(vectors, k, not_hands=ids, options=options)
+
+    def recommend(
+        self,
+        positives: ArrayLike,
+        negatives: ArrayLike = (),
+        k: int = 10,
+        *,
+        other_video: bool = False,
+        options: SearchOptions = DEFAULT_OPTIONS,
+    ) -> Neighbors:
+        """More like these, less like those: the k hands [1, k] nearest to any of the positive hands.
+
+        Left out are the examples themselves and every hand nearer to a negative than to all positives
+        (Qdrant's best-score recommendation). Distances are to the nearest positive. With ``other_video``
+        no hand of the positives' videos is answered. Raises NotThereError for an unknown hand,
+        HandsimError without a positive or with diversity, which this question has none of.
+        """
+        liked, disliked = _as_hand_ids(positives), _as_hand_ids(negatives)
+        if not len(liked) or options.diversity:
+            raise HandsimError("recommending needs at least one positive hand, and takes no diversity")
+        self._check_k(k)
+        (near, payloads), (far, _) = self._look_up_all(liked), self._look_up_all(disliked)
+        examples = np.concatenate([liked, disliked])
+        asked = _with_payload(options) if options.one_per_video else options
+
+        def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
+            more = min(count + len(examples), len(self))
+            found = self._recommend(near, far, more, excluded[0], asked)
+            distances = _distance_to_nearest(found.vectors, near)
+            chosen = distances < _distance_to_nearest(found.vectors, far)
+            chosen &= ~np.isin(found.hand_ids, examples)
+            found = found.take(chosen)
+            answer = (found.hand_ids.tolist(), distances[chosen].tolist())
+            gathered = Neighbors.gather([answer], len(found), [found.payloads])
+            return gathered.by_distance().resized(count)
+
+        videos = {payload["video"] for payload in payloads} if other_video else ()
+        return self._answer(ask, k, [tuple(videos)], options)
+
+    def sample(self, count: int, filter: Filter | None = None) -> NDArray[np.uint64]:
+        """Different hands [count] drawn at random, anew each time; fewer where no more meet the filter.
+
+        Raises HandsimError for a count below 1.
+        """
+        if count < 1:
+            raise HandsimError(f"a random sample of {count} hands was asked for; ask for at least 1")
+        return self._sample(min(count, len(self)), filter)
+
+    def scroll(
+        self,
+        filter: Filter | None = None,
+        *,
+        batch: int = BATCH_HANDS,
+        with_vectors: bool = False,
+        with_payload: bool = True,
+    ) -> Iterator[PointBatch]:
+        """All hands that meet the filter by rising id, ``batch`` at a time, in bounded memory."""
+        start: int | None = 0
+        while start is not None:
+            page, start = self._page(start, batch, filter, with_vectors, with_payload)
+            if len(page):
+                yield page
 
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
@@ -177,6 +174,14 @@ class IndexVersion(ABC):
         return self._look_up_all(_as_hand_ids(hand_ids))[1]
 
     @abstractmethod
+    def indexed_points(self) -> int:
+        """How many hands are linked into the graph; the others are compared one by one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files, connections and memory; the version cannot be asked any more."""
+
+    @abstractmethod
     def _nearest(
         self,
         vectors: NDArray[np.float32],
@@ -184,15 +189,35 @@ class IndexVersion(ABC):
         not_videos: Sequence[Sequence[str]],
         options: SearchOptions,
     ) -> Neighbors:
-        """The k nearest hands of checked vectors [Q, D], for each query outside some videos."""
+        """The k nearest hands of checked vectors [Q, D], for each query outside some videos.
+
+        It heeds filter, max_distance, diversity, exact, ef and with_payload; the rest is done above it.
+        """
+
+    @abstractmethod
+    def _recommend(
+        self,
+        positives: NDArray[np.float32],
+        negatives: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[str],
+        options: SearchOptions,
+    ) -> PointBatch:
+        """The k best by best-score recommendation, with vectors; heeds filter, exact, ef, with_payload."""
 
     @abstractmethod
     def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
         """Vector and payload of those of the hands [M] that it holds."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Let go of files and memory; the version cannot be asked any more."""
+    def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
+        """At most that many random hands."""
+
+    @abstractmethod
+    def _page(
+        self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
+    ) -> tuple[PointBatch, int | None]:
+        """At most ``limit`` hands by rising id from ``start`` on, and where the next page starts."""
 
     def __enter__(self) -> "IndexVersion":
         return self
@@ -202,6 +227,23 @@ class IndexVersion(ABC):
     ) -> None:
         self.close()
 
+    def _answer(
+        self, ask: Ask, k: int, excluded: Sequence[Sequence[str]], options: SearchOptions
+    ) -> Neighbors:
+        """What is alike in all questions: the band of distances, one hand a video, order, k places."""
+        if options.min_distance:
+            ask = beyond(ask, options.min_distance, len(self))
+        if options.one_per_video:
+            answer = nearest_per_video(ask, k, excluded)
+        else:
+            answer = ask(np.arange(len(excluded)), k, excluded)
+        if options.max_distance is not None:
+            # Engines cut there too, but each rounds the bound in its own way.
+            answer = answer.keep(answer.distances <= options.max_distance)
+        if options.diversity:
+            answer = answer.by_distance()
+        return answer.resized(k, keep_payloads=options.with_payload)
+
     def _look_up_all(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[Payload]]:
         known = self._look_up(hand_ids)
         try:
@@ -210,7 +252,7 @@ class IndexVersion(ABC):
             unknown = format_hand_id(error.args[0])
             raise NotThereError(
                 f"no hand {unknown} in index version {self.info.name} ({len(self):,} hands); "
-                f"if it was ingested since, `handsim index build` again"
+                f"if it was ingested since, `handsim index add` makes it searchable"
             ) from error
         vectors = np.array([vector for vector, _ in found], dtype=np.float32)
         return vectors.reshape(len(found), self.info.dimension), [payload for _, payload in found]
@@ -231,5 +273,15 @@ class IndexVersion(ABC):
             raise HandsimError(f"k is {k}; this index of {len(self):,} hands answers 1 to {len(self):,}")
 
 
+def _with_payload(options: SearchOptions) -> SearchOptions:
+    return replace(options, with_payload=True)
+
+
 def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:
     return np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
+
+
+def _distance_to_nearest(vectors: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n] Euclidean distances of vectors [n, D] to the nearest of examples [E, D]; infinite without any."""
+    apart = vectors[:, None].astype(np.float64) - examples
+    return np.sqrt((apart**2).sum(axis=2)).min(axis=1, initial=np.inf).astype(np.float32)

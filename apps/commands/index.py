@@ -48,7 +48,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    versions = open_catalog(Home.find(options.home).index).list()
+    versions = open_catalog(Home.find(options.home).index).versions()
     if not versions:
         print("no versions yet; `handsim index build` makes one")
         return 0

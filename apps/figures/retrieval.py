@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from apps.figures.style import ACCENT, CONTRAST, figure
-from handsim.embedding import PoseEmbedding
+from handsim.embedding import Embedding
 
 _BINS = 60
 
@@ -29,7 +29,7 @@ def pose_distances(mined: NDArray[np.floating], random: NDArray[np.floating]) ->
     return drawn
 
 
-def explained_variance(embedding: PoseEmbedding) -> Figure:
+def explained_variance(embedding: Embedding) -> Figure:
     """Share of the poses' variance that the first components keep."""
     with figure() as drawn:
         axes = drawn.subplots()

@@ -14,7 +14,7 @@ import pytest
 
 from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
-from index import open_catalog
+from index import SearchOptions, open_catalog
 from index.catalog import Catalog
 from tests.index.conftest import SMALL_GRAPH
 
@@ -33,7 +33,7 @@ def built(pool: Pool, embedding: PoseEmbedding, tmp_path_factory: pytest.TempPat
 
 
 def test_nothing_built_yet(catalog: Catalog) -> None:
-    assert catalog.list() == []
+    assert catalog.versions() == []
     with pytest.raises(NotThereError, match="`handsim index build`"):
         catalog.current()
     with pytest.raises(NotThereError, match=r"no version 'v0001' \(it has: none\)"):
@@ -46,14 +46,15 @@ def test_build_publish_and_go_back(catalog: Catalog, pool: Pool, embedding: Pose
     assert calls[-1] == (len(pool), len(pool))
     assert (first.name, first.points, first.dimension, first.is_current) == ("v0001", len(pool), 14, True)
     assert first.embedding_fingerprint == embedding.fingerprint
+    assert first.bytes_on_disk is not None
     assert first.bytes_on_disk > len(pool) * 14 * 4
     reader = catalog.current()
 
     other = PoseEmbedding.fit(pool, components=5)
     second = catalog.build(pool, other, publish=False)
-    assert [info.is_current for info in catalog.list()] == [True, False]
+    assert [info.is_current for info in catalog.versions()] == [True, False]
     catalog.publish(second.name)
-    assert [info.is_current for info in catalog.list()] == [False, True]
+    assert [info.is_current for info in catalog.versions()] == [False, True]
     with catalog.current() as version:
         assert version.embedding.fingerprint == other.fingerprint
         assert version.search_keypoints(pool.keypoints[:2], 1).hand_ids[:, 0].tolist() == (
@@ -73,13 +74,13 @@ def test_an_empty_pool_builds_nothing(catalog: Catalog, embedding: PoseEmbedding
         pass
     with pytest.raises(HandsimError, match="there are no hands"):
         catalog.build(Pool.open(tmp_path / "pool"), embedding)
-    assert catalog.list() == []
+    assert catalog.versions() == []
 
 
 READER = """
 import sys
 import numpy as np
-from index import open_catalog
+from index import SearchOptions, open_catalog
 hands = np.array(sys.argv[2:], dtype=np.uint64)
 for _ in range(5):
     with open_catalog(sys.argv[1]).current() as version:
@@ -104,7 +105,7 @@ def test_many_processes_read_one_version(built: Path, pool: Pool) -> None:
 BUILDER = """
 import os, signal, sys
 from handsim import Pool, PoseEmbedding
-from index import open_catalog
+from index import SearchOptions, open_catalog
 
 def die(done, total):
     if done >= int(sys.argv[3]):
@@ -121,7 +122,7 @@ def test_a_killed_build_harms_nothing(built: Path, pool: Pool, tmp_path: Path) -
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (root / ".building").exists()
     catalog = open_catalog(root)
-    assert [(info.name, info.is_current) for info in catalog.list()] == [("v0001", True)]
+    assert [(info.name, info.is_current) for info in catalog.versions()] == [("v0001", True)]
     with catalog.current() as version:
         assert version.search_keypoints(pool.keypoints[:1], 1).hand_ids[0, 0] == pool.hand_ids[0]
     assert catalog.build(pool, PoseEmbedding.fit(pool, components=6)).name == "v0002"
@@ -130,11 +131,11 @@ def test_a_killed_build_harms_nothing(built: Path, pool: Pool, tmp_path: Path) -
 
 def test_two_builders_at_once(catalog: Catalog, pool: Pool, embedding: PoseEmbedding) -> None:
     def build_again(done: int, total: int) -> None:
-        with pytest.raises(HandsimError, match=f"is being built by process {os.getpid()}; wait"):
+        with pytest.raises(HandsimError, match=f"is being built by process {os.getpid()} on .*; wait"):
             catalog.build(pool, embedding)
 
     catalog.build(pool, embedding, progress=build_again)
-    assert [info.name for info in catalog.list()] == ["v0001"]
+    assert [info.name for info in catalog.versions()] == ["v0001"]
 
 
 def segment_file(root: Path, pattern: str) -> Path:
@@ -222,6 +223,6 @@ def test_reading_changes_nothing(built: Path, pool: Pool) -> None:
 
     before = contents()
     with open_catalog(built).current() as version:
-        found = version.search_hands(pool.hand_ids[:50], 5, one_per_video=True)
+        found = version.search_hands(pool.hand_ids[:50], 5, options=SearchOptions(one_per_video=True))
     assert np.isfinite(found.distances).all()
     assert contents() == before

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.metrics.retrieval import recall_at_k
-from index import NO_HAND, Filter, IndexVersion, Neighbors
+from index import NO_HAND, Filter, IndexVersion, Neighbors, SearchOptions
 
 EF = 400
 """Generous: what is tested is the question, not the graph."""
@@ -105,10 +105,7 @@ def test_answers_are_the_nearest_admitted(
             pool.hand_ids[rows],
             7,
             other_video=other_video,
-            filter=filter,
-            one_per_video=one_per_video,
-            exact=exact,
-            ef=EF,
+            options=SearchOptions(filter=filter, one_per_video=one_per_video, exact=exact, ef=EF),
         )
         assert_sound(pool, embedding, rows, found, admits)
         if one_per_video:
@@ -140,7 +137,9 @@ def test_each_query_has_its_own_exclusions(
     vectors = embedding.transform(pool.keypoints[[0, 0, 0]])
     videos = [pool.videos[0], None, "never seen"]
     hands = np.array([pool.hand_ids[1], pool.hand_ids[0], NO_HAND], dtype=np.uint64)
-    found = version.search(vectors, 4, not_videos=videos, not_hands=hands, with_payload=True)
+    found = version.search(
+        vectors, 4, not_videos=videos, not_hands=hands, options=SearchOptions(with_payload=True)
+    )
     assert all(neighbor.payload and neighbor.payload["video"] != videos[0] for neighbor in found[0])
     assert pool.hand_ids[0] not in found.hand_ids[1]
     assert found.hand_ids[2, 0] == pool.hand_ids[0]
@@ -161,7 +160,7 @@ def test_payloads_tell_what_the_pool_knows(version: IndexVersion, pool: Pool) ->
         for row in rows
     ]
     assert version.payloads(pool.hand_ids[rows]) == expected
-    found = version.search_keypoints(pool.keypoints[rows], 1, with_payload=True)
+    found = version.search_keypoints(pool.keypoints[rows], 1, options=SearchOptions(with_payload=True))
     assert [found[place][0].payload for place in range(3)] == expected
     assert version.search_keypoints(pool.keypoints[rows], 1).payloads is None
 
@@ -179,11 +178,12 @@ def test_vectors_are_those_of_the_embedding(
 
 def test_no_queries_get_no_answers(version: IndexVersion, pool: Pool) -> None:
     assert version.search_hands(np.empty(0, dtype=np.uint64), 3).hand_ids.shape == (0, 3)
-    assert version.search_keypoints(np.empty((0, 21, 2)), 3, one_per_video=True).hand_ids.shape == (0, 3)
+    per_video = SearchOptions(one_per_video=True)
+    assert version.search_keypoints(np.empty((0, 21, 2)), 3, options=per_video).hand_ids.shape == (0, 3)
 
 
 def test_every_hand_can_be_asked_for(version: IndexVersion, pool: Pool) -> None:
-    found = version.search_hands(pool.hand_ids[:1], len(pool), exact=True)
+    found = version.search_hands(pool.hand_ids[:1], len(pool), options=SearchOptions(exact=True))
     assert found.found.sum() == len(pool) - 1
     assert (np.diff(found.distances[0, :-1]) >= 0).all()
 
@@ -209,7 +209,7 @@ def test_bad_queries(version: IndexVersion, pool: Pool) -> None:
     with pytest.raises(HandsimError, match="not_hands has 1 entries for 2 queries"):
         version.search(vectors, 1, not_hands=pool.hand_ids[:1])
     with pytest.raises(HandsimError, match="ef is 0"):
-        version.search(vectors, 1, ef=0)
+        SearchOptions(ef=0)
     for ask in (version.search_hands, version.vectors, version.payloads):
         with pytest.raises(NotThereError, match="no hand 000000000000007b in index version"):
             ask(np.array([pool.hand_ids[0], 123], dtype=np.uint64))

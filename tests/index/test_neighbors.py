@@ -22,7 +22,8 @@ def test_gathered_answers_come_back(rows: list[list[int]]) -> None:
 
 @given(ragged, st.integers(1, 8), st.integers(0, 5))
 def test_leaving_one_hand_out_keeps_the_order_of_the_others(rows: list[list[int]], k: int, gone: int) -> None:
-    neighbours = gathered(rows).without(np.full(len(rows), gone, dtype=np.uint64), k)
+    neighbours = gathered(rows)
+    neighbours = neighbours.keep(neighbours.hand_ids != gone).resized(k)
     assert neighbours.hand_ids.shape == (len(rows), k)
     kept = [[neighbor.hand_id for neighbor in neighbours[query]] for query in range(len(rows))]
     assert kept == [[hand for hand in row if hand != gone][:k] for row in rows]

@@ -8,12 +8,15 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
-from handsim.embedding import PoseEmbedding
+from handsim.embedding import load_embedding
 from handsim.errors import HandsimError
-from index import edge_layout as layout
+from index.edge import layout
+from index.edge.locks import VersionLock
 from index.filter import Filter
 from index.neighbors import Neighbors, Payload
-from index.version import IndexVersion, SearchOptions
+from index.options import MMR_CANDIDATES, SearchOptions
+from index.points import PointBatch
+from index.version import IndexVersion
 
 _BATCH_QUERIES: Final = 256
 """Queries handed over at once. The engine holds Python's lock meanwhile: some 25 ms with this many."""
@@ -21,18 +24,29 @@ _BATCH_QUERIES: Final = 256
 
 _Stored = Any
 """A point as the engine returns it. Its types allow every kind of id, vector and payload; ours are the
-int, list of floats and dict that `index.edge_build` wrote."""
+int, list of floats and dict that `index.edge.build` wrote."""
 
 
 class EdgeVersion(IndexVersion):
     """A version on disk, opened for reading; any number of processes may have it open."""
 
     def __init__(self, directory: Path, *, is_current: bool) -> None:
-        """Open it; raises HandsimError when anything about it is not as it was written."""
+        """Open it, so that it cannot be removed; raises HandsimError when anything is not as it was written.
+
+        Raises BlockingIOError while it is being removed, FileNotFoundError when it is gone.
+        """
+        self._claim = VersionLock(directory / layout.VERSION_FILE, alone=False)
+        try:
+            self._open(directory, is_current)
+        except BaseException:
+            self._claim.release()
+            raise
+
+    def _open(self, directory: Path, is_current: bool) -> None:
         record = layout.read_record(directory)
         layout.check_files(directory, record)
         try:
-            self.embedding = PoseEmbedding.load(directory / layout.EMBEDDING_FILE)
+            self.embedding = load_embedding(directory / layout.EMBEDDING_FILE)
         except HandsimError as error:
             raise layout.damaged(directory, f"its embedding cannot be read: {error}") from error
         if self.embedding.fingerprint != record.embedding_fingerprint:
@@ -45,8 +59,9 @@ class EdgeVersion(IndexVersion):
             raise layout.damaged(directory, f"it holds {held:,} of {record.points:,} hands")
 
     def close(self) -> None:
-        """Let go of the shard's files and memory."""
+        """Let go of the shard's files and memory, and let the version be removed."""
         self._shard.close()
+        self._claim.release()
 
     def _nearest(
         self,
@@ -56,24 +71,19 @@ class EdgeVersion(IndexVersion):
         options: SearchOptions,
     ) -> Neighbors:
         must = _conditions(options.filter)
+        params = self._params(options)
         everything = edge.Filter(must=must)
-        params = edge.SearchParams(
-            hnsw_ef=options.ef or self._default_ef,
-            exact=options.exact,
-            # A filter cuts the graph into pieces: one that a tenth of 100,000 hands passed left recall@1 at
-            # 0.02. ACORN steps over the hands it rules out: 0.996. Leaving one small video out cuts nothing.
-            acorn=edge.AcornSearchParams(enable=bool(must)),
-        )
         answers: list[list[_Stored]] = []
         for start in range(0, len(vectors), _BATCH_QUERIES):
             rows = slice(start, start + _BATCH_QUERIES)
             requests = [
                 edge.QueryRequest(
                     k,
-                    query=edge.Query.Nearest(vector),
+                    query=_nearest_query(vector, k, options.diversity),
                     filter=edge.Filter(must=must, must_not=[_video_among(videos)]) if videos else everything,
                     params=params,
                     with_payload=options.with_payload,
+                    score_threshold=options.generous_max_distance,
                 )
                 for vector, videos in zip(vectors[rows].tolist(), not_videos[rows], strict=True)
             ]
@@ -83,6 +93,67 @@ class EdgeVersion(IndexVersion):
             [([point.id for point in hits], [point.score for point in hits]) for hits in answers],
             k,
             [[_payload(hit.payload) for hit in hits] for hits in answers] if options.with_payload else None,
+        )
+
+    def _recommend(
+        self,
+        positives: NDArray[np.float32],
+        negatives: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[str],
+        options: SearchOptions,
+    ) -> PointBatch:
+        examples = edge.RecommendQuery(positives.tolist(), negatives.tolist())
+        request = edge.QueryRequest(
+            k,
+            query=edge.Query.RecommendBestScore(examples),
+            filter=_filter(options.filter, not_videos),
+            params=self._params(options),
+            with_payload=options.with_payload,
+            with_vector=True,
+        )
+        return self._batch(self._shard.query(request), with_vectors=True, with_payload=options.with_payload)
+
+    def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
+        request = edge.QueryRequest(
+            count, query=edge.Sample.Random, filter=_filter(filter), with_payload=False
+        )
+        found: list[_Stored] = self._shard.query(request)
+        return np.array([point.id for point in found], dtype=np.uint64)
+
+    def _page(
+        self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
+    ) -> tuple[PointBatch, int | None]:
+        request = edge.ScrollRequest(
+            offset=start,
+            limit=limit,
+            filter=_filter(filter),
+            with_vector=with_vectors,
+            with_payload=with_payload,
+        )
+        records, following = self._shard.scroll(request)
+        assert following is None or isinstance(following, int)
+        return self._batch(records, with_vectors, with_payload), following
+
+    def indexed_points(self) -> int:
+        """How many hands are linked into the graph; the others are compared one by one."""
+        return self._shard.info().indexed_vectors_count
+
+    def _params(self, options: SearchOptions) -> edge.SearchParams:
+        return edge.SearchParams(
+            hnsw_ef=options.ef or self._default_ef,
+            exact=options.exact,
+            # A filter cuts the graph into pieces: one that a tenth of 100,000 hands passed left recall@1 at
+            # 0.02. ACORN steps over the hands it rules out: 0.996. Leaving one small video out cuts nothing.
+            acorn=edge.AcornSearchParams(enable=options.filter is not None),
+        )
+
+    def _batch(self, stored: Sequence[_Stored], with_vectors: bool, with_payload: bool) -> PointBatch:
+        vectors = [point.vector for point in stored] if with_vectors else []
+        return PointBatch(
+            np.array([point.id for point in stored], dtype=np.uint64),
+            np.array(vectors, dtype=np.float32).reshape(len(stored), self.info.dimension if vectors else 0),
+            [_payload(point.payload) for point in stored] if with_payload else [],
         )
 
     def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
@@ -105,6 +176,16 @@ def _load_shard(directory: Path) -> edge.EdgeShard:
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _nearest_query(vector: list[float], k: int, diversity: float) -> "edge.Query | edge.Mmr":
+    if diversity:
+        return edge.Mmr(vector, lambda_=1 - diversity, candidates_limit=k * MMR_CANDIDATES)
+    return edge.Query.Nearest(vector)
+
+
+def _filter(filter: Filter | None, not_videos: Sequence[str] = ()) -> edge.Filter:
+    return edge.Filter(must=_conditions(filter), must_not=[_video_among(not_videos)] if not_videos else [])
 
 
 def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":

@@ -1,14 +1,16 @@
 """How an embedded index lies on disk. Version 1:
 
-    index/catalog.json           marks the directory as an index
-    index/current                name of the current version; replaced as a whole
-    index/.lock                  held by the one process that builds
-    index/v0001/version.json     what the version is, and the size of every file in its shard
-    index/v0001/embedding.json   the embedding it was built with
-    index/v0001/shard/           Qdrant Edge's own files, written once
-    index/.building/             a version being built; renamed when complete, or thrown away
+    index/catalog.json             marks the directory as an index; the number of the newest version
+    index/current                  name of the current version, and below it those published before
+    index/.lock, .pointer-lock     see `index.edge.locks`
+    index/v0001/version.json       what the version is, and the size of every file in its shard
+    index/v0001/embedding.json     the embedding it was built with (and its encoder beside it, if it has one)
+    index/v0001/shard/             Qdrant Edge's own files, written once
+    index/v0001/verification.json  what the last verification found
+    index/.building/               a version being built; renamed when complete, or thrown away
+    index/.removed-v0001/          a version being removed
 
-A version appears by one rename and never changes afterwards.
+A version appears by one rename, disappears by one, and what it answers never changes in between.
 """
 
 import json
@@ -20,8 +22,9 @@ from typing import Any, Final
 
 from handsim.atomic_file import sync, write_text_atomically
 from handsim.errors import HandsimError, NotThereError
+from index.info import VersionInfo
 from index.settings import IndexSettings
-from index.version import VersionInfo
+from index.verification import Verification
 
 FORMAT_VERSION: Final = 1
 CATALOG_FILE: Final = "catalog.json"
@@ -29,7 +32,9 @@ POINTER_FILE: Final = "current"
 VERSION_FILE: Final = "version.json"
 EMBEDDING_FILE: Final = "embedding.json"
 SHARD: Final = "shard"
+VERIFICATION_FILE: Final = "verification.json"
 BUILDING: Final = ".building"
+REMOVED: Final = ".removed-"
 
 _VERSION_NAME: Final = re.compile(r"v(\d{4,})")
 _REWRITTEN_ON_LOADING: Final = "edge_config.json"
@@ -46,6 +51,7 @@ class VersionRecord:
     embedding_fingerprint: str
     built_at: str
     build_seconds: float
+    checksum: str
     bytes_on_disk: int
     settings: IndexSettings
     files: dict[str, list[int]]
@@ -61,7 +67,9 @@ class VersionRecord:
             embedding_fingerprint=self.embedding_fingerprint,
             built_at=self.built_at,
             build_seconds=self.build_seconds,
+            checksum=self.checksum,
             bytes_on_disk=self.bytes_on_disk,
+            recall_at_1=read_recall(directory),
             is_current=is_current,
         )
 
@@ -75,26 +83,51 @@ def version_names(root: Path) -> list[str]:
 
 
 def next_version_name(root: Path) -> str:
-    """The name of the version to build next; numbers are not used twice."""
-    return f"v{max(map(_number, version_names(root)), default=0) + 1:04d}"
+    """The name of the version to build next; numbers are never used twice."""
+    facts = _read_json(root / CATALOG_FILE) or {}
+    return f"v{max([facts.get('newest', 0), *map(_number, version_names(root))]) + 1:04d}"
+
+
+def note_number(root: Path, name: str) -> None:
+    """Have the numbers count on from a version's."""
+    facts = _read_json(root / CATALOG_FILE) or {}
+    newest = max(facts.get("newest", 0), _number(name))
+    write_text_atomically(root / CATALOG_FILE, json.dumps(facts | {"newest": newest}) + "\n")
 
 
 def _number(name: str) -> int:
     return int(name[1:])
 
 
-def read_pointer(root: Path) -> str | None:
-    """Name of the current version, or None when nothing was published yet."""
+def read_publications(root: Path) -> list[str]:
+    """Names of the current version and of those published before it, latest first; empty before the first."""
     try:
-        return (root / POINTER_FILE).read_text(errors="replace").strip()
+        return (root / POINTER_FILE).read_text(errors="replace").split()
     except FileNotFoundError:
-        return None
+        return []
 
 
-def write_pointer(root: Path, name: str) -> None:
-    """Make a version the current one, at once for everybody."""
-    write_text_atomically(root / POINTER_FILE, name + "\n")
+def write_publications(root: Path, names: list[str]) -> None:
+    """Make the first one the current version, at once for everybody."""
+    write_text_atomically(root / POINTER_FILE, "".join(f"{name}\n" for name in names))
     sync(root)
+
+
+def read_recall(directory: Path) -> float | None:
+    """Recall@1 at a version's last verification, or None."""
+    facts = _read_json(directory / VERIFICATION_FILE) or {}
+    recall = facts.get("recall_at_1")
+    return recall if isinstance(recall, float) else None
+
+
+def write_verification(directory: Path, verification: Verification) -> None:
+    """Keep what a verification found."""
+    write_text_atomically(directory / VERIFICATION_FILE, json.dumps(asdict(verification), indent=1) + "\n")
+
+
+def leftovers(root: Path) -> list[Path]:
+    """What builders and removers that were killed left behind. Only for who holds the builder's lock."""
+    return [root / BUILDING, *root.glob(f"{REMOVED}*"), *root.glob(f".{POINTER_FILE}.*")]
 
 
 def mark_catalog(root: Path) -> None:

@@ -1,0 +1,1 @@
+"""The embedded engine: Qdrant Edge behind the words of `index`."""

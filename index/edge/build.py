@@ -1,0 +1,152 @@
+"""Writing one version of an embedded index into a directory of its own."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import qdrant_edge as edge
+
+from handsim.atomic_file import sync
+from handsim.embedding import Embedding
+from handsim.errors import HandsimError
+from index.edge import layout
+from index.points import Checksum, PointSource, Progress
+from index.settings import IndexSettings
+
+_MAX_SEGMENT_KB: Final = 2**40
+"""No bound: one graph over all hands answers faster than several."""
+
+_PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
+    # No edges of their own in the graph: searching through filters by ACORN finds as much without.
+    **{field: edge.KeywordIndexParams(enable_hnsw=False) for field in ("video", "source", "side", "label")},
+    "score": edge.FloatIndexParams(enable_hnsw=False),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What a version is to be made of."""
+
+    points: PointSource
+    """Hands to write."""
+    embedding: Embedding
+    """What placed them."""
+    settings: IndexSettings
+    """How to link them."""
+    base: Path | None = None
+    """The directory of a version to start from a copy of; None starts empty."""
+
+
+def write_version(directory: Path, draft: Draft, progress: Progress | None = None) -> None:
+    """Write a complete version of at least one hand into an empty directory, down to the disk."""
+    started = time.perf_counter()
+    base = None if draft.base is None else layout.read_record(draft.base)
+    total = len(draft.points) + (0 if base is None else base.points)
+    _check_space(directory, total, draft)
+    shard_path = directory / layout.SHARD
+    checksum = Checksum() if base is None else Checksum.parse(base.checksum)
+    if draft.base is None:
+        shard_path.mkdir()
+        config = _engine_config(draft.embedding.dimension, draft.settings)
+        shard = edge.EdgeShard.create(str(shard_path), config)
+    else:
+        shutil.copytree(draft.base / layout.SHARD, shard_path)
+        shard = edge.EdgeShard.load(str(shard_path))
+    try:
+        _write_points(shard, draft.points, checksum, progress)
+        for field, params in _PAYLOAD_INDEXES.items() if draft.base is None else ():
+            shard.update(edge.UpdateOperation.create_field_index(field, params))
+        shard.optimize()
+        shard.flush()
+    finally:
+        shard.close()
+    _settle(shard_path, total)
+    draft.embedding.save(directory / layout.EMBEDDING_FILE)
+    for path in [*directory.rglob("*"), directory]:
+        sync(path)
+    record = layout.VersionRecord(
+        points=total,
+        dimension=draft.embedding.dimension,
+        embedding_kind=draft.embedding.kind,
+        embedding_fingerprint=draft.embedding.fingerprint,
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        build_seconds=round(time.perf_counter() - started, 3),
+        checksum=checksum.digest,
+        bytes_on_disk=layout.bytes_on_disk(directory),
+        settings=draft.settings,
+        files=layout.list_files(shard_path),
+    )
+    layout.write_record(directory, record)
+    sync(directory)
+
+
+def _check_space(directory: Path, points: int, draft: Draft) -> None:
+    """Raise HandsimError when the disk cannot hold what is to be written.
+
+    The engine maps its files into memory: a disk that fills up meanwhile kills the process without a word.
+    """
+    links = draft.settings.m * 2 * 4
+    bytes_needed = _BYTES_AT_LEAST + points * (draft.embedding.dimension * 4 + links + _PAYLOAD_BYTES) * 2
+    free = shutil.disk_usage(directory).free
+    if free < bytes_needed:
+        raise HandsimError(
+            f"{directory.parent} has {free / 1e6:,.0f} MB free; an index of {points:,} hands needs some "
+            f"{bytes_needed / 1e6:,.0f} MB while it is built; `handsim index prune`, or name another disk"
+        )
+
+
+_BYTES_AT_LEAST: Final = 100_000_000
+"""Files that the engine lays out whole, whatever is in them."""
+_PAYLOAD_BYTES: Final = 250
+"""A hand's payload and its place in the payload indexes."""
+
+
+def _settle(shard_path: Path, points: int) -> None:
+    """Open the shard once: that it opens and is whole is known, and what a first opening tidies up is done.
+
+    From here on opening changes no file, so that what was recorded of them holds.
+    """
+    shard = edge.EdgeShard.load(str(shard_path))
+    written = shard.info().points_count
+    shard.close()
+    assert written == points, f"{written} of {points} hands written"
+
+
+def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors=edge.EdgeVectorParams(dimension, edge.Distance.Euclid),
+        hnsw_config=edge.HnswIndexConfig(
+            m=settings.m,
+            ef_construct=settings.ef_construct,
+            full_scan_threshold=settings.full_scan_below_kb,
+            max_indexing_threads=settings.threads,
+        ),
+        optimizers=edge.EdgeOptimizersConfig(
+            default_segment_number=1,
+            max_segment_size=_MAX_SEGMENT_KB,
+            indexing_threshold=settings.index_above_kb,
+        ),
+        # With a log only one process could open the shard; a version is flushed before anyone sees it.
+        wal_enabled=False,
+    )
+
+
+def _write_points(
+    shard: edge.EdgeShard, points: PointSource, checksum: Checksum, progress: Progress | None
+) -> None:
+    done = 0
+    for batch in points.batches():
+        upserts = [
+            edge.Point(hand_id, vector, {key: value for key, value in payload.items() if value is not None})
+            for hand_id, vector, payload in zip(
+                batch.hand_ids.tolist(), batch.vectors.tolist(), batch.payloads, strict=True
+            )
+        ]
+        shard.update(edge.UpdateOperation.upsert_points(upserts))
+        checksum.add(batch)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(points))

@@ -1,0 +1,173 @@
+"""The embedded index: a directory for each version and a pointer to the current one."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handsim.atomic_file import sync
+from handsim.embedding import Embedding
+from handsim.errors import HandsimError
+from index.catalog import Catalog
+from index.edge import layout
+from index.edge.build import Draft, write_version
+from index.edge.locks import VersionLock, builder_at_work, pointer_held, sole_builder
+from index.edge.version import EdgeVersion
+from index.info import VersionInfo
+from index.points import PointSource, Progress
+from index.settings import IndexSettings
+from index.verification import Verification
+
+
+class EdgeCatalog(Catalog):
+    """The versions in one directory; see `index.catalog.Catalog` for what each call promises."""
+
+    def __init__(self, root: Path) -> None:
+        """Point at a directory, which may not exist yet; raises HandsimError for another program's."""
+        layout.check_catalog(root)
+        self.root = root
+        self.address = str(root)
+
+    def versions(self) -> list[VersionInfo]:
+        """All complete versions, oldest first."""
+        return [self.info(name) for name in layout.version_names(self.root)]
+
+    def info(self, name: str) -> VersionInfo:
+        """What is known of a version; raises NotThereError when there is none of that name."""
+        self._check_name(name)
+        directory = self.root / name
+        return layout.read_record(directory).info(directory, is_current=name == self.current_name())
+
+    def under_way(self) -> str | None:
+        """Who is writing a version just now, or None."""
+        return builder_at_work(self.root)
+
+    def open(self, name: str) -> EdgeVersion:
+        """Open a version by name; raises NotThereError, or HandsimError when it is damaged."""
+        self._check_name(name)
+        try:
+            return EdgeVersion(self.root / name, is_current=name == self.current_name())
+        except BlockingIOError as error:
+            raise layout.missing(self.root, name) from error  # it is being removed just now
+        except FileNotFoundError as error:
+            if (self.root / name).exists():
+                raise layout.damaged(self.root / name, f"{layout.VERSION_FILE} is missing") from error
+            raise layout.missing(self.root, name) from error
+
+    def publications(self) -> list[str]:
+        """Names of the current version and of those published before it, latest first."""
+        return layout.read_publications(self.root)
+
+    def publish(self, name: str) -> None:
+        """Make a version the current one, at once and for all readers from their next query on."""
+        self._check_name(name)
+        with pointer_held(self.root):
+            self._check_name(name)
+            known = set(layout.version_names(self.root))
+            earlier = [other for other in self.publications() if other != name and other in known]
+            layout.write_publications(self.root, [name, *earlier])
+
+    def rollback(self) -> str:
+        """Make the version current that was published before the current one; returns its name."""
+        if not self.publications():
+            raise self._nothing_published()
+        with pointer_held(self.root):
+            known = set(layout.version_names(self.root))
+            earlier = [name for name in self.publications()[1:] if name in known]
+            if not earlier:
+                raise self._nothing_to_roll_back_to()
+            layout.write_publications(self.root, earlier)
+        return earlier[0]
+
+    def remove(self, name: str) -> bool:
+        """Remove a version for good, unless a reader has it open (returns False)."""
+        self._check_name(name)
+        with pointer_held(self.root):
+            if name == self.current_name():
+                raise self._is_current(name)
+            try:
+                claim = VersionLock(self.root / name / layout.VERSION_FILE, alone=True)
+            except BlockingIOError:
+                return False
+            except FileNotFoundError:
+                claim = None  # without that file nobody can have it open
+            removed = self.root / f"{layout.REMOVED}{name}"
+            os.rename(self.root / name, removed)
+            sync(self.root)
+            if claim is not None:
+                claim.release()
+        shutil.rmtree(removed)
+        return True
+
+    def sweep(self) -> None:
+        """Remove what builders that were killed left behind; does nothing while one is at work."""
+        if self.root.is_dir() and not builder_at_work(self.root):
+            with self._building():
+                pass
+
+    def drop(self) -> None:
+        """Remove the whole index; raises HandsimError while a reader has a version open."""
+        if not self.root.is_dir():
+            return
+        with self._building():
+            layout.write_publications(self.root, [])
+            for name in layout.version_names(self.root):
+                if not self.remove(name):
+                    raise self._in_use(name)
+        shutil.rmtree(self.root)
+
+    def record_verification(self, name: str, verification: Verification) -> None:
+        """Keep what a verification found, for `list`."""
+        layout.write_verification(self.root / name, verification)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _write(
+        self,
+        points: PointSource,
+        embedding: Embedding,
+        settings: IndexSettings,
+        progress: Progress | None,
+        name: str | None = None,
+    ) -> str:
+        return self._write_draft(Draft(points, embedding, settings), progress, name)
+
+    def _extend(
+        self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
+    ) -> str:
+        if in_place:
+            raise HandsimError(
+                "an embedded version never changes, other processes read its files; leave --in-place out"
+            )
+        claim = VersionLock(self.root / base / layout.VERSION_FILE, alone=False)
+        try:
+            settings = layout.read_record(self.root / base).settings
+            return self._write_draft(Draft(points, embedding, settings, self.root / base), progress, None)
+        finally:
+            claim.release()
+
+    def _write_draft(self, draft: Draft, progress: Progress | None, name: str | None) -> str:
+        layout.mark_catalog(self.root)
+        with self._building():
+            building = self.root / layout.BUILDING
+            building.mkdir()
+            write_version(building, draft, progress)
+            name = name or layout.next_version_name(self.root)
+            layout.note_number(self.root, name)
+            os.rename(building, self.root / name)
+            sync(self.root)
+        return name
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Be the only builder, with nothing left of those that were killed."""
+        with sole_builder(self.root):
+            for leftover in layout.leftovers(self.root):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            yield
+
+    def _check_name(self, name: str) -> None:
+        if name not in layout.version_names(self.root):
+            raise layout.missing(self.root, name)

@@ -1,0 +1,93 @@
+"""Who may do what in an embedded index at once.
+
+The kernel holds the locks and frees them when a process ends, however it ends.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from handsim.errors import HandsimError
+
+_BUILDER_FILE: Final = ".lock"
+_POINTER_FILE: Final = ".pointer-lock"
+
+
+@contextmanager
+def sole_builder(root: Path) -> Iterator[None]:
+    """Be the one process that writes versions; raises HandsimError that says who it is already."""
+    lock = os.open(root / _BUILDER_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HandsimError(
+                f"{root} is being built by {_holder(lock)}; wait for it to end, or stop it"
+            ) from error
+        os.ftruncate(lock, 0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def builder_at_work(root: Path) -> str | None:
+    """Who writes a version just now, or None."""
+    try:
+        lock = os.open(root / _BUILDER_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 200, 0).decode(errors="replace") or "another process"
+
+
+@contextmanager
+def pointer_held(root: Path) -> Iterator[None]:
+    """Nobody else publishes or removes versions meanwhile; both take a moment, so this waits."""
+    lock = os.open(root / _POINTER_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+class VersionLock:
+    """A claim on one version: shared by those who read it, or alone to remove it."""
+
+    def __init__(self, file: Path, *, alone: bool) -> None:
+        """Claim the version that a file marks; raises BlockingIOError when the claim clashes with
+        another's, FileNotFoundError when the file is gone."""
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            # Between opening and locking it may have been removed, and another put in its place.
+            if not os.path.samestat(os.fstat(descriptor), os.stat(file)):
+                raise FileNotFoundError(file)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the claim up; a second time changes nothing."""
+        if self._descriptor >= 0:
+            # Unlocked by word, not only by closing: a forked worker may hold a copy of the descriptor.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            os.close(self._descriptor)
+            self._descriptor = -1

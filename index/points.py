@@ -1,0 +1,110 @@
+"""What an index is written from: hands with their vectors, a batch at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.embedding import Embedding
+from index.columns import HandColumns, payloads_of
+from index.neighbors import Payload
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+BATCH_HANDS: Final = 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class PointBatch:
+    """Some hands of an index."""
+
+    hand_ids: NDArray[np.uint64]
+    """[n]."""
+    vectors: NDArray[np.float32]
+    """[n, D]; [n, 0] where they were not asked for."""
+    payloads: list[Payload]
+    """n of them; none where they were not asked for."""
+
+    def __len__(self) -> int:
+        return len(self.hand_ids)
+
+    def take(self, chosen: NDArray[np.bool_]) -> "PointBatch":
+        """Those of its hands where ``chosen`` [n] holds."""
+        payloads = [payload for payload, kept in zip(self.payloads, chosen.tolist(), strict=False) if kept]
+        return PointBatch(self.hand_ids[chosen], self.vectors[chosen], payloads)
+
+
+class PointSource(Protocol):
+    """Hands that can be read over from the start, always the same ones."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self) -> Iterator[PointBatch]:
+        """All of them, with vectors, each hand once."""
+        ...
+
+
+class PoolPoints:
+    """Hands of a pool, placed by an embedding."""
+
+    def __init__(
+        self, hands: HandColumns, embedding: Embedding, rows: NDArray[np.int64] | None = None
+    ) -> None:
+        """All hands, or those at ``rows`` [n]."""
+        self._hands = hands
+        self._embedding = embedding
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._hands) if self._rows is None else len(self._rows)
+
+    def batches(self) -> Iterator[PointBatch]:
+        """All of them, in the pool's order."""
+        for start in range(0, len(self), BATCH_HANDS):
+            part = slice(start, min(start + BATCH_HANDS, len(self)))
+            rows = part if self._rows is None else self._rows[part]
+            vectors = self._embedding.embed_hands(self._hands, rows)
+            yield PointBatch(self._hands.hand_ids[rows], vectors, payloads_of(self._hands, rows))
+
+
+class Checksum:
+    """A hash over ids and vectors that does not depend on the order in which they come.
+
+    Each hand's id and the bits of its vector are mixed into 64 bits (the finaliser of SplitMix64, Steele et
+    al. 2014), and these are added up: batch by batch, in any order, so that a copy can be compared with what
+    it was made from without sorting either.
+    """
+
+    def __init__(self, count: int = 0, total: int = 0) -> None:
+        """Of no hands yet, or going on from a digest's two numbers."""
+        self._count = count
+        self._total = total
+
+    @classmethod
+    def parse(cls, digest: str) -> "Checksum":
+        """Go on from what `digest` said; raises ValueError for another text."""
+        count, total = digest.split("-")
+        return cls(int(count), int(total, 16))
+
+    def add(self, batch: PointBatch) -> None:
+        """Take in the hands of a batch."""
+        state = _mix(batch.hand_ids)
+        for column in np.ascontiguousarray(batch.vectors, dtype="<f4").view("<u4").T:
+            state = _mix(state ^ column)
+        self._total = (self._total + int(state.sum(dtype=np.uint64))) % 2**64
+        self._count += len(batch)
+
+    @property
+    def digest(self) -> str:
+        """``<number of hands>-<16 hex digits>``."""
+        return f"{self._count}-{self._total:016x}"
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
