@@ -2,24 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.atomic_file import write_text_atomically
+from handsim.embedding.facts import check_fingerprint, check_version, not_an_embedding, read_facts
 from handsim.embedding.normalise import NORMALISATIONS, Normalisation, normalise
-from handsim.errors import HandsimError, NotThereError
+from handsim.embedding.pca import PrincipalComponents
+from handsim.embedding.protocol import Kind, PosedHands
+from handsim.errors import HandsimError
 from handsim.pool import Pool
 from handsim.skeleton import JOINT_COUNT
 
 DEFAULT_COMPONENTS: Final = 14
 DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"
 FEATURES: Final = JOINT_COUNT * 2
+FORMAT: Final = "handsim-pose-embedding"
 FORMAT_VERSION: Final = 1
 _CHUNK_HANDS: Final = 65_536
 
@@ -66,18 +70,22 @@ class PoseEmbedding:
                 f"{len(keypoints)} hands are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"
             )
-        mean, covariance = _moments(normalise(chunk, normalisation) for chunk in _chunks(keypoints))
-        variances, vectors = np.linalg.eigh(covariance)
-        rows = vectors.T[::-1][:components]
-        largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1, keepdims=True), axis=1)
+        found = PrincipalComponents.fit(
+            (normalise(chunk, normalisation) for chunk in _chunks(keypoints)), components
+        )
         return cls(
             normalisation=normalisation,
-            mean_=mean,
-            components_=rows * np.where(largest < 0, -1.0, 1.0),
-            explained_variance_=np.maximum(variances[::-1][:components], 0.0),
-            total_variance_=float(np.trace(covariance)),
+            mean_=found.mean,
+            components_=found.components,
+            explained_variance_=found.explained_variance,
+            total_variance_=found.total_variance,
             fitted_hands=len(keypoints),
         )
+
+    @property
+    def kind(self) -> Kind:
+        """``pose``: it looks at keypoints."""
+        return "pose"
 
     @property
     def dimension(self) -> int:
@@ -108,10 +116,31 @@ class PoseEmbedding:
             vectors[start : start + len(chunk)] = centred @ self.components_.T
         return vectors
 
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON that people can read, atomically; numbers come back bit by bit."""
-        facts = {
-            "format": "handsim-pose-embedding",
+    def embed(
+        self,
+        *,
+        keypoints: NDArray[np.floating] | None = None,
+        crops: Sequence[NDArray[np.uint8]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors float32 [Q, D] of keypoints [Q, 21, 2 or 3] as `transform`; crops are not looked at.
+
+        Raises HandsimError without keypoints.
+        """
+        if keypoints is None:
+            raise HandsimError(
+                "this index embeds poses, pictures alone cannot be placed in it; "
+                "ask with keypoints or a hand's id"
+            )
+        return self.transform(keypoints)
+
+    def embed_hands(self, hands: PosedHands, rows: slice) -> NDArray[np.float32]:
+        """Vectors float32 [n, D] of the hands at ``rows``."""
+        return self.transform(hands.keypoints[rows])
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values; numbers come back bit by bit."""
+        return {
+            "format": FORMAT,
             "version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "normalisation": self.normalisation,
@@ -119,9 +148,14 @@ class PoseEmbedding:
             "total_variance": self.total_variance_,
             "explained_variance": self.explained_variance_.tolist(),
             "mean": self.mean_.tolist(),
+            "components": self.components_.tolist(),
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON that people can read, atomically."""
+        facts = self.facts()
         # One component a line: readable, and short enough to compare two files by eye.
-        rows = ",\n  ".join(json.dumps(row) for row in self.components_.tolist())
+        rows = ",\n  ".join(json.dumps(row) for row in facts.pop("components"))
         text = json.dumps(facts, indent=1)[:-2] + f',\n "components": [\n  {rows}\n ]\n}}\n'
         write_text_atomically(Path(path), text)
 
@@ -129,11 +163,13 @@ class PoseEmbedding:
     def load(cls, path: str | Path) -> "PoseEmbedding":
         """Read what `save` wrote; raises NotThereError, or HandsimError for a damaged or altered file."""
         path = Path(path)
-        if not path.exists():
-            raise NotThereError(f"there is no embedding at {path}; `handsim embedding fit` makes one")
+        return cls.from_facts(read_facts(path), path)
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any], origin: str | Path) -> "PoseEmbedding":
+        """What told these `facts`; raises HandsimError, naming ``origin``, if they are damaged or altered."""
+        check_version(facts, FORMAT_VERSION, origin)
         try:
-            facts = json.loads(path.read_text())
-            version, written = int(facts["version"]), str(facts["fingerprint"])
             embedding = cls(
                 normalisation=facts["normalisation"],
                 mean_=np.array(facts["mean"], dtype=np.float64),
@@ -142,38 +178,12 @@ class PoseEmbedding:
                 total_variance_=float(facts["total_variance"]),
                 fitted_hands=int(facts["fitted_hands"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HandsimError(
-                f"{path} is not an embedding, or is damaged ({error}); fit it again"
-            ) from error
-        if version > FORMAT_VERSION:
-            raise HandsimError(
-                f"{path} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade it"
-            )
-        if embedding.fingerprint != written:
-            raise HandsimError(
-                f"{path} was altered: its numbers do not have its fingerprint {written}; fit it again"
-            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise not_an_embedding(origin, error) from error
+        check_fingerprint(facts, embedding.fingerprint, origin)
         return embedding
 
 
 def _chunks(keypoints: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
     for start in range(0, max(len(keypoints), 1), _CHUNK_HANDS):
         yield keypoints[start : start + _CHUNK_HANDS]
-
-
-def _moments(chunks: Iterator[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [42] and covariance [42, 42] (n - 1) over all chunks [n, 42], merged as by Chan et al. (1979).
-
-    Each chunk is centred by its own mean first, so that nothing cancels.
-    """
-    count, mean, scatter = 0, np.zeros(FEATURES), np.zeros((FEATURES, FEATURES))
-    for chunk in chunks:
-        total = count + len(chunk)
-        chunk_mean = chunk.mean(axis=0)
-        centred = chunk - chunk_mean
-        shift = chunk_mean - mean
-        scatter += centred.T @ centred + np.outer(shift, shift) * (count * len(chunk) / total)
-        mean = mean + shift * (len(chunk) / total)
-        count = total
-    return mean, scatter / (count - 1)

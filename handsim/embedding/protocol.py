@@ -1,0 +1,65 @@
+"""What every embedding offers, whatever it looks at: an index asks for nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["pose", "image"]
+
+
+class PosedHands(Protocol):
+    """Rows of hands that can be embedded; a `handsim.pool.Pool` is one."""
+
+    @property
+    def hand_ids(self) -> NDArray[np.uint64]:
+        """[N], unique."""
+
+    @property
+    def keypoints(self) -> NDArray[np.float32]:
+        """[N, 21, 3] in the crop's unit square, told as right hands."""
+
+    def __len__(self) -> int: ...
+
+
+class Embedding(Protocol):
+    """Places hands in a Euclidean space where near means alike."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it looks at: ``pose`` the keypoints, ``image`` the crop."""
+
+    @property
+    def dimension(self) -> int:
+        """D, the length of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over everything that decides a vector; equal fingerprints give comparable vectors."""
+
+    @property
+    def explained_variance_ratio_(self) -> NDArray[np.float64]:
+        """[D] share of the variance of what it was fitted on along each component, falling."""
+
+    def embed(
+        self,
+        *,
+        keypoints: NDArray[np.floating] | None = None,
+        crops: Sequence[NDArray[np.uint8]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors [Q, D] of hands as they are seen, told as right hands: a question.
+
+        ``keypoints`` [Q, 21, 2 or 3] in the crop's unit square, ``crops`` Q RGB pictures [S, S, 3]. Each kind
+        takes what it needs; raises HandsimError where that is not given, or is not as it should be.
+        """
+
+    def embed_hands(self, hands: PosedHands, rows: slice) -> NDArray[np.float32]:
+        """Vectors [n, D] of the hands at ``rows``; raises HandsimError where they lack what it looks at."""
+
+    def facts(self) -> dict[str, Any]:
+        """What `save` writes to the JSON, as JSON values: `embedding_from_facts` takes it back."""
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON that people can read, atomically, with whatever files it needs beside it."""
