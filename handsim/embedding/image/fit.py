@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -103,6 +104,8 @@ def fit_image_embedding(
     embedding.save(path)
     if not options.keep_features:
         shutil.rmtree(folder)
+        with suppress(OSError):  # where those of another encoder are kept
+            folder.parent.rmdir()
     return embedding
 
 

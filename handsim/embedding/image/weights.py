@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
@@ -69,18 +68,14 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
     except pickle.UnpicklingError as error:
         # What torch.load raises for files that hold more than tensors and plain values.
         raise HandsimError(
             f"{path} is no checkpoint, or holds more than tensors; save `model.state_dict()` alone"
         ) from error
-
-
-def _unreadable(path: Path, error: Exception) -> HandsimError:
-    why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-    return HandsimError(f"{path} is not a checkpoint that can be read ({why}); save it again")
+    except Exception as error:  # in a file that is something else, the readers stumble over anything
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise HandsimError(f"{path} is not a checkpoint that can be read ({why}); save it again") from error
 
 
 def _tensors(content: Any) -> dict[str, torch.Tensor]:

@@ -1,0 +1,78 @@
+"""``handsim embedding fit|show``, for pictures and for poses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
+
+from apps.cli import main
+from handsim.embedding import load_embedding
+from tests.handsim.embedding.image.pools import write_pool
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-18 with weights from a seed."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoints") / "hands.pt"
+    torch.save(models.resnet18(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with nothing but 30 hands and their crops."""
+    write_pool(tmp_path / "home" / "pool", range(30))
+    return tmp_path / "home"
+
+
+def test_pictures_then_poses(home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ("--home", str(home))
+    fit = (
+        "embedding",
+        "fit",
+        "--encoder",
+        str(checkpoint),
+        "--size",
+        "32",
+        "--device",
+        "cpu",
+        "--batch",
+        "8",
+    )
+    assert main([*fit, "--components", "24", *at]) == 0
+    fitted = capsys.readouterr().out
+    assert "24 components of 512 features of hands.pt (resnet18) at 32 px" in fitted
+    fingerprint = load_embedding(home / "embedding.json").fingerprint
+    assert main(["embedding", "show", *at]) == 0
+    shown = capsys.readouterr().out
+    assert f"fitted on 30 hands, fingerprint {fingerprint}" in shown
+    assert shown.splitlines() == fitted.splitlines()[: len(shown.splitlines())]
+    assert len(shown.splitlines()) < 20  # every second of the 24
+    assert main(["embedding", "fit", "--components", "6", *at]) == 0
+    assert "6 components of 42 2D coordinates, normalisation centre-scale" in capsys.readouterr().out
+    assert load_embedding(home / "embedding.json").kind == "pose"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--encoder", "nothing.pt"], "no checkpoint at nothing.pt"),
+        (["--encoder", "CHECKPOINT"], "30 hands are too few to fit 64 components"),
+        (["--encoder", "CHECKPOINT", "--components", "0"], "components is 0; it is at least 1"),
+        (["--encoder", "CHECKPOINT", "--normalisation", "none"], "--normalisation is for poses"),
+        (["--batch", "8"], "--batch is for pictures; add --encoder"),
+        (["--keep-features"], "--keep-features is for pictures; add --encoder"),
+        (["--components", "0"], "components is 0"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], message: str, home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(checkpoint) if word == "CHECKPOINT" else word for word in arguments]
+    assert main(["embedding", "fit", *words, "--home", str(home)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (home / "embedding.json").exists()

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
+
+from handsim.embedding.image.weights import read_trunk
+from handsim.errors import HandsimError
+
+State = dict[str, torch.Tensor]
+
+
+def prefixed(state: State, prefix: str) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+WRAPPINGS: dict[str, Callable[[State], Any]] = {
+    "with the classifier": lambda state: state,
+    "without it": lambda state: {name: value for name, value in state.items() if not name.startswith("fc.")},
+    "state_dict": lambda state: {"epoch": 3, "state_dict": state},
+    "model in state_dict": lambda state: {"state_dict": {"model": state}},
+    "module.": lambda state: prefixed(state, "module."),
+    "encoder. beside a head": lambda state: {
+        "state_dict": prefixed(state, "encoder.") | {"head.0.weight": torch.zeros(4, 4)}
+    },
+    "old, without counters": lambda state: {name: state[name] for name in state if "num_batches" not in name},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_checkpoints_of_every_usual_shape_are_the_same(
+    wrapping: str, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
+) -> None:
+    torch.save(WRAPPINGS[wrapping](network.state_dict()), tmp_path / "wrapped.pth")
+    trunk = read_trunk(str(tmp_path / "wrapped.pth"))
+    assert (trunk.encoder, trunk.architecture) == ("wrapped.pth", "resnet18")
+    assert trunk.sha256 == read_trunk(str(checkpoint)).sha256
+    assert "fc.weight" not in trunk.tensors
+
+
+def test_safetensors_are_read_too(network: torch.nn.Module, checkpoint: Path, tmp_path: Path) -> None:
+    save_file(network.state_dict(), tmp_path / "hands.safetensors")
+    assert read_trunk(str(tmp_path / "hands.safetensors")).sha256 == read_trunk(str(checkpoint)).sha256
+
+
+def test_one_number_makes_another_trunk(network: torch.nn.Module, checkpoint: Path, tmp_path: Path) -> None:
+    state = dict(network.state_dict())
+    state["layer4.1.bn2.running_var"] = state["layer4.1.bn2.running_var"] * 1.0001
+    torch.save(state, tmp_path / "other.pt")
+    assert read_trunk(str(tmp_path / "other.pt")).sha256 != read_trunk(str(checkpoint)).sha256
+
+
+def empty_state(architecture: str) -> State:
+    """A state dict of that shape which takes no room on disk: one zero, seen many times."""
+    with torch.device("meta"):
+        network = models.get_model(architecture, weights=None)
+    return {name: torch.zeros(()).expand(value.shape) for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_the_architecture_is_told_from_the_shapes(architecture: str, tmp_path: Path) -> None:
+    torch.save(prefixed(empty_state(architecture), "encoder."), tmp_path / "some.pt")
+    assert read_trunk(str(tmp_path / "some.pt")).architecture == architecture
+
+
+def test_what_is_no_resnet_is_refused_in_one_line(network: torch.nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "bad.pt"
+    whole = network.state_dict()
+
+    def refused(content: Any) -> str:
+        torch.save(content, path)
+        with pytest.raises(HandsimError, match=r"^[^\n]*bad\.pt[^\n]*$") as error:
+            read_trunk(str(path))
+        return str(error.value)
+
+    assert "holds more than tensors" in refused(network)
+    assert "holds no ResNet" in refused({})
+    assert "holds no ResNet" in refused([1, 2])
+    assert "holds no ResNet" in refused({"features.0.weight": torch.zeros(64, 3, 3, 3)})
+    assert "holds 2 ResNets ('a.', 'b.')" in refused(prefixed(whole, "a.") | prefixed(whole, "b."))
+    assert "lacks layer2.0.bn1.bias" in refused({k: v for k, v in whole.items() if k != "layer2.0.bn1.bias"})
+    assert "2-2-2-1 blocks" in refused({k: v for k, v in whole.items() if not k.startswith("layer4.1.")})
+    assert "no plain resnet50: its layer1.0.conv1.weight" in refused(empty_state("wide_resnet50_2"))
+    nan = {name: value * float("nan") if name == "bn1.bias" else value for name, value in whole.items()}
+    assert "NaN or infinity in bn1.bias" in refused(nan)
+
+
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"a picture, say", b"\x80\x02garbage", b"PK\x03\x04cut short"])
+def test_other_files_are_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(HandsimError, match=rf"^[^\n]*{name}[^\n]*$"):
+        read_trunk(str(tmp_path / name))
+
+
+def test_a_missing_checkpoint_names_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(HandsimError, match=r"nothing\.pt; give one, or one of resnet18, .* resnet152"):
+        read_trunk(str(tmp_path / "nothing.pt"))
+
+
+def test_imagenet_out_of_reach_says_what_to_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(HandsimError, match=r"resnet50 could not be fetched .* bring https://.*--encoder"):
+        read_trunk("resnet50")
