@@ -1,5 +1,6 @@
 """The versions of an index: written beside each other, published, rolled back, removed."""
 
+import math
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Final
@@ -12,10 +13,14 @@ from index.columns import HandColumns
 from index.info import VersionInfo
 from index.points import PointSource, PoolPoints, Progress
 from index.settings import DEFAULT_SETTINGS, IndexSettings
-from index.verification import Verification, verify
+from index.verification import LEAST_RECALL, Verification, verify
 from index.version import IndexVersion
 
-_SAMPLE_BEFORE_PUBLISHING: Final = 200
+_SAMPLE_BEFORE_PUBLISHING: Final = 500
+_SURELY_POOR: Final = LEAST_RECALL - 2 * math.sqrt(
+    LEAST_RECALL * (1 - LEAST_RECALL) / _SAMPLE_BEFORE_PUBLISHING
+)
+"""Two standard errors of such a sample below: what only an index below `LEAST_RECALL` shows."""
 
 
 class Catalog(ABC):
@@ -191,7 +196,7 @@ class Catalog(ABC):
             verification = verify(version, sample=_SAMPLE_BEFORE_PUBLISHING)
         self.record_verification(name, verification)
         if publish:
-            for problem in verification.problems:
+            for problem in verification.problems(_SURELY_POOR):
                 raise HandsimError(f"{name} is written but not published: {problem}")
             self.publish(name)
         return self.info(name)

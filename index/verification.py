@@ -41,13 +41,12 @@ class Verification:
     missing_from_pool: int | None
     """Hands of the version that the pool lacks; None without a pool."""
 
-    @property
-    def problems(self) -> list[str]:
+    def problems(self, least_recall: float = LEAST_RECALL) -> list[str]:
         """What makes the version unfit to rely on, each with its remedy; hands to add are no such thing."""
         problems = []
-        if self.recall_at_1 < LEAST_RECALL:
+        if self.recall_at_1 < least_recall:
             problems.append(
-                f"recall@1 is {self.recall_at_1:.4f}, below {LEAST_RECALL}; `handsim index build` again "
+                f"recall@1 is {self.recall_at_1:.4f}, below {least_recall:.3g}; `handsim index build` again "
                 f"with a larger --ef, --ef-construct or --m"
             )
         if self.duplicates:

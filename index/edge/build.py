@@ -1,5 +1,6 @@
 """Writing one version of an embedded index into a directory of its own."""
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from index.settings import IndexSettings
 
 _MAX_SEGMENT_KB: Final = 2**40
 """No bound: one graph over all hands answers faster than several."""
+
+_BLOCK_BYTES: Final = 65_536
+_BYTES_AT_LEAST: Final = 100_000_000
+"""Files that the engine lays out whole, whatever is in them."""
+_PAYLOAD_BYTES: Final = 250
+"""A hand's payload and its place in the payload indexes."""
 
 _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
     # No edges of their own in the graph: searching through filters by ACORN finds as much without.
@@ -53,13 +60,15 @@ def write_version(directory: Path, draft: Draft, progress: Progress | None = Non
         config = _engine_config(draft.embedding.dimension, draft.settings)
         shard = edge.EdgeShard.create(str(shard_path), config)
     else:
-        shutil.copytree(draft.base / layout.SHARD, shard_path)
+        shutil.copytree(draft.base / layout.SHARD, shard_path, copy_function=_copy_with_holes)
         shard = edge.EdgeShard.load(str(shard_path))
     try:
         _write_points(shard, draft.points, checksum, progress)
-        for field, params in _PAYLOAD_INDEXES.items() if draft.base is None else ():
-            shard.update(edge.UpdateOperation.create_field_index(field, params))
         shard.optimize()
+        if draft.base is None:
+            # Only now: made before, they would be built twice over and double the memory that linking takes.
+            for field, params in _PAYLOAD_INDEXES.items():
+                shard.update(edge.UpdateOperation.create_field_index(field, params))
         shard.flush()
     finally:
         shard.close()
@@ -98,10 +107,15 @@ def _check_space(directory: Path, points: int, draft: Draft) -> None:
         )
 
 
-_BYTES_AT_LEAST: Final = 100_000_000
-"""Files that the engine lays out whole, whatever is in them."""
-_PAYLOAD_BYTES: Final = 250
-"""A hand's payload and its place in the payload indexes."""
+def _copy_with_holes(source: str, target: str) -> None:
+    """Copy a file and leave out what is zero: the engine lays files out larger than what it writes."""
+    with open(source, "rb") as read, open(target, "wb") as written:
+        while block := read.read(_BLOCK_BYTES):
+            if block.count(0) == len(block):
+                written.seek(len(block), os.SEEK_CUR)
+            else:
+                written.write(block)
+        written.truncate()
 
 
 def _settle(shard_path: Path, points: int) -> None:
