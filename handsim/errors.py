@@ -14,3 +14,7 @@ class NotThereError(HandsimError, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class UnavailableError(HandsimError):
+    """A server that does not answer, after waiting for it a while: it may be back later."""

@@ -8,11 +8,10 @@
 Right imports left: `handsim` knows nothing of this package.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from handsim.errors import HandsimError
 
 if TYPE_CHECKING:
     from index.catalog import Catalog
@@ -67,15 +66,17 @@ _HOMES = {
 }
 
 
-def open_catalog(address: str | Path) -> "Catalog":
-    """The index at an address: the path of a directory, which need not exist yet.
+def open_catalog(address: str | Path, *, folders: Sequence[str | Path] = ()) -> "Catalog":
+    """The index at an address: the path of a directory, which need not exist yet, or a Qdrant server's
+    ``http(s)://host[:6333][/NAME][?grpc_port=6334]`` with its API key in HANDSIM_QDRANT_API_KEY.
 
-    Raises HandsimError for a directory that another program uses.
+    ``folders`` may hold the weights of image embeddings, which a server does not keep. Raises HandsimError
+    for a directory or collections that another program uses, UnavailableError for a server that is away.
     """
     if str(address).startswith(("http://", "https://")):
-        raise HandsimError(
-            f"{address} is a server, but this handsim has embedded indexes only; give a directory"
-        )
+        from index.server.catalog import ServerCatalog
+
+        return ServerCatalog.at(str(address), folders=folders)
     from index.edge.catalog import EdgeCatalog
 
     return EdgeCatalog(Path(address))

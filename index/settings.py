@@ -25,9 +25,24 @@ class IndexSettings:
     """Size of the vectors that pass a filter, in KB, below which they are compared one by one."""
     threads: int = 0
     """Threads that build the graph; 0 takes every core."""
+    shards: int = 1
+    """On a server: parts that the hands are spread over, to be built and searched by as many nodes."""
+    replicas: int = 1
+    """On a server: nodes that keep each part, so that one may fail; writes wait for more than half."""
+    on_disk: bool = False
+    """On a server: vectors and graph stay on disk and are read as needed, for more hands than memory holds.
+    An embedded index has one part on one machine and its files always mapped: it ignores these three."""
 
     def __post_init__(self) -> None:
-        bounds = {"m": (2, 128), "ef_construct": (4, 4096), "ef": (1, 4096), "threads": (0, 1024)}
+        bounds = {
+            "m": (2, 128),
+            "ef_construct": (4, 4096),
+            "ef": (1, 4096),
+            "threads": (0, 1024),
+            "shards": (1, 1024),
+            "replicas": (1, 64),
+            "on_disk": (False, True),
+        }
         for field in fields(self):
             low, high = bounds.get(field.name, (1, 2**31))
             value = getattr(self, field.name)

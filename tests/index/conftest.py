@@ -1,14 +1,19 @@
 """A small pool that looks like video, and every engine over it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from handsim import Hand, Pool, PoolWriter, PoseEmbedding
 from handsim.hand import make_hand_id
-from index import ExactIndex, IndexSettings, IndexVersion, open_catalog
+from index import Catalog, ExactIndex, IndexSettings, IndexVersion, open_catalog
+from index.server.catalog import ServerCatalog
+from index.server.connection import Connection
 
 VIDEOS = 60
 HANDS_PER_VIDEO = 15
@@ -54,7 +59,23 @@ def embedding(pool: Pool) -> PoseEmbedding:
     return PoseEmbedding.fit(pool)
 
 
-@pytest.fixture(scope="session", params=["exact", "edge"])
+def memory_catalog() -> ServerCatalog:
+    """An index in the client's own memory, which answers as a server does, exactly and to one at a time."""
+    client = QdrantClient(":memory:")
+    return ServerCatalog(Connection(client, "memory", pause=lambda _: None, calls_at_once=1))
+
+
+@pytest.fixture(scope="session")
+def server_address() -> str:
+    """Of an index on a real server that no test has used yet."""
+    url = os.environ.get("HANDSIM_QDRANT_URL")
+    if not url:
+        pytest.skip("a Qdrant server is needed; set HANDSIM_QDRANT_URL (and HANDSIM_QDRANT_API_KEY)")
+    base, _, query = url.partition("?")
+    return f"{base.rstrip('/')}/handsim-test-{uuid4().hex[:12]}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="session", params=["exact", "edge", "memory", "server"])
 def version(
     request: pytest.FixtureRequest,
     pool: Pool,
@@ -65,7 +86,14 @@ def version(
     if request.param == "exact":
         yield ExactIndex(pool, embedding)
         return
-    catalog = open_catalog(tmp_path_factory.mktemp("index"))
-    catalog.build(pool, embedding, SMALL_GRAPH)
-    with catalog.current() as version:
-        yield version
+    if request.param == "memory":
+        catalog: Catalog = memory_catalog()
+    elif request.param == "server":
+        catalog = open_catalog(request.getfixturevalue("server_address"))
+    else:
+        catalog = open_catalog(tmp_path_factory.mktemp("index"))
+    with catalog:
+        catalog.build(pool, embedding, SMALL_GRAPH)
+        with catalog.current() as version:
+            yield version
+        catalog.drop()

@@ -1,0 +1,78 @@
+"""Our words for what a search asks, in Qdrant's, and Qdrant's answers in ours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from index.filter import Filter
+from index.neighbors import Payload
+from index.options import MMR_CANDIDATES, SearchOptions
+
+
+def nearest_query(vector: list[float], k: int, diversity: float) -> models.NearestQuery:
+    """The hands nearest to a vector [D] or, with diversity, near and unlike each other."""
+    if not diversity:
+        return models.NearestQuery(nearest=vector)
+    return models.NearestQuery(
+        nearest=vector, mmr=models.Mmr(diversity=diversity, candidates_limit=k * MMR_CANDIDATES)
+    )
+
+
+def search_params(options: SearchOptions, default_ef: int) -> models.SearchParams:
+    """How to look for them."""
+    return models.SearchParams(
+        hnsw_ef=options.ef or default_ef,
+        exact=options.exact,
+        # A filter cuts the graph into pieces; ACORN steps over the hands it rules out.
+        acorn=models.AcornSearchParams(enable=options.filter is not None),
+    )
+
+
+def qdrant_filter(filter: Filter | None, not_videos: Sequence[str] = ()) -> models.Filter:
+    """The conditions on the hands answered."""
+    must_not = [models.FieldCondition(key="video", match=_among(not_videos))] if not_videos else []
+    return models.Filter(must=[*_conditions(filter)], must_not=[*must_not])
+
+
+def _conditions(filter: Filter | None) -> list[models.FieldCondition]:
+    if filter is None:
+        return []
+    conditions = [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        for key, values in (
+            ("source", filter.sources),
+            ("side", filter.sides),
+            ("video", filter.videos),
+            ("label", filter.labels),
+        )
+        if values is not None
+    ]
+    if filter.min_score is not None:
+        # Scores were measured in single precision, so the bound is rounded alike.
+        least = float(np.float32(filter.min_score))
+        conditions.append(models.FieldCondition(key="score", range=models.Range(gte=least)))
+    return conditions
+
+
+def _among(values: Sequence[str]) -> models.MatchValue | models.MatchAny:
+    return models.MatchValue(value=values[0]) if len(values) == 1 else models.MatchAny(any=list(values))
+
+
+def stored_payload(payload: Payload) -> dict[str, Any]:
+    """What is written of a hand: what is known of it."""
+    return {key: value for key, value in payload.items() if value is not None}
+
+
+def known_payload(stored: Mapping[str, Any] | None) -> Payload:
+    """What was written of a hand."""
+    assert stored is not None
+    return Payload(
+        video=stored["video"],
+        source=stored["source"],
+        side=stored["side"],
+        label=stored.get("label"),
+        score=stored["score"],
+        frame=stored["frame"],
+    )
