@@ -60,13 +60,18 @@ class Projection:
 
 
 def write_encoder(path: Path, trunk: TrunkWeights, projection: Projection) -> None:
-    """Write both to ``path``, which appears whole or not at all."""
+    """Write both to ``path``, which appears whole or not at all; raises HandsimError if it cannot."""
     tensors: dict[str, NDArray[Any]] = {_TRUNK + name: array for name, array in trunk.tensors.items()}
     tensors |= {_MEAN: projection.mean, _COMPONENTS: np.ascontiguousarray(projection.components)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, {"encoder": trunk.encoder, "architecture": trunk.architecture})
-    sync(temporary)
-    os.replace(temporary, path)
+    try:
+        save_file(tensors, temporary, {"encoder": trunk.encoder, "architecture": trunk.architecture})
+        sync(temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise HandsimError(f"{path} cannot be written ({error}); make room and run it again") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_encoder(path: Path, encoder: str, architecture: Architecture) -> tuple[TrunkWeights, Projection]:

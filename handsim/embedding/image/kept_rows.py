@@ -53,15 +53,24 @@ class KeptRows:
         return rows
 
     def keep(self, hand_ids: NDArray[np.uint64], rows: NDArray[Any]) -> None:
-        """Keep rows [n, width] of hands [n] that are not kept yet, down to the disk."""
+        """Keep rows [n, width] of hands [n] that are not kept yet, down to the disk.
+
+        Raises HandsimError when they cannot be written.
+        """
         if not len(hand_ids):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         # Named by what it holds: two processes that keep the same hands write the same file.
         name = hashlib.sha256(hand_ids.astype("<u8").tobytes()).hexdigest()[:16]
-        _write(self._folder / (name + _ROWS), rows.astype(self._dtype))
-        _write(self._folder / (name + _HAND_IDS), hand_ids.astype(np.uint64))
-        sync(self._folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write(self._folder / (name + _ROWS), rows.astype(self._dtype))
+            _write(self._folder / (name + _HAND_IDS), hand_ids.astype(np.uint64))
+            sync(self._folder)
+        except OSError as error:
+            raise HandsimError(
+                f"{len(hand_ids):,} hands cannot be kept in {self._folder} ({error.strerror or error}); "
+                f"make room and run it again, it goes on where it stopped"
+            ) from error
         self._open_files([name])
 
     def _open_files(self, names: Sequence[str]) -> None:
@@ -96,7 +105,10 @@ class KeptRows:
 
 def _write(path: Path, array: NDArray[Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    sync(temporary)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Running a ResNet over crops: pictures in, pooled features out, the same ones every time."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 import numpy as np
@@ -51,8 +52,7 @@ class Trunk:
         were kept or not. Raises HandsimError when they are no numbers, or when a GPU's memory is too small.
         """
         try:
-            # A GPU would otherwise round to 10 bits and answer other numbers than a CPU.
-            with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            with torch.inference_mode(), _as_a_cpu_would():
                 pooled = self._network(self._batch(crops))
         except torch.cuda.OutOfMemoryError as error:
             raise HandsimError(
@@ -79,3 +79,10 @@ class Trunk:
             return pictures
         size = (self._size_px, self._size_px)
         return functional.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _as_a_cpu_would() -> AbstractContextManager[None]:
+    """A GPU left to itself multiplies with 10 bits, and chooses between ways that round differently."""
+    return torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False, fp32_precision="ieee"
+    )

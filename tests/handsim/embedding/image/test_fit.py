@@ -18,6 +18,7 @@ from handsim.embedding.image import ImageFitOptions, fit_image_embedding
 from handsim.embedding.image.trunk import Trunk
 from handsim.embedding.image.weights import read_trunk
 from handsim.errors import HandsimError
+from handsim.hand import format_hand_id
 from tests.handsim.embedding.image.pools import CROP_PX, picture, write_pool
 
 OPTIONS = ImageFitOptions(components=5, image_size_px=CROP_PX, device="cpu")
@@ -155,6 +156,19 @@ def test_what_cannot_be_fitted_is_named(checkpoint: Path, tmp_path: Path) -> Non
     with pytest.raises(HandsimError, match="3 of the 23 hands have keypoints but no picture"):
         fit(pool, checkpoint)
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_damaged_crop_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool", range(20))
+    tar = tmp_path / "pool" / "parts" / "000000" / "crops.tar"
+    content = bytearray(tar.read_bytes())
+    content[512:520] = b"no JPEG."  # where the first begins
+    tar.write_bytes(content)
+    pool = Pool.open(tmp_path / "pool")
+    with pytest.raises(
+        HandsimError, match=f"crop of hand {format_hand_id(int(pool.hand_ids[0]))} is damaged"
+    ):
+        fit(pool, checkpoint)
 
 
 @pytest.mark.parametrize(("name", "value"), [("components", 0), ("batch", 0), ("image_size_px", 31)])

@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,6 +54,26 @@ def test_rows_without_their_hands_do_not_count(tmp_path: Path) -> None:
     assert not again.has(ids(1, 2)).any()
     again.keep(ids(1, 2), rows_of(ids(1, 2)))
     assert again.has(ids(1, 2)).all()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    kept = KeptRows(tmp_path / "rows", 3, np.float32)
+    many = np.arange(10_000, dtype=np.uint64)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (50_000, limits[1])
+    )  # what the kernel does when there is no room
+    try:
+        with pytest.raises(
+            HandsimError, match=r"10,000 hands cannot be kept in .*; make room and run it again"
+        ):
+            kept.keep(many, rows_of(many))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "rows").iterdir())
+    assert not kept.has(many).any()
+    kept.keep(many, rows_of(many))
+    assert kept.has(many).all()
 
 
 def test_damaged_files_are_refused_with_the_remedy(tmp_path: Path) -> None:
