@@ -66,6 +66,7 @@ def write_encoder(path: Path, trunk: TrunkWeights, projection: Projection) -> No
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(tensors, temporary, {"encoder": trunk.encoder, "architecture": trunk.architecture})
+        temporary.chmod(0o644)  # safetensors gives it to its owner alone; a browser may be another user
         sync(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:

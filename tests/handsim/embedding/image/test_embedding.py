@@ -1,8 +1,10 @@
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -86,6 +88,19 @@ def test_it_travels_with_its_weights(home: Path, tmp_path: Path) -> None:
     assert there.embed(crops=[picture(1)]).shape == (1, 5)
     there.save(home / "embedding.json")
     assert weights.exists()
+
+
+def test_its_weights_are_copied_to_another_disk(home: Path) -> None:
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == home.stat().st_dev:
+        pytest.skip("needs a second file system, and /dev/shm is none")
+    weights = weights_file(home)
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        load_embedding(home / "embedding.json").save(Path(other) / "embedding.json")
+        copy = Path(other) / weights.name
+        assert not copy.samefile(weights)
+        assert copy.read_bytes() == weights.read_bytes()
+        assert stat.S_IMODE(copy.stat().st_mode) == stat.S_IMODE(weights.stat().st_mode) == 0o644
+        assert len(list(Path(other).iterdir())) == 2
 
 
 def test_facts_are_enough_where_the_weights_can_be_found(home: Path, tmp_path: Path) -> None:
