@@ -22,6 +22,12 @@ SMALL_GRAPH = IndexSettings(index_above_kb=1, full_scan_below_kb=1)
 """Builds and walks the graph where a pool this small would be compared one by one."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What the client's local mode warns of is known: it has no indexes, and needs none."""
+    config.addinivalue_line("filterwarnings", "ignore:Payload indexes have no effect")
+    config.addinivalue_line("filterwarnings", "ignore:Local mode performs exact")
+
+
 def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
     """Runs of nearly the same pose; poses are shared between videos; some hands have no label."""
     random = np.random.default_rng(seed)
