@@ -1,8 +1,10 @@
 """Queries and their neighbours told to people: as text, as JSON, as a montage."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from apps.queries import Query
@@ -11,6 +13,9 @@ from handsim.drawing import MontageRow, Tile, montage
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from index import Neighbor, Neighbors
+from index.neighbors import Payload
+
+_COLUMNS: Final = ("video", "side", "source", "label")
 
 
 def as_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
@@ -39,17 +44,35 @@ def as_text(query: Query, neighbors: Sequence[Neighbor]) -> str:
             str(rank),
             format_hand_id(found.hand_id),
             f"{found.distance:.4f}",
-            found.payload["video"],
-            found.payload["side"],
-            found.payload["source"],
-            found.payload["label"] or "",
+            *_cells(found.payload),
         ]
         for rank, found in enumerate(neighbors, start=1)
         if found.payload is not None
     ]
-    return "\n".join(
-        [*lines, table([">rank", "hand", ">distance", "video", "side", "source", "label"], rows)]
-    )
+    return "\n".join([*lines, table([">rank", "hand", ">distance", *_COLUMNS], rows)])
+
+
+def hands_as_json(hand_ids: NDArray[np.uint64], payloads: Sequence[Payload]) -> list[dict[str, Any]]:
+    """Hands [N] as plain values."""
+    return [
+        {"hand_id": format_hand_id(hand_id), **payload}
+        for hand_id, payload in zip(hand_ids.tolist(), payloads, strict=True)
+    ]
+
+
+def hands_as_text(hand_ids: NDArray[np.uint64], payloads: Sequence[Payload]) -> str:
+    """Hands [N] as a table for the terminal."""
+    if not len(hand_ids):
+        return "no hand of the index meets these conditions"
+    rows = [
+        [format_hand_id(hand_id), *_cells(payload), f"{payload['score']:.2f}"]
+        for hand_id, payload in zip(hand_ids.tolist(), payloads, strict=True)
+    ]
+    return table(["hand", *_COLUMNS, ">score"], rows)
+
+
+def _cells(payload: Payload) -> list[str]:
+    return [payload["video"], payload["side"], payload["source"], payload["label"] or ""]
 
 
 def as_montage(pool: Pool, queries: Sequence[Query], answers: Neighbors) -> Image.Image:

@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "synth": "fill the pool with synthetic hands",
     "models": "get the model that finds hands",
     "embedding": "fit and inspect the pose embedding",
-    "index": "build and list index versions",
+    "index": "build, publish, verify and move index versions",
     "query": "find the hands most like a hand, a picture or keypoints",
     "mine": "find the positives of every hand",
     "evaluate": "measure how good the index and the embedding are",
@@ -39,8 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=argparse.SUPPRESS,
         help="the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)",
     )
-    # Taken out first, so that it may stand anywhere: before the command, after it, at the very end.
-    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None))
+    home.add_argument(
+        "--index",
+        metavar="PATH|URL",
+        default=argparse.SUPPRESS,
+        help="the index, a directory or a Qdrant server (default: what handsim.toml says, else index/)",
+    )
+    # Taken out first, so that they may stand anywhere: before the command, after it, at the very end.
+    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None))
     parser = _parser(arguments, home)
     parser.parse_args(arguments, options)
     if "run" not in options:

@@ -1,5 +1,6 @@
 """What a user asks about, from wherever it comes: a hand of the index, a picture, a file of keypoints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def hand_query(hand_id: int, version: IndexVersion, pool: Pool | None) -> Query:
         keypoints = pool.keypoints[pool.rows(hand_id)[0]]
         crop = pool.crop(hand_id) if pool.has_crop(hand_id) else None
     return Query(facts, title, keypoints, crop)
+
+
+def example_query(
+    like: Sequence[int], unlike: Sequence[int], version: IndexVersion, pool: Pool | None
+) -> Query:
+    """Several hands of the index, with the picture of the first; raises NotThereError for an unknown one."""
+    first = hand_query(like[0], version, pool)
+    facts = {
+        name: [format_hand_id(hand) for hand in hands] for name, hands in (("like", like), ("unlike", unlike))
+    }
+    counted = [f"like {len(like)} hand{'s' if len(like) > 1 else ''}"]
+    if unlike:
+        counted.append(f"unlike {len(unlike)}")
+    return Query(facts, (", ".join(counted), f"{first.title[0]}, ..."), first.keypoints, first.crop)
 
 
 def keypoints_queries(path: Path, side: Side) -> list[Query]:

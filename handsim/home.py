@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from handsim.errors import HandsimError
 
 HOME_VARIABLE: Final = "HANDSIM_HOME"
+SETTINGS_FILE: Final = "handsim.toml"
 DEFAULT_HOME: Final = Path("handsim-home")
 
 
@@ -35,9 +37,25 @@ class Home:
         return self.path / "embedding.json"
 
     @property
-    def index(self) -> Path:
-        """The catalog of index versions."""
-        return self.path / "index"
+    def index(self) -> str:
+        """The address of the index: what ``handsim.toml`` says, else the directory ``index``.
+
+        ``index = "http://host:6333"`` there names a server, ``index = "../shared-index"`` a directory,
+        relative to the home. Raises HandsimError for a file that says anything else.
+        """
+        file = self.path / SETTINGS_FILE
+        if not file.exists():
+            return str(self.path / "index")
+        try:
+            settings = tomllib.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise HandsimError(f"{file} cannot be read as TOML: {error}") from error
+        address = settings.pop("index", "index")
+        if settings or not isinstance(address, str):
+            raise HandsimError(
+                f'{file} says {", ".join(settings) or "index"}; it holds one line, index = "PATH or URL"'
+            )
+        return address if "://" in address else str(self.path / address)
 
     @property
     def runs(self) -> Path:

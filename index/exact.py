@@ -14,6 +14,7 @@ from index.info import VersionInfo
 from index.neighbors import Neighbors, Payload
 from index.options import MMR_CANDIDATES, SearchOptions
 from index.points import Checksum, PointBatch, PoolPoints
+from index.settings import DEFAULT_SETTINGS
 from index.version import IndexVersion
 
 _BLOCK_DISTANCES: Final = 2**22
@@ -47,6 +48,7 @@ class ExactIndex(IndexVersion):
             embedding_fingerprint=embedding.fingerprint,
             built_at="",
             build_seconds=0.0,
+            settings=DEFAULT_SETTINGS,
             checksum=checksum.digest,
             bytes_on_disk=None,
             recall_at_1=None,

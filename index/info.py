@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from index.settings import IndexSettings
+
 
 @dataclass(frozen=True)
 class VersionInfo:
@@ -21,6 +23,8 @@ class VersionInfo:
     """ISO 8601, UTC."""
     build_seconds: float
     """How long building it took."""
+    settings: IndexSettings
+    """How it was built and is searched."""
     checksum: str
     """Hash over ids and vectors, see `index.points.Checksum`; equal ones hold the same hands."""
     bytes_on_disk: int | None

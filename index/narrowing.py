@@ -63,7 +63,7 @@ def beyond(ask: Ask, near: float, most: int) -> Ask:
         fetch = count
         while len(pending):
             fetch = min(fetch * _GROWTH, most)
-            found = ask(rows[pending], fetch, [excluded[row] for row in pending])
+            found = ask(rows[pending], fetch, [excluded[row] for row in pending.tolist()])
             kept = found.keep(found.distances >= near).resized(count)
             for place, row in enumerate(pending.tolist()):
                 has = kept.found[place]

@@ -154,14 +154,20 @@ class IndexVersion(ABC):
         self,
         filter: Filter | None = None,
         *,
+        start: int = 0,
         batch: int = BATCH_HANDS,
         with_vectors: bool = False,
         with_payload: bool = True,
     ) -> Iterator[PointBatch]:
-        """All hands that meet the filter by rising id, ``batch`` at a time, in bounded memory."""
-        start: int | None = 0
-        while start is not None:
-            page, start = self._page(start, batch, filter, with_vectors, with_payload)
+        """All hands that meet the filter by rising id from ``start`` on, ``batch`` at a time.
+
+        Raises HandsimError for a batch below 1.
+        """
+        if batch < 1:
+            raise HandsimError(f"scrolling goes by {batch} hands; go by at least 1")
+        following: int | None = start
+        while following is not None:
+            page, following = self._page(following, batch, filter, with_vectors, with_payload)
             if len(page):
                 yield page
 
@@ -284,4 +290,5 @@ def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:
 def _distance_to_nearest(vectors: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n] Euclidean distances of vectors [n, D] to the nearest of examples [E, D]; infinite without any."""
     apart = vectors[:, None].astype(np.float64) - examples
-    return np.sqrt((apart**2).sum(axis=2)).min(axis=1, initial=np.inf).astype(np.float32)
+    nearest: NDArray[np.float64] = np.sqrt((apart**2).sum(axis=2)).min(axis=1, initial=np.inf)
+    return nearest.astype(np.float32)

@@ -3,10 +3,9 @@
 import argparse
 
 from apps.evaluation import check_labels, save_evaluation, summary_rows
+from apps.places import catalog_of, home_of
 from apps.table import table
-from handsim.home import Home
 from handsim.pool import Pool
-from index import open_catalog
 from index.evaluation import evaluate_retrieval
 
 
@@ -26,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _retrieval(options: argparse.Namespace) -> int:
-    home = Home.find(options.home)
+    home = home_of(options)
     pool = Pool.open(home.pool)
     if options.labels:
         check_labels(pool)
     directory = home.run(options.name)
-    with open_catalog(home.index).current() as version:
+    with catalog_of(options) as catalog, catalog.current() as version:
         evaluation = evaluate_retrieval(version, pool, sample=options.sample, seed=options.seed)
         save_evaluation(directory, version, evaluation)
     print(table(["", ""], summary_rows(evaluation.report, labels=options.labels)).lstrip("\n"))

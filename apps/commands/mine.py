@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from apps.places import catalog_of, home_of
 from apps.progress import progress_bar
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
-from handsim.home import Home
 from handsim.pool import Pool
-from index import MiningPolicy, mine, open_catalog
+from index import MiningPolicy, mine
 from index.hand100m import write_hand100m
 from index.pairs import write_pairs
 
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
         raise HandsimError("--crops goes with --format hand100m; a pool keeps its crops in tar files already")
     if not options.out.parent.is_dir():
         raise NotThereError(f"{options.out.parent} is not a directory; make it, or name another --out")
-    home = Home.find(options.home)
+    home = home_of(options)
     policy = MiningPolicy(
         top_k=options.top_k,
         other_video=not options.same_video,
@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         max_distance=options.max_distance,
     )
     pool = Pool.open(home.pool)
-    with open_catalog(home.index).current() as version, progress_bar("mining") as progress:
+    with catalog_of(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
         batches = mine(version, pool.hand_ids, policy, progress=progress)
         if options.format == "parquet":
             written = f"{write_pairs(options.out, batches, version.info):,} pairs"

@@ -15,7 +15,7 @@ from handsim.atomic_file import write_text_atomically
 from handsim.embedding.facts import check_fingerprint, check_version, not_an_embedding, read_facts
 from handsim.embedding.normalise import NORMALISATIONS, Normalisation, normalise
 from handsim.embedding.pca import PrincipalComponents
-from handsim.embedding.protocol import Kind, PosedHands
+from handsim.embedding.protocol import Kind, PosedHands, Rows
 from handsim.errors import HandsimError
 from handsim.pool import Pool
 from handsim.skeleton import JOINT_COUNT
@@ -133,7 +133,7 @@ class PoseEmbedding:
             )
         return self.transform(keypoints)
 
-    def embed_hands(self, hands: PosedHands, rows: slice) -> NDArray[np.float32]:
+    def embed_hands(self, hands: PosedHands, rows: Rows) -> NDArray[np.float32]:
         """Vectors float32 [n, D] of the hands at ``rows``."""
         return self.transform(hands.keypoints[rows])
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["pose", "image"]
+Rows = slice | NDArray[np.int64]
+"""Some of N hands: a range of rows, or their numbers [n]."""
 
 
 class PosedHands(Protocol):
@@ -55,7 +57,7 @@ class Embedding(Protocol):
         takes what it needs; raises HandsimError where that is not given, or is not as it should be.
         """
 
-    def embed_hands(self, hands: PosedHands, rows: slice) -> NDArray[np.float32]:
+    def embed_hands(self, hands: PosedHands, rows: Rows) -> NDArray[np.float32]:
         """Vectors [n, D] of the hands at ``rows``; raises HandsimError where they lack what it looks at."""
 
     def facts(self) -> dict[str, Any]:

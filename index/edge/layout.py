@@ -67,6 +67,7 @@ class VersionRecord:
             embedding_fingerprint=self.embedding_fingerprint,
             built_at=self.built_at,
             build_seconds=self.build_seconds,
+            settings=self.settings,
             checksum=self.checksum,
             bytes_on_disk=self.bytes_on_disk,
             recall_at_1=read_recall(directory),

@@ -75,7 +75,7 @@ def test_keypoints_of_a_hand_find_that_hand(
     assert [answer["neighbors"][0]["hand_id"] for answer in answers] == expected
     mirrored = pixels[0] * [-1, 1]
     (tmp_path / "left.json").write_text(json.dumps(mirrored.tolist()))
-    left = ask(capsys, "query", "--keypoints", tmp_path / "left.json", "--side", "left", "--home", home)
+    left = ask(capsys, "query", "--keypoints", tmp_path / "left.json", "--left", "--home", home)
     assert left[0]["neighbors"][0]["hand_id"] == expected[0]
 
 

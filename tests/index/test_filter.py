@@ -17,4 +17,4 @@ def test_a_filter_says_what_is_wrong_with_it() -> None:
 @pytest.mark.parametrize(("field", "value"), [("m", 1), ("ef", 0), ("ef_construct", 5000), ("threads", -1)])
 def test_settings_out_of_bounds(field: str, value: int) -> None:
     with pytest.raises(HandsimError, match=f"^{field} is {value}; it lies between"):
-        IndexSettings(**{field: value})
+        IndexSettings(**{field: value})  # type: ignore[arg-type]  # on_disk alone is not a number

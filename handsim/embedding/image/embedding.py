@@ -15,7 +15,7 @@ from handsim.atomic_file import sync, write_text_atomically
 from handsim.embedding.facts import read_facts
 from handsim.embedding.image.kept_rows import KeptRows
 from handsim.embedding.image.record import ImageRecord
-from handsim.embedding.protocol import Kind, PosedHands
+from handsim.embedding.protocol import Kind, PosedHands, Rows
 from handsim.errors import HandsimError, NotThereError
 from handsim.pool import Pool
 
@@ -88,7 +88,7 @@ class ImageEmbedding:
         empty = np.empty((0, self.dimension), dtype=np.float32)
         return np.concatenate([empty, *(self._encoder.vectors(batch) for batch in batches)])
 
-    def embed_hands(self, hands: PosedHands, rows: slice) -> NDArray[np.float32]:
+    def embed_hands(self, hands: PosedHands, rows: Rows) -> NDArray[np.float32]:
         """Vectors [n, D] of a pool's hands: those that are kept beside it, and the others encoded and kept.
 
         Raises HandsimError unless ``hands`` is a `handsim.pool.Pool`, NotThereError for a hand without a
