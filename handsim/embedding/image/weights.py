@@ -1,6 +1,5 @@
 """The weights of a ResNet's trunk: from torchvision, or out of a checkpoint of any of the usual shapes."""
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -68,14 +67,11 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # What torch.load raises for files that hold more than tensors and plain values.
-        raise HandsimError(
-            f"{path} is no checkpoint, or holds more than tensors; save `model.state_dict()` alone"
-        ) from error
     except Exception as error:  # in a file that is something else, the readers stumble over anything
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise HandsimError(f"{path} is not a checkpoint that can be read ({why}); save it again") from error
+        raise HandsimError(
+            f"{path} cannot be read as a checkpoint ({why}); save `model.state_dict()` alone"
+        ) from error
 
 
 def _tensors(content: Any) -> dict[str, torch.Tensor]:
