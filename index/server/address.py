@@ -34,6 +34,8 @@ class ServerAddress:
     @classmethod
     def parse(cls, text: str) -> "ServerAddress":
         """Read an address; raises HandsimError for a malformed one, and for one with credentials in it."""
+        if "@" in text or "key" in text.partition("?")[2].lower():
+            raise HandsimError(f"that address has credentials in it; put the API key into {KEY_VARIABLE}")
         try:
             parts = urlsplit(text)
             port = parts.port or _DEFAULT_PORT
@@ -41,8 +43,6 @@ class ServerAddress:
             grpc_port = int(asked.pop("grpc_port", [str(port + 1)])[-1])
         except ValueError as error:
             raise HandsimError(f"{_bare(text)} is not an address; {_LIKE}") from error
-        if parts.username is not None or parts.password is not None or "key" in parts.query.lower():
-            raise HandsimError(f"{_bare(text)} has credentials in it; put the API key into {KEY_VARIABLE}")
         if parts.scheme not in ("http", "https") or not parts.hostname or asked or parts.fragment:
             raise HandsimError(f"{_bare(text)} is not an address; {_LIKE}")
         if not 0 < grpc_port < 65536:
@@ -76,7 +76,5 @@ _LIKE: Final = "one looks like http://127.0.0.1:6333/hands?grpc_port=6334"
 
 
 def _bare(text: str) -> str:
-    """The text up to its path, or nothing of it where credentials may be in it."""
-    if "@" in text or "key" in text.lower():
-        return "that address"
+    """The text up to its path."""
     return repr(re.split(r"(?<![:/])[/?#]", text)[0])

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from handsim.embedding import Embedding
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
 from index.columns import HandColumns
 from index.info import VersionInfo
@@ -273,13 +273,14 @@ class ServerCatalog(Catalog):
 
     def _readable(self, name: str) -> VersionRecord:
         """The record of a version that readers may have."""
-        try:
+        with suppress(AbsentError):
             record = self._collection(name).record()
-        except AbsentError:
-            raise self._names.missing(self._connection, name) from None
-        if not record.is_readable:
-            raise self._names.missing(self._connection, name)
-        return record
+            if record.is_readable:
+                return record
+        known = ", ".join(other for other, one in self._records().items() if one.is_readable) or "none"
+        raise NotThereError(
+            f"the index {self.address} has no version {name!r} (it has: {known}); `handsim index build`"
+        )
 
     def _publication_times(self) -> dict[str, int]:
         records = self._records().items()

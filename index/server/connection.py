@@ -5,6 +5,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable
+from copy import copy
 from threading import BoundedSemaphore
 from typing import Final, TypeVar
 
@@ -49,14 +50,21 @@ class Connection:
         self.clock = clock
         self._client = client
         self._places = BoundedSemaphore(calls_at_once)
+        self._tries = _TRIES
 
-    def call(self, ask: Callable[[QdrantClient], T], *, tries: int = _TRIES) -> T:
+    def hasty(self) -> "Connection":
+        """The same connection without the patience: for what may as well be left undone."""
+        other = copy(self)
+        other._tries = 1
+        return other
+
+    def call(self, ask: Callable[[QdrantClient], T]) -> T:
         """What the server answers; asked again, ever later, while the fault is one that passes.
 
         So ``ask`` must bear being done twice. Raises UnavailableError when the server stays away, and at
         once DeniedError, AbsentError, PresentError, or HandsimError with its reason for anything else.
         """
-        for left in reversed(range(tries)):
+        for left in reversed(range(self._tries)):
             try:
                 with self._places:
                     return ask(self._client)
@@ -67,7 +75,7 @@ class Connection:
                 if fault.kind != "passing" or not left:
                     # Without the original: it may hold the request's headers, and so the key.
                     raise self._told(fault) from None
-            backed_off = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (tries - 1 - left))
+            backed_off = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self._tries - 1 - left))
             # Readers that lost the same server do not come back all at the same moment.
             self.pause(max(fault.wait_s, backed_off * random.uniform(0.5, 1.5)))
         raise AssertionError("tries is at least 1")

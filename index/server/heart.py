@@ -1,11 +1,12 @@
 """Saying every so often that one is still there."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
 from typing import Final
 
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, UnavailableError
 from index.server.connection import Connection
 from index.server.faults import DeniedError
 from index.server.presence import BEAT_S, Presence, Role
@@ -68,7 +69,7 @@ class Claim:
     def beat(self) -> None:
         """Say that this process is still at it."""
         now = self._own.seen(self._connection.clock())
-        self._lost = not self._register.enter(now, instead_of=now)
+        self._lost = not self._register.hasty().enter(now, instead_of=now)
 
     def check(self) -> None:
         """Raise HandsimError when another took the place, because nothing was heard of this one for long."""
@@ -79,10 +80,11 @@ class Claim:
             )
 
     def release(self) -> None:
-        """Give the place up."""
+        """Give the place up; with the server away it runs out by itself."""
         self._heart.stop()
         if not self._lost:
-            self._register.leave(self._own)
+            with suppress(UnavailableError):
+                self._register.hasty().leave(self._own)
 
     def __enter__(self) -> "Claim":
         return self
@@ -110,14 +112,12 @@ class Lease:
 
     def beat(self) -> None:
         """Say that this reader is still there."""
-        self._register.put_reader(self._own.seen(self._connection.clock()), self._point)
+        self._register.hasty().put_reader(self._own.seen(self._connection.clock()), self._point)
 
     def release(self) -> None:
-        """Sign out; a second time changes nothing."""
+        """Sign out; with the server away the lease runs out by itself. A second time changes nothing."""
         if self._point is not None:
             self._heart.stop()
             point, self._point = self._point, None
-            try:
-                self._register.remove_readers([point])
-            except HandsimError:
-                return  # the server is away: the lease runs out by itself
+            with suppress(HandsimError):
+                self._register.hasty().remove_readers([point])

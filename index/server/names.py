@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from qdrant_client import models
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError
 from index.server.connection import Connection
 
 
@@ -70,13 +70,6 @@ class Names:
                 f"the collection {self.index} is another program's; "
                 f"give this index another name: http://host:6333/NAME"
             )
-
-    def missing(self, connection: Connection, version: str) -> NotThereError:
-        """The error for a version that is not there."""
-        known = ", ".join(self.collections(connection)) or "none"
-        return NotThereError(
-            f"the index {self.shown} has no version {version!r} (it has: {known}); `handsim index build`"
-        )
 
     def _version(self, collection: str) -> str | None:
         match = re.fullmatch(rf"{re.escape(self.index)}-(v\d{{4,}})", collection)

@@ -28,8 +28,13 @@ class Register:
     def __init__(self, connection: Connection, name: str, shown: str) -> None:
         """Of the index ``name``, told to people as ``shown``; the collection need not exist."""
         self._connection = connection
+        self._index = name
         self._name = f"{name}-catalog"
         self._shown = shown
+
+    def hasty(self) -> "Register":
+        """The same without the patience: for what may as well be left undone."""
+        return Register(self._connection.hasty(), self._index, self._shown)
 
     def exists(self) -> bool:
         """Whether there is an index; raises HandsimError for another program's, or a newer format."""

@@ -37,6 +37,10 @@ class Desk:
     def catalog(self, name: str = "hands") -> ServerCatalog:
         return ServerCatalog(self.connection(), name)
 
+    def names(self) -> list[str]:
+        """Of all collections."""
+        return sorted(collection.name for collection in self.client.get_collections().collections)
+
 
 @pytest.fixture
 def desk() -> Desk:
@@ -59,3 +63,9 @@ def grown_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """The same and 30 hands more."""
     path: Path = tmp_path_factory.mktemp("data") / "grown"
     return write_pool(path, videos=6)
+
+
+@pytest.fixture
+def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads that take many requests, even of a small pool."""
+    monkeypatch.setattr("index.server.upload._HANDS_AT_ONCE", 5)

@@ -1,0 +1,234 @@
+"""The same over sockets: keys, versions of the server, a server that goes away, a builder that is killed."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from threading import Lock
+
+import numpy as np
+import pytest
+
+from handsim import HandsimError, Pool, PoseEmbedding
+from handsim.errors import NotThereError, UnavailableError
+from index import ExactIndex, Filter, SearchOptions, open_catalog, verify
+from index.server.address import KEY_VARIABLE, ServerAddress
+from index.server.catalog import ServerCatalog
+from index.server.connection import connect
+from tests.index.server.small_server import SmallServer
+
+KEY = "a-key-that-nobody-may-see"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallServer]:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with SmallServer(key=KEY, read_key="only-reading") as server:
+        yield server
+
+
+def reach(server: SmallServer, pause: Callable[[float], None]) -> ServerCatalog:
+    """Its index, by somebody who waits in a way of his own."""
+    return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, pause=pause))
+
+
+def test_all_questions_go_over_the_wire(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    oracle = ExactIndex(small_pool, small_embedding)
+    hands = small_pool.hand_ids[::7]
+    with open_catalog(server.address) as catalog:
+        catalog.build(small_pool, small_embedding)
+        with catalog.current() as version:
+            for options in (
+                SearchOptions(exact=True, with_payload=True),
+                SearchOptions(filter=Filter(sides=("right",), min_score=0.3), one_per_video=True),
+                SearchOptions(filter=Filter(labels=())),
+                SearchOptions(min_distance=0.1, max_distance=3.0),
+            ):
+                found, true = (
+                    one.search_hands(hands, 3, other_video=True, options=options) for one in (version, oracle)
+                )
+                np.testing.assert_allclose(found.distances, true.distances, rtol=1e-4, atol=1e-5)
+                assert found.payloads == true.payloads
+            liked = version.recommend(hands[:2], hands[-1:], 3)
+            np.testing.assert_allclose(
+                liked.distances, oracle.recommend(hands[:2], hands[-1:], 3).distances, rtol=1e-4
+            )
+            assert version.search_hands(hands, 3, options=SearchOptions(diversity=0.5)).found.all()
+            drawn = version.sample(20, Filter(sides=("left",)))
+            assert small_pool.is_left[small_pool.rows(drawn)].all()
+            assert verify(version, read_all=True).problems() == []
+    assert server.memory.count("hands-catalog").count == 0, "readers and builders signed out"
+
+
+def test_vectors_are_linked_only_when_all_are_there(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+) -> None:
+    with open_catalog(server.address) as catalog:
+        catalog.build(small_pool, small_embedding)
+    of_version = [(name, asked) for name, asked in server.calls if "hands-v0001" in str(asked)]
+    names = [name for name, _ in of_version]
+    first, last = names.index("Upsert"), len(names) - names[::-1].index("Upsert")
+    assert names[:first].count("CreateFieldIndex") == 5
+    assert names[first:last].count("Upsert") == 12
+    created = of_version[names.index("Create")][1]
+    assert created.optimizers_config.indexing_threshold == 0
+    assert created.hnsw_config.ef_construct == 100
+    switched_on = next(asked for name, asked in of_version[last:] if name == "Update")
+    assert switched_on.optimizers_config.indexing_threshold == 256
+
+
+@pytest.mark.parametrize("key", ["wrong", None])
+def test_a_key_that_does_not_fit(
+    server: SmallServer, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    if key is None:
+        monkeypatch.delenv(KEY_VARIABLE)
+    else:
+        monkeypatch.setenv(KEY_VARIABLE, key + KEY)
+    with pytest.raises(HandsimError, match=KEY_VARIABLE) as caught:
+        open_catalog(server.address)
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert len(server.calls) == 1, "asked once, not again and again"
+
+
+def test_a_key_that_may_only_read(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_catalog(server.address) as catalog:
+        catalog.build(small_pool, small_embedding)
+    monkeypatch.setenv(KEY_VARIABLE, "only-reading")
+    with open_catalog(server.address) as reading:
+        with reading.current() as version:
+            assert version.search_hands(small_pool.hand_ids[:2], 3).found.all()
+        for write in (
+            lambda: reading.build(small_pool, small_embedding),
+            lambda: reading.publish("v0001"),
+            lambda: reading.remove("v0001"),
+            reading.drop,
+        ):
+            with pytest.raises(HandsimError, match=f"does not admit this .*{KEY_VARIABLE}"):
+                write()
+
+
+def test_nothing_shows_the_key(server: SmallServer) -> None:
+    with open_catalog(server.address) as catalog:
+        for one in (catalog, catalog.address, vars(catalog)):
+            assert KEY not in repr(one)
+
+
+def test_an_old_server_is_refused() -> None:
+    with SmallServer(version="1.15.5") as server, pytest.raises(HandsimError) as caught:
+        open_catalog(server.address)
+    assert str(caught.value) == (
+        f"http://127.0.0.1:{server.port} runs Qdrant 1.15.5; handsim needs 1.16 or newer: upgrade it"
+    )
+
+
+def test_without_grpc_it_goes_on_over_rest() -> None:
+    with SmallServer(grpc=False) as server:
+        told = f"no gRPC at port {server.grpc_port} of 127.0.0.1: going on over REST"
+        with pytest.warns(UserWarning, match=told):
+            catalog = open_catalog(server.address)
+        with catalog, pytest.raises(NotThereError, match="404"):
+            catalog.current()  # this small server has no more of REST than its greeting
+
+
+def test_a_server_that_is_down() -> None:
+    server = SmallServer()
+    pauses: list[float] = []
+    with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port} does not answer .*; start it"):
+        reach(server, pauses.append)
+    assert len(pauses) == 7
+    assert all(0 < pause <= 12 for pause in pauses)
+
+
+def test_a_build_outlives_a_restart_of_the_server(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+) -> None:
+    stops: list[int] = []
+
+    somebody = Lock()
+
+    def restart(seconds: float) -> None:
+        """Waits as the product does; somebody mends the server meanwhile."""
+        with somebody:
+            if server.is_stopped:
+                server.start()
+        time.sleep(seconds)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 20 and not stops:
+            stops.append(done)
+            server.stop()
+
+    with reach(server, restart) as catalog:
+        built = catalog.build(small_pool, small_embedding, progress=stop)
+        assert stops == [20]
+        with catalog.current() as version:
+            assert (built.points, verify(version, read_all=True).altered) == (60, False)
+
+
+def test_a_server_that_stays_away_ends_the_build(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 20:
+            server.stop()
+
+    pauses: list[float] = []
+    with reach(server, pauses.append) as catalog, pytest.raises(UnavailableError, match="start it"):
+        catalog.build(small_pool, small_embedding, progress=stop)
+    assert 20 <= server.memory.count("hands-v0001").count < 60
+
+
+BUILDER = """
+import os, signal, sys
+import index.server.upload
+from handsim import Pool, PoseEmbedding
+from index import open_catalog
+
+def die(done, total):
+    if done >= 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+index.server.upload._HANDS_AT_ONCE = 5
+pool = Pool.open(sys.argv[1])
+open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
+"""
+
+
+def test_a_killed_build_harms_nothing_and_is_taken_up(
+    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    with open_catalog(server.address) as catalog:
+        catalog.build(small_pool, small_embedding)
+        command = [sys.executable, "-c", BUILDER, str(small_pool.path), server.address]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        held = server.memory.count("hands-v0002").count
+        assert 20 <= held < 60
+        assert catalog.under_way() is None, "its process is known to be gone"
+        assert [(info.name, info.is_current) for info in catalog.versions()] == [("v0001", True)]
+        with catalog.current() as version:
+            assert version.search_hands(small_pool.hand_ids[:1], 1).found.all()
+        before = len(server.calls)
+        assert catalog.build(small_pool, small_embedding).name == "v0002"
+        written = [
+            len(asked.points)
+            for name, asked in server.calls[before:]
+            if name == "Upsert" and asked.collection_name == "hands-v0002"
+        ]
+        assert sum(written) == 60 - held
+
+
+def test_an_embedded_index_needs_no_client() -> None:
+    code = (
+        "import sys, index.edge.catalog, index\n"
+        "index.open_catalog(sys.argv[1])\n"
+        "assert 'qdrant_client' not in sys.modules and 'grpc' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, "/nonexistent"], check=True)
