@@ -12,7 +12,7 @@ from index.columns import HandColumns, payloads_of
 from index.filter import Filter
 from index.info import VersionInfo
 from index.neighbors import Neighbors, Payload
-from index.options import MMR_CANDIDATES, SearchOptions
+from index.options import SearchOptions, mmr_candidates
 from index.points import Checksum, PointBatch, PoolPoints
 from index.settings import DEFAULT_SETTINGS
 from index.version import IndexVersion
@@ -64,7 +64,7 @@ class ExactIndex(IndexVersion):
     ) -> Neighbors:
         admitted = np.flatnonzero(self._admitted(options.filter))
         block = max(1, _BLOCK_DISTANCES // max(1, len(admitted)))
-        wide = min(k * MMR_CANDIDATES, len(admitted)) if options.diversity else k
+        wide = min(mmr_candidates(k), len(admitted)) if options.diversity else k
         answers: list[tuple[list[int], list[float]]] = []
         payloads: list[list[Payload]] = []
         for start in range(0, len(vectors), block):

@@ -59,3 +59,11 @@ DEFAULT_OPTIONS: Final = SearchOptions()
 
 MMR_CANDIDATES: Final = 10
 """How many times as many hands as asked for diversity chooses among."""
+_MOST_CANDIDATES: Final = 16_384
+
+
+def mmr_candidates(k: int) -> int:
+    """How many hands diversity chooses k among; raises HandsimError for more than a server compares."""
+    if k > _MOST_CANDIDATES:
+        raise HandsimError(f"k is {k}; with diversity it is at most {_MOST_CANDIDATES:,}")
+    return min(k * MMR_CANDIDATES, _MOST_CANDIDATES)

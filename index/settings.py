@@ -38,6 +38,7 @@ class IndexSettings:
             "m": (2, 128),
             "ef_construct": (4, 4096),
             "ef": (1, 4096),
+            "full_scan_below_kb": (10, 2**31),  # a server takes no less
             "threads": (0, 1024),
             "shards": (1, 1024),
             "replicas": (1, 64),

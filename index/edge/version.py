@@ -14,7 +14,7 @@ from index.edge import layout
 from index.edge.locks import VersionLock
 from index.filter import Filter
 from index.neighbors import Neighbors, Payload
-from index.options import MMR_CANDIDATES, SearchOptions
+from index.options import SearchOptions, mmr_candidates
 from index.points import PointBatch
 from index.version import IndexVersion
 
@@ -180,7 +180,7 @@ def _first_line(error: BaseException) -> str:
 
 def _nearest_query(vector: list[float], k: int, diversity: float) -> "edge.Query | edge.Mmr":
     if diversity:
-        return edge.Mmr(vector, lambda_=1 - diversity, candidates_limit=k * MMR_CANDIDATES)
+        return edge.Mmr(vector, lambda_=1 - diversity, candidates_limit=mmr_candidates(k))
     return edge.Query.Nearest(vector)
 
 

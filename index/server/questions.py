@@ -8,7 +8,7 @@ from qdrant_client import models
 
 from index.filter import Filter
 from index.neighbors import Payload
-from index.options import MMR_CANDIDATES, SearchOptions
+from index.options import SearchOptions, mmr_candidates
 
 
 def nearest_query(vector: list[float], k: int, diversity: float) -> models.NearestQuery:
@@ -16,7 +16,7 @@ def nearest_query(vector: list[float], k: int, diversity: float) -> models.Neare
     if not diversity:
         return models.NearestQuery(nearest=vector)
     return models.NearestQuery(
-        nearest=vector, mmr=models.Mmr(diversity=diversity, candidates_limit=k * MMR_CANDIDATES)
+        nearest=vector, mmr=models.Mmr(diversity=diversity, candidates_limit=mmr_candidates(k))
     )
 
 

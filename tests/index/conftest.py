@@ -18,7 +18,7 @@ from index.server.connection import Connection
 VIDEOS = 60
 HANDS_PER_VIDEO = 15
 
-SMALL_GRAPH = IndexSettings(index_above_kb=1, full_scan_below_kb=1)
+SMALL_GRAPH = IndexSettings(index_above_kb=1, full_scan_below_kb=10)
 """Builds and walks the graph where a pool this small would be compared one by one."""
 
 
