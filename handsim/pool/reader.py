@@ -134,6 +134,11 @@ class Pool:
         ]
         return Categorical.of(value for chunk in chunks for value in chunk.to_pylist())
 
+    @property
+    def has_crops(self) -> NDArray[np.bool_]:
+        """[N] of which hands the pool holds the picture, not the keypoints alone."""
+        return np.asarray(self._crop_offsets >= 0)
+
     def has_crop(self, hand_id: int) -> bool:
         """Whether the pool holds the hand's picture, not its keypoints alone."""
         return bool(self._crop_offsets[self.rows(hand_id)[0]] >= 0)

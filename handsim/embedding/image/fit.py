@@ -118,7 +118,7 @@ def _check(pool: Pool, weights: TrunkWeights, options: ImageFitOptions) -> None:
             f"{len(pool)} hands are too few to fit {options.components} components; "
             f"`handsim ingest` more, or ask for fewer components"
         )
-    lacking = sum(not pool.has_crop(hand_id) for hand_id in pool.hand_ids.tolist())
+    lacking = len(pool) - int(pool.has_crops.sum())
     if lacking:
         raise HandsimError(
             f"{lacking:,} of the {len(pool):,} hands have keypoints but no picture to encode; "
