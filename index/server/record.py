@@ -66,7 +66,8 @@ class VersionRecord:
             raise HandsimError(
                 f"{shown} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
             )
-        known = {field.name: facts[field.name] for field in fields(cls) if field.name in facts}
+        names = [field.name for field in fields(cls)]
+        known = {name: facts[name] for name in names if facts.get(name) is not None}
         try:
             return cls(**{**known, "settings": IndexSettings(**facts["settings"])})
         except (KeyError, TypeError, HandsimError) as error:
