@@ -65,6 +65,7 @@ class ExactIndex(IndexVersion):
         admitted = np.flatnonzero(self._admitted(options.filter))
         block = max(1, _BLOCK_DISTANCES // max(1, len(admitted)))
         wide = min(mmr_candidates(k), len(admitted)) if options.diversity else k
+        furthest = np.inf if options.generous_max_distance is None else options.generous_max_distance
         answers: list[tuple[list[int], list[float]]] = []
         payloads: list[list[Payload]] = []
         for start in range(0, len(vectors), block):
@@ -72,7 +73,7 @@ class ExactIndex(IndexVersion):
             excluded = not_videos[start : start + block]
             rows, distances = self._nearest_block(queries, wide, admitted, excluded)
             for hits, far in zip(rows, distances, strict=True):
-                hits = hits[np.isfinite(far)]
+                hits = hits[np.isfinite(far) & (far <= furthest)]
                 if options.diversity:
                     chosen = self._diverse(hits, far[: len(hits)], k, options.diversity)
                     hits, far = hits[chosen], far[chosen]

@@ -130,8 +130,9 @@ class IndexVersion(ABC):
         def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             more = min(count + len(examples), len(self))
             found = self._recommend(near, far, more, excluded[0], asked)
-            distances = _distance_to_nearest(found.vectors, near)
-            chosen = distances < _distance_to_nearest(found.vectors, far)
+            vectors = found.vectors.reshape(len(found), self.info.dimension)  # also where none was found
+            distances = _distance_to_nearest(vectors, near)
+            chosen = distances < _distance_to_nearest(vectors, far)
             chosen &= ~np.isin(found.hand_ids, examples)
             found = found.take(chosen)
             answer = (found.hand_ids.tolist(), distances[chosen].tolist())
