@@ -1,84 +1,13 @@
 """What every engine promises, held against distances worked out one by one."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.metrics.retrieval import recall_at_k
-from index import NO_HAND, Filter, IndexVersion, Neighbors, SearchOptions
-
-EF = 400
-"""Generous: what is tested is the question, not the graph."""
-
-Admits = Callable[[int, int], bool]
-"""(row of the query, row of a candidate) -> whether it may be answered."""
-
-
-def true_distances(
-    pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], k: int, admits: Admits, per_video: bool
-) -> NDArray[np.float64]:
-    """[Q, k] distances of the nearest admitted hands; the slow, obvious way."""
-    vectors = embedding.transform(pool.keypoints).astype(np.float64)
-    answer = np.full((len(rows), k), np.inf)
-    for place, row in enumerate(rows.tolist()):
-        best = [
-            (float(np.linalg.norm(vectors[row] - vectors[other])), pool.videos[other])
-            for other in range(len(pool))
-            if admits(row, other)
-        ]
-        best.sort(key=lambda pair: pair[0])
-        kept: list[float] = []
-        seen: set[str | None] = set()
-        for distance, video in best:
-            if not (per_video and video in seen):
-                kept.append(distance)
-                seen.add(video)
-        answer[place, : len(kept[:k])] = kept[:k]
-    return answer
-
-
-def assert_sound(
-    pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], found: Neighbors, admits: Admits
-) -> None:
-    """Hands answered once, all admitted, nearest first, each with its own distance; the rest left over."""
-    assert (found.hand_ids[~found.found] == NO_HAND).all()
-    vectors = embedding.transform(pool.keypoints)
-    for place, row in enumerate(rows.tolist()):
-        answered = pool.rows(found.hand_ids[place, found.found[place]])
-        assert len(set(answered.tolist())) == len(answered)
-        assert all(admits(row, other) for other in answered.tolist())
-        distances = found.distances[place, : len(answered)]
-        own = np.linalg.norm(vectors[answered] - vectors[row], axis=1)
-        np.testing.assert_allclose(distances, own, rtol=1e-4, atol=1e-5)
-        assert (np.diff(distances) >= 0).all()
-
-
-FILTERS: dict[str, tuple[Filter | None, Callable[[Pool, int], bool]]] = {
-    "none": (None, lambda pool, row: True),
-    "source": (Filter(sources=("100doh",)), lambda pool, row: pool.sources[row] == "100doh"),
-    "sides": (Filter(sides=("left",)), lambda pool, row: bool(pool.is_left[row])),
-    "videos": (
-        Filter(videos=("video 3", "video 8", "never seen")),
-        lambda pool, row: pool.videos[row] in ("video 3", "video 8"),
-    ),
-    "labels": (
-        Filter(labels=("pose 1", "pose 5")),
-        lambda pool, row: pool.labels[row] in ("pose 1", "pose 5"),
-    ),
-    "score": (Filter(min_score=0.7), lambda pool, row: bool(pool.scores[row] >= np.float32(0.7))),
-    "all at once": (
-        Filter(sources=("ego4d",), sides=("right",), min_score=0.5),
-        lambda pool, row: bool(
-            pool.sources[row] == "ego4d" and not pool.is_left[row] and pool.scores[row] >= np.float32(0.5)
-        ),
-    ),
-    "nothing passes": (Filter(videos=("never seen",)), lambda pool, row: False),
-    "no side": (Filter(sides=()), lambda pool, row: False),
-}
+from index import NO_HAND, IndexVersion, SearchOptions
+from tests.index.oracle import EF, FILTERS, assert_a_hand_a_video, assert_sound, true_distances
 
 
 @pytest.mark.parametrize("one_per_video", [False, True])
@@ -99,7 +28,7 @@ def test_answers_are_the_nearest_admitted(
         itself = query == row or (other_video and pool.videos[query] == pool.videos[row])
         return not itself and passes(pool, row)
 
-    true = true_distances(pool, embedding, rows, 7, admits, one_per_video)
+    true = true_distances(pool, embedding, rows, 7, admits, per_video=one_per_video)
     for exact in (False, True):
         found = version.search_hands(
             pool.hand_ids[rows],
@@ -109,9 +38,7 @@ def test_answers_are_the_nearest_admitted(
         )
         assert_sound(pool, embedding, rows, found, admits)
         if one_per_video:
-            videos = pool.videos.codes[pool.rows(found.hand_ids[found.found])]
-            queries = np.nonzero(found.found)[0]
-            assert len(set(zip(queries.tolist(), videos.tolist(), strict=True))) == len(videos)
+            assert_a_hand_a_video(pool, found)
         if exact:
             # Distances, not ids: of two hands equally near either may be answered.
             np.testing.assert_allclose(found.distances, true, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,100 @@
+"""The slow, obvious answer to every question: all distances, one by one."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim import Pool, PoseEmbedding
+from index import NO_HAND, Filter, Neighbors
+
+EF: Final = 400
+"""Generous: what is tested is the question, not the graph."""
+
+Admits = Callable[[int, int], bool]
+"""(row of the query, row of a candidate) -> whether it may be answered."""
+
+FILTERS: Final[dict[str, tuple[Filter | None, Callable[[Pool, int], bool]]]] = {
+    "none": (None, lambda pool, row: True),
+    "source": (Filter(sources=("100doh",)), lambda pool, row: pool.sources[row] == "100doh"),
+    "sides": (Filter(sides=("left",)), lambda pool, row: bool(pool.is_left[row])),
+    "videos": (
+        Filter(videos=("video 3", "video 8", "never seen")),
+        lambda pool, row: pool.videos[row] in ("video 3", "video 8"),
+    ),
+    "labels": (
+        Filter(labels=("pose 1", "pose 5")),
+        lambda pool, row: pool.labels[row] in ("pose 1", "pose 5"),
+    ),
+    "score": (Filter(min_score=0.7), lambda pool, row: bool(pool.scores[row] >= np.float32(0.7))),
+    "all at once": (
+        Filter(sources=("ego4d",), sides=("right",), min_score=0.5),
+        lambda pool, row: bool(
+            pool.sources[row] == "ego4d" and not pool.is_left[row] and pool.scores[row] >= np.float32(0.5)
+        ),
+    ),
+    "nothing passes": (Filter(videos=("never seen",)), lambda pool, row: False),
+    "no side": (Filter(sides=()), lambda pool, row: False),
+}
+"""A filter, and (pool, row) -> whether that hand passes it."""
+
+
+def true_distances(
+    pool: Pool,
+    embedding: PoseEmbedding,
+    rows: NDArray[np.intp],
+    k: int,
+    admits: Admits,
+    *,
+    per_video: bool = False,
+    band: tuple[float, float] = (0.0, np.inf),
+) -> NDArray[np.float64]:
+    """[Q, k] distances of the hands nearest to those at rows [Q], of those admitted and within a band."""
+    vectors = embedding.transform(pool.keypoints).astype(np.float64)
+    answers = []
+    for row in rows.tolist():
+        distances = np.linalg.norm(vectors - vectors[row], axis=1)
+        candidates = [
+            other
+            for other in range(len(pool))
+            if band[0] <= distances[other] <= band[1] and admits(row, other)
+        ]
+        answers.append(nearest(pool, distances, candidates, k, per_video=per_video))
+    return np.array(answers).reshape(len(rows), k)
+
+
+def nearest(
+    pool: Pool, distances: NDArray[np.floating], candidates: list[int], k: int, *, per_video: bool
+) -> list[float]:
+    """The k smallest of distances [N] among candidates, one for each video where asked; infinite behind."""
+    kept: list[float] = []
+    seen: set[str | None] = set()
+    for row in sorted(candidates, key=lambda row: float(distances[row])):
+        if not (per_video and pool.videos[row] in seen):
+            kept.append(float(distances[row]))
+            seen.add(pool.videos[row])
+    return [*kept, *[np.inf] * k][:k]
+
+
+def assert_sound(
+    pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], found: Neighbors, admits: Admits
+) -> None:
+    """Hands answered once, all admitted, nearest first, each with its own distance; the rest left over."""
+    assert (found.hand_ids[~found.found] == NO_HAND).all()
+    vectors = embedding.transform(pool.keypoints)
+    for place, row in enumerate(rows.tolist()):
+        answered = pool.rows(found.hand_ids[place, found.found[place]])
+        assert len(set(answered.tolist())) == len(answered)
+        assert all(admits(row, other) for other in answered.tolist())
+        distances = found.distances[place, : len(answered)]
+        own = np.linalg.norm(vectors[answered] - vectors[row], axis=1)
+        np.testing.assert_allclose(distances, own, rtol=1e-4, atol=1e-5)
+        assert (np.diff(distances) >= 0).all()
+
+
+def assert_a_hand_a_video(pool: Pool, found: Neighbors) -> None:
+    """No two hands of one answer are of the same video."""
+    videos = pool.videos.codes[pool.rows(found.hand_ids[found.found])]
+    queries = np.nonzero(found.found)[0]
+    assert len(set(zip(queries.tolist(), videos.tolist(), strict=True))) == len(videos)
