@@ -13,7 +13,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import grpc
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
@@ -157,14 +157,19 @@ def _done() -> Any:
 
 
 def _upsert(server: SmallServer, asked: Any) -> Any:
-    only = GrpcToRest.convert_filter(asked.update_filter) if asked.HasField("update_filter") else None
+    only = (
+        _filter(GrpcToRest.convert_filter(asked.update_filter)) if asked.HasField("update_filter") else None
+    )
     points = [GrpcToRest.convert_point_struct(point) for point in asked.points]
     server.memory.upsert(asked.collection_name, points, update_filter=only)
     return _done()
 
 
 def _delete(server: SmallServer, asked: Any) -> Any:
-    server.memory.delete(asked.collection_name, GrpcToRest.convert_points_selector(asked.points))
+    selector = GrpcToRest.convert_points_selector(asked.points)
+    if isinstance(selector, models.FilterSelector):
+        selector = models.FilterSelector(filter=_filter(selector.filter))
+    server.memory.delete(asked.collection_name, selector)
     return _done()
 
 
@@ -181,7 +186,7 @@ def _get(server: SmallServer, asked: Any) -> Any:
 def _scroll(server: SmallServer, asked: Any) -> Any:
     records, following = server.memory.scroll(
         asked.collection_name,
-        scroll_filter=GrpcToRest.convert_filter(asked.filter) if asked.HasField("filter") else None,
+        scroll_filter=_filter(GrpcToRest.convert_filter(asked.filter)),
         limit=asked.limit,
         offset=GrpcToRest.convert_point_id(asked.offset) if asked.HasField("offset") else None,
         with_payload=asked.with_payload.enable,
@@ -189,6 +194,11 @@ def _scroll(server: SmallServer, asked: Any) -> Any:
     )
     following_id = None if following is None else RestToGrpc.convert_extended_point_id(following)
     return q.ScrollResponse(result=[_record(record) for record in records], next_page_offset=following_id)
+
+
+def _filter(filter: Any) -> Any:
+    """Without the empty alternatives that decoding adds: older clients' memory lets nothing pass them."""
+    return filter.model_copy(update={"should": filter.should or None})
 
 
 def _record(record: Any) -> Any:
@@ -202,6 +212,8 @@ def _count(server: SmallServer, asked: Any) -> Any:
 
 def _query_batch(server: SmallServer, asked: Any) -> Any:
     requests = [GrpcToRest.convert_query_points(query) for query in asked.query_points]
+    for request in requests:
+        request.filter = _filter(request.filter)
     answers = server.memory.query_batch_points(asked.collection_name, requests)
     return q.QueryBatchResponse(
         result=[
