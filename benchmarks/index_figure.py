@@ -1,0 +1,49 @@
+"""The figure of `benchmarks.index`: what an engine finds, and how fast."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from apps.figures.style import FAINT, SERIES, figure
+from benchmarks.measure import LEAST_RECALL
+
+_LEAST_MISS = 3e-4
+"""Missing nothing has no place on a logarithmic axis; it is drawn here, below one miss in the sample."""
+_MOST_MISS = 0.5
+
+
+def recall_against_rate(figures: dict[str, Any]) -> Figure:
+    """Recall@1 and hands a second of every engine, over its efforts."""
+    with figure(7.2, 4.2) as drawn:
+        axes = drawn.subplots()
+        axes.axhline(1 - LEAST_RECALL, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        for engine, colour in zip(figures["engines"], SERIES, strict=False):
+            levels = [level for level in engine["levels"] if 1 - level["recall_at_1"] <= _MOST_MISS]
+            rates = [level["per_second"] for level in levels]
+            misses = [max(1 - level["recall_at_1"], _LEAST_MISS) for level in levels]
+            axes.plot(rates, misses, color=colour, marker="o", markersize=4.5, label=_label(engine))
+            if len(levels) > 1:
+                for level, rate, miss in ((levels[at], rates[at], misses[at]) for at in (0, -1)):
+                    axes.annotate(
+                        str(level["effort"]), (rate, miss), (5, 5), textcoords="offset points", fontsize=8
+                    )
+        axes.set(
+            title=f"Nearest hand of another video among {figures['points']:,}, {figures['cores']} cores",
+            xlabel="hands a second, asked in batches",
+            ylabel="recall@1",
+            xscale="log",
+            yscale="log",
+            ylim=(_MOST_MISS, _LEAST_MISS * 0.8),
+        )
+        axes.set_yticks(
+            [0.5, 0.1, 0.01, 0.001, _LEAST_MISS], ["0.5", "0.9", "0.99", "0.999", "1"], minor=False
+        )
+        axes.set_yticks([], minor=True)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawn
+
+
+def _label(engine: dict[str, Any]) -> str:
+    return engine["engine"] if engine["effort"] == "none" else f"{engine['engine']} by {engine['effort']}"
