@@ -1,14 +1,13 @@
 """The embedded index: a directory for each version and a pointer to the current one."""
 
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from handsim.atomic_file import sync
 from handsim.embedding import Embedding
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
 from index.edge import layout
 from index.edge.build import Draft, write_version
@@ -31,13 +30,22 @@ class EdgeCatalog(Catalog):
 
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
-        return [self.info(name) for name in layout.version_names(self.root)]
+        known = []
+        for name in layout.version_names(self.root):
+            with suppress(NotThereError):  # removed since they were listed
+                known.append(self.info(name))
+        return known
 
     def info(self, name: str) -> VersionInfo:
         """What is known of a version; raises NotThereError when there is none of that name."""
         self._check_name(name)
         directory = self.root / name
-        return layout.read_record(directory).info(directory, is_current=name == self.current_name())
+        try:
+            record = layout.read_record(directory)
+        except HandsimError:
+            self._check_name(name)  # it may have been removed meanwhile
+            raise
+        return record.info(directory, is_current=name == self.current_name())
 
     def under_way(self) -> str | None:
         """Who is writing a version just now, or None."""
@@ -84,20 +92,16 @@ class EdgeCatalog(Catalog):
         """Remove a version for good, unless a reader has it open (returns False)."""
         self._check_name(name)
         with pointer_held(self.root):
+            self._check_name(name)
             if name == self.current_name():
                 raise self._is_current(name)
             try:
-                claim = VersionLock(self.root / name / layout.VERSION_FILE, alone=True)
+                claim = self._claim_alone(name)
             except BlockingIOError:
                 return False
-            except FileNotFoundError:
-                claim = None  # without that file nobody can have it open
-            removed = self.root / f"{layout.REMOVED}{name}"
-            os.rename(self.root / name, removed)
-            sync(self.root)
-            if claim is not None:
-                claim.release()
-        shutil.rmtree(removed)
+            with claim:
+                removed = self._set_aside(name)
+        layout.remove_tree(removed)
         return True
 
     def sweep(self) -> None:
@@ -110,15 +114,23 @@ class EdgeCatalog(Catalog):
         """Remove the whole index; raises HandsimError while a reader has a version open."""
         if not self.root.is_dir():
             return
-        with self._building():
-            layout.write_publications(self.root, [])
-            for name in layout.version_names(self.root):
-                if not self.remove(name):
-                    raise self._in_use(name)
-        shutil.rmtree(self.root)
+        with self._building(), pointer_held(self.root):
+            names = layout.version_names(self.root)
+            with ExitStack() as claims:
+                for name in names:
+                    try:
+                        claims.enter_context(self._claim_alone(name))
+                    except BlockingIOError as error:
+                        raise self._in_use(name) from error
+                layout.write_publications(self.root, [])
+                removed = [self._set_aside(name) for name in names]
+            for directory in removed:
+                layout.remove_tree(directory)
+            layout.remove_root(self.root)
 
     def record_verification(self, name: str, verification: Verification) -> None:
         """Keep what a verification found, for `list`."""
+        self._check_name(name)
         layout.write_verification(self.root / name, verification)
 
     def close(self) -> None:
@@ -141,15 +153,18 @@ class EdgeCatalog(Catalog):
             raise HandsimError(
                 "an embedded version never changes, other processes read its files; leave --in-place out"
             )
-        claim = VersionLock(self.root / base / layout.VERSION_FILE, alone=False)
         try:
+            claim = VersionLock(self.root / base / layout.VERSION_FILE, alone=False)
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise layout.missing(self.root, base) from error  # it was removed just now
+        with claim:
             settings = layout.read_record(self.root / base).settings
             return self._write_draft(Draft(points, embedding, settings, self.root / base), progress, None)
-        finally:
-            claim.release()
 
     def _write_draft(self, draft: Draft, progress: Progress | None, name: str | None) -> str:
-        layout.mark_catalog(self.root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with pointer_held(self.root):
+            layout.mark_catalog(self.root)
         with self._building():
             building = self.root / layout.BUILDING
             building.mkdir()
@@ -165,8 +180,25 @@ class EdgeCatalog(Catalog):
         """Be the only builder, with nothing left of those that were killed."""
         with sole_builder(self.root):
             for leftover in layout.leftovers(self.root):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+                layout.remove_tree(leftover)
+            with pointer_held(self.root):  # else one might be just about to be published
+                for leftover in layout.leftover_files(self.root):
+                    leftover.unlink(missing_ok=True)
             yield
+
+    def _claim_alone(self, name: str) -> AbstractContextManager[object]:
+        """See that nobody reads a version; raises BlockingIOError while somebody does."""
+        try:
+            return VersionLock(self.root / name / layout.VERSION_FILE, alone=True)
+        except FileNotFoundError:
+            return nullcontext()  # without that file nobody can have it open
+
+    def _set_aside(self, name: str) -> Path:
+        """Have a version disappear at once; its files are left to be removed."""
+        removed = self.root / f"{layout.REMOVED}{name}"
+        os.rename(self.root / name, removed)
+        sync(self.root)
+        return removed
 
     def _check_name(self, name: str) -> None:
         if name not in layout.version_names(self.root):

@@ -15,7 +15,9 @@ A version appears by one rename, disappears by one, and what it answers never ch
 
 import json
 import re
+import shutil
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -127,13 +129,31 @@ def write_verification(directory: Path, verification: Verification) -> None:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """What builders and removers that were killed left behind. Only for who holds the builder's lock."""
-    return [root / BUILDING, *root.glob(f"{REMOVED}*"), *root.glob(f".{POINTER_FILE}.*")]
+    """Directories that killed builders and removers left behind. Only for who holds the builder's lock."""
+    return [root / BUILDING, *root.glob(f"{REMOVED}*")]
+
+
+def leftover_files(root: Path) -> list[Path]:
+    """What killed processes began to write. Only for who holds the builder's lock and the pointer's."""
+    return [file for name in (POINTER_FILE, CATALOG_FILE) for file in root.glob(f".{name}.*")]
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory, which may be gone and which another process may be removing, too."""
+    while directory.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
+
+
+def remove_root(root: Path) -> None:
+    """Remove an index without versions; killed meanwhile, it is still one."""
+    for file in sorted(root.iterdir(), key=lambda file: file.name == CATALOG_FILE):
+        remove_tree(file) if file.is_dir() else file.unlink()
+    root.rmdir()
 
 
 def mark_catalog(root: Path) -> None:
-    """Make a directory an index, if it is not one yet."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Make a directory an index, if it is not one yet. Only for who holds the pointer's lock."""
     if not (root / CATALOG_FILE).exists():
         facts = {"format": "handsim-index", "version": FORMAT_VERSION}
         write_text_atomically(root / CATALOG_FILE, json.dumps(facts) + "\n")
@@ -141,8 +161,8 @@ def mark_catalog(root: Path) -> None:
 
 def check_catalog(root: Path) -> None:
     """Raise HandsimError unless the path is an index, or free for one."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return
+    if not root.exists() or (root.is_dir() and all(file.name.startswith(".") for file in root.iterdir())):
+        return  # hidden files are all that a first build leaves that was killed at once
     facts = _read_json(root / CATALOG_FILE) if root.is_dir() else None
     if facts is None or facts.get("format") != "handsim-index":
         raise HandsimError(

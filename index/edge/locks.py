@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from handsim.errors import HandsimError
@@ -83,6 +84,14 @@ class VersionLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+
+    def __enter__(self) -> "VersionLock":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
     def release(self) -> None:
         """Give the claim up; a second time changes nothing."""
