@@ -16,20 +16,12 @@ from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
 from index import SearchOptions, open_catalog
 from index.catalog import Catalog
-from tests.index.conftest import SMALL_GRAPH
+from tests.index.edge.conftest import copy_index
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     return open_catalog(tmp_path / "index")
-
-
-@pytest.fixture(scope="module")
-def built(pool: Pool, embedding: PoseEmbedding, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index with one version, to be copied by those who break it."""
-    root = tmp_path_factory.mktemp("built") / "index"
-    open_catalog(root).build(pool, embedding, SMALL_GRAPH)
-    return root
 
 
 def test_nothing_built_yet(catalog: Catalog) -> None:
@@ -117,7 +109,7 @@ open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool, components=6), pro
 
 
 def test_a_killed_build_harms_nothing(built: Path, pool: Pool, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(built, tmp_path / "index"))
+    root = copy_index(built, tmp_path / "index")
     command = [sys.executable, "-c", BUILDER, str(pool.path), str(root), "1"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (root / ".building").exists()
@@ -170,7 +162,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_damage_is_told_in_one_line_and_mended_by_building(
     built: Path, pool: Pool, embedding: PoseEmbedding, tmp_path: Path, kind: str
 ) -> None:
-    root = Path(shutil.copytree(built, tmp_path / "index"))
+    root = copy_index(built, tmp_path / "index")
     DAMAGE[kind](root)
     with pytest.raises(HandsimError) as caught:
         open_catalog(root).current()
@@ -184,14 +176,14 @@ def test_damage_is_told_in_one_line_and_mended_by_building(
 
 
 def test_another_embedding_slipped_in(built: Path, pool: Pool, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(built, tmp_path / "index"))
+    root = copy_index(built, tmp_path / "index")
     PoseEmbedding.fit(pool, normalisation="none").save(root / "v0001" / "embedding.json")
     with pytest.raises(HandsimError, match="not the one it was built with"):
         open_catalog(root).current()
 
 
 def test_a_pointer_to_nowhere(built: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(built, tmp_path / "index"))
+    root = copy_index(built, tmp_path / "index")
     (root / "current").write_bytes(b"\xffv9\n")
     with pytest.raises(NotThereError, match=r"no version .*\(it has: v0001\); `handsim index build`"):
         open_catalog(root).current()
@@ -207,7 +199,7 @@ def test_directories_that_are_no_index(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(built: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(built, tmp_path / "index"))
+    root = copy_index(built, tmp_path / "index")
     file = root / "v0001" / "version.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2}))
     with pytest.raises(HandsimError, match="has format 2, this handsim reads up to 1; upgrade handsim"):
