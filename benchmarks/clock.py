@@ -1,30 +1,34 @@
 """Seconds that things take."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
 
-class Phases:
-    """The seconds of each part of a longer job."""
+class Clock:
+    """How long a ``with`` block takes, and how long the cores are busy with it."""
 
-    def __init__(self) -> None:
-        """None yet."""
-        self.seconds: dict[str, float] = {}
+    seconds: float
+    """Of the wall's clock."""
+    processor_seconds: float
+    """Of this process, all threads together."""
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Note how long the block takes."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
+    def __enter__(self) -> "Clock":
+        self._started, self._processor = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._started
+        self.processor_seconds = time.process_time() - self._processor
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
     """Seconds that some work took, and what it returned."""
-    started = time.perf_counter()
-    answer = work()
-    return time.perf_counter() - started, answer
+    with Clock() as clock:
+        answer = work()
+    return clock.seconds, answer

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import measure
 from benchmarks.bare_engine import overhead
+from benchmarks.clock import Clock
 from benchmarks.engines.catalog import CatalogEngine
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.exact import ExactEngine
@@ -42,15 +43,13 @@ def mine_all(
 ) -> dict[str, Any]:
     """Find the positive of every hand of the pool."""
     pool = VideoPoses.open(folder)
-    started, processor = time.perf_counter(), time.process_time()
-    with MemoryWatch() as watch:
+    with MemoryWatch() as watch, Clock() as clock:
         pairs = engine.mine(pool, directory, ef)
-    seconds = time.perf_counter() - started
     return {
         "ef": ef,
-        "hands_per_second": round(len(pool) / seconds),
-        "seconds": round(seconds, 1),
-        "cores": round((time.process_time() - processor) / seconds, 2),
+        "hands_per_second": round(len(pool) / clock.seconds),
+        "seconds": round(clock.seconds, 1),
+        "cores": round(clock.processor_seconds / clock.seconds, 2),
         "recall_at_1": recall_at_k(pairs.distances[questions.sample], questions.truth, 1),
         "memory": watch.figures(),
     }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from apps.figures.style import FAINT, SERIES, figure
 from benchmarks.measure import LEAST_RECALL
@@ -24,9 +24,16 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
             misses = [max(1 - level["recall_at_1"], _LEAST_MISS) for level in levels]
             axes.plot(rates, misses, color=colour, marker="o", markersize=4.5, label=_label(engine))
             if len(levels) > 1:
-                for level, rate, miss in ((levels[at], rates[at], misses[at]) for at in (0, -1)):
+                # The efforts at either end, below the line and above it, where nothing else is drawn.
+                for at, offset in ((0, (0, -13)), (-1, (0, 6))):
                     axes.annotate(
-                        str(level["effort"]), (rate, miss), (5, 5), textcoords="offset points", fontsize=8
+                        str(levels[at]["effort"]),
+                        (rates[at], misses[at]),
+                        offset,
+                        textcoords="offset points",
+                        ha="center",
+                        fontsize=8,
+                        color=colour,
                     )
         axes.set(
             title=f"Nearest hand of another video among {figures['points']:,}, {figures['cores']} cores",
@@ -34,13 +41,15 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
             ylabel="recall@1",
             xscale="log",
             yscale="log",
-            ylim=(_MOST_MISS, _LEAST_MISS * 0.8),
+            ylim=(_MOST_MISS, _LEAST_MISS * 0.6),
         )
         axes.set_yticks(
             [0.5, 0.1, 0.01, 0.001, _LEAST_MISS], ["0.5", "0.9", "0.99", "0.999", "1"], minor=False
         )
         axes.set_yticks([], minor=True)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawn
 

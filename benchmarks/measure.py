@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.clock import timed
+from benchmarks.clock import Clock, timed
 from benchmarks.engines.engine import Ask, Engine
 from benchmarks.engines.exact import ExactEngine
 from benchmarks.memory import MemoryWatch
@@ -95,12 +95,11 @@ def in_fresh_process(work: Callable[Given, Result], *args: Given.args, **kwargs:
 def build(engine: Engine, folder: Path, directory: Path) -> dict[str, Any]:
     """Time, memory and disk of building."""
     pool = VideoPoses.open(folder)
-    processor_before = time.process_time()
-    with MemoryWatch() as watch:
-        seconds, phases = timed(lambda: engine.build(pool, directory))
+    with MemoryWatch() as watch, Clock() as clock:
+        phases = engine.build(pool, directory)
     return {
-        "build_seconds": round(seconds, 1),
-        "build_processor_seconds": round(time.process_time() - processor_before, 1),
+        "build_seconds": round(clock.seconds, 1),
+        "build_processor_seconds": round(clock.processor_seconds, 1),
         "build_phases_seconds": {name: round(phase, 1) for name, phase in phases.items()},
         "build_memory": watch.figures(),
         "megabytes_on_disk": round(sum(file.stat().st_blocks for file in directory.rglob("*")) * 512 / 1e6),
@@ -112,11 +111,9 @@ def first_answer(engine: Engine, folder: Path, directory: Path) -> float:
     pool = VideoPoses.open(folder)
     row = np.array([len(pool) // 2])
 
-    def open_and_ask() -> None:
-        with engine.open(pool, directory) as ask:
-            ask(row, _TOP, engine.efforts[0])
-
-    return round(timed(open_and_ask)[0], 3)
+    with Clock() as clock, engine.open(pool, directory) as ask:
+        ask(row, _TOP, engine.efforts[0])
+    return round(clock.seconds, 3)
 
 
 def evict(directory: Path) -> None:
@@ -168,12 +165,11 @@ def _level(ask: Ask, effort: int, questions: Questions) -> Level:
 
 def _rate(ask: Ask, effort: int, rows: NDArray[np.int64]) -> tuple[float, float]:
     """Hands a second in batches, and hands for each second of a core."""
-    started, processor = time.perf_counter(), time.process_time()
-    done, seconds = 0, 0.0
-    while done < len(rows) and seconds < _LONGEST_S:
-        done += len(ask(rows[done : done + _BATCH], 1, effort).distances)
-        seconds = time.perf_counter() - started
-    return done / seconds, done / (time.process_time() - processor)
+    done, latest = 0, time.perf_counter() + _LONGEST_S
+    with Clock() as clock:
+        while done < len(rows) and time.perf_counter() < latest:
+            done += len(ask(rows[done : done + _BATCH], 1, effort).distances)
+    return done / clock.seconds, done / clock.processor_seconds
 
 
 def _singles(ask: Ask, effort: int, rows: NDArray[np.int64]) -> dict[str, float]:

@@ -46,7 +46,9 @@ class CatalogEngine(Engine):
                 raise HandsimError(
                     f"there is an index at {catalog.address} already; name one that is not there"
                 )
-            info = catalog.build(pool, pool.embedding, self.settings, progress=note)
+            # By hand: what recalls too little is not published by itself, and is measured all the same.
+            info = catalog.build(pool, pool.embedding, self.settings, publish=False, progress=note)
+            catalog.publish(info.name)
         total = time.perf_counter() - started
         return {
             "embed_and_write": written,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.clock import Phases
+from benchmarks.clock import Clock
 from benchmarks.engines.engine import Answer, Ask, Engine
 from benchmarks.video_poses import VideoPoses
 from handsim.cores import available_cores
@@ -32,16 +32,15 @@ class FaissEngine(Engine):
         import faiss
 
         faiss.omp_set_num_threads(available_cores())
-        phases = Phases()
         vectors = np.ascontiguousarray(pool.vectors)
         index = self._empty(*vectors.shape)
-        with phases.timed("train"):
+        with Clock() as training:
             index.train(vectors)
-        with phases.timed("link"):
+        with Clock() as linking:
             index.add(vectors)
-        with phases.timed("write"):
+        with Clock() as writing:
             faiss.write_index(index, str(directory / _FILE))
-        return phases.seconds
+        return {"train": training.seconds, "link": linking.seconds, "write": writing.seconds}
 
     @contextmanager
     def open(self, pool: VideoPoses, directory: Path) -> Iterator[Ask]:
