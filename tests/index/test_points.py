@@ -1,0 +1,90 @@
+"""The checksum by which versions are compared and altered ones found."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from index.points import Checksum, PointBatch
+
+Points = tuple[NDArray[np.uint64], NDArray[np.float32]]
+
+
+@st.composite
+def some_points(draw: st.DrawFn) -> Points:
+    """Up to 12 hands with different ids and vectors of 1 to 4 numbers."""
+    ids = draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=12, unique=True))
+    shape = (len(ids), draw(st.integers(1, 4)))
+    vectors = draw(arrays.arrays(np.float32, shape, elements=st.floats(-1e6, 1e6, width=32)))
+    return np.array(ids, dtype=np.uint64), vectors
+
+
+def digest(ids: NDArray[np.uint64], vectors: NDArray[np.float32], batch: int = 100) -> str:
+    checksum = Checksum()
+    for start in range(0, len(ids), batch):
+        rows = slice(start, start + batch)
+        checksum.add(PointBatch(ids[rows], vectors[rows], []))
+    return checksum.digest
+
+
+@given(some_points(), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_order_and_batches_do_not_matter(points: Points, batch: int, random: Random) -> None:
+    ids, vectors = points
+    order = np.array(random.sample(range(len(ids)), len(ids)))
+    assert digest(ids[order], vectors[order], batch) == digest(ids, vectors)
+
+
+@given(some_points(), st.data())
+def test_one_flipped_bit_shows(points: Points, data: st.DataObject) -> None:
+    ids, vectors = points
+    row = data.draw(st.integers(0, len(ids) - 1))
+    column = data.draw(st.integers(0, vectors.shape[1] - 1))
+    altered = vectors.copy()
+    altered.view(np.uint32)[row, column] ^= np.uint32(1 << data.draw(st.integers(0, 31)))
+    assert digest(ids, altered) != digest(ids, vectors)
+    renamed = ids.copy()
+    renamed[row] ^= np.uint64(1 << data.draw(st.integers(0, 62)))
+    assert digest(renamed, vectors) != digest(ids, vectors)
+
+
+@given(some_points(), st.data())
+def test_two_hands_with_each_others_vectors_show(points: Points, data: st.DataObject) -> None:
+    ids, vectors = points
+    one, other = (data.draw(st.integers(0, len(ids) - 1)) for _ in range(2))
+    assume(vectors[one].tobytes() != vectors[other].tobytes())
+    swapped = ids.copy()
+    swapped[[one, other]] = ids[[other, one]]
+    assert digest(swapped, vectors) != digest(ids, vectors)
+
+
+@given(some_points())
+def test_two_numbers_of_a_vector_swapped_show(points: Points) -> None:
+    ids, vectors = points
+    assume(vectors[0].tobytes() != vectors[0, ::-1].tobytes())
+    mirrored = vectors.copy()
+    mirrored[0] = vectors[0, ::-1]
+    assert digest(ids, mirrored) != digest(ids, vectors)
+
+
+@given(some_points(), some_points())
+def test_it_goes_on_from_what_it_said(first: Points, second: Points) -> None:
+    going_on = Checksum.parse(digest(*first))
+    assert going_on.digest == digest(*first)
+    going_on.add(PointBatch(*second, []))
+    alone = Checksum()
+    alone.add(PointBatch(*first, []))
+    alone.add(PointBatch(*second, []))
+    assert going_on.digest == alone.digest
+
+
+def test_it_starts_with_how_many() -> None:
+    ids, vectors = np.arange(7, dtype=np.uint64), np.zeros((7, 2), dtype=np.float32)
+    assert digest(ids, vectors).startswith("7-")
+    assert Checksum().digest == "0-0000000000000000"
+    for text in ("", "7", "7-xyz", "a-0", "1-2-3"):
+        with pytest.raises(ValueError, match=r".+"):
+            Checksum.parse(text)
