@@ -57,7 +57,8 @@ def example_query(
     counted = [f"like {len(like)} hand{'s' if len(like) > 1 else ''}"]
     if unlike:
         counted.append(f"unlike {len(unlike)}")
-    return Query(facts, (", ".join(counted), f"{first.title[0]}, ..."), first.keypoints, first.crop)
+    title = (", ".join(counted), f"first: {format_hand_id(like[0])}")
+    return Query(facts, title, first.keypoints, first.crop)
 
 
 def keypoints_queries(path: Path, side: Side) -> list[Query]:

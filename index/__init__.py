@@ -73,7 +73,7 @@ def open_catalog(address: str | Path, *, folders: Sequence[str | Path] = ()) -> 
     ``folders`` may hold the weights of image embeddings, which a server does not keep. Raises HandsimError
     for a directory or collections that another program uses, UnavailableError for a server that is away.
     """
-    if str(address).startswith(("http://", "https://")):
+    if "://" in str(address):
         from index.server.catalog import ServerCatalog
 
         return ServerCatalog.at(str(address), folders=folders)

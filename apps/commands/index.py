@@ -114,9 +114,8 @@ def _add(options: argparse.Namespace) -> int:
     if info.points == before.points:
         print(f"{info.name} holds every hand of the pool already ({info.points:,})")
     else:
-        print(
-            f"{info.name}: {info.points - before.points:,} hands more, {info.points:,} now, {_standing(info)}"
-        )
+        new = info.points - before.points
+        print(f"{info.name}: {info.points:,} hands, {new:,} of them new, {_standing(info)}")
     return 0
 
 

@@ -98,16 +98,28 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise HandsimError for options that do not go with what is asked about."""
+    if options.k is not None and options.k < 1:
+        raise HandsimError(f"k is {options.k}; ask for at least 1 hand")
     about_hands = options.hand is not None or options.like is not None
     for name, given, fits, remedy in (
         ("--unlike", options.unlike, options.like, "--like"),
         ("--after", options.after, options.list, "--list"),
         ("--left", options.left, options.keypoints, "--keypoints"),
         ("--other-video", options.other_video, about_hands, "--hand or --like"),
-        ("--montage", options.montage, not (options.random or options.list), "a hand to compare with"),
     ):
         if given and not fits:
-            raise HandsimError(f"{name} goes with {remedy}; leave it out, or add that")
+            raise HandsimError(f"{name} goes with {remedy}; leave it out, or ask with that")
+    for name, given in (
+        ("--one-per-video", options.one_per_video),
+        ("--min-distance", options.min_distance),
+        ("--max-distance", options.max_distance is not None),
+        ("--diversity", options.diversity),
+        ("--exact", options.exact),
+        ("--ef", options.ef is not None),
+        ("--montage", options.montage),
+    ):
+        if given and (options.random or options.list):
+            raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
 
 
 def _filter(options: argparse.Namespace) -> Filter | None:
