@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,38 +12,7 @@ from apps.cli import COMMANDS, main
 from handsim import Pool, PoolWriter
 from handsim.hand import format_hand_id
 from handsim.synthetic import SyntheticConfig, synthesise_pool
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with synthetic hands, an embedding and an index, made by the commands themselves."""
-    path = tmp_path_factory.mktemp("home")
-    synth = ["synth", "--videos", "12", "--hands-per-video", "5", "--size", "64", "--home", str(path)]
-    assert main(synth) == 0
-    assert main(["--home", str(path), "embedding", "fit", "--normalisation", "centre"]) == 0
-    assert main(["index", "build", "--home", str(path)]) == 0
-    return path
-
-
-def some_hand(home: Path) -> str:
-    return format_hand_id(int(Pool.open(home / "pool").hand_ids[7]))
-
-
-def ask(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
-    capsys.readouterr()
-    assert main([*map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """What a command that must fail says: one line, exit code 2."""
-    capsys.readouterr()
-    assert main([*map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("handsim: ")
-    assert captured.out == ""
-    return captured.err
+from tests.apps.talk import ask, refused, some_hand
 
 
 def test_a_hand_is_answered_with_its_neighbours(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
