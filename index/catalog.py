@@ -206,7 +206,7 @@ class Catalog(ABC):
 
     def _nothing_to_roll_back_to(self) -> HandsimError:
         return HandsimError(
-            f"{self.current_name()} is the only version of {self.address} that was ever published; "
+            f"{self.current_name()} is the only version of {self.address} left to go back to; "
             f"`handsim index list` shows what `handsim index publish` could take"
         )
 
