@@ -107,8 +107,14 @@ class Catalog(ABC):
         removed: list[str] = []
         in_use: list[str] = []
         for name in names:
-            if name != current:
+            if name == current:
+                continue
+            try:
                 (removed if self.remove(name) else in_use).append(name)
+            except HandsimError:
+                # Another process was quicker to remove it, or published it; else it is as bad as it sounds.
+                if name != self.current_name() and name in [info.name for info in self.versions()]:
+                    raise
         return removed, in_use
 
     @abstractmethod

@@ -12,8 +12,8 @@ import qdrant_edge as edge
 
 from handsim.atomic_file import sync
 from handsim.embedding import Embedding
-from handsim.errors import HandsimError
 from index.edge import layout
+from index.edge.space import check_space
 from index.points import Checksum, PointSource, Progress
 from index.settings import IndexSettings
 
@@ -21,10 +21,6 @@ _MAX_SEGMENT_KB: Final = 2**40
 """No bound: one graph over all hands answers faster than several."""
 
 _BLOCK_BYTES: Final = 65_536
-_BYTES_AT_LEAST: Final = 100_000_000
-"""Files that the engine lays out whole, whatever is in them."""
-_PAYLOAD_BYTES: Final = 250
-"""A hand's payload and its place in the payload indexes."""
 
 _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
     # No edges of their own in the graph: searching through filters by ACORN finds as much without.
@@ -52,7 +48,8 @@ def write_version(directory: Path, draft: Draft, progress: Progress | None = Non
     started = time.perf_counter()
     base = None if draft.base is None else layout.read_record(draft.base)
     total = len(draft.points) + (0 if base is None else base.points)
-    _check_space(directory, total, draft)
+    base_bytes = 0 if base is None else base.bytes_on_disk
+    check_space(directory.parent, total, draft.embedding.dimension, draft.settings, base_bytes)
     shard_path = directory / layout.SHARD
     checksum = Checksum() if base is None else Checksum.parse(base.checksum)
     if draft.base is None:
@@ -60,7 +57,9 @@ def write_version(directory: Path, draft: Draft, progress: Progress | None = Non
         config = _engine_config(draft.embedding.dimension, draft.settings)
         shard = edge.EdgeShard.create(str(shard_path), config)
     else:
-        shutil.copytree(draft.base / layout.SHARD, shard_path, copy_function=_copy_with_holes)
+        # Whoever opens the base meanwhile has the engine write its settings anew, by way of such files.
+        passing = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
+        shutil.copytree(draft.base / layout.SHARD, shard_path, ignore=passing, copy_function=_copy_with_holes)
         shard = edge.EdgeShard.load(str(shard_path))
     try:
         _write_points(shard, draft.points, checksum, progress)
@@ -90,21 +89,6 @@ def write_version(directory: Path, draft: Draft, progress: Progress | None = Non
     )
     layout.write_record(directory, record)
     sync(directory)
-
-
-def _check_space(directory: Path, points: int, draft: Draft) -> None:
-    """Raise HandsimError when the disk cannot hold what is to be written.
-
-    The engine maps its files into memory: a disk that fills up meanwhile kills the process without a word.
-    """
-    links = draft.settings.m * 2 * 4
-    bytes_needed = _BYTES_AT_LEAST + points * (draft.embedding.dimension * 4 + links + _PAYLOAD_BYTES) * 2
-    free = shutil.disk_usage(directory).free
-    if free < bytes_needed:
-        raise HandsimError(
-            f"{directory.parent} has {free / 1e6:,.0f} MB free; an index of {points:,} hands needs some "
-            f"{bytes_needed / 1e6:,.0f} MB while it is built; `handsim index prune`, or name another disk"
-        )
 
 
 def _copy_with_holes(source: str, target: str) -> None:

@@ -11,7 +11,8 @@ from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
 from index.edge import layout
 from index.edge.build import Draft, write_version
-from index.edge.locks import VersionLock, builder_at_work, pointer_held, sole_builder
+from index.edge.locks import BuilderAtWorkError, VersionLock, builder_at_work, pointer_held, sole_builder
+from index.edge.space import full_disk_told
 from index.edge.version import EdgeVersion
 from index.info import VersionInfo
 from index.points import PointSource, Progress
@@ -56,8 +57,6 @@ class EdgeCatalog(Catalog):
         self._check_name(name)
         try:
             return EdgeVersion(self.root / name, is_current=name == self.current_name())
-        except BlockingIOError as error:
-            raise layout.missing(self.root, name) from error  # it is being removed just now
         except FileNotFoundError as error:
             if (self.root / name).exists():
                 raise layout.damaged(self.root / name, f"{layout.VERSION_FILE} is missing") from error
@@ -70,7 +69,7 @@ class EdgeCatalog(Catalog):
     def publish(self, name: str) -> None:
         """Make a version the current one, at once and for all readers from their next query on."""
         self._check_name(name)
-        with pointer_held(self.root):
+        with full_disk_told(self.root), pointer_held(self.root):
             self._check_name(name)
             known = set(layout.version_names(self.root))
             earlier = [other for other in self.publications() if other != name and other in known]
@@ -80,7 +79,7 @@ class EdgeCatalog(Catalog):
         """Make the version current that was published before the current one; returns its name."""
         if not self.publications():
             raise self._nothing_published()
-        with pointer_held(self.root):
+        with full_disk_told(self.root), pointer_held(self.root):
             known = set(layout.version_names(self.root))
             earlier = [name for name in self.publications()[1:] if name in known]
             if not earlier:
@@ -107,7 +106,7 @@ class EdgeCatalog(Catalog):
     def sweep(self) -> None:
         """Remove what builders that were killed left behind; does nothing while one is at work."""
         if self.root.is_dir() and not builder_at_work(self.root):
-            with self._building():
+            with suppress(BuilderAtWorkError), self._building():
                 pass
 
     def drop(self) -> None:
@@ -130,8 +129,9 @@ class EdgeCatalog(Catalog):
 
     def record_verification(self, name: str, verification: Verification) -> None:
         """Keep what a verification found, for `list`."""
-        self._check_name(name)
-        layout.write_verification(self.root / name, verification)
+        with full_disk_told(self.root), pointer_held(self.root):
+            self._check_name(name)
+            layout.write_verification(self.root / name, verification)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -155,7 +155,7 @@ class EdgeCatalog(Catalog):
             )
         try:
             claim = VersionLock(self.root / base / layout.VERSION_FILE, alone=False)
-        except (BlockingIOError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
             raise layout.missing(self.root, base) from error  # it was removed just now
         with claim:
             settings = layout.read_record(self.root / base).settings
@@ -163,12 +163,15 @@ class EdgeCatalog(Catalog):
 
     def _write_draft(self, draft: Draft, progress: Progress | None, name: str | None) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
-        with pointer_held(self.root):
+        with full_disk_told(self.root), self._building():
             layout.mark_catalog(self.root)
-        with self._building():
             building = self.root / layout.BUILDING
             building.mkdir()
-            write_version(building, draft, progress)
+            try:
+                write_version(building, draft, progress)
+            except BaseException:
+                layout.remove_tree(building)
+                raise
             name = name or layout.next_version_name(self.root)
             layout.note_number(self.root, name)
             os.rename(building, self.root / name)
@@ -181,9 +184,13 @@ class EdgeCatalog(Catalog):
         with sole_builder(self.root):
             for leftover in layout.leftovers(self.root):
                 layout.remove_tree(leftover)
-            with pointer_held(self.root):  # else one might be just about to be published
+            with pointer_held(self.root):  # else one might be just about to be put in its place
                 for leftover in layout.leftover_files(self.root):
-                    leftover.unlink(missing_ok=True)
+                    leftover.unlink()
+                for name in layout.version_names(self.root):
+                    with suppress(BlockingIOError), self._claim_alone(name):
+                        for leftover in layout.engine_leftovers(self.root / name):
+                            layout.remove_tree(leftover)
             yield
 
     def _claim_alone(self, name: str) -> AbstractContextManager[object]:

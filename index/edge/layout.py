@@ -37,6 +37,8 @@ SHARD: Final = "shard"
 VERIFICATION_FILE: Final = "verification.json"
 BUILDING: Final = ".building"
 REMOVED: Final = ".removed-"
+ENGINE_TEMPORARY: Final = ".atomicwrite*"
+"""What the engine writes into before it replaces a file, while it opens a shard."""
 
 _VERSION_NAME: Final = re.compile(r"v(\d{4,})")
 _REWRITTEN_ON_LOADING: Final = "edge_config.json"
@@ -124,7 +126,7 @@ def read_recall(directory: Path) -> float | None:
 
 
 def write_verification(directory: Path, verification: Verification) -> None:
-    """Keep what a verification found."""
+    """Keep what a verification found. Only for who holds the pointer's lock."""
     write_text_atomically(directory / VERIFICATION_FILE, json.dumps(asdict(verification), indent=1) + "\n")
 
 
@@ -135,7 +137,13 @@ def leftovers(root: Path) -> list[Path]:
 
 def leftover_files(root: Path) -> list[Path]:
     """What killed processes began to write. Only for who holds the builder's lock and the pointer's."""
-    return [file for name in (POINTER_FILE, CATALOG_FILE) for file in root.glob(f".{name}.*")]
+    patterns = (f".{POINTER_FILE}.*", f".{CATALOG_FILE}.*", f"v*/.{VERIFICATION_FILE}.*")
+    return [file for pattern in patterns for file in root.glob(pattern)]
+
+
+def engine_leftovers(directory: Path) -> list[Path]:
+    """What processes killed while they opened a version left in it. Only for who claims it alone."""
+    return list((directory / SHARD).rglob(ENGINE_TEMPORARY))
 
 
 def remove_tree(directory: Path) -> None:
@@ -153,7 +161,7 @@ def remove_root(root: Path) -> None:
 
 
 def mark_catalog(root: Path) -> None:
-    """Make a directory an index, if it is not one yet. Only for who holds the pointer's lock."""
+    """Make a directory an index, if it is not one yet. Only for who holds the builder's lock."""
     if not (root / CATALOG_FILE).exists():
         facts = {"format": "handsim-index", "version": FORMAT_VERSION}
         write_text_atomically(root / CATALOG_FILE, json.dumps(facts) + "\n")

@@ -6,8 +6,9 @@ The kernel holds the locks and frees them when a process ends, however it ends.
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,25 +18,45 @@ from handsim.errors import HandsimError
 
 _BUILDER_FILE: Final = ".lock"
 _POINTER_FILE: Final = ".pointer-lock"
+_PATIENCE_SECONDS: Final = 1.0
+
+
+class BuilderAtWorkError(HandsimError):
+    """Another process writes a version."""
 
 
 @contextmanager
 def sole_builder(root: Path) -> Iterator[None]:
-    """Be the one process that writes versions; raises HandsimError that says who it is already."""
+    """Be the one process that writes versions; raises BuilderAtWorkError that says who it is already."""
     lock = os.open(root / _BUILDER_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HandsimError(
-                f"{root} is being built by {_holder(lock)}; wait for it to end, or stop it"
-            ) from error
-        os.ftruncate(lock, 0)
+        _lock_alone(lock, root)
+        if not os.fstat(lock).st_nlink:
+            raise HandsimError(f"{root} was dropped just now; start again")
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+        with suppress(OSError):  # a courtesy, without which pruning a full disk goes on
+            os.pwrite(lock, holder, 0)
+            os.ftruncate(lock, len(holder))
         yield
     finally:
+        # Unlocked by word, not only by closing: a forked worker may hold a copy of the descriptor.
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
+
+
+def _lock_alone(lock: int, root: Path) -> None:
+    """Lock the builder's file, waiting as long as `builder_at_work` or a sweep may hold it."""
+    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > give_up_at:
+                raise BuilderAtWorkError(
+                    f"{root} is being built by {_holder(lock)}; wait for it to end, or stop it"
+                ) from error
+        time.sleep(_PATIENCE_SECONDS / 50)
 
 
 def builder_at_work(root: Path) -> str | None:
@@ -65,6 +86,7 @@ def pointer_held(root: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 
@@ -72,11 +94,14 @@ class VersionLock:
     """A claim on one version: shared by those who read it, or alone to remove it."""
 
     def __init__(self, file: Path, *, alone: bool) -> None:
-        """Claim the version that a file marks; raises BlockingIOError when the claim clashes with
-        another's, FileNotFoundError when the file is gone."""
+        """Claim the version that a file marks; raises FileNotFoundError when the file is gone.
+
+        A claim to be alone raises BlockingIOError while anybody reads. A reader waits instead: who is alone
+        takes a moment, and may find reason to leave the version where it is.
+        """
         descriptor = os.open(file, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
             # Between opening and locking it may have been removed, and another put in its place.
             if not os.path.samestat(os.fstat(descriptor), os.stat(file)):
                 raise FileNotFoundError(file)

@@ -12,6 +12,7 @@ from handsim.embedding import load_embedding
 from handsim.errors import HandsimError
 from index.edge import layout
 from index.edge.locks import VersionLock
+from index.edge.space import full_disk_told
 from index.filter import Filter
 from index.neighbors import Neighbors, Payload
 from index.options import SearchOptions, mmr_candidates
@@ -33,7 +34,7 @@ class EdgeVersion(IndexVersion):
     def __init__(self, directory: Path, *, is_current: bool) -> None:
         """Open it, so that it cannot be removed; raises HandsimError when anything is not as it was written.
 
-        Raises BlockingIOError while it is being removed, FileNotFoundError when it is gone.
+        Raises FileNotFoundError when it is gone.
         """
         self._claim = VersionLock(directory / layout.VERSION_FILE, alone=False)
         try:
@@ -164,7 +165,10 @@ class EdgeVersion(IndexVersion):
 def _load_shard(directory: Path) -> edge.EdgeShard:
     """Load the engine's files; whatever it finds wrong with them becomes a HandsimError."""
     try:
-        return edge.EdgeShard.load(str(directory / layout.SHARD))
+        with full_disk_told(directory):
+            return edge.EdgeShard.load(str(directory / layout.SHARD))
+    except HandsimError:
+        raise
     except Exception as error:
         raise layout.damaged(directory, _first_line(error)) from error
     except BaseException as error:
