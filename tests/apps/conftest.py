@@ -19,8 +19,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def copy_home(home: Path, target: Path) -> Path:
+    """A copy to change; the holes of the engine's files stay holes."""
+    subprocess.run(["cp", "--recursive", "--sparse=always", home, target], check=True)
+    return target
+
+
 @pytest.fixture
 def own_home(home: Path, tmp_path: Path) -> Path:
-    """A copy to change; the holes of the engine's files stay holes."""
-    subprocess.run(["cp", "--recursive", "--sparse=always", home, tmp_path / "home"], check=True)
-    return tmp_path / "home"
+    return copy_home(home, tmp_path / "home")
