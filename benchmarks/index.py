@@ -4,7 +4,8 @@
 
 Prints JSON. Every engine gets the same vectors and the same questions, in one run; each part runs in a
 process of its own. FAISS knows no videos: it is asked for more neighbours until one of another video is among
-them. Exact search is measured on what it answers in some seconds, and extrapolated to the whole pool.
+them. Exact search is measured on what it answers in some seconds, and extrapolated to the whole pool. What
+building takes up on a server is not seen: memory and disk told there are the client's.
 """
 
 import argparse

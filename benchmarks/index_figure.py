@@ -41,7 +41,7 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
             ylabel="recall@1",
             xscale="log",
             yscale="log",
-            ylim=(_MOST_MISS, _LEAST_MISS * 0.6),
+            ylim=(_MOST_MISS * 1.6, _LEAST_MISS * 0.6),
         )
         axes.set_yticks(
             [0.5, 0.1, 0.01, 0.001, _LEAST_MISS], ["0.5", "0.9", "0.99", "0.999", "1"], minor=False

@@ -22,7 +22,7 @@ from handsim.metrics.retrieval import recall_at_k
 
 LEAST_RECALL = 0.99
 _TOP = 10
-_SAMPLE = 1000
+_SAMPLE = 3000
 _WALKED_VIDEOS = 160
 _BATCH = 1024
 _LONGEST_S = 15.0
@@ -110,7 +110,6 @@ def first_answer(engine: Engine, folder: Path, directory: Path) -> float:
     """Seconds from opening to the first answer."""
     pool = VideoPoses.open(folder)
     row = np.array([len(pool) // 2])
-
     with Clock() as clock, engine.open(pool, directory) as ask:
         ask(row, _TOP, engine.efforts[0])
     return round(clock.seconds, 3)
