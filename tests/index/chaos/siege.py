@@ -1,0 +1,183 @@
+"""Four readers, a rebuilder that is killed again and again, and a look at the index after each kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from handsim import PoseEmbedding
+from index import open_catalog, verify
+from index.edge import layout
+from tests.index.chaos.ledger import Ledger
+from tests.index.chaos.rebuilder import SETTINGS
+from tests.index.chaos.steps import STEPS, SWEEPING_STEPS
+from tests.index.chaos.world import GROWN, KINDS, World
+from tests.index.conftest import write_pool
+
+_REPOSITORY: Final = Path(__file__).resolve().parents[3]
+_READERS: Final = 4
+_COMPONENTS: Final = {"plain": 14, "other": 8}
+_LONGEST_DELAY_SECONDS: Final = 2.5
+_STEP_COMES_WITHIN_SECONDS: Final = 12.0
+_OF_EVERY_INDEX: Final = {"catalog.json", "current", ".lock", ".pointer-lock"}
+_OF_EVERY_VERSION: Final = {"version.json", "embedding.json", "shard", "verification.json"}
+
+
+def write_world(directory: Path, scale: int) -> None:
+    """Pools and embeddings of every kind, as `world.World` reads them; 15 hands make a video."""
+    videos = {"plain": 10 * scale, "other": 7 * scale}
+    for seed, kind in enumerate(KINDS):
+        pool = write_pool(directory / kind, videos[kind], seed)
+        write_pool(directory / f"{kind}{GROWN}", videos[kind] + scale, seed)
+        PoseEmbedding.fit(pool, components=_COMPONENTS[kind]).save(directory / f"{kind}.json")
+
+
+class Siege:
+    """One index, who reads it, and what became of it."""
+
+    def __init__(self, directory: Path, scale: int, seed: int) -> None:
+        """Build the first version in an empty directory and let the readers at it."""
+        self._world_path = directory / "world"
+        self._root = directory / "index"
+        self._random = np.random.default_rng(seed)
+        write_world(self._world_path, scale)
+        self._world = World(self._world_path)
+        self._catalog = open_catalog(self._root)
+        first = self._world.contents[KINDS[0]]
+        info = self._catalog.build(first.pool, first.embedding, SETTINGS)
+        self._ledger = Ledger([info.name], info.name)
+        self._steps: list[str] = []
+        self.kills = 0
+        self.where: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._readers = [self._start("reader", str(number), stdin=True) for number in range(_READERS)]
+
+    def kill_one(self) -> None:
+        """Let a rebuilder work, kill it, look at the index, give the next command and look again."""
+        where, lines = self._life_and_death()
+        self.kills += 1
+        self.where[where] += 1
+        for line in lines:
+            self._ledger.hear(line)
+        self._look(where)
+        choice = self._random.integers(3)
+        if choice == 0:
+            return  # the next rebuilder gives the next command
+        if choice == 1:
+            command = "prune"
+            removed, _ = self._catalog.prune(keep=3)
+            self._ledger.hear(f"pruned {' '.join(removed)}")
+        else:
+            command = "build"
+            contents = self._world.contents[KINDS[self._random.integers(len(KINDS))]]
+            info = self._catalog.build(contents.pool, contents.embedding, SETTINGS)
+            self._ledger.hear(f"built {info.name} current")
+        self._look(f"{where}, then {command}")
+        self._look_for_orphans(f"{where}, then {command}")
+
+    def end(self) -> dict[str, Any]:
+        """Stop the readers, look a last time, and tell all."""
+        reports = []
+        for reader in self._readers:
+            output, _ = reader.communicate(timeout=60)
+            if reader.returncode:
+                self.wrong.append(f"a reader ended with {reader.returncode}")
+            else:
+                reports.append(json.loads(output))
+        newest = self._catalog.versions()[-1].name
+        self._catalog.publish(newest)
+        self._catalog.prune(keep=1)
+        self._look_for_orphans("and the readers gone")
+        if layout.version_names(self._root) != [newest]:
+            self.wrong.append(f"not only {newest} was left when nobody read any more")
+        if layout.engine_leftovers(self._root / newest):
+            self.wrong.append(f"the engine's temporary files were left in {newest}")
+        return {
+            "kills": self.kills,
+            "where": dict(sorted(self.where.items())),
+            "done": dict(self._ledger.done),
+            "wrong": self.wrong,
+            "readers": reports,
+        }
+
+    def _start(self, module: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", f"tests.index.chaos.{module}", str(self._root)]
+        return subprocess.Popen(
+            [*command, str(self._world_path), *arguments],
+            cwd=_REPOSITORY,
+            bufsize=0,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+
+    def _life_and_death(self) -> tuple[str, list[str]]:
+        """Where a rebuilder was killed, and what it said before: by turns after a delay and at a step."""
+        step = self._next_step() if self.kills % 2 else ""
+        arguments = [str(self._random.integers(2**31))]
+        if step:
+            inside = " in " in step
+            arguments += [step, str(self._random.integers(1, 60 if inside else 3))]
+        process = self._start("rebuilder", *arguments)
+        assert process.stdout is not None
+        process.stdout.readline()
+        delay = _STEP_COMES_WITHIN_SECONDS if step else self._random.uniform(0, _LONGEST_DELAY_SECONDS)
+        try:
+            output, _ = process.communicate(timeout=delay)
+        except subprocess.TimeoutExpired:
+            step = ""
+            process.kill()
+            output, _ = process.communicate()
+        lines = output.decode().splitlines()
+        if process.returncode != -signal.SIGKILL:
+            self.wrong.append(f"the rebuilder ended with {process.returncode} after {lines[-3:]}")
+        last = lines[-1].split()[0] if lines else "ready"
+        return f"at {step}" if step else f"after {last}", lines
+
+    def _next_step(self) -> str:
+        """Every step in turn, in an order of chance."""
+        if (self._root / layout.BUILDING).exists():
+            return str(self._random.choice(SWEEPING_STEPS))
+        if not self._steps:
+            self._steps = self._random.permutation(STEPS).tolist()
+        return self._steps.pop()
+
+    def _look(self, when: str) -> None:
+        """Compare the index with what it must hold, and read all of it."""
+        names = [info.name for info in self._catalog.versions()]
+        wrong = self._ledger.settle(names, self._catalog.current_name())
+        self._catalog.current().close()
+        for name in names:
+            with self._catalog.open(name) as version:
+                self._world.name_of(version.info)
+                wrong += [
+                    f"{name}: {problem}" for problem in verify(version, sample=100, read_all=True).problems()
+                ]
+        self.wrong += [f"{problem} (killed {when})" for problem in wrong]
+
+    def _look_for_orphans(self, when: str) -> None:
+        versions = set(layout.version_names(self._root))
+        extra = {path.name for path in self._root.iterdir()} ^ (_OF_EVERY_INDEX | versions)
+        for name in versions:
+            extra |= {path.name for path in (self._root / name).iterdir()} - _OF_EVERY_VERSION
+        if extra:
+            self.wrong.append(f"left over or missing: {sorted(extra)} (killed {when})")
+
+
+def besiege(
+    directory: Path, *, kills: int, seconds: float = 0, scale: int = 3, seed: int = 0
+) -> dict[str, Any]:
+    """At least so many kills, and so many seconds of them, in an empty directory; returns what was seen.
+
+    ``scale`` is the size of the pools, in some 150 hands.
+    """
+    started = time.perf_counter()
+    siege = Siege(directory, scale, seed)
+    while siege.kills < kills or time.perf_counter() - started < seconds:
+        siege.kill_one()
+    return {"seconds": round(time.perf_counter() - started, 1), **siege.end()}
