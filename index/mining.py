@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
+from index.mining_crew import Answer, ask_in_turn
 from index.options import SearchOptions
 from index.points import Progress
 from index.version import IndexVersion
 
-_BATCH_HANDS: Final = 4096
+_BATCH_HANDS: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,44 @@ def mine(
     hand_ids: NDArray[np.uint64],
     policy: MiningPolicy = DEFAULT_POLICY,
     *,
+    workers: int = 1,
     ef: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[MinedPairs]:
     """The positives of hands [N] of the index, batch by batch in their order, in bounded memory.
 
-    Raises NotThereError for a hand that the index does not hold, HandsimError when it has no top_k hands.
+    More ``workers`` than one are processes that open the version for themselves; one that no other process
+    can open is asked in this one. Raises NotThereError for a hand that the index does not hold,
+    HandsimError when it has no top_k hands, or for less than one worker.
     """
-    options = SearchOptions(one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=ef)
-    for start in range(0, len(hand_ids), _BATCH_HANDS):
-        batch = hand_ids[start : start + _BATCH_HANDS]
-        neighbours = version.search_hands(
-            batch, policy.top_k, other_video=policy.other_video, options=options
-        )
-        wanted = slice(policy.first_rank - 1, None)
-        yield MinedPairs(batch, neighbours.hand_ids[:, wanted], neighbours.distances[:, wanted])
+    if workers < 1:
+        raise HandsimError(f"{workers} workers cannot mine; take at least 1")
+    ask = _Miner(policy, ef)
+    batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
+    if workers == 1 or version.address is None:
+        answers: Iterator[Answer] = (ask(version, batch) for batch in batches)
+    else:
+        answers = ask_in_turn(version.address, version.info.name, batches, ask, workers)
+    done = 0
+    for batch, (positives, distances) in zip(batches, answers, strict=True):
+        yield MinedPairs(batch, positives, distances)
+        done += len(batch)
         if progress is not None:
-            progress(start + len(batch), len(hand_ids))
+            progress(done, len(hand_ids))
+
+
+@dataclass(frozen=True)
+class _Miner:
+    """What is asked about a batch of hands, here or in another process."""
+
+    policy: MiningPolicy
+    ef: int | None
+
+    def __call__(self, version: IndexVersion, batch: NDArray[np.uint64]) -> Answer:
+        policy = self.policy
+        options = SearchOptions(
+            one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=self.ef
+        )
+        found = version.search_hands(batch, policy.top_k, other_video=policy.other_video, options=options)
+        wanted = slice(policy.first_rank - 1, None)
+        return found.hand_ids[:, wanted], found.distances[:, wanted]

@@ -30,6 +30,8 @@ class IndexVersion(ABC):
     """What is known of it."""
     embedding: Embedding
     """The embedding it was built with, and the only one it is ever queried with."""
+    address: str | None = None
+    """What `index.open_catalog` takes to open it in another process; None where none can."""
 
     def __len__(self) -> int:
         return self.info.points

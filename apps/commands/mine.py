@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apps.places import catalog_of, home_of
 from apps.progress import progress_bar
+from handsim.cores import available_cores
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -23,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
     parser.add_argument(
         "--same-video", action="store_true", help="allow positives from the same video (default: never)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=available_cores(),
+        metavar="N",
+        help="processes that mine, each with the index open (%(default)s)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
@@ -54,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     pool = Pool.open(home.pool)
     with catalog_of(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
-        batches = mine(version, pool.hand_ids, policy, progress=progress)
+        batches = mine(version, pool.hand_ids, policy, workers=options.workers, progress=progress)
         if options.format == "parquet":
             written = f"{write_pairs(options.out, batches, version.info):,} pairs"
         else:

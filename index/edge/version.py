@@ -53,6 +53,7 @@ class EdgeVersion(IndexVersion):
         if self.embedding.fingerprint != record.embedding_fingerprint:
             raise layout.damaged(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
         self.info = record.info(directory, is_current=is_current)
+        self.address = str(directory.parent)
         self._default_ef = record.settings.ef
         self._shard = _load_shard(directory)
         held = self._shard.info().points_count

@@ -47,6 +47,7 @@ class ServerCatalog(Catalog):
         self._names = Names(name, self.address)
         self._register = Register(connection, name, self.address)
         self._folders = folders
+        self._opened_by: str | None = None
         self._register.exists()
 
     @classmethod
@@ -58,10 +59,12 @@ class ServerCatalog(Catalog):
         parsed = ServerAddress.parse(address)
         connection = connect(parsed, read_key())
         try:
-            return cls(connection, parsed.name, folders=folders)
+            catalog = cls(connection, parsed.name, folders=folders)
         except BaseException:
             connection.close()
             raise
+        catalog._opened_by = address
+        return catalog
 
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
@@ -95,6 +98,7 @@ class ServerCatalog(Catalog):
                 self._readable(name),
                 lease,
                 is_current=name == self.current_name(),
+                address=self._opened_by,
                 folders=self._folders,
             )
         except BaseException:

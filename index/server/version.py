@@ -45,15 +45,18 @@ class ServerVersion(IndexVersion):
         lease: Lease,
         *,
         is_current: bool,
+        address: str | None = None,
         folders: Sequence[str | Path] = (),
     ) -> None:
         """What ``record`` tells of, held by ``lease``, which is released with it.
 
-        Raises HandsimError when its embedding cannot be restored; ``folders`` may hold the weights of one.
+        Raises HandsimError when its embedding cannot be restored; ``folders`` may hold the weights of one,
+        ``address`` is what another process reaches the index by.
         """
         self._connection = connection
         self._collection = collection
         self._lease = lease
+        self.address = address
         self._default_ef = record.settings.ef
         try:
             self.embedding = embedding_from_facts(json.loads(record.embedding), folders)

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,29 @@ def test_the_reader_cuts_out_the_whole_crop(size: int) -> None:
 def test_no_hands_make_an_empty_list(pool: Pool, tmp_path: Path) -> None:
     assert write_hand100m(tmp_path / "hands.json", pool, []) == 0
     assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []
+
+
+def test_several_processes_mine_the_same(version: IndexVersion, pool: Pool) -> None:
+    policy = MiningPolicy(top_k=3, max_distance=2.0)
+    hands = np.tile(pool.hand_ids, 12)  # several batches for each process
+    calls: list[int] = []
+    batches = mine(version, hands, policy, workers=3, progress=lambda done, total: calls.append(done))
+    together = MinedPairs.concatenate(batches)
+    alone = MinedPairs.concatenate(mine(version, hands, policy))
+    np.testing.assert_array_equal(together.hand_ids, hands)
+    np.testing.assert_array_equal(together.positives, alone.positives)
+    np.testing.assert_array_equal(together.distances, alone.distances)
+    assert calls == sorted(calls)
+    assert calls[-1] == len(hands)
+
+
+def test_what_a_process_meets_is_raised_here(version: IndexVersion, pool: Pool) -> None:
+    unknown = np.append(pool.hand_ids, np.uint64(123))
+    with pytest.raises(NotThereError, match="no hand 000000000000007b"):
+        list(mine(version, unknown, workers=2))
+    with pytest.raises(HandsimError, match="0 workers cannot mine"):
+        list(mine(version, pool.hand_ids, workers=0))
+    stopped = mine(version, np.tile(pool.hand_ids, 12), workers=2)
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]  # ends its processes: none is left below
+    assert not multiprocessing.active_children()
