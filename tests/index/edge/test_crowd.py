@@ -1,0 +1,149 @@
+"""Several people at one embedded index: none sees half-done work, and nobody is told what is not so."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from handsim import Pool, PoseEmbedding
+from index import open_catalog, verify
+from index.edge.layout import VERSION_FILE
+from index.edge.locks import VersionLock, builder_at_work, sole_builder
+from tests.index.edge.conftest import copy_index
+
+PERSON = """
+import sys
+import numpy as np
+from handsim import HandsimError, Pool, PoseEmbedding
+from index import IndexSettings, open_catalog, verify
+
+# All that may be said to one who comes second.
+EXPECTED = ("is being built by", "left to go back to", "has no version", "is the current version")
+catalog, pool, grown = open_catalog(sys.argv[1]), Pool.open(sys.argv[2]), Pool.open(sys.argv[3])
+embeddings = [PoseEmbedding.fit(pool, components=components) for components in (5, 14)]
+random = np.random.default_rng(int(sys.argv[4]))
+
+def check():
+    with catalog.current() as version:
+        catalog.record_verification(version.info.name, verify(version, sample=20))
+
+commands = [
+    lambda: catalog.build(pool, embeddings[random.integers(2)], IndexSettings(threads=1)),
+    lambda: catalog.add(grown),
+    lambda: catalog.publish(catalog.versions()[0].name),
+    catalog.rollback,
+    lambda: catalog.prune(1),
+    lambda: catalog.prune(2),
+    catalog.under_way,
+    check,
+]
+for _ in range(15):
+    try:
+        commands[random.integers(len(commands))]()
+    except HandsimError as error:
+        if not any(words in str(error) for words in EXPECTED):
+            raise
+"""
+
+
+def test_three_people_at_once(
+    three_versions: Path, small_pool: Pool, grown_pool: Pool, tmp_path: Path
+) -> None:
+    root = copy_index(three_versions, tmp_path / "index")
+    command = [sys.executable, "-c", PERSON, str(root), str(small_pool.path), str(grown_pool.path)]
+    people = [
+        subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True, cwd=Path.cwd())
+        for seed in range(3)
+    ]
+    assert [person.communicate()[1] for person in people] == ["", "", ""]
+    catalog = open_catalog(root)
+    catalog.prune(keep=2)
+    names = {info.name for info in catalog.versions()}
+    assert {path.name for path in root.iterdir()} == {
+        "catalog.json",
+        "current",
+        ".lock",
+        ".pointer-lock",
+        *names,
+    }
+    for name in names:
+        with catalog.open(name) as version:
+            assert verify(version, sample=20, read_all=True).problems() == []
+
+
+def test_asking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
+    done = Event()
+
+    def ask() -> int:
+        asked = 0
+        while not done.is_set():
+            builder_at_work(tmp_path)
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask) for _ in range(2)]
+        try:
+            for _ in range(200):
+                with sole_builder(tmp_path):
+                    assert builder_at_work(tmp_path)
+        finally:
+            done.set()
+        assert all(answer.result() > 20 for answer in asking)
+
+
+def test_a_reader_waits_for_who_is_alone_in_a_version(three_versions: Path, tmp_path: Path) -> None:
+    root = copy_index(three_versions, tmp_path / "index")
+    started = Event()
+
+    def read() -> str:
+        started.set()
+        with open_catalog(root).current() as version:
+            return version.info.name
+
+    with ThreadPoolExecutor(1) as threads:
+        with VersionLock(root / "v0003" / VERSION_FILE, alone=True):
+            reading = threads.submit(read)
+            assert started.wait(10)
+        assert reading.result(10) == "v0003"
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_a_killed_reader_left_is_neither_copied_nor_kept(
+    three_versions: Path, grown_pool: Pool, tmp_path: Path, read: bool
+) -> None:
+    root = copy_index(three_versions, tmp_path / "index")
+    left = [
+        root / "v0003" / "shard" / ".atomicwriteAbCdEf" / "tmpfile.tmp",
+        root / "v0003" / ".verification.json.9",
+    ]
+    left[0].parent.mkdir()
+    for file in left:
+        file.write_text("{")
+    catalog = open_catalog(root)
+    claim = VersionLock(root / "v0003" / VERSION_FILE, alone=False) if read else None
+    assert catalog.add(grown_pool).name == "v0004"
+    assert not list((root / "v0004").rglob(".atomicwrite*"))
+    catalog.sweep()
+    # While somebody reads the version, such a file may be his.
+    assert [file.exists() for file in left] == [read, False]
+    if claim is not None:
+        claim.release()
+        catalog.sweep()
+        assert not left[0].parent.exists()
+
+
+def test_a_failed_build_leaves_nothing(
+    three_versions: Path, small_pool: Pool, small_embedding: PoseEmbedding, tmp_path: Path
+) -> None:
+    root = copy_index(three_versions, tmp_path / "index")
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_catalog(root).build(small_pool, small_embedding, progress=interrupt)
+    assert not (root / ".building").exists()
