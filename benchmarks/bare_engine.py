@@ -18,15 +18,21 @@ _ROUNDS = 5
 
 
 def other_video_requests(
-    vectors: NDArray[np.float32], videos: Sequence[str | int | None], ef: int, field: str = "video"
+    vectors: NDArray[np.float32],
+    videos: Sequence[str | int | None],
+    ef: int,
+    field: str = "video",
+    *,
+    acorn: bool = True,
 ) -> list[edge.QueryBatchRequest]:
     """The engine's own requests for the nearest hand of another video, in batches."""
+    params = edge.SearchParams(hnsw_ef=ef, acorn=edge.AcornSearchParams(enable=acorn, max_selectivity=1.0))
     requests = [
         edge.QueryRequest(
             1,
             query=edge.Query.Nearest(vector),
             filter=edge.Filter(must_not=[edge.FieldCondition(field, match=edge.MatchValue(video))]),
-            params=edge.SearchParams(hnsw_ef=ef),
+            params=params,
             with_payload=False,
         )
         for vector, video in zip(vectors.tolist(), videos, strict=True)

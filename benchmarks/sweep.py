@@ -2,7 +2,8 @@
 
 Prints a Markdown table. Every pair of m and ef_construct is tried with all cores and one segment; then, with
 the defaults of both, other numbers of segments and of threads. Each build runs in a process of its own. Every
-shard holds a hand's video twice, as a keyword and as an integer, and is asked through both by turns.
+shard holds a hand's video twice, as a keyword and as an integer, and is asked by turns through either, and
+through the keyword without ACORN.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from handsim.metrics.retrieval import recall_at_k
 from index import IndexSettings
 
 _FIELDS = ("video", "video_number")
+_WAYS = ("video", "video_number", "plain")
+"""By the video's name, by its number, and by its name without ACORN."""
 _BATCH_POINTS = 5_000
 _NO_BOUND_KB = 2**40
 _ROUNDS = 3
@@ -90,31 +93,29 @@ def build(graph: Graph, folder: Path, directory: Path) -> dict[str, Any]:
 
 
 def ask(folder: Path, directory: Path, questions: Questions, efs: list[int]) -> list[dict[str, Any]]:
-    """For every ef the recall, and hands for each second of a core through either field, by turns."""
+    """For every ef the recall, and hands for each second of a core in every way of asking, by turns."""
     pool = VideoPoses.open(folder)
     shard = edge.EdgeShard.load(str(directory))
     levels = []
     for ef in efs:
-        batches = {field: _requests(pool, questions.walk, ef, field) for field in _FIELDS}
-        clocks: dict[str, list[Clock]] = {field: [] for field in _FIELDS}
-        for field in _FIELDS * _ROUNDS:
+        batches = {way: _requests(pool, questions.walk, ef, way) for way in _WAYS}
+        clocks: dict[str, list[Clock]] = {way: [] for way in _WAYS}
+        for way in _WAYS * _ROUNDS:
             with Clock() as clock:
-                for batch in batches[field]:
+                for batch in batches[way]:
                     shard.query_batch(batch)
-            clocks[field].append(clock)
-        found = [
-            [hits[0].score if hits else np.inf]
-            for batch in _requests(pool, questions.sample, ef, "video")
-            for hits in shard.query_batch(batch)
-        ]
+            clocks[way].append(clock)
         hands = len(questions.walk)
         levels.append(
             {
                 "ef": ef,
-                "recall_at_1": round(recall_at_k(np.array(found), questions.truth, 1), 4),
                 **{
-                    f"{field}_{kind}": round(hands / min(getattr(clock, seconds) for clock in tried))
-                    for field, tried in clocks.items()
+                    f"{way}_recall_at_1": _recall(shard, pool, questions, ef, way)
+                    for way in ("video", "plain")
+                },
+                **{
+                    f"{way}_{kind}": round(hands / min(getattr(clock, seconds) for clock in tried))
+                    for way, tried in clocks.items()
                     for kind, seconds in (
                         ("per_second", "seconds"),
                         ("per_processor_second", "processor_seconds"),
@@ -137,10 +138,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         "link_processor_seconds": "of a core, s",
         "megabytes_on_disk": "MB",
         "ef": "ef",
-        "recall_at_1": "recall@1",
-        "video_per_second": "hands/s",
-        "video_per_processor_second": "of a core",
+        "video_recall_at_1": "recall@1",
+        "video_per_processor_second": "hands/s of a core",
         "video_number_per_processor_second": "by integer",
+        "plain_recall_at_1": "without ACORN",
+        "plain_per_processor_second": "hands/s of a core",
     }
     cells = [list(columns.values()), ["---"] * len(columns)]
     cells += [[str((row | level)[column]) for column in columns] for row in rows for level in row["levels"]]
@@ -182,9 +184,20 @@ def _write(shard: edge.EdgeShard, pool: VideoPoses, rows: NDArray[np.int64]) -> 
         shard.update(edge.UpdateOperation.upsert_points(points))
 
 
-def _requests(pool: VideoPoses, rows: NDArray[np.int64], ef: int, field: str) -> list[edge.QueryBatchRequest]:
-    videos = pool.videos.values(rows) if field == "video" else pool.video[rows].tolist()
-    return other_video_requests(pool.vectors[rows], videos, ef, field)
+def _requests(pool: VideoPoses, rows: NDArray[np.int64], ef: int, way: str) -> list[edge.QueryBatchRequest]:
+    vectors = pool.vectors[rows]
+    if way == "video_number":
+        return other_video_requests(vectors, pool.video[rows].tolist(), ef, way)
+    return other_video_requests(vectors, pool.videos.values(rows), ef, acorn=way != "plain")
+
+
+def _recall(shard: edge.EdgeShard, pool: VideoPoses, questions: Questions, ef: int, way: str) -> float:
+    found = [
+        [hits[0].score if hits else np.inf]
+        for batch in _requests(pool, questions.sample, ef, way)
+        for hits in shard.query_batch(batch)
+    ]
+    return round(recall_at_k(np.array(found), questions.truth, 1), 4)
 
 
 def _megabytes(directory: Path, pattern: str) -> float:
@@ -202,7 +215,7 @@ def main() -> None:
     parser.add_argument("--still", type=int, default=10, choices=[1, 2, 5, 10, 20])
     parser.add_argument("--m", type=int, nargs="+", default=[8, 16, 24, 32])
     parser.add_argument("--ef-construct", type=int, nargs="+", default=[64, 100, 200])
-    parser.add_argument("--ef", type=int, nargs="+", default=[64, 96, 128, 192, 256])
+    parser.add_argument("--ef", type=int, nargs="+", default=[32, 48, 64, 96, 128])
     parser.add_argument("--segments", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
     parser.add_argument("--json", type=Path, help="write all figures to a file, too")

@@ -17,7 +17,7 @@ class IndexSettings:
     """Edges per point. More find more and cost memory."""
     ef_construct: int = 100
     """Candidates looked at when a point is linked in. More build a better graph, more slowly."""
-    ef: int = 96
+    ef: int = 64
     """Candidates looked at when searching, unless a search says otherwise."""
     index_above_kb: int = 256
     """Size of the vectors, in KB, above which the graph is built; fewer are compared one by one."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.engines.engine import Answer, Ask, Engine
 from benchmarks.video_poses import VideoPoses
+from handsim.cores import available_cores
 from handsim.errors import HandsimError
 from index import IndexSettings, MinedPairs, SearchOptions, mine, open_catalog
 
@@ -25,7 +26,7 @@ class CatalogEngine(Engine):
     url: str | None = None
     """The address of a server's index; None embeds it."""
     effort: str = "ef"
-    efforts: tuple[int, ...] = (16, 32, 64, 96, 128, 256)
+    efforts: tuple[int, ...] = (16, 32, 48, 64, 96, 128)
 
     def address(self, directory: Path) -> str:
         """What `open_catalog` takes."""
@@ -75,7 +76,8 @@ class CatalogEngine(Engine):
     def mine(self, pool: VideoPoses, directory: Path, ef: int) -> MinedPairs:
         """The positive of every hand, as `handsim mine` finds it."""
         with open_catalog(self.address(directory)) as catalog, catalog.current() as version:
-            return MinedPairs.concatenate(mine(version, pool.hand_ids, ef=ef))
+            workers = available_cores()
+            return MinedPairs.concatenate(mine(version, pool.hand_ids, ef=ef, workers=workers))
 
     def drop(self) -> None:
         """Remove a server's index."""

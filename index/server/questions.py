@@ -25,8 +25,8 @@ def search_params(options: SearchOptions, default_ef: int) -> models.SearchParam
     return models.SearchParams(
         hnsw_ef=options.ef or default_ef,
         exact=options.exact,
-        # A filter cuts the graph into pieces; ACORN steps over the hands it rules out.
-        acorn=models.AcornSearchParams(enable=options.filter is not None),
+        # What a filter rules out tears holes into the graph; ACORN steps over them.
+        acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),
     )
 
 
