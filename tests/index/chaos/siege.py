@@ -106,6 +106,12 @@ class Siege:
             "readers": reports,
         }
 
+    def release_readers(self) -> None:
+        """End those that still read."""
+        for reader in self._readers:
+            reader.kill()
+            reader.wait()
+
     def _start(self, module: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", f"tests.index.chaos.{module}", str(self._root)]
         return subprocess.Popen(
@@ -178,6 +184,9 @@ def besiege(
     """
     started = time.perf_counter()
     siege = Siege(directory, scale, seed)
-    while siege.kills < kills or time.perf_counter() - started < seconds:
-        siege.kill_one()
-    return {"seconds": round(time.perf_counter() - started, 1), **siege.end()}
+    try:
+        while siege.kills < kills or time.perf_counter() - started < seconds:
+            siege.kill_one()
+        return {"seconds": round(time.perf_counter() - started, 1), **siege.end()}
+    finally:
+        siege.release_readers()
