@@ -61,6 +61,7 @@ class ExactIndex(IndexVersion):
         k: int,
         not_videos: Sequence[Sequence[str]],
         options: SearchOptions,
+        not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
         admitted = np.flatnonzero(self._admitted(options.filter))
         block = max(1, _BLOCK_DISTANCES // max(1, len(admitted)))
@@ -71,7 +72,8 @@ class ExactIndex(IndexVersion):
         for start in range(0, len(vectors), block):
             queries = vectors[start : start + block]
             excluded = not_videos[start : start + block]
-            rows, distances = self._nearest_block(queries, wide, admitted, excluded)
+            left_out = None if not_hands is None else not_hands[start : start + block]
+            rows, distances = self._nearest_block(queries, wide, admitted, excluded, left_out)
             for hits, far in zip(rows, distances, strict=True):
                 hits = hits[np.isfinite(far) & (far <= furthest)]
                 if options.diversity:
@@ -143,6 +145,7 @@ class ExactIndex(IndexVersion):
         k: int,
         admitted: NDArray[np.intp],
         not_videos: Sequence[Sequence[str]],
+        not_hands: NDArray[np.uint64] | None,
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Rows [Q, K] and distances [Q, K], infinite for those that the query may not have."""
         wanted = queries.astype(np.float64)
@@ -154,6 +157,8 @@ class ExactIndex(IndexVersion):
             codes = [self._code_of_video[video] for video in videos if video in self._code_of_video]
             if codes:
                 squared[row, np.isin(video_codes, codes)] = np.inf
+        if not_hands is not None:
+            squared[self._ids[admitted] == not_hands[:, None]] = np.inf
         nearest = np.tile(np.arange(len(admitted)), (len(queries), 1))
         if k < len(admitted):
             nearest = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)

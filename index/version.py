@@ -62,8 +62,10 @@ class IndexVersion(ABC):
         asked = _with_payload(options) if options.one_per_video else options
 
         def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
-            if hands is None:
-                return self._nearest(vectors[rows], min(count, len(self)), excluded, asked)
+            if hands is None or options.diversity:
+                # Diversity must not see the query's own hand: what is chosen would have to be unlike it.
+                own = None if hands is None else hands[rows]
+                return self._nearest(vectors[rows], min(count, len(self)), excluded, asked, own)
             # Asking for one more and leaving the query's own hand out is cheaper than a condition on its id.
             more = self._nearest(vectors[rows], min(count + 1, len(self)), excluded, asked)
             return more.keep(more.hand_ids != hands[rows, None]).resized(count)
@@ -197,8 +199,10 @@ class IndexVersion(ABC):
         k: int,
         not_videos: Sequence[Sequence[str]],
         options: SearchOptions,
+        not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
-        """The k nearest hands of checked vectors [Q, D], for each query outside some videos.
+        """The k nearest hands of checked vectors [Q, D], for each query outside some videos and, where
+        ``not_hands`` [Q] are given, without that hand.
 
         It heeds filter, max_distance, diversity, exact, ef and with_payload; the rest is done above it.
         """

@@ -71,10 +71,11 @@ class EdgeVersion(IndexVersion):
         k: int,
         not_videos: Sequence[Sequence[str]],
         options: SearchOptions,
+        not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
         must = _conditions(options.filter)
         params = self._params(options)
-        everything = edge.Filter(must=must)
+        hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
         answers: list[list[_Stored]] = []
         for start in range(0, len(vectors), _BATCH_QUERIES):
             rows = slice(start, start + _BATCH_QUERIES)
@@ -82,12 +83,14 @@ class EdgeVersion(IndexVersion):
                 edge.QueryRequest(
                     k,
                     query=_nearest_query(vector, k, options.diversity),
-                    filter=edge.Filter(must=must, must_not=[_video_among(videos)]) if videos else everything,
+                    filter=_filter(must, videos, hand),
                     params=params,
                     with_payload=options.with_payload,
                     score_threshold=options.generous_max_distance,
                 )
-                for vector, videos in zip(vectors[rows].tolist(), not_videos[rows], strict=True)
+                for vector, videos, hand in zip(
+                    vectors[rows].tolist(), not_videos[rows], hands[rows], strict=True
+                )
             ]
             answers += self._shard.query_batch(edge.QueryBatchRequest(requests))
         # Edge's score for Euclidean vectors is the distance itself: nothing to convert but the shape.
@@ -109,7 +112,7 @@ class EdgeVersion(IndexVersion):
         request = edge.QueryRequest(
             k,
             query=edge.Query.RecommendBestScore(examples),
-            filter=_filter(options.filter, not_videos),
+            filter=_filter(_conditions(options.filter), not_videos),
             params=self._params(options),
             with_payload=options.with_payload,
             with_vector=True,
@@ -118,7 +121,7 @@ class EdgeVersion(IndexVersion):
 
     def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
         request = edge.QueryRequest(
-            count, query=edge.Sample.Random, filter=_filter(filter), with_payload=False
+            count, query=edge.Sample.Random, filter=_filter(_conditions(filter)), with_payload=False
         )
         found: list[_Stored] = self._shard.query(request)
         return np.array([point.id for point in found], dtype=np.uint64)
@@ -129,7 +132,7 @@ class EdgeVersion(IndexVersion):
         request = edge.ScrollRequest(
             offset=start,
             limit=limit,
-            filter=_filter(filter),
+            filter=_filter(_conditions(filter)),
             with_vector=with_vectors,
             with_payload=with_payload,
         )
@@ -189,8 +192,13 @@ def _nearest_query(vector: list[float], k: int, diversity: float) -> "edge.Query
     return edge.Query.Nearest(vector)
 
 
-def _filter(filter: Filter | None, not_videos: Sequence[str] = ()) -> edge.Filter:
-    return edge.Filter(must=_conditions(filter), must_not=[_video_among(not_videos)] if not_videos else [])
+def _filter(
+    must: "list[edge.ConditionType]", not_videos: Sequence[str] = (), not_hand: int | None = None
+) -> edge.Filter:
+    must_not: list[edge.ConditionType] = [_video_among(not_videos)] if not_videos else []
+    if not_hand is not None:
+        must_not.append(edge.HasIdCondition({not_hand}))
+    return edge.Filter(must=must, must_not=must_not)
 
 
 def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":

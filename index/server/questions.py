@@ -30,10 +30,16 @@ def search_params(options: SearchOptions, default_ef: int) -> models.SearchParam
     )
 
 
-def qdrant_filter(filter: Filter | None, not_videos: Sequence[str] = ()) -> models.Filter:
+def qdrant_filter(
+    filter: Filter | None, not_videos: Sequence[str] = (), not_hand: int | None = None
+) -> models.Filter:
     """The conditions on the hands answered."""
-    must_not = [models.FieldCondition(key="video", match=_among(not_videos))] if not_videos else []
-    return models.Filter(must=[*_conditions(filter)], must_not=[*must_not])
+    must_not: list[models.Condition] = []
+    if not_videos:
+        must_not.append(models.FieldCondition(key="video", match=_among(not_videos)))
+    if not_hand is not None:
+        must_not.append(models.HasIdCondition(has_id=[not_hand]))
+    return models.Filter(must=[*_conditions(filter)], must_not=must_not)
 
 
 def _conditions(filter: Filter | None) -> list[models.FieldCondition]:

@@ -81,7 +81,9 @@ class ServerVersion(IndexVersion):
         k: int,
         not_videos: Sequence[Sequence[str]],
         options: SearchOptions,
+        not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
+        hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
         params = search_params(options, self._default_ef)
         answers: list[list[_Stored]] = []
         for start in range(0, len(vectors), _QUERIES_AT_ONCE):
@@ -89,13 +91,15 @@ class ServerVersion(IndexVersion):
             requests = [
                 models.QueryRequest(
                     query=nearest_query(vector, k, options.diversity),
-                    filter=qdrant_filter(options.filter, videos),
+                    filter=qdrant_filter(options.filter, videos, hand),
                     params=params,
                     limit=k,
                     with_payload=options.with_payload,
                     score_threshold=options.generous_max_distance,
                 )
-                for vector, videos in zip(vectors[rows].tolist(), not_videos[rows], strict=True)
+                for vector, videos, hand in zip(
+                    vectors[rows].tolist(), not_videos[rows], hands[rows], strict=True
+                )
             ]
             answers += [response.points for response in self._ask(requests)]
         # Qdrant's score for Euclidean vectors is the distance itself: nothing to convert but the shape.

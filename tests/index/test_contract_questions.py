@@ -197,23 +197,29 @@ def marginal_relevance(
 
 
 @pytest.mark.parametrize("diversity", [0.5, 0.9])
-@pytest.mark.parametrize("name", ["none", "score"])
+@pytest.mark.parametrize(("name", "other_video"), [("none", True), ("score", True), ("none", False)])
 def test_diversity(
-    version: IndexVersion, pool: Pool, embedding: PoseEmbedding, name: str, diversity: float
+    version: IndexVersion,
+    pool: Pool,
+    embedding: PoseEmbedding,
+    name: str,
+    other_video: bool,
+    diversity: float,
 ) -> None:
     k, rows = 6, np.array([0, 305, 610])
     filter, passes = FILTERS[name]
     vectors = embedding.transform(pool.keypoints).astype(np.float64)
 
     def admits(query: int, row: int) -> bool:
-        return pool.videos[query] != pool.videos[row] and passes(pool, row)
+        itself = query == row or (other_video and pool.videos[query] == pool.videos[row])
+        return not itself and passes(pool, row)
 
     for exact in (True, False):
         plain, found = (
             version.search_hands(
                 pool.hand_ids[rows],
                 k,
-                other_video=True,
+                other_video=other_video,
                 options=SearchOptions(filter, diversity=wanted, exact=exact, ef=EF),
             )
             for wanted in (0.0, diversity)
