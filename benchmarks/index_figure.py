@@ -48,7 +48,7 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
         )
         axes.set_yticks([], minor=True)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawn
@@ -56,3 +56,8 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
 
 def _label(engine: dict[str, Any]) -> str:
     return engine["engine"] if engine["effort"] == "none" else f"{engine['engine']} by {engine['effort']}"
+
+
+def _short(rate: float, _: int | None = None) -> str:
+    """50k for 50,000: longer names run into each other."""
+    return f"{rate / 1000:g}k" if rate >= 1000 else f"{rate:g}"

@@ -24,8 +24,14 @@ _BLOCK_BYTES: Final = 65_536
 
 _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
     # No edges of their own in the graph: searching through filters by ACORN finds as much without.
-    **{field: edge.KeywordIndexParams(enable_hnsw=False) for field in ("video", "source", "side", "label")},
-    "score": edge.FloatIndexParams(enable_hnsw=False),
+    "video": edge.KeywordIndexParams(enable_hnsw=False),
+    # Every question may leave a video out, few ask for the rest: those are mapped, and so shared by all
+    # processes that read. The video's too would halve the rate.
+    **{
+        field: edge.KeywordIndexParams(enable_hnsw=False, memory=edge.Memory.Cached)
+        for field in ("source", "side", "label")
+    },
+    "score": edge.FloatIndexParams(enable_hnsw=False, memory=edge.Memory.Cached),
 }
 
 
