@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from handsim.errors import HandsimError
 from handsim.hand import SIDES, Side
 
@@ -24,6 +26,22 @@ class Filter:
     """The classes it may have; a hand without a label meets none."""
     min_score: float | None = None
     """The least confidence of the detector, 0 to 1."""
+
+    @property
+    def choices(self) -> list[tuple[str, list[str]]]:
+        """(field of the payload, values it may have) of each condition that names values."""
+        named = (
+            ("source", self.sources),
+            ("side", self.sides),
+            ("video", self.videos),
+            ("label", self.labels),
+        )
+        return [(field, list(values)) for field, values in named if values is not None]
+
+    @property
+    def least_score(self) -> float | None:
+        """``min_score`` as scores are kept: rounded to single precision."""
+        return None if self.min_score is None else float(np.float32(self.min_score))
 
     def __post_init__(self) -> None:
         for name in ("sources", "sides", "videos", "labels"):

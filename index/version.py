@@ -59,7 +59,7 @@ class IndexVersion(ABC):
                 raise HandsimError(
                     f"{name} has {len(given)} entries for {len(vectors)} queries; give one each"
                 )
-        asked = _with_payload(options) if options.one_per_video else options
+        asked = replace(options, with_payload=True) if options.one_per_video else options
 
         def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             if hands is None or options.diversity:
@@ -129,7 +129,7 @@ class IndexVersion(ABC):
         self._check_k(k)
         (near, payloads), (far, _) = self._look_up_all(liked), self._look_up_all(disliked)
         examples = np.concatenate([liked, disliked])
-        asked = _with_payload(options) if options.one_per_video else options
+        asked = replace(options, with_payload=True) if options.one_per_video else options
 
         def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             more = min(count + len(examples), len(self))
@@ -284,10 +284,6 @@ class IndexVersion(ABC):
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self):
             raise HandsimError(f"k is {k}; this index of {len(self):,} hands answers 1 to {len(self):,}")
-
-
-def _with_payload(options: SearchOptions) -> SearchOptions:
-    return replace(options, with_payload=True)
 
 
 def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:

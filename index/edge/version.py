@@ -205,19 +205,10 @@ def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
     if filter is None:
         return []
     conditions: list[edge.ConditionType] = [
-        edge.FieldCondition(key, match=edge.MatchAny(list(values)))
-        for key, values in (
-            ("source", filter.sources),
-            ("side", filter.sides),
-            ("video", filter.videos),
-            ("label", filter.labels),
-        )
-        if values is not None
+        edge.FieldCondition(field, match=edge.MatchAny(values)) for field, values in filter.choices
     ]
-    if filter.min_score is not None:
-        # Scores were measured in single precision, so the bound is rounded alike.
-        least = float(np.float32(filter.min_score))
-        conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=least)))
+    if filter.least_score is not None:
+        conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.least_score)))
     return conditions
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from qdrant_client import models
 
 from index.filter import Filter
@@ -46,19 +45,12 @@ def _conditions(filter: Filter | None) -> list[models.FieldCondition]:
     if filter is None:
         return []
     conditions = [
-        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
-        for key, values in (
-            ("source", filter.sources),
-            ("side", filter.sides),
-            ("video", filter.videos),
-            ("label", filter.labels),
-        )
-        if values is not None
+        models.FieldCondition(key=field, match=models.MatchAny(any=values))
+        for field, values in filter.choices
     ]
-    if filter.min_score is not None:
-        # Scores were measured in single precision, so the bound is rounded alike.
-        least = float(np.float32(filter.min_score))
-        conditions.append(models.FieldCondition(key="score", range=models.Range(gte=least)))
+    if filter.least_score is not None:
+        at_least = models.Range(gte=filter.least_score)
+        conditions.append(models.FieldCondition(key="score", range=at_least))
     return conditions
 
 
