@@ -28,10 +28,10 @@ _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
     # Every question may leave a video out, few ask for the rest: those are mapped, and so shared by all
     # processes that read. The video's too would halve the rate.
     **{
-        field: edge.KeywordIndexParams(enable_hnsw=False, memory=edge.Memory.Cached)
+        field: edge.KeywordIndexParams(enable_hnsw=False, memory=edge.Memory.Cold)
         for field in ("source", "side", "label")
     },
-    "score": edge.FloatIndexParams(enable_hnsw=False, memory=edge.Memory.Cached),
+    "score": edge.FloatIndexParams(enable_hnsw=False, memory=edge.Memory.Cold),
 }
 
 
