@@ -23,18 +23,6 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
             rates = [level["per_second"] for level in levels]
             misses = [max(1 - level["recall_at_1"], _LEAST_MISS) for level in levels]
             axes.plot(rates, misses, color=colour, marker="o", markersize=4.5, label=_label(engine))
-            if len(levels) > 1:
-                # The efforts at either end, below the line and above it, where nothing else is drawn.
-                for at, offset in ((0, (0, -13)), (-1, (0, 6))):
-                    axes.annotate(
-                        str(levels[at]["effort"]),
-                        (rates[at], misses[at]),
-                        offset,
-                        textcoords="offset points",
-                        ha="center",
-                        fontsize=8,
-                        color=colour,
-                    )
         axes.set(
             title=f"Nearest hand of another video among {figures['points']:,}, {figures['cores']} cores",
             xlabel="hands a second, asked in batches",
@@ -55,7 +43,10 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
 
 
 def _label(engine: dict[str, Any]) -> str:
-    return engine["engine"] if engine["effort"] == "none" else f"{engine['engine']} by {engine['effort']}"
+    if engine["effort"] == "none":
+        return str(engine["engine"])
+    efforts = [level["effort"] for level in engine["levels"]]
+    return f"{engine['engine']}, {engine['effort']} {min(efforts)} to {max(efforts)}"
 
 
 def _short(rate: float, _: int | None = None) -> str:
