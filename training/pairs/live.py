@@ -1,0 +1,185 @@
+"""Neighbours asked of the index while it trains: the pairs of SiMHand, with no mining step before them."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from index.mining import MinedPairs, mine
+from index.neighbors import NO_HAND
+from index.options import SearchOptions
+from index.version import IndexVersion
+from training.pairs.choice import choose
+from training.pairs.drawn import DrawnPairs
+from training.pairs.hand_set import HandSet
+from training.pairs.settings import PairSettings
+
+_CLOSING_PATIENCE_S: Final = 2.0
+
+
+class VersionHolder(Protocol):
+    """Who says which version of the index to ask: `index.LiveIndex` the current one."""
+
+    def version(self) -> AbstractContextManager[IndexVersion]:
+        """The version to ask, open until the block ends."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class PinnedVersion:
+    """A `VersionHolder` that stays in one version, whatever is published."""
+
+    def __init__(self, version: IndexVersion) -> None:
+        """It is closed with this."""
+        self._version = version
+
+    @contextmanager
+    def version(self) -> Iterator[IndexVersion]:
+        """Always the same one."""
+        yield self._version
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._version.close()
+
+
+class LiveNeighbors:
+    """A `PairSource` that asks the index about a whole batch at once, anew for every batch.
+
+    An anchor that the version does not hold (it was ingested since, or the index was rolled back) falls back
+    to itself; a neighbour that the pool has no picture of (it was ingested since the pool was opened)
+    counts as not found.
+    """
+
+    def __init__(self, index: VersionHolder, settings: PairSettings, pictured: HandSet) -> None:
+        """``pictured`` are the hands of the pool; ``index`` is closed with this."""
+        self._index, self._settings, self._pictured = index, settings, pictured
+        self._held: tuple[tuple[str, str], HandSet] | None = None
+        self._busy = Lock()
+        self._closed = False
+
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+        """Positives as the policy has them, and negatives from the band, of anchors [B].
+
+        Raises UnavailableError while the index does not answer, NotThereError where none was published, and
+        HandsimError where it has fewer hands than the policy has ranks.
+        """
+        with self._busy:
+            if self._closed:
+                raise HandsimError("the pairs' index was closed; open the pairs again")
+            with self._index.version() as version:
+                return self._ask_version(version, anchors, rng)
+
+    def close(self) -> None:
+        """Let go of the index, unless a draw that is under way does not end soon."""
+        self._closed = True
+        if self._busy.acquire(timeout=_CLOSING_PATIENCE_S):
+            self._index.close()
+            self._busy.release()
+
+    def _ask_version(
+        self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator
+    ) -> DrawnPairs:
+        identity = version.info.name, version.info.checksum
+        if self._held is not None and self._held[0] != identity:
+            self._held = None
+        try:
+            return self._ask(version, anchors, rng)
+        except NotThereError:
+            if self._held is not None:
+                raise
+            # Hardly a version lacks hands, so which ones it holds is only asked once it turns out to.
+            self._held = identity, hands_of(version)
+            return self._ask(version, anchors, rng)
+
+    def _ask(
+        self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator
+    ) -> DrawnPairs:
+        policy, held = self._settings.policy, np.ones(len(anchors), dtype=np.bool_)
+        if self._held is not None:
+            held = self._held[1].holds(anchors)
+        positives = anchors.copy()
+        distances = np.full(len(anchors), np.nan, dtype=np.float32)
+        not_in_pool = 0
+        if held.any():
+            mined = MinedPairs.concatenate(mine(version, anchors[held], policy, ef=self._settings.ef))
+            shown = mined.found & self._pictured.holds(mined.positives)
+            not_in_pool = int(mined.found.sum() - shown.sum())
+            places, chosen = choose(shown, 1, rng)
+            rows = np.flatnonzero(held)[chosen[:, 0]]
+            positives[rows] = np.take_along_axis(mined.positives, places, axis=1)[chosen]
+            distances[rows] = np.take_along_axis(mined.distances, places, axis=1)[chosen]
+        negatives, from_band, strangers = self._negatives(version, anchors, positives, held, rng)
+        return DrawnPairs(
+            anchors=anchors,
+            positives=positives,
+            distances=distances,
+            negatives=negatives,
+            version=version.info.name,
+            without_positive=int((positives == anchors).sum()),
+            not_in_index=int((~held).sum()),
+            not_in_pool=not_in_pool + strangers,
+            random_negatives=negatives.size - from_band,
+        )
+
+    def _negatives(
+        self,
+        version: IndexVersion,
+        anchors: NDArray[np.uint64],
+        positives: NDArray[np.uint64],
+        held: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.uint64], int, int]:
+        """Negatives [B, n], how many are of the band, and how many hands the pool does not hold."""
+        settings, count = self._settings, self._settings.negatives_per_anchor
+        wanted = np.full((len(anchors), count), NO_HAND, dtype=np.uint64)
+        strangers = 0
+        if count and held.any():
+            options = SearchOptions(
+                min_distance=settings.negative_min_distance,
+                max_distance=settings.negative_max_distance,
+                ef=settings.ef,
+            )
+            most = max(count, min(settings.negative_top_k, len(version)))
+            found = version.search_hands(
+                anchors[held], min(most, len(version)), other_video=True, options=options
+            ).resized(most)
+            shown = found.found & self._pictured.holds(found.hand_ids)
+            strangers = int(found.found.sum() - shown.sum())
+            # What is in the batch already is everybody's negative, and must not be its own pair's.
+            shown &= ~np.isin(found.hand_ids, np.concatenate([anchors, positives]))
+            places, chosen = choose(shown, count, rng)
+            drawn = np.take_along_axis(found.hand_ids, places, axis=1)
+            wanted[held] = np.where(chosen, drawn, np.uint64(NO_HAND))
+        flat = wanted.reshape(-1)
+        _drop_repeated(flat)
+        missing = flat == NO_HAND
+        flat[missing] = self._others(np.concatenate([anchors, positives, flat]), int(missing.sum()), rng)
+        return wanted, int((~missing).sum()), strangers
+
+    def _others(self, taken: NDArray[np.uint64], count: int, rng: np.random.Generator) -> NDArray[np.uint64]:
+        """Different hands [count] of the pool, drawn at random from those that are not taken."""
+        if not count:
+            return np.empty(0, dtype=np.uint64)
+        everyone = self._pictured.hand_ids
+        # Of so many drawn, enough are left over whatever is taken.
+        some = rng.choice(everyone, min(count + len(taken), len(everyone)), replace=False)
+        return some[~np.isin(some, taken)][:count]
+
+
+def hands_of(version: IndexVersion) -> HandSet:
+    """All hands that an index version holds."""
+    pages = [page.hand_ids for page in version.scroll(with_payload=False)]
+    return HandSet(np.concatenate([np.empty(0, dtype=np.uint64), *pages]))
+
+
+def _drop_repeated(hand_ids: NDArray[np.uint64]) -> None:
+    """Leave each hand [n] only where it stands first, in place."""
+    first = np.zeros(len(hand_ids), dtype=np.bool_)
+    first[np.unique(hand_ids, return_index=True)[1]] = True
+    hand_ids[~first] = NO_HAND

@@ -1,0 +1,161 @@
+"""Batches of pairs, ready before the trainer asks for them."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError
+from handsim.pool import Pool
+from index.info import VersionInfo
+from training.pairs.ahead import Ahead
+from training.pairs.anchors import AnchorBatches
+from training.pairs.batch import PairBatch, Waits
+from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder
+from training.pairs.drawn import PairSource
+from training.pairs.patience import Patient
+
+_BATCHES_READY: Final = 2
+"""Decoded batches that lie ready: they are large."""
+_CLOSING_PATIENCE_S: Final = 2.0
+
+OnVersion = Callable[[str, str], None]
+"""Called with (old, new) names of index versions, before the first batch of the new one is handed over."""
+
+
+class PairLoader:
+    """Draws pairs on one thread, has their crops decoded on another, and hands over whole batches.
+
+        with PairLoader(pool, source, anchors, workers=8) as loader:
+            for batch in loader.epoch(3, first=17):
+                ...
+
+    Batches are those of `AnchorBatches`, whatever was asked before: with the same index version, number 17 of
+    epoch 3 always holds the same pairs. Work goes on ahead over the end of an epoch into the next one.
+    """
+
+    anchors: NDArray[np.uint64]
+    """[A] all anchors, by rising id."""
+    batches_an_epoch: int
+    """How many batches an epoch has."""
+    version: VersionInfo | None
+    """The index version that was current, or pinned, when it was opened; None where none is asked."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        source: PairSource,
+        anchors: AnchorBatches,
+        *,
+        prefetch: int = 4,
+        workers: int = 0,
+        pin: bool | None = None,
+        version: VersionInfo | None = None,
+        on_version: OnVersion | None = None,
+    ) -> None:
+        """The source is closed with this, the pool is not. Nothing is started before the first batch.
+
+        ``prefetch`` batches of pairs lie drawn; ``workers`` processes decode, 0: threads of this one; ``pin``
+        has batches in page-locked memory, None: where there is a GPU. Raises HandsimError for fewer workers.
+        """
+        if workers < 0:
+            raise HandsimError(f"workers is {workers}; it is at least 0")
+        pin = torch.cuda.is_available() if pin is None else pin
+        self.anchors, self.batches_an_epoch = anchors.hand_ids, anchors.batches_an_epoch
+        self.version = version
+        self._pool, self._source, self._batches, self._prefetch = pool, source, anchors, prefetch
+        self._on_version = on_version or (lambda old, new: None)
+        self._decoder: Decoder = (
+            ProcessDecoder(pool, workers, pin=pin) if workers else ThreadDecoder(pool, pin=pin)
+        )
+        self._running: tuple[Ahead[PairBatch], Ahead[PairBatch]] | None = None
+        self._next: tuple[int, int] | None = None
+        self._version: str | None = None
+        self._closed = False
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[PairBatch]:
+        """Batches ``first`` and following of an epoch, both counted from 0.
+
+        Raises what the source raises, and HandsimError for a damaged crop.
+        """
+        for number in range(first, self.batches_an_epoch):
+            yield self._take(epoch, number)
+
+    def stop_waiting(self) -> None:
+        """Give up at once on an index that is away, now or later; a signal's handler may call this.
+
+        Whoever waits for a batch then gets UnavailableError.
+        """
+        if isinstance(self._source, Patient):
+            self._source.stop_waiting()
+
+    def close(self) -> None:
+        """Stop what is under way, a wait for the index too, and end threads and processes."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._running is not None:
+            for stage in self._running:
+                stage.end()  # before the source is closed: what that interrupts is of no interest any more
+        self._source.close()
+        self._stop(_CLOSING_PATIENCE_S)
+        self._decoder.close()
+
+    def _take(self, epoch: int, number: int) -> PairBatch:
+        if self._closed:
+            raise HandsimError("the pairs were closed; open them again")
+        if self._running is None or self._next != (epoch, number):
+            self._stop()
+            self._running = self._start(epoch, number)
+        drawn, ready = self._running
+        blocked_s, since = drawn.waited_s, time.perf_counter()
+        try:
+            batch = next(ready)
+        except BaseException:
+            self._next = None  # to begin anew, if anybody asks again
+            raise
+        waited_s = time.perf_counter() - since
+        waits = Waits(waited_s, min(waited_s, drawn.waited_s - blocked_s))
+        at_end = number + 1 == self.batches_an_epoch
+        self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
+        if batch.version is not None and batch.version != self._version:
+            if self._version is not None:
+                self._on_version(self._version, batch.version)
+            self._version = batch.version
+        return replace(batch, waits=waits)
+
+    def _start(self, epoch: int, first: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
+        drawn = Ahead(self._draw(epoch, first), self._prefetch, "handsim-draw")
+        return drawn, Ahead(self._decoder.decode(drawn), _BATCHES_READY, "handsim-assemble")
+
+    def _draw(self, epoch: int, number: int) -> Generator[PairBatch, None, None]:
+        """All batches from this one on, over the ends of epochs, without their crops."""
+        while True:
+            anchors = self._batches.batch(epoch, number)
+            pairs = self._source.draw(anchors, self._batches.generator(epoch, number))
+            yield PairBatch.lay_out(pairs, self._pool, epoch, number)
+            number += 1
+            if number == self.batches_an_epoch:
+                epoch, number = epoch + 1, 0
+
+    def _stop(self, patience_s: float = 10.0) -> None:
+        """End the threads; whoever is stuck in a call is left behind, to end when that returns."""
+        if self._running is not None:
+            drawn, ready = self._running
+            drawn.end()
+            ready.close(patience_s)
+            drawn.close(patience_s)
+            self._running = None
+
+    def __enter__(self) -> "PairLoader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
