@@ -1,0 +1,12 @@
+"""Contrastive losses: pure functions of projections and keypoints, which know nothing of the index.
+
+loss = nt_xent(z1, z2)                                                           # SimCLR, PeCLR
+loss = nt_xent(z1, z2, weighting=Weighting("both"), keypoints1=..., keypoints2=...)  # SiMHand
+"""
+
+from training.losses.gathering import gather_with_gradient
+from training.losses.nt_xent import nt_xent
+from training.losses.weighting import Weighting
+from training.losses.weights import positive_weights
+
+__all__ = ["Weighting", "gather_with_gradient", "nt_xent", "positive_weights"]
