@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "query": "find the hands most like a hand, a picture or keypoints",
     "mine": "find the positives of every hand",
     "evaluate": "measure how good the index and the embedding are",
+    "export": "write a trained encoder's weights for torchvision",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }
 """Every command and its line of help; its code is the module of that name in `apps.commands`."""

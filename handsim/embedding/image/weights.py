@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from handsim.embedding.image.architectures import Architecture
+from handsim.embedding.image.checkpoint_file import read_tensors
 from handsim.embedding.image.encoder_file import TrunkWeights
 from handsim.errors import HandsimError, NotThereError
 
@@ -20,9 +20,16 @@ IMAGENET_WEIGHTS: Final[dict[str, Any]] = {
     "resnet101": models.ResNet101_Weights.DEFAULT,
     "resnet152": models.ResNet152_Weights.DEFAULT,
 }
-_WRAPPERS: Final = ("state_dict", "model", "model_state_dict")
-_STEM: Final = "conv1.weight"
 _STEM_SHAPE: Final = (64, 3, 7, 7)
+_LAYERS: Final[dict[str, dict[str, str]]] = {
+    "conv1.weight": {},
+    "0.weight": {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"},
+}
+"""By what the first convolution is called: the names of layers that differ from torchvision's.
+
+PeCLR (github.com/dahiyaaneesh/peclr, src/models/resnet_model.py), and SiMHand after it, put a ResNet's
+children into a Sequential, which numbers them: 2 is the ReLU, 3 the max pooling, 8 the average pooling.
+"""
 _BLOCKS: Final[dict[tuple[bool, tuple[int, ...]], Architecture]] = {
     (False, (2, 2, 2, 2)): "resnet18",
     (False, (3, 4, 6, 3)): "resnet34",
@@ -36,9 +43,17 @@ _BLOCKS: Final[dict[tuple[bool, tuple[int, ...]], Architecture]] = {
 def read_trunk(encoder: str) -> TrunkWeights:
     """The trunk of ``encoder``: resnet18 to resnet152 with ImageNet's weights, or a checkpoint's path.
 
-    A checkpoint is a torchvision ResNet's state dict, ``.safetensors`` or what ``torch.save`` wrote, with or
-    without the classifier, on its own or under ``state_dict`` or ``model``, with any one prefix to its names
-    (``encoder.``, ``module.``). Raises NotThereError or HandsimError for what is none.
+    A checkpoint is ``.safetensors`` or what ``torch.save`` wrote, and holds one ResNet, with or without the
+    classifier, on its own or under ``state_dict`` or ``model``, next to whatever else, in one of two layouts:
+
+    - torchvision's, behind any one prefix: what `handsim export` writes, handsim's own checkpoints
+      (``encoder.trunk.conv1.weight``), and the weights that PeCLR (no prefix; fine-tuned ``backend_model.``)
+      and SiMHand (no prefix) publish;
+    - a Sequential of its children, behind any one prefix: the checkpoints of PeCLR's and SiMHand's training
+      code (``encoder.features.4.0.conv1.weight`` is ``layer1.0.conv1.weight``). As that code leaves them,
+      they hold pickled objects too (callbacks, the configuration) and have to be saved again without.
+
+    Raises NotThereError or HandsimError for what is none, and for pickled objects, see `read_tensors`.
     """
     if encoder in IMAGENET_WEIGHTS:
         return _trunk_of(_imagenet(encoder), encoder)
@@ -47,7 +62,7 @@ def read_trunk(encoder: str) -> TrunkWeights:
         raise NotThereError(
             f"there is no checkpoint at {encoder}; give one, or one of {', '.join(IMAGENET_WEIGHTS)}"
         )
-    return _trunk_of(_plain_names(_tensors(_read(path)), path), path.name)
+    return _trunk_of(_plain_names(read_tensors(path), path), path.name)
 
 
 def _imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
@@ -57,52 +72,44 @@ def _imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
     except (OSError, RuntimeError) as error:
         raise HandsimError(
             f"the ImageNet weights of {architecture} could not be fetched ({error}); "
-            f"bring {weights.url} here by other means and give the file with --encoder"
+            f"bring {weights.url} here by other means and give that file instead of {architecture}"
         ) from error
     return state
 
 
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # in a file that is something else, the readers stumble over anything
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise HandsimError(
-            f"{path} cannot be read as a checkpoint ({why}); save `model.state_dict()` alone"
-        ) from error
-
-
-def _tensors(content: Any) -> dict[str, torch.Tensor]:
-    """The tensors of what a checkpoint holds, out of the wrapper they may lie in."""
-    while isinstance(content, Mapping):
-        inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)]
-        if not inner:
-            return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        content = inner[0]
-    return {}
-
-
 def _plain_names(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """Those that belong to the one ResNet among ``tensors``, named as torchvision names them."""
-    prefixes = [
-        name.removesuffix(_STEM)
+    stems = [
+        (prefix, stem)
         for name, tensor in tensors.items()
-        if name.endswith(_STEM) and tensor.shape == _STEM_SHAPE
+        for prefix, stem in [_split(name)]
+        if stem in _LAYERS and tensor.shape == _STEM_SHAPE
     ]
-    if not prefixes:
+    if not stems:
         raise HandsimError(
-            f"{path} holds no ResNet as torchvision names it ({_STEM}, layer1.0.conv1.weight, ...); "
-            f"save the state dict of one"
+            f"{path} holds no ResNet as torchvision names it (conv1.weight, layer1.0.conv1.weight, ...) or "
+            f"as PeCLR does (features.0.weight, features.4.0.conv1.weight, ...); save the state dict of one"
         )
-    if len(prefixes) > 1:
+    if len(stems) > 1:
         raise HandsimError(
-            f"{path} holds {len(prefixes)} ResNets ({', '.join(map(repr, prefixes))}); "
+            f"{path} holds {len(stems)} ResNets ({', '.join(repr(prefix) for prefix, _ in stems)}); "
             f"save the one you mean alone"
         )
-    start = len(prefixes[0])
-    return {name[start:]: tensor for name, tensor in tensors.items() if name.startswith(prefixes[0])}
+    [(prefix, stem)] = stems
+    layers = _LAYERS[stem]
+    plain = {}
+    for name, tensor in tensors.items():
+        layer, _, rest = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix):
+            plain[f"{layers.get(layer, layer)}.{rest}"] = tensor
+    return plain
+
+
+def _split(name: str) -> tuple[str, str]:
+    """``encoder.features.0.weight`` as ``encoder.features.`` and ``0.weight``."""
+    path, _, last = name.rpartition(".")
+    before, dot, layer = path.rpartition(".")
+    return before + dot, f"{layer}.{last}"
 
 
 def _trunk_of(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeights:

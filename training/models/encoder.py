@@ -1,0 +1,137 @@
+"""The network that is pre-trained: a ResNet from pictures to features."""
+
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
+
+from handsim.embedding.image.architectures import FEATURES, Architecture
+from handsim.embedding.image.trunk import IMAGENET_MEAN, IMAGENET_STD
+from handsim.embedding.image.weights import read_trunk
+from handsim.errors import HandsimError
+
+_COMPILERS: Final = ("g++", "clang++", "c++", "cl", "gcc", "clang", "cc")
+"""One of these builds what torch.compile writes: kernels for a CPU (C++), launchers of a GPU's (C)."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Which ResNet it is and where its weights come from. Raises HandsimError for what cannot be."""
+
+    architecture: Architecture = "resnet50"
+    """resnet18, resnet34, resnet50, resnet101 or resnet152; SiMHand reports 50 and 152."""
+    init: str | None = None
+    """The weights it begins with: the architecture's name for ImageNet's, a checkpoint's path (torchvision's,
+    handsim's, PeCLR's or SiMHand's), or nothing for random ones. PeCLR's and SiMHand's code begins with
+    ImageNet's."""
+    channels_last: bool = True
+    """Lay pictures and weights out as convolutions like them best; it changes nothing beyond rounding."""
+    compile: bool = False
+    """Let torch.compile fuse it: minutes at the start for faster steps on a GPU. Needs a C++ compiler."""
+
+    def __post_init__(self) -> None:
+        if self.architecture not in FEATURES:
+            raise HandsimError(
+                f"encoder.architecture is {self.architecture!r}; it is one of {', '.join(FEATURES)}"
+            )
+        if self.init == "":
+            raise HandsimError(
+                "encoder.init is empty; give a checkpoint's path or the architecture's name, or leave it out"
+            )
+        if self.init in FEATURES and self.init != self.architecture:
+            raise HandsimError(
+                f"encoder.init is {self.init}, ImageNet's weights for another network than "
+                f"encoder.architecture, {self.architecture}; make them the same"
+            )
+
+
+class Encoder(nn.Module):
+    """A torchvision ResNet without its classifier, and the normalisation before it.
+
+    It sees a picture as `handsim.embedding.image` does, so that an embedding fitted with its weights finds in
+    a crop what the training put there. Random weights are torchvision's, after He et al. (ICCV 2015, arXiv
+    1502.01852), with the last batch norm of each block scaled by one. Scaled by zero (Goyal et al., 2017,
+    arXiv 1706.02677), untrained blocks would pass on what they are given, and a random encoder, which probes
+    compare with, would be little more than its strided convolutions.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture, *, channels_last: bool = True) -> None:
+        """Random weights, from torch's global generator."""
+        super().__init__()
+        self.architecture: Architecture = architecture
+        self.origin = "random weights"
+        """Where the weights come from, for people."""
+        self.trunk: nn.Module = models.get_model(architecture, weights=None)
+        self.trunk.fc = nn.Identity()
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.trunk.to(memory_format=self._layout)
+        for name, numbers in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            # Constants, not weights: they go where the encoder goes, and into no checkpoint.
+            self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def features(self) -> int:
+        """F, the length of what it says of a picture."""
+        return FEATURES[self.architecture]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [B, F], pooled over the picture, of RGB pictures [B, 3, S, S] in 0..1."""
+        normalised = (images - self.mean) / self.std
+        features: Tensor = self.trunk(normalised.contiguous(memory_format=self._layout))
+        return features
+
+
+def build_encoder(settings: EncoderSettings) -> Encoder:
+    """The encoder that ``settings`` ask for, its weights read; ``origin`` tells where they come from.
+
+    Where a checkpoint is loaded into it next, its first weights are not needed: leave ``init`` out. Raises
+    HandsimError for weights that are not there or of another architecture, and where nothing can be compiled.
+    """
+    if settings.compile:
+        _need_compiler()
+    encoder = Encoder(settings.architecture, channels_last=settings.channels_last)
+    if settings.init is not None:
+        initialise(encoder, settings.init)
+    if settings.compile:
+        encoder.compile()  # in place: a wrapper would rename every weight
+    return encoder
+
+
+def initialise(encoder: Encoder, init: str) -> str:
+    """Put the weights of ``init`` into an encoder and say in a line what they are; ``origin`` keeps it.
+
+    ``init`` is whatever `handsim.embedding.image.weights.read_trunk` reads, which `handsim embedding fit
+    --encoder` uses, too. Raises what that raises, and HandsimError for another architecture than the
+    encoder's; the encoder is then as it was.
+    """
+    weights, wanted = read_trunk(init), encoder.architecture
+    if weights.architecture != wanted:
+        raise HandsimError(
+            f"{init} is a {weights.architecture}, and the encoder a {wanted}; set encoder.architecture to "
+            f"{weights.architecture}, or give a checkpoint of a {wanted}"
+        )
+    state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
+    found = encoder.trunk.load_state_dict(state, strict=False)
+    # Counters of the batches seen in another training have no say and stay at zero.
+    assert not found.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in found.missing_keys)
+    source = "ImageNet" if init in FEATURES else init
+    encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
+    return encoder.origin
+
+
+def _need_compiler() -> None:
+    chosen = [shlex.split(os.environ[name])[0] for name in ("CXX", "CC") if os.environ.get(name)]
+    if not any(map(shutil.which, [*chosen, *_COMPILERS])):
+        raise HandsimError(
+            "encoder.compile is true, but torch.compile finds no C++ compiler here; install g++, or set "
+            "encoder.compile to false"
+        )
