@@ -21,10 +21,10 @@ def undo_motion(projections: Tensor, translation: Tensor, angle_deg: Tensor) -> 
 
     Each of ``projections`` [N, M] is brought to length 1 and read as M/2 points; ``translation`` [N, 2], in
     shares of the view's side, times their extent (max - min of x and of y) is taken away; they are turned by
-    minus ``angle_deg`` [N] about their mean, in OpenCV's convention (positive is counter-clockwise as displayed,
-    y pointing down); and brought to length 1 again. Extent and mean are constants to the gradient. `motion_of`
-    reads translation and angle off a view's affine. Scale is not undone. Half precision is lifted to
-    float32, under autocast too. Raises HandsimError for an odd M and for shapes that do not fit.
+    minus ``angle_deg`` [N] about their mean, in OpenCV's convention (positive is counter-clockwise as
+    displayed, y pointing down); and brought to length 1 again. Extent and mean are constants to the gradient.
+    `motion_of` reads translation and angle off a view's affine. Scale is not undone. Half precision is lifted
+    to float32, under autocast too. Raises HandsimError for an odd M and for shapes that do not fit.
     """
     if projections.ndim != 2 or projections.shape[1] % 2 or not projections.shape[1]:
         raise HandsimError(
@@ -49,10 +49,11 @@ def undo_motion(projections: Tensor, translation: Tensor, angle_deg: Tensor) -> 
 def motion_of(affine: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     """Translation [N, 2] and angle [N] in degrees, as `undo_motion` takes them, of views' affines.
 
-    ``affine`` [N, 2, 3] maps the crop's unit square to the view's; ``centre`` [N, 2] is the point of the crop's
-    unit square that a view which was not moved has in its middle. The translation is how far from the middle
-    it is, in shares of the view's side. The angle is that of the affine's rotation, positive counter-clockwise
-    as displayed: its linear part is scale x [[cos, sin], [-sin, cos]]. Raises HandsimError for other shapes.
+    ``affine`` [N, 2, 3] maps the crop's unit square to the view's; ``centre`` [N, 2] is the point of the
+    crop's unit square that a view which was not moved has in its middle. The translation is how far from the
+    middle it is, in shares of the view's side. The angle is that of the affine's rotation, positive
+    counter-clockwise as displayed: its linear part is scale x [[cos, sin], [-sin, cos]]. Raises HandsimError
+    for other shapes.
     """
     if affine.shape[1:] != (2, 3) or centre.shape != (len(affine), 2):
         raise HandsimError(

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from training.losses.weights import DenominatorWeights
 
@@ -47,8 +46,9 @@ class _MeanLogDenominator(torch.autograd.Function):
         return torch.cat(logs).mean()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if torch.is_grad_enabled():  # once_differentiable would let this pass where ``scale`` is a constant
+            raise RuntimeError("the gradient of nt_xent has no gradient; leave create_graph out")
         (gradient,) = ctx.saved_tensors
         return gradient * scale, None, None, None, None
 

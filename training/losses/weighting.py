@@ -26,7 +26,7 @@ class Weighting:
     1 / (1 + exp(lambda (d - mean d))), which needs keypoints in the unit that lambda is meant for."""
     distance: KeypointDistance = "mpjpe"
     """``mpjpe``: mean over joints of the distance between them; ``w_abs`` and ``w_o_abs``: two older ones, of
-    differences with and without their sign lost (see `training.losses.keypoint_distances`)."""
+    absolute and of signed differences (see `training.losses.keypoint_distances`)."""
     lambda_positive: float = 0.1
     """Steepness of the sigmoid for positives, per unit of the keypoints. SiMHand's 0.1 is per pixel of a view
     128 pixels wide; for keypoints in the unit square that is 12.8."""

@@ -6,13 +6,14 @@ With distances d of pairs that are judged, and over the same kind of pairs of th
     sigmoid    1 / (1 + exp(lambda (d - mean d)))
 
 Positives: d over the batch's N pairs. Denominator: d over all 2N x (2N + R) pairs of rows and columns, a hand
-with itself among them, so that its min is 0. Where max and min are equal the linear form is 0 / 0: all pairs
-are alike, and weigh 1. A hand with a keypoint that is no finite number is not judged: its pairs weigh 1, and
-count in no min, max or mean. Weights are constants: no gradient reaches the keypoints.
+with itself among them, so that its min is 0. Where max and min are equal, but for rounding, the linear form
+is 0 / 0: all pairs are alike, and weigh 1. A hand with a keypoint that is no finite number is not judged: its
+pairs weigh 1, and count in no min, max or mean. Weights are constants: no gradient reaches the keypoints.
 """
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from training.losses.gathering import gather, maximum_over_ranks, sum_over_ranks
 from training.losses.keypoint_distances import AllDistances, paired_distances
 from training.losses.shapes import check_keypoints
 from training.losses.weighting import Weighting
+
+_ROUNDING: Final = 8
+"""Distances that differ by less than this many units in the last place are equal."""
 
 
 @torch.no_grad()
@@ -55,9 +59,10 @@ def _weigh(distances: Tensor, of_batch: Tensor, weighting: Weighting) -> Tensor:
     else:
         nearest = of_batch.where(judged, torch.inf).amin()
         furthest = of_batch.where(judged, -torch.inf).amax()
-        weights = (furthest - distances) / (furthest - nearest)
-    # 0 / 0 where all are alike, and whatever has come of a distance that is no number.
-    return weights.where(distances.isfinite(), 1.0).nan_to_num_(nan=1.0)
+        spread = furthest - nearest
+        told_apart = spread > _ROUNDING * torch.finfo(spread.dtype).eps * furthest
+        weights = ((furthest - distances) / spread).where(told_apart, 1.0)
+    return weights.where(distances.isfinite(), 1.0)
 
 
 class DenominatorWeights:

@@ -1,0 +1,170 @@
+"""The losses as loops over numbers, and as one plain expression for autograd."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.losses import Weighting, nt_xent
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a loss is given."""
+
+    z1: Tensor
+    z2: Tensor
+    keypoints1: Tensor
+    keypoints2: Tensor
+    negatives: Tensor | None = None
+    negative_keypoints: Tensor | None = None
+
+    @classmethod
+    def draw(
+        cls,
+        pairs: int,
+        negatives: int = 0,
+        *,
+        seed: int = 0,
+        width: int = 6,
+        dtype: torch.dtype = torch.float64,
+    ) -> "Batch":
+        """Projections that lean towards their partners, keypoints in the unit square."""
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(2, pairs, width, generator=random, dtype=torch.float64)
+        points = torch.rand(2, pairs, 21, 2, generator=random, dtype=torch.float64)
+        further = torch.randn(negatives, width, generator=random, dtype=torch.float64)
+        further_points = torch.rand(negatives, 21, 2, generator=random, dtype=torch.float64)
+        drawn = (z[0], z[1] + z[0], points[0], points[1], further, further_points)
+        z1, z2, points1, points2, further, further_points = (tensor.to(dtype) for tensor in drawn)
+        if not negatives:
+            return cls(z1, z2, points1, points2)
+        return cls(z1, z2, points1, points2, further, further_points)
+
+    def differentiable(self) -> "Batch":
+        """The same with projections that ask for a gradient."""
+        z1, z2 = (z.detach().clone().requires_grad_() for z in (self.z1, self.z2))
+        negatives = None if self.negatives is None else self.negatives.detach().clone().requires_grad_()
+        return replace(self, z1=z1, z2=z2, negatives=negatives)
+
+    def gradients(self) -> list[Tensor]:
+        """What has reached the projections."""
+        asked = [z for z in (self.z1, self.z2, self.negatives) if z is not None]
+        return [z.grad for z in asked if z.grad is not None]
+
+    def loss(self, weighting: Weighting, temperature: float = 0.5) -> Tensor:
+        """Ours."""
+        return nt_xent(
+            self.z1,
+            self.z2,
+            temperature=temperature,
+            weighting=weighting,
+            keypoints1=self.keypoints1,
+            keypoints2=self.keypoints2,
+            negatives=self.negatives,
+            negative_keypoints=self.negative_keypoints,
+        )
+
+
+def slow_loss(batch: Batch, weighting: Weighting, temperature: float = 0.5) -> float:
+    """The loss, number by number."""
+    z = _stacked(batch.z1, batch.z2, batch.negatives)
+    unit = [row / (np.linalg.norm(row) or 1.0) for row in z]
+    pairs = len(batch.z1)
+    w_pos, w = slow_positive_weights(batch, weighting), slow_denominator_weights(batch, weighting)
+    losses = []
+    for row in range(2 * pairs):
+        partner = (row + pairs) % (2 * pairs)
+        terms = [
+            math.exp(w[row, column] * float(unit[row] @ unit[column]) / temperature)
+            for column in range(len(unit))
+            if column != row
+        ]
+        numerator = math.exp(w_pos[row % pairs] * float(unit[row] @ unit[partner]) / temperature)
+        losses.append(-math.log(numerator / sum(terms)))
+    return float(np.mean(losses))
+
+
+def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
+    """[N], pair by pair."""
+    pairs = len(batch.z1)
+    if not weighting.positives:
+        return np.ones(pairs)
+    first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
+    distances = np.array([_positive_distance(first[n], second[n], weighting.distance) for n in range(pairs)])
+    judged = [d for d in distances if math.isfinite(d)]
+    return np.array([_weight(d, judged, weighting.form, weighting.lambda_positive) for d in distances])
+
+
+def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
+    """[2N, 2N + R], pair by pair."""
+    rows = 2 * len(batch.z1)
+    columns = rows + (0 if batch.negatives is None else len(batch.negatives))
+    if not weighting.negatives:
+        return np.ones((rows, columns))
+    points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
+    distances = np.array(
+        [
+            [_denominator_distance(points[i], points[j], weighting.distance) for j in range(columns)]
+            for i in range(rows)
+        ]
+    )
+    judged = [float(d) for d in distances.flat if math.isfinite(d)]
+    weights = [_weight(d, judged, weighting.form, weighting.lambda_negative) for d in distances.flat]
+    return np.array(weights).reshape(distances.shape)
+
+
+def dense_loss(batch: Batch, w_pos: Tensor, weights: Tensor, temperature: float = 0.5) -> Tensor:
+    """The loss as a plain expression of all pairs, for autograd; weights [N] and [2N, 2N + R]."""
+    rows = torch.cat([batch.z1, batch.z2])
+    columns = rows if batch.negatives is None else torch.cat([rows, batch.negatives])
+    rows, columns = (z / z.norm(dim=1, keepdim=True) for z in (rows, columns))
+    logits = weights * (rows @ columns.T) / temperature
+    itself = torch.eye(len(rows), len(columns), dtype=torch.bool)
+    denominators = logits.masked_fill(itself, -torch.inf).logsumexp(1)
+    cosines = (rows * rows.roll(len(batch.z1), 0)).sum(1)
+    dense: Tensor = (denominators - w_pos.repeat(2) * cosines / temperature).mean()
+    return dense
+
+
+def _stacked(first: Tensor, second: Tensor, further: Tensor | None) -> Numbers:
+    parts = [part for part in (first, second, further) if part is not None]
+    stacked: Numbers = np.concatenate([part.detach().double().numpy() for part in parts])
+    return stacked
+
+
+def _positive_distance(first: Numbers, second: Numbers, kind: str) -> float:
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.nan
+    if kind == "mpjpe":
+        return sum(math.dist(a, b) for a, b in zip(first, second, strict=True)) / len(first)
+    lose_sign = abs if kind == "w_abs" else float
+    means = [sum(lose_sign(a[k] - b[k]) for a, b in zip(first, second, strict=True)) / 21 for k in (0, 1)]
+    return math.hypot(*means)
+
+
+def _denominator_distance(first: Numbers, second: Numbers, kind: str) -> float:
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.nan
+    if kind == "mpjpe":
+        return _positive_distance(first, second, kind)
+    lose_sign = abs if kind == "w_abs" else float
+    means = [
+        (lose_sign(a[0] - b[0]) + lose_sign(a[1] - b[1])) / 2 for a, b in zip(first, second, strict=True)
+    ]
+    return math.hypot(*means)
+
+
+def _weight(distance: float, judged: list[float], form: str, steepness: float) -> float:
+    if not math.isfinite(distance):
+        return 1.0
+    if form == "sigmoid":
+        return 1 / (1 + math.exp(steepness * (distance - sum(judged) / len(judged))))
+    if max(judged) == min(judged):
+        return 1.0
+    return (max(judged) - distance) / (max(judged) - min(judged))

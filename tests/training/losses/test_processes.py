@@ -1,0 +1,177 @@
+"""Two processes make of their halves of a batch what one makes of the whole."""
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from handsim.errors import HandsimError
+from tests.training.losses.oracle import Batch
+from training.losses import Weighting, gather_with_gradient
+
+PROCESSES, PAIRS, NEGATIVES, WIDTH = 2, 12, 6, 10
+WEIGHTINGS = {
+    "none": Weighting(),
+    "positives": Weighting("positives"),
+    "both": Weighting("both"),
+    "w_abs": Weighting("both", distance="w_abs"),
+    "sigmoid": Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0),
+}
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+cases = pytest.mark.parametrize("name", WEIGHTINGS)
+precisions = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+Saved = dict[str, NDArray[Any]]
+
+
+def whole_batch(dtype: torch.dtype, negatives: int = NEGATIVES) -> Batch:
+    batch = Batch.draw(PAIRS, negatives, width=WIDTH, dtype=dtype)
+    batch.keypoints2[PAIRS - 2, 3, 0] = torch.nan  # one process has a hand that is not judged
+    return batch
+
+
+def share(batch: Batch, rank: int) -> Batch:
+    """The rows that one process is given."""
+    parts = {
+        name: value[rank * len(value) // PROCESSES : (rank + 1) * len(value) // PROCESSES]
+        for name, value in vars(batch).items()
+        if value is not None
+    }
+    return replace(batch, **parts)
+
+
+def network(dtype: torch.dtype) -> nn.Linear:
+    torch.manual_seed(5)
+    return nn.Linear(WIDTH, WIDTH, dtype=dtype)
+
+
+def through(trained: nn.Module, batch: Batch, weighting: Weighting) -> Tensor:
+    """The loss of a batch whose projections a network makes."""
+    assert batch.negatives is not None
+    made = trained(torch.cat([batch.z1, batch.z2, batch.negatives]))
+    z1, z2, negatives = made.split([len(batch.z1), len(batch.z2), len(batch.negatives)])
+    return replace(batch, z1=z1, z2=z2, negatives=negatives).loss(weighting)
+
+
+def work(rank: int, folder: Path) -> Saved:
+    """What each process does, and what it finds."""
+    if sys.platform == "linux":
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'rendezvous'}",
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=60),
+    )
+    found: Saved = {}
+    for dtype in TOLERANCE:
+        for name, weighting in WEIGHTINGS.items():
+            own = share(whole_batch(dtype), rank).differentiable()
+            loss = own.loss(weighting)
+            torch.autograd.backward(loss)
+            found[f"{name}-{dtype}-loss"] = loss.detach().numpy()
+            for number, gradient in enumerate(own.gradients()):
+                found[f"{name}-{dtype}-gradient{number}"] = gradient.numpy()
+            parallel = DistributedDataParallel(network(dtype))
+            torch.autograd.backward(through(parallel, share(whole_batch(dtype), rank), weighting))
+            for number, parameter in enumerate(parallel.parameters()):
+                assert parameter.grad is not None
+                found[f"{name}-{dtype}-parameter{number}"] = parameter.grad.numpy()
+    alone = share(whole_batch(torch.float64, negatives=0), rank)
+    found["without negatives"] = alone.loss(WEIGHTINGS["both"]).numpy()
+    found["gathered"], found["gathered back"] = gathered_and_back(rank)
+    found["uneven"] = np.array(complaint(share(whole_batch(torch.float32), rank), rank))
+    distributed.destroy_process_group()
+    return found
+
+
+def gathered_and_back(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    own = (torch.arange(6.0).view(3, 2) + 100 * rank).requires_grad_()
+    everyone = gather_with_gradient(own)
+    # What this process says of a row: the row's number, ten times as loud from process 1.
+    says = torch.arange(6.0)[:, None] * 10**rank
+    (gradient,) = torch.autograd.grad((everyone * says).sum(), own)
+    return everyone.detach().numpy(), gradient.numpy()
+
+
+def complaint(batch: Batch, rank: int) -> str:
+    pairs = len(batch.z1) - rank
+    try:
+        replace(batch, z1=batch.z1[:pairs], z2=batch.z2[:pairs]).loss(Weighting())
+    except HandsimError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
+    """What each of the two processes has found."""
+    folder = tmp_path_factory.mktemp("processes")
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as processes:
+        return list(processes.map(work, range(PROCESSES), [folder] * PROCESSES))
+
+
+@cases
+@precisions
+def test_the_mean_of_their_losses_is_the_loss(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+    expected = whole_batch(dtype).loss(WEIGHTINGS[name]).item()
+    each = [float(saved[f"{name}-{dtype}-loss"]) for saved in found]
+    assert np.mean(each) == pytest.approx(expected, abs=TOLERANCE[dtype])
+
+
+@cases
+@precisions
+def test_gradients_reach_the_projections_of_both(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+    batch = whole_batch(dtype).differentiable()
+    torch.autograd.backward(batch.loss(WEIGHTINGS[name]))
+    for number, expected in enumerate(batch.gradients()):
+        # Each process's are of the sum of both losses: DistributedDataParallel halves them.
+        theirs = np.concatenate([saved[f"{name}-{dtype}-gradient{number}"] for saved in found]) / PROCESSES
+        np.testing.assert_allclose(theirs, expected, rtol=0, atol=TOLERANCE[dtype])
+
+
+@cases
+@precisions
+def test_a_network_learns_the_same(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+    alone = network(dtype)
+    torch.autograd.backward(through(alone, whole_batch(dtype), WEIGHTINGS[name]))
+    for number, parameter in enumerate(alone.parameters()):
+        assert parameter.grad is not None
+        for saved in found:
+            gradient = saved[f"{name}-{dtype}-parameter{number}"]
+            np.testing.assert_allclose(gradient, parameter.grad, rtol=0, atol=TOLERANCE[dtype])
+
+
+def test_without_negatives(found: list[Saved]) -> None:
+    expected = whole_batch(torch.float64, negatives=0).loss(WEIGHTINGS["both"]).item()
+    assert np.mean([saved["without negatives"] for saved in found]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rows_are_gathered_in_order_and_gradients_summed(found: list[Saved]) -> None:
+    rows = np.arange(6.0).reshape(3, 2)
+    for rank, saved in enumerate(found):
+        np.testing.assert_array_equal(saved["gathered"], np.concatenate([rows, rows + 100]))
+        said = 11 * np.arange(6.0).reshape(2, 3)[rank]
+        np.testing.assert_array_equal(saved["gathered back"], np.repeat(said[:, None], 2, axis=1))
+
+
+def test_uneven_batches_are_refused_by_both(found: list[Saved]) -> None:
+    for saved in found:
+        assert "the processes have 6, 5 pairs; give each as many" in str(saved["uneven"])
+
+
+def test_one_process_gathers_its_own_rows() -> None:
+    own = torch.ones(3, 2, requires_grad=True)
+    assert gather_with_gradient(own) is own
