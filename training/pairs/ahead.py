@@ -24,7 +24,7 @@ class Ahead(Iterator[T], Generic[T]):
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Start. The generator is asked for an item only while fewer than ``depth`` lie ready."""
+        """The generator is asked for an item only while fewer than ``depth`` lie ready."""
         self._items, self._depth, self._clock = items, depth, clock
         self._ready: deque[T] = deque()
         self._changed = Condition()
@@ -34,6 +34,9 @@ class Ahead(Iterator[T], Generic[T]):
         self._waited_s = 0.0
         self._waits_since: float | None = None
         self._thread = Thread(target=self._run, daemon=True, name=name)
+
+    def start(self) -> None:
+        """Begin. Apart from the making: interrupted right here, it is known already and can be closed."""
         self._thread.start()
 
     def __next__(self) -> T:
@@ -70,7 +73,8 @@ class Ahead(Iterator[T], Generic[T]):
     def close(self, patience_s: float = 10.0) -> bool:
         """End, and wait for the thread; returns whether it has ended."""
         self.end()
-        self._thread.join(patience_s)
+        if self._thread.is_alive():
+            self._thread.join(patience_s)
         return not self._thread.is_alive()
 
     def _settled(self) -> bool:

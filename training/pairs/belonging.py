@@ -37,7 +37,7 @@ def check_belongs(pool: Pool, version: IndexVersion) -> Belonging:
     if missing:
         raise HandsimError(
             f"{missing:,} of the {len(indexed):,} hands of index version {version.info.name} are not in the "
-            f"pool {pool.path}; `handsim index build` makes an index of it, or name the home of the index's pool"
+            f"pool {pool.path}; `handsim index build` makes an index of it, or name the home of its own pool"
         )
     pictured = HandSet.pictured(pool).holds(indexed.hand_ids)
     return Belonging(

@@ -65,7 +65,7 @@ class ThreadDecoder:
 
     def close(self) -> None:
         """End the threads, once each is through with its chunk."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
 
 class ProcessDecoder:

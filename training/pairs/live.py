@@ -169,7 +169,9 @@ class LiveNeighbors:
         everyone = self._pictured.hand_ids
         # Of so many drawn, enough are left over whatever is taken.
         some = rng.choice(everyone, min(count + len(taken), len(everyone)), replace=False)
-        return some[~np.isin(some, taken)][:count]
+        others = some[~np.isin(some, taken)][:count]
+        assert len(others) == count, "the pool is large enough for a batch with its negatives: see open_pairs"
+        return others
 
 
 def hands_of(version: IndexVersion) -> HandSet:

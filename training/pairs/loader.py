@@ -57,6 +57,7 @@ class PairLoader:
         pin: bool | None = None,
         version: VersionInfo | None = None,
         on_version: OnVersion | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """The source is closed with this, the pool is not. Nothing is started before the first batch.
 
@@ -69,6 +70,7 @@ class PairLoader:
         self.anchors, self.batches_an_epoch = anchors.hand_ids, anchors.batches_an_epoch
         self.version = version
         self._pool, self._source, self._batches, self._prefetch = pool, source, anchors, prefetch
+        self._clock = clock
         self._on_version = on_version or (lambda old, new: None)
         self._decoder: Decoder = (
             ProcessDecoder(pool, workers, pin=pin) if workers else ThreadDecoder(pool, pin=pin)
@@ -108,18 +110,22 @@ class PairLoader:
 
     def _take(self, epoch: int, number: int) -> PairBatch:
         if self._closed:
-            raise HandsimError("the pairs were closed; open them again")
+            raise _closed()
         if self._running is None or self._next != (epoch, number):
             self._stop()
-            self._running = self._start(epoch, number)
+            self._running = self._stages(epoch, number)
+            for stage in self._running:
+                stage.start()
         drawn, ready = self._running
-        blocked_s, since = drawn.waited_s, time.perf_counter()
+        blocked_s, since = drawn.waited_s, self._clock()
         try:
             batch = next(ready)
+        except StopIteration:
+            raise _closed() from None  # by another thread, or a signal's handler
         except BaseException:
             self._next = None  # to begin anew, if anybody asks again
             raise
-        waited_s = time.perf_counter() - since
+        waited_s = self._clock() - since
         waits = Waits(waited_s, min(waited_s, drawn.waited_s - blocked_s))
         at_end = number + 1 == self.batches_an_epoch
         self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
@@ -129,9 +135,10 @@ class PairLoader:
             self._version = batch.version
         return replace(batch, waits=waits)
 
-    def _start(self, epoch: int, first: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
-        drawn = Ahead(self._draw(epoch, first), self._prefetch, "handsim-draw")
-        return drawn, Ahead(self._decoder.decode(drawn), _BATCHES_READY, "handsim-assemble")
+    def _stages(self, epoch: int, first: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
+        drawn = Ahead(self._draw(epoch, first), self._prefetch, "handsim-draw", clock=self._clock)
+        decoded = self._decoder.decode(drawn)
+        return drawn, Ahead(decoded, _BATCHES_READY, "handsim-assemble", clock=self._clock)
 
     def _draw(self, epoch: int, number: int) -> Generator[PairBatch, None, None]:
         """All batches from this one on, over the ends of epochs, without their crops."""
@@ -159,3 +166,7 @@ class PairLoader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _closed() -> HandsimError:
+    return HandsimError("the pairs were closed; open them again")

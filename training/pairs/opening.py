@@ -41,8 +41,8 @@ def open_pairs(
     """The pairs that settings ask for, of ``batch_size`` anchors on each rank; close it after use.
 
     The catalog is asked only where pairs are neighbours and no table of them is given; whoever opened it
-    closes it, after this. With ``workers``, that many processes decode and another one asks the index; with 0,
-    all is done here. ``on_event`` hears of a new version of the index, of waiting for it, and of hands left out.
+    closes it, after this. With ``workers``, that many processes decode and another one asks the index; with
+    0, all is done here. ``on_event`` hears of new versions, of waiting for the index, and of hands left out.
 
     Raises HandsimError where settings, pool and index do not go together, where the pool does not make one
     batch, and NotThereError or UnavailableError where there is no index or it is away.
@@ -60,7 +60,7 @@ def open_pairs(
     if settings.table is not None:
         source: PairSource = MinedTable(settings.table, pictured)
     elif settings.positives == "temporal":
-        source = TemporalNeighbors(pool, settings.window_frames)
+        source = TemporalNeighbors(pool, settings.window_frames, pictured)
     elif settings.positives == "own":
         source = OwnViews()
     else:
@@ -119,8 +119,8 @@ def _check_room(settings: PairSettings, pictured: HandSet, batch_size: int) -> N
     most = (2 + count) * batch_size
     if count and most > len(pictured):
         raise HandsimError(
-            f"a batch of {batch_size:,} anchors with positives and {count} negatives each takes {most:,} hands, "
-            f"and the pool has {len(pictured):,}; take a smaller batch or fewer negatives"
+            f"a batch of {batch_size:,} anchors with positives and {count} negatives each takes {most:,} "
+            f"hands, and the pool has {len(pictured):,}; take a smaller batch or fewer negatives"
         )
 
 
@@ -129,8 +129,8 @@ def _tell_left_out(seen: _Seen, pool: Pool, on_event: OnEvent) -> None:
     if belonging.left_out:
         on_event(
             f"{belonging.left_out:,} of the pool's {len(pool):,} hands are no anchors: index version "
-            f"{seen.version.name} lacks {belonging.not_in_index:,}, and {belonging.without_picture:,} have no "
-            f"picture"
+            f"{seen.version.name} lacks {belonging.not_in_index:,}, and {belonging.without_picture:,} have "
+            f"no picture"
         )
 
 

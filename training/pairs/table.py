@@ -37,7 +37,7 @@ class MinedTable:
         self.not_in_pool = int(len(shown) - shown.sum())
         if not shown.any():
             raise HandsimError(
-                f"none of the {len(shown):,} pairs of {path} is of this pool; mine them again, in an index of it"
+                f"none of the {len(shown):,} pairs of {path} is of this pool; mine them again, in its index"
             )
         order = np.argsort(hands[shown], kind="stable")
         self._hands, self._positives, self._distances = (

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from handsim.pool import Pool
+from index.columns import HandColumns
 from training.pairs.drawn import DrawnPairs
 from training.pairs.hand_set import HandSet
 
@@ -15,30 +15,30 @@ class TemporalNeighbors:
     A frame's other hand is never a positive, be it the other side's or another person's.
     """
 
-    def __init__(self, pool: Pool, window_frames: int) -> None:
-        """Positives are at most ``window_frames`` frames away; only hands with a picture are.
+    def __init__(self, hands: HandColumns, window_frames: int, pictured: HandSet) -> None:
+        """Positives are at most ``window_frames`` frames away, and ``pictured``.
 
         Raises HandsimError for a window below 1, and for frames too far apart to be frames of a video.
         """
         if window_frames < 1:
             raise HandsimError(f"window_frames is {window_frames}; it is at least 1")
-        rows = np.flatnonzero(pool.has_crops)
-        first, last = (int(pool.frames.min()), int(pool.frames.max())) if len(pool) else (0, 0)
+        rows = np.flatnonzero(pictured.holds(hands.hand_ids))
+        frames = hands.frames[rows]
+        first, last = (int(frames.min()), int(frames.max())) if len(rows) else (0, 0)
         self._window = min(window_frames, last - first)
         # One number tells video, side and frame, in this order: a window about it is a range of numbers.
         span = last - first + self._window + 1
-        groups = 2 * pool.videos.codes.astype(np.int64) + pool.is_left
-        if span * (2 * len(pool.videos.names) + 1) >= 2**63:
+        if span * (2 * len(hands.videos.names) + 1) >= 2**63:
             raise HandsimError(
-                f"{pool.path} has frames from {first} to {last}; temporal positives need numbers of frames, "
-                f"not times"
+                f"frames go from {first} to {last}; temporal positives need numbers of frames, not times"
             )
-        places = groups[rows] * span + (pool.frames[rows] - first)
+        groups = 2 * hands.videos.codes[rows].astype(np.int64) + hands.is_left[rows]
+        places = groups * span + (frames - first)
         order = np.argsort(places, kind="stable")
-        self._hand_ids, self._places = pool.hand_ids[rows][order], places[order]
+        self._hand_ids, self._places = hands.hand_ids[rows][order], places[order]
         by_id = np.argsort(self._hand_ids)
         self._sorted_ids, self._place_of_sorted = self._hand_ids[by_id], self._places[by_id]
-        self._pictured = HandSet(self._hand_ids)
+        self._pictured = pictured
 
     def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
         """A positive for each anchor [B], drawn evenly from its window. Distances are not known."""
