@@ -37,13 +37,12 @@ def undo_motion(projections: Tensor, translation: Tensor, angle_deg: Tensor) -> 
             f"translation is {list(translation.shape)} and angle_deg {list(angle_deg.shape)}; "
             f"for {hands} projections they are [{hands}, 2] and [{hands}]"
         )
-    with torch.autocast(projections.device.type, enabled=False):
-        points = unit_rows(projections).view(hands, -1, 2)
-        low, high = points.detach().aminmax(dim=1, keepdim=True)
-        points = points - translation.to(points)[:, None] * (high - low)
-        mean = points.detach().mean(1, keepdim=True)
-        turned = _turn(points - mean, -angle_deg.to(points)) + mean
-        return unit_rows(turned.flatten(1))
+    points = unit_rows(projections).view(hands, -1, 2)
+    low, high = points.detach().aminmax(dim=1, keepdim=True)
+    points = points - translation.to(points)[:, None] * (high - low)
+    mean = points.detach().mean(1, keepdim=True)
+    turned = _turn(points - mean, -angle_deg.to(points)) + mean
+    return unit_rows(turned.flatten(1))
 
 
 def motion_of(affine: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +59,7 @@ def motion_of(affine: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
             f"affine is {list(affine.shape)} and centre {list(centre.shape)}; they are [N, 2, 3] and [N, 2]"
         )
     linear, offset = affine[:, :, :2], affine[:, :, 2]
-    # No matrix product, here and below: it would be rounded as the trainer's are.
+    # No matrix product, here and below: autocast, or a GPU, would round it as it rounds the network's.
     translation = (linear * centre[:, None]).sum(2) + offset - _VIEW_CENTRE
     angle = torch.atan2(linear[:, 0, 1] - linear[:, 1, 0], linear[:, 0, 0] + linear[:, 1, 1])
     return translation, angle.rad2deg()
