@@ -1,8 +1,8 @@
 """The weighted loss beside a straightforward dense form: `python -m benchmarks.losses --json losses.json`.
 
 Prints JSON: for each number of pairs the seconds of forward and backward with SiMHand's weights on positives
-and negatives (the best of several runs), and the peak of resident memory over the inputs (of the first run, in
-a process that has run a small batch before: what the libraries take for themselves is not counted). Each form
+and negatives (the best of several runs), and the peak of resident memory over the inputs (of the first run,
+in a process that has run a small batch before: what libraries take for themselves is not counted). Each form
 is measured in a process of its own, on the CPU, in float32. The dense form makes all [2N, 2N, 21, 2]
 differences at once: at 2,048 pairs it needs some 5 GB.
 """
