@@ -56,26 +56,24 @@ def nt_xent(
     with torch.autocast(z1.device.type, enabled=False):
         own = unit_rows(torch.cat([z1, z2]))
         further = own.new_empty(0, own.shape[1]) if negatives is None else unit_rows(negatives).to(own.dtype)
-        points1 = points2 = points = own.new_empty(0)
+        points = []
         if weighting.positives or weighting.negatives:
-            points1 = check_keypoints("keypoints1", keypoints1, len(z1)).detach().to(own)
-            points2 = check_keypoints("keypoints2", keypoints2, len(z1)).detach().to(own)
-        if weighting.negatives:
-            points = torch.cat([points1, points2])
-            if negatives is not None:
-                checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
-                points = torch.cat([points, checked.detach().to(own)])
+            named = (("keypoints1", keypoints1), ("keypoints2", keypoints2))
+            points = [check_keypoints(name, given, len(z1)).detach().to(own) for name, given in named]
+        if weighting.negatives and negatives is not None:
+            checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
+            points.append(checked.detach().to(own))
         check_alike_over_ranks(z1, negatives, weighting)
 
         rows = len(own)
         weights = None
         if weighting.negatives:
-            weights = DenominatorWeights(_own_first(gather(points), rows), rows, weighting)
+            weights = DenominatorWeights(_own_first(gather(torch.cat(points)), rows), rows, weighting)
         columns = _own_first(gather_with_gradient(torch.cat([own, further])), rows)
         denominator = mean_log_denominator(columns, rows, temperature, weights)
         positives = (own[: len(z1)] * own[len(z1) :]).sum(1)
         if weighting.positives:
-            positives = positives * weights_in_whole_batch(points1, points2, weighting)
+            positives = positives * weights_in_whole_batch(points[0], points[1], weighting)
         return denominator - positives.mean() / temperature
 
 
