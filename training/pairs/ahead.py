@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,10 +33,13 @@ class Ahead(Iterator[T], Generic[T]):
         self._error: BaseException | None = None
         self._waited_s = 0.0
         self._waits_since: float | None = None
+        self._begun = False
+        self._done = Event()
         self._thread = Thread(target=self._run, daemon=True, name=name)
 
     def start(self) -> None:
         """Begin. Apart from the making: interrupted right here, it is known already and can be closed."""
+        self._begun = True
         self._thread.start()
 
     def __next__(self) -> T:
@@ -73,9 +76,10 @@ class Ahead(Iterator[T], Generic[T]):
     def close(self, patience_s: float = 10.0) -> bool:
         """End, and wait for the thread; returns whether it has ended."""
         self.end()
-        if self._thread.is_alive():
-            self._thread.join(patience_s)
-        return not self._thread.is_alive()
+        # Not asked of the thread: where starting it was interrupted, that does not know yet that it lives.
+        if self._begun and self._done.wait(patience_s):
+            self._thread.join()
+        return not self._begun or self._done.is_set()
 
     def _settled(self) -> bool:
         return bool(self._ready) or self._over or self._closed
@@ -99,6 +103,7 @@ class Ahead(Iterator[T], Generic[T]):
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+            self._done.set()
 
     def _has_room(self) -> bool:
         """Wait for room; False once there is no need for any."""

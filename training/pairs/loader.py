@@ -109,14 +109,7 @@ class PairLoader:
         self._decoder.close()
 
     def _take(self, epoch: int, number: int) -> PairBatch:
-        if self._closed:
-            raise _closed()
-        if self._running is None or self._next != (epoch, number):
-            self._stop()
-            self._running = self._stages(epoch, number)
-            for stage in self._running:
-                stage.start()
-        drawn, ready = self._running
+        drawn, ready = self._running_at(epoch, number)
         blocked_s, since = drawn.waited_s, self._clock()
         try:
             batch = next(ready)
@@ -134,6 +127,20 @@ class PairLoader:
                 self._on_version(self._version, batch.version)
             self._version = batch.version
         return replace(batch, waits=waits)
+
+    def _running_at(self, epoch: int, number: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
+        """The stages, begun anew where this is not the batch that comes next anyway."""
+        running = self._running
+        if not self._closed and (running is None or self._next != (epoch, number)):
+            self._stop()
+            running = self._running = self._stages(epoch, number)
+            for stage in running:
+                stage.start()
+        if running is None or self._closed:
+            for stage in running or ():  # it may have been closed by another thread just now
+                stage.end()
+            raise _closed()
+        return running
 
     def _stages(self, epoch: int, first: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
         drawn = Ahead(self._draw(epoch, first), self._prefetch, "handsim-draw", clock=self._clock)
