@@ -1,0 +1,86 @@
+"""What is done to a hand's crop to make a view of it, and how strongly."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from handsim.errors import HandsimError
+
+LEAST_SIZE_PX: Final = 8
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """PeCLR's augmentation; every step can be switched off.
+
+    Each number of a range is drawn uniformly, for each view anew. Raises HandsimError for a range upside down
+    or out of its bounds, for a probability that is none and for a view of fewer than 8 pixels.
+    """
+
+    size_px: int = 128
+    """Side of the view."""
+    rotation_deg: float = 45.0
+    """Turn by an angle within this of upright, either way; 0: not at all."""
+    margin: Range | None = (0.9, 1.5)
+    """The view is a square around the mean of the (rotated) keypoints, this many times as long as the longer
+    side of their box. ``null``: the whole crop, whatever the keypoints."""
+    jitter_px: Range = (0.0, 15.0)
+    """How far the hand is then moved to the right, and how far down (below 0: left and up), in pixels of a
+    crop of 224; of a larger crop it is more. The paper's goes one way, (-15, 15) goes both. (0, 0): not at
+    all."""
+    hue: Range = (0.01, 1.0)
+    """What the hue (a circle counted from red to red, as OpenCV does) is multiplied by. (1, 1): kept."""
+    saturation: Range = (0.01, 1.0)
+    """What the saturation (HSV) is multiplied by; above 1 it ends at full. (1, 1): kept."""
+    value: Range = (0.5, 1.0)
+    """What the value (HSV: the largest of red, green and blue) is multiplied by. (1, 1): kept."""
+    brightness: Range = (5.0, 20.0)
+    """What is then added to the value, where white is 255; below 0 it darkens. (0, 0): nothing."""
+    grey_probability: float = 0.0
+    """How often a view loses its colours. PeCLR: never."""
+    blur_probability: float = 0.0
+    """How often a view is blurred by a Gaussian. PeCLR: never; SimCLR: 0.5."""
+    blur_sigma_px: Range = (0.1, 2.0)
+    """Standard deviation of the blur in pixels of the view; SimCLR's."""
+    cut_out_probability: float = 0.0
+    """How often a square is cut out of a view (DeVries and Taylor, arXiv 1708.04552). PeCLR: never."""
+    cut_out_side: Range = (0.1, 0.4)
+    """Its side in sides of the view; its centre lies anywhere in the view."""
+
+    def __post_init__(self) -> None:
+        if self.size_px < LEAST_SIZE_PX:
+            raise HandsimError(
+                f"size_px is {self.size_px}; a view needs at least {LEAST_SIZE_PX} pixels a side"
+            )
+        if not 0 <= self.rotation_deg <= 180:
+            raise HandsimError(f"rotation_deg is {self.rotation_deg}; it goes from 0 (no rotation) to 180")
+        if self.margin is not None:
+            _check_range("margin", self.margin, 0.1, 10)
+        _check_range("jitter_px", self.jitter_px, -224, 224)
+        _check_range("hue", self.hue, 0, 1)
+        _check_range("saturation", self.saturation, 0, 10)
+        _check_range("value", self.value, 0, 10)
+        _check_range("brightness", self.brightness, -255, 255)
+        _check_range("blur_sigma_px", self.blur_sigma_px, 0.05, self.size_px / 4)
+        _check_range("cut_out_side", self.cut_out_side, 0, 1)
+        for name in ("grey_probability", "blur_probability", "cut_out_probability"):
+            probability = getattr(self, name)
+            if not 0 <= probability <= 1:
+                raise HandsimError(f"{name} is {probability}; a probability lies between 0 and 1")
+
+    @property
+    def changes_colour(self) -> bool:
+        """Whether hue, saturation or value can change at all."""
+        factors = (self.hue, self.saturation, self.value)
+        return factors != ((1, 1),) * 3 or self.brightness != (0, 0)
+
+
+def _check_range(name: str, bounds: Range, least: float, most: float) -> None:
+    low, high = bounds
+    if not (math.isfinite(low) and math.isfinite(high) and least <= low <= high <= most):
+        raise HandsimError(
+            f"{name} is ({low}, {high}); it goes from a number to one not below it, "
+            f"both within {least} to {most:g}"
+        )
