@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
+from training.pairs.hand_set import HandSet
 
 _ORDER: Final = 0
 _DRAW: Final = 1
@@ -39,7 +40,7 @@ class AnchorBatches:
                 raise HandsimError(f"{name} is {value}; it is at least {least}")
         if not 0 <= rank < world_size:
             raise HandsimError(f"rank is {rank}; of {world_size} ranks it is 0 to {world_size - 1}")
-        self.hand_ids = np.unique(hand_ids)
+        self.hand_ids = HandSet(hand_ids).hand_ids
         together = batch_size * world_size
         if together > len(self.hand_ids):
             ranks = f" on each of {world_size} ranks" if world_size > 1 else ""

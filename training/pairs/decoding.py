@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from handsim.cores import available_cores
 from handsim.errors import HandsimError
-from handsim.pool import Pool
 from training.pairs.batch import PairBatch
-from training.pairs.crops import decode_into, read_jpegs
+from training.pairs.crops import CropFiles
 
 _CHUNK_HANDS: Final = 64
 """Crops decoded in one go: few enough that all workers share in one batch."""
@@ -42,9 +41,9 @@ class Decoder(Protocol):
 class ThreadDecoder:
     """Decodes in this process: nothing to start, and nothing to copy."""
 
-    def __init__(self, pool: Pool, *, pin: bool) -> None:
+    def __init__(self, pool: Path, *, pin: bool) -> None:
         """``pin`` puts crops into page-locked memory, from where they reach a GPU in the background."""
-        self._pool, self._pin = pool, pin
+        self._files, self._pin = CropFiles(pool), pin
         self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="handsim-decode")
 
     def decode(self, batches: Iterator[PairBatch]) -> Generator[PairBatch, None, None]:
@@ -55,10 +54,9 @@ class ThreadDecoder:
             futures = []
             for start in range(0, len(crops), _CHUNK_HANDS):
                 chunk = slice(start, start + _CHUNK_HANDS)
-                hand_ids = batch.hand_ids[chunk]
-                # Read here, by one thread: a pool is not made for several.
-                jpegs = read_jpegs(self._pool, hand_ids)
-                futures.append(self._threads.submit(decode_into, pixels[chunk], hand_ids, jpegs, self._pool))
+                futures.append(
+                    self._threads.submit(self._files.decode_into, pixels[chunk], batch.hand_ids[chunk])
+                )
             for future in futures:
                 future.result()
             yield _with_crops(batch, crops, self._pin)
@@ -66,12 +64,13 @@ class ThreadDecoder:
     def close(self) -> None:
         """End the threads, once each is through with its chunk."""
         self._threads.shutdown(cancel_futures=True)
+        self._files.close()
 
 
 class ProcessDecoder:
     """Decodes in worker processes, which stay from the first batch until it is closed."""
 
-    def __init__(self, pool: Pool, workers: int, *, pin: bool) -> None:
+    def __init__(self, pool: Path, workers: int, *, pin: bool) -> None:
         """Nothing is started before the first batch."""
         self._pin = pin
         self._chunks = _Chunks()
@@ -79,7 +78,7 @@ class ProcessDecoder:
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._loader: DataLoader[Tensor | HandsimError] | None = DataLoader(
-            _Crops(pool.path),
+            _Crops(pool),
             batch_size=None,
             sampler=self._chunks,
             num_workers=workers,
@@ -142,16 +141,16 @@ class _Chunks:
 class _Crops(Dataset[Tensor | HandsimError]):
     """In a worker: chunks of hands to crops."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pool: Pool | None = None
+    def __init__(self, pool: Path) -> None:
+        self._pool = pool
+        self._files: CropFiles | None = None
 
     def __getitem__(self, hand_ids: NDArray[np.uint64]) -> Tensor | HandsimError:
         try:
-            self._pool = self._pool or Pool.open(self._path)
-            size = self._pool.crop_size_px
+            self._files = self._files or CropFiles(self._pool)
+            size = self._files.size_px
             crops = torch.empty(len(hand_ids), size, size, 3, dtype=torch.uint8)
-            decode_into(crops.numpy(), hand_ids, read_jpegs(self._pool, hand_ids), self._pool)
+            self._files.decode_into(crops.numpy(), hand_ids)
         except HandsimError as error:
             return error  # raised, it would arrive wrapped in a traceback
         return crops

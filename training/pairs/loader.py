@@ -73,7 +73,7 @@ class PairLoader:
         self._clock = clock
         self._on_version = on_version or (lambda old, new: None)
         self._decoder: Decoder = (
-            ProcessDecoder(pool, workers, pin=pin) if workers else ThreadDecoder(pool, pin=pin)
+            ProcessDecoder(pool.path, workers, pin=pin) if workers else ThreadDecoder(pool.path, pin=pin)
         )
         self._running: tuple[Ahead[PairBatch], Ahead[PairBatch]] | None = None
         self._next: tuple[int, int] | None = None

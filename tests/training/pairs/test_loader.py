@@ -28,6 +28,7 @@ from training.pairs import (
     Patient,
     TemporalNeighbors,
 )
+from training.pairs.crops import CropFiles
 
 PATIENCE_S = 20.0
 
@@ -235,15 +236,15 @@ def test_waits_are_told_apart(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> No
             clock.everybody_waits()
             clock.now += 5.0
 
-    def crop_jpeg(hand_id: int) -> bytes:
+    def jpegs(files: CropFiles, hand_ids: np.ndarray) -> list[bytes]:
         if not read:
             clock.now += 3.0
-        read.append(hand_id)
-        return original(hand_id)
+        read.append(len(hand_ids))
+        return original(files, hand_ids)
 
     read: list[int] = []
-    original = pool.crop_jpeg
-    monkeypatch.setattr(pool, "crop_jpeg", crop_jpeg)
+    original = CropFiles.jpegs
+    monkeypatch.setattr(CropFiles, "jpegs", jpegs)
     with PairLoader(pool, Scripted(draw), batches(pool), clock=clock) as loader:
         epoch = loader.epoch(0)
         first, second = next(epoch), next(epoch)
