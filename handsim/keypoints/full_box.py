@@ -4,7 +4,6 @@ MediaPipe's task offers no way past its palm detector, so OpenCV (which comes wi
 network out of the same bundle. The two agree to two hundredths of the hand's length (their boxes differ).
 """
 
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,10 +74,8 @@ def _read_network(model_path: Path) -> "cv2.dnn.Net":
     import cv2
 
     try:
-        with zipfile.ZipFile(model_path) as bundle, tempfile.TemporaryDirectory() as folder:
-            # From a file: given a buffer OpenCV 5 ignores the engine, and its new engine lacks three outputs.
-            file = bundle.extract(NETWORK, folder)
-            return cv2.dnn.readNetFromTFLite(file, cv2.dnn.ENGINE_CLASSIC)
+        with zipfile.ZipFile(model_path) as bundle:
+            return cv2.dnn.readNetFromTFLite(np.frombuffer(bundle.read(NETWORK), np.uint8))
     except (OSError, KeyError, zipfile.BadZipFile, cv2.error) as error:
         raise HandsimError(
             f"the model {model_path} holds no {NETWORK} that OpenCV can read; `handsim models fetch` gets one"

@@ -108,7 +108,8 @@ def _create(model_path: Path, max_hands: int, min_detection: float, min_presence
 
 def _release(landmarker: "HandLandmarker") -> None:
     try:
-        landmarker.close()
+        with _quiet_stderr():
+            landmarker.close()
     except RuntimeError:
         # The interpreter is ending and the thread that MediaPipe closes itself on has gone; the process's end
         # frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
