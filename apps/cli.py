@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "mine": "find the positives of every hand",
     "evaluate": "measure how good the index and the embedding are",
     "export": "write a trained encoder's weights for torchvision",
+    "pretrain": "train an encoder on pairs from the live index (SimCLR, PeCLR, SiMHand)",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }
 """Every command and its line of help; its code is the module of that name in `apps.commands`."""
@@ -49,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Taken out first, so that they may stand anywhere: before the command, after it, at the very end.
     options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None))
     parser = _parser(arguments, home)
-    parser.parse_args(arguments, options)
+    _, rest = parser.parse_known_args(arguments, options)
+    if "overrides" in options:  # a command whose settings are more than argparse was told of
+        options.overrides = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if "run" not in options:
         parser.print_help()
         return EXIT_BAD_INPUT

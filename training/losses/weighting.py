@@ -18,7 +18,7 @@ class Weighting:
     Raises HandsimError for a name that is none of those listed, and for a lambda that is not at least 0.
     """
 
-    on: WeightedPairs = "none"
+    pairs: WeightedPairs = "none"
     """``positives``: the numerator alone; ``negatives``: every pair in the denominator, the positive there
     too; ``none``: plain NT-Xent, which looks at no keypoints."""
     form: WeightForm = "linear"
@@ -34,7 +34,7 @@ class Weighting:
     """The same for negatives; SiMHand's 0.05 per pixel is 6.4 in the unit square."""
 
     def __post_init__(self) -> None:
-        known = {"on": WeightedPairs, "form": WeightForm, "distance": KeypointDistance}
+        known = {"pairs": WeightedPairs, "form": WeightForm, "distance": KeypointDistance}
         for name, names in known.items():
             value = getattr(self, name)
             if value not in get_args(names):
@@ -47,9 +47,9 @@ class Weighting:
     @property
     def positives(self) -> bool:
         """Whether the numerator is weighted."""
-        return self.on in ("positives", "both")
+        return self.pairs in ("positives", "both")
 
     @property
     def negatives(self) -> bool:
         """Whether the denominator is weighted."""
-        return self.on in ("negatives", "both")
+        return self.pairs in ("negatives", "both")

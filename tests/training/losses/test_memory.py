@@ -41,7 +41,7 @@ def largest(loss: Callable[[], Tensor]) -> int:
 @pytest.mark.parametrize(
     "weighting",
     [Weighting(), Weighting("both"), Weighting("both", "sigmoid"), Weighting("negatives", distance="w_abs")],
-    ids=lambda w: f"{w.on}-{w.form}-{w.distance}",
+    ids=lambda w: f"{w.pairs}-{w.form}-{w.distance}",
 )
 def test_no_tensor_grows_with_the_square_of_the_batch(
     weighting: Weighting, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,7 @@ WEIGHTINGS = [
     Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0),
     Weighting("positives", "sigmoid", "w_abs", lambda_positive=9.0),
 ]
-weighted = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{w.on}-{w.form}-{w.distance}")
+weighted = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{w.pairs}-{w.form}-{w.distance}")
 SEEDS = st.integers(0, 2**31)
 
 

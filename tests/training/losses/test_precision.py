@@ -10,7 +10,7 @@ from training.losses import Weighting
 
 WEIGHTINGS = [Weighting(), Weighting("both"), Weighting("both", "sigmoid", lambda_positive=9.0)]
 halves = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-weighted = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{w.on}-{w.form}")
+weighted = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{w.pairs}-{w.form}")
 
 
 def lifted(batch: Batch) -> Batch:

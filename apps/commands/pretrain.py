@@ -1,0 +1,73 @@
+"""``handsim pretrain``: an encoder from the pool, with pairs from the live index."""
+
+import argparse
+from contextlib import nullcontext
+from typing import Final
+
+from apps.cli import EXIT_INTERRUPTED
+from apps.places import catalog_of, home_of
+from handsim.errors import HandsimError
+
+_EPILOG: Final = """\
+Any setting of a recipe can be given on the command line, as in --optimizer.lr 1e-3; --settings lists them.
+--resume goes on with the settings that the run wrote down; those given on the command line still count.
+Where there are several GPUs all are used, or as many as --trainer.devices says; over several machines
+`torchrun --no-python --nnodes M --nproc-per-node N handsim pretrain RECIPE --trainer.nodes M` does it.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.allow_abbrev = False
+    parser.usage = "handsim pretrain RECIPE [--name NAME] [--resume] [--SETTING VALUE ...]"
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        metavar="RECIPE",
+        help="a YAML file, or the name of one that comes with handsim: simhand, peclr, cpu_small, ...",
+    )
+    parser.add_argument("--name", metavar="NAME", help="the run's name (default: the recipe's)")
+    parser.add_argument("--resume", action="store_true", help="go on with the last run of that name")
+    parser.add_argument("--settings", action="store_true", help="list every setting there is, and end")
+    parser.set_defaults(run=_run, overrides=[])
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Only here: `handsim --help` and the other commands do without torch.
+    from training.pretrain.processes import is_first_process
+    from training.pretrain.recipe import find_recipe, print_settings, read_config, read_recipe
+    from training.pretrain.run import pretrain
+    from training.pretrain.run_folder import RunFolder
+
+    if options.settings:
+        print_settings()
+        return 0
+    if options.recipe is None and not (options.resume and options.name):
+        raise HandsimError("which recipe? `handsim pretrain cpu_small`, or --resume --name RUN")
+    home = home_of(options)
+    name = options.name or find_recipe(options.recipe).stem
+    if options.resume:
+        folder = RunFolder.latest(home, name)
+        config = read_config(folder.read_config(), options.overrides, str(folder.config))
+    else:
+        config = read_recipe(options.recipe, options.overrides)
+        # The first process of a distributed run makes it; the others never write there.
+        folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
+    asks_index = config.pairs.positives == "neighbours" and config.pairs.table is None
+    try:
+        with catalog_of(options) if asks_index else nullcontext() as catalog:
+            outcome = pretrain(config, home, catalog, folder, resume=options.resume)
+    finally:
+        folder.discard_unless_begun()
+    if not is_first_process():
+        return 0
+    if not outcome.finished:
+        print(
+            f"stopped after step {outcome.steps:,}; "
+            f"`handsim pretrain --resume --name {folder.path.name}` goes on from there"
+        )
+        return EXIT_INTERRUPTED
+    print(f"{outcome.steps:,} steps done in {folder.path}; `handsim export {folder.path.name} --out FILE`")
+    return 0

@@ -1,0 +1,115 @@
+"""LARS over Adam with a linear warm-up and a cosine to zero: how PeCLR and SiMHand step."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from handsim.errors import HandsimError
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How the weights follow the gradient."""
+
+    name: Literal["lars", "adamw"] = "lars"
+    """``lars``: Adam on gradients scaled layer by layer, as the papers train; ``adamw``: without that."""
+    lr: float = 1e-4
+    """Learning rate, before ``scale``."""
+    scale: Literal["sqrt", "none"] = "sqrt"
+    """``sqrt``: times the square root of the pairs behind one step (batch x processes x accumulation)."""
+    weight_decay: float = 1e-6
+    """Not for biases and batch norm."""
+    warmup_epochs: float = 10.0
+    """Linear rise from 0; the cosine to 0 takes the rest."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "warmup_epochs"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise HandsimError(f"optimizer.{name} is {value}; it is a number of at least 0")
+
+    def scaled_lr(self, pairs_a_step: int) -> float:
+        """The learning rate at the end of the warm-up."""
+        return self.lr * (math.sqrt(pairs_a_step) if self.scale == "sqrt" else 1.0)
+
+
+class LARS(Adam):
+    """Adam on gradients that were scaled, layer by layer, to the size of their weights.
+
+    A layer's gradient g (weight decay added) is multiplied by trust |w| / |g|, but by 1 at most, before Adam
+    sees it: You, Gitman and Ginsburg, arXiv 1708.03888, equations 4 to 6, with the cap that the training of
+    PeCLR and SiMHand has. Parameters of groups with ``adapt=False`` (biases, batch norm) are Adam's alone.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, object]], lr: float, trust: float = 0.02) -> None:
+        """Groups hold ``params``, ``weight_decay`` and ``adapt``; ``trust`` is the paper's eta."""
+        super().__init__(groups, lr=lr)
+        self._trust = trust
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step; the gradients are left scaled."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        decays = [group["weight_decay"] for group in self.param_groups]
+        for group in self.param_groups:
+            if group["adapt"]:
+                self._scale(group["params"], group["weight_decay"])
+            group["weight_decay"] = 0.0  # it is in the gradient now; Adam must not add it again
+        try:
+            super().step()
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
+        return loss
+
+    def _scale(self, parameters: list[Tensor], weight_decay: float) -> None:
+        weights = [parameter for parameter in parameters if parameter.grad is not None]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if not weights:
+            return
+        weight_norms = torch.stack(torch._foreach_norm(weights))
+        gradient_norms = torch.stack(torch._foreach_norm(gradients))
+        ratio = self._trust * weight_norms / (gradient_norms + weight_decay * weight_norms + 1e-8)
+        usable = (weight_norms > 0) & (gradient_norms > 0)
+        factors = torch.where(usable, ratio.clamp(max=1.0), torch.ones_like(ratio))
+        torch._foreach_add_(gradients, weights, alpha=weight_decay)
+        torch._foreach_mul_(gradients, list(factors.unbind()))
+
+
+def make_optimizer(module: nn.Module, settings: OptimizerSettings, pairs_a_step: int) -> Optimizer:
+    """The optimizer of a module's parameters: weight decay and scaling for all but biases and batch norm."""
+    decayed = [
+        parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1
+    ]
+    others = [
+        parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim <= 1
+    ]
+    groups: list[dict[str, object]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay, "adapt": True},
+        {"params": others, "weight_decay": 0.0, "adapt": False},
+    ]
+    lr = settings.scaled_lr(pairs_a_step)
+    return LARS(groups, lr) if settings.name == "lars" else AdamW(groups, lr=lr)
+
+
+def warmup_cosine(step: int, warmup_steps: float, all_steps: int) -> float:
+    """Share of the learning rate for optimizer step ``step`` (from 0): a linear rise, then a cosine to 0.
+
+    Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = (step - warmup_steps) / max(1.0, all_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,154 @@
+"""Recipes: YAML files that fill a `PretrainConfig`, with overrides from the command line."""
+
+import dataclasses
+import difflib
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from handsim.errors import HandsimError, NotThereError
+from training.pretrain.config import PretrainConfig
+
+SHIPPED: Final = Path(__file__).resolve().parents[2] / "recipes"
+"""The recipes that come with handsim; they can be asked for by name."""
+
+
+def shipped_recipes() -> list[str]:
+    """Their names, as `read_recipe` takes them."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe: a path, or the name of a shipped one; raises NotThereError otherwise."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    named = SHIPPED / f"{recipe}.yaml"
+    if named.is_file():
+        return named
+    near = _nearest(str(recipe), shipped_recipes())
+    raise NotThereError(
+        f"there is no recipe {recipe}{near}; give a YAML file, or one of {', '.join(shipped_recipes())}"
+    )
+
+
+def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """A recipe's settings, then ``overrides`` such as ``["--optimizer.lr", "1e-3"]``.
+
+    What neither names keeps its default. Raises NotThereError for a recipe that is not there, HandsimError
+    for a key that does not exist (naming the nearest one that does) or a value that cannot be.
+    """
+    path = find_recipe(recipe)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise HandsimError(f"{path} cannot be read as YAML ({_one_line(error)})") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        raise HandsimError(f"{path} holds a {type(content).__name__}; a recipe is a mapping of settings")
+    return _parse(content, overrides, str(path))
+
+
+def read_config(content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> PretrainConfig:
+    """As `read_recipe`, from settings that are read already, such as those of a run that is resumed."""
+    return _parse(content, overrides, origin)
+
+
+def as_mapping(config: PretrainConfig) -> dict[str, Any]:
+    """All settings as plain values: what `read_config` takes back, and what a run writes down."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def as_yaml(config: PretrainConfig) -> str:
+    """All settings as a recipe."""
+    return yaml.safe_dump(as_mapping(config), sort_keys=False)
+
+
+def print_settings() -> None:
+    """Every setting with its type, default and meaning, on the terminal."""
+    _parser().print_help()
+
+
+def _parse(content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> PretrainConfig:
+    groups, values = _known(PretrainConfig)
+    for key in _keys(content, groups):
+        _check_key(key, groups, values, origin)
+    for word in overrides:
+        if word.startswith("--"):
+            _check_key(word[2:].split("=")[0], groups, values, "the command line")
+    parser = _parser()
+    try:
+        base = parser.parse_object(dict(content), defaults=True)
+        parsed = parser.parse_args(list(overrides), namespace=base)
+        filled = parser.instantiate(parsed)
+    except ArgumentError as error:
+        raise HandsimError(f"{origin}: {_one_line(error)}") from error
+    return PretrainConfig(**{field.name: filled[field.name] for field in dataclasses.fields(PretrainConfig)})
+
+
+def _parser() -> ArgumentParser:
+    # Its help then shows the docstring below each field.
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="handsim pretrain RECIPE", exit_on_error=False, default_env=False)
+    parser.add_class_arguments(PretrainConfig, None)
+    return parser
+
+
+def _known(settings: type, prefix: str = "") -> tuple[set[str], set[str]]:
+    """Dotted names of the groups and of the values below a dataclass."""
+    groups, values = set(), set()
+    hints = get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(hints[field.name]):
+            below = _known(hints[field.name], f"{name}.")
+            groups |= {name, *below[0]}
+            values |= below[1]
+        else:
+            values.add(name)
+    return groups, values
+
+
+def _keys(content: Mapping[str, Any], groups: set[str], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if name in groups and isinstance(value, Mapping):
+            yield from _keys(value, groups, f"{name}.")
+        else:
+            yield name
+
+
+def _check_key(key: str, groups: set[str], values: set[str], origin: str) -> None:
+    if key in groups:
+        raise HandsimError(f"{origin}: {key} is a group of settings; set those below it, as in {key}.NAME")
+    if key not in values:
+        raise HandsimError(f"{origin}: there is no setting {key}{_nearest(key, sorted(values))}")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """``; did you mean ...?`` for what is spelt like it, or has the same last name elsewhere."""
+    last = word.rsplit(".", 1)[-1]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    found = same[:1] or difflib.get_close_matches(word, known, 1, 0.6)
+    if not found:  # `topk` for `pairs.policy.top_k`
+        lasts = {name.rsplit(".", 1)[-1]: name for name in known}
+        found = [lasts[near] for near in difflib.get_close_matches(last, list(lasts), 1, 0.6)]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which YAML and JSON both know."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _one_line(error: object) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()

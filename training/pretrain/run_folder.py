@@ -1,0 +1,120 @@
+"""The directory of a pre-training run, ``runs/<name>/``: the browser reads nothing else."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from handsim.atomic_file import write_text_atomically
+from handsim.errors import HandsimError, NotThereError
+from handsim.home import Home
+from training.pretrain.checkpoints import LAST
+from training.pretrain.config import PretrainConfig
+from training.pretrain.recipe import as_yaml
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where things lie in it; nothing need exist yet."""
+
+    path: Path
+    """The directory."""
+
+    @classmethod
+    def new(cls, home: Home, name: str) -> "RunFolder":
+        """The run ``name`` or, if there is one, ``name-2``, ...; made, so that nobody else takes it."""
+        number = 1
+        while True:
+            folder = cls(home.run(name if number == 1 else f"{name}-{number}"))
+            try:
+                folder.path.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise HandsimError(
+                    f"{folder.path} cannot be made ({error.strerror}); name another --home"
+                ) from error
+            else:
+                return folder
+
+    @classmethod
+    def latest(cls, home: Home, name: str) -> "RunFolder":
+        """The latest of ``name``, ``name-2``, ... with a checkpoint; raises NotThereError without one."""
+        first = home.run(name)
+        runs = [first, *first.parent.glob(f"{name}-[0-9]*")]
+        kept = [run for run in runs if (run / "checkpoints" / LAST).exists()]
+        if not kept:
+            raise NotThereError(
+                f"there is no checkpoint of a run {name} in {home.runs} to resume from; leave --resume out"
+            )
+        return cls(max(kept, key=lambda run: (run / "checkpoints" / LAST).stat().st_mtime_ns))
+
+    @property
+    def config(self) -> Path:
+        """All settings, as a recipe."""
+        return self.path / "config.yaml"
+
+    @property
+    def facts(self) -> Path:
+        """What it was trained on: the pool and the index version, as JSON."""
+        return self.path / "facts.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Numbers as JSON lines."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of pairs."""
+        return self.path / "figures"
+
+    @property
+    def checkpoints(self) -> Path:
+        """``last.ckpt`` and ``best.ckpt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """What `--resume` goes on from."""
+        return self.checkpoints / LAST
+
+    @property
+    def diverged(self) -> Path:
+        """The batch whose loss was no number, where that happened."""
+        return self.path / "diverged.json"
+
+    def write_config(self, config: PretrainConfig) -> None:
+        """Write down all settings."""
+        write_text_atomically(self.config, as_yaml(config))
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings as plain values; raises HandsimError when they cannot be read."""
+        try:
+            content = yaml.safe_load(self.config.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise HandsimError(
+                f"{self.config} cannot be read ({error}); the run cannot be resumed"
+            ) from error
+        if not isinstance(content, dict):
+            raise HandsimError(f"{self.config} holds no settings; the run cannot be resumed")
+        return content
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write down what it is trained on."""
+        write_text_atomically(self.facts, json.dumps(facts, indent=1) + "\n")
+
+    def discard_unless_begun(self) -> None:
+        """Remove it if no training began in it: its settings are written down first."""
+        if self.path.exists() and not self.config.exists():
+            shutil.rmtree(self.path)
+
+    def add_to_log(self, line: str) -> None:
+        """Add a line of what happened to ``log.txt``, with the time (UTC)."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with (self.path / "log.txt").open("a") as file:
+            file.write(f"{now} {line}\n")
