@@ -16,7 +16,7 @@ class VersionInfo:
     dimension: int
     """Length of a vector."""
     embedding_kind: str
-    """``pose``: made from keypoints; ``image``: made from crops."""
+    """``pose``: made from keypoints; ``image``: made from crops; ``blend``: from both."""
     embedding_fingerprint: str
     """16 hex digits; two versions with the same one have comparable distances."""
     built_at: str

@@ -7,7 +7,14 @@ import numpy as np
 
 from apps.progress import progress_bar
 from apps.table import table
-from handsim.embedding import NORMALISATIONS, Embedding, ImageEmbedding, PoseEmbedding, load_embedding
+from handsim.embedding import (
+    NORMALISATIONS,
+    BlendEmbedding,
+    Embedding,
+    ImageEmbedding,
+    PoseEmbedding,
+    load_embedding,
+)
 from handsim.embedding.image import ImageFitOptions, fit_image_embedding
 from handsim.embedding.image.architectures import Device
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
@@ -110,14 +117,6 @@ def _show(options: argparse.Namespace) -> int:
 
 def describe(embedding: Embedding) -> str:
     """What it was fitted on and a table of its components, for the terminal."""
-    facts = embedding.facts()
-    if isinstance(embedding, ImageEmbedding):
-        record = embedding.record
-        own = record.encoder != record.architecture
-        network = f"{record.encoder} ({record.architecture})" if own else f"{record.encoder} (ImageNet)"
-        what = f"{record.features} features of {network} at {record.image_size_px} px"
-    else:
-        what = f"42 2D coordinates, normalisation {facts['normalisation']}"
     shares = embedding.explained_variance_ratio_
     together = np.cumsum(shares)
     step = -(-len(shares) // _ROWS)
@@ -127,7 +126,28 @@ def describe(embedding: Embedding) -> str:
         if number == 1 or number % step == 0 or number == len(shares)
     ]
     return (
-        f"{embedding.dimension} components of {what},\n"
-        f"fitted on {facts['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
+        f"{_components(embedding)},\n"
+        f"fitted on {embedding.facts()['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
         + table([">component", ">explained", ">together", ""], rows)
     )
+
+
+def _components(embedding: Embedding) -> str:
+    """How many there are and what they are made of."""
+    if isinstance(embedding, BlendEmbedding):
+        parts = [
+            f"{share:.0%} of a distance squared are {_components(part)}"
+            for share, part in (
+                (embedding.pose_share, embedding.pose),
+                (1 - embedding.pose_share, embedding.image),
+            )
+        ]
+        return f"{embedding.dimension} components:\n" + ",\n".join(parts)
+    if isinstance(embedding, ImageEmbedding):
+        record = embedding.record
+        own = record.encoder != record.architecture
+        network = f"{record.encoder} ({record.architecture})" if own else f"{record.encoder} (ImageNet)"
+        what = f"{record.features} features of {network} at {record.image_size_px} px"
+    else:
+        what = f"42 2D coordinates, normalisation {embedding.facts()['normalisation']}"
+    return f"{embedding.dimension} components of {what}"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from handsim.embedding.blend import FORMAT as BLEND_FORMAT
+from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.facts import not_an_embedding, read_facts
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.image.record import FORMAT as IMAGE_FORMAT
@@ -15,7 +17,7 @@ from handsim.embedding.protocol import Embedding
 def load_embedding(path: str | Path) -> Embedding:
     """Read what an embedding's ``save`` wrote; raises NotThereError, or HandsimError when it cannot be used.
 
-    The weights of an image embedding are looked for beside it, once they are needed.
+    The weights of an encoder are looked for beside it, once they are needed.
     """
     path = Path(path)
     return _from_facts(read_facts(path), [path.parent], path)
@@ -24,7 +26,7 @@ def load_embedding(path: str | Path) -> Embedding:
 def embedding_from_facts(facts: dict[str, Any], weights_folders: Sequence[str | Path] = ()) -> Embedding:
     """The embedding that told these ``facts``; raises HandsimError when they are damaged or altered.
 
-    An image embedding looks for its weights file in ``weights_folders``, in turn, once it has to encode.
+    The weights file of an encoder is looked for in ``weights_folders``, in turn, once it has to encode.
     """
     return _from_facts(facts, [Path(folder) for folder in weights_folders], "the index's embedding")
 
@@ -35,4 +37,6 @@ def _from_facts(facts: dict[str, Any], folders: Sequence[Path], origin: str | Pa
         return PoseEmbedding.from_facts(facts, origin)
     if name == IMAGE_FORMAT:
         return ImageEmbedding.from_facts(facts, folders, origin)
+    if name == BLEND_FORMAT:
+        return BlendEmbedding.from_facts(facts, folders, origin)
     raise not_an_embedding(origin, f"its format is {name!r}")

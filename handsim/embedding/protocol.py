@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["pose", "image"]
+Kind = Literal["pose", "image", "blend"]
 Rows = slice | NDArray[np.int64]
 """Some of N hands: a range of rows, or their numbers [n]."""
 
@@ -31,7 +31,7 @@ class Embedding(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What it looks at: ``pose`` the keypoints, ``image`` the crop."""
+        """What it looks at: ``pose`` the keypoints, ``image`` the crop, ``blend`` both."""
 
     @property
     def dimension(self) -> int:
@@ -43,7 +43,8 @@ class Embedding(Protocol):
 
     @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
-        """[D] share of the variance of what it was fitted on along each component, falling."""
+        """[D] share of the variance of what it was fitted on along each component, falling; in a blend,
+        within each part."""
 
     def embed(
         self,

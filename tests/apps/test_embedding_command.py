@@ -7,7 +7,9 @@ import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from apps.cli import main
-from handsim.embedding import load_embedding
+from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
+from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.pool import Pool
 from tests.handsim.embedding.image.pools import write_pool
 
 
@@ -53,6 +55,27 @@ def test_pictures_then_poses(home: Path, checkpoint: Path, capsys: pytest.Captur
     assert main(["embedding", "fit", "--components", "6", *at]) == 0
     assert "6 components of 42 2D coordinates, normalisation centre-scale" in capsys.readouterr().out
     assert load_embedding(home / "embedding.json").kind == "pose"
+
+
+def test_poses_and_pictures_together(
+    home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = Pool.open(home / "pool")
+    options = ImageFitOptions(components=5, image_size_px=32, device="cpu")
+    image = fit_image_embedding(pool, str(checkpoint), home / "embedding.json", options)
+    blended = BlendEmbedding(PoseEmbedding.fit(pool, 4), image, 0.3)
+    blended.save(home / "embedding.json")
+    assert main(["embedding", "show", "--home", str(home)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(
+        "9 components:\n"
+        "30% of a distance squared are 4 components of 42 2D coordinates, normalisation centre-scale,\n"
+        "70% of a distance squared are 5 components of 512 features of hands.pt (resnet18) at 32 px,\n"
+        f"fitted on 30 hands, fingerprint {blended.fingerprint}\n"
+    )
+    assert main(["index", "build", "--home", str(home)]) == 0
+    assert main(["index", "list", "--home", str(home)]) == 0
+    assert f"blend-9 {blended.fingerprint}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

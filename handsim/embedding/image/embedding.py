@@ -120,13 +120,20 @@ class ImageEmbedding:
     def save(self, path: str | Path) -> None:
         """Write the JSON to ``path``, atomically, and put the weights file beside it if it is not there.
 
-        On one disk the file is shared (a hard link), else copied. Raises NotThereError without it.
+        Raises NotThereError without that file.
         """
         path = Path(path)
-        weights = path.parent / self.record.encoder_file
+        self.save_weights(path.parent)
+        write_text_atomically(path, json.dumps(self.facts(), indent=1) + "\n")
+
+    def save_weights(self, folder: Path) -> None:
+        """Put the weights file into a folder if it is not there; raises NotThereError without it.
+
+        On one disk the file is shared (a hard link), else copied.
+        """
+        weights = folder / self.record.encoder_file
         if not weights.exists():
             _link_or_copy(self._weights_file(), weights)
-        write_text_atomically(path, json.dumps(self.facts(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "ImageEmbedding":
