@@ -2,6 +2,7 @@
 
 import argparse
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Final
 
 from apps.cli import EXIT_INTERRUPTED
@@ -24,12 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "recipe",
-        nargs="?",
+        nargs="?",  # --settings needs none
         metavar="RECIPE",
-        help="a YAML file, or the name of one that comes with handsim: simhand, peclr, cpu_small, ...",
+        help="a YAML file, or the name of one that comes with handsim: simhand, peclr, cpu_small, ...; "
+        "with --resume the name of a run",
     )
     parser.add_argument("--name", metavar="NAME", help="the run's name (default: the recipe's)")
-    parser.add_argument("--resume", action="store_true", help="go on with the last run of that name")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the last run of that name, or recipe"
+    )
     parser.add_argument("--settings", action="store_true", help="list every setting there is, and end")
     parser.set_defaults(run=_run, overrides=[])
 
@@ -37,17 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     # Only here: `handsim --help` and the other commands do without torch.
     from training.pretrain.processes import is_first_process
-    from training.pretrain.recipe import find_recipe, print_settings, read_config, read_recipe
+    from training.pretrain.recipe import print_settings, read_config, read_recipe, shipped_recipes
     from training.pretrain.run import pretrain
     from training.pretrain.run_folder import RunFolder
 
     if options.settings:
         print_settings()
         return 0
-    if options.recipe is None and not (options.resume and options.name):
-        raise HandsimError("which recipe? `handsim pretrain cpu_small`, or --resume --name RUN")
+    if options.recipe is None:
+        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(shipped_recipes())}")
     home = home_of(options)
-    name = options.name or find_recipe(options.recipe).stem
+    name = options.name or Path(options.recipe).stem
     if options.resume:
         folder = RunFolder.latest(home, name)
         config = read_config(folder.read_config(), options.overrides, str(folder.config))
@@ -66,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     if not outcome.finished:
         print(
             f"stopped after step {outcome.steps:,}; "
-            f"`handsim pretrain --resume --name {folder.path.name}` goes on from there"
+            f"`handsim pretrain {folder.path.name} --resume` goes on from there"
         )
         return EXIT_INTERRUPTED
     print(f"{outcome.steps:,} steps done in {folder.path}; `handsim export {folder.path.name} --out FILE`")

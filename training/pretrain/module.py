@@ -24,7 +24,6 @@ _VIEWS: Final = 1
 """What a seed is drawn for; each has a stream of random numbers of its own."""
 
 _WEIGHED_PX: Final = 128
-"""Keypoints are weighed in pixels of a view this wide, whatever its size: so the papers' sigmoid is told."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,10 @@ class PretrainModule(lightning.LightningModule):
             projections[1],
             temperature=config.temperature,
             weighting=config.weighting,
-            keypoints1=views[0].keypoints * _WEIGHED_PX,
-            keypoints2=views[1].keypoints * _WEIGHED_PX,
+            keypoints1=weighed_keypoints(views[0]),
+            keypoints2=weighed_keypoints(views[1]),
             negatives=projections[2] if extra else None,
-            negative_keypoints=views[2].keypoints * _WEIGHED_PX if extra else None,
+            negative_keypoints=weighed_keypoints(views[2]) if extra else None,
         )
         self.loss = float(loss.detach())
         if not math.isfinite(self.loss):
@@ -145,6 +144,17 @@ class PretrainModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the batch after the last one."""
         self.batches_done = int(checkpoint["handsim"]["batches_done"])
+        # A run that was over can be given more steps: its last batch is then no longer the last one.
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = self.batches_done == self.schedule.batches
+
+
+def weighed_keypoints(views: Views) -> Tensor:
+    """Keypoints [B, 21, 2] of views as the loss weighs them: in pixels of a view 128 wide, whatever its size.
+
+    So the paper's, in whose unit the steepness of sigmoid weights is told.
+    """
+    return views.keypoints * _WEIGHED_PX
 
 
 def _seed(*numbers: int) -> int:

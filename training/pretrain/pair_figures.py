@@ -14,7 +14,7 @@ from handsim.hand import format_hand_id
 from training.augmentation import Views
 from training.losses import positive_weights
 from training.pairs import PairBatch
-from training.pretrain.module import PretrainModule
+from training.pretrain.module import PretrainModule, weighed_keypoints
 
 _PAIRS: Final = 12
 _COLUMNS: Final = 3
@@ -51,7 +51,9 @@ def draw_pairs(batch: PairBatch, views: tuple[Views, Views], module: PretrainMod
     weighting = module.config.loss.weighting
     weights = None
     if weighting.positives:
-        weights = positive_weights(views[0].keypoints, views[1].keypoints, weighting).tolist()
+        weights = positive_weights(
+            weighed_keypoints(views[0]), weighed_keypoints(views[1]), weighting
+        ).tolist()
     pairs = []
     for row in range(min(_PAIRS, len(batch.anchors))):
         anchor, positive = (int(batch.hand_ids[int(rows[row])]) for rows in (batch.anchors, batch.positives))

@@ -25,8 +25,8 @@ from training.pretrain.meter import Meter
 from training.pretrain.metrics_file import MetricsFile
 from training.pretrain.module import PretrainModule, Schedule
 from training.pretrain.pair_figures import PairFigures
-from training.pretrain.recipe import as_mapping
 from training.pretrain.processes import is_first_process
+from training.pretrain.recipe import as_mapping
 from training.pretrain.resuming import check_resumable
 from training.pretrain.run_folder import RunFolder
 from training.pretrain.stream import PairStream
@@ -171,7 +171,7 @@ def _facts(
         "hands": len(pool),
         "index": None if loader.version is None else loader.version.name,
         "embedding_fingerprint": None if loader.version is None else loader.version.embedding_fingerprint,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "lightning": lightning.__version__,
         "config": as_mapping(config),
     }

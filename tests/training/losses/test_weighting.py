@@ -11,14 +11,14 @@ from training.losses import Weighting
     ("pairs", "positives", "negatives"),
     [("none", False, False), ("positives", True, False), ("negatives", False, True), ("both", True, True)],
 )
-def test_what_is_weighted(on: Any, positives: bool, negatives: bool) -> None:
-    assert (Weighting(on).positives, Weighting(on).negatives) == (positives, negatives)
+def test_what_is_weighted(pairs: Any, positives: bool, negatives: bool) -> None:
+    assert (Weighting(pairs).positives, Weighting(pairs).negatives) == (positives, negatives)
 
 
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ({"pairs": "all"}, "on is 'all'; it is one of none, positives, negatives, both"),
+        ({"pairs": "all"}, "pairs is 'all'; it is one of none, positives, negatives, both"),
         ({"form": "cubic"}, "form is 'cubic'; it is one of linear, sigmoid"),
         ({"distance": "l2"}, "distance is 'l2'; it is one of mpjpe, w_abs, w_o_abs"),
         ({"lambda_positive": -1.0}, "lambda_positive is -1.0; it is a number of at least 0"),
