@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -73,7 +73,12 @@ def as_yaml(config: PretrainConfig) -> str:
 
 def print_settings() -> None:
     """Every setting with its type, default and meaning, on the terminal."""
-    _parser().print_help()
+    parser = _parser()
+    groups, _ = _known(PretrainConfig)
+    for action in parser._actions:
+        if action.dest in groups:  # only what is below them is set
+            action.help = SUPPRESS
+    parser.print_help()
 
 
 def _parse(content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> PretrainConfig:
@@ -96,7 +101,7 @@ def _parse(content: Mapping[str, Any], overrides: Sequence[str], origin: str) ->
 def _parser() -> ArgumentParser:
     # Its help then shows the docstring below each field.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="handsim pretrain RECIPE", exit_on_error=False, default_env=False)
+    parser = ArgumentParser(usage="handsim pretrain RECIPE [--SETTING VALUE ...]", exit_on_error=False)
     parser.add_class_arguments(PretrainConfig, None)
     return parser
 
