@@ -1,12 +1,14 @@
 """Reading and decoding the crops of batch after batch, by threads of this process or by others."""
 
+import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
+from threading import Thread
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -96,7 +98,7 @@ class ProcessDecoder:
         self._chunks.begin(batches)
         filled = 0
         crops: Tensor | None = None
-        for chunk in _living(iter(self._loader)):
+        for chunk in _living(self._loader):
             if isinstance(chunk, HandsimError):
                 raise chunk
             if crops is None:
@@ -157,26 +159,32 @@ class _Crops(Dataset[Tensor | HandsimError]):
 
 
 def _living(
-    chunks: Iterator[Tensor | HandsimError],
+    loader: Iterable[Tensor | HandsimError],
 ) -> Generator[Tensor | HandsimError, None, None]:
-    """The chunks; raises HandsimError when a worker died."""
-    while True:
-        try:
-            chunk = next(chunks, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise HandsimError(
-                f"a process that decodes crops died ({str(error).splitlines()[0]}); memory ran out, or a "
-                f"container has too little of it in /dev/shm: take fewer trainer.workers, or give it more"
-            ) from error
-        if chunk is None:
-            return
-        yield chunk
+    """What the DataLoader gives; raises HandsimError when a worker died."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise HandsimError(
+            f"a process that decodes crops died ({str(error).splitlines()[0]}); memory ran out, or a "
+            f"container has too little of it in /dev/shm: take fewer trainer.workers, or give it more"
+        ) from error
 
 
 def _begin_worker(number: int) -> None:
     signal(SIGINT, SIG_IGN)  # Ctrl-C is for the main process, which ends this one
+    Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    # A DataLoader's worker looks whether its parent lives. Here that is the fork server, which in turn lives
+    # as long as a worker does: were the main process killed, both would stay for good.
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _as_it_is(chunk: Any) -> Any:

@@ -1,20 +1,24 @@
 """Crops read and decoded, by threads and by processes."""
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from handsim import HandsimError, Pool
 from handsim.hand import format_hand_id
+from index import Catalog
 from tests.training.pairs.conftest import colour_of, write_pool
 from training.pairs import OwnViews, PairBatch
-from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder
+from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder, _living
 
 
 def batches_of(pool: Pool, *parts: NDArray[np.uint64]) -> Iterator[PairBatch]:
@@ -96,3 +100,45 @@ def test_a_damaged_crop_is_named(kind: str, tmp_path: Path) -> None:
         f"the crop of hand {name} in {pool.path} is damaged: it cannot be decoded"
     )
     assert "\n" not in str(told.value)
+
+
+_TRAINER = """
+import sys
+from multiprocessing import active_children
+from pathlib import Path
+from handsim import Pool
+from training.pairs import PairSettings, open_pairs
+from index import open_catalog
+
+loader = open_pairs(
+    PairSettings(), Pool.open(sys.argv[1]), open_catalog(sys.argv[2]), batch_size=8, seed=1, workers=1
+)
+next(loader.epoch(0))
+print(*(process.pid for process in active_children()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_process_outlives_a_killed_trainer(pool: Pool, built: Catalog) -> None:
+    command = [sys.executable, "-c", _TRAINER, str(pool.path), built.address]
+    with Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as trainer:
+        assert trainer.stdout is not None
+        helpers = [psutil.Process(int(pid)) for pid in trainer.stdout.readline().split()]
+        assert len(helpers) == 2, "one decodes, one asks the index"
+        trainer.kill()
+    assert psutil.wait_procs(helpers, timeout=20)[1] == []
+
+
+def test_a_worker_that_died_is_told_in_one_line() -> None:
+    def chunks(message: str) -> Iterator[torch.Tensor]:
+        yield torch.zeros(1)
+        raise RuntimeError(message)
+
+    guarded = _living(chunks("DataLoader worker (pid(s) 7) exited unexpectedly"))
+    next(guarded)
+    with pytest.raises(
+        HandsimError, match=r"^a process that decodes crops died \(DataLoader worker.*take fewer"
+    ):
+        next(guarded)
+    with pytest.raises(RuntimeError, match="another mistake"):
+        list(_living(chunks("another mistake")))
