@@ -103,8 +103,8 @@ def _trainer(config: PretrainConfig, folder: RunFolder, callbacks: list[Callback
         loggers.append(TensorBoardLogger(str(folder.path), name="tensorboard", version=""))
     # What Lightning has to say is settled here: a loader of our own, one epoch, no validation.
     warnings.filterwarnings("ignore", module="lightning.*")
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     devices = settings.devices
     return Trainer(
         accelerator=settings.accelerator,
@@ -114,7 +114,10 @@ def _trainer(config: PretrainConfig, folder: RunFolder, callbacks: list[Callback
         precision=settings.precision,
         accumulate_grad_batches=settings.accumulate,
         max_epochs=1,
-        sync_batchnorm=settings.sync_batch_norm,
+        # Torch has it for GPUs alone.
+        sync_batchnorm=settings.sync_batch_norm
+        and settings.accelerator != "cpu"
+        and torch.cuda.is_available(),
         use_distributed_sampler=False,
         logger=loggers,
         callbacks=callbacks,
