@@ -9,7 +9,7 @@ from handsim.errors import HandsimError
 class FeedbackSettings:
     """Every so many epochs, an index version made with the encoder as it is then; off by default.
 
-    Distances are other ones in it: those of hands taken at random average about 1.4, whatever is learned.
+    Distances mean something else in it than in the one before: caps and bands of them do not carry over.
     """
 
     every_epochs: int = 0

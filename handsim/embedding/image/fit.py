@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding.image.architectures import FEATURES, Device
+from handsim.embedding.image.architectures import FEATURES, Architecture, Device
 from handsim.embedding.image.embedding import DEFAULT_BATCH, ImageEmbedding, vectors_folder
 from handsim.embedding.image.encoder_file import Projection, TrunkWeights, write_encoder
 from handsim.embedding.image.encoding import encode_hands
@@ -75,7 +75,7 @@ def fit_image_embedding(
 
     options = options or ImageFitOptions()
     weights = read_trunk(encoder)
-    _check(pool, weights, options)
+    check_fittable(pool, weights.architecture, options)
     path = Path(path)
     folder = pool.path.parent / "features" / f"{weights.sha256[:16]}-{options.image_size_px}"
     features = KeptRows(folder, FEATURES[weights.architecture], np.float16)
@@ -109,10 +109,11 @@ def fit_image_embedding(
     return embedding
 
 
-def _check(pool: Pool, weights: TrunkWeights, options: ImageFitOptions) -> None:
-    most = FEATURES[weights.architecture]
+def check_fittable(pool: Pool, architecture: Architecture, options: ImageFitOptions) -> None:
+    """Raise HandsimError for a pool with too few hands, or hands without crops, or too many components."""
+    most = FEATURES[architecture]
     if options.components > most:
-        raise HandsimError(f"components is {options.components}; a {weights.architecture} has 1 to {most}")
+        raise HandsimError(f"components is {options.components}; a {architecture} has 1 to {most}")
     if len(pool) <= options.components:
         raise HandsimError(
             f"{len(pool)} hands are too few to fit {options.components} components; "
