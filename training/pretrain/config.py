@@ -127,11 +127,22 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.trainer.batch_size < 2:
             raise HandsimError("trainer.batch_size is 1; contrast needs at least 2 pairs in a batch")
-        if self.feedback.every_epochs and self.pairs.positives != "neighbours":
-            raise HandsimError(
-                f"feedback rebuilds the index, but pairs.positives is {self.pairs.positives!r}, which asks "
-                "none; set feedback.every_epochs to 0, or pairs.positives to neighbours"
-            )
+        if self.feedback.every_epochs:
+            self._check_feedback()
+
+    def _check_feedback(self) -> None:
+        """What it publishes must be heard of."""
+        pairs = self.pairs
+        if pairs.positives != "neighbours" or pairs.table is not None:
+            why = f"pairs come from {pairs.table or pairs.positives}"
+        elif pairs.pin_version is not None:
+            why = f"pairs.pin_version is {pairs.pin_version}"
+        else:
+            return
+        raise HandsimError(
+            f"feedback publishes index versions, but {why}, so that nobody asks them; "
+            f"set feedback.every_epochs to 0, or take pairs from the live index"
+        )
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -20,12 +20,14 @@ from training.pairs import PairLoader, open_pairs
 from training.pretrain.checkpoints import Checkpoints
 from training.pretrain.config import PretrainConfig
 from training.pretrain.divergence import DivergedError
+from training.pretrain.feedback import Feedback
 from training.pretrain.interruption import StopRequest
 from training.pretrain.meter import Meter
 from training.pretrain.metrics_file import MetricsFile
 from training.pretrain.module import PretrainModule, Schedule
 from training.pretrain.pair_figures import PairFigures
 from training.pretrain.processes import is_first_process
+from training.pretrain.provenance import Provenance
 from training.pretrain.recipe import as_mapping
 from training.pretrain.resuming import check_resumable
 from training.pretrain.run_folder import RunFolder
@@ -139,10 +141,10 @@ def _callbacks(
     callbacks: list[Callback] = []
     if config.log.figures_every_steps:
         callbacks.append(PairFigures(folder.figures, config.log.figures_every_steps))
-    if config.feedback.every_epochs:
-        from training.pretrain.feedback import Feedback
+    if catalog is not None:
+        callbacks.append(Provenance(catalog, folder))
     if config.feedback.every_epochs and catalog is not None:
-        callbacks.append(Feedback(config.feedback, home, catalog, folder, event))
+        callbacks.append(Feedback(config.feedback, home, catalog, folder, event, stop))
     return [*callbacks, Checkpoints(folder.checkpoints, config.log.checkpoint_every_steps, stop)]
 
 
