@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
+from handsim.errors import UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog
@@ -95,6 +96,9 @@ def pretrain(
         except DivergedError as error:
             error.write(folder.diverged)
             raise
+        except UnavailableError:
+            if not stop.asked:  # else whoever stopped the run stopped its waiting
+                raise
     return Outcome(trainer.global_step, finished=module.batches_done >= schedule.batches)
 
 
