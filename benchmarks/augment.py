@@ -53,7 +53,8 @@ def ours(crops: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
 class OpenCV:
     """Views of a batch, sample by sample; several workers are processes, each with its share of the batch.
 
-    Workers have the batch from the start and write into memory that all of them share: nothing is sent about.
+    Workers have the batch from the start and write into memory that all of them share; the batch is then
+    taken over from there, as it is from a DataLoader's workers.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class OpenCV:
         self._crops, self._keypoints = crops.numpy(), keypoints.numpy()
         context = multiprocessing.get_context("fork")
         shape = (len(crops), 3, SETTINGS.size_px, SETTINGS.size_px)
-        self._views = np.frombuffer(context.RawArray("f", math.prod(shape)), np.float32).reshape(shape)
+        shared = context.RawArray("f", math.prod(shape)) if workers > 1 else None
+        self._shared = None if shared is None else np.frombuffer(shared, np.float32).reshape(shape)
+        self._shape = shape
         edges = np.linspace(0, len(crops), workers + 1).astype(int).tolist()
         self._shares = [range(*ends) for ends in pairwise(edges)]
         # Forked: a worker finds all of the above in its own memory.
@@ -72,20 +75,27 @@ class OpenCV:
 
     def __call__(self) -> torch.Tensor:
         """All views, in the order of the crops."""
-        if self._pool:
+        views = np.empty(self._shape, np.float32)
+        if self._pool and self._shared is not None:
             self._pool.map(_make_share, self._shares, chunksize=1)
+            views[:] = self._shared
         else:
-            self.make(self._shares[0])
-        return torch.from_numpy(self._views)
+            self.make(self._shares[0], views)
+        return torch.from_numpy(views)
 
-    def make(self, samples: range) -> None:
-        """The views of some samples, written where all are."""
+    def make_shared(self, samples: range) -> None:
+        """The views of some samples, written into the memory that all workers share."""
+        assert self._shared is not None
+        self.make(samples, self._shared)
+
+    def make(self, samples: range, views: NDArray[np.float32]) -> None:
+        """The views of some samples, written where they belong among all."""
         numbers = _arrays(draw(SETTINGS, len(self._crops), torch.Generator().manual_seed(0)))
         for sample in samples:
             own = {key: column[sample] for key, column in numbers.items()}
             placed = _placed(self._crops[sample], self._keypoints[sample], own)
             coloured = self._recolour(placed, own["colour"])
-            np.divide(coloured.transpose(2, 0, 1), np.float32(255), out=self._views[sample])
+            np.divide(coloured.transpose(2, 0, 1), np.float32(255), out=views[sample])
 
     def close(self) -> None:
         """Let the workers go."""
@@ -106,7 +116,7 @@ def _begin(pipeline: OpenCV) -> None:
 
 
 def _make_share(samples: range) -> None:
-    _mine.make(samples)
+    _mine.make_shared(samples)
 
 
 def recolour_plainly(view: NDArray[np.uint8], colour: NDArray[np.float32]) -> NDArray[np.uint8]:

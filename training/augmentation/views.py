@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,8 +57,8 @@ def augment(
     # Half precision, which a trainer may ask for around this, is too coarse for pixels' places.
     with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
         placement = place(keypoints.to("cpu", torch.float64), drawn, follow_hand=settings.margin is not None)
-        images = torch.empty(len(crops), 3, size, size, device=crops.device)
-        paint = paint_one_by_one if crops.device.type == "cpu" else paint_whole_batch
+        images = _room((len(crops), 3, size, size), crops.device)
+        paint = paint_one_by_one if images.device.type == "cpu" else paint_whole_batch
         paint(
             images,
             crops,
@@ -68,6 +69,14 @@ def augment(
         _spoil_(images, settings, drawn)
     numbers = (placement.keypoints, placement.affine, drawn.angle_deg, placement.translation)
     return Views(images, *(tensor.to(crops.device, torch.float32) for tensor in numbers))
+
+
+def _room(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """A float32 tensor with nothing in it yet."""
+    if device.type != "cpu":
+        return torch.empty(shape, device=device)
+    # Of numpy's: in large pages. Fresh memory in small ones takes as long to come by as the views to paint.
+    return torch.from_numpy(np.empty(shape, np.float32))
 
 
 def _spoil_(images: Tensor, settings: AugmentationSettings, drawn: Draws) -> None:
