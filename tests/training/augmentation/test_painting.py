@@ -133,8 +133,9 @@ def test_halved_crops_are_averages_and_fine_stripes_turn_grey(paint: Painter) ->
         [0.37, 0.6, 0.8, 11.0],
         [0.01, 0.01, 0.5, 20.0],
         [1.0, 1.0, 1.0, 0.0],
-        [0.9, 3.0, 1.5, 0.0],  # saturation and value end at full
-        [0.5, 0.5, 0.8, -60.0],  # and begin at none
+        [0.9, 3.0, 0.9, 0.0],  # saturation ends at full
+        [0.9, 0.9, 1.5, 0.0],  # and so does value
+        [0.5, 0.5, 0.8, -60.0],  # which begins at none
         [0.0, 1.0, 1.0, 0.0],
     ],
 )
