@@ -136,7 +136,7 @@ class Feedback(Callback):
         name = f"{self._folder.path.name}-epoch-{epoch}"
         devices = [module.device] if module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            return self._versions.make(_weights(module, name), self._options(module), self._heed_stop)
+            return self._versions.make(trunk_weights(module, name), self._options(module), self._heed_stop)
 
     def _options(self, module: PretrainModule) -> ImageFitOptions:
         return ImageFitOptions(
@@ -154,7 +154,7 @@ class _BrokenOff(Exception):
     """The run is to stop, and the round with it."""
 
 
-def _weights(module: PretrainModule, name: str) -> TrunkWeights:
+def trunk_weights(module: PretrainModule, name: str) -> TrunkWeights:
     """A copy of the trunk's weights as they are now."""
     tensors = {
         key: tensor.detach().to("cpu", torch.float32).numpy().copy()
