@@ -1,0 +1,141 @@
+"""What frozen features know of a hand's pose: ridge regression to its joints, on people they never met."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn import functional
+
+from handsim.pool import Pool
+from handsim.skeleton import WRIST
+from training.models.encoder import Encoder
+
+Floats = NDArray[np.float64]
+
+ALPHAS: Final = tuple(10.0**power for power in range(-1, 7))
+NEIGHBOURS: Final = 5
+VALIDATION_SHARE: Final = 0.2
+_PICTURES_AT_ONCE: Final = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Hands:
+    """N hands to probe with."""
+
+    images: Tensor
+    """uint8 [N, 3, V, V] whole crops, resized to the side of a view."""
+    poses: Floats
+    """[N, 40] joints but the wrist, less the wrist, x and y in crop widths."""
+    videos: NDArray[np.str_]
+    """[N] whose hand it is: every video shows another person."""
+
+    @classmethod
+    def of(cls, pool: Pool, size_px: int) -> "Hands":
+        """All of a pool."""
+        crops = torch.from_numpy(np.stack([pool.crop(hand_id) for hand_id in pool.hand_ids.tolist()]))
+        pictures = crops.permute(0, 3, 1, 2)
+        resized = [
+            functional.interpolate(
+                part.float(), (size_px, size_px), mode="bilinear", antialias=True, align_corners=False
+            )
+            .round()
+            .clamp(0, 255)
+            .to(torch.uint8)
+            for part in pictures.split(_PICTURES_AT_ONCE)
+        ]
+        videos = np.array([str(video) for video in pool.videos.values()])
+        return cls(torch.cat(resized), root_relative(pool.keypoints), videos)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def root_relative(keypoints: NDArray[np.float32]) -> Floats:
+    """Poses [N, 40] of keypoints [N, 21, 2 or 3] in crop widths."""
+    places = keypoints[:, :, :2].astype(np.float64)
+    relative = np.delete(places - places[:, WRIST : WRIST + 1], WRIST, axis=1)
+    return relative.reshape(len(places), -1)
+
+
+def joint_error(poses: Floats, truth: Floats) -> float:
+    """Mean distance of joints, in percent of the crop's width, of poses [N, 40]."""
+    apart = (poses - truth).reshape(len(truth), -1, 2)
+    return float(np.linalg.norm(apart, axis=-1).mean()) * 100
+
+
+def probe(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
+    """How far joints of ``test`` are off, in percent of the crop's width, told from an encoder's features.
+
+    Twice: with batch norm as training left it, and with its statistics taken anew from the whole crops of
+    ``train``. Training saw views of other colours, and a network that was never trained has no statistics.
+    """
+    figures = _figures(encoder, train, test)
+    _recalibrate(encoder, train.images)
+    again = _figures(encoder, train, test)
+    return figures | {f"{name}_recalibrated": figure for name, figure in again.items()}
+
+
+def mean_pose_error(train: Hands, test: Hands) -> float:
+    """The error of who knows nothing but the mean pose."""
+    return joint_error(np.broadcast_to(train.poses.mean(axis=0), test.poses.shape), test.poses)
+
+
+def ridge_error(
+    features: Floats, train: Hands, test_features: Floats, test_poses: Floats
+) -> tuple[float, float]:
+    """Error in percent of the crop's width, and alpha, which some of the training people chose."""
+    people = np.unique(train.videos)
+    validating = np.random.default_rng(0).permutation(people)[: max(1, int(len(people) * VALIDATION_SHARE))]
+    held = np.isin(train.videos, validating)
+    errors = {}
+    for alpha in ALPHAS:
+        ridge = Ridge(alpha=alpha).fit(features[~held], train.poses[~held])
+        errors[alpha] = joint_error(ridge.predict(features[held]), train.poses[held])
+    alpha = min(errors, key=errors.__getitem__)
+    ridge = Ridge(alpha=alpha).fit(features, train.poses)
+    return joint_error(ridge.predict(test_features), test_poses), alpha
+
+
+def neighbours_error(features: Floats, poses: Floats, test_features: Floats, test_poses: Floats) -> float:
+    """Error of the mean pose of the hands whose features point most alike (cosine)."""
+    near = np.argsort(-_unit(test_features) @ _unit(features).T, axis=1)[:, :NEIGHBOURS]
+    return joint_error(poses[near].mean(axis=1), test_poses)
+
+
+def _figures(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
+    features, others = _features(encoder, train.images), _features(encoder, test.images)
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
+    features, others = (features - mean) / spread, (others - mean) / spread
+    error, alpha = ridge_error(features, train, others, test.poses)
+    nearest = neighbours_error(features, train.poses, others, test.poses)
+    return {"error": round(error, 3), "alpha": alpha, "neighbours_error": round(nearest, 3)}
+
+
+@torch.no_grad()
+def _features(encoder: Encoder, images: Tensor) -> Floats:
+    encoder.eval()
+    parts = [encoder(part.float() / 255) for part in images.split(_PICTURES_AT_ONCE)]
+    return torch.cat(parts).double().numpy()
+
+
+@torch.no_grad()
+def _recalibrate(encoder: Encoder, images: Tensor) -> None:
+    """Means and variances of batch norm over all pictures, each batch counting the same."""
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    encoder.train()
+    shuffled = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+    for part in shuffled.split(_PICTURES_AT_ONCE):
+        encoder(part.float() / 255)
+    encoder.eval()
+
+
+def _unit(vectors: Floats) -> Floats:
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
