@@ -1,0 +1,120 @@
+"""Runs of a few steps that take a second, and what they leave behind."""
+
+import json
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from handsim.home import Home
+from index import open_catalog
+from training.pretrain.metrics_file import MetricsFile
+from training.pretrain.recipe import read_config
+from training.pretrain.run import Outcome, pretrain
+from training.pretrain.run_folder import RunFolder
+
+VIDEOS, HANDS_PER_VIDEO, POOL_PX = 12, 5, 40
+BATCHES_AN_EPOCH = 5
+RECIPE: dict[str, Any] = {
+    "encoder": {"architecture": "resnet18"},
+    "head": {"hidden": 16, "out": 8},
+    "augmentation": {"size_px": 32},
+    "optimizer": {"name": "lars", "lr": 1e-3, "warmup_epochs": 1},
+    "pairs": {"patience_s": 0.0},
+    "trainer": {
+        "epochs": 2,
+        "batch_size": 12,
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "workers": 0,
+    },
+    "log": {"metrics_every_steps": 1, "figures_every_steps": 0, "tensorboard": False},
+}
+"""60 hands in batches of 12: 5 batches an epoch, 10 in all."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home to train in."""
+
+    home: Home
+    said: list[str]
+    """What the runs said."""
+
+    @classmethod
+    def beside(cls, world: Path, path: Path) -> "Place":
+        path.mkdir()
+        for name in ("pool", "index"):
+            (path / name).symlink_to(world / name)
+        return cls(Home(path), [])
+
+    def recipe(self, name: str = "small", **changes: Any) -> Path:
+        """The recipe as a file, a few keys of it changed."""
+        path = self.home.path / f"{name}.yaml"
+        path.write_text(json.dumps({**RECIPE, **changes}))
+        return path
+
+    def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> Outcome:
+        """Run it to its end, or until something stops it."""
+        config = read_config(RECIPE, overrides, "test")
+        folder = self.folder(name) if resume else RunFolder.new(self.home, name)
+        with open_catalog(self.home.index) as catalog:
+            return pretrain(config, self.home, catalog, folder, resume=resume, say=self.said.append)
+
+    def folder(self, name: str) -> RunFolder:
+        return RunFolder(self.home.run(name))
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Its metrics, a line a step."""
+        return [json.loads(line) for line in self.folder(name).metrics.read_text().splitlines()]
+
+    def losses(self, name: str) -> list[tuple[int, float, float, float]]:
+        """Step, loss, learning rate and epoch of each line."""
+        return [(line["step"], line["loss"], line["lr"], line["epoch"]) for line in self.lines(name)]
+
+    def log(self, name: str) -> str:
+        return (self.folder(name).path / "log.txt").read_text()
+
+    def checkpoint(self, name: str, which: str = "last.ckpt") -> dict[str, Any]:
+        path = self.folder(name).checkpoints / which
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return found
+
+
+def weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """All there is in a checkpoint's weights and the optimizer's state, by name."""
+    found = dict(checkpoint["state_dict"])
+    for number, state in checkpoint["optimizer_states"][0]["state"].items():
+        found |= {f"{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return found
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """To the bit."""
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], object]) -> None:
+    """Have something done when a step's metrics are written: after it, before its checkpoint."""
+    write = MetricsFile.log_metrics
+
+    def and_then(
+        logger: MetricsFile, metrics: dict[str, Any], step_now: int | None = None, **kw: Any
+    ) -> None:
+        now = kw.get("step", step_now)
+        write(logger, metrics, now)
+        if now == step:
+            do()
+
+    monkeypatch.setattr(MetricsFile, "log_metrics", and_then)
+
+
+def interrupt() -> None:
+    """Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
