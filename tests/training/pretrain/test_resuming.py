@@ -1,13 +1,12 @@
 """A run that was stopped and resumed is, to the bit, the run that was not stopped."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.pretrain.small_runs import Place, assert_equal, at_step, interrupt, weights
-from training.pretrain import run_folder
+from training.pretrain.checkpoints import LAST
 
 ODD = ["--trainer.accumulate", "2"]
 """Five batches an epoch: the third step takes the last of one epoch and the first of the next."""
@@ -16,14 +15,14 @@ ENDING_IN_HALF = [*ODD, "--trainer.epochs", "1"]
 
 
 @pytest.fixture(scope="module")
-def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Runs that nobody stopped."""
     place = Place.beside(world, tmp_path_factory.mktemp("whole") / "home")
     torch.set_num_threads(1)
     place.train("plain")
     place.train("odd", ODD)
     place.train("half", ENDING_IN_HALF)
-    yield place
+    return place
 
 
 def stopped_at(place: Place, steps: list[int], overrides: list[str]) -> None:
@@ -118,7 +117,7 @@ def test_the_best_epoch_is_remembered_over_a_resume(place: Place, monkeypatch: p
     assert best["handsim"]["batches_done"] == 5
 
     # As if it had been impossibly good.
-    path = place.folder("cut").checkpoints / run_folder.LAST
+    path = place.folder("cut").checkpoints / LAST
     last = place.checkpoint("cut")
     last["callbacks"]["Checkpoints"]["best"] = -1.0
     torch.save(last, path)
