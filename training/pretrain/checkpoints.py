@@ -63,10 +63,11 @@ class Checkpoints(Callback):
         """Keep what was learned until the index went away; any other error may have come in mid-step."""
         assert isinstance(module, PretrainModule)
         between_steps = module.batches_done % module.schedule.accumulate == 0
-        if isinstance(exception, UnavailableError) and between_steps and trainer.is_global_zero:
+        away = isinstance(exception, UnavailableError)
+        if away and between_steps and trainer.is_global_zero and _is_whole(module):
             # Not `save_checkpoint`: it waits for the other processes, which may be waiting for this one.
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            self._write(module, LAST, lambda path: trainer.strategy.save_checkpoint(state, path))
+            self._write(LAST, lambda path: trainer.strategy.save_checkpoint(state, path))
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of the epoch that is under way, and the best so far."""
@@ -78,13 +79,12 @@ class Checkpoints(Callback):
         self._best = state_dict["best"]
 
     def _keep(self, trainer: Trainer, module: PretrainModule, name: str) -> None:
-        """All processes take part; the first one writes."""
-        self._write(module, name, trainer.save_checkpoint)
+        """All processes take part; the first one writes. Broken weights never replace whole ones."""
+        if trainer.strategy.reduce_boolean_decision(_is_whole(module), all=True):
+            self._write(name, trainer.save_checkpoint)
 
-    def _write(self, module: PretrainModule, name: str, save: Callable[[Path], None]) -> None:
-        """Broken weights never replace whole ones."""
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters()):
-            return
+    def _write(self, name: str, save: Callable[[Path], None]) -> None:
+        """Beside the old one first, then in its place."""
         temporary = self._folder / f".{name}.{os.getpid()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -99,3 +99,8 @@ class Checkpoints(Callback):
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _is_whole(module: PretrainModule) -> bool:
+    """Whether all of its weights and running statistics are numbers."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values())

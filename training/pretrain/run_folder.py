@@ -1,6 +1,7 @@
 """The directory of a pre-training run, ``runs/<name>/``: the browser reads nothing else."""
 
 import json
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class RunFolder:
     def latest(cls, home: Home, name: str) -> "RunFolder":
         """The latest of ``name``, ``name-2``, ... with a checkpoint; raises NotThereError without one."""
         first = home.run(name)
-        runs = [first, *first.parent.glob(f"{name}-[0-9]*")]
+        numbered = re.compile(re.escape(name) + r"-[0-9]+")
+        runs = [first, *(run for run in home.runs.glob("*") if numbered.fullmatch(run.name))]
         kept = [run for run in runs if (run / "checkpoints" / LAST).exists()]
         if not kept:
             raise NotThereError(
@@ -97,9 +99,8 @@ class RunFolder:
         try:
             content = yaml.safe_load(self.config.read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise HandsimError(
-                f"{self.config} cannot be read ({error}); the run cannot be resumed"
-            ) from error
+            why = " ".join(str(error).split())
+            raise HandsimError(f"{self.config} cannot be read ({why}); the run cannot be resumed") from error
         if not isinstance(content, dict):
             raise HandsimError(f"{self.config} holds no settings; the run cannot be resumed")
         return content

@@ -1,0 +1,227 @@
+"""What a run leaves behind: metrics, checkpoints, its folder."""
+
+import json
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.home import Home
+from training.models.encoder import EncoderSettings
+from training.pairs import PairBatch
+from training.pretrain.checkpoints import Checkpoints
+from training.pretrain.config import HeadSettings, PretrainConfig
+from training.pretrain.interruption import StopRequest
+from training.pretrain.metrics_file import MetricsFile
+from training.pretrain.module import PretrainModule, Schedule
+from training.pretrain.run_folder import RunFolder
+
+
+def test_metrics_forget_what_comes_after_a_step(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.forget_after(3)  # nothing there yet
+    assert not (tmp_path / "metrics.jsonl").exists()
+    for step in range(1, 6):
+        file.log_metrics({"loss": step / 8, "odd": math.nan}, step)
+    with (tmp_path / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 2, "loss": 0.')
+    file.forget_after(3)
+    kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kept == [{"step": step, "loss": step / 8, "odd": None} for step in (1, 2, 3)]
+    file.forget_after(0)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+class _Trainer:
+    """As much of one as keeping checkpoints takes."""
+
+    def __init__(self) -> None:
+        self.strategy = self
+        self.global_step = 0
+        self.should_stop = False
+        self.full = False
+
+    def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+        return decision
+
+    def reduce(self, value: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        return value
+
+    def save_checkpoint(self, path: Path) -> None:
+        path.write_text(f"step {self.global_step}")
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
+class _Kept:
+    """Checkpoints of a run of two epochs, three batches each, whose losses the test makes up."""
+
+    def __init__(self, folder: Path, every_steps: int = 100, accumulate: int = 1) -> None:
+        schedule = Schedule(
+            batches_an_epoch=3, batches=6, full_batches=6, pairs_a_step=8, accumulate=accumulate
+        )
+        self.module = PretrainModule(
+            PretrainConfig(head=HeadSettings(4, 2), encoder=EncoderSettings("resnet18")), schedule
+        )
+        self.trainer, self.stop = _Trainer(), StopRequest()
+        self.folder, self.batches = folder, 0
+        self.checkpoints = Checkpoints(folder, every_steps, self.stop)
+
+    def batch(self, loss: float) -> None:
+        self.module.loss = loss
+        done = self.batches + 1
+        if done % self.module.schedule.accumulate == 0 or done == self.module.schedule.batches:
+            self.trainer.global_step += 1
+        self.checkpoints.on_train_batch_end(
+            cast(Trainer, self.trainer),
+            self.module,
+            None,
+            cast(PairBatch, None),
+            self.batches,
+        )
+        self.batches += 1
+
+    def holds(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.folder.glob("*")}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> _Kept:
+    return _Kept(tmp_path / "checkpoints")
+
+
+def test_last_and_best_of_epochs(kept: _Kept) -> None:
+    for loss in (1.0, 2.0):
+        kept.batch(loss)
+    assert not kept.folder.exists()
+    kept.batch(3.0)
+    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+    for loss in (0.1, 0.1, 9.0):  # worse on the whole
+        kept.batch(loss)
+    assert kept.holds() == {"last.ckpt": "step 6", "best.ckpt": "step 3"}
+
+
+def test_every_so_many_steps(tmp_path: Path) -> None:
+    kept = _Kept(tmp_path / "checkpoints", every_steps=2)
+    kept.batch(1.0)
+    assert kept.holds() == {}
+    kept.batch(1.0)
+    assert kept.holds() == {"last.ckpt": "step 2"}
+
+
+def test_never_within_a_step(tmp_path: Path) -> None:
+    """With two batches a step the first epoch ends within the second step, and is kept with it."""
+    kept = _Kept(tmp_path / "checkpoints", accumulate=2)
+    for _ in range(3):
+        kept.batch(1.0)
+    assert kept.holds() == {}
+    kept.batch(1.0)
+    assert kept.holds() == {"last.ckpt": "step 2", "best.ckpt": "step 2"}
+
+
+def test_a_stop_waits_for_the_end_of_the_step(tmp_path: Path) -> None:
+    kept = _Kept(tmp_path / "checkpoints", accumulate=2)
+    kept.stop.ask()
+    kept.batch(1.0)
+    assert (kept.holds(), kept.trainer.should_stop) == ({}, False)
+    kept.batch(1.0)
+    assert (kept.holds(), kept.trainer.should_stop) == ({"last.ckpt": "step 1"}, True)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_broken_weights_never_replace_whole_ones(kept: _Kept, broken: float) -> None:
+    for _ in range(3):
+        kept.batch(1.0)
+    with torch.no_grad():
+        next(kept.module.head.parameters())[0, 0] = broken
+    for _ in range(3):
+        kept.batch(0.5)
+    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+
+
+def test_a_broken_running_statistic_does_not_either(kept: _Kept) -> None:
+    """Batch norm's are no parameters, and as much a part of what is resumed."""
+    for _ in range(3):
+        kept.batch(1.0)
+    kept.module.encoder.trunk.bn1.running_var.fill_(math.nan)  # type: ignore[union-attr, operator]
+    for _ in range(3):
+        kept.batch(0.5)
+    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_one(kept: _Kept) -> None:
+    for _ in range(3):
+        kept.batch(1.0)
+    kept.trainer.full = True
+    kept.batch(0.5)
+    kept.batch(0.5)
+    with pytest.raises(HandsimError, match=r"best\.ckpt cannot be written \(No space left on device\)"):
+        kept.batch(0.5)
+    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+
+
+def test_new_folders_are_numbered(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    names = [RunFolder.new(home, "simhand").path.name for _ in range(3)]
+    assert names == ["simhand", "simhand-2", "simhand-3"]
+    with pytest.raises(HandsimError, match="run name"):
+        RunFolder.new(home, "../out")
+
+
+def _take(home: Path) -> str:
+    return RunFolder.new(Home(home), "race").path.name
+
+
+def test_no_two_processes_take_one_folder(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        taken = list(processes.map(_take, [tmp_path] * 40))
+    assert len({*taken}) == 40
+
+
+def _with_checkpoint(home: Home, name: str, written_s: int) -> RunFolder:
+    folder = RunFolder(home.run(name))
+    folder.checkpoints.mkdir(parents=True)
+    folder.last.write_text("")
+    os.utime(folder.last, (written_s, written_s))
+    return folder
+
+
+def test_latest_is_the_one_whose_checkpoint_is(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with pytest.raises(NotThereError, match=r"no checkpoint of a run a .*leave --resume out"):
+        RunFolder.latest(home, "a")
+    home.run("a-4").mkdir(parents=True)  # nothing in it
+    _with_checkpoint(home, "a", 10)
+    wanted = _with_checkpoint(home, "a-2", 30)
+    _with_checkpoint(home, "a-3", 20)
+    _with_checkpoint(home, "a-2nd-try", 40)
+    _with_checkpoint(home, "ab", 50)
+    assert RunFolder.latest(home, "a") == wanted
+    assert RunFolder.latest(home, "a-3").path.name == "a-3"
+
+
+def test_only_what_has_begun_is_left(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    never, begun = RunFolder.new(home, "never"), RunFolder.new(home, "begun")
+    begun.write_config(PretrainConfig())
+    for folder in (never, begun):
+        folder.add_to_log("hello")
+        folder.discard_unless_begun()
+    assert (never.path.exists(), begun.path.exists()) == (False, True)
+    assert begun.read_config()["seed"] == 1
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: ["])
+def test_unreadable_settings_of_a_run_are_told(tmp_path: Path, text: str) -> None:
+    folder = RunFolder.new(Home(tmp_path), "run")
+    folder.config.write_text(text)
+    with pytest.raises(HandsimError, match="the run cannot be resumed") as caught:
+        folder.read_config()
+    assert "\n" not in str(caught.value)
