@@ -43,7 +43,7 @@ def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) 
         with autocast(config, device):
             loss = module.training_step(batch, 0)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
     augmented_s = seconds(step, steps, warm_up, device)
@@ -71,10 +71,10 @@ def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) 
 
 def seconds(work: Callable[[], None], repeats: int, warm_up: int, device: torch.device) -> float:
     """Median of how long it takes, by the GPU's own clock where it runs on one."""
-    found = []
+    found: list[float] = []
     for _ in range(warm_up + repeats):
         if device.type == "cuda":
-            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             first.record()
             work()
             last.record()
@@ -84,7 +84,7 @@ def seconds(work: Callable[[], None], repeats: int, warm_up: int, device: torch.
             started = time.perf_counter()
             work()
             found.append(time.perf_counter() - started)
-    return median(found[warm_up:])
+    return float(median(found[warm_up:]))
 
 
 def autocast(config: PretrainConfig, device: torch.device) -> AbstractContextManager[Any]:
@@ -110,4 +110,4 @@ def _loss(config: PretrainConfig, views: tuple[Views, Views], projections: list[
         keypoints1=weighed_keypoints(views[0]),
         keypoints2=weighed_keypoints(views[1]),
     )
-    loss.backward()
+    torch.autograd.backward(loss)

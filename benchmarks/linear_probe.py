@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
+from sklearn.linear_model import Ridge
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,7 +45,7 @@ class Hands:
             .round()
             .clamp(0, 255)
             .to(torch.uint8)
-            for part in pictures.split(_PICTURES_AT_ONCE)
+            for part in torch.split(pictures, _PICTURES_AT_ONCE)
         ]
         videos = np.array([str(video) for video in pool.videos.values()])
         return cls(torch.cat(resized), root_relative(pool.keypoints), videos)
@@ -118,7 +118,7 @@ def _figures(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
 @torch.no_grad()
 def _features(encoder: Encoder, images: Tensor) -> Floats:
     encoder.eval()
-    parts = [encoder(part.float() / 255) for part in images.split(_PICTURES_AT_ONCE)]
+    parts = [encoder(part.float() / 255) for part in torch.split(images, _PICTURES_AT_ONCE)]
     return torch.cat(parts).double().numpy()
 
 
@@ -131,7 +131,7 @@ def _recalibrate(encoder: Encoder, images: Tensor) -> None:
         norm.momentum = None  # the plain mean over batches
     encoder.train()
     shuffled = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
-    for part in shuffled.split(_PICTURES_AT_ONCE):
+    for part in torch.split(shuffled, _PICTURES_AT_ONCE):
         encoder(part.float() / 255)
     encoder.eval()
 

@@ -13,6 +13,7 @@ large that no epoch ends while it is measured: a checkpoint of every epoch of se
 """
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -60,7 +61,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "view": 128,
         "workers": max(1, available_cores() - 2),
         "precision": "bf16-mixed",
-        "steps": 25,
+        "steps": 15,
         "rounds": 1,
     },
 }
@@ -96,6 +97,8 @@ def run(
     kind = "live" if config.pairs.table is None else "table"
     folder = RunFolder.new(home, f"{kind}-{config.trainer.batch_size}")
     if options.device == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()  # what another batch size left
         torch.cuda.reset_peak_memory_stats()
     pretrain(config, home, catalog, folder, say=say)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -150,6 +153,17 @@ def measure(
         "ceiling": top,
         "runs": runs,
     }
+
+
+def measure_if_it_fits(
+    options: argparse.Namespace, batch: int, home: Home, pool: Pool, catalog: Catalog, table: Path
+) -> dict[str, Any]:
+    """`measure`, or that the GPU's memory does not hold such a batch: other batches' figures are kept."""
+    try:
+        return measure(options, batch, home, pool, catalog, table)
+    except torch.OutOfMemoryError as error:
+        say(f"{batch} pairs: {error}")
+        return {"pairs": batch, "out_of_memory": str(error).partition(".")[0]}
 
 
 def one_batch(options: argparse.Namespace, config: PretrainConfig, pool: Pool, catalog: Catalog) -> Any:
@@ -217,7 +231,7 @@ def main() -> None:
         table = Path(made) / "pairs.table"
         say("mining the table")
         mine_table(pool, catalog, table)
-        figures = [measure(options, batch, home, pool, catalog, table) for batch in options.batch]
+        figures = [measure_if_it_fits(options, batch, home, pool, catalog, table) for batch in options.batch]
     asked = {name: value for name, value in vars(options).items() if name != "home"}
     report = {
         "device_name": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",

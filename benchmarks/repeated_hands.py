@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from apps.places import embedding_of
@@ -62,7 +63,7 @@ def mine_table(pool: Pool, catalog: Catalog, path: Path) -> None:
         write_pairs(path, mine(version, pool.hand_ids, workers=available_cores()), version.info)
 
 
-def _jpeg(image: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
     written = io.BytesIO()
     Image.fromarray(image).save(written, format="JPEG", quality=_JPEG_QUALITY)
     return written.getvalue()

@@ -1,0 +1,77 @@
+"""The probe finds what features hold, and nothing where they hold nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.linear_probe import Hands, joint_error, mean_pose_error, ridge_error, root_relative
+from benchmarks.pretrain import time_spent
+from benchmarks.probe import order
+
+
+def hands(count: int, seed: int) -> Hands:
+    random = np.random.default_rng(seed)
+    keypoints = random.random((count, 21, 3), dtype=np.float32)
+    videos = np.repeat([f"{video}" for video in range(count // 4)], 4)
+    return Hands(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), root_relative(keypoints), videos)
+
+
+def test_poses_are_relative_to_the_wrist_and_leave_it_out() -> None:
+    keypoints = np.random.default_rng(0).random((3, 21, 3), dtype=np.float32)
+    poses = root_relative(keypoints).reshape(3, 20, 2)
+    for joint in range(1, 21):
+        np.testing.assert_allclose(
+            poses[:, joint - 1], keypoints[:, joint, :2] - keypoints[:, 0, :2], atol=1e-6
+        )
+
+
+def test_an_error_is_the_mean_distance_in_percent() -> None:
+    off = np.zeros((2, 20, 2))
+    off[0] = [0.3, 0.4]
+    assert joint_error(off.reshape(2, 40), np.zeros((2, 40))) == pytest.approx(25)
+
+
+def test_features_that_hold_the_pose_tell_it_and_noise_tells_the_mean() -> None:
+    train, test = hands(400, 1), hands(80, 2)
+    mix = np.random.default_rng(3).standard_normal((40, 64))
+    known, _ = ridge_error(train.poses @ mix, train, test.poses @ mix, test.poses)
+    assert known < 0.1
+    noise = np.random.default_rng(4)
+    unknown, alpha = ridge_error(
+        noise.standard_normal((400, 64)), train, noise.standard_normal((80, 64)), test.poses
+    )
+    assert alpha > 1
+    assert unknown == pytest.approx(mean_pose_error(train, test), rel=0.05)
+
+
+def test_the_order_is_counted_seed_by_seed() -> None:
+    errors = {
+        1: {"random": 30.0, "simclr": 20.0, "peclr": 18.0, "simhand": 15.0, "simhand_no_weights": 16.0},
+        2: {"random": 30.0, "simclr": 20.0, "peclr": 14.0, "simhand": 15.0, "simhand_no_weights": 16.0},
+    }
+    results = [
+        {"method": method, "seed": seed, "error": error}
+        for seed, some in errors.items()
+        for method, error in some.items()
+    ]
+    found = order(results, "error")
+    assert found["simhand < peclr"] == "1 of 2"
+    assert found["simhand < simclr"] == "2 of 2"
+    assert found["simclr < random"] == "2 of 2"
+    assert found["all in every seed"] is False
+    assert order([one for one in results if one["seed"] == 1], "error")["all in every seed"] is True
+    assert order(results[:2], "error")["all in every seed"] is None
+
+
+def test_time_is_summed_over_steps_of_different_length() -> None:
+    lines = [
+        {"images_per_s": 100.0, "data_wait": 0.0, "index_wait": 0.0},
+        {"images_per_s": 25.0, "data_wait": 0.5, "index_wait": 0.25},
+    ]
+    # 1 s and 4 s for 100 views each.
+    assert time_spent(lines, 100) == {
+        "images_per_s": 40.0,
+        "median_step_s": 2.5,
+        "data_wait": 0.4,
+        "index_wait": 0.2,
+    }
