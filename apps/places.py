@@ -1,6 +1,7 @@
 """Where a command finds its home and its index."""
 
 import argparse
+from pathlib import Path
 
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
 from handsim.home import Home
@@ -16,7 +17,12 @@ def home_of(options: argparse.Namespace) -> Home:
 def catalog_of(options: argparse.Namespace) -> Catalog:
     """The index that ``--index`` names, or the home's."""
     home = home_of(options)
-    return open_catalog(options.index or home.index, folders=[home.path])
+    return open_catalog(options.index or home.index, folders=encoder_folders(home))
+
+
+def encoder_folders(home: Home) -> list[Path]:
+    """Where encoders may lie, whose weights a server does not keep: the home, and its runs' feedback."""
+    return [home.path, *sorted(home.runs.glob("*/feedback"))]
 
 
 def embedding_of(home: Home, pool: Pool) -> tuple[Embedding, bool]:

@@ -3,7 +3,7 @@
 import argparse
 import signal
 
-from apps.places import catalog_of, embedding_of, home_of
+from apps.places import catalog_of, embedding_of, encoder_folders, home_of
 from apps.progress import progress_bar
 from apps.table import table
 from handsim.errors import HandsimError
@@ -219,7 +219,7 @@ def _count(number: int | None) -> str:
 
 
 def _copy(options: argparse.Namespace) -> int:
-    folders = [home_of(options).path]
+    folders = encoder_folders(home_of(options))
     with (
         open_catalog(options.source, folders=folders) as source,
         open_catalog(options.target, folders=folders) as target,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.places import encoder_folders
 from handsim.errors import HandsimError
 from handsim.home import Home
 from index.server.address import KEY_VARIABLE
@@ -40,6 +41,19 @@ def test_the_home_says_where_its_index_is(own_home: Path, tmp_path: Path, capsys
     settings.write_text('index = "nowhere"\n')
     named = said(capsys, "index", "list", "--home", own_home, "--index", tmp_path / "elsewhere")
     assert "current  v0001" in named
+
+
+def test_encoders_are_looked_for_in_the_home_and_where_runs_keep_theirs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert encoder_folders(home) == [tmp_path]
+    for name in ("second", "first"):
+        (home.run(name) / "feedback").mkdir(parents=True)
+    home.run("without").mkdir()
+    assert encoder_folders(home) == [
+        tmp_path,
+        home.run("first") / "feedback",
+        home.run("second") / "feedback",
+    ]
 
 
 def test_addresses_are_told_from_paths(tmp_path: Path) -> None:
