@@ -302,3 +302,17 @@ def test_unavailable_index_keeps_what_was_learned(
         assert version.info.name == "v0001"
     assert main(["pretrain", "run", "--resume", "--home", str(place)]) == 0
     assert _steps(place) == list(range(1, 11))
+
+
+def test_an_absurd_learning_rate_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is made up here: the weights grow until the loss is no number."""
+    absurd = ["--optimizer.lr=1e30", "--optimizer.warmup_epochs=0", "--log.checkpoint_every_steps=1"]
+    capsys.readouterr()
+    assert main([*RUN, *absurd, "--home", str(place)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("handsim: the loss is nan in batch ")
+    assert said.count("\n") == 1
+    assert (place / "runs/run/diverged.json").exists()
+    last = _last(place)
+    assert last["global_step"] >= 1
+    assert all(bool(torch.isfinite(weight).all()) for weight in last["state_dict"].values())
