@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ import pytest
 import torch
 
 from apps.cli import main
+from handsim.errors import UnavailableError
 from handsim.pool import Pool
 from tests.apps.conftest import copy_home
 from tests.apps.talk import refused
 from training.losses import nt_xent
+from training.pairs.live import LiveNeighbors
 from training.pretrain import module as pretrain_module
 
 SETTINGS = [
@@ -30,11 +31,8 @@ RUN = ["pretrain", "cpu_small", "--name", "run", *SETTINGS]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -266,9 +264,6 @@ def test_two_processes(place: Path) -> None:
 def test_unavailable_index_keeps_what_was_learned(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from handsim.errors import UnavailableError
-    from training.pairs.live import LiveNeighbors
-
     draw, calls = LiveNeighbors.draw, []
 
     def away(source: LiveNeighbors, anchors: Any, rng: Any) -> Any:
