@@ -134,9 +134,7 @@ class Feedback(Callback):
     def _make_version(self, module: PretrainModule, epoch: int) -> VersionInfo:
         assert self._versions is not None
         name = f"{self._folder.path.name}-epoch-{epoch}"
-        devices = [module.device] if module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            return self._versions.make(trunk_weights(module, name), self._options(module), self._heed_stop)
+        return self._versions.make(trunk_weights(module, name), self._options(module), self._heed_stop)
 
     def _options(self, module: PretrainModule) -> ImageFitOptions:
         return ImageFitOptions(

@@ -21,6 +21,12 @@ from training.pretrain.learned_versions import LearnedVersions
 from training.pretrain.module import PretrainModule
 
 
+pytestmark = [  # of what the client's local mode lacks, nothing is needed
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
