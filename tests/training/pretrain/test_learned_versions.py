@@ -20,7 +20,6 @@ from training.pretrain.feedback import trunk_weights
 from training.pretrain.learned_versions import LearnedVersions
 from training.pretrain.module import PretrainModule
 
-
 pytestmark = [  # of what the client's local mode lacks, nothing is needed
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
