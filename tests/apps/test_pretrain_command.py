@@ -213,10 +213,11 @@ def _await_step(process: "subprocess.Popen[str]", place: Path, step: int) -> Non
             process.wait(0.02)
 
 
-def test_control_c_stops_with_a_checkpoint(place: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_stops_with_a_checkpoint(place: Path, sent: signal.Signals) -> None:
     process = _start(place, *RUN, "--trainer.epochs=40")
     _await_step(process, place, 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     steps = _steps(place)[-1]

@@ -131,8 +131,13 @@ class PretrainConfig:
             self._check_feedback()
 
     def _check_feedback(self) -> None:
-        """What it publishes must be heard of."""
+        """What it publishes must be heard of, and understood."""
         pairs = self.pairs
+        if pairs.policy.max_distance is not None or pairs.negatives_per_anchor:
+            raise HandsimError(
+                "feedback publishes index versions whose distances mean something else each time; "
+                "leave pairs.policy.max_distance and pairs.negatives_per_anchor out, or feedback.every_epochs"
+            )
         if pairs.positives != "neighbours" or pairs.table is not None:
             why = f"pairs come from {pairs.table or pairs.positives}"
         elif pairs.pin_version is not None:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from handsim.errors import UnavailableError
 from handsim.home import Home
@@ -96,6 +97,8 @@ def pretrain(
         except DivergedError as error:
             error.write(folder.diverged)
             raise
+        except SIGTERMException:
+            pass  # Lightning's word for what `stop` was told; it is a SystemExit, and would end the program
         except UnavailableError:
             if not stop.asked:  # else whoever stopped the run stopped its waiting
                 raise
