@@ -35,8 +35,10 @@ PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("handsim-")] == []
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name.startswith("handsim-")] == []
 
 
 def batches(pool: Pool, size: int = 16, **ranks: int) -> AnchorBatches:
