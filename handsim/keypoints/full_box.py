@@ -4,6 +4,7 @@ MediaPipe's task offers no way past its palm detector, so OpenCV (which comes wi
 network out of the same bundle. The two agree to two hundredths of the hand's length (their boxes differ).
 """
 
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,8 +75,9 @@ def _read_network(model_path: Path) -> "cv2.dnn.Net":
     import cv2
 
     try:
-        with zipfile.ZipFile(model_path) as bundle:
-            return cv2.dnn.readNetFromTFLite(np.frombuffer(bundle.read(NETWORK), np.uint8))
+        with zipfile.ZipFile(model_path) as bundle, tempfile.TemporaryDirectory() as folder:
+            # From a file: the network must not outlive a buffer that it may still look into.
+            return cv2.dnn.readNetFromTFLite(bundle.extract(NETWORK, folder))
     except (OSError, KeyError, zipfile.BadZipFile, cv2.error) as error:
         raise HandsimError(
             f"the model {model_path} holds no {NETWORK} that OpenCV can read; `handsim models fetch` gets one"
