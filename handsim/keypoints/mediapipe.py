@@ -6,6 +6,7 @@ equals wall-clock time); to use more cores, make one detector per process.
 """
 
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -49,6 +50,7 @@ class MediaPipeHands:
         hand. The first is cheap to lower, the second guards the precision. Raises HandsimError when the
         file is not a model that MediaPipe can read.
         """
+        _survive_profiling_timers()
         with _quiet_stderr():
             self._landmarker = _create(model_path, max_hands, min_detection, min_presence)
         self._finalizer = weakref.finalize(self, _release, self._landmarker)
@@ -104,6 +106,20 @@ def _create(model_path: Path, max_hands: int, min_detection: float, min_presence
         raise HandsimError(
             f"MediaPipe cannot read the model {model_path}; get a good one with `handsim models fetch`"
         ) from error
+
+
+def _survive_profiling_timers() -> None:
+    """Have SIGPROF ignored, and Python know it.
+
+    MediaPipe times its threads by SIGPROF, which ends a process that does not handle it. It ignores the
+    signal itself, once, behind Python's back: whoever then puts back the handlers that Python remembers, as
+    Lightning does after training, would have the next detector kill the process.
+    """
+    profiling = getattr(signal, "SIGPROF", None)  # Windows has none
+    if profiling is None or threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may set handlers, and only there are they put back
+    if signal.getsignal(profiling) == signal.SIG_DFL:
+        signal.signal(profiling, signal.SIG_IGN)
 
 
 def _release(landmarker: "HandLandmarker") -> None:

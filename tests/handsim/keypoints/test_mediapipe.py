@@ -145,3 +145,21 @@ print("our own words", file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "our own words\n")
+
+
+def test_a_detector_lives_on_where_signal_handlers_are_put_back(model_path: Path, digits: list[Path]) -> None:
+    program = f"""
+import signal
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from handsim.keypoints.mediapipe import MediaPipeHands
+image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
+for _ in range(3):
+    with MediaPipeHands(Path({str(model_path)!r})) as detector:
+        for _ in range(20):  # long enough for its profiling timers to fire
+            detector.detect(image)
+    signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))  # what Lightning does after training
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
