@@ -1,0 +1,75 @@
+"""What every labelled dataset yields: one hand in one picture with its 3D truth, told as a right hand."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.geometry import mirror_points
+from handsim.hand import Side
+
+
+@dataclass(frozen=True, eq=False)
+class HandLabel:
+    """The truth of one hand, as for a **right** hand.
+
+    A left hand's picture is mirrored left to right, and with it the 2D joints, x of the 3D joints and the
+    camera's K; all agree with each other. Joints are in our order (`handsim.skeleton`).
+    """
+
+    sample_id: str
+    """Unique in its dataset, and the same in every split and release: what predictions are kept under."""
+    subject: str
+    """Whose hand it is, as far as the dataset tells; sequences of one person share it."""
+    side: Side
+    """The subject's own hand, before any mirroring."""
+    size_px: tuple[int, int]
+    """Width and height of the picture."""
+    keypoints_2d_px: NDArray[np.float32]
+    """[21, 2] x right, y down in the picture's pixels (continuous coordinates: see `handsim.geometry`)."""
+    joints_3d_mm: NDArray[np.float32]
+    """[21, 3] in the camera frame: x right, y down, z into the picture. NaN where not ``valid``."""
+    intrinsics: NDArray[np.float64]
+    """[3, 3] K of the picture, in its pixels: ``keypoints_2d_px`` is the projection of ``joints_3d_mm``."""
+    valid: NDArray[np.bool_]
+    """[21] which joints were annotated; the others are to be left out of every loss and every metric."""
+
+    def mirrored(self) -> "HandLabel":
+        """The same hand in the mirrored picture; ``side`` stays the subject's own."""
+        width = self.size_px[0]
+        joints, intrinsics = self.joints_3d_mm.copy(), self.intrinsics.copy()
+        joints[:, 0] *= -1
+        intrinsics[0, 2] = width - intrinsics[0, 2]
+        return replace(
+            self,
+            keypoints_2d_px=mirror_points(self.keypoints_2d_px, width),
+            joints_3d_mm=joints,
+            intrinsics=intrinsics,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledHand(HandLabel):
+    """A label with the picture it belongs to."""
+
+    image: NDArray[np.uint8]
+    """[H, W, 3] RGB: the whole picture as the dataset has it, mirrored if ``side`` is ``left``."""
+
+
+class HandDataset(Protocol):
+    """One split of a labelled dataset; lazy, and picklable, so that loading processes can have it."""
+
+    name: str
+    """As on the command line: ``freihand``."""
+    split: str
+    """As on the command line: ``train``, ``val``, ``test``, ``s0_train``, ..."""
+
+    def __len__(self) -> int:
+        """How many hands."""
+
+    def label(self, index: int) -> HandLabel:
+        """The truth of one hand, without reading its picture; raises HandsimError for damaged files."""
+
+    def __getitem__(self, index: int) -> LabelledHand:
+        """One hand with its picture; raises HandsimError for damaged files, IndexError past the end."""
