@@ -70,7 +70,7 @@ class DexYCB:
         return with_picture(self.label(index), picture, EXTRACT_AGAIN)
 
     def _folder(self, index: int) -> Path:
-        sequence, camera, _ = self._table[index].tolist()
+        sequence, camera = map(int, self._table[index, :2])
         return self._sequences[sequence].path / SERIALS[camera]
 
 
