@@ -14,8 +14,9 @@ from training.equivariance import undo_motion
 from training.losses import nt_xent
 from training.pairs import PairBatch
 from training.pretrain.config import PretrainConfig
-from training.pretrain.module import PretrainModule, Schedule, weighed_keypoints
-from training.pretrain.optimizer import make_optimizer
+from training.pretrain.module import PretrainModule, weighed_keypoints
+from training.runs.optimizer import make_optimizer
+from training.runs.schedule import Schedule
 
 
 class _InMemory(PretrainModule):

@@ -37,9 +37,9 @@ from handsim.pool import Pool
 from index import Catalog, open_catalog
 from training.pairs import open_pairs
 from training.pretrain.config import PretrainConfig
-from training.pretrain.recipe import read_recipe
+from training.pretrain.recipe import RECIPES
 from training.pretrain.run import pretrain
-from training.pretrain.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -86,7 +86,7 @@ def config_of(options: argparse.Namespace, batch: int, hands: int, table: Path |
         "log.tensorboard": "false",
         "log.checkpoint_every_steps": steps,
     }
-    config = read_recipe(options.recipe, [f"--{name}={value}" for name, value in given.items()])
+    config = RECIPES.read(options.recipe, [f"--{name}={value}" for name, value in given.items()])
     return replace(config, pairs=replace(config.pairs, table=None if table is None else str(table)))
 
 

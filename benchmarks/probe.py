@@ -32,10 +32,11 @@ from handsim.synthetic import SyntheticConfig, synthesise_pool
 from index import Catalog, open_catalog
 from training.models.encoder import Encoder, EncoderSettings, build_encoder
 from training.pretrain.config import PretrainConfig
-from training.pretrain.module import PretrainModule, Schedule
-from training.pretrain.recipe import read_recipe
+from training.pretrain.module import PretrainModule
+from training.pretrain.recipe import RECIPES
 from training.pretrain.run import pretrain
-from training.pretrain.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
+from training.runs.schedule import Schedule
 
 RANDOM: Final = "random"
 METHODS: Final = (RANDOM, "simclr", "peclr", "simhand_no_weights", "simhand", "tempclr")
@@ -93,7 +94,7 @@ class Bench:
             "trainer.epochs": math.ceil(options.steps / batches),
             "trainer.max_steps": options.steps,
             "trainer.batch_size": options.batch,
-            "trainer.precision": "32-true",
+            "trainer.precision": options.precision,
             "trainer.accelerator": "cpu",
             "trainer.devices": 1,
             "trainer.workers": 0,
@@ -104,7 +105,7 @@ class Bench:
             "seed": seed,
         }
         words = [word for name, value in shared.items() for word in (f"--{name}", str(value))]
-        return read_recipe("simclr" if method == RANDOM else method, words)
+        return RECIPES.read("simclr" if method == RANDOM else method, words)
 
     def encoder(self, method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
         """Train one, and tell how that went."""
@@ -194,7 +195,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's, at the end of the warm-up")
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:-1])
     return parser.parse_args(arguments)
 
@@ -225,7 +227,7 @@ def main() -> None:
         "held_out_hands": len(bench.test),
         "mean_pose_error": round(mean_pose_error(bench.train, bench.test), 3),
     }
-    for seed in range(1, options.seeds + 1):
+    for seed in options.seeds:
         for method in options.methods:
             if not any((result["method"], result["seed"]) == (method, seed) for result in done):
                 say(f"{method}, seed {seed}")

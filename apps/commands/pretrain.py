@@ -40,23 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     # Only here: `handsim --help` and the other commands do without torch.
-    from training.pretrain.processes import is_first_process
-    from training.pretrain.recipe import print_settings, read_config, read_recipe, shipped_recipes
+    from training.pretrain.recipe import RECIPES
     from training.pretrain.run import pretrain
-    from training.pretrain.run_folder import RunFolder
+    from training.runs.processes import is_first_process
+    from training.runs.run_folder import RunFolder
 
     if options.settings:
-        print_settings()
+        RECIPES.print_settings()
         return 0
     if options.recipe is None:
-        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(shipped_recipes())}")
+        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(RECIPES.shipped())}")
     home = home_of(options)
     name = options.name or Path(options.recipe).stem
     if options.resume:
         folder = RunFolder.latest(home, name)
-        config = read_config(folder.read_config(), options.overrides, str(folder.config))
+        config = RECIPES.fill(folder.read_config(), options.overrides, str(folder.config))
     else:
-        config = read_recipe(options.recipe, options.overrides)
+        config = RECIPES.read(options.recipe, options.overrides)
         # The first process of a distributed run makes it; the others never write there.
         folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
     asks_index = config.pairs.positives == "neighbours" and config.pairs.table is None

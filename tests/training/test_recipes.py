@@ -7,19 +7,20 @@ import yaml
 
 from handsim.errors import HandsimError, NotThereError
 from training.pretrain.config import PretrainConfig
-from training.pretrain.recipe import as_mapping, as_yaml, read_config, read_recipe, shipped_recipes
+from training.pretrain.recipe import RECIPES
+from training.runs.recipes import as_mapping, as_yaml
 
 PAPERS = ["peclr", "peclr_w", "simclr", "simclr_w", "simhand", "simhand_no_weights", "tempclr"]
 
 
 def test_all_methods_are_shipped() -> None:
-    assert set(shipped_recipes()) >= {*PAPERS, "cpu_small"}
+    assert set(RECIPES.shipped()) >= {*PAPERS, "cpu_small"}
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", RECIPES.shipped())
 def test_recipe_is_read_and_written_back(name: str) -> None:
-    config = read_recipe(name)
-    again = read_config(yaml.safe_load(as_yaml(config)), [], "again")
+    config = RECIPES.read(name)
+    again = RECIPES.fill(yaml.safe_load(as_yaml(config)), [], "again")
     assert again == config
     assert as_mapping(again) == as_mapping(config)
 
@@ -38,7 +39,7 @@ def test_recipe_is_read_and_written_back(name: str) -> None:
     ],
 )
 def test_recipe_is_its_method(name: str, positives: str, equivariant: bool, weighted: str) -> None:
-    config = read_recipe(name)
+    config = RECIPES.read(name)
     assert config.pairs.positives == positives
     assert config.loss.equivariant is equivariant
     assert config.loss.weighting.pairs == weighted
@@ -48,7 +49,7 @@ def test_recipe_is_its_method(name: str, positives: str, equivariant: bool, weig
 @pytest.mark.parametrize("name", PAPERS)
 def test_papers_settings(name: str) -> None:
     """The papers' training differs between methods in nothing but the method."""
-    config = read_recipe(name)
+    config = RECIPES.read(name)
     assert (config.optimizer.name, config.optimizer.lr, config.optimizer.scale) == ("lars", 1e-4, "sqrt")
     assert (config.optimizer.weight_decay, config.optimizer.warmup_epochs) == (1e-6, 10)
     assert (config.trainer.epochs, config.loss.temperature) == (100, 0.5)
@@ -56,7 +57,7 @@ def test_papers_settings(name: str) -> None:
 
 
 def test_command_line_comes_after_the_recipe() -> None:
-    config = read_recipe(
+    config = RECIPES.read(
         "simhand", ["--optimizer.lr", "1e-3", "--pairs.policy.top_k=3", "--trainer.devices=2"]
     )
     assert (config.optimizer.lr, config.pairs.policy.top_k, config.trainer.devices) == (1e-3, 3, 2)
@@ -66,12 +67,12 @@ def test_command_line_comes_after_the_recipe() -> None:
 
 def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     (tmp_path / "none.yaml").write_text("")
-    assert read_recipe(tmp_path / "none.yaml") == PretrainConfig()
+    assert RECIPES.read(tmp_path / "none.yaml") == PretrainConfig()
 
 
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(NotThereError, match=r"no recipe simhnd; did you mean simhand\?"):
-        read_recipe("simhnd")
+        RECIPES.read("simhnd")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_bad_recipe_is_told_in_one_line(tmp_path: Path, text: str, said: str) ->
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(HandsimError, match=said) as caught:
-        read_recipe(path)
+        RECIPES.read(path)
     assert "\n" not in str(caught.value)
 
 
@@ -120,5 +121,5 @@ def test_bad_recipe_is_told_in_one_line(tmp_path: Path, text: str, said: str) ->
 )
 def test_bad_override_is_told_in_one_line(word: str, said: str) -> None:
     with pytest.raises(HandsimError, match=said) as caught:
-        read_recipe("cpu_small", [word])
+        RECIPES.read("cpu_small", [word])
     assert "\n" not in str(caught.value)

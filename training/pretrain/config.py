@@ -1,7 +1,6 @@
 """What a recipe says: everything that decides a pre-training run, as frozen dataclasses."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from handsim.errors import HandsimError
 from training.augmentation import AugmentationSettings
@@ -9,9 +8,8 @@ from training.losses import Weighting
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings
 from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.optimizer import OptimizerSettings
-
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+from training.runs.optimizer import OptimizerSettings
+from training.runs.settings import LogSettings, TrainerSettings, check_at_least
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class HeadSettings:
     """M, the length of a projection; even, because PeCLR reads it as M/2 points."""
 
     def __post_init__(self) -> None:
-        _at_least("head.hidden", self.hidden, 1)
+        check_at_least("head.hidden", self.hidden, 1)
         if self.out < 2 or self.out % 2:
             raise HandsimError(f"head.out is {self.out}; it is even and at least 2")
 
@@ -43,60 +41,6 @@ class LossSettings:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise HandsimError(f"loss.temperature is {self.temperature}; it is above 0")
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """How long, on what, and in what portions."""
-
-    epochs: int = 100
-    """How often every anchor is seen."""
-    batch_size: int = 1024
-    """Pairs in each process's batch; the negatives are the whole batch over all processes."""
-    accumulate: int = 1
-    """Batches whose gradients are added up before a step; negatives stay within one batch."""
-    precision: Precision = "bf16-mixed"
-    """``32-true`` for results that are equal to the bit on a CPU."""
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """``auto``: GPUs where there are any."""
-    devices: int | Literal["auto"] = "auto"
-    """Processes on this machine, each with a GPU of its own (on a CPU: ``auto`` is one)."""
-    nodes: int = 1
-    """Machines; `torchrun` or the cluster's scheduler starts a process for each device."""
-    workers: int = 8
-    """Processes that decode crops, for each training process; 0 decodes on threads."""
-    sync_batch_norm: bool = True
-    """With several GPUs, take batch norm's statistics over all of them."""
-    max_steps: int | None = None
-    """Stop after so many optimizer steps; the learning rate is cut there, not squeezed."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "nodes"):
-            _at_least(f"trainer.{name}", getattr(self, name), 1)
-        _at_least("trainer.workers", self.workers, 0)
-        if self.devices != "auto":
-            _at_least("trainer.devices", self.devices, 1)
-        if self.max_steps is not None:
-            _at_least("trainer.max_steps", self.max_steps, 1)
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """What is written while it trains, counted in optimizer steps."""
-
-    metrics_every_steps: int = 20
-    """A line of numbers: loss, rate, shares of time spent waiting."""
-    figures_every_steps: int = 1000
-    """A picture of the pairs it trains on; 0 draws none."""
-    checkpoint_every_steps: int = 1000
-    """How much a killed run loses at most. Each epoch's end keeps one, too."""
-    tensorboard: bool = True
-    """Write the same numbers and pictures for TensorBoard."""
-
-    def __post_init__(self) -> None:
-        _at_least("log.metrics_every_steps", self.metrics_every_steps, 1)
-        _at_least("log.figures_every_steps", self.figures_every_steps, 0)
-        _at_least("log.checkpoint_every_steps", self.checkpoint_every_steps, 1)
 
 
 @dataclass(frozen=True)
@@ -148,8 +92,3 @@ class PretrainConfig:
             f"feedback publishes index versions, but {why}, so that nobody asks them; "
             f"set feedback.every_epochs to 0, or take pairs from the live index"
         )
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise HandsimError(f"{name} is {value}; it is at least {least}")

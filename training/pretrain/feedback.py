@@ -18,10 +18,10 @@ from handsim.pool import Pool
 from index import Catalog, VersionInfo
 from training.pairs import PairBatch
 from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.interruption import StopRequest
 from training.pretrain.learned_versions import LearnedVersions
 from training.pretrain.module import PretrainModule
-from training.pretrain.run_folder import RunFolder
+from training.runs.interruption import StopRequest
+from training.runs.run_folder import RunFolder
 
 _LONGEST_ROUND: Final = timedelta(days=2)
 """How long the other processes wait. For millions of hands the first one may take longer than the ten minutes
@@ -89,9 +89,7 @@ class Feedback(Callback):
         schedule, done = module.schedule, batch_idx + 1
         if done % schedule.accumulate or done >= schedule.batches:
             return
-        # An epoch that ends within a step is over with that step.
-        every = self._settings.every_epochs * schedule.batches_an_epoch
-        if done // every > (done - schedule.accumulate) // every:
+        if schedule.ends_epoch(done, self._settings.every_epochs):
             self._take_turn(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:

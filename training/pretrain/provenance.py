@@ -9,7 +9,7 @@ from handsim.errors import HandsimError
 from index import Catalog
 from training.pairs import PairBatch
 from training.pretrain.module import PretrainModule
-from training.pretrain.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 
 class Provenance(Callback):

@@ -11,12 +11,13 @@ from tests.training.pairs.conftest import SIZE_PX, write_pool
 from training.augmentation import AugmentationSettings
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings
-from training.pretrain.config import LogSettings, PretrainConfig, TrainerSettings
+from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback_settings import FeedbackSettings
 from training.pretrain.learned_versions import LearnedVersions
-from training.pretrain.module import Schedule
-from training.pretrain.optimizer import OptimizerSettings
-from training.pretrain.run_folder import RunFolder
+from training.runs.optimizer import OptimizerSettings
+from training.runs.run_folder import RunFolder
+from training.runs.schedule import Schedule
+from training.runs.settings import LogSettings, TrainerSettings
 
 SETTINGS = FeedbackSettings(every_epochs=1, components=6)
 CONFIG = PretrainConfig(
@@ -30,7 +31,7 @@ CONFIG = PretrainConfig(
     log=LogSettings(metrics_every_steps=1, figures_every_steps=0, tensorboard=False),
     feedback=SETTINGS,
 )
-SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, pairs_a_step=10, accumulate=1)
+SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, samples_a_step=10, accumulate=1)
 VIDEOS = 4
 """40 hands: 4 batches an epoch."""
 

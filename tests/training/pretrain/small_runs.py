@@ -13,10 +13,11 @@ from torch import Tensor
 
 from handsim.home import Home
 from index import open_catalog
-from training.pretrain.metrics_file import MetricsFile
-from training.pretrain.recipe import read_config
-from training.pretrain.run import Outcome, pretrain
-from training.pretrain.run_folder import RunFolder
+from training.pretrain.recipe import RECIPES
+from training.pretrain.run import pretrain
+from training.runs.loop import Outcome
+from training.runs.metrics_file import MetricsFile
+from training.runs.run_folder import RunFolder
 
 VIDEOS, HANDS_PER_VIDEO, POOL_PX = 12, 5, 40
 BATCHES_AN_EPOCH = 5
@@ -61,7 +62,7 @@ class Place:
 
     def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> Outcome:
         """Run it to its end, or until something stops it."""
-        config = read_config(RECIPE, overrides, "test")
+        config = RECIPES.fill(RECIPE, overrides, "test")
         folder = self.folder(name) if resume else RunFolder.new(self.home, name)
         with open_catalog(self.home.index) as catalog:
             return pretrain(config, self.home, catalog, folder, resume=resume, say=self.said.append)

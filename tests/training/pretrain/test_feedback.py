@@ -26,9 +26,10 @@ from training.pairs import PairBatch
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
 from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.interruption import StopRequest
-from training.pretrain.module import PretrainModule, Schedule
-from training.pretrain.run_folder import RunFolder
+from training.pretrain.module import PretrainModule
+from training.runs.interruption import StopRequest
+from training.runs.run_folder import RunFolder
+from training.runs.schedule import Schedule
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from handsim.errors import HandsimError
 from tests.training.pairs.conftest import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SETTINGS, Place, leftovers, make_place
 from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.run import Outcome, pretrain
+from training.pretrain.run import pretrain
+from training.runs.loop import Outcome
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,11 @@ from handsim.hand import format_hand_id
 from tests.training.pretrain.small_runs import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
 from training.pairs import PairBatch
-from training.pretrain import pair_figures
-from training.pretrain.module import PretrainModule, Schedule
+from training.pretrain.module import PretrainModule
 from training.pretrain.pair_figures import draw_pairs
-from training.pretrain.recipe import read_config
+from training.pretrain.recipe import RECIPES
+from training.runs import figures
+from training.runs.schedule import Schedule
 
 PAIRS = 5
 
@@ -29,7 +30,7 @@ def captions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         found.append(caption)
         return Tile(image, keypoints, caption)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pair_figures, "Tile", noted)
+    monkeypatch.setattr(figures, "Tile", noted)
     return found
 
 
@@ -53,7 +54,7 @@ def _batch() -> PairBatch:
 
 
 def _draw(batch: PairBatch, weighted: str) -> Image.Image:
-    config = read_config({**RECIPE, "loss": {"weighting": {"pairs": weighted}}}, [], "test")
+    config = RECIPES.fill({**RECIPE, "loss": {"weighting": {"pairs": weighted}}}, [], "test")
     module = PretrainModule(config, Schedule(1, 1, 1, PAIRS, 1))
     random = torch.Generator().manual_seed(1)
     views = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.pretrain.small_runs import Place, assert_equal, at_step, interrupt, weights
-from training.pretrain.checkpoints import LAST
+from training.runs.checkpoints import LAST
 
 ODD = ["--trainer.accumulate", "2"]
 """Five batches an epoch: the third step takes the last of one epoch and the first of the next."""

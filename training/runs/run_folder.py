@@ -1,4 +1,4 @@
-"""The directory of a pre-training run, ``runs/<name>/``: the browser reads nothing else."""
+"""The directory of a training run, ``runs/<name>/``: the browser reads nothing else."""
 
 import json
 import re
@@ -6,16 +6,18 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from handsim.atomic_file import write_text_atomically
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
-from training.pretrain.checkpoints import LAST
-from training.pretrain.config import PretrainConfig
-from training.pretrain.recipe import as_yaml
+from training.runs.checkpoints import LAST
+from training.runs.recipes import as_yaml
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class RunFolder:
 
     @property
     def facts(self) -> Path:
-        """What it was trained on: the pool and the index version, as JSON."""
+        """What it was trained on, as JSON."""
         return self.path / "facts.json"
 
     @property
@@ -72,7 +74,7 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Pictures of pairs."""
+        """Pictures of what it was trained on."""
         return self.path / "figures"
 
     @property
@@ -90,7 +92,7 @@ class RunFolder:
         """The batch whose loss was no number, where that happened."""
         return self.path / "diverged.json"
 
-    def write_config(self, config: PretrainConfig) -> None:
+    def write_config(self, config: "DataclassInstance") -> None:
         """Write down all settings."""
         write_text_atomically(self.config, as_yaml(config))
 

@@ -16,12 +16,13 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from training.models.encoder import EncoderSettings
 from training.pairs import PairBatch
-from training.pretrain.checkpoints import Checkpoints
 from training.pretrain.config import HeadSettings, PretrainConfig
-from training.pretrain.interruption import StopRequest
-from training.pretrain.metrics_file import MetricsFile
-from training.pretrain.module import PretrainModule, Schedule
-from training.pretrain.run_folder import RunFolder
+from training.pretrain.module import PretrainModule
+from training.runs.checkpoints import Checkpoints
+from training.runs.interruption import StopRequest
+from training.runs.metrics_file import MetricsFile
+from training.runs.run_folder import RunFolder
+from training.runs.schedule import Schedule
 
 
 def test_metrics_forget_what_comes_after_a_step(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ class _Kept:
 
     def __init__(self, folder: Path, every_steps: int = 100, accumulate: int = 1) -> None:
         schedule = Schedule(
-            batches_an_epoch=3, batches=6, full_batches=6, pairs_a_step=8, accumulate=accumulate
+            batches_an_epoch=3, batches=6, full_batches=6, samples_a_step=8, accumulate=accumulate
         )
         self.module = PretrainModule(
             PretrainConfig(head=HeadSettings(4, 2), encoder=EncoderSettings("resnet18")), schedule

@@ -11,38 +11,44 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from handsim.atomic_file import sync
 from handsim.errors import HandsimError, UnavailableError
-from training.pairs import PairBatch
-from training.pretrain.interruption import StopRequest
-from training.pretrain.module import PretrainModule
+from training.runs.interruption import StopRequest
+from training.runs.module import Batch, RunModule
 
 LAST: Final = "last.ckpt"
 BEST: Final = "best.ckpt"
-"""Of the epochs, the one with the lowest mean loss."""
+"""Of the epochs, the one with the lowest error: its mean loss where nothing else is said."""
 
 
 class Checkpoints(Callback):
     """Keeps `LAST` every so many steps and at the end of each epoch, and `BEST` of the epochs."""
 
-    def __init__(self, folder: Path, every_steps: int, stop: StopRequest) -> None:
-        """The folder is made when the first one is kept; a ``stop`` is obeyed after keeping one."""
-        self._folder, self._every_steps, self._stop = folder, every_steps, stop
+    def __init__(
+        self,
+        folder: Path,
+        every_steps: int,
+        stop: StopRequest,
+        error: Callable[[], float] | None = None,
+    ) -> None:
+        """The folder is made when the first one is kept; a ``stop`` is obeyed after keeping one.
+
+        ``error`` tells the epoch's that is just over, the same in all processes; None: its mean loss.
+        """
+        self._folder, self._every_steps, self._stop, self._error = folder, every_steps, stop, error
         self._losses = 0.0
         self._batches = 0
         self._best = math.inf
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Keep one where it is due: never between two batches of one step, whose gradients it would lose."""
-        assert isinstance(module, PretrainModule)
+        assert isinstance(module, RunModule)
         self._losses += module.loss
         self._batches += 1
         schedule, done = module.schedule, batch_idx + 1
-        if done % schedule.accumulate and done < schedule.batches:
+        if not schedule.ends_step(done):
             return
-        # An epoch that ends within a step is over with that step.
-        before = max(0, done - schedule.accumulate) // schedule.batches_an_epoch
-        epoch_over = done // schedule.batches_an_epoch > before
+        epoch_over = schedule.ends_epoch(done)
         if epoch_over and self._is_best_epoch(trainer, module):
             self._keep(trainer, module, BEST)
         stopping = trainer.strategy.reduce_boolean_decision(self._stop.asked, all=False)
@@ -51,20 +57,23 @@ class Checkpoints(Callback):
             self._keep(trainer, module, LAST)
         trainer.should_stop = trainer.should_stop or stopping
 
-    def _is_best_epoch(self, trainer: Trainer, module: PretrainModule) -> bool:
-        mean = torch.tensor(self._losses / self._batches, device=module.device)
-        loss = float(trainer.strategy.reduce(mean, reduce_op="mean"))
+    def _is_best_epoch(self, trainer: Trainer, module: RunModule) -> bool:
+        if self._error is None:
+            mean = torch.tensor(self._losses / self._batches, device=module.device)
+            error = float(trainer.strategy.reduce(mean, reduce_op="mean"))
+        else:
+            error = self._error()
         self._losses, self._batches = 0.0, 0
-        is_best = loss < self._best
-        self._best = min(loss, self._best)
+        is_best = error < self._best
+        self._best = min(error, self._best)
         return is_best
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Keep what was learned until the index went away; any other error may have come in mid-step."""
-        assert isinstance(module, PretrainModule)
+        assert isinstance(module, RunModule)
         between_steps = module.batches_done % module.schedule.accumulate == 0
         away = isinstance(exception, UnavailableError)
-        if away and between_steps and trainer.is_global_zero and _is_whole(module):
+        if away and between_steps and trainer.is_global_zero and module.is_whole():
             # Not `save_checkpoint`: it waits for the other processes, which may be waiting for this one.
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
             self._write(LAST, lambda path: trainer.strategy.save_checkpoint(state, path))
@@ -78,9 +87,9 @@ class Checkpoints(Callback):
         self._losses, self._batches = state_dict["losses"], state_dict["batches"]
         self._best = state_dict["best"]
 
-    def _keep(self, trainer: Trainer, module: PretrainModule, name: str) -> None:
+    def _keep(self, trainer: Trainer, module: RunModule, name: str) -> None:
         """All processes take part; the first one writes. Broken weights never replace whole ones."""
-        if trainer.strategy.reduce_boolean_decision(_is_whole(module), all=True):
+        if trainer.strategy.reduce_boolean_decision(module.is_whole(), all=True):
             self._write(name, trainer.save_checkpoint)
 
     def _write(self, name: str, save: Callable[[Path], None]) -> None:
@@ -99,8 +108,3 @@ class Checkpoints(Callback):
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _is_whole(module: PretrainModule) -> bool:
-    """Whether all of its weights and running statistics are numbers."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values())

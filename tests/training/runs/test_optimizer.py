@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from handsim.errors import HandsimError
-from training.pretrain.optimizer import LARS, OptimizerSettings, make_optimizer, warmup_cosine
+from training.runs.optimizer import LARS, OptimizerSettings, make_optimizer, warmup_cosine
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def test_lars_beside_the_oracle(decay: float) -> None:
     with torch.no_grad():
         next(network[4].parameters()).zero_()  # no size to scale to
     settings = OptimizerSettings("lars", lr=0.05, scale="none", weight_decay=decay)
-    optimizer = make_optimizer(network, settings, pairs_a_step=64)
+    optimizer = make_optimizer(network, settings, samples_a_step=64)
     oracles = [
         _Oracle(parameter.detach().numpy(), adapt=parameter.ndim > 1, decay=decay, lr=0.05)
         for parameter in network.parameters()
@@ -76,7 +76,7 @@ def test_biases_and_batch_norm_are_not_decayed(name: str) -> None:
     network = _network()
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     settings = OptimizerSettings("adamw" if name == "adamw" else "lars", lr=0.01, weight_decay=0.1)
-    optimizer = make_optimizer(network, settings, pairs_a_step=4)
+    optimizer = make_optimizer(network, settings, samples_a_step=4)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -89,7 +89,7 @@ def test_biases_and_batch_norm_are_not_decayed(name: str) -> None:
 def test_lars_passes_over_what_has_no_gradient() -> None:
     network = _network()
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    optimizer = make_optimizer(network, OptimizerSettings(weight_decay=0.1), pairs_a_step=4)
+    optimizer = make_optimizer(network, OptimizerSettings(weight_decay=0.1), samples_a_step=4)
     optimizer.step()
     assert all(torch.equal(one, other) for one, other in zip(network.parameters(), before, strict=True))
 
@@ -131,7 +131,7 @@ def test_learning_rate_rises_then_falls(warmup: float, steps: int) -> None:
 def test_rate_grows_with_the_root_of_the_pairs_behind_a_step() -> None:
     assert OptimizerSettings(lr=1e-4).scaled_lr(8192) == pytest.approx(1e-4 * math.sqrt(8192))
     assert OptimizerSettings(lr=1e-4, scale="none").scaled_lr(8192) == 1e-4
-    optimizer = make_optimizer(_network(), OptimizerSettings(lr=0.5), pairs_a_step=16)
+    optimizer = make_optimizer(_network(), OptimizerSettings(lr=0.5), samples_a_step=16)
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0]
 
 

@@ -1,19 +1,21 @@
 """Whether a checkpoint can go on as the run it came from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from handsim.errors import HandsimError
-from training.pretrain.module import PretrainModule
+from training.runs.module import RunModule
 
 
-def check_resumable(path: Path, module: PretrainModule) -> dict[str, Any]:
+def check_resumable(path: Path, module: RunModule, same: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """What the checkpoint at ``path`` says of its run, once it is sure that ``module`` can go on with it.
 
-    Raises HandsimError for a file that is no checkpoint of a pre-training run, that holds more than tensors
-    and plain values, or that came from another network, other anchors or batches of another size.
+    ``same`` are facts that have to be the same there; ``kind`` says what was done: ``pre-training``. Raises
+    HandsimError for a file that is no checkpoint of such a run, that holds more than tensors and plain
+    values, or that came from another network or with other facts.
     """
     try:
         # mmap: the weights are not read, only what is said of them.
@@ -22,14 +24,8 @@ def check_resumable(path: Path, module: PretrainModule) -> dict[str, Any]:
         shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
     except Exception as error:  # in a file that is something else, the reader stumbles over anything
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise HandsimError(f"{path} is no checkpoint of a pre-training run ({why})") from error
-    for what, ours in (
-        ("architecture", module.config.encoder.architecture),
-        ("batches_an_epoch", module.schedule.batches_an_epoch),
-        ("pairs_a_step", module.schedule.pairs_a_step),
-        ("seed", module.config.seed),
-        ("anchors", module.facts["anchors"]),
-    ):
+        raise HandsimError(f"{path} is no checkpoint of a {kind} run ({why})") from error
+    for what, ours in same.items():
         if told.get(what) != ours:
             raise HandsimError(
                 f"{path} was written with {what.replace('_', ' ')} {told.get(what)}, this run has {ours}; "

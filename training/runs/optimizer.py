@@ -21,7 +21,8 @@ class OptimizerSettings:
     lr: float = 1e-4
     """Learning rate, before ``scale``."""
     scale: Literal["sqrt", "none"] = "sqrt"
-    """``sqrt``: times the square root of the pairs behind one step (batch x processes x accumulation)."""
+    """``sqrt``: times the square root of the samples (pairs) behind one step (batch x processes x
+    accumulation)."""
     weight_decay: float = 1e-6
     """Not for biases and batch norm."""
     warmup_epochs: float = 10.0
@@ -33,9 +34,9 @@ class OptimizerSettings:
             if not (math.isfinite(value) and value >= 0):
                 raise HandsimError(f"optimizer.{name} is {value}; it is a number of at least 0")
 
-    def scaled_lr(self, pairs_a_step: int) -> float:
+    def scaled_lr(self, samples_a_step: int) -> float:
         """The learning rate at the end of the warm-up."""
-        return self.lr * (math.sqrt(pairs_a_step) if self.scale == "sqrt" else 1.0)
+        return self.lr * (math.sqrt(samples_a_step) if self.scale == "sqrt" else 1.0)
 
 
 class LARS(Adam):
@@ -88,7 +89,7 @@ class LARS(Adam):
         torch._foreach_mul_(gradients, list(factors.unbind()))
 
 
-def make_optimizer(module: nn.Module, settings: OptimizerSettings, pairs_a_step: int) -> Optimizer:
+def make_optimizer(module: nn.Module, settings: OptimizerSettings, samples_a_step: int) -> Optimizer:
     """The optimizer of a module's parameters: weight decay and scaling for all but biases and batch norm."""
     decayed = [
         parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1
@@ -100,7 +101,7 @@ def make_optimizer(module: nn.Module, settings: OptimizerSettings, pairs_a_step:
         {"params": decayed, "weight_decay": settings.weight_decay, "adapt": True},
         {"params": others, "weight_decay": 0.0, "adapt": False},
     ]
-    lr = settings.scaled_lr(pairs_a_step)
+    lr = settings.scaled_lr(samples_a_step)
     return LARS(groups, lr) if settings.name == "lars" else AdamW(groups, lr=lr)
 
 
