@@ -43,8 +43,8 @@ def annotation_path(root: Path, split: str, kind: str) -> Path:
         return path
     if not (root / "annotations").is_dir():
         raise NotThereError(
-            f"{root} has no annotations/, so it is not AssemblyHands; give the folder that holds annotations/ "
-            "and images/"
+            f"{root} has no annotations/, so it is not AssemblyHands; give the folder that holds "
+            "annotations/ and images/"
         )
     others = sorted(other.name for other in folder.glob(f"assemblyhands_{split}_{kind}_*.json"))
     if others:
