@@ -18,7 +18,7 @@ from handsim.hand import format_hand_id
 from index import Catalog
 from tests.training.pairs.conftest import colour_of, write_pool
 from training.pairs import OwnViews, PairBatch
-from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder, _living
+from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder
 
 
 def batches_of(pool: Pool, *parts: NDArray[np.uint64]) -> Iterator[PairBatch]:
@@ -127,18 +127,3 @@ def test_no_process_outlives_a_killed_trainer(pool: Pool, built: Catalog) -> Non
         assert len(helpers) == 2, "one decodes, one asks the index"
         trainer.kill()
     assert psutil.wait_procs(helpers, timeout=20)[1] == []
-
-
-def test_a_worker_that_died_is_told_in_one_line() -> None:
-    def chunks(message: str) -> Iterator[torch.Tensor]:
-        yield torch.zeros(1)
-        raise RuntimeError(message)
-
-    guarded = _living(chunks("DataLoader worker (pid(s) 7) exited unexpectedly"))
-    next(guarded)
-    with pytest.raises(
-        HandsimError, match=r"^a process that decodes crops died \(DataLoader worker.*take fewer"
-    ):
-        next(guarded)
-    with pytest.raises(RuntimeError, match="another mistake"):
-        list(_living(chunks("another mistake")))
