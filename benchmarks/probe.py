@@ -2,12 +2,16 @@
 
     python -m benchmarks.probe --work probe --out probe.json
 
-A pool is filmed in which every video shows another person in another room, few hands each. Encoders begin
-with the same random weights (seed by seed) and are trained with the shipped recipes: the same number of
-steps, batch, optimizer and augmentation; only pairs and loss differ. Then ridge regression tells the joints
-relative to the wrist (x and y in crop widths) from the frozen features of whole crops, its alpha chosen on
-some of the training people, and is judged on people of another pool. Errors are mean joint distances in
-percent of the crop's width, smaller is better; `mean_pose_error` is that of always saying the mean pose.
+A pool is filmed in which every video shows another person in another room, few hands each. Encoders are
+trained with the shipped recipes: the same first weights (seed by seed), the same number of steps, batch,
+optimizer and augmentation; only pairs and loss differ. The papers' methods all begin with ImageNet's weights,
+which know pictures but no poses; here the first weights are those of `--start-steps` of SimCLR, the same for
+all methods (0: random ones). `random` is an encoder that saw nothing, `start` the first weights.
+
+Ridge regression then tells the joints relative to the wrist (x and y in crop widths) from the frozen features
+of whole crops, its alpha chosen on some of the training people, and is judged on people of another pool.
+Errors are mean joint distances in percent of the crop's width, smaller is better; `mean_pose_error` is that
+of always saying the mean pose.
 
 Every (method, seed) is written to --out when it is done; what is there is not done again.
 """
@@ -17,7 +21,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +34,7 @@ from handsim.home import Home
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from index import Catalog, open_catalog
-from training.models.encoder import Encoder, EncoderSettings, build_encoder
+from training.models.encoder import Encoder, build_encoder
 from training.pretrain.config import PretrainConfig
 from training.pretrain.module import PretrainModule
 from training.pretrain.recipe import RECIPES
@@ -39,8 +43,9 @@ from training.runs.run_folder import RunFolder
 from training.runs.schedule import Schedule
 
 RANDOM: Final = "random"
-METHODS: Final = (RANDOM, "simclr", "peclr", "simhand_no_weights", "simhand", "tempclr")
-"""The names of recipes, and the encoder as it begins."""
+START: Final = "start"
+METHODS: Final = (RANDOM, START, "simclr", "peclr", "simhand_no_weights", "simhand", "tempclr")
+"""The names of recipes, an encoder that saw nothing, and the one that all of them begin with."""
 OTHER_PEOPLE: Final = 1_000_000
 """Added to the seed of the pool's world: that of the held-out people's."""
 FIGURES: Final = ("error", "neighbours_error", "error_recalibrated", "neighbours_error_recalibrated")
@@ -79,7 +84,7 @@ class Bench:
         hands = [Hands.of(pool, options.size) for pool in pools]
         return cls(options, home, catalog, *hands)
 
-    def config(self, method: str, seed: int) -> PretrainConfig:
+    def config(self, recipe: str, seed: int, steps: int) -> PretrainConfig:
         """A shipped recipe, with what is the same for all put in."""
         options = self.options
         batches = max(1, len(self.train) // options.batch)
@@ -90,30 +95,47 @@ class Bench:
             "optimizer.lr": options.lr,
             "optimizer.scale": "none",
             "optimizer.weight_decay": 1e-4,
-            "optimizer.warmup_epochs": options.warmup * options.steps / batches,
-            "trainer.epochs": math.ceil(options.steps / batches),
-            "trainer.max_steps": options.steps,
+            "optimizer.warmup_epochs": options.warmup * steps / batches,
+            "trainer.epochs": math.ceil(steps / batches),
+            "trainer.max_steps": steps,
             "trainer.batch_size": options.batch,
             "trainer.precision": options.precision,
             "trainer.accelerator": "cpu",
             "trainer.devices": 1,
             "trainer.workers": 0,
-            "log.metrics_every_steps": max(1, options.steps // 10),
+            "log.metrics_every_steps": max(1, steps // 10),
             "log.figures_every_steps": 0,
             "log.tensorboard": "false",
-            "log.checkpoint_every_steps": options.steps,
+            "log.checkpoint_every_steps": steps,
             "seed": seed,
         }
         words = [word for name, value in shared.items() for word in (f"--{name}", str(value))]
-        return RECIPES.read("simclr" if method == RANDOM else method, words)
+        return RECIPES.read(recipe, words)
 
     def encoder(self, method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
         """Train one, and tell how that went."""
-        config = self.config(method, seed)
+        options = self.options
+        config = self.config("simclr" if method in (RANDOM, START) else method, seed, options.steps)
         if method == RANDOM:
-            # Of a module, so that the weights are those that the others begin with.
-            return PretrainModule(config, Schedule(1, 1, 1, self.options.batch, 1)).encoder, {}
-        folder = RunFolder.new(self.home, f"{method}-{seed}")
+            # Of a module, so that the weights are those that the first training begins with.
+            return PretrainModule(config, Schedule(1, 1, 1, options.batch, 1)).encoder, {}
+        start = self._start(seed) if options.start_steps else None
+        config = replace(config, encoder=replace(config.encoder, init=start))
+        if method == START:
+            return build_encoder(config.encoder), {}
+        return self._trained(config, f"{method}-{seed}")
+
+    def _start(self, seed: int) -> str:
+        """The checkpoint that all methods begin with, trained when it is first asked for."""
+        name = f"{START}-{seed}"
+        last = RunFolder(self.home.run(name)).last
+        if not last.exists():
+            say(name)
+            self._trained(self.config("simclr", seed, self.options.start_steps), name)
+        return str(last)
+
+    def _trained(self, config: PretrainConfig, name: str) -> tuple[Encoder, dict[str, Any]]:
+        folder = RunFolder.new(self.home, name)
         started = time.perf_counter()
         pretrain(config, self.home, self.catalog, folder, say=say)
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -122,8 +144,7 @@ class Bench:
             "first_loss": round(lines[0]["loss"], 4),
             "last_loss": round(lines[-1]["loss"], 4),
         }
-        architecture = config.encoder.architecture
-        return build_encoder(EncoderSettings(architecture, init=str(folder.last))), told
+        return build_encoder(replace(config.encoder, init=str(folder.last))), told
 
 
 def measure(bench: Bench, method: str, seed: int) -> dict[str, Any]:
@@ -152,7 +173,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 def order(results: list[dict[str, Any]], figure: str) -> dict[str, Any]:
     """Of each expected comparison, in how many of the seeds that have both it came out, as "2 of 3"."""
     errors = {(result["method"], result["seed"]): result[figure] for result in results}
-    trained = [method for method in METHODS if method != RANDOM]
+    trained = [method for method in METHODS if method not in (RANDOM, START)]
     expected = [("simhand", other) for other in ("peclr", "simclr", "simhand_no_weights")]
     expected += [("simhand_no_weights", other) for other in ("peclr", "simclr")]
     expected += [(method, RANDOM) for method in trained]
@@ -184,15 +205,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, required=True, help="a directory for pools, index and runs")
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="where results are kept")
-    parser.add_argument("--videos", type=int, default=600)
-    parser.add_argument("--test-videos", type=int, default=150)
+    parser.add_argument("--videos", type=int, default=2000)
+    parser.add_argument("--test-videos", type=int, default=200)
     parser.add_argument("--hands-per-video", type=int, default=6)
     parser.add_argument("--world-seed", type=int, default=0, help="which people and rooms are filmed")
     parser.add_argument("--crop-px", type=int, default=96, help="side of the pool's crops")
-    parser.add_argument("--size", type=int, default=64, help="side of a view, and of a probed crop")
+    parser.add_argument("--size", type=int, default=48, help="side of a view, and of a probed crop")
     parser.add_argument("--architecture", default="resnet18")
     parser.add_argument("--batch", type=int, default=64, help="pairs")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--start-steps", type=int, default=500, help="of SimCLR, before all methods; 0: none")
+    parser.add_argument("--steps", type=int, default=450)
     parser.add_argument("--lr", type=float, default=1e-3, help="AdamW's, at the end of the warm-up")
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
