@@ -74,7 +74,7 @@ class WorkerProcesses(Generic[JobT, DoneT]):
     """Processes that stay from the first job until this is closed or this process ends."""
 
     def __init__(self, work: Callable[[JobT], DoneT], workers: int) -> None:
-        """``work`` is pickled into each; its tensors return in shared memory. Nothing is started before `map`."""
+        """``work`` is pickled into each; its tensors return in shared memory. None starts before `map`."""
         self._jobs = _Jobs[JobT]()
         # A forked process would hold a copy of threads' locks and of the index; these are born clean.
         context = get_context("forkserver")

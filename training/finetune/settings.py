@@ -1,0 +1,80 @@
+"""What a fine-tuning recipe says of its data and of how long the trunk stays as it came."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from handsim.errors import HandsimError
+from training.augmentation import AugmentationSettings
+from training.finetune.label_fraction import check_fraction
+from training.runs.settings import TrainerSettings, check_at_least
+
+MOST_FACTOR: Final = 10.0
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which labelled hands are trained on, and how they are cut out of their pictures."""
+
+    dataset: str = "synthetic"
+    """freihand, dexycb, assemblyhands or synthetic."""
+    root: str | None = None
+    """The folder it lies in, as downloaded."""
+    train_split: str = "train"
+    """What is trained on."""
+    val_split: str = "val"
+    """What each epoch is judged by."""
+    label_fraction: float = 1.0
+    """Share of the training split's annotations that are used; a smaller one is part of every larger one."""
+    crop_factor: float = 1.75
+    """A picture is judged by the square around its 2D joints, this many times as long as the longer side of
+    their box (DetNet's)."""
+    training_crop_factor: float = 2.6
+    """The same, of what views for training are taken from: large enough that turning and moving them shows
+    the picture, not repeated edges."""
+    training_crop_px: int = 224
+    """Side of that, in pixels of the crop."""
+
+    def __post_init__(self) -> None:
+        check_fraction(self.label_fraction)
+        for name in ("crop_factor", "training_crop_factor"):
+            if not 1 <= getattr(self, name) <= MOST_FACTOR:
+                raise HandsimError(f"data.{name} is {getattr(self, name)}; it goes from 1 to {MOST_FACTOR:g}")
+        check_at_least("data.training_crop_px", self.training_crop_px, 8)
+
+
+@dataclass(frozen=True)
+class FinetuneTrainerSettings(TrainerSettings):
+    """How long, on what, in what portions, and whether the trunk takes part."""
+
+    batch_size: int = 128
+    """Hands in each process's batch."""
+    freeze_trunk: int | Literal["never", "always"] = "never"
+    """For how many epochs the ResNet is left as it came, its batch norms' running statistics too, while what
+    is on top of it is trained."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.freeze_trunk, int):
+            check_at_least("trainer.freeze_trunk", self.freeze_trunk, 0)
+
+    def freezes(self, epoch: int) -> bool:
+        """Whether the trunk is left alone in an epoch, from 0."""
+        if isinstance(self.freeze_trunk, int):
+            return epoch < self.freeze_trunk
+        return self.freeze_trunk == "always"
+
+
+def finetuning_views() -> AugmentationSettings:
+    """Views for fine-tuning: PeCLR's turns, moved either way around DetNet's crop, colours changed mildly.
+
+    PeCLR's own changes of colour, which may take away any hue, are for contrast.
+    """
+    return replace(
+        AugmentationSettings(),
+        margin=(1.4, 2.1),
+        jitter_px=(-15.0, 15.0),
+        hue=(0.9, 1.0),
+        saturation=(0.6, 1.4),
+        value=(0.7, 1.2),
+        brightness=(-15.0, 15.0),
+    )
