@@ -84,9 +84,25 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, F], pooled over the picture, of RGB pictures [B, 3, S, S] in 0..1."""
-        normalised = (images - self.mean) / self.std
-        features: Tensor = self.trunk(normalised.contiguous(memory_format=self._layout))
+        features: Tensor = self.trunk(self._normalised(images))
         return features
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What each of the four stages makes of pictures [B, 3, S, S] in 0..1, S a multiple of 32.
+
+        They are [B, F/8, S/4, S/4], [B, F/4, S/8, S/8], [B, F/2, S/16, S/16] and [B, F, S/32, S/32]; the mean
+        of the last over the picture is what `forward` gives.
+        """
+        maps, stages = self._normalised(images), []
+        for name in ("conv1", "bn1", "relu", "maxpool"):
+            maps = self.trunk.get_submodule(name)(maps)
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            maps = self.trunk.get_submodule(name)(maps)
+            stages.append(maps)
+        return tuple(stages)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return ((images - self.mean) / self.std).contiguous(memory_format=self._layout)
 
 
 def build_encoder(settings: EncoderSettings) -> Encoder:

@@ -1,0 +1,106 @@
+"""The network that estimates hand poses: a ResNet's trunk and a head."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from handsim.errors import HandsimError
+from training.models.encoder import Encoder, EncoderSettings, build_encoder
+from training.models.hand_targets import HandTargets, PoseEstimate
+from training.models.heads.detnet import DetNetHead, DetNetMaps
+from training.models.heads.head import PoseHead
+
+STRIDE_PX: Final = 32
+"""Sides of views are multiples of it: what a cell of the trunk's last maps covers."""
+
+HeadName = Literal["detnet", "regressor_25d", "simple"]
+
+Prediction = DetNetMaps
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """Which head estimates the pose. Raises HandsimError for one that is not there."""
+
+    head: HeadName = "detnet"
+    """``detnet``: heat, delta and location maps, as SiMHand fine-tunes (Zhou et al., CVPR 2020);
+    ``regressor_25d``: 2D joints and relative depths from pooled features, as PeCLR fine-tunes; needs the
+    camera's K to tell a pose; ``simple``: joints read by attention from coarse maps."""
+
+    def __post_init__(self) -> None:
+        if self.head not in get_args(HeadName):
+            raise HandsimError(
+                f"estimator.head is {self.head!r}; it is one of {', '.join(get_args(HeadName))}"
+            )
+
+
+class PoseEstimator(nn.Module):
+    """A trunk and a head: from views to poses."""
+
+    def __init__(self, encoder: Encoder, head: PoseHead[Any]) -> None:
+        """The encoder is used up to its last feature maps; its normalisation comes before them."""
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self._trunk_is_frozen = False
+
+    def forward(self, images: Tensor) -> Prediction:
+        """The head's raw prediction of RGB views [B, 3, S, S] in 0..1.
+
+        Raises HandsimError for views that are not square or whose side is no multiple of 32.
+        """
+        height, width = images.shape[-2:]
+        if height != width or height % STRIDE_PX or not height:
+            raise HandsimError(
+                f"the views are {width} x {height} pixels; they are square, with a side that is a multiple "
+                f"of {STRIDE_PX}"
+            )
+        prediction: Prediction = self.head(self.encoder.feature_maps(images))
+        return prediction
+
+    def loss(self, prediction: Prediction, targets: HandTargets) -> dict[str, Tensor]:
+        """Scalars: ``loss``, what is to be minimised, and its parts by name, before their weights.
+
+        Joints that are not valid have no part in it; without any valid joint it is 0, and so is its gradient.
+        Half precision is lifted to float32, under autocast too.
+        """
+        with torch.autocast(targets.valid.device.type, enabled=False):
+            return self.head.loss(prediction, targets)
+
+    @torch.no_grad()
+    def decode(self, prediction: Prediction, intrinsics: Tensor | None = None) -> PoseEstimate:
+        """The poses, in float32. ``intrinsics`` [B, 3, 3] are K of the views' unit squares.
+
+        Only ``regressor_25d`` needs K; it raises HandsimError without. Where a view was turned, K is that of
+        the camera turned with it: the view's affine, times the picture's K, times the inverse turn.
+        """
+        with torch.autocast(prediction.heat_maps.device.type, enabled=False):
+            return self.head.decode(prediction, intrinsics)
+
+    def freeze_trunk(self) -> None:
+        """From now on only the head learns; the trunk's batch norms keep their running statistics, too."""
+        self._trunk_is_frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "PoseEstimator":
+        """Training mode for all that is not frozen."""
+        super().train(mode)
+        if self._trunk_is_frozen:
+            self.encoder.eval()
+        return self
+
+
+def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> PoseEstimator:
+    """The estimator that the settings ask for, its trunk's weights read; ``encoder.origin`` tells from where.
+
+    The head's are random, from torch's global generator. Its state dict holds the trunk behind
+    ``encoder.trunk.`` by torchvision's names, so that `read_trunk` and `handsim export` read it. Raises as
+    `build_encoder` does.
+    """
+    trunk = build_encoder(encoder)
+    estimator = PoseEstimator(trunk, DetNetHead(trunk.features))
+    if encoder.compile:
+        estimator.compile()
+    return estimator

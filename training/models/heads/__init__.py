@@ -1,0 +1,1 @@
+"""Heads of the pose estimator: from feature maps to joints."""
