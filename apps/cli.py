@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "evaluate": "measure how good the index and the embedding are",
     "export": "write a trained encoder's weights for torchvision",
     "pretrain": "train an encoder on pairs from the live index (SimCLR, PeCLR, SiMHand)",
+    "finetune": "train an encoder and a head for 3D hand pose on a labelled dataset",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }
 """Every command and its line of help; its code is the module of that name in `apps.commands`."""

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
+from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
@@ -32,3 +33,29 @@ def embedding_of(home: Home, pool: Pool) -> tuple[Embedding, bool]:
     embedding = PoseEmbedding.fit(pool)
     embedding.save(home.embedding)
     return embedding, False
+
+
+def checkpoint_of(given: str, home: Home, *, best: bool = False) -> tuple[Path, str]:
+    """The checkpoint of a file or of a run's name in the home, and what to call it where that is not known.
+
+    Of a run it is the last one, or the best one. Raises NotThereError for what is neither.
+    """
+    path = Path(given)
+    if path.is_file():
+        if best:
+            raise HandsimError(f"--best chooses among a run's checkpoints, and {path} is one; leave it out")
+        return path, path.name
+    is_name = path.name == given  # and not a path, which must not lead out of the runs
+    found = home.runs / path.name / "checkpoints" / ("best.ckpt" if best else "last.ckpt")
+    if is_name and found.is_file():
+        return found, f"{given}/{found.name}"
+    if is_name and found.parent.is_dir():
+        kept = ", ".join(sorted(file.name for file in found.parent.glob("*.ckpt"))) or "none"
+        raise NotThereError(
+            f"run {given} has no {found.name} (it has {kept}); let it train on, or give a file"
+        )
+    runs = sorted(folder.parent.name for folder in home.runs.glob("*/checkpoints"))
+    raise NotThereError(
+        f"there is no checkpoint at {given}, and no run of that name in {home.runs} "
+        f"(runs with checkpoints: {', '.join(runs) or 'none'}); give one of them, or a file"
+    )

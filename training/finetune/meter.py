@@ -2,7 +2,11 @@
 
 import time
 
+import torch
+from torch import Tensor
+
 from training.finetune.batch import HandBatch
+from training.finetune.module import FinetuneModule
 
 
 class HandWindow:
@@ -15,12 +19,14 @@ class HandWindow:
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self._losses: list[float] = []
+        self._parts: list[dict[str, Tensor]] = []
         self._hands = 0
         self._waited_s = 0.0
 
-    def add(self, batch: HandBatch, loss: float) -> None:
-        """Count a batch in."""
-        self._losses.append(loss)
+    def add(self, batch: HandBatch, module: FinetuneModule) -> None:
+        """Count a batch in, which the module was just trained on."""
+        self._losses.append(module.loss)
+        self._parts.append(module.parts)
         self._hands += len(batch)
         self._waited_s += batch.waited_s
 
@@ -29,10 +35,15 @@ class HandWindow:
         self._started += seconds
 
     def numbers(self, processes: int) -> dict[str, float]:
-        """Mean loss, rate, and the share of the time spent waiting."""
+        """Mean loss and its parts, rate, and the share of the time spent waiting."""
         elapsed = time.perf_counter() - self._started
+        parts = {
+            f"loss_{name}": float(torch.stack([part[name] for part in self._parts]).mean())
+            for name in self._parts[0]
+        }
         return {
             "loss": sum(self._losses) / len(self._losses),
+            **parts,
             "images_per_s": processes * self._hands / elapsed,
             "data_wait": self._waited_s / elapsed,
         }

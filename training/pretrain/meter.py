@@ -3,6 +3,7 @@
 import time
 
 from training.pairs import PairBatch
+from training.runs.module import RunModule
 
 
 class PairWindow:
@@ -23,10 +24,10 @@ class PairWindow:
         self._data_s = 0.0
         self._index_s = 0.0
 
-    def add(self, batch: PairBatch, loss: float) -> None:
-        """Count a batch in."""
+    def add(self, batch: PairBatch, module: RunModule) -> None:
+        """Count a batch in, which the module was just trained on."""
         pairs = len(batch.anchors)
-        self._losses.append(loss)
+        self._losses.append(module.loss)
         self._pairs += pairs
         self._views += 2 * pairs + len(batch.negatives)
         self._alone += batch.without_positive

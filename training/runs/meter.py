@@ -13,8 +13,8 @@ from training.runs.module import Batch, RunModule
 class Window(Protocol):
     """Sums over the batches since it was made."""
 
-    def add(self, batch: Any, loss: float) -> None:
-        """Count a batch in."""
+    def add(self, batch: Any, module: Any) -> None:
+        """Count a batch in, which the module was just trained on."""
 
     def leave_out(self, seconds: float) -> None:
         """Do not count time that was spent on something else than training."""
@@ -62,7 +62,7 @@ class Meter(Callback):
     ) -> None:
         """Count a batch in; after the last of a window, write it."""
         assert isinstance(module, RunModule)
-        self._window.add(batch, module.loss)
+        self._window.add(batch, module)
         if not module.schedule.ends_step(batch_idx + 1):
             return
         if self._bar is not None:
