@@ -60,6 +60,8 @@ class Views:
 class Hands:
     """N hands with a box, in the order of the annotations, right before left."""
 
+    annotation: NDArray[np.int32]
+    """[N] which of the file's annotations."""
     view: NDArray[np.int32]
     """[N] which picture."""
     left: NDArray[np.bool_]
@@ -114,12 +116,12 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
                 int(image["height"]),
                 file.name,
             )
-        for annotation in stream_items(path, "annotations.item"):
+        for number, annotation in enumerate(stream_items(path, "annotations.item")):
             valid = np.array(annotation["joint_valid"], dtype=np.bool_).reshape(2 * JOINT_COUNT)
             for side, half in HALVES.items():
                 if annotation["bbox"][side] is not None:
-                    hands.append((annotation["image_id"], side == "left", valid[half]))
-        shown = {image_id: row for row, image_id in enumerate(dict.fromkeys(hand[0] for hand in hands))}
+                    hands.append((number, annotation["image_id"], side == "left", valid[half]))
+        shown = {image_id: row for row, image_id in enumerate(dict.fromkeys(hand[1] for hand in hands))}
         rows = [pictures[image_id] for image_id in shown]
     if not hands:
         raise HandsimError(f"{path} has no annotations[] with a box in bbox; {DOWNLOAD_AGAIN}")
@@ -136,10 +138,26 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
         file=np.array([row[-1] for row in rows]),
     )
     return views, Hands(
-        view=np.array([shown[hand[0]] for hand in hands], dtype=np.int32),
-        left=np.array([hand[1] for hand in hands]),
-        valid=np.array([hand[2] for hand in hands]),
+        annotation=np.array([hand[0] for hand in hands], dtype=np.int32),
+        view=np.array([shown[hand[1]] for hand in hands], dtype=np.int32),
+        left=np.array([hand[2] for hand in hands]),
+        valid=np.array([hand[3] for hand in hands]),
     )
+
+
+def read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Annotated 2D joints [len, 42, 2] of some annotations of ego_data, by number, in their order and pixels.
+
+    NaN where there are no ``keypoints``. Reads the whole file again, as they are too many to be kept.
+    """
+    path = annotation_path(root, split, "ego_data")
+    keypoints = np.full((len(annotations), 2 * JOINT_COUNT, 2), np.nan, dtype=np.float32)
+    with _told_of(path):
+        for number, annotation in enumerate(stream_items(path, "annotations.item")):
+            rows = np.flatnonzero(annotations == number)
+            if len(rows) and "keypoints" in annotation:
+                keypoints[rows] = np.array(annotation["keypoints"], dtype=np.float32)[:, :2]
+    return keypoints
 
 
 def read_poses(root: Path, split: str, views: Views) -> Poses:

@@ -6,15 +6,24 @@ The public splits are not those of the paper, and the joints of the public test 
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from handsim.geometry import mirror_points
 from handsim.hand import Side
-from handsim.skeleton import to_handsim_order
+from handsim.skeleton import JOINT_COUNT, to_handsim_order
 from handsim.synthetic.camera import project
-from training.datasets.assemblyhands.annotations import HALVES, read_calibration, read_hands, read_poses
+from training.datasets.assemblyhands.annotations import (
+    HALVES,
+    read_calibration,
+    read_hands,
+    read_keypoints,
+    read_poses,
+)
 from training.datasets.assemblyhands.files import check_split
 from training.datasets.pictures import with_picture
 from training.datasets.record import HandLabel, LabelledHand
@@ -48,7 +57,8 @@ class AssemblyHands:
         valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
         some = valid.any(axis=1)
         self.skipped = int((~some).sum())
-        self._view, self._left, self._valid = hands.view[some], hands.left[some], valid[some]
+        self._annotation, self._view = hands.annotation[some], hands.view[some]
+        self._left, self._valid = hands.left[some], valid[some]
 
     def __len__(self) -> int:
         return len(self._view)
@@ -76,9 +86,26 @@ class AssemblyHands:
         return label.mirrored() if side == "left" else label
 
     def __getitem__(self, index: int) -> LabelledHand:
-        label, views, view = self.label(index), self._views, int(self._view[index])
-        path = self.root / "images" / views.folders[views.folder[view]] / str(views.file[view])
-        return with_picture(label, path, _EXTRACT_AGAIN)
+        return with_picture(self.label(index), self.files(index)[0], _EXTRACT_AGAIN)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """What one hand is read from, but for the annotations of all: its picture."""
+        views, view = self._views, int(self._view[index])
+        return (self.root / "images" / views.folders[views.folder[view]] / str(views.file[view]),)
+
+    def annotated_keypoints_px(self, indices: Sequence[int]) -> NDArray[np.float32]:
+        """The 2D joints [len, 21, 2] that the annotations hold, told as labels are; NaN where there are none.
+
+        They are not what labels have, which are projections. Reads the file of annotations again.
+        """
+        keypoints = read_keypoints(self.root, self.split, self._annotation[list(indices)])
+        told = np.empty((len(indices), JOINT_COUNT, 2), dtype=np.float32)
+        for row, index in enumerate(indices):
+            side = self._side(index)
+            points = to_handsim_order(keypoints[row, HALVES[side]], self.name) + np.float32(PIXEL_CENTRE)
+            width = int(self._views.size_px[self._view[index], 0])
+            told[row] = mirror_points(points, width) if side == "left" else points
+        return told
 
     def _side(self, index: int) -> Side:
         return "left" if self._left[index] else "right"

@@ -46,15 +46,14 @@ class DexYCB:
     def label(self, index: int) -> HandLabel:
         """The truth of one hand; raises HandsimError for damaged files and IndexError past the end."""
         sequence, camera, frame = self._table[index]
-        folder = self._folder(index)
-        path = folder / f"labels_{frame:06d}.npz"
+        path = self.files(index)[1]
         joints = read_joints(path)
         if not joints.valid.any():
             raise HandsimError(
                 f"{path} has no valid joint, though pose.npz has the pose of the hand; {EXTRACT_AGAIN}"
             )
         label = HandLabel(
-            sample_id=f"{folder.relative_to(self.root).as_posix()}/{frame:06d}",
+            sample_id=f"{path.parent.relative_to(self.root).as_posix()}/{frame:06d}",
             subject=self._subjects[sequence],
             side=self._sequences[sequence].side,
             size_px=self._cameras[camera].size_px,
@@ -66,12 +65,13 @@ class DexYCB:
         return label.mirrored() if label.side == "left" else label
 
     def __getitem__(self, index: int) -> LabelledHand:
-        picture = self._folder(index) / f"color_{self._table[index, 2]:06d}.jpg"
-        return with_picture(self.label(index), picture, EXTRACT_AGAIN)
+        return with_picture(self.label(index), self.files(index)[0], EXTRACT_AGAIN)
 
-    def _folder(self, index: int) -> Path:
-        sequence, camera = map(int, self._table[index, :2])
-        return self._sequences[sequence].path / SERIALS[camera]
+    def files(self, index: int) -> tuple[Path, ...]:
+        """What one hand is read from: its picture and its labels."""
+        sequence, camera, frame = map(int, self._table[index])
+        folder = self._sequences[sequence].path / SERIALS[camera]
+        return folder / f"color_{frame:06d}.jpg", folder / f"labels_{frame:06d}.npz"
 
 
 def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[Sequence]]:

@@ -1,0 +1,127 @@
+"""Synthetic hands in DexYCB's layout.
+
+All ten subjects have their hundred sequences, which the splits count; most are empty (``num_frames: 0``), and
+those that are filmed are spread over objects and takes, so that twelve of them reach every split. Written is
+what has truth: pictures, joints, intrinsics and sides. Of MANO's pose there is the translation alone, in
+``pose.npz``, by which annotated frames are told; objects, segmentation, depth and extrinsics are left out.
+Unlike real ones, a sequence's eight cameras do not see the same moments.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from handsim.errors import HandsimError
+from handsim.hand import SIDES, Side
+from handsim.skeleton import JOINT_COUNT, WRIST
+from handsim.synthetic import SyntheticConfig
+from handsim.synthetic.camera import project
+from training.datasets.dexycb.files import MM_PER_M, NOT_ANNOTATED, PIXEL_CENTRE
+from training.datasets.dexycb.splits import SEQUENCES_PER_SUBJECT, SERIALS, SUBJECTS, TAKES_PER_OBJECT
+from training.datasets.layouts.footage import Footage, film_hand
+from training.datasets.layouts.marker import begin_layout
+
+JPEG_QUALITY: Final = 95
+UNANNOTATED_EVERY: Final = 7
+"""One frame in so many has no annotation."""
+MOST_TAKES: Final = len(SUBJECTS) * SEQUENCES_PER_SUBJECT
+
+
+def write_dexycb(
+    root: Path, config: SyntheticConfig, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` frames a camera.
+
+    ``size_px`` is the side of the pictures. Raises HandsimError for a folder that is not empty and for more
+    than 1000 sequences.
+    """
+    if config.videos > MOST_TAKES:
+        raise HandsimError(f"videos is {config.videos}; DexYCB has {MOST_TAKES} sequences at most")
+    begin_layout(root, "dexycb", config.seed)
+    world = replace(config, people=replace(config.people, count=len(SUBJECTS)))
+    for subject in range(len(SUBJECTS)):
+        for sequence in range(SEQUENCES_PER_SUBJECT):
+            _write_meta(sequence_folder(root, subject, sequence), sequence, frames=0)
+    for camera in range(len(SERIALS)):
+        _write_camera(root, camera, world.size_px)
+    for take in range(world.videos):
+        subject, sequence = place_of_take(take)
+        _film_take(root, world, take, subject, sequence)
+        if progress:
+            progress(take + 1, world.videos)
+
+
+def place_of_take(take: int) -> tuple[int, int]:
+    """Subject and sequence of the take'th filmed sequence; the first 1000 are all different."""
+    round_, subject = divmod(take, len(SUBJECTS))
+    return subject, (14 * subject + 39 * round_ + 4) % SEQUENCES_PER_SUBJECT
+
+
+def sequence_folder(root: Path, subject: int, sequence: int) -> Path:
+    """Folder of a sequence, named by date and time as the real ones are: one a minute, from noon."""
+    date = SUBJECTS[subject][:8]
+    return root / SUBJECTS[subject] / f"{date}_{12 + sequence // 60:02d}{sequence % 60:02d}00"
+
+
+def focal_px(camera: int, size_px: int) -> float:
+    """The focal length of a camera; each has its own."""
+    return size_px * (0.9 + 0.05 * camera)
+
+
+def _film_take(root: Path, world: SyntheticConfig, take: int, subject: int, sequence: int) -> None:
+    folder = sequence_folder(root, subject, sequence)
+    side = SIDES[take % 2]
+    annotated = (take * world.hands_per_video + np.arange(world.hands_per_video) + 1) % UNANNOTATED_EVERY != 0
+    translation = np.zeros((world.hands_per_video, 1, 51), dtype=np.float32)
+    for camera, serial in enumerate(SERIALS):
+        # The same person in every video whose number has this remainder.
+        video = subject + len(SUBJECTS) * (take // len(SUBJECTS) * len(SERIALS) + camera)
+        footage = film_hand(world, video, side, focal_px(camera, world.size_px))
+        _write_footage(folder / serial, footage, annotated)
+        translation[annotated, 0, 48:] = footage.joints_mm[annotated, WRIST] / MM_PER_M
+    np.savez_compressed(folder / "pose.npz", pose_m=translation)
+    _write_meta(folder, sequence, world.hands_per_video, side)
+
+
+def _write_footage(folder: Path, footage: Footage, annotated: NDArray[np.bool_]) -> None:
+    """The pictures and labels of one camera; all is -1 in the labels of frames without annotation."""
+    folder.mkdir()
+    pixels = project(footage.joints_mm, footage.intrinsics) - PIXEL_CENTRE
+    for frame, image in enumerate(footage.images):
+        Image.fromarray(image).save(folder / f"color_{frame:06d}.jpg", quality=JPEG_QUALITY)
+        joint_3d = np.full((1, JOINT_COUNT, 3), NOT_ANNOTATED, dtype=np.float32)
+        joint_2d = np.full((1, JOINT_COUNT, 2), NOT_ANNOTATED, dtype=np.float32)
+        if annotated[frame]:
+            joint_3d[0], joint_2d[0] = footage.joints_mm[frame] / MM_PER_M, pixels[frame]
+        np.savez(folder / f"labels_{frame:06d}.npz", joint_3d=joint_3d, joint_2d=joint_2d)
+
+
+def _write_meta(folder: Path, sequence: int, frames: int, side: Side = "right") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "serials": list(SERIALS),
+        "num_frames": frames,
+        "ycb_ids": [1 + sequence // TAKES_PER_OBJECT],
+        "ycb_grasp_ind": 0,
+        "mano_sides": [side],
+    }
+    _write_yaml(folder / "meta.yml", meta)
+
+
+def _write_camera(root: Path, camera: int, size_px: int) -> None:
+    folder = root / "calibration" / "intrinsics"
+    folder.mkdir(parents=True, exist_ok=True)
+    middle = size_px / 2 - PIXEL_CENTRE
+    focal = focal_px(camera, size_px)
+    intrinsics = {"color": {"fx": focal, "fy": focal, "ppx": middle, "ppy": middle}}
+    _write_yaml(folder / f"{SERIALS[camera]}_{size_px}x{size_px}.yml", intrinsics)
+
+
+def _write_yaml(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
