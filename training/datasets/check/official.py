@@ -18,5 +18,5 @@ OFFICIAL_HANDS: Final[dict[str, dict[str, int]]] = {
         "s3_test": 76_360,
     },
 }
-"""By dataset and split. DexYCB: the hand annotations in table 9 of the paper (arXiv 2104.04631). For the public
-splits of AssemblyHands no count could be confirmed."""
+"""By dataset and split. DexYCB: the hand annotations in table 9 of the paper (arXiv 2104.04631). For the
+public splits of AssemblyHands no count could be confirmed."""

@@ -142,9 +142,10 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
         raise NotThereError(f"{path} is missing; {EXTRACT_AGAIN}") from error
     except KeyError as error:
         raise HandsimError(f"{path} holds no {error.args[0]}; {EXTRACT_AGAIN}") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if "allow_pickle" in str(error):
             raise HandsimError(
-                f"{path} holds pickled objects, which could run code and are not read; {EXTRACT_AGAIN}"
+                f"{path} holds more than plain arrays (pickled objects could run code and are not read); "
+                f"{EXTRACT_AGAIN}"
             ) from error
         raise HandsimError(f"{path} cannot be read ({error}); {EXTRACT_AGAIN}") from error

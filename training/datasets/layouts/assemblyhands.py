@@ -7,7 +7,7 @@ joints are not valid, and some hands have a box and no valid joint. The keys are
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,11 +23,13 @@ from handsim.synthetic.camera import project
 from training.datasets.assemblyhands.annotations import HALVES
 from training.datasets.assemblyhands.dataset import PIXEL_CENTRE
 from training.datasets.assemblyhands.files import CAMERA_SUFFIX, SPLITS, VERSION
-from training.datasets.layouts.footage import Footage, film_hand
+from training.datasets.layouts.footage import Footage, Progress, film_hands, focal_of_camera
 from training.datasets.layouts.marker import begin_layout
 
 CAMERAS: Final = ("HMC_84346135", "HMC_84347414", "HMC_84355350", "HMC_84358933")
 JPEG_QUALITY: Final = 95
+TURNS: Final = 2
+"""How many of the cameras film a sequence, one after the other."""
 FRAME_STEP: Final = 2
 """Every second frame is annotated, as in the real ones."""
 UNSEEN_SHARE: Final = 0.2
@@ -46,7 +48,7 @@ class _View:
     """One picture of one or two hands."""
 
     image: NDArray[np.uint8]
-    """[S, S, 3] RGB."""
+    """[H, W, 3] RGB."""
     hands: dict[Side, Floats]
     """The joints [21, 3] of each hand in the camera frame, in our order."""
 
@@ -78,8 +80,8 @@ class _Split:
         path = self.root / "images" / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(view.image).convert("L").save(path, quality=JPEG_QUALITY)
-        size = len(view.image)
-        picture = {"id": len(self.images), "file_name": file_name, "width": size, "height": size}
+        height, width = view.image.shape[:2]
+        picture = {"id": len(self.images), "file_name": file_name, "width": width, "height": height}
         self.images.append({**picture, "seq_name": sequence, "camera": camera, "frame_idx": frame})
         rotation, translation = _head(self.rng)
         world, valid_3d = np.zeros((2 * JOINT_COUNT, 3)), np.zeros(2 * JOINT_COUNT, dtype=np.int64)
@@ -90,8 +92,9 @@ class _Split:
             half, ordered = HALVES[side], from_handsim_order(joints, "assemblyhands")
             world[half] = (ordered - translation) @ rotation
             pixels[half] = np.insert(from_handsim_order(points, "assemblyhands"), 2, 1.0, axis=1)
-            valid_2d[half], valid_3d[half] = self._valid(pixels[half], size)
-            box[side] = np.clip([*points.min(axis=0), *points.max(axis=0)], 0, size - 1).tolist()
+            valid_2d[half], valid_3d[half] = self._valid(pixels[half, :2], np.array([width, height]))
+            inside = np.clip(points, 0, [width - 1, height - 1])
+            box[side] = [*inside.min(axis=0).tolist(), *inside.max(axis=0).tolist()]
         extrinsics = np.concatenate([rotation, translation[:, None]], axis=1).tolist()
         key = f"{frame:06d}"
         self.calibration[sequence]["extrinsics"][key] = {camera + CAMERA_SUFFIX: extrinsics}
@@ -102,13 +105,15 @@ class _Split:
             {**annotation, "keypoints": pixels.tolist(), "joint_valid": valid_2d.tolist()}
         )
 
-    def _valid(self, pixels: Floats, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _valid(
+        self, pixels: Floats, size_px: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which joints [21] of a hand are valid in its picture, and which in 3D."""
         self.hands += 1
         in_3d = np.ones(JOINT_COUNT, dtype=np.bool_)
         if self.rng.random() < UNSEEN_SHARE:
             in_3d[self.rng.integers(JOINT_COUNT)] = False
-        seen = np.all((pixels[:, :2] > 0) & (pixels[:, :2] < size - 1), axis=1)
+        seen = np.all((pixels > 0) & (pixels < size_px - 1), axis=1)
         if self.rng.random() < UNSEEN_SHARE:
             seen[self.rng.choice(JOINT_COUNT, 4, replace=False)] = False
         return seen & (self.hands % UNANNOTATED_EVERY != 0), in_3d
@@ -127,13 +132,11 @@ class _Split:
             path.write_text(json.dumps({"info": _INFO, **content}))
 
 
-def write_assemblyhands(
-    root: Path, config: SyntheticConfig, progress: Callable[[int, int], None] | None = None
-) -> None:
+def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
     """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` pictures a camera.
 
-    Of five sequences three are for training, one is for validation and one for testing. ``size_px`` is the
-    side of the pictures. Raises HandsimError for a folder that is not empty.
+    Of five sequences three are for training, one is for validation and one for testing. Pictures are of
+    ``view.picture_px``. Raises HandsimError for a folder that is not empty.
     """
     begin_layout(root, "assemblyhands", config.seed)
     world = replace(config, people=replace(config.people, count=max(1, config.videos)))
@@ -141,10 +144,11 @@ def write_assemblyhands(
         name: _Split(root, name, np.random.default_rng((config.seed, number)))
         for number, name in enumerate(SPLITS)
     }
-    for number in range(config.videos):
-        _film_sequence(splits[split_of_sequence(number)], world, number)
-        if progress:
-            progress(number + 1, config.videos)
+    for turn in range(TURNS):
+        for camera in range(len(CAMERAS)):
+            _film_camera(splits, world, camera, turn)
+            if progress:
+                progress(turn * len(CAMERAS) + camera + 1, TURNS * len(CAMERAS))
     for split in splits.values():
         split.write()
 
@@ -154,22 +158,23 @@ def split_of_sequence(number: int) -> str:
     return ("train", "val", "test", "train", "train")[number % 5]
 
 
-def _film_sequence(split: _Split, world: SyntheticConfig, number: int) -> None:
-    """Film one sequence: two cameras one after the other, each with a video of either hand."""
-    participant = 9001 + number
-    sequence = f"nusar-2021_action_both_{participant}-c01a_{participant}_user_id_2021-02-01_120000"
-    frame = 0
-    for turn in range(2):
-        camera = (number + turn) % len(CAMERAS)
+def _film_camera(splits: dict[str, _Split], world: SyntheticConfig, camera: int, turn: int) -> None:
+    """Film the sequences of which a camera is the first (turn 0) or second (turn 1), both hands of each."""
+    numbers = range((camera - turn) % len(CAMERAS), world.videos, len(CAMERAS))
+    focal = focal_of_camera(world, camera, len(CAMERAS))
+    filmed = []
+    for place, side in enumerate(SIDES):
         # The same person in every video whose number has this remainder.
-        videos = {side: number + world.videos * (2 * turn + place) for place, side in enumerate(SIDES)}
-        focal = world.size_px * (0.8 + 0.05 * camera)
-        footage = {side: film_hand(world, video, side, focal) for side, video in videos.items()}
-        intrinsics = footage["right"].intrinsics
-        split.add_camera(sequence, CAMERAS[camera], intrinsics)
-        for view in _views(footage["right"], footage["left"]):
-            frame += FRAME_STEP
-            split.add_view(sequence, CAMERAS[camera], frame, view, intrinsics)
+        videos = [number + world.videos * (len(SIDES) * turn + place) for number in numbers]
+        filmed.append(film_hands(world, videos, side, focal))
+    for number, left, right in zip(numbers, *filmed, strict=True):
+        split = splits[split_of_sequence(number)]
+        participant = 9001 + number
+        sequence = f"nusar-2021_action_both_{participant}-c01a_{participant}_user_id_2021-02-01_120000"
+        split.add_camera(sequence, CAMERAS[camera], right.intrinsics)
+        for place, view in enumerate(_views(right, left)):
+            frame = FRAME_STEP * (1 + turn * world.hands_per_video + place)
+            split.add_view(sequence, CAMERAS[camera], frame, view, right.intrinsics)
 
 
 def _views(right: Footage, left: Footage) -> Iterator[_View]:

@@ -7,7 +7,6 @@ what has truth: pictures, joints, intrinsics and sides. Of MANO's pose there is 
 Unlike real ones, a sequence's eight cameras do not see the same moments.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,7 @@ from handsim.synthetic import SyntheticConfig
 from handsim.synthetic.camera import project
 from training.datasets.dexycb.files import MM_PER_M, NOT_ANNOTATED, PIXEL_CENTRE
 from training.datasets.dexycb.splits import SEQUENCES_PER_SUBJECT, SERIALS, SUBJECTS, TAKES_PER_OBJECT
-from training.datasets.layouts.footage import Footage, film_hand
+from training.datasets.layouts.footage import Footage, Progress, film_hands, focal_of_camera
 from training.datasets.layouts.marker import begin_layout
 
 JPEG_QUALITY: Final = 95
@@ -33,13 +32,11 @@ UNANNOTATED_EVERY: Final = 7
 MOST_TAKES: Final = len(SUBJECTS) * SEQUENCES_PER_SUBJECT
 
 
-def write_dexycb(
-    root: Path, config: SyntheticConfig, progress: Callable[[int, int], None] | None = None
-) -> None:
+def write_dexycb(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
     """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` frames a camera.
 
-    ``size_px`` is the side of the pictures. Raises HandsimError for a folder that is not empty and for more
-    than 1000 sequences.
+    Pictures are of ``view.picture_px``. Raises HandsimError for a folder that is not empty and for more than
+    1000 sequences.
     """
     if config.videos > MOST_TAKES:
         raise HandsimError(f"videos is {config.videos}; DexYCB has {MOST_TAKES} sequences at most")
@@ -47,14 +44,12 @@ def write_dexycb(
     world = replace(config, people=replace(config.people, count=len(SUBJECTS)))
     for subject in range(len(SUBJECTS)):
         for sequence in range(SEQUENCES_PER_SUBJECT):
-            _write_meta(sequence_folder(root, subject, sequence), sequence, frames=0)
+            _write_meta(sequence_folder(root, subject, sequence), sequence)
     for camera in range(len(SERIALS)):
-        _write_camera(root, camera, world.size_px)
-    for take in range(world.videos):
-        subject, sequence = place_of_take(take)
-        _film_take(root, world, take, subject, sequence)
+        for number, side in enumerate(SIDES):
+            _film_camera(root, world, camera, side, range(number, world.videos, len(SIDES)))
         if progress:
-            progress(take + 1, world.videos)
+            progress(camera + 1, len(SERIALS))
 
 
 def place_of_take(take: int) -> tuple[int, int]:
@@ -63,30 +58,33 @@ def place_of_take(take: int) -> tuple[int, int]:
     return subject, (14 * subject + 39 * round_ + 4) % SEQUENCES_PER_SUBJECT
 
 
+def video_of_take(take: int, camera: int) -> int:
+    """The world's video that a camera films of a take; all of a subject have its remainder, one person's."""
+    return take % len(SUBJECTS) + len(SUBJECTS) * (take * len(SERIALS) + camera)
+
+
 def sequence_folder(root: Path, subject: int, sequence: int) -> Path:
     """Folder of a sequence, named by date and time as the real ones are: one a minute, from noon."""
     date = SUBJECTS[subject][:8]
     return root / SUBJECTS[subject] / f"{date}_{12 + sequence // 60:02d}{sequence % 60:02d}00"
 
 
-def focal_px(camera: int, size_px: int) -> float:
-    """The focal length of a camera; each has its own."""
-    return size_px * (0.9 + 0.05 * camera)
-
-
-def _film_take(root: Path, world: SyntheticConfig, take: int, subject: int, sequence: int) -> None:
-    folder = sequence_folder(root, subject, sequence)
-    side = SIDES[take % 2]
-    annotated = (take * world.hands_per_video + np.arange(world.hands_per_video) + 1) % UNANNOTATED_EVERY != 0
-    translation = np.zeros((world.hands_per_video, 1, 51), dtype=np.float32)
-    for camera, serial in enumerate(SERIALS):
-        # The same person in every video whose number has this remainder.
-        video = subject + len(SUBJECTS) * (take // len(SUBJECTS) * len(SERIALS) + camera)
-        footage = film_hand(world, video, side, focal_px(camera, world.size_px))
-        _write_footage(folder / serial, footage, annotated)
-        translation[annotated, 0, 48:] = footage.joints_mm[annotated, WRIST] / MM_PER_M
-    np.savez_compressed(folder / "pose.npz", pose_m=translation)
-    _write_meta(folder, sequence, world.hands_per_video, side)
+def _film_camera(root: Path, world: SyntheticConfig, camera: int, side: Side, takes: range) -> None:
+    """Film and write what one camera sees of the takes of one side."""
+    frames = world.hands_per_video
+    focal = focal_of_camera(world, camera, len(SERIALS))
+    _write_camera(root, camera, focal, world.view.picture_px)
+    videos = [video_of_take(take, camera) for take in takes]
+    for take, footage in zip(takes, film_hands(world, videos, side, focal), strict=True):
+        subject, sequence = place_of_take(take)
+        folder = sequence_folder(root, subject, sequence)
+        annotated = (take * frames + np.arange(frames) + 1) % UNANNOTATED_EVERY != 0
+        _write_footage(folder / SERIALS[camera], footage, annotated)
+        if camera == 0:
+            pose = np.zeros((frames, 1, 51), dtype=np.float32)
+            pose[annotated, 0, 48:] = footage.joints_mm[annotated, WRIST] / MM_PER_M
+            np.savez(folder / "pose.npz", pose_m=pose)
+            _write_meta(folder, sequence, frames, side)
 
 
 def _write_footage(folder: Path, footage: Footage, annotated: NDArray[np.bool_]) -> None:
@@ -102,7 +100,7 @@ def _write_footage(folder: Path, footage: Footage, annotated: NDArray[np.bool_])
         np.savez(folder / f"labels_{frame:06d}.npz", joint_3d=joint_3d, joint_2d=joint_2d)
 
 
-def _write_meta(folder: Path, sequence: int, frames: int, side: Side = "right") -> None:
+def _write_meta(folder: Path, sequence: int, frames: int = 0, side: Side = "right") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     meta = {
         "serials": list(SERIALS),
@@ -114,13 +112,12 @@ def _write_meta(folder: Path, sequence: int, frames: int, side: Side = "right") 
     _write_yaml(folder / "meta.yml", meta)
 
 
-def _write_camera(root: Path, camera: int, size_px: int) -> None:
+def _write_camera(root: Path, camera: int, focal_px: float, size_px: tuple[int, int]) -> None:
     folder = root / "calibration" / "intrinsics"
     folder.mkdir(parents=True, exist_ok=True)
-    middle = size_px / 2 - PIXEL_CENTRE
-    focal = focal_px(camera, size_px)
-    intrinsics = {"color": {"fx": focal, "fy": focal, "ppx": middle, "ppy": middle}}
-    _write_yaml(folder / f"{SERIALS[camera]}_{size_px}x{size_px}.yml", intrinsics)
+    middle = {"ppx": size_px[0] / 2 - PIXEL_CENTRE, "ppy": size_px[1] / 2 - PIXEL_CENTRE}
+    content = {"color": {"fx": focal_px, "fy": focal_px, **middle}}
+    _write_yaml(folder / f"{SERIALS[camera]}_{size_px[0]}x{size_px[1]}.yml", content)
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:

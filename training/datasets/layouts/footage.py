@@ -1,17 +1,21 @@
-"""What one camera films of one hand, for the layouts of other datasets."""
+"""What cameras film of hands, for the layouts of other datasets."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.hand import Side
-from handsim.synthetic import SyntheticConfig
+from handsim.synthetic import SyntheticConfig, synthesise_labelled
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """F frames of one hand as the camera saw it: never mirrored."""
+    """F frames of one hand by one camera, as it saw them: never mirrored."""
 
     images: NDArray[np.uint8]
     """[F, H, W, 3] RGB."""
@@ -21,29 +25,25 @@ class Footage:
     """[3, 3] K of all frames."""
 
 
-def film_hand(config: SyntheticConfig, video: int, side: Side, focal_px: float) -> Footage:
-    """Film video ``video`` of a world again with a hand of this side and a camera of this focal length."""
-    import torch
-
-    from handsim.synthetic.render import render
-    from handsim.synthetic.video import GRAIN, sample_surroundings, sample_video, see
-
-    size = config.size_px
+def film_hands(
+    config: SyntheticConfig, videos: Iterable[int], side: Side, focal_px: float
+) -> Iterator[Footage]:
+    """Film videos of a world, by number, all with hands of one side and a camera of one focal length."""
     world = replace(
         config,
         motion=replace(config.motion, left_share=float(side == "left")),
-        view=replace(config.view, focal_px=(focal_px, focal_px), picture_px=(size, size)),
+        view=replace(config.view, focal_px=(focal_px, focal_px)),
     )
-    filmed = sample_video(world, video)
-    scene = sample_surroundings(world, filmed)
-    sight = see([filmed])
-    frames = slice(0, world.hands_per_video)
-    intrinsics = np.repeat(filmed.view.intrinsics[None], world.hands_per_video, axis=0)
-    with torch.no_grad():
-        pictures = render(filmed, scene, sight.posture, intrinsics, frames, size, (world.seed, GRAIN, video))
-    images, joints, k = pictures.images, sight.joints_mm.copy(), filmed.view.intrinsics.copy()
-    if side == "left":
-        images = images[:, :, ::-1]
-        joints[..., 0] *= -1
-        k[0, 2] = size - k[0, 2]
-    return Footage(images, joints, k)
+    for _, pictures in groupby(synthesise_labelled(world, videos=videos), key=lambda picture: picture.video):
+        frames = list(pictures)
+        yield Footage(
+            images=np.stack([frame.image for frame in frames]),
+            joints_mm=np.stack([frame.joints_3d_mm for frame in frames]).astype(np.float64),
+            intrinsics=frames[0].intrinsics,
+        )
+
+
+def focal_of_camera(config: SyntheticConfig, camera: int, cameras: int) -> float:
+    """The focal length of one of several cameras, in pixels; they share the world's range evenly."""
+    low, high = config.view.focal_px
+    return low + (high - low) * camera / (cameras - 1)
