@@ -11,11 +11,13 @@ from handsim.synthetic.config import (
     ViewConfig,
 )
 from handsim.synthetic.filming import synthesise
+from handsim.synthetic.labelled import LabelledPicture, synthesise_labelled
 from handsim.synthetic.pooling import synthesise_pool
 from handsim.synthetic.poses import SyntheticPoses, synthesise_poses
 from handsim.synthetic.world import Samples, synthesise_video
 
 __all__ = [
+    "LabelledPicture",
     "MotionConfig",
     "PeopleConfig",
     "Samples",
@@ -24,6 +26,7 @@ __all__ = [
     "SyntheticPoses",
     "ViewConfig",
     "synthesise",
+    "synthesise_labelled",
     "synthesise_pool",
     "synthesise_poses",
     "synthesise_video",

@@ -1,10 +1,12 @@
 """Filming many videos of a synthetic world: a thread a core, each rendering a video alone."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from handsim.cores import available_cores
 from handsim.errors import HandsimError
 from handsim.synthetic.config import SyntheticConfig
 from handsim.synthetic.world import Samples, synthesise_video
+
+Filmed = TypeVar("Filmed")
 
 
 def synthesise(
@@ -37,7 +41,12 @@ def synthesise(
 
 
 def film(config: SyntheticConfig, videos: Iterable[int]) -> Iterator[Samples]:
-    """The ``videos`` of a world (by number), each whole, in their order.
+    """The ``videos`` of a world (by number), each whole, in their order."""
+    return film_each(partial(synthesise_video, config), videos)
+
+
+def film_each(film_video: Callable[[int], Filmed], videos: Iterable[int]) -> Iterator[Filmed]:
+    """What ``film_video`` makes of each of ``videos`` (by number), in their order.
 
     A video a core, rather than every core on each step of one video: torch's threads wait for each other
     after every step, which costs a quarter on an idle machine and most of the speed on a busy one.
@@ -49,11 +58,11 @@ def film(config: SyntheticConfig, videos: Iterable[int]) -> Iterator[Samples]:
     cores = available_cores()
     left = iter(videos)
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-        filming: deque[Future[Samples]] = deque()
+        filming: deque[Future[Filmed]] = deque()
         try:
             while True:
                 for index in islice(left, cores + 1 - len(filming)):
-                    filming.append(threads.submit(synthesise_video, config, index))
+                    filming.append(threads.submit(film_video, index))
                 if not filming:
                     return
                 yield filming.popleft().result()
