@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from handsim.hand import Side
+
 
 @dataclass(frozen=True, eq=False)
 class HandBatch:
@@ -13,6 +15,8 @@ class HandBatch:
 
     sample_ids: tuple[str, ...]
     """[B] as the dataset names them."""
+    sides: tuple[Side, ...]
+    """[B] the subjects' own hands; all are told as right ones."""
     crops: Tensor
     """uint8 [B, S, S, 3], RGB."""
     keypoints: Tensor
@@ -43,6 +47,7 @@ class HandBatch:
 
         return cls(
             sample_ids=tuple(name for part in parts for name in part.sample_ids),
+            sides=tuple(side for part in parts for side in part.sides),
             crops=cat([part.crops for part in parts]),
             keypoints=cat([part.keypoints for part in parts]),
             joints_mm=cat([part.joints_mm for part in parts]),

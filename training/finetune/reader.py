@@ -109,6 +109,7 @@ class _Cut:
         joints_mm = np.where(valid[..., None], np.stack([hand.joints_3d_mm for hand in hands]), 0)
         return HandBatch(
             sample_ids=tuple(hand.sample_id for hand in hands),
+            sides=tuple(hand.side for hand in hands),
             crops=torch.from_numpy(np.stack([each.crop for each in cut])),
             keypoints=torch.from_numpy(np.stack([each.keypoints for each in cut])),
             joints_mm=torch.from_numpy(joints_mm.astype(np.float32)),
