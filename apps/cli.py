@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "index": "build, publish, verify and move index versions",
     "query": "find the hands most like a hand, a picture or keypoints",
     "mine": "find the positives of every hand",
-    "evaluate": "measure how good the index and the embedding are",
+    "evaluate": "measure how good the index is, or estimated hand poses",
     "export": "write a trained encoder's weights for torchvision",
     "pretrain": "train an encoder on pairs from the live index (SimCLR, PeCLR, SiMHand)",
     "finetune": "train an encoder and a head for 3D hand pose on a labelled dataset",

@@ -35,6 +35,15 @@ def embedding_of(home: Home, pool: Pool) -> tuple[Embedding, bool]:
     return embedding, False
 
 
+def estimator_of(given: str, home: Home, *, last: bool = False) -> Path:
+    """The fine-tuned estimator's checkpoint: a file, or the best one of a run's name, or its last one.
+
+    Raises NotThereError for what is neither.
+    """
+    best = not last and not Path(given).is_file()
+    return checkpoint_of(given, home, best=best)[0]
+
+
 def checkpoint_of(given: str, home: Home, *, best: bool = False) -> tuple[Path, str]:
     """The checkpoint of a file or of a run's name in the home, and what to call it where that is not known.
 

@@ -1,7 +1,8 @@
-"""``handsim evaluate retrieval``."""
+"""``handsim evaluate retrieval`` and ``handsim evaluate pose``."""
 
 import argparse
 
+from apps.commands import evaluate_pose
 from apps.evaluation import check_labels, save_evaluation, summary_rows
 from apps.places import catalog_of, home_of
 from apps.table import table
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", default="retrieval", metavar="RUN", help="name of the directory in runs/ (%(default)s)"
     )
     retrieval.set_defaults(run=_retrieval)
+    evaluate_pose.add_arguments(
+        subjects.add_parser("pose", help="errors of estimated 3D hand poses on a labelled dataset")
+    )
 
 
 def _retrieval(options: argparse.Namespace) -> int:

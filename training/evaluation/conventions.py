@@ -24,3 +24,13 @@ def training_split(dataset: str, split: str) -> str:
     The mean-pose baseline is taken of it.
     """
     return f"{split.rsplit('_', 1)[0]}_train" if dataset == "dexycb" else "train"
+
+
+def judged_split(dataset: str, trained_on: str) -> str:
+    """The split that the dataset's papers report for those who train on the split ``trained_on``.
+
+    Of AssemblyHands it is ``val``: the joints of its public test split are withheld.
+    """
+    if dataset == "dexycb":
+        return f"{trained_on.rsplit('_', 1)[0]}_test"
+    return {"freihand": "eval", "assemblyhands": "val"}.get(dataset, "test")

@@ -22,8 +22,10 @@ _DECIMALS: Final = 6
 """Of a metre: micrometres."""
 
 
-def check_submittable(dataset: str, split: str) -> None:
-    """Raise HandsimError for any other split than FreiHAND's evaluation."""
+def check_submittable(dataset: str, split: str, path: Path) -> None:
+    """Raise HandsimError for any other split than FreiHAND's evaluation, and where there is no folder."""
+    if not path.parent.is_dir():
+        raise HandsimError(f"{path} cannot be written, as there is no folder {path.parent}; make it first")
     if (dataset, split) != ("freihand", "eval"):
         raise HandsimError(
             f"--pred-json is what FreiHAND's server takes, of its split eval; this is {split} of {dataset}"

@@ -1,0 +1,113 @@
+"""Hands with what was predicted of them and what is true, on their crops and in 3D."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from apps.figures.style import figure
+from handsim.skeleton import BONES, joint_colour
+
+_PANELS: Final = ("on the picture", "from the side", "from above")
+_PANEL_INCHES: Final = 1.55
+_TRUE_COLOUR: Final = "#9aa0ac"
+_GRID_MM: Final = 50.0
+# Axis across, axis up and the sign of what is up: x right, y down, z away from the camera.
+_VIEWS: Final = (((2, 1), (1, -1)), ((0, 2), (1, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSample:
+    """One hand, as a right one."""
+
+    caption: str
+    """What stands above it."""
+    crop: NDArray[np.uint8]
+    """[S, S, 3] RGB."""
+    predicted_2d: NDArray[np.floating]
+    """[21, 2] in the crop's unit square."""
+    true_2d: NDArray[np.floating]
+    """[21, 2] in the crop's unit square."""
+    predicted_mm: NDArray[np.floating]
+    """[21, 3] relative to the wrist."""
+    true_mm: NDArray[np.floating]
+    """[21, 3] relative to the wrist."""
+    valid: NDArray[np.bool_]
+    """[21] which true joints are drawn."""
+
+
+def pose_samples(rows: Sequence[tuple[str, Sequence[DrawnSample]]]) -> Figure:
+    """Rows of samples under their titles, three panels each: the crop, and two views of the hand in 3D."""
+    columns = max(len(samples) for _, samples in rows)
+    width, height = columns * 3 * _PANEL_INCHES + 0.3, len(rows) * (_PANEL_INCHES + 0.42) + 0.35
+    with figure(width, height) as drawn:
+        grid = drawn.subplots(len(rows), columns * 3, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for (title, samples), line in zip(rows, grid, strict=True):
+            for number, sample in enumerate(samples):
+                panels = line[3 * number : 3 * number + 3]
+                _draw_crop(panels[0], sample)
+                for axes, (axis, sign) in zip(panels[1:], _VIEWS, strict=True):
+                    _draw_3d(axes, sample, axis, sign)
+                panels[0].set_title(
+                    f"{title}: {sample.caption}" if not number else sample.caption, fontsize=8.5
+                )
+        for axes, name in zip(grid[-1], _PANELS * columns, strict=True):
+            axes.text(0.5, -0.04, name, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+        drawn.supxlabel(
+            f"predicted in colours, true in grey; 3D relative to the wrist, squares of {_GRID_MM:g} mm",
+            fontsize=8.5,
+        )
+    return drawn
+
+
+def _draw_crop(axes: Axes, sample: DrawnSample) -> None:
+    size = len(sample.crop)
+    axes.imshow(sample.crop, extent=(0, size, size, 0))
+    _bones(axes, sample.true_2d * size, sample.valid, colour="white", width=2.2)
+    _bones(axes, sample.predicted_2d * size, None, colour=None, width=1.3)
+    axes.set(xlim=(0, size), ylim=(size, 0))
+
+
+def _draw_3d(axes: Axes, sample: DrawnSample, axis: tuple[int, int], sign: tuple[int, int]) -> None:
+    """Orthographic: what lies along the third axis is not seen."""
+    true, predicted = (joints[:, axis] * np.array(sign) for joints in (sample.true_mm, sample.predicted_mm))
+    together = np.concatenate([true[sample.valid], predicted])
+    middle = (together.min(axis=0) + together.max(axis=0)) / 2
+    # The same for all hands, so that their sizes and errors can be compared.
+    reach = max(110.0, float(np.abs(together - middle).max()) * 1.05)
+    axes.set_axis_on()
+    axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
+    axes.set_aspect("equal")
+    for place, low in ((axes.set_xticks, middle[0] - reach), (axes.set_yticks, middle[1] - reach)):
+        place(np.arange(np.ceil(low / _GRID_MM) * _GRID_MM, low + 2 * reach, _GRID_MM))
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    _bones(axes, true, sample.valid, colour=_TRUE_COLOUR, width=2.6)
+    _bones(axes, predicted, None, colour=None, width=1.4)
+
+
+def _bones(
+    axes: Axes,
+    joints: NDArray[np.floating],
+    valid: NDArray[np.bool_] | None,
+    *,
+    colour: str | None,
+    width: float,
+) -> None:
+    """A hand's bones in one colour, or in those of its fingers."""
+    for parent, child in BONES:
+        if valid is None or (valid[parent] and valid[child]):
+            own = tuple(channel / 255 for channel in joint_colour(child))
+            axes.plot(
+                *joints[[parent, child]].T,
+                color=colour or own,
+                linewidth=width,
+                solid_capstyle="round",
+            )
