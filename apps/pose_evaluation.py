@@ -1,5 +1,6 @@
 """An evaluation of estimated poses as a run: numbers and predictions in files, figures beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from apps.figures.style import save
 from apps.table import table
 from handsim.geometry import apply_affine, crop_affine
 from handsim.skeleton import WRIST
+from training.datasets.record import HandDataset
 from training.evaluation.conventions import OFFICIAL
 from training.evaluation.report import Evaluation
 from training.evaluation.scores import SplitScores, hand_errors_mm
@@ -18,6 +20,8 @@ from training.finetune.cropping import CropSettings, cut_hand
 
 _SAMPLES: Final = 2
 """Hands drawn of the best, of the median and of the worst ones."""
+_LOOKED_AT: Final = 200
+"""Hands among which those of different people are looked for."""
 _DRAWN_PX: Final = 224
 
 
@@ -34,17 +38,33 @@ def save_figures(folder: Path, evaluation: Evaluation) -> None:
 
 
 def ranked(evaluation: Evaluation, count: int = _SAMPLES) -> dict[str, list[tuple[int, float]]]:
-    """Rows and root-relative errors in mm of the best, the median and the worst hands, none of them twice."""
+    """Rows and root-relative errors in mm of the best, the median and the worst hands, none of them twice.
+
+    Frames of one person are much alike, so each is of another one, where there are enough.
+    """
     errors_mm = hand_errors_mm(evaluation.predicted, evaluation.true)
     order = [row for row in np.argsort(errors_mm, kind="stable").tolist() if np.isfinite(errors_mm[row])]
-    count = min(count, -(-len(order) // 3))
-    middle = (len(order) - count) // 2
-    chosen = {
-        "best": order[:count],
-        "median": order[max(middle, count) : max(middle, count) + count],
-        "worst": order[max(len(order) - count, 2 * count) :],
-    }
-    return {title: [(row, float(errors_mm[row])) for row in rows] for title, rows in chosen.items() if rows}
+    from_the_middle = sorted(order, key=lambda row: abs(errors_mm[row] - np.nanmedian(errors_mm)))
+    chosen: dict[str, list[tuple[int, float]]] = {}
+    taken: set[int] = set()
+    for title, rows in (("best", order), ("worst", order[::-1]), ("median", from_the_middle)):
+        left = [row for row in rows if row not in taken]
+        some = _of_different_people(left, evaluation.dataset, min(count, -(-len(order) // 3)))
+        taken.update(some)
+        chosen[title] = [(row, float(errors_mm[row])) for row in some]
+    return {title: chosen[title] for title in ("best", "median", "worst") if chosen[title]}
+
+
+def _of_different_people(rows: Sequence[int], dataset: HandDataset, count: int) -> list[int]:
+    """The first rows whose subjects are not those before them; filled up with the first ones."""
+    some: list[int] = []
+    seen: set[str] = set()
+    for row in rows[:_LOOKED_AT]:
+        subject = dataset.label(row).subject
+        if len(some) < count and subject not in seen:
+            some.append(row)
+            seen.add(subject)
+    return (some + [row for row in rows if row not in some])[:count]
 
 
 def _sample(evaluation: Evaluation, row: int, error_mm: float) -> DrawnSample:
@@ -53,6 +73,7 @@ def _sample(evaluation: Evaluation, row: int, error_mm: float) -> DrawnSample:
     to_crop = crop_affine(cut.square_px, size=1.0)
     return DrawnSample(
         caption=f"{error_mm:.1f} mm",
+        sample_id=hand.sample_id,
         crop=cut.crop,
         predicted_2d=apply_affine(to_crop, evaluation.predicted.keypoints_2d_px[row]),
         true_2d=cut.keypoints,

@@ -66,7 +66,7 @@ def joint_errors(
         if mean_pose is not None:
             floor = _as_array(mean_pose.alignments[alignment].joint_mpjpe_mm)
             axes.hlines(floor, places - 0.4, places + 0.4, color="#3a3f4a", linewidth=1.5, label="mean pose")
-            axes.legend(loc="upper left")
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         axes.set_xticks(places, [name.split("_")[-1] for name in JOINT_NAMES], rotation=60, ha="right")
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")

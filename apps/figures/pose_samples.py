@@ -9,13 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from apps.figures.style import figure
+from apps.figures.style import FAINT, figure
 from handsim.skeleton import BONES, joint_colour
 
-_PANELS: Final = ("on the picture", "from the side", "from above")
+_PANELS: Final = ("", "from the side", "from above")
+"""What stands below the last row's; of the picture nothing need be said."""
 _PANEL_INCHES: Final = 1.55
 _TRUE_COLOUR: Final = "#9aa0ac"
 _GRID_MM: Final = 50.0
+_GAP: Final = 0.12
+"""Between two samples, in panels."""
+_KEY: Final = (
+    f"predicted in colours, true in white and grey; 3D relative to the wrist, squares of {_GRID_MM:g} mm"
+)
 # Axis across, axis up and the sign of what is up: x right, y down, z away from the camera.
 _VIEWS: Final = (((2, 1), (1, -1)), ((0, 2), (1, 1)))
 
@@ -26,6 +32,8 @@ class DrawnSample:
 
     caption: str
     """What stands above it."""
+    sample_id: str
+    """As the dataset names it."""
     crop: NDArray[np.uint8]
     """[S, S, 3] RGB."""
     predicted_2d: NDArray[np.floating]
@@ -43,35 +51,33 @@ class DrawnSample:
 def pose_samples(rows: Sequence[tuple[str, Sequence[DrawnSample]]]) -> Figure:
     """Rows of samples under their titles, three panels each: the crop, and two views of the hand in 3D."""
     columns = max(len(samples) for _, samples in rows)
-    width, height = columns * 3 * _PANEL_INCHES + 0.3, len(rows) * (_PANEL_INCHES + 0.42) + 0.35
+    ratios = ([1.0] * len(_PANELS) + [_GAP]) * columns
+    width, height = sum(ratios) * _PANEL_INCHES + 0.2, len(rows) * (_PANEL_INCHES + 0.5) + 0.35
     with figure(width, height) as drawn:
-        grid = drawn.subplots(len(rows), columns * 3, squeeze=False)
+        grid = drawn.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
         for axes in grid.flat:
             axes.set_axis_off()
         for (title, samples), line in zip(rows, grid, strict=True):
             for number, sample in enumerate(samples):
-                panels = line[3 * number : 3 * number + 3]
-                _draw_crop(panels[0], sample)
-                for axes, (axis, sign) in zip(panels[1:], _VIEWS, strict=True):
+                first = number * (len(_PANELS) + 1)
+                _draw_crop(line[first], sample, f"{title}: {sample.caption}")
+                for axes, (axis, sign) in zip(line[first + 1 :], _VIEWS, strict=False):
                     _draw_3d(axes, sample, axis, sign)
-                panels[0].set_title(
-                    f"{title}: {sample.caption}" if not number else sample.caption, fontsize=8.5
-                )
-        for axes, name in zip(grid[-1], _PANELS * columns, strict=True):
-            axes.text(0.5, -0.04, name, transform=axes.transAxes, ha="center", va="top", fontsize=8)
-        drawn.supxlabel(
-            f"predicted in colours, true in grey; 3D relative to the wrist, squares of {_GRID_MM:g} mm",
-            fontsize=8.5,
-        )
+        for axes, name in zip(grid[-1], (*_PANELS, "") * columns, strict=True):
+            _write_below(axes, name, 8, "#3a3f4a")
+        drawn.supxlabel(_KEY, fontsize=8.5)
     return drawn
 
 
-def _draw_crop(axes: Axes, sample: DrawnSample) -> None:
+def _draw_crop(axes: Axes, sample: DrawnSample, title: str) -> None:
     size = len(sample.crop)
     axes.imshow(sample.crop, extent=(0, size, size, 0))
-    _bones(axes, sample.true_2d * size, sample.valid, colour="white", width=2.2)
-    _bones(axes, sample.predicted_2d * size, None, colour=None, width=1.3)
+    _bones(axes, sample.true_2d * size, sample.valid, colour="white", width=2.4)
+    _bones(axes, sample.predicted_2d * size, None, colour="#202228", width=2.2)
+    _bones(axes, sample.predicted_2d * size, None, colour=None, width=1.4)
     axes.set(xlim=(0, size), ylim=(size, 0))
+    axes.set_title(title, fontsize=9)
+    _write_below(axes, sample.sample_id, 6.5, FAINT)
 
 
 def _draw_3d(axes: Axes, sample: DrawnSample, axis: tuple[int, int], sign: tuple[int, int]) -> None:
@@ -79,7 +85,7 @@ def _draw_3d(axes: Axes, sample: DrawnSample, axis: tuple[int, int], sign: tuple
     true, predicted = (joints[:, axis] * np.array(sign) for joints in (sample.true_mm, sample.predicted_mm))
     together = np.concatenate([true[sample.valid], predicted])
     middle = (together.min(axis=0) + together.max(axis=0)) / 2
-    # The same for all hands, so that their sizes and errors can be compared.
+    # Larger only where it has to be: so sizes and errors of most hands can be compared.
     reach = max(110.0, float(np.abs(together - middle).max()) * 1.05)
     axes.set_axis_on()
     axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
@@ -87,10 +93,13 @@ def _draw_3d(axes: Axes, sample: DrawnSample, axis: tuple[int, int], sign: tuple
     for place, low in ((axes.set_xticks, middle[0] - reach), (axes.set_yticks, middle[1] - reach)):
         place(np.arange(np.ceil(low / _GRID_MM) * _GRID_MM, low + 2 * reach, _GRID_MM))
     axes.tick_params(length=0, labelbottom=False, labelleft=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     _bones(axes, true, sample.valid, colour=_TRUE_COLOUR, width=2.6)
     _bones(axes, predicted, None, colour=None, width=1.4)
+
+
+def _write_below(axes: Axes, words: str, size: float, colour: str) -> None:
+    axes.text(0, -0.03, words, transform=axes.transAxes, va="top", fontsize=size, color=colour)
 
 
 def _bones(

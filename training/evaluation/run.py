@@ -139,8 +139,8 @@ def _read(path: Path, checkpoint_sha256: str) -> PredictedHands:
     if told.get("checkpoint_sha256", checkpoint_sha256) != checkpoint_sha256:
         theirs = str(told["checkpoint_sha256"])[:12]
         raise HandsimError(
-            f"{path} was predicted by another checkpoint ({told.get('checkpoint')}, SHA-256 {theirs}...) than "
-            f"{checkpoint_sha256[:12]}...; name that one, or predict again"
+            f"{path} was predicted by another checkpoint ({told.get('checkpoint')}, SHA-256 {theirs}...), "
+            f"not by {checkpoint_sha256[:12]}...; name that one, or predict again"
         )
     return predicted
 
