@@ -1,0 +1,31 @@
+"""Predictions and truths drawn at random."""
+
+import numpy as np
+
+from handsim.hand import SIDES
+from training.evaluation.hands import PredictedHands, TrueHands
+
+
+def some_predictions(hands: int, seed: int = 0, *, placed: bool = True) -> PredictedHands:
+    random = np.random.default_rng(seed)
+    joints = random.normal(0, 40, (hands, 21, 3)).astype(np.float32)
+    joints -= joints[:, :1]
+    return PredictedHands(
+        tuple(f"set/{number:04d}" for number in range(hands)),
+        tuple(SIDES[number % 2] for number in range(hands)),
+        joints,
+        joints + np.array([10, -20, 500], np.float32) if placed else None,
+        random.uniform(0, 200, (hands, 21, 2)).astype(np.float32),
+        random.uniform(0, 1, (hands, 21)).astype(np.float32),
+    )
+
+
+def some_truth(hands: int, seed: int = 1) -> TrueHands:
+    """Some joints are not annotated, and NaN; every wrist and middle knuckle is."""
+    random = np.random.default_rng(seed)
+    valid = random.random((hands, 21)) > 0.2
+    valid[:, [0, 9]] = True
+    joints = random.normal(0, 40, (hands, 21, 3)).astype(np.float32) + np.array([0, 0, 600], np.float32)
+    keypoints = random.uniform(0, 200, (hands, 21, 2)).astype(np.float32)
+    joints[~valid], keypoints[~valid] = np.nan, np.nan
+    return TrueHands(tuple(f"set/{number:04d}" for number in range(hands)), joints, keypoints, valid)

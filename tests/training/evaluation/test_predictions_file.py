@@ -1,0 +1,112 @@
+"""What is written is read back to the bit; what others wrote is checked."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from handsim.errors import HandsimError, NotThereError
+from tests.training.evaluation.some_hands import some_predictions
+from training.evaluation.predictions_file import read_predictions, write_predictions
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_predictions_and_their_origin_come_back_to_the_bit(tmp_path: Path, placed: bool) -> None:
+    written = some_predictions(5, placed=placed)
+    write_predictions(tmp_path / "p.parquet", written, {"split": "eval", "checkpoint_sha256": "ab"})
+    read, facts = read_predictions(tmp_path / "p.parquet")
+    assert facts == {"split": "eval", "checkpoint_sha256": "ab"}
+    assert (read.sample_ids, read.sides) == (written.sample_ids, written.sides)
+    np.testing.assert_array_equal(read.joints_3d_mm, written.joints_3d_mm)
+    np.testing.assert_array_equal(read.keypoints_2d_px, written.keypoints_2d_px)
+    np.testing.assert_array_equal(read.confidence, written.confidence)
+    if placed:
+        assert read.camera_3d_mm is not None
+        np.testing.assert_array_equal(read.camera_3d_mm, written.camera_3d_mm)
+    else:
+        assert read.camera_3d_mm is None
+    assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_columns_have_their_units_and_any_tool_reads_them(tmp_path: Path) -> None:
+    written = some_predictions(3)
+    write_predictions(tmp_path / "p.parquet", written, {})
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert list(rows[0]) == [
+        "sample_id",
+        "side",
+        "joints_3d_mm",
+        "camera_3d_mm",
+        "keypoints_2d_px",
+        "confidence",
+    ]
+    assert rows[1]["side"] == "right"
+    assert rows[2]["joints_3d_mm"][3 * 7 + 2] == written.joints_3d_mm[2, 7, 2]  # z of joint 7
+    assert rows[2]["keypoints_2d_px"][2 * 20 + 1] == written.keypoints_2d_px[2, 20, 1]
+
+
+def test_the_file_of_another_tool_is_read(tmp_path: Path) -> None:
+    """Plain lists of doubles, no camera, no metadata, columns in another order."""
+    mine = some_predictions(4)
+    table = pa.table(
+        {
+            "confidence": pa.array(mine.confidence.astype(float).tolist()),
+            "keypoints_2d_px": pa.array(mine.keypoints_2d_px.reshape(4, 42).astype(float).tolist()),
+            "joints_3d_mm": pa.array(mine.joints_3d_mm.reshape(4, 63).astype(float).tolist()),
+            "side": pa.array(mine.sides),
+            "sample_id": pa.array(mine.sample_ids),
+        }
+    )
+    pq.write_table(table, tmp_path / "theirs.parquet")
+    read, facts = read_predictions(tmp_path / "theirs.parquet")
+    assert facts == {}
+    assert read.camera_3d_mm is None
+    np.testing.assert_array_equal(read.joints_3d_mm, mine.joints_3d_mm)
+    np.testing.assert_array_equal(read.confidence, mine.confidence)
+
+
+def _columns() -> dict[str, pa.Array]:
+    mine = some_predictions(3)
+    return {
+        "sample_id": pa.array(mine.sample_ids),
+        "side": pa.array(mine.sides),
+        "joints_3d_mm": pa.array(mine.joints_3d_mm.reshape(3, 63).tolist()),
+        "keypoints_2d_px": pa.array(mine.keypoints_2d_px.reshape(3, 42).tolist()),
+        "confidence": pa.array(mine.confidence.tolist()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"confidence": None}, "no column confidence; predictions have sample_id, side, joints_3d_mm"),
+        ({"joints_3d_mm": [[1.0] * 48] * 3}, "joints_3d_mm of .* has a list of 48 numbers; each holds 63, 3"),
+        ({"keypoints_2d_px": [[1.0] * 42] * 2 + [None]}, "has a list of no numbers; each holds 42"),
+        ({"joints_3d_mm": [1.0, 2.0, 3.0]}, "is of type double; it holds lists of 63 floats"),
+        ({"confidence": [["high"] * 21] * 3}, "it holds lists of 21 floats"),
+        ({"side": ["left", "both", "right"]}, "has a side 'both'; it is left or right"),
+    ],
+)
+def test_what_holds_something_else_is_refused(
+    tmp_path: Path, change: dict[str, list[object] | None], said: str
+) -> None:
+    columns = _columns()
+    for name, values in change.items():
+        columns.pop(name)
+        if values is not None:
+            columns[name] = pa.array(values)
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    with pytest.raises(HandsimError, match=said):
+        read_predictions(tmp_path / "p.parquet")
+
+
+def test_damaged_and_missing_files_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some_predictions(3), {})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(HandsimError, match=r"cannot be read as Parquet .*; predict again"):
+        read_predictions(path)
+    with pytest.raises(NotThereError, match=r"no predictions .*; leave --predictions out"):
+        read_predictions(tmp_path / "other.parquet")

@@ -1,0 +1,166 @@
+"""From a checkpoint to its scores, on datasets that lie in their layouts."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.synthetic import SyntheticConfig
+from tests.training.evaluation.untrained import small_config, untrained_checkpoint
+from training.datasets.layouts.freihand import write_freihand
+from training.datasets.layouts.synthetic import write_synthetic
+from training.datasets.opening import open_dataset
+from training.evaluation.labels import mean_pose_of, read_true_hands
+from training.evaluation.predictions_file import write_predictions
+from training.evaluation.report import write_evaluation
+from training.evaluation.run import PoseRequest, evaluate_pose
+from training.evaluation.scores import score_mean_pose
+
+WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("synthetic")
+    write_synthetic(root, WORLD)
+    return root
+
+
+@pytest.fixture(scope="module")
+def freihand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("freihand")
+    write_freihand(root, WORLD)
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
+    path = tmp_path_factory.mktemp("home") / "runs" / "first" / "checkpoints" / "best.ckpt"
+    return untrained_checkpoint(path, small_config(root=synthetic))
+
+
+def test_defaults_come_from_the_run(checkpoint: Path, synthetic: Path, tmp_path: Path) -> None:
+    evaluation = evaluate_pose(PoseRequest(checkpoint))
+    assert (evaluation.dataset.name, evaluation.dataset.split) == ("synthetic", "test")
+    assert evaluation.settings == {"dataset": "synthetic", "split": "test", "root": str(synthetic)}
+    facts = evaluation.facts
+    assert (facts["run"], facts["hands"], facts["hands_with_truth"]) == ("first", 2, 2)
+    assert (facts["init"], facts["head"], facts["architecture"]) == ("random weights", "detnet", "resnet18")
+    assert len(facts["checkpoint_sha256"]) == 64
+    write_evaluation(tmp_path, evaluation)
+    report = json.loads((tmp_path / "pose.json").read_text())
+    assert report["settings"] == evaluation.settings
+    assert report["facts"] == facts
+    assert evaluation.scores is not None
+    assert report["metrics"] == evaluation.scores.metrics
+    assert report["metrics"]["root_relative_mpjpe_mm"] > 0
+    assert set(report["metrics"]) - set(report["mean_pose"]) == {
+        "keypoints_2d_mean_px",
+        "keypoints_2d_median_px",
+    }
+
+
+def test_the_baseline_is_the_training_splits_mean_pose(checkpoint: Path, synthetic: Path) -> None:
+    evaluation = evaluate_pose(PoseRequest(checkpoint, split="val"))
+    pose, hands = mean_pose_of(open_dataset("synthetic", synthetic, "train"))
+    true = read_true_hands(open_dataset("synthetic", synthetic, "val"))
+    assert evaluation.mean_pose is not None
+    assert evaluation.mean_pose.metrics == pytest.approx(score_mean_pose(pose, true).metrics, rel=1e-5)
+    assert evaluation.facts["mean_pose"] == f"of {hands} hands of train"
+
+
+def test_predictions_are_scored_again_to_the_same_numbers(checkpoint: Path, tmp_path: Path) -> None:
+    first = evaluate_pose(PoseRequest(checkpoint))
+    write_evaluation(tmp_path, first)
+    again = evaluate_pose(PoseRequest(checkpoint, predictions=tmp_path / "predictions.parquet"))
+    assert first.scores is not None
+    assert again.scores is not None
+    assert again.scores.metrics == pytest.approx(first.scores.metrics, rel=1e-5)
+    assert again.settings["predictions"] == str(tmp_path / "predictions.parquet")
+
+
+def test_predictions_of_another_checkpoint_or_split_are_refused(
+    checkpoint: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    write_evaluation(tmp_path, evaluate_pose(PoseRequest(checkpoint)))
+    file = tmp_path / "predictions.parquet"
+    other = untrained_checkpoint(tmp_path / "other.ckpt", small_config(root=synthetic), seed=1)
+    with pytest.raises(HandsimError, match=r"predicted by another checkpoint .*; name that one"):
+        evaluate_pose(PoseRequest(other, predictions=file))
+    with pytest.raises(
+        HandsimError, match=r"predictions for 2 hands and the split has 8; the first one with"
+    ):
+        evaluate_pose(PoseRequest(checkpoint, split="train", predictions=file))
+
+
+def test_freihand_is_submitted_and_nothing_measured_where_its_truth_is_not_there(
+    checkpoint: Path, freihand: Path, tmp_path: Path
+) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(freihand, blind)
+    (blind / "evaluation_xyz.json").unlink()
+    request = PoseRequest(checkpoint, dataset="freihand", root=blind, pred_json=tmp_path / "pred.json")
+    evaluation = evaluate_pose(request)
+    assert evaluation.dataset.split == "eval"
+    assert (evaluation.scores, evaluation.mean_pose) == (None, None)
+    assert (evaluation.facts["hands"], evaluation.facts["hands_with_truth"]) == (4, 0)
+    joints, _ = json.loads((tmp_path / "pred.json").read_text())
+    assert evaluation.predicted.camera_3d_mm is not None
+    np.testing.assert_allclose(joints, evaluation.predicted.camera_3d_mm / 1000, atol=1e-6)
+    write_evaluation(tmp_path, evaluation)
+    report = json.loads((tmp_path / "pose.json").read_text())
+    assert (report["metrics"], report["mean_pose"], report["curves"]) == ({}, {}, {})
+
+
+def test_without_a_training_split_the_rest_is_measured(
+    checkpoint: Path, freihand: Path, tmp_path: Path
+) -> None:
+    for name in ("evaluation", "evaluation_K.json", "evaluation_xyz.json"):
+        (tmp_path / name).symlink_to(freihand / name)
+    evaluation = evaluate_pose(PoseRequest(checkpoint, dataset="freihand", root=tmp_path))
+    assert evaluation.scores is not None
+    assert evaluation.mean_pose is None
+    assert evaluation.facts["mean_pose"].startswith("not known: ")
+    assert "training" in evaluation.facts["mean_pose"]
+
+
+def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
+    rootless = untrained_checkpoint(tmp_path / "rootless.ckpt", small_config())
+    for request, said in (
+        (PoseRequest(rootless), "where does synthetic lie.* give --root"),
+        (PoseRequest(checkpoint, dataset="freihand"), "where does freihand lie"),
+        (
+            PoseRequest(checkpoint, dataset="freihnd", root=tmp_path),
+            "no dataset freihnd, did you mean freihand",
+        ),
+        (PoseRequest(checkpoint, split="tst"), "no split tst, did you mean test"),
+        (PoseRequest(checkpoint, root=tmp_path), "no synthetic set"),
+        (PoseRequest(checkpoint, pred_json=tmp_path / "p.json"), "this is test of synthetic"),
+    ):
+        with pytest.raises(HandsimError, match=said):
+            evaluate_pose(request)
+    with pytest.raises(NotThereError, match=r"no checkpoint .*gone.ckpt"):
+        evaluate_pose(PoseRequest(tmp_path / "gone.ckpt"))
+    with pytest.raises(HandsimError, match="--batch-size is 0; it is at least 1"):
+        PoseRequest(checkpoint, batch_size=0)
+    with pytest.raises(HandsimError, match="--workers is -1; it is at least 0"):
+        PoseRequest(checkpoint, workers=-1)
+
+
+def test_a_file_of_another_tool_is_scored(checkpoint: Path, tmp_path: Path) -> None:
+    """It names no checkpoint; here it predicts the truth, in another order."""
+    evaluation = evaluate_pose(PoseRequest(checkpoint, split="train"))
+    true = evaluation.true
+    joints = true.joints_3d_mm - true.joints_3d_mm[:, :1]
+    perfect = replace(
+        evaluation.predicted, joints_3d_mm=joints, camera_3d_mm=None, keypoints_2d_px=true.keypoints_2d_px
+    )
+    write_predictions(tmp_path / "p.parquet", perfect.in_order_of(true.sample_ids[::-1], "it"), {})
+    scored = evaluate_pose(PoseRequest(checkpoint, split="train", predictions=tmp_path / "p.parquet"))
+    assert scored.scores is not None
+    assert scored.scores.metrics["root_relative_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert scored.scores.metrics["keypoints_2d_mean_px"] == pytest.approx(0, abs=1e-3)

@@ -1,0 +1,121 @@
+"""Scores by flat names, against loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from handsim.errors import HandsimError
+from handsim.skeleton import JOINT_NAMES
+from tests.training.evaluation.some_hands import some_predictions, some_truth
+from training.evaluation.hands import PredictedHands, TrueHands
+from training.evaluation.scores import ALIGNMENTS, NUMBERS, hand_errors_mm, score_mean_pose, score_split
+
+
+def _slow_errors(predicted: PredictedHands, true: TrueHands) -> list[list[float]]:
+    """Root-relative errors by joint, of the hands that have it."""
+    by_joint: list[list[float]] = [[] for _ in range(21)]
+    for hand in range(len(true)):
+        for joint in range(21):
+            if true.valid[hand, joint]:
+                said = predicted.joints_3d_mm[hand, joint] - predicted.joints_3d_mm[hand, 0]
+                truth = true.joints_3d_mm[hand, joint] - true.joints_3d_mm[hand, 0]
+                by_joint[joint].append(float(np.sqrt(((said - truth) ** 2).sum())))
+    return by_joint
+
+
+def test_root_relative_errors_are_those_of_a_loop() -> None:
+    predicted, true = some_predictions(12), some_truth(12)
+    by_joint = _slow_errors(predicted, true)
+    scores = score_split(predicted, true)
+    means = [float(np.mean(errors)) for errors in by_joint]
+    assert scores.metrics["root_relative_mpjpe_mm"] == pytest.approx(np.mean(means), rel=1e-5)
+    medians = [float(np.median(errors)) for errors in by_joint]
+    assert scores.metrics["root_relative_median_mm"] == pytest.approx(np.mean(medians), rel=1e-5)
+    told = scores.joints_mm["root_relative"]
+    assert list(told) == list(JOINT_NAMES)
+    assert list(told.values()) == pytest.approx(means, rel=1e-5)
+
+
+def test_2d_errors_are_those_of_a_loop() -> None:
+    predicted, true = some_predictions(12), some_truth(12)
+    means = [
+        np.mean(
+            [
+                np.hypot(*(predicted.keypoints_2d_px[hand, joint] - true.keypoints_2d_px[hand, joint]))
+                for hand in range(12)
+                if true.valid[hand, joint]
+            ]
+        )
+        for joint in range(21)
+    ]
+    assert score_split(predicted, true).metrics["keypoints_2d_mean_px"] == pytest.approx(np.mean(means))
+
+
+def test_the_truth_itself_scores_zero_millimetres_and_an_area_of_one() -> None:
+    true = some_truth(6)
+    full = np.where(true.valid[..., None], true.joints_3d_mm, 0)
+    predicted = replace(
+        some_predictions(6),
+        joints_3d_mm=full - full[:, :1],
+        camera_3d_mm=full,
+        keypoints_2d_px=np.where(true.valid[..., None], true.keypoints_2d_px, 0),
+    )
+    metrics = score_split(predicted, true).metrics
+    assert set(metrics) == {f"{name}_{number}" for name in ALIGNMENTS for number in NUMBERS} | {
+        "keypoints_2d_mean_px",
+        "keypoints_2d_median_px",
+    }
+    for name, value in metrics.items():
+        # Half a step of the curve: not all of a micrometre's error is within 0 mm.
+        expected = pytest.approx(1, abs=0.5 / 99 + 1e-6) if "auc_0_50" in name else pytest.approx(1)
+        assert value == (expected if "auc" in name else pytest.approx(0, abs=1e-3)), name
+
+
+def test_hands_that_are_not_placed_have_no_absolute_error() -> None:
+    true = some_truth(4)
+    placed, unplaced = (score_split(some_predictions(4, placed=placed), true) for placed in (True, False))
+    assert "absolute_mpjpe_mm" in placed.metrics
+    assert "absolute_mpjpe_mm" not in unplaced.metrics
+    assert "absolute" not in unplaced.joints_mm
+    assert "absolute" not in unplaced.curves["pck_0_50"]
+    for name, value in unplaced.metrics.items():
+        assert placed.metrics[name] == pytest.approx(value, rel=1e-4)
+
+
+def test_curves_stand_beside_their_thresholds() -> None:
+    curves = score_split(some_predictions(4), some_truth(4)).curves
+    assert {name: len(curve["thresholds_mm"]) for name, curve in curves.items()} == {
+        "pck_0_50": 100,
+        "pck_20_50": 15,
+    }
+    assert curves["pck_20_50"]["thresholds_mm"][0] == 20
+    assert all(len(curve) == 15 for curve in curves["pck_20_50"].values())
+
+
+def test_hands_are_ranked_by_their_own_mean_error() -> None:
+    predicted, true = some_predictions(5), some_truth(5)
+    errors = hand_errors_mm(predicted, true)
+    for hand in range(5):
+        one = TrueHands(("x",), true.joints_3d_mm[[hand]], true.keypoints_2d_px[[hand]], true.valid[[hand]])
+        alone = replace(some_predictions(1), joints_3d_mm=predicted.joints_3d_mm[[hand]], camera_3d_mm=None)
+        loops = [error for joint in _slow_errors(alone, one) for error in joint]
+        assert errors[hand] == pytest.approx(np.mean(loops), rel=1e-5)
+
+
+def test_a_constant_pose_scores_what_predicting_it_does() -> None:
+    true = some_truth(7)
+    pose = np.random.default_rng(3).normal(0, 40, (21, 3))
+    constant = np.repeat(pose[None], 7, axis=0).astype(np.float32)
+    predicted = replace(some_predictions(7), joints_3d_mm=constant - constant[:, :1], camera_3d_mm=constant)
+    floor = score_mean_pose(pose, true)
+    assert floor.keypoints is None
+    for name, value in floor.metrics.items():
+        assert score_split(predicted, true).metrics[name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_a_network_that_diverged_is_told() -> None:
+    predicted = some_predictions(3)
+    predicted.keypoints_2d_px[1, 0] = np.nan
+    with pytest.raises(HandsimError, match=r"2D joints of sample 1 are not finite .* has not diverged"):
+        score_split(predicted, some_truth(3))
