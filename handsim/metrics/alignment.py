@@ -58,8 +58,8 @@ def align_root_and_scale(
     _refuse(usable & (true_bone < SHORTEST_MM), "true", "mend the annotation or mark its joints as not valid")
     distances = np.linalg.norm(relative, axis=-1)
     boneless = usable & (distances[:, end] < SHORTEST_MM)
-    point = boneless & (np.where(valid, distances, 0).max(axis=1) < SHORTEST_MM)
-    _refuse(boneless & ~point, "predicted", "compare root-relative or Procrustes-aligned joints instead")
+    point = boneless & (_reach(np.where(valid[..., None], relative, 0)) < SHORTEST_MM)
+    _refuse(boneless & ~point, "predicted", "predict again with the two joints apart")
     scale = np.divide(true_bone, distances[:, end], out=np.zeros(len(true)), where=usable & ~point)
     return _aligned(relative * scale[:, None, None] + true[:, [root]], valid, usable)
 
@@ -79,8 +79,8 @@ def align_procrustes(
     true_mean, predicted_mean = _mean_of_valid(true, valid), _mean_of_valid(predicted, valid)
     to = np.where(valid[..., None], true - true_mean, 0)
     start = np.where(valid[..., None], predicted - predicted_mean, 0)
-    extent = np.linalg.norm(to, axis=-1).max(axis=1)
-    if (flat := usable & (extent < SHORTEST_MM)).any():
+    flat = usable & (_reach(to) < SHORTEST_MM)
+    if flat.any():
         raise HandsimError(
             f"all valid joints of the true hand of sample {int(flat.argmax())} lie at one point; "
             "mend the annotation or mark its joints as not valid"
@@ -91,7 +91,8 @@ def align_procrustes(
         left[reflected, :, -1] *= -1
         strength[reflected, -1] *= -1
     spread = (start**2).sum(axis=(1, 2))
-    scale = np.divide(strength.sum(axis=1), spread, out=np.zeros(len(true)), where=spread > 0)
+    extended = _reach(start) >= SHORTEST_MM
+    scale = np.divide(strength.sum(axis=1), spread, out=np.zeros(len(true)), where=extended)
     moved = (predicted - predicted_mean) @ (left @ right) * scale[:, None, None] + true_mean
     return _aligned(moved, valid, usable)
 
@@ -101,6 +102,12 @@ def _mean_of_valid(joints: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDA
     counts = np.maximum(valid.sum(axis=1), 1)[:, None, None]
     mean: NDArray[np.float64] = np.where(valid[..., None], joints, 0).sum(axis=1, keepdims=True) / counts
     return mean
+
+
+def _reach(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Length [N] of the longest of vectors [N, 21, 3]."""
+    reach: NDArray[np.float64] = np.linalg.norm(vectors, axis=-1).max(axis=1)
+    return reach
 
 
 def _aligned(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from handsim.errors import HandsimError
-from handsim.metrics.checked_joints import checked_joints
+from handsim.metrics.checked_joints import checked_truth
 from handsim.metrics.pose import PoseScores, score_poses
 from handsim.skeleton import JOINT_NAMES, WRIST
 
@@ -13,9 +13,9 @@ def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.f
     """The mean hand [21, 3] of joints [N, 21, 3] in the camera frame, at their mean wrist.
 
     Each joint is averaged relative to the wrist over the hands in which both are ``valid`` [N, 21]. Raises
-    HandsimError for a joint that no hand has, and as `checked_joints` does.
+    HandsimError for a joint that no hand has, and as `checked_truth` does.
     """
-    joints, _ = checked_joints(joints_mm, joints_mm, valid)
+    joints = checked_truth(joints_mm, valid)
     usable = valid & valid[:, [WRIST]]
     counts = usable.sum(axis=0)
     if (counts == 0).any():

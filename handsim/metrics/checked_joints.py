@@ -16,20 +16,25 @@ def checked_joints(
     finite where they are valid, naming the sample by its place (from 0). Elsewhere anything may stand.
     """
     predicted, true = np.asarray(predicted_mm, np.float64), np.asarray(true_mm, np.float64)
-    check_shapes(true, valid, "true")
-    if predicted.ndim > 0 and len(predicted) != len(true):
+    if predicted.ndim > 0 and true.ndim > 0 and len(predicted) != len(true):
         raise HandsimError(
             f"there are predictions for {len(predicted)} hands, but the truth has {len(true)}; "
             "predict every hand of the split once, in its order"
         )
-    check_shapes(predicted, valid, "predicted")
+    _check_shapes(predicted, valid, "predicted")
     _check_finite(predicted, valid, "prediction", "predict again with a network that has not diverged")
+    return predicted, checked_truth(true, valid)
+
+
+def checked_truth(true_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Annotated joints alone as float64 [N, 21, 3]; raises HandsimError as `checked_joints` does."""
+    true = np.asarray(true_mm, np.float64)
+    _check_shapes(true, valid, "true")
     _check_finite(true, valid, "truth", "mend the annotation or mark the joint as not valid")
-    return predicted, true
+    return true
 
 
-def check_shapes(joints: NDArray[np.float64], valid: NDArray[np.bool_], kind: str) -> None:
-    """Raises HandsimError unless joints are [N, 21, 3] and ``valid`` is bool [N, 21]."""
+def _check_shapes(joints: NDArray[np.float64], valid: NDArray[np.bool_], kind: str) -> None:
     if joints.ndim != 3 or joints.shape[1:] != (JOINT_COUNT, 3):
         raise HandsimError(
             f"the {kind} joints have shape {joints.shape}; expected [N, {JOINT_COUNT}, 3] in millimetres"
