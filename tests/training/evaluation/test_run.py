@@ -10,7 +10,7 @@ import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
-from tests.training.evaluation.untrained import small_config, untrained_checkpoint
+from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts.freihand import write_freihand
 from training.datasets.layouts.synthetic import write_synthetic
 from training.datasets.opening import open_dataset

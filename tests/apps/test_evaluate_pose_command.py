@@ -1,0 +1,146 @@
+"""`handsim evaluate pose`, run as a person would."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apps.figures.pose_samples import DrawnSample, pose_samples
+from apps.figures.style import save
+from apps.pose_evaluation import ranked
+from handsim.synthetic import SyntheticConfig
+from tests.apps.talk import refused, said
+from tests.training.evaluation.some_hands import some_predictions
+from tests.training.finetune.drawn_hands import DrawnHands
+from tests.training.untrained import small_config, untrained_checkpoint
+from training.datasets.layouts.freihand import write_freihand
+from training.datasets.layouts.synthetic import write_synthetic
+from training.evaluation.labels import read_true_hands
+from training.evaluation.run import evaluate_predictions
+
+WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the run ``first`` and a set that it could have learned from."""
+    path = tmp_path_factory.mktemp("home")
+    write_synthetic(path / "synthetic", WORLD)
+    checkpoint = path / "runs" / "first" / "checkpoints" / "best.ckpt"
+    untrained_checkpoint(checkpoint, small_config(root=path / "synthetic"))
+    return path
+
+
+def test_a_run_is_evaluated_where_its_papers_report(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = said(capsys, "evaluate", "pose", "first", "--home", home)
+    folder = home / "runs" / "first-test"
+    report = json.loads((folder / "pose.json").read_text())
+    assert "first (best.ckpt, trunk from random weights) on 2 hands of synthetic test" in printed
+    metrics, mean_pose = report["metrics"], report["mean_pose"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("root-relative")]
+    assert line.split()[1:] == [
+        f"{metrics['root_relative_mpjpe_mm']:.2f}",
+        f"{metrics['root_relative_median_mm']:.2f}",
+        f"{metrics['root_relative_auc_0_50']:.3f}",
+        f"{metrics['root_relative_auc_20_50']:.3f}",
+        f"{mean_pose['root_relative_mpjpe_mm']:.2f}",
+        f"{mean_pose['root_relative_auc_0_50']:.3f}",
+    ]
+    assert f"2D joints: {metrics['keypoints_2d_mean_px']:.2f} px from the truth" in printed
+    assert "mean pose: of 8 hands of train" in printed
+    assert f"written to {folder}" in printed
+    for name in ("pck", "joint_errors", "samples"):
+        with Image.open(folder / "figures" / f"{name}.png") as figure:
+            assert np.asarray(figure.convert("L")).std() > 10
+
+
+def test_a_file_of_predictions_is_scored_without_predicting(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = said(capsys, "evaluate", "pose", "first", "--home", home, "--name", "once")
+    file = home / "runs" / "once" / "predictions.parquet"
+    again = said(
+        capsys, "evaluate", "pose", "first", "--home", home, "--predictions", file, "--name", "again"
+    )
+    assert again.replace("again", "once") == first
+
+
+def test_freihand_gets_its_file_and_its_marks(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_freihand(tmp_path / "freihand", WORLD)
+    where = ["--dataset", "freihand", "--root", str(tmp_path / "freihand"), "--home", str(home)]
+    pred_json = tmp_path / "pred.json"
+    checkpoint = home / "runs" / "first" / "checkpoints" / "best.ckpt"
+    printed = said(capsys, "evaluate", "pose", checkpoint, *where, "--pred-json", pred_json, "--workers", "0")
+    assert f"{pred_json}: joints in FreiHAND's order, and meshes that are all zero" in printed
+    assert [len(part) for part in json.loads(pred_json.read_text())] == [4, 4]
+    marked = [line.split("*")[0].strip() for line in printed.splitlines() if " * " in line]
+    assert marked == ["Procrustes", "absolute, in the camera"]
+    assert (home / "runs" / "first-freihand-eval" / "pose.json").exists()
+    (tmp_path / "freihand" / "evaluation_xyz.json").unlink()
+    blind = said(capsys, "evaluate", "pose", checkpoint, *where, "--name", "blind")
+    assert "no joint of eval is annotated, so nothing was measured" in blind
+    assert (home / "runs" / "blind" / "predictions.parquet").exists()
+    assert not (home / "runs" / "blind" / "figures").exists()
+
+
+def test_bad_input_is_told_in_one_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, expected in (
+        (["nobody"], "no run of that name"),
+        (["first", "--last"], "run first has no last.ckpt (it has best.ckpt)"),
+        (["first", "--split", "tst"], "did you mean test?"),
+        (["first", "--root", tmp_path], "is no synthetic set"),
+        (["first", "--root", tmp_path / "gone"], "is no folder"),
+        (["first", "--name", "a/b"], "is not letters, digits"),
+        (["first", "--predictions", tmp_path / "gone.parquet"], "leave --predictions out"),
+        (["first", "--pred-json", tmp_path / "pred.json"], "of its split eval"),
+        (["first", "--batch-size", "0"], "it is at least 1"),
+    ):
+        assert expected in refused(capsys, "evaluate", "pose", *words, "--home", home), words
+
+
+def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:
+    dataset = DrawnHands(12, "test", invalid={4: [0]})
+    evaluation = evaluate_predictions(
+        dataset, some_predictions(12), read_true_hands(dataset), None, settings={}, facts={}
+    )
+    chosen = ranked(evaluation, 3)
+    assert list(chosen) == ["best", "median", "worst"]
+    errors = {row: error for rows in chosen.values() for row, error in rows}
+    assert len(errors) == 9  # none twice
+    assert 4 not in errors  # its wrist is not annotated
+    best, median, worst = ([error for _, error in rows] for rows in chosen.values())
+    assert best == sorted(best)
+    assert worst == sorted(worst, reverse=True)
+    assert max(best) <= min(median) <= max(median) <= min(worst)
+
+
+def test_few_hands_are_drawn_once_each() -> None:
+    dataset = DrawnHands(2, "test")
+    evaluation = evaluate_predictions(
+        dataset, some_predictions(2), read_true_hands(dataset), None, settings={}, facts={}
+    )
+    rows = [row for rows in ranked(evaluation).values() for row, _ in rows]
+    assert sorted(rows) == [0, 1]
+
+
+def test_joints_that_are_not_annotated_are_not_drawn(tmp_path: Path) -> None:
+    """A grey hand of which only the wrist and one finger are true: as much grey as that."""
+
+    def grey_pixels(valid: list[int]) -> int:
+        mask = np.isin(np.arange(21), valid)
+        true = np.where(mask[:, None], np.arange(63).reshape(21, 3) * 1.0, np.nan)
+        middle, black = np.full((21, 2), 0.5), np.zeros((8, 8, 3), np.uint8)
+        sample = DrawnSample("x", "x", black, middle, middle, np.zeros((21, 3)), true, mask)
+        save(pose_samples([("best", [sample])]), tmp_path / "s.png")
+        with Image.open(tmp_path / "s.png") as figure:
+            pixels = np.asarray(figure.convert("RGB")).astype(int)
+        return int((np.abs(pixels - [0x9A, 0xA0, 0xAC]).max(axis=2) < 3).sum())
+
+    none, one, all_five = grey_pixels([0]), grey_pixels([0, 1, 2, 3, 4]), grey_pixels(list(range(21)))
+    assert none < one < all_five
