@@ -126,7 +126,7 @@ def test_hands_without_the_joints_to_align_by_are_left_out() -> None:
 
 def test_a_prediction_at_one_point_stays_one() -> None:
     hands = random_hands(3)
-    point = np.full_like(hands.true_mm, 0.1)
+    point = np.random.default_rng(3).normal((0.1, 0.2, 700.3), 1e-5, hands.true_mm.shape)
     by_bone = align_root_and_scale(point, hands.true_mm, hands.valid).predicted_mm
     np.testing.assert_allclose(by_bone, np.broadcast_to(hands.true_mm[:, :1], by_bone.shape))
     for proper in (True, False):

@@ -58,6 +58,7 @@ def test_every_alignment_is_scored_by_its_own_joints(seed: int) -> None:
     hands = random_hands(seed, valid_share=0.8)
     hands.valid[:2] = True
     hands.true_mm[:2] = random_hands(seed).true_mm[:2]
+    hands.predicted_mm[0, :, 0] *= -1
     hands.valid[2], hands.valid[3, 2:] = False, False
     scores = score_poses(hands.predicted_mm, hands.true_mm, hands.valid)
     assert scores.hands == 6
