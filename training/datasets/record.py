@@ -1,6 +1,7 @@
 """What every labelled dataset yields: one hand in one picture with its 3D truth, told as a right hand."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -73,3 +74,13 @@ class HandDataset(Protocol):
 
     def __getitem__(self, index: int) -> LabelledHand:
         """One hand with its picture; raises HandsimError for damaged files, IndexError past the end."""
+
+
+class StoredDataset(HandDataset, Protocol):
+    """A dataset in a folder, as downloaded."""
+
+    skipped: int
+    """How many hands of the split are no samples, as no joint of theirs is annotated."""
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """What one hand alone is read from, its picture first."""

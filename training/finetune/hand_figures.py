@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import torch
 from PIL import Image
 
 from training.finetune.batch import HandBatch
@@ -20,6 +21,8 @@ def draw_last_hands(batch: HandBatch, module: FinetuneModule) -> Image.Image:
     assert module.last is not None
     views, said = module.last
     estimate = module.estimator.decode(said, view_intrinsics(batch, views))
+    apart = (estimate.keypoints - views.keypoints).norm(dim=2).where(batch.valid, torch.nan)
+    errors_px = (apart.nanmean(dim=1) * views.images.shape[-1]).tolist()
     pairs = []
     for row, sample_id in enumerate(batch.sample_ids[:_HANDS]):
         missing = int((~batch.valid[row]).sum())
@@ -28,7 +31,7 @@ def draw_last_hands(batch: HandBatch, module: FinetuneModule) -> Image.Image:
         pairs.append(
             (
                 view_tile(image, views.keypoints[row], (sample_id, unsure)),
-                view_tile(image, estimate.keypoints[row], ("estimate", f"loss {module.loss:.3f}")),
+                view_tile(image, estimate.keypoints[row], ("estimate", f"{errors_px[row]:.1f} px apart")),
             )
         )
     return draw_side_by_side(pairs)

@@ -2,8 +2,8 @@
 
 A smaller share is contained in every larger one of the same seed, so that curves over label fractions differ
 by what is added alone. Hands that are one annotation are drawn together: FreiHAND has each hand four times,
-before four backgrounds, with the same labels; its hand ``id`` is there as ids id + 32,560 v (Zimmermann et
-al., ICCV 2019). In every other dataset a hand in a picture is an annotation of its own.
+before four backgrounds, with the same labels (Zimmermann et al., ICCV 2019), and as one subject. In every
+other dataset a hand in a picture is an annotation of its own.
 """
 
 import math
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
 from training.datasets.record import HandDataset
-
-FREIHAND_HANDS: Final = 32_560
-"""Of its training split, before versions."""
 
 _DRAW: Final = 2
 """Apart from the streams of numbers that `training.pairs.anchors` draws with the same seed."""
@@ -39,8 +36,8 @@ def _annotations(dataset: HandDataset) -> NDArray[np.int64]:
     """[N] a number for each hand, the same for those that are one annotation."""
     if dataset.name != "freihand":
         return np.arange(len(dataset), dtype=np.int64)
-    names = (dataset.label(row).sample_id for row in range(len(dataset)))
-    return np.array([int(name.rpartition("/")[2]) % FREIHAND_HANDS for name in names], dtype=np.int64)
+    hands = [dataset.label(row).subject for row in range(len(dataset))]
+    return np.unique(hands, return_inverse=True)[1].astype(np.int64)
 
 
 def drawn_together(groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:

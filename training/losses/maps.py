@@ -20,7 +20,7 @@ def heat_map_loss(predicted: Tensor, true: Tensor, valid: Tensor) -> Tensor:
 def weighted_map_loss(predicted: Tensor, true: Tensor, heat_maps: Tensor, valid: Tensor) -> Tensor:
     """Squared error of 3D maps summed over their cells, each weighted by the true heat map; a scalar.
 
-    The paper's || H * (L - L') ||_F^2 of ``predicted`` L [B, 21, 3, H, H] and the vectors ``true`` [B, 21, 3],
+    The paper's || H * (L - L') ||_F^2 of ``predicted`` L [B, 21, 3, H, H] and vectors ``true`` [B, 21, 3],
     the same in every cell; ``heat_maps`` H [B, 21, H, H] are the true ones. Only joints that are ``valid``
     [B, 21] count; ``true`` is finite for the others, too.
     """

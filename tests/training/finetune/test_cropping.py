@@ -51,9 +51,7 @@ def test_dots_lie_where_the_crops_keypoints_are(factor: float) -> None:
 def test_joints_without_annotation_lie_in_the_middle_of_the_others() -> None:
     hand = DrawnHands(1, invalid={0: [4, 8]})[0]
     cut = cut_hand(hand, CropSettings(1.75, 32))
-    valid = hand.valid
-    assert cut.keypoints[[4, 8]] == pytest.approx(
-        np.tile(cut.keypoints[valid].mean(axis=0), (2, 1)), abs=1e-6
-    )
+    middle = cut.keypoints[hand.valid].mean(axis=0)
+    assert cut.keypoints[[4, 8]] == pytest.approx(np.stack([middle, middle]), abs=1e-6)
     none = cut_hand(replace(hand, valid=np.zeros(21, np.bool_)), CropSettings(1.75, 32))
     assert (none.keypoints == 0.5).all()

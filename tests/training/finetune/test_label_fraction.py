@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from handsim.errors import HandsimError
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.datasets.record import HandLabel
-from training.finetune.label_fraction import FREIHAND_HANDS, drawn_together, labelled_share
+from training.finetune.label_fraction import drawn_together, labelled_share
 
 
 @given(
@@ -38,14 +38,13 @@ def test_what_belongs_together_is_drawn_together(groups: list[int], share: float
 
 
 class _Versions(DrawnHands):
-    """Every hand four times, as FreiHAND has it: by ids that lie far apart."""
+    """Every hand four times, as FreiHAND has it."""
 
     name = "freihand"
 
     def label(self, index: int) -> HandLabel:
         label = super().label(index)
-        version, hand = divmod(index, len(self) // 4)
-        return HandLabel(**{**vars(label), "sample_id": f"training/{hand + FREIHAND_HANDS * version:08d}"})
+        return HandLabel(**{**vars(label), "subject": f"training/{index % (len(self) // 4):08d}"})
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.7])

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.errors import HandsimError
 from handsim.geometry import mirror_points
 from handsim.hand import Side
 from handsim.skeleton import JOINT_COUNT, to_handsim_order
@@ -24,7 +25,7 @@ from training.datasets.assemblyhands.annotations import (
     read_keypoints,
     read_poses,
 )
-from training.datasets.assemblyhands.files import check_split
+from training.datasets.assemblyhands.files import DOWNLOAD_AGAIN, check_split
 from training.datasets.pictures import with_picture
 from training.datasets.record import HandLabel, LabelledHand
 
@@ -55,8 +56,13 @@ class AssemblyHands:
         frame = self._poses.frame[hands.view]
         in_3d = self._poses.valid[frame].reshape(len(frame), 2, -1)
         valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
-        some = valid.any(axis=1)
+        some = np.asarray(valid.any(axis=1))
         self.skipped = int((~some).sum())
+        if not some.any():
+            raise HandsimError(
+                f"none of the {len(some)} hands of {split} has a valid joint, as where joints are withheld; "
+                f"take another split, or {DOWNLOAD_AGAIN}"
+            )
         self._annotation, self._view = hands.annotation[some], hands.view[some]
         self._left, self._valid = hands.left[some], valid[some]
 

@@ -2,29 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from handsim.errors import HandsimError
 from training.datasets.check.finding import Finding
-from training.datasets.record import HandDataset, HandLabel, LabelledHand
+from training.datasets.record import HandLabel, LabelledHand, StoredDataset
 
 DRAWN: Final = 20
 """How many hands are kept with their pictures."""
 
 Progress = Callable[[int, int], None]
-
-
-class CheckedDataset(HandDataset, Protocol):
-    """A dataset that also tells what it rests upon."""
-
-    skipped: int
-    """How many hands of the split are no samples, as no joint of theirs is annotated."""
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand alone is read from, its picture first."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class CheckOptions:
 class ReadHands:
     """The hands that were drawn."""
 
-    places: list[tuple[CheckedDataset, int]]
+    places: list[tuple[StoredDataset, int]]
     """Where the labels are from, like ``labels``."""
     labels: list[HandLabel]
     """The labels that could be read."""
@@ -59,13 +48,13 @@ class ReadHands:
 
 
 def read_hands(
-    datasets: Sequence[CheckedDataset], options: CheckOptions, progress: Progress | None
+    datasets: Sequence[StoredDataset], options: CheckOptions, progress: Progress | None
 ) -> ReadHands:
     """Draw hands from all datasets together and read them."""
     ends = np.cumsum([len(dataset) for dataset in datasets])
     total = int(ends[-1])
     drawn = np.random.default_rng(options.seed).choice(total, min(total, options.labels), replace=False)
-    places: list[tuple[CheckedDataset, int]] = []
+    places: list[tuple[StoredDataset, int]] = []
     labels: list[HandLabel] = []
     samples: list[LabelledHand] = []
     bad_labels: list[str] = []

@@ -13,8 +13,11 @@ from training.datasets.check.files import check_files
 from training.datasets.check.finding import Finding
 from training.datasets.check.joint_order import check_joint_order
 from training.datasets.check.official import OFFICIAL_HANDS
-from training.datasets.check.reading import CheckedDataset, CheckOptions, Progress, ReadHands, read_hands
+from training.datasets.check.reading import CheckOptions, Progress, ReadHands, read_hands
 from training.datasets.check.report import CheckReport, SplitCount
+from training.datasets.layouts.marker import is_synthetic
+from training.datasets.opening import open_dataset
+from training.datasets.record import StoredDataset
 
 
 def check_dataset(
@@ -38,7 +41,7 @@ def check_dataset(
     return CheckReport(name, root, counts, findings, tuple(read.samples))
 
 
-def _opened(name: str, root: Path, splits: Sequence[str]) -> tuple[list[CheckedDataset], Finding]:
+def _opened(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDataset], Finding]:
     datasets, problems = [], []
     for split in splits:
         try:
@@ -51,7 +54,7 @@ def _opened(name: str, root: Path, splits: Sequence[str]) -> tuple[list[CheckedD
     return datasets, Finding("splits", "passed", f"{', '.join(splits)} can be opened")
 
 
-def _count(dataset: CheckedDataset, *, official: bool) -> SplitCount:
+def _count(dataset: StoredDataset, *, official: bool) -> SplitCount:
     known = OFFICIAL_HANDS.get(dataset.name, {}) if official else {}
     return SplitCount(dataset.split, len(dataset), dataset.skipped, known.get(dataset.split))
 

@@ -39,6 +39,10 @@ class DexYCB:
         self._table = np.concatenate([table.reshape(-1, 3) for table in tables]).astype(np.int32)
         pictures = sum(len(sequence.annotated) for sequence in self._sequences) * len(rule.cameras)
         self.skipped = pictures - len(self._table)
+        if not len(self._table):
+            raise HandsimError(
+                f"none of the {pictures} pictures of {split} in {root} is annotated; {EXTRACT_AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self._table)

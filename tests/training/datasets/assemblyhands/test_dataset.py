@@ -1,0 +1,176 @@
+"""What was filmed comes back from AssemblyHands' layout, in every split and for both sides."""
+
+import json
+import pickle
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handsim.hand import SIDES
+from handsim.skeleton import JOINT_COUNT
+from tests.training.datasets.small_sets import ASSEMBLYHANDS, told_as_right
+from training.datasets.assemblyhands import SPLITS, AssemblyHands
+from training.datasets.layouts.assemblyhands import CAMERAS, FRAME_STEP, split_of_sequence
+from training.datasets.layouts.footage import focal_of_camera
+
+WORLD = replace(ASSEMBLYHANDS, people=replace(ASSEMBLYHANDS.people, count=ASSEMBLYHANDS.videos))
+
+# The official README's picture: each finger's tip comes first, the wrist last; the left hand's are 21 on.
+THEIRS = [20, *(3, 2, 1, 0), *(7, 6, 5, 4), *(11, 10, 9, 8), *(15, 14, 13, 12), *(19, 18, 17, 16)]
+
+
+@cache
+def stored(root: Path, split: str, kind: str) -> Any:
+    return json.loads((root / f"annotations/{split}/assemblyhands_{split}_{kind}_v1-1.json").read_text())
+
+
+def boxes(root: Path, split: str) -> dict[str, tuple[Any, Any]]:
+    """Image and annotation of every hand with a box, by sample id."""
+    data = stored(root, split, "ego_data")
+    images = {image["id"]: image for image in data["images"]}
+    found = {}
+    for annotation in data["annotations"]:
+        image = images[annotation["image_id"]]
+        for side in ("right", "left"):
+            if annotation["bbox"][side] is not None:
+                sample_id = f"{image['seq_name']}/{image['camera']}/{image['frame_idx']:06d}/{side}"
+                found[sample_id] = image, annotation
+    return found
+
+
+def valid_joints(root: Path, split: str, sample_id: str) -> list[bool]:
+    sequence, _, frame, side = sample_id.split("/")
+    _, annotation = boxes(root, split)[sample_id]
+    pose = stored(root, split, "joint_3d")["annotations"][sequence][frame]
+    first = 0 if side == "right" else 21
+    return [
+        bool(annotation["joint_valid"][first + joint]) and bool(pose["joint_valid"][first + joint])
+        for joint in THEIRS
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_round_trip(assemblyhands_root: Path, split: str) -> None:
+    dataset = AssemblyHands(assemblyhands_root, split)
+    sides = set()
+    for index in range(len(dataset)):
+        label = dataset.label(index)
+        sequence, camera_name, frame, side = label.sample_id.split("/")
+        number, camera = int(label.subject) - 9001, CAMERAS.index(camera_name)
+        assert f"_{9001 + number}_user_id_" in sequence
+        assert split_of_sequence(number) == split
+        turn = (camera - number) % len(CAMERAS)
+        video = number + WORLD.videos * (2 * turn + SIDES.index(label.side))
+        focal = focal_of_camera(WORLD, camera, len(CAMERAS))
+        joints, points, intrinsics = told_as_right(WORLD, video, label.side, focal)
+        filmed = int(frame) // FRAME_STEP - 1 - turn * WORLD.hands_per_video
+        if label.side == "left":  # beside a right hand any of its frames may stand
+            filmed = int(np.nanargmin(np.nanmean(abs(joints - label.joints_3d_mm), axis=(1, 2))))
+        assert label.side == side
+        np.testing.assert_allclose(label.joints_3d_mm[label.valid], joints[filmed, label.valid], atol=0.01)
+        np.testing.assert_allclose(label.keypoints_2d_px[label.valid], points[filmed, label.valid], atol=0.01)
+        np.testing.assert_allclose(label.intrinsics, intrinsics, atol=1e-6)
+        assert label.size_px == (80, 64)
+        sides.add(label.side)
+    assert sides == {"left", "right"}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_hand_with_a_box_and_a_valid_joint_is_a_sample(assemblyhands_root: Path, split: str) -> None:
+    dataset = AssemblyHands(assemblyhands_root, split)
+    labels = {label.sample_id: label for label in map(dataset.label, range(len(dataset)))}
+    expected = {
+        name: valid_joints(assemblyhands_root, split, name) for name in boxes(assemblyhands_root, split)
+    }
+    assert list(labels) == [name for name, valid in expected.items() if any(valid)]
+    assert dataset.skipped == sum(not any(valid) for valid in expected.values()) > 0
+    for name, label in labels.items():
+        assert label.valid.tolist() == expected[name]
+        assert np.isnan(label.joints_3d_mm[~label.valid]).all()
+        assert np.isnan(label.keypoints_2d_px[~label.valid]).all()
+        assert np.isfinite(label.joints_3d_mm[label.valid]).all()
+
+
+def test_the_set_has_what_it_is_to_test(assemblyhands_root: Path) -> None:
+    annotations = stored(assemblyhands_root, "train", "ego_data")["annotations"]
+    shown = [tuple(annotation["bbox"][side] is not None for side in SIDES) for annotation in annotations]
+    assert {(True, True), (True, False), (False, True)} == set(shown)
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    assert 0.02 < np.mean([~dataset.label(index).valid for index in range(len(dataset))]) < 0.3
+    for sequence in stored(assemblyhands_root, "train", "ego_calib")["calibration"].values():
+        poses = [np.array(camera) for frame in sequence["extrinsics"].values() for camera in frame.values()]
+        assert len(np.unique(np.round(poses, 6), axis=0)) == len(poses)
+        for pose in poses:
+            np.testing.assert_allclose(pose[:, :3] @ pose[:, :3].T, np.eye(3), atol=1e-12)
+            assert np.linalg.det(pose[:, :3]) == pytest.approx(1)
+            assert np.linalg.norm(pose[:, 3]) > 10
+
+
+def test_joints_by_hand(assemblyhands_root: Path) -> None:
+    """One left and one right hand, joint after joint as the README tells it."""
+    dataset = AssemblyHands(assemblyhands_root, "val")
+    labels = {label.side: label for label in map(dataset.label, range(len(dataset)))}
+    for side, label in labels.items():
+        sequence, camera, frame, _ = label.sample_id.split("/")
+        calibration = stored(assemblyhands_root, "val", "ego_calib")["calibration"][sequence]
+        extrinsics = calibration["extrinsics"][frame][f"{camera}_mono10bit"]
+        k = calibration["intrinsics"][f"{camera}_mono10bit"]
+        world = stored(assemblyhands_root, "val", "joint_3d")["annotations"][sequence][frame]["world_coord"]
+        for joint in np.flatnonzero(label.valid):
+            x, y, z = world[THEIRS[joint] + (21 if side == "left" else 0)]
+            seen = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in extrinsics]
+            across = k[0][0] * seen[0] / seen[2] + k[0][2] + 0.5
+            down = k[1][1] * seen[1] / seen[2] + k[1][2] + 0.5
+            sign, across = (-1, 80 - across) if side == "left" else (1, across)
+            assert label.joints_3d_mm[joint] == pytest.approx([sign * seen[0], seen[1], seen[2]], abs=0.01)
+            assert label.keypoints_2d_px[joint] == pytest.approx([across, down], abs=0.01)
+
+
+def test_pictures_are_grey_rgb_and_left_hands_ones_mirrored(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "val")
+    for index in range(len(dataset)):
+        hand = dataset[index]
+        with Image.open(dataset.files(index)[0]) as file:
+            assert file.mode == "L"
+            grey = np.asarray(file)
+        expected = grey[:, ::-1] if hand.side == "left" else grey
+        np.testing.assert_array_equal(hand.image, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_both_hands_of_a_picture_share_it(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    files = [dataset.files(index)[0] for index in range(len(dataset))]
+    pair = next(index for index in range(1, len(files)) if files[index] == files[index - 1])
+    right, left = dataset[pair - 1], dataset[pair]
+    assert (right.side, left.side) == ("right", "left")
+    np.testing.assert_array_equal(right.image, left.image[:, ::-1])
+    # In the picture the one is wholly beside the other.
+    across, others = right.keypoints_2d_px[:, 0], 80 - left.keypoints_2d_px[:, 0]
+    assert np.nanmax(across) < np.nanmin(others) or np.nanmax(others) < np.nanmin(across)
+
+
+def test_annotated_2d_joints_are_the_projections(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    indices = list(range(len(dataset)))[::-3]
+    annotated = dataset.annotated_keypoints_px(indices)
+    assert annotated.shape == (len(indices), JOINT_COUNT, 2)
+    for row, index in enumerate(indices):
+        label = dataset.label(index)
+        np.testing.assert_allclose(annotated[row, label.valid], label.keypoints_2d_px[label.valid], atol=0.01)
+
+
+def test_a_dataset_can_be_pickled(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "test")
+    copy = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(copy[3].image, dataset[3].image)
+
+
+def test_past_the_end_is_an_index_error(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "test")
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]

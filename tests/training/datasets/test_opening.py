@@ -1,0 +1,34 @@
+"""Datasets by their names."""
+
+from pathlib import Path
+
+import pytest
+
+from handsim.errors import HandsimError, NotThereError
+from training.datasets.opening import DATASETS, known_splits, open_dataset
+
+
+def test_each_is_opened_by_its_name(dexycb_root: Path, assemblyhands_root: Path) -> None:
+    for name, root, split in (
+        ("dexycb", dexycb_root, "s0_train"),
+        ("assemblyhands", assemblyhands_root, "train"),
+    ):
+        dataset = open_dataset(name, root, split)
+        assert (dataset.name, dataset.split) == (name, split)
+        assert len(dataset) > 0
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_an_empty_folder_is_none_of_them(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HandsimError) as caught:
+        open_dataset(name, tmp_path, known_splits(name)[0])
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_unknown_names_tell_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(HandsimError, match=r"no dataset freihnd, did you mean freihand\?; there are"):
+        open_dataset("freihnd", tmp_path, "train")
+    with pytest.raises(HandsimError, match=r"dexycb has no split s0_tain, did you mean s0_train\?"):
+        open_dataset("dexycb", tmp_path, "s0_tain")
+    with pytest.raises(NotThereError, match="is no folder; give the one that freihand was extracted in"):
+        open_dataset("freihand", tmp_path / "none", "train")

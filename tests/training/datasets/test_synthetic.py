@@ -1,0 +1,93 @@
+"""The project's own labelled set: written, read back, and broken in every way."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.geometry import mirror_points
+from handsim.synthetic import PeopleConfig, SyntheticConfig, synthesise_labelled
+from tests.training.datasets.conftest import Copier
+from training.datasets.layouts.synthetic import CROP_ENLARGEMENT, write_synthetic
+from training.datasets.synthetic import FACTS, LABELS, SPLITS, SyntheticHands
+
+WORLD = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sets") / "synthetic"
+    write_synthetic(path, WORLD)
+    return path
+
+
+def test_what_was_written_is_read_as_of_right_hands(root: Path) -> None:
+    truth = {
+        (picture.video, picture.frame): picture
+        for picture in synthesise_labelled(WORLD, crop_enlargement=CROP_ENLARGEMENT)
+    }
+    read = 0
+    sides = set()
+    for split in SPLITS:
+        dataset = SyntheticHands(root, split)
+        for index in range(len(dataset)):
+            hand = dataset[index]
+            video, frame = map(int, hand.sample_id.split("/")[1:])
+            picture = truth[video, frame]
+            left = picture.side == "left"
+            image = picture.image[:, ::-1] if left else picture.image
+            joints = picture.joints_3d_mm.astype(np.float64) * [-1 if left else 1, 1, 1]
+            keypoints = mirror_points(picture.keypoints_2d_px, 64) if left else picture.keypoints_2d_px
+            np.testing.assert_allclose(hand.keypoints_2d_px, keypoints, atol=0.01)
+            np.testing.assert_allclose(hand.joints_3d_mm, joints, atol=0.01)
+            assert np.abs(hand.image.astype(int) - image).mean() < 8
+            assert hand.side == picture.side
+            assert hand.valid.all()
+            projected = hand.joints_3d_mm.astype(np.float64) @ hand.intrinsics.T
+            np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], keypoints, atol=0.01)
+            sides.add(hand.side)
+            read += 1
+    assert read == len(truth) == 24
+    assert sides == {"left", "right"}
+
+
+def test_nobody_is_in_two_splits(root: Path) -> None:
+    people = []
+    for split in SPLITS:
+        dataset = SyntheticHands(root, split)
+        people.append({dataset.label(index).subject for index in range(len(dataset))})
+    assert len(people[0] | people[1] | people[2]) == sum(map(len, people))
+    assert all(people)
+    counts = json.loads((root / FACTS).read_text())["hands"]
+    assert counts == {split: len(SyntheticHands(root, split)) for split in SPLITS}
+
+
+def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> None:
+    with pytest.raises(NotThereError, match="is no synthetic set"):
+        SyntheticHands(tmp_path, "train")
+    with pytest.raises(HandsimError, match="no split eval; it has train, val, test"):
+        SyntheticHands(root, "eval")
+    copy = copy_of(root)
+    facts = (copy / FACTS).read_text()
+    (copy / FACTS).write_text(facts.replace('"format": 1', '"format": 2'))
+    with pytest.raises(HandsimError, match="tells of format 2, this handsim reads 1"):
+        SyntheticHands(copy, "train")
+    (copy / FACTS).write_text("{")
+    with pytest.raises(HandsimError, match=f"{FACTS} cannot be read"):
+        SyntheticHands(copy, "train")
+    (copy / FACTS).write_text(facts)
+    whole = dict(np.load(copy / LABELS))
+    np.savez(copy / LABELS, **{**whole, "joints_3d_mm": whole["joints_3d_mm"][:, :20]})
+    with pytest.raises(HandsimError, match=r"has joints_3d_mm \[24, 20, 3\], expected \[24, 21, 3\]"):
+        SyntheticHands(copy, "train")
+    np.savez(copy / LABELS, **{**whole, "split": np.array([None] * 24)})  # an array of objects is a pickle
+    with pytest.raises(HandsimError, match=f"{LABELS} cannot be read"):
+        SyntheticHands(copy, "train")
+    (copy / LABELS).write_bytes((root / LABELS).read_bytes()[:500])
+    with pytest.raises(HandsimError, match=f"{LABELS} cannot be read"):
+        SyntheticHands(copy, "train")
+    (copy / LABELS).unlink()
+    with pytest.raises(NotThereError, match=f"{LABELS} is missing"):
+        SyntheticHands(copy, "train")

@@ -1,0 +1,131 @@
+"""FreiHAND (Zimmermann et al., ICCV 2019, arXiv 1909.04349), read lazily from the official layout.
+
+``training/rgb/%08d.jpg`` holds U hands four times, before four backgrounds: picture id + U v is version v of
+hand id, whose labels are entry id of ``training_{K,xyz}.json`` (K in pixels, joints in metres in the camera
+frame, in our order). ``evaluation/rgb`` and ``evaluation_K.json`` come with them; ``evaluation_xyz.json`` is
+a download of its own. All hands are right ones. FreiHAND has no validation split: ours is a twentieth of the
+training hands, drawn once and for all, with all their versions.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.skeleton import JOINT_COUNT
+from handsim.synthetic.camera import project
+from training.datasets.pictures import with_picture
+from training.datasets.record import HandLabel, LabelledHand
+
+SPLITS: Final = ("train", "train_v0", "val", "eval")
+"""``train_v0``: the training hands in their first version alone, before the green screen."""
+VERSIONS: Final = 4
+SIZE_PX: Final = (224, 224)
+MM_PER_M: Final = 1000.0
+PIXEL_CENTRE: Final = 0.5
+"""Pixel i is centred at i where the official code draws joints over pictures, at i + 0.5 in ours."""
+VALIDATION_EVERY: Final = 20
+"""One hand in so many is held out, at least one."""
+_VALIDATION_SEED: Final = 0
+_DOWNLOAD_AGAIN: Final = "download and extract FreiHAND_pub_v2.zip again"
+
+
+class FreiHAND:
+    """A `HandDataset` of one split.
+
+    ``eval`` can be opened without ``evaluation_xyz.json``, to predict on: its joints are then NaN and none is
+    valid. Raises HandsimError for an unknown split, and for what is missing, broken or of another version.
+    """
+
+    name = "freihand"
+
+    def __init__(self, root: Path, split: str) -> None:
+        if split not in SPLITS:
+            raise HandsimError(f"FreiHAND has no split {split}; it has {', '.join(SPLITS)}")
+        self.root, self.split, self.skipped = root, split, 0
+        part = "evaluation" if split == "eval" else "training"
+        self._pictures = root / part / "rgb"
+        if not self._pictures.is_dir():
+            raise NotThereError(
+                f"{self._pictures} is not there; give the folder that FreiHAND was extracted in, with "
+                f"training/, evaluation/ and training_xyz.json"
+            )
+        self._intrinsics = _read(root / f"{part}_K.json", (3, 3), np.float64)
+        hands = len(self._intrinsics)
+        truth = find_evaluation_xyz(root) if split == "eval" else root / "training_xyz.json"
+        self._joints_mm = np.full((hands, JOINT_COUNT, 3), np.nan, dtype=np.float32)
+        if truth is not None:
+            self._joints_mm = _read(truth, (JOINT_COUNT, 3), np.float32) * np.float32(MM_PER_M)
+            if len(self._joints_mm) != hands:
+                raise HandsimError(
+                    f"{truth} has {len(self._joints_mm)} hands and {part}_K.json {hands}; {_DOWNLOAD_AGAIN}"
+                )
+        self.has_truth = truth is not None
+        """Whether there is anything to measure against."""
+        self._numbers = _picture_numbers(split, hands)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def label(self, index: int) -> HandLabel:
+        """The truth of one hand; raises IndexError past the end."""
+        number = int(self._numbers[index])
+        hand = number % len(self._intrinsics)
+        joints_mm, intrinsics = self._joints_mm[hand], self._intrinsics[hand].copy()
+        intrinsics[:2, 2] += PIXEL_CENTRE
+        part = self._pictures.parent.name
+        return HandLabel(
+            sample_id=f"{part}/{number:08d}",
+            subject=f"{part}/{hand:08d}",  # FreiHAND does not tell whose hands they are
+            side="right",
+            size_px=SIZE_PX,
+            keypoints_2d_px=project(joints_mm.astype(np.float64), intrinsics).astype(np.float32),
+            joints_3d_mm=joints_mm.copy(),
+            intrinsics=intrinsics,
+            valid=np.isfinite(joints_mm).all(axis=1),
+        )
+
+    def __getitem__(self, index: int) -> LabelledHand:
+        return with_picture(self.label(index), self.files(index)[0], _DOWNLOAD_AGAIN)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """What one hand is read from, but for the labels of all: its picture."""
+        return (self._pictures / f"{int(self._numbers[index]):08d}.jpg",)
+
+
+def find_evaluation_xyz(root: Path) -> Path | None:
+    """``evaluation_xyz.json`` beside the rest, or in a folder named as ``root`` with ``_eval`` appended."""
+    for folder in (root, root.with_name(f"{root.name}_eval")):
+        if (folder / "evaluation_xyz.json").is_file():
+            return folder / "evaluation_xyz.json"
+    return None
+
+
+def _picture_numbers(split: str, hands: int) -> NDArray[np.int64]:
+    """The pictures of a split, version after version."""
+    if split == "eval":
+        return np.arange(hands)
+    drawn = np.random.default_rng(_VALIDATION_SEED).permutation(hands)
+    held_out = np.isin(np.arange(hands), drawn[: max(1, hands // VALIDATION_EVERY)])
+    chosen = np.flatnonzero(held_out if split == "val" else ~held_out)
+    versions = np.arange(1 if split == "train_v0" else VERSIONS)
+    return (versions[:, None] * hands + chosen).ravel()
+
+
+def _read(path: Path, shape: tuple[int, int], dtype: type[np.floating]) -> NDArray[Any]:
+    """An array [N, *shape] out of a JSON file."""
+    if not path.is_file():
+        raise NotThereError(f"{path} is missing; {_DOWNLOAD_AGAIN}")
+    try:
+        array = np.array(json.loads(path.read_bytes()), dtype=dtype)
+    except (OSError, ValueError, TypeError) as error:
+        raise HandsimError(f"{path} cannot be read ({str(error)[:80]}); {_DOWNLOAD_AGAIN}") from error
+    if array.ndim != 3 or array.shape[1:] != shape or not len(array) or not np.isfinite(array).all():
+        raise HandsimError(
+            f"{path} holds {list(array.shape)} numbers; expected finite [N, {shape[0]}, {shape[1]}], as in "
+            f"FreiHAND's version 2"
+        )
+    return array
