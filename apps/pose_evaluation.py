@@ -60,8 +60,10 @@ def _of_different_people(rows: Sequence[int], dataset: HandDataset, count: int) 
     some: list[int] = []
     seen: set[str] = set()
     for row in rows[:_LOOKED_AT]:
+        if len(some) == count:
+            break
         subject = dataset.label(row).subject
-        if len(some) < count and subject not in seen:
+        if subject not in seen:
             some.append(row)
             seen.add(subject)
     return (some + [row for row in rows if row not in some])[:count]

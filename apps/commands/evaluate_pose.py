@@ -80,5 +80,5 @@ def _run(options: argparse.Namespace) -> int:
 def _default_name(evaluation: "Evaluation") -> str:
     """The run and the split, and the dataset where it is another than the one that was trained on."""
     name, split = evaluation.dataset.name, evaluation.dataset.split
-    elsewhere = [name] if name != evaluation.facts["training"]["dataset"] else []
+    elsewhere = [name] if name != evaluation.facts["trained_on"] else []
     return "-".join([evaluation.facts["run"], *elsewhere, split])

@@ -94,6 +94,11 @@ def _run(options: argparse.Namespace) -> int:
 
     home = home_of(options)
     inference = load_estimator(estimator_of(options.checkpoint, home, last=options.last))
+    if inference.config.estimator.head == "regressor_25d" and options.focal_px is None:
+        raise HandsimError(
+            "this estimator's head, regressor_25d, tells a pose by the camera it is seen with; give the "
+            "focal length in pixels with --focal-px"
+        )
     out = options.out or (None if options.json else home.path / "predictions")
     found: list[FilePrediction] = []
     with _finder(options, inference) as find, progress_bar("predicting", "picture") as progress:

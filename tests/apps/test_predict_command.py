@@ -1,6 +1,7 @@
 """`handsim predict`, run as a person would."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.apps.talk import ask, refused, said
 from tests.handsim.media.test_videos import write_video
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
+from training.models.estimator import EstimatorSettings
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,16 @@ def test_bad_input_is_told_in_one_line(
         assert expected in refused(capsys, "predict", home / "photos" / "0.png", *words, *_using(home)), words
     of_nobody = ["--whole", "--home", str(home), "--checkpoint", "nobody"]
     assert "no run of that name" in refused(capsys, "predict", home / "photos" / "0.png", *of_nobody)
+
+
+def test_an_estimator_that_needs_the_camera_asks_for_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(small_config(), estimator=EstimatorSettings("regressor_25d"))
+    checkpoint = untrained_checkpoint(tmp_path / "25d.ckpt", config)
+    photo = home / "photos" / "0.png"
+    line = refused(capsys, "predict", photo, "--whole", "--checkpoint", checkpoint)
+    assert "give the focal length in pixels with --focal-px" in line
 
 
 def test_a_box_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

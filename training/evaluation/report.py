@@ -40,7 +40,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write ``predictions.parquet``, then ``pose.json``, into a run's folder, which is made.
 
     ``pose.json`` has ``settings`` and ``facts``, ``metrics`` and those of the ``mean_pose`` by flat names
-    (empty where there is no truth, or no training split), then single joints and curves by alignment.
+    (empty where there is no truth, or no training split), then counts, single joints and curves by alignment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = {name: value for name, value in evaluation.facts.items() if name != "training"}
@@ -52,6 +52,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
         "facts": evaluation.facts,
         "metrics": scores.metrics if scores else {},
         "mean_pose": mean_pose.metrics if mean_pose else {},
+        "measured": scores.measured if scores else {},
         "joint_mpjpe_mm": scores.joints_mm if scores else {},
         "mean_pose_joint_mpjpe_mm": mean_pose.joints_mm if mean_pose else {},
         "curves": scores.curves if scores else {},

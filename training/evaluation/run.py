@@ -12,7 +12,7 @@ from handsim.cores import available_cores
 from handsim.errors import HandsimError
 from training.datasets.opening import open_dataset
 from training.datasets.record import HandDataset
-from training.evaluation.conventions import judged_split, training_split
+from training.evaluation.conventions import OFFICIAL, judged_split, training_split
 from training.evaluation.freihand_submission import check_submittable, write_submission
 from training.evaluation.hands import PredictedHands, TrueHands
 from training.evaluation.labels import Progress, mean_pose_of, read_true_hands
@@ -85,6 +85,7 @@ def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Eva
     if request.pred_json is not None:
         write_submission(request.pred_json, predicted)
     mean_pose_mm, facts["mean_pose"] = _mean_pose(dataset, root, workers)
+    facts["official"] = list(OFFICIAL.get(dataset.name, ()))
     facts["hands"], facts["hands_with_truth"] = len(true), int(true.valid.any(axis=1).sum())
     return evaluate_predictions(dataset, predicted, true, mean_pose_mm, settings, facts)
 
@@ -114,7 +115,8 @@ def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path
     root = request.root or trained_on
     if root is None:
         raise HandsimError(f"where does {name} lie? The checkpoint does not tell; give --root FOLDER")
-    split = request.split or judged_split(name, data.train_split if name == data.dataset else "s0_train")
+    learned = data.train_split if name == data.dataset else "s0_train"  # only DexYCB's are told apart
+    split = request.split or judged_split(name, learned)
     return open_dataset(name, root, split), Path(root)
 
 
@@ -125,6 +127,7 @@ def _facts(request: PoseRequest, inference: Inference) -> dict[str, Any]:
         "checkpoint": str(request.checkpoint.resolve()),
         "checkpoint_sha256": _sha256_of(request.checkpoint),
         "init": told.get("init"),
+        "trained_on": inference.config.data.dataset,
         "architecture": inference.config.encoder.architecture,
         "head": inference.config.estimator.head,
         "crop_factor": inference.crop.factor,

@@ -44,6 +44,13 @@ class SplitScores:
         return numbers
 
     @property
+    def measured(self) -> dict[str, dict[str, int]]:
+        """How many hands, and joints of them, each alignment could be measured on."""
+        return {
+            name: {"hands": scores.hands, "joints": scores.joints} for name, scores in self.alignments.items()
+        }
+
+    @property
     def joints_mm(self) -> dict[str, dict[str, float | None]]:
         """Mean error of each joint by alignment and name; None for a joint that no hand has."""
         return {

@@ -83,6 +83,14 @@ def test_hands_that_are_not_placed_have_no_absolute_error() -> None:
         assert placed.metrics[name] == pytest.approx(value, rel=1e-4)
 
 
+def test_what_could_be_measured_is_counted() -> None:
+    true = some_truth(4)
+    true.valid[2, 9] = False  # so that its scale cannot be aligned
+    measured = score_split(some_predictions(4), true).measured
+    assert measured["root_relative"] == {"hands": 4, "joints": int(true.valid.sum())}
+    assert measured["root_scale"] == {"hands": 3, "joints": int(true.valid[[0, 1, 3]].sum())}
+
+
 def test_curves_stand_beside_their_thresholds() -> None:
     curves = score_split(some_predictions(4), some_truth(4)).curves
     assert {name: len(curve["thresholds_mm"]) for name, curve in curves.items()} == {
