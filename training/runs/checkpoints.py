@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -49,12 +50,11 @@ class Checkpoints(Callback):
         if not schedule.ends_step(done):
             return
         epoch_over = schedule.ends_epoch(done)
-        if epoch_over and self._is_best_epoch(trainer, module):
-            self._keep(trainer, module, BEST)
+        is_best = epoch_over and self._is_best_epoch(trainer, module)
         stopping = trainer.strategy.reduce_boolean_decision(self._stop.asked, all=False)
         due = trainer.global_step % self._every_steps == 0 or done == schedule.batches
         if epoch_over or due or stopping:
-            self._keep(trainer, module, LAST)
+            self._keep(trainer, module, [BEST, LAST] if is_best else [LAST])
         trainer.should_stop = trainer.should_stop or stopping
 
     def _is_best_epoch(self, trainer: Trainer, module: RunModule) -> bool:
@@ -76,7 +76,7 @@ class Checkpoints(Callback):
         if away and between_steps and trainer.is_global_zero and module.is_whole():
             # Not `save_checkpoint`: it waits for the other processes, which may be waiting for this one.
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            self._write(LAST, lambda path: trainer.strategy.save_checkpoint(state, path))
+            self._write([LAST], lambda path: trainer.strategy.save_checkpoint(state, path))
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of the epoch that is under way, and the best so far."""
@@ -87,24 +87,38 @@ class Checkpoints(Callback):
         self._losses, self._batches = state_dict["losses"], state_dict["batches"]
         self._best = state_dict["best"]
 
-    def _keep(self, trainer: Trainer, module: RunModule, name: str) -> None:
+    def _keep(self, trainer: Trainer, module: RunModule, names: list[str]) -> None:
         """All processes take part; the first one writes. Broken weights never replace whole ones."""
         if trainer.strategy.reduce_boolean_decision(module.is_whole(), all=True):
-            self._write(name, trainer.save_checkpoint)
+            self._write(names, trainer.save_checkpoint)
 
-    def _write(self, name: str, save: Callable[[Path], None]) -> None:
-        """Beside the old one first, then in its place."""
-        temporary = self._folder / f".{name}.{os.getpid()}"
+    def _write(self, names: list[str], save: Callable[[Path], None]) -> None:
+        """Beside the old ones first, then in their place: once, under all of the names."""
+        new = {name: self._folder / f".{name}.{os.getpid()}" for name in names}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            save(temporary)
-            if temporary.exists():  # in the first process
-                sync(temporary)
-                os.replace(temporary, self._folder / name)
+            save(new[names[0]])
+            if new[names[0]].exists():  # in the first process
+                sync(new[names[0]])
+                for name in names[1:]:
+                    _give_name(new[names[0]], new[name])
+                for name in names:
+                    os.replace(new[name], self._folder / name)
                 sync(self._folder)
         except OSError as error:
+            path = self._folder / names[0]
             raise HandsimError(
-                f"{self._folder / name} cannot be written ({error.strerror or error}); make room and --resume"
+                f"{path} cannot be written ({error.strerror or error}); make room and --resume"
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            for temporary in new.values():
+                temporary.unlink(missing_ok=True)
+
+
+def _give_name(file: Path, name: Path) -> None:
+    """The file under another name, too; a copy where the file system knows no links."""
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)
+        sync(name)
