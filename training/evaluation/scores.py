@@ -97,4 +97,4 @@ def hand_errors_mm(predicted: PredictedHands, true: TrueHands) -> NDArray[np.flo
 
 
 def _by_name(scores: PoseScores, placed: bool) -> dict[str, AlignmentScores]:
-    return {name: getattr(scores, name) for name in ALIGNMENTS }
+    return {name: getattr(scores, name) for name in ALIGNMENTS if placed or name != "absolute"}
