@@ -23,7 +23,7 @@ def test_errors_are_those_of_the_metrics(place: Place, capsys: pytest.CaptureFix
     predicted, true, valid = [], [], []
     for row in range(7):
         hand = judged_by[row]
-        crop = torch.from_numpy(cut_hand(hand, CropSettings(1.75, 32)).crop)
+        crop = torch.tensor(cut_hand(hand, CropSettings(1.75, 32)).crop)
         with torch.no_grad():
             maps = inference.estimator(crop.permute(2, 0, 1)[None].float() / 255)
             joints = inference.estimator.decode(maps).joints[0].double().numpy()
