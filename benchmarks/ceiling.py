@@ -17,6 +17,7 @@ from training.pretrain.config import PretrainConfig
 from training.pretrain.module import PretrainModule, weighed_keypoints
 from training.runs.optimizer import make_optimizer
 from training.runs.schedule import Schedule
+from training.runs.settings import Precision
 
 
 class _InMemory(PretrainModule):
@@ -41,7 +42,7 @@ def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) 
     optimizer = make_optimizer(module, config.optimizer, len(batch))
 
     def step() -> None:
-        with autocast(config, device):
+        with autocast(config.trainer.precision, device):
             loss = module.training_step(batch, 0)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -57,7 +58,7 @@ def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) 
         for view, rows in enumerate((batch.anchors, batch.positives)):
             module._views(batch, rows, view)
 
-    with torch.no_grad(), autocast(config, device):
+    with torch.no_grad(), autocast(config.trainer.precision, device):
         projections = module._project(list(views))
     augment_s = seconds(augment, steps, warm_up, device)
     loss_s = seconds(lambda: _loss(config, views, projections), steps, warm_up, device)
@@ -88,9 +89,8 @@ def seconds(work: Callable[[], None], repeats: int, warm_up: int, device: torch.
     return float(median(found[warm_up:]))
 
 
-def autocast(config: PretrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """The recipe's precision; fp16's scaling of gradients is left out."""
-    precision = config.trainer.precision
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "32-true")
 

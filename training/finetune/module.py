@@ -51,10 +51,7 @@ class FinetuneModule(RunModule):
         """The loss of one batch; raises DivergedError if it is no number, before a weight moves."""
         if self.config.trainer.freeze_trunk != "always":
             self._freeze_or_free(self.config.trainer.freezes(batch.epoch))
-        drawn = torch.Generator().manual_seed(
-            derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank)
-        )
-        views = augment(batch.crops, batch.keypoints, self.config.augmentation, drawn)
+        views = self._views(batch)
         said = self.estimator(views.images)
         losses = self.estimator.loss(said, targets_of(batch, views))
         loss = losses.pop("loss")
@@ -64,6 +61,12 @@ class FinetuneModule(RunModule):
         self.last = (views, said)
         self.batches_done = batch_index + 1
         return loss
+
+    def _views(self, batch: HandBatch) -> Views:
+        drawn = torch.Generator().manual_seed(
+            derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank)
+        )
+        return augment(batch.crops, batch.keypoints, self.config.augmentation, drawn)
 
     def _freeze_or_free(self, frozen: bool) -> None:
         """Neither gradients nor running statistics reach a trunk that is frozen.
