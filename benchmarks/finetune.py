@@ -43,7 +43,7 @@ from training.runs.run_folder import RunFolder
 from training.runs.schedule import Schedule
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "cpu": {"architecture": "resnet18", "batch": 32, "view": 64, "workers": 0, "precision": "32-true"},
+    "cpu": {"architecture": "resnet18", "batch": 32, "view": 128, "workers": 0, "precision": "32-true"},
     "cuda": {
         "architecture": "resnet50",
         "batch": 128,

@@ -92,9 +92,10 @@ def cut_crop(
     height, width = image.shape[:2]
     low = np.floor(square[:2]).astype(int)
     high = np.ceil(square[2:]).astype(int)
-    # Taking with clipped indices pads and cuts in one step, and touches only the crop's own pixels.
+    # Taking with clipped indices pads and cuts in one step, and touches only the crop's own pixels. One axis
+    # after the other, because both at once take numpy five times as long.
     rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
     columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
-    patch = Image.fromarray(image[rows[:, None], columns[None, :]])
+    patch = Image.fromarray(image.take(rows, axis=0).take(columns, axis=1))
     inner = (*(square[:2] - low), *(square[2:] - low))
     return np.asarray(patch.resize((size_px, size_px), Image.Resampling.BILINEAR, box=inner))
