@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "export": "write a trained encoder's weights for torchvision",
     "pretrain": "train an encoder on pairs from the live index (SimCLR, PeCLR, SiMHand)",
     "finetune": "train an encoder and a head for 3D hand pose on a labelled dataset",
+    "dataset": "check a labelled dataset: files, counts, joints, cameras",
     "predict": "estimate the 3D pose of every hand in pictures and videos",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }

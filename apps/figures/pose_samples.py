@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from apps.figures.bones import draw_bones
 from apps.figures.style import FAINT, figure
-from handsim.skeleton import BONES, joint_colour
 
 _PANELS: Final = ("", "from the side", "from above")
 """What stands below the last row's; of the picture nothing need be said."""
@@ -72,9 +72,9 @@ def pose_samples(rows: Sequence[tuple[str, Sequence[DrawnSample]]]) -> Figure:
 def _draw_crop(axes: Axes, sample: DrawnSample, title: str) -> None:
     size = len(sample.crop)
     axes.imshow(sample.crop, extent=(0, size, size, 0))
-    _bones(axes, sample.true_2d * size, sample.valid, colour="white", width=2.4)
-    _bones(axes, sample.predicted_2d * size, None, colour="#202228", width=2.2)
-    _bones(axes, sample.predicted_2d * size, None, colour=None, width=1.4)
+    draw_bones(axes, sample.true_2d * size, sample.valid, colour="white", width=2.4)
+    draw_bones(axes, sample.predicted_2d * size, None, colour="#202228", width=2.2)
+    draw_bones(axes, sample.predicted_2d * size, None, colour=None, width=1.4)
     axes.set(xlim=(0, size), ylim=(size, 0))
     axes.set_title(title, fontsize=9)
     _write_below(axes, sample.sample_id, 6.5, FAINT)
@@ -94,29 +94,9 @@ def _draw_3d(axes: Axes, sample: DrawnSample, axis: tuple[int, int], sign: tuple
         place(np.arange(np.ceil(low / _GRID_MM) * _GRID_MM, low + 2 * reach, _GRID_MM))
     axes.tick_params(length=0, labelbottom=False, labelleft=False)
     axes.spines[:].set_visible(False)
-    _bones(axes, true, sample.valid, colour=_TRUE_COLOUR, width=2.6)
-    _bones(axes, predicted, None, colour=None, width=1.4)
+    draw_bones(axes, true, sample.valid, colour=_TRUE_COLOUR, width=2.6)
+    draw_bones(axes, predicted, None, colour=None, width=1.4)
 
 
 def _write_below(axes: Axes, words: str, size: float, colour: str) -> None:
     axes.text(0, -0.03, words, transform=axes.transAxes, va="top", fontsize=size, color=colour)
-
-
-def _bones(
-    axes: Axes,
-    joints: NDArray[np.floating],
-    valid: NDArray[np.bool_] | None,
-    *,
-    colour: str | None,
-    width: float,
-) -> None:
-    """A hand's bones in one colour, or in those of its fingers."""
-    for parent, child in BONES:
-        if valid is None or (valid[parent] and valid[child]):
-            own = tuple(channel / 255 for channel in joint_colour(child))
-            axes.plot(
-                *joints[[parent, child]].T,
-                color=colour or own,
-                linewidth=width,
-                solid_capstyle="round",
-            )

@@ -3,6 +3,7 @@
 from typing import Final
 
 OFFICIAL_HANDS: Final[dict[str, dict[str, int]]] = {
+    "freihand": {"train": 123_728, "train_v0": 30_932, "val": 6_512, "eval": 3_960},
     "dexycb": {
         "s0_train": 406_888,
         "s0_val": 22_728,
@@ -18,5 +19,6 @@ OFFICIAL_HANDS: Final[dict[str, dict[str, int]]] = {
         "s3_test": 76_360,
     },
 }
-"""By dataset and split. DexYCB: the hand annotations in table 9 of the paper (arXiv 2104.04631). For the
-public splits of AssemblyHands no count could be confirmed."""
+"""By dataset and split. FreiHAND: 32,560 training hands in four versions, of which 1,628 are our validation
+split, and 3,960 for evaluation. DexYCB: the hand annotations in table 9 of the paper (arXiv 2104.04631). For
+the public splits of AssemblyHands no count could be confirmed."""

@@ -40,7 +40,7 @@ class ReadHands:
     places: list[tuple[StoredDataset, int]]
     """Where the labels are from, like ``labels``."""
     labels: list[HandLabel]
-    """The labels that could be read."""
+    """The labels that could be read and have an annotated joint."""
     samples: list[LabelledHand]
     """The first of them with their pictures."""
     findings: tuple[Finding, Finding]
@@ -67,8 +67,9 @@ def read_hands(
         except HandsimError as error:
             bad_labels.append(str(error))
             continue
-        places.append((dataset, index))
-        labels.append(label)
+        if label.valid.any():  # none is where the truth is withheld
+            places.append((dataset, index))
+            labels.append(label)
         if number < options.pictures:
             try:
                 sample = dataset[index]

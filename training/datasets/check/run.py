@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,22 +17,33 @@ from training.datasets.check.official import OFFICIAL_HANDS
 from training.datasets.check.reading import CheckOptions, Progress, ReadHands, read_hands
 from training.datasets.check.report import CheckReport, SplitCount
 from training.datasets.layouts.marker import is_synthetic
-from training.datasets.opening import open_dataset
+from training.datasets.opening import known_splits, open_dataset
 from training.datasets.record import StoredDataset
+
+WHOLE_SETS: Final = {
+    "dexycb": ("s0_train", "s0_val", "s0_test"),
+    "freihand": ("train", "val", "eval"),
+}
+"""The splits that make up a whole set, where these are not all."""
 
 
 def check_dataset(
     name: str,
     root: Path,
-    splits: Sequence[str],
+    splits: Sequence[str] | None = None,
     options: CheckOptions | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Open some splits of a dataset and check their hands together.
+    """Check some splits of a dataset together, or those that make up the whole set.
 
-    What keeps a split from being opened is a finding; the other splits are checked without it.
+    What keeps a split from being opened is a finding; the others are checked without it. Raises HandsimError
+    for a dataset or split that there is none of.
     """
-    datasets, opening = _opened(name, root, splits)
+    known = known_splits(name)
+    for split in splits or ():
+        if split not in known:
+            raise HandsimError(f"{name} has no split {split}; it has {', '.join(known)}")
+    datasets, opening = _opened(name, root, splits if splits else WHOLE_SETS.get(name, known))
     counts = tuple(_count(dataset, official=not is_synthetic(root)) for dataset in datasets)
     if not sum(count.hands for count in counts):
         return CheckReport(name, root, counts, (opening,), ())
@@ -76,7 +88,7 @@ def _check_labels(read: ReadHands) -> list[Finding]:
     """What can be told by the labels alone."""
     labels = read.labels
     if not labels:
-        return []
+        return [Finding("joints", "skipped", "no hand that was drawn has an annotated joint")]
     joints = np.stack([label.joints_3d_mm for label in labels])
     whole = np.array([label.valid.all() for label in labels])
     return [
