@@ -23,6 +23,10 @@ _SAMPLES: Final = 2
 _LOOKED_AT: Final = 200
 """Hands among which those of different people are looked for."""
 _DRAWN_PX: Final = 224
+_WHERE_TRUTH_IS: Final = {
+    "freihand": "; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside evaluation_K.json",
+    "assemblyhands": "; the truth of its test split is not public, evaluate on val",
+}
 
 
 def save_figures(folder: Path, evaluation: Evaluation) -> None:
@@ -93,7 +97,8 @@ def as_text(evaluation: Evaluation) -> str:
         f"{facts['hands']:,} hands of {dataset.name} {dataset.split}\n"
     ]
     if evaluation.scores is None:
-        lines.append(f"no joint of {dataset.split} is annotated, so nothing was measured")
+        remedy = _WHERE_TRUTH_IS.get(dataset.name, "")
+        lines.append(f"no joint of {dataset.split} is annotated, so nothing was measured{remedy}")
         return "\n".join(lines)
     lines.append(_table(evaluation.scores, evaluation.mean_pose, dataset.name))
     if evaluation.scores.keypoints is not None:

@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames in each, one hand a frame (%(default)s)",
     )
     parser.add_argument(
-        "--size", type=int, default=world.size_px, metavar="PX", help="side of a crop (%(default)s)"
+        "--size",
+        type=int,
+        metavar="PX",
+        help=f"side of a crop ({world.size_px}); layouts other than synthetic have their own pictures",
     )
     parser.add_argument(
         "--seed", type=int, default=world.seed, help="the same seed gives the same hands (%(default)s)"
@@ -40,11 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.size is not None and options.layout not in (None, "synthetic"):
+        raise HandsimError(f"--size {options.size} is not for --layout {options.layout}; leave it out")
     config = SyntheticConfig(
         videos=options.videos,
         hands_per_video=options.hands_per_video,
         seed=options.seed,
-        size_px=options.size,
+        size_px=SyntheticConfig.size_px if options.size is None else options.size,
     )
     if (options.layout is None) != (options.out is None):
         raise HandsimError("--layout and --out go together: which layout, and the folder to write it in")
@@ -61,5 +66,5 @@ def _write_layout(layout: str, root: Path, config: SyntheticConfig) -> int:
     write = getattr(import_module(f"training.datasets.layouts.{layout}"), f"write_{layout}")
     with progress_bar("synthesising") as progress:
         write(root, config, progress)
-    print(f"a synthetic set in the layout of {layout} in {root}")
+    print(f"a synthetic set in the layout of {layout} in {root}; next: handsim dataset check {layout} {root}")
     return 0

@@ -21,8 +21,8 @@ from handsim.synthetic.video import FRAME_STEP, GRAIN, Sight, Video, sample_surr
 
 Floats = NDArray[np.float64]
 
-PIXELS_AT_ONCE: Final = 8 * 640 * 640
-"""Pixels of a video that are rendered together: bounds the memory of a core to some 500 MB."""
+PIXELS_AT_ONCE: Final = 4 * 640 * 640
+"""Pixels of a video that are rendered together: bounds a core's memory to some 500 MB."""
 
 
 @dataclass(frozen=True, eq=False)

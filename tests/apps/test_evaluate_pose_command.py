@@ -82,7 +82,7 @@ def test_freihand_gets_its_file_and_its_marks(
     assert (home / "runs" / "first-freihand-eval" / "pose.json").exists()
     (tmp_path / "freihand" / "evaluation_xyz.json").unlink()
     blind = said(capsys, "evaluate", "pose", checkpoint, *where, "--name", "blind")
-    assert "no joint of eval is annotated, so nothing was measured" in blind
+    assert "so nothing was measured; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside" in blind
     assert (home / "runs" / "blind" / "predictions.parquet").exists()
     assert not (home / "runs" / "blind" / "figures").exists()
 

@@ -97,11 +97,16 @@ class FreiHAND:
 
 
 def find_evaluation_xyz(root: Path) -> Path | None:
-    """``evaluation_xyz.json`` beside the rest, or in a folder named as ``root`` with ``_eval`` appended."""
-    for folder in (root, root.with_name(f"{root.name}_eval")):
-        if (folder / "evaluation_xyz.json").is_file():
-            return folder / "evaluation_xyz.json"
-    return None
+    """``evaluation_xyz.json``, wherever its archive, FreiHAND_pub_v2_eval.zip, is often extracted.
+
+    That is beside the rest, in evaluation/, in a folder named as ``root`` with ``_eval`` appended, or in the
+    archive's own folder, in or beside ``root``.
+    """
+    whole = root.absolute()  # "." has no name
+    folders = [whole, whole / "evaluation", whole.with_name(f"{whole.name}_eval")]
+    folders += [folder / "FreiHAND_pub_v2_eval" for folder in (whole, whole.parent)]
+    found = (folder / "evaluation_xyz.json" for folder in folders)
+    return next((path for path in found if path.is_file()), None)
 
 
 def _picture_numbers(split: str, hands: int) -> NDArray[np.int64]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.datasets.small_sets import ASSEMBLYHANDS, DEXYCB
+from tests.training.datasets.small_sets import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
 from training.datasets.layouts.assemblyhands import write_assemblyhands
 from training.datasets.layouts.dexycb import write_dexycb
+from training.datasets.layouts.freihand import write_freihand
+from training.datasets.layouts.synthetic import write_synthetic
 
 Copier = Callable[[Path], Path]
 
@@ -26,6 +28,22 @@ def assemblyhands_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """AssemblyHands' layout; never written in."""
     root = tmp_path_factory.mktemp("sets") / "assemblyhands"
     write_assemblyhands(root, ASSEMBLYHANDS)
+    return root
+
+
+@pytest.fixture(scope="session")
+def freihand_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FreiHAND's layout; never written in."""
+    root = tmp_path_factory.mktemp("sets") / "freihand"
+    write_freihand(root, FREIHAND)
+    return root
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own set; never written in."""
+    root = tmp_path_factory.mktemp("sets") / "synthetic"
+    write_synthetic(root, SYNTHETIC)
     return root
 
 

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.hand import Side
-from handsim.synthetic import SyntheticConfig, ViewConfig
+from handsim.synthetic import PeopleConfig, SyntheticConfig, ViewConfig
 from handsim.synthetic.camera import project
 from handsim.synthetic.video import sample_video, see
 
+SYNTHETIC = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
+FREIHAND = SyntheticConfig(videos=6, hands_per_video=2, seed=3)
 VIEW = ViewConfig(picture_px=(80, 64), focal_px=(60.0, 90.0))
 DEXYCB = SyntheticConfig(videos=14, hands_per_video=2, seed=5, view=VIEW)
 ASSEMBLYHANDS = SyntheticConfig(videos=10, hands_per_video=6, seed=5, view=VIEW)

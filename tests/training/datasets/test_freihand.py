@@ -9,22 +9,20 @@ import pytest
 from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
-from handsim.synthetic import LabelledPicture, PeopleConfig, SyntheticConfig, synthesise_labelled
+from handsim.synthetic import LabelledPicture, PeopleConfig, synthesise_labelled
 from handsim.synthetic.camera import project
 from handsim.synthetic.config import MotionConfig
 from tests.training.datasets.conftest import Copier
-from training.datasets.freihand import FreiHAND
+from tests.training.datasets.small_sets import FREIHAND
+from training.datasets.freihand import SPLITS, FreiHAND
 from training.datasets.layouts.freihand import CROP_ENLARGEMENT, EVALUATION_EVERY, write_freihand
 
-WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3)
-FILMED = replace(WORLD, size_px=224, motion=MotionConfig(left_share=0), people=PeopleConfig(0))
+FILMED = replace(FREIHAND, size_px=224, motion=MotionConfig(left_share=0), people=PeopleConfig(0))
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sets") / "freihand"
-    write_freihand(path, WORLD)
-    return path
+@pytest.fixture
+def root(freihand_root: Path) -> Path:
+    return freihand_root
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +65,22 @@ def test_splits_hold_each_picture_once_and_versions_together(root: Path) -> None
     assert [again.label(i).sample_id for i in range(len(again))] == names[1]
 
 
-def test_evaluation_without_truth_is_for_predicting(root: Path, copy_of: Copier) -> None:
+def test_evaluation_without_truth_is_for_predicting(
+    root: Path, copy_of: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = copy_of(root)
     moved = copy.with_name("freihand_eval")
     moved.mkdir()
     (copy / "evaluation_xyz.json").rename(moved / "evaluation_xyz.json")
     assert FreiHAND(copy, "eval").has_truth  # found where the second archive is often put
-    (moved / "evaluation_xyz.json").unlink()
+    (moved / "evaluation_xyz.json").rename(copy / "evaluation" / "evaluation_xyz.json")
+    assert FreiHAND(copy, "eval").has_truth
+    archive = copy.with_name("FreiHAND_pub_v2_eval")
+    archive.mkdir()
+    (copy / "evaluation" / "evaluation_xyz.json").rename(archive / "evaluation_xyz.json")
+    monkeypatch.chdir(copy)
+    assert FreiHAND(Path(), "eval").has_truth
+    (archive / "evaluation_xyz.json").unlink()
     dataset = FreiHAND(copy, "eval")
     hand = dataset[0]
     assert not dataset.has_truth
@@ -132,4 +139,9 @@ def test_broken_pictures_are_named(root: Path, copy_of: Copier) -> None:
 
 def test_nothing_is_written_over(root: Path) -> None:
     with pytest.raises(HandsimError, match="is not empty"):
-        write_freihand(root, WORLD)
+        write_freihand(root, FREIHAND)
+
+
+def test_the_smallest_set_has_every_split(tmp_path: Path) -> None:
+    write_freihand(tmp_path / "set", replace(FREIHAND, videos=3, hands_per_video=1))
+    assert [len(FreiHAND(tmp_path / "set", split)) for split in SPLITS] == [4, 1, 4, 1]

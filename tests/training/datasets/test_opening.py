@@ -1,21 +1,26 @@
 """Datasets by their names."""
 
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from training.datasets.opening import DATASETS, known_splits, open_dataset
 
 
-def test_each_is_opened_by_its_name(dexycb_root: Path, assemblyhands_root: Path) -> None:
-    for name, root, split in (
-        ("dexycb", dexycb_root, "s0_train"),
-        ("assemblyhands", assemblyhands_root, "train"),
-    ):
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_every_split_is_opened_by_its_name_and_travels(name: str, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue(f"{name}_root")
+    for split in known_splits(name):
         dataset = open_dataset(name, root, split)
         assert (dataset.name, dataset.split) == (name, split)
         assert len(dataset) > 0
+        moved = copy.deepcopy(dataset)  # by the protocol that takes it to loading processes
+        last = len(dataset) - 1
+        assert moved.label(last).sample_id == dataset.label(last).sample_id
+        np.testing.assert_array_equal(moved[last].image, dataset[last].image)
 
 
 @pytest.mark.parametrize("name", list(DATASETS))

@@ -1,6 +1,7 @@
 """The project's own labelled set: written, read back, and broken in every way."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +9,22 @@ import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import mirror_points
-from handsim.synthetic import PeopleConfig, SyntheticConfig, synthesise_labelled
+from handsim.synthetic import PeopleConfig, synthesise_labelled
 from tests.training.datasets.conftest import Copier
+from tests.training.datasets.small_sets import SYNTHETIC
 from training.datasets.layouts.synthetic import CROP_ENLARGEMENT, write_synthetic
 from training.datasets.synthetic import FACTS, LABELS, SPLITS, SyntheticHands
 
-WORLD = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
 
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sets") / "synthetic"
-    write_synthetic(path, WORLD)
-    return path
+@pytest.fixture
+def root(synthetic_root: Path) -> Path:
+    return synthetic_root
 
 
 def test_what_was_written_is_read_as_of_right_hands(root: Path) -> None:
     truth = {
         (picture.video, picture.frame): picture
-        for picture in synthesise_labelled(WORLD, crop_enlargement=CROP_ENLARGEMENT)
+        for picture in synthesise_labelled(SYNTHETIC, crop_enlargement=CROP_ENLARGEMENT)
     }
     read = 0
     sides = set()
@@ -91,3 +89,32 @@ def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> No
     (copy / LABELS).unlink()
     with pytest.raises(NotThereError, match=f"{LABELS} is missing"):
         SyntheticHands(copy, "train")
+
+
+@pytest.mark.parametrize(("videos", "people"), [(3, 0), (3, 3), (4, 20), (12, 3)])
+def test_small_worlds_have_every_split(tmp_path: Path, videos: int, people: int) -> None:
+    world = replace(SYNTHETIC, videos=videos, hands_per_video=1, people=PeopleConfig(count=people))
+    write_synthetic(tmp_path / "set", world)
+    counts = [len(SyntheticHands(tmp_path / "set", split)) for split in SPLITS]
+    assert sum(counts) == videos
+    assert min(counts) > 0
+
+
+def test_worlds_that_are_too_small_are_told(tmp_path: Path) -> None:
+    with pytest.raises(HandsimError, match=r"videos is 2; the layout of synthetic needs 3"):
+        write_synthetic(tmp_path / "set", replace(SYNTHETIC, videos=2))
+    with pytest.raises(HandsimError, match=r"people.count is 2; splits are by people, so 3 are needed"):
+        write_synthetic(tmp_path / "set", replace(SYNTHETIC, people=PeopleConfig(count=2)))
+    assert not (tmp_path / "set").exists()
+
+
+def test_broken_pictures_are_named(root: Path, copy_of: Copier) -> None:
+    dataset = SyntheticHands(copy_of(root), "train")
+    first, second = (dataset.files(index)[0] for index in range(2))
+    first.write_bytes(first.read_bytes()[:500])
+    second.unlink()
+    for index, said in enumerate((f"{first.name} cannot be read", f"{second.name} is missing")):
+        with pytest.raises(HandsimError, match=f"{said}.*handsim synth --layout synthetic"):
+            dataset[index]
+    with pytest.raises(IndexError):
+        dataset.label(len(dataset))

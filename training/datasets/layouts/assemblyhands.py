@@ -136,9 +136,9 @@ def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress 
     """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` pictures a camera.
 
     Of five sequences three are for training, one is for validation and one for testing. Pictures are of
-    ``view.picture_px``. Raises HandsimError for a folder that is not empty.
+    ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than three videos.
     """
-    begin_layout(root, "assemblyhands", config.seed)
+    begin_layout(root, "assemblyhands", config, least_videos=len(SPLITS))
     world = replace(config, people=replace(config.people, count=max(1, config.videos)))
     splits = {
         name: _Split(root, name, np.random.default_rng((config.seed, number)))

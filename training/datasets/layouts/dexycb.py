@@ -29,18 +29,19 @@ from training.datasets.layouts.marker import begin_layout
 JPEG_QUALITY: Final = 95
 UNANNOTATED_EVERY: Final = 7
 """One frame in so many has no annotation."""
+LEAST_TAKES: Final = 12
 MOST_TAKES: Final = len(SUBJECTS) * SEQUENCES_PER_SUBJECT
 
 
 def write_dexycb(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
     """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` frames a camera.
 
-    Pictures are of ``view.picture_px``. Raises HandsimError for a folder that is not empty and for more than
-    1000 sequences.
+    Pictures are of ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than
+    12 sequences or more than 1000.
     """
     if config.videos > MOST_TAKES:
         raise HandsimError(f"videos is {config.videos}; DexYCB has {MOST_TAKES} sequences at most")
-    begin_layout(root, "dexycb", config.seed)
+    begin_layout(root, "dexycb", config, least_videos=LEAST_TAKES)
     world = replace(config, people=replace(config.people, count=len(SUBJECTS)))
     for subject in range(len(SUBJECTS)):
         for sequence in range(SEQUENCES_PER_SUBJECT):

@@ -24,6 +24,8 @@ CROP_ENLARGEMENT: Final = 1.6
 """FreiHAND's pictures show some surroundings."""
 EVALUATION_EVERY: Final = 5
 """One video in so many is for evaluation: its person is in no training picture."""
+LEAST_VIDEOS: Final = 3
+"""One for evaluation, and two of which one hand is held out for validation."""
 BRIGHTNESS: Final = (1.0, 0.8, 0.9, 1.1)
 """Of the four versions."""
 REFERENCE_BONE: Final = (9, 10)
@@ -31,8 +33,11 @@ REFERENCE_BONE: Final = (9, 10)
 
 
 def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
-    """Film a world into an empty folder; raises HandsimError for a folder that is not empty."""
-    begin_layout(root, "freihand", config.seed)
+    """Film a world into an empty folder.
+
+    Raises HandsimError for a folder that is not empty and for fewer than three videos.
+    """
+    begin_layout(root, "freihand", config, least_videos=LEAST_VIDEOS)
     world = replace(
         config,
         size_px=SIZE_PX[0],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim.atomic_file import write_text_atomically
+from handsim.errors import HandsimError
 from handsim.synthetic import LabelledPicture, SyntheticConfig, synthesise_labelled
 from training.datasets.layouts.footage import Progress
 from training.datasets.layouts.marker import begin_layout
@@ -27,9 +28,13 @@ def write_synthetic(root: Path, config: SyntheticConfig, progress: Progress | No
     """Film a world into an empty folder: crops of ``size_px`` with their surroundings.
 
     It is a set once it is whole: its facts are written last. Raises HandsimError for a folder that is not
-    empty.
+    empty and for fewer than three people or videos, one a split.
     """
-    begin_layout(root, "synthetic", config.seed)
+    if 0 < config.people.count < len(SPLITS):
+        raise HandsimError(
+            f"people.count is {config.people.count}; splits are by people, so {len(SPLITS)} are needed"
+        )
+    begin_layout(root, "synthetic", config, least_videos=len(SPLITS))
     world = hashlib.blake2b(repr(replace(config, videos=0)).encode(), digest_size=4).hexdigest()
     split_of = split_of_people(config)
     (root / "images").mkdir()
@@ -48,8 +53,8 @@ def write_synthetic(root: Path, config: SyntheticConfig, progress: Progress | No
 
 
 def split_of_people(config: SyntheticConfig) -> NDArray[np.int64]:
-    """The split of each person [P], as a place in `SPLITS`."""
-    people = config.people.count or config.videos
+    """The split of each person [P] that is filmed, as a place in `SPLITS`."""
+    people = min(config.people.count or config.videos, config.videos)
     held_out = max(1, round(HELD_OUT_SHARE * people))
     drawn = np.random.default_rng(config.seed).permutation(people)
     split = np.zeros(people, dtype=np.int64)
