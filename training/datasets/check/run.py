@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from handsim.errors import HandsimError
+from handsim.skeleton import JOINT_COUNT
 from training.datasets.assemblyhands import AssemblyHands
 from training.datasets.check.anatomy import Floats, check_bones, check_sides, check_units
 from training.datasets.check.camera import check_depth, check_inside, check_projection
@@ -25,6 +26,7 @@ WHOLE_SETS: Final = {
     "freihand": ("train", "val", "eval"),
 }
 """The splits that make up a whole set, where these are not all."""
+_REST_ON_THE_ORDER: Final = ("units", "bone lengths", "left and right")
 
 
 def check_dataset(
@@ -89,17 +91,20 @@ def _check_labels(read: ReadHands) -> list[Finding]:
     labels = read.labels
     if not labels:
         return [Finding("joints", "skipped", "no hand that was drawn has an annotated joint")]
+    whole = [label for label in labels if label.valid.all()]
+    hands = np.array([label.joints_3d_mm for label in whole]).reshape(-1, JOINT_COUNT, 3)
+    cameras = [check_projection(labels, _annotated_px(read)), check_depth(labels), check_inside(labels)]
+    order = check_joint_order(hands)
+    if order.verdict == "failed":
+        reason = "not judged while the order of the joints is wrong"
+        return [*cameras, order, *(Finding(check, "skipped", reason) for check in _REST_ON_THE_ORDER)]
     joints = np.stack([label.joints_3d_mm for label in labels])
-    whole = np.array([label.valid.all() for label in labels])
-    return [
-        check_projection(labels, _annotated_px(read)),
-        check_depth(labels),
-        check_inside(labels),
+    anatomy = [
         check_units(joints),
         check_bones(joints, [label.sample_id for label in labels]),
-        check_joint_order(joints[whole]),
-        check_sides(joints[whole], [label.side for label in labels if label.valid.all()]),
+        check_sides(hands, [label.side for label in whole]),
     ]
+    return [*cameras, order, *anatomy]
 
 
 def _annotated_px(read: ReadHands) -> Floats | None:
