@@ -12,7 +12,7 @@ from training.datasets.record import HandLabel
 
 Floats = NDArray[np.floating]
 
-MEDIAN_PX: Final = 1.0
+MEDIAN_PX: Final = 2.0
 """How far projections may lie from the annotated 2D joints in the median."""
 FAR_PX: Final = 10.0
 FAR_SHARE: Final = 0.05

@@ -24,8 +24,10 @@ from training.datasets.record import StoredDataset
 WHOLE_SETS: Final = {
     "dexycb": ("s0_train", "s0_val", "s0_test"),
     "freihand": ("train", "val", "eval"),
+    "assemblyhands": ("train", "val"),
 }
-"""The splits that make up a whole set, where these are not all."""
+"""The splits that make up a whole set, where these are not all: some overlap, and the joints of the public
+test split of AssemblyHands are withheld."""
 _REST_ON_THE_ORDER: Final = ("units", "bone lengths", "left and right")
 
 
