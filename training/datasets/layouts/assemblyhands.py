@@ -195,15 +195,16 @@ def _joined(right: Footage, left: Footage, frame: int) -> _View | None:
     points = project(right.joints_mm[frame], right.intrinsics)[:, 0]
     for other, joints in enumerate(left.joints_mm):
         others = project(joints, left.intrinsics)[:, 0]
-        image = right.images[frame].copy()
+        pictures = [right.images[frame], left.images[other]]
         if points.max() < others.min():
-            seam = round(float(points.max() + others.min()) / 2)
-            image[:, seam:] = left.images[other][:, seam:]
+            seam = points.max() + others.min()
         elif others.max() < points.min():
-            seam = round(float(others.max() + points.min()) / 2)
-            image[:, :seam] = left.images[other][:, :seam]
+            seam = others.max() + points.min()
+            pictures.reverse()
         else:
             continue
+        before = np.arange(pictures[0].shape[1])[:, None] < seam / 2
+        image = np.where(before, *pictures)
         return _View(image, {"right": right.joints_mm[frame], "left": joints})
     return None
 
