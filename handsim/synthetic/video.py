@@ -18,7 +18,7 @@ from handsim.synthetic.scene import Scene, sample_scene
 FRAME_STEP: Final = 30
 """Frames of a 30 fps video from one sampled hand to the next: one a second."""
 
-PERSON, MOTION, VIEW, SCENE, GRAIN = range(5)
+PERSON, MOTION, VIEW, SCENE, GRAIN, DETECTOR = range(6)
 """The streams of randomness. Each is apart, so that poses alone are those of the pictures too."""
 
 
