@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -48,7 +48,7 @@ class Recipes(Generic[ConfigT]):
             return named
         known = self.shipped()
         raise NotThereError(
-            f"there is no recipe {recipe}{_nearest(str(recipe), known)}; "
+            f"there is no recipe {recipe}{nearest(str(recipe), known)}; "
             f"give a YAML file, or one of {', '.join(known)}"
         )
 
@@ -59,25 +59,28 @@ class Recipes(Generic[ConfigT]):
         HandsimError for a key that does not exist (naming the nearest one that does) or a value that cannot
         be.
         """
+        return self.fill(self.content(recipe), overrides, str(self.find(recipe)))
+
+    def content(self, recipe: str | Path) -> dict[str, Any]:
+        """A recipe's settings as they stand in its file, unchecked; raises as `read` for a file that is none."""
         path = self.find(recipe)
         try:
             content = yaml.safe_load(path.read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise HandsimError(f"{path} cannot be read as YAML ({_one_line(error)})") from error
-        if content is None:
-            content = {}
-        if not isinstance(content, Mapping):
+        if not isinstance(content, Mapping | None):
             raise HandsimError(f"{path} holds a {type(content).__name__}; a recipe is a mapping of settings")
-        return self.fill(content, overrides, str(path))
+        return dict(content or {})
 
     def fill(self, content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> ConfigT:
         """As `read`, from settings that are read already, such as those of a run that is resumed."""
         groups, values = _known(self.config)
-        for key in _keys(content, groups):
-            _check_key(key, groups, values, origin)
+        for key, kind in _keys(content, groups):
+            _check_key(key, kind, groups, values, origin)
         for word in overrides:
             if word.startswith("--"):
-                _check_key(word[2:].split("=")[0], groups, values, "the command line")
+                key = word[2:].split("=")[0]
+                _check_key(key, key, groups, values, "the command line")
         parser = self._parser()
         try:
             base = parser.parse_object(dict(content), defaults=True)
@@ -116,13 +119,17 @@ def as_yaml(config: "DataclassInstance") -> str:
 
 
 def _known(settings: type, prefix: str = "") -> tuple[set[str], set[str]]:
-    """Dotted names of the groups and of the values below a dataclass."""
+    """Dotted names of the groups and of the values below a dataclass; ``*`` stands for a name that is free."""
     groups, values = set(), set()
     hints = get_type_hints(settings)
     for field in dataclasses.fields(settings):
-        name = prefix + field.name
-        if dataclasses.is_dataclass(hints[field.name]):
-            below = _known(hints[field.name], f"{name}.")
+        name, hint = prefix + field.name, hints[field.name]
+        if get_origin(hint) is dict and dataclasses.is_dataclass(get_args(hint)[1]):
+            groups.add(name)
+            name, hint = f"{name}.*", get_args(hint)[1]
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            below = _known(hint, f"{name}.")
             groups |= {name, *below[0]}
             values |= below[1]
         else:
@@ -130,23 +137,27 @@ def _known(settings: type, prefix: str = "") -> tuple[set[str], set[str]]:
     return groups, values
 
 
-def _keys(content: Mapping[str, Any], groups: set[str], prefix: str = "") -> Iterator[str]:
+def _keys(
+    content: Mapping[str, Any], groups: set[str], prefix: str = "", kind_prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Dotted names of all that is set, each with the name that `_known` has for it."""
     for key, value in content.items():
         name = f"{prefix}{key}"
-        if name in groups and isinstance(value, Mapping):
-            yield from _keys(value, groups, f"{name}.")
+        kind = f"{kind_prefix}*" if f"{kind_prefix}*" in groups else f"{kind_prefix}{key}"
+        if kind in groups and isinstance(value, Mapping):
+            yield from _keys(value, groups, f"{name}.", f"{kind}.")
         else:
-            yield name
+            yield name, kind
 
 
-def _check_key(key: str, groups: set[str], values: set[str], origin: str) -> None:
-    if key in groups:
+def _check_key(key: str, kind: str, groups: set[str], values: set[str], origin: str) -> None:
+    if kind in groups:
         raise HandsimError(f"{origin}: {key} is a group of settings; set those below it, as in {key}.NAME")
-    if key not in values:
-        raise HandsimError(f"{origin}: there is no setting {key}{_nearest(key, sorted(values))}")
+    if kind not in values:
+        raise HandsimError(f"{origin}: there is no setting {key}{nearest(kind, sorted(values))}")
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """``; did you mean ...?`` for what is spelt like it, or has the same last name elsewhere."""
     last = word.rsplit(".", 1)[-1]
     same = [name for name in known if name.rsplit(".", 1)[-1] == last]
