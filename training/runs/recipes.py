@@ -62,7 +62,7 @@ class Recipes(Generic[ConfigT]):
         return self.fill(self.content(recipe), overrides, str(self.find(recipe)))
 
     def content(self, recipe: str | Path) -> dict[str, Any]:
-        """A recipe's settings as they stand in its file, unchecked; raises as `read` for a file that is none."""
+        """A recipe's settings as its file has them, unchecked; raises as `read` for a file that is none."""
         path = self.find(recipe)
         try:
             content = yaml.safe_load(path.read_text())
@@ -119,7 +119,7 @@ def as_yaml(config: "DataclassInstance") -> str:
 
 
 def _known(settings: type, prefix: str = "") -> tuple[set[str], set[str]]:
-    """Dotted names of the groups and of the values below a dataclass; ``*`` stands for a name that is free."""
+    """Dotted names of the groups and of the values below a dataclass; ``*`` stands for a free name."""
     groups, values = set(), set()
     hints = get_type_hints(settings)
     for field in dataclasses.fields(settings):
