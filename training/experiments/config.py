@@ -1,0 +1,221 @@
+"""What an experiment's file says, as frozen dataclasses."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from handsim.embedding.normalise import Normalisation
+from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
+from handsim.errors import HandsimError
+from handsim.synthetic.detection import check_keypoint_noise
+from training.experiments.axes import AXES, Axis, Point
+from training.experiments.table_settings import TableSettings
+from training.finetune.label_fraction import check_fraction
+
+Settings = dict[str, Any]
+"""Settings of a recipe, nested as there."""
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """The unlabelled hands that are pre-trained on: a home that is there, or a world to be filmed."""
+
+    home: str | None = None
+    """A directory with a pool in it, as `handsim ingest` leaves it."""
+    world: str | None = None
+    """A world of `handsim synth`: its name or its file."""
+    settings: Settings = field(default_factory=dict)
+    """Changes to that world, such as ``videos``."""
+    keypoint_noise: float = 0.0
+    """How far off its keypoints are (see `handsim.synthetic.detection`)."""
+
+    def __post_init__(self) -> None:
+        check_keypoint_noise(self.keypoint_noise)
+        if self.home is not None and (self.world is not None or self.settings or self.keypoint_noise):
+            raise HandsimError(
+                f"a pool is that of the home {self.home} or is filmed; leave home or the world out"
+            )
+
+    @property
+    def is_filmed(self) -> bool:
+        """Whether it is made here."""
+        return self.world is not None or bool(self.settings)
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Labelled hands: a dataset as downloaded, or a world to be filmed in its layout."""
+
+    recipe: str = "synthetic"
+    """A recipe of `handsim finetune`, which names the dataset and its splits."""
+    root: str | None = None
+    """Where it lies."""
+    world: str | None = None
+    """A world of `handsim synth`: its name or its file."""
+    settings: Settings = field(default_factory=dict)
+    """Changes to that world."""
+    finetune: Settings = field(default_factory=dict)
+    """Changes to the recipe, such as its epochs."""
+    split: str | None = None
+    """The split that is judged by; None: the one that the dataset's papers report."""
+
+    def __post_init__(self) -> None:
+        if self.root is not None and (self.world is not None or self.settings):
+            raise HandsimError(f"a dataset lies in {self.root} or is filmed; leave root or the world out")
+
+    @property
+    def is_filmed(self) -> bool:
+        """Whether it is made here."""
+        return self.world is not None or bool(self.settings)
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """A way to come by a trunk for fine-tuning."""
+
+    recipe: str | None = None
+    """A recipe of `handsim pretrain`; None: no pre-training."""
+    init: str | None = None
+    """What it begins with: ``start``, an architecture's name for ImageNet's weights, or a checkpoint; None:
+    random weights. Without a recipe, it is this that is fine-tuned."""
+    settings: Settings = field(default_factory=dict)
+    """Changes to the recipe, after those of the base."""
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """A short pre-training that methods with ``init: start`` begin with, once for each seed."""
+
+    recipe: str | None = None
+    """A recipe of `handsim pretrain`; None: there is no such start."""
+    pool: str | None = None
+    """Which pool; None: the first one."""
+    settings: Settings = field(default_factory=dict)
+    """Changes to the recipe, after those of the base."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and judged on; each is a value on its axis."""
+
+    pools: dict[str, PoolSettings] = field(default_factory=dict)
+    """Unlabelled hands, by names of one's own."""
+    datasets: dict[str, DatasetSettings] = field(default_factory=dict)
+    """Labelled hands, by names of one's own."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all runs have in common."""
+
+    pretrain: Settings = field(default_factory=dict)
+    """Changes to every recipe of pre-training."""
+    finetune: Settings = field(default_factory=dict)
+    """Changes to every recipe of fine-tuning."""
+    normalisation: Normalisation = DEFAULT_NORMALISATION
+    """Of the pose embedding that positives are looked for in."""
+    components: int = DEFAULT_COMPONENTS
+    """Of that embedding."""
+
+
+@dataclass(frozen=True)
+class AxisValues:
+    """What the runs differ in, beside pools and datasets: every combination is run."""
+
+    methods: dict[str, MethodSettings] = field(default_factory=dict)
+    """By names of one's own."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Each decides first weights, batches, views, and which labels are used."""
+    label_fractions: dict[float, Settings] = field(default_factory=lambda: {1.0: {}})
+    """Shares of the labels, each with changes to the recipe of fine-tuning, such as more epochs for fewer."""
+    top_k: tuple[int, ...] = ()
+    """Nearest neighbours that positives are drawn among; empty: as the recipes say."""
+    weightings: dict[str, Settings] = field(default_factory=dict)
+    """Settings of ``loss.weighting``, by names of one's own; empty: as the recipes say."""
+    components: tuple[int, ...] = ()
+    """Of the pose embedding; empty: as the base says."""
+
+    def __post_init__(self) -> None:
+        for fraction in self.label_fractions:
+            check_fraction(fraction)
+        for name in ("seeds", "top_k", "components"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise HandsimError(f"axes.{name} is {list(values)}; name each value once")
+            if any(value < (0 if name == "seeds" else 1) for value in values):
+                raise HandsimError(f"axes.{name} is {list(values)}; such a number is at least 1 (a seed 0)")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that are to be compared. Raises HandsimError where its parts do not go together."""
+
+    title: str = ""
+    """In a few words."""
+    data: Data = field(default_factory=Data)
+    """What is trained and judged on."""
+    base: Base = field(default_factory=Base)
+    """What all runs have in common."""
+    start: StartSettings = field(default_factory=StartSettings)
+    """What they may begin with."""
+    axes: AxisValues = field(default_factory=AxisValues)
+    """What they differ in."""
+    tables: dict[str, TableSettings] = field(default_factory=dict)
+    """What is shown of them, by names that files are named after."""
+
+    def __post_init__(self) -> None:
+        pretrained = any(method.recipe for method in self.axes.methods.values()) or self.start.recipe
+        if pretrained and not self.data.pools:
+            raise HandsimError("data.pools is empty; pre-training needs one")
+        if not self.data.datasets:
+            raise HandsimError("data.datasets is empty; there is nothing to be judged by")
+        for name in ("methods", "seeds", "label_fractions"):
+            if not getattr(self.axes, name):
+                raise HandsimError(f"axes.{name} is empty; an experiment needs one at least")
+        if self.start.pool is not None and self.start.pool not in self.data.pools:
+            raise HandsimError(f"start.pool is {self.start.pool}; the pools are {', '.join(self.data.pools)}")
+        for name, method in self.axes.methods.items():
+            if method.init == "start" and self.start.recipe is None:
+                raise HandsimError(f"axes.methods.{name}.init is start, and start.recipe is not set; set it")
+            if method.settings and method.recipe is None:
+                raise HandsimError(f"axes.methods.{name} has settings and no recipe to change; add a recipe")
+        self._check_names()
+        labels = {axis: self.labels(axis) for axis in AXES}
+        for name, table in self.tables.items():
+            table.check(name, labels)
+
+    def points(self) -> list[Point]:
+        """Every combination of values, in the order of the file."""
+        axes = self.axes
+        return [
+            Point(*values)
+            for values in product(
+                axes.methods,
+                self.data.datasets,
+                self.data.pools or ("",),
+                axes.top_k or (None,),
+                axes.weightings or (None,),
+                axes.components or (None,),
+                axes.label_fractions,
+            )
+        ]
+
+    def labels(self, axis: Axis) -> list[str]:
+        """All values on an axis, as tables have them."""
+        return list(dict.fromkeys(point.label(axis) for point in self.points()))
+
+    def _check_names(self) -> None:
+        """They become names of files and of columns."""
+        groups: dict[str, Iterable[str]] = {
+            "data.pools": self.data.pools,
+            "data.datasets": self.data.datasets,
+            "axes.methods": self.axes.methods,
+            "axes.weightings": self.axes.weightings,
+            "tables": self.tables,
+        }
+        for group, names in groups.items():
+            for name in names:
+                if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
+                    raise HandsimError(f"{group} has a {name!r}; a name is letters, digits and ._+- alone")
