@@ -2,6 +2,8 @@
 
 import argparse
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from apps.places import catalog_of, embedding_of, encoder_folders, home_of
 from apps.progress import progress_bar
@@ -95,8 +97,7 @@ def _build(options: argparse.Namespace) -> int:
         embedding, known = embedding_of(home, pool)
         if not known:
             print(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
-        _let_ctrl_c_through()
-        with progress_bar("indexing") as progress:
+        with _ctrl_c_ends_it(), progress_bar("indexing") as progress:
             info = catalog.build(pool, embedding, settings, publish=not options.no_publish, progress=progress)
     print(f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_standing(info)}")
     return 0
@@ -106,8 +107,7 @@ def _add(options: argparse.Namespace) -> int:
     pool = Pool.open(home_of(options).pool)
     with catalog_of(options) as catalog:
         before = catalog.info(_current(catalog))
-        _let_ctrl_c_through()
-        with progress_bar("adding") as progress:
+        with _ctrl_c_ends_it(), progress_bar("adding") as progress:
             info = catalog.add(
                 pool, in_place=options.in_place, publish=not options.no_publish, progress=progress
             )
@@ -119,12 +119,17 @@ def _add(options: argparse.Namespace) -> int:
     return 0
 
 
-def _let_ctrl_c_through() -> None:
+@contextmanager
+def _ctrl_c_ends_it() -> Iterator[None]:
     """Have Ctrl-C end the process at once, as the engine does not listen while it links hands for minutes.
 
     Nothing is lost by it: readers go on, and the next command clears up.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _standing(info: VersionInfo) -> str:

@@ -1,6 +1,7 @@
 """``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def rows(capsys: Capture, home: Path) -> list[list[str]]:
 
 
 def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None:
-    at = ("--home", own_home)
+    at, on_ctrl_c = ("--home", own_home), signal.getsignal(signal.SIGINT)
     built = said(capsys, "index", "build", "--no-publish", "--m", "8", "--ef", "50", *at)
+    assert signal.getsignal(signal.SIGINT) is on_ctrl_c  # what ended the build at once ends nothing else
     assert re.fullmatch(
         r"v0002: 60 hands in \d+\.\d s, not published; `handsim index publish v0002` does\n", built
     )
