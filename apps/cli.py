@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "finetune": "train an encoder and a head for 3D hand pose on a labelled dataset",
     "dataset": "check a labelled dataset: files, counts, joints, cameras",
     "predict": "estimate the 3D pose of every hand in pictures and videos",
+    "experiment": "many runs from one file, and the papers' tables of them",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }
 """Every command and its line of help; its code is the module of that name in `apps.commands`."""
@@ -91,3 +92,7 @@ def _parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.Arg
         if name == wanted:
             import_module(f"apps.commands.{name}").add_arguments(command)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,8 +6,8 @@ from typing import Final, Literal, get_args
 Axis = Literal["method", "dataset", "pool", "top_k", "weighting", "components", "label_fraction"]
 AXES: Final[tuple[Axis, ...]] = get_args(Axis)
 """All but the seeds, over which means are taken."""
-NUMERIC: Final[frozenset[Axis]] = frozenset({"top_k", "components", "label_fraction"})
-"""Those whose values are numbers in their own right."""
+ORDERED: Final[frozenset[Axis]] = frozenset({"pool", "top_k", "components", "label_fraction"})
+"""Those whose values are more and more of something; pools are listed by size."""
 AS_IT_IS: Final = "as it is"
 """The value on an axis that an experiment says nothing of."""
 

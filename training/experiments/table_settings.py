@@ -20,7 +20,7 @@ class TableSettings:
     """The axis whose values are the columns, each with all metrics; None: the metrics alone."""
     metrics: tuple[str, ...] = ("root_relative_mpjpe_mm", "procrustes_mpjpe_mm", "root_scale_auc_0_50")
     """Names of numbers of `handsim evaluate pose`."""
-    where: dict[str, str | float] = field(default_factory=dict)
+    where: dict[Axis, str | float] = field(default_factory=dict)
     """Value by axis, of axes that are neither rows nor columns and have several."""
 
     def __post_init__(self) -> None:
