@@ -1,7 +1,6 @@
 """Figures of an experiment's tables: means over seeds, their spread, and each seed as a dot."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,14 +13,15 @@ from training.experiments.axes import ORDERED
 from training.experiments.metrics import Metric
 from training.experiments.tables import MEAN_POSE, Cell, Table
 
-_WIDTH: Final = 0.8
-"""Of all bars of one value together."""
+_APART = 0.09
+"""Between two rows' points of one column, in columns."""
 
 
 def table_figure(table: Table, shown: Metric) -> Figure:
-    """One number of a table: lines where its columns have an order, bars where they have none.
+    """One number of a table: a point for each mean, joined where its columns have an order.
 
-    A row is a colour; without columns, a bar. What is missing is not drawn.
+    A row is a colour, a small dot a seed; what is missing is not drawn. Points and not bars, as differences
+    are small beside the numbers.
     """
     places = [place for place, column in enumerate(table.columns) if column.metric == shown]
     rows = [
@@ -31,53 +31,44 @@ def table_figure(table: Table, shown: Metric) -> Figure:
     ]
     columns = table.settings.columns
     across = [str(table.columns[place].label) for place in places]
-    with figure(max(5.6, 1.6 + 0.9 * max(len(across), len(rows))), 3.8) as drawn:
+    if columns is None:  # then the rows stand side by side
+        across = [name for name, _ in rows]
+    with figure(max(5.6, 1.6 + 0.9 * len(across)), 3.8) as drawn:
         axes = drawn.subplots()
-        if columns is None:
-            _bars(axes, [(None, [row[0] for _, row in rows])], [name for name, _ in rows])
-            axes.set_xlabel(AXIS_TITLES[table.settings.rows])
-        else:
-            (_lines if columns in ORDERED else _bars)(axes, rows, across)
-            axes.set_xlabel(AXIS_TITLES[columns])
+        for number, (name, cells) in enumerate(rows):
+            aside = 0.0 if columns is None else (number - (len(rows) - 1) / 2) * _APART
+            first = number if columns is None else 0
+            where = np.arange(first, first + len(cells)) + aside
+            _points(axes, where, cells, name, number, joined=columns in ORDERED)
         _mean_pose(axes, table, places)
+        axes.set_xticks(range(len(across)), across)
+        axes.set_xlim(-0.5, len(across) - 0.5)
+        axes.set_xlabel(AXIS_TITLES[table.settings.rows if columns is None else columns])
         axes.set(title=table.settings.title or table.name, ylabel=shown.title)
         axes.grid(visible=False, axis="x")
-        if axes.get_legend_handles_labels()[1]:
-            drawn.legend(loc="outside lower left", fontsize=9, ncols=3)
+        if columns is not None:
+            drawn.legend(loc="outside lower left", fontsize=9, ncols=4)
+        elif MEAN_POSE in table.rows:
+            axes.legend()
     return drawn
 
 
-def _lines(axes: Axes, rows: Sequence[tuple[str, list[Cell]]], across: list[str]) -> None:
-    for number, (name, cells) in enumerate(rows):
-        colour = SERIES[number % len(SERIES)]
-        means, spreads = _means(cells)
-        aside = np.arange(len(cells)) + 0.06 * (number - (len(rows) - 1) / 2)
-        axes.errorbar(aside, means, spreads, color=colour, marker="o", markersize=4, capsize=3, label=name)
-    axes.set_xticks(range(len(across)), across)
+def _points(
+    axes: Axes, where: NDArray[np.float64], cells: Sequence[Cell], name: str, number: int, *, joined: bool
+) -> None:
+    colour = SERIES[number % len(SERIES)]
+    means = np.array([np.nan if cell.mean is None else cell.mean for cell in cells])
+    spreads = np.array([np.nan if cell.spread is None else cell.spread for cell in cells])
+    axes.errorbar(
+        where, means, spreads, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
+    )
+    for place, cell in zip(where, cells, strict=True):
+        axes.plot(
+            np.full(cell.n, place), [*cell.values.values()], ".", color="#3a3f4a", markersize=3, zorder=3
+        )
 
 
-def _bars(axes: Axes, rows: Sequence[tuple[str | None, list[Cell]]], across: list[str]) -> None:
-    width = _WIDTH / len(rows)
-    for number, (name, cells) in enumerate(rows):
-        colours = [SERIES[(place if name is None else number) % len(SERIES)] for place in range(len(cells))]
-        means, spreads = _means(cells)
-        places = np.arange(len(cells)) + (number - (len(rows) - 1) / 2) * width
-        axes.bar(places, means, width * 0.92, color=colours, alpha=0.75, label=name)
-        axes.errorbar(places, means, spreads, fmt="none", color="#3a3f4a", capsize=3, linewidth=1.2)
-        for place, cell in zip(places, cells, strict=True):
-            axes.plot(np.full(cell.n, place), [*cell.values.values()], ".", color="#3a3f4a", markersize=4)
-    axes.set_xticks(range(len(across)), across)
-    _leave_zero(axes, [cell for _, cells in rows for cell in cells])
-
-
-def _leave_zero(axes: Axes, cells: list[Cell]) -> None:
-    """Room for the differences: bars need not begin at 0 where all are far from it."""
-    values = [value for cell in cells for value in cell.values.values()]
-    if values and min(values) > 0.5 * max(values):
-        axes.set_ylim(bottom=min(values) - 0.4 * (max(values) - min(values)) - 0.02 * max(values))
-
-
-def _mean_pose(axes: Axes, table: Table, places: list[int]) -> None:
+def _mean_pose(axes: Axes, table: Table, places: Sequence[int]) -> None:
     """A dashed line, where it is the same in all columns."""
     if MEAN_POSE not in table.rows:
         return
@@ -86,9 +77,3 @@ def _mean_pose(axes: Axes, table: Table, places: list[int]) -> None:
     level = levels.pop()
     if not levels and level is not None:
         axes.axhline(level, color=FAINT, linewidth=1.2, linestyle=(0, (4, 2)), label=MEAN_POSE)
-
-
-def _means(cells: list[Cell]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and spreads, NaN where there are none."""
-    means = [np.nan if cell.mean is None else cell.mean for cell in cells]
-    return np.array(means), np.array([np.nan if cell.spread is None else cell.spread for cell in cells])
