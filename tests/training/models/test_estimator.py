@@ -1,0 +1,142 @@
+"""A trunk and a head: shapes, names, what is frozen, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
+
+from handsim.embedding.image.architectures import Architecture
+from handsim.embedding.image.weights import read_trunk
+from handsim.errors import HandsimError
+from tests.training.models.drawn_targets import draw_targets
+from training.models.encoder import EncoderSettings
+from training.models.estimator import EstimatorSettings, PoseEstimator, build_estimator
+
+HANDS, SIDE_PX = 2, 64
+
+
+def _estimator(init: Path | None = None) -> PoseEstimator:
+    torch.manual_seed(0)
+    encoder = EncoderSettings("resnet18", str(init) if init else None)
+    return build_estimator(encoder, EstimatorSettings())
+
+
+def _views(seed: int = 0) -> torch.Tensor:
+    return torch.rand(HANDS, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("side_px", [64, 96, 128])
+@pytest.mark.parametrize(("architecture", "features"), [("resnet18", 512), ("resnet50", 2048)])
+def test_maps_of_every_stage_and_of_the_head(architecture: Architecture, features: int, side_px: int) -> None:
+    with torch.device("meta"):
+        estimator = build_estimator(EncoderSettings(architecture), EstimatorSettings())
+        views = torch.zeros(3, 3, side_px, side_px)
+        stages = estimator.encoder.feature_maps(views)
+        said = estimator(views)
+    assert [stage.shape for stage in stages] == [
+        (3, features // 2**step, side_px * 2**step // 32, side_px * 2**step // 32) for step in (3, 2, 1, 0)
+    ]
+    quarter = side_px // 4
+    assert said.heat_maps.shape == (3, 21, quarter, quarter)
+    assert said.location_maps.shape == said.delta_maps.shape == (3, 21, 3, quarter, quarter)
+
+
+def test_the_last_stage_pooled_is_what_the_encoder_says() -> None:
+    encoder = _estimator().encoder.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.feature_maps(_views())[-1].mean((2, 3)), encoder(_views()))
+
+
+def test_names_are_torchvisions_and_its_trunk_can_be_read(tmp_path: Path) -> None:
+    """On its own, and in a checkpoint of fine-tuning, which has it behind one more prefix."""
+    estimator = _estimator()
+    state = estimator.state_dict()
+    theirs = [name for name in models.resnet18().state_dict() if not name.startswith("fc.")]
+    assert [name for name in state if name.startswith("encoder.")] == [f"encoder.trunk.{n}" for n in theirs]
+    assert all(name.startswith(("encoder.trunk.", "head.")) for name in state)
+    for number, prefix in enumerate(("", "estimator.")):
+        path = tmp_path / f"{number}.ckpt"
+        torch.save({"state_dict": {prefix + name: tensor for name, tensor in state.items()}}, path)
+        weights = read_trunk(str(path))
+        assert weights.architecture == "resnet18"
+        for name, array in weights.tensors.items():
+            assert torch.equal(torch.from_numpy(array), state[f"encoder.trunk.{name}"]), name
+        again = _estimator(path)
+        assert again.encoder.origin == f"resnet18 of {path}, sha256 {weights.sha256[:16]}"
+        assert torch.equal(
+            again.encoder.trunk.get_parameter("conv1.weight"), state["encoder.trunk.conv1.weight"]
+        )
+
+
+def test_gradients_reach_every_weight() -> None:
+    estimator = _estimator().train()
+    targets = draw_targets(HANDS, dtype=torch.float32)
+    estimator.loss(estimator(_views()), targets)["loss"].backward()  # type: ignore[no-untyped-call]
+    for name, parameter in estimator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_random_weights_follow_the_seed() -> None:
+    first, again = _estimator().state_dict(), _estimator().state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_frozen_trunk_stays_as_it_came() -> None:
+    estimator = _estimator()
+    estimator.freeze_trunk()
+    assert estimator.train() is estimator
+    assert estimator.head.training
+    assert not any(module.training for module in estimator.encoder.modules())
+    before = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
+    learning = [parameter for parameter in estimator.parameters() if parameter.requires_grad]
+    assert len(learning) == len(list(estimator.head.parameters()))
+    optimizer = torch.optim.SGD(learning, lr=0.1)
+    for _ in range(2):
+        targets = draw_targets(HANDS, dtype=torch.float32)
+        estimator.loss(estimator(_views()), targets)["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        estimator.eval()
+        estimator.train()
+    after = estimator.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if name.startswith("head.")}
+    assert all(parameter.grad is None for parameter in estimator.encoder.parameters())
+
+
+def test_autocast_changes_neither_loss_nor_decoding() -> None:
+    estimator = _estimator().eval()
+    targets = draw_targets(HANDS, dtype=torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        said = estimator(_views())
+        assert said.heat_maps.dtype == torch.bfloat16
+        inside, told = estimator.loss(said, targets), estimator.decode(said)
+    assert inside == estimator.loss(said, targets)
+    assert inside["loss"].dtype == told.joints.dtype == torch.float32
+    assert torch.equal(told.joints, estimator.decode(said).joints)
+
+
+def test_decoding_gives_all_joints_without_a_gradient() -> None:
+    estimator = _estimator().train()
+    told = estimator.decode(estimator(_views()))
+    assert told.keypoints.shape == (HANDS, 21, 2)
+    assert told.joints.shape == (HANDS, 21, 3)
+    assert told.confidence.shape == (HANDS, 21)
+    assert not told.keypoints.requires_grad
+    assert not told.joints.requires_grad
+    assert (told.joints[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (48, 48), (0, 0), (100, 100)])
+def test_views_that_do_not_fit(size: tuple[int, int]) -> None:
+    height, width = size
+    with pytest.raises(HandsimError, match=f"the views are {width} x {height} pixels; .* multiple of 32"):
+        _estimator()(torch.zeros(1, 3, height, width))
+
+
+def test_a_head_that_is_not_there() -> None:
+    settings: dict[str, Any] = {"head": "hrnet"}
+    with pytest.raises(HandsimError, match=r"estimator\.head is 'hrnet'; it is one of detnet, regressor_25d"):
+        EstimatorSettings(**settings)
