@@ -1,11 +1,11 @@
 """Figures of an experiment's tables: means over seeds, their spread, and each seed as a dot."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from apps.experiment_words import AXIS_TITLES
 from apps.figures.style import FAINT, SERIES, figure
@@ -13,7 +13,8 @@ from training.experiments.axes import ORDERED
 from training.experiments.metrics import Metric
 from training.experiments.tables import MEAN_POSE, Cell, Table
 
-_APART = 0.09
+_DOT: Final = "#3a3f4a"
+_APART: Final = 0.09
 """Between two rows' points of one column, in columns."""
 
 
@@ -38,23 +39,21 @@ def table_figure(table: Table, shown: Metric) -> Figure:
         for number, (name, cells) in enumerate(rows):
             aside = 0.0 if columns is None else (number - (len(rows) - 1) / 2) * _APART
             first = number if columns is None else 0
-            where = np.arange(first, first + len(cells)) + aside
+            where = [first + place + aside for place in range(len(cells))]
             _points(axes, where, cells, name, number, joined=columns in ORDERED)
-        _mean_pose(axes, table, places)
         axes.set_xticks(range(len(across)), across)
         axes.set_xlim(-0.5, len(across) - 0.5)
+        _mean_pose(axes, table, places)
         axes.set_xlabel(AXIS_TITLES[table.settings.rows if columns is None else columns])
         axes.set(title=table.settings.title or table.name, ylabel=shown.title)
         axes.grid(visible=False, axis="x")
         if columns is not None:
             drawn.legend(loc="outside lower left", fontsize=9, ncols=4)
-        elif MEAN_POSE in table.rows:
-            axes.legend()
     return drawn
 
 
 def _points(
-    axes: Axes, where: NDArray[np.float64], cells: Sequence[Cell], name: str, number: int, *, joined: bool
+    axes: Axes, where: Sequence[float], cells: Sequence[Cell], name: str, number: int, *, joined: bool
 ) -> None:
     colour = SERIES[number % len(SERIES)]
     means = np.array([np.nan if cell.mean is None else cell.mean for cell in cells])
@@ -63,9 +62,8 @@ def _points(
         where, means, spreads, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
     )
     for place, cell in zip(where, cells, strict=True):
-        axes.plot(
-            np.full(cell.n, place), [*cell.values.values()], ".", color="#3a3f4a", markersize=3, zorder=3
-        )
+        values = [*cell.values.values()]
+        axes.plot([place] * cell.n, values, ".", color=_DOT, markersize=3, zorder=3)
 
 
 def _mean_pose(axes: Axes, table: Table, places: Sequence[int]) -> None:
@@ -76,4 +74,5 @@ def _mean_pose(axes: Axes, table: Table, places: Sequence[int]) -> None:
     levels = {floor[place].mean for place in places}
     level = levels.pop()
     if not levels and level is not None:
-        axes.axhline(level, color=FAINT, linewidth=1.2, linestyle=(0, (4, 2)), label=MEAN_POSE)
+        axes.axhline(level, color=FAINT, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.annotate(MEAN_POSE, (axes.get_xlim()[1], level), ha="right", va="bottom", color=FAINT)
