@@ -75,7 +75,13 @@ def finetune_on(
     with ExitStack() as opened:
         reader = opened.enter_context(closing(HandReader(judged_by, judged_as, workers=settings.workers)))
         validation = Validation(
-            reader, len(judged_by), settings.batch_size, mean_bone_mm, event, meter.leave_out
+            reader,
+            len(judged_by),
+            settings.batch_size,
+            mean_bone_mm,
+            event,
+            meter.leave_out,
+            settings.validate_every_epochs,
         )
         callbacks = [meter, validation, *_callbacks(config, folder, stop, validation)]
         some_unused = settings.freeze_trunk not in ("never", "always", 0)

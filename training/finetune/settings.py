@@ -52,8 +52,13 @@ class FinetuneTrainerSettings(TrainerSettings):
     """For how many epochs the ResNet is left as it came, its batch norms' running statistics too, while what
     is on top of it is trained."""
 
+    validate_every_epochs: int = 1
+    """How often the validation split is estimated, and the best checkpoint chosen; at the very end in any case.
+    Where few labels make short epochs, it would take longer than they do."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_at_least("trainer.validate_every_epochs", self.validate_every_epochs, 1)
         if isinstance(self.freeze_trunk, int):
             check_at_least("trainer.freeze_trunk", self.freeze_trunk, 0)
 

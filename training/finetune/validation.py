@@ -24,7 +24,7 @@ large as the mean of those that were trained on; and with the reference bone as 
 
 
 class Validation(Callback):
-    """At each epoch's end estimates a split, writes the errors to the loggers and tells them in a line."""
+    """At the end of epochs estimates a split, writes the errors to the loggers and tells them in a line."""
 
     def __init__(
         self,
@@ -34,10 +34,15 @@ class Validation(Callback):
         mean_bone_mm: float,
         note: Callable[[str], None],
         leave_out: Callable[[float], None],
+        every_epochs: int = 1,
     ) -> None:
-        """``reader`` cuts the ``hands`` of the split as they are judged; ``leave_out`` gets the seconds."""
+        """``reader`` cuts the ``hands`` of the split as they are judged; ``leave_out`` gets the seconds.
+
+        It is done every ``every_epochs``, and at the end of the run.
+        """
         self._reader, self._hands, self._batch_size = reader, hands, batch_size
         self._mean_bone_mm, self._note, self._leave_out = mean_bone_mm, note, leave_out
+        self._every_epochs = every_epochs
         self.error_mm = float("nan")
         """The last epoch's ``val_mpjpe_mm``, the same in all processes."""
 
@@ -46,8 +51,9 @@ class Validation(Callback):
     ) -> None:
         """Judge it where an epoch is over."""
         assert isinstance(module, FinetuneModule)
-        done = batch_idx + 1
-        if not (module.schedule.ends_step(done) and module.schedule.ends_epoch(done)):
+        done, schedule = batch_idx + 1, module.schedule
+        due = schedule.ends_epoch(done, self._every_epochs) or done == schedule.batches
+        if not (schedule.ends_step(done) and due):
             return
         started = time.perf_counter()
         errors = self._measure(trainer, module)

@@ -95,3 +95,10 @@ def test_a_split_to_judge_by_without_a_size_is_told_before_training(place: Place
     with pytest.raises(HandsimError, match="split val of drawn have a bone"):
         place.train("run", judged_by=_Pointlike(3, "val"))
     assert not place.folder("run").metrics.exists()
+
+
+def test_it_is_judged_as_often_as_asked_and_at_the_end(place: Place) -> None:
+    place.train(
+        "run", ["--trainer.epochs=3", "--trainer.validate_every_epochs=2"], judged_by=DrawnHands(3, "val")
+    )
+    assert [step for step, _, _ in place.errors("run")] == [6, 9]
