@@ -53,8 +53,8 @@ class FinetuneTrainerSettings(TrainerSettings):
     is on top of it is trained."""
 
     validate_every_epochs: int = 1
-    """How often the validation split is estimated, and the best checkpoint chosen; at the very end, too. Where
-    few labels make short epochs, it would take longer than they do."""
+    """How often the validation split is estimated, and the best checkpoint chosen; at the very end, too.
+    Where few labels make short epochs, it would take longer than they do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
