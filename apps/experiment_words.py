@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from training.experiments.axes import AXES, Axis
+from training.experiments.axes import AXES, Axis, as_label
 from training.experiments.config import Experiment
 from training.experiments.metrics import Metric
 from training.experiments.results import Result
@@ -45,7 +45,7 @@ def _markdown_table(table: Table) -> list[str]:
         label = f"*{name}*" if name == MEAN_POSE else name
         lines.append(f"| {' | '.join([label, *shown])} |")
     if where := table.settings.where:
-        told = ", ".join(f"{AXIS_TITLES[axis]} {value}" for axis, value in where.items())
+        told = ", ".join(f"{AXIS_TITLES[axis]} {as_label(value)}" for axis, value in where.items())
         lines += ["", f"({told})"]
     return lines
 

@@ -56,7 +56,7 @@ def test_too_few_videos_are_told(layout: str, tmp_path: Path, capsys: pytest.Cap
         (("--layout", "synthetic", "--out", "set", "--size", "0"), "size_px is 0; it must be"),
         (("--layout", "synthetic", "--out", "set", "--keypoint-noise", "0.1"), "labels are exact"),
         (("--keypoint-noise", "0.7"), "keypoint_noise is 0.7"),
-        (("--world", "in_the_wood"), "there is no recipe in_the_wood; did you mean in_the_wild?"),
+        (("--world", "in_the_wood"), "there is no world in_the_wood; did you mean in_the_wild?"),
         (("--scene.passing_shar", "0.1"), "did you mean scene.passing_share?"),
         (("--scene.passing_share", "2"), "passing_share is 2.0; a share lies between 0 and 1"),
     ],

@@ -5,5 +5,5 @@ from typing import Final
 from handsim.synthetic import SyntheticConfig
 from training.runs.recipes import SHIPPED, Recipes
 
-WORLDS: Final = Recipes(SyntheticConfig, SHIPPED / "worlds", "handsim synth")
+WORLDS: Final = Recipes(SyntheticConfig, SHIPPED / "worlds", "handsim synth", "world")
 """Those that come with handsim, and how any is read."""

@@ -139,6 +139,8 @@ class AxisValues:
 
     def __post_init__(self) -> None:
         for fraction in self.label_fractions:
+            if not isinstance(fraction, int | float):  # a key of YAML may be anything
+                raise HandsimError(f"axes.label_fractions has {fraction!r}; a share is a number, as 0.1")
             check_fraction(fraction)
         for name in ("seeds", "top_k", "components"):
             values = getattr(self, name)

@@ -1,6 +1,6 @@
 """From an experiment to the steps of each of its runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,8 +60,7 @@ class _Expansion:
         architecture = config.encoder.architecture
         trunk, init = self._trunk(point, seed, architecture)
         dataset = self.experiment.data.datasets[point.dataset]
-        recipe = as_mapping(config)
-        recipe["encoder"]["init"] = init
+        recipe = as_mapping(replace(config, encoder=replace(config.encoder, init=init)))
         inputs = {} if trunk is None else {"init": trunk}
         if dataset.root is not None:
             recipe["data"]["root"] = str(Path(dataset.root).resolve())
@@ -103,8 +102,7 @@ class _Expansion:
         before: Step | None,
         init: str | None,
     ) -> Step:
-        recipe = as_mapping(config)
-        recipe["encoder"]["init"] = init
+        recipe = as_mapping(replace(config, encoder=replace(config.encoder, init=init)))
         inputs = {} if before is None else {"init": before}
         settings, pooled = self._pool(pool)
         inputs |= pooled

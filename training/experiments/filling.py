@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from handsim.errors import HandsimError
 from handsim.synthetic import SyntheticConfig
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 
-# Where a trunk comes from and where data lie is the step's own affair.
-_NO_INIT: Mapping[str, Any] = {"encoder": {"init": None}}
+_DECIDED_ELSEWHERE: Final[Mapping[tuple[str, ...], str]] = {
+    ("encoder", "init"): "axes.methods.NAME.init",
+    ("data", "root"): "data.datasets.NAME.root",
+    ("data", "label_fraction"): "axes.label_fractions",
+    ("seed",): "axes.seeds",
+}
+"""Settings of a recipe that an experiment has a place of its own for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +74,17 @@ class Filling:
             self.experiment.base.finetune,
             dataset.finetune,
             self.experiment.axes.label_fractions[point.label_fraction],
-            {"data": {"label_fraction": float(point.label_fraction), "root": None}},
-            _NO_INIT,
         )
-        config = self._fill(FINETUNE_RECIPES, content, f"fine-tuning on {point.dataset}")
-        return replace(config, seed=seed)
+        origin = f"fine-tuning on {point.dataset}"
+        _check_decided_elsewhere(content, origin)
+        config = self._fill(FINETUNE_RECIPES, content, origin)
+        data = replace(config.data, label_fraction=float(point.label_fraction))
+        return replace(config, data=data, seed=seed)
 
     def _pretrain(self, recipe: str, layers: list[Settings], origin: str) -> PretrainConfig:
         base = self.experiment.base.pretrain
-        content = merged(PRETRAIN_RECIPES.content(recipe), base, *layers, _NO_INIT)
+        content = merged(PRETRAIN_RECIPES.content(recipe), base, *layers)
+        _check_decided_elsewhere(content, origin)
         config = self._fill(PRETRAIN_RECIPES, content, origin)
         if config.feedback.every_epochs:
             raise HandsimError(
@@ -97,3 +104,13 @@ class Filling:
 def asks_index(config: PretrainConfig) -> bool:
     """Whether its pairs come from the live index."""
     return config.pairs.positives == "neighbours" and config.pairs.table is None
+
+
+def _check_decided_elsewhere(content: Mapping[str, Any], origin: str) -> None:
+    """A value that would be passed over in silence would have people compare what they did not mean to."""
+    for names, place in _DECIDED_ELSEWHERE.items():
+        value: Any = content
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            raise HandsimError(f"{origin}: {'.'.join(names)} is {value}; leave it out, {place} says it")

@@ -11,7 +11,7 @@ from training.experiments.config import Experiment
 from training.runs.recipes import Recipes
 
 EXPERIMENTS: Final = Recipes(
-    Experiment, Path(__file__).resolve().parents[2] / "experiments", "handsim experiment"
+    Experiment, Path(__file__).resolve().parents[2] / "experiments", "handsim experiment", "experiment"
 )
 """Those that come with handsim, and how any is read."""
 

@@ -1,9 +1,10 @@
 """What came of the runs: the numbers that are there, and which are missing."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from handsim.errors import HandsimError
 from training.experiments.axes import Point
@@ -56,12 +57,16 @@ def _numbers(step: Step, store: StepStore) -> tuple[dict[str, float], dict[str, 
     path = report_file(step, store)
     try:
         report = json.loads(path.read_text())
-        metrics, mean_pose = (
-            {name: float(value) for name, value in report[part].items()} for part in ("metrics", "mean_pose")
-        )
+        metrics, mean_pose = (_finite(report[part]) for part in ("metrics", "mean_pose"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HandsimError(
             f"{path} cannot be read ({' '.join(str(error).split())}); remove {store.folder(step).path} and "
             "run the experiment again"
         ) from error
     return metrics, mean_pose
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """Those that are numbers: what could not be measured is not there."""
+    told = {name: float(value) for name, value in numbers.items()}
+    return {name: value for name, value in told.items() if math.isfinite(value)}

@@ -20,7 +20,7 @@ class Slot:
 
 
 def make_slots(jobs: int | None) -> list[Slot]:
-    """One for each GPU that we may use, or on a CPU as many as ``jobs`` (None: one), each with its cores.
+    """One for each GPU that we may use, or on a CPU as many as ``jobs`` (None: one); they share the cores.
 
     Raises HandsimError for a number that is not at least 1, or more than there are GPUs or cores.
     """
@@ -30,11 +30,13 @@ def make_slots(jobs: int | None) -> list[Slot]:
     most, what = (len(gpus), "GPUs") if gpus else (available_cores(), "cores")
     if jobs is not None and jobs > most:
         raise HandsimError(f"--jobs is {jobs}, and there are {most} {what}; give {most} at most")
+    wanted = jobs or max(1, len(gpus))
+    cores = max(1, available_cores() // wanted)
+    threads = {"OMP_NUM_THREADS": str(cores)}
     if gpus:
-        return [Slot(f"GPU {gpu}", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus[:jobs]]
-    wanted = jobs or 1
-    threads = max(1, available_cores() // wanted)
-    return [Slot(f"{threads} cores", {"OMP_NUM_THREADS": str(threads)}) for _ in range(wanted)]
+        return [Slot(f"GPU {gpu}", {"CUDA_VISIBLE_DEVICES": gpu, **threads}) for gpu in gpus[:wanted]]
+    name = "a core" if cores == 1 else f"{cores} cores"
+    return [Slot(name, threads)] * wanted
 
 
 def _gpus() -> list[str]:

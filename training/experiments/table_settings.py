@@ -40,7 +40,7 @@ class TableSettings:
                 raise HandsimError(f"tables.{name}.where has {axis}, which is shown; leave it out")
             if as_label(value) not in labels[axis]:
                 raise HandsimError(
-                    f"tables.{name}.where.{axis} is {value}; it is one of {', '.join(labels[axis])}"
+                    f"tables.{name}.where.{axis} is {as_label(value)}; it is one of {', '.join(labels[axis])}"
                 )
         for axis, values in labels.items():
             if axis not in (self.rows, self.columns, *self.where) and len(values) > 1:

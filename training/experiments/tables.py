@@ -1,6 +1,5 @@
 """Tables of means and spreads over seeds; what is missing is missing in them."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -111,11 +110,7 @@ def _at(results: Iterable[Result], axis: Axis | None, label: str | None) -> list
 
 
 def _cell(results: Sequence[Result], shown: Metric, seeds: int) -> Cell:
-    values = {
-        result.seed: result.metrics[shown.name]
-        for result in results
-        if math.isfinite(result.metrics.get(shown.name, math.nan))
-    }
+    values = {result.seed: result.metrics[shown.name] for result in results if shown.name in result.metrics}
     return Cell(values, seeds, failed=sum(result.state == "failed" for result in results))
 
 

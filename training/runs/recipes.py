@@ -33,6 +33,8 @@ class Recipes(Generic[ConfigT]):
     """Where those lie that come with handsim."""
     command: str
     """What takes them: ``handsim pretrain``."""
+    noun: str = "recipe"
+    """What one is called."""
 
     def shipped(self) -> list[str]:
         """The names of those that come with handsim, as `read` takes them."""
@@ -48,7 +50,7 @@ class Recipes(Generic[ConfigT]):
             return named
         known = self.shipped()
         raise NotThereError(
-            f"there is no recipe {recipe}{nearest(str(recipe), known)}; "
+            f"there is no {self.noun} {recipe}{nearest(str(recipe), known)}; "
             f"give a YAML file, or one of {', '.join(known)}"
         )
 
@@ -69,7 +71,7 @@ class Recipes(Generic[ConfigT]):
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise HandsimError(f"{path} cannot be read as YAML ({_one_line(error)})") from error
         if not isinstance(content, Mapping | None):
-            raise HandsimError(f"{path} holds a {type(content).__name__}; a recipe is a mapping of settings")
+            raise HandsimError(f"{path} holds a {type(content).__name__}; it has to be a mapping of settings")
         return dict(content or {})
 
     def fill(self, content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> ConfigT:
@@ -102,7 +104,9 @@ class Recipes(Generic[ConfigT]):
     def _parser(self) -> ArgumentParser:
         # Its help then shows the docstring below each field.
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
-        parser = ArgumentParser(usage=f"{self.command} RECIPE [--SETTING VALUE ...]", exit_on_error=False)
+        parser = ArgumentParser(
+            usage=f"{self.command} {self.noun.upper()} [--SETTING VALUE ...]", exit_on_error=False
+        )
         parser.add_class_arguments(self.config, None)
         return parser
 
