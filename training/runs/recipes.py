@@ -5,7 +5,9 @@ import difflib
 import re
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -83,9 +85,10 @@ class Recipes(Generic[ConfigT]):
             if word.startswith("--"):
                 key = word[2:].split("=")[0]
                 _check_key(key, key, groups, values, "the command line")
-        parser = self._parser()
+        parser = self._parser
         try:
-            base = parser.parse_object(dict(content), defaults=True)
+            # A copy, all the way down: it is filled in place.
+            base = parser.parse_object(deepcopy(dict(content)), defaults=True)
             parsed = parser.parse_args(list(overrides), namespace=base)
             filled = parser.instantiate(parsed)
         except ArgumentError as error:
@@ -94,13 +97,14 @@ class Recipes(Generic[ConfigT]):
 
     def print_settings(self) -> None:
         """Every setting with its type, default and meaning, on the terminal."""
-        parser = self._parser()
+        parser = self._parser
         groups, _ = _known(self.config)
         for action in parser._actions:
             if action.dest in groups:  # only what is below them is set
                 action.help = SUPPRESS
         parser.print_help()
 
+    @cached_property
     def _parser(self) -> ArgumentParser:
         # Its help then shows the docstring below each field.
         set_parsing_settings(docstring_parse_attribute_docstrings=True)

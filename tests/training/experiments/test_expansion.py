@@ -1,0 +1,277 @@
+"""From an experiment to steps: who shares what with whom, and what makes a step another one."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.training.experiments.contents import (
+    CONTENT,
+    SHORT,
+    Content,
+    changed,
+    experiment_of,
+    keys_of,
+    nested,
+    runs_of,
+    steps_of,
+)
+from training.experiments.axes import AXES
+from training.experiments.expansion import Run
+from training.experiments.reading import merged
+from training.experiments.steps import Kind, Step, in_order
+
+ALL: tuple[Kind, ...] = ("pool", "index", "dataset", "pretrain", "finetune", "evaluate")
+TRAINED: tuple[Kind, ...] = ("pretrain", "finetune", "evaluate")
+Keys = dict[Kind, set[str]]
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return keys_of(CONTENT)
+
+
+@pytest.fixture(scope="module")
+def short_keys() -> Keys:
+    return keys_of(SHORT)
+
+
+def _run(runs: list[Run], method: str, seed: int = 1) -> Run:
+    return next(run for run in runs if (run.point.method, run.seed) == (method, seed))
+
+
+def _trunk(run: Run) -> Step | None:
+    return run.evaluation.inputs["finetune"].inputs.get("init")
+
+
+def test_steps_of_all_runs() -> None:
+    """Two seeds, four methods: the pool, its index and the dataset are made once, the start once a seed."""
+    counts = Counter(step.kind for step in steps_of(CONTENT))
+    assert counts == {"pool": 1, "index": 1, "dataset": 1, "pretrain": 2 * 3, "finetune": 8, "evaluate": 8}
+
+
+def test_what_a_run_is_made_of() -> None:
+    runs = runs_of(CONTENT)
+    assert [(run.point.method, run.seed) for run in runs] == [
+        (method, seed) for seed in (1, 2) for method in ("scratch", "start", "peclr", "simhand")
+    ]
+    assert _trunk(_run(runs, "scratch")) is None
+    start = _trunk(_run(runs, "start"))
+    assert start is not None
+    assert {*start.inputs} == {"pool"}
+    simhand, peclr = _trunk(_run(runs, "simhand")), _trunk(_run(runs, "peclr"))
+    assert simhand is not None
+    assert peclr is not None
+    assert {*simhand.inputs} == {"pool", "index", "init"}
+    assert {*peclr.inputs} == {"pool", "init"}
+    assert simhand.inputs["init"].key == peclr.inputs["init"].key == start.key
+    assert (
+        simhand.inputs["index"].inputs["pool"].key == simhand.inputs["pool"].key == start.inputs["pool"].key
+    )
+    other = _trunk(_run(runs, "start", seed=2))
+    assert other is not None
+    assert other.key != start.key
+    assert (other.seed, other.recipe["seed"], other.settings["config"]["seed"]) == (2, 2, 2)
+
+
+def test_equal_settings_have_equal_keys(keys: Keys) -> None:
+    """However they are written, and whatever things are called."""
+    pools, datasets = CONTENT["data"]["pools"], CONTENT["data"]["datasets"]
+    methods = CONTENT["axes"]["methods"]
+    renamed = {
+        **CONTENT,
+        "title": "Other names",
+        "data": {"pools": {"w": pools["wild"]}, "datasets": {"s": datasets["studio"]}},
+        "axes": {"methods": {f"my_{name}": methods[name] for name in reversed(methods)}, "seeds": [2, 1]},
+    }
+    assert keys_of(renamed) == keys
+    said_elsewhere = changed({"axes": {"methods": {"simhand": {"settings": {"loss": {"temperature": 0.5}}}}}})
+    assert keys_of(said_elsewhere) == keys
+
+
+def test_what_decides_nothing_changes_no_key(keys: Keys) -> None:
+    """What is written meanwhile, and how many processes decode pictures."""
+    log = {
+        "metrics_every_steps": 7,
+        "figures_every_steps": 8,
+        "checkpoint_every_steps": 9,
+        "tensorboard": True,
+    }
+    settings = {"log": log, "trainer": {"workers": 3}}
+    told = changed({"base": {"pretrain": settings, "finetune": settings}})
+    assert keys_of(told) == keys
+    for step in steps_of(told):
+        if step.kind in ("pretrain", "finetune"):  # but it reaches the command
+            assert (step.recipe["log"], step.recipe["trainer"]["workers"]) == (log, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "others"),
+    [
+        ("data.pools.wild.settings.seed", 5, ("pool", "index", *TRAINED)),
+        ("data.pools.wild.settings.videos", 5, ("pool", "index", *TRAINED)),
+        ("data.pools.wild.keypoint_noise", 0.1, ("pool", "index", *TRAINED)),
+        ("data.datasets.studio.settings.seed", 5, ("dataset", "finetune", "evaluate")),
+        ("data.datasets.studio.settings.scene.passing_share", 0.5, ("dataset", "finetune", "evaluate")),
+        ("data.datasets.studio.finetune.optimizer.lr", 2e-3, ("finetune", "evaluate")),
+        ("data.datasets.studio.split", "val", ("evaluate",)),
+        ("base.components", 8, ("index", *TRAINED)),
+        ("base.normalisation", "none", ("index", *TRAINED)),
+        ("base.pretrain.optimizer.lr", 2e-4, TRAINED),
+        ("base.pretrain.trainer.epochs", 2, TRAINED),
+        ("base.pretrain.trainer.precision", "bf16-mixed", TRAINED),
+        ("base.pretrain.trainer.devices", 2, TRAINED),
+        ("base.pretrain.head.out", 64, TRAINED),
+        ("base.pretrain.loss.temperature", 0.1, TRAINED),
+        ("base.pretrain.augmentation.size_px", 64, TRAINED),
+        ("base.pretrain.pairs.prefetch", 2, TRAINED),
+        ("base.finetune.trainer.epochs", 2, ("finetune", "evaluate")),
+        ("base.finetune.trainer.freeze_trunk", 1, ("finetune", "evaluate")),
+        ("base.finetune.data.crop_factor", 2.0, ("finetune", "evaluate")),
+        ("start.settings.loss.temperature", 0.1, TRAINED),
+        ("start.recipe", "simclr_w", TRAINED),
+        ("axes.methods.simhand.settings.pairs.ef", 99, TRAINED),
+        ("axes.methods.simhand.recipe", "simhand_no_weights", TRAINED),
+        ("axes.label_fractions", {0.5: {}}, ("finetune", "evaluate")),
+        ("axes.seeds", [3], TRAINED),
+    ],
+)
+def test_any_other_setting_makes_another_step(
+    short_keys: Keys, setting: str, value: object, others: tuple[Kind, ...]
+) -> None:
+    """And another one of what comes after it, and of nothing else."""
+    after = keys_of(merged(SHORT, nested(setting, value)))
+    assert {kind for kind in ALL if short_keys[kind] != after[kind]} == {*others}
+
+
+def test_what_is_reached_by_a_change_alone_is_another_step() -> None:
+    """A start that changes leaves those runs as they were that do not begin with it."""
+    before = runs_of(SHORT)
+    after = runs_of(merged(SHORT, nested("start.settings.loss.temperature", 0.1)))
+    for old, new in zip(before, after, strict=True):
+        assert (old.evaluation.key == new.evaluation.key) == (old.point.method == "scratch")
+
+
+def _axis(content: Content) -> dict[str, set[str]]:
+    """Keys of evaluations by method."""
+    found: dict[str, set[str]] = {}
+    for run in runs_of(content):
+        found.setdefault(run.point.method, set()).add(run.evaluation.key)
+    return found
+
+
+def test_methods_that_an_axis_means_nothing_to_are_run_once() -> None:
+    """Top-K and components are the index's, weights pre-training's, pools pre-training's: the rest shares."""
+    one_seed = nested("axes.seeds", [1])
+
+    def count(*changes: Content) -> list[int]:
+        return [len(keys) for keys in _axis(changed(one_seed, *changes)).values()]
+
+    assert count() == [1, 1, 1, 1]
+    assert count(nested("axes.top_k", [1, 3, 5])) == [1, 1, 1, 3]
+    assert count(nested("axes.components", [2, 14])) == [1, 1, 1, 2]
+    assert count(nested("axes.weightings", {"off": {"pairs": "none"}, "on": {"pairs": "both"}})) == [
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert count(nested("data.pools.more", {"world": "in_the_wild"})) == [
+        1,
+        1,
+        2,
+        2,
+    ]  # the first pool's start
+    assert count(nested("axes.label_fractions", {0.5: {}, 1.0: {}})) == [2, 2, 2, 2]
+    assert count(nested("axes.top_k", [1, 3]), nested("axes.components", [2, 14])) == [1, 1, 1, 4]
+
+
+def test_axes_reach_the_settings() -> None:
+    content = changed(
+        nested("axes.top_k", [4]),
+        nested("axes.weightings", {"steep": {"pairs": "positives", "form": "sigmoid"}}),
+        nested("axes.components", [5]),
+        nested("axes.label_fractions", {0.25: {"trainer": {"epochs": 9}}}),
+        nested("start.settings.loss.temperature", 0.2),
+    )
+    run = _run(runs_of(content), "simhand")
+    finetune, trunk = run.evaluation.inputs["finetune"], _trunk(run)
+    assert trunk is not None
+    assert trunk.recipe["pairs"]["policy"]["top_k"] == 4
+    assert trunk.recipe["loss"]["weighting"]["pairs"] == "positives"
+    assert trunk.recipe["loss"]["weighting"]["form"] == "sigmoid"
+    assert trunk.recipe["loss"]["temperature"] == 0.5
+    assert trunk.inputs["init"].recipe["loss"] == {
+        **trunk.inputs["init"].recipe["loss"],
+        "temperature": 0.2,
+        "equivariant": False,
+    }
+    assert trunk.inputs["index"].settings["components"] == 5
+    assert (finetune.recipe["data"]["label_fraction"], finetune.recipe["trainer"]["epochs"]) == (0.25, 9)
+
+
+def test_homes_and_folders_are_known_by_where_they_lie() -> None:
+    """There is no step for them, and what they hold plays no part."""
+
+    def steps(home: str, root: str) -> list[Step]:
+        data = {"pools": {"h": {"home": home}}, "datasets": {"d": {"root": root}}}
+        return steps_of({**CONTENT, "data": data})
+
+    found = steps("hands", "set")
+    assert {step.kind for step in found} == {"index", *TRAINED}
+    assert {step.settings["home"] for step in found if step.kind == "index"} == {str(Path("hands").resolve())}
+    named_otherwise = steps("./hands", f"../{Path.cwd().name}/set")
+    assert [step.key for step in named_otherwise] == [step.key for step in found]
+
+    def kept(moved: list[Step]) -> list[str]:
+        known = {step.key for step in found}
+        return sorted(step.kind for step in moved if step.key in known)
+
+    assert kept(steps("hands2", "set")) == ["evaluate"] * 2 + ["finetune"] * 2  # from scratch, two seeds
+    assert kept(steps("hands", "set2")) == ["index"] + ["pretrain"] * 6  # which has seen no dataset
+
+
+def test_weights_that_are_there_are_no_step() -> None:
+    axes = {"methods": {"imagenet": {"init": "resnet18"}, "ours": {"init": "a.ckpt"}}}
+    imagenet = {**CONTENT, "axes": axes}
+    by_method = {run.point.method: run.evaluation.inputs["finetune"] for run in runs_of(imagenet)}
+    assert by_method["imagenet"].recipe["encoder"]["init"] == "resnet18"
+    assert by_method["ours"].recipe["encoder"]["init"].endswith("/a.ckpt")
+    assert not any("init" in step.inputs for step in by_method.values())
+
+
+def test_an_axis_that_is_added_keeps_what_was_done() -> None:
+    """Also where its first value is what the recipe says anyway."""
+    assert {*_axis(SHORT)["simhand"]} < _axis(merged(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
+
+
+def test_points_and_labels() -> None:
+    experiment = experiment_of(
+        changed(nested("axes.top_k", [1, 10]), nested("axes.label_fractions", {0.1: {}}))
+    )
+    assert len(experiment.points()) == 4 * 2
+    labels = {axis: experiment.labels(axis) for axis in AXES}
+    assert labels == {
+        "method": ["scratch", "start", "peclr", "simhand"],
+        "dataset": ["studio"],
+        "pool": ["wild"],
+        "top_k": ["1", "10"],
+        "weighting": ["as it is"],
+        "components": ["as it is"],
+        "label_fraction": ["0.1"],
+    }
+
+
+def test_in_order_has_inputs_first_and_equal_steps_once() -> None:
+    a, b = Step("pool", "a", {"n": 1}), Step("pool", "b", {"n": 2})
+    same_as_a = Step("pool", "called otherwise", {"n": 1}, recipe={"log": 3}, seed=4)
+    assert a.key == same_as_a.key
+    assert a.name == f"pool-{a.key}"
+    assert len(a.key) == 16
+    first = Step("index", "", {}, {"pool": a})
+    second = Step("pretrain", "", {}, {"index": first, "pool": same_as_a, "other": b})
+    assert in_order([second, b, first]) == [first.inputs["pool"], first, b, second]
+    assert in_order([]) == []
+    assert Step("index", "", {}, {"pool": b}).key != first.key
+    assert Step("index", "", {}, {"other": a}).key != first.key
+    assert Step("pool", "", {}, {"pool": a}).key != first.key

@@ -1,0 +1,207 @@
+"""Files of experiments: what is wrong in one is told in a line; the command line comes after it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from handsim.errors import HandsimError, NotThereError
+from tests.training.experiments.contents import CONTENT, SHORT, Content, changed, nested
+from training.experiments.expansion import expand
+from training.experiments.places import check_places
+from training.experiments.reading import EXPERIMENTS, merged, parse_overrides, read_experiment
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(CONTENT, sort_keys=False))
+    return path
+
+
+def _refused(content: Content, path: Path) -> str:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(HandsimError) as caught:
+        expand(read_experiment(path, {}))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        # keys that do not exist, in the file and in what it passes on
+        ("titel", "x", "there is no setting titel; did you mean title?"),
+        ("data.pools.wild.wordl", "studio", "data.pools.wild.wordl; did you mean data.pools.*.world?"),
+        ("axes.top_ks", [1], "no setting axes.top_ks; did you mean axes.top_k?"),
+        ("tables.main.row", "pool", "no setting tables.main.row; did you mean tables.*.rows?"),
+        ("axes.methods.simhand.settings.loss.temp", 1, "method simhand: there is no setting loss.temp"),
+        ("base.pretrain.optimizer.lrr", 1, "no setting optimizer.lrr; did you mean optimizer.lr?"),
+        ("base.finetune.pairs.ef", 1, "fine-tuning on studio: there is no setting pairs"),
+        ("start.settings.head.outs", 8, "start: there is no setting head.outs; did you mean head.out?"),
+        ("data.pools.wild.settings.video", 1, "pool wild: there is no setting video; did you mean videos?"),
+        ("data.datasets.studio.settings.scene.x", 1, "dataset studio: there is no setting scene.x"),
+        # values that cannot be
+        ("axes", 3, "axes is a group of settings; set those below it"),
+        ("axes.methods.simhand", None, "axes.methods.simhand is a group of settings"),
+        ("axes.seeds", [1, 1], "axes.seeds is [1, 1]; name each value once"),
+        ("axes.seeds", [-1], "axes.seeds is [-1]; such a number is at least 1 (a seed 0)"),
+        ("axes.seeds", ["one"], "axes.seeds"),
+        ("axes.seeds", [], "axes.seeds is empty"),
+        ("axes.top_k", [1, 3, 3], "axes.top_k is [1, 3, 3]; name each value once"),
+        ("axes.top_k", [0], "axes.top_k is [0]; such a number is at least 1"),
+        ("axes.components", [0], "axes.components is [0]; such a number is at least 1"),
+        ("axes.label_fractions", {}, "axes.label_fractions is empty"),
+        ("axes.label_fractions", {"all": {}}, "axes.label_fractions has 'all'; a share is a number"),
+        ("axes.label_fractions", {2.0: {}}, "label_fraction is 2"),
+        ("axes.weightings", {"w": {"pairs": "bot"}}, "loss.weighting.pairs"),
+        ("base.normalisation", "none at all", "base.normalisation"),
+        ("base.pretrain.trainer.epochs", 0, "trainer.epochs is 0; it is at least 1"),
+        ("base.finetune.trainer", 7, "trainer is a group of settings"),
+        ("data.pools.wild.keypoint_noise", 3, "keypoint_noise is 3"),
+        ("data.datasets.studio.settings.size_px", 65, "size_px is 65; it must be a multiple of 8"),
+        ("axes.methods.simhand.settings.feedback.every_epochs", 1, "feedback.every_epochs is 1"),
+        # recipes and worlds that are not there
+        ("axes.methods.simhand.recipe", "simhnd", "no recipe simhnd; did you mean simhand?"),
+        ("start.recipe", "simclear", "no recipe simclear; did you mean simclr?"),
+        ("data.datasets.studio.recipe", "synthetik", "no recipe synthetik; did you mean synthetic?"),
+        ("data.datasets.studio.world", "studi", "no world studi; did you mean studio?"),
+        # parts that do not go together
+        ("axes.methods", {}, "axes.methods"),
+        ("data.pools", {}, "data.pools is empty; pre-training needs one"),
+        ("data.datasets", {}, "data.datasets is empty; there is nothing to be judged by"),
+        ("data.pools.wild.home", "hands", "a pool is that of the home hands or is filmed"),
+        ("data.datasets.studio.root", "set", "a dataset lies in set or is filmed"),
+        ("data.pools", {"a/b": {"home": "x"}}, "data.pools has a 'a/b'; a name is letters, digits"),
+        ("axes.methods", {"../x": {}}, "axes.methods has a '../x'"),
+        ("tables", {".": {}}, "tables has a '.'"),
+        ("start.recipe", None, "axes.methods.simhand.init is start, and start.recipe is not set; set it"),
+        ("start.pool", "tame", "start.pool is tame; the pools are wild"),
+        ("axes.methods.scratch.settings", {"seed": 1}, "axes.methods.scratch has settings and no recipe"),
+        ("base.finetune.encoder.architecture", "resnet34", "pre-trains a resnet18, and a resnet34 is"),
+        ("axes.methods.simhand.init", "resnet50", "encoder.init is resnet50, ImageNet's weights for"),
+        # what has a place of its own
+        ("base.pretrain.encoder.init", "resnet18", "leave it out, axes.methods.NAME.init says it"),
+        ("base.finetune.encoder.init", "resnet18", "encoder.init is resnet18; leave it out, axes.methods"),
+        ("base.finetune.data.label_fraction", 0.5, "label_fraction is 0.5; leave it out, axes.label"),
+        ("base.finetune.data.root", "set", "data.root is set; leave it out, data.datasets.NAME.root"),
+        ("base.pretrain.seed", 3, "seed is 3; leave it out, axes.seeds"),
+        # tables
+        ("tables.main.rows", "methods", "rows"),
+        ("tables.main.columns", "method", "a table's rows and columns are both method; leave columns out"),
+        ("tables.main.metrics", [], "a table's metrics are empty; name one at least"),
+        ("tables.main.metrics", ["procrustes_mpjpe"], "did you mean procrustes_mpjpe_mm?"),
+        ("tables.main.where", {"colour": 3}, "main.where has colour; the axes are method, dataset, pool, "),
+        ("tables.main.where", {"method": "start"}, "main.where has method, which is shown; leave it out"),
+        ("tables.main.where", {"pool": "tame"}, "tables.main.where.pool is tame; it is one of wild"),
+        ("axes.top_k", [1, 3], "main shows no top_k, of which there are 1, 3; say which with where"),
+        ("axes.label_fractions", {0.1: {}, 1.0: {}}, "shows no label_fraction, of which there are 0.1, 1;"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_told_in_one_line(tmp_path: Path, setting: str, value: object, said: str) -> None:
+    *groups, name = setting.split(".")
+    content = merged(SHORT, {"tables": {"main": {}}})
+    place = content
+    for group in groups:
+        place[group] = dict(place.get(group) or {})
+        place = place[group]
+    place[name] = value
+    assert said in _refused(content, tmp_path / "bad.yaml")
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(NotThereError, match=r"no experiment synthetic_mian; did you mean synthetic_main\?"):
+        read_experiment("synthetic_mian", {})
+    for text, said in (("- 1", "holds a list; it has to be a mapping"), ("a: [", "cannot be read as YAML")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(HandsimError, match=said):
+            read_experiment(tmp_path / "bad.yaml", {})
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(HandsimError, match=r"data\.datasets is empty"):
+        read_experiment(tmp_path / "empty.yaml", {})
+
+
+def test_where_is_by_label(file: Path) -> None:
+    """A whole number and its float are the same value, as YAML has it."""
+    for one in (1, 1.0):
+        where = {"axes.label_fractions": {0.1: {}, 1: {}}, "tables.main.where": {"label_fraction": one}}
+        experiment = read_experiment(file, where)
+        assert experiment.labels("label_fraction") == ["0.1", "1"]
+
+
+def test_the_command_line_comes_after_the_file(file: Path) -> None:
+    words = [
+        "--axes.seeds",
+        "[7]",
+        "--data.pools.wild.settings.videos=9",
+        "--data.datasets.extra.root",
+        "/set",
+    ]
+    overrides = parse_overrides(words)
+    assert overrides == {
+        "axes.seeds": [7],
+        "data.pools.wild.settings.videos": 9,
+        "data.datasets.extra.root": "/set",
+    }
+    experiment = read_experiment(file, overrides)
+    assert experiment.axes.seeds == (7,)
+    assert experiment.data.pools["wild"].settings == {"videos": 9, "size_px": 64}
+    assert experiment.data.pools["wild"].world == "in_the_wild"
+    assert experiment.data.datasets["extra"].root == "/set"
+    assert {*experiment.data.datasets} == {"studio", "extra"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seeds", "1"], "seeds is no setting; settings are given as --its.name VALUE"),
+        (["--axes.seeds"], "--axes.seeds has no value; give it as --axes.seeds VALUE"),
+        (["--axes.seeds", "[1"], "--axes.seeds is '[1', which is no YAML; quote it"),
+    ],
+)
+def test_words_that_are_no_settings(words: list[str], said: str) -> None:
+    with pytest.raises(HandsimError) as caught:
+        parse_overrides(words)
+    assert str(caught.value) == said
+
+
+def test_a_setting_of_the_command_line_that_is_not_there(file: Path) -> None:
+    with pytest.raises(HandsimError, match=r"no setting axes\.seed; did you mean axes\.seeds\?"):
+        read_experiment(file, {"axes.seed": [1]})
+    with pytest.raises(HandsimError, match=r"title"):
+        read_experiment(file, {"title.short": 1})
+
+
+def test_merged() -> None:
+    below = {"a": {"b": 1, "c": {"d": 2}}, "e": [1, 2]}
+    assert merged(below, {"a": {"c": {"f": 3}}, "e": [3]}) == {"a": {"b": 1, "c": {"d": 2, "f": 3}}, "e": [3]}
+    assert merged(below, {"a": 5}, {"a": {"g": 1}}) == {"a": {"g": 1}, "e": [1, 2]}
+    assert below == {"a": {"b": 1, "c": {"d": 2}}, "e": [1, 2]}
+    assert merged() == {}
+
+
+def test_places_are_looked_at_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "home" / "pool").mkdir(parents=True)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "a.ckpt").touch()
+    home, root, start = str(tmp_path / "home"), str(tmp_path / "set"), str(tmp_path / "a.ckpt")
+
+    def content(home: str | None, root: str | None, start: str) -> Content:
+        return {
+            **changed(nested("axes.methods", {"simhand": {"recipe": "simhand", "init": start}})),
+            "data": {"pools": {"p": {"home": home}}, "datasets": {"d": {"root": root}}},
+        }
+
+    check_places(EXPERIMENTS.fill(content(home, root, start), [], "here"))
+    check_places(EXPERIMENTS.fill(content(home, root, "resnet18"), [], "here"))
+    check_places(EXPERIMENTS.fill(CONTENT, [], "here"))  # filmed
+    for places, said in (
+        ((None, root, start), "data.pools.p.home is not set; say where it lies, with --data.pools.p.home"),
+        ((root, root, start), f"data.pools.p.home is {root}, which has no folder pool"),
+        ((home, None, start), "data.datasets.d.root is not set; say where it lies, with --"),
+        ((home, start, start), f"data.datasets.d.root is {start}, which is no folder"),
+        ((home, root, root), f"axes.methods.simhand.init is {root}, which is no file; it is start, a "),
+    ):  # fmt: skip
+        with pytest.raises(HandsimError) as caught:
+            check_places(EXPERIMENTS.fill(content(*places), [], "here"))
+        assert said in str(caught.value)
