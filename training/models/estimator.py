@@ -1,7 +1,8 @@
 """The network that estimates hand poses: a ResNet's trunk and a head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +10,23 @@ from torch import Tensor, nn
 from handsim.errors import HandsimError
 from training.models.encoder import Encoder, EncoderSettings, build_encoder
 from training.models.hand_targets import HandTargets, PoseEstimate
-from training.models.heads.detnet import DetNetHead, DetNetMaps
+from training.models.heads.detnet import DetNetHead
 from training.models.heads.head import PoseHead
+from training.models.heads.regressor_25d import Regressor25DHead
 
 STRIDE_PX: Final = 32
 """Sides of views are multiples of it: what a cell of the trunk's last maps covers."""
 
-HeadName = Literal["detnet", "regressor_25d", "simple"]
+HeadName = Literal["detnet", "regressor_25d"]
 
-Prediction = DetNetMaps
+Prediction: TypeAlias = Any
+"""What a head says of views: tensors of its own kind, which it alone reads."""
+
+_HEADS: Final[dict[HeadName, Callable[[int], PoseHead[Any]]]] = {
+    "detnet": DetNetHead,
+    "regressor_25d": Regressor25DHead,
+}
+"""Each is made for the number of channels of the trunk's last maps."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class EstimatorSettings:
     head: HeadName = "detnet"
     """``detnet``: heat, delta and location maps, as SiMHand fine-tunes (Zhou et al., CVPR 2020);
     ``regressor_25d``: 2D joints and relative depths from pooled features, as PeCLR fine-tunes; needs the
-    camera's K to tell a pose; ``simple``: joints read by attention from coarse maps."""
+    camera's K to tell a pose."""
 
     def __post_init__(self) -> None:
         if self.head not in get_args(HeadName):
@@ -57,8 +66,7 @@ class PoseEstimator(nn.Module):
                 f"the views are {width} x {height} pixels; they are square, with a side that is a multiple "
                 f"of {STRIDE_PX}"
             )
-        prediction: Prediction = self.head(self.encoder.feature_maps(images))
-        return prediction
+        return self.head(self.encoder.feature_maps(images))
 
     def loss(self, prediction: Prediction, targets: HandTargets) -> dict[str, Tensor]:
         """Scalars: ``loss``, what is to be minimised, and its parts by name, before their weights.
@@ -66,7 +74,7 @@ class PoseEstimator(nn.Module):
         Joints that are not valid have no part in it; without any valid joint it is 0, and so is its gradient.
         Half precision is lifted to float32, under autocast too.
         """
-        with torch.autocast(targets.valid.device.type, enabled=False):
+        with self._full_precision():
             return self.head.loss(prediction, targets)
 
     @torch.no_grad()
@@ -76,7 +84,7 @@ class PoseEstimator(nn.Module):
         Only ``regressor_25d`` needs K; it raises HandsimError without. Where a view was turned, K is that of
         the camera turned with it: the view's affine, times the picture's K, times the inverse turn.
         """
-        with torch.autocast(prediction.heat_maps.device.type, enabled=False):
+        with self._full_precision():
             return self.head.decode(prediction, intrinsics)
 
     def freeze_trunk(self) -> None:
@@ -91,6 +99,9 @@ class PoseEstimator(nn.Module):
             self.encoder.eval()
         return self
 
+    def _full_precision(self) -> torch.autocast:
+        return torch.autocast(self.encoder.mean.device.type, enabled=False)
+
 
 def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> PoseEstimator:
     """The estimator that the settings ask for, its trunk's weights read; ``encoder.origin`` tells from where.
@@ -100,7 +111,7 @@ def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> Po
     `build_encoder` does.
     """
     trunk = build_encoder(encoder)
-    estimator = PoseEstimator(trunk, DetNetHead(trunk.features))
+    estimator = PoseEstimator(trunk, _HEADS[settings.head](trunk.features))
     if encoder.compile:
         estimator.compile()
     return estimator

@@ -1,6 +1,5 @@
 """DetNet: its maps, what they should be, and what is read from them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -126,36 +125,6 @@ def test_what_is_hidden_has_no_part_in_it(head: DetNetHead, filling: float) -> N
         assert torch.equal(learned, mask), name
 
 
-def test_a_hand_without_anything_leaves_the_others_as_they_are(head: DetNetHead) -> None:
-    """The loss is that of the others alone."""
-    targets = draw_targets(HANDS)
-    alone = torch.zeros(HANDS, 21, dtype=torch.bool)
-    alone[2] = True
-    maps, kept = _drawn_maps(), [0, 1, 3]
-    found = head.loss(maps, hide(targets, alone, alone[:, 0], torch.nan))
-    fewer = HandTargets(*(getattr(targets, name)[kept] for name in vars(targets)))
-    expected = head.loss(DetNetMaps(*(getattr(maps, name)[kept] for name in NAMES)), fewer)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-
-
-def _without_joints(targets: HandTargets) -> HandTargets:
-    everything = torch.ones_like(targets.valid)
-    return hide(targets, everything, everything[:, 0], torch.nan)
-
-
-def _without_hands(targets: HandTargets) -> HandTargets:
-    return replace(_without_joints(targets), has_scale=targets.has_scale)
-
-
-@pytest.mark.parametrize("hidden", [_without_joints, _without_hands])
-def test_without_a_valid_joint_nothing_is_learned(
-    head: DetNetHead, hidden: Callable[[HandTargets], HandTargets]
-) -> None:
-    losses, gradients = _gradients(head, hidden(draw_targets(HANDS)))
-    assert all(float(loss) == 0 for loss in losses.values())
-    assert all((gradient == 0).all() for gradient in gradients.values())
-
-
 def test_without_a_scale_only_2d_joints_are_learned(head: DetNetHead) -> None:
     nothing = torch.zeros(HANDS, 21, dtype=torch.bool)
     losses, gradients = _gradients(head, hide(draw_targets(HANDS), nothing, ~nothing[:, 0], torch.nan))
@@ -195,12 +164,3 @@ def test_confidence_is_the_height_of_the_peak_from_0_to_1(head: DetNetHead) -> N
     flat[..., 3, 5] = heights[:, 0, 0]
     told = head.decode(replace(maps, heat_maps=flat), None)
     torch.testing.assert_close(told.confidence, heights[:, 0, 0].clamp(0, 1).float().expand(HANDS, 21))
-
-
-def test_half_precision_is_lifted(head: DetNetHead) -> None:
-    halves = DetNetMaps(*(getattr(_drawn_maps(), name).detach().bfloat16() for name in NAMES))
-    floats = DetNetMaps(*(getattr(halves, name).float() for name in NAMES))
-    targets = draw_targets(HANDS, dtype=torch.float32)
-    assert head.loss(halves, targets) == head.loss(floats, targets)
-    for name in ("keypoints", "joints", "confidence"):
-        assert torch.equal(getattr(head.decode(halves, None), name), getattr(head.decode(floats, None), name))
