@@ -65,7 +65,7 @@ class Validation(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=trainer.global_step)
         self._note(
-            f"epoch {done // module.schedule.batches_an_epoch:,}: {errors[0]:.2f} mm root-relative, "
+            f"epoch {numbers['epoch']:.4g}: {errors[0]:.2f} mm root-relative, "
             f"{errors[1]:.2f} mm with the scale aligned, over {self._hands:,} hands"
         )
 
