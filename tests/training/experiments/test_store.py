@@ -1,0 +1,139 @@
+"""Folders of steps: who holds one, and what is known of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handsim.errors import HandsimError
+from tests.training.experiments.contents import pool_step
+from training.experiments.steps import Step
+from training.experiments.store import LAST_LINE_CHARACTERS, StepFolder, StepStore
+
+STEP = Step("index", "wild", {"components": 3}, {"pool": pool_step()})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StepFolder:
+    folder = StepStore(tmp_path / "steps").folder(STEP)
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def _never() -> None:
+    raise AssertionError("nobody is to be waited for")
+
+
+def test_a_folder_is_named_by_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = StepStore(Path("steps"))
+    assert store.folder(STEP).path == tmp_path / "steps" / f"index-{STEP.key}"
+    assert not store.path.exists()
+    store.make()
+    store.make()
+    assert store.path.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        HandsimError, match=r"file/steps cannot be made \(Not a directory\); name another --home"
+    ):
+        StepStore(tmp_path / "file" / "steps").make()
+
+
+def test_marks(folder: StepFolder) -> None:
+    assert not folder.is_done
+    assert folder.seconds() is None
+    folder.begin(STEP)
+    told = json.loads((folder.path / "step.json").read_text())
+    assert told == {
+        "title": "index wild",
+        "kind": "index",
+        "key": STEP.key,
+        "inputs": {"pool": STEP.inputs["pool"].name},
+        "settings": {"components": 3},
+    }
+    folder.fail(2)
+    assert json.loads(folder.failed.read_text())["exit_code"] == 2
+    assert not folder.is_done
+    folder.begin(STEP)  # a failure is forgotten where it is tried again
+    assert not folder.failed.exists()
+    folder.finish(12.3456, at_once=True)
+    assert folder.is_done
+    assert folder.seconds() == 12.346
+
+
+def test_seconds_are_those_of_what_was_done_at_once(folder: StepFolder) -> None:
+    folder.finish(3.0, at_once=False)
+    assert folder.is_done
+    assert folder.seconds() is None
+    folder.done.write_text("{")  # a damaged mark is a mark
+    assert folder.is_done
+    assert folder.seconds() is None
+
+
+def test_the_last_line_of_a_log(folder: StepFolder) -> None:
+    assert folder.last_line() == ""
+    folder.log.write_text("")
+    assert folder.last_line() == ""
+    folder.log.write_text("one\nhandsim: two\n\n  \n")
+    assert folder.last_line() == "handsim: two"
+    folder.log.write_bytes(b"\xff" * 1000)
+    assert len(folder.last_line()) == LAST_LINE_CHARACTERS
+
+
+def test_one_holds_a_folder_at_a_time(folder: StepFolder) -> None:
+    said: list[str] = []
+    with folder.held(_never, lambda: False) as first:
+        assert first is not None
+        with folder.held(lambda: said.append("waits"), lambda: False) as second:
+            assert second is None
+    assert said == ["waits"]
+    with folder.held(_never, lambda: False) as again:
+        assert again is not None
+
+
+def test_a_folder_is_waited_for(folder: StepFolder) -> None:
+    """As long as ``wait`` says so; it is asked again after each look, ``on_wait`` is told once."""
+    said: list[str] = []
+    first = folder.held(_never, lambda: False)
+    assert first.__enter__() is not None
+
+    def wait() -> bool:
+        said.append("looks")
+        if len(said) == 3:
+            first.__exit__(None, None, None)
+        return True
+
+    with folder.held(lambda: said.append("waits"), wait) as second:
+        assert second is not None
+    assert said == ["waits", "looks", "looks"]
+
+
+def test_a_mistake_lets_go_of_a_folder(folder: StepFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.held(_never, lambda: False):
+        _ = 1 // 0
+    with folder.held(_never, lambda: False) as lock:
+        assert lock is not None
+
+
+def test_a_process_that_inherited_it_holds_a_folder(folder: StepFolder) -> None:
+    """Its parent may be gone: here one that ends without letting go, as a killed one does."""
+    child = "import sys; sys.stdin.read()"
+    parent = (
+        "import os, subprocess, sys; from pathlib import Path\n"
+        "from training.experiments.store import StepFolder\n"
+        f"with StepFolder(Path({str(folder.path)!r})).held(print, bool) as lock:\n"
+        f"    subprocess.Popen([sys.executable, '-c', {child!r}], pass_fds=(lock,))\n"
+        "    os._exit(9)\n"
+    )
+    reading, writing = os.pipe()
+    ended = subprocess.run([sys.executable, "-c", parent], stdin=reading, check=False)
+    os.close(reading)
+    assert ended.returncode == 9
+    with folder.held(lambda: None, lambda: False) as lock:
+        assert lock is None
+    os.close(writing)  # the child comes to its end
+    with folder.held(lambda: None, lambda: True) as lock:
+        assert lock is not None

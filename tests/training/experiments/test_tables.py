@@ -1,0 +1,156 @@
+"""The arithmetic of tables, against numbers worked out by hand."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.training.experiments.contents import CONTENT, experiment_of
+from training.experiments.config import Experiment
+from training.experiments.metrics import METRICS, metric
+from training.experiments.results import Result
+from training.experiments.tables import MEAN_POSE, Cell, Table, make_tables
+
+ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
+METHODS = ("scratch", "peclr", "simhand")
+SEEDS = (1, 2, 4)
+NUMBERS = {
+    ("scratch", 0.1): (30.0, 32.0, 34.0),
+    ("scratch", 1.0): (20.0, 20.0, 20.0),
+    ("peclr", 0.1): (25.0, 26.0, 30.0),
+    ("peclr", 1.0): (19.0, 21.0, 20.0),
+    ("simhand", 0.1): (24.0, 25.0, 26.0),
+    ("simhand", 1.0): (18.0, 19.0, 20.0),
+}
+
+
+def _experiment(**table: Any) -> Experiment:
+    axes = {
+        "methods": {"scratch": {}, "peclr": {"recipe": "peclr"}, "simhand": {"recipe": "simhand"}},
+        "seeds": [*SEEDS],
+        "label_fractions": {0.1: {}, 1.0: {}},
+    }
+    return experiment_of({**CONTENT, "start": {}, "axes": axes, "tables": {"shown": table}})
+
+
+def _results(experiment: Experiment) -> Iterator[Result]:
+    for number, seed in enumerate(SEEDS):
+        for point in experiment.points():
+            error = NUMBERS[point.method, point.label_fraction][number]
+            metrics, floor = {ERROR: error, AUC: 1 - error / 100}, {ERROR: 40.0, AUC: 0.2}
+            yield Result(point, seed, f"evaluate-{number}", "done", metrics, floor)
+
+
+def _without(result: Result, state: Any = "missing") -> Result:
+    return replace(result, state=state, metrics={}, mean_pose={})
+
+
+def _cell(table: Table, row: str, column: int) -> Cell:
+    return table.cells[table.rows.index(row)][column]
+
+
+def test_means_and_spreads() -> None:
+    experiment = _experiment(columns="label_fraction", metrics=[ERROR, AUC])
+    (table,) = make_tables(experiment, [*_results(experiment)])
+    assert table.rows == [*METHODS, MEAN_POSE]
+    assert [(column.label, column.metric.name) for column in table.columns] == [
+        ("0.1", ERROR),
+        ("0.1", AUC),
+        ("1", ERROR),
+        ("1", AUC),
+    ]
+    few = _cell(table, "peclr", 0)
+    assert few.values == {1: 25.0, 2: 26.0, 4: 30.0}
+    assert few.mean == 27.0
+    assert few.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))  # n - 1
+    assert (few.n, few.seeds, few.is_whole) == (3, 3, True)
+    assert _cell(table, "scratch", 2).spread == 0.0
+    assert _cell(table, "peclr", 1).mean == pytest.approx(0.73)
+    floor = _cell(table, MEAN_POSE, 2)
+    assert (floor.mean, floor.spread, floor.best) == (40.0, None, False)
+
+
+def test_the_best_of_each_column() -> None:
+    experiment = _experiment(columns="label_fraction", metrics=[ERROR, AUC])
+    (table,) = make_tables(experiment, [*_results(experiment)])
+    best = [
+        [name for name, row in zip(table.rows, table.cells, strict=True) if row[column].best]
+        for column in range(4)
+    ]
+    assert best == [["simhand"]] * 4  # the lowest error, the highest area
+
+
+def test_only_what_is_there_for_all_seeds_can_be_best() -> None:
+    """The seeds that are missing may be the hard ones."""
+    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR])
+    results = [
+        _without(result) if (result.point.method, result.seed) == ("simhand", 4) else result
+        for result in _results(experiment)
+    ]
+    (table,) = make_tables(experiment, results)
+    ahead = _cell(table, "simhand", 0)
+    assert (ahead.n, ahead.is_whole, ahead.best, ahead.failed) == (2, False, False, 0)
+    assert ahead.mean == 24.5
+    assert ahead.spread == pytest.approx(math.sqrt(0.5))
+    assert _cell(table, "peclr", 0).best
+    assert not _cell(table, "scratch", 0).best
+
+
+def test_none_is_best_alone_and_equals_are_best_together() -> None:
+    experiment = _experiment(where={"label_fraction": 1.0}, metrics=[ERROR])
+    results = [*_results(experiment)]
+    alone = [result if result.point.method == "peclr" else _without(result) for result in results]
+    (table,) = make_tables(experiment, alone)
+    assert not any(cell.best for row in table.cells for cell in row)
+    assert _cell(table, "peclr", 0).mean == 20.0
+    (table,) = make_tables(experiment, [r if r.point.method != "simhand" else _without(r) for r in results])
+    assert _cell(table, "peclr", 0).mean == _cell(table, "scratch", 0).mean == 20.0
+    assert _cell(table, "peclr", 0).best
+    assert _cell(table, "scratch", 0).best
+
+
+def test_what_is_missing_is_missing() -> None:
+    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, AUC])
+    results = [
+        _without(result, "failed" if result.seed == 2 else "missing")
+        if result.point.method == "peclr"
+        else result
+        for result in _results(experiment)
+    ]
+    (table,) = make_tables(experiment, results)
+    cell = _cell(table, "peclr", 0)
+    assert (cell.mean, cell.spread, cell.n, cell.failed, cell.best) == (None, None, 0, 1, False)
+    (table,) = make_tables(experiment, [_without(result) for result in results])
+    assert table.rows == [*METHODS]  # nobody knows the mean pose yet
+    assert all(cell.mean is None for row in table.cells for cell in row)
+
+
+def test_one_seed_has_no_spread_and_a_number_that_is_not_there_no_cell() -> None:
+    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, "absolute_mpjpe_mm"])
+    (table,) = make_tables(experiment, [result for result in _results(experiment) if result.seed == 1])
+    assert (_cell(table, "scratch", 0).n, _cell(table, "scratch", 0).spread) == (1, None)
+    assert _cell(table, "scratch", 1).mean is None
+    assert _cell(table, MEAN_POSE, 1).mean is None
+
+
+def test_rows_of_another_axis() -> None:
+    experiment = _experiment(rows="label_fraction", where={"method": "simhand"}, metrics=[ERROR])
+    (table,) = make_tables(experiment, [*_results(experiment)])
+    assert table.rows == ["0.1", "1"]
+    assert [row[0].mean for row in table.cells] == [25.0, 19.0]
+    experiment = _experiment(rows="label_fraction", columns="method", metrics=[ERROR])
+    (table,) = make_tables(experiment, [*_results(experiment)])
+    assert [[cell.mean for cell in row] for row in table.cells] == [[32.0, 27.0, 25.0], [20.0, 20.0, 19.0]]
+
+
+def test_metrics_know_which_way_is_better() -> None:
+    assert not metric(ERROR).higher_is_better
+    assert metric(AUC).higher_is_better
+    assert (metric(ERROR).digits, metric(AUC).digits) == (2, 3)
+    assert len({each.title for each in METRICS.values()}) == len(METRICS) == 5 * 4 + 2
+    assert all(name == each.name for name, each in METRICS.items())
+    assert {name for name, each in METRICS.items() if each.higher_is_better} == {
+        name for name in METRICS if "auc" in name
+    }
