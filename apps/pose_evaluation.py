@@ -20,8 +20,9 @@ from training.finetune.cropping import CropSettings, cut_hand
 
 _SAMPLES: Final = 2
 """Hands drawn of the best, of the median and of the worst ones."""
-_LOOKED_AT: Final = 200
-"""Hands among which those of different people are looked for."""
+_LOOKED_AT_SHARE: Final = 0.1
+_MOST_LOOKED_AT: Final = 200
+"""Hands among which those of different people are looked for: what is called best is among the best."""
 _DRAWN_PX: Final = 224
 _WHERE_TRUTH_IS: Final = {
     "freihand": "; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside evaluation_K.json",
@@ -44,7 +45,7 @@ def save_figures(folder: Path, evaluation: Evaluation) -> None:
 def ranked(evaluation: Evaluation, count: int = _SAMPLES) -> dict[str, list[tuple[int, float]]]:
     """Rows and root-relative errors in mm of the best, the median and the worst hands, none of them twice.
 
-    Frames of one person are much alike, so each is of another one, where there are enough.
+    Frames of one person are much alike, so each is of another one, where there are such ones.
     """
     errors_mm = hand_errors_mm(evaluation.predicted, evaluation.true)
     order = [row for row in np.argsort(errors_mm, kind="stable").tolist() if np.isfinite(errors_mm[row])]
@@ -53,7 +54,9 @@ def ranked(evaluation: Evaluation, count: int = _SAMPLES) -> dict[str, list[tupl
     taken: set[int] = set()
     for title, rows in (("best", order), ("worst", order[::-1]), ("median", from_the_middle)):
         left = [row for row in rows if row not in taken]
-        some = _of_different_people(left, evaluation.dataset, min(count, -(-len(order) // 3)))
+        wanted = min(count, -(-len(order) // 3))
+        looked_at = max(wanted, min(_MOST_LOOKED_AT, int(_LOOKED_AT_SHARE * len(order))))
+        some = _of_different_people(left[:looked_at], evaluation.dataset, wanted)
         taken.update(some)
         chosen[title] = [(row, float(errors_mm[row])) for row in some]
     return {title: chosen[title] for title in ("best", "median", "worst") if chosen[title]}
@@ -63,7 +66,7 @@ def _of_different_people(rows: Sequence[int], dataset: HandDataset, count: int) 
     """The first rows whose subjects are not those before them; filled up with the first ones."""
     some: list[int] = []
     seen: set[str] = set()
-    for row in rows[:_LOOKED_AT]:
+    for row in rows:
         if len(some) == count:
             break
         subject = dataset.label(row).subject

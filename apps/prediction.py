@@ -62,10 +62,12 @@ def predict_files(
 ) -> Iterator[FilePrediction]:
     """Estimate all hands of each file; one that cannot be used does not stop the others.
 
-    ``progress`` is told (pictures done, 0). Raises HandsimError where the output cannot be written, and for
-    what is wrong with every picture alike.
+    ``progress`` is told (pictures done, 0). Raises HandsimError where the output cannot be written or would
+    be written over one of the files, and for what is wrong with every picture alike.
     """
-    names: set[str] = set()
+    taken: set[str] = set()
+    names = [_unused(path.stem, taken) for path in paths]
+    _check_originals(paths, names, predictor.out)
     done = 0
 
     def looked_at() -> None:
@@ -73,8 +75,18 @@ def predict_files(
         done += 1
         progress(done, 0)
 
-    for path in paths:
-        yield _predict_file(path, _unused(path.stem, names), predictor, looked_at)
+    for path, name in zip(paths, names, strict=True):
+        yield _predict_file(path, name, predictor, looked_at)
+
+
+def _check_originals(paths: Sequence[Path], names: Sequence[str], out: Path | None) -> None:
+    if out is None:
+        return
+    originals = {path.resolve() for path in paths}
+    for path, name in zip(paths, names, strict=True):
+        drawn = out / f"{name}.jpg"
+        if not is_video(path) and drawn.resolve() in originals:
+            raise HandsimError(f"what is drawn of {path} would be written over {drawn}; name another --out")
 
 
 def _predict_file(

@@ -1,6 +1,7 @@
 """`handsim evaluate pose`, run as a person would."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts.freihand import write_freihand
 from training.datasets.layouts.synthetic import write_synthetic
+from training.datasets.record import HandLabel
 from training.evaluation.labels import read_true_hands
 from training.evaluation.run import evaluate_predictions
+from training.evaluation.scores import hand_errors_mm
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 
@@ -118,6 +121,29 @@ def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:
     assert best == sorted(best)
     assert worst == sorted(worst, reverse=True)
     assert max(best) <= min(median) <= max(median) <= min(worst)
+
+
+class _WithAStranger(DrawnHands):
+    """All hands are of one person, but for that of one row."""
+
+    stranger = -1
+
+    def label(self, index: int) -> HandLabel:
+        label = super().label(index)
+        return replace(label, subject="stranger") if index == self.stranger else label
+
+
+@pytest.mark.parametrize(("hands", "ranks"), [(10, [0, 1]), (40, [0, 2])])
+def test_people_differ_only_among_the_best(hands: int, ranks: list[int]) -> None:
+    """The stranger's hand is the third: drawn where that is in the best tenth."""
+    dataset = _WithAStranger(hands, "test")
+    evaluation = evaluate_predictions(
+        dataset, some_predictions(hands), read_true_hands(dataset), None, settings={}, facts={}
+    )
+    errors = hand_errors_mm(evaluation.predicted, evaluation.true)
+    order = np.argsort(errors).tolist()
+    dataset.stranger = order[2]
+    assert [row for row, _ in ranked(evaluation, 2)["best"]] == [order[rank] for rank in ranks]
 
 
 def test_few_hands_are_drawn_once_each() -> None:

@@ -80,6 +80,20 @@ def test_files_of_one_name_do_not_overwrite_each_other(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0-2.jpg", "0-2.json", "0.jpg", "0.json"]
 
 
+def test_a_photograph_is_not_drawn_over(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for photo in photos:
+        Image.open(home / "photos" / "0.png").save(photo)
+    before = [photo.read_bytes() for photo in photos]
+    line = refused(capsys, "predict", *photos, "--whole", "--out", tmp_path, *_using(home))
+    assert f"what is drawn of {photos[1]} would be written over {photos[1]}; name another --out" in line
+    assert [photo.read_bytes() for photo in photos] == before
+    assert sorted(tmp_path.iterdir()) == photos  # nothing else was written either
+    said(capsys, "predict", photos[0], "--whole", "--out", tmp_path, *_using(home))
+
+
 def test_a_video_is_looked_at_every_so_many_seconds(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
