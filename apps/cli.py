@@ -16,6 +16,7 @@ from handsim.errors import HandsimError
 COMMANDS: Final = {
     "ingest": "take hands out of pictures, videos and Hand100M annotations into the pool",
     "synth": "fill the pool with synthetic hands",
+    "pool": "a smaller pool out of the home's",
     "models": "get the model that finds hands",
     "embedding": "fit and inspect the pose embedding",
     "index": "build, publish, verify and move index versions",
@@ -28,6 +29,7 @@ COMMANDS: Final = {
     "dataset": "check a labelled dataset: files, counts, joints, cameras",
     "predict": "estimate the 3D pose of every hand in pictures and videos",
     "experiment": "many runs from one file, and the papers' tables of them",
+    "browse": "look at the pool, the index and the runs in a web browser",
     "demo": "the whole of it on synthetic hands, ending in a report",
 }
 """Every command and its line of help; its code is the module of that name in `apps.commands`."""
