@@ -75,8 +75,14 @@ def _cells(payload: Payload) -> list[str]:
     return [payload["video"], payload["side"], payload["source"], payload["label"] or ""]
 
 
-def as_montage(pool: Pool, queries: Sequence[Query], answers: Neighbors) -> Image.Image:
-    """A row a query; raises NotThereError for a neighbour that the pool does not hold."""
+def as_montage(
+    pool: Pool,
+    queries: Sequence[Query],
+    answers: Neighbors | Sequence[Sequence[Neighbor]],
+    *,
+    columns: int | None = None,
+) -> Image.Image:
+    """A row a query, or more after ``columns``; raises NotThereError for a neighbour that the pool lacks."""
     return montage(
         [
             MontageRow(
@@ -84,7 +90,8 @@ def as_montage(pool: Pool, queries: Sequence[Query], answers: Neighbors) -> Imag
                 [_tile(pool, found) for found in answers[number]],
             )
             for number, query in enumerate(queries)
-        ]
+        ],
+        columns=columns,
     )
 
 

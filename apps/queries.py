@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.pictures import seen_hands
 from handsim.errors import HandsimError, NotThereError
-from handsim.geometry import cut_crop
 from handsim.hand import Side, format_hand_id
-from handsim.keypoints.crop import hand_in_crop
 from handsim.keypoints.keypoints_file import read_keypoints
 from handsim.keypoints.ladder import open_detector
 from handsim.keypoints.model_file import require_model
@@ -77,22 +76,20 @@ def image_queries(path: Path, model: Path | None) -> list[Query]:
     image = decode_image(read_file(path))
     detector = open_detector(require_model(model))
     try:
-        detections = detector.detect(image)
+        seen = seen_hands(image, detector)
     finally:
         detector.close()
-    if not detections:
+    if not seen:
         raise HandsimError(f"no hand was found in {path}; try a picture where one is larger or clearer")
     queries = []
-    for number, found in enumerate(detections, start=1):
-        square_px, keypoints = hand_in_crop(found)
-        crop = cut_crop(image, square_px)
+    for number, hand in enumerate(seen, start=1):
         facts = {
             "file": str(path),
             "number": number,
-            "side": found.side,
-            "score": round(found.score, 4),
-            "box_px": np.round(found.box_px, 1).tolist(),
+            "side": hand.side,
+            "score": round(hand.score, 4),
+            "box_px": np.round(hand.box_px, 1).tolist(),
         }
-        title = (f"hand {number} of {len(detections)}", path.name, f"{found.side}, score {found.score:.2f}")
-        queries.append(Query(facts, title, keypoints, crop[:, ::-1] if found.side == "left" else crop))
+        title = (f"hand {number} of {len(seen)}", path.name, f"{hand.side}, score {hand.score:.2f}")
+        queries.append(Query(facts, title, hand.keypoints, hand.crop))
     return queries

@@ -43,26 +43,38 @@ class MontageRow:
     """Nearest first."""
 
 
-def montage(rows: Sequence[MontageRow]) -> Image.Image:
-    """A row a query: the query framed on the left, then its neighbours, each with its caption."""
+def montage(rows: Sequence[MontageRow], *, columns: int | None = None) -> Image.Image:
+    """A row a query: the query framed on the left, then its neighbours, each with its caption.
+
+    With ``columns`` neighbours go on in further rows after that many.
+    """
     tiles = [tile for row in rows for tile in (row.query, *row.neighbors)]
     lines = max(len(tile.caption) for tile in tiles)
-    columns = max(len(row.neighbors) for row in rows)
+    most = max(len(row.neighbors) for row in rows)
+    columns = most if columns is None else min(columns, most)
+    shown = [line for row in rows for line in _wrapped(row, columns)]
     row_height = _TILE_PX + 6 + lines * _LINE_PX + _GAP_PX
     width = (
         2 * _GAP_PX + _TILE_PX + columns * (_TILE_PX + _GAP_PX) + (_QUERY_GAP_PX - _GAP_PX if columns else 0)
     )
-    sheet = Image.new("RGB", (width, _GAP_PX + len(rows) * row_height), _PAPER)
+    sheet = Image.new("RGB", (width, _GAP_PX + len(shown) * row_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, row in enumerate(rows):
+    for number, (query, neighbors) in enumerate(shown):
         top = _GAP_PX + number * row_height
-        _place(sheet, draw, row.query, _GAP_PX, top)
-        frame = (_GAP_PX - 3, top - 3, _GAP_PX + _TILE_PX + 2, top + _TILE_PX + 2)
-        draw.rectangle(frame, outline=_ACCENT, width=3)
-        for column, tile in enumerate(row.neighbors):
+        if query is not None:
+            _place(sheet, draw, query, _GAP_PX, top)
+            frame = (_GAP_PX - 3, top - 3, _GAP_PX + _TILE_PX + 2, top + _TILE_PX + 2)
+            draw.rectangle(frame, outline=_ACCENT, width=3)
+        for column, tile in enumerate(neighbors):
             left = _GAP_PX + _TILE_PX + _QUERY_GAP_PX + column * (_TILE_PX + _GAP_PX)
             _place(sheet, draw, tile, left, top)
     return sheet
+
+
+def _wrapped(row: MontageRow, columns: int) -> list[tuple[Tile | None, Sequence[Tile]]]:
+    """The rows of the sheet that one query takes; the query stands in the first."""
+    starts = range(0, max(1, len(row.neighbors)), max(1, columns))
+    return [(None if start else row.query, row.neighbors[start : start + columns]) for start in starts]
 
 
 def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:

@@ -67,6 +67,12 @@ class HandShape:
     """[] thickness relative to the hand's size."""
 
 
+AVERAGE_SHAPE: Final = HandShape(
+    MCPS_MM, THUMB_BASE_MM, OPPOSITION_MM, PHALANGES_MM, RADII_MM, np.asarray(1.0), np.asarray(1.0)
+)
+"""The average adult's hand."""
+
+
 @dataclass(frozen=True, eq=False)
 class Person:
     """Whose hand it is."""

@@ -1,0 +1,30 @@
+"""The script that Streamlit runs: ``streamlit run apps/browser/app.py -- --home DIR``."""
+
+import sys
+from functools import partial
+
+import streamlit as st
+
+from apps.browser.favicon import favicon
+from apps.browser.library import library_of
+from apps.browser.settings import BrowserSettings
+from apps.browser.views.search import search
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    library = library_of(BrowserSettings.from_arguments(sys.argv[1:]))
+    st.set_page_config(page_title="handsim", page_icon=favicon(), layout="wide")
+    pages = [
+        st.Page(
+            partial(search, library),
+            title="Search",
+            icon=":material/search:",
+            url_path="search",
+            default=True,
+        ),
+    ]
+    st.navigation(pages, position="top").run()
+
+
+main()

@@ -1,0 +1,108 @@
+"""A grid of hands to look at, to click on, and to mark with + and -."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError
+from handsim.hand import format_hand_id, parse_hand_id
+from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
+
+_HERE: Final = Path(__file__)
+_VIEW_BOX: Final = 1000
+_grid = st.components.v2.component(
+    "handsim_hand_grid",
+    html='<div class="grid" role="group"></div>',
+    css=_HERE.with_suffix(".css").read_text("utf-8"),
+    js=_HERE.with_suffix(".js").read_text("utf-8"),
+)
+
+BONE_LIST: Final = [list(bone) for bone in BONES]
+COLOURS: Final = ["#{:02x}{:02x}{:02x}".format(*joint_colour(joint)) for joint in range(JOINT_COUNT)]
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """One hand of the grid."""
+
+    hand_id: int
+    """What a click asks about; a number of one's own where it is no hand of the index."""
+    picture: str | None
+    """The crop as a data URI; None draws the skeleton alone."""
+    keypoints: NDArray[np.floating] | None
+    """[21, 2 or 3] in the crop's unit square."""
+    title: str = ""
+    """Below it, in bold."""
+    lines: tuple[str, ...] = ()
+    """Below that; what is too long is cut off, and whole when pointed at."""
+    liked: bool | None = None
+    """Whether it is marked with + (True) or - (False)."""
+
+    def as_data(self) -> dict[str, Any]:
+        """What the browser gets."""
+        points = None
+        if self.keypoints is not None:
+            points = np.rint(self.keypoints[:, :2] * _VIEW_BOX).astype(int).tolist()
+        return {
+            "id": format_hand_id(self.hand_id),
+            "picture": self.picture,
+            "points": points,
+            "title": self.title,
+            "lines": list(self.lines),
+            "mark": None if self.liked is None else ("like" if self.liked else "unlike"),
+        }
+
+
+def hand_grid(
+    cards: Sequence[Card],
+    *,
+    key: str,
+    label: str,
+    on_pick: Callable[[int], None] | None = None,
+    on_mark: Callable[[int, bool], None] | None = None,
+    skeletons: bool = True,
+    compact: bool = False,
+    verb: str = "Search from hand",
+) -> None:
+    """Draw the grid; ``on_pick`` gets the hand clicked on, ``on_mark`` the hand and whether it is liked.
+
+    ``label`` names the grid, ``verb`` what a click does, for those who cannot see it. Both callbacks run
+    before the page is drawn again.
+    """
+
+    def picked() -> None:
+        said = _hand_of(st.session_state[key].get("picked"))
+        if said is not None and on_pick is not None:
+            on_pick(said)
+
+    def marked() -> None:
+        said = st.session_state[key].get("marked") or {}
+        hand = _hand_of(said.get("id"))
+        if hand is not None and on_mark is not None:
+            on_mark(hand, bool(said.get("like")))
+
+    data = {
+        "hands": [card.as_data() for card in cards],
+        "bones": BONE_LIST,
+        "colours": COLOURS,
+        "skeletons": skeletons,
+        "compact": compact,
+        "pickable": on_pick is not None,
+        "markable": on_mark is not None,
+        "label": label,
+        "verb": verb,
+    }
+    _grid(key=key, data=data, on_picked_change=picked, on_marked_change=marked)
+
+
+def _hand_of(text: object) -> int | None:
+    """The hand that a browser named; None where it is no id, which only a forged message holds."""
+    try:
+        return parse_hand_id(str(text))
+    except HandsimError:
+        return None

@@ -1,0 +1,31 @@
+"""A hand drawn by hand: 21 joints to drag."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+
+from apps.browser.components.hand_grid import BONE_LIST, COLOURS
+from handsim.skeleton import JOINT_COUNT, JOINT_NAMES
+
+_HERE: Final = Path(__file__)
+_editor = st.components.v2.component(
+    "handsim_skeleton_editor",
+    html='<svg viewBox="0 0 1000 1000" role="group" aria-label="A hand; drag its joints"></svg>',
+    css=_HERE.with_suffix(".css").read_text("utf-8"),
+    js=_HERE.with_suffix(".js").read_text("utf-8"),
+)
+
+
+def skeleton_editor(pose: tuple[int, ...], *, key: str, on_drag: Callable[[tuple[int, ...]], None]) -> None:
+    """Draw a pose, as `apps.browser.search.question.Question.pose` has it; ``on_drag`` gets the new one."""
+
+    def dragged() -> None:
+        said = st.session_state[key].get("points")
+        if isinstance(said, list) and all(isinstance(number, int) for number in said):
+            on_drag(tuple(said))
+
+    points = [[pose[2 * joint], pose[2 * joint + 1]] for joint in range(JOINT_COUNT)]
+    data = {"points": points, "bones": BONE_LIST, "colours": COLOURS, "names": list(JOINT_NAMES)}
+    _editor(key=key, data=data, on_points_change=dragged)

@@ -1,0 +1,67 @@
+"""The home that the browser shows: its pool and its index, opened once for all who look."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import streamlit as st
+
+from apps.browser.settings import BrowserSettings
+from apps.browser.thumbnails import Thumbnails
+from apps.browser.uploads import HandFinder
+from apps.places import encoder_folders
+from handsim.home import Home
+from handsim.pool import Pool
+from index import Catalog, IndexVersion, LiveIndex, open_catalog
+
+
+class Library:
+    """One pool and one index, shared by all sessions; nothing of it belongs to one of them.
+
+    What it opens it keeps; what is away is looked for again at every question, so that pages recover by
+    themselves. Its methods raise NotThereError for a pool or an index that is not there yet, UnavailableError
+    for a server that does not answer.
+    """
+
+    def __init__(self, settings: BrowserSettings) -> None:
+        """Nothing is opened before it is asked for."""
+        self.settings = settings
+        self.home = Home(settings.home)
+        self.thumbnails = Thumbnails()
+        self.finder = HandFinder(settings.model)
+        self._lock = Lock()
+        self._catalog: Catalog | None = None
+        self._live: LiveIndex | None = None
+        self._pool: Pool | None = None
+        self._seen_by: str | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The index's versions."""
+        with self._lock:
+            if self._catalog is None:
+                address = self.settings.index or self.home.index
+                self._catalog = open_catalog(address, folders=encoder_folders(self.home))
+            return self._catalog
+
+    @contextmanager
+    def version(self) -> Iterator[IndexVersion]:
+        """The version that is current now, for as long as the block lasts: all answers in it agree."""
+        catalog = self.catalog
+        with self._lock:
+            live = self._live = self._live or LiveIndex(catalog)
+        with live.version() as version:
+            yield version
+
+    def pool(self, version_name: str | None = None) -> Pool:
+        """The hands; opened anew where another version is looked at, which may hold hands added since."""
+        with self._lock:
+            if self._pool is None or (version_name is not None and version_name != self._seen_by):
+                self._pool, self._seen_by = Pool.open(self.home.pool), version_name
+            return self._pool
+
+
+@st.cache_resource(show_spinner=False)
+def library_of(settings: BrowserSettings) -> Library:
+    """The library of a home, one for all sessions."""
+    return Library(settings)

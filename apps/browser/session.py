@@ -1,0 +1,53 @@
+"""What one visitor is doing: the question in the address, the way that led there, the pictures sent."""
+
+from typing import Final
+
+import streamlit as st
+
+from apps.browser.search.question import Question
+from apps.pictures import SeenHand
+
+_TRAIL: Final = "search_trail"
+_SEEN: Final = "search_seen"
+_LONGEST_TRAIL: Final = 12
+_MOST_SEEN: Final = 24
+
+
+def question() -> Question:
+    """What the address asks; raises HandsimError where it cannot be read."""
+    return Question.from_params(st.query_params.to_dict())
+
+
+def ask(asked: Question) -> None:
+    """Put a question into the address, from which the page answers it; the one before joins the trail."""
+    try:
+        before = question()
+    except ValueError:
+        before = Question()
+    if not before.is_empty and before.subject != asked.subject:
+        remember(before)
+    st.query_params.from_dict(asked.as_params())
+
+
+def remember(asked: Question) -> None:
+    """Add a question to the way back."""
+    kept = [other for other in trail() if other.subject != asked.subject]
+    st.session_state[_TRAIL] = [*kept, asked][-_LONGEST_TRAIL:]
+
+
+def trail() -> list[Question]:
+    """What was asked before, oldest first."""
+    asked: list[Question] = st.session_state.get(_TRAIL, [])
+    return asked
+
+
+def keep_seen(pose: tuple[int, ...], hand: SeenHand) -> None:
+    """Keep a hand of a picture that was sent, under the pose that the address tells."""
+    seen = {**st.session_state.get(_SEEN, {}), pose: hand}
+    st.session_state[_SEEN] = dict(list(seen.items())[-_MOST_SEEN:])
+
+
+def seen_hand(pose: tuple[int, ...] | None) -> SeenHand | None:
+    """The picture that a pose was found in; None where it was drawn, or came by a link."""
+    found: SeenHand | None = st.session_state.get(_SEEN, {}).get(pose)
+    return found

@@ -1,0 +1,80 @@
+"""``handsim browse``: the browser on a home."""
+
+import argparse
+import os
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from apps.browser.settings import BrowserSettings
+from apps.browser.theme import THEME
+from apps.places import home_of
+from handsim.errors import NotThereError
+
+APP: Final = Path(__file__).parent.parent / "browser" / "app.py"
+HOST: Final = "127.0.0.1"
+PORT: Final = 8501
+_UPLOAD_MB: Final = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "--host", default=_from_streamlit("ADDRESS", HOST), help="the address to listen at (%(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=int(_from_streamlit("PORT", str(PORT))), help="the port (%(default)s)"
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in pictures")
+    allowed = parser.add_mutually_exclusive_group()
+    allowed.add_argument(
+        "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"
+    )
+    allowed.add_argument(
+        "--allow-actions", action="store_true", help="allow that although other computers may reach the page"
+    )
+    parser.add_argument("--no-window", action="store_true", help="do not open a browser window")
+    parser.set_defaults(run=_run)
+
+
+def _from_streamlit(name: str, default: str) -> str:
+    """What a container says in Streamlit's own variables."""
+    return os.environ.get(f"STREAMLIT_SERVER_{name}", default)
+
+
+def _run(options: argparse.Namespace) -> int:
+    home = home_of(options)
+    if not home.path.is_dir():
+        raise NotThereError(
+            f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"
+        )
+    actions = not options.read_only and (options.allow_actions or _is_this_computer(options.host))
+    settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
+    command = streamlit_command(settings, options.host, options.port, window=not options.no_window)
+    print(f"Browsing {home.path} at http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
+    os.execv(command[0], command)
+
+
+def _is_this_computer(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def streamlit_command(settings: BrowserSettings, host: str, port: int, *, window: bool = True) -> list[str]:
+    """The command line that serves the browser at ``host``:``port``."""
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "false" if window and "DISPLAY" in os.environ else "true",
+        "server.maxUploadSize": str(_UPLOAD_MB),
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "type",
+        **THEME,
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(APP), *flags, "--", *settings.as_arguments()]
