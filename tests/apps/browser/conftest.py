@@ -1,0 +1,40 @@
+"""The browser on a small home, drawn without a web browser."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from apps.browser.library import Library
+from apps.browser.settings import BrowserSettings
+from apps.commands.browse import APP
+
+Visit = Callable[..., AppTest]
+"""Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""
+
+
+@pytest.fixture
+def library(home: Path) -> Library:
+    return Library(BrowserSettings(home))
+
+
+@pytest.fixture
+def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
+    """A visitor of a home, with a session of its own; what an earlier test's visitors shared is forgotten."""
+    st.cache_resource.clear()
+
+    def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str) -> AppTest:
+        settings = BrowserSettings(home, actions=actions)
+        monkeypatch.setattr(sys, "argv", [str(APP), *settings.as_arguments()])
+        visitor = AppTest.from_file(APP, default_timeout=60)
+        for name, value in address.items():
+            visitor.query_params[name] = value
+        if page:
+            visitor.switch_page(page)
+        return visitor.run()
+
+    yield open_page
+    st.cache_resource.clear()
