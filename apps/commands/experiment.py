@@ -86,9 +86,10 @@ def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentPl
     from training.experiments.expansion import expand
     from training.experiments.reading import EXPERIMENTS, parse_overrides, read_experiment
 
-    place = ExperimentPlace.of(home_of(options), EXPERIMENTS.find(options.file))
+    home = home_of(options)
+    place = ExperimentPlace.of(home, EXPERIMENTS.find(options.file))
     settings = place.remembered(parse_overrides(options.overrides))
-    experiment = read_experiment(options.file, settings)
+    experiment = read_experiment(options.file, settings, home.path)
     runs = expand(experiment)
     if remember and settings:
         place.remember(settings)

@@ -53,6 +53,10 @@ def _checkpoint(step: Step, store: StepStore) -> Path:
 
 def _pool(step: Step, store: StepStore) -> list[Command]:
     home = store.folder(step).path
+    if "hands" in step.settings:
+        shutil.rmtree(home / "pool", ignore_errors=True)
+        whole, hands = str(_home_of_pool(step, store)), str(step.settings["hands"])
+        return [["pool", "subset", hands, "--to", str(home), "--home", whole]]
     world = _write_settings(home / "world.yaml", step.recipe)
     noise = str(step.settings["keypoint_noise"])
     return [["synth", "--world", world, "--keypoint-noise", noise, "--home", str(home)]]
@@ -125,12 +129,16 @@ def _set(dataset: Step, store: StepStore) -> Path:
     return store.folder(dataset).path / "set"
 
 
+def _home_of_pool(step: Step, store: StepStore) -> Path:
+    """Where the pool lies that a step needs: another step's folder, or a home."""
+    return store.folder(step.inputs["pool"]).path if "pool" in step.inputs else Path(step.settings["home"])
+
+
 def _link_pool(step: Step, store: StepStore) -> None:
-    """Have the folder show the pool, that of a step or of a home, as its own."""
-    home = store.folder(step.inputs["pool"]).path if "pool" in step.inputs else Path(step.settings["home"])
+    """Have the folder show the pool as its own."""
     link = store.folder(step).path / "pool"
     link.unlink(missing_ok=True)
-    link.symlink_to(home / "pool")
+    link.symlink_to(_home_of_pool(step, store) / "pool")
 
 
 def _write_settings(path: Path, settings: Mapping[str, Any]) -> str:

@@ -20,19 +20,23 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """The unlabelled hands that are pre-trained on: a home that is there, or a world to be filmed."""
+    """The unlabelled hands that are pre-trained on: those of a home, or a world to be filmed."""
 
     home: str | None = None
-    """A directory with a pool in it, as `handsim ingest` leaves it."""
+    """A directory with a pool in it, as `handsim ingest` leaves it; None: ``data.home``."""
     world: str | None = None
     """A world of `handsim synth`: its name or its file."""
     settings: Settings = field(default_factory=dict)
     """Changes to that world, such as ``videos``."""
     keypoint_noise: float = 0.0
     """How far off its keypoints are (see `handsim.synthetic.detection`)."""
+    hands: int | None = None
+    """Only so many of them: a smaller subset is part of every larger one (see `handsim pool subset`)."""
 
     def __post_init__(self) -> None:
         check_keypoint_noise(self.keypoint_noise)
+        if self.hands is not None and self.hands < 1:
+            raise HandsimError(f"a pool's hands is {self.hands}; it is at least 1, or left out for all")
         if self.home is not None and (self.world is not None or self.settings or self.keypoint_noise):
             raise HandsimError(
                 f"a pool is that of the home {self.home} or is filmed; leave home or the world out"
@@ -100,6 +104,8 @@ class StartSettings:
 class Data:
     """What is trained and judged on; each is a value on its axis."""
 
+    home: str | None = None
+    """Whose pool is pre-trained on where pools say nothing else; None: the home that is worked in."""
     pools: dict[str, PoolSettings] = field(default_factory=dict)
     """Unlabelled hands, by names of one's own."""
     datasets: dict[str, DatasetSettings] = field(default_factory=dict)

@@ -121,12 +121,20 @@ class _Expansion:
     def _pool(self, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
         """For the settings of a step that needs the pool, and for its inputs."""
         pool = self.experiment.data.pools[name]
+        if pool.hands is None:
+            return self._whole_pool(name, name)
+        settings, inputs = self._whole_pool(name, f"for {name}")
+        return {}, {"pool": Step("pool", name, {**settings, "hands": pool.hands}, inputs)}
+
+    def _whole_pool(self, name: str, what: str) -> tuple[dict[str, Any], dict[str, Step]]:
+        data = self.experiment.data
+        pool = data.pools[name]
         if not pool.is_filmed:
-            home = None if pool.home is None else str(Path(pool.home).resolve())
-            return {"home": home}, {}
+            home = pool.home or data.home
+            return {"home": None if home is None else str(Path(home).resolve())}, {}
         world = as_mapping(self.filling.world(pool.world, pool.settings, f"pool {name}"))
         settings = {"world": world, "keypoint_noise": pool.keypoint_noise}
-        return {}, {"pool": Step("pool", name, settings, recipe=world)}
+        return {}, {"pool": Step("pool", what, settings, recipe=world)}
 
     def _filmed(self, name: str, layout: str) -> Step:
         dataset = self.experiment.data.datasets[name]

@@ -14,7 +14,8 @@ def check_places(experiment: Experiment) -> None:
             _check_folder(f"data.datasets.{name}.root", dataset.root, "")
     for name, pool in experiment.data.pools.items():
         if not pool.is_filmed:
-            _check_folder(f"data.pools.{name}.home", pool.home, "pool")
+            setting = "data.home" if pool.home is None else f"data.pools.{name}.home"
+            _check_folder(setting, pool.home or experiment.data.home, "pool")
     for name, method in experiment.axes.methods.items():
         init = method.init
         if init is not None and init not in ("start", *FEATURES) and not Path(init).is_file():

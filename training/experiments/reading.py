@@ -1,6 +1,7 @@
 """Experiments from their files, with settings from the command line."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ EXPERIMENTS: Final = Recipes(
     Experiment, Path(__file__).resolve().parents[2] / "experiments", "handsim experiment", "experiment"
 )
 """Those that come with handsim, and how any is read."""
+SHARED: Final = ("data", "base", "start")
+"""Groups that one file may take of another one: what is trained on and how, not what is compared."""
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
@@ -38,16 +41,33 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def read_experiment(file: str | Path, overrides: Mapping[str, Any]) -> Experiment:
+def read_experiment(file: str | Path, overrides: Mapping[str, Any], home: Path | None = None) -> Experiment:
     """The experiment of a file, or of a shipped one's name; ``overrides`` are values by dotted name.
 
-    Raises NotThereError for a file that is not there, HandsimError for a key that does not exist (naming the
-    nearest one that does), a value that cannot be, and parts that do not go together.
+    A file may say ``like: FILE``: those of `SHARED` that it leaves out are that one's. ``home`` is the
+    ``data.home`` where nobody names one. Raises NotThereError for a file that is not there, HandsimError for
+    a key that does not exist (naming the nearest one that does), a value that cannot be, and parts that do
+    not go together.
     """
-    content = EXPERIMENTS.content(file)
+    path = EXPERIMENTS.find(file)
+    content = EXPERIMENTS.content(path)
+    if "like" in content:
+        content = _shared(content.pop("like"), path) | content
     for name, value in overrides.items():
         content = _with(content, name.split("."), value)
-    return EXPERIMENTS.fill(content, [], str(EXPERIMENTS.find(file)))
+    experiment = EXPERIMENTS.fill(content, [], str(path))
+    if home is None or experiment.data.home is not None:
+        return experiment
+    return replace(experiment, data=replace(experiment.data, home=str(home)))
+
+
+def _shared(like: Any, file: Path) -> dict[str, Any]:
+    """What a file takes of the one that it is like, a shipped one or one beside it."""
+    beside = file.parent / str(like)
+    content = EXPERIMENTS.content(beside if beside.is_file() else str(like))
+    if "like" in content:
+        raise HandsimError(f"{file} is like {like}, which is like {content['like']}; name that one")
+    return {group: content[group] for group in SHARED if group in content}
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
