@@ -1,0 +1,46 @@
+"""Answers to take away."""
+
+import csv
+import io
+
+from PIL import Image
+
+from apps.browser.library import Library
+from apps.browser.search.answer import answer
+from apps.browser.search.exporting import as_csv, as_png
+from apps.browser.search.query import query_picture
+from apps.browser.search.question import Question
+from handsim.hand import format_hand_id
+from index import Neighbor
+from index.neighbors import Payload
+
+
+def test_a_table_and_a_montage(library: Library) -> None:
+    question = Question(hand=int(library.pool().hand_ids[0]), k=11)
+    with library.version() as version:
+        said = answer(version, question)
+    rows = list(csv.DictReader(io.StringIO(as_csv(said.neighbors).decode())))
+    assert [row["hand_id"] for row in rows] == [format_hand_id(found.hand_id) for found in said.neighbors]
+    assert [float(row["distance"]) for row in rows] == sorted(float(row["distance"]) for row in rows)
+    assert all(row["video"] and row["side"] in ("left", "right") for row in rows)
+    sheet = Image.open(
+        io.BytesIO(as_png(library.pool(), query_picture(library, library.pool(), question), said.neighbors))
+    )
+    assert sheet.format == "PNG"
+    assert 1000 < sheet.width < 2000  # eight to a row
+    assert sheet.height > 400  # and so two rows
+
+
+def test_names_are_no_formulas() -> None:
+    payload: Payload = {
+        "video": "=1+1",
+        "source": 'a,"b"',
+        "side": "left",
+        "label": None,
+        "score": 0.5,
+        "frame": 3,
+    }
+    (row,) = csv.DictReader(io.StringIO(as_csv([Neighbor(5, 0.25, payload)]).decode()))
+    assert row["video"] == "'=1+1"
+    assert row["source"] == 'a,"b"'
+    assert row["label"] == ""
