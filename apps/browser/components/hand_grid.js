@@ -80,15 +80,27 @@ function card(hand, data, onPick, onMark) {
   return figure;
 }
 
+function paired(figures, captions) {
+  return captions.map((caption, number) => {
+    const pair = element("div", "pair");
+    pair.setAttribute("role", "group");
+    pair.setAttribute("aria-label", caption);
+    pair.append(element("p", "", caption), ...figures.slice(2 * number, 2 * number + 2));
+    return pair;
+  });
+}
+
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const grid = parentElement.querySelector(".grid");
   grid.classList.toggle("compact", data.compact);
+  grid.classList.toggle("paired", data.pairs !== null);
   grid.setAttribute("aria-label", data.label);
   const onPick = (id) => setTriggerValue("picked", id);
   const onMark = (id, like) => setTriggerValue("marked", { id, like });
   // The focus stays where it was, so that the keyboard can mark one hand after another.
   const focused = parentElement.activeElement?.getAttribute("aria-label");
-  grid.replaceChildren(...data.hands.map((hand) => card(hand, data, onPick, onMark)));
+  const figures = data.hands.map((hand) => card(hand, data, onPick, onMark));
+  grid.replaceChildren(...(data.pairs === null ? figures : paired(figures, data.pairs)));
   if (focused) grid.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
 }

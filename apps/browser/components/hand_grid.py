@@ -68,11 +68,12 @@ def hand_grid(
     skeletons: bool = True,
     compact: bool = False,
     verb: str = "Search from hand",
+    pairs: Sequence[str] | None = None,
 ) -> None:
     """Draw the grid; ``on_pick`` gets the hand clicked on, ``on_mark`` the hand and whether it is liked.
 
-    ``label`` names the grid, ``verb`` what a click does, for those who cannot see it. Both callbacks run
-    before the page is drawn again.
+    ``label`` names the grid, ``verb`` what a click does, for those who cannot see it. With ``pairs`` each two
+    cards stay side by side, under what it tells of them. Both callbacks run before the page is drawn again.
     """
 
     def picked() -> None:
@@ -96,6 +97,7 @@ def hand_grid(
         "markable": on_mark is not None,
         "label": label,
         "verb": verb,
+        "pairs": None if pairs is None else list(pairs),
     }
     _grid(key=key, data=data, on_picked_change=picked, on_marked_change=marked)
 

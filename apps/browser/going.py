@@ -1,0 +1,20 @@
+"""The way from any page to the search."""
+
+from typing import Final, NoReturn
+
+import streamlit as st
+
+from apps.browser.search.question import Question
+
+SEARCH_PATH: Final = "search"
+
+
+def search_for(question: Question) -> NoReturn:
+    """Leave the page for the search's answer to a question; also within a callback or a fragment."""
+    # Streamlit knows a page by its path alone; what draws it was said where the pages are listed.
+    there = st.Page(_nothing, url_path=SEARCH_PATH, default=True)
+    st.switch_page(there, query_params=question.as_params())
+
+
+def _nothing() -> None:
+    """Stands for the page."""
