@@ -6,8 +6,10 @@ from functools import partial
 import streamlit as st
 
 from apps.browser.favicon import favicon
+from apps.browser.going import SEARCH_PATH
 from apps.browser.library import library_of
 from apps.browser.settings import BrowserSettings
+from apps.browser.views.mining import mining
 from apps.browser.views.search import search
 
 
@@ -20,9 +22,10 @@ def main() -> None:
             partial(search, library),
             title="Search",
             icon=":material/search:",
-            url_path="search",
+            url_path=SEARCH_PATH,
             default=True,
         ),
+        st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path="mining"),
     ]
     st.navigation(pages, position="top").run()
 
