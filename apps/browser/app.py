@@ -11,6 +11,7 @@ from apps.browser.library import library_of
 from apps.browser.settings import BrowserSettings
 from apps.browser.views.mining import mining
 from apps.browser.views.search import search
+from apps.browser.views.training import training
 
 
 def main() -> None:
@@ -26,6 +27,9 @@ def main() -> None:
             default=True,
         ),
         st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path="mining"),
+        st.Page(
+            partial(training, library), title="Training", icon=":material/show_chart:", url_path="training"
+        ),
     ]
     st.navigation(pages, position="top").run()
 

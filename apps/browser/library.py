@@ -6,6 +6,7 @@ from threading import Lock
 
 import streamlit as st
 
+from apps.browser.runs.shelf import RunShelf
 from apps.browser.settings import BrowserSettings
 from apps.browser.thumbnails import Thumbnails
 from apps.browser.uploads import HandFinder
@@ -29,6 +30,7 @@ class Library:
         self.home = Home(settings.home)
         self.thumbnails = Thumbnails()
         self.finder = HandFinder(settings.model)
+        self.runs = RunShelf(self.home)
         self._lock = Lock()
         self._catalog: Catalog | None = None
         self._live: LiveIndex | None = None
@@ -41,7 +43,7 @@ class Library:
         with self._lock:
             if self._catalog is None:
                 address = self.settings.index or self.home.index
-                self._catalog = open_catalog(address, folders=encoder_folders(self.home))
+                self._catalog = open_catalog(address, folders=encoder_folders(self.home), patient=False)
             return self._catalog
 
     @contextmanager

@@ -1,0 +1,1 @@
+"""What runs wrote, read while they are written, without what they are run with."""

@@ -1,0 +1,228 @@
+"""Training: how runs of the home go, while they go."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import streamlit as st
+
+from apps.browser.library import Library
+from apps.browser.runs.charts import curve_chart
+from apps.browser.runs.curve import Points
+from apps.browser.runs.figures import run_figures
+from apps.browser.runs.metrics import BUDGET_BYTES
+from apps.browser.runs.panels import LOSS, Panel, panel_table, panels
+from apps.browser.runs.record import RunRecord
+from apps.browser.runs.table import progress_line, run_table
+from apps.browser.trouble import plain, told
+
+_LIVE_S: Final = 2
+_TABLE_S: Final = 5
+_FIGURES_S: Final = 10
+_MOST_RUNS: Final = 8
+"""As many as there are colours and dashes."""
+_ROWS_SEEN: Final = 6
+_ROW_PX: Final = 35
+_LOSS_PX: Final = 300
+_PANEL_PX: Final = 200
+
+
+def training(library: Library) -> None:
+    """All runs in a table, below it the curves and pictures of those that are chosen."""
+    with told():
+        records = library.runs.records()
+        if not records:
+            _nothing_yet()
+            return
+        some_going = any(record.state == "going" for record in records)
+        st.fragment(_table, run_every=_TABLE_S if some_going else None)(library)
+        chosen = _chosen(records)
+        if not chosen:
+            st.info("Choose a run to see its curves.", icon=":material/arrow_upward:")
+            return
+        metrics = [library.runs.metrics(record.place) for record in chosen]
+        going = any(record.state == "going" for record in chosen)
+        live = going or any(each.behind_bytes > BUDGET_BYTES for each in metrics)
+        titles = [record.place.title for record in chosen]
+        st.fragment(_curves, run_every=_LIVE_S if live else None)(library, titles, live)
+        st.fragment(_figures, run_every=_FIGURES_S if going else None)(library, titles)
+
+
+def _nothing_yet() -> None:
+    st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
+    st.markdown("An encoder, from pairs that the index answers:")
+    st.code("handsim pretrain cpu_small", language="sh")
+    st.markdown("An estimator of 3D poses, from labelled hands:")
+    st.code("handsim finetune synthetic --data.root FOLDER --init cpu_small", language="sh")
+
+
+def _table(library: Library) -> None:
+    with told():
+        records = library.runs.records()
+        st.dataframe(
+            run_table(records),
+            hide_index=True,
+            height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 3,
+            column_config={
+                "Run": st.column_config.TextColumn(width="medium", pinned=True),
+                "State": st.column_config.TextColumn(help="Told by when it last wrote: nobody asks it"),
+                "Done": st.column_config.ProgressColumn(
+                    format="percent", min_value=0, max_value=1, width="small", help="Share of its steps"
+                ),
+                "Loss": st.column_config.NumberColumn(format="%.4g", help="The last one"),
+                "Error": st.column_config.NumberColumn(
+                    "Error (mm)",
+                    format="%.2f",
+                    help="The last mean joint error of the validation, root-relative",
+                ),
+                "Begins with": st.column_config.TextColumn(help="What the encoder's weights come from"),
+                "Index": st.column_config.TextColumn(help="The index version that its pairs come from"),
+                "Last change": st.column_config.TextColumn(help="Since it last wrote anything"),
+            },
+        )
+
+
+def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those in the address, in the order in which they were chosen; at first those that go on."""
+    by_title = {record.place.title: record for record in records}
+    going = [record.place.title for record in records if record.state == "going"]
+    chosen = st.multiselect(
+        "Runs to compare",
+        list(by_title),
+        default=(going or list(by_title))[: 3 if going else 1],
+        key="run",
+        bind="query-params",
+        max_selections=_MOST_RUNS,
+        help="Their curves are drawn over each other; the address names them, so that a link shows the same",
+    )
+    return [by_title[title] for title in chosen]
+
+
+def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
+    with told():
+        found = {record.place.title: record for record in library.runs.records()}
+        if any(title not in found for title in titles):
+            st.rerun()  # one was removed: the choice is made anew, without it
+        chosen = [found[title] for title in titles]
+        behind = 0
+        curves: dict[str, dict[str, Points]] = {}
+        for record in chosen:
+            metrics = library.runs.metrics(record.place)
+            metrics.advance()
+            behind += metrics.behind_bytes
+            curves[record.place.title] = metrics.points()
+        if live and behind <= BUDGET_BYTES and all(record.state != "going" for record in chosen):
+            st.rerun()  # nothing is to come: the page goes on without looking again
+        for record in chosen:
+            share = record.share_done
+            line = f"**{plain(record.place.title)}** · {plain(progress_line(record))}"
+            st.progress(0.0 if share is None else share, line)
+        logarithmic, smoothing = _drawn_how()
+        main, others = panels(name for each in curves.values() for name in each)
+        if not main:
+            st.caption("No line of numbers yet.")
+        if main and main[0] == LOSS:
+            _draw(main.pop(0), curves, logarithmic, smoothing, legend=len(titles) > 1, height=_LOSS_PX)
+        _grid(main, curves, logarithmic, smoothing)
+        if others and st.toggle(
+            "All numbers", key="all_numbers", help="Also draw the parts of the loss and what else was written"
+        ):
+            _grid(others, curves, logarithmic, smoothing)
+
+
+def _drawn_how() -> tuple[bool, float]:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        scale = st.segmented_control(
+            "Scale",
+            ["linear", "logarithmic"],
+            default="linear",
+            required=True,
+            key="scale",
+            bind="query-params",
+            help="Of the upright axes; shares of time stay linear",
+        )
+        smoothing = st.slider(
+            "Smoothing",
+            0.0,
+            0.99,
+            0.0,
+            0.01,
+            key="smoothing",
+            bind="query-params",
+            width=260,
+            help="How much of what came before is in each point (exponential mean); the numbers "
+            "themselves stay, faint",
+        )
+    return scale == "logarithmic", smoothing
+
+
+def _grid(
+    shown: Sequence[Panel],
+    curves: dict[str, dict[str, Points]],
+    logarithmic: bool,
+    smoothing: float,
+) -> None:
+    for first in range(0, len(shown), 2):
+        for column, panel in zip(st.columns(2, gap="medium"), shown[first : first + 2], strict=False):
+            with column:
+                _draw(panel, curves, logarithmic, smoothing, legend=False, height=_PANEL_PX)
+
+
+def _draw(
+    panel: Panel,
+    curves: dict[str, dict[str, Points]],
+    logarithmic: bool,
+    smoothing: float,
+    *,
+    legend: bool,
+    height: int,
+) -> None:
+    by_log = logarithmic and panel.can_be_logarithmic
+    table = panel_table(panel, curves, smoothing, logarithmic=by_log)
+    st.markdown(f"**{plain(panel.title)}**", help=panel.help or None)
+    chart = curve_chart(
+        table, panel, list(curves), logarithmic=by_log, smoothing=smoothing, height=height, legend=legend
+    )
+    st.altair_chart(chart, key=f"panel_{panel.metric}")
+
+
+def _figures(library: Library, titles: Sequence[str]) -> None:
+    """The pictures of one of the runs; the latest, as long as nobody asks for an earlier one."""
+    with told():
+        places = {place.title: place for place in library.runs.places()}
+        figures = {title: run_figures(places[title].path) for title in titles if title in places}
+        drawn = [title for title, steps in figures.items() if steps]
+        if not drawn:
+            return
+        st.subheader("What it is trained on")
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+            title = drawn[0]
+            if len(drawn) > 1:
+                title = st.selectbox(
+                    "Run", drawn, key="figures_run", width=320, help="Whose pictures are looked at"
+                )
+            steps = list(figures[title])
+            step = _step(steps, key=f"figure_step_{title}")
+        try:
+            picture = figures[title][step].read_bytes()
+        except OSError:
+            st.caption("The picture is gone.")
+            return
+        st.image(picture, f"{title}, step {step:,}")
+
+
+def _step(steps: Sequence[int], key: str) -> int:
+    if len(steps) == 1:
+        return steps[0]
+    latest = f"{key}_latest"
+    chosen = st.session_state.get(key)
+    if chosen not in steps or chosen == st.session_state.get(latest):
+        st.session_state[key] = steps[-1]
+    st.session_state[latest] = steps[-1]
+    return st.select_slider(
+        "Step",
+        steps,
+        key=key,
+        format_func=lambda step: f"{step:,}",
+        width=420,
+        help="When the picture was drawn; at the end of the slider it follows the training",
+    )
