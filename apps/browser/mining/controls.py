@@ -1,7 +1,7 @@
 """The policy and its sample as controls: what they show is what the address says, and back."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import streamlit as st
 
@@ -12,6 +12,9 @@ from index.mining import DEFAULT_POLICY
 
 _KEY: Final = "mining_"
 _BEFORE: Final = "mining_policy_before"
+_AGAINST: Final = "mining_against"
+Against = Literal["default", "before"]
+_POLICIES: Final[dict[Against, str]] = {"default": "Default policy", "before": "Policy before"}
 _FIRST_CAP: Final = 0.5
 """The largest distance that is offered first, where nothing is known of the sample's."""
 
@@ -32,10 +35,11 @@ def ask(trial: MiningTrial) -> None:
     st.query_params.from_dict(trial.as_params())
 
 
-def policy_before() -> MiningPolicy | None:
-    """The one that this visitor tried before the one in the address."""
-    before: MiningPolicy | None = st.session_state.get(_BEFORE)
-    return before
+def compared_with(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
+    """The policy that this visitor holds the trial's against, None where there is none or the same one."""
+    against: Against = st.session_state.get(_AGAINST) or "default"
+    other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE)
+    return (None if other == trial.policy else other), against
 
 
 def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
@@ -92,6 +96,15 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         key=_KEY + "sample",
         on_change=_changed,
         help="A random sample of the pool, the same one for every policy; more are surer and slower",
+    )
+    st.segmented_control(
+        "Compare with",
+        list(_POLICIES),
+        default="default",
+        required=True,
+        format_func=_POLICIES.__getitem__,
+        key=_AGAINST,
+        help="Whose figures stand beside this policy's, of the same hands",
     )
     with st.container(horizontal=True):
         st.button(

@@ -1,24 +1,25 @@
 """Mining: what pre-training will see under a policy, tried on a sample, and what a change of it does."""
 
+import time
 from typing import Final
 
 import streamlit as st
 
 from apps.browser.library import Library
 from apps.browser.mining.chart import distances_chart
-from apps.browser.mining.controls import controls, policy_before, trial_asked
+from apps.browser.mining.controls import Against, compared_with, controls, trial_asked
 from apps.browser.mining.figures import distance_quantiles, figures, histogram
 from apps.browser.mining.measuring import TriedSample, try_policy
 from apps.browser.mining.numbers import numbers
 from apps.browser.mining.panels import hubs_panel, lonely_panel, pairs_panel, relaxing
 from apps.browser.mining.trial import MiningTrial
-from apps.browser.trouble import told
+from apps.browser.trouble import plain, told
 from handsim.pool import Pool
-from index import IndexVersion, MiningPolicy
-from index.mining import DEFAULT_POLICY
+from index import IndexVersion
 
 _KEPT: Final = 32
 """Trials that are remembered for all visitors, of some 400 KB each at most."""
+_POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
 _PANELS: Final = {"Pairs": pairs_panel, "Without a positive": lonely_panel, "Most chosen": hubs_panel}
 
 
@@ -33,27 +34,43 @@ def mining(library: Library) -> None:
             quantiles = None
             # Where the trial fails, the controls stay, so that it can be changed.
             with right, told():
+                started = time.perf_counter()
                 tried = _try(library, pool, version, trial)
                 quantiles = distance_quantiles(tried)
-                _result(library, pool, version, trial, tried)
+                _result(library, pool, version, trial, tried, started)
             with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
                 controls(trial, quantiles)
 
 
 def _result(
-    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+    library: Library,
+    pool: Pool,
+    version: IndexVersion,
+    trial: MiningTrial,
+    tried: TriedSample,
+    started: float,
 ) -> None:
+    """Figures, distances and hands; ``started`` is when the question was asked, in seconds."""
     if not tried.paired.any():
         st.warning(
             "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
         )
         relaxing(trial, tried)
         return
-    other, than = _other_policy(trial)
+    other, than = compared_with(trial)
     against = None if other is None else _try(library, pool, version, trial.with_policy(other))
+    took_ms = (time.perf_counter() - started) * 1000
+    st.markdown(
+        f"**{len(tried):,} hands** of {len(pool):,}, tried "
+        f":gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
+    )
     numbers(figures(tried), None if against is None else figures(against), than)
     _distances(tried, against, than)
-    _notes(tried)
+    if tried.not_in_index:
+        st.caption(
+            f"{tried.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
+            f"makes a version that has them."
+        )
     panel = st.segmented_control(
         "Look at",
         list(_PANELS),
@@ -65,37 +82,14 @@ def _result(
     _PANELS[panel](library, pool, version, trial, tried)
 
 
-def _other_policy(trial: MiningTrial) -> tuple[MiningPolicy | None, str]:
-    """Which policy this one is compared with, None where that is the same, and its name."""
-    choices = {"the default policy": DEFAULT_POLICY, "the policy before": policy_before()}
-    than = st.segmented_control(
-        "Compared with",
-        list(choices),
-        default="the default policy",
-        required=True,
-        key="mining_against",
-        help="Whose figures this policy's are held against, on the same hands",
-    )
-    other = choices[than]
-    return (None if other == trial.policy else other), than
-
-
-def _distances(tried: TriedSample, against: TriedSample | None, than: str) -> None:
+def _distances(tried: TriedSample, against: TriedSample | None, than: Against) -> None:
     sets = {"mined pairs": tried.pose_distances, "random pairs of two videos": tried.random_distances}
     if against is not None:
-        sets[than] = against.pose_distances
+        sets[f"mined under the {_POLICIES[than]}"] = against.pose_distances
     st.altair_chart(
         distances_chart(histogram(sets)),
         alt="Histogram of the distances between the joints of mined pairs and of random ones",
     )
-
-
-def _notes(tried: TriedSample) -> None:
-    if tried.not_in_index:
-        st.caption(
-            f"{tried.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
-            f"makes a version that has them."
-        )
 
 
 def _try(library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial) -> TriedSample:
