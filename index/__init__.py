@@ -66,17 +66,20 @@ _HOMES = {
 }
 
 
-def open_catalog(address: str | Path, *, folders: Sequence[str | Path] = ()) -> "Catalog":
+def open_catalog(
+    address: str | Path, *, folders: Sequence[str | Path] = (), patient: bool = True
+) -> "Catalog":
     """The index at an address: the path of a directory, which need not exist yet, or a Qdrant server's
     ``http(s)://host[:6333][/NAME][?grpc_port=6334]`` with its API key in HANDSIM_QDRANT_API_KEY.
 
-    ``folders`` may hold the weights of image embeddings, which a server does not keep. Raises HandsimError
+    ``folders`` may hold the weights of image embeddings, which a server does not keep. Without patience a
+    server that does not answer is told at once, for those who would rather ask again. Raises HandsimError
     for a directory or collections that another program uses, UnavailableError for a server that is away.
     """
     if "://" in str(address):
         from index.server.catalog import ServerCatalog
 
-        return ServerCatalog.at(str(address), folders=folders)
+        return ServerCatalog.at(str(address), folders=folders, patient=patient)
     from index.edge.catalog import EdgeCatalog
 
     return EdgeCatalog(Path(address))

@@ -51,13 +51,13 @@ class ServerCatalog(Catalog):
         self._register.exists()
 
     @classmethod
-    def at(cls, address: str, *, folders: Sequence[str | Path] = ()) -> "ServerCatalog":
+    def at(cls, address: str, *, folders: Sequence[str | Path] = (), patient: bool = True) -> "ServerCatalog":
         """The index at ``http(s)://host[:6333][/NAME][?grpc_port=6334]``, with the key of the environment.
 
         Raises UnavailableError when the server is away, HandsimError when it is too old or refuses the key.
         """
         parsed = ServerAddress.parse(address)
-        connection = connect(parsed, read_key())
+        connection = connect(parsed, read_key(), patient=patient)
         try:
             catalog = cls(connection, parsed.name, folders=folders)
         except BaseException:

@@ -22,6 +22,7 @@ the one, and who may build it rests on the other."""
 _TIMEOUT_S: Final = 60
 _PROBE_TIMEOUT_S: Final = 5
 _TRIES: Final = 8
+_IMPATIENT_TRIES: Final = 2
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0
 _CALLS_AT_ONCE: Final = 16
@@ -43,14 +44,18 @@ class Connection:
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         calls_at_once: int = _CALLS_AT_ONCE,
+        tries: int = _TRIES,
     ) -> None:
-        """``pause`` waits seconds, ``clock`` tells them; no more than ``calls_at_once`` are under way."""
+        """``pause`` waits seconds, ``clock`` tells them; no more than ``calls_at_once`` are under way.
+
+        ``tries`` is how often the server is asked before it counts as away.
+        """
         self.address = address
         self.pause = pause
         self.clock = clock
         self._client = client
         self._places = BoundedSemaphore(calls_at_once)
-        self._tries = _TRIES
+        self._tries = tries
 
     def hasty(self) -> "Connection":
         """The same connection without the patience: for what may as well be left undone."""
@@ -105,12 +110,18 @@ class Connection:
 
 
 def connect(
-    address: ServerAddress, key: str | None, *, pause: Callable[[float], None] = time.sleep
+    address: ServerAddress,
+    key: str | None,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    patient: bool = True,
 ) -> Connection:
     """Reach a server, over gRPC or, where only that port answers, over REST with a warning.
 
+    ``patient`` waits about half a minute for a server that is away, in this call and in all later ones.
     Raises UnavailableError, or HandsimError for a server too old or for something that is not Qdrant.
     """
+    tries = _TRIES if patient else _IMPATIENT_TRIES
     probes = [_client(address, key, grpc=grpc, timeout_s=_PROBE_TIMEOUT_S) for grpc in (True, False)]
 
     def greet(_: QdrantClient) -> tuple[bool, str]:
@@ -123,7 +134,7 @@ def connect(
         return False, probes[1].info().version
 
     try:
-        over_grpc, version = Connection(probes[1], address.server, pause=pause).call(greet)
+        over_grpc, version = Connection(probes[1], address.server, pause=pause, tries=tries).call(greet)
     finally:
         for probe in probes:
             probe.close()
@@ -134,7 +145,7 @@ def connect(
             stacklevel=2,
         )
     return Connection(
-        _client(address, key, grpc=over_grpc, timeout_s=_TIMEOUT_S), address.server, pause=pause
+        _client(address, key, grpc=over_grpc, timeout_s=_TIMEOUT_S), address.server, pause=pause, tries=tries
     )
 
 

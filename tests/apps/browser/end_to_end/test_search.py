@@ -1,0 +1,185 @@
+"""Searching, with the mouse, the keyboard and pictures."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import FilePayload, Locator, Page, expect
+
+from handsim import Pool
+from tests.apps.browser.end_to_end.conftest import serving
+from tests.apps.browser.test_uploads import huge_png
+from tests.apps.talk import some_hand
+
+
+def answers(page: Page) -> Locator:
+    return page.locator(".grid[aria-label^=Answers] .card")
+
+
+def query(page: Page) -> Locator:
+    return page.locator(".grid[aria-label='What is asked about'] .card")
+
+
+def hand_of(card: Locator) -> str:
+    """The id that a card's button names."""
+    found = re.search("[0-9a-f]{16}", card.locator("button.frame").get_attribute("aria-label") or "")
+    assert found is not None
+    return found[0]
+
+
+def test_clicking_from_hand_to_hand_and_back(page: Page, site: str) -> None:
+    page.goto(site)
+    beginnings = page.locator(".grid[aria-label='Hands to begin with'] .card")
+    expect(beginnings).to_have_count(24)
+    first = hand_of(beginnings.nth(3))
+    beginnings.nth(3).locator("button.frame").click()
+    expect(answers(page)).to_have_count(24)
+    expect(page).to_have_url(re.compile(f"hand={first}"))
+    expect(query(page)).to_contain_text(first)
+    second = hand_of(answers(page).nth(2))
+    answers(page).nth(2).locator("button.frame").click()
+    expect(page).to_have_url(re.compile(f"hand={second}"))
+    expect(query(page)).to_contain_text(second)
+    page.locator(".grid[aria-label^='What was asked before'] button.frame").first.click()
+    expect(page).to_have_url(re.compile(f"hand={first}"))
+    expect(query(page)).to_contain_text(first)
+
+
+def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={some_hand(home)}&k=10")
+    expect(answers(page)).to_have_count(10)
+    distances = [float(text) for text in answers(page).locator("figcaption b").all_inner_texts()]
+    assert distances == sorted(distances)
+    expect(answers(page).locator("svg")).to_have_count(10)
+    page.get_by_text("Skeletons", exact=True).click()
+    expect(answers(page).locator("svg")).to_have_count(0)
+    expect(answers(page).locator("img")).to_have_count(10)
+
+
+def test_a_filter_changes_answers_and_address(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={some_hand(home)}&other_video=no")
+    expect(answers(page)).to_have_count(24)
+    page.get_by_text("One per video", exact=True).click()
+    expect(answers(page)).to_have_count(12)
+    expect(page).to_have_url(re.compile("one_per_video=yes"))
+    page.reload()  # a link says it all
+    expect(answers(page)).to_have_count(12)
+
+
+def test_more_like_these_less_like_those(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={some_hand(home)}&k=12")
+    expect(answers(page)).to_have_count(12)
+    more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
+    answers(page).nth(1).get_by_role("button", name="More like").click()
+    expect(page).to_have_url(re.compile(f"like={some_hand(home)}.{more}"))
+    expect(query(page)).to_have_count(2)
+    page.get_by_role("button", name=f"Less like hand {less}").click()
+    expect(page).to_have_url(re.compile(f"unlike={less}"))
+    expect(query(page)).to_have_count(3)
+    expect(query(page).nth(2)).to_contain_text("Less like")
+    for example in (more, less, some_hand(home)):
+        expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)
+    query(page).nth(2).get_by_role("button", name="Less like").click()  # taken off again
+    expect(query(page)).to_have_count(2)
+
+
+def test_the_keyboard_alone(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={some_hand(home)}&k=4")
+    expect(answers(page)).to_have_count(4)
+    second = hand_of(answers(page).nth(1))
+    answers(page).nth(1).locator("button.frame").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"hand={second}"))
+
+
+def test_dragging_a_joint(page: Page, site: str) -> None:
+    page.goto(site)
+    page.get_by_role("radio", name="Pose").click()
+    page.get_by_text("Point", exact=True).click()
+    expect(answers(page)).to_have_count(24)
+    before = page.url
+    tip = page.locator("circle[data-joint='8']")
+    box = tip.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 40, y + 90, steps=5)
+    page.mouse.up()
+    expect(page).not_to_have_url(before)
+    expect(answers(page)).to_have_count(24)
+    moved = [int(number) for number in re.findall(r"-?\d+", page.url.split("pose=")[1])]
+    drawn = [int(number) for number in re.findall(r"-?\d+", before.split("pose=")[1])]
+    changed = {number // 2 for number in range(42) if moved[number] != drawn[number]}
+    assert changed == {8}  # nothing hangs on a tip
+    joint = page.locator("circle[data-joint='5']")
+    joint.focus()
+    dragged = page.url
+    page.keyboard.press("ArrowUp")
+    expect(page).not_to_have_url(dragged)
+    lifted = [int(number) for number in re.findall(r"-?\d+", page.url.split("pose=")[1])]
+    assert {number // 2 for number in range(42) if lifted[number] != moved[number]} == {5, 6, 7, 8}
+
+
+def test_a_picture_is_searched_with(page: Page, site: str, home: Path, model_path: Path) -> None:
+    pool = Pool.open(home / "pool")
+    page.goto(site)
+    page.get_by_role("radio", name="Photograph").click()
+    picture = FilePayload(
+        name="hand.jpg", mimeType="image/jpeg", buffer=pool.crop_jpeg(int(pool.hand_ids[0]))
+    )
+    page.locator("input[type=file]").set_input_files(files=[picture])
+    expect(query(page)).to_contain_text("from your picture")
+    expect(answers(page)).to_have_count(24)
+    expect(page).to_have_url(re.compile("pose="))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("notes.jpg", b"no picture at all", "not an image"),
+        ("huge.png", huge_png(30_000), "the limit is 100 megapixels"),
+    ],
+)
+def test_what_is_no_picture_is_refused_kindly(
+    page: Page, site: str, name: str, data: bytes, said: str
+) -> None:
+    page.goto(site)
+    page.get_by_role("radio", name="Photograph").click()
+    sent = FilePayload(name=name, mimeType="image/jpeg", buffer=data)
+    page.locator("input[type=file]").set_input_files(files=[sent])
+    expect(page.get_by_role("alert")).to_contain_text(said)
+    expect(page.locator(".grid[aria-label='Hands to begin with'] .card")).to_have_count(24)
+
+
+def test_exports(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={some_hand(home)}&k=9")
+    expect(answers(page)).to_have_count(9)
+    with page.expect_download() as table:
+        page.get_by_role("button", name="CSV").click()
+    assert len(Path(table.value.path()).read_text().splitlines()) == 10
+    with page.expect_download() as sheet:
+        page.get_by_role("button", name="Montage").click()
+    assert Path(sheet.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
+    with serving(own_home) as site:
+        page.goto(f"{site}/?hand={some_hand(own_home)}")
+        expect(answers(page)).to_have_count(24)
+        (own_home / "index").rename(own_home / "away")
+        page.get_by_text("One per video", exact=True).click()
+        expect(page.get_by_text("there is no index at")).to_be_visible()
+        (own_home / "away").rename(own_home / "index")
+        expect(answers(page)).to_have_count(11)  # by itself
+
+
+def test_a_server_that_is_away_is_told(page: Page, own_home: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        port = nobody.getsockname()[1]
+        with serving(own_home, "--index", f"http://127.0.0.1:{port}") as site:
+            page.goto(site)
+            expect(page.get_by_text("The index is away")).to_be_visible(timeout=120_000)
+            expect(page.get_by_text("Trying again every few seconds")).to_be_visible()
