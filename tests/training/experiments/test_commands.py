@@ -65,6 +65,19 @@ def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
     assert not (home / "set").exists()  # of what is half written nothing is kept
 
 
+def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) -> None:
+    part = _simhand(merged(SHORT, nested("data.pools.wild.hands", 5)))["pool"]
+    home, (command,) = _prepared(part, store)
+    whole = store.folder(part.inputs["pool"]).path
+    assert command == ["pool", "subset", "5", "--to", str(home), "--home", str(whole)]
+    (home / "pool").mkdir()
+    _prepared(part, store)
+    assert not (home / "pool").exists()
+    content = {**SHORT, "data": {**SHORT["data"], "home": "hands", "pools": {"wild": {"hands": 5}}}}
+    _, (command,) = _prepared(_simhand(content)["pool"], store)
+    assert command[-1] == str(Path("hands").resolve())
+
+
 def test_an_index_is_fitted_and_built_anew(store: StepStore) -> None:
     steps = _simhand(merged(SHORT, nested("axes.components", [5])))
     home, commands = _prepared(steps["index"], store)

@@ -231,6 +231,27 @@ def test_homes_and_folders_are_known_by_where_they_lie() -> None:
     assert kept(steps("hands", "set2")) == ["index"] + ["pretrain"] * 6  # which has seen no dataset
 
 
+def test_some_hands_of_a_pool() -> None:
+    """Of a home's, or of one that is filmed, which is done once for all its parts."""
+    wild = CONTENT["data"]["pools"]["wild"]
+    pools = {"few": {**wild, "hands": 3}, "more": {**wild, "hands": 5}, "all": wild}
+    content = {**SHORT, "data": {**SHORT["data"], "pools": pools}}
+    steps = [step for step in steps_of(content) if step.kind == "pool"]
+    assert [(step.what, step.settings.get("hands")) for step in steps] == [
+        ("for few", None),
+        ("few", 3),
+        ("more", 5),
+    ]
+    assert [{*step.inputs} for step in steps] == [set(), {"pool"}, {"pool"}]
+    assert {step.key for step in steps_of(SHORT) if step.kind == "pool"} == {steps[0].key}
+    data = {**SHORT["data"], "home": "hands", "pools": {"few": {"hands": 3}, "other": {"home": "o"}}}
+    found = steps_of({**SHORT, "data": data})
+    (few,) = (step for step in found if step.kind == "pool")
+    assert (few.settings, few.inputs) == ({"home": str(Path("hands").resolve()), "hands": 3}, {})
+    homes = {step.settings["home"] for step in found if step.kind == "index" and not step.inputs}
+    assert homes == {str(Path("o").resolve())}
+
+
 def test_weights_that_are_there_are_no_step() -> None:
     axes = {"methods": {"imagenet": {"init": "resnet18"}, "ours": {"init": "a.ckpt"}}}
     imagenet = {**CONTENT, "axes": axes}

@@ -70,6 +70,7 @@ def _refused(content: Content, path: Path) -> str:
         ("axes.methods", {}, "axes.methods"),
         ("data.pools", {}, "data.pools is empty; pre-training needs one"),
         ("data.datasets", {}, "data.datasets is empty; there is nothing to be judged by"),
+        ("data.pools.wild.hands", 0, "a pool's hands is 0; it is at least 1, or left out for all"),
         ("data.pools.wild.home", "hands", "a pool is that of the home hands or is filmed"),
         ("data.datasets.studio.root", "set", "a dataset lies in set or is filmed"),
         ("data.pools", {"a/b": {"home": "x"}}, "data.pools has a 'a/b'; a name is letters, digits"),
@@ -165,6 +166,45 @@ def test_words_that_are_no_settings(words: list[str], said: str) -> None:
     assert str(caught.value) == said
 
 
+def test_a_file_may_be_like_another_one(file: Path) -> None:
+    """It takes whole groups that it leaves out; what is compared is its own."""
+    own = file.with_name("own.yaml")
+    own.write_text(
+        "like: small.yaml\nbase: {components: 3}\naxes: {methods: {peclr: {recipe: peclr, init: start}}}\n"
+    )
+    small, experiment = read_experiment(file, {}), read_experiment(own, {})
+    assert (experiment.data, experiment.start) == (small.data, small.start)
+    assert (experiment.base.components, experiment.base.pretrain) == (3, {})
+    assert ({*experiment.axes.methods}, experiment.title, experiment.tables) == ({"peclr"}, "", {})
+    changed_here = read_experiment(own, {"data.pools.wild.keypoint_noise": 0.1})
+    assert changed_here.data.pools["wild"].keypoint_noise == 0.1
+    shipped = file.with_name("shipped.yaml")
+    shipped.write_text("like: synthetic_tiny\naxes: {methods: {scratch: {}}}\n")
+    assert read_experiment(shipped, {}).data == read_experiment("synthetic_tiny", {}).data
+
+
+@pytest.mark.parametrize(
+    ("like", "said"),
+    [
+        ("own.yaml", r"own\.yaml is like own\.yaml, which is like own\.yaml; name that one"),
+        ("small", r"there is no experiment small"),
+        ("synthetic_mian", r"no experiment synthetic_mian; did you mean synthetic_main\?"),
+        ("[1]", r"there is no experiment \[1\]"),
+    ],
+)
+def test_files_that_nothing_can_be_like(file: Path, like: str, said: str) -> None:
+    own = file.with_name("own.yaml")
+    own.write_text(f"like: {like}\n")
+    with pytest.raises(HandsimError, match=said):
+        read_experiment(own, {})
+
+
+def test_the_home_is_the_one_that_is_worked_in_unless_another_is_named(file: Path) -> None:
+    assert read_experiment(file, {}).data.home is None
+    assert read_experiment(file, {}, Path("here")).data.home == "here"
+    assert read_experiment(file, {"data.home": "there"}, Path("here")).data.home == "there"
+
+
 def test_a_setting_of_the_command_line_that_is_not_there(file: Path) -> None:
     with pytest.raises(HandsimError, match=r"no setting axes\.seed; did you mean axes\.seeds\?"):
         read_experiment(file, {"axes.seed": [1]})
@@ -196,7 +236,7 @@ def test_places_are_looked_at_before_anything_is_done(tmp_path: Path) -> None:
     check_places(EXPERIMENTS.fill(content(home, root, "resnet18"), [], "here"))
     check_places(EXPERIMENTS.fill(CONTENT, [], "here"))  # filmed
     for places, said in (
-        ((None, root, start), "data.pools.p.home is not set; say where it lies, with --data.pools.p.home"),
+        ((None, root, start), "data.home is not set; say where it lies, with --data.home FOLDER"),
         ((root, root, start), f"data.pools.p.home is {root}, which has no folder pool"),
         ((home, None, start), "data.datasets.d.root is not set; say where it lies, with --"),
         ((home, start, start), f"data.datasets.d.root is {start}, which is no folder"),
