@@ -17,3 +17,8 @@ def progress_bar(what: str, unit: str = "hand") -> Iterator[Callable[[int, int],
             bar.update(done - bar.n)
 
         yield update
+
+
+def say(line: str) -> None:
+    """Print a line, above the bar if one is shown."""
+    tqdm.write(line)

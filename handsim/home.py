@@ -69,6 +69,11 @@ class Home:
         return self.runs / name
 
     @property
+    def jobs(self) -> Path:
+        """What the browser started, and how far it is."""
+        return self.path / "jobs"
+
+    @property
     def ingest_report(self) -> Path:
         """What the last ingest found and could not use."""
         return self.path / "ingest-report.json"

@@ -5,12 +5,20 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from apps.places import catalog_of, embedding_of, encoder_folders, home_of
-from apps.progress import progress_bar
+from apps.indexing import (
+    VERIFIED_HANDS,
+    add_hands,
+    added,
+    build_version,
+    built,
+    verification_rows,
+    verify_version,
+)
+from apps.places import catalog_of, encoder_folders, home_of
+from apps.progress import progress_bar, say
 from apps.table import table
 from handsim.errors import HandsimError
-from handsim.pool import Pool
-from index import Catalog, IndexSettings, VersionInfo, open_catalog, verify
+from index import IndexSettings, VersionInfo, open_catalog
 from index.copying import copy_catalog
 
 EXIT_UNSOUND = 1
@@ -46,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.set_defaults(run=_add)
     check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
     check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
-    check.add_argument("--sample", type=int, default=2000, metavar="N", help="hands asked for (%(default)s)")
+    check.add_argument(
+        "--sample", type=int, default=VERIFIED_HANDS, metavar="N", help="hands asked for (%(default)s)"
+    )
     check.set_defaults(run=_verify)
     copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
     copy.add_argument("source", metavar="FROM", help="directory or URL")
@@ -92,30 +102,21 @@ def _build(options: argparse.Namespace) -> int:
         replicas=options.replicas,
         on_disk=options.on_disk,
     )
-    pool = Pool.open(home.pool)
-    with catalog_of(options) as catalog:
-        embedding, known = embedding_of(home, pool)
-        if not known:
-            print(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
-        with _ctrl_c_ends_it(), progress_bar("indexing") as progress:
-            info = catalog.build(pool, embedding, settings, publish=not options.no_publish, progress=progress)
-    print(f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_standing(info)}")
+    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("indexing") as progress:
+        info = build_version(
+            home, catalog, settings, publish=not options.no_publish, progress=progress, say=say
+        )
+    print(built(info))
     return 0
 
 
 def _add(options: argparse.Namespace) -> int:
-    pool = Pool.open(home_of(options).pool)
-    with catalog_of(options) as catalog:
-        before = catalog.info(_current(catalog))
-        with _ctrl_c_ends_it(), progress_bar("adding") as progress:
-            info = catalog.add(
-                pool, in_place=options.in_place, publish=not options.no_publish, progress=progress
-            )
-    if info.points == before.points:
-        print(f"{info.name} holds every hand of the pool already ({info.points:,})")
-    else:
-        new = info.points - before.points
-        print(f"{info.name}: {info.points:,} hands, {new:,} of them new, {_standing(info)}")
+    home = home_of(options)
+    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("adding") as progress:
+        info, new = add_hands(
+            home, catalog, in_place=options.in_place, publish=not options.no_publish, progress=progress
+        )
+    print(added(info, new))
     return 0
 
 
@@ -130,17 +131,6 @@ def _ctrl_c_ends_it() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _standing(info: VersionInfo) -> str:
-    if info.is_current:
-        return "now the current version"
-    return f"not published; `handsim index publish {info.name}` does"
-
-
-def _current(catalog: Catalog) -> str:
-    with catalog.current() as version:
-        return version.info.name
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -194,33 +184,14 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    home = home_of(options)
-    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
     with catalog_of(options) as catalog:
-        with catalog.open(options.version) if options.version else catalog.current() as version:
-            found = verify(version, sample=options.sample, read_all=True, pool_ids=pool_ids)
-        catalog.record_verification(version.info.name, found)
-    rows = [
-        ["version", version.info.name],
-        ["hands", f"{found.points:,}"],
-        ["linked into the graph", f"{found.indexed_share:.1%}"],
-        [f"recall@1 over {found.sample:,} hands", f"{found.recall_at_1:.4f}"],
-        ["recall@10", f"{found.recall_at_10:.4f}"],
-        ["there twice", f"{found.duplicates:,}"],
-        ["ids and vectors", "altered" if found.altered else "as written"],
-        ["in the pool, not here", _count(found.missing_from_index)],
-        ["here, not in the pool", _count(found.missing_from_pool)],
-    ]
-    print(table(["", ""], rows).lstrip("\n"))
+        name, found = verify_version(home_of(options), catalog, options.version, sample=options.sample)
+    print(table(["", ""], verification_rows(name, found)).lstrip("\n"))
     if found.missing_from_index:
         print("\n`handsim index add` makes the hands searchable that are in the pool alone")
     for problem in found.problems():
-        print(f"\n{version.info.name} is not sound: {problem}")
+        print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if found.problems() else 0
-
-
-def _count(number: int | None) -> str:
-    return "no pool here" if number is None else f"{number:,}"
 
 
 def _copy(options: argparse.Namespace) -> int:

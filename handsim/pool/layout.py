@@ -106,6 +106,15 @@ def row_count(part: Path, file: str) -> int:
         raise damaged(part, str(error)) from error
 
 
+def count_hands(pool: Path) -> int:
+    """How many hands a pool holds just now, without reading them.
+
+    Raises NotThereError when there is no pool, HandsimError for a damaged part.
+    """
+    read_pool_json(pool)
+    return sum(row_count(part, HANDS_FILE) for part in published_parts(pool))
+
+
 def damaged(part: Path, why: str) -> HandsimError:
     """The error for a part that cannot be read."""
     return HandsimError(

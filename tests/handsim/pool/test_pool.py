@@ -12,10 +12,10 @@ import webdataset
 from PIL import Image
 
 from handsim import Hand, Pool, PoolWriter
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id, make_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
-from handsim.pool.layout import published_parts
+from handsim.pool.layout import count_hands, published_parts
 
 
 def make_hand(number: int, **changes: object) -> Hand:
@@ -116,6 +116,19 @@ def test_an_empty_pool_opens(tmp_path: Path) -> None:
     assert pool.keypoints.shape == (0, 21, 3)
     with pytest.raises(HandsimError, match="no hand 0000000000000007"):
         pool.rows([7])
+
+
+def test_hands_are_counted_without_reading_them(tmp_path: Path) -> None:
+    with PoolWriter(tmp_path / "pool", part_hands=3) as writer:
+        assert count_hands(tmp_path / "pool") == 0
+        for number in range(7):
+            writer.add(make_hand(number), None)
+    assert count_hands(tmp_path / "pool") == 7 == len(Pool.open(tmp_path / "pool"))
+    (published_parts(tmp_path / "pool")[1] / "hands.parquet").write_bytes(b"cut")
+    with pytest.raises(HandsimError, match="part 000001 of the pool"):
+        count_hands(tmp_path / "pool")
+    with pytest.raises(NotThereError, match="there is no pool at"):
+        count_hands(tmp_path / "elsewhere")
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
