@@ -1,16 +1,18 @@
 """Searching, with the mouse, the keyboard and pictures."""
 
 import re
-import socket
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
+from apps.cli import main
 from handsim import Pool
+from index.server.address import KEY_VARIABLE
 from tests.apps.browser.end_to_end.conftest import serving
 from tests.apps.browser.test_uploads import huge_png
 from tests.apps.talk import some_hand
+from tests.index.server.small_server import SmallServer
 
 
 def answers(page: Page) -> Locator:
@@ -175,11 +177,48 @@ def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
         expect(answers(page)).to_have_count(11)  # by itself
 
 
-def test_a_server_that_is_away_is_told(page: Page, own_home: Path) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and never listens
-        port = nobody.getsockname()[1]
-        with serving(own_home, "--index", f"http://127.0.0.1:{port}") as site:
-            page.goto(site)
-            expect(page.get_by_text("The index is away")).to_be_visible(timeout=120_000)
+def test_a_server_goes_away_and_comes_back(
+    page: Page, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a-key")
+    with SmallServer(key="a-key") as server:
+        assert main(["index", "copy", str(own_home / "index"), server.address]) == 0
+        with serving(own_home, "--index", server.address) as site:
+            page.goto(f"{site}/?hand={some_hand(own_home)}&k=5")
+            expect(answers(page)).to_have_count(5)
+            server.stop()
+            page.get_by_text("One per video", exact=True).click()
+            expect(page.get_by_text("The index is away")).to_be_visible()
             expect(page.get_by_text("Trying again every few seconds")).to_be_visible()
+            server.start()
+            expect(page.get_by_text("The index is away")).to_have_count(0)  # by itself
+            expect(answers(page)).to_have_count(5)
+
+
+def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, own_home: Path) -> None:
+    with serving(own_home) as site:
+        page.goto(f"{site}/?hand={some_hand(own_home)}&k=5")
+        expect(page.get_by_text("index v0001")).to_be_visible()
+        assert main(["index", "build", "--home", str(own_home)]) == 0
+        answers(page).nth(1).locator("button.frame").click()
+        expect(page.get_by_text("index v0002")).to_be_visible()
+        assert main(["index", "rollback", "--home", str(own_home)]) == 0
+        answers(page).nth(1).locator("button.frame").click()
+        expect(page.get_by_text("index v0001")).to_be_visible()
+        expect(answers(page)).to_have_count(5)
+
+
+def test_two_visitors(chromium: Browser, site: str, home: Path) -> None:
+    with chromium.new_context() as one, chromium.new_context() as other:
+        first, second = one.new_page(), other.new_page()
+        first.goto(f"{site}/?hand={some_hand(home, 1)}&k=5")
+        second.goto(f"{site}/?hand={some_hand(home, 2)}&k=6")
+        expect(answers(first)).to_have_count(5)
+        expect(answers(second)).to_have_count(6)
+        answers(first).nth(2).locator("button.frame").click()
+        expect(first.locator(".grid[aria-label^='What was asked before'] .card")).to_have_count(1)
+        second.get_by_text("Skeletons", exact=True).click()
+        expect(answers(second).locator("svg")).to_have_count(0)
+        expect(answers(first).locator("svg")).to_have_count(5)
+        expect(second.locator(".grid[aria-label^='What was asked before'] .card")).to_have_count(0)
+        assert some_hand(home, 2) in second.url
