@@ -106,22 +106,23 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         key=_AGAINST,
         help="Whose figures stand beside this policy's, of the same hands",
     )
-    with st.container(horizontal=True):
-        st.button(
-            "Other hands",
-            icon=":material/refresh:",
-            on_click=ask,
-            args=(trial.of_other_hands(),),
-            help="The same policy on another random sample",
-        )
-        st.button(
-            "Default policy",
-            icon=":material/restart_alt:",
-            on_click=ask,
-            args=(trial.with_policy(DEFAULT_POLICY),),
-            disabled=trial.policy == DEFAULT_POLICY,
-            help="The nearest hand of another video, as in the paper",
-        )
+    st.button(
+        "Other hands",
+        icon=":material/refresh:",
+        on_click=ask,
+        args=(trial.of_other_hands(),),
+        width="stretch",
+        help="The same policy on another random sample",
+    )
+    st.button(
+        "Default policy",
+        icon=":material/restart_alt:",
+        on_click=ask,
+        args=(trial.with_policy(DEFAULT_POLICY),),
+        disabled=trial.policy == DEFAULT_POLICY,
+        width="stretch",
+        help="The nearest hand of another video, as in the paper",
+    )
     with st.expander("As a recipe", icon=":material/description:"):
         st.caption("What a pre-training recipe says to mine like this.")
         st.code(as_recipe(trial.policy), language="yaml")

@@ -91,8 +91,8 @@ _TOLD: Final = (
 )
 
 
-def numbers(found: Figures, other: Figures | None, than: str) -> None:
-    """Draw the figures; ``than`` tells whose the ``other`` ones are. What cannot be told is left out."""
+def numbers(found: Figures, other: Figures | None) -> None:
+    """Draw the figures, and how they differ from the ``other`` ones. What cannot be told is left out."""
     with st.container(horizontal=True, gap="small"):
         for told in _TOLD:
             value = told.of(found)
@@ -104,7 +104,6 @@ def numbers(found: Figures, other: Figures | None, than: str) -> None:
                 told.form.format(value),
                 delta,
                 delta_color="off",
-                delta_description=None if delta is None else f"than {than}",
                 help=told.help,
                 border=True,
                 width=_WIDTH_PX,

@@ -85,7 +85,7 @@ def lonely_panel(
         f"**{count:,} of {len(tried):,}** hands have no positive. Pre-training shows each of them with a "
         f"second view of its own, as SimCLR does."
     )
-    relaxing(trial, tried)
+    _relaxing(trial, tried)
     hands = lonely_hands(tried, _FEW).tolist()
     if len(hands) < count:
         st.caption(f"{len(hands)} of them, spread over the sample:")
@@ -97,7 +97,7 @@ def lonely_panel(
     )
 
 
-def relaxing(trial: MiningTrial, tried: TriedSample) -> None:
+def _relaxing(trial: MiningTrial, tried: TriedSample) -> None:
     """Buttons that leave out one condition each, and what that would do; or why none helps."""
     if tried.one_video is not None and trial.policy.other_video:
         st.caption(
@@ -106,7 +106,7 @@ def relaxing(trial: MiningTrial, tried: TriedSample) -> None:
         )
     for condition, share in tried.to_relax:
         st.button(
-            f"Leave out {CONDITIONS[condition]}: {share:.0%} of them have one then",
+            f"Leave out “{CONDITIONS[condition]}”: {share:.0%} of them would have one",
             key=f"mining_relax_{condition}",
             icon=":material/filter_alt_off:",
             on_click=controls.ask,

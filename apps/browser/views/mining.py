@@ -11,7 +11,7 @@ from apps.browser.mining.controls import Against, compared_with, controls, trial
 from apps.browser.mining.figures import distance_quantiles, figures, histogram
 from apps.browser.mining.measuring import TriedSample, try_policy
 from apps.browser.mining.numbers import numbers
-from apps.browser.mining.panels import hubs_panel, lonely_panel, pairs_panel, relaxing
+from apps.browser.mining.panels import hubs_panel, lonely_panel, pairs_panel
 from apps.browser.mining.trial import MiningTrial
 from apps.browser.trouble import plain, told
 from handsim.pool import Pool
@@ -55,16 +55,17 @@ def _result(
         st.warning(
             "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
         )
-        relaxing(trial, tried)
+        lonely_panel(library, pool, version, trial, tried)
         return
     other, than = compared_with(trial)
     against = None if other is None else _try(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     st.markdown(
-        f"**{len(tried):,} hands** of {len(pool):,}, tried "
-        f":gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
+        f"**{len(tried):,} hands** of {len(pool):,}"
+        + (f", changes against the **{_POLICIES[than]}**" if against is not None else "")
+        + f" :gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
     )
-    numbers(figures(tried), None if against is None else figures(against), than)
+    numbers(figures(tried), None if against is None else figures(against))
     _distances(tried, against, than)
     if tried.not_in_index:
         st.caption(
@@ -83,9 +84,9 @@ def _result(
 
 
 def _distances(tried: TriedSample, against: TriedSample | None, than: Against) -> None:
-    sets = {"mined pairs": tried.pose_distances, "random pairs of two videos": tried.random_distances}
+    sets = {"mined": tried.pose_distances, "random": tried.random_distances}
     if against is not None:
-        sets[f"mined under the {_POLICIES[than]}"] = against.pose_distances
+        sets[_POLICIES[than]] = against.pose_distances
     st.altair_chart(
         distances_chart(histogram(sets)),
         alt="Histogram of the distances between the joints of mined pairs and of random ones",

@@ -1,0 +1,22 @@
+"""How a change of a figure is told."""
+
+import pytest
+
+from apps.browser.mining.numbers import _TOLD
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "before", "said"),
+    [
+        ("With a positive", 0.952, 0.951, "0.1 points"),
+        ("With a positive", 0.9, 0.951, "-5.1 points"),
+        ("With a positive", 0.95101, 0.951, 0),
+        ("Pose distance", 0.1, 0.15, "-0.050"),
+        ("Pose distance", 0.1, None, None),
+        ("Most chosen", 12, 9, "3"),
+        ("Most chosen", 9, 9, 0),
+    ],
+)
+def test_changes(label: str, value: float, before: float | None, said: str | int | None) -> None:
+    (told,) = (each for each in _TOLD if each.label == label)
+    assert told.changed(value, before) == said
