@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 
@@ -9,6 +10,7 @@ from apps.browser.favicon import favicon
 from apps.browser.going import SEARCH_PATH
 from apps.browser.library import library_of
 from apps.browser.settings import BrowserSettings
+from apps.browser.views.index import index
 from apps.browser.views.mining import mining
 from apps.browser.views.search import search
 from apps.browser.views.training import training
@@ -17,6 +19,7 @@ from apps.browser.views.training import training
 def main() -> None:
     """Draw the page that the address names."""
     library = library_of(BrowserSettings.from_arguments(sys.argv[1:]))
+    st.html(Path(__file__).with_name("page.css"))
     st.set_page_config(page_title="handsim", page_icon=favicon(), layout="wide")
     pages = [
         st.Page(
@@ -30,6 +33,7 @@ def main() -> None:
         st.Page(
             partial(training, library), title="Training", icon=":material/show_chart:", url_path="training"
         ),
+        st.Page(partial(index, library), title="Index", icon=":material/database:", url_path="index"),
     ]
     st.navigation(pages, position="top").run()
 

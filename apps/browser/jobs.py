@@ -116,7 +116,9 @@ class Jobs:
     def stop(self, name: str) -> bool:
         """End a job and all that it started; returns whether there was one to end."""
         _check(name)
-        pid = self._pid(name)
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while (pid := self._pid(name)) == 0 and time.monotonic() < give_up_at:
+            time.sleep(_PATIENCE_S / 50)
         if not pid:
             return False
         _end(pid, signal.SIGTERM)
@@ -192,10 +194,11 @@ class JobReporter:
         self._say(replace(self._record, phase=name, done=0, total=0))
         self._written_at = 0.0
 
-    def progress(self, done: int, total: int) -> None:
-        """So much of the phase is done; may be called as often as one likes."""
-        self._record = replace(self._record, done=done, total=total)
-        if done >= total or time.monotonic() - self._written_at > _WRITES_EVERY_S:
+    def progress(self, done: int, total: int, phase: str | None = None) -> None:
+        """So much of the phase, or of another one that begins, is done; call it as often as you like."""
+        begins = phase is not None and phase != self._record.phase
+        self._record = replace(self._record, phase=phase or self._record.phase, done=done, total=total)
+        if begins or done >= total or time.monotonic() - self._written_at > _WRITES_EVERY_S:
             self._say(self._record)
 
     def end(self, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:

@@ -6,6 +6,7 @@ from threading import Lock
 
 import streamlit as st
 
+from apps.browser.jobs import Jobs
 from apps.browser.runs.shelf import RunShelf
 from apps.browser.settings import BrowserSettings
 from apps.browser.thumbnails import Thumbnails
@@ -31,6 +32,7 @@ class Library:
         self.thumbnails = Thumbnails()
         self.finder = HandFinder(settings.model)
         self.runs = RunShelf(self.home)
+        self.jobs = Jobs(self.home.jobs)
         self._lock = Lock()
         self._catalog: Catalog | None = None
         self._live: LiveIndex | None = None

@@ -151,6 +151,10 @@ def test_progress_is_written_now_and_then(tmp_path: Path) -> None:
     seen = Jobs(tmp_path).find("work")
     assert seen is not None
     assert seen.record.done == 1000
+    say.progress(5, 9, "going home")  # another phase is told of at once
+    seen = Jobs(tmp_path).find("work")
+    assert seen is not None
+    assert (seen.record.phase, seen.record.done, seen.record.total) == ("going home", 5, 9)
 
 
 def test_a_full_disk_does_not_end_the_work(tmp_path: Path) -> None:
