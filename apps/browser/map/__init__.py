@@ -1,0 +1,1 @@
+"""The map of the pose space: made once per index version, kept, coloured, and asked about."""

@@ -1,0 +1,84 @@
+"""What the colours of a map say."""
+
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.browser.map.pose_map import PoseMap
+from handsim.pool.categorical import Categorical
+
+ColourBy = Literal["label", "source", "video", "distance"]
+
+MOST_CLASSES: Final = 12
+"""Names that a legend has room for, and eyes have colours for."""
+HUES: Final = 48
+"""Colours of names that are more than that."""
+SHADES: Final = 64
+"""Steps of a scale."""
+NOTHING: Final = 255
+"""The code of a hand of which nothing is known."""
+_OUTLIERS: Final = (2, 98)
+"""Percentiles of the distances that a scale ends at; few hands would stretch it otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Colouring:
+    """A code for each hand, and what the codes mean."""
+
+    kind: Literal["classes", "hues", "scale"]
+    """``classes``: a code for each name, told by a legend; ``hues``: names are too many for one and share
+    codes; ``scale``: codes rise with a number."""
+    codes: NDArray[np.uint8]
+    """[N]; `NOTHING` where nothing is known."""
+    classes: tuple[tuple[str, int], ...] = ()
+    """Name and number of hands for each code."""
+    names: int = 0
+    """How many different names there are."""
+    ends: tuple[float, float] = (0.0, 0.0)
+    """The numbers of the lowest and highest code of a scale; what lies beyond has them too."""
+    unknown: int = 0
+    """Hands with `NOTHING`."""
+
+
+def colouring(of: PoseMap, by: ColourBy) -> Colouring:
+    """Code the hands of a map."""
+    if by == "distance":
+        return _scale(of.distances)
+    column = {"label": of.labels, "source": of.sources, "video": of.videos}[by]
+    return _classes(column) if len(column.names) <= MOST_CLASSES else _hues(column)
+
+
+def _classes(column: Categorical) -> Colouring:
+    """Codes in the order of the names, so that a name keeps its colour while more hands come."""
+    ranks = np.argsort(np.argsort(np.array(column.names, dtype=object), kind="stable"))
+    codes = _coded(column, ranks.astype(np.uint8))
+    counts = np.bincount(codes, minlength=NOTHING + 1).tolist()
+    classes = tuple(zip(sorted(column.names), counts, strict=False))
+    return Colouring("classes", codes, classes, len(column.names), unknown=counts[NOTHING])
+
+
+def _hues(column: Categorical) -> Colouring:
+    hues = [zlib.crc32(name.encode()) % HUES for name in column.names]
+    codes = _coded(column, np.array(hues, dtype=np.uint8))
+    return Colouring("hues", codes, names=len(column.names), unknown=int((codes == NOTHING).sum()))
+
+
+def _coded(column: Categorical, of_names: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # A missing value is -1, which takes the last entry.
+    table = np.append(of_names, np.uint8(NOTHING))
+    coded: NDArray[np.uint8] = table[column.codes]
+    return coded
+
+
+def _scale(values: NDArray[np.float32]) -> Colouring:
+    known = np.isfinite(values)
+    codes = np.full(len(values), NOTHING, dtype=np.uint8)
+    if not known.any():
+        return Colouring("scale", codes, unknown=len(values))
+    low, high = (float(end) for end in np.percentile(values[known], _OUTLIERS))
+    steps = (values[known] - low) / ((high - low) or 1.0) * SHADES
+    codes[known] = np.clip(steps, 0, SHADES - 1).astype(np.uint8)
+    return Colouring("scale", codes, ends=(low, high), unknown=int((~known).sum()))
