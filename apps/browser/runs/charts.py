@@ -9,6 +9,8 @@ from apps.browser.runs.panels import Panel
 
 DASHES: Final = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 6], [12, 3], [1, 4], [6, 2, 1, 2, 1, 2])
 """As many as can be told apart."""
+_FIRST_PX: Final = 300
+_PANEL_PX: Final = 190
 _FEW: Final = 40
 """Points that are drawn as such."""
 
@@ -20,19 +22,37 @@ def curve_chart(
     *,
     logarithmic: bool,
     smoothing: float,
-    height: int,
-    legend: bool,
+    last_step: float,
+    is_first: bool,
 ) -> alt.LayerChart | alt.FacetChart:
-    """A panel's curves, out of a table of `panel_table`; ``runs`` are all that are compared, in order."""
-    shown = alt.Legend(orient="top", title=None, columns=1, labelLimit=340, symbolSize=400)
-    colour = alt.Color("run:N", scale=alt.Scale(domain=list(runs)), legend=shown if legend else None)
+    """A panel's curves, out of a table of `panel_table`; ``runs`` are all that are compared, in order.
+
+    All panels reach from step 0 to ``last_step``; the first one is larger and says what holds for all.
+    """
+    told = alt.Legend(
+        orient="top",
+        title=None,
+        columns=1,
+        labelLimit=300,
+        symbolType="stroke",
+        symbolSize=500,
+        symbolOpacity=1,
+    )
+    shown = told if is_first and len(runs) > 1 else None
+    colour = alt.Color("run:N", scale=alt.Scale(domain=list(runs)), legend=shown)
     dash = alt.StrokeDash(
         "run:N",
         scale=alt.Scale(domain=list(runs), range=[list(each) for each in DASHES[: len(runs)]]),
-        legend=shown if legend else None,
+        legend=shown,
     )
-    scale = alt.Scale(type="log") if logarithmic else alt.Scale(zero=False)
-    base = alt.Chart(table).encode(x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")), color=colour)
+    scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=False)
+    across = alt.X(
+        "step:Q",
+        title="step" if is_first else None,
+        scale=alt.Scale(domain=[0, last_step], nice=False),
+        axis=alt.Axis(format="~s", tickMinStep=1),
+    )
+    base = alt.Chart(table).encode(x=across, color=colour)
 
     def y(column: str) -> alt.Y:
         return alt.Y(column, title=None, scale=scale, axis=alt.Axis(format=panel.format))
@@ -50,4 +70,4 @@ def curve_chart(
             alt.Tooltip("value:Q", title=panel.title, format=panel.format),
         ],
     )
-    return alt.layer(*layers, pointed_at).properties(height=height)
+    return alt.layer(*layers, pointed_at).properties(height=_FIRST_PX if is_first else _PANEL_PX)

@@ -27,11 +27,17 @@ class Panel:
     """What it means."""
 
     @property
+    def can_be_smoothed(self) -> bool:
+        """What is no measurement of a few batches is shown as it is."""
+        return self.metric not in _EXACT
+
+    @property
     def can_be_logarithmic(self) -> bool:
         """Shares of time stay as they are."""
         return self.format != PERCENT
 
 
+_EXACT: Final = ("lr", "val_mpjpe_mm", "val_scale_aligned_mpjpe_mm")
 LOSS: Final = Panel("loss", "Loss", ".4~g", "Mean over the steps since the line before")
 _MAIN: Final = (
     Panel(
@@ -71,6 +77,13 @@ def panels(metrics: Iterable[str]) -> tuple[list[Panel], list[Panel]]:
 def _other(metric: str) -> Panel:
     title, form = _OTHER.get(metric, (metric.replace("_", " ").capitalize(), ".4~g"))
     return Panel(metric, title, form)
+
+
+def last_step(runs: Mapping[str, Mapping[str, Points]]) -> float:
+    """The furthest step of any curve, by run and metric; at least 1."""
+    return max(
+        (steps[-1] for curves in runs.values() for steps, _ in curves.values() if len(steps)), default=1
+    )
 
 
 def panel_table(

@@ -10,7 +10,7 @@ from apps.browser.runs.charts import curve_chart
 from apps.browser.runs.curve import Points
 from apps.browser.runs.figures import run_figures
 from apps.browser.runs.metrics import BUDGET_BYTES
-from apps.browser.runs.panels import LOSS, Panel, panel_table, panels
+from apps.browser.runs.panels import LOSS, Panel, last_step, panel_table, panels
 from apps.browser.runs.record import RunRecord
 from apps.browser.runs.table import progress_line, run_table
 from apps.browser.trouble import plain, told
@@ -21,9 +21,8 @@ _FIGURES_S: Final = 10
 _MOST_RUNS: Final = 8
 """As many as there are colours and dashes."""
 _ROWS_SEEN: Final = 6
+_NAME_PX: Final = 220
 _ROW_PX: Final = 35
-_LOSS_PX: Final = 300
-_PANEL_PX: Final = 200
 
 
 def training(library: Library) -> None:
@@ -61,9 +60,10 @@ def _table(library: Library) -> None:
         st.dataframe(
             run_table(records),
             hide_index=True,
+            placeholder="–",
             height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 3,
             column_config={
-                "Run": st.column_config.TextColumn(width="medium", pinned=True),
+                "Run": st.column_config.TextColumn(width=_NAME_PX, pinned=True),
                 "State": st.column_config.TextColumn(help="Told by when it last wrote: nobody asks it"),
                 "Done": st.column_config.ProgressColumn(
                     format="percent", min_value=0, max_value=1, width="small", help="Share of its steps"
@@ -121,7 +121,7 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
         if not main:
             st.caption("No line of numbers yet.")
         if main and main[0] == LOSS:
-            _draw(main.pop(0), curves, logarithmic, smoothing, legend=len(titles) > 1, height=_LOSS_PX)
+            _draw(main.pop(0), curves, logarithmic, smoothing, is_first=True)
         _grid(main, curves, logarithmic, smoothing)
         if others and st.toggle(
             "All numbers", key="all_numbers", help="Also draw the parts of the loss and what else was written"
@@ -130,7 +130,7 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
 
 
 def _drawn_how() -> tuple[bool, float]:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+    with st.container(horizontal=True, vertical_alignment="top", gap="large"):
         scale = st.segmented_control(
             "Scale",
             ["linear", "logarithmic"],
@@ -164,7 +164,7 @@ def _grid(
     for first in range(0, len(shown), 2):
         for column, panel in zip(st.columns(2, gap="medium"), shown[first : first + 2], strict=False):
             with column:
-                _draw(panel, curves, logarithmic, smoothing, legend=False, height=_PANEL_PX)
+                _draw(panel, curves, logarithmic, smoothing)
 
 
 def _draw(
@@ -173,14 +173,20 @@ def _draw(
     logarithmic: bool,
     smoothing: float,
     *,
-    legend: bool,
-    height: int,
+    is_first: bool = False,
 ) -> None:
     by_log = logarithmic and panel.can_be_logarithmic
+    smoothing = smoothing if panel.can_be_smoothed else 0.0
     table = panel_table(panel, curves, smoothing, logarithmic=by_log)
     st.markdown(f"**{plain(panel.title)}**", help=panel.help or None)
     chart = curve_chart(
-        table, panel, list(curves), logarithmic=by_log, smoothing=smoothing, height=height, legend=legend
+        table,
+        panel,
+        list(curves),
+        logarithmic=by_log,
+        smoothing=smoothing,
+        last_step=last_step(curves),
+        is_first=is_first,
     )
     st.altair_chart(chart, key=f"panel_{panel.metric}")
 

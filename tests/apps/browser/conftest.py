@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from apps.browser.library import Library
+from apps.browser.serving import APP
 from apps.browser.settings import BrowserSettings
-from apps.commands.browse import APP
 
 Visit = Callable[..., AppTest]
 """Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""
@@ -26,14 +27,14 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
     """A visitor of a home, with a session of its own; what an earlier test's visitors shared is forgotten."""
     st.cache_resource.clear()
 
-    def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str) -> AppTest:
+    def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str | list[str]) -> AppTest:
         settings = BrowserSettings(home, actions=actions)
         monkeypatch.setattr(sys, "argv", [str(APP), *settings.as_arguments()])
         visitor = AppTest.from_file(APP, default_timeout=60)
-        for name, value in address.items():
+        for name, value in address.items():  # several of a name as a list
             visitor.query_params[name] = value
         if page:
-            visitor.switch_page(page)
+            visitor._page_hash = calc_hash(page)  # AppTest.switch_page knows pages that are files alone
         return visitor.run()
 
     yield open_page

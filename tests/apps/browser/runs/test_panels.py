@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+
+from apps.browser.runs.charts import curve_chart
+from apps.browser.runs.curve import Points
+from apps.browser.runs.figures import run_figures
+from apps.browser.runs.panels import LOSS, last_step, panel_table, panels
+
+
+def _points(*values: float) -> Points:
+    return np.linspace(10.0, 10.0 * len(values), len(values)), np.array(values)
+
+
+def test_charts_are_those_of_the_numbers_that_are_there() -> None:
+    main, others = panels(["epoch", "loss_delta", "lr", "loss", "loss"])
+    assert [panel.metric for panel in main] == ["loss", "lr"]
+    assert [(panel.metric, panel.title) for panel in others] == [("loss_delta", "Loss delta")]
+
+
+def test_a_table_has_the_points_of_all_runs() -> None:
+    runs = {"a": {"loss": _points(4.0, 2.0)}, "b": {"loss": _points(1.0)}, "c": {}}
+    rows = panel_table(LOSS, runs, 0.5, logarithmic=False).to_pylist()
+    assert [(row["run"], row["step"], row["value"]) for row in rows] == [
+        ("a", 10.0, 4.0),
+        ("a", 20.0, 2.0),
+        ("b", 10.0, 1.0),
+    ]
+    assert rows[1]["smooth"] == (0.25 * 4.0 + 0.5 * 2.0) / 0.75
+    assert last_step(runs) == 20.0
+
+
+def test_what_has_no_logarithm_is_left_out_of_it() -> None:
+    runs = {"a": {"loss": _points(4.0, 0.0, -1.0, 2.0)}}
+    assert panel_table(LOSS, runs, 0.0, logarithmic=True)["value"].to_pylist() == [4.0, 2.0]
+    assert panel_table(LOSS, {}, 0.0, logarithmic=True).num_rows == 0
+    assert last_step({}) == 1.0
+
+
+def test_a_run_is_told_by_colour_and_by_dashes() -> None:
+    runs = {name: {"loss": _points(4.0, 2.0)} for name in "abcdefgh"}
+    table = panel_table(LOSS, runs, 0.5, logarithmic=False)
+    chart = curve_chart(
+        table, LOSS, list(runs), logarithmic=False, smoothing=0.5, last_step=20, is_first=True
+    ).to_dict()
+    dashes = chart["layer"][1]["encoding"]["strokeDash"]["scale"]
+    assert dashes["domain"] == list(runs)
+    assert len({tuple(dash) for dash in dashes["range"]}) == len(runs)
+
+
+def test_pictures_are_found_by_their_step(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    for name in ("pairs-0000200.png", "pairs-0000030.png", "pck.png", "pairs-x.png", "pairs-1.png.tmp"):
+        (folder / name).touch()
+    assert list(run_figures(tmp_path)) == [30, 200]
+    assert run_figures(tmp_path / "nowhere") == {}

@@ -1,0 +1,38 @@
+import os
+from pathlib import Path
+
+from apps.browser.file_memory import FileMemory, read_object
+
+
+def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
+    reads: list[Path] = []
+
+    def read(path: Path) -> str:
+        reads.append(path)
+        return path.read_text()
+
+    memory, file = FileMemory(read), tmp_path / "file"
+    assert memory(file) is None
+    file.write_text("one")
+    assert [memory(file), memory(file)] == ["one", "one"]
+    assert len(reads) == 1
+    file.write_text("two")
+    os.utime(file, (1, 1))
+    assert memory(file) == "two"
+    file.unlink()
+    assert memory(file) is None
+
+
+def test_no_more_are_kept_than_fit(tmp_path: Path) -> None:
+    memory = FileMemory(Path.read_text, kept=3)
+    for number in range(10):
+        (tmp_path / str(number)).write_text(str(number))
+        assert memory(tmp_path / str(number)) == str(number)
+    assert len(memory) == 3
+
+
+def test_what_is_no_object_is_none(tmp_path: Path) -> None:
+    memory = FileMemory(read_object)
+    for number, content in enumerate(["[1]", "{", "3", '{"a": 1}']):
+        (tmp_path / str(number)).write_text(content)
+    assert [memory(tmp_path / str(number)) for number in range(4)] == [None, None, None, {"a": 1}]
