@@ -3,7 +3,7 @@
 from typing import Final
 
 _ACCENT_LIGHT: Final = "#006e8c"
-_ACCENT_DARK: Final = "#4fc3dc"
+_ACCENT_DARK: Final = "#1d87a4"
 _SERIES_LIGHT: Final = (
     '["#006e8c", "#c8553d", "#a87900", "#00805c", "#7a4fa3", "#b3478b", "#3a6fd8", "#5c636e"]'
 )
@@ -25,7 +25,7 @@ THEME: Final[dict[str, str]] = {
     "theme.light.borderColor": "#d5dbe0",
     "theme.light.chartCategoricalColors": _SERIES_LIGHT,
     "theme.dark.primaryColor": _ACCENT_DARK,
-    "theme.dark.linkColor": _ACCENT_DARK,
+    "theme.dark.linkColor": "#5cc4de",
     "theme.dark.backgroundColor": "#14181b",
     "theme.dark.secondaryBackgroundColor": "#20262b",
     "theme.dark.textColor": "#e8ecef",

@@ -2,20 +2,17 @@
 
 import argparse
 import os
-import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from apps.browser.serving import streamlit_command
 from apps.browser.settings import BrowserSettings
-from apps.browser.theme import THEME
 from apps.places import home_of
 from handsim.errors import NotThereError
 
-APP: Final = Path(__file__).parent.parent / "browser" / "app.py"
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
-_UPLOAD_MB: Final = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,20 +58,3 @@ def _is_this_computer(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def streamlit_command(settings: BrowserSettings, host: str, port: int, *, window: bool = True) -> list[str]:
-    """The command line that serves the browser at ``host``:``port``."""
-    options = {
-        "server.address": host,
-        "server.port": str(port),
-        "server.headless": "false" if window and "DISPLAY" in os.environ else "true",
-        "server.maxUploadSize": str(_UPLOAD_MB),
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "viewer",
-        "client.showErrorDetails": "type",
-        **THEME,
-    }
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *flags, "--", *settings.as_arguments()]

@@ -12,7 +12,8 @@ from handsim.hand import SIDES
 from handsim.pool import Pool
 
 _KEY: Final = "condition_"
-_FURTHEST: Final = 2.0
+_RARE: Final = ("sources", "labels", "diversity", "max_distance")
+_FIRST_LIMIT: Final = 1.0
 
 
 def controls(question: Question, pool: Pool) -> None:
@@ -21,7 +22,7 @@ def controls(question: Question, pool: Pool) -> None:
         st.session_state[_KEY + name] = getattr(question, name)
     st.session_state[_KEY + "capped"] = question.max_distance is not None
     st.session_state[_KEY + "max_distance"] = (
-        _FURTHEST / 2 if question.max_distance is None else question.max_distance
+        _FIRST_LIMIT if question.max_distance is None else question.max_distance
     )
     st.slider(
         "Answers",
@@ -30,7 +31,7 @@ def controls(question: Question, pool: Pool) -> None:
         key=_KEY + "k",
         on_change=_changed,
         args=("k",),
-        help="How many hands to look at",
+        help="How many hands to show",
     )
     _toggle(
         "Other videos only",
@@ -51,10 +52,15 @@ def controls(question: Question, pool: Pool) -> None:
         args=("side",),
         help="The subject's own hand; left ones are shown mirrored. None chosen: both",
     )
+    active = sum(name in _RARE for name in question.conditions)
+    more = f"More conditions ({active} active)" if active else "More conditions"
+    with st.popover(more, icon=":material/tune:", help="Source, label, diversity, largest distance"):
+        _rare_controls(question, pool)
+
+
+def _rare_controls(question: Question, pool: Pool) -> None:
     _choice("Source", "sources", pool.sources.names, "Only hands of these collections; none chosen: of all")
-    _choice(
-        "Label", "labels", pool.labels.names, "Only hands that people gave these labels; none chosen: any"
-    )
+    _choice("Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any")
     st.slider(
         "Diversity",
         0.0,
@@ -69,7 +75,7 @@ def controls(question: Question, pool: Pool) -> None:
     _toggle(
         "Limit the distance",
         "capped",
-        "Leave out what is further away than the limit",
+        "Leave out what is further away",
         condition="max_distance",
     )
     if question.max_distance is not None:

@@ -49,8 +49,7 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
             skeletons=_skeletons(),
             compact=len(question.like) + len(question.unlike) > 1,
         )
-        with st.expander("Conditions", expanded=True, icon=":material/tune:"):
-            controls(question, pool)
+        controls(question, pool)
     with right:
         started = time.perf_counter()
         # Where no answer can be had, of an unknown hand or a server that is away, the rest stays.

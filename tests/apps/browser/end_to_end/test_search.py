@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
+from apps.browser.serving import serving
 from apps.cli import main
 from handsim import Pool
 from index.server.address import KEY_VARIABLE
-from tests.apps.browser.end_to_end.conftest import serving
 from tests.apps.browser.test_uploads import huge_png
 from tests.apps.talk import some_hand
 from tests.index.server.small_server import SmallServer
@@ -167,8 +167,8 @@ def test_exports(page: Page, site: str, home: Path) -> None:
 
 
 def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
-    with serving(own_home) as site:
-        page.goto(f"{site}/?hand={some_hand(own_home)}")
+    with serving(own_home) as served:
+        page.goto(f"{served.url}/?hand={some_hand(own_home)}")
         expect(answers(page)).to_have_count(24)
         (own_home / "index").rename(own_home / "away")
         page.get_by_text("One per video", exact=True).click()
@@ -183,8 +183,8 @@ def test_a_server_goes_away_and_comes_back(
     monkeypatch.setenv(KEY_VARIABLE, "a-key")
     with SmallServer(key="a-key") as server:
         assert main(["index", "copy", str(own_home / "index"), server.address]) == 0
-        with serving(own_home, "--index", server.address) as site:
-            page.goto(f"{site}/?hand={some_hand(own_home)}&k=5")
+        with serving(own_home, "--index", server.address) as served:
+            page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
             expect(answers(page)).to_have_count(5)
             server.stop()
             page.get_by_text("One per video", exact=True).click()
@@ -196,8 +196,8 @@ def test_a_server_goes_away_and_comes_back(
 
 
 def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, own_home: Path) -> None:
-    with serving(own_home) as site:
-        page.goto(f"{site}/?hand={some_hand(own_home)}&k=5")
+    with serving(own_home) as served:
+        page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
         expect(page.get_by_text("index v0001")).to_be_visible()
         assert main(["index", "build", "--home", str(own_home)]) == 0
         answers(page).nth(1).locator("button.frame").click()
