@@ -1,5 +1,7 @@
 """The demo: everything handsim does so far, on hands that were never there."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,16 +141,27 @@ def next_steps(home: Home, pool: Pool) -> str:
     example = format_hand_id(int(pool.hand_ids[0]))
     return "\n".join(
         [
-            f"handsim query --hand {example} --other-video --montage answer.png {flag}",
-            f"handsim mine --top-k 5 --out pairs.parquet {flag}",
-            f"handsim evaluate retrieval --labels {flag}",
+            browse_command(home),
+            f"{_program()} query --hand {example} --other-video --montage answer.png {flag}",
+            f"{_program()} mine --top-k 5 --out pairs.parquet {flag}",
+            f"{_program()} evaluate retrieval --labels {flag}",
             "",
-            "handsim models fetch            # then with your own pictures and videos:",
-            "handsim ingest photos/ videos/",
-            "handsim index build",
-            "handsim query photo.jpg --montage answer.png",
+            f"{_program()} models fetch            # then with your own pictures and videos:",
+            f"{_program()} ingest photos/ videos/",
+            f"{_program()} index build",
+            f"{_program()} query photo.jpg --montage answer.png",
         ]
     )
+
+
+def browse_command(home: Home) -> str:
+    """The command that shows a home in a web browser."""
+    return f"{_program()} browse --home {home.path}"
+
+
+def _program() -> str:
+    """How `handsim` is called here: `make demo` runs it out of an environment that is not activated."""
+    return "handsim" if shutil.which("handsim") else sys.argv[0]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import argparse
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from apps.browser.serving import streamlit_command
 from apps.browser.settings import BrowserSettings
@@ -40,7 +40,7 @@ def _from_streamlit(name: str, default: str) -> str:
     return os.environ.get(f"STREAMLIT_SERVER_{name}", default)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> NoReturn:
     home = home_of(options)
     if not home.path.is_dir():
         raise NotThereError(
@@ -48,8 +48,13 @@ def _run(options: argparse.Namespace) -> int:
         )
     actions = not options.read_only and (options.allow_actions or _is_this_computer(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
-    command = streamlit_command(settings, options.host, options.port, window=not options.no_window)
-    print(f"Browsing {home.path} at http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
+    browse(settings, options.host, options.port, window=not options.no_window)
+
+
+def browse(settings: BrowserSettings, host: str, port: int, *, window: bool = True) -> NoReturn:
+    """Serve the browser in place of this process."""
+    command = streamlit_command(settings, host, port, window=window)
+    print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)
 
 

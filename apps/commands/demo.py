@@ -1,9 +1,12 @@
 """``handsim demo``: the whole of it on synthetic hands."""
 
 import argparse
+import sys
 from typing import Final
 
-from apps.demo import demo_world, next_steps, run_demo
+from apps.browser.settings import BrowserSettings
+from apps.commands.browse import HOST, PORT, browse
+from apps.demo import browse_command, demo_world, next_steps, run_demo
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig
@@ -32,4 +35,7 @@ def _run(options: argparse.Namespace) -> int:
     config = demo_world(options.videos, options.hands_per_video, options.seed)
     report = run_demo(home, config)
     print(f"\nOpen {report.resolve()} in a browser. Then try:\n\n{next_steps(home, Pool.open(home.pool))}")
+    print(f"\nTo look around and search in it: {browse_command(home)}")
+    if sys.stdin.isatty() and input("Shall it open now? [y/N] ").strip().lower() in ("y", "yes"):
+        browse(BrowserSettings(home.path.resolve()), HOST, PORT)
     return 0
