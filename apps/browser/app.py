@@ -7,10 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from apps.browser.favicon import favicon
-from apps.browser.going import SEARCH_PATH
+from apps.browser.going import MAP_PATH, SEARCH_PATH
 from apps.browser.library import library_of
 from apps.browser.settings import BrowserSettings
 from apps.browser.views.index import index
+from apps.browser.views.map import map
 from apps.browser.views.mining import mining
 from apps.browser.views.search import search
 from apps.browser.views.training import training
@@ -29,6 +30,7 @@ def main() -> None:
             url_path=SEARCH_PATH,
             default=True,
         ),
+        st.Page(partial(map, library), title="Map", icon=":material/map:", url_path=MAP_PATH),
         st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path="mining"),
         st.Page(
             partial(training, library), title="Training", icon=":material/show_chart:", url_path="training"

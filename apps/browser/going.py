@@ -7,6 +7,7 @@ import streamlit as st
 from apps.browser.search.question import Question
 
 SEARCH_PATH: Final = "search"
+MAP_PATH: Final = "map"
 
 
 def search_for(question: Question) -> NoReturn:

@@ -1,0 +1,288 @@
+// A map of hands to wander over. It is drawn once into a buffer, anew only when what is seen of it changes;
+// what moves with the pointer is drawn over a copy. All texts go in as textContent.
+
+const CLOSEST = 80;
+const REACH_PX = 14;
+const RESTS_MS = 80;
+const GIVES_UP_MS = 2000;
+const REMEMBERED = 400;
+const MOST_CORNERS = 300;
+const STEPS = 8;
+const states = new WeakMap();
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+class PoseMap {
+  constructor(root) {
+    this.stage = root.querySelector(".stage");
+    this.face = root.querySelector("canvas.face");
+    this.tip = root.querySelector(".tip");
+    this.legend = root.querySelector(".legend");
+    this.tools = Object.fromEntries([...root.querySelectorAll("[data-tool]")].map((tool) => [tool.dataset.tool, tool]));
+    this.buffer = document.createElement("canvas");
+    this.view = null;
+    this.hovered = -1;
+    this.shown = null; // which codes a legend's key has called up
+    this.pinned = null;
+    this.outline = null;
+    this.drawing = null;
+    this.lasso = false;
+    this.fingers = new Map();
+    this.remembered = new Map();
+    this.asked = { timer: 0, since: 0 };
+    this.hear = ({ detail }) => detail.topic === this.data?.topic && this.answered(detail);
+    window.addEventListener("handsim-map-answer", this.hear);
+    this.watch = new ResizeObserver(() => this.redraw(true));
+    this.watch.observe(this.stage);
+    this.listen();
+  }
+
+  close() {
+    window.removeEventListener("handsim-map-answer", this.hear);
+    this.watch.disconnect();
+    clearTimeout(this.asked.timer);
+  }
+
+  update(data) {
+    const style = getComputedStyle(this.stage);
+    const [red, green, blue] = style.backgroundColor.match(/\d+/g).map(Number);
+    this.theme = red * 0.3 + green * 0.6 + blue * 0.1 < 128 ? "dark" : "light";
+    this.ink = style.color;
+    this.accent = style.getPropertyValue("--st-primary-color");
+    if (this.data?.points !== data.points || this.data?.map !== data.map) {
+      this.points = decoded(data.points, data.shown);
+      this.point(-1);
+    }
+    if (this.data?.map !== data.map) {
+      this.view = null;
+      this.remembered.clear();
+    }
+    const isNew = !this.data;
+    this.data = data;
+    this.shown = this.pinned = null;
+    this.face.setAttribute("aria-label", data.label);
+    this.drawLegend();
+    this.redraw(true);
+    if (isNew) this.say("ready", null);
+  }
+
+  // Where things are: the map's unit square to pixels of the page, and back.
+
+  get size() {
+    return [this.stage.clientWidth, this.stage.clientHeight];
+  }
+
+  get whole() {
+    const { left, right, top, bottom } = this.points.box;
+    const [width, height] = this.size;
+    const scale = Math.min((width - 40) / (right - left || 0.1), (height - 90) / (bottom - top || 0.1));
+    return { x: (left + right) / 2, y: (top + bottom) / 2, scale };
+  }
+
+  place(x, y) {
+    const [width, height] = this.size;
+    const scale = this.view.zoom * this.whole.scale;
+    return [(x - this.view.x) * scale + width / 2, (y - this.view.y) * scale + height / 2 + 20];
+  }
+
+  unplace(px, py) {
+    const [width, height] = this.size;
+    const scale = this.view.zoom * this.whole.scale;
+    return [(px - width / 2) / scale + this.view.x, (py - height / 2 - 20) / scale + this.view.y];
+  }
+
+  look(x, y, zoom) {
+    const { left, right, top, bottom } = this.points.box;
+    this.view = { x: clamp(x, left, right), y: clamp(y, top, bottom), zoom: clamp(zoom, 0.8, CLOSEST) };
+    this.stage.dataset.zoom = this.view.zoom.toFixed(2);
+    this.redraw(true);
+  }
+
+  zoomAt(px, py, factor) {
+    const [x, y] = this.unplace(px, py);
+    const zoom = clamp(this.view.zoom * factor, 0.8, CLOSEST);
+    const kept = this.view.zoom / zoom;
+    this.look(x + (this.view.x - x) * kept, y + (this.view.y - y) * kept, zoom);
+  }
+
+  pan(dx, dy) {
+    const scale = this.view.zoom * this.whole.scale;
+    this.look(this.view.x - dx / scale, this.view.y - dy / scale, this.view.zoom);
+  }
+
+  reset() {
+    this.look(this.whole.x, this.whole.y, 1);
+  }
+
+  // Drawing.
+
+  redraw(all) {
+    this.stale ||= all;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      const [width, height] = this.size;
+      if (!this.points || !width || !height) return;
+      if (!this.view) this.view = { x: this.whole.x, y: this.whole.y, zoom: 1 };
+      if (this.stale) this.drawBuffer(width, height);
+      this.stale = false;
+      this.drawFace(width, height);
+    });
+  }
+
+  get radius() {
+    const crowd = this.points.count > 8000 ? 2 : this.points.count > 2500 ? 2.6 : 3.4;
+    return Math.min(8, crowd * this.view.zoom ** 0.35);
+  }
+
+  isShown = (code) => !this.shown || (code >= this.shown[0] && code <= this.shown[1]);
+
+  drawBuffer(width, height) {
+    const dense = window.devicePixelRatio || 1;
+    for (const canvas of [this.buffer, this.face]) [canvas.width, canvas.height] = [width * dense, height * dense];
+    const context = this.buffer.getContext("2d");
+    const { count, x, y, codes } = this.points;
+    const stamp = stamps(this.data.kind, new Set(codes), this.theme, this.radius * dense);
+    const [left, top] = this.place(0, 0);
+    const scale = this.view.zoom * this.whole.scale * dense;
+    const draw = (shown) => {
+      for (let i = 0; i < count; i++) {
+        if (this.isShown(codes[i]) !== shown) continue;
+        const drawn = stamp.get(codes[i]);
+        const px = left * dense + x[i] * scale - drawn.width / 2;
+        const py = top * dense + y[i] * scale - drawn.width / 2;
+        if (px < -drawn.width || py < -drawn.width || px > this.buffer.width || py > this.buffer.height) continue;
+        context.drawImage(drawn, Math.round(px), Math.round(py));
+      }
+    };
+    context.globalAlpha = 0.1;
+    if (this.shown) draw(false);
+    context.globalAlpha = this.shown ? 1 : 0.82;
+    draw(true);
+  }
+
+  drawFace(width, height) {
+    const dense = window.devicePixelRatio || 1;
+    const context = this.face.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.face.width, this.face.height);
+    context.drawImage(this.buffer, 0, 0);
+    context.setTransform(dense, 0, 0, dense, 0, 0);
+    const outline = this.drawing || this.outline;
+    if (outline) this.drawOutline(context, outline, !this.drawing);
+    if (this.data.mark) this.drawMark(context, ...this.place(...this.data.mark.place));
+    if (this.hovered >= 0) {
+      const [x, y] = this.place(this.points.x[this.hovered], this.points.y[this.hovered]);
+      this.ring(context, x, y, this.radius + 3.5, this.ink, 2.5);
+      this.putTip(x, y, width, height);
+    }
+  }
+
+  drawOutline(context, outline, closed) {
+    context.beginPath();
+    outline.forEach((corner, i) => context[i ? "lineTo" : "moveTo"](...this.place(...corner)));
+    if (closed) context.closePath();
+    context.strokeStyle = context.fillStyle = this.accent;
+    context.lineWidth = 2;
+    context.setLineDash([6, 4]);
+    context.stroke();
+    context.setLineDash([]);
+    context.globalAlpha = 0.1;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+
+  drawMark(context, x, y) {
+    this.ring(context, x, y, 10, this.accent, 3);
+    context.font = "600 13px sans-serif";
+    context.textBaseline = "middle";
+    context.lineWidth = 4;
+    context.strokeStyle = getComputedStyle(this.stage).backgroundColor;
+    context.strokeText(this.data.mark.text, x + 17, y);
+    context.fillStyle = this.ink;
+    context.fillText(this.data.mark.text, x + 17, y);
+  }
+
+  ring(context, x, y, radius, colour, width) {
+    for (const [stroke, lineWidth] of [[getComputedStyle(this.stage).backgroundColor, width + 3], [colour, width]]) {
+      context.beginPath();
+      context.arc(x, y, radius, 0, 2 * Math.PI);
+      Object.assign(context, { strokeStyle: stroke, lineWidth });
+      context.stroke();
+    }
+  }
+
+  // Asking Python, through the couriers.
+
+  say(kind, value) {
+    window.dispatchEvent(new CustomEvent("handsim-map-ask", { detail: { topic: this.data.topic, kind, value } }));
+  }
+
+  point(row) {
+    if (row === this.hovered) return;
+    this.hovered = row;
+    this.stage.classList.toggle("pointing", row >= 0);
+    this.stage.dataset.hovered = row;
+    this.tip.hidden = true;
+    clearTimeout(this.asked.timer);
+    if (this.remembered.has(row)) this.fillTip(this.remembered.get(row));
+    else if (row >= 0) this.asked.timer = setTimeout(() => this.askAbout(row), RESTS_MS);
+    this.redraw(false);
+  }
+
+  askAbout(row) {
+    // One question at a time: what the pointer rests on when the answer comes is asked next.
+    const now = performance.now();
+    if (this.asked.since && now - this.asked.since < GIVES_UP_MS) return;
+    this.asked.since = now;
+    this.say("hovered", { map: this.data.map, row, turn: Math.round(now) });
+  }
+
+  answered({ hand, outline }) {
+    if (outline !== undefined) {
+      this.outline = outline;
+      this.redraw(false);
+    }
+    if (!hand || hand.map !== this.data.map) return;
+    this.asked.since = 0;
+    this.remembered.set(hand.row, hand);
+    if (this.remembered.size > REMEMBERED) this.remembered.delete(this.remembered.keys().next().value);
+    if (hand.row === this.hovered) this.fillTip(hand);
+    else if (this.hovered >= 0 && !this.remembered.has(this.hovered)) this.askAbout(this.hovered);
+  }
+
+  fillTip(hand) {
+    const crop = element("div", "crop");
+    if (hand.picture) {
+      const picture = element("img");
+      picture.src = hand.picture;
+      picture.alt = "";
+      crop.append(picture);
+    }
+    const lines = hand.lines.map((line) => element("span", "", line));
+    this.tip.replaceChildren(crop, element("b", "", hand.title), ...lines);
+    this.tip.hidden = false;
+    this.redraw(false);
+  }
+
+  putTip(x, y, width, height) {
+    const [wide, high] = [this.tip.offsetWidth, this.tip.offsetHeight];
+    const left = x + 18 + wide > width ? x - 18 - wide : x + 18;
+    const top = clamp(y - high / 2, 6, Math.max(6, height - high - 6));
+    this.tip.style.transform = `translate(${Math.round(clamp(left, 6, Math.max(6, width - wide - 6)))}px, ${Math.round(top)}px)`;
+  }
+
+  outlined(corners) {
+    const apart = Math.ceil(corners.length / MOST_CORNERS);
+    const kept = corners.filter((_, i) => i % apart === 0);
+    if (kept.length < 3) return;
+    this.outline = kept;
+    const rounded = kept.map(([x, y]) => [Number(x.toFixed(5)), Number(y.toFixed(5))]);
+    this.say("outlined", { map: this.data.map, corners: rounded });
+  }
+}
