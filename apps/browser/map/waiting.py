@@ -26,8 +26,8 @@ def waiting(library: Library, info: VersionInfo, why: str = "") -> None:
         st.warning(plain(why), icon=":material/broken_image:")
     st.info(
         f"**No map of index {plain(info.name)} yet.** It lays its {info.points:,} hands out so that those "
-        f"posed alike lie near each other. Making it takes {_time_told(info.points)}; it is made once and kept, "
-        "and you may go on elsewhere meanwhile.",
+        f"posed alike lie near each other. Making it takes {_time_told(info.points)}; it is made once and "
+        "kept, and you may go on elsewhere meanwhile.",
         icon=":material/map:",
     )
     st.button(
