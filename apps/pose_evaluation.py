@@ -6,14 +6,14 @@ from typing import Final
 
 import numpy as np
 
-from apps.figures.pose import ALIGNMENT_TITLES, joint_errors, pck_curves
+from apps.figures.pose import joint_errors, pck_curves
 from apps.figures.pose_samples import DrawnSample, pose_samples
 from apps.figures.style import save
 from apps.table import table
 from handsim.geometry import apply_affine, crop_affine
 from handsim.skeleton import WRIST
 from training.datasets.record import HandDataset
-from training.evaluation.conventions import OFFICIAL
+from training.evaluation.conventions import ALIGNMENT_TITLES, OFFICIAL
 from training.evaluation.report import Evaluation
 from training.evaluation.scores import SplitScores, hand_errors_mm
 from training.finetune.cropping import CropSettings, cut_hand

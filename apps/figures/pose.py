@@ -10,16 +10,9 @@ from numpy.typing import NDArray
 from apps.figures.style import ACCENT, CONTRAST, FAINT, SERIES, figure
 from handsim.metrics.pck import PCK_0_50
 from handsim.skeleton import FINGER_JOINTS, JOINT_NAMES, WRIST, joint_colour
+from training.evaluation.conventions import ALIGNMENT_TITLES
 from training.evaluation.scores import SplitScores
 
-ALIGNMENT_TITLES: Final = {
-    "root_relative": "root-relative",
-    "root_scale": "root and scale aligned",
-    "procrustes": "Procrustes",
-    "procrustes_proper": "Procrustes, never mirrored",
-    "absolute": "absolute, in the camera",
-}
-"""Alignment -> what it is called."""
 _CURVES: Final = {"root_relative": ACCENT, "root_scale": CONTRAST, "procrustes": SERIES[2]}
 
 

@@ -2,6 +2,15 @@
 
 from typing import Final
 
+ALIGNMENT_TITLES: Final = {
+    "root_relative": "root-relative",
+    "root_scale": "root and scale aligned",
+    "procrustes": "Procrustes",
+    "procrustes_proper": "Procrustes, never mirrored",
+    "absolute": "absolute, in the camera",
+}
+"""Alignment -> what it is called."""
+
 OFFICIAL: Final = {
     "freihand": ("procrustes", "absolute"),
     "dexycb": ("absolute", "root_relative", "procrustes"),

@@ -1,0 +1,1 @@
+"""What evaluations and experiments wrote: read, put side by side, drawn."""

@@ -1,0 +1,25 @@
+"""Which rows of a table are best in what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+Numbers = Sequence[float | None]
+
+STAR: Final = "★"
+
+
+def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]:
+    """For each of ``rows`` a star and the names of the columns that it is best in; empty for the others.
+
+    A column is its numbers and whether higher ones are better. Where all are equal, none is best.
+    """
+    names: list[list[str]] = [[] for _ in range(rows)]
+    for column, (numbers, higher_is_better) in columns.items():
+        known = {number for number in numbers if number is not None}
+        if len(known) < 2:
+            continue
+        top = max(known) if higher_is_better else min(known)
+        for row, number in enumerate(numbers):
+            if number == top:
+                names[row].append(column)
+    return [f"{STAR} {', '.join(row)}" if row else "" for row in names]
