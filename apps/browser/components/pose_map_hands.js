@@ -151,7 +151,7 @@ PoseMap.prototype.swatch = function (code, name, count) {
 };
 
 PoseMap.prototype.drawLegend = function () {
-  const { kind, classes, ends, unknown, unknownName, note } = this.data;
+  const { kind, classes, ends, others, unknown, note } = this.data;
   const parts = classes.map(([name, count], code) => this.swatch(code, name, count));
   if (kind === "scale" && ends) {
     const at = (share) => (ends[0] + (ends[1] - ends[0]) * share).toFixed(3);
@@ -166,7 +166,8 @@ PoseMap.prototype.drawLegend = function () {
     }
     parts.push(element("span", "end", `≤ ${at(0)}`), scale, element("span", "end", `≥ ${at(1)}`));
   }
-  if (unknown) parts.push(this.swatch(NOTHING, unknownName, unknown));
+  if (kind === "classes" && others[1]) parts.push(this.swatch(OTHERS, `${others[0]} others`, others[1]));
+  if (unknown[1]) parts.push(this.swatch(NOTHING, ...unknown));
   if (note) parts.push(element("span", "note", note));
   this.legend.replaceChildren(...parts);
 };

@@ -1,6 +1,7 @@
 // The points of the map: where they lie, which is nearest, and what they look like.
 
 const CELLS = 64;
+const OTHERS = 254;
 const NOTHING = 255;
 const SHADES = 64;
 const HUES = 48;
@@ -15,7 +16,8 @@ const CLASS_COLOURS = {
     "#ee8ac8", "#cfa984", "#a6cdf5", "#d3dc5c", "#ff9f6b", "#a9b6c8",
   ],
 };
-const UNKNOWN_COLOUR = { light: "#98a2ab", dark: "#717d88" };
+const OTHERS_COLOUR = { light: "#5d6670", dark: "#c3ccd4" };
+const UNKNOWN_COLOUR = { light: "#a3acb4", dark: "#66717b" };
 // Viridis (van der Walt and Smith, 2015), from its dark end.
 const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
@@ -76,6 +78,7 @@ function viridis(share) {
 
 function colourOf(kind, code, theme) {
   if (code === NOTHING) return UNKNOWN_COLOUR[theme];
+  if (code === OTHERS) return OTHERS_COLOUR[theme];
   if (kind === "classes") return CLASS_COLOURS[theme][code % CLASS_COLOURS[theme].length];
   if (kind === "hues") {
     const lightness = theme === "dark" ? [66, 76] : [38, 52];
@@ -86,7 +89,7 @@ function colourOf(kind, code, theme) {
   return viridis(theme === "dark" ? 0.35 + 0.65 * share : 0.82 * (1 - share));
 }
 
-const shapeOf = (kind, code) => (kind === "classes" && code !== NOTHING ? SHAPES[code % SHAPES.length] : "disc");
+const shapeOf = (kind, code) => (kind === "classes" && code < OTHERS ? SHAPES[code % SHAPES.length] : "disc");
 
 function outlineShape(context, shape, x, y, r) {
   context.beginPath();

@@ -18,6 +18,8 @@ HUES: Final = 48
 """Colours of names that are more than that."""
 SHADES: Final = 64
 """Steps of a scale."""
+OTHERS: Final = 254
+"""The code of names that a legend has no room for."""
 NOTHING: Final = 255
 """The code of a hand of which nothing is known."""
 _OUTLIERS: Final = (2, 98)
@@ -29,16 +31,18 @@ class Colouring:
     """A code for each hand, and what the codes mean."""
 
     kind: Literal["classes", "hues", "scale"]
-    """``classes``: a code for each name, told by a legend; ``hues``: names are too many for one and share
-    codes; ``scale``: codes rise with a number."""
+    """``classes``: a code for each name, or each frequent one, told by a legend; ``hues``: names are too many
+    for one, and share codes; ``scale``: codes rise with a number."""
     codes: NDArray[np.uint8]
-    """[N]; `NOTHING` where nothing is known."""
+    """[N]; `NOTHING` where nothing is known, `OTHERS` of a name that is none of the classes."""
     classes: tuple[tuple[str, int], ...] = ()
     """Name and number of hands for each code."""
     names: int = 0
     """How many different names there are."""
     ends: tuple[float, float] = (0.0, 0.0)
     """The numbers of the lowest and highest code of a scale; what lies beyond has them too."""
+    others: int = 0
+    """Hands with `OTHERS`."""
     unknown: int = 0
     """Hands with `NOTHING`."""
 
@@ -48,16 +52,21 @@ def colouring(of: PoseMap, by: ColourBy) -> Colouring:
     if by == "distance":
         return _scale(of.distances)
     column = {"label": of.labels, "source": of.sources, "video": of.videos}[by]
-    return _classes(column) if len(column.names) <= MOST_CLASSES else _hues(column)
+    # A video among a thousand is not looked for in a legend; what it shares its colour with is far away.
+    return _hues(column) if by == "video" and len(column.names) > MOST_CLASSES else _classes(column)
 
 
 def _classes(column: Categorical) -> Colouring:
-    """Codes in the order of the names, so that a name keeps its colour while more hands come."""
-    ranks = np.argsort(np.argsort(np.array(column.names, dtype=object), kind="stable"))
-    codes = _coded(column, ranks.astype(np.uint8))
-    counts = np.bincount(codes, minlength=NOTHING + 1).tolist()
-    classes = tuple(zip(sorted(column.names), counts, strict=False))
-    return Colouring("classes", codes, classes, len(column.names), unknown=counts[NOTHING])
+    """The most frequent names, coded in the order of the alphabet."""
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.names))
+    frequent = np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist()
+    chosen = sorted(frequent, key=column.names.__getitem__)
+    of_names = np.full(len(column.names), OTHERS, dtype=np.uint8)
+    of_names[chosen] = np.arange(len(chosen))
+    codes = _coded(column, of_names)
+    classes = tuple((column.names[code], int(counts[code])) for code in chosen)
+    others, unknown = (int((codes == code).sum()) for code in (OTHERS, NOTHING))
+    return Colouring("classes", codes, classes, len(column.names), others=others, unknown=unknown)
 
 
 def _hues(column: Categorical) -> Colouring:

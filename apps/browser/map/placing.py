@@ -45,11 +45,14 @@ class Placer:
 
 
 def into_unit_square(places: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same places [N, 2], moved and scaled alike in x and y to fill the unit square from its middle."""
-    low, high = places.min(axis=0), places.max(axis=0)
+    """The same places [N, 2] turned so that they are widest from left to right, moved, and scaled alike in
+    x and y, to fill the unit square from its middle."""
+    centred = places.astype(np.float64) - places.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    turned = centred @ axes[:, ::-1]
+    low, high = turned.min(axis=0), turned.max(axis=0)
     side = float((high - low).max()) or 1.0
-    unit: NDArray[np.float32] = ((places - (low + high) / 2) / side + 0.5).astype(np.float32)
-    return np.clip(unit, 0, 1)
+    return np.clip((turned - (low + high) / 2) / side + 0.5, 0, 1).astype(np.float32)
 
 
 def _principal_axes(centred: NDArray[np.float32]) -> NDArray[np.float32]:
