@@ -13,6 +13,7 @@ from apps.browser.settings import BrowserSettings
 from apps.browser.views.index import index
 from apps.browser.views.map import map
 from apps.browser.views.mining import mining
+from apps.browser.views.results import results
 from apps.browser.views.search import search
 from apps.browser.views.training import training
 
@@ -34,6 +35,9 @@ def main() -> None:
         st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path="mining"),
         st.Page(
             partial(training, library), title="Training", icon=":material/show_chart:", url_path="training"
+        ),
+        st.Page(
+            partial(results, library), title="Results", icon=":material/table_chart:", url_path="results"
         ),
         st.Page(partial(index, library), title="Index", icon=":material/database:", url_path="index"),
     ]

@@ -7,6 +7,7 @@ from threading import Lock
 import streamlit as st
 
 from apps.browser.jobs import Jobs
+from apps.browser.results.shelf import ResultShelf
 from apps.browser.runs.shelf import RunShelf
 from apps.browser.settings import BrowserSettings
 from apps.browser.thumbnails import Thumbnails
@@ -32,6 +33,7 @@ class Library:
         self.thumbnails = Thumbnails()
         self.finder = HandFinder(settings.model)
         self.runs = RunShelf(self.home)
+        self.results = ResultShelf()
         self.jobs = Jobs(self.home.jobs)
         self._lock = Lock()
         self._catalog: Catalog | None = None
