@@ -13,11 +13,12 @@ from training.models.hand_targets import HandTargets, PoseEstimate
 from training.models.heads.detnet import DetNetHead
 from training.models.heads.head import PoseHead
 from training.models.heads.regressor_25d import Regressor25DHead
+from training.models.heads.simple import SimpleHead
 
 STRIDE_PX: Final = 32
 """Sides of views are multiples of it: what a cell of the trunk's last maps covers."""
 
-HeadName = Literal["detnet", "regressor_25d"]
+HeadName = Literal["detnet", "regressor_25d", "simple"]
 
 Prediction: TypeAlias = Any
 """What a head says of views: tensors of its own kind, which it alone reads."""
@@ -25,6 +26,7 @@ Prediction: TypeAlias = Any
 _HEADS: Final[dict[HeadName, Callable[[int], PoseHead[Any]]]] = {
     "detnet": DetNetHead,
     "regressor_25d": Regressor25DHead,
+    "simple": SimpleHead,
 }
 """Each is made for the number of channels of the trunk's last maps."""
 
@@ -36,7 +38,7 @@ class EstimatorSettings:
     head: HeadName = "detnet"
     """``detnet``: heat, delta and location maps, as SiMHand fine-tunes (Zhou et al., CVPR 2020);
     ``regressor_25d``: 2D joints and relative depths from pooled features, as PeCLR fine-tunes; needs the
-    camera's K to tell a pose."""
+    camera's K to tell a pose; ``simple``: joints regressed from what an attention map each looks at."""
 
     def __post_init__(self) -> None:
         if self.head not in get_args(HeadName):

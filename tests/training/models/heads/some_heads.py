@@ -9,6 +9,7 @@ from training.models.estimator import HeadName
 from training.models.heads.detnet import DetNetHead
 from training.models.heads.head import PoseHead
 from training.models.heads.regressor_25d import Regressor25DHead
+from training.models.heads.simple import SimpleHead
 
 HANDS: Final = 4
 CHANNELS: Final = 64
@@ -16,6 +17,7 @@ CHANNELS: Final = 64
 HEADS: Final[dict[HeadName, type[PoseHead[Any]]]] = {
     "detnet": DetNetHead,
     "regressor_25d": Regressor25DHead,
+    "simple": SimpleHead,
 }
 
 

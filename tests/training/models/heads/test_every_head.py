@@ -118,3 +118,17 @@ def test_one_hand_alone_can_be_learned_from(name: HeadName) -> None:
     head = make_head(name).train()
     losses = head.loss(head(stages(hands=1)), draw_targets(1, dtype=torch.float32))
     assert torch.isfinite(losses["loss"])
+
+
+@every_head
+def test_a_few_hands_are_learned_by_heart(name: HeadName) -> None:
+    head, targets = make_head(name).train(), some_hidden(_targets(), torch.nan)
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-4)
+    losses = []
+    for _ in range(8):
+        loss = head.loss(head(stages()), targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0], losses
