@@ -1,10 +1,13 @@
 """The experiments that come with handsim: how much each is, what it shows, and what they share."""
 
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
 from handsim.errors import HandsimError
 from training.experiments.config import Experiment
@@ -36,6 +39,7 @@ STEPS: dict[str, dict[Kind, int]] = {
 SYNTHETIC = [name for name in STEPS if name.startswith("synthetic_")]
 REAL = [name for name in STEPS if name not in SYNTHETIC]
 HOME = Path("somebodys-home")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "experiments.md").read_text()
 
 
 @cache
@@ -57,6 +61,14 @@ def _missing(name: str) -> dict[Kind, int]:
 
 def test_these_are_all() -> None:
     assert EXPERIMENTS.shipped() == sorted(STEPS)
+    assert {name for name in STEPS if f"| `{name}` |" in PAGE} == {*STEPS}
+
+
+def test_the_page_s_example_can_be_run() -> None:
+    example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert example
+    experiment = EXPERIMENTS.fill(yaml.safe_load(example.group(1)), [], "the page")
+    assert {step.kind for step in in_order(run.evaluation for run in expand(experiment))} == {*get_args(Kind)}
 
 
 @pytest.mark.parametrize("name", STEPS)
