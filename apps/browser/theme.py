@@ -33,3 +33,8 @@ THEME: Final[dict[str, str]] = {
     "theme.dark.chartCategoricalColors": _SERIES_DARK,
 }
 """Option -> value. One accent, the same as the report's and the montages'."""
+
+
+def ink(kind: str | None) -> str:
+    """The colour of text where Streamlit does not see to it; ``kind`` is its ``light`` or ``dark``."""
+    return THEME[f"theme.{kind or 'light'}.textColor"]

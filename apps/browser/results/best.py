@@ -6,10 +6,11 @@ from typing import Final
 Numbers = Sequence[float | None]
 
 STAR: Final = "★"
+_UNIT: Final = " ("
 
 
 def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]:
-    """For each of ``rows`` a star and the names of the columns that it is best in; empty for the others.
+    """For each of ``rows`` a star and the names of the columns, without units, that it is best in.
 
     A column is its numbers and whether higher ones are better. Where all are equal, none is best.
     """
@@ -21,5 +22,5 @@ def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]
         top = max(known) if higher_is_better else min(known)
         for row, number in enumerate(numbers):
             if number == top:
-                names[row].append(column)
+                names[row].append(column.split(_UNIT)[0])
     return [f"{STAR} {', '.join(row)}" if row else "" for row in names]

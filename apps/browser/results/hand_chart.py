@@ -11,7 +11,7 @@ from apps.browser.results.pck_chart import GREY
 from apps.browser.search.presets import preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 
-_WIDTH_PX: Final = 340
+_WIDTH_PX: Final = 310
 _EDGE: Final = 0.07
 _NUMBER_ASIDE_PX: Final = 14
 
@@ -37,11 +37,12 @@ def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | 
 
 
 def hand_chart(
-    errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float
+    errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float, ink: str
 ) -> alt.LayerChart | alt.FacetChart:
     """A flat hand seen from its palm; a joint's circle is larger and fuller, the larger its error.
 
-    ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle.
+    ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle, ``ink`` the
+    colour of numbers.
     """
     places = hand_places()
     low, high = places.min(axis=0) - _EDGE, places.max(axis=0) + _EDGE
@@ -60,7 +61,7 @@ def hand_chart(
             alt.Tooltip("floor:Q", title="of the mean pose (mm)", format=".1f"),
         ],
     )
-    numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600)
+    numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600, color=ink)
     drawn = alt.layer(
         alt.Chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
         circles,

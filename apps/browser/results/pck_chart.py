@@ -18,7 +18,8 @@ SHAPES: Final = (
 GREY: Final = "#858e99"
 _EVERY_MM: Final = 10.0
 """Between the signs on a curve."""
-_HEIGHT_PX: Final = 400
+_PLOT_PX: Final = 390
+_LEGEND_ROW_PX: Final = 27
 _SCHEMA: Final = pa.schema(
     [
         ("group", pa.string()),
@@ -74,7 +75,9 @@ def mean_pose_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
 
 def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | alt.FacetChart:
     """A group is told by its colour and its sign, its seeds are a band; the mean pose is dashed."""
-    legend = alt.Legend(orient="bottom", title=None, columns=1, labelLimit=320, symbolSize=90)
+    legend = alt.Legend(
+        orient="bottom", title=None, columns=1, labelLimit=300, symbolSize=90, symbolOpacity=1, rowPadding=2
+    )
     titles = [group.title for group in groups]
     colour = alt.Color("group:N", scale=alt.Scale(domain=titles), legend=legend)
     shape = alt.Shape(
@@ -96,7 +99,7 @@ def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | a
     dashed = alt.StrokeDash(
         "which:N",
         scale=alt.Scale(domain=[MEAN_POSE], range=[[5, 4]]),
-        legend=alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolSize=500),
+        legend=alt.Legend(orient="top-left", title=None, symbolType="stroke", symbolSize=500),
     )
     signs = base.mark_point(filled=True, size=70, opacity=1).encode(y=up, shape=shape, tooltip=told)
     return alt.layer(
@@ -105,4 +108,4 @@ def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | a
         base.mark_line(strokeWidth=2).encode(y=up),
         signs.transform_filter("datum.sign"),
         base.mark_circle(opacity=0, size=80).encode(y=up, tooltip=told),
-    ).properties(height=_HEIGHT_PX)
+    ).properties(height=_PLOT_PX + _LEGEND_ROW_PX * len(groups))

@@ -19,6 +19,8 @@ from apps.browser.runs.places import RunPlace, by_tail
 from training.evaluation.report import REPORT_FILE
 
 _SEED: Final = re.compile(r",? seed [0-9]+$")
+_VERB: Final = "evaluate "
+"""Titles of experiments' steps begin with it."""
 _SHORTEST_NAME: Final = 3
 
 
@@ -112,7 +114,8 @@ def _group(members: Sequence[Measured]) -> PoseGroup:
     for each in sorted(members, key=lambda each: _written(each.place.path / REPORT_FILE)):
         by_seed[each.place.title if each.seed is None else each.seed] = each
     kept = sorted(by_seed.values(), key=lambda each: (each.seed or 0, each.place.title))
-    return PoseGroup(common_title([each.place.title for each in kept]), tuple(kept))
+    titles = [each.place.title.removeprefix(_VERB) for each in kept]
+    return PoseGroup(common_title(titles), tuple(kept))
 
 
 def _written(path: Path) -> float:
@@ -150,6 +153,16 @@ def _told_apart(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
 
 def _with_folder(group: PoseGroup) -> str:
     return f"{group.title} ({group.members[0].place.tail[1]})"
+
+
+def ranked(groups: Sequence[PoseGroup], alignment: str) -> list[PoseGroup]:
+    """The lowest mean error first; those without one last."""
+
+    def error_mm(group: PoseGroup) -> float:
+        error = group.mean(f"{alignment}_mpjpe_mm")
+        return float("inf") if error is None else error
+
+    return sorted(groups, key=error_mm)
 
 
 def splits(groups: Sequence[PoseGroup]) -> dict[str, list[PoseGroup]]:

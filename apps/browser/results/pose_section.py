@@ -1,7 +1,6 @@
 """Evaluations of estimated poses on the page: table, curves, a drawn hand, samples."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +9,10 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.results.hand_chart import hand_chart
 from apps.browser.results.pck_chart import SHAPES, pck_chart
-from apps.browser.results.pose_groups import Measured, PoseGroup, pose_groups, splits
+from apps.browser.results.pose_groups import Measured, PoseGroup, pose_groups, ranked, splits
 from apps.browser.results.pose_table import AGAINST_MEAN, KEYPOINTS, NUMBERS, SPREADS, pose_table
 from apps.browser.runs.places import RunPlace, by_tail
+from apps.browser.theme import ink
 from apps.browser.trouble import plain, told
 from training.evaluation.conventions import ALIGNMENT_TITLES, OFFICIAL
 from training.evaluation.report import PREDICTIONS_FILE, REPORT_FILE
@@ -42,6 +42,7 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
                 groups = pose_groups(places, reports, objects, over_seeds=False)
             shown = _one_split(groups)
             alignment = _alignment(shown)
+            shown = ranked(shown, alignment)
         st.dataframe(
             pose_table(shown, alignment, by_tail(places), objects),
             hide_index=True,
@@ -56,7 +57,9 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
             if compared:
                 st.altair_chart(pck_chart(compared, alignment), key="pck")
         with right:
-            _closer(shown, alignment)
+            group = _closer(shown)
+            _hand(group, shown, alignment)
+        _samples(group)
 
 
 def _nothing_yet() -> None:
@@ -104,7 +107,7 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "Evaluation": column.TextColumn(width=_NAME_PX, pinned=True),
-        "Best": column.TextColumn(help="The columns in which no other evaluation is better"),
+        "Best": column.TextColumn(width="medium", help="The columns in which no other evaluation is better"),
         **{
             name: column.NumberColumn(format="%.3f" if "AUC" in name else "%.2f", help=_HELP.get(name))
             for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS)
@@ -150,64 +153,65 @@ def _compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
     return [by_title[title] for title in chosen]
 
 
-@st.fragment
-def _closer(groups: Sequence[PoseGroup], alignment: str) -> None:
-    """One evaluation joint by joint, and hand by hand."""
+def _closer(groups: Sequence[PoseGroup]) -> PoseGroup:
     by_title = {group.title: group for group in groups}
-    group = by_title[
-        st.selectbox(
-            "Look closer at",
-            list(by_title),
-            key="closer",
-            bind="query-params",
-            help="Its errors joint by joint, and the hands that it told best and worst",
-        )
-    ]
+    chosen = st.selectbox(
+        "Look closer at",
+        list(by_title),
+        key="closer",
+        bind="query-params",
+        help="Its errors joint by joint, and below the hands that it told best and worst",
+    )
+    return by_title[chosen]
+
+
+def _hand(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str) -> None:
     errors = group.joints_mm(alignment)
     if errors is None:
         st.caption("Single joints were not measured.")
-    else:
-        floor = group.report.mean_pose_joints_mm.get(alignment)
-        every = [each.joints_mm(alignment) for each in groups]
-        largest = max(float(np.nanmax(each)) for each in every if each is not None)
-        st.markdown(f"**Mean error of each joint (mm)**, {ALIGNMENT_TITLES[alignment]}")
-        st.altair_chart(hand_chart(errors, floor, largest), width="content", key="hand")
-    member = group.members[0]
-    if len(group.members) > 1:
-        seeds = {f"seed {each.seed}": each for each in group.members}
-        member = seeds[
-            st.selectbox("Samples of", list(seeds), key="closer_seed", help="The seed whose hands are shown")
-        ]
-    with st.popover("Best, median and worst hands", icon=":material/photo_library:", width="stretch"):
-        _samples(member)
-    _downloads(member)
+        return
+    every = [each.joints_mm(alignment) for each in groups]
+    largest = max(float(np.nanmax(each)) for each in every if each is not None)
+    st.markdown(
+        f"**Mean error of each joint (mm)**, {ALIGNMENT_TITLES[alignment]}",
+        help="A right hand seen from its palm. Sizes can be compared between evaluations; point at a joint "
+        "for what the mean pose has there",
+    )
+    floor = group.report.mean_pose_joints_mm.get(alignment)
+    st.altair_chart(
+        hand_chart(errors, floor, largest, ink(st.context.theme.type)), width="content", key="hand"
+    )
 
 
-def _samples(member: Measured) -> None:
+def _samples(group: PoseGroup) -> None:
+    """The hands that one evaluation drew, and its files."""
+    st.subheader("Best, median and worst hands")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        member = group.members[0]
+        if len(group.members) > 1:
+            seeds = {f"seed {each.seed}": each for each in group.members}
+            help = "The training whose hands are shown"
+            member = seeds[st.selectbox("Of", list(seeds), key="closer_seed", width=160, help=help)]
+        _downloads(member)
     try:
         picture = (member.place.path / "figures" / "samples.png").read_bytes()
     except OSError:
         st.caption("This evaluation drew no hands.")
         return
-    st.image(picture)
+    st.image(picture, plain(group.title))
 
 
 def _downloads(member: Measured) -> None:
-    with st.container(horizontal=True):
-        for name, kind in _FILES.items():
-            path = member.place.path / name
-            if path.is_file():
-                st.download_button(
-                    name,
-                    path.read_bytes,
-                    _download_name(member, path),
-                    kind,
-                    on_click="ignore",
-                    icon=":material/download:",
-                    key=f"download_{name}",
-                    help="As the evaluation wrote it",
-                )
-
-
-def _download_name(member: Measured, path: Path) -> str:
-    return f"{member.place.tail[1]}-{path.name}"
+    for name, kind in _FILES.items():
+        path = member.place.path / name
+        if path.is_file():
+            st.download_button(
+                name,
+                path.read_bytes,
+                f"{member.place.tail[1]}-{name}",
+                kind,
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"download_{name}",
+                help="As the evaluation wrote it",
+            )

@@ -28,22 +28,21 @@ MEAN_POSE: Final = "mean pose"
 def pose_table(
     groups: Sequence[PoseGroup], alignment: str, tails: Mapping[Tail, RunPlace], objects: Objects
 ) -> Any:
-    """An Arrow table, the lowest mean error first; the mean pose of the training split comes last."""
-    ordered = sorted(groups, key=lambda group: group.mean(f"{alignment}_mpjpe_mm") or float("inf"))
-    floors = mean_poses(ordered)
+    """An Arrow table in the order of ``groups``; the mean pose of the training split comes last."""
+    floors = mean_poses(groups)
     blank = [None] * len(floors)
 
     def told(of_group: Callable[[PoseGroup], Any]) -> list[Any]:
-        return [*map(of_group, ordered), *blank]
+        return [*map(of_group, groups), *blank]
 
     metrics = {column: f"{alignment}_{number}" for number, column in NUMBERS.items()}
     metrics[KEYPOINTS] = "keypoints_2d_mean_px"
-    means = {column: [group.mean(metric) for group in ordered] for column, metric in metrics.items()}
+    means = {column: [group.mean(metric) for group in groups] for column, metric in metrics.items()}
     judged = {column: (numbers, column.startswith("AUC")) for column, numbers in means.items()}
     numbers: dict[str, list[Any]] = {}
     for column, metric in metrics.items():
         numbers[column] = [*means[column], *(floor.get(metric) for floor in floors)]
-        spreads = [group.spread(metric) for group in ordered]
+        spreads = [group.spread(metric) for group in groups]
         if column in SPREADS and any(spread is not None for spread in spreads):
             numbers[SPREADS[column]] = [*spreads, *blank]
     numbers[AGAINST_MEAN] = told(lambda group: _against_mean(group, alignment))
@@ -56,9 +55,9 @@ def pose_table(
     }
     return pa.table(
         {
-            "Evaluation": [*(group.title for group in ordered), *(MEAN_POSE for _ in floors)],
-            "Best": [*best_in(judged, len(ordered)), *("" for _ in floors)],
+            "Evaluation": [*(group.title for group in groups), *(MEAN_POSE for _ in floors)],
             **{column: pa.array(each, pa.float64()) for column, each in numbers.items()},
+            "Best": [*best_in(judged, len(groups)), *("" for _ in floors)],
             **{column: pa.array(each, pa.string()) for column, each in texts.items()},
         }
     )

@@ -53,9 +53,9 @@ def retrieval_table(reports: Reports) -> Any:
     return pa.table(
         {
             "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
-            "Best": pa.array(best_in(judged, len(reports)), pa.string()),
             "Index": pa.array([_text(report.get("index_version")) for report in told], pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
+            "Best": pa.array(best_in(judged, len(reports)), pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
             "Embedding": pa.array([_text(each.get("embedding_fingerprint")) for each in told], pa.string()),
         }

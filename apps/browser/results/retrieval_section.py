@@ -42,7 +42,9 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             placeholder="–",
             column_config={
                 "Evaluation": column.TextColumn(pinned=True),
-                "Best": column.TextColumn(help="The columns in which no other evaluation is better"),
+                "Best": column.TextColumn(
+                    width="medium", help="The columns in which no other evaluation is better"
+                ),
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
                 "Hands": column.NumberColumn(format="localized", help="In the index"),
