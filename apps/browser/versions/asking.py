@@ -15,9 +15,9 @@ from index import IndexSettings
 
 _ASKED: Final = "index_asked"
 _OUTCOME: Final = "index_outcome"
-_PUBLISH: Final = "index_publish"
-_KEEP: Final = "index_keep"
-_SETTING: Final = "index_setting_"
+_PUBLISH: Final = "index_option_publish"
+_KEEP: Final = "index_option_keep"
+_SETTING: Final = "index_option_"
 _KEPT: Final = 2
 
 
@@ -39,7 +39,7 @@ def outcome() -> None:
     """What came of the last action, said once."""
     done, said = st.session_state.pop(_OUTCOME, (True, ""))
     if said and done:
-        st.success(plain(said), icon=":material/check:")
+        st.toast(plain(said), icon=":material/check:")
     elif said:
         st.error(plain(said), icon=":material/error:")
 

@@ -35,8 +35,8 @@ def running(library: Library) -> frozenset[str]:
     return frozenset(work for work, job in _jobs(library).items() if job.status == "running")
 
 
-def jobs(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
-    """Draw them; while there is something to wait for they are looked at by the clock.
+def progress(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
+    """How far jobs are; while there is something to wait for, that is looked at by the clock.
 
     When one has ended, or another process's build, the whole page is drawn again.
     """
@@ -44,16 +44,22 @@ def jobs(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
     st.fragment(_watch, run_every=every)(library, seen, at_work)
 
 
+def ended(library: Library) -> None:
+    """How the last job of each kind ended, the latest first."""
+    found = [(work, job) for work, job in _jobs(library).items() if job.status != "running"]
+    for work, job in sorted(found, key=lambda each: each[1].record.started_at, reverse=True):
+        _ended(library, work, job)
+
+
 def _watch(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
     with told():
-        found = _jobs(library)
-        catalog = library.catalog
         before = (at_work, seen.builder, None if seen.current is None else seen.current.name)
-        if before != (running(library), catalog.under_way(), catalog.current_name()):
+        if before != (running(library), library.catalog.under_way(), library.catalog.current_name()):
             st.rerun()
-        for work, job in sorted(found.items(), key=lambda each: each[1].record.started_at, reverse=True):
-            with st.container(border=True):
-                _running(library, work, job) if job.status == "running" else _ended(library, work, job)
+        for work, job in _jobs(library).items():
+            if job.status == "running":
+                with st.container(border=True):
+                    _running(library, work, job)
 
 
 def _jobs(library: Library) -> dict[Work, Job]:
@@ -97,11 +103,7 @@ def _ended(library: Library, work: Work, job: Job) -> None:
     )
     if rows := record.result.get("rows"):
         with st.expander("What was found", icon=":material/fact_check:"):
-            st.dataframe(
-                {"": [row[0] for row in rows], "found": [row[1] for row in rows]},
-                hide_index=True,
-                key="index_found",
-            )
+            st.table(dict(rows), border="horizontal")
     log = library.jobs.log_end(work) if job.status in ("failed", "died") else ""
     if log:
         with st.expander("The end of its log", icon=":material/notes:"):

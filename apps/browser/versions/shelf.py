@@ -57,7 +57,8 @@ def table(seen: Overview) -> VersionInfo:
     )
     rows = picked["selection"]["rows"]
     chosen = seen.versions[rows[0]] if rows and rows[0] < len(names) else seen.versions[names.index(before)]
-    st.session_state[_CHOSEN] = chosen.name
+    if chosen.name != before:  # who chose none sees the current one, whichever that is
+        st.session_state[_CHOSEN] = chosen.name
     return chosen
 
 
@@ -73,11 +74,8 @@ def standing(info: VersionInfo) -> str:
 def card(info: VersionInfo, refused: dict[Action, str]) -> None:
     """One version: its facts, and what can be done to it."""
     with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(plain(info.name), anchor=False)
-            if info.is_current:
-                st.badge("current", icon=":material/check:", color="primary")
-        st.markdown("\n".join(f"- {line}" for line in _facts(info)))
+        st.subheader(f"{plain(info.name)}{' · current' if info.is_current else ''}", anchor=False)
+        st.table({what: plain(value) for what, value in facts(info).items()}, border="horizontal")
         with st.container(horizontal=True):
             for action, label, icon, help in _BUTTONS:
                 button(action, label, icon, help, refused, info.name)
@@ -117,20 +115,21 @@ def button(
     )
 
 
-def _facts(info: VersionInfo) -> list[str]:
+def facts(info: VersionInfo) -> dict[str, str]:
+    """What is known of a version, for people."""
     settings = info.settings
-    recall = "never verified" if info.recall_at_1 is None else f"**{info.recall_at_1:.4f}**"
-    size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:,.1f} MB"
-    facts = [
-        f"**{info.points:,}** hands{size}",
-        f"recall@1 {recall}",
-        f"embedding {plain(told_embedding(info))}",
-        f"built {_built(info)} UTC in {info.build_seconds:,.1f} s",
-        f"graph: m {settings.m}, ef\\_construct {settings.ef_construct}, ef {settings.ef}",
-    ]
+    known = {
+        "Hands": f"{info.points:,}",
+        "Recall@1": "never verified" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
+        "Embedding": told_embedding(info),
+        "Built": f"{_built(info)} UTC in {info.build_seconds:,.1f} s",
+        "Graph": f"m {settings.m}, ef_construct {settings.ef_construct}, ef {settings.ef}",
+    }
+    if info.bytes_on_disk is not None:
+        known["Size"] = f"{info.bytes_on_disk / 1e6:,.1f} MB"
     if settings.shards > 1 or settings.replicas > 1:
-        facts.append(f"{settings.shards} shards, {settings.replicas} replicas")
-    return facts
+        known["Spread"] = f"{settings.shards} shards, {settings.replicas} replicas"
+    return known
 
 
 def _built(info: VersionInfo) -> str:

@@ -31,15 +31,17 @@ def index(library: Library) -> None:
             _actions(seen, refused)
         else:
             _first_steps(library, seen, refused)
-        at_work.jobs(library, seen, running)
+        at_work.progress(library, seen, running)
         if seen.versions:
-            left, right = st.columns([3, 2], gap="large")
+            chosen = shelf.table(seen)
+            left, right = st.columns(2, gap="large")
             with left:
-                st.subheader("Versions", anchor=False)
-                chosen = shelf.table(seen)
-                _health(seen)
-            with right:
                 shelf.card(chosen, shelf.of_version(chosen, refused))
+            with right:
+                _health(seen)
+                at_work.ended(library)
+        else:
+            at_work.ended(library)
         asking.question(library, seen)
 
 
@@ -80,7 +82,6 @@ def _actions(seen: Overview, refused: dict[Action, str]) -> None:
 
 
 def _health(seen: Overview) -> None:
-    st.subheader("Health", anchor=False)
     for finding in findings(seen):
         show = {"good": st.success, "note": st.info, "bad": st.warning}[finding.level]
         show(plain(finding.text), icon=_LEVELS[finding.level])
