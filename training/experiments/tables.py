@@ -68,7 +68,7 @@ class Table:
     settings: TableSettings
     """What it shows."""
     rows: list[str]
-    """The values on the axis of rows; `MEAN_POSE` may come last."""
+    """The values on the axis of rows; `MEAN_POSE` comes last, unless rows are datasets or it is not known."""
     columns: list[Column]
     """Each value with all metrics, then the next one."""
     cells: list[list[Cell]]
@@ -100,7 +100,7 @@ def _table(name: str, settings: TableSettings, experiment: Experiment, results: 
     ]
     marked = _mark_best(cells, columns)
     floor = [_mean_pose(_at(shown, settings.columns, column.label), column.metric) for column in columns]
-    if settings.rows == "method" and any(cell.n for cell in floor):
+    if settings.rows != "dataset" and any(cell.n for cell in floor):  # each dataset has its own
         rows, marked = [*rows, MEAN_POSE], [*marked, floor]
     return Table(name, settings, rows, columns, marked)
 

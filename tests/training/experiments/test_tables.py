@@ -138,11 +138,23 @@ def test_one_seed_has_no_spread_and_a_number_that_is_not_there_no_cell() -> None
 def test_rows_of_another_axis() -> None:
     experiment = _experiment(rows="label_fraction", where={"method": "simhand"}, metrics=[ERROR])
     (table,) = make_tables(experiment, [*_results(experiment)])
-    assert table.rows == ["0.1", "1"]
-    assert [row[0].mean for row in table.cells] == [25.0, 19.0]
+    assert table.rows == ["0.1", "1", MEAN_POSE]
+    assert [row[0].mean for row in table.cells] == [25.0, 19.0, 40.0]
     experiment = _experiment(rows="label_fraction", columns="method", metrics=[ERROR])
     (table,) = make_tables(experiment, [*_results(experiment)])
-    assert [[cell.mean for cell in row] for row in table.cells] == [[32.0, 27.0, 25.0], [20.0, 20.0, 19.0]]
+    assert [[cell.mean for cell in row] for row in table.cells] == [
+        [32.0, 27.0, 25.0],
+        [20.0, 20.0, 19.0],
+        [40.0] * 3,
+    ]
+
+
+def test_rows_of_datasets_have_no_mean_pose_in_common() -> None:
+    experiment = _experiment(
+        rows="dataset", where={"method": "peclr", "label_fraction": 0.1}, metrics=[ERROR]
+    )
+    (table,) = make_tables(experiment, [*_results(experiment)])
+    assert MEAN_POSE not in table.rows
 
 
 def test_metrics_know_which_way_is_better() -> None:
