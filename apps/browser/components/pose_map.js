@@ -1,5 +1,5 @@
-// A map of hands to wander over. It is drawn once into a buffer, anew only when what is seen of it changes;
-// what moves with the pointer is drawn over a copy. All texts go in as textContent.
+// A map of hands to wander over: what it knows, where things are on it, and what it asks Python. All texts go
+// in as textContent.
 
 const CLOSEST = 80;
 const REACH_PX = 14;
@@ -53,7 +53,7 @@ class PoseMap {
     const style = getComputedStyle(this.stage);
     const [red, green, blue] = style.backgroundColor.match(/\d+/g).map(Number);
     this.theme = red * 0.3 + green * 0.6 + blue * 0.1 < 128 ? "dark" : "light";
-    this.ink = style.color;
+    [this.ink, this.ground, this.font] = [style.color, style.backgroundColor, style.fontFamily];
     this.accent = style.getPropertyValue("--st-primary-color");
     if (this.data?.points !== data.points || this.data?.map !== data.map) {
       this.points = decoded(data.points, data.shown);
@@ -72,29 +72,44 @@ class PoseMap {
     if (isNew) this.say("ready", null);
   }
 
-  // Where things are: the map's unit square to pixels of the page, and back.
+  // Where things are: the map's unit square to pixels of the page, and back. The map is wide; where the page
+  // is not, as on a phone, it is laid on its side, x down and y to the right.
 
   get size() {
     return [this.stage.clientWidth, this.stage.clientHeight];
   }
 
+  get onSide() {
+    const [width, height] = this.size;
+    return height > width;
+  }
+
+  sided(x, y) {
+    return this.onSide ? [y, x] : [x, y];
+  }
+
   get whole() {
     const { left, right, top, bottom } = this.points.box;
     const [width, height] = this.size;
-    const scale = Math.min((width - 40) / (right - left || 0.1), (height - 90) / (bottom - top || 0.1));
+    const [wide, high] = this.sided(right - left || 0.1, bottom - top || 0.1);
+    const scale = Math.min((width - 40) / wide, (height - 90) / high);
     return { x: (left + right) / 2, y: (top + bottom) / 2, scale };
+  }
+
+  get scale() {
+    return this.view.zoom * this.whole.scale;
   }
 
   place(x, y) {
     const [width, height] = this.size;
-    const scale = this.view.zoom * this.whole.scale;
-    return [(x - this.view.x) * scale + width / 2, (y - this.view.y) * scale + height / 2 + 20];
+    const [across, down] = this.sided((x - this.view.x) * this.scale, (y - this.view.y) * this.scale);
+    return [across + width / 2, down + height / 2 + 20];
   }
 
   unplace(px, py) {
     const [width, height] = this.size;
-    const scale = this.view.zoom * this.whole.scale;
-    return [(px - width / 2) / scale + this.view.x, (py - height / 2 - 20) / scale + this.view.y];
+    const [x, y] = this.sided((px - width / 2) / this.scale, (py - height / 2 - 20) / this.scale);
+    return [x + this.view.x, y + this.view.y];
   }
 
   look(x, y, zoom) {
@@ -112,110 +127,15 @@ class PoseMap {
   }
 
   pan(dx, dy) {
-    const scale = this.view.zoom * this.whole.scale;
-    this.look(this.view.x - dx / scale, this.view.y - dy / scale, this.view.zoom);
+    const [x, y] = this.sided(dx / this.scale, dy / this.scale);
+    this.look(this.view.x - x, this.view.y - y, this.view.zoom);
   }
 
   reset() {
     this.look(this.whole.x, this.whole.y, 1);
   }
 
-  // Drawing.
-
-  redraw(all) {
-    this.stale ||= all;
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      const [width, height] = this.size;
-      if (!this.points || !width || !height) return;
-      if (!this.view) this.view = { x: this.whole.x, y: this.whole.y, zoom: 1 };
-      if (this.stale) this.drawBuffer(width, height);
-      this.stale = false;
-      this.drawFace(width, height);
-    });
-  }
-
-  get radius() {
-    const crowd = this.points.count > 8000 ? 2 : this.points.count > 2500 ? 2.6 : 3.4;
-    return Math.min(8, crowd * this.view.zoom ** 0.35);
-  }
-
   isShown = (code) => !this.shown || (code >= this.shown[0] && code <= this.shown[1]);
-
-  drawBuffer(width, height) {
-    const dense = window.devicePixelRatio || 1;
-    for (const canvas of [this.buffer, this.face]) [canvas.width, canvas.height] = [width * dense, height * dense];
-    const context = this.buffer.getContext("2d");
-    const { count, x, y, codes } = this.points;
-    const stamp = stamps(this.data.kind, new Set(codes), this.theme, this.radius * dense);
-    const [left, top] = this.place(0, 0);
-    const scale = this.view.zoom * this.whole.scale * dense;
-    const draw = (shown) => {
-      for (let i = 0; i < count; i++) {
-        if (this.isShown(codes[i]) !== shown) continue;
-        const drawn = stamp.get(codes[i]);
-        const px = left * dense + x[i] * scale - drawn.width / 2;
-        const py = top * dense + y[i] * scale - drawn.width / 2;
-        if (px < -drawn.width || py < -drawn.width || px > this.buffer.width || py > this.buffer.height) continue;
-        context.drawImage(drawn, Math.round(px), Math.round(py));
-      }
-    };
-    context.globalAlpha = 0.1;
-    if (this.shown) draw(false);
-    context.globalAlpha = this.shown ? 1 : 0.82;
-    draw(true);
-  }
-
-  drawFace(width, height) {
-    const dense = window.devicePixelRatio || 1;
-    const context = this.face.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.face.width, this.face.height);
-    context.drawImage(this.buffer, 0, 0);
-    context.setTransform(dense, 0, 0, dense, 0, 0);
-    const outline = this.drawing || this.outline;
-    if (outline) this.drawOutline(context, outline, !this.drawing);
-    if (this.data.mark) this.drawMark(context, ...this.place(...this.data.mark.place));
-    if (this.hovered >= 0) {
-      const [x, y] = this.place(this.points.x[this.hovered], this.points.y[this.hovered]);
-      this.ring(context, x, y, this.radius + 3.5, this.ink, 2.5);
-      this.putTip(x, y, width, height);
-    }
-  }
-
-  drawOutline(context, outline, closed) {
-    context.beginPath();
-    outline.forEach((corner, i) => context[i ? "lineTo" : "moveTo"](...this.place(...corner)));
-    if (closed) context.closePath();
-    context.strokeStyle = context.fillStyle = this.accent;
-    context.lineWidth = 2;
-    context.setLineDash([6, 4]);
-    context.stroke();
-    context.setLineDash([]);
-    context.globalAlpha = 0.1;
-    context.fill();
-    context.globalAlpha = 1;
-  }
-
-  drawMark(context, x, y) {
-    this.ring(context, x, y, 10, this.accent, 3);
-    context.font = "600 13px sans-serif";
-    context.textBaseline = "middle";
-    context.lineWidth = 4;
-    context.strokeStyle = getComputedStyle(this.stage).backgroundColor;
-    context.strokeText(this.data.mark.text, x + 17, y);
-    context.fillStyle = this.ink;
-    context.fillText(this.data.mark.text, x + 17, y);
-  }
-
-  ring(context, x, y, radius, colour, width) {
-    for (const [stroke, lineWidth] of [[getComputedStyle(this.stage).backgroundColor, width + 3], [colour, width]]) {
-      context.beginPath();
-      context.arc(x, y, radius, 0, 2 * Math.PI);
-      Object.assign(context, { strokeStyle: stroke, lineWidth });
-      context.stroke();
-    }
-  }
 
   // Asking Python, through the couriers.
 

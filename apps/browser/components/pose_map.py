@@ -18,7 +18,7 @@ from apps.browser.map.lasso import Outline, outline_of
 from apps.browser.map.pose_map import PoseMap
 
 _HERE: Final = Path(__file__)
-_PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_hands.js")
+_PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_painting.js", "pose_map_hands.js")
 _TOOLS: Final = (
     ("closer", "sign", "+", "Zoom in (+)"),
     ("wider", "sign", "−", "Zoom out (−)"),

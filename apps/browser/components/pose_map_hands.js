@@ -6,7 +6,7 @@ PoseMap.prototype.at = function (event) {
 };
 
 PoseMap.prototype.rowAt = function (px, py) {
-  const radius = REACH_PX / (this.view.zoom * this.whole.scale);
+  const radius = REACH_PX / this.scale;
   return nearest(this.points, ...this.unplace(px, py), radius, this.isShown);
 };
 

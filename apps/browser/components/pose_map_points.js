@@ -9,11 +9,11 @@ const SHAPES = ["disc", "square", "triangle", "diamond"];
 const CLASS_COLOURS = {
   light: [
     "#0072a3", "#d1495b", "#d18f00", "#2a9d5c", "#7b4fb8", "#00a0a6",
-    "#c44f9a", "#7a5c3e", "#4f93d6", "#8f9a14", "#e2682c", "#4a5568",
+    "#c44f9a", "#7a5c3e", "#4f93d6", "#8f9a14", "#e2682c", "#2b39b8",
   ],
   dark: [
     "#4fb3e8", "#f2808d", "#f2c14e", "#5fd08f", "#b592f2", "#3fd6d0",
-    "#ee8ac8", "#cfa984", "#a6cdf5", "#d3dc5c", "#ff9f6b", "#a9b6c8",
+    "#ee8ac8", "#cfa984", "#a6cdf5", "#d3dc5c", "#ff9f6b", "#8795ff",
   ],
 };
 const OTHERS_COLOUR = { light: "#5d6670", dark: "#c3ccd4" };

@@ -42,7 +42,7 @@ def drawing(library: Library, of: PoseMap, topic: str) -> None:
         with library.version() as version:
             if not of.is_of(version.info):
                 st.rerun()  # another version was published: the page looks for that one's map
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             by: ColourBy = st.segmented_control(
                 "Colour by",
                 list(_COLOURS),
@@ -134,7 +134,7 @@ def _mark(of: PoseMap) -> Mark | None:
     if row is None:
         return None
     x, y = of.places[row].tolist()
-    return Mark((x, y), "you are here")
+    return Mark((x, y), "asked about")
 
 
 def marked_row(of: PoseMap) -> int | None:

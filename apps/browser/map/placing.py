@@ -52,7 +52,8 @@ def into_unit_square(places: NDArray[np.float32]) -> NDArray[np.float32]:
     turned = centred @ axes[:, ::-1]
     low, high = turned.min(axis=0), turned.max(axis=0)
     side = float((high - low).max()) or 1.0
-    return np.clip((turned - (low + high) / 2) / side + 0.5, 0, 1).astype(np.float32)
+    unit: NDArray[np.float64] = (turned - (low + high) / 2) / side + 0.5
+    return np.clip(unit, 0, 1).astype(np.float32)
 
 
 def _principal_axes(centred: NDArray[np.float32]) -> NDArray[np.float32]:
