@@ -36,9 +36,9 @@ def ask(trial: MiningTrial) -> None:
 
 
 def compared_with(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
-    """The policy that this visitor holds the trial's against, None where there is none or the same one."""
+    """The policy that this visitor holds the trial's against, None where that is the same one; and which."""
     against: Against = st.session_state.get(_AGAINST) or "default"
-    other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE)
+    other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE, trial.policy)
     return (None if other == trial.policy else other), against
 
 
@@ -48,6 +48,14 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     ``quantiles`` are the embedding distances within which half of the pairs lie, and 95 of 100, if known.
     """
     _show(trial, quantiles)
+    _of_policy(trial, quantiles)
+    _of_sample(trial)
+    with st.expander("As a recipe", icon=":material/description:"):
+        st.caption("What a pre-training recipe says to mine like this.")
+        st.code(as_recipe(trial.policy), language="yaml")
+
+
+def _of_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     st.slider(
         "Ranks, first to Top-K",
         1,
@@ -88,6 +96,9 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         if quantiles is not None:
             half, most = quantiles
             st.caption(f"Under it half of the pairs lie within {half:.3f}, 95 of 100 within {most:.3f}.")
+
+
+def _of_sample(trial: MiningTrial) -> None:
     st.segmented_control(
         "Hands to try it on",
         SAMPLES,
@@ -104,8 +115,11 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         required=True,
         format_func=_POLICIES.__getitem__,
         key=_AGAINST,
+        persist_state="session",
         help="Whose figures stand beside this policy's, of the same hands",
     )
+    if compared_with(trial)[0] is None:
+        st.caption("That is this very policy; change it, and its figures stand beside the other's.")
     st.button(
         "Other hands",
         icon=":material/refresh:",
@@ -123,9 +137,6 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         width="stretch",
         help="The nearest hand of another video, as in the paper",
     )
-    with st.expander("As a recipe", icon=":material/description:"):
-        st.caption("What a pre-training recipe says to mine like this.")
-        st.code(as_recipe(trial.policy), language="yaml")
 
 
 def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:

@@ -28,32 +28,7 @@ def pairs_panel(
     library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
 ) -> None:
     """Anchors and their positives side by side, in the order that is chosen."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        order: Order = st.segmented_control(
-            "Order",
-            list(_ORDERS),
-            default="worst",
-            required=True,
-            format_func=_ORDERS.__getitem__,
-            key="mining_order",
-            help="By pose distance, the largest first: what is odd in a policy shows there",
-        )
-        form: WeightForm = st.segmented_control(
-            "Weights",
-            list(get_args(WeightForm)),
-            default="linear",
-            required=True,
-            format_func=str.capitalize,
-            key="mining_weights",
-            help="SiMHand's, as if the sample were one batch, before augmentation: linear goes from 1 for "
-            "the nearest pair to 0 for the furthest, sigmoid is 0.5 at the mean distance",
-        )
-        count: int = st.segmented_control(
-            "Pairs", _COUNTS, default=_COUNTS[0], required=True, key="mining_count", help="How many to show"
-        )
-        skeletons = st.toggle(
-            "Skeletons", value=True, key="mining_skeletons", help="Draw the 21 joints over each crop"
-        )
+    order, form, count, skeletons = _which_pairs()
     places = pairs_in_order(tried, order, count, trial.seed)
     weights = pair_weights(tried.pose_distances, form)
     captions = [
@@ -63,6 +38,10 @@ def pairs_panel(
     ]
     both = [hand for place in places for hand in (int(tried.anchors[place]), int(tried.positives[place]))]
     titles = ["Anchor", "Positive"] * len(places)
+    st.caption(
+        "pose: mean distance of the joints, in crop widths. distance: in the index's embedding. "
+        "weight: of the pair in the loss. Click a hand to search from it."
+    )
     hand_grid(
         _cards(library, pool, version, both, titles),
         key="mining_pairs",
@@ -71,6 +50,49 @@ def pairs_panel(
         skeletons=skeletons,
         pairs=captions,
     )
+
+
+def _which_pairs() -> tuple[Order, WeightForm, int, bool]:
+    """Order, weights, number of pairs and whether with skeletons, as this visitor has chosen them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order: Order = st.segmented_control(
+            "Order",
+            list(_ORDERS),
+            default="worst",
+            required=True,
+            format_func=_ORDERS.__getitem__,
+            key="mining_order",
+            persist_state="session",
+            help="By pose distance, the largest first: what is odd in a policy shows there",
+        )
+        form: WeightForm = st.segmented_control(
+            "Weights",
+            list(get_args(WeightForm)),
+            default="linear",
+            required=True,
+            format_func=str.capitalize,
+            key="mining_weights",
+            persist_state="session",
+            help="SiMHand's, as if the sample were one batch, before augmentation: linear goes from 1 for "
+            "the nearest pair to 0 for the furthest, sigmoid is 0.5 at the mean distance",
+        )
+        count: int = st.segmented_control(
+            "Pairs",
+            _COUNTS,
+            default=_COUNTS[0],
+            required=True,
+            key="mining_count",
+            persist_state="session",
+            help="How many to show",
+        )
+        skeletons = st.toggle(
+            "Skeletons",
+            value=True,
+            key="mining_skeletons",
+            persist_state="session",
+            help="Draw the 21 joints over each crop",
+        )
+    return order, form, count, skeletons
 
 
 def lonely_panel(

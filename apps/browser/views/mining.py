@@ -78,6 +78,7 @@ def _result(
         default="Pairs",
         required=True,
         key="mining_panel",
+        persist_state="session",
         help="The pairs themselves, the hands that have none, or the positives that many hands share",
     )
     _PANELS[panel](library, pool, version, trial, tried)

@@ -43,7 +43,7 @@ def test_a_golden_example() -> None:
     np.testing.assert_allclose(pair_weights(apart, "linear"), [1, np.nan, 0, 0.5])
     curved = 1 / (1 + np.exp(12.8 * np.array([-0.1, np.nan, 0.1, 0.0])))
     np.testing.assert_allclose(pair_weights(apart, "sigmoid"), curved)
-    assert pytest.approx(12.8) == LAMBDA
+    assert pytest.approx(Weighting().lambda_positive * _WEIGHED_PX) == LAMBDA
 
 
 @pytest.mark.parametrize("form", FORMS)
