@@ -5,7 +5,7 @@ from typing import Any, Final
 import altair as alt
 import pyarrow as pa
 
-from apps.browser.results.experiments import Table
+from apps.browser.results.experiments import Table, spaced
 from apps.browser.results.pck_chart import GREY, SHAPES
 from apps.browser.results.pose_table import MEAN_POSE
 
@@ -47,12 +47,14 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
     rows = [row for row in table.rows if row != MEAN_POSE]
     labels = list(dict.fromkeys(column.label for column in table.columns if column.label is not None))
     aside = table.columns_axis is not None
-    legend = alt.Legend(orient="bottom", title=None, columns=2, labelLimit=160, symbolSize=90)
+    legend = alt.Legend(
+        orient="bottom", title=None, columns=2, labelLimit=160, symbolSize=90, symbolOpacity=1
+    )
     across = alt.X(
         "column:N",
         sort=labels or rows,
         scale=alt.Scale(domain=labels or rows),
-        title=(table.columns_axis or table.rows_axis).replace("_", " "),
+        title=spaced(table.columns_axis or table.rows_axis),
         axis=alt.Axis(labelAngle=0 if aside else -30),
     )
     colour = alt.Color("row:N", scale=alt.Scale(domain=rows), legend=legend if aside else None)
@@ -74,6 +76,9 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
         ),
     ]
     if floors:
-        level = alt.Chart(pa.table({"mean": floors}))
-        layers.append(level.mark_rule(color=GREY, strokeDash=[5, 4]).encode(y=alt.Y("mean:Q", title=title)))
+        level = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
+        y = alt.Y("mean:Q", title=title)
+        layers.append(level.mark_rule(color=GREY, strokeDash=[5, 4]).encode(y=y))
+        named = level.mark_text(color=GREY, align="left", dx=4, dy=-7, x=0)
+        layers.append(named.encode(y=y, text="name:N"))
     return alt.layer(*layers).properties(height=_HEIGHT_PX)

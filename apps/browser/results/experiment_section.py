@@ -1,8 +1,10 @@
 """Experiments on the page: the tables of papers."""
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import streamlit as st
 
@@ -11,13 +13,16 @@ from apps.browser.results.experiment_chart import experiment_chart
 from apps.browser.results.experiments import (
     ExperimentResults,
     Table,
-    as_markdown,
+    as_texts,
     experiment_files,
+    spaced,
     step_counts,
 )
 from apps.browser.runs.table import duration
 from apps.browser.trouble import plain, told
 from handsim.errors import HandsimError
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @st.fragment
@@ -39,7 +44,7 @@ def experiment_section(library: Library) -> None:
         results = library.results.experiments(files[name])
         if results is None:
             raise HandsimError(
-                f"the tables of {name} cannot be read; `handsim experiment table {name}` makes them"
+                f"the tables of {name} cannot be read; handsim experiment table makes them anew"
             )
         _head(name, files[name], results)
         for number, table in enumerate(results.tables):
@@ -64,23 +69,22 @@ def _nothing_yet(library: Library) -> None:
 
 def _head(name: str, path: Path, results: ExperimentResults) -> None:
     counts = Counter(results.states)
+    command = f"handsim experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}"
     age = duration(max(0.0, time.time() - path.stat().st_mtime))
     failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
     st.subheader(plain(results.title))
     st.markdown(
         f"{counts['done']:,} of {len(results.states):,} runs are done{failed}. Mean ± standard deviation "
         "over the seeds; ★ **best** of what is there for all seeds. "
-        f":gray[Written {age} ago; `handsim experiment table {plain(name)}` brings it up to date.]"
+        f":gray[Written {age} ago; `{command}` brings it up to date.]"
     )
 
 
 def _table(table: Table, number: int) -> None:
     st.markdown(f"#### {plain(table.title)}")
     if table.where:
-        st.caption(
-            plain(", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in table.where.items()))
-        )
-    st.markdown(as_markdown(table, plain))
+        st.caption(plain(", ".join(f"{spaced(axis)} {value}" for axis, value in table.where.items())))
+    st.table(as_texts(table, plain), width="content", border="horizontal", alt=table.title)
     if not any(cell.n for row in table.cells for cell in row):
         return
     metrics = table.metrics

@@ -1,9 +1,11 @@
 """Experiments of a home: the tables of papers, as `handsim experiment` wrote them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow as pa
 
 from apps.browser.file_memory import read_object
 from handsim.errors import HandsimError
@@ -46,11 +48,6 @@ class Column:
     """The number's name for people."""
 
     @property
-    def heading(self) -> str:
-        """Above it."""
-        return self.title if self.label is None else f"{self.label}: {self.title}"
-
-    @property
     def digits(self) -> int:
         """After the point."""
         return 3 if "_auc_" in self.metric else 2
@@ -74,6 +71,12 @@ class Table:
     """The others."""
     cells: tuple[tuple[Cell, ...], ...]
     """[rows][columns]."""
+
+    def heading(self, column: Column) -> str:
+        """What stands above a column."""
+        if self.columns_axis is None or column.label is None:
+            return column.title
+        return f"{spaced(self.columns_axis)} {column.label}: {column.title}"
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -146,18 +149,18 @@ def _cell(told: Mapping[str, Any]) -> Cell:
     )
 
 
-def as_markdown(table: Table, plain: Callable[[str], str]) -> str:
-    """A table in Markdown, the best in bold with a star; ``plain`` makes texts of files harmless."""
-    header = [plain(table.rows_axis.replace("_", " ")), *(plain(column.heading) for column in table.columns)]
-    lines = [_line(header), "|---" + "|---:" * len(table.columns) + "|"]
-    for name, cells in zip(table.rows, table.cells, strict=True):
-        shown = [_shown(cell, column.digits) for cell, column in zip(cells, table.columns, strict=True)]
-        lines.append(_line([plain(name), *shown]))
-    return "\n".join(lines)
+def spaced(axis: str) -> str:
+    """An axis for people."""
+    return axis.replace("_", " ")
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def as_texts(table: Table, plain: Callable[[str], str]) -> Any:
+    """An Arrow table of Markdown, the best in bold with a star; ``plain`` makes texts of files harmless."""
+    names = [plain(spaced(table.rows_axis)), *(plain(table.heading(column)) for column in table.columns)]
+    columns: list[list[str]] = [[plain(row) for row in table.rows]]
+    for place, column in enumerate(table.columns):
+        columns.append([_shown(cells[place], column.digits) for cells in table.cells])
+    return pa.table([pa.array(column, pa.string()) for column in columns], names)
 
 
 def _shown(cell: Cell, digits: int) -> str:

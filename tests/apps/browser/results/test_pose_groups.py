@@ -1,0 +1,170 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps.browser.results.hand_chart import hand_chart, joint_table
+from apps.browser.results.pck_chart import mean_pose_table, pck_chart, pck_table
+from apps.browser.results.pose_groups import PoseGroup, common_title, pose_groups, ranked, splits
+from apps.browser.results.pose_table import pose_table
+from apps.browser.results.shelf import ResultShelf
+from apps.browser.runs.places import by_tail
+from apps.browser.runs.shelf import RunShelf
+from handsim.home import Home
+from handsim.skeleton import JOINT_NAMES
+from tests.apps.browser.results.some_results import write_pose_report
+from tests.apps.browser.runs.some_runs import write_run
+
+
+def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
+    runs, results = RunShelf(Home(home)), ResultShelf()
+    return pose_groups(runs.places(), results.pose_reports, runs.objects, over_seeds=over_seeds)
+
+
+def _table(home: Path, groups: list[PoseGroup]) -> list[dict[str, object]]:
+    runs = RunShelf(Home(home))
+    rows: list[dict[str, object]] = pose_table(
+        groups, "procrustes", by_tail(runs.places()), runs.objects
+    ).to_pylist()
+    return rows
+
+
+def _two_seeds(home: Path, errors: tuple[float, float] = (10.0, 14.0)) -> Path:
+    """Pre-trained and fine-tuned with two seeds each."""
+    runs = home / "runs"
+    for seed, error in zip((1, 2), errors, strict=True):
+        pretrained = write_run(runs / f"pre-s{seed}", seed=seed)
+        init = f"{pretrained}/checkpoints/last.ckpt"
+        tuned = write_run(runs / f"tuned-s{seed}", seed=seed, init=init, finetuning=True)
+        checkpoint = tuned / "checkpoints" / "best.ckpt"
+        write_pose_report(
+            runs / f"tuned-s{seed}-test", error_mm=error, seed=seed, checkpoint=checkpoint, init=init
+        )
+    return home
+
+
+def test_runs_that_differ_by_their_seeds_alone_are_one(tmp_path: Path) -> None:
+    (group,) = _groups(_two_seeds(tmp_path))
+    assert group.title == "tuned-s*-test"
+    assert group.seeds == "1, 2"
+    assert group.mean("procrustes_mpjpe_mm") == pytest.approx(12.0)
+    assert group.spread("procrustes_mpjpe_mm") == pytest.approx(np.std([10, 14], ddof=1))
+    assert [each.title for each in _groups(tmp_path, over_seeds=False)] == ["tuned-s1-test", "tuned-s2-test"]
+
+
+def test_another_setting_of_what_they_come_from_parts_them(tmp_path: Path) -> None:
+    _two_seeds(tmp_path)
+    facts = tmp_path / "runs" / "pre-s2" / "facts.json"
+    told = json.loads(facts.read_text())
+    told["config"]["encoder"]["architecture"] = "resnet50"
+    facts.write_text(json.dumps(told))
+    assert len(_groups(tmp_path)) == 2
+
+
+def test_of_runs_that_are_gone_only_equal_trunks_go_together(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_pose_report(tmp_path / "runs" / f"scratch-{seed}", seed=seed, mean_bone_mm=90.0 + seed)
+        write_pose_report(tmp_path / "runs" / f"tuned-{seed}", seed=seed, init=f"a file, sha256 {seed}")
+    titles = sorted(group.title for group in _groups(tmp_path))
+    assert titles == ["scratch-*", "tuned-1", "tuned-2"]
+
+
+def test_of_two_evaluations_of_one_seed_the_later_counts(tmp_path: Path) -> None:
+    for number, error in enumerate((10.0, 20.0)):
+        path = write_pose_report(tmp_path / "runs" / f"again-{number}", error_mm=error)
+        os.utime(path / "pose.json", (number, number))
+    (group,) = _groups(tmp_path)
+    assert group.mean("procrustes_mpjpe_mm") == 20.0
+    assert group.spread("procrustes_mpjpe_mm") is None
+
+
+def test_only_what_was_judged_on_the_same_hands_is_compared(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "a", dataset="freihand")
+    write_pose_report(tmp_path / "runs" / "b", dataset="dexycb")
+    write_pose_report(tmp_path / "runs" / "c", dataset="dexycb", lr=1)
+    assert {name: len(groups) for name, groups in splits(_groups(tmp_path)).items()} == {
+        "dexycb test": 2,
+        "freihand test": 1,
+    }
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"format": 1, "settings": []}'])
+def test_what_cannot_be_read_is_left_out(tmp_path: Path, content: str) -> None:
+    write_pose_report(tmp_path / "runs" / "good")
+    damaged = write_pose_report(tmp_path / "runs" / "bad")
+    (damaged / "pose.json").write_text(content)
+    assert [group.title for group in _groups(tmp_path)] == ["good"]
+
+
+def test_titles_of_several_runs() -> None:
+    assert common_title(["simclr, 10 % of studio, seed 1", "simclr, 10 % of studio, seed 12"]) == (
+        "simclr, 10 % of studio"
+    )
+    assert common_title(["run-s1-test", "run-s12-test"]) == "run-s1*-test"
+    assert common_title(["one", "two"]) == "one and 1 more"
+
+
+def test_the_table_names_the_best_and_ends_with_the_mean_pose(tmp_path: Path) -> None:
+    _two_seeds(tmp_path)
+    write_pose_report(tmp_path / "runs" / "scratch", error_mm=13.0, seed=1, note="another")
+    groups = ranked(_groups(tmp_path), "procrustes")
+    rows = _table(tmp_path, groups)
+    assert [row["Evaluation"] for row in rows[:2]] == ["tuned-s*-test", "scratch"]
+    assert {row["Evaluation"] for row in rows[2:]} == {"mean pose"}
+    best, other = rows[:2]
+    assert best["Best"] == "★ MPJPE, Median, AUC 0–50, 2D"
+    assert other["Best"] == ""
+    assert (best["MPJPE (mm)"], best["± mm"]) == (12.0, pytest.approx(8**0.5))
+    assert best["Of mean pose"] == pytest.approx(12 / 20)
+    assert (best["Begins with"], other["Begins with"]) == ("pre-s1", "random weights")
+    assert (best["Seeds"], best["Labels"]) == ("1, 2", 0.5)
+    assert rows[-1]["MPJPE (mm)"] is not None
+    assert rows[-1]["Best"] == ""
+
+
+def test_without_a_second_seed_there_is_no_spread(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "scratch")
+    row, floor = _table(tmp_path, _groups(tmp_path))
+    assert "± mm" not in row
+    assert (row["Best"], floor["MPJPE (mm)"]) == ("", 40.0)
+
+
+def test_curves_have_a_band_over_the_seeds_and_a_sign_every_ten_mm(tmp_path: Path) -> None:
+    groups = _groups(_two_seeds(tmp_path))
+    rows = pck_table(groups, "procrustes").to_pylist()
+    assert len(rows) == 100
+    for row in rows:
+        assert row["low"] == (row["mm"] >= 14.0)
+        assert row["high"] == (row["mm"] >= 10.0)
+        assert row["share"] == (row["low"] + row["high"]) / 2
+    signs = [row["mm"] for row in rows if row["sign"]]
+    np.testing.assert_allclose(signs, [10, 20, 30, 40, 50], atol=0.51)
+
+
+def test_the_mean_pose_is_drawn_once_and_dashed(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "a")
+    write_pose_report(tmp_path / "runs" / "b", note="another")
+    groups = _groups(tmp_path)
+    assert len(groups) == 2
+    assert mean_pose_table(groups, "root_relative").num_rows == 100
+    assert mean_pose_table(groups, "nothing").num_rows == 0
+    layers = pck_chart(groups, "root_relative").to_dict()["layer"]
+    assert [layer for layer in layers if layer["encoding"].get("strokeDash")]
+    signs = [layer["encoding"]["shape"]["scale"]["range"] for layer in layers if "shape" in layer["encoding"]]
+    assert len(set(signs[0])) == 2
+
+
+def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "a", error_mm=12.0)
+    (group,) = _groups(tmp_path)
+    errors = group.joints_mm("absolute")
+    assert errors is not None
+    rows = joint_table(errors, group.report.mean_pose_joints_mm["absolute"]).to_pylist()
+    assert [row["joint"] for row in rows] == [name.replace("_", " ") for name in JOINT_NAMES]
+    assert [row["error"] for row in rows] == [None] + [12.0] * 20
+    assert [row["floor"] for row in rows] == [None] + [24.0] * 20
+    assert all(0 <= row["x"] <= 1 and 0 <= row["y"] <= 1 for row in rows)
+    drawn = hand_chart(errors, None, 12.0, "#000000").to_dict()
+    assert drawn["layer"][2]["encoding"]["text"]["field"] == "error"

@@ -1,0 +1,86 @@
+"""The results page, as a visitor meets it."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.apps.browser.conftest import Visit
+from tests.apps.browser.results.some_results import write_experiment, write_pose_report, write_retrieval
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("Poses", "handsim evaluate pose"),
+        ("Retrieval", "handsim evaluate retrieval"),
+        ("Experiments", "handsim experiment run"),
+    ],
+)
+def test_where_there_is_nothing_it_says_how_to_make_some(
+    visit: Visit, tmp_path: Path, kind: str, command: str
+) -> None:
+    page = visit(tmp_path, "results", of=kind)
+    assert not page.exception
+    assert page.segmented_control(key="of").value == kind
+    assert page.code[0].value.startswith(command)
+
+
+def test_poses_are_compared_under_the_alignment_of_the_papers(visit: Visit, tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "b", error_mm=30.0, note="another")
+    good = write_pose_report(tmp_path / "runs" / "a", error_mm=10.0)
+    (good / "figures").mkdir()
+    Image.new("RGB", (8, 8)).save(good / "figures" / "samples.png")
+    page = visit(tmp_path, "results")
+    assert not page.exception
+    assert page.selectbox(key="alignment").value == "root_scale"
+    table = page.dataframe[0].value
+    assert table["Evaluation"].tolist()[:2] == ["a", "b"]
+    assert table["Best"].tolist()[0].startswith("★ MPJPE")
+    assert page.multiselect(key="curves").value == ["a", "b"]
+    page.selectbox(key="alignment").set_value("procrustes").run()
+    assert not page.exception
+    assert "Procrustes" in "".join(block.value for block in page.markdown)
+
+
+def test_seeds_are_put_together_until_they_are_asked_for(visit: Visit, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_pose_report(tmp_path / "runs" / f"run-s{seed}", error_mm=10.0 * seed, seed=seed)
+    page = visit(tmp_path, "results")
+    assert page.dataframe[0].value["Evaluation"].tolist()[0] == "run-s*"
+    assert page.selectbox(key="closer_seed").value == "seed 1"
+    page.toggle(key="over_seeds").set_value(False).run()
+    assert not page.exception
+    assert page.dataframe[0].value["Evaluation"].tolist()[:2] == ["run-s1", "run-s2"]
+
+
+def test_a_damaged_evaluation_is_named(visit: Visit, tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "good")
+    (write_pose_report(tmp_path / "runs" / "bad") / "pose.json").write_text("{")
+    page = visit(tmp_path, "results")
+    assert not page.exception
+    assert any("bad" in caption.value for caption in page.caption)
+
+
+def test_retrieval_has_its_table(visit: Visit, tmp_path: Path) -> None:
+    write_retrieval(tmp_path / "runs" / "first")
+    page = visit(tmp_path, "results")
+    assert not page.exception
+    assert page.segmented_control(key="of").value == "Retrieval"
+    assert page.dataframe[0].value["Recall@1"].tolist() == [0.9]
+
+
+def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
+    write_experiment(tmp_path / "experiments" / "main")
+    page = visit(tmp_path, "results")
+    assert not page.exception
+    assert page.segmented_control(key="of").value == "Experiments"
+    assert "3 of 4 runs are done, 1 failed" in "".join(block.value for block in page.markdown)
+    assert page.table[0].value.iloc[0, 1] == "★ **13.00 ± 1.41**"
+
+
+def test_what_an_address_asks_that_is_not_there_is_passed_over(visit: Visit, tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "a")
+    page = visit(tmp_path, "results", of="Everything", split="../..", closer="/etc/passwd", curves=["x"])
+    assert not page.exception
+    assert page.selectbox(key="closer").value == "a"
