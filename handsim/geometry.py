@@ -15,6 +15,8 @@ from handsim.errors import HandsimError
 
 Float = TypeVar("Float", bound=np.floating)
 
+PIXEL_CENTRE = 0.5
+"""Added to coordinates by which pixel i is centred at i, as those of the official datasets are."""
 CROP_SIZE_PX = 224
 CROP_ENLARGEMENT = 1.3
 """SiMHand's crop: a square around the hand's box, 1.3 times as long as the box's longer side."""
@@ -92,10 +94,14 @@ def cut_crop(
     height, width = image.shape[:2]
     low = np.floor(square[:2]).astype(int)
     high = np.ceil(square[2:]).astype(int)
-    # Taking with clipped indices pads and cuts in one step, and touches only the crop's own pixels. One axis
-    # after the other, because both at once take numpy five times as long.
-    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
-    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
-    patch = Image.fromarray(image.take(rows, axis=0).take(columns, axis=1))
+    if (low >= 0).all() and (high <= (width, height)).all():
+        patch = image[low[1] : high[1], low[0] : high[0]]
+    else:
+        # Taking with clipped indices pads and cuts in one step, and touches only the crop's own pixels. One
+        # axis after the other, because both at once take numpy five times as long.
+        rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
+        columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
+        patch = image.take(rows, axis=0).take(columns, axis=1)
     inner = (*(square[:2] - low), *(square[2:] - low))
-    return np.asarray(patch.resize((size_px, size_px), Image.Resampling.BILINEAR, box=inner))
+    resized = Image.fromarray(patch).resize((size_px, size_px), Image.Resampling.BILINEAR, box=inner)
+    return np.asarray(resized)

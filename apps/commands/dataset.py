@@ -55,6 +55,8 @@ def _check(options: argparse.Namespace) -> int:
     write_text_atomically(out / "check.json", json.dumps(report.to_json(), indent=1) + "\n")
     if report.samples:
         save(dataset_samples(report.samples), out / "samples.png")
+    else:
+        (out / "samples.png").unlink(missing_ok=True)  # of another time, when there were some
     if report.splits:
         rows = [
             [

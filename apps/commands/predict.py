@@ -106,7 +106,8 @@ def _run(options: argparse.Namespace) -> int:
         for one in predict_files(options.files, predictor, progress):
             found.append(one)
             if one.problem is not None:
-                print(f"handsim: {one.facts['file']} cannot be used: {one.problem}", file=sys.stderr)
+                told = f"{one.facts['file']} cannot be used ({one.problem}); give whole pictures or videos"
+                print(f"handsim: {told}", file=sys.stderr)
     if options.json:
         print(json.dumps([one.facts for one in found]))
     else:

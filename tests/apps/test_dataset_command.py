@@ -66,6 +66,8 @@ def test_a_broken_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "samples.png").write_bytes(b"of a set that was there")
     assert main(["dataset", "check", "dexycb", str(tmp_path / "none"), "--out", str(out)]) == 2
     said_so = capsys.readouterr().out
     assert "is no folder; give the one that dexycb was extracted in (and 2 more splits)" in said_so

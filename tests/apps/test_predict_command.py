@@ -119,8 +119,9 @@ def test_a_damaged_file_is_reported_and_the_others_go_on(
     assert main(["predict", *map(str, files), "--whole", "--json", *map(str, _using(home))]) == 2
     captured = capsys.readouterr()
     first, second = captured.err.splitlines()
-    assert first.startswith(f"handsim: {broken} cannot be used: ")
-    assert second == f"handsim: {files[2]} cannot be used: no such file: give pictures or videos"
+    assert first.startswith(f"handsim: {broken} cannot be used (")
+    assert first.endswith("; give whole pictures or videos")
+    assert second == f"handsim: {files[2]} cannot be used (no such file); give whole pictures or videos"
     answers: list[dict[str, Any]] = json.loads(captured.out)
     assert [len(answer.get("hands", [])) for answer in answers] == [0, 1, 0]
     assert ["problem" in answer for answer in answers] == [True, False, True]

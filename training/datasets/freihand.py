@@ -15,18 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.geometry import PIXEL_CENTRE
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic.camera import project
+from training.datasets.names import check_split
 from training.datasets.pictures import with_picture
-from training.datasets.record import HandLabel, LabelledHand
+from training.datasets.record import MM_PER_M, HandLabel, LabelledHand
 
 SPLITS: Final = ("train", "train_v0", "val", "eval")
 """``train_v0``: the training hands in their first version alone, before the green screen."""
 VERSIONS: Final = 4
 SIZE_PX: Final = (224, 224)
-MM_PER_M: Final = 1000.0
-PIXEL_CENTRE: Final = 0.5
-"""Pixel i is centred at i where the official code draws joints over pictures, at i + 0.5 in ours."""
 VALIDATION_EVERY: Final = 20
 """One hand in so many is held out, at least one."""
 _VALIDATION_SEED: Final = 0
@@ -43,8 +42,7 @@ class FreiHAND:
     name = "freihand"
 
     def __init__(self, root: Path, split: str) -> None:
-        if split not in SPLITS:
-            raise HandsimError(f"FreiHAND has no split {split}; it has {', '.join(SPLITS)}")
+        check_split(self.name, split, SPLITS)
         self.root, self.split, self.skipped = root, split, 0
         part = "evaluation" if split == "eval" else "training"
         self._pictures = root / part / "rgb"
@@ -75,7 +73,7 @@ class FreiHAND:
         number = int(self._numbers[index])
         hand = number % len(self._intrinsics)
         joints_mm, intrinsics = self._joints_mm[hand], self._intrinsics[hand].copy()
-        intrinsics[:2, 2] += PIXEL_CENTRE
+        intrinsics[:2, 2] += PIXEL_CENTRE  # at whole numbers where the official code draws joints
         part = self._pictures.parent.name
         return HandLabel(
             sample_id=f"{part}/{number:08d}",
@@ -128,9 +126,15 @@ def _read(path: Path, shape: tuple[int, int], dtype: type[np.floating]) -> NDArr
         array = np.array(json.loads(path.read_bytes()), dtype=dtype)
     except (OSError, ValueError, TypeError) as error:
         raise HandsimError(f"{path} cannot be read ({str(error)[:80]}); {_DOWNLOAD_AGAIN}") from error
-    if array.ndim != 3 or array.shape[1:] != shape or not len(array) or not np.isfinite(array).all():
+    if array.ndim != 3 or array.shape[1:] != shape or not len(array):
         raise HandsimError(
-            f"{path} holds {list(array.shape)} numbers; expected finite [N, {shape[0]}, {shape[1]}], as in "
-            f"FreiHAND's version 2"
+            f"{path} holds {list(array.shape)} numbers; FreiHAND's version 2 has "
+            f"[N, {shape[0]}, {shape[1]}]; {_DOWNLOAD_AGAIN}"
+        )
+    finite = np.isfinite(array).all(axis=(1, 2))
+    if not finite.all():
+        raise HandsimError(
+            f"{path} has numbers that are not finite, of {(~finite).sum()} of {len(array)} hands, such as "
+            f"hand {np.flatnonzero(~finite)[0]}; {_DOWNLOAD_AGAIN}"
         )
     return array

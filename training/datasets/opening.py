@@ -1,6 +1,5 @@
 """Labelled datasets by their names."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Final
 
 from handsim.errors import HandsimError, NotThereError
 from training.datasets import assemblyhands, dexycb, freihand, synthetic
+from training.datasets.names import check_split, nearest
 from training.datasets.record import StoredDataset
 
 
@@ -31,11 +31,7 @@ def open_dataset(name: str, root: str | Path, split: str) -> StoredDataset:
     Raises HandsimError for an unknown name or split, naming the nearest one, and for a damaged or
     half-downloaded set; NotThereError where there is no such folder or it holds something else.
     """
-    splits = known_splits(name)
-    if split not in splits:
-        raise HandsimError(
-            f"{name} has no split {split}{_nearest(split, splits)}; it has {', '.join(splits)}"
-        )
+    check_split(name, split, known_splits(name))
     folder = Path(root)
     if not folder.is_dir():
         raise NotThereError(f"{folder} is no folder; give the one that {name} was extracted in")
@@ -46,11 +42,6 @@ def known_splits(name: str) -> tuple[str, ...]:
     """The splits of a dataset; raises HandsimError for an unknown name."""
     if name not in DATASETS:
         raise HandsimError(
-            f"there is no dataset {name}{_nearest(name, tuple(DATASETS))}; there are {', '.join(DATASETS)}"
+            f"there is no dataset {name}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}"
         )
     return DATASETS[name].splits
-
-
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    found = difflib.get_close_matches(word, known, 1, 0.5)
-    return f", did you mean {found[0]}?" if found else ""

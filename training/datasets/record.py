@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.geometry import mirror_points
 from handsim.hand import Side
+
+MM_PER_M: Final = 1000.0
+"""Official files are in metres, records in millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class HandLabel:
     size_px: tuple[int, int]
     """Width and height of the picture."""
     keypoints_2d_px: NDArray[np.float32]
-    """[21, 2] x right, y down in the picture's pixels (continuous coordinates: see `handsim.geometry`)."""
+    """[21, 2] x right, y down in the picture's pixels (continuous coordinates: see `handsim.geometry`). NaN
+    where not ``valid``."""
     joints_3d_mm: NDArray[np.float32]
     """[21, 3] in the camera frame: x right, y down, z into the picture. NaN where not ``valid``."""
     intrinsics: NDArray[np.float64]

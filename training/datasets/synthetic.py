@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.skeleton import JOINT_COUNT
+from training.datasets.names import check_split
 from training.datasets.pictures import with_picture
 from training.datasets.record import HandLabel, LabelledHand
 
@@ -43,10 +44,9 @@ class SyntheticHands:
     name = "synthetic"
 
     def __init__(self, root: Path, split: str) -> None:
-        if split not in SPLITS:
-            raise HandsimError(f"the synthetic set has no split {split}; it has {', '.join(SPLITS)}")
+        check_split(self.name, split, SPLITS)
         self.root, self.split, self.skipped = root, split, 0
-        self.world = str(_read_facts(root)["world"])
+        self.world = _read_world(root)
         """Digest of the world it was filmed in; hands of other worlds are other samples."""
         labels = _read_labels(root / LABELS)
         self._rows = np.flatnonzero(labels["split"] == SPLITS.index(split))
@@ -83,18 +83,20 @@ def picture_path(root: Path, row: int) -> Path:
     return root / "images" / f"{row:07d}.jpg"
 
 
-def _read_facts(root: Path) -> dict[str, Any]:
+def _read_world(root: Path) -> str:
     path = root / FACTS
     if not path.is_file():
         raise NotThereError(f"{root} is no synthetic set: it has no {FACTS}; {_WRITE_AGAIN}")
     try:
         facts = json.loads(path.read_text())
-        version = facts["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        version, world = facts["format"], facts["world"]
+    except KeyError as error:
+        raise HandsimError(f"{path} lacks {error.args[0]!r}; {_WRITE_AGAIN}") from error
+    except (OSError, ValueError, TypeError) as error:
         raise HandsimError(f"{path} cannot be read ({error}); {_WRITE_AGAIN}") from error
     if version != FORMAT:
         raise HandsimError(f"{path} tells of format {version}, this handsim reads {FORMAT}; {_WRITE_AGAIN}")
-    return dict(facts)
+    return str(world)
 
 
 def _read_labels(path: Path) -> dict[str, NDArray[Any]]:
@@ -111,4 +113,6 @@ def _read_labels(path: Path) -> dict[str, NDArray[Any]]:
             raise HandsimError(
                 f"{path} has {name} {list(labels[name].shape)}, expected {[hands, *shape]}; {_WRITE_AGAIN}"
             )
+        if not np.isfinite(labels[name]).all():
+            raise HandsimError(f"{path} has numbers in {name} that are not finite; {_WRITE_AGAIN}")
     return labels

@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from handsim.errors import HandsimError
+from training.datasets.record import MM_PER_M
 from training.evaluation.hands import PredictedHands
 
 VERTICES: Final = 778
 """Of MANO's mesh."""
-_MM_PER_M: Final = 1000.0
 _DECIMALS: Final = 6
 """Of a metre: micrometres."""
 
@@ -44,7 +44,7 @@ def write_submission(path: Path, predicted: PredictedHands) -> None:
             "predict with an estimator of `handsim finetune`, which places hands by the pictures' K"
         )
     order = np.argsort(np.array(predicted.sample_ids), kind="stable")
-    joints_m = (predicted.camera_3d_mm[order].astype(np.float64) / _MM_PER_M).round(_DECIMALS)
+    joints_m = (predicted.camera_3d_mm[order].astype(np.float64) / MM_PER_M).round(_DECIMALS)
     no_mesh = [[0.0, 0.0, 0.0]] * VERTICES
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -36,9 +36,9 @@ def pictures_of(path: Path, every_s: float) -> Iterator[Picture]:
     off, after the frames before the cut.
     """
     if not path.exists():
-        raise UnusableError("no such file", "give pictures or videos")
+        raise UnusableError("no such file", "")
     if path.is_dir():
-        raise UnusableError("a folder", f"give its pictures, as in {path}/*.jpg")
+        raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
     if not is_video(path):
         yield Picture(decode_image(read_file(path)))
         return

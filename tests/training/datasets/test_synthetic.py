@@ -65,7 +65,7 @@ def test_nobody_is_in_two_splits(root: Path) -> None:
 def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> None:
     with pytest.raises(NotThereError, match="is no synthetic set"):
         SyntheticHands(tmp_path, "train")
-    with pytest.raises(HandsimError, match="no split eval; it has train, val, test"):
+    with pytest.raises(HandsimError, match=r"no split eval, did you mean val\?; it has train, val, test"):
         SyntheticHands(root, "eval")
     copy = copy_of(root)
     facts = (copy / FACTS).read_text()
@@ -75,10 +75,16 @@ def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> No
     (copy / FACTS).write_text("{")
     with pytest.raises(HandsimError, match=f"{FACTS} cannot be read"):
         SyntheticHands(copy, "train")
+    (copy / FACTS).write_text('{"format": 1}')
+    with pytest.raises(HandsimError, match=f"{FACTS} lacks 'world'; write it again with"):
+        SyntheticHands(copy, "train")
     (copy / FACTS).write_text(facts)
     whole = dict(np.load(copy / LABELS))
     np.savez(copy / LABELS, **{**whole, "joints_3d_mm": whole["joints_3d_mm"][:, :20]})
     with pytest.raises(HandsimError, match=r"has joints_3d_mm \[24, 20, 3\], expected \[24, 21, 3\]"):
+        SyntheticHands(copy, "train")
+    np.savez(copy / LABELS, **{**whole, "joints_3d_mm": np.full_like(whole["joints_3d_mm"], np.nan)})
+    with pytest.raises(HandsimError, match="has numbers in joints_3d_mm that are not finite; write it again"):
         SyntheticHands(copy, "train")
     np.savez(copy / LABELS, **{**whole, "split": np.array([None] * 24)})  # an array of objects is a pickle
     with pytest.raises(HandsimError, match=f"{LABELS} cannot be read"):

@@ -38,8 +38,8 @@ def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no picture")
     (tmp_path / "v.mp4").write_text("no video")
     for name, said in (
-        ("gone.jpg", "no such file: give pictures or videos"),
-        (".", r"a folder: give its pictures, as in .*\*.jpg"),
+        ("gone.jpg", "no such file"),
+        (".", r"a folder: its pictures would do, as in .*\*.jpg"),
         ("note.txt", "not an image"),
         ("v.mp4", "not a video"),
     ):

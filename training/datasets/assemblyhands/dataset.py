@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from handsim.geometry import mirror_points
+from handsim.geometry import PIXEL_CENTRE, mirror_points
 from handsim.hand import Side
 from handsim.skeleton import JOINT_COUNT, to_handsim_order
 from handsim.synthetic.camera import project
@@ -25,12 +25,10 @@ from training.datasets.assemblyhands.annotations import (
     read_keypoints,
     read_poses,
 )
-from training.datasets.assemblyhands.files import DOWNLOAD_AGAIN, check_split
+from training.datasets.assemblyhands.files import DOWNLOAD_AGAIN, SPLITS
+from training.datasets.names import check_split
 from training.datasets.pictures import with_picture
 from training.datasets.record import HandLabel, LabelledHand
-
-PIXEL_CENTRE: Final = 0.5
-"""Pixel i is centred at i in their intrinsics (the toolkit's camera model says so), at i + 0.5 in ours."""
 
 _EXTRACT_AGAIN: Final = "extract that sequence's archive of ego_images_rectified again"
 
@@ -47,7 +45,7 @@ class AssemblyHands:
     name = "assemblyhands"
 
     def __init__(self, root: Path, split: str) -> None:
-        check_split(split)
+        check_split(self.name, split, SPLITS)
         self.root = root
         self.split = split
         self._views, hands = read_hands(root, split)
@@ -77,7 +75,7 @@ class AssemblyHands:
         extrinsics = self._calibration.extrinsics[view]
         joints = np.where(valid[:, None], world @ extrinsics[:, :3].T + extrinsics[:, 3], np.nan)
         intrinsics = self._calibration.intrinsics[views.sequence[view], views.camera[view]].copy()
-        intrinsics[:2, 2] += PIXEL_CENTRE
+        intrinsics[:2, 2] += PIXEL_CENTRE  # at whole numbers in the toolkit's camera model
         sequence = views.sequences[views.sequence[view]]
         label = HandLabel(
             sample_id=f"{sequence}/{views.cameras[views.camera[view]]}/{views.frame[view]:06d}/{side}",

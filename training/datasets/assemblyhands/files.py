@@ -29,12 +29,6 @@ CAMERA_SUFFIX: Final = "_mono10bit"
 DOWNLOAD_AGAIN: Final = f"download all three files of annotations {VERSION} of the split again"
 
 
-def check_split(split: str) -> None:
-    """Raise HandsimError for a name that is no split."""
-    if split not in SPLITS:
-        raise HandsimError(f"AssemblyHands has no split {split!r}; its splits are {', '.join(SPLITS)}")
-
-
 def annotation_path(root: Path, split: str, kind: str) -> Path:
     """A split's ``ego_data``, ``ego_calib`` or ``joint_3d``; raises NotThereError where it is not."""
     folder = root / "annotations" / split

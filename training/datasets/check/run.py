@@ -18,6 +18,7 @@ from training.datasets.check.official import OFFICIAL_HANDS
 from training.datasets.check.reading import CheckOptions, Progress, ReadHands, read_hands
 from training.datasets.check.report import CheckReport, SplitCount
 from training.datasets.layouts.marker import is_synthetic
+from training.datasets.names import check_split
 from training.datasets.opening import known_splits, open_dataset
 from training.datasets.record import StoredDataset
 
@@ -29,6 +30,8 @@ WHOLE_SETS: Final = {
 """The splits that make up a whole set, where these are not all: some overlap, and the joints of the public
 test split of AssemblyHands are withheld."""
 _REST_ON_THE_ORDER: Final = ("units", "bone lengths", "left and right")
+_NO_LENGTH_RATIO: Final = 0.01
+"""A bone that is shorter than that, of its usual length, has both its joints on one spot."""
 
 
 def check_dataset(
@@ -45,8 +48,7 @@ def check_dataset(
     """
     known = known_splits(name)
     for split in splits or ():
-        if split not in known:
-            raise HandsimError(f"{name} has no split {split}; it has {', '.join(known)}")
+        check_split(name, split, known)
     datasets, opening = _opened(name, root, splits if splits else WHOLE_SETS.get(name, known))
     counts = tuple(_count(dataset, official=not is_synthetic(root)) for dataset in datasets)
     if not sum(count.hands for count in counts):
@@ -65,7 +67,8 @@ def _opened(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDa
         except HandsimError as error:
             problems.append(f"{split}: {error}")
     if problems:
-        more = f" (and {len(problems) - 1} more splits)" if len(problems) > 1 else ""
+        others = len(problems) - 1
+        more = f" (and {others} more split{'s' * (others > 1)})" if others else ""
         return datasets, Finding("splits", "failed", f"{problems[0]}{more}")
     return datasets, Finding("splits", "passed", f"{', '.join(splits)} can be opened")
 
@@ -96,17 +99,20 @@ def _check_labels(read: ReadHands) -> list[Finding]:
     whole = [label for label in labels if label.valid.all()]
     hands = np.array([label.joints_3d_mm for label in whole]).reshape(-1, JOINT_COUNT, 3)
     cameras = [check_projection(labels, _annotated_px(read)), check_depth(labels), check_inside(labels)]
+    joints = np.stack([label.joints_3d_mm for label in labels])
+    bones = check_bones(joints, [label.sample_id for label in labels])
+    if bones.numbers.get("shortest_median_ratio", 1.0) < _NO_LENGTH_RATIO:
+        reason = "not judged while joints lie on one spot"
+        order, units, sides = (
+            Finding(check, "skipped", reason) for check in ("joint order", "units", "left and right")
+        )
+        return [*cameras, order, units, bones, sides]
     order = check_joint_order(hands)
     if order.verdict == "failed":
         reason = "not judged while the order of the joints is wrong"
         return [*cameras, order, *(Finding(check, "skipped", reason) for check in _REST_ON_THE_ORDER)]
-    joints = np.stack([label.joints_3d_mm for label in labels])
-    anatomy = [
-        check_units(joints),
-        check_bones(joints, [label.sample_id for label in labels]),
-        check_sides(hands, [label.side for label in whole]),
-    ]
-    return [*cameras, order, *anatomy]
+    sides = check_sides(hands, [label.side for label in whole])
+    return [*cameras, order, check_units(joints), bones, sides]
 
 
 def _annotated_px(read: ReadHands) -> Floats | None:

@@ -16,11 +16,11 @@ import yaml
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.geometry import PIXEL_CENTRE
 from handsim.hand import SIDES, Side
 from handsim.skeleton import JOINT_COUNT
+from training.datasets.record import MM_PER_M
 
-PIXEL_CENTRE: Final = 0.5
-MM_PER_M: Final = 1000.0
 NOT_ANNOTATED: Final = -1.0
 OFFICIAL_SIZE_PX: Final = (640, 480)
 EXTRACT_AGAIN: Final = "the download is incomplete or damaged: extract its archive again"

@@ -7,7 +7,7 @@ sequences are numbered in the order of their folders' names: five of each of twe
 from dataclasses import dataclass
 from typing import Final
 
-from handsim.errors import HandsimError
+from training.datasets.names import check_split
 
 SUBJECTS: Final = (
     "20200709-subject-01",
@@ -84,6 +84,5 @@ SPLITS: Final[dict[str, SplitRule]] = {
 
 def split_rule(split: str) -> SplitRule:
     """The rule of a split; raises HandsimError for a name that is none."""
-    if split not in SPLITS:
-        raise HandsimError(f"DexYCB has no split {split!r}; its splits are {', '.join(SPLITS)}")
+    check_split("dexycb", split, SPLITS)
     return SPLITS[split]

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.geometry import PIXEL_CENTRE
 from handsim.hand import SIDES, Side
 from handsim.skeleton import JOINT_COUNT, from_handsim_order
 from handsim.synthetic import SyntheticConfig
 from handsim.synthetic.camera import project
 from training.datasets.assemblyhands.annotations import HALVES
-from training.datasets.assemblyhands.dataset import PIXEL_CENTRE
 from training.datasets.assemblyhands.files import CAMERA_SUFFIX, SPLITS, VERSION
 from training.datasets.layouts.footage import Footage, Progress, film_hands, focal_of_camera
 from training.datasets.layouts.marker import begin_layout

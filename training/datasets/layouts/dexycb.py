@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim.errors import HandsimError
+from handsim.geometry import PIXEL_CENTRE
 from handsim.hand import SIDES, Side
 from handsim.skeleton import JOINT_COUNT, WRIST
 from handsim.synthetic import SyntheticConfig
 from handsim.synthetic.camera import project
-from training.datasets.dexycb.files import MM_PER_M, NOT_ANNOTATED, PIXEL_CENTRE
+from training.datasets.dexycb.files import NOT_ANNOTATED
 from training.datasets.dexycb.splits import SEQUENCES_PER_SUBJECT, SERIALS, SUBJECTS, TAKES_PER_OBJECT
 from training.datasets.layouts.footage import Footage, Progress, film_hands, focal_of_camera
 from training.datasets.layouts.marker import begin_layout
+from training.datasets.record import MM_PER_M
 
 JPEG_QUALITY: Final = 95
 UNANNOTATED_EVERY: Final = 7

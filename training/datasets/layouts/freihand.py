@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.geometry import PIXEL_CENTRE
 from handsim.synthetic import LabelledPicture, SyntheticConfig, synthesise_labelled
-from training.datasets.freihand import MM_PER_M, PIXEL_CENTRE, SIZE_PX, VERSIONS
+from training.datasets.freihand import SIZE_PX, VERSIONS
 from training.datasets.layouts.footage import Progress
 from training.datasets.layouts.marker import begin_layout
+from training.datasets.record import MM_PER_M
 
 JPEG_QUALITY: Final = 95
 CROP_ENLARGEMENT: Final = 1.6

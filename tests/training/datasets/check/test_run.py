@@ -73,7 +73,9 @@ def test_the_same_seed_draws_the_same_hands(dexycb_root: Path) -> None:
 def test_unknown_datasets_and_splits_are_refused(dexycb_root: Path) -> None:
     with pytest.raises(HandsimError, match=r"no dataset dexicb, did you mean dexycb\?"):
         check_dataset("dexicb", dexycb_root)
-    with pytest.raises(HandsimError, match="dexycb has no split train; it has s0_train"):
+    with pytest.raises(
+        HandsimError, match=r"dexycb has no split train, did you mean s0_train\?; it has s0_train"
+    ):
         check_dataset("dexycb", dexycb_root, ["s0_train", "train"])
 
 
@@ -185,6 +187,10 @@ def with_a_long_finger(joints_m: Joints) -> Joints:
     return stretched
 
 
+def without_a_reference_bone(joints_m: Joints) -> Joints:
+    return joints_m[[*range(9), 0, *range(10, 21)]]
+
+
 def with_fingers_exchanged(joints_m: Joints) -> Joints:
     return joints_m[[*range(5), *range(9, 13), *range(5, 9), *range(13, 21)]]
 
@@ -206,6 +212,7 @@ def in_manos_order(joints_m: Joints) -> Joints:
             "seem to be 1000 times as large",
         ),
         (with_a_long_finger, True, {"bone lengths"}, "index_dip to index_tip is 2."),
+        (without_a_reference_bone, True, {"bone lengths"}, "wrist to middle_mcp is 0.00 times as long as in"),
         (with_fingers_exchanged, True, {"joint order"}, "index and middle finger seem to be exchanged"),
         (in_manos_order, True, {"joint order"}, "in the order of mano"),
     ],

@@ -72,7 +72,5 @@ def test_folders_come_in_their_order() -> None:
 
 @pytest.mark.parametrize("split", ["train", "s4_train", "s0_eval", ""])
 def test_an_unknown_split_is_refused(split: str) -> None:
-    with pytest.raises(
-        HandsimError, match=rf"no split '{split}'; its splits are s0_train, s0_val, .*, s3_test"
-    ):
+    with pytest.raises(HandsimError, match=rf"no split {split}.*; it has s0_train, s0_val, .*, s3_test"):
         split_rule(split)
