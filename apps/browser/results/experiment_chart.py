@@ -9,7 +9,9 @@ from apps.browser.results.experiments import Table, spaced
 from apps.browser.results.pck_chart import GREY, SHAPES
 from apps.browser.results.pose_table import MEAN_POSE
 
-_HEIGHT_PX: Final = 320
+_PLOT_PX: Final = 320
+_LEGEND_ROW_PX: Final = 14
+"""Two stand beside each other."""
 _MEANS: Final = pa.schema(
     [
         *(("row", pa.string()), ("column", pa.string())),
@@ -81,4 +83,4 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
         layers.append(level.mark_rule(color=GREY, strokeDash=[5, 4]).encode(y=y))
         named = level.mark_text(color=GREY, align="left", dx=4, dy=-7, x=0)
         layers.append(named.encode(y=y, text="name:N"))
-    return alt.layer(*layers).properties(height=_HEIGHT_PX)
+    return alt.layer(*layers).properties(height=_PLOT_PX + (_LEGEND_ROW_PX * len(rows) if aside else 0))

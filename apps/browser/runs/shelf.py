@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -32,8 +33,8 @@ class RunShelf:
         """All runs, of trainings and evaluations."""
         return run_places(self._home, self._titles)
 
-    def records(self, now: float | None = None) -> list[RunRecord]:
-        """All trainings, those that wrote last first."""
+    def records(self, now: float | None = None, titles: Collection[str] | None = None) -> list[RunRecord]:
+        """All trainings, or those of ``titles``, those that wrote last first."""
         at, places = time.time() if now is None else now, self.places()
         tails = by_tail(places)
         records = [
@@ -45,7 +46,7 @@ class RunShelf:
                 at,
             )
             for place in places
-            if is_training(place.path)
+            if (titles is None or place.title in titles) and is_training(place.path)
         ]
         return sorted(records, key=lambda record: record.age_s)
 

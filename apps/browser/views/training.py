@@ -99,7 +99,7 @@ def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
     with told():
-        found = {record.place.title: record for record in library.runs.records()}
+        found = {record.place.title: record for record in library.runs.records(titles=titles)}
         if any(title not in found for title in titles):
             st.rerun()  # one was removed: the choice is made anew, without it
         chosen = [found[title] for title in titles]
