@@ -16,6 +16,8 @@ from training.experiments.tables import MEAN_POSE, Cell, Table
 _DOT: Final = "#3a3f4a"
 _APART: Final = 0.09
 """Between two rows' points of one column, in columns."""
+_LETTER_IN: Final = 0.09
+"""Width of a letter below the axis, in inches: names must not run into each other."""
 
 
 def table_figure(table: Table, shown: Metric) -> Figure:
@@ -34,7 +36,8 @@ def table_figure(table: Table, shown: Metric) -> Figure:
     across = [str(table.columns[place].label) for place in places]
     if columns is None:  # then the rows stand side by side
         across = [name for name, _ in rows]
-    with figure(max(5.6, 1.6 + 0.9 * len(across)), 3.8) as drawn:
+    apart = max(0.9, _LETTER_IN * max(map(len, across)))
+    with figure(max(5.6, 1.6 + apart * len(across)), 3.8) as drawn:
         axes = drawn.subplots()
         for number, (name, cells) in enumerate(rows):
             aside = 0.0 if columns is None else (number - (len(rows) - 1) / 2) * _APART

@@ -53,9 +53,9 @@ def _steps(name: str) -> list[Step]:
     return in_order(run.evaluation for run in expand(_experiment(name)))
 
 
-def _missing(name: str) -> dict[Kind, int]:
-    """What is left to do of one when synthetic_main is done, by kind."""
-    done = {step.key for step in _steps("synthetic_main")}
+def _missing(name: str, after: str) -> dict[Kind, int]:
+    """What is left to do of one when another one is done, by kind."""
+    done = {step.key for step in _steps(after)}
     return dict(Counter(step.kind for step in _steps(name) if step.key not in done))
 
 
@@ -134,10 +134,13 @@ def test_synthetic_ones_need_nothing(name: str) -> None:
         ),
     ],
 )
-def test_the_ablations_go_on_from_synthetic_main(name: str, left: dict[Kind, int]) -> None:
-    assert _missing(name) == left
+def test_ablations_go_on_from_synthetic_main(name: str, left: dict[Kind, int]) -> None:
+    assert _missing(name, after="synthetic_main") == left
 
 
-def test_real_label_fractions_have_the_trunks_of_main() -> None:
-    main = {step.key for step in _steps("main")}
-    assert all(step.key in main for step in _steps("label_fraction") if step.kind == "pretrain")
+def test_ablations_go_on_from_main() -> None:
+    assert _missing("label_fraction", after="main") == {"finetune": 75, "evaluate": 75}
+    left = {"pool": 4, "index": 4, "pretrain": 36, "finetune": 36, "evaluate": 36}
+    assert _missing("pretraining_size", after="main") == left
+    once = {"index": 5, "pretrain": 15, "finetune": 15, "evaluate": 15}
+    assert _missing("embedding_dimension", after="top_k") == once  # the nearest of 14 is in both
