@@ -1,16 +1,19 @@
 """`handsim evaluate pose`, run as a person would."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from apps.figures.pose_samples import DrawnSample, pose_samples
 from apps.figures.style import save
 from apps.pose_evaluation import ranked
+from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.talk import refused, said
 from tests.training.evaluation.some_hands import some_predictions
@@ -19,6 +22,7 @@ from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts.freihand import write_freihand
 from training.datasets.layouts.synthetic import write_synthetic
 from training.datasets.record import HandLabel
+from training.datasets.synthetic import LABELS
 from training.evaluation.labels import read_true_hands
 from training.evaluation.run import evaluate_predictions
 from training.evaluation.scores import hand_errors_mm
@@ -105,6 +109,35 @@ def test_bad_input_is_told_in_one_line(
         (["first", "--batch-size", "0"], "it is at least 1"),
     ):
         assert expected in refused(capsys, "evaluate", "pose", *words, "--home", home), words
+
+
+def test_predictions_of_too_few_hands_are_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "evaluate", "pose", "first", "--home", home, "--name", "whole", "--workers", "0")
+    whole = pq.read_table(home / "runs" / "whole" / "predictions.parquet")
+    pq.write_table(whole.slice(1), tmp_path / "few.parquet")
+    few: list[str | Path] = ["--predictions", tmp_path / "few.parquet", "--name", "few"]
+    line = refused(capsys, "evaluate", "pose", "first", "--home", home, *few)
+    missing = whole["sample_id"][0].as_py()
+    counts = f"predictions for {len(whole) - 1} hands and the split has {len(whole)}"
+    assert f"{counts}; the first one without is {missing}: predict the split again" in line
+    assert not (home / "runs" / "few").exists()
+
+
+def test_a_hand_without_a_reference_bone_is_told(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(home / "synthetic", tmp_path / "broken")
+    with np.load(tmp_path / "broken" / LABELS) as stored:
+        labels = dict(stored)
+    start, end = REFERENCE_BONE
+    labels["joints_3d_mm"][:, end] = labels["joints_3d_mm"][:, start]
+    np.savez(tmp_path / "broken" / LABELS, **labels)
+    broken: list[str | Path] = ["--root", tmp_path / "broken", "--workers", "0"]
+    line = refused(capsys, "evaluate", "pose", "first", "--home", home, *broken)
+    assert "bone from wrist to middle_mcp of sample 0 is shorter than 0.001 mm" in line
+    assert "mend the annotation or mark its joints as not valid" in line
 
 
 def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:

@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from apps.cli import main
+from handsim.skeleton import REFERENCE_BONE
 from tests.apps.talk import refused, said
+from training.datasets.synthetic import FACTS, LABELS
 from training.models.estimator import PoseEstimator
 
 SETTINGS = [
@@ -88,6 +93,57 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ) -> None:
     words = [str(labelled) if word == "SET" else word for word in words]
     assert told in refused(capsys, "finetune", *words, "--home", place)
+    assert _runs(place) == []
+
+
+def _without_labels(root: Path) -> None:
+    (root / LABELS).unlink()
+
+
+def _of_another_version(root: Path) -> None:
+    (root / FACTS).write_text((root / FACTS).read_text().replace('"format": 1', '"format": 7'))
+
+
+def _change_joints(root: Path, change: Callable[[NDArray[np.float32]], None]) -> None:
+    with np.load(root / LABELS) as stored:
+        labels = dict(stored)
+    change(labels["joints_3d_mm"])
+    np.savez(root / LABELS, **labels)
+
+
+def _all_invalid(root: Path) -> None:
+    _change_joints(root, lambda joints: joints.fill(np.nan))
+
+
+def _without_a_reference_bone(root: Path) -> None:
+    start, end = REFERENCE_BONE
+
+    def shrink(joints: NDArray[np.float32]) -> None:
+        joints[:, end] = joints[:, start]
+
+    _change_joints(root, shrink)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (_without_labels, "labels.npz is missing; write it again with `handsim synth"),
+        (_of_another_version, "tells of format 7, this handsim reads 1; write it again"),
+        (_all_invalid, "has numbers in joints_3d_mm that are not finite; write it again"),
+        (_without_a_reference_bone, "have a bone from wrist to middle_mcp of length 0, by which"),
+    ],
+)
+def test_a_broken_set_is_one_line_and_leaves_nothing(
+    labelled: Path,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    break_it: Callable[[Path], None],
+    told: str,
+) -> None:
+    root = place.parent / "broken"
+    shutil.copytree(labelled, root)
+    break_it(root)
+    assert told in refused(capsys, *_run(root), "--home", place)
     assert _runs(place) == []
 
 

@@ -73,6 +73,18 @@ def test_crops_at_the_border_are_padded_with_the_edge_never_stretched(square: li
     np.testing.assert_allclose(crop[40, :, 0], inside, atol=max(1.0, span))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(-120, 360), st.integers(-120, 280), st.integers(20, 240))
+def test_a_crop_is_that_of_the_picture_with_its_edge_repeated(seed: int, x: int, y: int, side: int) -> None:
+    """Squares lie at quarters of pixels, which are exact in either picture."""
+    image = np.random.default_rng(seed).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    wide = np.pad(image, ((64, 64), (64, 64), (0, 0)), mode="edge")
+    square = np.array([x, y, x + side, y + side]) / 4
+    np.testing.assert_array_equal(cut_crop(image, square, 24), cut_crop(wide, square + 64, 24))
+    flipped = [80 - square[2], square[1], 80 - square[0], square[3]]
+    view = image[:, ::-1]  # of a picture that is not laid out in a row
+    np.testing.assert_array_equal(cut_crop(view, flipped, 24), cut_crop(view.copy(), flipped, 24))
+
+
 def test_boxes_without_extent_or_with_nan_are_refused() -> None:
     with pytest.raises(HandsimError, match="x1 > x0"):
         square_around([5, 5, 5, 9])

@@ -66,7 +66,7 @@ class DrawnHands:
         keypoints = (seen[:, :2] / seen[:, 2:]).astype(np.float32)
         valid = np.ones(21, np.bool_)
         valid[self._invalid.get(index, [])] = False
-        joints[~valid], keypoints[~valid] = np.nan, -1
+        joints[~valid], keypoints[~valid] = np.nan, np.nan
         return HandLabel(
             sample_id=f"{self.split}/{index:05d}",
             subject="nobody",
