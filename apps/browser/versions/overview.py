@@ -119,7 +119,7 @@ def findings(seen: Overview) -> list[Finding]:
         said.extend(_pool_findings(seen, seen.current))
         said.extend(_embedding_findings(seen, seen.current))
     if seen.builder is not None:
-        said.append(Finding("note", f"Another version is being built by {seen.builder}."))
+        said.append(Finding("note", f"A version is being built by {seen.builder}."))
     if not said:
         said.append(
             Finding(
