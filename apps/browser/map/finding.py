@@ -23,7 +23,7 @@ def find_map(library: Library, info: VersionInfo) -> PoseMap | None:
     file = map_file(maps_folder(library.home), info)
     try:
         written = file.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     made = _read(file, written.st_mtime_ns, written.st_size)
     if not made.is_of(info):

@@ -45,7 +45,7 @@ class Placer:
 
 
 def into_unit_square(places: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same places [N, 2] turned so that they are widest from left to right, moved, and scaled alike in
+    """The same places [N, 2] turned so that they spread most from left to right, moved, and scaled alike in
     x and y, to fill the unit square from its middle."""
     centred = places.astype(np.float64) - places.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
