@@ -1,6 +1,6 @@
 """Training: how runs of the home go, while they go."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 import streamlit as st
@@ -17,6 +17,7 @@ from apps.browser.trouble import plain, told
 
 _LIVE_S: Final = 2
 _TABLE_S: Final = 5
+_IDLE_S: Final = 30
 _FIGURES_S: Final = 10
 _MOST_RUNS: Final = 8
 """As many as there are colours and dashes."""
@@ -30,10 +31,11 @@ def training(library: Library) -> None:
     with told():
         records = library.runs.records()
         if not records:
-            _nothing_yet()
+            st.fragment(_nothing_yet, run_every=_TABLE_S)(library)
             return
         some_going = any(record.state == "going" for record in records)
-        st.fragment(_table, run_every=_TABLE_S if some_going else None)(library)
+        known = {record.place.title for record in records}
+        st.fragment(_table, run_every=_TABLE_S if some_going else _IDLE_S)(library, known)
         chosen = _chosen(records)
         if not chosen:
             st.info("Choose a run to see its curves.", icon=":material/arrow_upward:")
@@ -46,7 +48,9 @@ def training(library: Library) -> None:
         st.fragment(_figures, run_every=_FIGURES_S if going else None)(library, titles)
 
 
-def _nothing_yet() -> None:
+def _nothing_yet(library: Library) -> None:
+    if library.runs.records():
+        st.rerun()
     st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
     st.markdown("An encoder, from pairs that the index answers:")
     st.code("handsim pretrain cpu_small", language="sh")
@@ -54,9 +58,11 @@ def _nothing_yet() -> None:
     st.code("handsim finetune synthetic --data.root FOLDER --init cpu_small", language="sh")
 
 
-def _table(library: Library) -> None:
+def _table(library: Library, known: Set[str]) -> None:
     with told():
         records = library.runs.records()
+        if {record.place.title for record in records} != known:
+            st.rerun()  # one was begun, or removed: there is another choice
         st.dataframe(
             run_table(records),
             hide_index=True,
@@ -213,7 +219,7 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
         except OSError:
             st.caption("The picture is gone.")
             return
-        st.image(picture, f"{title}, step {step:,}")
+        st.image(picture, f"{plain(title)}, step {step:,}")
 
 
 def _step(steps: Sequence[int], key: str) -> int:

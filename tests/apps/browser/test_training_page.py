@@ -24,6 +24,9 @@ def test_without_a_run_it_says_how_to_make_one(visit: Visit, tmp_path: Path) -> 
     page = visit(tmp_path, "training")
     assert not page.exception
     assert "handsim pretrain" in page.code[0].value
+    _running(tmp_path / "runs" / "first")
+    page.run()
+    assert page.multiselect(key="run").value == ["first"]
 
 
 def test_at_first_it_shows_the_runs_that_go_on(visit: Visit, tmp_path: Path) -> None:
