@@ -12,7 +12,7 @@ import pytest
 from apps.browser.jobs import Job, JobRecord, JobReporter, Jobs, report
 from handsim.errors import HandsimError
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 120.0
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def mine(own_home: Path) -> Iterator[Library]:
 
 
 def ended(library: Library, work: Work) -> Job:
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + 300
     while (job := library.jobs.find(work)) is None or job.status == "running":
         assert time.monotonic() < give_up_at, job
         time.sleep(0.05)
