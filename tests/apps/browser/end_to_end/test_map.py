@@ -1,0 +1,185 @@
+"""The map in a real browser: pointing, clicking, zooming, drawing around."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
+
+from apps.browser.serving import serving
+from tests.apps.browser.map.some_maps import put_map
+from tests.apps.conftest import copy_home
+from tests.apps.talk import some_hand
+
+LASSO = [(0.01, 0.1), (0.99, 0.1), (0.99, 0.99), (0.01, 0.99)]
+"""Around all hands, as shares of what the map takes up."""
+
+
+@pytest.fixture(scope="module")
+def site_with_map(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the small home is shown, with a map."""
+    path = copy_home(home, tmp_path_factory.mktemp("mapped") / "home")
+    put_map(path)
+    with serving(path) as served:
+        yield served.url
+
+
+def stage(page: Page) -> Locator:
+    return page.locator(".stage")
+
+
+def tip(page: Page) -> Locator:
+    return page.locator(".tip")
+
+
+def gathered(page: Page) -> Locator:
+    return page.locator(".grid[aria-label^='Hands within'] .card")
+
+
+def open_map(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator(".legend > *").first).to_be_visible()
+
+
+def point_at_some_hand(page: Page) -> tuple[float, float]:
+    """Move the pointer until it meets a hand, and return where."""
+    box = stage(page).bounding_box()
+    assert box is not None
+    for down in np.linspace(0.2, 0.9, 30):
+        for across in np.linspace(0.1, 0.9, 40):
+            x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+            page.mouse.move(x, y)
+            if int(stage(page).get_attribute("data-hovered") or -1) >= 0:
+                return x, y
+    raise AssertionError("there is no hand anywhere on the map")
+
+
+def picture(page: Page) -> str:
+    """What the canvas shows."""
+    shown: str = page.locator("canvas.face").evaluate("face => face.toDataURL()")
+    return shown
+
+
+def another_picture(page: Page, before: str) -> str:
+    """Wait until the canvas shows something else."""
+    face = page.locator("canvas.face").element_handle()
+    page.wait_for_function("([face, before]) => face.toDataURL() !== before", arg=[face, before])
+    return picture(page)
+
+
+def draw_around_all(page: Page) -> None:
+    box = stage(page).bounding_box()
+    assert box is not None
+    first, *others = [
+        (box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in LASSO
+    ]
+    page.mouse.move(*first)
+    page.mouse.down()
+    for place in others:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+
+
+def test_pointing_shows_the_crop_and_sends_the_points_once(page: Page, site_with_map: str) -> None:
+    received: list[bytes] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: received.append(frame if isinstance(frame, bytes) else b""))
+
+    page.on("websocket", listen)
+    open_map(page, f"{site_with_map}/map")
+    before = len(received)
+    point_at_some_hand(page)
+    expect(tip(page).locator("img")).to_be_visible()
+    expect(tip(page)).to_contain_text(re.compile(r"[0-9a-f]{8}…"))
+    expect(tip(page)).to_contain_text("to another video")
+    points = re.compile(rb'"points": ?"[A-Za-z0-9+/=]+"')
+    assert sum(bool(points.search(frame)) for frame in received[:before]) == 1
+    assert not any(points.search(frame) for frame in received[before:])
+    page.mouse.move(2, 2)
+    expect(tip(page)).to_be_hidden()
+
+
+def test_a_click_searches_and_the_way_back_leads_to_the_map(page: Page, site_with_map: str) -> None:
+    open_map(page, f"{site_with_map}/map")
+    x, y = point_at_some_hand(page)
+    short = tip(page).locator("b")
+    expect(short).to_be_visible()
+    begins = short.inner_text().rstrip("…")
+    page.mouse.click(x, y)
+    expect(page).to_have_url(re.compile(rf"/\?hand={begins}[0-9a-f]{{8}}$"))
+    expect(page.locator(".grid[aria-label^=Answers] .card")).to_have_count(24)
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator(".legend > *").first).to_be_visible()
+    point_at_some_hand(page)  # also where it asks again about the hand that it asked about last
+    expect(tip(page).locator("img")).to_be_visible()
+
+
+def test_zooming_and_moving(page: Page, site_with_map: str) -> None:
+    open_map(page, f"{site_with_map}/map")
+    box = stage(page).bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -600)
+    expect(stage(page)).to_have_attribute("data-zoom", re.compile(r"^[2-9]\."))
+    page.get_by_role("button", name="Zoom out").click()
+    expect(stage(page)).to_have_attribute("data-zoom", re.compile(r"^1\."))
+    page.get_by_role("button", name="Show the whole map").click()
+    expect(stage(page)).to_have_attribute("data-zoom", "1.00")
+    page.locator("canvas.face").press("+")
+    expect(stage(page)).to_have_attribute("data-zoom", "1.60")
+    moved = another_picture(page, "")
+    page.locator("canvas.face").press("ArrowLeft")
+    moved = another_picture(page, moved)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 120, y + 40, steps=5)
+    page.mouse.up()
+    another_picture(page, moved)
+    expect(page).to_have_url(f"{site_with_map}/map")  # a drag is no click
+
+
+def test_drawing_around_hands_gathers_them(page: Page, site_with_map: str) -> None:
+    open_map(page, f"{site_with_map}/map")
+    page.keyboard.down("Shift")
+    draw_around_all(page)
+    page.keyboard.up("Shift")
+    expect(gathered(page)).to_have_count(60)
+    expect(page.get_by_text("60 hands of 12 videos")).to_be_visible()
+    page.get_by_role("button", name="Put away").click()
+    expect(gathered(page)).to_have_count(0)
+    lasso = page.get_by_role("button", name="Draw around hands")
+    lasso.click()
+    expect(lasso).to_have_attribute("aria-pressed", "true")
+    draw_around_all(page)
+    expect(gathered(page)).to_have_count(60)
+
+
+def test_with_the_keyboard_alone(page: Page, site_with_map: str) -> None:
+    open_map(page, f"{site_with_map}/map")
+    page.get_by_role("button", name="Show the hands together").press("Enter")
+    expect(gathered(page)).to_have_count(60)
+    gathered(page).first.locator("button.frame").press("Enter")
+    expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
+
+
+def test_the_legend_calls_up_its_hands(page: Page, site_with_map: str) -> None:
+    open_map(page, f"{site_with_map}/map?colour=Video")
+    key = page.locator(".key").first
+    before = another_picture(page, "")
+    key.hover()
+    another_picture(page, before)
+    key.click()
+    expect(key).to_have_attribute("aria-pressed", "true")
+    page.mouse.move(2, 2)
+    expect(key).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_hand_in_the_address_is_marked(page: Page, site_with_map: str, home: Path) -> None:
+    open_map(page, f"{site_with_map}/map")
+    without = another_picture(page, "")
+    open_map(page, f"{site_with_map}/map?hand={some_hand(home)}")
+    another_picture(page, without)
