@@ -1,6 +1,6 @@
 """Training: how runs of the home go, while they go."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import streamlit as st
@@ -11,7 +11,7 @@ from apps.browser.runs.curve import Points
 from apps.browser.runs.figures import run_figures
 from apps.browser.runs.metrics import BUDGET_BYTES
 from apps.browser.runs.panels import LOSS, Panel, last_step, panel_table, panels
-from apps.browser.runs.record import RunRecord
+from apps.browser.runs.record import RunRecord, State
 from apps.browser.runs.table import progress_line, run_table
 from apps.browser.trouble import plain, told
 
@@ -34,8 +34,7 @@ def training(library: Library) -> None:
             st.fragment(_nothing_yet, run_every=_TABLE_S)(library)
             return
         some_going = any(record.state == "going" for record in records)
-        known = {record.place.title for record in records}
-        st.fragment(_table, run_every=_TABLE_S if some_going else _IDLE_S)(library, known)
+        st.fragment(_table, run_every=_TABLE_S if some_going else _IDLE_S)(library, _states(records))
         chosen = _chosen(records)
         if not chosen:
             st.info("Choose a run to see its curves.", icon=":material/arrow_upward:")
@@ -58,11 +57,15 @@ def _nothing_yet(library: Library) -> None:
     st.code("handsim finetune synthetic --data.root FOLDER --init cpu_small", language="sh")
 
 
-def _table(library: Library, known: Set[str]) -> None:
+def _states(records: Sequence[RunRecord]) -> dict[str, State]:
+    return {record.place.title: record.state for record in records}
+
+
+def _table(library: Library, known: Mapping[str, State]) -> None:
     with told():
         records = library.runs.records()
-        if {record.place.title for record in records} != known:
-            st.rerun()  # one was begun, or removed: there is another choice
+        if _states(records) != known:
+            st.rerun()  # one was begun, resumed or removed, or ended: the page looks at others, or no longer
         st.dataframe(
             run_table(records),
             hide_index=True,
