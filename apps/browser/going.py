@@ -1,10 +1,11 @@
-"""The way from any page to the search."""
+"""The ways from any page to the search and to the map."""
 
 from typing import Final, NoReturn
 
 import streamlit as st
 
 from apps.browser.search.question import Question
+from handsim.hand import format_hand_id
 
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
@@ -15,6 +16,11 @@ def search_for(question: Question) -> NoReturn:
     # Streamlit knows a page by its path alone; what draws it was said where the pages are listed.
     there = st.Page(_nothing, url_path=SEARCH_PATH, default=True)
     st.switch_page(there, query_params=question.as_params())
+
+
+def show_on_map(hand: int) -> NoReturn:
+    """Leave the page for the map, with a hand marked on it; also within a callback or a fragment."""
+    st.switch_page(st.Page(_nothing, url_path=MAP_PATH), query_params={"hand": format_hand_id(hand)})
 
 
 def _nothing() -> None:

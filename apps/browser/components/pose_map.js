@@ -2,6 +2,7 @@
 // in as textContent.
 
 const CLOSEST = 80;
+const LOWERED_PX = 20; // the map's middle, below the stage's, for the tools are above it
 const REACH_PX = 14;
 const RESTS_MS = 80;
 const GIVES_UP_MS = 2000;
@@ -47,6 +48,7 @@ class PoseMap {
     window.removeEventListener("handsim-map-answer", this.hear);
     this.watch.disconnect();
     clearTimeout(this.asked.timer);
+    clearTimeout(this.resting);
   }
 
   update(data) {
@@ -103,12 +105,12 @@ class PoseMap {
   place(x, y) {
     const [width, height] = this.size;
     const [across, down] = this.sided((x - this.view.x) * this.scale, (y - this.view.y) * this.scale);
-    return [across + width / 2, down + height / 2 + 20];
+    return [across + width / 2, down + height / 2 + LOWERED_PX];
   }
 
   unplace(px, py) {
     const [width, height] = this.size;
-    const [x, y] = this.sided((px - width / 2) / this.scale, (py - height / 2 - 20) / this.scale);
+    const [x, y] = this.sided((px - width / 2) / this.scale, (py - height / 2 - LOWERED_PX) / this.scale);
     return [x + this.view.x, y + this.view.y];
   }
 
@@ -116,7 +118,7 @@ class PoseMap {
     const { left, right, top, bottom } = this.points.box;
     this.view = { x: clamp(x, left, right), y: clamp(y, top, bottom), zoom: clamp(zoom, 0.8, CLOSEST) };
     this.stage.dataset.zoom = this.view.zoom.toFixed(2);
-    this.redraw(true);
+    this.redrawMoved();
   }
 
   zoomAt(px, py, factor) {

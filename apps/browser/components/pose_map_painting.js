@@ -3,6 +3,8 @@
 const CROWDS = [[8000, 2], [2500, 2.6], [0, 3.4]]; // from so many points on, their radius in pixels
 const DIMMED = 0.16;
 const SOLID = 0.82;
+const MANY = 2500; // points that cannot be drawn anew for each frame
+const STILL_MS = 90;
 
 PoseMap.prototype.redraw = function (all) {
   this.stale ||= all;
@@ -17,6 +19,14 @@ PoseMap.prototype.redraw = function (all) {
   });
 };
 
+// Of many points the picture there is is moved and stretched, and drawn anew once the map stands still.
+PoseMap.prototype.redrawMoved = function () {
+  const many = this.points.count > MANY;
+  this.redraw(!many);
+  clearTimeout(this.resting);
+  if (many) this.resting = setTimeout(() => this.redraw(true), STILL_MS);
+};
+
 PoseMap.prototype.radius = function () {
   const [, radius] = CROWDS.find(([least]) => this.points.count >= least);
   return Math.min(8, radius * this.view.zoom ** 0.35);
@@ -26,6 +36,7 @@ PoseMap.prototype.drawBuffer = function (width, height) {
   const dense = window.devicePixelRatio || 1;
   for (const canvas of [this.buffer, this.face]) [canvas.width, canvas.height] = [width * dense, height * dense];
   const context = this.buffer.getContext("2d");
+  this.drawnFor = { ...this.view };
   const { count, codes } = this.points;
   const [x, y] = this.sided(this.points.x, this.points.y);
   const stamp = stamps(this.data.kind, new Set(codes), this.theme, this.radius() * dense);
@@ -52,8 +63,11 @@ PoseMap.prototype.drawFace = function (width, height) {
   const context = this.face.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, this.face.width, this.face.height);
-  context.drawImage(this.buffer, 0, 0);
   context.setTransform(dense, 0, 0, dense, 0, 0);
+  const stretched = this.view.zoom / this.drawnFor.zoom;
+  const [x, y] = this.place(this.drawnFor.x, this.drawnFor.y);
+  const [left, top] = [x - (stretched * width) / 2, y - stretched * (height / 2 + LOWERED_PX)];
+  context.drawImage(this.buffer, left, top, width * stretched, height * stretched);
   const outline = this.drawing || this.outline;
   if (outline) this.drawOutline(context, outline);
   if (this.data.mark) this.drawMark(context, ...this.place(...this.data.mark.place));

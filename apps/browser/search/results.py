@@ -9,6 +9,7 @@ import streamlit as st
 from apps.browser import session
 from apps.browser.cards import hand_card, told_of
 from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.going import show_on_map
 from apps.browser.library import Library
 from apps.browser.search.answer import TOLD, Answer, answer
 from apps.browser.search.controls import controls
@@ -49,6 +50,15 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
             skeletons=_skeletons(),
             compact=len(question.like) + len(question.unlike) > 1,
         )
+        if question.hand is not None:
+            st.button(
+                "On the map",
+                key="search_on_map",
+                icon=":material/map:",
+                on_click=show_on_map,
+                args=(question.hand,),
+                help="Where this hand lies among all poses",
+            )
         controls(question, pool)
     with right:
         started = time.perf_counter()
