@@ -49,7 +49,7 @@ def outline_on(of: PoseMap) -> Outline | None:
 
 def _sheet(library: Library, of: PoseMap, outline: Outline) -> None:
     rows = rows_within(of, outline)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(_sentence(gathered(of, rows), min(len(rows), MOST_CARDS)))
         st.button(
             "Put away",
