@@ -161,7 +161,7 @@ def test_settings_of_a_build(visit: Visit, own_home: Path, jobs: Jobs) -> None:
     while (job := jobs.find("build")) is None or job.status == "running":
         assert time.monotonic() < give_up_at
         time.sleep(0.05)
-    assert "v0002: 60 hands in" in texts(page.run())
+    assert "v0002\\: 60 hands in" in texts(page.run())
     info = open_catalog(own_home / "index").info("v0002")
     assert (info.settings.m, info.is_current) == (8, False)
 
