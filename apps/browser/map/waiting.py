@@ -7,6 +7,7 @@ import streamlit as st
 
 from apps.browser.jobs import Job
 from apps.browser.library import Library
+from apps.browser.map.making import MOST_FITTED, MOST_HANDS
 from apps.browser.map.work import JOB, start_making
 from apps.browser.trouble import plain, told
 from handsim.errors import HandsimError
@@ -75,5 +76,7 @@ def _ended_badly(library: Library, job: Job) -> None:
 
 
 def _time_told(points: int) -> str:
-    """About how long it takes on two cores."""
-    return "about a minute" if points < 20_000 else f"about {2 + points // 100_000} minutes"
+    """About how long it takes a machine of two cores with nothing else to do."""
+    if points <= MOST_FITTED:
+        return "about a minute"
+    return f"about {2 + min(points, MOST_HANDS) // 200_000} minutes"
