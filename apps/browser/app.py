@@ -44,4 +44,7 @@ def main() -> None:
     st.navigation(pages, position="top").run()
 
 
-main()
+if (
+    __name__ == "__main__"
+):  # as Streamlit calls it; a process that is spawned from here imports it, and draws nothing
+    main()

@@ -17,6 +17,12 @@ Visit = Callable[..., AppTest]
 """Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""
 
 
+@pytest.fixture(autouse=True)
+def _main_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit puts its script in the main module's place, and processes that are spawned run that."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def library(home: Path) -> Library:
     return Library(BrowserSettings(home))
