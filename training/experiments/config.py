@@ -10,7 +10,7 @@ from handsim.embedding.normalise import Normalisation
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
 from handsim.errors import HandsimError
 from handsim.synthetic.detection import check_keypoint_noise
-from training.experiments.axes import AXES, Axis, Point
+from training.experiments.axes import AXES, Axis, Point, as_label
 from training.experiments.table_settings import TableSettings
 from training.finetune.label_fraction import check_fraction
 
@@ -196,23 +196,24 @@ class Experiment:
 
     def points(self) -> list[Point]:
         """Every combination of values, in the order of the file."""
-        axes = self.axes
-        return [
-            Point(*values)
-            for values in product(
-                axes.methods,
-                self.data.datasets,
-                self.data.pools or ("",),
-                axes.top_k or (None,),
-                axes.weightings or (None,),
-                axes.components or (None,),
-                axes.label_fractions,
-            )
-        ]
+        return [Point(*values) for values in product(*self._values().values())]
 
     def labels(self, axis: Axis) -> list[str]:
         """All values on an axis, as tables have them."""
-        return list(dict.fromkeys(point.label(axis) for point in self.points()))
+        return list(dict.fromkeys(map(as_label, self._values()[axis])))
+
+    def _values(self) -> dict[Axis, Iterable[Any]]:
+        """All values on each axis, in the order of a `Point`'s."""
+        axes = self.axes
+        return {
+            "method": axes.methods,
+            "dataset": self.data.datasets,
+            "pool": self.data.pools or ("",),
+            "top_k": axes.top_k or (None,),
+            "weighting": axes.weightings or (None,),
+            "components": axes.components or (None,),
+            "label_fraction": axes.label_fractions,
+        }
 
     def _check_names(self) -> None:
         """They become names of files and of columns."""
