@@ -1,6 +1,7 @@
 """Fixtures that more than one house's tests lean on: the hand model and the shared photographs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from handsim.errors import HandsimError
 from handsim.keypoints.model_file import fetch_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which is ignored where the tests run in a script's background: some of them send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,7 @@ def command(folder: Path, body: str) -> list[str]:
     """A process that does ``body`` with ``say``, its reporter, and returns ``out``."""
     lines = "\n    ".join(body.splitlines())
     script = (
-        "import os, signal, sys, time\nfrom pathlib import Path\nfrom apps.browser.jobs import report\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where tests run behind a nohup
+        "import os, sys, time\nfrom pathlib import Path\nfrom apps.browser.jobs import report\n"
         "from handsim.errors import HandsimError\n"
         f"def work(say):\n    out = {{}}\n    {lines}\n    return out\n"
         f"sys.exit(report(Path({str(folder)!r}), 'work', work))"

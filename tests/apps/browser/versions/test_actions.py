@@ -1,5 +1,6 @@
 """Actions on a real index, each refused where it must be, whatever a page offered."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -81,6 +82,18 @@ def test_build_in_a_process_of_its_own(mine: Library) -> None:
     with mine.version() as version:
         assert version.info.name == "v0002"
     assert actions.stop(mine, "build") == "Build had come to its end already."
+
+
+def test_one_at_a_time(mine: Library) -> None:
+    """While a job of the page's is under way, here one that does nothing for a minute."""
+    mine.jobs.start("build", [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(HandsimError, match="build runs already"):
+        actions.start_build(mine, IndexSettings(), publish=True)
+    actions.stop(mine, "build")
+    job = mine.jobs.find("build")
+    assert job is not None
+    assert job.status == "stopped"
+    assert mine.catalog.current_name() == "v0001"
 
 
 def test_while_another_process_builds(mine: Library) -> None:
