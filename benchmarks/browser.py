@@ -6,7 +6,6 @@ python -m benchmarks.browser [--hands 500000] [--clicks 600] [--home DIR]
 import argparse
 import json
 import re
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from apps.browser.chromium import chromium
 from apps.browser.serving import Served, serving
 from benchmarks.clock import Clock
 from benchmarks.video_poses import VideoPoses
@@ -31,8 +31,6 @@ _PICTURES: Final = 64
 _SEARCHES: Final = 60
 _FLIPS: Final = 20
 _CLICKS_A_READING: Final = 50
-_CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def make_home(home: Home, hands: int) -> None:
@@ -140,19 +138,14 @@ def main() -> None:
         "--home", type=Path, help="a home to keep and use again; default: one that is removed"
     )
     options = parser.parse_args()
-    chromium = next(filter(None, map(shutil.which, _CHROMIUM)), None)
-    if chromium is None:
-        parser.error("Chromium is needed; install Debian's chromium")
-    with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as made, chromium() as browser:
         home = Home(options.home or Path(made) / "home")
         if not home.pool.exists():
             make_home(home, options.hands)
         started = time.perf_counter()
         with serving(home.path) as served:
             up_s = time.perf_counter() - started
-            browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
             figures = measure(browser, served, Pool.open(home.pool), options.clicks)
-            browser.close()
     print(json.dumps({"hands": options.hands, "server_up_s": round(up_s, 2), **figures}, indent=1))
 
 

@@ -7,19 +7,18 @@ Needs Debian's chromium, and Playwright from the ``dev`` packages.
 
 import argparse
 import io
-import shutil
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from apps.browser.chromium import chromium
 from apps.browser.serving import serving
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
 
-_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _SHAPE: Final = "victory"
 
 
@@ -32,15 +31,13 @@ def main() -> None:
     home = Home(options.home)
     pool = Pool.open(home.pool)
     row = pool.labels.values().index(_SHAPE)
-    with serving(home.path) as served, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
+    with serving(home.path) as served, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[row]))}&one_per_video=yes")
         expect(page.locator(".grid[aria-label^=Answers] img")).to_have_count(24, timeout=60_000)
         expect(page.locator("[data-stale='true']")).to_have_count(0)
         page.mouse.move(0, 0)
         taken = Image.open(io.BytesIO(page.screenshot()))
-        browser.close()
     taken.convert("RGB").save(options.picture, quality=85)
 
 

@@ -1,6 +1,5 @@
 """A DetNet on a ResNet-18 learns a few hands by heart: its loss, its maps and their reading go together."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +30,6 @@ class Learned:
     """Of the images."""
     joints_mm: NDArray[np.float64]
     """[32, 21, 3] in the camera frame."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _hands() -> Learned:
@@ -78,6 +69,7 @@ def _train(estimator: PoseEstimator, hands: Learned) -> None:
         schedule.step()
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_detnet_learns_32_hands_to_less_than_3_mm() -> None:
     """As it is used: with the running statistics of its batch norms. It is not told how large hands are."""
     hands = _hands()

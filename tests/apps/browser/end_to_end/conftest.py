@@ -1,30 +1,30 @@
 """The real app in a real browser: `handsim browse` and a headless Chromium."""
 
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from apps.browser.chromium import chromium as headless_chromium
 from apps.browser.serving import serving
+from handsim.errors import NotThereError
 from tests.apps.conftest import copy_home
 
 _WAIT_MS: Final = 30_000
-_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A headless Chromium of this machine."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("a browser is needed: install Debian's chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+    with ExitStack() as opened:
+        try:
+            browser = opened.enter_context(headless_chromium())
+        except NotThereError as error:
+            pytest.skip(str(error))
         yield browser
-        browser.close()
 
 
 @pytest.fixture
