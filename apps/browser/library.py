@@ -59,6 +59,11 @@ class Library:
         with live.version() as version:
             yield version
 
+    def open(self) -> None:
+        """Open all there is before somebody asks for it."""
+        with self.version() as version:
+            self.pool(version.info.name)
+
     def pool(self, version_name: str | None = None) -> Pool:
         """The hands; opened anew where another version is looked at, which may hold hands added since."""
         with self._lock:

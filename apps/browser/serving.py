@@ -17,7 +17,7 @@ from apps.browser.settings import BrowserSettings
 from apps.browser.theme import THEME
 from handsim.errors import HandsimError
 
-APP: Final = Path(__file__).with_name("app.py")
+_SERVER: Final = Path(__file__).with_name("server.py")
 _UPLOAD_MB: Final = 30
 _STARTED_WITHIN_S: Final = 120
 _ENDED_WITHIN_S: Final = 20
@@ -37,7 +37,7 @@ def streamlit_command(settings: BrowserSettings, host: str, port: int, *, window
         **THEME,
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *flags, "--", *settings.as_arguments()]
+    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, "--", *settings.as_arguments()]
 
 
 @dataclass(frozen=True)

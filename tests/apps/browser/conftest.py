@@ -9,9 +9,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
+import apps.browser.app
 from apps.browser.library import Library
-from apps.browser.serving import APP
 from apps.browser.settings import BrowserSettings
+
+_APP = Path(apps.browser.app.__file__)
 
 Visit = Callable[..., AppTest]
 """Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""
@@ -35,8 +37,8 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
 
     def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str | list[str]) -> AppTest:
         settings = BrowserSettings(home, actions=actions)
-        monkeypatch.setattr(sys, "argv", [str(APP), *settings.as_arguments()])
-        visitor = AppTest.from_file(APP, default_timeout=60)
+        monkeypatch.setattr(sys, "argv", [str(_APP), *settings.as_arguments()])
+        visitor = AppTest.from_file(_APP, default_timeout=60)
         for name, value in address.items():  # several of a name as a list
             visitor.query_params[name] = value
         if page:

@@ -1,0 +1,35 @@
+"""What serves the browser: ``streamlit run apps/browser/server.py -- --home DIR``.
+
+Streamlit runs its script for visitors only. The first of them should not wait while half a million hands are
+opened, so they are opened as soon as there is a server.
+"""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+import streamlit as st
+
+from apps.browser.settings import BrowserSettings
+from handsim.errors import HandsimError
+
+
+@asynccontextmanager
+async def _opening(_: st.App) -> AsyncIterator[None]:
+    """Open the home beside the server, which answers meanwhile."""
+    Thread(target=_open, daemon=True).start()
+    yield
+
+
+def _open() -> None:
+    # Here, and not above: what the pages import takes as long as the hands do.
+    import apps.browser.app  # noqa: F401
+    from apps.browser.library import library_of
+
+    with suppress(HandsimError):  # the page tells the visitor, and looks again
+        library_of(BrowserSettings.from_arguments(sys.argv[1:])).open()
+
+
+app = st.App(Path(__file__).with_name("app.py"), lifespan=_opening)
