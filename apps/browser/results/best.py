@@ -1,10 +1,13 @@
 """Which rows of a table are best in what."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+import pyarrow as pa
 
 Numbers = Sequence[float | None]
 
+BEST: Final = "Best"
 STAR: Final = "★"
 _UNIT: Final = " ("
 
@@ -24,3 +27,9 @@ def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]
             if number == top:
                 names[row].append(column.split(_UNIT)[0])
     return [f"{STAR} {', '.join(row)}" if row else "" for row in names]
+
+
+def best_column(columns: Mapping[str, tuple[Numbers, bool]], rows: int, below: int = 0) -> dict[str, Any]:
+    """What `best_in` says as a table's column, with blank rows ``below``; nothing where no row is best."""
+    best = best_in(columns, rows)
+    return {BEST: pa.array([*best, *[""] * below], pa.string())} if any(best) else {}

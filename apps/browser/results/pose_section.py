@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from apps.browser.library import Library
+from apps.browser.results.best import BEST
 from apps.browser.results.hand_chart import hand_chart
 from apps.browser.results.pck_chart import SHAPES, pck_chart
 from apps.browser.results.pose_groups import Measured, PoseGroup, pose_groups, ranked, splits
@@ -107,7 +108,7 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "Evaluation": column.TextColumn(width=_NAME_PX, pinned=True),
-        "Best": column.TextColumn(width="medium", help="The columns in which no other evaluation is better"),
+        BEST: column.TextColumn(width="medium", help="The columns in which no other evaluation is better"),
         **{
             name: column.NumberColumn(format="%.3f" if "AUC" in name else "%.2f", help=_HELP.get(name))
             for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from apps.browser.results.best import best_in
+from apps.browser.results.best import best_column
 from apps.browser.results.lineage import Objects
 from apps.browser.results.pose_groups import PoseGroup
 from apps.browser.runs.places import RunPlace, Tail, owner_of
@@ -57,7 +57,7 @@ def pose_table(
         {
             "Evaluation": [*(group.title for group in groups), *(MEAN_POSE for _ in floors)],
             **{column: pa.array(each, pa.float64()) for column, each in numbers.items()},
-            "Best": [*best_in(judged, len(groups)), *("" for _ in floors)],
+            **best_column(judged, len(groups), below=len(floors)),
             **{column: pa.array(each, pa.string()) for column, each in texts.items()},
         }
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from apps.browser.file_memory import FileMemory
-from apps.browser.results.best import best_in
+from apps.browser.results.best import best_column
 from apps.browser.runs.places import RunPlace
 
 FILE: Final = "retrieval.json"
@@ -55,7 +55,7 @@ def retrieval_table(reports: Reports) -> Any:
             "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
             "Index": pa.array([_text(report.get("index_version")) for report in told], pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
-            "Best": pa.array(best_in(judged, len(reports)), pa.string()),
+            **best_column(judged, len(reports)),
             **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
             "Embedding": pa.array([_text(each.get("embedding_fingerprint")) for each in told], pa.string()),
         }

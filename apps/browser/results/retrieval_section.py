@@ -6,6 +6,7 @@ from typing import Final
 import streamlit as st
 
 from apps.browser.library import Library
+from apps.browser.results.best import BEST
 from apps.browser.results.retrieval import retrieval_figures, retrieval_reports, retrieval_table
 from apps.browser.runs.places import RunPlace
 from apps.browser.trouble import told
@@ -42,7 +43,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             placeholder="–",
             column_config={
                 "Evaluation": column.TextColumn(pinned=True),
-                "Best": column.TextColumn(
+                BEST: column.TextColumn(
                     width="medium", help="The columns in which no other evaluation is better"
                 ),
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},

@@ -1,7 +1,7 @@
 """The map in a real browser: pointing, clicking, zooming, drawing around."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,21 @@ def open_map(page: Page, address: str) -> None:
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
-def point_at_some_hand(page: Page) -> tuple[float, float]:
-    """Move the pointer until it meets a hand, and return where."""
+def meet_some_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
+    """Go from place to place on the map until one of them is a hand, and return which."""
     box = stage(page).bounding_box()
     assert box is not None
     for down in np.linspace(0.2, 0.9, 30):
         for across in np.linspace(0.1, 0.9, 40):
             x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
-            page.mouse.move(x, y)
+            go(x, y)
             if int(stage(page).get_attribute("data-hovered") or -1) >= 0:
                 return x, y
     raise AssertionError("there is no hand anywhere on the map")
+
+
+def point_at_some_hand(page: Page) -> tuple[float, float]:
+    return meet_some_hand(page, page.mouse.move)
 
 
 def picture(page: Page) -> str:
@@ -176,6 +180,42 @@ def test_the_legend_calls_up_its_hands(page: Page, site_with_map: str) -> None:
     expect(key).to_have_attribute("aria-pressed", "true")
     page.mouse.move(2, 2)
     expect(key).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_search_page_leads_to_its_hand(page: Page, site_with_map: str, home: Path) -> None:
+    page.goto(f"{site_with_map}/?hand={some_hand(home)}")
+    page.get_by_role("button", name="On the map").click()
+    expect(page).to_have_url(f"{site_with_map}/map?hand={some_hand(home)}")
+    expect(page.locator(".legend > *").first).to_be_visible()
+
+
+def test_with_fingers(chromium: Browser, site_with_map: str) -> None:
+    """Two zoom; a tap shows what is under it, for a finger cannot point, and another one searches from it."""
+    with chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    ) as context:
+        page = context.new_page()
+        open_map(page, f"{site_with_map}/map")
+        box = stage(page).bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        fingers = context.new_cdp_session(page)
+
+        def touch(kind: str, *places: float) -> None:
+            points = [{"x": place, "y": y, "id": finger} for finger, place in enumerate(places)]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", x - 20, x + 20)
+        for apart in (40, 60, 80):
+            touch("touchMove", x - apart, x + apart)
+        touch("touchEnd")
+        expect(stage(page)).to_have_attribute("data-zoom", re.compile(r"^[34]\."))
+        page.get_by_role("button", name="Show the whole map").tap()
+        expect(stage(page)).to_have_attribute("data-zoom", "1.00")
+        hand = meet_some_hand(page, page.touchscreen.tap)
+        expect(tip(page).locator("img")).to_be_visible()
+        page.touchscreen.tap(*hand)
+        expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
 
 
 def test_the_hand_in_the_address_is_marked(page: Page, site_with_map: str, home: Path) -> None:
