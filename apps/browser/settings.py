@@ -31,7 +31,7 @@ class BrowserSettings:
     @classmethod
     def from_arguments(cls, words: Sequence[str]) -> "BrowserSettings":
         """The settings out of a command line that `as_arguments` made."""
-        parser = argparse.ArgumentParser(prog="apps/browser/app.py")
+        parser = argparse.ArgumentParser(prog="apps/browser/server.py")
         parser.add_argument("--home", type=Path, required=True)
         parser.add_argument("--index")
         parser.add_argument("--model", type=Path)

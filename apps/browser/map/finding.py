@@ -20,7 +20,7 @@ def find_map(library: Library, info: VersionInfo) -> PoseMap | None:
 
     Raises HandsimError for a file that is damaged, or is of other hands than the version's.
     """
-    file = map_file(maps_folder(library.home), info)
+    file = map_file(maps_folder(library.home, library.settings.index), info)
     try:
         written = file.stat()
     except (FileNotFoundError, NotADirectoryError):

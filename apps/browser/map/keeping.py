@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
@@ -24,9 +25,13 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CATEGORICAL: Final = ("sources", "videos", "labels")
 
 
-def maps_folder(home: Home) -> Path:
-    """Where the maps of a home's index lie."""
-    return home.path / "maps"
+def maps_folder(home: Home, index: str | None = None) -> Path:
+    """Where the maps of a home's index lie; those of an ``index`` elsewhere in a folder of their own.
+
+    Two indexes may have versions of one name, and making a map removes those of versions that are gone.
+    """
+    own = home.path / "maps"
+    return own if index is None else own / f"of-{sha256(index.encode()).hexdigest()[:16]}"
 
 
 def map_file(folder: Path, info: VersionInfo) -> Path:

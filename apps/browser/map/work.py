@@ -27,13 +27,12 @@ def start_making(jobs: Jobs, settings: BrowserSettings, version: str) -> None:
     command = [sys.executable, "-m", "apps.browser.map.work", version, "--home", str(settings.home)]
     if settings.index is not None:
         command += ["--index", settings.index]
+    folder = maps_folder(Home(settings.home), settings.index)
     try:
-        maps_folder(Home(settings.home)).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         jobs.start(JOB, command)
     except OSError as error:
-        raise HandsimError(
-            f"a map is kept in {maps_folder(Home(settings.home))}, which cannot be written: {error.strerror}"
-        ) from error
+        raise HandsimError(f"a map is kept in {folder}, which cannot be written: {error.strerror}") from error
 
 
 def main(words: Sequence[str]) -> int:
@@ -49,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
-    folder = maps_folder(home)
+    folder = maps_folder(home, options.index)
     with open_catalog(options.index or home.index, folders=encoder_folders(home)) as catalog:
         with catalog.open(options.version) as version:
             made = make_map(version, say)

@@ -52,6 +52,12 @@ def test_a_map_is_made_kept_and_removed_with_its_version(small_home: Path) -> No
     assert made.is_of(info)
     assert len(made) == 20
     assert not old.exists()
+    elsewhere = BrowserSettings(small_home, str(small_home / "index"), actions=False)
+    assert find_map(Library(elsewhere), info) is None
+    start_making(library.jobs, elsewhere, info.name)
+    assert ended(library).status == "done"
+    assert find_map(Library(elsewhere), info) is not None
+    assert find_map(library, info) is not None  # another index's job leaves it alone
     start_making(library.jobs, library.settings, "v0007")
     failed = ended(library)
     assert failed.status == "failed"
