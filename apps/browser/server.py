@@ -16,20 +16,22 @@ from apps.browser.settings import BrowserSettings
 from handsim.errors import HandsimError
 
 
-@asynccontextmanager
-async def _opening(_: st.App) -> AsyncIterator[None]:
-    """Open the home beside the server, which answers meanwhile."""
-    Thread(target=_open, daemon=True).start()
-    yield
-
-
-def _open() -> None:
+def open_home(settings: BrowserSettings) -> None:
+    """Bring in the pages and open what they show; what is not there or away is left to them to tell."""
     # Here, and not above: what the pages import takes as long as the hands do.
     import apps.browser.app  # noqa: F401
     from apps.browser.library import library_of
 
-    with suppress(HandsimError):  # the page tells the visitor, and looks again
-        library_of(BrowserSettings.from_arguments(sys.argv[1:])).open()
+    with suppress(HandsimError):
+        library_of(settings).open()
+
+
+@asynccontextmanager
+async def _opening(_: st.App) -> AsyncIterator[None]:
+    """Open the home beside the server, which answers meanwhile."""
+    settings = BrowserSettings.from_arguments(sys.argv[1:])
+    Thread(target=open_home, args=(settings,), daemon=True).start()
+    yield
 
 
 app = st.App(Path(__file__).with_name("app.py"), lifespan=_opening)
