@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const STEP = 10;
+const editors = new WeakMap();
 
 function drawn(name, attributes) {
   const made = document.createElementNS(SVG, name);
@@ -9,12 +10,14 @@ function drawn(name, attributes) {
   return made;
 }
 
-export default function (component) {
-  const { data, parentElement, setStateValue } = component;
-  const svg = parentElement.querySelector("svg");
-  const points = data.points.map((point) => [...point]);
+// Fills an SVG; returns what is to be called with each answer.
+function editor(svg, { bones, colours, names }) {
   const lines = [];
   const joints = [];
+  const held = new Set();
+  let points = [];
+  let told = []; // and not answered yet
+  let setStateValue;
 
   function place() {
     for (const { line, parent, child } of lines) {
@@ -32,7 +35,7 @@ export default function (component) {
   // What hangs on a joint comes with it, so that a finger is moved at its root as a whole.
   function carried(joint) {
     const moved = [joint];
-    for (const [parent, child] of data.bones) if (moved.includes(parent) && joint !== 0) moved.push(child);
+    for (const [parent, child] of bones) if (moved.includes(parent) && joint !== 0) moved.push(child);
     return moved;
   }
 
@@ -44,26 +47,30 @@ export default function (component) {
     place();
   }
 
-  const tell = () => setStateValue("points", points.flat());
+  function letGo(number) {
+    if (!held.delete(number)) return;
+    told.push(String(points));
+    setStateValue("points", points.flat());
+  }
 
-  svg.replaceChildren();
-  for (const [parent, child] of data.bones) {
-    const line = drawn("line", { stroke: data.colours[child], "stroke-width": 18, "stroke-linecap": "round" });
+  for (const [parent, child] of bones) {
+    const line = drawn("line", { stroke: colours[child], "stroke-width": 18, "stroke-linecap": "round" });
     lines.push({ line, parent, child });
     svg.append(line);
   }
-  points.forEach((_, number) => {
+  names.forEach((name, number) => {
     const joint = drawn("circle", {
-      r: 24, fill: data.colours[number], tabindex: 0, role: "button", "aria-label": `${data.names[number]}, drag or use the arrow keys`,
+      r: 24, fill: colours[number], tabindex: 0, role: "button", "aria-label": `${name}, drag or use the arrow keys`,
     });
     joint.dataset.joint = number;
     const title = drawn("title", {});
-    title.textContent = data.names[number];
+    title.textContent = name;
     joint.append(title);
     joint.onpointerdown = (event) => {
       event.preventDefault();
       joint.focus();
       joint.setPointerCapture(event.pointerId);
+      held.add(number);
       const scale = 1000 / svg.getBoundingClientRect().width;
       let [x, y] = [event.clientX, event.clientY];
       joint.onpointermove = (next) => {
@@ -72,18 +79,37 @@ export default function (component) {
       };
       joint.onpointerup = joint.onpointercancel = () => {
         joint.onpointermove = joint.onpointerup = joint.onpointercancel = null;
-        tell();
+        letGo(number);
       };
     };
     joint.onkeydown = (event) => {
       const by = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
       if (!by) return;
       event.preventDefault();
+      held.add(number);
       move(number, ...by);
     };
-    joint.onkeyup = (event) => { if (event.key.startsWith("Arrow")) tell(); };
+    const keyLetGo = () => { if (!joint.onpointermove) letGo(number); };
+    joint.onkeyup = (event) => { if (event.key.startsWith("Arrow")) keyLetGo(); };
+    joint.onblur = keyLetGo; // the key comes up elsewhere
     joints.push(joint);
     svg.append(joint);
   });
-  place();
+
+  return (data, set) => {
+    setStateValue = set;
+    const answered = told.lastIndexOf(String(data.points));
+    told = answered < 0 ? [] : told.slice(answered + 1);
+    // A hand that was moved on meanwhile does not go back to what it was.
+    if (held.size || told.length) return;
+    points = data.points.map((point) => [...point]);
+    place();
+  };
+}
+
+export default function ({ data, parentElement, setStateValue }) {
+  const svg = parentElement.querySelector("svg");
+  // Built once: a circle that is replaced loses the focus, and the pointer that drags it.
+  if (!editors.has(svg)) editors.set(svg, editor(svg, data));
+  editors.get(svg)(data, setStateValue);
 }

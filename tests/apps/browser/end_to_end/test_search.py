@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
@@ -124,6 +125,47 @@ def test_dragging_a_joint(page: Page, site: str) -> None:
     assert {number // 2 for number in range(42) if lifted[number] != moved[number]} == {5, 6, 7, 8}
 
 
+def pose_in(url: str) -> list[int]:
+    """Of its address, [42]."""
+    return [int(number) for number in re.findall(r"-?\d+", url.split("pose=")[1])]
+
+
+def test_a_joint_is_moved_on_while_answers_come(page: Page, site: str) -> None:
+    page.goto(site)
+    page.get_by_role("radio", name="Pose").click()
+    page.get_by_text("Point", exact=True).click()
+    expect(answers(page)).to_have_count(24)
+    begun = pose_in(page.url)
+    knuckle = page.locator("circle[data-joint='5']")
+    knuckle.focus()
+    for _ in range(2):
+        before = page.url
+        page.keyboard.press("ArrowUp")
+        expect(page).not_to_have_url(before)
+        expect(page.locator("[data-stale='true']")).to_have_count(0)
+        expect(knuckle).to_be_focused()
+    assert pose_in(page.url)[11] == begun[11] - 20
+    # The answer to a third key comes while another joint is held.
+    box = page.locator("circle[data-joint='20']").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = page.url
+    page.keyboard.press("ArrowUp")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + 20)
+    expect(page).not_to_have_url(before)
+    expect(page.locator("[data-stale='true']")).to_have_count(0)
+    before = page.url
+    page.mouse.move(x, y + 60)
+    page.mouse.up()
+    expect(page).not_to_have_url(before)
+    ended = pose_in(page.url)
+    assert ended[11] == begun[11] - 30
+    scale = page.locator("svg:has(circle[data-joint='20'])").evaluate("svg => 1000 / svg.clientWidth")
+    assert ended[41] - begun[41] == pytest.approx(60 * scale, abs=3)
+
+
 def test_a_picture_is_searched_with(page: Page, site: str, home: Path, model_path: Path) -> None:
     pool = Pool.open(home / "pool")
     page.goto(site)
@@ -153,6 +195,17 @@ def test_what_is_no_picture_is_refused_kindly(
     page.locator("input[type=file]").set_input_files(files=[sent])
     expect(page.get_by_role("alert")).to_contain_text(said)
     expect(page.locator(".grid[aria-label='Hands to begin with'] .card")).to_have_count(24)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://evil.example/x", "www.evil.example", "a@evil.example", ":material/delete: :smile: -> x"]
+)
+def test_texts_from_elsewhere_are_shown_as_they_are(page: Page, site: str, text: str) -> None:
+    page.goto(f"{site}/?{urlencode({'k': text})}")
+    said = page.get_by_role("alert")
+    expect(said).to_contain_text("cannot be read")
+    assert text in said.inner_text().replace("\u2060", "")
+    expect(said.locator("a")).to_have_count(0)
 
 
 def test_exports(page: Page, site: str, home: Path) -> None:
