@@ -84,9 +84,10 @@ class Jobs:
         """
         _check(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(f".{name}.json.*"):
-            leftover.unlink(missing_ok=True)
         with self._alone(name) as lock, open(self._log(name), "wb") as log:
+            # Left by those that were killed while writing; one that runs would miss its own.
+            for leftover in self.folder.glob(f".{name}.json.*"):
+                leftover.unlink(missing_ok=True)
             os.ftruncate(lock, 0)
             _write(self.folder / f"{name}.json", JobRecord(_now()))
             process = subprocess.Popen(
@@ -134,10 +135,12 @@ class Jobs:
         """The last lines that a job printed; empty where there are none."""
         _check(name)
         try:
-            data = self._log(name).read_bytes()
+            with open(self._log(name), "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+                data = log.read(_LOG_BYTES)
         except OSError:
             return ""
-        return data[-_LOG_BYTES:].decode("utf-8", "replace").strip()
+        return data.decode("utf-8", "replace").strip()
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -117,6 +117,29 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def test_a_record_that_is_being_written_is_left_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.browser.jobs._PATIENCE_S", 0.0)
+    jobs.start("work", ["sleep", "60"])
+    half_written = jobs.folder / ".work.json.123"
+    half_written.touch()
+    with pytest.raises(HandsimError, match="work runs already"):
+        jobs.start("work", ["true"])
+    assert half_written.exists()
+    assert jobs.stop("work")
+    jobs.start("work", ["true"])
+    assert not half_written.exists()
+
+
+def test_of_a_long_log_the_end_alone_is_read(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jobs.log_end("work") == ""
+    jobs.folder.mkdir()
+    (jobs.folder / "work.log").write_text("a" * 10_000 + "b" * 3_996 + "ü\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("all of it was read"))
+    assert jobs.log_end("work") == "a" + "b" * 3_996 + "ü"
+    (jobs.folder / "work.log").write_text("short\n")
+    assert jobs.log_end("work") == "short"
+
+
 def test_a_program_that_is_not_there(jobs: Jobs) -> None:
     with pytest.raises(FileNotFoundError):
         jobs.start("work", ["no-such-program"])
