@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim.errors import HandsimError
+from handsim.hand import format_hand_id
 from handsim.media.images import encode_jpeg
 from handsim.pool import Pool
 
@@ -49,16 +50,27 @@ class Thumbnails:
             if key in self._uris:
                 self._uris.move_to_end(key)
                 return self._uris[key]
+        uri: str | None
         try:
-            jpeg = pool.crop_jpeg(hand_id)
-            uri = data_uri(jpeg if pool.crop_size_px <= SIDE_PX else _shrunk(jpeg))
-        except (HandsimError, OSError):
+            uri = _read(pool, hand_id)
+        except HandsimError:
             uri = None
+        except OSError:
+            return None  # it may pass, as too many open files do: asked for again, it is read again
         with self._lock:
             self._uris[key] = uri
             while len(self._uris) > self._kept:
                 self._uris.popitem(last=False)
         return uri
+
+
+def _read(pool: Pool, hand_id: int) -> str:
+    """Raises HandsimError for a hand without a crop, and for a damaged one; OSError where the disk does."""
+    jpeg = pool.crop_jpeg(hand_id)
+    try:
+        return data_uri(jpeg if pool.crop_size_px <= SIDE_PX else _shrunk(jpeg))
+    except OSError as error:
+        raise HandsimError(f"the crop of hand {format_hand_id(hand_id)} is damaged: {error}") from error
 
 
 def _shrunk(jpeg: bytes) -> bytes:
