@@ -168,12 +168,17 @@ class Pool:
         return self._parts[number], row - int(self._starts[number])
 
     def _descriptor(self, tar: Path) -> int:
-        if tar not in self._tar_descriptors:
-            try:
-                self._tar_descriptors[tar] = os.open(tar, os.O_RDONLY)
-            except FileNotFoundError as error:
-                raise layout.damaged(tar.parent, f"{tar.name} is missing") from error
-        return self._tar_descriptors[tar]
+        kept = self._tar_descriptors.get(tar)
+        if kept is not None:
+            return kept
+        try:
+            opened = os.open(tar, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise layout.damaged(tar.parent, f"{tar.name} is missing") from error
+        kept = self._tar_descriptors.setdefault(tar, opened)
+        if kept != opened:
+            os.close(opened)  # another thread was first
+        return kept
 
     def close(self) -> None:
         """Close the tar files that are open; the arrays stay usable."""

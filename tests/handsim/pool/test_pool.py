@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -71,6 +73,26 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert not pool.has_crop(extra.hand_id)
     with pytest.raises(HandsimError, match="no picture"):
         pool.crop(extra.hand_id)
+
+
+def test_threads_that_read_first_at_once_open_a_tar_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PoolWriter(tmp_path / "pool") as writer:
+        writer.add(make_hand(1), make_jpeg(1))
+    pool, together = Pool.open(tmp_path / "pool"), Barrier(4)
+    open_file = os.open
+
+    def open_together(path: Path, flags: int) -> int:
+        together.wait(timeout=60)
+        return open_file(path, flags)
+
+    with monkeypatch.context() as meanwhile, ThreadPoolExecutor(4) as threads:
+        meanwhile.setattr("handsim.pool.reader.os.open", open_together)
+        read = list(threads.map(pool.crop_jpeg, [make_hand(1).hand_id] * 4))
+    assert read == [make_jpeg(1)] * 4
+    tar = os.path.realpath(published_parts(pool.path)[0] / "crops.tar")
+    assert [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()].count(tar) == 1
 
 
 def test_hands_are_kept_once(tmp_path: Path) -> None:
