@@ -16,6 +16,11 @@ MAX_PIXELS: Final = 100_000_000
 
 CROP_JPEG_QUALITY: Final = 90
 
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
+"""What cameras and datasets write; of Pillow's others some hold further pictures, or start programs."""
+_DAMAGED: Final = (OSError, SyntaxError, ValueError, IndexError, RuntimeError)
+"""What Pillow's readers raise at damaged data, each in its own way."""
+
 
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file; raises UnusableError for anything else."""
@@ -41,14 +46,14 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         # Pillow's own bomb check warns at a lower bound than ours; the size is checked just below.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except UnidentifiedImageError as error:
             raise UnusableError("not an image", "no picture format is recognised") from error
         except Image.DecompressionBombError as error:
             raise UnusableError(
                 "too many pixels", f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels"
             ) from error
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGED as error:
             raise _damaged(error) from error
     with image:
         pixels = image.width * image.height
@@ -60,7 +65,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
             # Nothing is copied that is right as it is: that would take as long as half of the decoding.
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, IndexError) as error:
+        except _DAMAGED as error:
             raise _damaged(error) from error
 
 

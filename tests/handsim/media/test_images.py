@@ -69,6 +69,30 @@ def test_what_cannot_be_decoded_says_why() -> None:
     assert MAX_PIXELS == 100_000_000
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM"])
+def test_damage_anywhere_is_told_as_damage(format: str) -> None:
+    """Pillow's readers raise what they please; here it is one error, or a picture."""
+    whole, random = encoded(gradient(), format), np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in random.integers(min(len(data), 400), size=4):
+            data[place] = random.integers(256)
+        try:
+            decode_image(bytes(data))
+        except UnusableError:
+            refused += 1
+    assert refused > 5
+
+
+def test_formats_that_hold_other_pictures_are_none(tmp_path: Path) -> None:
+    """An icon's header says little of the picture within, which would be decoded before its size is known."""
+    for format in ("ICO", "ICNS"):
+        with pytest.raises(UnusableError, match="not an image"):
+            decode_image(encoded(gradient().resize((128, 128)), format))
+
+
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
