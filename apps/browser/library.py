@@ -12,7 +12,7 @@ from apps.browser.runs.shelf import RunShelf
 from apps.browser.settings import BrowserSettings
 from apps.browser.thumbnails import Thumbnails
 from apps.browser.uploads import HandFinder
-from apps.places import encoder_folders
+from apps.places import EncoderFolders
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexVersion, LiveIndex, open_catalog
@@ -36,10 +36,10 @@ class Library:
         self.results = ResultShelf()
         self.jobs = Jobs(self.home.jobs)
         self._lock = Lock()
+        self._pool_lock = Lock()
         self._catalog: Catalog | None = None
         self._live: LiveIndex | None = None
         self._pool: Pool | None = None
-        self._seen_by: str | None = None
 
     @property
     def catalog(self) -> Catalog:
@@ -47,7 +47,7 @@ class Library:
         with self._lock:
             if self._catalog is None:
                 address = self.settings.index or self.home.index
-                self._catalog = open_catalog(address, folders=encoder_folders(self.home), patient=False)
+                self._catalog = open_catalog(address, folders=EncoderFolders(self.home), patient=False)
             return self._catalog
 
     @contextmanager
@@ -61,14 +61,14 @@ class Library:
 
     def open(self) -> None:
         """Open all there is before somebody asks for it."""
-        with self.version() as version:
-            self.pool(version.info.name)
+        with self.version():
+            self.pool()
 
-    def pool(self, version_name: str | None = None) -> Pool:
-        """The hands; opened anew where another version is looked at, which may hold hands added since."""
-        with self._lock:
-            if self._pool is None or (version_name is not None and version_name != self._seen_by):
-                self._pool, self._seen_by = Pool.open(self.home.pool), version_name
+    def pool(self) -> Pool:
+        """The hands; opened anew where there are others by now."""
+        with self._pool_lock:  # of its own: half a million hands take a second
+            if self._pool is None or not self._pool.is_current():
+                self._pool = Pool.open(self.home.pool)
             return self._pool
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -62,6 +63,7 @@ class Pool:
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
         self._parts = layout.published_parts(path)
+        self._seen = _marks(self._parts)
         counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
@@ -78,6 +80,13 @@ class Pool:
         self._sorted_ids = self.hand_ids[self._by_id]
         self._tar_descriptors: dict[Path, int] = {}
 
+    def is_current(self) -> bool:
+        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
+        try:
+            return self._seen == _marks(layout.published_parts(self.path))
+        except OSError:
+            return False
+
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "keypoints"]
         table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
@@ -88,6 +97,10 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.hand_ids)
+
+    def __contains__(self, hand_id: int) -> bool:
+        place = int(np.searchsorted(self._sorted_ids, np.uint64(hand_id)))
+        return place < len(self) and int(self._sorted_ids[place]) == hand_id
 
     def rows(self, hand_ids: ArrayLike) -> NDArray[np.int64]:
         """Rows [M] of hand ids [M]; raises NotThereError that names the first id the pool does not hold."""
@@ -188,6 +201,12 @@ class Pool:
     def __del__(self) -> None:
         if hasattr(self, "_tar_descriptors"):
             self.close()
+
+
+def _marks(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What tells parts from others of the same name: they are written once, and never changed."""
+    about = [(part, part.stat()) for part in parts]
+    return [(part, told.st_ino, told.st_mtime_ns) for part, told in about]
 
 
 def _categorical(column: pa.ChunkedArray) -> Categorical:

@@ -89,7 +89,7 @@ def said_of(of: PoseMap, row: int) -> tuple[str, ...]:
 
 
 def _picture(library: Library, of: PoseMap, hand: int) -> str | None:
-    pool = library.pool(of.version)
+    pool = library.pool()
     return None if keypoints_of(pool, hand) is None else library.thumbnails.uri(pool, hand)
 
 

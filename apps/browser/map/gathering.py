@@ -74,7 +74,7 @@ def _sheet(library: Library, of: PoseMap, outline: Outline) -> None:
     shown = chosen_rows(of, rows, MOST_CARDS, choice)
     hands = of.hand_ids[shown].tolist()
     with library.version() as version:
-        pool, payloads = library.pool(version.info.name), version.payloads(hands)
+        pool, payloads = library.pool(), version.payloads(hands)
     hand_grid(
         [
             hand_card(library, pool, hand, _distance(float(of.distances[row])), told_of(payload))

@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from apps.browser import session
 from apps.browser.cards import hand_card, told_of
@@ -17,6 +19,7 @@ from apps.browser.search.exporting import as_csv, as_png
 from apps.browser.search.query import query_cards, query_picture, trail_cards
 from apps.browser.search.question import Condition, Question
 from apps.browser.trouble import told
+from handsim.errors import HandsimError
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -31,7 +34,7 @@ def results(library: Library) -> None:
     with told():
         question = session.question()
         with library.version() as version:
-            pool = library.pool(version.info.name)
+            pool = library.pool()
             if question.is_empty:
                 _beginnings(library, pool, version)
             else:
@@ -65,9 +68,10 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
         # Where no answer can be had, of an unknown hand or a server that is away, the rest stays.
         with told():
             seen = session.seen_hand(question.pose)
-            said = answer(version, question, None if seen is None else seen.crop)
+            crop = None if seen is None else seen.crop
+            said = answer(version, question, crop)
             cards = _cards(library, pool, said)
-            _head(library, pool, question, said, (time.perf_counter() - started) * 1000)
+            _head(library, pool, question, crop, said, (time.perf_counter() - started) * 1000)
             if not said.neighbors:
                 _empty(question, said)
                 return
@@ -93,7 +97,11 @@ def _skeletons() -> bool:
 
 
 def _mark(question: Question, hand: int, like: bool) -> None:
-    asked = question.marked(hand, like=like)
+    try:
+        asked = question.marked(hand, like=like)
+    except HandsimError as error:
+        st.toast(str(error).capitalize() + ".", icon=":material/info:")
+        return
     if asked == question:
         st.toast(
             "Mark a hand with + first: less like one goes with more like another.", icon=":material/info:"
@@ -102,7 +110,14 @@ def _mark(question: Question, hand: int, like: bool) -> None:
         session.ask(asked)
 
 
-def _head(library: Library, pool: Pool, question: Question, said: Answer, took_ms: float) -> None:
+def _head(
+    library: Library,
+    pool: Pool,
+    question: Question,
+    crop: NDArray[np.uint8] | None,
+    said: Answer,
+    took_ms: float,
+) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         count = len(said.neighbors)
         st.markdown(
@@ -122,7 +137,9 @@ def _head(library: Library, pool: Pool, question: Question, said: Answer, took_m
             )
             st.download_button(
                 "Montage",
-                lambda: as_png(pool, query_picture(library, pool, question), said.neighbors),
+                lambda: as_png(
+                    pool, query_picture(library, pool, question, said.version, crop), said.neighbors
+                ),
                 "similar-hands.png",
                 "image/png",
                 on_click="ignore",
@@ -195,7 +212,7 @@ def _beginnings(library: Library, pool: Pool, version: IndexVersion) -> None:
         st.button(
             "Others",
             icon=":material/refresh:",
-            on_click=lambda: st.session_state.pop(_BEGINNINGS),
+            on_click=lambda: st.session_state.pop(_BEGINNINGS, None),
             help="Draw other hands at random",
         )
     payloads = version.payloads(hands)

@@ -29,7 +29,7 @@ def mining(library: Library) -> None:
     with told():
         trial = trial_asked()
         with library.version() as version:
-            pool = library.pool(version.info.name)
+            pool = library.pool()
             left, right = st.columns([1, 3], gap="large")
             quantiles = None
             # Where the trial fails, the controls stay, so that it can be changed.

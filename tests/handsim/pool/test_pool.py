@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,21 @@ def test_the_shards_are_webdatasets(tmp_path: Path) -> None:
     assert samples[3]["jpg"] == make_jpeg(3)
     with tarfile.open(part / "crops.tar") as tar:
         assert len(tar.getmembers()) == 5
+
+
+def test_a_pool_knows_whether_it_is_current(tmp_path: Path) -> None:
+    for number in (1, 2):
+        with PoolWriter(tmp_path / "pool") as writer:
+            writer.add(make_hand(number))
+        pool = Pool.open(tmp_path / "pool")
+        assert pool.is_current()
+        assert int(pool.hand_ids[-1]) in pool
+        assert 7 not in pool
+    with PoolWriter(tmp_path / "pool") as writer:
+        writer.add(make_hand(3))
+    assert not pool.is_current()
+    shutil.rmtree(tmp_path / "pool")
+    assert not pool.is_current()
 
 
 def test_items_land_with_their_hands(tmp_path: Path) -> None:
