@@ -1,6 +1,8 @@
 """Where a command finds its home and its index."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
@@ -18,12 +20,20 @@ def home_of(options: argparse.Namespace) -> Home:
 def catalog_of(options: argparse.Namespace) -> Catalog:
     """The index that ``--index`` names, or the home's."""
     home = home_of(options)
-    return open_catalog(options.index or home.index, folders=encoder_folders(home))
+    return open_catalog(options.index or home.index, folders=EncoderFolders(home))
 
 
-def encoder_folders(home: Home) -> list[Path]:
-    """Where encoders may lie, whose weights a server does not keep: the home, and its runs' feedback."""
-    return [home.path, *sorted(home.runs.glob("*/feedback"))]
+@dataclass(frozen=True)
+class EncoderFolders:
+    """Where encoders may lie, whose weights a server does not keep: the home, and its runs' feedback.
+
+    Looked up whenever they are gone through, for runs begin while an index is open.
+    """
+
+    home: Home
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter([self.home.path, *sorted(self.home.runs.glob("*/feedback"))])
 
 
 def embedding_of(home: Home, pool: Pool) -> tuple[Embedding, bool]:

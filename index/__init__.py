@@ -8,7 +8,7 @@
 Right imports left: `handsim` knows nothing of this package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ _HOMES = {
 
 
 def open_catalog(
-    address: str | Path, *, folders: Sequence[str | Path] = (), patient: bool = True
+    address: str | Path, *, folders: Iterable[str | Path] = (), patient: bool = True
 ) -> "Catalog":
     """The index at an address: the path of a directory, which need not exist yet, or a Qdrant server's
     ``http(s)://host[:6333][/NAME][?grpc_port=6334]`` with its API key in HANDSIM_QDRANT_API_KEY.

@@ -14,7 +14,7 @@ from apps.indexing import (
     verification_rows,
     verify_version,
 )
-from apps.places import catalog_of, encoder_folders, home_of
+from apps.places import EncoderFolders, catalog_of, home_of
 from apps.progress import progress_bar, say
 from apps.table import table
 from handsim.errors import HandsimError
@@ -195,7 +195,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _copy(options: argparse.Namespace) -> int:
-    folders = encoder_folders(home_of(options))
+    folders = EncoderFolders(home_of(options))
     with (
         open_catalog(options.source, folders=folders) as source,
         open_catalog(options.target, folders=folders) as target,

@@ -1,6 +1,6 @@
 """From what is written to the embedding it describes, whichever kind it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def load_embedding(path: str | Path) -> Embedding:
     return _from_facts(read_facts(path), [path.parent], path)
 
 
-def embedding_from_facts(facts: dict[str, Any], weights_folders: Sequence[str | Path] = ()) -> Embedding:
+def embedding_from_facts(facts: dict[str, Any], weights_folders: Iterable[str | Path] = ()) -> Embedding:
     """The embedding that told these ``facts``; raises HandsimError when they are damaged or altered.
 
     The weights file of an encoder is looked for in ``weights_folders``, in turn, once it has to encode.

@@ -1,6 +1,6 @@
 """The index on a server: a collection for each version and an alias for the current one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class ServerCatalog(Catalog):
     """
 
     def __init__(
-        self, connection: Connection, name: str = "hands", *, folders: Sequence[str | Path] = ()
+        self, connection: Connection, name: str = "hands", *, folders: Iterable[str | Path] = ()
     ) -> None:
         """The index ``name``, which need not be there yet, by a connection that is closed with it.
 
@@ -51,7 +51,7 @@ class ServerCatalog(Catalog):
         self._register.exists()
 
     @classmethod
-    def at(cls, address: str, *, folders: Sequence[str | Path] = (), patient: bool = True) -> "ServerCatalog":
+    def at(cls, address: str, *, folders: Iterable[str | Path] = (), patient: bool = True) -> "ServerCatalog":
         """The index at ``http(s)://host[:6333][/NAME][?grpc_port=6334]``, with the key of the environment.
 
         Raises UnavailableError when the server is away, HandsimError when it is too old or refuses the key.

@@ -46,7 +46,7 @@ class ServerVersion(IndexVersion):
         *,
         is_current: bool,
         address: str | None = None,
-        folders: Sequence[str | Path] = (),
+        folders: Iterable[str | Path] = (),
     ) -> None:
         """What ``record`` tells of, held by ``lease``, which is released with it.
 

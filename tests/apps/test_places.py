@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.places import encoder_folders
+from apps.places import EncoderFolders
 from handsim.errors import HandsimError
 from handsim.home import Home
 from index.server.address import KEY_VARIABLE
@@ -45,11 +45,12 @@ def test_the_home_says_where_its_index_is(own_home: Path, tmp_path: Path, capsys
 
 def test_encoders_are_looked_for_in_the_home_and_where_runs_keep_theirs(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert encoder_folders(home) == [tmp_path]
+    folders = EncoderFolders(home)
+    assert list(folders) == [tmp_path]
     for name in ("second", "first"):
         (home.run(name) / "feedback").mkdir(parents=True)
     home.run("without").mkdir()
-    assert encoder_folders(home) == [
+    assert list(folders) == [  # those of runs that began since as well
         tmp_path,
         home.run("first") / "feedback",
         home.run("second") / "feedback",

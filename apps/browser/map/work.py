@@ -12,7 +12,7 @@ from apps.browser.jobs import JobReporter, Jobs, report
 from apps.browser.map.keeping import map_file, maps_folder, remove_obsolete, save_map
 from apps.browser.map.making import make_map
 from apps.browser.settings import BrowserSettings
-from apps.places import encoder_folders
+from apps.places import EncoderFolders
 from handsim.errors import HandsimError
 from handsim.home import Home
 from index import open_catalog
@@ -49,7 +49,7 @@ def main(words: Sequence[str]) -> int:
 
 def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
     folder = maps_folder(home, options.index)
-    with open_catalog(options.index or home.index, folders=encoder_folders(home)) as catalog:
+    with open_catalog(options.index or home.index, folders=EncoderFolders(home)) as catalog:
         with catalog.open(options.version) as version:
             made = make_map(version, say)
             save_map(made, map_file(folder, version.info))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from apps.browser.jobs import JobReporter, report
 from apps.indexing import add_hands, added, build_version, built, verification_rows, verify_version
-from apps.places import encoder_folders
+from apps.places import EncoderFolders
 from handsim.home import Home
 from index import Catalog, IndexSettings, open_catalog
 from index.points import Progress
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
-    with open_catalog(options.index or home.index, folders=encoder_folders(home)) as catalog:
+    with open_catalog(options.index or home.index, folders=EncoderFolders(home)) as catalog:
         return _DO[options.work](home, catalog, options, say)
 
 
