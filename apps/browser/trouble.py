@@ -1,7 +1,10 @@
 """What a page says when something is not there, and how it comes back by itself."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 from typing import Final
 
 import streamlit as st
@@ -9,7 +12,7 @@ import streamlit as st
 from handsim.errors import HandsimError, NotThereError, UnavailableError
 
 _AGAIN_S: Final = 3
-_WAITED: Final = "trouble_waited"
+_DUE: Final = "trouble_due"
 
 
 @contextmanager
@@ -28,17 +31,25 @@ def told() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """A text of a file's, a name's or an error's, so that Markdown shows it as it is."""
-    return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in text).replace("\n", " ")
+    """A text of a file's, a name's or an error's, so that Markdown shows it as it is, on one line."""
+    unlinked = _LIVE.sub(_JOINER, text.replace("\n", " "))
+    return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in unlinked)
 
 
 _MARKUP: Final = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
+_JOINER: Final = "\u2060"
+"""Has no width."""
+_LIVE: Final = re.compile(r"(?<=:)(?=[a-z/+_-])|(?<=www)(?=\.)|(?<=@)|(?<=[<>~=-])(?=[<>=-])", re.IGNORECASE)
+"""Inside of icons, emoji, links and arrows, which Streamlit makes of a text once its escapes are resolved."""
 
 
 @st.fragment(run_every=_AGAIN_S)
 def _try_again() -> None:
-    # Run once with the page that failed, then by the clock alone: that is when the page is tried again.
-    if st.session_state.pop(_WAITED, False):
+    # Run with the page that failed, once for each of its parts that did, and then by the clock: by then the
+    # time has come to try the page again.
+    now = monotonic()
+    if now >= st.session_state.get(_DUE, inf):
+        del st.session_state[_DUE]
         st.rerun(scope="app")
-    st.session_state[_WAITED] = True
+    st.session_state[_DUE] = now + 0.9 * _AGAIN_S
     st.caption("Trying again every few seconds.")
