@@ -2,11 +2,11 @@
 
 import argparse
 import os
-from ipaddress import ip_address
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from apps.browser.serving import streamlit_command
+from apps.browser.serving import is_this_computer, streamlit_command
 from apps.browser.settings import BrowserSettings
 from apps.places import home_of
 from handsim.errors import NotThereError
@@ -22,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port", type=int, default=int(_from_streamlit("PORT", str(PORT))), help="the port (%(default)s)"
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which a proxy on this computer offers the page; may be given several times",
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in pictures")
     allowed = parser.add_mutually_exclusive_group()
@@ -46,20 +53,15 @@ def _run(options: argparse.Namespace) -> NoReturn:
         raise NotThereError(
             f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"
         )
-    actions = not options.read_only and (options.allow_actions or _is_this_computer(options.host))
+    actions = not options.read_only and (options.allow_actions or is_this_computer(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
-    browse(settings, options.host, options.port, window=not options.no_window)
+    browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
 
 
-def browse(settings: BrowserSettings, host: str, port: int, *, window: bool = True) -> NoReturn:
+def browse(
+    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+) -> NoReturn:
     """Serve the browser in place of this process."""
-    command = streamlit_command(settings, host, port, window=window)
+    command = streamlit_command(settings, host, port, names=names, window=window)
     print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)
-
-
-def _is_this_computer(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
