@@ -82,7 +82,7 @@ def as_montage(
     *,
     columns: int | None = None,
 ) -> Image.Image:
-    """A row a query, or more after ``columns``; raises NotThereError for a neighbour that the pool lacks."""
+    """A row a query, or more after ``columns``; one that the pool lacks has no picture."""
     return montage(
         [
             MontageRow(
@@ -96,6 +96,8 @@ def as_montage(
 
 
 def _tile(pool: Pool, found: Neighbor) -> Tile:
+    if found.hand_id not in pool:
+        return Tile(None, None, (f"{found.distance:.3f}", format_hand_id(found.hand_id)))
     row = int(pool.rows(found.hand_id)[0])
     crop = pool.crop(found.hand_id) if pool.has_crop(found.hand_id) else None
     label = f" · {pool.labels[row]}" if pool.labels[row] else ""

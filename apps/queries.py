@@ -34,12 +34,12 @@ class Query:
 
 
 def hand_query(hand_id: int, version: IndexVersion, pool: Pool | None) -> Query:
-    """A hand of the index, with its picture where a pool is given; raises NotThereError when unknown."""
+    """A hand of the index, with its picture where a pool holds it; raises NotThereError when unknown."""
     payload = version.payloads([hand_id])[0]
     facts = {"hand_id": format_hand_id(hand_id), **payload}
     title = (f"hand {format_hand_id(hand_id)}", payload["video"])
     keypoints = crop = None
-    if pool is not None:
+    if pool is not None and hand_id in pool:
         keypoints = pool.keypoints[pool.rows(hand_id)[0]]
         crop = pool.crop(hand_id) if pool.has_crop(hand_id) else None
     return Query(facts, title, keypoints, crop)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from apps.browser.components.hand_grid import Card
 from apps.browser.library import Library
-from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from index.neighbors import Payload
@@ -30,10 +29,9 @@ def hand_card(
 
 def keypoints_of(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
     """[21, 3]; None for a hand that the index holds and the pool does not."""
-    try:
-        found: NDArray[np.float32] = pool.keypoints[pool.rows(hand_id)[0]]
-    except NotThereError:
+    if hand_id not in pool:
         return None
+    found: NDArray[np.float32] = pool.keypoints[pool.rows(hand_id)[0]]
     return found
 
 

@@ -4,6 +4,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from apps.pictures import SeenHand, seen_hands
 from handsim.errors import HandsimError
 from handsim.keypoints.detector import HandDetector
@@ -13,6 +17,10 @@ from handsim.media.images import decode_image
 
 LIMIT_MB: Final = 25
 """Larger files are refused before they are read."""
+
+
+_LONGEST_PX: Final = 3_000
+"""Larger pictures are made smaller: the detector looks at parts of 192 px, and people wait for it in turn."""
 
 
 class HandFinder:
@@ -34,7 +42,7 @@ class HandFinder:
             raise HandsimError(
                 f"{len(data) / 2**20:.0f} MB are too many; send a picture of at most {LIMIT_MB} MB"
             )
-        image = decode_image(data)
+        image = _within(decode_image(data), _LONGEST_PX)
         with self._lock:
             if self._detector is None:
                 self._detector = open_detector(require_model(self._model))
@@ -42,3 +50,12 @@ class HandFinder:
         if not seen:
             raise HandsimError("no hand was found in it; try a picture where one is larger or clearer")
         return seen
+
+
+def _within(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] with no side longer than that."""
+    if max(image.shape[:2]) <= longest_px:
+        return image
+    smaller = Image.fromarray(image)
+    smaller.thumbnail((longest_px, longest_px), Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(smaller)

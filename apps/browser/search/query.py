@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from apps.browser import session
 from apps.browser.cards import hand_card, short_id, told_of
 from apps.browser.components.hand_grid import Card
@@ -36,12 +39,17 @@ def trail_cards(library: Library, pool: Pool, trail: Sequence[Question]) -> list
     return [_step(library, pool, number, question) for number, question in enumerate(trail)]
 
 
-def query_picture(library: Library, pool: Pool, question: Question) -> Query:
-    """The query as a montage shows it; raises NotThereError for a hand that the index does not hold."""
+def query_picture(
+    library: Library, pool: Pool, question: Question, answered_by: str, crop: NDArray[np.uint8] | None
+) -> Query:
+    """The query as a montage shows it, asked of one index version; ``crop`` is the picture of a pose.
+
+    Knows no session: a montage is made once it is asked for, which is outside of one. Raises NotThereError
+    for a version that is gone.
+    """
     if question.pose is not None:
-        seen = session.seen_hand(question.pose)
-        return Query({}, ("pose",), question.keypoints(), None if seen is None else seen.crop)
-    with library.version() as version:
+        return Query({}, ("pose",), question.keypoints(), crop)
+    with library.catalog.open(answered_by) as version:
         if question.hand is not None:
             return hand_query(question.hand, version, pool)
         return example_query(question.like, question.unlike, version, pool)

@@ -15,6 +15,8 @@ from index import Filter, SearchOptions
 FEWEST: Final = 1
 MOST: Final = 200
 """Answers that can be asked for."""
+MOST_EXAMPLES: Final = 32
+"""Hands marked + or -."""
 _POSE_STEPS: Final = 1000
 """Keypoints in the address are whole numbers of this part of the crop's width."""
 _POSE_LIMIT: Final = 10 * _POSE_STEPS
@@ -61,6 +63,8 @@ class Question:
             raise HandsimError(
                 "ask about one hand, about examples or about a pose, not about several at once"
             )
+        if len(self.like) + len(self.unlike) > MOST_EXAMPLES:
+            raise HandsimError(f"at most {MOST_EXAMPLES} hands can be examples; take the mark off some")
         if self.unlike and not self.like:
             raise HandsimError("'less like these' goes with 'more like these'; mark a hand with + as well")
         if self.pose is not None and (

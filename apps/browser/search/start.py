@@ -15,7 +15,7 @@ from apps.browser.thumbnails import picture_uri
 from apps.browser.trouble import plain, told
 from apps.browser.uploads import LIMIT_MB
 from apps.pictures import SeenHand
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from handsim.hand import parse_hand_id
 
 _WAY: Final = "start_way"
@@ -147,11 +147,18 @@ def _choose(library: Library, name: str, data: bytes) -> None:
 
 
 def _found(library: Library, name: str, data: bytes) -> list[SeenHand]:
-    """The hands of a picture, found once and not at every turn of the page."""
-    kept: tuple[str, list[SeenHand]] | None = st.session_state.get("start_found")
+    """The hands of a picture, looked for once and not at every turn of the page; or why there are none."""
+    kept: tuple[str, list[SeenHand] | HandsimError] | None = st.session_state.get("start_found")
     if kept is None or kept[0] != name:
-        kept = (name, library.finder.hands(data))
+        try:
+            kept = (name, library.finder.hands(data))
+        except NotThereError:
+            raise  # no model yet: looked for again
+        except HandsimError as error:
+            kept = (name, error)
         st.session_state["start_found"] = kept
+    if isinstance(kept[1], HandsimError):
+        raise kept[1]
     return kept[1]
 
 

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from apps.browser.uploads import HandFinder
 from apps.cli import main
+from apps.pictures import SeenHand
 from tests.apps.browser.conftest import Visit
 from tests.apps.talk import some_hand
 
@@ -107,6 +110,25 @@ def test_an_index_that_is_not_there_and_then_is(visit: Visit, own_home: Path) ->
     assert "handsim index build" in page.info[0].value
     (own_home / "away").rename(own_home / "index")
     assert "**24 hands**" in head(page.run())
+
+
+def test_a_picture_without_a_hand_is_searched_once(
+    visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[bytes] = []
+    hands = HandFinder.hands
+
+    def watched(finder: HandFinder, data: bytes) -> list[SeenHand]:
+        searched.append(data)
+        return hands(finder, data)
+
+    monkeypatch.setattr(HandFinder, "hands", watched)
+    page = visit(home)
+    page.segmented_control(key="start_way").set_value("Photograph").run()
+    page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
+    page.button[0].click().run()
+    assert "not an image" in page.error[0].value
+    assert len(searched) == 1
 
 
 def test_a_published_version_answers_the_next_question(visit: Visit, own_home: Path) -> None:

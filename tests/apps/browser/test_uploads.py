@@ -51,6 +51,11 @@ def test_hands_are_found(home: Path, model_path: Path) -> None:
     pool, finder = Pool.open(home / "pool"), HandFinder(model_path)
     with pytest.raises(HandsimError, match="no hand was found"):
         finder.hands(encode_jpeg(np.full((64, 64, 3), 90, np.uint8)))
-    seen = finder.hands(pool.crop_jpeg(int(pool.hand_ids[0])))
+    crop = pool.crop(int(pool.hand_ids[0]))
+    seen = finder.hands(encode_jpeg(crop))
     assert len(seen) == 1
+    many = np.kron(crop, np.ones((63, 63, 1), np.uint8))  # 16 megapixels, more than are searched
+    (large,) = finder.hands(encode_jpeg(many))
+    assert large.box_px.max() < 3_000
+    np.testing.assert_allclose(large.keypoints, seen[0].keypoints, atol=0.05)
     assert np.linalg.norm(seen[0].keypoints[:, :2].mean(0) - 0.5) < 0.2

@@ -86,6 +86,13 @@ def test_marks() -> None:
     assert Question(like=(1,)).marked(1, like=True) == Question(like=(1,))  # the last one stays
 
 
+def test_examples_are_bounded() -> None:
+    most = Question(like=tuple(range(1, 30)), unlike=(50, 51, 52))
+    with pytest.raises(HandsimError, match="at most 32 hands"):
+        most.marked(99, like=True)
+    assert most.marked(52, like=False).unlike == (50, 51)
+
+
 def test_a_pose_cannot_be_unlike_anything_alone() -> None:
     drawn = Question(pose=(0, 1) * 21)
     assert drawn.marked(3, like=False) == drawn
