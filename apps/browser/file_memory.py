@@ -40,7 +40,7 @@ class FileMemory(Generic[Content]):
                 return known[1]
         try:
             content = self._read(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             content = None
         with self._lock:
             self._known[path] = (state, content)

@@ -112,7 +112,7 @@ def step_counts(home: Home) -> dict[str, int]:
 
 
 def read_results(path: Path) -> ExperimentResults:
-    """Read ``results.json``; raises HandsimError, KeyError or TypeError for what is none."""
+    """Read ``results.json``; raises ValueError, KeyError, TypeError or OverflowError for what is none."""
     told = read_object(path)
     if told["format"] != FORMAT:
         raise HandsimError(f"{path} has format {told['format']}; this handsim reads {FORMAT}")
@@ -139,14 +139,18 @@ def _table(told: Mapping[str, Any]) -> Table:
 
 def _cell(told: Mapping[str, Any]) -> Cell:
     return Cell(
-        mean=told["mean"],
-        spread=told["spread"],
+        mean=_number(told["mean"]),
+        spread=_number(told["spread"]),
         n=int(told["n"]),
         seeds=int(told["seeds"]),
         failed=int(told["failed"]),
         best=bool(told["best"]),
         values=tuple(map(float, told["values"].values())),
     )
+
+
+def _number(told: Any) -> float | None:
+    return None if told is None else float(told)
 
 
 def spaced(axis: str) -> str:

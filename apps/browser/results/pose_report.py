@@ -54,12 +54,12 @@ class PoseReport:
 
 
 def read_pose_report(path: Path) -> PoseReport:
-    """Read ``pose.json``; raises ValueError, KeyError or TypeError for one that is damaged."""
+    """Read ``pose.json``; raises ValueError, KeyError, TypeError or OverflowError for one that is damaged."""
     told = read_object(path)
     if told["format"] != FORMAT:
         raise HandsimError(f"{path} has format {told['format']}; this handsim reads {FORMAT}")
     curves, mean_curves = (told[name].get("pck_0_50", {}) for name in ("curves", "mean_pose_curves"))
-    return PoseReport(
+    report = PoseReport(
         dataset=str(told["settings"]["dataset"]),
         split=str(told["settings"]["split"]),
         facts=told["facts"],
@@ -71,6 +71,11 @@ def read_pose_report(path: Path) -> PoseReport:
         joints_mm=_joints(told["joint_mpjpe_mm"]),
         mean_pose_joints_mm=_joints(told["mean_pose_joint_mpjpe_mm"]),
     )
+    if not isinstance(report.facts, dict):
+        raise HandsimError(f"{path} says of the estimator what is no object")
+    if report.metrics and not report.curves:
+        raise HandsimError(f"{path} has numbers and no curve; evaluate it anew")
+    return report
 
 
 def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -32,6 +32,7 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         groups = pose_groups(places, reports, objects)
         if not groups:
             _nothing_yet()
+            _unreadable(places, library)
             return
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             if any(len(group.members) > 1 for group in groups) and not st.toggle(

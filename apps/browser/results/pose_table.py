@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from apps.browser.json_values import number
 from apps.browser.results.best import best_column
 from apps.browser.results.lineage import Objects
 from apps.browser.results.pose_groups import PoseGroup
@@ -46,7 +47,7 @@ def pose_table(
         if column in SPREADS and any(spread is not None for spread in spreads):
             numbers[SPREADS[column]] = [*spreads, *blank]
     numbers[AGAINST_MEAN] = told(lambda group: _against_mean(group, alignment))
-    numbers["Labels"] = told(lambda group: _number(group.report.training.get("label_fraction")))
+    numbers["Labels"] = told(lambda group: number(group.report.training.get("label_fraction")))
     texts = {
         "Begins with": told(lambda group: _begins_with(group, tails, objects)),
         "Encoder": told(lambda group: _text(group.report.facts.get("architecture"))),
@@ -94,7 +95,3 @@ def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Obje
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

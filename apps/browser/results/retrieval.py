@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from apps.browser.file_memory import FileMemory
+from apps.browser.json_values import number
 from apps.browser.results.best import best_column
 from apps.browser.runs.places import RunPlace
 
@@ -63,8 +64,7 @@ def retrieval_table(reports: Reports) -> Any:
 
 
 def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
-    values = (report.get(name) for report in reports)
-    return [float(value) if isinstance(value, int | float) else None for value in values]
+    return [number(report.get(name)) for report in reports]
 
 
 def _text(value: object) -> str | None:

@@ -1,11 +1,11 @@
 """A run's ``metrics.jsonl``, read on from where it was read before."""
 
 import json
-import math
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from apps.browser.json_values import number
 from apps.browser.runs.curve import MOST, Curve, Points
 
 BUDGET_BYTES: Final = 16 * 2**20
@@ -89,15 +89,12 @@ def parse_line(line: bytes) -> dict[str, float] | None:
     """The numbers of a line, ``step`` among them; those that are none are left out. None for another line."""
     try:
         told: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(told, dict):
         return None
-    numbers = {
-        str(name): float(value)
-        for name, value in told.items()
-        if type(value) in (int, float) and math.isfinite(value)
-    }
+    found = ((str(name), number(value)) for name, value in told.items())
+    numbers = {name: value for name, value in found if value is not None}
     return numbers if "step" in numbers else None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from apps.browser.json_values import whole
 from apps.browser.runs.places import RunPlace, Tail, owner_of
 from training.runs.schedule import Schedule
 from training.runs.settings import TrainerSettings
@@ -87,7 +88,7 @@ def make_record(
         architecture=_text(facts.get("architecture")),
         init=init_title(_mapping(config.get("encoder")).get("init"), places),
         index=_text(facts.get("index")),
-        seed=_whole(facts.get("seed")),
+        seed=whole(facts.get("seed")),
         steps_done=steps_done,
         steps=steps,
         images_a_step=images,
@@ -109,7 +110,7 @@ def _patience_s(config: Mapping[str, Any], images: int | None, latest: Mapping[s
     """A run that wrote nothing for so long is taken for one that stopped."""
     if "step" not in latest:
         return _PATIENCE_AT_START_S
-    every = _whole(_mapping(config.get("log")).get("metrics_every_steps"))
+    every = whole(_mapping(config.get("log")).get("metrics_every_steps"))
     rate = latest.get("images_per_s")
     if not (every and images and rate):
         return _PATIENCE_S
@@ -117,17 +118,17 @@ def _patience_s(config: Mapping[str, Any], images: int | None, latest: Mapping[s
 
 
 def _steps(facts: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
-    trainer, batches = _mapping(config.get("trainer")), _whole(facts.get("batches_an_epoch"))
-    epochs, accumulate = _whole(trainer.get("epochs")), _whole(trainer.get("accumulate"))
+    trainer, batches = _mapping(config.get("trainer")), whole(facts.get("batches_an_epoch"))
+    epochs, accumulate = whole(trainer.get("epochs")), whole(trainer.get("accumulate"))
     if not (batches and epochs and accumulate):
         return None
-    most = _whole(trainer.get("max_steps")) or None
+    most = whole(trainer.get("max_steps")) or None
     settings = TrainerSettings(epochs=epochs, accumulate=accumulate, max_steps=most)
     return Schedule.of(settings, batches, processes=1).steps
 
 
 def _images_a_step(facts: Mapping[str, Any]) -> int | None:
-    pairs, hands = _whole(facts.get("pairs_a_step")), _whole(facts.get("hands_a_step"))
+    pairs, hands = whole(facts.get("pairs_a_step")), whole(facts.get("hands_a_step"))
     return hands if pairs is None else 2 * pairs
 
 
@@ -158,7 +159,3 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None

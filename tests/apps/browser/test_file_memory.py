@@ -33,6 +33,11 @@ def test_no_more_are_kept_than_fit(tmp_path: Path) -> None:
 
 def test_what_is_no_object_is_none(tmp_path: Path) -> None:
     memory = FileMemory(read_object)
-    for number, content in enumerate(["[1]", "{", "3", '{"a": 1}']):
+    for number, content in enumerate(["[1]", "{", "3", "[" * 100_000, '{"a": 1}']):
         (tmp_path / str(number)).write_text(content)
-    assert [memory(tmp_path / str(number)) for number in range(4)] == [None, None, None, {"a": 1}]
+    assert [memory(tmp_path / str(number)) for number in range(5)] == [None, None, None, None, {"a": 1}]
+
+
+def test_a_number_that_is_too_large_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("1" + "0" * 400)
+    assert FileMemory(lambda path: float(int(path.read_text())))(tmp_path / "file") is None

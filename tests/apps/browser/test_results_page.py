@@ -1,5 +1,6 @@
 """The results page, as a visitor meets it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,19 @@ def test_seeds_are_put_together_until_they_are_asked_for(visit: Visit, tmp_path:
 def test_a_damaged_evaluation_is_named(visit: Visit, tmp_path: Path) -> None:
     write_pose_report(tmp_path / "runs" / "good")
     (write_pose_report(tmp_path / "runs" / "bad") / "pose.json").write_text("{")
+    bare = write_pose_report(tmp_path / "runs" / "bare", note="another") / "pose.json"
+    bare.write_text(json.dumps(json.loads(bare.read_text()) | {"curves": {}}))
     page = visit(tmp_path, "results")
     assert not page.exception
-    assert any("bad" in caption.value for caption in page.caption)
+    assert any("bad, bare" in caption.value for caption in page.caption)
+
+
+def test_evaluations_without_any_curve_do_not_stop_the_page(visit: Visit, tmp_path: Path) -> None:
+    bare = write_pose_report(tmp_path / "runs" / "bare") / "pose.json"
+    bare.write_text(json.dumps(json.loads(bare.read_text()) | {"curves": {}}))
+    page = visit(tmp_path, "results")
+    assert not page.exception
+    assert any("bare" in caption.value for caption in page.caption)
 
 
 def test_retrieval_has_its_table(visit: Visit, tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path, content: str) -> None:
     assert [group.title for group in _groups(tmp_path)] == ["good"]
 
 
+@pytest.mark.parametrize("change", [{"curves": {}}, {"facts": []}, {"metrics": {"x": 10**400}}])
+def test_what_is_damaged_in_a_part_is_left_out(tmp_path: Path, change: dict[str, object]) -> None:
+    write_pose_report(tmp_path / "runs" / "good")
+    damaged = write_pose_report(tmp_path / "runs" / "bad") / "pose.json"
+    damaged.write_text(json.dumps(json.loads(damaged.read_text()) | change))
+    assert [group.title for group in _groups(tmp_path)] == ["good"]
+
+
+def test_a_share_of_labels_that_is_too_large_is_none(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "a", label_fraction=10**400)
+    assert _table(tmp_path, _groups(tmp_path))[0]["Labels"] is None
+
+
 def test_titles_of_several_runs() -> None:
     assert common_title(["simclr, 10 % of studio, seed 1", "simclr, 10 % of studio, seed 12"]) == (
         "simclr, 10 % of studio"

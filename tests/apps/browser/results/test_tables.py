@@ -26,7 +26,7 @@ def test_the_best_are_named_by_column() -> None:
 
 def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "first")
-    write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None)
+    write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
     (tmp_path / "runs" / "third").mkdir()
     (tmp_path / "runs" / "third" / "retrieval.json").write_text("{")
     shelf = RunShelf(Home(tmp_path))
@@ -36,6 +36,7 @@ def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     assert [row["Mined distance"] for row in rows] == [0.1, None]
     assert rows[0]["Precision@1"] is None
     assert rows[0]["Hands"] == 1000
+    assert rows[1]["Asked for"] is None
 
 
 def test_figures_are_those_that_are_there(tmp_path: Path) -> None:
@@ -87,6 +88,14 @@ def test_without_columns_the_rows_stand_side_by_side(tmp_path: Path) -> None:
 def test_tables_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
     path = write_experiment(tmp_path / "main") / "results.json"
     path.write_text(content)
+    assert ResultShelf().experiments(path) is None
+
+
+def test_a_mean_that_is_too_large_is_damage(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "main") / "results.json"
+    told = json.loads(path.read_text())
+    told["tables"][0]["cells"][0][0]["mean"] = 10**400
+    path.write_text(json.dumps(told))
     assert ResultShelf().experiments(path) is None
 
 

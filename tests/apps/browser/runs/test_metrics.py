@@ -57,6 +57,9 @@ def test_what_is_no_metric_is_left_out(file: Path) -> None:
         '{"loss": 9}\n',
         '{"step": 4, "loss": "low", "is_good": true}\n',
         "\x00\xff\n",
+        '{"step": 4, "loss": 1' + "0" * 400 + "}\n",
+        '{"step": 1' + "0" * 400 + ', "loss": 9}\n',
+        "[" * 100_000 + "\n",
         _line(5, loss=1.0),
     ]
     file.write_bytes("".join(lines).encode("latin-1"))

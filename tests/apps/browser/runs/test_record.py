@@ -68,6 +68,13 @@ def test_facts_that_say_nothing_leave_it_open(tmp_path: Path, facts: str) -> Non
     assert "50 steps" in progress_line(record)
 
 
+def test_numbers_that_are_too_large_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "first", loss_lines(5), steps=10**400, seed=2**70)
+    record = _record(tmp_path)
+    assert (record.seed, record.steps, record.left_s) == (None, None, None)
+    assert run_table([record])["Seed"].to_pylist() == [None]
+
+
 def test_evaluations_and_other_folders_are_no_trainings(tmp_path: Path) -> None:
     (tmp_path / "runs" / "retrieval").mkdir(parents=True)
     (tmp_path / "runs" / "retrieval" / "retrieval.json").write_text("{}")

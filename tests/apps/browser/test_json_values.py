@@ -1,0 +1,26 @@
+import pytest
+
+from apps.browser.json_values import number, whole
+
+
+@pytest.mark.parametrize(
+    ("value", "as_number", "as_whole"),
+    [
+        (3, 3.0, 3),
+        (0, 0.0, 0),
+        (-3, -3.0, None),
+        (2.5, 2.5, None),
+        (2**63 - 1, float(2**63), 2**63 - 1),
+        (2**70, float(2**70), None),
+        (10**400, None, None),
+        (float("nan"), None, None),
+        (float("-inf"), None, None),
+        (True, None, None),
+        ("3", None, None),
+        (None, None, None),
+        ([3], None, None),
+    ],
+)
+def test_what_is_something_else_is_none(value: object, as_number: float | None, as_whole: int | None) -> None:
+    assert number(value) == as_number
+    assert whole(value) == as_whole
