@@ -7,6 +7,11 @@ _MOST: Final = 2**63 - 1
 """What a column of a table holds."""
 
 
+def text(value: object) -> str | None:
+    """A string."""
+    return value if isinstance(value, str) else None
+
+
 def number(value: object) -> float | None:
     """A finite number; None for an integer too that no float is as large as."""
     if not isinstance(value, int | float) or isinstance(value, bool):

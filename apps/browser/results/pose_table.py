@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from apps.browser.json_values import number
+from apps.browser.json_values import number, text
 from apps.browser.results.best import best_column
 from apps.browser.results.lineage import Objects
 from apps.browser.results.pose_groups import PoseGroup
@@ -50,8 +50,8 @@ def pose_table(
     numbers["Labels"] = told(lambda group: number(group.report.training.get("label_fraction")))
     texts = {
         "Begins with": told(lambda group: _begins_with(group, tails, objects)),
-        "Encoder": told(lambda group: _text(group.report.facts.get("architecture"))),
-        "Trained on": told(lambda group: _text(group.report.facts.get("trained_on"))),
+        "Encoder": told(lambda group: text(group.report.facts.get("architecture"))),
+        "Trained on": told(lambda group: text(group.report.facts.get("trained_on"))),
         "Seeds": told(lambda group: group.seeds),
     }
     return pa.table(
@@ -89,9 +89,5 @@ def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Obje
     config = None if owner is None else (objects(owner.path / FACTS) or {}).get("config")
     encoder = config.get("encoder") if isinstance(config, dict) else None
     if not isinstance(encoder, dict):
-        return _text(facts.get("init"))
+        return text(facts.get("init"))
     return init_title(encoder.get("init"), tails)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

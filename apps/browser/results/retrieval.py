@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from apps.browser.file_memory import FileMemory
-from apps.browser.json_values import number
+from apps.browser.json_values import number, text
 from apps.browser.results.best import best_column
 from apps.browser.runs.places import RunPlace
 
@@ -54,21 +54,17 @@ def retrieval_table(reports: Reports) -> Any:
     return pa.table(
         {
             "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
-            "Index": pa.array([_text(report.get("index_version")) for report in told], pa.string()),
+            "Index": pa.array([text(report.get("index_version")) for report in told], pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
             **best_column(judged, len(reports)),
             **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
-            "Embedding": pa.array([_text(each.get("embedding_fingerprint")) for each in told], pa.string()),
+            "Embedding": pa.array([text(each.get("embedding_fingerprint")) for each in told], pa.string()),
         }
     )
 
 
 def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
     return [number(report.get(name)) for report in reports]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def retrieval_figures(path: Path) -> dict[str, Path]:

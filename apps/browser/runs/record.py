@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from apps.browser.json_values import whole
+from apps.browser.json_values import text, whole
 from apps.browser.runs.places import RunPlace, Tail, owner_of
 from training.runs.schedule import Schedule
 from training.runs.settings import TrainerSettings
@@ -85,9 +85,9 @@ def make_record(
     return RunRecord(
         place=place,
         kind=str(facts.get("kind", "pre-training")),
-        architecture=_text(facts.get("architecture")),
+        architecture=text(facts.get("architecture")),
         init=init_title(_mapping(config.get("encoder")).get("init"), places),
-        index=_text(facts.get("index")),
+        index=text(facts.get("index")),
         seed=whole(facts.get("seed")),
         steps_done=steps_done,
         steps=steps,
@@ -155,7 +155,3 @@ def _last_change(path: Path) -> float:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -1,6 +1,6 @@
 import pytest
 
-from apps.browser.json_values import number, whole
+from apps.browser.json_values import number, text, whole
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,4 @@ from apps.browser.json_values import number, whole
 def test_what_is_something_else_is_none(value: object, as_number: float | None, as_whole: int | None) -> None:
     assert number(value) == as_number
     assert whole(value) == as_whole
+    assert text(value) == ("3" if value == "3" else None)
