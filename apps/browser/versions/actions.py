@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Final, Literal
 
 from apps.browser.library import Library
-from apps.browser.versions.overview import READ_ONLY
+from apps.browser.versions.overview import READ_ONLY, earlier_version
 from handsim.errors import HandsimError
 from index import Catalog, IndexSettings
 
@@ -51,8 +51,7 @@ def publish(library: Library, name: str) -> str:
 def roll_back(library: Library, expected: str) -> str:
     """Go back to the version published before; raises HandsimError where that is not the ``expected`` one."""
     catalog = _catalog(library)
-    names = {info.name for info in catalog.versions()}
-    earlier = next((name for name in catalog.publications()[1:] if name in names), None)
+    earlier = earlier_version(catalog, catalog.versions())
     if earlier is not None and earlier != expected:
         raise HandsimError(
             f"others published or removed versions meanwhile: rolling back now leads to {earlier}, not to "

@@ -1,5 +1,6 @@
 """How the index of a home stands, from what can be known without reading hands."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -8,7 +9,7 @@ from handsim.embedding import load_embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from handsim.pool.layout import count_hands
-from index import VersionInfo
+from index import Catalog, VersionInfo
 from index.verification import LEAST_RECALL
 
 Level = Literal["good", "note", "bad"]
@@ -69,17 +70,22 @@ def look(library: Library) -> Overview:
     """Ask the catalog, the pool's footers and the home's embedding; raises as the catalog does."""
     catalog, home = library.catalog, library.home
     versions = tuple(reversed(catalog.versions()))
-    names = {info.name for info in versions}
     trouble: list[str] = []
     return Overview(
         address=catalog.address,
         versions=versions,
-        earlier=next((name for name in catalog.publications()[1:] if name in names), None),
+        earlier=earlier_version(catalog, versions),
         builder=catalog.under_way(),
         pool_hands=_pool_hands(home, trouble),
         embedding=_embedding(home, trouble),
         trouble=tuple(trouble),
     )
+
+
+def earlier_version(catalog: Catalog, versions: Iterable[VersionInfo]) -> str | None:
+    """The one of ``versions``, all that are there, that rolling back leads to; None where there is none."""
+    names = {info.name for info in versions}
+    return next((name for name in catalog.publications()[1:] if name in names), None)
 
 
 def _pool_hands(home: Home, trouble: list[str]) -> int | None:
