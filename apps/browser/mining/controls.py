@@ -14,7 +14,8 @@ _KEY: Final = "mining_"
 _BEFORE: Final = "mining_policy_before"
 _AGAINST: Final = "mining_against"
 Against = Literal["default", "before"]
-_POLICIES: Final[dict[Against, str]] = {"default": "Default policy", "before": "Policy before"}
+POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
+"""What a trial's policy is held against, for people."""
 _FIRST_CAP: Final = 0.5
 """The largest distance that is offered first, where nothing is known of the sample's."""
 
@@ -110,10 +111,10 @@ def _of_sample(trial: MiningTrial) -> None:
     )
     st.segmented_control(
         "Compare with",
-        list(_POLICIES),
+        list(POLICIES),
         default="default",
         required=True,
-        format_func=_POLICIES.__getitem__,
+        format_func=lambda against: POLICIES[against].capitalize(),
         key=_AGAINST,
         persist_state="session",
         help="Whose figures stand beside this policy's, of the same hands",

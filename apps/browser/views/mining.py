@@ -7,9 +7,10 @@ import streamlit as st
 
 from apps.browser.library import Library
 from apps.browser.mining.chart import distances_chart
-from apps.browser.mining.controls import Against, compared_with, controls, trial_asked
+from apps.browser.mining.controls import POLICIES, Against, compared_with, controls, trial_asked
 from apps.browser.mining.figures import distance_quantiles, figures, histogram
-from apps.browser.mining.measuring import TriedSample, try_policy
+from apps.browser.mining.keeping import kept_trial
+from apps.browser.mining.measuring import TriedSample
 from apps.browser.mining.numbers import numbers
 from apps.browser.mining.panels import hubs_panel, lonely_panel, pairs_panel
 from apps.browser.mining.trial import MiningTrial
@@ -17,9 +18,6 @@ from apps.browser.trouble import plain, told
 from handsim.pool import Pool
 from index import IndexVersion
 
-_KEPT: Final = 32
-"""Trials that are remembered for all visitors, of some 400 KB each at most."""
-_POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
 _PANELS: Final = {"Pairs": pairs_panel, "Without a positive": lonely_panel, "Most chosen": hubs_panel}
 
 
@@ -35,7 +33,7 @@ def mining(library: Library) -> None:
             # Where the trial fails, the controls stay, so that it can be changed.
             with right, told():
                 started = time.perf_counter()
-                tried = _try(library, pool, version, trial)
+                tried = kept_trial(library, pool, version, trial)
                 quantiles = distance_quantiles(tried)
                 _result(library, pool, version, trial, tried, started)
             with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
@@ -58,11 +56,11 @@ def _result(
         lonely_panel(library, pool, version, trial, tried)
         return
     other, than = compared_with(trial)
-    against = None if other is None else _try(library, pool, version, trial.with_policy(other))
+    against = None if other is None else kept_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     st.markdown(
         f"**{len(tried):,} hands** of {len(pool):,}"
-        + (f", changes against the **{_POLICIES[than]}**" if against is not None else "")
+        + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
         + f" :gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
     )
     numbers(figures(tried), None if against is None else figures(against))
@@ -87,19 +85,8 @@ def _result(
 def _distances(tried: TriedSample, against: TriedSample | None, than: Against) -> None:
     sets = {"mined": tried.pose_distances, "random": tried.random_distances}
     if against is not None:
-        sets[_POLICIES[than]] = against.pose_distances
+        sets[POLICIES[than]] = against.pose_distances
     st.altair_chart(
         distances_chart(histogram(sets)),
         alt="Histogram of the distances between the joints of mined pairs and of random ones",
     )
-
-
-def _try(library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial) -> TriedSample:
-    place = (str(library.home.path), version.info.name, version.info.checksum, str(len(pool)))
-    return _tried(version, pool, place, trial)
-
-
-@st.cache_data(max_entries=_KEPT, show_spinner="Asking the index for pairs")
-def _tried(_version: IndexVersion, _pool: Pool, place: tuple[str, ...], trial: MiningTrial) -> TriedSample:
-    """What `try_policy` finds, once; ``place`` tells one home and version from another."""
-    return try_policy(_version, _pool, trial)
