@@ -13,6 +13,7 @@ from handsim.errors import NotThereError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
+_LAST_PORT: Final = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default=_from_streamlit("ADDRESS", HOST), help="the address to listen at (%(default)s)"
     )
     parser.add_argument(
-        "--port", type=int, default=int(_from_streamlit("PORT", str(PORT))), help="the port (%(default)s)"
+        "--port", type=_port, default=_from_streamlit("PORT", str(PORT)), help="the port (%(default)s)"
     )
     parser.add_argument(
         "--allowed-host",
@@ -45,6 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _from_streamlit(name: str, default: str) -> str:
     """What a container says in Streamlit's own variables."""
     return os.environ.get(f"STREAMLIT_SERVER_{name}", default)
+
+
+def _port(text: str) -> int:
+    """What argparse gives here: the option, or where there is none the default, which may be the variable."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port from 1 to {_LAST_PORT}; give one with --port N or in STREAMLIT_SERVER_PORT"
+        )
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> NoReturn:

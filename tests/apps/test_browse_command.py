@@ -65,6 +65,30 @@ def test_a_container_says_it_in_streamlits_words(monkeypatch: pytest.MonkeyPatch
     assert not told(command).actions
 
 
+@pytest.mark.parametrize("port", ["", "http", "85.1", "-1", "0", "65536"])
+def test_a_port_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, port: str
+) -> None:
+    command = ["browse", "--home", str(home)]
+    monkeypatch.setattr(os, "execv", lambda program, command: pytest.fail("it was started"))
+    for variable, arguments in ((port, command), ("8502", [*command, f"--port={port}"])):
+        monkeypatch.setenv("STREAMLIT_SERVER_PORT", variable)
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"handsim browse: error: argument --port: {port!r} is no port from 1 to")
+
+
+def test_a_port_that_is_none_is_no_matter_where_none_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_PORT", "http")
+    with pytest.raises(SystemExit, match="0"):
+        main(["browse", "--help"])
+    assert "--port" in capsys.readouterr().out
+    assert "--server.port=8765" in started(monkeypatch, "--home", home, "--port", "8765")
+
+
 def test_no_home(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "there is no home at" in refused(capsys, "browse", "--home", tmp_path / "none")
 
