@@ -149,9 +149,10 @@ def main() -> None:
         with serving(home.path) as served:
             up_s = time.perf_counter() - started
             time.sleep(_OPENED_AFTER_S)
-            figures = measure(browser, served, Pool.open(home.pool), options.clicks)
+            pool = Pool.open(home.pool)
+            figures = measure(browser, served, pool, options.clicks)
     beginning = {"server_up_s": round(up_s, 2), "first_page_as_soon_as_up_s": round(at_once_s, 2)}
-    print(json.dumps({"hands": options.hands, **beginning, **figures}, indent=1))
+    print(json.dumps({"hands": len(pool), **beginning, **figures}, indent=1))
 
 
 if __name__ == "__main__":
