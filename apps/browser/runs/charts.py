@@ -11,6 +11,9 @@ DASHES: Final = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 6], [12, 3], [1, 4], 
 """As many as can be told apart."""
 _FIRST_PX: Final = 300
 _PANEL_PX: Final = 190
+_LEGEND_PX: Final = 28
+_LEGEND_ROW_PX: Final = 24
+"""Both are added to the height, so that a longer legend takes nothing of the curves."""
 _FEW: Final = 40
 """Points that are drawn as such."""
 
@@ -30,13 +33,14 @@ def curve_chart(
     All panels reach from step 0 to ``last_step``; the first one is larger and says what holds for all.
     """
     told = alt.Legend(
-        orient="top",
+        orient="bottom",
         title=None,
         columns=1,
         labelLimit=300,
         symbolType="stroke",
         symbolSize=500,
         symbolOpacity=1,
+        rowPadding=2,
     )
     shown = told if is_first and len(runs) > 1 else None
     colour = alt.Color("run:N", scale=alt.Scale(domain=list(runs)), legend=shown)
@@ -70,4 +74,7 @@ def curve_chart(
             alt.Tooltip("value:Q", title=panel.title, format=panel.format),
         ],
     )
-    return alt.layer(*layers, pointed_at).properties(height=_FIRST_PX if is_first else _PANEL_PX)
+    height = _FIRST_PX if is_first else _PANEL_PX
+    if shown is not None:
+        height += _LEGEND_PX + _LEGEND_ROW_PX * len(runs)
+    return alt.layer(*layers, pointed_at).properties(height=height)
