@@ -22,8 +22,11 @@ _FIGURES_S: Final = 10
 _MOST_RUNS: Final = 8
 """As many as there are colours and dashes."""
 _ROWS_SEEN: Final = 6
-_NAME_PX: Final = 220
-_ROW_PX: Final = 35
+_NAME_PX: Final = 315
+_INIT_PX: Final = 165
+_ROW_PX: Final = 33
+"""Streamlit's 2.1875 rem at the theme's font size, rounded; any other height shows a part of a row."""
+_BORDER_PX: Final = 1
 
 
 def training(library: Library) -> None:
@@ -70,7 +73,7 @@ def _table(library: Library, known: Mapping[str, State]) -> None:
             run_table(records),
             hide_index=True,
             placeholder="–",
-            height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 3,
+            height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 2 * _BORDER_PX,
             column_config={
                 "Run": st.column_config.TextColumn(width=_NAME_PX, pinned=True),
                 "State": st.column_config.TextColumn(help="Told by when it last wrote: nobody asks it"),
@@ -83,7 +86,9 @@ def _table(library: Library, known: Mapping[str, State]) -> None:
                     format="%.2f",
                     help="The last mean joint error of the validation, root-relative",
                 ),
-                "Begins with": st.column_config.TextColumn(help="What the encoder's weights come from"),
+                "Begins with": st.column_config.TextColumn(
+                    width=_INIT_PX, help="What the encoder's weights come from"
+                ),
                 "Index": st.column_config.TextColumn(help="The index version that its pairs come from"),
                 "Last change": st.column_config.TextColumn(help="Since it last wrote anything"),
             },
