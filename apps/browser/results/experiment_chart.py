@@ -12,6 +12,10 @@ from apps.browser.results.pose_table import MEAN_POSE
 _PLOT_PX: Final = 320
 _LEGEND_ROW_PX: Final = 14
 """Two stand beside each other."""
+_AXIS_PX: Final = 80
+_ROW_PX: Final = 38
+"""Of rows that lie below each other."""
+_TICKS: Final = 8
 _MEANS: Final = pa.schema(
     [
         *(("row", pa.string()), ("column", pa.string())),
@@ -44,7 +48,10 @@ def cell_tables(table: Table, metric: str) -> tuple[Any, Any, list[float]]:
 
 
 def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetChart:
-    """One number of a table; a row is told by colour and sign. Points and not bars: differences are small."""
+    """One number of a table; a row is told by colour and sign. Points and not bars: differences are small.
+
+    Where no axis goes along the columns, rows lie below each other: there is room for their whole names.
+    """
     means, seeds, floors = cell_tables(table, metric)
     rows = [row for row in table.rows if row != MEAN_POSE]
     labels = list(dict.fromkeys(column.label for column in table.columns if column.label is not None))
@@ -52,35 +59,40 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
     legend = alt.Legend(
         orient="bottom", title=None, columns=2, labelLimit=160, symbolSize=90, symbolOpacity=1
     )
-    across = alt.X(
-        "column:N",
-        sort=labels or rows,
-        scale=alt.Scale(domain=labels or rows),
-        title=spaced(table.columns_axis or table.rows_axis),
-        axis=alt.Axis(labelAngle=0 if aside else -30),
-    )
+    places: list[alt.X | alt.Y | alt.XOffset]
+    if aside:
+        title = spaced(str(table.columns_axis))
+        axis, scale = alt.Axis(labelAngle=0), alt.Scale(domain=labels)
+        across = alt.X("column:N", sort=labels, scale=scale, title=title, axis=axis)
+        places = [across, alt.XOffset("row:N", scale=alt.Scale(domain=rows))]
+    else:
+        axis, scale = alt.Axis(labelLimit=0, labelFlush=False), alt.Scale(domain=rows)
+        places = [alt.Y("column:N", sort=rows, scale=scale, title=None, axis=axis)]
     colour = alt.Color("row:N", scale=alt.Scale(domain=rows), legend=legend if aside else None)
     repeated = [SHAPES[number % len(SHAPES)] for number in range(len(rows))]
     shape = alt.Shape("row:N", scale=alt.Scale(domain=rows, range=repeated), legend=legend if aside else None)
-    beside = alt.XOffset("row:N", scale=alt.Scale(domain=rows)) if aside else alt.Undefined
-    title = table.metrics[metric]
-    scale = alt.Scale(zero=False)
-    base = alt.Chart(means).encode(x=across, xOffset=beside, color=colour)
+
+    def level(column: str) -> alt.X | alt.Y:
+        title, scale = table.metrics[metric], alt.Scale(zero=False)
+        return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
+
+    end = alt.Y2("high:Q") if aside else alt.X2("high:Q")
+    base = alt.Chart(means).encode(*places, colour)
     layers = [
-        alt.Chart(seeds)
-        .mark_circle(size=18, opacity=0.6)
-        .encode(x=across, xOffset=beside, color=colour, y=alt.Y("value:Q", title=title, scale=scale)),
-        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q"),
+        alt.Chart(seeds).mark_circle(size=18, opacity=0.6).encode(*places, colour, level("value:Q")),
+        base.mark_rule(strokeWidth=2).encode(level("low:Q"), end),
         base.mark_point(filled=True, size=90, opacity=1).encode(
-            y=alt.Y("mean:Q", title=title, scale=scale),
-            shape=shape,
-            tooltip=["row:N", "column:N", alt.Tooltip("mean:Q", format=".3f")],
+            level("mean:Q"), shape, tooltip=["row:N", "column:N", alt.Tooltip("mean:Q", format=".3f")]
         ),
     ]
     if floors:
-        level = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
-        y = alt.Y("mean:Q", title=title)
-        layers.append(level.mark_rule(color=GREY, strokeDash=[5, 4]).encode(y=y))
-        named = level.mark_text(color=GREY, align="left", dx=4, dy=-7, x=0)
-        layers.append(named.encode(y=y, text="name:N"))
-    return alt.layer(*layers).properties(height=_PLOT_PX + (_LEGEND_ROW_PX * len(rows) if aside else 0))
+        floor = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
+        layers.append(floor.mark_rule(color=GREY, strokeDash=[5, 4]).encode(level("mean:Q")))
+        named = (
+            floor.mark_text(color=GREY, align="left", dx=4, dy=-7, x=0)
+            if aside
+            else floor.mark_text(color=GREY, dy=-8, y=0)
+        )
+        layers.append(named.encode(level("mean:Q"), text="name:N"))
+    height = _PLOT_PX + _LEGEND_ROW_PX * len(rows) if aside else _AXIS_PX + _ROW_PX * len(rows)
+    return alt.layer(*layers).properties(height=height)

@@ -76,12 +76,12 @@ def test_its_chart_has_a_point_for_each_mean_and_each_seed(tmp_path: Path) -> No
     assert len(experiment_chart(table, "procrustes_mpjpe_mm").to_dict()["layer"]) == 5
 
 
-def test_without_columns_the_rows_stand_side_by_side(tmp_path: Path) -> None:
+def test_without_columns_the_rows_lie_below_each_other(tmp_path: Path) -> None:
     (table,) = read_results(write_experiment(tmp_path / "main", columns=False) / "results.json").tables
     means, _, _ = cell_tables(table, "procrustes_mpjpe_mm")
     assert means["column"].to_pylist() == ["simhand"]
     drawn = experiment_chart(table, "procrustes_mpjpe_mm").to_dict()
-    assert drawn["layer"][1]["encoding"]["x"]["scale"]["domain"] == ["simhand", "peclr|x"]
+    assert drawn["layer"][1]["encoding"]["y"]["scale"]["domain"] == ["simhand", "peclr|x"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', '{"format": 1, "title": 3, "runs": [1]}'])
