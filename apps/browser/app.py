@@ -3,12 +3,16 @@
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import streamlit as st
 
+from apps.browser import session
 from apps.browser.favicon import favicon
-from apps.browser.going import MAP_PATH, SEARCH_PATH
+from apps.browser.going import MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.library import library_of
+from apps.browser.mining.trial import MiningTrial
+from apps.browser.search.question import Question
 from apps.browser.settings import BrowserSettings
 from apps.browser.views.index import index
 from apps.browser.views.map import map
@@ -17,12 +21,16 @@ from apps.browser.views.results import results
 from apps.browser.views.search import search
 from apps.browser.views.training import training
 
+# What the addresses of pages say that show the same again when one comes back to them. A docstring would be
+# drawn: Streamlit shows the strings of its script.
+_SAID: Final = {SEARCH_PATH: Question.names(), MINING_PATH: MiningTrial.names()}
+_RESTARTED: Final = Path(__file__).with_name("restarted.js").read_text("utf-8")
+
 
 def main() -> None:
     """Draw the page that the address names."""
     library = library_of(BrowserSettings.from_arguments(sys.argv[1:]))
     st.html(Path(__file__).with_name("page.css"))
-    st.set_page_config(page_title="handsim", page_icon=favicon(), layout="wide")
     pages = [
         st.Page(
             partial(search, library),
@@ -32,7 +40,7 @@ def main() -> None:
             default=True,
         ),
         st.Page(partial(map, library), title="Map", icon=":material/map:", url_path=MAP_PATH),
-        st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path="mining"),
+        st.Page(partial(mining, library), title="Mining", icon=":material/join_inner:", url_path=MINING_PATH),
         st.Page(
             partial(training, library), title="Training", icon=":material/show_chart:", url_path="training"
         ),
@@ -41,7 +49,12 @@ def main() -> None:
         ),
         st.Page(partial(index, library), title="Index", icon=":material/database:", url_path="index"),
     ]
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    st.set_page_config(page_title=f"{page.title} · handsim", page_icon=favicon(), layout="wide")
+    path = page.url_path or SEARCH_PATH
+    session.arrive(path, _SAID.get(path, ()))
+    page.run()
+    st.html(f"<script>{_RESTARTED}</script>", unsafe_allow_javascript=True)
 
 
 if (

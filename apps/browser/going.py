@@ -5,10 +5,10 @@ from typing import Final, NoReturn
 import streamlit as st
 
 from apps.browser.search.question import Question
-from handsim.hand import format_hand_id
 
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
+MINING_PATH: Final = "mining"
 
 
 def search_for(question: Question) -> NoReturn:
@@ -18,9 +18,13 @@ def search_for(question: Question) -> NoReturn:
     st.switch_page(there, query_params=question.as_params())
 
 
-def show_on_map(hand: int) -> NoReturn:
-    """Leave the page for the map, with a hand marked on it; also within a callback or a fragment."""
-    st.switch_page(st.Page(_nothing, url_path=MAP_PATH), query_params={"hand": format_hand_id(hand)})
+def show_on_map(question: Question) -> NoReturn:
+    """Leave the page for the map, with the hand of a question marked; also within a callback or a fragment.
+
+    The address says all of the question still: Streamlit puts it to this page before it leaves, and the way
+    back would lead to less than was asked.
+    """
+    st.switch_page(st.Page(_nothing, url_path=MAP_PATH), query_params=question.as_params())
 
 
 def _nothing() -> None:

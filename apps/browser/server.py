@@ -8,9 +8,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from threading import Thread
+from typing import Final
 
 import streamlit as st
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from apps.browser.settings import BrowserSettings
 from handsim.errors import HandsimError
@@ -34,4 +39,12 @@ async def _opening(_: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App(Path(__file__).with_name("app.py"), lifespan=_opening)
+_STARTED: Final = token_hex(8)
+
+
+async def _started(_: Request) -> PlainTextResponse:
+    """Which server this is: pages that another one drew load themselves anew (restarted.js)."""
+    return PlainTextResponse(_STARTED)
+
+
+app = st.App(Path(__file__).with_name("app.py"), lifespan=_opening, routes=[Route("/started", _started)])

@@ -69,15 +69,21 @@ class Served:
     """Its process."""
 
 
+def free_port() -> int:
+    """One of this computer at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
-def serving(home: Path, *options: str) -> Iterator[Served]:
-    """``handsim browse`` on a home at a free port of this computer, until the block ends.
+def serving(home: Path, *options: str, port: int | None = None) -> Iterator[Served]:
+    """``handsim browse`` on a home at a port of this computer (any free one), until the block ends.
 
     ``options`` are further ones of its command line. Raises HandsimError where it does not start.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port() if port is None else port
     command = [sys.executable, "-m", "apps.cli", "browse", "--home", str(home), "--port", str(port)]
     with TemporaryFile("w+") as said:  # a pipe that nobody reads would fill, and hold the server up
         server = subprocess.Popen(

@@ -1,5 +1,6 @@
 """What one visitor is doing: the question in the address, the way that led there, the pictures sent."""
 
+from collections.abc import Collection
 from typing import Final
 
 import streamlit as st
@@ -9,8 +10,38 @@ from apps.pictures import SeenHand
 
 _TRAIL: Final = "search_trail"
 _SEEN: Final = "search_seen"
+_PAGE: Final = "page"
+_ADDRESSES: Final = "page_addresses"
 _LONGEST_TRAIL: Final = 12
 _MOST_SEEN: Final = 24
+
+
+def arrive(page: str, names: Collection[str]) -> None:
+    """Come to a page, whose address may say ``names``.
+
+    Where it says none of them, as after a click in the navigation, it says again what it said when the page
+    was left.
+    """
+    before, st.session_state[_PAGE] = st.session_state.get(_PAGE), page
+    kept = _addresses().get(page)
+    if kept and before not in (None, page) and not any(name in st.query_params for name in names):
+        st.query_params.from_dict(kept)
+
+
+def keep_address(page: str) -> None:
+    """Remember what a page's address says, for when it is left."""
+    st.session_state[_ADDRESSES] = {**_addresses(), page: st.query_params.to_dict()}
+
+
+def _addresses() -> dict[str, dict[str, str]]:
+    kept: dict[str, dict[str, str]] = st.session_state.get(_ADDRESSES, {})
+    return kept
+
+
+def show(key: str, value: object) -> None:
+    """Have a control show a value; one that does is left alone, or it would jump back while it is moved."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def question() -> Question:

@@ -40,10 +40,14 @@ function editor(svg, { bones, colours, names }) {
   }
 
   function move(joint, dx, dy) {
-    for (const each of carried(joint)) {
-      points[each][0] = Math.round(Math.min(1500, Math.max(-500, points[each][0] + dx)));
-      points[each][1] = Math.round(Math.min(1500, Math.max(-500, points[each][1] + dy)));
-    }
+    const moved = carried(joint);
+    [dx, dy].forEach((by, axis) => {
+      // No further than the box: a joint outside of it could not be taken hold of again.
+      const places = moved.map((each) => points[each][axis]);
+      const [least, most] = [Math.min(0, -Math.min(...places)), Math.max(0, 1000 - Math.max(...places))];
+      const shift = Math.round(Math.min(most, Math.max(least, by)));
+      for (const each of moved) points[each][axis] += shift;
+    });
     place();
   }
 

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import streamlit as st
 
+from apps.browser import session
 from apps.browser.mining.trial import MOST_RANKS, SAMPLES, MiningTrial, as_recipe
 from handsim.errors import HandsimError
 from index import MiningPolicy
@@ -152,7 +153,7 @@ def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         "sample": trial.sample,
     }
     for name, value in shown.items():
-        st.session_state[_KEY + name] = value
+        session.show(_KEY + name, value)
 
 
 def _changed() -> None:

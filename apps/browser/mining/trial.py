@@ -20,7 +20,7 @@ CONDITIONS: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
     "first_rank": "the first rank",
-    "max_distance": "the largest distance",
+    "max_distance": "the distance limit",
 }
 """Their names, for people."""
 _LOOSEST: Final = MiningPolicy(other_video=False)
@@ -61,6 +61,11 @@ class MiningTrial:
     def of_other_hands(self) -> "MiningTrial":
         """The same policy on other hands."""
         return replace(self, seed=(self.seed + 1) % (_LAST_SEED + 1))
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """What an address may say."""
+        return [*_POLICY_FIELDS, "sample", "seed"]
 
     def as_params(self) -> dict[str, str]:
         """What the address says: only what differs from the defaults."""

@@ -16,7 +16,7 @@ TOLD: Final[dict[Condition, str]] = {
     "sources": "the source",
     "labels": "the label",
     "side": "the side",
-    "max_distance": "the largest distance",
+    "max_distance": "the distance limit",
     "diversity": "diversity",
 }
 """Conditions, for people."""

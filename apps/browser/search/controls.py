@@ -19,10 +19,11 @@ _FIRST_LIMIT: Final = 1.0
 def controls(question: Question, pool: Pool) -> None:
     """Draw them; a change is in the address before the page is drawn again."""
     for name in ("k", "other_video", "one_per_video", "sources", "labels", "side", "diversity"):
-        st.session_state[_KEY + name] = getattr(question, name)
-    st.session_state[_KEY + "capped"] = question.max_distance is not None
-    st.session_state[_KEY + "max_distance"] = (
-        _FIRST_LIMIT if question.max_distance is None else question.max_distance
+        value = getattr(question, name)
+        session.show(_KEY + name, list(value) if isinstance(value, tuple) else value)
+    session.show(_KEY + "capped", question.max_distance is not None)
+    session.show(
+        _KEY + "max_distance", _FIRST_LIMIT if question.max_distance is None else question.max_distance
     )
     st.slider(
         "Answers",

@@ -29,8 +29,7 @@ def query_cards(library: Library, pool: Pool, version: IndexVersion, question: Q
         return [_hand(library, pool, version, question.hand, "Query", None)]
     examples = [(hand, True) for hand in question.like] + [(hand, False) for hand in question.unlike]
     return [
-        _hand(library, pool, version, hand, "More like" if liked else "Less like", liked)
-        for hand, liked in examples
+        _hand(library, pool, version, hand, "Like" if liked else "Unlike", liked) for hand, liked in examples
     ]
 
 
@@ -80,6 +79,8 @@ def _step(library: Library, pool: Pool, number: int, question: Question) -> Card
     hand = question.hand if question.hand is not None else question.like[0]
     shown = hand_card(library, pool, hand)
     line = (
-        short_id(hand) if question.hand is not None else f"{len(question.like)} +, {len(question.unlike)} −"
+        short_id(hand)
+        if question.hand is not None
+        else f"{len(question.like)} like, {len(question.unlike)} unlike"
     )
     return Card(number, shown.picture, shown.keypoints, "", (line,))

@@ -64,9 +64,13 @@ class Question:
                 "ask about one hand, about examples or about a pose, not about several at once"
             )
         if len(self.like) + len(self.unlike) > MOST_EXAMPLES:
-            raise HandsimError(f"at most {MOST_EXAMPLES} hands can be examples; take the mark off some")
+            raise HandsimError(f"At most {MOST_EXAMPLES} hands can be examples; take the mark off some")
         if self.unlike and not self.like:
             raise HandsimError("'less like these' goes with 'more like these'; mark a hand with + as well")
+        if self.diversity and self.like:
+            raise HandsimError("Diversity does not go with examples; leave one of them out")
+        if self.diversity and self.one_per_video:
+            raise HandsimError("Diversity does not go with One per video; leave one of them out")
         if self.pose is not None and (
             len(self.pose) != 2 * JOINT_COUNT or max(map(abs, self.pose)) > _POSE_LIMIT
         ):
@@ -113,6 +117,11 @@ class Question:
         plain = Question(other_video=False)
         return replace(self, **{condition: getattr(plain, condition)})
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """What an address may say."""
+        return [field.name for field in fields(cls)]
+
     def about(self, hand: int) -> "Question":
         """The same conditions, asked about a hand."""
         return replace(self, hand=hand, like=(), unlike=(), pose=None)
@@ -156,8 +165,8 @@ class Question:
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "Question":
         """Read what `as_params` wrote; raises HandsimError for an address that says something else."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: _from_text(name, text) for name, text in params.items() if name in known})  # type: ignore[arg-type]  # each is of its field's type
+        known = {name: _from_text(name, params[name]) for name in cls.names() if name in params}
+        return cls(**known)  # type: ignore[arg-type]  # each is of its field's type
 
 
 def pose_of(keypoints: NDArray[np.floating]) -> tuple[int, ...]:

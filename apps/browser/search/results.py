@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from apps.browser import session
 from apps.browser.cards import hand_card, told_of
 from apps.browser.components.hand_grid import Card, hand_grid
-from apps.browser.going import show_on_map
+from apps.browser.going import SEARCH_PATH, show_on_map
 from apps.browser.library import Library
 from apps.browser.search.answer import TOLD, Answer, answer
 from apps.browser.search.controls import controls
@@ -25,24 +25,28 @@ from index import IndexVersion
 
 _SKELETONS: Final = "search_skeletons"
 _BEGINNINGS: Final = "search_beginnings"
+_TOAST: Final = "search_toast"
 _BEGIN_WITH: Final = 24
 
 
 @st.fragment
 def results(library: Library) -> None:
     """The answers to what the address asks; a changed condition draws this again, and nothing else."""
+    if text := st.session_state.pop(_TOAST, None):
+        st.toast(text, icon=":material/info:")
     with told():
         question = session.question()
+        session.keep_address(SEARCH_PATH)
         with library.version() as version:
             pool = library.pool()
+            _trail(library, pool)
             if question.is_empty:
-                _beginnings(library, pool, version)
+                _beginnings(library, pool, version, question)
             else:
                 _answered(library, pool, version, question)
 
 
 def _answered(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
-    _trail(library, pool)
     left, right = st.columns([1, 3], gap="large")
     with left:
         hand_grid(
@@ -59,7 +63,7 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
                 key="search_on_map",
                 icon=":material/map:",
                 on_click=show_on_map,
-                args=(question.hand,),
+                args=(question,),
                 help="Where this hand lies among all poses",
             )
         controls(question, pool)
@@ -100,14 +104,17 @@ def _mark(question: Question, hand: int, like: bool) -> None:
     try:
         asked = question.marked(hand, like=like)
     except HandsimError as error:
-        st.toast(str(error).capitalize() + ".", icon=":material/info:")
+        _say(f"{error}.")
         return
     if asked == question:
-        st.toast(
-            "Mark a hand with + first: less like one goes with more like another.", icon=":material/info:"
-        )
+        _say("Mark a hand with + first: less like one goes with more like another.")
     else:
         session.ask(asked)
+
+
+def _say(text: str) -> None:
+    # By the next draw: what a callback draws takes the place of what the page drew first.
+    st.session_state[_TOAST] = text
 
 
 def _head(
@@ -121,7 +128,7 @@ def _head(
     with st.container(horizontal=True, vertical_alignment="center"):
         count = len(said.neighbors)
         st.markdown(
-            f"**{count} hand{'' if count == 1 else 's'}**, nearest first "
+            f"**{count or 'No'} hand{'' if count == 1 else 's'}**{', nearest first' if count else ''} "
             f":gray[· {took_ms:,.0f} ms · index {said.version}]"
         )
         st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
@@ -200,7 +207,7 @@ def _trail(library: Library, pool: Pool) -> None:
         )
 
 
-def _beginnings(library: Library, pool: Pool, version: IndexVersion) -> None:
+def _beginnings(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
     """Some hands to begin with; the same ones until others are asked for."""
     kept: tuple[str, Sequence[int]] | None = st.session_state.get(_BEGINNINGS)
     if kept is None or kept[0] != version.info.name:
@@ -223,5 +230,5 @@ def _beginnings(library: Library, pool: Pool, version: IndexVersion) -> None:
         ],
         key="search_beginnings_grid",
         label="Hands to begin with",
-        on_pick=lambda hand: session.ask(Question(hand=hand)),
+        on_pick=lambda hand: session.ask(question.about(hand)),
     )

@@ -41,6 +41,12 @@ def start(library: Library) -> None:
             args=(library,),
             help="Search from any hand of the index",
         )
+        st.button(
+            "Start afresh",
+            icon=":material/restart_alt:",
+            on_click=lambda: session.ask(Question()),
+            help="Leave the question and its conditions; the way back to it is kept",
+        )
         way = st.segmented_control(
             "Or start from",
             list(ways),
@@ -73,7 +79,7 @@ def _by_id(library: Library) -> None:
     st.text_input(
         "Hand id",
         key=_ID,
-        max_chars=16,
+        max_chars=40,
         placeholder="03ab54f1c09d72e8",
         help="16 hex digits, as captions, tables and `handsim query` show them",
         on_change=_take_id,
@@ -167,9 +173,7 @@ def _by_pose(library: Library) -> None:
     pose = asked.pose or preset("Flat")
     left, right = st.columns([2, 3], gap="large")
     with left:
-        skeleton_editor(
-            pose, key="start_editor", on_drag=lambda drawn: session.ask(_asked().about_pose(drawn))
-        )
+        skeleton_editor(pose, key="start_editor", on_drag=_take_drawn)
     with right:
         st.pills(
             "Begin with",
@@ -179,9 +183,14 @@ def _by_pose(library: Library) -> None:
             help="A right hand seen from its palm, as an average adult's",
         )
         st.caption(
-            "Drag a joint: what hangs on it comes along. Or move to it with Tab and use the arrow keys. "
+            "Drag a joint: the rest of its finger comes along. Or go to it with Tab and use the arrow keys. "
             "The search follows each change."
         )
+
+
+def _take_drawn(pose: tuple[int, ...]) -> None:
+    st.session_state[_PRESET] = None  # so that the preset can be chosen again
+    session.ask(_asked().about_pose(pose))
 
 
 def _take_preset() -> None:

@@ -5,6 +5,8 @@ from typing import Final
 
 import streamlit as st
 
+from apps.browser import session
+from apps.browser.going import MINING_PATH
 from apps.browser.library import Library
 from apps.browser.mining.chart import distances_chart
 from apps.browser.mining.controls import POLICIES, Against, compared_with, controls, trial_asked
@@ -26,6 +28,7 @@ def mining(library: Library) -> None:
     """The policy at the left, what it comes to at the right; a changed control draws this again."""
     with told():
         trial = trial_asked()
+        session.keep_address(MINING_PATH)
         with library.version() as version:
             pool = library.pool()
             left, right = st.columns([1, 3], gap="large")

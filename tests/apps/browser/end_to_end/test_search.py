@@ -80,7 +80,7 @@ def test_more_like_these_less_like_those(page: Page, site: str, home: Path) -> N
     page.get_by_role("button", name=f"Less like hand {less}").click()
     expect(page).to_have_url(re.compile(f"unlike={less}"))
     expect(query(page)).to_have_count(3)
-    expect(query(page).nth(2)).to_contain_text("Less like")
+    expect(query(page).nth(2)).to_contain_text("Unlike")
     for example in (more, less, some_hand(home)):
         expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)
     query(page).nth(2).get_by_role("button", name="Less like").click()  # taken off again

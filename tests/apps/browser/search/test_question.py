@@ -88,7 +88,7 @@ def test_marks() -> None:
 
 def test_examples_are_bounded() -> None:
     most = Question(like=tuple(range(1, 30)), unlike=(50, 51, 52))
-    with pytest.raises(HandsimError, match="at most 32 hands"):
+    with pytest.raises(HandsimError, match="At most 32 hands"):
         most.marked(99, like=True)
     assert most.marked(52, like=False).unlike == (50, 51)
 
