@@ -3,7 +3,8 @@
 from typing import Final
 
 _ACCENT_LIGHT: Final = "#006e8c"
-_ACCENT_DARK: Final = "#1d87a4"
+_ACCENT_DARK: Final = "#1a7f9b"
+"""White is written on both."""
 _SERIES_LIGHT: Final = (
     '["#006e8c", "#c8553d", "#a87900", "#00805c", "#7a4fa3", "#b3478b", "#3a6fd8", "#5c636e"]'
 )
@@ -21,7 +22,7 @@ THEME: Final[dict[str, str]] = {
     "theme.light.linkColor": _ACCENT_LIGHT,
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f1f4f6",
-    "theme.light.textColor": "#1c2126",
+    "theme.light.textColor": "#14181b",
     "theme.light.borderColor": "#d5dbe0",
     "theme.light.chartCategoricalColors": _SERIES_LIGHT,
     "theme.dark.primaryColor": _ACCENT_DARK,
@@ -33,8 +34,3 @@ THEME: Final[dict[str, str]] = {
     "theme.dark.chartCategoricalColors": _SERIES_DARK,
 }
 """Option -> value. One accent, the same as the report's and the montages'."""
-
-
-def ink(kind: str | None) -> str:
-    """The colour of text where Streamlit does not see to it; ``kind`` is its ``light`` or ``dark``."""
-    return THEME[f"theme.{kind or 'light'}.textColor"]

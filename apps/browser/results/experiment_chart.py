@@ -88,11 +88,7 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
     if floors:
         floor = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
         layers.append(floor.mark_rule(color=GREY, strokeDash=[5, 4]).encode(level("mean:Q")))
-        named = (
-            floor.mark_text(color=GREY, align="left", dx=4, dy=-7, x=0)
-            if aside
-            else floor.mark_text(color=GREY, dy=-8, y=0)
-        )
+        named = floor.mark_text(align="left", dx=4, dy=-7, x=0) if aside else floor.mark_text(dy=-8, y=0)
         layers.append(named.encode(level("mean:Q"), text="name:N"))
     height = _PLOT_PX + _LEGEND_ROW_PX * len(rows) if aside else _AXIS_PX + _ROW_PX * len(rows)
     return alt.layer(*layers).properties(height=height)

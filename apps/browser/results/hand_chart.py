@@ -37,12 +37,11 @@ def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | 
 
 
 def hand_chart(
-    errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float, ink: str
+    errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float
 ) -> alt.LayerChart | alt.FacetChart:
     """A flat hand seen from its palm; a joint's circle is larger and fuller, the larger its error.
 
-    ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle, ``ink`` the
-    colour of numbers.
+    ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle.
     """
     places = hand_places()
     low, high = places.min(axis=0) - _EDGE, places.max(axis=0) + _EDGE
@@ -61,7 +60,7 @@ def hand_chart(
             alt.Tooltip("floor:Q", title="of the mean pose (mm)", format=".1f"),
         ],
     )
-    numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600, color=ink)
+    numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600)
     drawn = alt.layer(
         alt.Chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
         circles,

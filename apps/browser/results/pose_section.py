@@ -13,7 +13,6 @@ from apps.browser.results.pck_chart import SHAPES, pck_chart
 from apps.browser.results.pose_groups import Measured, PoseGroup, pose_groups, ranked, splits
 from apps.browser.results.pose_table import AGAINST_MEAN, KEYPOINTS, NUMBERS, SPREADS, pose_table
 from apps.browser.runs.places import RunPlace, by_tail
-from apps.browser.theme import ink
 from apps.browser.trouble import plain, told
 from training.evaluation.conventions import ALIGNMENT_TITLES, OFFICIAL
 from training.evaluation.report import PREDICTIONS_FILE, REPORT_FILE
@@ -180,9 +179,7 @@ def _hand(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str) -> None
         "for what the mean pose has there",
     )
     floor = group.report.mean_pose_joints_mm.get(alignment)
-    st.altair_chart(
-        hand_chart(errors, floor, largest, ink(st.context.theme.type)), width="content", key="hand"
-    )
+    st.altair_chart(hand_chart(errors, floor, largest), width="content", key="hand")
 
 
 def _samples(group: PoseGroup) -> None:

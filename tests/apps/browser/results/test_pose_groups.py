@@ -180,5 +180,5 @@ def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
     assert [row["error"] for row in rows] == [None] + [12.0] * 20
     assert [row["floor"] for row in rows] == [None] + [24.0] * 20
     assert all(0 <= row["x"] <= 1 and 0 <= row["y"] <= 1 for row in rows)
-    drawn = hand_chart(errors, None, 12.0, "#000000").to_dict()
+    drawn = hand_chart(errors, None, 12.0).to_dict()
     assert drawn["layer"][2]["encoding"]["text"]["field"] == "error"
