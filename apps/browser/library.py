@@ -1,5 +1,6 @@
 """The home that the browser shows: its pool and its index, opened once for all who look."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -63,6 +64,10 @@ class Library:
         """Open all there is before somebody asks for it."""
         with self.version():
             self.pool()
+
+    def command(self, words: str) -> str:
+        """A command line of handsim's on this home, wherever somebody types it."""
+        return f"handsim --home {shlex.quote(str(self.home.path))} {words}"
 
     def pool(self) -> Pool:
         """The hands; opened anew where there are others by now."""

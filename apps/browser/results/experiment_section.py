@@ -46,7 +46,7 @@ def experiment_section(library: Library) -> None:
             raise HandsimError(
                 f"the tables of {name} cannot be read; handsim experiment table makes them anew"
             )
-        _head(name, files[name], results)
+        _head(library, name, files[name], results)
         for number, table in enumerate(results.tables):
             _table(table, number)
 
@@ -61,15 +61,15 @@ def _nothing_yet(library: Library) -> None:
             icon=":material/science:",
         )
         st.markdown("Tables of what is there so far, with the experiment's file or name:")
-        st.code("handsim experiment table FILE", language="sh")
+        st.code(library.command("experiment table FILE"), language="sh", wrap_lines=True)
         return
     st.info("**No experiment yet.** The papers' tables are made of many runs.", icon=":material/science:")
-    st.code("handsim experiment run synthetic_main", language="sh")
+    st.code(library.command("experiment run synthetic_main"), language="sh", wrap_lines=True)
 
 
-def _head(name: str, path: Path, results: ExperimentResults) -> None:
+def _head(library: Library, name: str, path: Path, results: ExperimentResults) -> None:
     counts = Counter(results.states)
-    command = f"handsim experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}"
+    command = library.command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
     age = duration(max(0.0, time.time() - path.stat().st_mtime))
     failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
     st.subheader(plain(results.title))

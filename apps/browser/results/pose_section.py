@@ -30,7 +30,7 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         reports, objects = library.results.pose_reports, library.runs.objects
         groups = pose_groups(places, reports, objects)
         if not groups:
-            _nothing_yet()
+            _nothing_yet(library)
             _unreadable(places, library)
             return
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -63,15 +63,16 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         _samples(group)
 
 
-def _nothing_yet() -> None:
+def _nothing_yet(library: Library) -> None:
     st.info("**No poses were evaluated yet.**", icon=":material/back_hand:")
     st.markdown("A fine-tuned estimator, on the split that papers report:")
-    st.code("handsim evaluate pose RUN", language="sh")
+    st.code(library.command("evaluate pose RUN"), language="sh", wrap_lines=True)
     st.markdown("There is no estimator yet? Hands to learn from, and one that learns from them:")
     st.code(
         "handsim synth --layout synthetic --out hands/ --videos 200\n"
-        "handsim finetune synthetic --data.root hands/",
+        + library.command("finetune synthetic --data.root hands/"),
         language="sh",
+        wrap_lines=True,
     )
 
 

@@ -34,7 +34,8 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
         if not reports:
             st.info("**Retrieval was not evaluated yet.**", icon=":material/search:")
             st.markdown("How many of the truly nearest hands the index finds, and how alike they are:")
-            st.code("handsim evaluate retrieval --labels --name FIRST", language="sh")
+            evaluate = library.command("evaluate retrieval --labels --name FIRST")
+            st.code(evaluate, language="sh", wrap_lines=True)
             return
         column = st.column_config
         st.dataframe(

@@ -1,6 +1,5 @@
 """Index: its versions, how they are, and what can be done to them."""
 
-import shlex
 from typing import Final
 
 import streamlit as st
@@ -89,14 +88,13 @@ def _health(seen: Overview) -> None:
 
 def _first_steps(library: Library, seen: Overview, refused: dict[Action, str]) -> None:
     """The way to an index, and how far along it this home is."""
-    home = shlex.quote(str(library.home.path))
     pool = bool(seen.pool_hands)
     for trouble in seen.trouble:
         st.warning(plain(trouble), icon=":material/warning:")
     for number, done, what, command in (
-        (1, pool, "Take hands out of pictures and videos", f"handsim --home {home} ingest PATH"),
-        (2, False, "Build an index of them", f"handsim --home {home} index build"),
-        (3, False, "Ask it, there or on the search page", f"handsim --home {home} query PHOTO"),
+        (1, pool, "Take hands out of pictures and videos", library.command("ingest PATH")),
+        (2, False, "Build an index of them", library.command("index build")),
+        (3, False, "Ask it, there or on the search page", library.command("query PHOTO")),
     ):
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
         told_pool = f" :gray[· the pool holds {seen.pool_hands:,} hands]" if done else ""

@@ -55,9 +55,10 @@ def _nothing_yet(library: Library) -> None:
         st.rerun()
     st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
     st.markdown("An encoder, from pairs that the index answers:")
-    st.code("handsim pretrain cpu_small", language="sh")
+    st.code(library.command("pretrain cpu_small"), language="sh", wrap_lines=True)
     st.markdown("An estimator of 3D poses, from labelled hands:")
-    st.code("handsim finetune synthetic --data.root FOLDER --init cpu_small", language="sh")
+    finetune = library.command("finetune synthetic --data.root FOLDER --init cpu_small")
+    st.code(finetune, language="sh", wrap_lines=True)
 
 
 def _states(records: Sequence[RunRecord]) -> dict[str, State]:

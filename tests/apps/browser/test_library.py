@@ -14,3 +14,8 @@ def test_the_pool_is_opened_anew_where_hands_were_added_and_only_then(own_home: 
     more_hands(own_home, 10)
     assert len(library.pool()) == 70
     assert library.pool() is library.pool()
+
+
+def test_a_command_line_names_the_home_as_a_shell_reads_it(tmp_path: Path) -> None:
+    library = Library(BrowserSettings(tmp_path / "my hands"))
+    assert library.command("index build") == f"handsim --home '{tmp_path}/my hands' index build"

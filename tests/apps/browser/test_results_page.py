@@ -13,9 +13,9 @@ from tests.apps.browser.results.some_results import write_experiment, write_pose
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
-        ("Poses", "handsim evaluate pose"),
-        ("Retrieval", "handsim evaluate retrieval"),
-        ("Experiments", "handsim experiment run"),
+        ("Poses", "evaluate pose"),
+        ("Retrieval", "evaluate retrieval"),
+        ("Experiments", "experiment run"),
     ],
 )
 def test_where_there_is_nothing_it_says_how_to_make_some(
@@ -24,7 +24,7 @@ def test_where_there_is_nothing_it_says_how_to_make_some(
     page = visit(tmp_path, "results", of=kind)
     assert not page.exception
     assert page.segmented_control(key="of").value == kind
-    assert page.code[0].value.startswith(command)
+    assert page.code[0].value.startswith(f"handsim --home {tmp_path} {command}")
 
 
 def test_poses_are_compared_under_the_alignment_of_the_papers(visit: Visit, tmp_path: Path) -> None:
