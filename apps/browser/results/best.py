@@ -8,6 +8,8 @@ import pyarrow as pa
 Numbers = Sequence[float | None]
 
 BEST: Final = "Best"
+BEST_PX: Final = 250
+"""Room for the names of four columns."""
 STAR: Final = "★"
 _UNIT: Final = " ("
 

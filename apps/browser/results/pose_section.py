@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from apps.browser.library import Library
-from apps.browser.results.best import BEST
+from apps.browser.results.best import BEST, BEST_PX
 from apps.browser.results.hand_chart import hand_chart
 from apps.browser.results.pck_chart import SHAPES, pck_chart
 from apps.browser.results.pose_groups import Measured, PoseGroup, pose_groups, ranked, splits
@@ -21,6 +21,7 @@ from training.evaluation.scores import ALIGNMENTS
 _COMPARED_AT_FIRST: Final = 6
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
 _NAME_PX: Final = 220
+_PERCENT: Final = "%.1f %%"
 
 
 @st.fragment
@@ -109,13 +110,13 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "Evaluation": column.TextColumn(width=_NAME_PX, pinned=True),
-        BEST: column.TextColumn(width="medium", help="The columns in which no other evaluation is better"),
+        BEST: column.TextColumn(width=BEST_PX, help="The columns in which no other evaluation is better"),
         **{
             name: column.NumberColumn(format="%.3f" if "AUC" in name else "%.2f", help=_HELP.get(name))
             for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS)
         },
-        AGAINST_MEAN: column.NumberColumn(format="percent", help="MPJPE as a share of the mean pose's"),
-        "Labels": column.NumberColumn(format="percent", help="Share of the labels that were trained on"),
+        AGAINST_MEAN: column.NumberColumn(format=_PERCENT, help="MPJPE as a share of the mean pose's"),
+        "Labels": column.NumberColumn(format=_PERCENT, help="Share of the labels that were trained on"),
         "Begins with": column.TextColumn(help="What the encoder's weights come from"),
     }
 

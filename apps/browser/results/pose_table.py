@@ -29,7 +29,10 @@ MEAN_POSE: Final = "mean pose"
 def pose_table(
     groups: Sequence[PoseGroup], alignment: str, tails: Mapping[Tail, RunPlace], objects: Objects
 ) -> Any:
-    """An Arrow table in the order of ``groups``; the mean pose of the training split comes last."""
+    """An Arrow table in the order of ``groups``; the mean pose of the training split comes last.
+
+    Shares are in percent: Streamlit's own percent format leaves out decimals that are zero.
+    """
     floors = mean_poses(groups)
     blank = [None] * len(floors)
 
@@ -46,8 +49,8 @@ def pose_table(
         spreads = [group.spread(metric) for group in groups]
         if column in SPREADS and any(spread is not None for spread in spreads):
             numbers[SPREADS[column]] = [*spreads, *blank]
-    numbers[AGAINST_MEAN] = told(lambda group: _against_mean(group, alignment))
-    numbers["Labels"] = told(lambda group: number(group.report.training.get("label_fraction")))
+    numbers[AGAINST_MEAN] = told(lambda group: _percent(_against_mean(group, alignment)))
+    numbers["Labels"] = told(lambda group: _percent(number(group.report.training.get("label_fraction"))))
     texts = {
         "Begins with": told(lambda group: _begins_with(group, tails, objects)),
         "Encoder": told(lambda group: text(group.report.facts.get("architecture"))),
@@ -73,6 +76,10 @@ def mean_poses(groups: Sequence[PoseGroup]) -> list[Mapping[str, float]]:
         if each.report.mean_pose
     }
     return list(found.values())
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _against_mean(group: PoseGroup, alignment: str) -> float | None:

@@ -6,7 +6,7 @@ from typing import Final
 import streamlit as st
 
 from apps.browser.library import Library
-from apps.browser.results.best import BEST
+from apps.browser.results.best import BEST, BEST_PX
 from apps.browser.results.retrieval import retrieval_figures, retrieval_reports, retrieval_table
 from apps.browser.runs.places import RunPlace
 from apps.browser.trouble import told
@@ -45,7 +45,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             column_config={
                 "Evaluation": column.TextColumn(pinned=True),
                 BEST: column.TextColumn(
-                    width="medium", help="The columns in which no other evaluation is better"
+                    width=BEST_PX, help="The columns in which no other evaluation is better"
                 ),
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},

@@ -130,9 +130,9 @@ def test_the_table_names_the_best_and_ends_with_the_mean_pose(tmp_path: Path) ->
     assert best["Best"] == "★ MPJPE, Median, AUC 0–50, 2D"
     assert other["Best"] == ""
     assert (best["MPJPE (mm)"], best["± mm"]) == (12.0, pytest.approx(8**0.5))
-    assert best["Of mean pose"] == pytest.approx(12 / 20)
+    assert best["Of mean pose"] == pytest.approx(100 * 12 / 20)
     assert (best["Begins with"], other["Begins with"]) == ("pre-s1", "random weights")
-    assert (best["Seeds"], best["Labels"]) == ("1, 2", 0.5)
+    assert (best["Seeds"], best["Labels"]) == ("1, 2", 50.0)
     assert rows[-1]["MPJPE (mm)"] is not None
     assert rows[-1]["Best"] == ""
 
