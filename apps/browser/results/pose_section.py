@@ -199,7 +199,8 @@ def _samples(group: PoseGroup) -> None:
     except OSError:
         st.caption("This evaluation drew no hands.")
         return
-    st.image(picture, plain(group.title))
+    alt = f"Best, median and worst hands of {group.title}"
+    st.image(picture, plain(group.title), alt=alt)
 
 
 def _downloads(member: Measured) -> None:

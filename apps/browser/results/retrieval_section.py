@@ -64,4 +64,4 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 help="The evaluation whose pictures are shown",
             )
             for side, (caption, path) in zip(st.columns(2), drawn[title].items(), strict=False):
-                side.image(path.read_bytes(), caption)
+                side.image(path.read_bytes(), caption, alt=f"{caption}, of {title}")

@@ -228,7 +228,8 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
         except OSError:
             st.caption("The picture is gone.")
             return
-        st.image(picture, f"{plain(title)}, step {step:,}")
+        seen = f"{title}, step {step:,}"
+        st.image(picture, plain(seen), alt=f"What it is trained on: {seen}")
 
 
 def _step(steps: Sequence[int], key: str) -> int:
