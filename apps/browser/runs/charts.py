@@ -1,9 +1,12 @@
 """Curves of runs as charts; a run is told by its colour and by its dashes."""
 
 from collections.abc import Sequence
+from math import floor, log10
 from typing import Any, Final
 
 import altair as alt
+import numpy as np
+from numpy.typing import NDArray
 
 from apps.browser.runs.panels import Panel
 
@@ -16,6 +19,14 @@ _LEGEND_ROW_PX: Final = 24
 """Both are added to the height, so that a longer legend takes nothing of the curves."""
 _FEW: Final = 40
 """Points that are drawn as such."""
+_STEPS: Final = (
+    (1,),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 6, 8),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9),
+)
+"""Of a decade, where to write numbers on a logarithmic axis: from few to many."""
+_LEAST_TICKS: Final = 4
 
 
 def curve_chart(
@@ -58,8 +69,11 @@ def curve_chart(
     )
     base = alt.Chart(table).encode(x=across, color=colour)
 
+    ticks = log_ticks(table["value"].to_numpy()) if logarithmic else []
+    axis = alt.Axis(format=panel.format, values=ticks) if ticks else alt.Axis(format=panel.format)
+
     def y(column: str) -> alt.Y:
-        return alt.Y(column, title=None, scale=scale, axis=alt.Axis(format=panel.format))
+        return alt.Y(column, title=None, scale=scale, axis=axis)
 
     drawn = base.mark_line(strokeWidth=2, clip=True).encode(y=y("smooth:Q"), strokeDash=dash)
     layers = [drawn]
@@ -78,3 +92,20 @@ def curve_chart(
     if shown is not None:
         height += _LEGEND_PX + _LEGEND_ROW_PX * len(runs)
     return alt.layer(*layers, pointed_at).properties(height=height)
+
+
+def log_ticks(values: NDArray[np.float64]) -> list[float]:
+    """Where a logarithmic axis over ``values``, which are above 0, is told; none where they differ little.
+
+    Of its own numbers Vega writes too few over a wider range, such as 5, 9 and 40.
+    """
+    if not len(values):
+        return []
+    low, high = float(values.min()), float(values.max())
+    decades = range(floor(log10(low)) - 1, floor(log10(high)) + 1)
+    for steps in _STEPS:
+        ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        within = sorted({tick for tick in ticks if low <= tick <= high})
+        if len(within) >= _LEAST_TICKS:
+            return within
+    return []

@@ -49,7 +49,8 @@ def progress_line(record: RunRecord) -> str:
     if "val_mpjpe_mm" in latest:
         parts.append(f"error {latest['val_mpjpe_mm']:.1f} mm")
     if "images_per_s" in latest:
-        parts.append(f"{latest['images_per_s']:,.0f} images/s")
+        rate = f"{latest['images_per_s']:,.0f}"
+        parts.append(f"{rate} image{'' if rate == '1' else 's'}/s")
     if "data_wait" in latest:
         parts.append(f"waiting {latest['data_wait']:.0%}")
     if record.state == "going" and record.left_s is not None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.browser.runs.charts import curve_chart
+from apps.browser.runs.charts import curve_chart, log_ticks
 from apps.browser.runs.curve import Points
 from apps.browser.runs.figures import run_figures
 from apps.browser.runs.panels import LOSS, last_step, panel_table, panels
@@ -46,6 +46,13 @@ def test_a_run_is_told_by_colour_and_by_dashes() -> None:
     dashes = chart["layer"][1]["encoding"]["strokeDash"]["scale"]
     assert dashes["domain"] == list(runs)
     assert len({tuple(dash) for dash in dashes["range"]}) == len(runs)
+
+
+def test_a_logarithmic_axis_is_told_at_round_numbers() -> None:
+    assert log_ticks(np.array([3000.0, 0.2])) == [1, 10, 100, 1000]
+    assert log_ticks(np.array([5.0, 40.0])) == [5, 6, 8, 10, 15, 20, 30, 40]
+    assert log_ticks(np.array([8.4, 19.2])) == [9, 10, 12, 14, 16, 18]
+    assert log_ticks(np.array([3.0, 3.0])) == log_ticks(np.empty(0)) == []
 
 
 def test_pictures_are_found_by_their_step(tmp_path: Path) -> None:
