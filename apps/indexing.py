@@ -95,5 +95,5 @@ def _count(number: int | None) -> str:
 
 def _standing(info: VersionInfo) -> str:
     if info.is_current:
-        return "now the current version"
+        return "published"
     return f"not published; `handsim index publish {info.name}` does"

@@ -243,7 +243,9 @@ def damaged(directory: Path, why: str) -> HandsimError:
 def missing(root: Path, name: str) -> NotThereError:
     """The error for a version that is not there."""
     known = ", ".join(version_names(root)) or "none"
-    return NotThereError(f"the index {root} has no version {name!r} (it has: {known}); `handsim index build`")
+    return NotThereError(
+        f"the index {root} has no version {name!r} (it has: {known}); `handsim index build` makes one"
+    )
 
 
 def _check_format(path: Path, facts: dict[str, Any]) -> None:

@@ -283,7 +283,8 @@ class ServerCatalog(Catalog):
                 return record
         known = ", ".join(other for other, one in self._records().items() if one.is_readable) or "none"
         raise NotThereError(
-            f"the index {self.address} has no version {name!r} (it has: {known}); `handsim index build`"
+            f"the index {self.address} has no version {name!r} (it has: {known}); "
+            "`handsim index build` makes one"
         )
 
     def _publication_times(self) -> dict[str, int]:

@@ -44,7 +44,7 @@ def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None
     assert "v0001 is the only version" in refused(capsys, "index", "rollback", *at)
     assert "no version 'v0009' (it has: v0001, v0002)" in refused(capsys, "index", "publish", "v0009", *at)
     built = said(capsys, "index", "build", *at)
-    assert built.endswith("s, now the current version\n")
+    assert built.endswith("s, published\n")
 
 
 def test_prune_and_drop(own_home: Path, capsys: Capture) -> None:

@@ -72,6 +72,7 @@ def _sheet(library: Library, of: PoseMap, outline: Outline) -> None:
     if not len(rows):
         return
     shown = chosen_rows(of, rows, MOST_CARDS, choice)
+    st.caption("Below each: how far it is to the nearest hand of another video.")
     hands = of.hand_ids[shown].tolist()
     with library.version() as version:
         pool, payloads = library.pool(), version.payloads(hands)

@@ -131,7 +131,7 @@ def _of_sample(trial: MiningTrial) -> None:
         help="The same policy on another random sample",
     )
     st.button(
-        "Default policy",
+        "Back to the default",
         icon=":material/restart_alt:",
         on_click=ask,
         args=(trial.with_policy(DEFAULT_POLICY),),

@@ -8,7 +8,8 @@ import streamlit as st
 
 from apps.browser.mining.figures import Figures
 
-_WIDTH_PX: Final = 168
+_KEY: Final = "mining_numbers"
+"""By which `page.css` lays the figures out."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,12 @@ class _Told:
             return None
         if self.form.format(value) == self.form.format(before):
             return 0
-        change = value - before
-        return f"{100 * change:.1f} points" if self.form == _SHARE else self.form.format(change)
+        change = self._read(value) - self._read(before)
+        return f"{change:.1f} points" if self.form == _SHARE else self.form.format(type(value)(change))
+
+    def _read(self, value: float) -> float:
+        """The number as people read it: rounded, so that the change is that of what they see."""
+        return float(self.form.format(value).rstrip("%×").replace(",", ""))
 
 
 def _times_nearer(found: Figures) -> float | None:
@@ -93,7 +98,7 @@ _TOLD: Final = (
 
 def numbers(found: Figures, other: Figures | None) -> None:
     """Draw the figures, and how they differ from the ``other`` ones. What cannot be told is left out."""
-    with st.container(horizontal=True, gap="small"):
+    with st.container(key=_KEY, gap="small"):
         for told in _TOLD:
             value = told.of(found)
             if value is None:
@@ -106,5 +111,4 @@ def numbers(found: Figures, other: Figures | None) -> None:
                 delta_color="off",
                 help=told.help,
                 border=True,
-                width=_WIDTH_PX,
             )

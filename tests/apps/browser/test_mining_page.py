@@ -75,7 +75,7 @@ def test_other_hands_and_the_default_policy(visit: Visit, home: Path) -> None:
     buttons["Other hands"].click().run()
     assert address(page) == {"top_k": "4", "seed": "1"}
     buttons = {button.label: button for button in page.button}
-    buttons["Default policy"].click().run()
+    buttons["Back to the default"].click().run()
     assert address(page) == {"seed": "1"}
 
 
@@ -98,7 +98,7 @@ def test_no_positive_at_all_and_the_way_out(visit: Visit, home: Path) -> None:
     assert page.warning[0].value == "No hand of the sample has a positive under this policy."
     assert page.markdown[0].value.startswith("**60 of 60** hands have no positive")
     (way_out,) = (button for button in page.button if button.label.startswith("Leave out"))
-    assert way_out.label == "Leave out “the largest distance”: 100% of them would have one"
+    assert way_out.label == "Leave out “the distance limit”: 100% of them would have one"
     way_out.click().run()
     assert not page.warning
     assert address(page) == {}

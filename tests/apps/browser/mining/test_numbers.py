@@ -11,6 +11,8 @@ from apps.browser.mining.numbers import _TOLD
         ("With a positive", 0.952, 0.951, "0.1 points"),
         ("With a positive", 0.9, 0.951, "-5.1 points"),
         ("With a positive", 0.95101, 0.951, 0),
+        ("With a positive", 0.0745, 0.99951, "-92.6 points"),
+        ("Nearer than random", 1.24, 1.06, "0.1×"),
         ("Pose distance", 0.1, 0.15, "-0.050"),
         ("Pose distance", 0.1, None, None),
         ("Most chosen", 12, 9, "3"),

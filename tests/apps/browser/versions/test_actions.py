@@ -77,7 +77,7 @@ def test_build_in_a_process_of_its_own(mine: Library) -> None:
     job = ended(mine, "build")
     assert (job.status, job.record.error) == ("done", None)
     assert job.record.result["version"] == "v0002"
-    assert job.record.result["said"].endswith("now the current version")
+    assert job.record.result["said"].endswith("published")
     assert mine.catalog.info("v0002").settings == IndexSettings(m=8, ef=50)
     with mine.version() as version:
         assert version.info.name == "v0002"
