@@ -33,7 +33,7 @@ class HandFinder:
         self._detector: HandDetector | None = None
 
     def hands(self, data: bytes) -> list[SeenHand]:
-        """The hands of a picture, best first.
+        """The hands of a picture, best first; a large picture's boxes are those of the smaller one.
 
         Raises HandsimError for what is too large, is no picture or shows no hand, NotThereError without a
         model.

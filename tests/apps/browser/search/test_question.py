@@ -64,7 +64,7 @@ def test_what_is_no_part_of_a_question_is_passed_over() -> None:
         ({"pose": ".".join(["99999"] * 42)}, "a pose is 42 numbers"),
         ({"max_distance": "nan"}, "max_distance is nan"),
         ({"diversity": "2"}, "diversity is 2.0"),
-        ({"diversity": "0.5", "one_per_video": "yes"}, "diversity goes neither with one_per_video"),
+        ({"diversity": "0.5", "one_per_video": "yes"}, "Diversity does not go with One per video"),
         ({"hand": "0000000000000007", "like": "0000000000000007"}, "not about several at once"),
         ({"unlike": "0000000000000007"}, "goes with 'more like these'"),
     ],
