@@ -42,7 +42,7 @@ class HandFinder:
             raise HandsimError(
                 f"{len(data) / 2**20:.0f} MB are too many; send a picture of at most {LIMIT_MB} MB"
             )
-        image = _within(decode_image(data), _LONGEST_PX)
+        image = at_most(decode_image(data), _LONGEST_PX)
         with self._lock:
             if self._detector is None:
                 self._detector = open_detector(require_model(self._model))
@@ -52,7 +52,7 @@ class HandFinder:
         return seen
 
 
-def _within(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+def at_most(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
     """RGB [H, W, 3] with no side longer than that."""
     if max(image.shape[:2]) <= longest_px:
         return image
