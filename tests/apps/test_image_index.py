@@ -107,7 +107,7 @@ def test_new_pictures_are_added_with_the_versions_own_encoder(
     said(capsys, "embedding", "fit", "--components", "4", *at)  # poses again
     added = said(capsys, "index", "add", *at)
     pool = Pool.open(home / "pool")
-    assert added.startswith(f"v0003: {len(pool)} hands, {len(pool) - before} of them new, now the current")
+    assert added.startswith(f"v0003: {len(pool)} hands, {len(pool) - before} of them new, published")
     with open_catalog(home / "index").current() as version:
         assert (version.embedding.kind, version.info.dimension) == ("image", 6)
         crop = pool.crop(int(pool.hand_ids[-1]))
