@@ -57,7 +57,6 @@ def main() -> None:
     st.html(f"<script>{_RESTARTED}</script>", unsafe_allow_javascript=True)
 
 
-if (
-    __name__ == "__main__"
-):  # as Streamlit calls it; a process that is spawned from here imports it, and draws nothing
+# As Streamlit calls it; a process that is spawned from here imports it, and draws nothing.
+if __name__ == "__main__":
     main()

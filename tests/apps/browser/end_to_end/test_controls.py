@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.apps.browser.end_to_end.test_search import answers, pose_in, query
+from tests.apps.browser.end_to_end.test_search import answers, draw, pose_in, query
 from tests.apps.talk import some_hand
 
 
@@ -34,10 +34,7 @@ def test_the_last_mark_cannot_be_taken_off_and_that_moves_nothing(page: Page, si
 
 
 def test_a_preset_is_chosen_again_after_a_drag(page: Page, site: str) -> None:
-    page.goto(site)
-    page.get_by_role("radio", name="Pose").click()
-    page.get_by_text("OK", exact=True).click()
-    expect(answers(page)).to_have_count(24)
+    draw(page, site, "OK")
     chosen = page.url
     page.locator("circle[data-joint='8']").press("ArrowUp")
     expect(page).not_to_have_url(chosen)
@@ -48,10 +45,7 @@ def test_a_preset_is_chosen_again_after_a_drag(page: Page, site: str) -> None:
 
 @pytest.mark.parametrize("joint", [0, 5])
 def test_a_joint_stays_where_it_can_be_taken_hold_of(page: Page, site: str, joint: int) -> None:
-    page.goto(site)
-    page.get_by_role("radio", name="Pose").click()
-    page.get_by_text("Flat", exact=True).click()
-    expect(answers(page)).to_have_count(24)
+    draw(page, site, "Flat")
     before = page.url
     held = page.locator(f"circle[data-joint='{joint}']")
     box = held.bounding_box()

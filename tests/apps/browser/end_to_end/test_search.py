@@ -96,11 +96,16 @@ def test_the_keyboard_alone(page: Page, site: str, home: Path) -> None:
     expect(page).to_have_url(re.compile(f"hand={second}"))
 
 
-def test_dragging_a_joint(page: Page, site: str) -> None:
+def draw(page: Page, site: str, shape: str) -> None:
+    """Search from a pose made by hand, which begins with a preset."""
     page.goto(site)
     page.get_by_role("radio", name="Pose").click()
-    page.get_by_text("Point", exact=True).click()
+    page.get_by_text(shape, exact=True).click()
     expect(answers(page)).to_have_count(24)
+
+
+def test_dragging_a_joint(page: Page, site: str) -> None:
+    draw(page, site, "Point")
     before = page.url
     tip = page.locator("circle[data-joint='8']")
     box = tip.bounding_box()
@@ -131,10 +136,7 @@ def pose_in(url: str) -> list[int]:
 
 
 def test_a_joint_is_moved_on_while_answers_come(page: Page, site: str) -> None:
-    page.goto(site)
-    page.get_by_role("radio", name="Pose").click()
-    page.get_by_text("Point", exact=True).click()
-    expect(answers(page)).to_have_count(24)
+    draw(page, site, "Point")
     begun = pose_in(page.url)
     knuckle = page.locator("circle[data-joint='5']")
     knuckle.focus()
