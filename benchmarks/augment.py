@@ -28,7 +28,7 @@ from benchmarks.clock import timed
 from handsim.geometry import CROP_SIZE_PX
 from handsim.synthetic import synthesise_poses
 from training.augmentation import AugmentationSettings, augment
-from training.augmentation.draws import Draws, draw
+from training.augmentation.views import Draws, draw
 
 SETTINGS: Final = AugmentationSettings()
 GPU_VIEWS: Final = 2048

@@ -16,16 +16,16 @@ import psutil
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from apps.browser.chromium import chromium
-from apps.browser.serving import Served, serving
+from apps.browser.serve import Served, serving
 from benchmarks.clock import Clock
 from benchmarks.video_poses import VideoPoses
 from handsim.hand import Hand, format_hand_id
 from handsim.home import Home
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 from handsim.pool import Pool, PoolWriter
 from handsim.synthetic import SyntheticConfig, synthesise
 from index import open_catalog
+from tests.apps.browser.chromium import chromium
 
 _PICTURES: Final = 64
 _OPENED_AFTER_S: Final = 5

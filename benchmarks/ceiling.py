@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from training.augmentation import Views
-from training.equivariance import undo_motion
 from training.losses import nt_xent
+from training.losses.equivariance import undo_motion
 from training.pairs import PairBatch
 from training.pretrain.config import PretrainConfig
 from training.pretrain.module import PretrainModule, weighed_keypoints
-from training.runs.optimizer import make_optimizer
-from training.runs.schedule import Schedule
-from training.runs.settings import Precision
+from training.runs.optimizer import Precision, Schedule, make_optimizer
 
 
 class _InMemory(PretrainModule):

@@ -22,25 +22,20 @@ import numpy as np
 import torch
 
 from benchmarks.ceiling import autocast, seconds
-from handsim.cores import available_cores
 from handsim.home import Home
+from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig
 from training.augmentation import Views
-from training.datasets.layouts.synthetic import write_synthetic
-from training.datasets.opening import open_dataset
+from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset, HandLabel, LabelledHand
-from training.finetune.batch import HandBatch
-from training.finetune.config import FinetuneConfig
-from training.finetune.cropping import CropSettings
-from training.finetune.estimating import estimate_crops
-from training.finetune.inference import Inference
-from training.finetune.loader import HandLoader
-from training.finetune.module import FinetuneModule
-from training.finetune.recipe import RECIPES
-from training.finetune.run import finetune_on
-from training.runs.optimizer import make_optimizer
-from training.runs.run_folder import RunFolder
-from training.runs.schedule import Schedule
+from training.datasets.synthetic import write_synthetic
+from training.finetune.config import RECIPES, FinetuneConfig
+from training.finetune.data import CropSettings, HandBatch, HandLoader
+from training.finetune.module import FinetuneModule, estimate_crops
+from training.finetune.predictor import Inference
+from training.finetune.train import finetune_on
+from training.runs.folder import RunFolder
+from training.runs.optimizer import Schedule, make_optimizer
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {"architecture": "resnet18", "batch": 32, "view": 128, "workers": 0, "precision": "32-true"},

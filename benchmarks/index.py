@@ -27,8 +27,8 @@ from benchmarks.engines.faiss import FaissHnsw, FaissIvf
 from benchmarks.measure import Questions, in_fresh_process
 from benchmarks.memory import MemoryWatch
 from benchmarks.video_poses import VideoPoses
-from handsim.cores import available_cores
 from handsim.metrics.retrieval import recall_at_k
+from handsim.processes import available_cores
 from index import IndexSettings
 
 _LIBRARIES = ("qdrant-edge-py", "qdrant-client", "faiss-cpu", "numpy")
@@ -152,7 +152,7 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if options.plot:
         # Only now: the processes that are measured import this module, too, and shall not pay for it.
-        from apps.figures.style import save
+        from apps.cli.figures import save
         from benchmarks.index_figure import recall_against_rate
 
         save(recall_against_rate(figures), options.plot)

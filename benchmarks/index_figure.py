@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from apps.figures.style import FAINT, SERIES, figure
+from apps.cli.figures import FAINT, SERIES, figure
 from benchmarks.measure import LEAST_RECALL
 
 _LEAST_MISS = 3e-4

@@ -15,11 +15,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-from handsim.cores import available_cores
+from handsim.detection.model import fetch_model
+from handsim.detection.retry import open_detector
+from handsim.images import decode_image, encode_jpeg, read_file
 from handsim.ingest import IngestReport, ingest
-from handsim.keypoints.ladder import open_detector
-from handsim.keypoints.model_file import fetch_model
-from handsim.media.images import decode_image, encode_jpeg, read_file
+from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig, synthesise
 
 SUFFIXES = (".jpg", ".jpeg", ".png")

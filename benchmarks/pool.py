@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from handsim.hand import Hand, make_hand_id
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 from handsim.pool import Pool, PoolWriter
 
 VIDEO_HANDS = 20

@@ -31,15 +31,14 @@ import torch
 from benchmarks.ceiling import ceiling
 from benchmarks.memory import memory_gb
 from benchmarks.repeated_hands import build_index, make_pool, mine_table
-from handsim.cores import available_cores
 from handsim.home import Home
 from handsim.pool import Pool
+from handsim.processes import available_cores
 from index import Catalog, open_catalog
 from training.pairs import open_pairs
-from training.pretrain.config import PretrainConfig
-from training.pretrain.recipe import RECIPES
-from training.pretrain.run import pretrain
-from training.runs.run_folder import RunFolder
+from training.pretrain.config import RECIPES, PretrainConfig
+from training.pretrain.train import pretrain
+from training.runs.folder import RunFolder
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {

@@ -27,20 +27,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from apps.places import embedding_of
+from apps.cli.console import embedding_of
 from benchmarks.linear_probe import Hands, mean_pose_error, probe
-from handsim.atomic_file import write_text_atomically
+from handsim.files import write_text_atomically
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from index import Catalog, open_catalog
 from training.models.encoder import Encoder, build_encoder
-from training.pretrain.config import PretrainConfig
+from training.pretrain.config import RECIPES, PretrainConfig
 from training.pretrain.module import PretrainModule
-from training.pretrain.recipe import RECIPES
-from training.pretrain.run import pretrain
-from training.runs.run_folder import RunFolder
-from training.runs.schedule import Schedule
+from training.pretrain.train import pretrain
+from training.runs.folder import RunFolder
+from training.runs.optimizer import Schedule
 
 RANDOM: Final = "random"
 START: Final = "start"

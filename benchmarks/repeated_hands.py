@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.places import embedding_of
-from handsim.cores import available_cores
+from apps.cli.console import embedding_of
 from handsim.hand import Hand, make_hand_id
 from handsim.home import Home
 from handsim.pool import Pool, PoolWriter
+from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig, synthesise, synthesise_poses
 from index import Catalog, mine
-from index.pairs import write_pairs
+from index.mining import write_pairs
 
 _SOURCE = "repeated"
 _RENDERED_VIDEOS = 40

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from handsim.embedding import PoseEmbedding
 from handsim.pool import Categorical
-from handsim.synthetic.poses import synthesise_poses
+from handsim.synthetic.generate import synthesise_poses
 
 HANDS_PER_VIDEO = 100
 _WAVER = 0.004
@@ -20,7 +20,7 @@ _COLUMNS = ("hand_ids", "keypoints", "video", "frames", "scores", "vectors")
 
 @dataclass(frozen=True, eq=False)
 class VideoPoses:
-    """N poses without pictures, in runs of nearly the same frame: an `index.columns.HandColumns`."""
+    """N poses without pictures, in runs of nearly the same frame: an `index.points.HandColumns`."""
 
     hand_ids: NDArray[np.uint64]
     """[N] drawn at random, as hashes are."""

@@ -1,4 +1,7 @@
-"""The errors meant for people: they name the value, the bound and the remedy, in one sentence."""
+"""The errors meant for people: they name the value, the bound and the remedy, in one sentence.
+
+What is raised for a file that cannot be used, with a reason that can be counted.
+"""
 
 
 class HandsimError(ValueError):
@@ -18,3 +21,13 @@ class NotThereError(HandsimError, FileNotFoundError):
 
 class UnavailableError(HandsimError):
     """A server that does not answer, after waiting for it a while: it may be back later."""
+
+
+class UnusableError(HandsimError):
+    """A file, or the rest of it, cannot be used."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """``reason`` is a short class of reasons, ``detail`` what was seen in this file."""
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.catalog import Catalog
+    from index.evaluation import Verification, verify
     from index.exact import ExactIndex
-    from index.filter import Filter
-    from index.info import VersionInfo
+    from index.info import IndexSettings, VersionInfo
     from index.live import LiveIndex
     from index.mining import MinedPairs, MiningPolicy, mine
-    from index.neighbors import NO_HAND, Neighbor, Neighbors
-    from index.options import SearchOptions
-    from index.settings import IndexSettings
-    from index.verification import Verification, verify
+    from index.query import NO_HAND, Filter, Neighbor, Neighbors, SearchOptions
     from index.version import IndexVersion
 
 __all__ = [
@@ -47,22 +44,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "NO_HAND": "index.neighbors",
+    "NO_HAND": "index.query",
     "Catalog": "index.catalog",
     "ExactIndex": "index.exact",
-    "Filter": "index.filter",
-    "IndexSettings": "index.settings",
+    "Filter": "index.query",
+    "IndexSettings": "index.info",
     "IndexVersion": "index.version",
     "LiveIndex": "index.live",
     "MinedPairs": "index.mining",
     "MiningPolicy": "index.mining",
-    "Neighbor": "index.neighbors",
-    "Neighbors": "index.neighbors",
-    "SearchOptions": "index.options",
-    "Verification": "index.verification",
+    "Neighbor": "index.query",
+    "Neighbors": "index.query",
+    "SearchOptions": "index.query",
+    "Verification": "index.evaluation",
     "VersionInfo": "index.info",
     "mine": "index.mining",
-    "verify": "index.verification",
+    "verify": "index.evaluation",
 }
 
 

@@ -9,11 +9,9 @@ import numpy as np
 
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
-from index.columns import HandColumns
-from index.info import VersionInfo
-from index.points import PointSource, PoolPoints, Progress
-from index.settings import DEFAULT_SETTINGS, IndexSettings
-from index.verification import LEAST_RECALL, Verification, verify
+from index.evaluation import LEAST_RECALL, Verification, verify
+from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
+from index.points import HandColumns, PointSource, PoolPoints, Progress
 from index.version import IndexVersion
 
 _SAMPLE_BEFORE_PUBLISHING: Final = 500

@@ -8,13 +8,9 @@ from numpy.typing import NDArray
 
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
-from index.columns import HandColumns, payloads_of
-from index.filter import Filter
-from index.info import VersionInfo
-from index.neighbors import Neighbors, Payload
-from index.options import SearchOptions, mmr_candidates
-from index.points import Checksum, PointBatch, PoolPoints
-from index.settings import DEFAULT_SETTINGS
+from index.info import DEFAULT_SETTINGS, VersionInfo
+from index.points import Checksum, HandColumns, PointBatch, PoolPoints, payloads_of
+from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
 from index.version import IndexVersion
 
 _BLOCK_DISTANCES: Final = 2**22

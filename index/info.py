@@ -1,8 +1,60 @@
-"""What is known of an index version without opening it."""
+"""What is known of an index version without opening it.
 
-from dataclasses import dataclass
+How an index is built and searched.
+"""
 
-from index.settings import IndexSettings
+from dataclasses import dataclass, fields
+from typing import Final
+
+from handsim.errors import HandsimError
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Settings of the HNSW graph. The defaults were measured: see `benchmarks/index.py`.
+
+    Raises HandsimError for a value out of its bounds.
+    """
+
+    m: int = 16
+    """Edges per point. More find more and cost memory."""
+    ef_construct: int = 100
+    """Candidates looked at when a point is linked in. More build a better graph, more slowly."""
+    ef: int = 64
+    """Candidates looked at when searching, unless a search says otherwise."""
+    index_above_kb: int = 256
+    """Size of the vectors, in KB, above which the graph is built; fewer are compared one by one."""
+    full_scan_below_kb: int = 256
+    """Size of the vectors that pass a filter, in KB, below which they are compared one by one."""
+    threads: int = 0
+    """Threads that build the graph; 0 takes every core."""
+    shards: int = 1
+    """On a server: parts that the hands are spread over, to be built and searched by as many nodes."""
+    replicas: int = 1
+    """On a server: nodes that keep each part, so that one may fail; writes wait for more than half."""
+    on_disk: bool = False
+    """On a server: vectors and graph stay on disk and are read as needed, for more hands than memory holds.
+    An embedded index has one part on one machine and its files always mapped: it ignores these three."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "m": (2, 128),
+            "ef_construct": (4, 4096),
+            "ef": (1, 4096),
+            "full_scan_below_kb": (10, 2**31),  # a server takes no less
+            "threads": (0, 1024),
+            "shards": (1, 1024),
+            "replicas": (1, 64),
+            "on_disk": (False, True),
+        }
+        for field in fields(self):
+            low, high = bounds.get(field.name, (1, 2**31))
+            value = getattr(self, field.name)
+            if not low <= value <= high:
+                raise HandsimError(f"{field.name} is {value}; it lies between {low} and {high}")
+
+
+DEFAULT_SETTINGS: Final = IndexSettings()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,110 @@
-"""Positives for every hand of an index: SiMHand's mining (arXiv 2502.15251, section 3.2)."""
+"""Positives for every hand of an index: SiMHand's mining (arXiv 2502.15251, section 3.2).
+
+Mining by several processes: the embedded engine answers on one core and holds Python's lock meanwhile.
+
+Mined pairs as Parquet: one row a pair.
+"""
 
 import math
-from collections.abc import Iterable, Iterator
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from index.mining_crew import Answer, ask_in_turn
-from index.options import SearchOptions
+from index import open_catalog
+from index.info import VersionInfo
 from index.points import Progress
+from index.query import SearchOptions
 from index.version import IndexVersion
+
+Answer = tuple[NDArray[np.uint64], NDArray[np.float32]]
+"""Positives [n, K] and distances [n, K] of a batch of n hands."""
+Ask = Callable[[IndexVersion, NDArray[np.uint64]], Answer]
+"""What each process asks its version about a batch of hands; it must be picklable."""
+
+_AHEAD: Final = 2
+"""Batches a process holds: the one at hand, and one more so that it never waits."""
+
+
+def ask_in_turn(
+    address: str, name: str, batches: Sequence[NDArray[np.uint64]], ask: Ask, workers: int
+) -> Iterator[Answer]:
+    """What a version answers about each batch, in their order, by processes that open it each for itself.
+
+    Batches go round by turns, so that the order needs no bookkeeping. Raises what a process met.
+    """
+    crew = [_MinerMiningCrew(address, name, ask) for _ in range(min(workers, len(batches)))]
+    try:
+        for number, batch in enumerate(batches[: _AHEAD * len(crew)]):
+            crew[number % len(crew)].give(batch)
+        for number in range(len(batches)):
+            miner = crew[number % len(crew)]
+            answer = miner.take()
+            following = number + _AHEAD * len(crew)
+            if following < len(batches):
+                miner.give(batches[following])
+            yield answer
+    finally:
+        for miner in crew:
+            miner.stop()
+
+
+class _MinerMiningCrew:
+    """One process with the version open."""
+
+    def __init__(self, address: str, name: str, ask: Ask) -> None:
+        context = multiprocessing.get_context("spawn")  # neither engine survives a fork
+        self._connection, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_work, args=(theirs, address, name, ask), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def give(self, batch: NDArray[np.uint64]) -> None:
+        self._connection.send(batch)
+
+    def take(self) -> Answer:
+        try:
+            message = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise HandsimError(
+                "a mining process died; what it said is above, or memory ran out: take fewer --workers"
+            ) from error
+        if isinstance(message, Exception):
+            raise message
+        answer: Answer = message
+        return answer
+
+    def stop(self) -> None:
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _work(connection: Connection, address: str, name: str, ask: Ask) -> None:
+    """A process's whole life: until the pipe is closed, or it is told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
+    try:
+        with open_catalog(address) as catalog, catalog.open(name) as version:
+            while True:
+                connection.send(ask(version, connection.recv()))
+    except (EOFError, ConnectionError):
+        return
+    except HandsimError as error:
+        connection.send(error)
+
 
 _BATCH_HANDS: Final = 2048
 
@@ -56,7 +148,7 @@ class MinedPairs:
     hand_ids: NDArray[np.uint64]
     """[N]."""
     positives: NDArray[np.uint64]
-    """[N, K]; `index.neighbors.NO_HAND` where the policy left none."""
+    """[N, K]; `index.query.NO_HAND` where the policy left none."""
     distances: NDArray[np.float32]
     """[N, K] in the index's embedding; infinity where there is none."""
 
@@ -123,3 +215,40 @@ class _Miner:
         found = version.search_hands(batch, policy.top_k, other_video=policy.other_video, options=options)
         wanted = slice(policy.first_rank - 1, None)
         return found.hand_ids[:, wanted], found.distances[:, wanted]
+
+
+PAIRS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("hand_id", pa.uint64(), nullable=False),
+        pa.field("positive_id", pa.uint64(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),  # 1 is the nearest of the positives mined
+        pa.field("distance", pa.float32(), nullable=False),  # in the index's embedding
+    ]
+)
+
+
+def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo) -> int:
+    """Write pairs as they come, and the file under its name only once it is whole; returns how many.
+
+    The file's metadata tells the index version and the fingerprint of the embedding they were mined in.
+    """
+    path = Path(path)
+    facts = {"index_version": mined_from.name, "embedding_fingerprint": mined_from.embedding_fingerprint}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    count = 0
+    try:
+        with pq.ParquetWriter(temporary, PAIRS_SCHEMA.with_metadata(facts), compression="zstd") as writer:
+            for batch in batches:
+                rows, ranks = np.nonzero(batch.found)
+                count += len(rows)
+                columns = [
+                    batch.hand_ids[rows],
+                    batch.positives[rows, ranks],
+                    (ranks + 1).astype(np.int32),
+                    batch.distances[rows, ranks],
+                ]
+                writer.write_table(pa.table(columns, schema=writer.schema))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from handsim.detection.model import fetch_model
 from handsim.errors import HandsimError
-from handsim.keypoints.model_file import fetch_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -16,9 +16,8 @@ import torch.hub
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 import hubconf
-from handsim.embedding.image.weights import read_trunk
-from training.models.encoder import Encoder
-from training.models.torchvision_file import write_torchvision
+from handsim.embedding.image_fit import read_trunk
+from training.models.encoder import Encoder, write_torchvision
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

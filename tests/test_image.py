@@ -57,8 +57,8 @@ def test_no_key_no_hands_and_no_history_go_in(path: str) -> None:
         "handsim/pool/reader.py",
         "index/py.typed",
         "apps/report.html",
-        "recipes/simhand.yaml",
-        "experiments/main.yaml",
+        "training/recipes/simhand.yaml",
+        "training/experiments/shipped/main.yaml",
     ],
 )
 def test_all_of_the_package_goes_in(path: str) -> None:

@@ -9,17 +9,17 @@ import streamlit as st
 
 from apps.browser import session
 from apps.browser.favicon import favicon
-from apps.browser.going import MAP_PATH, MINING_PATH, SEARCH_PATH
+from apps.browser.index.page import index
 from apps.browser.library import library_of
-from apps.browser.mining.trial import MiningTrial
+from apps.browser.map.page import map
+from apps.browser.mining.page import mining
+from apps.browser.mining.policy import MiningTrial
+from apps.browser.results.page import results
+from apps.browser.search.page import search
 from apps.browser.search.question import Question
-from apps.browser.settings import BrowserSettings
-from apps.browser.views.index import index
-from apps.browser.views.map import map
-from apps.browser.views.mining import mining
-from apps.browser.views.results import results
-from apps.browser.views.search import search
-from apps.browser.views.training import training
+from apps.browser.serve import BrowserSettings
+from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
+from apps.browser.training.page import training
 
 # What the addresses of pages say that show the same again when one comes back to them. A docstring would be
 # drawn: Streamlit shows the strings of its script.

@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image
 
-from apps.browser.search.presets import preset
+from apps.browser.search.answer import preset
 from apps.browser.search.question import Question
 from handsim.drawing import draw_skeleton
 

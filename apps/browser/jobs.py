@@ -22,8 +22,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Literal
 
-from handsim.atomic_file import write_text_atomically
 from handsim.errors import HandsimError
+from handsim.files import write_text_atomically
 
 Status = Literal["running", "done", "failed", "stopped", "died"]
 

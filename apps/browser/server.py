@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from apps.browser.settings import BrowserSettings
+from apps.browser.serve import BrowserSettings
 from handsim.errors import HandsimError
 
 

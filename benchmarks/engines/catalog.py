@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.engines.engine import Answer, Ask, Engine
 from benchmarks.video_poses import VideoPoses
-from handsim.cores import available_cores
 from handsim.errors import HandsimError
+from handsim.processes import available_cores
 from index import IndexSettings, MinedPairs, SearchOptions, mine, open_catalog
 
 

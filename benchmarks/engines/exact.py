@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.engines.engine import Answer, Ask, Engine
 from benchmarks.video_poses import VideoPoses
-from handsim.cores import available_cores
+from handsim.processes import available_cores
 
 _BLOCK_DISTANCES = 2**23
 """Held at once by each thread: 64 MB."""

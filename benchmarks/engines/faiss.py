@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.clock import Clock
 from benchmarks.engines.engine import Answer, Ask, Engine
 from benchmarks.video_poses import VideoPoses
-from handsim.cores import available_cores
+from handsim.processes import available_cores
 
 if TYPE_CHECKING:
     import faiss

@@ -4,12 +4,11 @@ There are three kinds with one interface, `Embedding`: `PoseEmbedding` looks at 
 `ImageEmbedding` at its crop, `BlendEmbedding` at both.
 """
 
+from handsim.embedding.base import Embedding, Kind, PosedHands
 from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.image import ImageEmbedding
-from handsim.embedding.loading import embedding_from_facts, load_embedding
-from handsim.embedding.normalise import NORMALISATIONS, Normalisation, normalise
-from handsim.embedding.pose import PoseEmbedding
-from handsim.embedding.protocol import Embedding, Kind, PosedHands
+from handsim.embedding.load import embedding_from_facts, load_embedding
+from handsim.embedding.pose import NORMALISATIONS, Normalisation, PoseEmbedding, normalise
 
 __all__ = [
     "NORMALISATIONS",

@@ -11,12 +11,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.atomic_file import write_text_atomically
-from handsim.embedding.facts import check_fingerprint, check_version, not_an_embedding, read_facts
+from handsim.embedding.base import (
+    Kind,
+    PosedHands,
+    Rows,
+    check_fingerprint,
+    check_version,
+    not_an_embedding,
+    read_facts,
+)
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.pose import PoseEmbedding
-from handsim.embedding.protocol import Kind, PosedHands, Rows
 from handsim.errors import HandsimError
+from handsim.files import write_text_atomically
 
 FORMAT: Final = "handsim-blend-embedding"
 FORMAT_VERSION: Final = 1

@@ -1,24 +1,118 @@
-"""SiMHand's pose embedding: normalised 2D keypoints and a PCA, fitted once over the whole pool."""
+"""SiMHand's pose embedding: normalised 2D keypoints and a PCA, fitted once over the whole pool.
+
+What of a pose counts: where it lies in the crop, how large it is, or its shape alone.
+
+Principal components in one pass over more rows than fit in memory.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.atomic_file import write_text_atomically
-from handsim.embedding.facts import check_fingerprint, check_version, not_an_embedding, read_facts
-from handsim.embedding.normalise import NORMALISATIONS, Normalisation, normalise
-from handsim.embedding.pca import PrincipalComponents
-from handsim.embedding.protocol import Kind, PosedHands, Rows
+from handsim.embedding.base import (
+    Kind,
+    PosedHands,
+    Rows,
+    check_fingerprint,
+    check_version,
+    not_an_embedding,
+    read_facts,
+)
 from handsim.errors import HandsimError
+from handsim.files import write_text_atomically
 from handsim.pool import Pool
 from handsim.skeleton import JOINT_COUNT
+
+Normalisation = Literal["none", "centre", "centre-scale"]
+NORMALISATIONS: Final[tuple[Normalisation, ...]] = get_args(Normalisation)
+
+
+_NO_EXTENT: Final = 1e-9
+"""Rounding leaves this much of a hand whose joints all coincide."""
+
+
+def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> NDArray[np.float64]:
+    """Flatten the 2D of keypoints [N, 21, 2 or 3] to [N, 42]: x0, y0, x1, y1, ...
+
+    ``none`` keeps the coordinates (SiMHand, section 3.2), ``centre`` subtracts the mean joint, and
+    ``centre-scale`` divides by the root mean square distance to it as well (a hand without extent
+    stays as it is: zeros). Raises HandsimError for another shape, NaN or infinity.
+    """
+    if keypoints.ndim != 3 or keypoints.shape[1] != JOINT_COUNT or keypoints.shape[2] not in (2, 3):
+        raise HandsimError(
+            f"keypoints have shape {list(keypoints.shape)}; expected [N, {JOINT_COUNT}, 2 or 3]"
+        )
+    points = keypoints[..., :2].astype(np.float64)
+    if not np.isfinite(points).all():
+        hand, joint, _ = np.argwhere(~np.isfinite(points))[0]
+        raise HandsimError(
+            f"keypoints hold NaN or infinity (first in hand {hand}, joint {joint}); leave it out"
+        )
+    if normalisation != "none":
+        points -= points.mean(axis=1, keepdims=True)
+    if normalisation == "centre-scale":
+        scale = np.sqrt(np.square(points).sum(axis=2).mean(axis=1))[:, None, None]
+        np.divide(points, scale, out=points, where=scale > _NO_EXTENT)
+    return points.reshape(len(points), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """The directions in which rows of F numbers vary most."""
+
+    mean: NDArray[np.float64]
+    """[F] mean of the rows."""
+    components: NDArray[np.float64]
+    """[D, F] orthonormal rows, by falling variance; the largest entry of each is positive."""
+    explained_variance: NDArray[np.float64]
+    """[D] variance along each component."""
+    total_variance: float
+    """Variance over all F numbers."""
+
+    @classmethod
+    def fit(cls, chunks: Iterable[NDArray[np.floating]], components: int) -> "PrincipalComponents":
+        """The first components of all rows of chunks [n, F]: exact, holding one chunk and two [F, F].
+
+        Needs two rows or more, and at most F components.
+        """
+        mean, covariance = moments(chunks)
+        variances, vectors = np.linalg.eigh(covariance)
+        rows = vectors.T[::-1][:components]
+        # An eigenvector's sign is arbitrary: fixed, so that the same rows always give the same numbers.
+        largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1, keepdims=True), axis=1)
+        return cls(
+            mean=mean,
+            components=rows * np.where(largest < 0, -1.0, 1.0),
+            explained_variance=np.maximum(variances[::-1][:components], 0.0),
+            total_variance=float(np.trace(covariance)),
+        )
+
+
+def moments(chunks: Iterable[NDArray[np.floating]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [F] and covariance [F, F] (n - 1) over all chunks [n, F], merged as by Chan et al. (1979).
+
+    Each chunk is centred by its own mean first, so that nothing cancels.
+    """
+    count, mean, scatter = 0, np.zeros(1), np.zeros((1, 1))
+    for chunk in chunks:
+        total = count + len(chunk)
+        centred = chunk.astype(np.float64)
+        chunk_mean = centred.mean(axis=0)
+        centred -= chunk_mean
+        shift = chunk_mean - mean
+        scatter = scatter + centred.T @ centred
+        scatter += np.outer(shift, shift) * (count * len(chunk) / total)
+        mean = mean + shift * (len(chunk) / total)
+        count = total
+    return mean, scatter / (count - 1)
+
 
 DEFAULT_COMPONENTS: Final = 14
 DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"

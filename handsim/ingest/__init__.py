@@ -1,7 +1,6 @@
 """Ingest: from folders of pictures, videos and annotations to hands in a pool."""
 
-from handsim.ingest.options import IngestOptions
-from handsim.ingest.report import IngestReport
-from handsim.ingest.run import ingest
+from handsim.ingest.plan import IngestOptions
+from handsim.ingest.run import IngestReport, ingest
 
 __all__ = ["IngestOptions", "IngestReport", "ingest"]

@@ -1,7 +1,17 @@
-"""From the paths a user names to items of work, in a fixed order."""
+"""From the paths a user names to items of work, in a fixed order.
 
+The pieces of work an ingest is cut into, small enough to share out and to lose.
+
+How a hand's video and label are read off the path of its file.
+
+What a user can say about an ingest.
+"""
+
+import hashlib
+import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -9,14 +19,158 @@ from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from handsim.errors import NotThereError
-from handsim.ingest.items import AnnotationItem, Item, Naming, PictureItem, VideoItem, item_key
-from handsim.ingest.naming import NameRule, frame_number
-from handsim.ingest.options import IngestOptions
-from handsim.media.hand100m import count_annotations, read_annotations
-from handsim.media.unusable import UnusableError
-from handsim.media.videos import VIDEO_SUFFIXES, probe_video
+from handsim.errors import HandsimError, NotThereError, UnusableError
+from handsim.hand import MAX_HAND_ID, Hand
+from handsim.ingest.hand100m import Annotation, BadAnnotation, count_annotations, read_annotations
 from handsim.pool import Skip
+from handsim.videos import VIDEO_SUFFIXES, probe_video
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the hands of one file are called."""
+
+    file: str
+    """Path below the folder that was ingested, that folder included; for people."""
+    source: str
+    video: str
+    label: str | None
+    frame: int
+    """The number in the file's name; frames of a video have their own."""
+
+
+@dataclass(frozen=True)
+class PictureItem:
+    """One picture file."""
+
+    key: int
+    """Equal for the same work in a later run; see `item_key`."""
+    path: Path
+    naming: Naming
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return 1
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """A stretch of one video file."""
+
+    key: int
+    path: Path
+    naming: Naming
+    samples_per_s: float
+    start: int
+    """First sample."""
+    stop: int | None
+    """Sample after the last; None: to the end of the file."""
+    pictures: int
+    """How many samples the header lets one expect."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationItem:
+    """A batch of Hand100M annotations, each with the path of its picture."""
+
+    key: int
+    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Naming], ...]
+
+    @property
+    def pictures(self) -> int:
+        """How many hands it names."""
+        return len(self.annotations)
+
+
+Item = PictureItem | VideoItem | AnnotationItem
+
+
+@dataclass(eq=False)
+class ItemResult:
+    """What came of one item."""
+
+    key: int
+    pictures: int = 0
+    """Pictures or frames looked at."""
+    hands: list[tuple[Hand, bytes]] = field(default_factory=list)
+    """Hands and their crops as JPEG."""
+    skipped: list[Skip] = field(default_factory=list)
+    """What could not be used."""
+    rungs: dict[str, int] = field(default_factory=dict)
+    """How many hands each try of the detector's ladder found."""
+
+
+def item_key(path: Path, *details: str | float | None) -> int:
+    """63-bit key of the work on a file: its place, size and time, and every detail that decides the outcome.
+
+    A file that was replaced has another key and is looked at again. Raises OSError for a file that is gone.
+    """
+    status = path.stat()
+    identity = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, *details])
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big") & MAX_HAND_ID
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """``parent`` (the folder's name), ``stem`` (the file's name without suffix), or a regular expression.
+
+    A regular expression is searched in the path below the folder that was named, that folder included
+    (``signs/p118/7.jpg``), and gives its first group, or the whole match when it has no group.
+    Raises HandsimError for an expression that does not compile.
+    """
+
+    rule: str
+    """``parent``, ``stem``, or the expression."""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.rule)
+        except re.error as error:
+            raise HandsimError(
+                f"{self.rule!r} is neither 'parent' nor 'stem' nor a regular expression ({error})"
+            ) from error
+
+    def name(self, file: PurePosixPath) -> str | None:
+        """The name for a file, or None where the expression does not match."""
+        if self.rule == "parent":
+            return file.parent.name
+        if self.rule == "stem":
+            return file.stem
+        match = re.search(self.rule, str(file))
+        return match and (match.group(1) if match.re.groups else match.group())
+
+
+def frame_number(file: PurePosixPath) -> int:
+    """The last number in a file's name (``frame_000123.jpg`` is 123), 0 where there is none."""
+    numbers = re.findall(r"\d+", file.stem)
+    return int(numbers[-1][-18:]) if numbers else 0
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How files become hands. Raises HandsimError for a rate that is not positive."""
+
+    source: str | None = None
+    """Name of the collection; None: ``local``, or for Hand100M what its file's name says."""
+    video_from: NameRule | None = None
+    """Which recording or person a file belongs to; None: the folder of a picture, the stem of a video."""
+    label_from: NameRule | None = None
+    """The class of a file, only used to evaluate; None: no labels."""
+    samples_per_s: float = 1.0
+    """Frames taken from a second of video."""
+    images: Path | None = None
+    """The folder that the file names in Hand100M annotations are relative to; None: where the JSON lies."""
+
+    leave_out: Path | None = None
+    """A folder that is not looked into when it lies below the paths: handsim's own home."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.samples_per_s <= 1000:
+            raise HandsimError(f"--fps is {self.samples_per_s:g}; it must be above 0 and at most 1000")
+        if self.images is not None and not self.images.is_dir():
+            raise HandsimError(f"--images {self.images} is not a folder")
+
 
 DEFAULT_SOURCE: Final = "local"
 STRETCH_SAMPLES: Final = 64

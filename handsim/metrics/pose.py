@@ -1,15 +1,139 @@
-"""All that is told of how well a set of hands was estimated in 3D."""
+"""All that is told of how well a set of hands was estimated in 3D.
+
+How far predicted joints are from the true ones, and what is told of it.
+
+FreiHAND, DexYCB and AssemblyHands agree (their official evaluations): a number is taken for each joint over
+the hands that have it, and the mean over the joints is reported. Where every joint is valid, the mean is
+the plain mean of all errors. Errors are float [N, 21] in mm, NaN where a joint is not to be measured.
+
+PCK: the share of joints within a threshold, over a range of thresholds, and the area under that curve.
+
+What a predictor that never looks at the picture scores: the floor that others are read against.
+
+How far predicted 2D joints are from the true ones, in the picture's pixels.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from handsim.errors import HandsimError
-from handsim.metrics.alignment import align_procrustes, align_root, align_root_and_scale
-from handsim.metrics.checked_joints import checked_joints
-from handsim.metrics.joint_errors import joint_errors_mm, mean_of_each_joint_mm, median_mm, mpjpe_mm
-from handsim.metrics.pck import PCK_0_50, PCK_20_50, area_under_curve, pck_curve
+from handsim.metrics.alignment import (
+    align_procrustes,
+    align_root,
+    align_root_and_scale,
+    checked_joints,
+    checked_truth,
+)
+from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, WRIST
+
+
+def joint_errors_mm(
+    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Euclidean distances [N, 21] of joints [N, 21, 3] in one frame; NaN where not ``valid`` [N, 21].
+
+    Raises HandsimError as `checked_joints` does.
+    """
+    predicted, true = checked_joints(predicted_mm, true_mm, valid)
+    return np.where(valid, np.linalg.norm(predicted - true, axis=-1), np.nan)
+
+
+def mean_of_each_joint_mm(errors_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean error of each joint [21] over the hands that have it; NaN for a joint that none has."""
+    check_measured(errors_mm)
+    return _nan_mean(errors_mm, axis=0)
+
+
+def mean_of_each_hand_mm(errors_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean error of each hand [N] over its joints, to rank hands by; NaN for a hand without any."""
+    check_measured(errors_mm)
+    return _nan_mean(errors_mm, axis=1)
+
+
+def mpjpe_mm(errors_mm: NDArray[np.float64]) -> float:
+    """Mean per-joint position error: the mean over joints of `mean_of_each_joint_mm`."""
+    return float(np.nanmean(mean_of_each_joint_mm(errors_mm)))
+
+
+def median_mm(errors_mm: NDArray[np.float64]) -> float:
+    """The mean over joints of each joint's median error."""
+    check_measured(errors_mm)
+    seen = ~np.isnan(errors_mm).all(axis=0)
+    return float(np.nanmedian(errors_mm[:, seen], axis=0).mean())
+
+
+def check_measured(errors_mm: NDArray[np.float64]) -> None:
+    """Raises HandsimError where no joint of any hand has an error."""
+    if np.isnan(errors_mm).all():
+        raise HandsimError(
+            f"none of the joints of the {len(errors_mm)} hands can be measured: they are not valid, or their "
+            "hands lack the joints to be aligned by; choose a split with annotated hands"
+        )
+
+
+def _nan_mean(errors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    counts = (~np.isnan(errors)).sum(axis=axis)
+    mean: NDArray[np.float64] = np.nansum(errors, axis=axis) / np.where(counts > 0, counts, np.nan)
+    return mean
+
+
+@dataclass(frozen=True)
+class PckRange:
+    """Evenly spaced thresholds."""
+
+    lowest_mm: float
+    """The first threshold."""
+    highest_mm: float
+    """The last threshold, included."""
+    steps: int
+    """How many thresholds there are, both ends counted."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lowest_mm < self.highest_mm < np.inf or self.steps < 2:
+            raise HandsimError(
+                f"a PCK range of {self.lowest_mm:g} to {self.highest_mm:g} mm in {self.steps} steps is "
+                "empty; it needs 0 <= lowest < highest and at least 2 steps"
+            )
+
+    @property
+    def thresholds_mm(self) -> NDArray[np.float64]:
+        """[steps] ascending."""
+        return np.linspace(self.lowest_mm, self.highest_mm, self.steps)
+
+
+PCK_0_50: Final = PckRange(0.0, 50.0, 100)
+"""FreiHAND's and DexYCB's range."""
+
+PCK_20_50: Final = PckRange(20.0, 50.0, 15)
+"""The range of the one call that survives in SiMHand's code."""
+
+
+def pck_curve(errors_mm: NDArray[np.float64], thresholds: PckRange) -> NDArray[np.float64]:
+    """The share [steps] of errors [N, 21] that are at most each threshold, in 0 to 1.
+
+    Taken for each joint over the hands that have it (NaN: it has not), then averaged over joints, as FreiHAND
+    does. Raises HandsimError where nothing can be measured.
+    """
+    check_measured(errors_mm)
+    joints, steps = errors_mm.shape[1], thresholds.steps
+    # NaN sorts last, so it counts as reached by no threshold.
+    first_reached = np.searchsorted(thresholds.thresholds_mm, errors_mm, side="left")
+    places = first_reached + np.arange(joints) * (steps + 1)
+    histogram = np.bincount(places.ravel(), minlength=joints * (steps + 1)).reshape(joints, steps + 1)
+    counts = (~np.isnan(errors_mm)).sum(axis=0)
+    seen = counts > 0
+    within = histogram[seen, :steps].cumsum(axis=1) / counts[seen, None]
+    curve: NDArray[np.float64] = within.mean(axis=0)
+    return curve
+
+
+def area_under_curve(curve: NDArray[np.float64], thresholds: PckRange) -> float:
+    """Area under a PCK curve [steps] by the trapezoid rule, over the range's width: in 0 to 1."""
+    width = thresholds.highest_mm - thresholds.lowest_mm
+    return float(np.trapezoid(curve, thresholds.thresholds_mm) / width)
 
 
 @dataclass(frozen=True)
@@ -100,4 +224,79 @@ def score_errors(errors_mm: NDArray[np.float64]) -> AlignmentScores:
         joint_mpjpe_mm=tuple(None if np.isnan(error) else error for error in each_joint),
         pck_0_50=tuple(wide.tolist()),
         pck_20_50=tuple(narrow.tolist()),
+    )
+
+
+def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean hand [21, 3] of joints [N, 21, 3] in the camera frame, at their mean wrist.
+
+    Each joint is averaged relative to the wrist over the hands in which both are ``valid`` [N, 21]. Raises
+    HandsimError for a joint that no hand has, and as `checked_truth` does.
+    """
+    joints = checked_truth(joints_mm, valid)
+    usable = valid & valid[:, [WRIST]]
+    counts = usable.sum(axis=0)
+    if (counts == 0).any():
+        raise HandsimError(
+            f"no training hand has both {JOINT_NAMES[WRIST]} and {JOINT_NAMES[int((counts == 0).argmax())]} "
+            "valid, so there is no mean pose; choose training hands that have every joint at least once"
+        )
+    relative = np.where(usable[..., None], joints - joints[:, [WRIST]], 0).sum(axis=0) / counts[:, None]
+    wrist = joints[usable[:, WRIST], WRIST].mean(axis=0)
+    mean: NDArray[np.float64] = relative + wrist
+    return mean
+
+
+def score_constant_pose(
+    pose_mm: NDArray[np.float64], true_mm: ArrayLike, valid: NDArray[np.bool_]
+) -> PoseScores:
+    """The scores of predicting ``pose_mm`` [21, 3] for every one of the true hands [N, 21, 3].
+
+    Of `mean_pose_mm` of the training hands: the mean-pose baseline. Of zeros: FreiHAND's all-zero
+    prediction, which its page gives as 70.79 cm absolute and 4.73 cm aligned on the evaluation set.
+    Raises HandsimError as `score_poses` does.
+    """
+    true = np.asarray(true_mm, np.float64)
+    return score_poses(np.broadcast_to(pose_mm, (len(true), *pose_mm.shape)), true, valid)
+
+
+@dataclass(frozen=True)
+class KeypointScores:
+    """The numbers of a set of hands, each the mean over joints of the joint's own (see `joint_errors`)."""
+
+    mean_px: float
+    """Mean distance. Pictures of different sizes cannot be compared by it."""
+    median_px: float
+    """Mean over joints of the median distance."""
+
+
+def score_keypoints(
+    predicted_px: ArrayLike, true_px: ArrayLike, valid: NDArray[np.bool_]
+) -> KeypointScores | None:
+    """Measure 2D joints [N, 21, 2]; ``valid`` [N, 21] are the annotated ones, the others may be NaN.
+
+    None where none is valid. Raises HandsimError for other shapes, for counts that do not match, and for
+    predictions that are not finite where they are valid.
+    """
+    predicted, true = np.asarray(predicted_px, np.float64), np.asarray(true_px, np.float64)
+    expected = (len(valid), JOINT_COUNT, 2)
+    for joints, kind in ((predicted, "predicted"), (true, "true")):
+        if joints.shape != expected:
+            raise HandsimError(
+                f"the {kind} 2D joints have shape {joints.shape}; expected {expected}, in pixels"
+            )
+    if not valid.any():
+        return None
+    errors = np.where(valid, np.linalg.norm(predicted - true, axis=-1), np.nan)
+    broken = valid & ~np.isfinite(errors)
+    if broken.any():
+        raise HandsimError(
+            f"the 2D joints of sample {int(broken.any(axis=1).argmax())} are not finite "
+            f"({int(broken.any(axis=1).sum())} of {len(valid)} samples are not); predict again with a "
+            "network that has not diverged, or mend the annotation"
+        )
+    seen = valid.any(axis=0)
+    return KeypointScores(
+        mean_px=float(np.nanmean(errors[:, seen], axis=0).mean()),
+        median_px=float(np.nanmedian(errors[:, seen], axis=0).mean()),
     )

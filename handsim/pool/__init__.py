@@ -1,8 +1,6 @@
 """The pool: a directory of hands, their keypoints in Parquet and their crops in tar shards."""
 
-from handsim.pool.categorical import Categorical
-from handsim.pool.reader import Pool
-from handsim.pool.records import ItemRecord, Skip, read_items
-from handsim.pool.writer import PoolWriter
+from handsim.pool.reader import Categorical, Pool
+from handsim.pool.writer import ItemRecord, PoolWriter, Skip, read_items
 
 __all__ = ["Categorical", "ItemRecord", "Pool", "PoolWriter", "Skip", "read_items"]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from handsim.atomic_file import sync
 from handsim.errors import HandsimError
+from handsim.files import sync
 from handsim.pool import layout
 from handsim.pool.reader import Pool
 

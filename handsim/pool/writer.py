@@ -1,4 +1,7 @@
-"""Writing a pool: append-only, one process at a time, each part published by one rename."""
+"""Writing a pool: append-only, one process at a time, each part published by one rename.
+
+What a pool remembers about the files it was made from.
+"""
 
 import fcntl
 import io
@@ -6,8 +9,8 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +18,47 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handsim.atomic_file import sync
 from handsim.errors import HandsimError
+from handsim.files import sync
 from handsim.geometry import CROP_SIZE_PX
 from handsim.hand import Hand, format_hand_id
 from handsim.pool import layout
-from handsim.pool.records import ItemRecord
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Something that could not be used, and why."""
+
+    file: str
+    """The file's path below the folder that was ingested."""
+    reason: str
+    """A short class of reasons: ``no hand``, ``not an image``, ``truncated video``."""
+    detail: str = ""
+    """What exactly was seen."""
+    count: int = 1
+    """How many pictures of this file it concerns (frames of a video)."""
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """One piece of work that is done: a picture, a stretch of video, a batch of annotations."""
+
+    key: int
+    """63-bit hash of the file and of everything that decides what is taken from it."""
+    pictures: int
+    """Pictures or frames looked at."""
+    hands: int
+    """Hands taken from it."""
+    skipped: tuple[Skip, ...] = ()
+    """What of it could not be used."""
+
+
+def read_items(pool: Path) -> Iterator[ItemRecord]:
+    """The finished pieces of work behind a pool; raises HandsimError for a damaged part."""
+    for part in layout.published_parts(pool):
+        for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
+            yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
+
 
 _TAR_HEADER_BYTES = 512  # a USTAR member with a short name has exactly one header block
 

@@ -10,11 +10,15 @@ from handsim.synthetic.config import (
     SyntheticConfig,
     ViewConfig,
 )
-from handsim.synthetic.filming import synthesise
-from handsim.synthetic.labelled import LabelledPicture, synthesise_labelled
-from handsim.synthetic.pooling import synthesise_pool
-from handsim.synthetic.poses import SyntheticPoses, synthesise_poses
-from handsim.synthetic.world import Samples, synthesise_video
+from handsim.synthetic.generate import (
+    LabelledPicture,
+    SyntheticPoses,
+    synthesise,
+    synthesise_labelled,
+    synthesise_pool,
+    synthesise_poses,
+)
+from handsim.synthetic.video import Samples, synthesise_video
 
 __all__ = [
     "LabelledPicture",

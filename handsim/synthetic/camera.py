@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from handsim.geometry import CROP_ENLARGEMENT
 from handsim.skeleton import WRIST
 from handsim.synthetic.config import ViewConfig
-from handsim.synthetic.smooth import wander
+from handsim.synthetic.motion import wander
 
 Floats = NDArray[np.float64]
 

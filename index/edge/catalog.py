@@ -5,19 +5,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from handsim.atomic_file import sync
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
+from handsim.files import sync
 from index.catalog import Catalog
 from index.edge import layout
-from index.edge.build import Draft, write_version
+from index.edge.build import Draft, full_disk_told, write_version
 from index.edge.locks import BuilderAtWorkError, VersionLock, builder_at_work, pointer_held, sole_builder
-from index.edge.space import full_disk_told
 from index.edge.version import EdgeVersion
-from index.info import VersionInfo
+from index.evaluation import Verification
+from index.info import IndexSettings, VersionInfo
 from index.points import PointSource, Progress
-from index.settings import IndexSettings
-from index.verification import Verification
 
 
 class EdgeCatalog(Catalog):

@@ -22,11 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from handsim.atomic_file import sync, write_text_atomically
 from handsim.errors import HandsimError, NotThereError
-from index.info import VersionInfo
-from index.settings import IndexSettings
-from index.verification import Verification
+from handsim.files import sync, write_text_atomically
+from index.evaluation import Verification
+from index.info import IndexSettings, VersionInfo
 
 FORMAT_VERSION: Final = 1
 CATALOG_FILE: Final = "catalog.json"

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from handsim.embedding import load_embedding
 from handsim.errors import HandsimError
 from index.edge import layout
+from index.edge.build import full_disk_told
 from index.edge.locks import VersionLock
-from index.edge.space import full_disk_told
-from index.filter import Filter
-from index.neighbors import Neighbors, Payload
-from index.options import SearchOptions, mmr_candidates
 from index.points import PointBatch
+from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
 from index.version import IndexVersion
 
 _BATCH_QUERIES: Final = 256

@@ -7,23 +7,14 @@ from pathlib import Path
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
-from index.columns import HandColumns
-from index.info import VersionInfo
-from index.points import PointSource, Progress
-from index.server.address import ServerAddress, read_key
-from index.server.build import grow_version, mend_growth, write_version
-from index.server.clone import Both
-from index.server.collection import VersionCollection
-from index.server.connection import Connection, connect
-from index.server.faults import AbsentError, PresentError
-from index.server.heart import Claim, Lease
-from index.server.names import Names, number
-from index.server.presence import Role
-from index.server.record import VersionRecord, verification_metadata
-from index.server.register import Register
+from index.evaluation import Verification
+from index.info import IndexSettings, VersionInfo
+from index.points import HandColumns, PointSource, Progress
+from index.server.build import Both, grow_version, mend_growth, write_version
+from index.server.client import AbsentError, Connection, PresentError, ServerAddress, connect, read_key
+from index.server.collection import Names, VersionCollection, VersionRecord, number, verification_metadata
+from index.server.leases import Claim, Lease, Register, Role
 from index.server.version import ServerVersion
-from index.settings import IndexSettings
-from index.verification import Verification
 
 
 class ServerCatalog(Catalog):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.settings import BrowserSettings
+from apps.browser.serve import BrowserSettings
 from apps.cli import main
 from tests.apps.talk import refused
 

@@ -10,14 +10,12 @@ import pytest
 from PIL import Image
 
 from apps.cli import main
-from apps.figures.dataset_samples import dataset_samples
-from apps.figures.style import save
+from apps.cli.figures import dataset_samples, save
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic import PeopleConfig, SyntheticConfig
 from tests.apps.talk import refused, said
-from training.datasets.layouts.synthetic import write_synthetic
 from training.datasets.record import LabelledHand
-from training.datasets.synthetic import LABELS, SyntheticHands
+from training.datasets.synthetic import LABELS, SyntheticHands, write_synthetic
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from apps.cli import main
 from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
 from tests.handsim.embedding.image.pools import write_pool
 

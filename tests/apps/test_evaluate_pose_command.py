@@ -10,22 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from apps.figures.pose_samples import DrawnSample, pose_samples
-from apps.figures.style import save
-from apps.pose_evaluation import ranked
+from apps.cli.evaluate import ranked
+from apps.cli.figures import DrawnSample, pose_samples, save
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.talk import refused, said
 from tests.training.evaluation.some_hands import some_predictions
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
-from training.datasets.layouts.freihand import write_freihand
-from training.datasets.layouts.synthetic import write_synthetic
+from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel
-from training.datasets.synthetic import LABELS
-from training.evaluation.labels import read_true_hands
-from training.evaluation.run import evaluate_predictions
-from training.evaluation.scores import hand_errors_mm
+from training.datasets.synthetic import LABELS, write_synthetic
+from training.evaluation.evaluate import evaluate_predictions, read_true_hands
+from training.evaluation.report import hand_errors_mm
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 

@@ -10,8 +10,8 @@ from apps.cli import main
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.talk import refused, said
 from tests.training.experiments.contents import SHORT, runs_of
-from training.experiments.commands import report_file
-from training.experiments.steps import in_order
+from training.experiments.plan import in_order
+from training.experiments.run import report_file
 from training.experiments.store import StepStore
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"

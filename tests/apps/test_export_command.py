@@ -9,7 +9,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim import Pool
 from handsim.embedding import load_embedding
-from handsim.embedding.image.weights import read_trunk
+from handsim.embedding.image_fit import read_trunk
 from tests.apps.talk import refused, said
 from tests.handsim.embedding.image.pools import write_pool
 from training.models.encoder import Encoder

@@ -9,7 +9,7 @@ import pytest
 from apps.cli import main
 from handsim import Pool, PoseEmbedding
 from index import IndexSettings, open_catalog
-from index.server.address import KEY_VARIABLE
+from index.server.client import KEY_VARIABLE
 from tests.apps.talk import ask, refused, said, some_hand
 from tests.index.conftest import write_pool
 from tests.index.server.small_server import SmallServer

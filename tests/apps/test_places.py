@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from apps.places import EncoderFolders
+from apps.cli.console import EncoderFolders
 from handsim.errors import HandsimError
 from handsim.home import Home
-from index.server.address import KEY_VARIABLE
+from index.server.client import KEY_VARIABLE
 from tests.apps.talk import ask, refused, said, some_hand
 
 Capture = pytest.CaptureFixture[str]

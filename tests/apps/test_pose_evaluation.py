@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from apps.pose_evaluation import as_text
+from apps.cli.evaluate import as_text
 from tests.training.evaluation.some_hands import some_predictions, some_truth
 from tests.training.finetune.drawn_hands import DrawnHands
-from training.evaluation.conventions import ALIGNMENT_TITLES
-from training.evaluation.run import evaluate_predictions
+from training.evaluation.evaluate import evaluate_predictions
+from training.evaluation.report import ALIGNMENT_TITLES
 
 FACTS: dict[str, Any] = {
     "run": "first",

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from apps.cli import main
-from apps.commands.synth import LAYOUTS
+from apps.cli.synth import LAYOUTS
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig
 from tests.apps.talk import refused, said
-from training.datasets.opening import DATASETS, open_dataset
-from training.datasets.worlds import WORLDS
+from training.datasets.open_dataset import DATASETS, WORLDS, open_dataset
 
 
 def test_every_dataset_has_a_layout() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.serving import Served
+from apps.browser.serve import Served
 from benchmarks import browser
 from handsim import PoolWriter
 from handsim.home import Home

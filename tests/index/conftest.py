@@ -13,7 +13,7 @@ from handsim import Hand, Pool, PoolWriter, PoseEmbedding
 from handsim.hand import make_hand_id
 from index import Catalog, ExactIndex, IndexSettings, IndexVersion, open_catalog
 from index.server.catalog import ServerCatalog
-from index.server.connection import Connection
+from index.server.client import Connection
 
 VIDEOS = 60
 HANDS_PER_VIDEO = 15

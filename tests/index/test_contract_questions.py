@@ -10,7 +10,7 @@ from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.metrics.retrieval import recall_at_k
 from index import IndexVersion, SearchOptions
-from index.options import MMR_CANDIDATES
+from index.query import MMR_CANDIDATES
 from tests.index.oracle import (
     EF,
     FILTERS,

@@ -11,7 +11,7 @@ from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
 from index.hand100m import box_of_whole_crop, write_hand100m
-from index.pairs import write_pairs
+from index.mining import write_pairs
 
 
 def mined(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:

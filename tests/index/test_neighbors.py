@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index import NO_HAND, Neighbors
-from index.neighbors import Payload
+from index.query import Payload
 
 ragged = st.lists(st.lists(st.integers(0, 5), unique=True, max_size=6), min_size=1, max_size=5)
 """Queries, each with the ids of the hands that it found."""

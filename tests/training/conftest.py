@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.untrained import small_config, untrained_checkpoint
-from training.finetune.inference import Inference, load_estimator
+from training.finetune.predictor import Inference, load_estimator
 
 
 @pytest.fixture(scope="session")

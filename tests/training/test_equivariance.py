@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from handsim.errors import HandsimError
 from tests.training.golden import read_golden
-from training.equivariance import motion_of, undo_motion
+from training.losses.equivariance import motion_of, undo_motion
 
 SEEDS = st.integers(0, 2**31)
 

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError, NotThereError
-from training.pretrain.config import PretrainConfig
-from training.pretrain.recipe import RECIPES
+from training.pretrain.config import RECIPES, PretrainConfig
 from training.runs.recipes import as_mapping, as_yaml
 
 PAPERS = ["peclr", "peclr_w", "simclr", "simclr_w", "simhand", "simhand_no_weights", "tempclr"]

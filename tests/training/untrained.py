@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from training.finetune.checkpoint_file import KIND
-from training.finetune.config import FinetuneConfig
-from training.finetune.recipe import RECIPES
+from training.finetune.config import RECIPES, FinetuneConfig
+from training.finetune.predictor import KIND
 from training.models.estimator import build_estimator
 from training.runs.recipes import as_mapping
 

@@ -18,9 +18,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import PIXEL_CENTRE
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic.camera import project
-from training.datasets.names import check_split
-from training.datasets.pictures import with_picture
-from training.datasets.record import MM_PER_M, HandLabel, LabelledHand
+from training.datasets.record import MM_PER_M, HandLabel, LabelledHand, check_split, with_picture
 
 SPLITS: Final = ("train", "train_v0", "val", "eval")
 """``train_v0``: the training hands in their first version alone, before the green screen."""

@@ -1,14 +1,23 @@
-"""What every labelled dataset yields: one hand in one picture with its 3D truth, told as a right hand."""
+"""What every labelled dataset yields: one hand in one picture with its 3D truth, told as a right hand.
 
+The picture that belongs to a label, read and checked.
+
+Names that people write: of datasets and of their splits.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.geometry import mirror_points
 from handsim.hand import Side
+from handsim.images import decode_image, read_file
 
 MM_PER_M: Final = 1000.0
 """Official files are in metres, records in millimetres."""
@@ -88,3 +97,47 @@ class StoredDataset(HandDataset, Protocol):
 
     def files(self, index: int) -> tuple[Path, ...]:
         """What one hand alone is read from, its picture first."""
+
+
+def with_picture(label: HandLabel, path: Path, remedy: str) -> LabelledHand:
+    """The label with its picture from ``path``, mirrored if the hand is a left one.
+
+    Raises HandsimError, ending in ``remedy`` (what mends a damaged download), for a picture that is missing,
+    damaged or not of the label's size.
+    """
+    if not path.exists():
+        raise NotThereError(f"the picture {path} is missing; {remedy}")
+    try:
+        image = decode_image(read_file(path))
+    except UnusableError as error:
+        raise HandsimError(f"the picture {path} cannot be read ({error}); {remedy}") from error
+    height, width = image.shape[:2]
+    if (width, height) != label.size_px:
+        expected = "x".join(map(str, label.size_px))
+        raise HandsimError(f"the picture {path} is {width}x{height} pixels and not {expected}; {remedy}")
+    if label.side == "left":
+        image = image.take(np.arange(width)[::-1], axis=1)  # twice as fast as copying image[:, ::-1]
+    return LabelledHand(**vars(label), image=image)
+
+
+_NEAR: Final = 0.5
+"""Share of the letters that two words have in common, for one to be meant by the other."""
+
+
+def check_split(dataset: str, split: str, known: Iterable[str]) -> None:
+    """Raise HandsimError, naming the nearest one, for a split that is none of a dataset's."""
+    splits = tuple(known)
+    if split not in splits:
+        raise HandsimError(
+            f"{dataset} has no split {split}{nearest(split, splits)}; it has {', '.join(splits)}"
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What to add to an error about an unknown word: ``, did you mean train?``; empty if none is near.
+
+    Of equally near ones it is the first.
+    """
+    likeness = {name: SequenceMatcher(None, word, name).ratio() for name in known}
+    best = max(likeness, key=likeness.__getitem__)
+    return f", did you mean {best}?" if likeness[best] >= _NEAR else ""

@@ -1,18 +1,161 @@
-"""What an experiment's file says, as frozen dataclasses."""
+"""What an experiment's file says, as frozen dataclasses.
+
+What the runs of an experiment differ in.
+
+The numbers of an evaluation by their flat names, as `handsim evaluate pose` writes them.
+
+What a table shows.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
-from handsim.embedding.normalise import Normalisation
-from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
+from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION, Normalisation
 from handsim.errors import HandsimError
-from handsim.synthetic.detection import check_keypoint_noise
-from training.experiments.axes import AXES, Axis, Point, as_label
-from training.experiments.table_settings import TableSettings
-from training.finetune.label_fraction import check_fraction
+from handsim.synthetic.generate import check_keypoint_noise
+from training.evaluation.report import ALIGNMENTS, NUMBERS
+from training.finetune.data import check_fraction
+from training.runs.recipes import nearest
+
+Axis = Literal["method", "dataset", "pool", "top_k", "weighting", "components", "label_fraction"]
+AXES: Final[tuple[Axis, ...]] = get_args(Axis)
+"""All but the seeds, over which means are taken."""
+ORDERED: Final[frozenset[Axis]] = frozenset({"pool", "top_k", "components", "label_fraction"})
+"""Those whose values are more and more of something; pools are listed by size."""
+AS_IT_IS: Final = "as it is"
+"""The value on an axis that an experiment says nothing of."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of values, done once for each seed; names are those of the experiment's file."""
+
+    method: str
+    """One of the methods."""
+    dataset: str
+    """What is fine-tuned and judged on."""
+    pool: str
+    """What is pre-trained on."""
+    top_k: int | None
+    """Nearest neighbours that positives are drawn among; None: as the recipe says."""
+    weighting: str | None
+    """How pairs are weighted; None: as the recipe says."""
+    components: int | None
+    """Of the pose embedding; None: as the base says."""
+    label_fraction: float
+    """Share of the labels that are fine-tuned on."""
+
+    def label(self, axis: Axis) -> str:
+        """Its value on an axis, as tables and files have it."""
+        return as_label(getattr(self, axis))
+
+
+def as_label(value: str | float | None) -> str:
+    """A value on an axis, as tables and files have it."""
+    if value is None:
+        return AS_IT_IS
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+_ALIGNMENT_TITLES: Final = {
+    "root_relative": "root-relative",
+    "root_scale": "root and scale aligned",
+    "procrustes": "Procrustes",
+    "procrustes_proper": "Procrustes, never mirrored",
+    "absolute": "absolute",
+}
+_NUMBER_TITLES: Final = {
+    "mpjpe_mm": "MPJPE mm",
+    "median_mm": "median mm",
+    "auc_0_50": "AUC 0-50 mm",
+    "auc_20_50": "AUC 20-50 mm",
+}
+_KEYPOINTS: Final = {"keypoints_2d_mean_px": "2D mean px", "keypoints_2d_median_px": "2D median px"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation."""
+
+    name: str
+    """Flat, as ``root_relative_mpjpe_mm``."""
+    title: str
+    """For people."""
+    higher_is_better: bool
+    """Of areas under a curve; distances are better the smaller they are."""
+    digits: int
+    """After the point, in tables."""
+
+
+def _metric(name: str, title: str) -> Metric:
+    is_auc = "_auc_" in name
+    return Metric(name, title, is_auc, 3 if is_auc else 2)
+
+
+METRICS: Final = {
+    **{
+        f"{alignment}_{number}": _metric(
+            f"{alignment}_{number}", f"{_NUMBER_TITLES[number]}, {_ALIGNMENT_TITLES[alignment]}"
+        )
+        for alignment in ALIGNMENTS
+        for number in NUMBERS
+    },
+    **{name: _metric(name, title) for name, title in _KEYPOINTS.items()},
+}
+"""All of them."""
+
+
+def metric(name: str) -> Metric:
+    """One of them; raises HandsimError for a name that is none, naming the nearest."""
+    if name not in METRICS:
+        raise HandsimError(f"there is no metric {name}{nearest(name, sorted(METRICS))}")
+    return METRICS[name]
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Which axis goes down, which one across, and which numbers stand in the cells."""
+
+    title: str = ""
+    """What it shows, in a line."""
+    rows: Axis = "method"
+    """The axis whose values are the rows."""
+    columns: Axis | None = None
+    """The axis whose values are the columns, each with all metrics; None: the metrics alone."""
+    metrics: tuple[str, ...] = ("root_relative_mpjpe_mm", "procrustes_mpjpe_mm", "root_scale_auc_0_50")
+    """Names of numbers of `handsim evaluate pose`."""
+    where: dict[Axis, str | float] = field(default_factory=dict)
+    """Value by axis, of axes that are neither rows nor columns and have several."""
+
+    def __post_init__(self) -> None:
+        if self.rows == self.columns:
+            raise HandsimError(f"a table's rows and columns are both {self.rows}; leave columns out")
+        if not self.metrics:
+            raise HandsimError("a table's metrics are empty; name one at least")
+        for name in self.metrics:
+            metric(name)
+
+    def check(self, name: str, labels: Mapping[Axis, Sequence[str]]) -> None:
+        """Raises HandsimError unless one cell is one point: ``labels`` are all values on each axis."""
+        for axis, value in self.where.items():
+            if axis not in AXES:
+                raise HandsimError(f"tables.{name}.where has {axis}; the axes are {', '.join(AXES)}")
+            if axis in (self.rows, self.columns):
+                raise HandsimError(f"tables.{name}.where has {axis}, which is shown; leave it out")
+            if as_label(value) not in labels[axis]:
+                raise HandsimError(
+                    f"tables.{name}.where.{axis} is {as_label(value)}; it is one of {', '.join(labels[axis])}"
+                )
+        for axis, values in labels.items():
+            if axis not in (self.rows, self.columns, *self.where) and len(values) > 1:
+                raise HandsimError(
+                    f"tables.{name} shows no {axis}, of which there are {', '.join(values)}; "
+                    f"say which with where.{axis}, or show it"
+                )
+
 
 Settings = dict[str, Any]
 """Settings of a recipe, nested as there."""
@@ -29,7 +172,7 @@ class PoolSettings:
     settings: Settings = field(default_factory=dict)
     """Changes to that world, such as ``videos``."""
     keypoint_noise: float = 0.0
-    """How far off its keypoints are (see `handsim.synthetic.detection`)."""
+    """How far off its keypoints are (see `handsim.synthetic.generate`)."""
     hands: int | None = None
     """Only so many of them: a smaller subset is part of every larger one (see `handsim pool subset`)."""
 

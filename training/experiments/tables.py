@@ -1,15 +1,81 @@
-"""Tables of means and spreads over seeds; what is missing is missing in them."""
+"""Tables of means and spreads over seeds; what is missing is missing in them.
 
-from collections.abc import Iterable, Sequence
+What came of the runs: the numbers that are there, and which are missing.
+
+An experiment's tables in words: Markdown, and plain values for JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Final
+from typing import Any, Final, Literal
 
-from training.experiments.axes import Axis, as_label
-from training.experiments.config import Experiment
-from training.experiments.metrics import Metric, metric
-from training.experiments.results import Result
-from training.experiments.table_settings import TableSettings
+from handsim.errors import HandsimError
+from training.experiments.config import AXES, Axis, Experiment, Metric, Point, TableSettings, as_label, metric
+from training.experiments.plan import Run, Step, in_order
+from training.experiments.run import report_file
+from training.experiments.store import StepStore
+
+State = Literal["done", "failed", "missing"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Of one point with one seed."""
+
+    point: Point
+    """What was run."""
+    seed: int
+    """And with which seed."""
+    step: str
+    """Name of the folder of its evaluation."""
+    state: State
+    """``failed`` also where what it needs failed."""
+    metrics: Mapping[str, float]
+    """By flat name; empty unless it is done."""
+    mean_pose: Mapping[str, float]
+    """The same of the mean pose of the training split; empty where there is none."""
+
+
+def read_results(runs: Sequence[Run], store: StepStore) -> list[Result]:
+    """Of all runs, done or not; raises HandsimError for a report that is damaged."""
+    return [_result(run, store) for run in runs]
+
+
+def _result(run: Run, store: StepStore) -> Result:
+    state = state_of(run.evaluation, store)
+    metrics, mean_pose = _numbers(run.evaluation, store) if state == "done" else ({}, {})
+    return Result(run.point, run.seed, run.evaluation.name, state, metrics, mean_pose)
+
+
+def state_of(step: Step, store: StepStore) -> State:
+    """What became of a step so far."""
+    if store.folder(step).is_done:
+        return "done"
+    failed = any(store.folder(before).failed.exists() for before in in_order([step]))
+    return "failed" if failed else "missing"
+
+
+def _numbers(step: Step, store: StepStore) -> tuple[dict[str, float], dict[str, float]]:
+    path = report_file(step, store)
+    try:
+        report = json.loads(path.read_text())
+        metrics, mean_pose = (_finite(report[part]) for part in ("metrics", "mean_pose"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HandsimError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); remove {store.folder(step).path} and "
+            "run the experiment again"
+        ) from error
+    return metrics, mean_pose
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """Those that are numbers: what could not be measured is not there."""
+    told = {name: float(value) for name, value in numbers.items()}
+    return {name: value for name, value in told.items() if math.isfinite(value)}
+
 
 MEAN_POSE: Final = "mean pose"
 """The row of what an estimator scores that never looks at the picture."""
@@ -135,3 +201,117 @@ def _mark_best(cells: list[list[Cell]], columns: Sequence[Column]) -> list[list[
         ]
         for row in cells
     ]
+
+
+AXIS_TITLES: Final[Mapping[Axis, str]] = {
+    "method": "method",
+    "dataset": "dataset",
+    "pool": "pre-trained on",
+    "top_k": "top K",
+    "weighting": "weights",
+    "components": "components",
+    "label_fraction": "share of the labels",
+}
+"""What each is called above a column."""
+
+
+def as_markdown(experiment: Experiment, tables: Sequence[Table], results: Sequence[Result]) -> str:
+    """All tables, with a line on what their numbers are over and what is missing."""
+    seeds = ", ".join(map(str, experiment.axes.seeds))
+    done = sum(result.state == "done" for result in results)
+    failed = sum(result.state == "failed" for result in results)
+    lines = [
+        f"# {experiment.title}",
+        "",
+        f"Mean ± standard deviation over seeds {seeds}; **best** of what is there for all seeds. "
+        f"{done:,} of {len(results):,} runs are done" + (f", {failed:,} failed." if failed else "."),
+    ]
+    for table in tables:
+        lines += ["", f"## {table.settings.title or table.name}", "", *_markdown_table(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    header = [AXIS_TITLES[table.settings.rows], *(_heading(table, column) for column in table.columns)]
+    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * len(table.columns) + "|"]
+    for name, cells in zip(table.rows, table.cells, strict=True):
+        shown = [_cell_text(cell, column.metric) for cell, column in zip(cells, table.columns, strict=True)]
+        label = f"*{name}*" if name == MEAN_POSE else name
+        lines.append(f"| {' | '.join([label, *shown])} |")
+    if where := table.settings.where:
+        told = ", ".join(f"{AXIS_TITLES[axis]} {as_label(value)}" for axis, value in where.items())
+        lines += ["", f"({told})"]
+    return lines
+
+
+def _heading(table: Table, column: Column) -> str:
+    if table.settings.columns is None:
+        return column.metric.title
+    return f"{AXIS_TITLES[table.settings.columns]} {column.label}: {column.metric.title}"
+
+
+def _cell_text(cell: Cell, shown: Metric) -> str:
+    if cell.mean is None:
+        return "failed" if cell.failed else "missing"
+    number = f"{cell.mean:.{shown.digits}f}"
+    if cell.spread is not None:
+        number += f" ± {cell.spread:.{shown.digits}f}"
+    if not cell.is_whole:
+        return f"{number} ({cell.n} of {cell.seeds} seeds)"
+    return f"**{number}**" if cell.best else number
+
+
+def as_json(experiment: Experiment, tables: Sequence[Table], results: Sequence[Result]) -> dict[str, Any]:
+    """All that the tables say, and every run by its point, as plain values."""
+    return {
+        "format": 1,
+        "title": experiment.title,
+        "seeds": list(experiment.axes.seeds),
+        "axes": {axis: experiment.labels(axis) for axis in AXES},
+        "runs": [
+            {
+                **{axis: result.point.label(axis) for axis in AXES},
+                "seed": result.seed,
+                "state": result.state,
+                "step": result.step,
+                "metrics": dict(result.metrics),
+                "mean_pose": dict(result.mean_pose),
+            }
+            for result in results
+        ],
+        "tables": [_json_table(table) for table in tables],
+    }
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    settings = table.settings
+    return {
+        "name": table.name,
+        "title": settings.title,
+        "rows_axis": settings.rows,
+        "columns_axis": settings.columns,
+        "where": dict(settings.where),
+        "rows": table.rows,
+        "columns": [
+            {
+                "label": column.label,
+                "metric": column.metric.name,
+                "title": column.metric.title,
+                "higher_is_better": column.metric.higher_is_better,
+            }
+            for column in table.columns
+        ],
+        "cells": [[_json_cell(cell) for cell in row] for row in table.cells],
+    }
+
+
+def _json_cell(cell: Cell) -> dict[str, Any]:
+    return {
+        "mean": cell.mean,
+        "spread": cell.spread,
+        "n": cell.n,
+        "seeds": cell.seeds,
+        "failed": cell.failed,
+        "best": cell.best,
+        "values": {str(seed): value for seed, value in cell.values.items()},
+    }

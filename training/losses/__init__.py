@@ -4,9 +4,8 @@ loss = nt_xent(z1, z2)                                                          
 loss = nt_xent(z1, z2, weighting=Weighting("both"), keypoints1=..., keypoints2=...)  # SiMHand
 """
 
-from training.losses.gathering import gather_with_gradient
+from training.losses.distributed import gather_with_gradient
 from training.losses.nt_xent import nt_xent
-from training.losses.weighting import Weighting
-from training.losses.weights import positive_weights
+from training.losses.simhand_weights import Weighting, positive_weights
 
 __all__ = ["Weighting", "gather_with_gradient", "nt_xent", "positive_weights"]

@@ -1,19 +1,28 @@
-"""The network that is pre-trained: a ResNet from pictures to features."""
+"""The network that is pre-trained: a ResNet from pictures to features.
+
+What stands between features and loss while an encoder is pre-trained.
+
+The weights that people take away: a torchvision ResNet's state dict, in a file of its own.
+"""
 
 import os
 import shlex
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from handsim.embedding.image.architectures import FEATURES, Architecture
-from handsim.embedding.image.trunk import IMAGENET_MEAN, IMAGENET_STD
-from handsim.embedding.image.weights import read_trunk
-from handsim.errors import HandsimError
+from handsim.embedding.image import FEATURES, Architecture
+from handsim.embedding.image_encoder import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights
+from handsim.embedding.image_fit import read_trunk
+from handsim.errors import HandsimError, NotThereError
+from handsim.files import sync
 
 _COMPILERS: Final = ("g++", "clang++", "c++", "cl", "gcc", "clang", "cc")
 """One of these builds what torch.compile writes: kernels for a CPU (C++), launchers of a GPU's (C)."""
@@ -124,7 +133,7 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
 def initialise(encoder: Encoder, init: str) -> str:
     """Put the weights of ``init`` into an encoder and say in a line what they are; ``origin`` keeps it.
 
-    ``init`` is whatever `handsim.embedding.image.weights.read_trunk` reads, which `handsim embedding fit
+    ``init`` is whatever `handsim.embedding.image_fit.read_trunk` reads, which `handsim embedding fit
     --encoder` uses, too. Raises what that raises, and HandsimError for another architecture than the
     encoder's; the encoder is then as it was.
     """
@@ -151,3 +160,69 @@ def _need_compiler() -> None:
             "encoder.compile is true, but torch.compile finds no C++ compiler here; install g++, or set "
             "encoder.compile to false"
         )
+
+
+class ProjectionHead(nn.Sequential):
+    """Projections z [B, M] of features [B, F]: linear, batch norm, ReLU, linear without bias.
+
+    As in PeCLR (arXiv 2106.05953) and SiMHand, 2048-512-128; a perceptron with one hidden layer is SimCLR's
+    g(h) (arXiv 2002.05709, section 2.1). It is not normalised: the loss does that. Raises HandsimError for
+    widths below 1.
+    """
+
+    def __init__(self, in_features: int, hidden: int = 512, out: int = 128) -> None:
+        """``in_features`` is F, the encoder's; ``out`` is M, even where projections are read as points."""
+        for name, width in (("in_features", in_features), ("hidden", hidden), ("out", out)):
+            if width < 1:
+                raise HandsimError(f"the projection head's {name} is {width}; it is at least 1")
+        super().__init__(
+            nn.Linear(in_features, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, out, bias=False),
+        )
+
+
+SUFFIXES: Final = (".pth", ".pt", ".safetensors")
+
+
+def check_target(path: Path) -> None:
+    """Raises HandsimError or NotThereError where `write_torchvision` could not write."""
+    if path.suffix not in SUFFIXES:
+        raise HandsimError(
+            f"{path} ends in {path.suffix or 'nothing'}; it is to end in {', '.join(SUFFIXES)}"
+        )
+    if path.is_dir():
+        raise HandsimError(f"{path} is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise NotThereError(f"{path.parent} is not a directory; make it, or name another file")
+
+
+def write_torchvision(path: Path, weights: TrunkWeights, source: str) -> None:
+    """Write a ResNet's trunk to ``path``, which appears whole or not at all.
+
+    Names, shapes and order are those of torchvision's ``resnet18`` to ``resnet152``, float32, without ``fc``:
+    there is no classifier, pooled features come out where ``fc`` is ``torch.nn.Identity()``. The counters of
+    batch norm, which have no say, are left out too; ``load_state_dict`` wants neither, strict as it is.
+    The metadata of a ``.safetensors`` say which ``architecture`` it is and the ``source`` it was taken from.
+    The same weights make the same ``.pth`` to the byte; safetensors' metadata come in any order. Raises
+    HandsimError where they cannot be written.
+    """
+    check_target(path)
+    state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == ".safetensors":
+            facts = {"format": "pt", "architecture": weights.architecture, "source": source}
+            save_file(state, temporary, facts)
+        else:
+            # Through an open file: torch would write the name of one that it opens itself into it.
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+        temporary.chmod(0o644)  # safetensors gives it to its owner alone
+        sync(temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise HandsimError(f"{path} cannot be written ({error}); make room and run it again") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from handsim.errors import HandsimError
+from training.models.detnet import DetNetHead
 from training.models.encoder import Encoder, EncoderSettings, build_encoder
-from training.models.hand_targets import HandTargets, PoseEstimate
-from training.models.heads.detnet import DetNetHead
-from training.models.heads.head import PoseHead
-from training.models.heads.regressor_25d import Regressor25DHead
-from training.models.heads.simple import SimpleHead
+from training.models.head import HandTargets, PoseEstimate, PoseHead
+from training.models.regressor_25d import Regressor25DHead
+from training.models.simple_head import SimpleHead
 
 STRIDE_PX: Final = 32
 """Sides of views are multiples of it: what a cell of the trunk's last maps covers."""

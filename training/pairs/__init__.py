@@ -14,20 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.pairs.anchors import AnchorBatches
-    from training.pairs.batch import PairBatch, Waits
-    from training.pairs.belonging import Belonging, check_belongs
-    from training.pairs.drawn import DrawnPairs, PairSource
-    from training.pairs.hand_set import HandSet
-    from training.pairs.live import LiveNeighbors, PinnedVersion
-    from training.pairs.loader import PairLoader
-    from training.pairs.opening import open_pairs
-    from training.pairs.own import OwnViews
-    from training.pairs.patience import Patient
-    from training.pairs.query_process import QueryProcess
+    from training.pairs.decoding import PairBatch, Waits
+    from training.pairs.live import LiveNeighbors, Patient, PinnedVersion, QueryProcess
+    from training.pairs.loader import AnchorBatches, PairLoader
+    from training.pairs.open_pairs import Belonging, check_belongs, open_pairs
     from training.pairs.settings import PairSettings
-    from training.pairs.table import MinedTable
-    from training.pairs.temporal import TemporalNeighbors
+    from training.pairs.sources import (
+        DrawnPairs,
+        HandSet,
+        MinedTable,
+        OwnViews,
+        PairSource,
+        TemporalNeighbors,
+    )
 
 __all__ = [
     "AnchorBatches",
@@ -52,24 +51,24 @@ __all__ = [
 
 # Loaded when they are asked for: the process that asks the index needs no torch.
 _HOMES = {
-    "AnchorBatches": "training.pairs.anchors",
-    "Belonging": "training.pairs.belonging",
-    "DrawnPairs": "training.pairs.drawn",
-    "HandSet": "training.pairs.hand_set",
+    "AnchorBatches": "training.pairs.loader",
+    "Belonging": "training.pairs.open_pairs",
+    "DrawnPairs": "training.pairs.sources",
+    "HandSet": "training.pairs.sources",
     "LiveNeighbors": "training.pairs.live",
-    "MinedTable": "training.pairs.table",
-    "OwnViews": "training.pairs.own",
-    "PairBatch": "training.pairs.batch",
+    "MinedTable": "training.pairs.sources",
+    "OwnViews": "training.pairs.sources",
+    "PairBatch": "training.pairs.decoding",
     "PairLoader": "training.pairs.loader",
     "PairSettings": "training.pairs.settings",
-    "PairSource": "training.pairs.drawn",
-    "Patient": "training.pairs.patience",
+    "PairSource": "training.pairs.sources",
+    "Patient": "training.pairs.live",
     "PinnedVersion": "training.pairs.live",
-    "QueryProcess": "training.pairs.query_process",
-    "TemporalNeighbors": "training.pairs.temporal",
-    "Waits": "training.pairs.batch",
-    "check_belongs": "training.pairs.belonging",
-    "open_pairs": "training.pairs.opening",
+    "QueryProcess": "training.pairs.live",
+    "TemporalNeighbors": "training.pairs.sources",
+    "Waits": "training.pairs.decoding",
+    "check_belongs": "training.pairs.open_pairs",
+    "open_pairs": "training.pairs.open_pairs",
 }
 
 

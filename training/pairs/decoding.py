@@ -1,21 +1,214 @@
-"""Reading and decoding the crops of batch after batch, by threads of this process or by others."""
+"""Reading and decoding the crops of batch after batch, by threads of this process or by others.
 
+From a pool's files to pixels.
+
+One batch of pairs, as the trainer gets it.
+"""
+
+import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Final, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handsim.cores import available_cores
-from training.pairs.batch import PairBatch
-from training.pairs.crops import CropFiles
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import format_hand_id
+from handsim.pool import Pool, layout
+from handsim.processes import available_cores
+from training.pairs.sources import DrawnPairs
 from training.runs.workers import WorkerProcesses
+
+# The same pixels as Pillow's, at twice its speed. Crops are upright; no EXIF is looked for.
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+class CropFiles:
+    """The pictures of a pool and nothing else of it, for processes and threads that decode.
+
+    Every process opens its own: 24 bytes a hand in memory, where a `handsim.pool.Pool` takes some 300 for its
+    keypoints and columns. Threads may share one.
+    """
+
+    size_px: int
+    """S, the side of every crop."""
+
+    def __init__(self, pool: Path) -> None:
+        """Of the published hands of a pool directory; raises HandsimError when a part of it is damaged."""
+        self._pool, self.size_px = pool, layout.read_pool_json(pool)
+        parts = layout.published_parts(pool)
+        self._tars = [part / layout.CROPS_FILE for part in parts]
+        names = ["hand_id", "crop_offset", "crop_bytes"]
+        tables = [layout.read_columns(part, layout.HANDS_FILE, names) for part in parts]
+        hand_ids, offsets, sizes = (
+            np.concatenate([np.empty(0, dtype=dtype), *(table[name].to_numpy() for table in tables)])
+            for name, dtype in zip(names, (np.uint64, np.int64, np.int32), strict=True)
+        )
+        part_of = np.repeat(np.arange(len(parts), dtype=np.int32), [len(table) for table in tables])
+        order = np.argsort(hand_ids)
+        self._hand_ids, self._offsets, self._sizes = hand_ids[order], offsets[order], sizes[order]
+        self._part_of = part_of[order]
+        self._descriptors: dict[int, int] = {}
+        self._opening = Lock()
+
+    def decode_into(self, crops: NDArray[np.uint8], hand_ids: NDArray[np.uint64]) -> None:
+        """Fill RGB crops [n, S, S, 3] with those of hands [n], as right hands.
+
+        Raises NotThereError for a hand without a picture, HandsimError that names one that is damaged.
+        """
+        for crop, hand_id, jpeg in zip(crops, hand_ids.tolist(), self.jpegs(hand_ids), strict=True):
+            # OpenCV answers a damaged file with None, an empty one with an error of its own.
+            picture = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), _FLAGS) if jpeg else None
+            if picture is None or picture.shape != crop.shape:
+                why = "it cannot be decoded"
+                if picture is not None:
+                    why = f"it has {picture.shape[1]} x {picture.shape[0]} px, the pool {self.size_px}"
+                raise HandsimError(
+                    f"the crop of hand {format_hand_id(hand_id)} in {self._pool} is damaged: {why}; "
+                    f"move its part of the pool away and ingest again"
+                )
+            crop[...] = picture
+
+    def jpegs(self, hand_ids: NDArray[np.uint64]) -> list[bytes]:
+        """The pictures of hands [n] as they are stored; raises as `decode_into` does."""
+        rows = np.searchsorted(self._hand_ids, hand_ids)
+        found = rows < len(self._hand_ids)
+        found[found] = (self._hand_ids[rows[found]] == hand_ids[found]) & (self._offsets[rows[found]] >= 0)
+        if not found.all():
+            name = format_hand_id(int(hand_ids[~found][0]))
+            raise NotThereError(f"there is no picture of hand {name} in {self._pool}")
+        places = zip(
+            self._part_of[rows].tolist(),
+            self._sizes[rows].tolist(),
+            self._offsets[rows].tolist(),
+            strict=True,
+        )
+        return [self._read(*place) for place in places]
+
+    def close(self) -> None:
+        """Close the files; nobody may be reading."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def _read(self, part: int, size: int, offset: int) -> bytes:
+        jpeg = os.pread(self._descriptor(part), size, offset)
+        if len(jpeg) != size:
+            raise layout.damaged(self._tars[part].parent, f"{layout.CROPS_FILE} ends too early")
+        return jpeg
+
+    def _descriptor(self, part: int) -> int:
+        descriptor = self._descriptors.get(part)
+        if descriptor is None:
+            with self._opening:
+                descriptor = self._descriptors.get(part)
+                if descriptor is None:
+                    descriptor = self._descriptors[part] = self._open(part)
+        return descriptor
+
+    def _open(self, part: int) -> int:
+        try:
+            return os.open(self._tars[part], os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise layout.damaged(self._tars[part].parent, f"{layout.CROPS_FILE} is missing") from error
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What a batch was waited for."""
+
+    data_s: float = 0.0
+    """Seconds in which the trainer had no batch."""
+    index_s: float = 0.0
+    """The part of these in which everybody waited for pairs, and so for the index."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """B pairs and R further negatives, made of U different hands."""
+
+    hand_ids: NDArray[np.uint64]
+    """[U], each once, in the pool's order."""
+    crops: Tensor
+    """uint8 [U, S, S, 3], RGB, as right hands."""
+    keypoints: Tensor
+    """float32 [U, 21, 2] in the crop's unit square (x right, y down), as right hands."""
+    anchors: Tensor
+    """int64 [B] rows of U."""
+    positives: Tensor
+    """int64 [B] rows of U; the anchor's own row where it is its own positive."""
+    negatives: Tensor
+    """int64 [R] rows of U: R is the same for every batch, the hands all differ from anchors and positives."""
+    distances: Tensor
+    """float32 [B] from anchor to positive, in the index's embedding; NaN where it is not known."""
+    version: str | None
+    """Name of the index version the pairs come from, where they come from one."""
+    epoch: int
+    """From 0."""
+    number: int
+    """Of the batch in its epoch, from 0."""
+    without_positive: int
+    """Anchors that are their own positive because no other was found."""
+    not_in_index: int
+    """Of those, the ones that the index version does not hold."""
+    random_negatives: int
+    """Negatives drawn at random, where the band had too few."""
+    waits: Waits = Waits()
+    """What it was waited for."""
+
+    @classmethod
+    def lay_out(cls, drawn: DrawnPairs, pool: Pool, epoch: int, number: int) -> "PairBatch":
+        """The batch of drawn pairs, each hand once however often it is met; its crops are still empty."""
+        count = len(drawn.anchors)
+        together = np.concatenate([drawn.anchors, drawn.positives, drawn.negatives.reshape(-1)])
+        rows, places = np.unique(pool.rows(together), return_inverse=True)
+        anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
+        return cls(
+            hand_ids=pool.hand_ids[rows],
+            crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
+            keypoints=torch.from_numpy(pool.keypoints[rows][:, :, :2].copy()),
+            anchors=torch.from_numpy(anchors),
+            positives=torch.from_numpy(positives),
+            negatives=torch.from_numpy(negatives),
+            distances=torch.from_numpy(drawn.distances),
+            version=drawn.version,
+            epoch=epoch,
+            number=number,
+            without_positive=drawn.without_positive,
+            not_in_index=drawn.not_in_index,
+            random_negatives=drawn.random_negatives,
+        )
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "PairBatch":
+        """The same batch with its tensors on a device."""
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pinned(self) -> "PairBatch":
+        """The same batch in page-locked memory, from where it reaches a GPU in the background."""
+        return self._with_each(Tensor.pin_memory)
+
+    def _with_each(self, move: Callable[[Tensor], Tensor]) -> "PairBatch":
+        return replace(
+            self,
+            crops=move(self.crops),
+            keypoints=move(self.keypoints),
+            anchors=move(self.anchors),
+            positives=move(self.positives),
+            negatives=move(self.negatives),
+            distances=move(self.distances),
+        )
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.anchors)
+
 
 _CHUNK_HANDS: Final = 64
 """Crops decoded in one go: few enough that all workers share in one batch."""

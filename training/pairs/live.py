@@ -1,22 +1,35 @@
-"""Neighbours asked of the index while it trains: the pairs of SiMHand, with no mining step before them."""
+"""Neighbours asked of the index while it trains: the pairs of SiMHand, with no mining step before them.
 
-from collections.abc import Iterator
+Waiting for an index that is away: a server that restarts is no reason to end a run.
+
+Asking the index in a process of its own.
+
+The embedded engine holds Python's lock while it answers, and a server's answers are unpacked under it: on a
+thread of the trainer, both would stop it from sending work to the GPU. The process holds one version open
+and needs no torch.
+"""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import Lock
+from copy import deepcopy
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from threading import Event, Lock
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError, NotThereError, UnavailableError
+from index import LiveIndex, open_catalog
 from index.mining import MinedPairs, mine
-from index.neighbors import NO_HAND
-from index.options import SearchOptions
+from index.query import NO_HAND, SearchOptions
 from index.version import IndexVersion
-from training.pairs.choice import choose
-from training.pairs.drawn import DrawnPairs
-from training.pairs.hand_set import HandSet
 from training.pairs.settings import PairSettings
+from training.pairs.sources import DrawnPairs, HandSet, PairSource, choose
 
 _CLOSING_PATIENCE_S: Final = 2.0
 
@@ -185,3 +198,152 @@ def _drop_repeated(hand_ids: NDArray[np.uint64]) -> None:
     first = np.zeros(len(hand_ids), dtype=np.bool_)
     first[np.unique(hand_ids, return_index=True)[1]] = True
     hand_ids[~first] = NO_HAND
+
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+
+OnWait = Callable[[UnavailableError | None, float], None]
+"""Called with (error, 0) when the index turns out to be away, with (None, seconds waited) when it is back."""
+
+
+class Patient:
+    """A `PairSource` that asks another one again, ever later, while its index is away."""
+
+    def __init__(
+        self,
+        source: PairSource,
+        patience_s: float,
+        *,
+        on_wait: OnWait | None = None,
+        pause: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """It gives up ``patience_s`` after the index was first found away.
+
+        ``pause`` waits seconds and tells whether to stop waiting for good; None: until `stop_waiting`.
+        """
+        self._source, self._patience_s = source, patience_s
+        self._on_wait = on_wait or (lambda error, waited_s: None)
+        self._stopped = Event()
+        self._pause, self._clock = pause or self._stopped.wait, clock
+
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+        """What the other source draws; raises UnavailableError once the index was waited for too long."""
+        try:
+            return self._try(anchors, rng)
+        except UnavailableError as error:
+            since = self._clock()
+            self._on_wait(error, 0.0)
+            return self._draw_later(anchors, rng, error, since)
+
+    def stop_waiting(self) -> None:
+        """Give up at once on an index that is away, now or later; a signal's handler may call this."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Stop waiting, and let go of the other source."""
+        self.stop_waiting()
+        self._source.close()
+
+    def _draw_later(
+        self, anchors: NDArray[np.uint64], rng: np.random.Generator, error: UnavailableError, since: float
+    ) -> DrawnPairs:
+        pause_s = _FIRST_PAUSE_S
+        while (left_s := self._patience_s - (self._clock() - since)) > 0:
+            if self._pause(min(pause_s, left_s)):
+                break
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            try:
+                drawn = self._try(anchors, rng)
+            except UnavailableError as another:
+                error = another
+            else:
+                self._on_wait(None, self._clock() - since)
+                return drawn
+        waited_s = self._clock() - since
+        raise UnavailableError(f"the index was waited for {waited_s:.0f} s in vain: {error}") from error
+
+    def _try(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+        # A try that fails may have used up some of the random numbers: the next one shall have them all.
+        return self._source.draw(anchors, deepcopy(rng))
+
+
+_GOODBYE_S: Final = 1.0
+
+
+class QueryProcess:
+    """A `PairSource`: `LiveNeighbors` elsewhere, with the same answers."""
+
+    def __init__(self, address: str, pinned: str | None, settings: PairSettings, pictured: HandSet) -> None:
+        """Start it, on the index at an address, to stay in the version ``pinned`` if one is named.
+
+        It takes a second to be ready; what goes wrong meanwhile is raised by the first `draw`.
+        """
+        context = multiprocessing.get_context("spawn")  # neither engine survives a fork
+        self._connection, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_work,
+            args=(theirs, address, pinned, settings, pictured),
+            daemon=True,
+            name="handsim-pairs",
+        )
+        self._process.start()
+        theirs.close()
+        self._asking, self._sending = Lock(), Lock()
+
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+        """The pairs of anchors [B]; raises as `LiveNeighbors.draw`, and HandsimError if the process died."""
+        try:
+            with self._asking:
+                with self._sending:
+                    self._connection.send((anchors, rng))
+                answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise HandsimError(
+                "the process that asks the index died; what it said is above, or memory ran out: "
+                "take fewer trainer.workers, or a smaller prefetch"
+            ) from error
+        if isinstance(answer, Exception):
+            raise answer
+        drawn: DrawnPairs = answer
+        return drawn
+
+    def close(self) -> None:
+        """Have it say goodbye to the index, or else end it; a draw that another thread waits for fails."""
+        try:
+            with self._sending:
+                self._connection.send(None)
+        except OSError:
+            pass  # it has ended already
+        self._process.join(_GOODBYE_S)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+
+def _work(
+    connection: Connection, address: str, pinned: str | None, settings: PairSettings, pictured: HandSet
+) -> None:
+    """The process's whole life: until it is told to end, or the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
+    source: LiveNeighbors | None = None
+    try:
+        while (request := connection.recv()) is not None:
+            try:
+                # Opened here, where a server that is away can be told of, and come back.
+                source = source or _open(address, pinned, settings, pictured)
+                connection.send(source.draw(*request))
+            except HandsimError as error:
+                connection.send(error)
+    except (EOFError, ConnectionError):
+        pass
+    finally:
+        if source is not None:
+            source.close()
+
+
+def _open(address: str, pinned: str | None, settings: PairSettings, pictured: HandSet) -> LiveNeighbors:
+    catalog = open_catalog(address)
+    index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
+    return LiveNeighbors(index, settings, pictured)

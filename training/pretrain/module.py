@@ -9,16 +9,13 @@ from torch import Tensor
 
 from handsim.hand import format_hand_id
 from training.augmentation import Views, augment
-from training.equivariance import undo_motion
 from training.losses import nt_xent
-from training.models.encoder import build_encoder
-from training.models.projection_head import ProjectionHead
+from training.losses.equivariance import undo_motion
+from training.models.encoder import ProjectionHead, build_encoder
 from training.pairs import PairBatch
 from training.pretrain.config import PretrainConfig
-from training.runs.divergence import DivergedError
-from training.runs.module import RunModule
-from training.runs.schedule import Schedule
-from training.runs.seeds import derived_seed
+from training.runs.module import DivergedError, RunModule
+from training.runs.optimizer import Schedule, derived_seed
 
 _INITIAL_WEIGHTS: Final = 0
 _VIEWS: Final = 1

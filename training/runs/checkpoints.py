@@ -1,19 +1,91 @@
-"""Checkpoints of a run: the last one and the best one, each whole or not there."""
+"""Checkpoints of a run: the last one and the best one, each whole or not there.
+
+Whether a checkpoint can go on as the run it came from.
+
+Ctrl-C while it trains: stop between two steps, with a checkpoint.
+"""
 
 import math
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from handsim.atomic_file import sync
 from handsim.errors import HandsimError, UnavailableError
-from training.runs.interruption import StopRequest
+from handsim.files import sync
 from training.runs.module import Batch, RunModule
+
+
+def check_resumable(path: Path, module: RunModule, same: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What the checkpoint at ``path`` says of its run, once it is sure that ``module`` can go on with it.
+
+    ``same`` are facts that have to be the same there; ``kind`` says what was done: ``pre-training``. Raises
+    HandsimError for a file that is no checkpoint of such a run, that holds more than tensors and plain
+    values, or that came from another network or with other facts.
+    """
+    try:
+        # mmap: the weights are not read, only what is said of them.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        told = checkpoint["handsim"]
+        shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+    except Exception as error:  # in a file that is something else, the reader stumbles over anything
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise HandsimError(f"{path} is no checkpoint of a {kind} run ({why})") from error
+    for what, ours in same.items():
+        if told.get(what) != ours:
+            raise HandsimError(
+                f"{path} was written with {what.replace('_', ' ')} {told.get(what)}, this run has {ours}; "
+                f"start a new run, with --encoder.init {path} to begin with its weights"
+            )
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    other = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
+    if other:
+        raise HandsimError(
+            f"{path} is of another network: {other[0]} has shape {shapes.get(other[0])}, "
+            f"here {expected.get(other[0])}"
+        )
+    return dict(told)
+
+
+class StopRequest:
+    """Whether somebody asked for an end: by SIGINT (Ctrl-C) or SIGTERM within a ``with`` block, or `ask`.
+
+    A second signal interrupts at once. Only the main thread may enter the block.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        """Whether it was."""
+        self.also: Callable[[], None] = lambda: None
+        """What else to do when a signal comes; it runs in the signal's handler."""
+
+    def ask(self) -> None:
+        """Ask for an end at the next opportunity."""
+        self.asked = True
+
+    def __enter__(self) -> "StopRequest":
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.ask()
+        self.also()
+
 
 LAST: Final = "last.ckpt"
 BEST: Final = "best.ckpt"

@@ -1,13 +1,19 @@
-"""What the loop needs to know of a network in training, and what a checkpoint keeps beside its weights."""
+"""What the loop needs to know of a network in training, and what a checkpoint keeps beside its weights.
 
+A loss that is no number: what is said, and what is kept for whoever looks into it.
+"""
+
+import json
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
-from training.runs.optimizer import OptimizerSettings, make_optimizer, warmup_cosine
-from training.runs.schedule import Schedule
+from handsim.errors import HandsimError
+from handsim.files import write_text_atomically
+from training.runs.optimizer import OptimizerSettings, Schedule, make_optimizer, warmup_cosine
 
 BatchT = TypeVar("BatchT", bound="Batch")
 
@@ -73,3 +79,19 @@ class RunModule(lightning.LightningModule):
     def is_whole(self) -> bool:
         """Whether all of its weights and running statistics are numbers."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values())
+
+
+class DivergedError(HandsimError):
+    """The loss became NaN or infinite; no weight was moved by it."""
+
+    def __init__(self, loss: float, batch: Batch, samples: dict[str, Any]) -> None:
+        """``batch`` is the one that gave this ``loss``; ``samples`` says in JSON's values what is in it."""
+        super().__init__(
+            f"the loss is {loss} in batch {batch.number} of epoch {batch.epoch}; "
+            f"resume from the last checkpoint with a lower --optimizer.lr, or look at the hands of that batch"
+        )
+        self._facts = {"loss": str(loss), "epoch": batch.epoch, "batch": batch.number, **samples}
+
+    def write(self, path: Path) -> None:
+        """Write which batch it was, with the hands in it, as JSON."""
+        write_text_atomically(path, json.dumps(self._facts, indent=1) + "\n")

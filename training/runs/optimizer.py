@@ -1,4 +1,11 @@
-"""LARS over Adam with a linear warm-up and a cosine to zero: how PeCLR and SiMHand step."""
+"""LARS over Adam with a linear warm-up and a cosine to zero: how PeCLR and SiMHand step.
+
+What the recipes of all kinds of training have in common, as frozen dataclasses.
+
+How long a run is.
+
+Seeds for streams of random numbers that have nothing to do with each other.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -114,3 +121,129 @@ def warmup_cosine(step: int, warmup_steps: float, all_steps: int) -> float:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1.0, all_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long, on what, and in what portions."""
+
+    epochs: int = 100
+    """How often every sample (in pre-training: every anchor) is seen."""
+    batch_size: int = 1024
+    """Samples (in pre-training: pairs) in each process's batch."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step; pairs have their negatives in one batch."""
+    precision: Precision = "bf16-mixed"
+    """``32-true`` for results that are equal to the bit on a CPU."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """``auto``: GPUs where there are any."""
+    devices: int | Literal["auto"] = "auto"
+    """Processes on this machine, each with a GPU of its own (on a CPU: ``auto`` is one)."""
+    nodes: int = 1
+    """Machines; `torchrun` or the cluster's scheduler starts a process for each device."""
+    workers: int = 8
+    """Processes that decode pictures, for each training process; 0 decodes on threads."""
+    sync_batch_norm: bool = True
+    """With several GPUs, take batch norm's statistics over all of them."""
+    max_steps: int | None = None
+    """Stop after so many optimizer steps; the learning rate is cut there, not squeezed."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "nodes"):
+            check_at_least(f"trainer.{name}", getattr(self, name), 1)
+        check_at_least("trainer.workers", self.workers, 0)
+        if self.devices != "auto":
+            check_at_least("trainer.devices", self.devices, 1)
+        if self.max_steps is not None:
+            check_at_least("trainer.max_steps", self.max_steps, 1)
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is written while it trains, counted in optimizer steps."""
+
+    metrics_every_steps: int = 20
+    """A line of numbers: loss, rate, shares of time spent waiting."""
+    figures_every_steps: int = 1000
+    """A picture of what it trains on; 0 draws none."""
+    checkpoint_every_steps: int = 1000
+    """How much a killed run loses at most. Each epoch's end keeps one, too."""
+    tensorboard: bool = True
+    """Write the same numbers and pictures for TensorBoard."""
+
+    def __post_init__(self) -> None:
+        check_at_least("log.metrics_every_steps", self.metrics_every_steps, 1)
+        check_at_least("log.figures_every_steps", self.figures_every_steps, 0)
+        check_at_least("log.checkpoint_every_steps", self.checkpoint_every_steps, 1)
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raises HandsimError for a setting below its bound."""
+    if value < least:
+        raise HandsimError(f"{name} is {value}; it is at least {least}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run is, in batches and in optimizer steps."""
+
+    batches_an_epoch: int
+    """Batches of each process in which every sample is seen once."""
+    batches: int
+    """In the whole run."""
+    full_batches: int
+    """In all its epochs: what the learning rate is laid out for, even where a run is cut short."""
+    samples_a_step: int
+    """Samples (in pre-training: pairs) behind one optimizer step, over all processes and accumulation."""
+    accumulate: int
+    """Batches behind one optimizer step."""
+
+    @classmethod
+    def of(cls, settings: TrainerSettings, batches_an_epoch: int, processes: int) -> "Schedule":
+        """What the settings come to where an epoch has so many batches for each of ``processes``."""
+        full = settings.epochs * batches_an_epoch
+        cut = full if settings.max_steps is None else settings.max_steps * settings.accumulate
+        return cls(
+            batches_an_epoch=batches_an_epoch,
+            batches=min(full, cut),
+            full_batches=full,
+            samples_a_step=settings.batch_size * processes * settings.accumulate,
+            accumulate=settings.accumulate,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in the whole run; batches left over at its end make one, too."""
+        return -(-self.batches // self.accumulate)
+
+    @property
+    def full_steps(self) -> int:
+        """Optimizer steps in all its epochs."""
+        return -(-self.full_batches // self.accumulate)
+
+    def ends_step(self, done: int) -> bool:
+        """Whether an optimizer step is over with batch ``done`` (counted from 1)."""
+        return done % self.accumulate == 0 or done >= self.batches
+
+    def ends_epoch(self, done: int, every: int = 1) -> bool:
+        """Whether an epoch, or ``every`` of them, is over with the step that batch ``done`` ends.
+
+        An epoch that ends within a step is over with that step.
+        """
+        before = max(0, done - self.accumulate)
+        return done // (every * self.batches_an_epoch) > before // (every * self.batches_an_epoch)
+
+
+def derived_seed(*numbers: int) -> int:
+    """63 bits that any of the numbers changes wholly; the same ones on every machine."""
+    state = 0
+    for number in numbers:
+        state = (state ^ (number + 0x9E3779B97F4A7C15)) & 0xFFFFFFFFFFFFFFFF
+        # The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

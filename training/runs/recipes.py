@@ -19,7 +19,7 @@ from handsim.errors import HandsimError, NotThereError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SHIPPED: Final = Path(__file__).resolve().parents[2] / "recipes"
+SHIPPED: Final = Path(__file__).resolve().parents[1] / "recipes"
 """The recipes that come with handsim; they can be asked for by name."""
 
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")

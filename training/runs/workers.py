@@ -12,8 +12,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from handsim.cores import available_cores
 from handsim.errors import HandsimError
+from handsim.processes import available_cores
 
 _JOBS_AHEAD: Final = 2
 """For each worker: those that are done, or under way, before anybody asks for them."""

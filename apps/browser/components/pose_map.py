@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 import streamlit as st
 
-from apps.browser.map.colouring import Colouring
-from apps.browser.map.lasso import Outline, outline_of
 from apps.browser.map.pose_map import PoseMap
+from apps.browser.map.selection import Colouring, Outline, outline_of
 
 _HERE: Final = Path(__file__)
 _PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_painting.js", "pose_map_hands.js")

@@ -11,7 +11,7 @@ from streamlit.util import calc_hash
 
 import apps.browser.app
 from apps.browser.library import Library
-from apps.browser.settings import BrowserSettings
+from apps.browser.serve import BrowserSettings
 
 _APP = Path(apps.browser.app.__file__)
 

@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from apps.browser.file_memory import FileMemory, read_object
+from apps.browser.training.runs import FileMemory, read_object
 
 
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:

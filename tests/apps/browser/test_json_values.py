@@ -1,6 +1,6 @@
 import pytest
 
-from apps.browser.json_values import number, text, whole
+from apps.browser.training.runs import number, text, whole
 
 
 @pytest.mark.parametrize(

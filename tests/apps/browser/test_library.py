@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from apps.browser.library import Library
-from apps.browser.settings import BrowserSettings
+from apps.browser.serve import BrowserSettings
 from tests.apps.browser.versions.some_versions import more_hands
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from apps.browser.map.keeping import map_file
+from apps.browser.map.pose_map import map_file
 from apps.cli import main
 from handsim.home import Home
 from index import open_catalog
@@ -86,7 +86,7 @@ def test_what_was_drawn_around_is_gathered_and_put_away(visit: Visit, mapped: Pa
 
 
 def test_of_many_hands_some_are_shown(visit: Visit, mapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.browser.map.gathering.MOST_CARDS", 10)
+    monkeypatch.setattr("apps.browser.map.page.MOST_CARDS", 10)
     page = visit(mapped, "map")
     draw_around(page, mapped, WHOLE)
     assert "10 shown" in page.markdown[1].value

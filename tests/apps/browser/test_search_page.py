@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from apps.browser.uploads import HandFinder
+from apps.browser.library import HandFinder
 from apps.cli import main
-from apps.pictures import SeenHand
+from handsim.detection.detector import SeenHand
 from tests.apps.browser.conftest import Visit
 from tests.apps.talk import some_hand
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from apps.browser.library import library_of
+from apps.browser.serve import BrowserSettings
 from apps.browser.server import open_home
-from apps.browser.settings import BrowserSettings
 
 
 def test_the_home_is_opened_before_anybody_looks(own_home: Path) -> None:

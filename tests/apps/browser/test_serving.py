@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apps.browser.serving import serving, streamlit_command
-from apps.browser.settings import BrowserSettings
+from apps.browser.serve import BrowserSettings, serving, streamlit_command
 
 
 def upgraded(url: str, host: str) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from apps.browser.theme import THEME
+from apps.browser.serve import THEME
 
 _LEAST: Final = 4.5
 _FADED: Final = 0.6

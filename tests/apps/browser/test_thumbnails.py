@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.browser.thumbnails import SIDE_PX, Thumbnails, picture_uri
+from apps.browser.library import SIDE_PX, Thumbnails, picture_uri
 from handsim import Pool
 
 

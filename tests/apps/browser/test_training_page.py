@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from apps.browser.runs.curve import MOST
+from apps.browser.training.curves import MOST
 from tests.apps.browser.conftest import Visit
 from tests.apps.browser.runs.some_runs import NOW, loss_lines, write_run
 

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 def _two_in_trouble() -> None:
     import streamlit as st
 
-    from apps.browser.trouble import told
+    from apps.browser.ui import told
     from handsim.errors import NotThereError
 
     st.session_state["runs"] = st.session_state.get("runs", 0) + 1

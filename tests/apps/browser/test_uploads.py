@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.browser.uploads import LIMIT_MB, HandFinder, at_most
+from apps.browser.library import LIMIT_MB, HandFinder, at_most
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 
 
 def huge_png(side: int) -> bytes:

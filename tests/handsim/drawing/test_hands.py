@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from handsim.drawing import HandDrawing, draw_hands
-from handsim.drawing.hands import LONGEST_SIDE_PX
+from handsim.drawing import LONGEST_SIDE_PX, HandDrawing, draw_hands
 from handsim.skeleton import FINGER_COLOURS
 
 GREY = 120

@@ -22,7 +22,7 @@ from handsim.embedding import (
     embedding_from_facts,
     load_embedding,
 )
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import HandsimError, NotThereError
 from index import open_catalog
 from tests.handsim.embedding.image.pools import CROP_PX, write_pool

@@ -6,8 +6,8 @@ import signal
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.detection.detector import Detection
 from handsim.errors import HandsimError
-from handsim.keypoints.detector import Detection
 
 
 class BrightnessDetector:

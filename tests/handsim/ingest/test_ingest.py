@@ -12,7 +12,7 @@ from PIL import Image
 from handsim import Pool
 from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, ingest
-from handsim.ingest.naming import NameRule
+from handsim.ingest.plan import NameRule
 from tests.handsim.ingest.detectors import BrightnessDetector, BrokenDetector
 from tests.handsim.media.test_images import png_that_claims
 from tests.handsim.media.test_videos import write_video

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.detection.detector import Detection
 from handsim.hand import Side
-from handsim.keypoints.detector import Detection
 
 
 def make_detection(

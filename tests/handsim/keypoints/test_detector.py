@@ -3,10 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handsim.detection.detector import Detection, covered, distinct, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine, invert_affine
-from handsim.keypoints.crop import hand_in_crop
-from handsim.keypoints.detector import Detection, covered, distinct
 from tests.handsim.keypoints.hands import make_detection
 
 coordinates = st.floats(-500, 2000, width=32)

@@ -7,8 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim.keypoints.ladder import FIRST_TRY, RUNGS, RetryLadder, Rung
-from handsim.keypoints.views import View, enlarged, framed, padded, quarter_turns, squarish, turned
+from handsim.detection.retry import (
+    FIRST_TRY,
+    RUNGS,
+    RetryLadder,
+    Rung,
+    View,
+    enlarged,
+    framed,
+    padded,
+    quarter_turns,
+    squarish,
+    turned,
+)
 from tests.handsim.keypoints.hands import MarkerDetector
 
 VIEW_MAKERS = (framed, padded, enlarged, turned, squarish, quarter_turns)

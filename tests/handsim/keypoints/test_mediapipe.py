@@ -8,12 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.detection.detector import hand_in_crop
+from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
+from handsim.detection.retry import FIRST_TRY, RetryLadder, open_detector
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine, square_around
-from handsim.keypoints.crop import hand_in_crop
-from handsim.keypoints.full_box import FullBoxHands
-from handsim.keypoints.ladder import FIRST_TRY, RetryLadder, open_detector
-from handsim.keypoints.mediapipe import MediaPipeHands
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -134,7 +133,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from handsim.keypoints.mediapipe import MediaPipeHands
+from handsim.detection.mediapipe import MediaPipeHands
 assert "mediapipe" not in sys.modules
 detector = MediaPipeHands(Path({str(model_path)!r}))
 image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
@@ -153,7 +152,7 @@ import signal
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from handsim.keypoints.mediapipe import MediaPipeHands
+from handsim.detection.mediapipe import MediaPipeHands
 image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
 for _ in range(3):
     with MediaPipeHands(Path({str(model_path)!r})) as detector:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from handsim.errors import HandsimError, NotThereError
-from handsim.keypoints import model_file
-from handsim.keypoints.model_file import (
+from handsim.detection import model as model_file
+from handsim.detection.model import (
     ALIGNMENT_BYTES,
     EXTRA_HEADER_BYTES,
     WHEEL_MEMBERS,
@@ -18,6 +17,7 @@ from handsim.keypoints.model_file import (
     repack_wheel,
     require_model,
 )
+from handsim.errors import HandsimError, NotThereError
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

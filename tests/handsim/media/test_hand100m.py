@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handsim.errors import UnusableError
 from handsim.geometry import apply_affine, crop_affine, invert_affine, mirror_points, square_around
-from handsim.media.hand100m import (
+from handsim.ingest.hand100m import (
     Annotation,
     BadAnnotation,
     count_annotations,
     keypoints_in_our_crop,
     read_annotations,
 )
-from handsim.media.unusable import UnusableError
 
 
 def annotation(**changes: Any) -> dict[str, Any]:

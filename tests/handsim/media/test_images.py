@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handsim.media.images import MAX_PIXELS, decode_image, encode_jpeg, read_file
-from handsim.media.unusable import UnusableError
+from handsim.errors import UnusableError
+from handsim.images import MAX_PIXELS, decode_image, encode_jpeg, read_file
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:

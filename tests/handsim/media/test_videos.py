@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from handsim.media.unusable import UnusableError
-from handsim.media.videos import probe_video, sample_frames
+from handsim.errors import UnusableError
+from handsim.videos import probe_video, sample_frames
 
 FORMATS = [("mp4", "mpeg4"), ("mkv", "mpeg4"), ("avi", "mpeg4"), ("ts", "mpeg2video")]
 

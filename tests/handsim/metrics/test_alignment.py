@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from handsim import HandsimError
 from handsim.metrics.alignment import AlignedHands, align_procrustes, align_root, align_root_and_scale
-from handsim.metrics.joint_errors import joint_errors_mm
+from handsim.metrics.pose import joint_errors_mm
 from tests.handsim.metrics.hands import Floats, Hands, random_hands, random_rotation
 from tests.handsim.metrics.oracles import orthogonal_fit, similarity_fit
 

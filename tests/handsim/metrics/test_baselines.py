@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from handsim import HandsimError
-from handsim.metrics.baselines import mean_pose_mm, score_constant_pose
-from handsim.metrics.pose import score_poses
+from handsim.metrics.pose import mean_pose_mm, score_constant_pose, score_poses
 from tests.handsim.metrics.hands import random_hands
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handsim import HandsimError
-from handsim.metrics.joint_errors import (
+from handsim.metrics.pose import (
     joint_errors_mm,
     mean_of_each_hand_mm,
     mean_of_each_joint_mm,

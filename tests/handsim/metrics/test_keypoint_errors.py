@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from handsim.errors import HandsimError
-from handsim.metrics.keypoint_errors import score_keypoints
+from handsim.metrics.pose import score_keypoints
 
 
 def test_the_mean_and_the_median_are_taken_for_each_joint_first() -> None:

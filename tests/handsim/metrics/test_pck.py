@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handsim import HandsimError
-from handsim.metrics.joint_errors import joint_errors_mm
-from handsim.metrics.pck import PCK_0_50, PCK_20_50, PckRange, area_under_curve, pck_curve
+from handsim.metrics.pose import PCK_0_50, PCK_20_50, PckRange, area_under_curve, joint_errors_mm, pck_curve
 from tests.handsim.metrics.hands import random_hands
 from tests.handsim.metrics.oracles import JointLists
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from handsim import HandsimError
 from handsim.metrics.alignment import align_root, align_root_and_scale
-from handsim.metrics.joint_errors import joint_errors_mm
-from handsim.metrics.pose import AlignmentScores, score_errors, score_poses
+from handsim.metrics.pose import AlignmentScores, joint_errors_mm, score_errors, score_poses
 from tests.handsim.metrics.hands import Floats, Hands, random_hands
 from tests.handsim.metrics.oracles import JointLists, orthogonal_fit, similarity_fit
 from tests.training.golden import read_golden

@@ -9,7 +9,7 @@ from handsim.errors import HandsimError
 from handsim.geometry import CROP_ENLARGEMENT
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
-from handsim.synthetic.detection import HIDDEN_FACTOR, as_detected
+from handsim.synthetic.generate import HIDDEN_FACTOR, as_detected
 
 WORLD = SyntheticConfig(videos=3, hands_per_video=2, size_px=32, seed=5)
 

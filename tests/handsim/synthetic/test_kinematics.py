@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 
 from handsim.skeleton import BONES, FINGER_JOINTS, FINGERTIPS, WRIST
 from handsim.synthetic import MotionConfig, PeopleConfig
-from handsim.synthetic.kinematics import ANGLE_INDEX, HIGHEST_DEG, LOWEST_DEG, bend, within_limits
+from handsim.synthetic.hand_model import (
+    ANGLE_INDEX,
+    HIGHEST_DEG,
+    LOWEST_DEG,
+    bend,
+    sample_person,
+    within_limits,
+)
 from handsim.synthetic.motion import PROTOTYPE_ANGLES, nearest_labels, sample_motion
-from handsim.synthetic.person import sample_person
 
 seeds = st.integers(0, 2**32)
 INDEX_MCP, LITTLE_MCP = FINGER_JOINTS["index"][0], FINGER_JOINTS["little"][0]

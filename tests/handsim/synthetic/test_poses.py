@@ -24,7 +24,7 @@ def test_poses_need_no_torch() -> None:
 
 def test_same_seed_same_bytes_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     poses = synthesise_poses(12, 10, seed=4)
-    monkeypatch.setattr("handsim.synthetic.poses.CHUNK_HANDS", 30)
+    monkeypatch.setattr("handsim.synthetic.generate.CHUNK_HANDS", 30)
     again = synthesise_poses(12, 10, seed=4)
     assert again.keypoints.tobytes() == poses.keypoints.tobytes()
     assert poses.video.tolist() == sorted([*range(12)] * 10)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from handsim import Pool, PoseEmbedding
 from index import IndexVersion, VersionInfo
-from index.neighbors import Neighbors
+from index.query import Neighbors
 
 KINDS: Final = ("plain", "other")
 """Two embeddings of different dimension over pools of different hands."""

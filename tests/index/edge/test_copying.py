@@ -10,9 +10,9 @@ from qdrant_client import QdrantClient, models
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog
-from index.copying import copy_catalog
+from index.copy import copy_catalog
 from index.server.catalog import ServerCatalog
-from index.server.connection import Connection
+from index.server.client import Connection
 from tests.index.edge.conftest import copy_index
 
 NAMES = ["v0001", "v0002", "v0003"]

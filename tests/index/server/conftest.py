@@ -7,7 +7,7 @@ from qdrant_client import QdrantClient
 
 from handsim import Pool, PoseEmbedding
 from index.server.catalog import ServerCatalog
-from index.server.connection import Connection
+from index.server.client import Connection
 from tests.index.conftest import write_pool
 
 
@@ -68,4 +68,4 @@ def grown_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 @pytest.fixture
 def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads that take many requests, even of a small pool."""
-    monkeypatch.setattr("index.server.upload._HANDS_AT_ONCE", 5)
+    monkeypatch.setattr("index.server.build._HANDS_AT_ONCE", 5)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handsim import HandsimError
-from index.server.address import KEY_VARIABLE, ServerAddress, read_key
+from index.server.client import KEY_VARIABLE, ServerAddress, read_key
 
 GOOD = {
     "http://localhost": ("http", "localhost", 6333, 6334, "hands"),

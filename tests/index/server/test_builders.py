@@ -10,9 +10,7 @@ from handsim.errors import NotThereError
 from index import verify
 from index.points import Progress
 from index.server.collection import VersionCollection
-from index.server.heart import Claim
-from index.server.presence import Role
-from index.server.register import Register
+from index.server.leases import Claim, Register, Role
 from tests.index.server.conftest import Desk
 
 

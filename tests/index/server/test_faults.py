@@ -15,8 +15,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from handsim import HandsimError
 from handsim.errors import NotThereError, UnavailableError
-from index.server.connection import Connection, check_version
-from index.server.faults import DeniedError, PresentError
+from index.server.client import Connection, DeniedError, PresentError, check_version
 
 
 class RpcFault(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc ships no types

@@ -9,11 +9,9 @@ from qdrant_client import QdrantClient, models
 
 from handsim import HandsimError, PoseEmbedding
 from index import IndexSettings
-from index.server.collection import VersionCollection
-from index.server.heart import Claim
-from index.server.indexing import await_indexed
-from index.server.record import VersionRecord
-from index.server.register import Register
+from index.server.build import await_indexed
+from index.server.collection import VersionCollection, VersionRecord
+from index.server.leases import Claim, Register
 from tests.index.server.conftest import Desk
 
 POINTS = 100_000

@@ -13,9 +13,8 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError, UnavailableError
 from index import ExactIndex, Filter, SearchOptions, open_catalog, verify
-from index.server.address import KEY_VARIABLE, ServerAddress
 from index.server.catalog import ServerCatalog
-from index.server.connection import connect
+from index.server.client import KEY_VARIABLE, ServerAddress, connect
 from tests.index.server.small_server import SmallServer
 
 KEY = "a-key-that-nobody-may-see"
@@ -188,7 +187,7 @@ def test_a_server_that_stays_away_ends_the_build(
 
 BUILDER = """
 import os, signal, sys
-import index.server.upload
+import index.server.build
 from handsim import Pool, PoseEmbedding
 from index import open_catalog
 
@@ -196,7 +195,7 @@ def die(done, total):
     if done >= 20:
         os.kill(os.getpid(), signal.SIGKILL)
 
-index.server.upload._HANDS_AT_ONCE = 5
+index.server.build._HANDS_AT_ONCE = 5
 pool = Pool.open(sys.argv[1])
 open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
 """

@@ -6,7 +6,7 @@ import torch
 
 from tests.training.augmentation.hands import seeded
 from training.augmentation import AugmentationSettings
-from training.augmentation.draws import Draws, draw
+from training.augmentation.views import Draws, draw
 
 SETTINGS = AugmentationSettings(grey_probability=0.3, blur_probability=0.5, cut_out_probability=0.7)
 

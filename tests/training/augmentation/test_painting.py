@@ -10,10 +10,8 @@ from torch import Tensor
 
 from tests.training.augmentation.hands import random_keypoints, seeded, smooth_crops
 from training.augmentation import AugmentationSettings
-from training.augmentation.draws import draw
-from training.augmentation.one_by_one import paint_one_by_one
-from training.augmentation.placement import place
-from training.augmentation.whole_batch import paint_whole_batch
+from training.augmentation.pixels import paint_one_by_one, paint_whole_batch
+from training.augmentation.views import draw, place
 
 Painter = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], None]
 

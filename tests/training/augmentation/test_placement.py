@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from tests.training.augmentation.hands import random_keypoints, seeded
 from training.augmentation import AugmentationSettings
-from training.augmentation.draws import draw
-from training.augmentation.placement import Placement, place
-from training.equivariance import motion_of
+from training.augmentation.views import Placement, draw, place
+from training.losses.equivariance import motion_of
 
 SETTINGS = AugmentationSettings(rotation_deg=180, jitter_px=(-15, 15))
 

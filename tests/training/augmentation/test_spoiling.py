@@ -4,9 +4,7 @@ import torch
 from PIL import Image
 
 from tests.training.augmentation.hands import seeded
-from training.augmentation.blur import blurred
-from training.augmentation.colour import without_colour
-from training.augmentation.cut_out import FILLED_WITH, cut_out
+from training.augmentation.pixels import FILLED_WITH, blurred, cut_out, without_colour
 
 
 def test_blur_is_the_weighted_mean_of_what_is_around() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from handsim.errors import HandsimError
 from tests.training.augmentation.hands import COLOURS_KEPT, UNCHANGED, random_keypoints, seeded, smooth_crops
 from training.augmentation import AugmentationSettings, Views, augment
-from training.augmentation.cut_out import FILLED_WITH
-from training.equivariance import motion_of
+from training.augmentation.pixels import FILLED_WITH
+from training.losses.equivariance import motion_of
 
 EVERYTHING = AugmentationSettings(
     size_px=37, grey_probability=0.5, blur_probability=0.5, cut_out_probability=0.5, blur_sigma_px=(0.1, 2.0)

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.datasets.small_sets import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
-from training.datasets.layouts.assemblyhands import write_assemblyhands
-from training.datasets.layouts.dexycb import write_dexycb
-from training.datasets.layouts.freihand import write_freihand
-from training.datasets.layouts.synthetic import write_synthetic
+from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
+from training.datasets.synthetic import write_synthetic
 
 Copier = Callable[[Path], Path]
 

@@ -15,7 +15,7 @@ from handsim.synthetic.config import MotionConfig
 from tests.training.datasets.conftest import Copier
 from tests.training.datasets.small_sets import FREIHAND
 from training.datasets.freihand import SPLITS, FreiHAND
-from training.datasets.layouts.freihand import CROP_ENLARGEMENT, EVALUATION_EVERY, write_freihand
+from training.datasets.layouts import CROP_ENLARGEMENT, EVALUATION_EVERY, write_freihand
 
 FILMED = replace(FREIHAND, size_px=224, motion=MotionConfig(left_share=0), people=PeopleConfig(0))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handsim.errors import HandsimError, NotThereError
-from training.datasets.opening import DATASETS, known_splits, open_dataset
+from training.datasets.open_dataset import DATASETS, known_splits, open_dataset
 
 
 @pytest.mark.parametrize("name", list(DATASETS))

@@ -12,8 +12,14 @@ from handsim.geometry import mirror_points
 from handsim.synthetic import PeopleConfig, synthesise_labelled
 from tests.training.datasets.conftest import Copier
 from tests.training.datasets.small_sets import SYNTHETIC
-from training.datasets.layouts.synthetic import CROP_ENLARGEMENT, write_synthetic
-from training.datasets.synthetic import FACTS, LABELS, SPLITS, SyntheticHands
+from training.datasets.synthetic import (
+    CROP_ENLARGEMENT,
+    FACTS,
+    LABELS,
+    SPLITS,
+    SyntheticHands,
+    write_synthetic,
+)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 
 from handsim.hand import SIDES
-from training.evaluation.hands import PredictedHands, TrueHands
+from training.evaluation.predictions import PredictedHands, TrueHands
 
 
 def some_predictions(hands: int, seed: int = 0, *, placed: bool = True) -> PredictedHands:

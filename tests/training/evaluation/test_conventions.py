@@ -2,9 +2,8 @@
 
 import pytest
 
-from training.datasets.opening import DATASETS, known_splits
-from training.evaluation.conventions import OFFICIAL, judged_split, training_split
-from training.evaluation.scores import ALIGNMENTS
+from training.datasets.open_dataset import DATASETS, known_splits
+from training.evaluation.report import ALIGNMENTS, OFFICIAL, judged_split, training_split
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.evaluation.some_hands import some_predictions
-from training.evaluation.freihand_submission import check_submittable, write_submission
+from training.evaluation.predictions import check_submittable, write_submission
 
 
 def test_joints_are_in_metres_in_the_order_of_the_pictures_and_the_mesh_is_zero(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.evaluation.some_hands import some_predictions
-from training.evaluation.hands import PredictedHands
+from training.evaluation.predictions import PredictedHands
 
 
 def _rows(hands: PredictedHands, rows: list[int]) -> PredictedHands:

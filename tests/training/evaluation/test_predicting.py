@@ -5,9 +5,8 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.finetune.drawn_hands import DrawnHands
-from training.evaluation.labels import mean_pose_of, read_true_hands
-from training.evaluation.predicting import predict_split
-from training.finetune.inference import Inference
+from training.evaluation.evaluate import mean_pose_of, predict_split, read_true_hands
+from training.finetune.predictor import Inference
 
 HANDS = 7
 

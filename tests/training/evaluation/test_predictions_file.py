@@ -9,7 +9,7 @@ import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from tests.training.evaluation.some_hands import some_predictions
-from training.evaluation.predictions_file import read_predictions, write_predictions
+from training.evaluation.predictions import read_predictions, write_predictions
 
 
 @pytest.mark.parametrize("placed", [True, False])

@@ -11,14 +11,12 @@ import pytest
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
 from tests.training.untrained import small_config, untrained_checkpoint
-from training.datasets.layouts.freihand import write_freihand
-from training.datasets.layouts.synthetic import write_synthetic
-from training.datasets.opening import open_dataset
-from training.evaluation.labels import mean_pose_of, read_true_hands
-from training.evaluation.predictions_file import write_predictions
-from training.evaluation.report import write_evaluation
-from training.evaluation.run import PoseRequest, evaluate_pose
-from training.evaluation.scores import score_mean_pose
+from training.datasets.layouts import write_freihand
+from training.datasets.open_dataset import open_dataset
+from training.datasets.synthetic import write_synthetic
+from training.evaluation.evaluate import PoseRequest, evaluate_pose, mean_pose_of, read_true_hands
+from training.evaluation.predictions import write_predictions
+from training.evaluation.report import score_mean_pose, write_evaluation
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 

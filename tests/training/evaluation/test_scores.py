@@ -8,8 +8,8 @@ import pytest
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_NAMES
 from tests.training.evaluation.some_hands import some_predictions, some_truth
-from training.evaluation.hands import PredictedHands, TrueHands
-from training.evaluation.scores import ALIGNMENTS, NUMBERS, hand_errors_mm, score_mean_pose, score_split
+from training.evaluation.predictions import PredictedHands, TrueHands
+from training.evaluation.report import ALIGNMENTS, NUMBERS, hand_errors_mm, score_mean_pose, score_split
 
 
 def _slow_errors(predicted: PredictedHands, true: TrueHands) -> list[list[float]]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from handsim.synthetic import SyntheticConfig
 from tests.training.untrained import small_config, untrained_checkpoint
-from training.datasets.layouts.synthetic import write_synthetic
-from training.datasets.opening import open_dataset
+from training.datasets.open_dataset import open_dataset
+from training.datasets.synthetic import write_synthetic
+from training.evaluation.evaluate import PoseRequest, evaluate_pose
 from training.evaluation.report import Evaluation, write_evaluation
-from training.evaluation.run import PoseRequest, evaluate_pose
 from training.models.estimator import EstimatorSettings, HeadName
 
 Joints = NDArray[np.float64]

@@ -3,9 +3,7 @@
 from typing import Any
 
 from training.experiments.config import Experiment
-from training.experiments.expansion import Run, expand
-from training.experiments.reading import EXPERIMENTS, merged
-from training.experiments.steps import Kind, Step, in_order
+from training.experiments.plan import EXPERIMENTS, Kind, Run, Step, expand, in_order, merged
 
 Content = dict[str, Any]
 

@@ -7,12 +7,11 @@ import pytest
 import yaml
 
 from tests.training.experiments.contents import SHORT, Content, nested, runs_of
-from training.experiments.commands import prepare, report_file, tidy
-from training.experiments.reading import merged
-from training.experiments.steps import Step
+from training.experiments.plan import Step, merged
+from training.experiments.run import prepare, report_file, tidy
 from training.experiments.store import StepStore
-from training.finetune.recipe import RECIPES as FINETUNE_RECIPES
-from training.pretrain.recipe import RECIPES as PRETRAIN_RECIPES
+from training.finetune.config import RECIPES as FINETUNE_RECIPES
+from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 
 
 @pytest.fixture

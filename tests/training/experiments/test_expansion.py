@@ -16,10 +16,8 @@ from tests.training.experiments.contents import (
     runs_of,
     steps_of,
 )
-from training.experiments.axes import AXES
-from training.experiments.expansion import Run
-from training.experiments.reading import merged
-from training.experiments.steps import Kind, Step, in_order
+from training.experiments.config import AXES
+from training.experiments.plan import Kind, Run, Step, in_order, merged
 
 ALL: tuple[Kind, ...] = ("pool", "index", "dataset", "pretrain", "finetune", "evaluate")
 TRAINED: tuple[Kind, ...] = ("pretrain", "finetune", "evaluate")

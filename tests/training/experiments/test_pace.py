@@ -2,8 +2,8 @@
 
 import pytest
 
-from training.experiments.pace import Pace, as_duration
-from training.experiments.steps import Kind, Step
+from training.experiments.plan import Kind, Step
+from training.experiments.run import Pace, as_duration
 
 
 def _step(kind: Kind, what: str, seed: int = 1) -> Step:

@@ -7,9 +7,8 @@ import yaml
 
 from handsim.errors import HandsimError, NotThereError
 from tests.training.experiments.contents import CONTENT, SHORT, Content, changed, nested
-from training.experiments.expansion import expand
-from training.experiments.places import check_places
-from training.experiments.reading import EXPERIMENTS, merged, parse_overrides, read_experiment
+from training.experiments.plan import EXPERIMENTS, expand, merged, parse_overrides, read_experiment
+from training.experiments.store import check_places
 
 
 @pytest.fixture

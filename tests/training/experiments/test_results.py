@@ -7,11 +7,10 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.experiments.contents import SHORT, runs_of
-from training.experiments.commands import report_file
-from training.experiments.expansion import Run
-from training.experiments.results import read_results, state_of
-from training.experiments.steps import Step
+from training.experiments.plan import Run, Step
+from training.experiments.run import report_file
 from training.experiments.store import StepStore
+from training.experiments.tables import read_results, state_of
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ import pytest
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.training.experiments.contents import pool_step
-from training.experiments.runner import run_steps
-from training.experiments.slots import Slot
-from training.experiments.steps import Step
+from training.experiments.plan import Step
+from training.experiments.run import Slot, run_steps
 from training.experiments.store import StepStore
 
 SLOT = Slot("a core", {"OMP_NUM_THREADS": "1"})
@@ -173,8 +172,8 @@ def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.training.experiments.contents import pool_step\n"
-        "from training.experiments.runner import run_steps\n"
-        "from training.experiments.slots import Slot\n"
+        "from training.experiments.run import run_steps\n"
+        "from training.experiments.run import Slot\n"
         "from training.experiments.store import StepStore\n"
         "steps, store = [pool_step(2, seed=1), pool_step(2, seed=2)], StepStore(Path(sys.argv[1]))\n"
         "run_steps(steps, store, [Slot('', {'OMP_NUM_THREADS': '1'})] * 2, print)\n"

@@ -11,12 +11,10 @@ import yaml
 
 from handsim.errors import HandsimError
 from training.experiments.config import Experiment
-from training.experiments.expansion import expand
-from training.experiments.places import check_places
-from training.experiments.reading import EXPERIMENTS, read_experiment
-from training.experiments.steps import Kind, Step, in_order
-from training.finetune.recipe import RECIPES as FINETUNE_RECIPES
-from training.pretrain.recipe import RECIPES as PRETRAIN_RECIPES
+from training.experiments.plan import EXPERIMENTS, Kind, Step, expand, in_order, read_experiment
+from training.experiments.store import check_places
+from training.finetune.config import RECIPES as FINETUNE_RECIPES
+from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 from training.runs.recipes import as_mapping
 
 STEPS: dict[str, dict[Kind, int]] = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from handsim.errors import HandsimError
-from training.experiments import slots
-from training.experiments.slots import Slot, make_slots
+from training.experiments import run as slots
+from training.experiments.run import Slot, make_slots
 
 
 def _machine(monkeypatch: pytest.MonkeyPatch, *, gpus: int, cores: int, allowed: str | None = None) -> None:

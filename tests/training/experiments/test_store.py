@@ -10,7 +10,7 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.experiments.contents import pool_step
-from training.experiments.steps import Step
+from training.experiments.plan import Step
 from training.experiments.store import LAST_LINE_CHARACTERS, StepFolder, StepStore
 
 STEP = Step("index", "wild", {"components": 3}, {"pool": pool_step()})

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from tests.training.experiments.contents import CONTENT, experiment_of
-from training.experiments.config import Experiment
-from training.experiments.metrics import METRICS, metric
-from training.experiments.results import Result
-from training.experiments.tables import MEAN_POSE, Cell, Table, make_tables
+from training.experiments.config import METRICS, Experiment, metric
+from training.experiments.tables import MEAN_POSE, Cell, Result, Table, make_tables
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 METHODS = ("scratch", "peclr", "simhand")

@@ -10,10 +10,10 @@ import torch
 from handsim.home import Home
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.datasets.record import HandDataset
-from training.finetune.recipe import RECIPES
-from training.finetune.run import finetune_on
-from training.runs.loop import Outcome
-from training.runs.run_folder import RunFolder
+from training.finetune.config import RECIPES
+from training.finetune.train import finetune_on
+from training.runs.folder import RunFolder
+from training.runs.trainer import Outcome
 
 BATCHES_AN_EPOCH = 3
 RECIPE: dict[str, Any] = {

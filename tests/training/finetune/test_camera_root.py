@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.finetune.drawn_hands import DrawnHands
-from training.finetune.camera_root import camera_root_mm
+from training.finetune.predictor import camera_root_mm
 
 EVEN = np.ones((1, 21))
 

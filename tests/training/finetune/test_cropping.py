@@ -7,7 +7,7 @@ import pytest
 
 from handsim.geometry import apply_affine, crop_affine
 from tests.training.finetune.drawn_hands import DrawnHands, dot_colour
-from training.finetune.cropping import CropSettings, cut_hand, hand_square
+from training.finetune.data import CropSettings, cut_hand, hand_square
 
 ALL = np.ones(21, np.bool_)
 

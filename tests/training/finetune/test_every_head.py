@@ -7,9 +7,9 @@ import pytest
 
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.finetune.small_runs import Place
-from training.evaluation.predicting import predict_split
-from training.evaluation.scores import score_split
-from training.finetune.inference import load_estimator
+from training.evaluation.evaluate import predict_split
+from training.evaluation.report import score_split
+from training.finetune.predictor import load_estimator
 from training.models.estimator import HeadName
 
 HANDS = 5

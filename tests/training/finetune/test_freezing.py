@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from tests.training.finetune.small_runs import RECIPE, Place
+from training.finetune.config import RECIPES
 from training.finetune.module import FinetuneModule
-from training.finetune.recipe import RECIPES
-from training.runs.schedule import Schedule
+from training.runs.optimizer import Schedule
 
 TRUNK, HEAD = "estimator.encoder.", "estimator.head."
 

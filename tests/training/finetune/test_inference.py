@@ -10,7 +10,7 @@ import torch
 from handsim.errors import HandsimError, NotThereError
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.finetune.small_runs import Place
-from training.finetune.inference import Inference, load_estimator
+from training.finetune.predictor import Inference, load_estimator
 
 HANDS = DrawnHands(5, "val", seed=1)
 

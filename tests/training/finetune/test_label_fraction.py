@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from handsim.errors import HandsimError
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.datasets.record import HandLabel
-from training.finetune.label_fraction import drawn_together, labelled_share
+from training.finetune.data import drawn_together, labelled_share
 
 
 @given(

@@ -9,10 +9,7 @@ import torch
 from handsim.errors import HandsimError
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.datasets.record import LabelledHand
-from training.finetune.batch import HandBatch
-from training.finetune.cropping import CropSettings, cut_hand
-from training.finetune.loader import HandLoader
-from training.finetune.reader import HandReader, in_order
+from training.finetune.data import CropSettings, HandBatch, HandLoader, HandReader, cut_hand, in_order
 
 CROP = CropSettings(2.0, 24)
 ROWS = np.arange(1, 38, 2)

@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError
-from training.datasets.opening import known_splits
-from training.finetune.recipe import RECIPES
-from training.finetune.settings import finetuning_views
+from training.datasets.open_dataset import known_splits
+from training.finetune.config import RECIPES, finetuning_views
 from training.runs.recipes import as_mapping, as_yaml
 
 

@@ -7,11 +7,9 @@ import torch
 from handsim.skeleton import REFERENCE_BONE
 from tests.training.finetune.drawn_hands import DrawnHands, dot_colour
 from training.augmentation import AugmentationSettings, Views, augment
-from training.finetune.batch import HandBatch
-from training.finetune.cropping import CropSettings
-from training.finetune.reader import HandReader, in_order
-from training.finetune.settings import finetuning_views
-from training.finetune.targets import crop_intrinsics, targets_of, turned, view_intrinsics
+from training.finetune.config import finetuning_views
+from training.finetune.data import CropSettings, HandBatch, HandReader, in_order
+from training.finetune.module import crop_intrinsics, targets_of, turned, view_intrinsics
 
 HANDS = 6
 PLAIN = AugmentationSettings(

@@ -8,9 +8,8 @@ from handsim.errors import HandsimError
 from handsim.metrics.pose import score_poses
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.finetune.small_runs import Place
-from training.finetune.bone_length import MOST_HANDS, mean_bone_length_mm
-from training.finetune.cropping import CropSettings, cut_hand
-from training.finetune.inference import load_estimator
+from training.finetune.data import MOST_HANDS, CropSettings, cut_hand, mean_bone_length_mm
+from training.finetune.predictor import load_estimator
 
 MISSING = {1: [3, 4, 20], 4: [0], 5: [9], 6: list(range(21))}
 

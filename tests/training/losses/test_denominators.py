@@ -5,8 +5,8 @@ import torch
 
 from tests.training.golden import read_golden
 from training.losses import Weighting, positive_weights
-from training.losses.denominators import mean_log_denominator
-from training.losses.weights import DenominatorWeights
+from training.losses.nt_xent import mean_log_denominator
+from training.losses.simhand_weights import DenominatorWeights
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses.maps import heat_map_loss, weighted_map_loss
+from training.models.detnet import heat_map_loss, weighted_map_loss
 
 HANDS, JOINTS, SIDE = 3, 21, 5
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.losses.masked import masked_mean
+from training.models.head import masked_mean
 
 
 def test_it_is_the_mean_of_what_the_mask_shows() -> None:

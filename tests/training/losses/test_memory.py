@@ -46,8 +46,8 @@ def largest(loss: Callable[[], Tensor]) -> int:
 def test_no_tensor_grows_with_the_square_of_the_batch(
     weighting: Weighting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.losses.denominators._CPU_BLOCK", 1 << 12)
-    monkeypatch.setattr("training.losses.keypoint_distances._CPU_TILE", 1 << 12)
+    monkeypatch.setattr("training.losses.nt_xent._CPU_BLOCK", 1 << 12)
+    monkeypatch.setattr("training.losses.simhand_weights._CPU_TILE", 1 << 12)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     sizes = {}
     for pairs in (128, 256):

@@ -16,8 +16,9 @@ from tests.training.losses.oracle import (
     slow_loss,
     slow_positive_weights,
 )
-from training.losses import Weighting, nt_xent, weights
-from training.losses.weighting import WeightedPairs
+from training.losses import Weighting, nt_xent
+from training.losses import simhand_weights as weights
+from training.losses.simhand_weights import WeightedPairs
 
 BOTH = Weighting("both")
 WEIGHTINGS = [

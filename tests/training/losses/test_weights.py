@@ -12,8 +12,7 @@ from handsim.errors import HandsimError
 from tests.training.golden import read_golden
 from tests.training.losses.oracle import Batch, slow_denominator_weights, slow_positive_weights
 from training.losses import Weighting, positive_weights
-from training.losses.weighting import KeypointDistance, WeightForm
-from training.losses.weights import DenominatorWeights
+from training.losses.simhand_weights import DenominatorWeights, KeypointDistance, WeightForm
 
 DISTANCES: list[KeypointDistance] = ["mpjpe", "w_abs", "w_o_abs"]
 FORMS: list[WeightForm] = ["linear", "sigmoid"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from handsim.skeleton import JOINT_COUNT, REFERENCE_BONE
-from training.models.hand_targets import HandTargets
+from training.models.head import HandTargets
 
 
 def draw_targets(hands: int, seed: int = 0, *, dtype: torch.dtype = torch.float64) -> HandTargets:

@@ -10,7 +10,7 @@ from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from handsim.synthetic.camera import project, squares_around
 from handsim.synthetic.video import sample_video, see
-from training.finetune.targets import crop_intrinsics
+from training.finetune.module import crop_intrinsics
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import torch
 
 from handsim.skeleton import PARENTS
 from tests.training.models.drawn_targets import draw_targets, some_hidden
-from training.models.bones import bone_directions
+from training.models.detnet import bone_directions
 
 
 def test_bone_by_bone() -> None:

@@ -11,12 +11,11 @@ import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from handsim.embedding.image.architectures import FEATURES, Architecture
-from handsim.embedding.image.trunk import Trunk
-from handsim.embedding.image.weights import read_trunk
+from handsim.embedding.image import FEATURES, Architecture
+from handsim.embedding.image_encoder import Trunk
+from handsim.embedding.image_fit import read_trunk
 from handsim.errors import HandsimError, NotThereError
-from training.models.encoder import Encoder, EncoderSettings, build_encoder, initialise
-from training.models.projection_head import ProjectionHead
+from training.models.encoder import Encoder, EncoderSettings, ProjectionHead, build_encoder, initialise
 
 SIZE_PX = 48
 

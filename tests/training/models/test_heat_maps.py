@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.models.heat_maps import find_peaks, gaussian_heat_maps
+from training.models.detnet import find_peaks, gaussian_heat_maps
 
 SIDE = 16
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.training.models.seen_hands import see_hands
-from training.models.lifting import lift, wrist_depth
+from training.models.regressor_25d import lift, wrist_depth
 
 SEEN = see_hands(300)
 DEPTHS = SEEN.joints[..., 2]

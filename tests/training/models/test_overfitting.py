@@ -13,7 +13,7 @@ from handsim.skeleton import REFERENCE_BONE, WRIST
 from handsim.synthetic import MotionConfig, SyntheticConfig, synthesise_labelled
 from training.models.encoder import EncoderSettings
 from training.models.estimator import EstimatorSettings, PoseEstimator, build_estimator
-from training.models.hand_targets import HandTargets
+from training.models.head import HandTargets
 
 VIDEOS, HANDS, SIZE_PX = 8, 32, 32
 STEPS, WARMUP_STEPS, DECAY_STEPS, LEARNING_RATE = 170, 20, 50, 2e-3

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from handsim.errors import HandsimError
-from training.models.projection_head import ProjectionHead
+from training.models.encoder import ProjectionHead
 
 
 def test_it_is_linear_batch_norm_relu_linear() -> None:

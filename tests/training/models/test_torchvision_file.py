@@ -8,9 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from handsim.embedding.image.weights import read_trunk
+from handsim.embedding.image_fit import read_trunk
 from handsim.errors import HandsimError, NotThereError
-from training.models.torchvision_file import write_torchvision
+from training.models.encoder import write_torchvision
 
 NAMES = ("out.pth", "out.pt", "out.safetensors")
 

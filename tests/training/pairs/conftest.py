@@ -8,7 +8,7 @@ import pytest
 
 from handsim import Hand, Pool, PoolWriter, PoseEmbedding
 from handsim.hand import Side, make_hand_id
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 from index import Catalog, ExactIndex, IndexSettings, open_catalog
 from training.pairs import HandSet
 

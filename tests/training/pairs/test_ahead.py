@@ -6,7 +6,7 @@ from threading import Event, Semaphore
 
 import pytest
 
-from training.pairs.ahead import Ahead
+from training.runs.prefetch import Ahead
 
 PATIENCE_S = 20.0
 

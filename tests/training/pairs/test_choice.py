@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.pairs.choice import choose
+from training.pairs.sources import choose
 
 
 @given(seed=st.integers(0, 2**31), queries=st.integers(0, 6), most=st.integers(1, 6), count=st.integers(1, 6))

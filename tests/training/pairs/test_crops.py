@@ -10,10 +10,10 @@ from PIL import Image
 from handsim import Hand, HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.training.pairs.conftest import write_pool
-from training.pairs.crops import CropFiles
+from training.pairs.decoding import CropFiles
 
 
 def decoded(files: CropFiles, hand_ids: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from training.pairs import (
     Patient,
     TemporalNeighbors,
 )
-from training.pairs.crops import CropFiles
+from training.pairs.decoding import CropFiles
 
 PATIENCE_S = 20.0
 

@@ -10,7 +10,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, MiningPolicy, mine
-from index.pairs import write_pairs
+from index.mining import write_pairs
 from tests.training.pairs.conftest import SMALL_GRAPH, write_pool
 from training.pairs import PairLoader, PairSettings, open_pairs
 

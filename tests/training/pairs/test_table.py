@@ -8,7 +8,7 @@ import pytest
 from handsim import HandsimError, Pool
 from handsim.errors import NotThereError
 from index import ExactIndex, MinedPairs, MiningPolicy, mine
-from index.pairs import write_pairs
+from index.mining import write_pairs
 from training.pairs import HandSet, MinedTable
 
 POLICY = MiningPolicy(top_k=3, max_distance=0.58)

@@ -5,9 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.training.finetune.drawn_hands import DrawnHands
-from training.finetune.inference import Inference
-from training.prediction.estimating import estimate_hands
-from training.prediction.places import HandPlace, place_of_box
+from training.finetune.predictor import Inference
+from training.predict import HandPlace, estimate_hands, place_of_box
 
 FOCAL_PX = 150.0
 

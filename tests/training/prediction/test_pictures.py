@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handsim.media.unusable import UnusableError
+from handsim.errors import UnusableError
 from tests.handsim.media.test_videos import write_video
-from training.prediction.pictures import is_video, pictures_of
+from training.predict import is_video, pictures_of
 
 
 def test_a_photograph_is_one_picture(tmp_path: Path) -> None:

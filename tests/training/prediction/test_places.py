@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from handsim.detection.detector import Detection
 from handsim.errors import HandsimError
-from handsim.keypoints.detector import Detection
 from tests.training.finetune.drawn_hands import DrawnHands
-from training.finetune.inference import Inference
-from training.prediction.places import place_of_box, place_of_detection, whole_picture
+from training.finetune.predictor import Inference
+from training.predict import place_of_box, place_of_detection, whole_picture
 
 
 def test_a_detected_hand_is_cut_as_in_training(untrained: Inference) -> None:

@@ -11,13 +11,10 @@ from tests.training.pairs.conftest import SIZE_PX, write_pool
 from training.augmentation import AugmentationSettings
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings
-from training.pretrain.config import PretrainConfig
-from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.learned_versions import LearnedVersions
-from training.runs.optimizer import OptimizerSettings
-from training.runs.run_folder import RunFolder
-from training.runs.schedule import Schedule
-from training.runs.settings import LogSettings, TrainerSettings
+from training.pretrain.config import FeedbackSettings, PretrainConfig
+from training.pretrain.feedback import LearnedVersions
+from training.runs.folder import RunFolder
+from training.runs.optimizer import LogSettings, OptimizerSettings, Schedule, TrainerSettings
 
 SETTINGS = FeedbackSettings(every_epochs=1, components=6)
 CONFIG = PretrainConfig(

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from handsim.home import Home
 from index import open_catalog
-from training.pretrain.recipe import RECIPES
-from training.pretrain.run import pretrain
-from training.runs.loop import Outcome
-from training.runs.metrics_file import MetricsFile
-from training.runs.run_folder import RunFolder
+from training.pretrain.config import RECIPES
+from training.pretrain.train import pretrain
+from training.runs.folder import MetricsFile, RunFolder
+from training.runs.trainer import Outcome
 
 VIDEOS, HANDS_PER_VIDEO, POOL_PX = 12, 5, 40
 BATCHES_AN_EPOCH = 5

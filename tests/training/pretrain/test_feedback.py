@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from handsim import PoseEmbedding
 from handsim.embedding import BlendEmbedding, ImageEmbedding, load_embedding
-from handsim.embedding.image.kept_rows import KeptRows
+from handsim.embedding.image import KeptRows
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -23,13 +23,12 @@ from index import Catalog, IndexSettings, verify
 from tests.training.pairs.conftest import write_pool
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
 from training.pairs import PairBatch
-from training.pretrain.config import PretrainConfig
+from training.pretrain.config import FeedbackSettings, PretrainConfig
 from training.pretrain.feedback import Feedback
-from training.pretrain.feedback_settings import FeedbackSettings
 from training.pretrain.module import PretrainModule
-from training.runs.interruption import StopRequest
-from training.runs.run_folder import RunFolder
-from training.runs.schedule import Schedule
+from training.runs.checkpoints import StopRequest
+from training.runs.folder import RunFolder
+from training.runs.optimizer import Schedule
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from handsim.embedding import BlendEmbedding, load_embedding
 from handsim.errors import HandsimError
 from tests.training.pairs.conftest import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SETTINGS, Place, leftovers, make_place
-from training.pretrain.feedback_settings import FeedbackSettings
-from training.pretrain.run import pretrain
-from training.runs.loop import Outcome
+from training.pretrain.config import FeedbackSettings
+from training.pretrain.train import pretrain
+from training.runs.trainer import Outcome
 
 
 @pytest.fixture(autouse=True)

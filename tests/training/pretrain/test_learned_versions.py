@@ -10,14 +10,13 @@ import torch
 
 from handsim import PoseEmbedding
 from handsim.embedding import Embedding, load_embedding
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
 from index import Catalog, VersionInfo
 from tests.index.conftest import memory_catalog
 from tests.training.pairs.conftest import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
-from training.pretrain.feedback import trunk_weights
-from training.pretrain.learned_versions import LearnedVersions
+from training.pretrain.feedback import LearnedVersions, trunk_weights
 from training.pretrain.module import PretrainModule
 
 pytestmark = [  # of what the client's local mode lacks, nothing is needed

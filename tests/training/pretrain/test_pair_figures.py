@@ -12,11 +12,11 @@ from handsim.hand import format_hand_id
 from tests.training.pretrain.small_runs import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
 from training.pairs import PairBatch
+from training.pretrain.config import RECIPES
 from training.pretrain.module import PretrainModule
-from training.pretrain.pair_figures import draw_pairs
-from training.pretrain.recipe import RECIPES
-from training.runs import figures
-from training.runs.schedule import Schedule
+from training.pretrain.train import draw_pairs
+from training.runs import monitor as figures
+from training.runs.optimizer import Schedule
 
 PAIRS = 5
 

@@ -18,11 +18,9 @@ from training.models.encoder import EncoderSettings
 from training.pairs import PairBatch
 from training.pretrain.config import HeadSettings, PretrainConfig
 from training.pretrain.module import PretrainModule
-from training.runs.checkpoints import Checkpoints
-from training.runs.interruption import StopRequest
-from training.runs.metrics_file import MetricsFile
-from training.runs.run_folder import RunFolder
-from training.runs.schedule import Schedule
+from training.runs.checkpoints import Checkpoints, StopRequest
+from training.runs.folder import MetricsFile, RunFolder
+from training.runs.optimizer import Schedule
 
 
 def test_metrics_forget_what_comes_after_a_step(tmp_path: Path) -> None:

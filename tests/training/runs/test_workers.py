@@ -6,8 +6,8 @@ from contextlib import closing
 import pytest
 import torch
 
-from handsim.cores import available_cores
 from handsim.errors import HandsimError
+from handsim.processes import available_cores
 from training.runs.workers import WorkerThreads, living
 
 

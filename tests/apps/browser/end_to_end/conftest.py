@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from apps.browser.chromium import chromium as headless_chromium
-from apps.browser.serving import serving
+from apps.browser.serve import serving
 from handsim.errors import NotThereError
+from tests.apps.browser.chromium import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
 _WAIT_MS: Final = 30_000

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from apps.browser.serving import serving
+from apps.browser.serve import serving
 from tests.apps.talk import some_hand
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
-from apps.browser.serving import serving
+from apps.browser.serve import serving
 from tests.apps.browser.map.some_maps import put_map
 from tests.apps.conftest import copy_home
 from tests.apps.talk import some_hand

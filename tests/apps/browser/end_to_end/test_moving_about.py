@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from apps.browser.serving import free_port, serving
+from apps.browser.serve import free_port, serving
 from tests.apps.browser.end_to_end.test_search import answers, hand_of
 from tests.apps.talk import some_hand
 

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from apps.browser.serving import serving
+from apps.browser.serve import serving
 from apps.cli import main
 from handsim import Pool
-from index.server.address import KEY_VARIABLE
+from index.server.client import KEY_VARIABLE
 from tests.apps.browser.test_uploads import huge_png
 from tests.apps.talk import some_hand
 from tests.index.server.small_server import SmallServer

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from apps.browser.map.keeping import map_file, maps_folder, save_map
-from apps.browser.map.making import make_map
-from apps.browser.map.pose_map import PoseMap
+from apps.browser.map.build import make_map
+from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, save_map
 from handsim.home import Home
-from handsim.pool.categorical import Categorical
+from handsim.pool.reader import Categorical
 from index import VersionInfo, open_catalog
 
 

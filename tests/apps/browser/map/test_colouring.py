@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.browser.map.colouring import HUES, MOST_CLASSES, NOTHING, OTHERS, SHADES, colouring
+from apps.browser.map.selection import HUES, MOST_CLASSES, NOTHING, OTHERS, SHADES, colouring
 from tests.apps.browser.map.some_maps import a_map
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.browser.map.keeping import load_map, map_file, remove_obsolete, save_map
+from apps.browser.map.pose_map import load_map, map_file, remove_obsolete, save_map
 from handsim.errors import HandsimError, NotThereError
 from index import VersionInfo
-from index.settings import DEFAULT_SETTINGS
+from index.info import DEFAULT_SETTINGS
 from tests.apps.browser.map.some_maps import a_map
 
 
@@ -91,7 +91,7 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 def test_a_later_format_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "v0001.npz"
     with monkeypatch.context() as later:
-        later.setattr("apps.browser.map.keeping._FORMAT", 2)
+        later.setattr("apps.browser.map.pose_map._FORMAT", 2)
         save_map(a_map([[0, 0]]), file)
     with pytest.raises(HandsimError, match="is of another version of handsim"):
         load_map(file)
@@ -125,7 +125,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("apps.browser.map.keeping.sync", full)
+    monkeypatch.setattr("apps.browser.map.pose_map.sync", full)
     with pytest.raises(OSError, match="No space left"):
         save_map(a_map([[0, 0], [1, 1]]), file)
     assert file.read_bytes() == before

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.map.lasso import MOST_CORNERS, chosen_rows, gathered, outline_of, rows_within
+from apps.browser.map.selection import MOST_CORNERS, chosen_rows, gathered, outline_of, rows_within
 from tests.apps.browser.map.some_maps import a_map
 
 SQUARE = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
@@ -55,7 +55,7 @@ def test_as_by_the_winding_number(corners: list[tuple[int, int]], seed: int) -> 
 def test_more_hands_than_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     of = a_map(grid())
     whole = rows_within(of, SQUARE)
-    monkeypatch.setattr("apps.browser.map.lasso._CHUNK", 7)
+    monkeypatch.setattr("apps.browser.map.selection._CHUNK", 7)
     np.testing.assert_array_equal(rows_within(of, SQUARE), whole)
 
 

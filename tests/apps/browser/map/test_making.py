@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from apps.browser.map import making
-from apps.browser.map.making import make_map
-from apps.browser.map.placing import Placer
+from apps.browser.map import build as making
+from apps.browser.map.build import Placer, make_map
 from handsim import Pool
 from index import IndexVersion, open_catalog
 from tests.apps.browser.map.some_maps import Silence

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.browser.map.placing import Placer, into_unit_square
+from apps.browser.map.build import Placer, into_unit_square
 
 
 def test_umap_keeps_neighbours_and_places_further_hands_among_them() -> None:

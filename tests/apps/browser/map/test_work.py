@@ -7,10 +7,9 @@ import pytest
 
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.map.finding import find_map
-from apps.browser.map.keeping import maps_folder
-from apps.browser.map.work import JOB, start_making
-from apps.browser.settings import BrowserSettings
+from apps.browser.map.build import JOB, start_making
+from apps.browser.map.pose_map import find_map, maps_folder
+from apps.browser.serve import BrowserSettings
 from apps.cli import main
 from handsim.errors import HandsimError
 

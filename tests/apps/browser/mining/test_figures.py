@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from apps.browser.mining.chart import distances_chart
-from apps.browser.mining.figures import (
+from apps.browser.mining.measure import (
+    TriedSample,
     distance_quantiles,
     figures,
     histogram,
     lonely_hands,
     pairs_in_order,
 )
-from apps.browser.mining.measuring import TriedSample
+from apps.browser.mining.page import distances_chart
 from index import NO_HAND
 
 TRIED = TriedSample(

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from apps.browser.library import Library
-from apps.browser.mining import keeping
-from apps.browser.mining.keeping import kept_trial
-from apps.browser.mining.trial import MiningTrial
-from apps.browser.settings import BrowserSettings
+from apps.browser.mining import measure as keeping
+from apps.browser.mining.measure import kept_trial
+from apps.browser.mining.policy import MiningTrial
+from apps.browser.serve import BrowserSettings
 from handsim.pool import Pool
 
 

@@ -9,16 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from apps.browser.library import Library
-from apps.browser.mining.measuring import CHOICE, TriedSample, to_relax, try_policy
-from apps.browser.mining.trial import MiningTrial
+from apps.browser.mining.measure import CHOICE, TriedSample, to_relax, try_policy
+from apps.browser.mining.policy import MiningTrial
 from handsim import Pool, PoolWriter, PoseEmbedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.metrics.retrieval import pose_distance
 from index import NO_HAND, ExactIndex, IndexVersion, MiningPolicy
 from tests.index.conftest import write_pool
-from training.pairs.hand_set import HandSet
 from training.pairs.live import LiveNeighbors, PinnedVersion
 from training.pairs.settings import PairSettings
+from training.pairs.sources import HandSet
 
 POLICIES = [
     MiningPolicy(),

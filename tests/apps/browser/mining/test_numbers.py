@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps.browser.mining.numbers import _TOLD
+from apps.browser.mining.page import _TOLD
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.mining.trial import MOST_RANKS, SAMPLES, MiningTrial, as_recipe, conditions, without
+from apps.browser.mining.policy import MOST_RANKS, SAMPLES, MiningTrial, as_recipe, conditions, without
 from handsim.errors import HandsimError
 from index import MiningPolicy
 from index.mining import DEFAULT_POLICY

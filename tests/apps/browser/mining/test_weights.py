@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.mining.weights import LAMBDA, WeightForm, pair_weights
+from apps.browser.mining.measure import LAMBDA, WeightForm, pair_weights
 from handsim.metrics.retrieval import pose_distance
 from training.losses import Weighting, positive_weights
 from training.pretrain.module import _WEIGHED_PX
@@ -53,5 +53,5 @@ def test_no_pairs(form: WeightForm) -> None:
 
 
 def test_the_page_does_not_load_torch() -> None:
-    code = "import sys, apps.browser.views.mining; sys.exit('torch' in sys.modules)"
+    code = "import sys, apps.browser.mining.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from handsim.metrics.pck import PCK_0_50
+from handsim.metrics.pose import PCK_0_50
 from handsim.skeleton import JOINT_NAMES
-from training.evaluation.report import REPORT_FILE
-from training.evaluation.scores import ALIGNMENTS
+from training.evaluation.report import ALIGNMENTS, REPORT_FILE
 
 
 def write_pose_report(

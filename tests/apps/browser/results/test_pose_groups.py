@@ -5,13 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.browser.results.hand_chart import hand_chart, joint_table
-from apps.browser.results.pck_chart import mean_pose_table, pck_chart, pck_table
-from apps.browser.results.pose_groups import PoseGroup, common_title, pose_groups, ranked, splits
-from apps.browser.results.pose_table import pose_table
-from apps.browser.results.shelf import ResultShelf
-from apps.browser.runs.places import by_tail
-from apps.browser.runs.shelf import RunShelf
+from apps.browser.results.charts import hand_chart, joint_table, mean_pose_table, pck_chart, pck_table
+from apps.browser.results.evaluations import PoseGroup, ResultShelf, common_title, pose_groups, ranked, splits
+from apps.browser.results.tables import pose_table
+from apps.browser.training.runs import RunShelf, by_tail
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
 from tests.apps.browser.results.some_results import write_pose_report

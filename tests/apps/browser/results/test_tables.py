@@ -3,13 +3,23 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.results.best import Numbers, best_in
-from apps.browser.results.experiment_chart import cell_tables, experiment_chart
-from apps.browser.results.experiments import as_texts, experiment_files, read_results, step_counts
-from apps.browser.results.retrieval import retrieval_figures, retrieval_reports, retrieval_table
-from apps.browser.results.shelf import ResultShelf
-from apps.browser.runs.shelf import RunShelf
-from apps.browser.trouble import plain
+from apps.browser.results.charts import cell_tables, experiment_chart
+from apps.browser.results.evaluations import (
+    ResultShelf,
+    as_texts,
+    experiment_files,
+    read_results,
+    step_counts,
+)
+from apps.browser.results.tables import (
+    Numbers,
+    best_in,
+    retrieval_figures,
+    retrieval_reports,
+    retrieval_table,
+)
+from apps.browser.training.runs import RunShelf
+from apps.browser.ui import plain
 from handsim.home import Home
 from tests.apps.browser.results.some_results import write_experiment, write_retrieval
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.runs.curve import Curve, smoothed
+from apps.browser.training.curves import Curve, smoothed
 
 
 def test_as_long_as_there_is_room_each_point_is_there() -> None:

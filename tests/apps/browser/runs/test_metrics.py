@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.runs.metrics import Metrics, parse_line, read_latest
+from apps.browser.training.runs import Metrics, parse_line, read_latest
 
 
 def _line(step: int, **numbers: float | None) -> str:

@@ -2,10 +2,8 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.browser.runs.charts import curve_chart, log_ticks
-from apps.browser.runs.curve import Points
-from apps.browser.runs.figures import run_figures
-from apps.browser.runs.panels import LOSS, last_step, panel_table, panels
+from apps.browser.training.curves import LOSS, Points, curve_chart, last_step, log_ticks, panel_table, panels
+from apps.browser.training.runs import run_figures
 
 
 def _points(*values: float) -> Points:

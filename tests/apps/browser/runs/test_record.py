@@ -3,10 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.runs.places import by_tail, owner_of
-from apps.browser.runs.record import RunRecord
-from apps.browser.runs.shelf import RunShelf
-from apps.browser.runs.table import duration, progress_line, run_table
+from apps.browser.training.page import duration, progress_line, run_table
+from apps.browser.training.runs import RunRecord, RunShelf, by_tail, owner_of
 from handsim.home import Home
 from tests.apps.browser.runs.some_runs import NOW, loss_lines, set_age, write_run
 

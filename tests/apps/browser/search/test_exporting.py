@@ -7,14 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from apps.browser.library import Library
-from apps.browser.search.answer import answer
-from apps.browser.search.exporting import as_csv, as_png
-from apps.browser.search.query import query_picture
+from apps.browser.search.answer import answer, as_csv, as_png, query_picture
 from apps.browser.search.question import Question, pose_of
 from handsim import Pool, PoolWriter
 from handsim.hand import format_hand_id
 from index import Neighbor
-from index.neighbors import Payload
+from index.query import Payload
 
 
 def test_a_table_and_a_montage(library: Library) -> None:

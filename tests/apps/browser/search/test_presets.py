@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.browser.search.presets import PRESETS, preset
+from apps.browser.search.answer import PRESETS, preset
 from apps.browser.search.question import Question
 from handsim.skeleton import FINGER_JOINTS, JOINT_NAMES
 

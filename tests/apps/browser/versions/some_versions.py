@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from apps.browser.versions.overview import Overview
+from apps.browser.index.overview import Overview
 from handsim import Pool, PoolWriter
 from handsim.embedding import load_embedding
 from index import IndexSettings, VersionInfo, open_catalog

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from apps.browser.index import actions
+from apps.browser.index.actions import WORKS, Work
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.settings import BrowserSettings
-from apps.browser.versions import actions
-from apps.browser.versions.actions import WORKS, Work
+from apps.browser.serve import BrowserSettings
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from index import IndexSettings, open_catalog

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from apps.browser.index.overview import Finding, Overview, findings, look, refusals
 from apps.browser.library import Library
-from apps.browser.settings import BrowserSettings
-from apps.browser.versions.overview import Finding, Overview, findings, look, refusals
+from apps.browser.serve import BrowserSettings
 from handsim import Pool
 from index import open_catalog
 from tests.apps.browser.versions.some_versions import NEWER, OLDER, SOUND, build, more_hands, with_current

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from apps.browser.versions.overview import Overview
-from apps.browser.versions.wording import TITLES, VERBS, pruned, what_happens
+from apps.browser.index.overview import TITLES, VERBS, Overview, pruned, what_happens
 from tests.apps.browser.versions.some_versions import NEWER, OLDER, SOUND
 
 

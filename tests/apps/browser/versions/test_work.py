@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from apps.browser.index import job as work
 from apps.browser.jobs import Job, JobReporter, Jobs
-from apps.browser.versions import work
 from index import IndexSettings, open_catalog
 from tests.apps.browser.versions.some_versions import more_hands
 from tests.index.conftest import write_pool

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from handsim import Hand, Pool, PoolWriter
 from handsim.hand import make_hand_id
-from handsim.media.images import encode_jpeg
+from handsim.images import encode_jpeg
 
 CROP_PX = 32
 

@@ -11,7 +11,7 @@ import pytest
 
 from handsim import Pool
 from handsim.embedding import ImageEmbedding, embedding_from_facts, load_embedding
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import HandsimError, NotThereError
 from tests.handsim.embedding.image.pools import CROP_PX, picture, write_pool
 

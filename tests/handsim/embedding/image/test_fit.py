@@ -14,9 +14,8 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim import Pool
 from handsim.embedding import ImageEmbedding
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
-from handsim.embedding.image.trunk import Trunk
-from handsim.embedding.image.weights import read_trunk
+from handsim.embedding.image_encoder import Trunk
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding, read_trunk
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from tests.handsim.embedding.image.pools import CROP_PX, picture, write_pool

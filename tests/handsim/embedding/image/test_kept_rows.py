@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim.embedding.image.kept_rows import KeptRows
+from handsim.embedding.image import KeptRows
 from handsim.errors import HandsimError
 
 

@@ -15,8 +15,7 @@ from handsim.hand import SIDES
 from handsim.skeleton import JOINT_COUNT
 from tests.training.datasets.small_sets import ASSEMBLYHANDS, told_as_right
 from training.datasets.assemblyhands import SPLITS, AssemblyHands
-from training.datasets.layouts.assemblyhands import CAMERAS, FRAME_STEP, split_of_sequence
-from training.datasets.layouts.footage import focal_of_camera
+from training.datasets.layouts import CAMERAS, FRAME_STEP, focal_of_camera, split_of_sequence
 
 WORLD = replace(ASSEMBLYHANDS, people=replace(ASSEMBLYHANDS.people, count=ASSEMBLYHANDS.videos))
 

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from training.datasets.layouts.marker import MARKER
+from training.datasets.layouts import MARKER
 
 Joints = NDArray[np.float64]
 Change = Callable[[Joints], Joints]

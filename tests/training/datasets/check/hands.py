@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.synthetic import SyntheticConfig
-from handsim.synthetic.person import MCPS_MM, PHALANGES_MM
+from handsim.synthetic.hand_model import MCPS_MM, PHALANGES_MM
 from handsim.synthetic.video import Video, sample_video, see
 
 MANO_PHALANGES_MM = np.array(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from handsim.hand import Side
 from handsim.skeleton import PARENTS
 from tests.training.datasets.check.hands import odd_hands, whole_hands
-from training.datasets.check.anatomy import check_bones, check_sides, check_units
+from training.datasets.sanity import check_bones, check_sides, check_units
 
 HANDS = whole_hands()
 IDS = [f"hand{number}" for number in range(len(HANDS))]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic.camera import project
 from tests.training.datasets.check.hands import whole_hands
-from training.datasets.check.camera import check_depth, check_inside, check_projection
 from training.datasets.record import HandLabel
+from training.datasets.sanity import check_depth, check_inside, check_projection
 
 K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 

@@ -5,7 +5,7 @@ import pytest
 
 from handsim.skeleton import FINGER_JOINTS, JOINT_COUNT, JOINT_ORDERS, from_handsim_order, to_handsim_order
 from tests.training.datasets.check.hands import odd_hands, whole_hands
-from training.datasets.check.joint_order import WORST_SCORE, check_joint_order, joint_distances, order_score
+from training.datasets.sanity import WORST_SCORE, check_joint_order, joint_distances, order_score
 
 HANDS = whole_hands()
 

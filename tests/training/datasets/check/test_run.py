@@ -14,12 +14,9 @@ from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_ORDERS, PARENTS
 from tests.training.datasets.check.breaking import Joints, change_dexycb, change_json, pass_for_real
 from tests.training.datasets.conftest import Copier
-from training.datasets.check import CheckOptions, CheckReport, check_dataset
-from training.datasets.check.finding import Finding
-from training.datasets.check.official import OFFICIAL_HANDS
-from training.datasets.check.reading import DRAWN
-from training.datasets.dexycb import SPLITS, DexYCB
-from training.datasets.dexycb.splits import SUBJECTS
+from training.datasets.check import DRAWN, OFFICIAL_HANDS, CheckOptions, CheckReport, check_dataset
+from training.datasets.dexycb import SPLITS, SUBJECTS, DexYCB
+from training.datasets.sanity import Finding
 
 CHECKS = [
     *("splits", "counts", "files", "labels", "pictures"),

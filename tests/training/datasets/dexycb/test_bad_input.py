@@ -10,9 +10,8 @@ from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
 from tests.training.datasets.conftest import Copier
-from training.datasets.dexycb import DexYCB
-from training.datasets.dexycb.splits import SUBJECTS
-from training.datasets.layouts.dexycb import place_of_take, sequence_folder
+from training.datasets.dexycb import SUBJECTS, DexYCB
+from training.datasets.layouts import place_of_take, sequence_folder
 
 SPLIT = "s1_train"
 AGAIN = "extract its archive again"

@@ -11,15 +11,14 @@ from PIL import Image
 from handsim.skeleton import JOINT_COUNT
 from tests.training.datasets.dexycb.test_splits import oracle
 from tests.training.datasets.small_sets import DEXYCB, told_as_right
-from training.datasets.dexycb import SPLITS, DexYCB
-from training.datasets.dexycb.splits import SERIALS, SUBJECTS
-from training.datasets.layouts.dexycb import (
+from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, DexYCB
+from training.datasets.layouts import (
     UNANNOTATED_EVERY,
+    focal_of_camera,
     place_of_take,
     sequence_folder,
     video_of_take,
 )
-from training.datasets.layouts.footage import focal_of_camera
 
 WORLD = replace(DEXYCB, people=replace(DEXYCB.people, count=len(SUBJECTS)))
 

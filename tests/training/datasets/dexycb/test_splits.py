@@ -3,7 +3,7 @@
 import pytest
 
 from handsim.errors import HandsimError
-from training.datasets.dexycb.splits import SERIALS, SPLITS, SUBJECTS, split_rule
+from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, split_rule
 
 SETUPS = ("s0", "s1", "s2", "s3")
 

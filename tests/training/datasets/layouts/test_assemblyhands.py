@@ -10,8 +10,7 @@ from handsim.errors import HandsimError
 from handsim.skeleton import REFERENCE_BONE
 from tests.training.datasets.small_sets import ASSEMBLYHANDS
 from training.datasets.assemblyhands import SPLITS, AssemblyHands
-from training.datasets.layouts.assemblyhands import split_of_sequence, write_assemblyhands
-from training.datasets.layouts.marker import is_synthetic
+from training.datasets.layouts import is_synthetic, split_of_sequence, write_assemblyhands
 
 
 def test_a_participant_is_one_person_in_one_split(assemblyhands_root: Path) -> None:

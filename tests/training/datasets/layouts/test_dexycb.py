@@ -11,8 +11,7 @@ from handsim.skeleton import BONES
 from tests.training.datasets.dexycb.test_splits import SETUPS, oracle
 from tests.training.datasets.small_sets import DEXYCB
 from training.datasets.dexycb import DexYCB
-from training.datasets.layouts.dexycb import LEAST_TAKES, MOST_TAKES, place_of_take, write_dexycb
-from training.datasets.layouts.marker import is_synthetic
+from training.datasets.layouts import LEAST_TAKES, MOST_TAKES, is_synthetic, place_of_take, write_dexycb
 
 
 def test_no_two_takes_have_the_same_place() -> None:

@@ -5,11 +5,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from training.models.detnet import DetNetHead
 from training.models.estimator import HeadName
-from training.models.heads.detnet import DetNetHead
-from training.models.heads.head import PoseHead
-from training.models.heads.regressor_25d import Regressor25DHead
-from training.models.heads.simple import SimpleHead
+from training.models.head import PoseHead
+from training.models.regressor_25d import Regressor25DHead
+from training.models.simple_head import SimpleHead
 
 HANDS: Final = 4
 CHANNELS: Final = 64

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.training.models.drawn_targets import draw_targets, hide, some_hidden
-from training.models.bones import bone_directions
-from training.models.hand_targets import HandTargets
-from training.models.heads.detnet import DetNetHead, DetNetMaps
-from training.models.heat_maps import gaussian_heat_maps
+from training.models.detnet import DetNetHead, DetNetMaps, bone_directions, gaussian_heat_maps
+from training.models.head import HandTargets
 
 HANDS, SIDE, CHANNELS = 4, 16, 32
 NAMES = ("heat_maps", "delta_maps", "location_maps")

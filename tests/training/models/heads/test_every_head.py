@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.training.models.drawn_targets import draw_targets, hide, some_hidden
 from tests.training.models.heads.some_heads import HANDS, HEADS, fields, make_head, stages
 from training.models.estimator import HeadName
-from training.models.hand_targets import HandTargets
+from training.models.head import HandTargets
 
 INTRINSICS = torch.tensor([[2.5, 0, 0.4], [0, 2.5, 0.6], [0, 0, 1]]).expand(HANDS, 3, 3)
 every_head = pytest.mark.parametrize("name", HEADS)

@@ -7,7 +7,7 @@ from handsim.errors import HandsimError
 from tests.training.models.drawn_targets import draw_targets, some_hidden
 from tests.training.models.heads.some_heads import CHANNELS, stages
 from tests.training.models.seen_hands import see_hands
-from training.models.heads.regressor_25d import Joints25D, Regressor25DHead
+from training.models.regressor_25d import Joints25D, Regressor25DHead
 
 SEEN = see_hands(20)
 

@@ -9,7 +9,7 @@ from tests.training.models.heads.some_heads import CHANNELS, HANDS, stages
 from tests.training.models.seen_hands import see_hands
 from training.models.encoder import EncoderSettings
 from training.models.estimator import EstimatorSettings, build_estimator
-from training.models.heads.simple import AttendedJoints, SimpleHead
+from training.models.simple_head import AttendedJoints, SimpleHead
 
 SEEN = see_hands(20)
 

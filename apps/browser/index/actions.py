@@ -1,0 +1,273 @@
+"""What can be done to an index's versions. Each is checked here, whatever the page offered.
+
+Actions on the index are asked about first: what will be done, and the button that does it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Final, Literal
+
+import streamlit as st
+
+from apps.browser.index.overview import (
+    READ_ONLY,
+    TITLES,
+    VERBS,
+    Action,
+    Overview,
+    earlier_version,
+    pruned,
+    what_happens,
+)
+from apps.browser.library import Library
+from apps.browser.ui import plain
+from handsim.errors import HandsimError
+from index import Catalog, IndexSettings
+
+Work = Literal["build", "add", "verify"]
+WORKS: Final[dict[Work, str]] = {"build": "Build", "add": "Add hands", "verify": "Verify"}
+"""Jobs of an index, for people."""
+
+
+def start_build(library: Library, settings: IndexSettings, *, publish: bool) -> str:
+    """Have a new version of the whole pool built; raises HandsimError while another one is."""
+    _check_nobody_builds(_catalog(library))
+    words = ["--settings", json.dumps(asdict(settings)), *_no_publish(publish)]
+    return _start(library, "build", words)
+
+
+def start_add(library: Library, *, publish: bool) -> str:
+    """Have the pool's new hands added in a new version; raises HandsimError while another one is built."""
+    _check_nobody_builds(_catalog(library))
+    return _start(library, "add", _no_publish(publish))
+
+
+def start_verify(library: Library, name: str) -> str:
+    """Have a version verified; raises NotThereError when there is none of that name."""
+    return _start(library, "verify", ["--version", _catalog(library).info(name).name])
+
+
+def stop(library: Library, work: Work) -> str:
+    """End a job."""
+    _check_allowed(library)
+    if library.jobs.stop(work):
+        return f"{WORKS[work]}: stopped."
+    return f"{WORKS[work]} had come to its end already."
+
+
+def publish(library: Library, name: str) -> str:
+    """Make a version the current one; raises NotThereError when it was removed meanwhile."""
+    _catalog(library).publish(name)
+    return f"{name} is now the current version."
+
+
+def roll_back(library: Library, expected: str) -> str:
+    """Go back to the version published before; raises HandsimError where that is not the ``expected`` one."""
+    catalog = _catalog(library)
+    earlier = earlier_version(catalog, catalog.versions())
+    if earlier is not None and earlier != expected:
+        raise HandsimError(
+            f"others published or removed versions meanwhile: rolling back now leads to {earlier}, not to "
+            f"{expected}; look again"
+        )
+    return f"{catalog.rollback()} is now the current version again."
+
+
+def remove(library: Library, name: str) -> str:
+    """Remove a version for good; raises HandsimError for the current one, or one that a reader has open."""
+    catalog = _catalog(library)
+    _move_on(library)
+    if not catalog.remove(name):
+        raise HandsimError(f"a reader has {name} open; end it first, or wait")
+    return f"{name} is removed."
+
+
+def prune(library: Library, keep: int) -> str:
+    """Keep the newest versions alone, and those that are current or in use."""
+    catalog = _catalog(library)
+    _move_on(library)
+    removed, in_use = catalog.prune(keep)
+    said = f"Removed {', '.join(removed)}." if removed else "There was nothing to remove."
+    return f"{said} Left {', '.join(in_use)}: readers have them open." if in_use else said
+
+
+def _catalog(library: Library) -> Catalog:
+    """The catalog, for those who may change it."""
+    _check_allowed(library)
+    return library.catalog
+
+
+def _check_allowed(library: Library) -> None:
+    if not library.settings.actions:
+        raise HandsimError(READ_ONLY)
+
+
+def _check_nobody_builds(catalog: Catalog) -> None:
+    if builder := catalog.under_way():
+        raise HandsimError(f"a version is being built by {builder}; wait for it to end, or stop it")
+
+
+def _no_publish(publish: bool) -> list[str]:
+    return [] if publish else ["--no-publish"]
+
+
+def _start(library: Library, work: Work, words: Sequence[str]) -> str:
+    at = ["--home", str(library.home.path)]
+    if library.settings.index is not None:
+        at += ["--index", library.settings.index]
+    library.jobs.start(work, [sys.executable, "-m", "apps.browser.index.job", work, *at, *words])
+    return f"{WORKS[work]}: started; it goes on when this page is closed."
+
+
+def _move_on(library: Library) -> None:
+    """Let the browser itself go on to the current version, so that it holds no other one open."""
+    if library.catalog.current_name() is not None:
+        with library.version():
+            pass
+
+
+_ASKED: Final = "index_asked"
+_OUTCOME: Final = "index_outcome"
+_PUBLISH: Final = "index_option_publish"
+_KEEP: Final = "index_option_keep"
+_SETTING: Final = "index_option_"
+_KEPT: Final = 2
+
+
+def ask(action: Action, name: str = "") -> None:
+    """Have the page ask about an action, on a version where it is about one."""
+    st.session_state[_ASKED] = (action, name)
+
+
+def act(library: Library, run: partial[str]) -> None:
+    """Do it, as a callback; the page then says what came of it."""
+    st.session_state.pop(_ASKED, None)
+    try:
+        st.session_state[_OUTCOME] = (True, run())
+    except (HandsimError, OSError) as error:
+        st.session_state[_OUTCOME] = (False, str(error))
+
+
+def outcome() -> None:
+    """What came of the last action, said once."""
+    done, said = st.session_state.pop(_OUTCOME, (True, ""))
+    if said and done:
+        st.toast(plain(said), icon=":material/check:")
+    elif said:
+        st.error(plain(said), icon=":material/error:")
+
+
+def question(library: Library, seen: Overview) -> None:
+    """The dialog, while something is asked about."""
+    asked: tuple[Action, str] | None = st.session_state.get(_ASKED)
+    if asked is not None:
+        action, name = asked
+        title = f"{TITLES[action]}: {name}" if name else TITLES[action]
+        st.dialog(title, on_dismiss=_leave)(_body)(library, seen, action, name)
+
+
+def _leave() -> None:
+    st.session_state.pop(_ASKED, None)
+
+
+def _body(library: Library, seen: Overview, action: Action, name: str) -> None:
+    if st.session_state.get(_ASKED) != (action, name):
+        st.rerun()  # it was answered: the dialog closes with the page drawn anew
+    for sentence in what_happens(seen, action, name):
+        st.markdown(plain(sentence))
+    run = _chosen(library, seen, action, name)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.button("Cancel", key="index_no", on_click=_leave, help="Leave everything as it is")
+        st.button(
+            VERBS[action],
+            key="index_yes",
+            type="primary",
+            on_click=None if run is None else act,
+            args=(library, run),
+            disabled=run is None,
+            help="Do it now",
+        )
+
+
+def _chosen(library: Library, seen: Overview, action: Action, name: str) -> partial[str] | None:
+    """The action with what is chosen about it in the dialog; None where that cannot be."""
+    match action:
+        case "build":
+            at_once, settings = _publish(), _settings(seen.is_on_server)
+            if settings is None:
+                return None
+            return partial(start_build, library, settings, publish=at_once)
+        case "add":
+            return partial(start_add, library, publish=_publish())
+        case "verify":
+            return partial(start_verify, library, name)
+        case "publish":
+            return partial(publish, library, name)
+        case "rollback":
+            return partial(roll_back, library, name)
+        case "remove":
+            return partial(remove, library, name)
+        case "prune":
+            return partial(prune, library, _keep(seen))
+
+
+def _publish() -> bool:
+    return st.toggle(
+        "Publish it once it is verified",
+        value=True,
+        key=_PUBLISH,
+        help="Everybody is then answered by it from their next question on. Else it waits to be published",
+    )
+
+
+def _keep(seen: Overview) -> int:
+    keep = int(
+        st.number_input(
+            "Newest versions to keep",
+            1,
+            value=_KEPT,
+            key=_KEEP,
+            help="Besides the current one and those in use",
+        )
+    )
+    names = pruned(seen, keep)
+    st.markdown(f"That removes **{', '.join(names)}**." if names else "That removes no version.")
+    return keep
+
+
+def _settings(on_server: bool) -> IndexSettings | None:
+    """The graph's settings; None, with the reason, where they are out of their bounds."""
+    usual = IndexSettings()
+    with st.expander("Graph", icon=":material/tune:"):
+        m = _number("m", usual.m, "Links a hand has in the graph. More find more and cost memory")
+        ef_construct = _number(
+            "ef_construct", usual.ef_construct, "Candidates looked at for each link. More build slower"
+        )
+        ef = _number("ef", usual.ef, "Candidates that a query looks at. More find more, more slowly")
+        if not on_server:
+            return _checked(usual.shards, usual.replicas, m, ef_construct, ef, on_disk=False)
+        shards = _number("shards", usual.shards, "Parts that the server's nodes share out")
+        replicas = _number("replicas", usual.replicas, "Nodes that hold each part")
+        on_disk = st.toggle(
+            "on disk", key=_SETTING + "on_disk", help="Leave vectors and graph on disk: less memory, slower"
+        )
+        return _checked(shards, replicas, m, ef_construct, ef, on_disk=on_disk)
+
+
+def _number(name: str, usual: int, help: str) -> int:
+    return int(st.number_input(name, value=usual, step=1, key=_SETTING + name, help=help))
+
+
+def _checked(
+    shards: int, replicas: int, m: int, ef_construct: int, ef: int, *, on_disk: bool
+) -> IndexSettings | None:
+    try:
+        return IndexSettings(
+            m=m, ef_construct=ef_construct, ef=ef, shards=shards, replicas=replicas, on_disk=on_disk
+        )
+    except HandsimError as error:
+        st.error(plain(str(error)))
+        return None

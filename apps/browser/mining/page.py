@@ -1,0 +1,419 @@
+"""Mining: what pre-training will see under a policy, tried on a sample, and what a change of it does.
+
+Hands of a tried sample to look at: pairs, hands without a positive, most-chosen positives.
+
+A tried policy's figures, each beside what it was under another policy.
+
+Distances of mined and of random pairs, drawn.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, get_args
+
+import altair as alt
+import streamlit as st
+
+from apps.browser import session
+from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.library import Library
+from apps.browser.mining import policy
+from apps.browser.mining.measure import (
+    Figures,
+    Histogram,
+    Order,
+    TriedSample,
+    WeightForm,
+    distance_quantiles,
+    figures,
+    histogram,
+    kept_trial,
+    lonely_hands,
+    pair_weights,
+    pairs_in_order,
+)
+from apps.browser.mining.policy import (
+    CONDITIONS,
+    POLICIES,
+    Against,
+    MiningTrial,
+    compared_with,
+    trial_asked,
+    without,
+)
+from apps.browser.search.question import Question
+from apps.browser.session import MINING_PATH, search_for
+from apps.browser.ui import hand_card, plain, told, told_of
+from handsim.pool import Pool
+from index import IndexVersion
+
+_ORDERS: Final[dict[Order, str]] = {"worst": "Worst first", "best": "Best first", "random": "At random"}
+_COUNTS: Final = (12, 24, 48)
+_FEW: Final = 24
+
+
+def pairs_panel(
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+) -> None:
+    """Anchors and their positives side by side, in the order that is chosen."""
+    order, form, count, skeletons = _which_pairs()
+    places = pairs_in_order(tried, order, count, trial.seed)
+    weights = pair_weights(tried.pose_distances, form)
+    captions = [
+        f"pose {tried.pose_distances[place]:.3f} · distance {tried.distances[place]:.3f} · "
+        f"weight {weights[place]:.2f}"
+        for place in places
+    ]
+    both = [hand for place in places for hand in (int(tried.anchors[place]), int(tried.positives[place]))]
+    titles = ["Anchor", "Positive"] * len(places)
+    st.caption(
+        "pose: mean distance of the joints, in crop widths. distance: in the index's embedding. "
+        "weight: of the pair in the loss. Click a hand to search from it."
+    )
+    hand_grid(
+        _cards(library, pool, version, both, titles),
+        key="mining_pairs",
+        label=f"Pairs of anchor and positive, {_ORDERS[order].lower()}",
+        on_pick=_search,
+        skeletons=skeletons,
+        pairs=captions,
+    )
+
+
+def _which_pairs() -> tuple[Order, WeightForm, int, bool]:
+    """Order, weights, number of pairs and whether with skeletons, as this visitor has chosen them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order: Order = st.segmented_control(
+            "Order",
+            list(_ORDERS),
+            default="worst",
+            required=True,
+            format_func=_ORDERS.__getitem__,
+            key="mining_order",
+            persist_state="session",
+            help="By pose distance, the largest first: what is odd in a policy shows there",
+        )
+        form: WeightForm = st.segmented_control(
+            "Weights",
+            list(get_args(WeightForm)),
+            default="linear",
+            required=True,
+            format_func=str.capitalize,
+            key="mining_weights",
+            persist_state="session",
+            help="SiMHand's, as if the sample were one batch, before augmentation: linear goes from 1 for "
+            "the nearest pair to 0 for the furthest, sigmoid is 0.5 at the mean distance",
+        )
+        count: int = st.segmented_control(
+            "Pairs",
+            _COUNTS,
+            default=_COUNTS[0],
+            required=True,
+            key="mining_count",
+            persist_state="session",
+            help="How many to show",
+        )
+        skeletons = st.toggle(
+            "Skeletons",
+            value=True,
+            key="mining_skeletons",
+            persist_state="session",
+            help="Draw the 21 joints over each crop",
+        )
+    return order, form, count, skeletons
+
+
+def lonely_panel(
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+) -> None:
+    """Hands without a positive, and what to relax for them."""
+    count = int((~tried.paired).sum())
+    if not count:
+        st.success(f"All {len(tried):,} hands have a positive under this policy.", icon=":material/check:")
+        return
+    st.markdown(
+        f"**{count:,} of {len(tried):,}** hands have no positive. Pre-training shows each of them with a "
+        f"second view of its own, as SimCLR does."
+    )
+    _relaxing(trial, tried)
+    hands = lonely_hands(tried, _FEW).tolist()
+    if len(hands) < count:
+        st.caption(f"{len(hands)} of them, spread over the sample:")
+    hand_grid(
+        _cards(library, pool, version, hands, [""] * len(hands)),
+        key="mining_lonely",
+        label="Hands without a positive",
+        on_pick=_search,
+    )
+
+
+def _relaxing(trial: MiningTrial, tried: TriedSample) -> None:
+    """Buttons that leave out one condition each, and what that would do; or why none helps."""
+    if tried.one_video is not None and trial.policy.other_video:
+        st.caption(
+            f"All hands of this pool are of one video, {plain(tried.one_video) or 'which has no name'}, "
+            f"and positives must be of another one."
+        )
+    for condition, share in tried.to_relax:
+        st.button(
+            f"Leave out “{CONDITIONS[condition]}”: {share:.0%} of them would have one",
+            key=f"mining_relax_{condition}",
+            icon=":material/filter_alt_off:",
+            on_click=policy.ask,
+            args=(trial.with_policy(without(trial.policy, condition)),),
+            help="Try the policy without this condition",
+        )
+    if not tried.to_relax:
+        st.caption("No single condition can be left out that would give one of them a positive.")
+
+
+def hubs_panel(
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+) -> None:
+    """The positives that most anchors have."""
+    st.markdown(
+        f"**{tried.different_positives:,}** different hands are chosen {tried.all_positives:,} times, by "
+        f"{int(tried.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
+    )
+    hands = tried.hubs[:_FEW].tolist()
+    titles = [f"by {times:,} hand{'' if times == 1 else 's'}" for times in tried.hub_counts[:_FEW].tolist()]
+    hand_grid(
+        _cards(library, pool, version, hands, titles),
+        key="mining_hubs",
+        label="Most-chosen positives, the most chosen first",
+        on_pick=_search,
+    )
+
+
+def _cards(
+    library: Library, pool: Pool, version: IndexVersion, hands: Sequence[int], titles: Sequence[str]
+) -> list[Card]:
+    known = version.payloads(hands) if hands else []
+    return [
+        hand_card(library, pool, hand, title, told_of(payload))
+        for hand, title, payload in zip(hands, titles, known, strict=True)
+    ]
+
+
+def _search(hand: int) -> None:
+    search_for(Question(hand=hand))
+
+
+_KEY: Final = "mining_numbers"
+"""By which `page.css` lays the figures out."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """How one figure is told: its name, where it is, its format, and what it means."""
+
+    label: str
+    of: Callable[[Figures], float | None]
+    form: str
+    help: str
+
+    def changed(self, value: float | None, before: float | None) -> str | int | None:
+        """The change as text; 0 where it is too small to be told."""
+        if value is None or before is None:
+            return None
+        if self.form.format(value) == self.form.format(before):
+            return 0
+        change = self._read(value) - self._read(before)
+        return f"{change:.1f} points" if self.form == _SHARE else self.form.format(type(value)(change))
+
+    def _read(self, value: float) -> float:
+        """The number as people read it: rounded, so that the change is that of what they see."""
+        return float(self.form.format(value).rstrip("%×").replace(",", ""))
+
+
+def _times_nearer(found: Figures) -> float | None:
+    if not found.pose_distance or found.random_pose_distance is None:
+        return None
+    return found.random_pose_distance / found.pose_distance
+
+
+_SHARE: Final = "{:.1%}"
+_LENGTH: Final = "{:.3f}"
+_TOLD: Final = (
+    _Told(
+        "With a positive",
+        lambda found: found.with_positive,
+        _SHARE,
+        "Hands that have a positive under this policy; the others are shown in a second view of their own",
+    ),
+    _Told(
+        "Of another video",
+        lambda found: found.cross_video,
+        _SHARE,
+        "Pairs that lie in two videos: those of one teach little more than the next frame does",
+    ),
+    _Told(
+        "Pose distance",
+        lambda found: found.pose_distance,
+        _LENGTH,
+        "Mean distance between the joints of anchor and positive (2D), in crop widths: what weights rest on",
+    ),
+    _Told(
+        "Nearer than random",
+        _times_nearer,
+        "{:.1f}×",
+        "How many times the pose distance is that of random hands of two videos",
+    ),
+    _Told(
+        "Embedding distance",
+        lambda found: found.distance,
+        _LENGTH,
+        "Mean distance between anchor and positive in the index's embedding: what 'largest distance' caps",
+    ),
+    _Told(
+        "Different positives",
+        lambda found: found.different,
+        _SHARE,
+        "Of all times that a hand is a positive, how many different hands that are. Low: a few hands, "
+        "hubs, are chosen again and again. It falls with the sample's size and with Top-K",
+    ),
+    _Told(
+        "Most chosen",
+        lambda found: found.most_chosen,
+        "{:,}",
+        "How many of the sample's hands have the most-chosen hand among their positives",
+    ),
+    _Told(
+        "Same label",
+        lambda found: found.same_label,
+        _SHARE,
+        "Of the pairs of which both hands have a label, those where it is the same one",
+    ),
+)
+
+
+def numbers(found: Figures, other: Figures | None) -> None:
+    """Draw the figures, and how they differ from the ``other`` ones. What cannot be told is left out."""
+    with st.container(key=_KEY, gap="small"):
+        for told in _TOLD:
+            value = told.of(found)
+            if value is None:
+                continue
+            delta = None if other is None else told.changed(value, told.of(other))
+            st.metric(
+                told.label,
+                told.form.format(value),
+                delta,
+                delta_color="off",
+                help=told.help,
+                border=True,
+            )
+
+
+_HEIGHT_PX: Final = 240
+_DASHES: Final = [[1, 0], [6, 3], [2, 2]]
+"""Lines are told apart by these as well as by their colours."""
+
+
+def distances_chart(drawn: Histogram) -> alt.Chart:
+    """Steps over the bins, a line for each set of distances, in the theme's colours."""
+    names = list(drawn.shares)
+    rows = [
+        {"distance": left, "to": right, "share": share, "pairs": name}
+        for name, shares in drawn.shares.items()
+        for left, right, share in zip(
+            drawn.edges.tolist(), drawn.edges[1:].tolist(), shares.tolist(), strict=False
+        )
+    ]
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=500, labelLimit=0)
+    drawn_chart: alt.Chart = (
+        alt.Chart({"values": rows})
+        .mark_line(interpolate="step-after", strokeWidth=2.2)
+        .encode(
+            alt.X("distance:Q", title="mean joint distance, in crop widths", scale=alt.Scale(nice=False)),
+            alt.Y("share:Q", title="share of pairs", axis=alt.Axis(format="%", tickCount=4)),
+            alt.Color("pairs:N", sort=names, legend=legend),
+            alt.StrokeDash(
+                "pairs:N", sort=names, scale=alt.Scale(domain=names, range=_DASHES), legend=legend
+            ),
+            tooltip=[
+                alt.Tooltip("pairs:N"),
+                alt.Tooltip("distance:Q", title="from", format=".3f"),
+                alt.Tooltip("to:Q", format=".3f"),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+        .properties(height=_HEIGHT_PX)
+    )
+    return drawn_chart
+
+
+_PANELS: Final = {"Pairs": pairs_panel, "Without a positive": lonely_panel, "Most chosen": hubs_panel}
+
+
+@st.fragment
+def mining(library: Library) -> None:
+    """The policy at the left, what it comes to at the right; a changed control draws this again."""
+    with told():
+        trial = trial_asked()
+        session.keep_address(MINING_PATH)
+        with library.version() as version:
+            pool = library.pool()
+            left, right = st.columns([1, 3], gap="large")
+            quantiles = None
+            # Where the trial fails, the controls stay, so that it can be changed.
+            with right, told():
+                started = time.perf_counter()
+                tried = kept_trial(library, pool, version, trial)
+                quantiles = distance_quantiles(tried)
+                _result(library, pool, version, trial, tried, started)
+            with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
+                policy.controls(trial, quantiles)
+
+
+def _result(
+    library: Library,
+    pool: Pool,
+    version: IndexVersion,
+    trial: MiningTrial,
+    tried: TriedSample,
+    started: float,
+) -> None:
+    """Figures, distances and hands; ``started`` is when the question was asked, in seconds."""
+    if not tried.paired.any():
+        st.warning(
+            "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
+        )
+        lonely_panel(library, pool, version, trial, tried)
+        return
+    other, than = compared_with(trial)
+    against = None if other is None else kept_trial(library, pool, version, trial.with_policy(other))
+    took_ms = (time.perf_counter() - started) * 1000
+    st.markdown(
+        f"**{len(tried):,} hands** of {len(pool):,}"
+        + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
+        + f" :gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
+    )
+    numbers(figures(tried), None if against is None else figures(against))
+    _distances(tried, against, than)
+    if tried.not_in_index:
+        st.caption(
+            f"{tried.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
+            f"makes a version that has them."
+        )
+    panel = st.segmented_control(
+        "Look at",
+        list(_PANELS),
+        default="Pairs",
+        required=True,
+        key="mining_panel",
+        persist_state="session",
+        help="The pairs themselves, the hands that have none, or the positives that many hands share",
+    )
+    _PANELS[panel](library, pool, version, trial, tried)
+
+
+def _distances(tried: TriedSample, against: TriedSample | None, than: Against) -> None:
+    sets = {"mined": tried.pose_distances, "random": tried.random_distances}
+    if against is not None:
+        sets[POLICIES[than]] = against.pose_distances
+    st.altair_chart(
+        distances_chart(histogram(sets)),
+        alt="Histogram of the distances between the joints of mined pairs and of random ones",
+    )

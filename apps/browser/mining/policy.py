@@ -1,0 +1,297 @@
+"""The policy and its sample as controls: what they show is what the address says, and back.
+
+A mining policy to be tried on a sample, as a value: what the page asks, and what its address says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Final, Literal, get_args
+
+import streamlit as st
+
+from apps.browser import session
+from handsim.errors import HandsimError
+from index import MiningPolicy
+from index.mining import DEFAULT_POLICY
+
+SAMPLES: Final = (500, 2_000, 10_000)
+"""Hands that a policy can be tried on."""
+MOST_RANKS: Final = 32
+"""The last rank that can be looked at."""
+_LAST_SEED: Final = 9_999
+
+Condition = Literal["other_video", "one_per_video", "first_rank", "max_distance"]
+"""What of a policy leaves neighbours out."""
+CONDITIONS: Final[dict[Condition, str]] = {
+    "other_video": "other videos only",
+    "one_per_video": "one per video",
+    "first_rank": "the first rank",
+    "max_distance": "the distance limit",
+}
+"""Their names, for people."""
+_LOOSEST: Final = MiningPolicy(other_video=False)
+_SWITCHES: Final = {"yes": True, "no": False}
+
+
+@dataclass(frozen=True)
+class MiningTrial:
+    """Which policy is tried, and on which hands.
+
+    Raises HandsimError for a sample that is none of `SAMPLES`, a seed that is no number from 0 to 9999 and a
+    rank above `MOST_RANKS`.
+    """
+
+    policy: MiningPolicy = DEFAULT_POLICY
+    """Which neighbours are positives."""
+    sample: int = SAMPLES[1]
+    """How many hands it is tried on."""
+    seed: int = 0
+    """Decides which hands these are."""
+
+    def __post_init__(self) -> None:
+        if self.sample not in SAMPLES:
+            known = ", ".join(map(str, SAMPLES))
+            raise HandsimError(f"sample is {self.sample}; a policy is tried on {known} hands")
+        if not 0 <= self.seed <= _LAST_SEED:
+            raise HandsimError(f"seed is {self.seed}; it is a whole number from 0 to {_LAST_SEED}")
+        if self.policy.top_k > MOST_RANKS:
+            raise HandsimError(
+                f"top_k is {self.policy.top_k}; ranks up to {MOST_RANKS} are tried here, "
+                f"`handsim mine` goes further"
+            )
+
+    def with_policy(self, policy: MiningPolicy) -> "MiningTrial":
+        """Another policy on the same hands."""
+        return replace(self, policy=policy)
+
+    def of_other_hands(self) -> "MiningTrial":
+        """The same policy on other hands."""
+        return replace(self, seed=(self.seed + 1) % (_LAST_SEED + 1))
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """What an address may say."""
+        return [*_POLICY_FIELDS, "sample", "seed"]
+
+    def as_params(self) -> dict[str, str]:
+        """What the address says: only what differs from the defaults."""
+        plain, told = MiningTrial(), {}
+        for held, of in ((self, plain), (self.policy, plain.policy)):
+            for field in fields(held):
+                value = getattr(held, field.name)
+                if field.name != "policy" and value != getattr(of, field.name):
+                    told[field.name] = _as_text(value)
+        return told
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, str]) -> "MiningTrial":
+        """Read what `as_params` wrote; raises HandsimError for an address that says something else."""
+        policy = {name: _from_text(name, params[name]) for name in _POLICY_FIELDS if name in params}
+        rest = {name: _from_text(name, params[name]) for name in ("sample", "seed") if name in params}
+        if "top_k" not in policy and "first_rank" in policy:
+            policy["top_k"] = max(DEFAULT_POLICY.top_k, int(policy["first_rank"]))
+        return cls(MiningPolicy(**policy), **rest)  # type: ignore[arg-type]  # each is of its field's type
+
+
+_POLICY_FIELDS: Final = tuple(field.name for field in fields(MiningPolicy))
+
+
+def conditions(policy: MiningPolicy) -> list[Condition]:
+    """Those of a policy's conditions that leave neighbours out."""
+    return [name for name in get_args(Condition) if getattr(policy, name) != getattr(_LOOSEST, name)]
+
+
+def without(policy: MiningPolicy, condition: Condition) -> MiningPolicy:
+    """The same policy without one condition."""
+    return replace(policy, **{condition: getattr(_LOOSEST, condition)})
+
+
+def as_recipe(policy: MiningPolicy) -> str:
+    """The lines of a pre-training recipe that ask for it."""
+    named = [(field.name, getattr(policy, field.name)) for field in fields(policy)]
+    lines = [f"    {name}: {_as_yaml(value)}" for name, value in named]
+    return "\n".join(["pairs:", "  positives: neighbours", "  policy:", *lines])
+
+
+def _as_yaml(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower()
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _from_text(name: str, text: str) -> float | bool:
+    try:
+        if name in ("other_video", "one_per_video"):
+            return _SWITCHES[text]
+        return float(text) if name == "max_distance" else int(text)
+    except (ValueError, KeyError) as error:
+        raise HandsimError(f"the address says {name} = {text[:40]!r}, which cannot be read") from error
+
+
+_KEY: Final = "mining_"
+_BEFORE: Final = "mining_policy_before"
+_AGAINST: Final = "mining_against"
+Against = Literal["default", "before"]
+POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
+"""What a trial's policy is held against, for people."""
+_FIRST_CAP: Final = 0.5
+"""The largest distance that is offered first, where nothing is known of the sample's."""
+
+
+def trial_asked() -> MiningTrial:
+    """What the address asks; raises HandsimError where it cannot be read."""
+    return MiningTrial.from_params(st.query_params.to_dict())
+
+
+def ask(trial: MiningTrial) -> None:
+    """Put a trial into the address, from which the page answers it; the policy before is remembered."""
+    try:
+        before = trial_asked().policy
+    except HandsimError:
+        before = trial.policy
+    if before != trial.policy:
+        st.session_state[_BEFORE] = before
+    st.query_params.from_dict(trial.as_params())
+
+
+def compared_with(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
+    """The policy that this visitor holds the trial's against, None where that is the same one; and which."""
+    against: Against = st.session_state.get(_AGAINST) or "default"
+    other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE, trial.policy)
+    return (None if other == trial.policy else other), against
+
+
+def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+    """Draw them; a change is in the address before the page is drawn again.
+
+    ``quantiles`` are the embedding distances within which half of the pairs lie, and 95 of 100, if known.
+    """
+    _show(trial, quantiles)
+    _of_policy(trial, quantiles)
+    _of_sample(trial)
+    with st.expander("As a recipe", icon=":material/description:"):
+        st.caption("What a pre-training recipe says to mine like this.")
+        st.code(as_recipe(trial.policy), language="yaml")
+
+
+def _of_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+    st.slider(
+        "Ranks, first to Top-K",
+        1,
+        MOST_RANKS,
+        key=_KEY + "ranks",
+        on_change=_changed,
+        help="Which of a hand's nearest are its positives; pre-training draws one of them each time. "
+        "1 to 1 is the nearest alone, as in the paper; a first rank above 1 leaves the nearest out",
+    )
+    st.toggle(
+        "Other videos only",
+        key=_KEY + "other_video",
+        on_change=_changed,
+        help="Never a hand of the anchor's own video: its next frame is alike, but teaches nothing",
+    )
+    st.toggle(
+        "One per video",
+        key=_KEY + "one_per_video",
+        on_change=_changed,
+        help="Count ranks over videos, each told by its nearest hand; makes a difference from Top-2 on",
+    )
+    st.toggle(
+        "Limit the distance",
+        key=_KEY + "capped",
+        on_change=_changed,
+        help="Leave out what is further away than the limit; a hand may be left without a positive",
+    )
+    if trial.policy.max_distance is not None:
+        st.number_input(
+            "Largest distance",
+            0.0,
+            step=0.05,
+            format="%.3f",
+            key=_KEY + "max_distance",
+            on_change=_changed,
+            help="Euclidean, in the index's embedding",
+        )
+        if quantiles is not None:
+            half, most = quantiles
+            st.caption(f"Under it half of the pairs lie within {half:.3f}, 95 of 100 within {most:.3f}.")
+
+
+def _of_sample(trial: MiningTrial) -> None:
+    st.segmented_control(
+        "Hands to try it on",
+        SAMPLES,
+        required=True,
+        format_func=lambda count: f"{count:,}",
+        key=_KEY + "sample",
+        on_change=_changed,
+        help="A random sample of the pool, the same one for every policy; more are surer and slower",
+    )
+    st.segmented_control(
+        "Compare with",
+        list(POLICIES),
+        default="default",
+        required=True,
+        format_func=lambda against: POLICIES[against].capitalize(),
+        key=_AGAINST,
+        persist_state="session",
+        help="Whose figures stand beside this policy's, of the same hands",
+    )
+    if compared_with(trial)[0] is None:
+        st.caption("That is this very policy; change it, and its figures stand beside the other's.")
+    st.button(
+        "Other hands",
+        icon=":material/refresh:",
+        on_click=ask,
+        args=(trial.of_other_hands(),),
+        width="stretch",
+        help="The same policy on another random sample",
+    )
+    st.button(
+        "Back to the default",
+        icon=":material/restart_alt:",
+        on_click=ask,
+        args=(trial.with_policy(DEFAULT_POLICY),),
+        disabled=trial.policy == DEFAULT_POLICY,
+        width="stretch",
+        help="The nearest hand of another video, as in the paper",
+    )
+
+
+def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+    policy = trial.policy
+    likely_cap = _FIRST_CAP if quantiles is None else round(quantiles[1], 3)
+    shown = {
+        "ranks": (policy.first_rank, policy.top_k),
+        "other_video": policy.other_video,
+        "one_per_video": policy.one_per_video,
+        "capped": policy.max_distance is not None,
+        "max_distance": likely_cap if policy.max_distance is None else policy.max_distance,
+        "sample": trial.sample,
+    }
+    for name, value in shown.items():
+        session.show(_KEY + name, value)
+
+
+def _changed() -> None:
+    """Take what the controls show into the address."""
+    said = st.session_state
+    first, last = said[_KEY + "ranks"]
+    try:
+        policy = MiningPolicy(
+            first_rank=first,
+            top_k=last,
+            other_video=said[_KEY + "other_video"],
+            one_per_video=said[_KEY + "one_per_video"],
+            max_distance=said[_KEY + "max_distance"] if said[_KEY + "capped"] else None,
+        )
+        asked = replace(trial_asked(), policy=policy, sample=said[_KEY + "sample"])
+    except HandsimError:
+        return  # the page says what is wrong with the address
+    ask(asked)

@@ -1,0 +1,267 @@
+"""Shares of joints within a distance of the truth, evaluations over each other.
+
+Errors of single joints on a drawn hand.
+
+An experiment's table as a chart: means over the seeds, their spread, and each seed as a dot.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from apps.browser.results.evaluations import PoseGroup, Table, spaced
+from apps.browser.results.tables import MEAN_POSE
+from apps.browser.search.answer import preset
+from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
+
+SHAPES: Final = (
+    *("circle", "square", "triangle-up", "diamond"),
+    *("cross", "triangle-down", "triangle-right", "triangle-left"),
+)
+"""As many as can be told apart."""
+GREY: Final = "#858e99"
+_EVERY_MM: Final = 10.0
+"""Between the signs on a curve."""
+_PLOT_PX: Final = 390
+_LEGEND_ROW_PX: Final = 27
+_SCHEMA: Final = pa.schema(
+    [
+        ("group", pa.string()),
+        *((name, pa.float64()) for name in ("mm", "share", "low", "high")),
+        ("sign", pa.bool_()),
+    ]
+)
+_MEAN_POSE_SCHEMA: Final = pa.schema(
+    [("which", pa.string()), ("number", pa.int64()), ("mm", pa.float64()), ("share", pa.float64())]
+)
+
+
+def pck_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
+    """An Arrow table of ``group``, ``mm``, ``share``, its ``low`` and ``high`` over the seeds, and ``sign``.
+
+    ``sign`` says which points carry the group's sign.
+    """
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        curves, thresholds = group.curves(alignment), group.report.thresholds_mm
+        if curves is None or curves.shape[1] != len(thresholds):
+            continue
+        signs = np.searchsorted(thresholds, np.arange(_EVERY_MM, thresholds[-1] + 1e-9, _EVERY_MM))
+        columns = zip(
+            thresholds.tolist(),
+            curves.mean(axis=0).tolist(),
+            curves.min(axis=0).tolist(),
+            curves.max(axis=0).tolist(),
+            strict=True,
+        )
+        rows += [
+            {"group": group.title, "mm": mm, "share": share, "low": low, "high": high, "sign": place in signs}
+            for place, (mm, share, low, high) in enumerate(columns)
+        ]
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def mean_pose_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
+    """An Arrow table of ``which``, ``number``, ``mm`` and ``share`` of the mean poses, each once."""
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[float, ...]] = set()
+    for group in groups:
+        curve, thresholds = group.report.mean_pose_curves.get(alignment), group.report.thresholds_mm
+        if curve is None or len(curve) != len(thresholds) or tuple(curve) in seen:
+            continue
+        seen.add(tuple(curve))
+        rows += [
+            {"which": MEAN_POSE, "number": len(seen), "mm": mm, "share": share}
+            for mm, share in zip(thresholds.tolist(), curve.tolist(), strict=True)
+        ]
+    return pa.Table.from_pylist(rows, _MEAN_POSE_SCHEMA)
+
+
+def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | alt.FacetChart:
+    """A group is told by its colour and its sign, its seeds are a band; the mean pose is dashed."""
+    legend = alt.Legend(
+        orient="bottom", title=None, columns=1, labelLimit=300, symbolSize=90, symbolOpacity=1, rowPadding=2
+    )
+    titles = [group.title for group in groups]
+    colour = alt.Color("group:N", scale=alt.Scale(domain=titles), legend=legend)
+    shape = alt.Shape(
+        "group:N", scale=alt.Scale(domain=titles, range=list(SHAPES[: len(titles)])), legend=legend
+    )
+    across = alt.X("mm:Q", title="distance from the truth (mm)", scale=alt.Scale(nice=False))
+    percent, whole = alt.Axis(format=".0%"), alt.Scale(domain=[0, 1])
+    up = alt.Y("share:Q", title="share of joints", axis=percent, scale=whole)
+    told = [
+        alt.Tooltip("group:N", title="evaluation"),
+        alt.Tooltip("mm:Q", title="within (mm)", format=".1f"),
+        alt.Tooltip("share:Q", title="share of joints", format=".1%"),
+    ]
+    base = alt.Chart(pck_table(groups, alignment)).encode(x=across, color=colour)
+    band = base.mark_area(opacity=0.16).encode(
+        y=alt.Y("low:Q", title="share of joints", axis=percent, scale=whole), y2="high:Q"
+    )
+    floor = alt.Chart(mean_pose_table(groups, alignment)).mark_line(color=GREY, strokeWidth=1.6)
+    dashed = alt.StrokeDash(
+        "which:N",
+        scale=alt.Scale(domain=[MEAN_POSE], range=[[5, 4]]),
+        legend=alt.Legend(orient="top-left", title=None, symbolType="stroke", symbolSize=500),
+    )
+    signs = base.mark_point(filled=True, size=70, opacity=1).encode(y=up, shape=shape, tooltip=told)
+    return alt.layer(
+        band,
+        floor.encode(x=across, y=up, strokeDash=dashed, detail="number:N"),
+        base.mark_line(strokeWidth=2).encode(y=up),
+        signs.transform_filter("datum.sign"),
+        base.mark_circle(opacity=0, size=80).encode(y=up, tooltip=told),
+    ).properties(height=_PLOT_PX + _LEGEND_ROW_PX * len(groups))
+
+
+_WIDTH_PX: Final = 310
+_EDGE: Final = 0.07
+_NUMBER_ASIDE_PX: Final = 14
+
+
+def hand_places() -> NDArray[np.float64]:
+    """[21, 2] joints of a flat right hand in its crop's unit square, x right, y down."""
+    return np.array(preset("Flat"), dtype=np.float64).reshape(JOINT_COUNT, 2) / 1000
+
+
+def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None) -> Any:
+    """An Arrow table of ``joint``, ``x``, ``y``, ``error`` and the mean pose's ``floor``; NaN is null."""
+    places = hand_places()
+    floor = np.full(JOINT_COUNT, np.nan) if floor_mm is None else floor_mm
+    return pa.table(
+        {
+            "joint": [name.replace("_", " ") for name in JOINT_NAMES],
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "error": pa.array(errors_mm, from_pandas=True),
+            "floor": pa.array(floor, from_pandas=True),
+        }
+    )
+
+
+def hand_chart(
+    errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float
+) -> alt.LayerChart | alt.FacetChart:
+    """A flat hand seen from its palm; a joint's circle is larger and fuller, the larger its error.
+
+    ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle.
+    """
+    places = hand_places()
+    low, high = places.min(axis=0) - _EDGE, places.max(axis=0) + _EDGE
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[low[0], high[0]], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[high[1], low[1]], nice=False))
+    starts, ends = (places[[bone[end] for bone in BONES]] for end in (0, 1))
+    bones = pa.table({"x": starts[:, 0], "y": starts[:, 1], "x2": ends[:, 0], "y2": ends[:, 1]})
+    joints = alt.Chart(joint_table(errors_mm, floor_mm)).encode(x=x, y=y)
+    errors = [0, max(largest_mm, 1.0)]
+    circles = joints.mark_circle().encode(
+        size=alt.Size("error:Q", legend=None, scale=alt.Scale(domain=errors, range=[20, 520], clamp=True)),
+        opacity=alt.Opacity("error:Q", legend=None, scale=alt.Scale(domain=errors, range=[0.35, 0.95])),
+        tooltip=[
+            alt.Tooltip("joint:N"),
+            alt.Tooltip("error:Q", title="mean error (mm)", format=".1f"),
+            alt.Tooltip("floor:Q", title="of the mean pose (mm)", format=".1f"),
+        ],
+    )
+    numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600)
+    drawn = alt.layer(
+        alt.Chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
+        circles,
+        numbers.encode(text=alt.Text("error:Q", format=".0f")),
+    )
+    height = round(_WIDTH_PX * float((high[1] - low[1]) / (high[0] - low[0])))
+    return drawn.properties(width=_WIDTH_PX, height=height)
+
+
+_PLOT_PX_EXPERIMENT_CHART: Final = 320
+_LEGEND_ROW_PX_EXPERIMENT_CHART: Final = 14
+"""Two stand beside each other."""
+_AXIS_PX: Final = 80
+_ROW_PX: Final = 38
+"""Of rows that lie below each other."""
+_TICKS: Final = 8
+_MEANS: Final = pa.schema(
+    [
+        *(("row", pa.string()), ("column", pa.string())),
+        *((name, pa.float64()) for name in ("mean", "low", "high")),
+    ]
+)
+_SEEDS: Final = pa.schema([("row", pa.string()), ("column", pa.string()), ("value", pa.float64())])
+
+
+def cell_tables(table: Table, metric: str) -> tuple[Any, Any, list[float]]:
+    """Arrow tables of the means (``row``, ``column``, ``mean``, ``low``, ``high``) and of single seeds.
+
+    Beside them the levels of the mean pose, each once. What is missing is not there.
+    """
+    means: list[dict[str, Any]] = []
+    seeds: list[dict[str, Any]] = []
+    floors: dict[float, None] = {}
+    for name, cells in zip(table.rows, table.cells, strict=True):
+        for cell, column in zip(cells, table.columns, strict=True):
+            if cell.mean is None or column.metric != metric:
+                continue
+            if name == MEAN_POSE:
+                floors[cell.mean] = None
+                continue
+            place = {"row": name, "column": name if column.label is None else column.label}
+            spread = cell.spread or 0.0
+            means.append({**place, "mean": cell.mean, "low": cell.mean - spread, "high": cell.mean + spread})
+            seeds += [{**place, "value": value} for value in cell.values]
+    return pa.Table.from_pylist(means, _MEANS), pa.Table.from_pylist(seeds, _SEEDS), list(floors)
+
+
+def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetChart:
+    """One number of a table; a row is told by colour and sign. Points and not bars: differences are small.
+
+    Where no axis goes along the columns, rows lie below each other: there is room for their whole names.
+    """
+    means, seeds, floors = cell_tables(table, metric)
+    rows = [row for row in table.rows if row != MEAN_POSE]
+    labels = list(dict.fromkeys(column.label for column in table.columns if column.label is not None))
+    aside = table.columns_axis is not None
+    legend = alt.Legend(
+        orient="bottom", title=None, columns=2, labelLimit=160, symbolSize=90, symbolOpacity=1
+    )
+    places: list[alt.X | alt.Y | alt.XOffset]
+    if aside:
+        title = spaced(str(table.columns_axis))
+        axis, scale = alt.Axis(labelAngle=0), alt.Scale(domain=labels)
+        across = alt.X("column:N", sort=labels, scale=scale, title=title, axis=axis)
+        places = [across, alt.XOffset("row:N", scale=alt.Scale(domain=rows))]
+    else:
+        axis, scale = alt.Axis(labelLimit=0, labelFlush=False), alt.Scale(domain=rows)
+        places = [alt.Y("column:N", sort=rows, scale=scale, title=None, axis=axis)]
+    colour = alt.Color("row:N", scale=alt.Scale(domain=rows), legend=legend if aside else None)
+    repeated = [SHAPES[number % len(SHAPES)] for number in range(len(rows))]
+    shape = alt.Shape("row:N", scale=alt.Scale(domain=rows, range=repeated), legend=legend if aside else None)
+
+    def level(column: str) -> alt.X | alt.Y:
+        title, scale = table.metrics[metric], alt.Scale(zero=False)
+        return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
+
+    end = alt.Y2("high:Q") if aside else alt.X2("high:Q")
+    base = alt.Chart(means).encode(*places, colour)
+    layers = [
+        alt.Chart(seeds).mark_circle(size=18, opacity=0.6).encode(*places, colour, level("value:Q")),
+        base.mark_rule(strokeWidth=2).encode(level("low:Q"), end),
+        base.mark_point(filled=True, size=90, opacity=1).encode(
+            level("mean:Q"), shape, tooltip=["row:N", "column:N", alt.Tooltip("mean:Q", format=".3f")]
+        ),
+    ]
+    if floors:
+        floor = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
+        layers.append(floor.mark_rule(color=GREY, strokeDash=[5, 4]).encode(level("mean:Q")))
+        named = floor.mark_text(align="left", dx=4, dy=-7, x=0) if aside else floor.mark_text(dy=-8, y=0)
+        layers.append(named.encode(level("mean:Q"), text="name:N"))
+    height = (
+        _PLOT_PX_EXPERIMENT_CHART + _LEGEND_ROW_PX_EXPERIMENT_CHART * len(rows)
+        if aside
+        else _AXIS_PX + _ROW_PX * len(rows)
+    )
+    return alt.layer(*layers).properties(height=height)

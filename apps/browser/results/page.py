@@ -1,0 +1,418 @@
+"""Results: what evaluations and experiments say, side by side.
+
+Evaluations of estimated poses on the page: table, curves, a drawn hand, samples.
+
+Evaluations of retrieval on the page.
+
+Experiments on the page: the tables of papers.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import streamlit as st
+
+from apps.browser.library import Library
+from apps.browser.results.charts import SHAPES, experiment_chart, hand_chart, pck_chart
+from apps.browser.results.evaluations import (
+    ExperimentResults,
+    Measured,
+    PoseGroup,
+    Table,
+    as_texts,
+    experiment_files,
+    pose_groups,
+    ranked,
+    spaced,
+    splits,
+    step_counts,
+)
+from apps.browser.results.tables import (
+    AGAINST_MEAN,
+    BEST,
+    BEST_PX,
+    KEYPOINTS,
+    NUMBERS,
+    SPREADS,
+    pose_table,
+    retrieval_figures,
+    retrieval_reports,
+    retrieval_table,
+)
+from apps.browser.results.tables import FILE as RETRIEVAL_FILE
+from apps.browser.training.page import duration
+from apps.browser.training.runs import RunPlace, by_tail
+from apps.browser.ui import plain, told
+from handsim.errors import HandsimError
+from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
+
+_COMPARED_AT_FIRST: Final = 6
+_FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
+_NAME_PX: Final = 220
+_PERCENT: Final = "%.1f %%"
+
+
+@st.fragment
+def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
+    """All of it; a changed control draws this again, and nothing else."""
+    with told():
+        reports, objects = library.results.pose_reports, library.runs.objects
+        groups = pose_groups(places, reports, objects)
+        if not groups:
+            _nothing_yet(library)
+            _unreadable(places, library)
+            return
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            if any(len(group.members) > 1 for group in groups) and not st.toggle(
+                "Mean over seeds",
+                value=True,
+                key="over_seeds",
+                help="Put those together that differ by their seeds alone, with the standard deviation",
+            ):
+                groups = pose_groups(places, reports, objects, over_seeds=False)
+            shown = _one_split(groups)
+            alignment = _alignment(shown)
+            shown = ranked(shown, alignment)
+        st.dataframe(
+            pose_table(shown, alignment, by_tail(places), objects),
+            hide_index=True,
+            placeholder="–",
+            column_config=_columns(),
+        )
+        _unreadable(places, library)
+        compared = _compared(shown)
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            st.markdown(f"**Joints within a distance of the truth**, {ALIGNMENT_TITLES[alignment]}")
+            if compared:
+                st.altair_chart(pck_chart(compared, alignment), key="pck")
+        with right:
+            group = _closer(shown)
+            _hand(group, shown, alignment)
+        _samples(group)
+
+
+def _nothing_yet(library: Library) -> None:
+    st.info("**No poses were evaluated yet.**", icon=":material/back_hand:")
+    st.markdown("A fine-tuned estimator, on the split that papers report:")
+    st.code(library.command("evaluate pose RUN"), language="sh", wrap_lines=True)
+    st.markdown("There is no estimator yet? Hands to learn from, and one that learns from them:")
+    st.code(
+        "handsim synth --layout synthetic --out hands/ --videos 200\n"
+        + library.command("finetune synthetic --data.root hands/"),
+        language="sh",
+        wrap_lines=True,
+    )
+
+
+def _one_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
+    by_split = splits(groups)
+    chosen = st.selectbox(
+        "Judged on",
+        list(by_split),
+        key="split",
+        bind="query-params",
+        width=260,
+        help="Dataset and split: only what was measured on the same hands can be compared",
+    )
+    return by_split[chosen]
+
+
+def _alignment(groups: Sequence[PoseGroup]) -> str:
+    there = [name for name in ALIGNMENTS if any(name in group.report.curves for group in groups)]
+    official = [name for name in OFFICIAL.get(groups[0].report.dataset, ()) if name in there]
+    at_first = (official or there)[0]
+    return st.selectbox(
+        "Laid onto the truth by",
+        there,
+        index=there.index(at_first),
+        format_func=lambda name: ALIGNMENT_TITLES[name] + (" *" if name in official else ""),
+        key="alignment",
+        bind="query-params",
+        width=260,
+        help="How predictions are aligned before they are judged; a star: as papers on this dataset report",
+    )
+
+
+def _columns() -> dict[str, Any]:
+    column = st.column_config
+    return {
+        "Evaluation": column.TextColumn(width=_NAME_PX, pinned=True),
+        BEST: column.TextColumn(width=BEST_PX, help="The columns in which no other evaluation is better"),
+        **{
+            name: column.NumberColumn(format="%.3f" if "AUC" in name else "%.2f", help=_HELP.get(name))
+            for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS)
+        },
+        AGAINST_MEAN: column.NumberColumn(format=_PERCENT, help="MPJPE as a share of the mean pose's"),
+        "Labels": column.NumberColumn(format=_PERCENT, help="Share of the labels that were trained on"),
+        "Begins with": column.TextColumn(help="What the encoder's weights come from"),
+    }
+
+
+_HELP: Final = {
+    NUMBERS["mpjpe_mm"]: "Mean joint error: lower is better",
+    NUMBERS["median_mm"]: "Median joint error: lower is better",
+    NUMBERS["auc_0_50"]: "Area under the curve below, from 0 to 50 mm: higher is better",
+    NUMBERS["auc_20_50"]: "The same from 20 to 50 mm",
+    KEYPOINTS: "Mean error of the 2D joints in the picture",
+    **dict.fromkeys(SPREADS.values(), "Standard deviation over the seeds"),
+}
+
+
+def _unreadable(places: Sequence[RunPlace], library: Library) -> None:
+    damaged = [
+        place.title
+        for place in places
+        if (place.path / REPORT_FILE).exists()
+        and library.results.pose_reports(place.path / REPORT_FILE) is None
+    ]
+    if damaged:
+        st.caption(f"Cannot be read, evaluate them anew: {plain(', '.join(damaged))}")
+
+
+def _compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
+    by_title = {group.title: group for group in groups}
+    chosen = st.multiselect(
+        "Curves",
+        list(by_title),
+        default=list(by_title)[:_COMPARED_AT_FIRST],
+        key="curves",
+        bind="query-params",
+        max_selections=len(SHAPES),
+        help="Evaluations whose curves are drawn over each other",
+    )
+    return [by_title[title] for title in chosen]
+
+
+def _closer(groups: Sequence[PoseGroup]) -> PoseGroup:
+    by_title = {group.title: group for group in groups}
+    chosen = st.selectbox(
+        "Look closer at",
+        list(by_title),
+        key="closer",
+        bind="query-params",
+        help="Its errors joint by joint, and below the hands that it told best and worst",
+    )
+    return by_title[chosen]
+
+
+def _hand(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str) -> None:
+    errors = group.joints_mm(alignment)
+    if errors is None:
+        st.caption("Single joints were not measured.")
+        return
+    every = [each.joints_mm(alignment) for each in groups]
+    largest = max(float(np.nanmax(each)) for each in every if each is not None)
+    st.markdown(
+        f"**Mean error of each joint (mm)**, {ALIGNMENT_TITLES[alignment]}",
+        help="A right hand seen from its palm. Sizes can be compared between evaluations; point at a joint "
+        "for what the mean pose has there",
+    )
+    floor = group.report.mean_pose_joints_mm.get(alignment)
+    st.altair_chart(hand_chart(errors, floor, largest), width="content", key="hand")
+
+
+def _samples(group: PoseGroup) -> None:
+    """The hands that one evaluation drew, and its files."""
+    st.subheader("Best, median and worst hands")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        member = group.members[0]
+        if len(group.members) > 1:
+            seeds = {f"seed {each.seed}": each for each in group.members}
+            help = "The training whose hands are shown"
+            member = seeds[st.selectbox("Of", list(seeds), key="closer_seed", width=160, help=help)]
+        _downloads(member)
+    try:
+        picture = (member.place.path / "figures" / "samples.png").read_bytes()
+    except OSError:
+        st.caption("This evaluation drew no hands.")
+        return
+    alt = f"Best, median and worst hands of {group.title}"
+    st.image(picture, plain(group.title), alt=alt)
+
+
+def _downloads(member: Measured) -> None:
+    for name, kind in _FILES.items():
+        path = member.place.path / name
+        if path.is_file():
+            st.download_button(
+                name,
+                path.read_bytes,
+                f"{member.place.tail[1]}-{name}",
+                kind,
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"download_{name}",
+                help="As the evaluation wrote it",
+            )
+
+
+_SHARES: Final = {
+    "Recall@1": "Share of the hands whose truly nearest one the index finds",
+    "Recall@10": "Share of the ten truly nearest hands that the index finds",
+    "Precision@1": "Share of the labelled hands whose nearest one, of another video, has the same label",
+    "Precision@10": "The same of the ten nearest ones",
+    "With a positive": "Share of the hands with a neighbour in another video",
+    "Across videos": "Share of mined pairs that lie in two videos",
+    "Explained variance": "Share of the poses' variance that the embedding keeps",
+}
+_DISTANCES: Final = {
+    "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
+    "Random distance": "The same of random pairs",
+}
+
+
+@st.fragment
+def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
+    """A table over runs, and the pictures of one of them."""
+    with told():
+        reports = retrieval_reports(places, library.runs.objects)
+        if not reports:
+            st.info("**Retrieval was not evaluated yet.**", icon=":material/search:")
+            st.markdown("How many of the truly nearest hands the index finds, and how alike they are:")
+            evaluate = library.command("evaluate retrieval --labels --name FIRST")
+            st.code(evaluate, language="sh", wrap_lines=True)
+            return
+        column = st.column_config
+        st.dataframe(
+            retrieval_table(reports),
+            hide_index=True,
+            placeholder="–",
+            column_config={
+                "Evaluation": column.TextColumn(pinned=True),
+                BEST: column.TextColumn(
+                    width=BEST_PX, help="The columns in which no other evaluation is better"
+                ),
+                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
+                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
+                "Hands": column.NumberColumn(format="localized", help="In the index"),
+                "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
+            },
+        )
+        drawn = {place.title: figures for place, _ in reports if (figures := retrieval_figures(place.path))}
+        if drawn:
+            title = st.selectbox(
+                "Figures of",
+                list(drawn),
+                key="retrieval_run",
+                bind="query-params",
+                width=320,
+                help="The evaluation whose pictures are shown",
+            )
+            for side, (caption, path) in zip(st.columns(2), drawn[title].items(), strict=False):
+                side.image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@st.fragment
+def experiment_section(library: Library) -> None:
+    """The tables of one experiment, as they were last written."""
+    with told():
+        files = experiment_files(library.home)
+        if not files:
+            _nothing_yet_experiment_section(library)
+            return
+        name = st.selectbox(
+            "Experiment",
+            list(files),
+            key="experiment",
+            bind="query-params",
+            width=320,
+            help="Many runs from one file, told in tables",
+        )
+        results = library.results.experiments(files[name])
+        if results is None:
+            raise HandsimError(
+                f"the tables of {name} cannot be read; handsim experiment table makes them anew"
+            )
+        _head(library, name, files[name], results)
+        for number, table in enumerate(results.tables):
+            _table(table, number)
+
+
+def _nothing_yet_experiment_section(library: Library) -> None:
+    counts = step_counts(library.home)
+    if any(counts.values()):
+        told_counts = f"{counts['done']:,} steps are done, {counts['failed']:,} failed"
+        st.info(
+            f"**An experiment has begun, its tables were not made yet.** {told_counts}, "
+            f"{counts['begun']:,} are under way or were stopped.",
+            icon=":material/science:",
+        )
+        st.markdown("Tables of what is there so far, with the experiment's file or name:")
+        st.code(library.command("experiment table FILE"), language="sh", wrap_lines=True)
+        return
+    st.info("**No experiment yet.** The papers' tables are made of many runs.", icon=":material/science:")
+    st.code(library.command("experiment run synthetic_main"), language="sh", wrap_lines=True)
+
+
+def _head(library: Library, name: str, path: Path, results: ExperimentResults) -> None:
+    counts = Counter(results.states)
+    command = library.command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
+    age = duration(max(0.0, time.time() - path.stat().st_mtime))
+    failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
+    st.subheader(plain(results.title))
+    st.markdown(
+        f"{counts['done']:,} of {len(results.states):,} runs are done{failed}. Mean ± standard deviation "
+        "over the seeds; ★ **best** of what is there for all seeds. "
+        f":gray[Written {age} ago; `{command}` brings it up to date.]"
+    )
+
+
+def _table(table: Table, number: int) -> None:
+    st.markdown(f"#### {plain(table.title)}")
+    if table.where:
+        st.caption(plain(", ".join(f"{spaced(axis)} {value}" for axis, value in table.where.items())))
+    st.table(as_texts(table, plain), width="content", border="horizontal", alt=table.title)
+    if not any(cell.n for row in table.cells for cell in row):
+        return
+    metrics = table.metrics
+    metric = next(iter(metrics))
+    if len(metrics) > 1:
+        metric = st.selectbox(
+            "Drawn",
+            list(metrics),
+            format_func=lambda name: metrics[name],
+            key=f"drawn_{number}",
+            width=320,
+            help="The number of the table that is drawn: means, standard deviations, and each seed as a dot",
+        )
+    st.altair_chart(experiment_chart(table, metric), key=f"experiment_{number}")
+
+
+_POSES: Final = "Poses"
+_RETRIEVAL: Final = "Retrieval"
+_EXPERIMENTS: Final = "Experiments"
+
+
+def results(library: Library) -> None:
+    """One kind of results; at first one of which there are some."""
+    with told():
+        places = library.runs.places()
+        there = {
+            _POSES: any((place.path / REPORT_FILE).exists() for place in places),
+            _RETRIEVAL: any((place.path / RETRIEVAL_FILE).exists() for place in places),
+            _EXPERIMENTS: bool(experiment_files(library.home)),
+        }
+        shown = st.segmented_control(
+            "Results of",
+            list(there),
+            default=next((kind for kind, is_there in there.items() if is_there), _POSES),
+            required=True,
+            key="of",
+            bind="query-params",
+            help="Estimated poses on labelled hands; the index's answers; the papers' tables",
+        )
+        if shown == _POSES:
+            pose_section(library, places)
+        elif shown == _RETRIEVAL:
+            retrieval_section(library, places)
+        else:
+            experiment_section(library)

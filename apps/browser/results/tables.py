@@ -1,0 +1,196 @@
+"""Evaluations on one split as a table: sortable numbers, the best ones named, the mean pose below.
+
+Which rows of a table are best in what.
+
+Evaluations of retrieval as a table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from apps.browser.results.evaluations import Objects, PoseGroup
+from apps.browser.training.runs import FACTS, FileMemory, RunPlace, Tail, init_title, number, owner_of, text
+
+Numbers = Sequence[float | None]
+
+BEST: Final = "Best"
+BEST_PX: Final = 250
+"""Room for the names of four columns."""
+STAR: Final = "★"
+_UNIT: Final = " ("
+
+
+def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]:
+    """For each of ``rows`` a star and the names of the columns, without units, that it is best in.
+
+    A column is its numbers and whether higher ones are better. Where all are equal, none is best.
+    """
+    names: list[list[str]] = [[] for _ in range(rows)]
+    for column, (numbers, higher_is_better) in columns.items():
+        known = {number for number in numbers if number is not None}
+        if len(known) < 2:
+            continue
+        top = max(known) if higher_is_better else min(known)
+        for row, value in enumerate(numbers):
+            if value == top:
+                names[row].append(column.split(_UNIT)[0])
+    return [f"{STAR} {', '.join(row)}" if row else "" for row in names]
+
+
+def best_column(columns: Mapping[str, tuple[Numbers, bool]], rows: int, below: int = 0) -> dict[str, Any]:
+    """What `best_in` says as a table's column, with blank rows ``below``; nothing where no row is best."""
+    best = best_in(columns, rows)
+    return {BEST: pa.array([*best, *[""] * below], pa.string())} if any(best) else {}
+
+
+NUMBERS: Final = {
+    "mpjpe_mm": "MPJPE (mm)",
+    "median_mm": "Median (mm)",
+    "auc_0_50": "AUC 0–50",
+    "auc_20_50": "AUC 20–50",
+}
+"""What is told of each alignment -> its column."""
+SPREADS: Final = {"MPJPE (mm)": "± mm", "AUC 0–50": "± AUC"}
+"""Columns whose spread over the seeds is told -> its column."""
+KEYPOINTS: Final = "2D (px)"
+AGAINST_MEAN: Final = "Of mean pose"
+MEAN_POSE: Final = "mean pose"
+
+
+def pose_table(
+    groups: Sequence[PoseGroup], alignment: str, tails: Mapping[Tail, RunPlace], objects: Objects
+) -> Any:
+    """An Arrow table in the order of ``groups``; the mean pose of the training split comes last.
+
+    Shares are in percent: Streamlit's own percent format leaves out decimals that are zero.
+    """
+    floors = mean_poses(groups)
+    blank = [None] * len(floors)
+
+    def told(of_group: Callable[[PoseGroup], Any]) -> list[Any]:
+        return [*map(of_group, groups), *blank]
+
+    metrics = {column: f"{alignment}_{number}" for number, column in NUMBERS.items()}
+    metrics[KEYPOINTS] = "keypoints_2d_mean_px"
+    means = {column: [group.mean(metric) for group in groups] for column, metric in metrics.items()}
+    judged = {column: (numbers, column.startswith("AUC")) for column, numbers in means.items()}
+    numbers: dict[str, list[Any]] = {}
+    for column, metric in metrics.items():
+        numbers[column] = [*means[column], *(floor.get(metric) for floor in floors)]
+        spreads = [group.spread(metric) for group in groups]
+        if column in SPREADS and any(spread is not None for spread in spreads):
+            numbers[SPREADS[column]] = [*spreads, *blank]
+    numbers[AGAINST_MEAN] = told(lambda group: _percent(_against_mean(group, alignment)))
+    numbers["Labels"] = told(lambda group: _percent(number(group.report.training.get("label_fraction"))))
+    texts = {
+        "Begins with": told(lambda group: _begins_with(group, tails, objects)),
+        "Encoder": told(lambda group: text(group.report.facts.get("architecture"))),
+        "Trained on": told(lambda group: text(group.report.facts.get("trained_on"))),
+        "Seeds": told(lambda group: group.seeds),
+    }
+    return pa.table(
+        {
+            "Evaluation": [*(group.title for group in groups), *(MEAN_POSE for _ in floors)],
+            **{column: pa.array(each, pa.float64()) for column, each in numbers.items()},
+            **best_column(judged, len(groups), below=len(floors)),
+            **{column: pa.array(each, pa.string()) for column, each in texts.items()},
+        }
+    )
+
+
+def mean_poses(groups: Sequence[PoseGroup]) -> list[Mapping[str, float]]:
+    """What the mean poses score that the groups are held against: mostly one, each once."""
+    found = {
+        tuple(sorted(each.report.mean_pose.items())): each.report.mean_pose
+        for group in groups
+        for each in group.members
+        if each.report.mean_pose
+    }
+    return list(found.values())
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _against_mean(group: PoseGroup, alignment: str) -> float | None:
+    """The error as a share of the mean pose's: from 1 on, nothing was learned from pictures."""
+    metric = f"{alignment}_mpjpe_mm"
+    error, floor = group.mean(metric), group.report.mean_pose.get(metric)
+    return None if error is None or not floor else error / floor
+
+
+def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Objects) -> str | None:
+    """What the trunk began with; over seeds, what the first one's did."""
+    facts = group.report.facts
+    owner = owner_of(str(facts.get("checkpoint")), tails)
+    config = None if owner is None else (objects(owner.path / FACTS) or {}).get("config")
+    encoder = config.get("encoder") if isinstance(config, dict) else None
+    if not isinstance(encoder, dict):
+        return text(facts.get("init"))
+    return init_title(encoder.get("init"), tails)
+
+
+FILE: Final = "retrieval.json"
+FIGURES: Final = {
+    "pose_distances.png": "Joint distances of mined and of random pairs",
+    "explained_variance.png": "Variance that the embedding keeps",
+}
+"""What `handsim evaluate retrieval` draws -> its caption."""
+_JUDGED: Final = {
+    "recall_at_1": ("Recall@1", True),
+    "recall_at_10": ("Recall@10", True),
+    "precision_at_1": ("Precision@1", True),
+    "precision_at_10": ("Precision@10", True),
+    "mined_pose_distance": ("Mined distance", False),
+}
+_TOLD: Final = {
+    "random_pose_distance": "Random distance",
+    "covered": "With a positive",
+    "cross_video_share": "Across videos",
+    "explained_variance": "Explained variance",
+}
+_COUNTS: Final = {"points": "Hands", "sample": "Asked for"}
+
+Reports = list[tuple[RunPlace, Mapping[str, Any]]]
+
+
+def retrieval_reports(places: Sequence[RunPlace], objects: FileMemory[dict[str, Any]]) -> Reports:
+    """The evaluations that are there, in the order of ``places``."""
+    found = ((place, objects(place.path / FILE)) for place in places)
+    return [(place, report) for place, report in found if report is not None]
+
+
+def retrieval_table(reports: Reports) -> Any:
+    """An Arrow table with a row for each."""
+    told = [report for _, report in reports]
+    judged = {
+        column: (_numbers(told, name), higher_is_better)
+        for name, (column, higher_is_better) in _JUDGED.items()
+    }
+    columns = {column: numbers for column, (numbers, _) in judged.items()}
+    columns |= {column: _numbers(told, name) for name, column in _TOLD.items()}
+    counts = {column: _numbers(told, name) for name, column in _COUNTS.items()}
+    return pa.table(
+        {
+            "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
+            "Index": pa.array([text(report.get("index_version")) for report in told], pa.string()),
+            **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
+            **best_column(judged, len(reports)),
+            **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
+            "Embedding": pa.array([text(each.get("embedding_fingerprint")) for each in told], pa.string()),
+        }
+    )
+
+
+def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
+    return [number(report.get(name)) for report in reports]
+
+
+def retrieval_figures(path: Path) -> dict[str, Path]:
+    """Caption -> picture, of a run's folder."""
+    files = {caption: path / "figures" / name for name, caption in FIGURES.items()}
+    return {caption: file for caption, file in files.items() if file.is_file()}

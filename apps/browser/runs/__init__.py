@@ -1,1 +1,0 @@
-"""What runs wrote, read while they are written, without what they are run with."""

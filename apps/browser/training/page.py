@@ -1,0 +1,316 @@
+"""Training: how runs of the home go, while they go.
+
+Runs for people: a table of them, and how each stands in a line.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import streamlit as st
+
+from apps.browser.library import Library
+from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
+from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
+from apps.browser.ui import plain, told
+
+STATES: Final[dict[State, str]] = {
+    "going": "▶ going",
+    "done": "✓ done",
+    "stopped": "■ stopped",
+    "diverged": "⚠ diverged",
+}
+"""With a sign each, as no colour tells them."""
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+def run_table(records: Sequence[RunRecord]) -> Any:
+    """An Arrow table with a row for each run."""
+    latest = [record.latest for record in records]
+    return pa.table(
+        {
+            "Run": [record.place.title for record in records],
+            "State": [STATES[record.state] for record in records],
+            "Done": pa.array([record.share_done for record in records], pa.float64()),
+            "Steps": [_steps(record) for record in records],
+            "Loss": pa.array([each.get("loss") for each in latest], pa.float64()),
+            "Error": pa.array([each.get("val_mpjpe_mm") for each in latest], pa.float64()),
+            "Kind": [record.kind for record in records],
+            "Encoder": pa.array([record.architecture for record in records], pa.string()),
+            "Begins with": [record.init for record in records],
+            "Index": pa.array([record.index for record in records], pa.string()),
+            "Seed": pa.array([record.seed for record in records], pa.int64()),
+            "Last change": [f"{duration(record.age_s)} ago" for record in records],
+        }
+    )
+
+
+def progress_line(record: RunRecord) -> str:
+    """State, steps, loss, rate, waiting and the time that is left, without the run's name."""
+    latest = record.latest
+    parts = [STATES[record.state], f"{_steps(record)} steps"]
+    if "loss" in latest:
+        parts.append(f"loss {latest['loss']:.4g}")
+    if "val_mpjpe_mm" in latest:
+        parts.append(f"error {latest['val_mpjpe_mm']:.1f} mm")
+    if "images_per_s" in latest:
+        rate = f"{latest['images_per_s']:,.0f}"
+        parts.append(f"{rate} image{'' if rate == '1' else 's'}/s")
+    if "data_wait" in latest:
+        parts.append(f"waiting {latest['data_wait']:.0%}")
+    if record.state == "going" and record.left_s is not None:
+        parts.append(f"about {duration(record.left_s)} left")
+    return " · ".join(parts)
+
+
+def _steps(record: RunRecord) -> str:
+    done = f"{record.steps_done:,}"
+    return done if record.steps is None else f"{done} of {record.steps:,}"
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it has some of."""
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} h"
+    return f"{seconds / _DAY:,.0f} days"
+
+
+_LIVE_S: Final = 2
+_TABLE_S: Final = 5
+_IDLE_S: Final = 30
+_FIGURES_S: Final = 10
+_MOST_RUNS: Final = 8
+"""As many as there are colours and dashes."""
+_ROWS_SEEN: Final = 6
+_NAME_PX: Final = 315
+_INIT_PX: Final = 165
+_ROW_PX: Final = 33
+"""Streamlit's 2.1875 rem at the theme's font size, rounded; any other height shows a part of a row."""
+_BORDER_PX: Final = 1
+
+
+def training(library: Library) -> None:
+    """All runs in a table, below it the curves and pictures of those that are chosen."""
+    with told():
+        records = library.runs.records()
+        if not records:
+            st.fragment(_nothing_yet, run_every=_TABLE_S)(library)
+            return
+        some_going = any(record.state == "going" for record in records)
+        st.fragment(_table, run_every=_TABLE_S if some_going else _IDLE_S)(library, _states(records))
+        chosen = _chosen(records)
+        if not chosen:
+            st.info("Choose a run to see its curves.", icon=":material/arrow_upward:")
+            return
+        metrics = [library.runs.metrics(record.place) for record in chosen]
+        going = any(record.state == "going" for record in chosen)
+        live = going or any(each.behind_bytes > BUDGET_BYTES for each in metrics)
+        titles = [record.place.title for record in chosen]
+        st.fragment(_curves, run_every=_LIVE_S if live else None)(library, titles, live)
+        st.fragment(_figures, run_every=_FIGURES_S if going else None)(library, titles)
+
+
+def _nothing_yet(library: Library) -> None:
+    if library.runs.records():
+        st.rerun()
+    st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
+    st.markdown("An encoder, from pairs that the index answers:")
+    st.code(library.command("pretrain cpu_small"), language="sh", wrap_lines=True)
+    st.markdown("An estimator of 3D poses, from labelled hands:")
+    finetune = library.command("finetune synthetic --data.root FOLDER --init cpu_small")
+    st.code(finetune, language="sh", wrap_lines=True)
+
+
+def _states(records: Sequence[RunRecord]) -> dict[str, State]:
+    return {record.place.title: record.state for record in records}
+
+
+def _table(library: Library, known: Mapping[str, State]) -> None:
+    with told():
+        records = library.runs.records()
+        if _states(records) != known:
+            st.rerun()  # one was begun, resumed or removed, or ended: the page looks at others, or no longer
+        st.dataframe(
+            run_table(records),
+            hide_index=True,
+            placeholder="–",
+            height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 2 * _BORDER_PX,
+            column_config={
+                "Run": st.column_config.TextColumn(width=_NAME_PX, pinned=True),
+                "State": st.column_config.TextColumn(help="Told by when it last wrote: nobody asks it"),
+                "Done": st.column_config.ProgressColumn(
+                    format="percent", min_value=0, max_value=1, width="small", help="Share of its steps"
+                ),
+                "Loss": st.column_config.NumberColumn(format="%.4g", help="The last one"),
+                "Error": st.column_config.NumberColumn(
+                    "Error (mm)",
+                    format="%.2f",
+                    help="The last mean joint error of the validation, root-relative",
+                ),
+                "Begins with": st.column_config.TextColumn(
+                    width=_INIT_PX, help="What the encoder's weights come from"
+                ),
+                "Index": st.column_config.TextColumn(help="The index version that its pairs come from"),
+                "Last change": st.column_config.TextColumn(help="Since it last wrote anything"),
+            },
+        )
+
+
+def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those in the address, in the order in which they were chosen; at first those that go on."""
+    by_title = {record.place.title: record for record in records}
+    going = [record.place.title for record in records if record.state == "going"]
+    chosen = st.multiselect(
+        "Runs to compare",
+        list(by_title),
+        default=(going or list(by_title))[: 3 if going else 1],
+        key="run",
+        bind="query-params",
+        max_selections=_MOST_RUNS,
+        help="Their curves are drawn over each other; the address names them, so that a link shows the same",
+    )
+    return [by_title[title] for title in chosen]
+
+
+def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
+    with told():
+        found = {record.place.title: record for record in library.runs.records(titles=titles)}
+        if any(title not in found for title in titles):
+            st.rerun()  # one was removed: the choice is made anew, without it
+        chosen = [found[title] for title in titles]
+        behind = 0
+        curves: dict[str, dict[str, Points]] = {}
+        for record in chosen:
+            metrics = library.runs.metrics(record.place)
+            metrics.advance()
+            behind += metrics.behind_bytes
+            curves[record.place.title] = metrics.points()
+        if live and behind <= BUDGET_BYTES and all(record.state != "going" for record in chosen):
+            st.rerun()  # nothing is to come: the page goes on without looking again
+        for record in chosen:
+            share = record.share_done
+            line = f"**{plain(record.place.title)}** · {plain(progress_line(record))}"
+            st.progress(0.0 if share is None else share, line)
+        logarithmic, smoothing = _drawn_how()
+        main, others = panels(name for each in curves.values() for name in each)
+        if not main:
+            st.caption("No line of numbers yet.")
+        if main and main[0] == LOSS:
+            _draw(main.pop(0), curves, logarithmic, smoothing, is_first=True)
+        _grid(main, curves, logarithmic, smoothing)
+        if others and st.toggle(
+            "All numbers", key="all_numbers", help="Also draw the parts of the loss and what else was written"
+        ):
+            _grid(others, curves, logarithmic, smoothing)
+
+
+def _drawn_how() -> tuple[bool, float]:
+    with st.container(horizontal=True, vertical_alignment="top", gap="large"):
+        scale = st.segmented_control(
+            "Scale",
+            ["linear", "logarithmic"],
+            default="linear",
+            required=True,
+            key="scale",
+            bind="query-params",
+            help="Of the upright axes; shares of time stay linear",
+        )
+        smoothing = st.slider(
+            "Smoothing",
+            0.0,
+            0.99,
+            0.0,
+            0.01,
+            key="smoothing",
+            bind="query-params",
+            width=260,
+            help="How much of what came before is in each point (exponential mean); the numbers "
+            "themselves stay, faint",
+        )
+    return scale == "logarithmic", smoothing
+
+
+def _grid(
+    shown: Sequence[Panel],
+    curves: dict[str, dict[str, Points]],
+    logarithmic: bool,
+    smoothing: float,
+) -> None:
+    for first in range(0, len(shown), 2):
+        for column, panel in zip(st.columns(2, gap="medium"), shown[first : first + 2], strict=False):
+            with column:
+                _draw(panel, curves, logarithmic, smoothing)
+
+
+def _draw(
+    panel: Panel,
+    curves: dict[str, dict[str, Points]],
+    logarithmic: bool,
+    smoothing: float,
+    *,
+    is_first: bool = False,
+) -> None:
+    by_log = logarithmic and panel.can_be_logarithmic
+    smoothing = smoothing if panel.can_be_smoothed else 0.0
+    table = panel_table(panel, curves, smoothing, logarithmic=by_log)
+    st.markdown(f"**{plain(panel.title)}**", help=panel.help or None)
+    chart = curve_chart(
+        table,
+        panel,
+        list(curves),
+        logarithmic=by_log,
+        smoothing=smoothing,
+        last_step=last_step(curves),
+        is_first=is_first,
+    )
+    st.altair_chart(chart, key=f"panel_{panel.metric}")
+
+
+def _figures(library: Library, titles: Sequence[str]) -> None:
+    """The pictures of one of the runs; the latest, as long as nobody asks for an earlier one."""
+    with told():
+        places = {place.title: place for place in library.runs.places()}
+        figures = {title: run_figures(places[title].path) for title in titles if title in places}
+        drawn = [title for title, steps in figures.items() if steps]
+        if not drawn:
+            return
+        st.subheader("What it is trained on")
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+            title = drawn[0]
+            if len(drawn) > 1:
+                title = st.selectbox(
+                    "Run", drawn, key="figures_run", width=320, help="Whose pictures are looked at"
+                )
+            steps = list(figures[title])
+            step = _step(steps, key=f"figure_step_{title}")
+        try:
+            picture = figures[title][step].read_bytes()
+        except OSError:
+            st.caption("The picture is gone.")
+            return
+        seen = f"{title}, step {step:,}"
+        st.image(picture, plain(seen), alt=f"What it is trained on: {seen}")
+
+
+def _step(steps: Sequence[int], key: str) -> int:
+    if len(steps) == 1:
+        return steps[0]
+    latest = f"{key}_latest"
+    chosen = st.session_state.get(key)
+    if chosen not in steps or chosen == st.session_state.get(latest):
+        st.session_state[key] = steps[-1]
+    st.session_state[latest] = steps[-1]
+    return st.select_slider(
+        "Step",
+        steps,
+        key=key,
+        format_func=lambda step: f"{step:,}",
+        width=420,
+        help="When the picture was drawn; at the end of the slider it follows the training",
+    )

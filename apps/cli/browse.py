@@ -1,0 +1,76 @@
+"""``handsim browse``: the browser on a home."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from apps.browser.serve import BrowserSettings, is_this_computer, streamlit_command
+from apps.cli.console import home_of
+from handsim.errors import NotThereError
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 8501
+_LAST_PORT: Final = 65_535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "--host", default=_from_streamlit("ADDRESS", HOST), help="the address to listen at (%(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=_port, default=_from_streamlit("PORT", str(PORT)), help="the port (%(default)s)"
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which a proxy on this computer offers the page; may be given several times",
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in pictures")
+    allowed = parser.add_mutually_exclusive_group()
+    allowed.add_argument(
+        "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"
+    )
+    allowed.add_argument(
+        "--allow-actions", action="store_true", help="allow that although other computers may reach the page"
+    )
+    parser.add_argument("--no-window", action="store_true", help="do not open a browser window")
+    parser.set_defaults(run=_run)
+
+
+def _from_streamlit(name: str, default: str) -> str:
+    """What a container says in Streamlit's own variables."""
+    return os.environ.get(f"STREAMLIT_SERVER_{name}", default)
+
+
+def _port(text: str) -> int:
+    """What argparse gives here: the option, or where there is none the default, which may be the variable."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port from 1 to {_LAST_PORT}; give one with --port N or in STREAMLIT_SERVER_PORT"
+        )
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> NoReturn:
+    home = home_of(options)
+    if not home.path.is_dir():
+        raise NotThereError(
+            f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"
+        )
+    actions = not options.read_only and (options.allow_actions or is_this_computer(options.host))
+    settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
+    browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
+
+
+def browse(
+    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+) -> NoReturn:
+    """Serve the browser in place of this process."""
+    command = streamlit_command(settings, host, port, names=names, window=window)
+    print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    os.execv(command[0], command)

@@ -1,0 +1,70 @@
+"""``handsim dataset check``: the doctor of labelled datasets."""
+
+import argparse
+import json
+from pathlib import Path
+
+from apps.cli.console import home_of, progress_bar, table
+from apps.cli.main import EXIT_BAD_INPUT
+from handsim.files import write_text_atomically
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser(
+        "check", help="what is there, what is missing, and whether joints, cameras and pictures fit together"
+    )
+    check.add_argument("name", metavar="NAME", help="freihand, dexycb, assemblyhands or synthetic")
+    check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
+    check.add_argument(
+        "--split",
+        action="append",
+        metavar="S",
+        help="only this split, can be repeated (default: those that make up the whole set)",
+    )
+    check.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where check.json and samples.png go (default: checks/NAME in the home)",
+    )
+    check.add_argument(
+        "--labels", type=int, default=400, metavar="N", help="hands whose joints are read (%(default)s)"
+    )
+    check.add_argument(
+        "--pictures", type=int, default=200, metavar="N", help="of which pictures are decoded (%(default)s)"
+    )
+    check.add_argument("--seed", type=int, default=0, help="which hands those are (%(default)s)")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    # Only here: matplotlib takes its time.
+    from apps.cli.figures import dataset_samples, save
+    from training.datasets.check import CheckOptions, check_dataset
+
+    looked_at = CheckOptions(labels=options.labels, pictures=options.pictures, seed=options.seed)
+    out = options.out or home_of(options).path / "checks" / options.name
+    with progress_bar("reading") as progress:
+        report = check_dataset(options.name, options.root, options.split, looked_at, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(out / "check.json", json.dumps(report.to_json(), indent=1) + "\n")
+    if report.samples:
+        save(dataset_samples(report.samples), out / "samples.png")
+    else:
+        (out / "samples.png").unlink(missing_ok=True)  # of another time, when there were some
+    if report.splits:
+        rows = [
+            [
+                count.split,
+                f"{count.hands:,}",
+                f"{count.skipped:,}",
+                "" if count.official is None else f"{count.official:,}",
+            ]
+            for count in report.splits
+        ]
+        print(table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
+    print(table(["check", "", ""], [[found.check, found.verdict, found.detail] for found in report.findings]))
+    print(f"\nwritten to {out}; look at samples.png" if report.samples else f"\nwritten to {out}")
+    return EXIT_BAD_INPUT if report.failed else 0

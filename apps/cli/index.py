@@ -1,0 +1,305 @@
+"""``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``.
+
+Index versions made and verified, and what is said of them: as `handsim index` and the browser do it.
+"""
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from apps.cli.console import EncoderFolders, catalog_of, embedding_of, home_of, progress_bar, say, table
+from handsim.errors import HandsimError
+from handsim.home import Home
+from handsim.pool import Pool
+from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalog, verify
+from index.copy import copy_catalog
+from index.points import Progress
+
+VERIFIED_HANDS = 2000
+"""How many are asked for, unless something else is said."""
+
+
+def build_version(
+    home: Home,
+    catalog: Catalog,
+    settings: IndexSettings,
+    *,
+    publish: bool,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> VersionInfo:
+    """A new version of the home's whole pool by its embedding, which is fitted first where there is none.
+
+    ``say`` gets a sentence where that was so. Raises as `index.catalog.Catalog.build`, NotThereError without
+    a pool.
+    """
+    pool = Pool.open(home.pool)
+    embedding, known = embedding_of(home, pool)
+    if not known:
+        say(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
+    return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+
+
+def built(info: VersionInfo) -> str:
+    """What `build_version` did, in a sentence."""
+    return f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_standing(info)}"
+
+
+def add_hands(
+    home: Home, catalog: Catalog, *, in_place: bool = False, publish: bool, progress: Progress
+) -> tuple[VersionInfo, int]:
+    """Those hands of the home's pool that the current version lacks, and how many they were.
+
+    Raises as `index.catalog.Catalog.add`, NotThereError without a pool.
+    """
+    pool = Pool.open(home.pool)
+    with catalog.current() as version:
+        before = catalog.info(version.info.name).points
+    info = catalog.add(pool, in_place=in_place, publish=publish, progress=progress)
+    return info, info.points - before
+
+
+def added(info: VersionInfo, new: int) -> str:
+    """What `add_hands` did, in a sentence."""
+    if not new:
+        return f"{info.name} holds every hand of the pool already ({info.points:,})"
+    return f"{info.name}: {info.points:,} hands, {new:,} of them new, {_standing(info)}"
+
+
+def verify_version(
+    home: Home, catalog: Catalog, name: str | None = None, *, sample: int = VERIFIED_HANDS
+) -> tuple[str, Verification]:
+    """Read all of a version, the current one unless another is named, and compare it with exact search.
+
+    What was found is kept with it. Returns the version's name, too. Raises NotThereError for none of that
+    name, HandsimError for a sample below 1.
+    """
+    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
+    with catalog.open(name) if name else catalog.current() as version:
+        found = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
+    catalog.record_verification(version.info.name, found)
+    return version.info.name, found
+
+
+def verification_rows(name: str, found: Verification) -> list[list[str]]:
+    """What a verification found, as pairs of what and how much."""
+    return [
+        ["version", name],
+        ["hands", f"{found.points:,}"],
+        ["linked into the graph", f"{found.indexed_share:.1%}"],
+        [f"recall@1 over {found.sample:,} hands", f"{found.recall_at_1:.4f}"],
+        ["recall@10", f"{found.recall_at_10:.4f}"],
+        ["there twice", f"{found.duplicates:,}"],
+        ["ids and vectors", "altered" if found.altered else "as written"],
+        ["in the pool, not here", _count(found.missing_from_index)],
+        ["here, not in the pool", _count(found.missing_from_pool)],
+    ]
+
+
+def _count(number: int | None) -> str:
+    return "no pool here" if number is None else f"{number:,}"
+
+
+def _standing(info: VersionInfo) -> str:
+    if info.is_current:
+        return "published"
+    return f"not published; `handsim index publish {info.name}` does"
+
+
+EXIT_UNSOUND = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="a new version of the whole pool; readers go on meanwhile")
+    _add_settings(build)
+    _add_no_publish(build)
+    build.set_defaults(run=_build)
+    actions.add_parser("list", help="the versions, oldest first").set_defaults(run=_list)
+    publish = actions.add_parser("publish", help="make a version the current one, for all readers at once")
+    publish.add_argument("version", metavar="VERSION", help="its name, as `handsim index list` shows it")
+    publish.set_defaults(run=_publish)
+    rollback = actions.add_parser("rollback", help="go back to the version published before the current one")
+    rollback.set_defaults(run=_rollback)
+    prune = actions.add_parser("prune", help="remove old versions and what killed builds left behind")
+    prune.add_argument(
+        "--keep",
+        type=int,
+        default=2,
+        metavar="N",
+        help="newest versions to keep, besides the current one and those in use (%(default)s)",
+    )
+    prune.set_defaults(run=_prune)
+    add = actions.add_parser("add", help="make hands searchable that were ingested since the last build")
+    add.add_argument(
+        "--in-place", action="store_true", help="on a server: into the current version, not into a new one"
+    )
+    _add_no_publish(add)
+    add.set_defaults(run=_add)
+    check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
+    check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
+    check.add_argument(
+        "--sample", type=int, default=VERIFIED_HANDS, metavar="N", help="hands asked for (%(default)s)"
+    )
+    check.set_defaults(run=_verify)
+    copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
+    copy.add_argument("source", metavar="FROM", help="directory or URL")
+    copy.add_argument("target", metavar="TO", help="directory or URL")
+    copy.set_defaults(run=_copy)
+    drop = actions.add_parser("drop", help="remove a version, or the whole index")
+    what = drop.add_mutually_exclusive_group(required=True)
+    what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
+    what.add_argument("--all", action="store_true", help="every version, the current one too")
+    drop.set_defaults(run=_drop)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    defaults = IndexSettings()
+    for name, value, metavar, line in (
+        ("--m", defaults.m, "N", "links a hand in the graph"),
+        ("--ef-construct", defaults.ef_construct, "N", "candidates looked at for each link"),
+        ("--ef", defaults.ef, "N", "candidates a query looks at"),
+        ("--shards", defaults.shards, "N", "on a server: parts that its nodes share out"),
+        ("--replicas", defaults.replicas, "N", "on a server: nodes that hold each part"),
+    ):
+        parser.add_argument(name, type=int, default=value, metavar=metavar, help=f"{line} (%(default)s)")
+    parser.add_argument(
+        "--on-disk", action="store_true", help="on a server: leave vectors and graph on disk, slower"
+    )
+
+
+def _add_no_publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-publish",
+        action="store_true",
+        help="leave the current version as it is; `handsim index publish` comes later",
+    )
+
+
+def _build(options: argparse.Namespace) -> int:
+    home = home_of(options)
+    settings = IndexSettings(
+        m=options.m,
+        ef_construct=options.ef_construct,
+        ef=options.ef,
+        shards=options.shards,
+        replicas=options.replicas,
+        on_disk=options.on_disk,
+    )
+    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("indexing") as progress:
+        info = build_version(
+            home, catalog, settings, publish=not options.no_publish, progress=progress, say=say
+        )
+    print(built(info))
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    home = home_of(options)
+    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("adding") as progress:
+        info, new = add_hands(
+            home, catalog, in_place=options.in_place, publish=not options.no_publish, progress=progress
+        )
+    print(added(info, new))
+    return 0
+
+
+@contextmanager
+def _ctrl_c_ends_it() -> Iterator[None]:
+    """Have Ctrl-C end the process at once, as the engine does not listen while it links hands for minutes.
+
+    Nothing is lost by it: readers go on, and the next command clears up.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _list(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        versions, builder = catalog.versions(), catalog.under_way()
+    if not versions:
+        print("no versions yet; `handsim index build` makes one")
+    else:
+        header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
+        print(table(header, [_row(info) for info in versions]))
+    if builder:
+        print(f"\nanother one is being built by {builder}")
+    return 0
+
+
+def _row(info: VersionInfo) -> list[str]:
+    return [
+        "current" if info.is_current else "",
+        info.name,
+        f"{info.points:,}",
+        f"{info.embedding_kind}-{info.dimension} {info.embedding_fingerprint}",
+        info.built_at[:19].replace("T", " "),
+        f"{info.build_seconds:,.1f} s",
+        "" if info.bytes_on_disk is None else f"{info.bytes_on_disk / 1e6:,.1f} MB",
+        "" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
+    ]
+
+
+def _publish(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        catalog.publish(options.version)
+    print(f"{options.version} is now the current version")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        before = catalog.current_name()
+        name = catalog.rollback()
+    print(f"{name} is now the current version, {before} no longer")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        removed, in_use = catalog.prune(options.keep)
+    print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
+    if in_use:
+        print(f"left {', '.join(in_use)}: readers have them open")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        name, found = verify_version(home_of(options), catalog, options.version, sample=options.sample)
+    print(table(["", ""], verification_rows(name, found)).lstrip("\n"))
+    if found.missing_from_index:
+        print("\n`handsim index add` makes the hands searchable that are in the pool alone")
+    for problem in found.problems():
+        print(f"\n{name} is not sound: {problem}")
+    return EXIT_UNSOUND if found.problems() else 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    folders = EncoderFolders(home_of(options))
+    with (
+        open_catalog(options.source, folders=folders) as source,
+        open_catalog(options.target, folders=folders) as target,
+        progress_bar("copying") as progress,
+    ):
+        names = copy_catalog(source, target, progress=progress)
+        current = target.current_name()
+    print(f"{options.target} holds {', '.join(names)}, compared hand by hand; current: {current or 'none'}")
+    return 0
+
+
+def _drop(options: argparse.Namespace) -> int:
+    with catalog_of(options) as catalog:
+        if options.all:
+            catalog.drop()
+            print(f"{catalog.address} is removed")
+        elif catalog.remove(options.version):
+            print(f"{options.version} is removed")
+        else:
+            raise HandsimError(f"a reader has {options.version} open; end it first, or wait")
+    return 0

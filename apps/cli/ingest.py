@@ -1,0 +1,104 @@
+"""``handsim ingest PATH...``"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from handsim.detection.model import require_model
+from handsim.detection.retry import open_detector
+from handsim.home import Home
+from handsim.ingest import IngestOptions, IngestReport, ingest
+from handsim.ingest.plan import NameRule
+
+_SHOWN_SKIPS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="folder, picture, video, or Hand100M JSON"
+    )
+    parser.add_argument("--source", metavar="NAME", help="name of the collection (default: local)")
+    parser.add_argument(
+        "--video-from",
+        type=NameRule,
+        metavar="parent|stem|REGEX",
+        help="which recording or person a file belongs to (default: a picture's folder, a video's name)",
+    )
+    parser.add_argument(
+        "--label-from",
+        type=NameRule,
+        metavar="parent|stem|REGEX",
+        help="the class of a file, to evaluate with (default: none)",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the pictures of a Hand100M JSON lie"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
+    )
+    parser.add_argument(
+        "--no-retry",
+        action="store_true",
+        help="look at each picture once; faster where most frames show no hand, as in long videos",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    home = Home.find(options.home)
+    ingest_options = IngestOptions(
+        source=options.source,
+        video_from=options.video_from,
+        label_from=options.label_from,
+        samples_per_s=options.fps,
+        images=options.images,
+        leave_out=home.path,
+    )
+    make_detector = partial(open_detector, require_model(options.model), retry=not options.no_retry)
+    with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
+
+        def show(report: IngestReport) -> None:
+            bar.total = max(report.pictures - report.done_before, report.done_now)
+            bar.set_postfix_str(f"{report.hands_found:,} hands", refresh=False)
+            bar.update(report.done_now - bar.n)
+
+        report = ingest(
+            options.paths, home.pool, make_detector, ingest_options, workers=options.workers, progress=show
+        )
+    report.save(home.ingest_report)
+    print(_summary(report, home))
+    return 130 if report.interrupted else 0
+
+
+def _summary(report: IngestReport, home: Home) -> str:
+    lines = [
+        f"{report.done_now:,} pictures in {report.seconds:.0f} s: {report.hands_found:,} hands, "
+        f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
+    ]
+    if report.done_before:
+        lines.append(f"{report.done_before:,} pictures were done by an earlier run")
+    skips = report.merged_skips()
+    if skips:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons().items())
+        lines.append(f"not used: {reasons}; each with its reason in {home.ingest_report}")
+        lines += [f"  {skip.file}: {skip.reason}{_detail(skip.detail)}" for skip in skips[:_SHOWN_SKIPS]]
+        if len(skips) > _SHOWN_SKIPS:
+            lines.append(f"  ... and {len(skips) - _SHOWN_SKIPS:,} more")
+    if report.interrupted:
+        lines.append("stopped before the end; the same command goes on from here")
+    elif report.hands_in_pool:
+        lines.append("next: handsim index build")
+    return "\n".join(lines)
+
+
+def _detail(detail: str) -> str:
+    return f" ({detail})" if detail else ""

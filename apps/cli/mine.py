@@ -1,0 +1,80 @@
+"""``handsim mine``: the positives of every hand."""
+
+import argparse
+from pathlib import Path
+
+from apps.cli.console import catalog_of, home_of, progress_bar
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import format_hand_id
+from handsim.pool import Pool
+from handsim.processes import available_cores
+from index import MiningPolicy, mine
+from index.hand100m import write_hand100m
+from index.mining import write_pairs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    policy = MiningPolicy()
+    parser.add_argument(
+        "--top-k", type=int, default=policy.top_k, metavar="K", help="positives a hand (%(default)s)"
+    )
+    parser.add_argument("--max-distance", type=float, metavar="D", help="leave out what is further than this")
+    parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
+    parser.add_argument(
+        "--same-video", action="store_true", help="allow positives from the same video (default: never)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=available_cores(),
+        metavar="N",
+        help="processes that mine, each with the index open (%(default)s)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "hand100m"),
+        default="parquet",
+        help="a row a pair, or the JSON that SiMHand's own code trains on (%(default)s)",
+    )
+    parser.add_argument(
+        "--crops",
+        type=Path,
+        metavar="DIR",
+        help="with hand100m: also write the crops it names, as JPEG files",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.crops and options.format != "hand100m":
+        raise HandsimError("--crops goes with --format hand100m; a pool keeps its crops in tar files already")
+    if not options.out.parent.is_dir():
+        raise NotThereError(f"{options.out.parent} is not a directory; make it, or name another --out")
+    home = home_of(options)
+    policy = MiningPolicy(
+        top_k=options.top_k,
+        other_video=not options.same_video,
+        one_per_video=options.one_per_video,
+        max_distance=options.max_distance,
+    )
+    pool = Pool.open(home.pool)
+    with catalog_of(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
+        batches = mine(version, pool.hand_ids, policy, workers=options.workers, progress=progress)
+        if options.format == "parquet":
+            written = f"{write_pairs(options.out, batches, version.info):,} pairs"
+        else:
+            written = f"{write_hand100m(options.out, pool, batches):,} annotations"
+    if options.crops:
+        _write_crops(pool, options.crops)
+    print(f"{written} of {len(pool):,} hands in {options.out}")
+    return 0
+
+
+def _write_crops(pool: Pool, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with progress_bar("writing crops", "crop") as progress:
+        for done, hand_id in enumerate(pool.hand_ids.tolist(), start=1):
+            (directory / f"{format_hand_id(hand_id)}.jpg").write_bytes(pool.crop_jpeg(hand_id))
+            progress(done, len(pool))

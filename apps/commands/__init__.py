@@ -1,1 +1,0 @@
-"""One module a command: ``add_arguments`` says what it takes, ``run`` does it."""

@@ -1,1 +1,0 @@
-"""What handsim draws for reports and runs; each function returns a matplotlib figure."""

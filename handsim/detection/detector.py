@@ -1,0 +1,156 @@
+"""What a hand detector answers, whatever stands behind it.
+
+From a detection in a picture to a hand in its own square crop, always told as a right hand.
+
+Keypoints that people bring along in a file.
+
+The hands of a picture, cut out and told as right hands: what is asked about in a query.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
+from handsim.hand import SIDES, Side, check_keypoints
+from handsim.skeleton import JOINT_COUNT
+
+COVERED_LIMIT = 0.85
+"""A detection with more than this part of its box inside a larger one's is the same hand, seen twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One hand found in a picture, in that picture's pixels; nothing is mirrored yet.
+
+    Raises HandsimError for keypoints that are not finite [21, 3] or an unknown side.
+    """
+
+    side: Side
+    """The subject's own hand, for an unmirrored photograph."""
+    score: float
+    """The detector's confidence, 0 to 1; only comparable between detections of the same detector."""
+    keypoints_px: NDArray[np.float32]
+    """[21, 3] x right, y down, z depth relative to the wrist (smaller is nearer), all three in pixels of the
+    picture, in continuous coordinates (see `handsim.geometry`); joints may lie outside the picture."""
+    rung: str = "first try"
+    """Which try found it: the first, or a rung of the `RetryLadder`."""
+
+    def __post_init__(self) -> None:
+        if self.side not in SIDES:
+            raise ValueError(f"side {self.side!r} is neither 'left' nor 'right'")
+        check_keypoints(self.keypoints_px)
+
+    @property
+    def box_px(self) -> NDArray[np.float32]:
+        """[4] x0, y0, x1, y1: tight around the keypoints."""
+        return box_around(self.keypoints_px).astype(np.float32)
+
+
+class HandDetector(Protocol):
+    """Finds any number of hands in one picture."""
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """The hands in a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+
+    def close(self) -> None:
+        """Give back what the detector holds (threads, native memory); calling it twice is harmless."""
+
+
+def distinct(detections: Iterable[Detection], covered_limit: float = COVERED_LIMIT) -> list[Detection]:
+    """The detections, best first, without those that see again a hand a larger one has seen.
+
+    The palm detector now and then takes a finger or a fold for a palm, and the landmark network then draws a
+    small, confident, wrong hand inside the true one. So the larger box wins, not the higher score, and sides
+    are not compared: the small one is often called the other side.
+    """
+    kept: list[Detection] = []
+    for candidate in sorted(detections, key=lambda detection: -_area(detection.box_px)):
+        if all(covered(candidate.box_px, larger.box_px) <= covered_limit for larger in kept):
+            kept.append(candidate)
+    return sorted(kept, key=lambda detection: -detection.score)
+
+
+def covered(box_px: NDArray[np.float32], other_px: NDArray[np.float32]) -> float:
+    """The part (0 to 1) of a box [4] that lies in another one [4]; 0 for a box without an area."""
+    sides = np.minimum(box_px[2:], other_px[2:]) - np.maximum(box_px[:2], other_px[:2])
+    area = _area(box_px)
+    return float(np.prod(np.maximum(sides, 0.0))) / area if area > 0 else 0.0
+
+
+def _area(box_px: NDArray[np.float32]) -> float:
+    return float(np.prod(box_px[2:] - box_px[:2]))
+
+
+def hand_in_crop(detection: Detection) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The square [4] (float64, picture pixels) to cut and the keypoints [21, 3] (float32) in its unit square.
+
+    The square is SiMHand's (`square_around` the tight box) and is always given unmirrored: cut it with
+    `handsim.geometry.cut_crop`, then flip the crop left to right if the hand is a left one, as the keypoints
+    here already are. z is in crop widths. Raises HandsimError for a hand without extent.
+    """
+    square_px = square_around(detection.box_px)
+    to_crop = crop_affine(square_px, size=1.0, mirrored=detection.side == "left")
+    keypoints = apply_affine(to_crop, detection.keypoints_px.astype(np.float64))
+    keypoints[:, 2] /= square_px[2] - square_px[0]
+    return square_px, keypoints.astype(np.float32)
+
+
+def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
+    """Keypoints [N, 21, 3] in the unit square of a hand's crop, as right hands, from a JSON or .npy file.
+
+    The file holds [21, 2 or 3] or [N, 21, 2 or 3] in our joint order, x right and y down in any unit
+    (pixels, or fractions of a picture as high as it is wide): the crop is laid around the hand anew.
+    ``side`` says whose hands they are; left ones are mirrored. Raises NotThereError, or HandsimError for
+    another shape, NaN, or a hand without extent.
+    """
+    if not path.exists():
+        raise NotThereError(f"{path} does not exist; --keypoints takes a JSON or .npy file")
+    try:
+        is_array = path.suffix == ".npy"
+        loaded = np.load(path, allow_pickle=False) if is_array else json.loads(path.read_text("utf-8"))
+        keypoints = np.array(loaded, dtype=np.float32)
+    except (OSError, ValueError, TypeError) as error:
+        raise HandsimError(f"{path} cannot be read as keypoints ({error}); give JSON or .npy") from error
+    hands = keypoints[None] if keypoints.ndim == 2 else keypoints
+    if hands.ndim != 3 or hands.shape[1] != JOINT_COUNT or hands.shape[2] not in (2, 3):
+        shape = list(keypoints.shape)
+        raise HandsimError(
+            f"{path} holds an array {shape}; expected [{JOINT_COUNT}, 2 or 3] or [N, {JOINT_COUNT}, 2 or 3]"
+        )
+    depth = np.zeros((len(hands), JOINT_COUNT, 3 - hands.shape[2]), dtype=np.float32)
+    detections = [Detection(side, 1.0, hand) for hand in np.concatenate([hands, depth], axis=2)]
+    return np.stack([hand_in_crop(detection)[1] for detection in detections])
+
+
+@dataclass(frozen=True, eq=False)
+class SeenHand:
+    """One hand of a picture."""
+
+    crop: NDArray[np.uint8]
+    """RGB [S, S, 3], as a right hand."""
+    keypoints: NDArray[np.float32]
+    """[21, 3] in the crop's unit square, as a right hand."""
+    side: Side
+    """The subject's own."""
+    score: float
+    """The detector's confidence, 0 to 1."""
+    box_px: NDArray[np.float32]
+    """[4] x0, y0, x1, y1: tight around the keypoints, in the picture as it is."""
+
+
+def seen_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[SeenHand]:
+    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+    seen = []
+    for found in detector.detect(image):
+        square_px, keypoints = hand_in_crop(found)
+        crop = cut_crop(image, square_px)
+        upright = np.ascontiguousarray(crop[:, ::-1]) if found.side == "left" else crop
+        seen.append(SeenHand(upright, keypoints, found.side, found.score, found.box_px))
+    return seen

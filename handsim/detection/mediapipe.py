@@ -1,0 +1,237 @@
+"""MediaPipe's hand landmarker (Tasks API) as a `HandDetector`.
+
+mediapipe takes most of a second to import, so it is imported when the first detector is made, not with
+this module. One detector computes on one core whatever the number of cores (measured: processor time
+equals wall-clock time); to use more cores, make one detector per process.
+
+The landmark network alone, told that the whole picture is the hand's box.
+
+MediaPipe's task offers no way past its palm detector, so OpenCV (which comes with mediapipe) runs the same
+network out of the same bundle. The two agree to two hundredths of the hand's length (their boxes differ).
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import weakref
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.detection.detector import Detection, distinct
+from handsim.detection.retry import View, quarter_turns
+from handsim.errors import HandsimError
+from handsim.geometry import cut_crop, square_around
+from handsim.hand import Side
+
+if TYPE_CHECKING:
+    import cv2
+    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker
+
+
+_STDERR_LOCK = threading.Lock()
+
+
+class MediaPipeHands:
+    """Finds hands with MediaPipe; a context manager, closed at the latest when the interpreter ends.
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        max_hands: int = 8,
+        min_detection: float = 0.1,
+        min_presence: float = 0.6,
+    ) -> None:
+        """Load ``model_path`` (a ``.task`` bundle; see `handsim.detection.model.require_model`).
+
+        ``min_detection`` (0 to 1) is what the palm detector must be sure of before a place is looked at;
+        ``min_presence`` (0 to 1) is what the landmark network must then be sure of before it counts as a
+        hand. The first is cheap to lower, the second guards the precision. Raises HandsimError when the
+        file is not a model that MediaPipe can read.
+        """
+        _survive_profiling_timers()
+        with _quiet_stderr():
+            self._landmarker = _create(model_path, max_hands, min_detection, min_presence)
+        self._finalizer = weakref.finalize(self, _release, self._landmarker)
+        self._has_found_one = False
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """See `HandDetector.detect`. The score is MediaPipe's confidence in the side: it returns no other."""
+        if not self._finalizer.alive:
+            raise ValueError("this detector is closed")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise HandsimError(
+                f"picture is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] (RGB)"
+            )
+        from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
+
+        picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        # What MediaPipe has to say it says once, at the latest when it first finds a hand.
+        with nullcontext() if self._has_found_one else _quiet_stderr():
+            result = self._landmarker.detect(picture)
+        self._has_found_one |= bool(result.hand_landmarks)
+        height, width = image.shape[:2]
+        return distinct(
+            _to_detection(landmarks, handedness[0], width, height)
+            for landmarks, handedness in zip(result.hand_landmarks, result.handedness, strict=True)
+        )
+
+    def close(self) -> None:
+        """Give back MediaPipe's threads and memory; calling it twice is harmless."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _create(model_path: Path, max_hands: int, min_detection: float, min_presence: float) -> "HandLandmarker":
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker, HandLandmarkerOptions
+
+    options = HandLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU),
+        num_hands=max_hands,
+        min_hand_detection_confidence=min_detection,
+        min_hand_presence_confidence=min_presence,
+    )
+    try:
+        return HandLandmarker.create_from_options(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise HandsimError(
+            f"MediaPipe cannot read the model {model_path}; get a good one with `handsim models fetch`"
+        ) from error
+
+
+def _survive_profiling_timers() -> None:
+    """Have SIGPROF ignored, and Python know it.
+
+    MediaPipe times its threads by SIGPROF, which ends a process that does not handle it. It ignores the
+    signal itself, once, behind Python's back: whoever then puts back the handlers that Python remembers, as
+    Lightning does after training, would have the next detector kill the process.
+    """
+    profiling = getattr(signal, "SIGPROF", None)  # Windows has none
+    if profiling is None or threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may set handlers, and only there are they put back
+    if signal.getsignal(profiling) == signal.SIG_DFL:
+        signal.signal(profiling, signal.SIG_IGN)
+
+
+def _release(landmarker: "HandLandmarker") -> None:
+    try:
+        with _quiet_stderr():
+            landmarker.close()
+    except RuntimeError:
+        # The interpreter is ending and the thread that MediaPipe closes itself on has gone; the process's end
+        # frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
+        landmarker._handle = None
+
+
+def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int) -> Detection:
+    # MediaPipe scales z like x: in picture widths.
+    keypoints = np.array([(p.x * width, p.y * height, p.z * width) for p in landmarks], dtype=np.float32)
+    keypoints[:, 2] -= keypoints[0, 2]
+    side: Side = "left" if handedness.category_name == "Left" else "right"
+    return Detection(side, float(handedness.score), keypoints)
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Send the process's standard error nowhere for the time being.
+
+    MediaPipe's C++ writes harmless warnings straight to file descriptor 2 and offers no switch. What another
+    thread writes there meanwhile is lost too, so this is held only around the few calls that warn.
+    """
+    with _STDERR_LOCK:
+        sys.stderr.flush()
+        try:
+            kept = os.dup(2)
+        except OSError:  # a daemon without a standard error: nothing to silence
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+NETWORK = "hand_landmarks_detector.tflite"
+OUTPUTS = ("Identity", "Identity_1", "Identity_2")
+"""Landmarks [1, 63] in pixels of the input, presence [1, 1], right-handedness [1, 1]."""
+INPUT_PX = 224
+DEPTH_UNIT = 0.4
+"""The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
+ENLARGEMENT = 1.1
+"""The network was trained on boxes with some air around the hand."""
+
+
+class FullBoxHands:
+    """Finds at most one hand: the one that fills the picture, in whichever of four directions it points."""
+
+    def __init__(self, model_path: Path, *, min_presence: float = 0.9) -> None:
+        """Load the landmark network of a ``.task`` bundle.
+
+        ``min_presence`` (0 to 1) is high because no palm was seen first: this network alone is easily
+        persuaded. Raises HandsimError for a bundle without a network that OpenCV can read.
+        """
+        self._network = _read_network(model_path)
+        self._min_presence = min_presence
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """See `HandDetector.detect`. The score is the network's presence."""
+        height, width = image.shape[:2]
+        square_px = square_around([0.0, 0.0, width, height], ENLARGEMENT)
+        crop = cut_crop(image, square_px, INPUT_PX)
+        scale = (square_px[2] - square_px[0]) / INPUT_PX
+        to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
+        looks = [self._look(view) for view in quarter_turns(crop)]
+        best = max(looks, key=lambda detection: detection.score)
+        if best.score < self._min_presence:
+            return []
+        keypoints_px = View(crop, to_picture).keypoints_in_picture(best.keypoints_px)
+        return [Detection(best.side, best.score, keypoints_px)]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _look(self, view: View) -> Detection:
+        """What the network draws in one view of the crop, in the crop's pixels."""
+        pixels = view.image.astype(np.float32).transpose(2, 0, 1)[None] / 255
+        self._network.setInput(pixels)
+        landmarks, presence, right = (np.asarray(output).ravel() for output in self._network.forward(OUTPUTS))
+        keypoints = landmarks.reshape(21, 3).astype(np.float32)
+        keypoints[:, 2] = (keypoints[:, 2] - keypoints[0, 2]) / DEPTH_UNIT
+        side: Side = "right" if right[0] > 0.5 else "left"
+        return Detection(side, float(presence[0]), view.keypoints_in_picture(keypoints))
+
+
+def _read_network(model_path: Path) -> "cv2.dnn.Net":
+    import cv2
+
+    try:
+        with zipfile.ZipFile(model_path) as bundle, tempfile.TemporaryDirectory() as folder:
+            # From a file: the network must not outlive a buffer that it may still look into.
+            return cv2.dnn.readNetFromTFLite(bundle.extract(NETWORK, folder))
+    except (OSError, KeyError, zipfile.BadZipFile, cv2.error) as error:
+        raise HandsimError(
+            f"the model {model_path} holds no {NETWORK} that OpenCV can read; `handsim models fetch` gets one"
+        ) from error

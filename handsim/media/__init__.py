@@ -1,1 +1,0 @@
-"""Pictures and videos as people have them: decoding that refuses politely."""

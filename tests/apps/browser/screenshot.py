@@ -1,0 +1,45 @@
+"""Make README's picture of the search page, of what ``handsim demo`` made.
+
+``python -m tests.apps.browser.screenshot handsim-demo docs/search.webp``
+
+Needs Debian's chromium, and Playwright from the ``dev`` packages.
+"""
+
+import argparse
+import io
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from playwright.sync_api import expect
+
+from apps.browser.serve import serving
+from handsim.hand import format_hand_id
+from handsim.home import Home
+from handsim.pool import Pool
+from tests.apps.browser.chromium import chromium
+
+_SHAPE: Final = "victory"
+
+
+def main() -> None:
+    """Search from a hand of one shape, and keep what is seen."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("home", type=Path, help="what `handsim demo` made")
+    parser.add_argument("picture", type=Path, help="where to put it; the name's ending says the format")
+    options = parser.parse_args()
+    home = Home(options.home)
+    pool = Pool.open(home.pool)
+    row = pool.labels.values().index(_SHAPE)
+    with serving(home.path) as served, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[row]))}&one_per_video=yes")
+        expect(page.locator(".grid[aria-label^=Answers] img")).to_have_count(24, timeout=60_000)
+        expect(page.locator("[data-stale='true']")).to_have_count(0)
+        page.mouse.move(0, 0)
+        taken = Image.open(io.BytesIO(page.screenshot()))
+    taken.convert("RGB").save(options.picture, quality=85)
+
+
+if __name__ == "__main__":
+    main()

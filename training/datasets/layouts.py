@@ -1,0 +1,459 @@
+"""Synthetic hands in FreiHAND's layout, ``evaluation_xyz.json`` beside the rest.
+
+All of them are right hands, in crops of 224 pixels. The four versions of a training hand are one picture,
+brighter or darker, and share its labels, as FreiHAND's versions share theirs.
+
+What cameras film of hands, for the layouts of other datasets.
+
+How a dataset that handsim made is told from a real one of the same layout.
+
+Synthetic hands in DexYCB's layout.
+
+All ten subjects have their hundred sequences, which the splits count; most are empty (``num_frames: 0``), and
+those that are filmed are spread over objects and takes, so that twelve of them reach every split. Written is
+what has truth: pictures, joints, intrinsics and sides. Of MANO's pose there is the translation alone, in
+``pose.npz``, by which annotated frames are told; objects, segmentation, depth and extrinsics are left out.
+Unlike real ones, a sequence's eight cameras do not see the same moments.
+
+Synthetic hands in AssemblyHands' layout: grey pictures of a camera on the head, annotated in the world.
+
+A sequence is one person's. Two cameras take turns, and a picture shows the right hand, the left one, or both,
+where two pictures can be joined between the hands. The head moves: each frame has extrinsics of its own. Some
+joints are not valid, and some hands have a box and no valid joint. The keys are those in
+`training.datasets.assemblyhands`, and ``frame_id``; ``timestamp`` is left out.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from handsim.errors import HandsimError
+from handsim.files import write_text_atomically
+from handsim.geometry import PIXEL_CENTRE
+from handsim.hand import SIDES, Side
+from handsim.skeleton import JOINT_COUNT, WRIST, from_handsim_order
+from handsim.synthetic import LabelledPicture, SyntheticConfig, synthesise_labelled
+from handsim.synthetic.camera import project
+from training.datasets.assemblyhands import CAMERA_SUFFIX, HALVES, SPLITS, VERSION
+from training.datasets.dexycb import NOT_ANNOTATED, SEQUENCES_PER_SUBJECT, SERIALS, SUBJECTS, TAKES_PER_OBJECT
+from training.datasets.freihand import SIZE_PX, VERSIONS
+from training.datasets.record import MM_PER_M
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Footage:
+    """F frames of one hand by one camera, as it saw them: never mirrored."""
+
+    images: NDArray[np.uint8]
+    """[F, H, W, 3] RGB."""
+    joints_mm: NDArray[np.float64]
+    """[F, 21, 3] in the camera frame."""
+    intrinsics: NDArray[np.float64]
+    """[3, 3] K of all frames."""
+
+
+def film_hands(
+    config: SyntheticConfig, videos: Iterable[int], side: Side, focal_px: float
+) -> Iterator[Footage]:
+    """Film videos of a world, by number, all with hands of one side and a camera of one focal length."""
+    world = replace(
+        config,
+        motion=replace(config.motion, left_share=float(side == "left")),
+        view=replace(config.view, focal_px=(focal_px, focal_px)),
+    )
+    for _, pictures in groupby(synthesise_labelled(world, videos=videos), key=lambda picture: picture.video):
+        frames = list(pictures)
+        yield Footage(
+            images=np.stack([frame.image for frame in frames]),
+            joints_mm=np.stack([frame.joints_3d_mm for frame in frames]).astype(np.float64),
+            intrinsics=frames[0].intrinsics,
+        )
+
+
+def focal_of_camera(config: SyntheticConfig, camera: int, cameras: int) -> float:
+    """The focal length of one of several cameras, in pixels; they share the world's range evenly."""
+    low, high = config.view.focal_px
+    return low + (high - low) * camera / (cameras - 1)
+
+
+MARKER: Final = "made-by-handsim.json"
+
+
+def begin_layout(root: Path, layout: str, config: SyntheticConfig, *, least_videos: int) -> None:
+    """Make the folder of a synthetic dataset and mark it.
+
+    Raises HandsimError where it is not empty, and for fewer videos than give every split a hand.
+    """
+    if config.videos < least_videos:
+        raise HandsimError(
+            f"videos is {config.videos}; the layout of {layout} needs {least_videos}, or a split is empty"
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise HandsimError(f"{root} is not empty; a dataset is written into a folder of its own")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(root / MARKER, json.dumps({"layout": layout, "seed": config.seed}) + "\n")
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether handsim made the dataset."""
+    return (root / MARKER).is_file()
+
+
+JPEG_QUALITY: Final = 95
+CROP_ENLARGEMENT: Final = 1.6
+"""FreiHAND's pictures show some surroundings."""
+EVALUATION_EVERY: Final = 5
+"""One video in so many is for evaluation: its person is in no training picture."""
+LEAST_VIDEOS: Final = 3
+"""One for evaluation, and two of which one hand is held out for validation."""
+BRIGHTNESS: Final = (1.0, 0.8, 0.9, 1.1)
+"""Of the four versions."""
+REFERENCE_BONE: Final = (9, 10)
+"""``scale`` is its length."""
+
+
+def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
+    """Film a world into an empty folder.
+
+    Raises HandsimError for a folder that is not empty and for fewer than three videos.
+    """
+    begin_layout(root, "freihand", config, least_videos=LEAST_VIDEOS)
+    world = replace(
+        config,
+        size_px=SIZE_PX[0],
+        motion=replace(config.motion, left_share=0.0),
+        people=replace(config.people, count=0),
+    )
+    evaluation = set(range(0, world.videos, EVALUATION_EVERY))
+    parts = {"evaluation": sorted(evaluation), "training": sorted(set(range(world.videos)) - evaluation)}
+    done, total = 0, world.videos * world.hands_per_video
+    for part, videos in parts.items():
+        labels: dict[str, list[Any]] = {"K": [], "xyz": [], "scale": []}
+        hands = len(videos) * world.hands_per_video
+        (root / part / "rgb").mkdir(parents=True)
+        filmed = synthesise_labelled(world, crop_enlargement=CROP_ENLARGEMENT, videos=videos)
+        for number, picture in enumerate(filmed):
+            for version, image in enumerate(_versions(picture, part)):
+                path = root / part / "rgb" / f"{number + hands * version:08d}.jpg"
+                Image.fromarray(image).save(path, quality=JPEG_QUALITY)
+            _add(labels, picture)
+            done += 1
+            if progress:
+                progress(done, total)
+        for name, values in labels.items():
+            (root / f"{part}_{name}.json").write_text(json.dumps(values))
+
+
+def _versions(picture: LabelledPicture, part: str) -> Iterator[NDArray[np.uint8]]:
+    for factor in BRIGHTNESS[: VERSIONS if part == "training" else 1]:
+        yield np.clip(picture.image * factor, 0, 255).astype(np.uint8)
+
+
+def _add(labels: dict[str, list[Any]], picture: LabelledPicture) -> None:
+    intrinsics = picture.intrinsics.copy()
+    intrinsics[:2, 2] -= PIXEL_CENTRE
+    joints_m = picture.joints_3d_mm.astype(np.float64) / MM_PER_M
+    start, end = REFERENCE_BONE
+    labels["K"].append(intrinsics.tolist())
+    labels["xyz"].append(joints_m.tolist())
+    labels["scale"].append(float(np.linalg.norm(joints_m[end] - joints_m[start])))
+
+
+JPEG_QUALITY_DEXYCB: Final = 95
+UNANNOTATED_EVERY: Final = 7
+"""One frame in so many has no annotation."""
+LEAST_TAKES: Final = 12
+MOST_TAKES: Final = len(SUBJECTS) * SEQUENCES_PER_SUBJECT
+
+
+def write_dexycb(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
+    """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` frames a camera.
+
+    Pictures are of ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than
+    12 sequences or more than 1000.
+    """
+    if config.videos > MOST_TAKES:
+        raise HandsimError(f"videos is {config.videos}; DexYCB has {MOST_TAKES} sequences at most")
+    begin_layout(root, "dexycb", config, least_videos=LEAST_TAKES)
+    world = replace(config, people=replace(config.people, count=len(SUBJECTS)))
+    for subject in range(len(SUBJECTS)):
+        for sequence in range(SEQUENCES_PER_SUBJECT):
+            _write_meta(sequence_folder(root, subject, sequence), sequence)
+    for camera in range(len(SERIALS)):
+        for number, side in enumerate(SIDES):
+            _film_camera(root, world, camera, side, range(number, world.videos, len(SIDES)))
+        if progress:
+            progress(camera + 1, len(SERIALS))
+
+
+def place_of_take(take: int) -> tuple[int, int]:
+    """Subject and sequence of the take'th filmed sequence; the first 1000 are all different."""
+    round_, subject = divmod(take, len(SUBJECTS))
+    return subject, (14 * subject + 39 * round_ + 4) % SEQUENCES_PER_SUBJECT
+
+
+def video_of_take(take: int, camera: int) -> int:
+    """The world's video that a camera films of a take; all of a subject have its remainder, one person's."""
+    return take % len(SUBJECTS) + len(SUBJECTS) * (take * len(SERIALS) + camera)
+
+
+def sequence_folder(root: Path, subject: int, sequence: int) -> Path:
+    """Folder of a sequence, named by date and time as the real ones are: one a minute, from noon."""
+    date = SUBJECTS[subject][:8]
+    return root / SUBJECTS[subject] / f"{date}_{12 + sequence // 60:02d}{sequence % 60:02d}00"
+
+
+def _film_camera(root: Path, world: SyntheticConfig, camera: int, side: Side, takes: range) -> None:
+    """Film and write what one camera sees of the takes of one side."""
+    frames = world.hands_per_video
+    focal = focal_of_camera(world, camera, len(SERIALS))
+    _write_camera(root, camera, focal, world.view.picture_px)
+    videos = [video_of_take(take, camera) for take in takes]
+    for take, footage in zip(takes, film_hands(world, videos, side, focal), strict=True):
+        subject, sequence = place_of_take(take)
+        folder = sequence_folder(root, subject, sequence)
+        annotated = (take * frames + np.arange(frames) + 1) % UNANNOTATED_EVERY != 0
+        _write_footage(folder / SERIALS[camera], footage, annotated)
+        if camera == 0:
+            pose = np.zeros((frames, 1, 51), dtype=np.float32)
+            pose[annotated, 0, 48:] = footage.joints_mm[annotated, WRIST] / MM_PER_M
+            np.savez(folder / "pose.npz", pose_m=pose)
+            _write_meta(folder, sequence, frames, side)
+
+
+def _write_footage(folder: Path, footage: Footage, annotated: NDArray[np.bool_]) -> None:
+    """The pictures and labels of one camera; all is -1 in the labels of frames without annotation."""
+    folder.mkdir()
+    pixels = project(footage.joints_mm, footage.intrinsics) - PIXEL_CENTRE
+    for frame, image in enumerate(footage.images):
+        Image.fromarray(image).save(folder / f"color_{frame:06d}.jpg", quality=JPEG_QUALITY_DEXYCB)
+        joint_3d = np.full((1, JOINT_COUNT, 3), NOT_ANNOTATED, dtype=np.float32)
+        joint_2d = np.full((1, JOINT_COUNT, 2), NOT_ANNOTATED, dtype=np.float32)
+        if annotated[frame]:
+            joint_3d[0], joint_2d[0] = footage.joints_mm[frame] / MM_PER_M, pixels[frame]
+        np.savez(folder / f"labels_{frame:06d}.npz", joint_3d=joint_3d, joint_2d=joint_2d)
+
+
+def _write_meta(folder: Path, sequence: int, frames: int = 0, side: Side = "right") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "serials": list(SERIALS),
+        "num_frames": frames,
+        "ycb_ids": [1 + sequence // TAKES_PER_OBJECT],
+        "ycb_grasp_ind": 0,
+        "mano_sides": [side],
+    }
+    _write_yaml(folder / "meta.yml", meta)
+
+
+def _write_camera(root: Path, camera: int, focal_px: float, size_px: tuple[int, int]) -> None:
+    folder = root / "calibration" / "intrinsics"
+    folder.mkdir(parents=True, exist_ok=True)
+    middle = {"ppx": size_px[0] / 2 - PIXEL_CENTRE, "ppy": size_px[1] / 2 - PIXEL_CENTRE}
+    content = {"color": {"fx": focal_px, "fy": focal_px, **middle}}
+    _write_yaml(folder / f"{SERIALS[camera]}_{size_px[0]}x{size_px[1]}.yml", content)
+
+
+def _write_yaml(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+CAMERAS: Final = ("HMC_84346135", "HMC_84347414", "HMC_84355350", "HMC_84358933")
+JPEG_QUALITY_ASSEMBLYHANDS: Final = 95
+TURNS: Final = 2
+"""How many of the cameras film a sequence, one after the other."""
+FRAME_STEP: Final = 2
+"""Every second frame is annotated, as in the real ones."""
+UNSEEN_SHARE: Final = 0.2
+"""Share of the hands of which some joints are not valid."""
+UNANNOTATED_EVERY_ASSEMBLYHANDS: Final = 11
+"""One hand in so many has a box and no valid joint."""
+HEAD_MM: Final = 800.0
+"""How far the head moves about the world."""
+_INFO: Final = {"description": "synthetic hands in the layout of AssemblyHands", "version": "1.1"}
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One picture of one or two hands."""
+
+    image: NDArray[np.uint8]
+    """[H, W, 3] RGB."""
+    hands: dict[Side, Floats]
+    """The joints [21, 3] of each hand in the camera frame, in our order."""
+
+
+@dataclass
+class _Split:
+    """A split as it is filmed, and what its three files will hold."""
+
+    root: Path
+    name: str
+    rng: np.random.Generator
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    joints: dict[str, Any] = field(default_factory=dict)
+    hands: int = 0
+
+    def add_camera(self, sequence: str, camera: str, intrinsics: Floats) -> None:
+        """Enter a camera of a sequence."""
+        theirs = intrinsics.copy()
+        theirs[:2, 2] -= PIXEL_CENTRE
+        cameras = self.calibration.setdefault(sequence, {"intrinsics": {}, "extrinsics": {}})
+        cameras["intrinsics"][camera + CAMERA_SUFFIX] = theirs.tolist()
+
+    def add_view(self, sequence: str, camera: str, frame: int, view: _View, intrinsics: Floats) -> None:
+        """Write a picture and enter what it shows."""
+        folder = f"ego_images_rectified/{self.name}/{sequence}/{camera}{CAMERA_SUFFIX}"
+        file_name = f"{folder}/{frame:06d}.jpg"
+        path = self.root / "images" / file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.image).convert("L").save(path, quality=JPEG_QUALITY_ASSEMBLYHANDS)
+        height, width = view.image.shape[:2]
+        picture = {"id": len(self.images), "file_name": file_name, "width": width, "height": height}
+        self.images.append({**picture, "seq_name": sequence, "camera": camera, "frame_idx": frame})
+        rotation, translation = _head(self.rng)
+        world, valid_3d = np.zeros((2 * JOINT_COUNT, 3)), np.zeros(2 * JOINT_COUNT, dtype=np.int64)
+        pixels, valid_2d = np.zeros((2 * JOINT_COUNT, 3)), np.zeros(2 * JOINT_COUNT, dtype=np.int64)
+        box: dict[Side, list[float] | None] = dict.fromkeys(SIDES)
+        for side, joints in view.hands.items():
+            points = project(joints, intrinsics) - PIXEL_CENTRE
+            half, ordered = HALVES[side], from_handsim_order(joints, "assemblyhands")
+            world[half] = (ordered - translation) @ rotation
+            pixels[half] = np.insert(from_handsim_order(points, "assemblyhands"), 2, 1.0, axis=1)
+            valid_2d[half], valid_3d[half] = self._valid(pixels[half, :2], np.array([width, height]))
+            inside = np.clip(points, 0, [width - 1, height - 1])
+            box[side] = [*inside.min(axis=0).tolist(), *inside.max(axis=0).tolist()]
+        extrinsics = np.concatenate([rotation, translation[:, None]], axis=1).tolist()
+        key = f"{frame:06d}"
+        self.calibration[sequence]["extrinsics"][key] = {camera + CAMERA_SUFFIX: extrinsics}
+        poses = self.joints.setdefault(sequence, {})
+        poses[key] = {"world_coord": world.tolist(), "joint_valid": valid_3d.tolist()}
+        annotation = {"id": len(self.annotations), "image_id": picture["id"], "frame_id": frame, "bbox": box}
+        self.annotations.append(
+            {**annotation, "keypoints": pixels.tolist(), "joint_valid": valid_2d.tolist()}
+        )
+
+    def _valid(
+        self, pixels: Floats, size_px: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which joints [21] of a hand are valid in its picture, and which in 3D."""
+        self.hands += 1
+        in_3d = np.ones(JOINT_COUNT, dtype=np.bool_)
+        if self.rng.random() < UNSEEN_SHARE:
+            in_3d[self.rng.integers(JOINT_COUNT)] = False
+        seen = np.all((pixels > 0) & (pixels < size_px - 1), axis=1)
+        if self.rng.random() < UNSEEN_SHARE:
+            seen[self.rng.choice(JOINT_COUNT, 4, replace=False)] = False
+        return seen & (self.hands % UNANNOTATED_EVERY_ASSEMBLYHANDS != 0), in_3d
+
+    def write(self) -> None:
+        """Write the three files of annotations."""
+        folder = self.root / "annotations" / self.name
+        folder.mkdir(parents=True)
+        contents: dict[str, dict[str, Any]] = {
+            "ego_data": {"images": self.images, "annotations": self.annotations},
+            "ego_calib": {"calibration": self.calibration},
+            "joint_3d": {"annotations": self.joints},
+        }
+        for kind, content in contents.items():
+            path = folder / f"assemblyhands_{self.name}_{kind}_{VERSION}.json"
+            path.write_text(json.dumps({"info": _INFO, **content}))
+
+
+def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
+    """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` pictures a camera.
+
+    Of five sequences three are for training, one is for validation and one for testing. Pictures are of
+    ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than three videos.
+    """
+    begin_layout(root, "assemblyhands", config, least_videos=len(SPLITS))
+    world = replace(config, people=replace(config.people, count=max(1, config.videos)))
+    splits = {
+        name: _Split(root, name, np.random.default_rng((config.seed, number)))
+        for number, name in enumerate(SPLITS)
+    }
+    for turn in range(TURNS):
+        for camera in range(len(CAMERAS)):
+            _film_camera_assemblyhands(splits, world, camera, turn)
+            if progress:
+                progress(turn * len(CAMERAS) + camera + 1, TURNS * len(CAMERAS))
+    for split in splits.values():
+        split.write()
+
+
+def split_of_sequence(number: int) -> str:
+    """The split of a sequence, by its number."""
+    return ("train", "val", "test", "train", "train")[number % 5]
+
+
+def _film_camera_assemblyhands(
+    splits: dict[str, _Split], world: SyntheticConfig, camera: int, turn: int
+) -> None:
+    """Film the sequences of which a camera is the first (turn 0) or second (turn 1), both hands of each."""
+    numbers = range((camera - turn) % len(CAMERAS), world.videos, len(CAMERAS))
+    focal = focal_of_camera(world, camera, len(CAMERAS))
+    filmed = []
+    for place, side in enumerate(SIDES):
+        # The same person in every video whose number has this remainder.
+        videos = [number + world.videos * (len(SIDES) * turn + place) for number in numbers]
+        filmed.append(film_hands(world, videos, side, focal))
+    for number, left, right in zip(numbers, *filmed, strict=True):
+        split = splits[split_of_sequence(number)]
+        participant = 9001 + number
+        sequence = f"nusar-2021_action_both_{participant}-c01a_{participant}_user_id_2021-02-01_120000"
+        split.add_camera(sequence, CAMERAS[camera], right.intrinsics)
+        for place, view in enumerate(_views(right, left)):
+            frame = FRAME_STEP * (1 + turn * world.hands_per_video + place)
+            split.add_view(sequence, CAMERAS[camera], frame, view, right.intrinsics)
+
+
+def _views(right: Footage, left: Footage) -> Iterator[_View]:
+    """Pictures that show both hands, the left and the right one in turn."""
+    for frame in range(len(right.images)):
+        kind = frame % 3
+        both = _joined(right, left, frame) if kind == 0 else None
+        if both:
+            yield both
+        elif kind == 1:
+            yield _View(left.images[frame], {"left": left.joints_mm[frame]})
+        else:
+            yield _View(right.images[frame], {"right": right.joints_mm[frame]})
+
+
+def _joined(right: Footage, left: Footage, frame: int) -> _View | None:
+    """A right hand's frame joined with one of the left hand beside it, if there is any."""
+    points = project(right.joints_mm[frame], right.intrinsics)[:, 0]
+    for other, joints in enumerate(left.joints_mm):
+        others = project(joints, left.intrinsics)[:, 0]
+        pictures = [right.images[frame], left.images[other]]
+        if points.max() < others.min():
+            seam = points.max() + others.min()
+        elif others.max() < points.min():
+            seam = others.max() + points.min()
+            pictures.reverse()
+        else:
+            continue
+        before = np.arange(pictures[0].shape[1])[:, None] < seam / 2
+        image = np.where(before, *pictures)
+        return _View(image, {"right": right.joints_mm[frame], "left": joints})
+    return None
+
+
+def _head(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A camera anywhere in the world: rotation [3, 3] and translation [3], camera = R world + t."""
+    rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return rotation * np.linalg.det(rotation), HEAD_MM * rng.standard_normal(3)

@@ -1,0 +1,341 @@
+"""Are the joints those of a hand, in millimetres, and of the side that is told?
+
+What one check found.
+
+Do joints, cameras and pictures belong together?
+
+Are the joints in our order? A wrong one makes hands that no hand could be.
+
+An order is scored by three things that do not depend on the pose: how far the distances between joints that
+one bone or the palm holds together are from those of an average hand, relative to the hand's size; how much
+they change from hand to hand; and how often a finger folds back upon itself. The given order has to score
+better than every other likely one: the orders of other datasets, any two joints or fingers exchanged, fingers
+turned round. Noisy annotations and unusual people make every order score worse, and so do not matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.hand import SIDES, Side
+from handsim.skeleton import (
+    BONES,
+    FINGER_JOINTS,
+    FINGERS,
+    JOINT_COUNT,
+    JOINT_NAMES,
+    JOINT_ORDERS,
+    REFERENCE_BONE,
+    WRIST,
+)
+from handsim.synthetic.camera import project
+from training.datasets.record import HandLabel
+
+Verdict = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    """Which check: ``units``, ``joint order``, ..."""
+    verdict: Verdict
+    """``skipped`` where there was nothing to judge by."""
+    detail: str
+    """What was seen, and where it failed what is likely to be wrong; one line."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What was measured; units are in the names."""
+
+
+Floats = NDArray[np.floating]
+
+MEDIAN_PX: Final = 2.0
+"""How far projections may lie from the annotated 2D joints in the median."""
+FAR_PX: Final = 10.0
+FAR_SHARE: Final = 0.05
+"""Share of the joints that may be farther off than `FAR_PX`: some are annotated badly."""
+OUTSIDE_SHARE: Final = 0.5
+"""Share of the joints that may lie outside of their pictures."""
+NEAREST_MM: Final = 50.0
+FARTHEST_MM: Final = 5000.0
+DEPTH_SHARE: Final = 0.02
+"""Share of the joints that may be nearer or farther than that."""
+
+
+def check_projection(labels: Sequence[HandLabel], annotated_px: Floats | None) -> Finding:
+    """Whether 3D joints, projected by K, fall on the 2D joints [N, 21, 2] that the files hold.
+
+    None: the files hold none, and there is nothing to compare with.
+    """
+    name = "projection"
+    if annotated_px is None:
+        return Finding(name, "skipped", "the files hold no 2D joints; the reader projects the 3D ones")
+    projected = np.stack(
+        [project(label.joints_3d_mm.astype(np.float64), label.intrinsics) for label in labels]
+    )
+    errors = np.linalg.norm(projected - annotated_px, axis=-1)
+    errors = errors[np.isfinite(errors)]
+    if not len(errors):
+        return Finding(name, "skipped", "no joint is annotated in 3D and in 2D")
+    median, most, far = float(np.median(errors)), float(errors.max()), float((errors > FAR_PX).mean())
+    numbers = {"median_px": median, "max_px": most, "farther_than_10_px_share": far}
+    detail = f"3D joints fall {median:.3g} px from the 2D ones in the median, {most:.3g} px at most"
+    if median > MEDIAN_PX or far > FAR_SHARE:
+        detail += "; joints or cameras are of other pictures, or in another frame"
+        return Finding(name, "failed", detail, numbers)
+    return Finding(name, "passed", detail, numbers)
+
+
+def check_depth(labels: Sequence[HandLabel]) -> Finding:
+    """Whether hands are before the camera, at a distance at which hands are filmed."""
+    depth = np.concatenate([label.joints_3d_mm[label.valid, 2] for label in labels])
+    median, wrong = float(np.median(depth)), float(((depth < NEAREST_MM) | (depth > FARTHEST_MM)).mean())
+    numbers = {"median_depth_mm": median, "implausible_share": wrong}
+    detail = f"hands are {median:.0f} mm from the camera in the median"
+    if wrong > DEPTH_SHARE:
+        bounds = f"{NEAREST_MM:.0f} to {FARTHEST_MM:.0f} mm"
+        detail += f", and {wrong:.0%} of the joints not within {bounds}: they are not in the camera frame"
+        return Finding("distance", "failed", detail, numbers)
+    return Finding("distance", "passed", detail, numbers)
+
+
+def check_inside(labels: Sequence[HandLabel]) -> Finding:
+    """Whether the 2D joints lie in their pictures, but for some at the edge."""
+    points = np.concatenate([label.keypoints_2d_px[label.valid] / label.size_px for label in labels])
+    share = float(((points < 0) | (points > 1)).any(axis=1).mean())
+    numbers = {"outside_share": share}
+    detail = f"{share:.1%} of the joints lie outside of their pictures"
+    if share > OUTSIDE_SHARE:
+        return Finding(
+            "in the picture", "failed", f"{detail}: pictures or cameras are of another size", numbers
+        )
+    return Finding("in the picture", "passed", detail, numbers)
+
+
+BONE_LENGTHS_MM: Final = (
+    *(30.0, 37.0, 29.0, 25.0),
+    *(92.0, 37.0, 23.0, 21.0),
+    *(94.0, 38.0, 25.0, 22.0),
+    *(89.0, 36.0, 25.0, 22.0),
+    *(82.0, 27.0, 19.0, 20.0),
+)
+"""Of an adult, in the order of `BONES`: halfway between X-ray averages (Buryanov and Kotiuk, 2010, with the
+carpus and the soft tips added) and the mean hand of MANO (Romero et al., 2017), whose fingers are shorter."""
+
+PALM_MM: Final = {
+    (5, 9): 23.0,
+    (9, 13): 24.0,
+    (13, 17): 24.0,
+    (5, 13): 45.0,
+    (9, 17): 48.0,
+    (5, 17): 66.0,
+    (1, 5): 69.0,
+}
+"""Distances between joints of the palm, likewise."""
+
+_PAIRS: Final = np.array([*BONES, *PALM_MM])
+_LENGTHS_MM: Final = np.array([*BONE_LENGTHS_MM, *PALM_MM.values()])
+_TURNS: Final = np.array(
+    [
+        chain[place : place + 3]
+        for chain in ((WRIST, *FINGER_JOINTS[finger]) for finger in FINGERS)
+        for place in range(3)
+    ]
+)
+_OTHERS_MAKE_ORDERS: Final = ("assemblyhands", "mano")
+_LEAST_MM: Final = 1e-3
+
+FOLDED_COSINE: Final = -0.5
+"""Bones that turn by more than 120 degrees at a joint fold back: no finger can."""
+WORST_SCORE: Final = 0.45
+"""Hands in the right order score 0.1, or 0.2 with 4 mm of noise; shuffled ones 0.8 and more."""
+MARGIN: Final = 0.01
+"""Another order has to score better by this much. Of hands in the right order all score worse, by 0.03."""
+FEWEST_HANDS: Final = 8
+
+
+def check_joint_order(hands_mm: Floats) -> Finding:
+    """Whether the joints of whole hands [N, 21, 3], in any frame, are in our order."""
+    name = "joint order"
+    if len(hands_mm) < FEWEST_HANDS:
+        detail = f"only {len(hands_mm)} hands have all their joints; {FEWEST_HANDS} are needed"
+        return Finding(name, "skipped", detail)
+    distances = joint_distances(hands_mm)
+    own = order_score(distances, np.arange(JOINT_COUNT))
+    scores = {suspicion: order_score(distances, order) for suspicion, order in _SUSPECTS.items()}
+    best = min(scores, key=lambda suspicion: scores[suspicion])
+    numbers = {"score": own, "best_other_score": scores[best]}
+    if scores[best] < own - MARGIN:
+        return Finding(name, "failed", f"{best}: that makes better hands", numbers)
+    if own > WORST_SCORE:
+        return Finding(
+            name, "failed", "the joints make no hands, in this order or any that was tried", numbers
+        )
+    return Finding(name, "passed", f"none of {len(scores)} others makes better hands", numbers)
+
+
+def joint_distances(hands_mm: Floats) -> NDArray[np.float64]:
+    """Distances [21, 21, N] between the joints of hands [N, 21, 3]; no less than `_LEAST_MM`."""
+    joints = hands_mm.astype(np.float64).transpose(1, 2, 0)
+    distances: NDArray[np.float64] = np.linalg.norm(joints[:, None] - joints[None], axis=2)
+    return np.maximum(distances, _LEAST_MM)
+
+
+def order_score(distances_mm: NDArray[np.float64], order: NDArray[np.intp]) -> float:
+    """How bad hands of `joint_distances` are with the joints ``order`` [21]; 0 is average and noiseless."""
+    pairs = order[_PAIRS]
+    ratios = np.log(distances_mm[pairs[:, 0], pairs[:, 1]] / _LENGTHS_MM[:, None])
+    ratios -= np.median(ratios, axis=0)
+    usual = np.median(ratios, axis=1)
+    changes = np.median(np.abs(ratios - usual[:, None]), axis=1)
+    before, joint, after = order[_TURNS].T
+    first, second = distances_mm[before, joint], distances_mm[joint, after]
+    # The law of cosines, with the angle by which the second bone turns away from the first.
+    cosines = (distances_mm[before, after] ** 2 - first**2 - second**2) / (2 * first * second)
+    return float(np.abs(usual).mean() + changes.mean() + (cosines < FOLDED_COSINE).mean())
+
+
+def _suspects() -> dict[str, NDArray[np.intp]]:
+    """What may be wrong, and the order [21] of the given joints that would be right then."""
+    suspects: dict[str, NDArray[np.intp]] = {}
+    for name in _OTHERS_MAKE_ORDERS:
+        order = np.array(JOINT_ORDERS[name], dtype=np.intp)
+        suspects[f"the joints seem to be in the order of {name}"] = order
+        suspects[f"the joints seem to be reordered from that of {name} once too often"] = np.argsort(order)
+    for first, second in combinations(range(JOINT_COUNT), 2):
+        names = f"{JOINT_NAMES[first]} and {JOINT_NAMES[second]}"
+        suspects[f"{names} seem to be exchanged"] = _replaced([first, second], [second, first])
+    fingers = {finger: list(FINGER_JOINTS[finger]) for finger in FINGERS}
+    for (one, its), (other, others) in combinations(fingers.items(), 2):
+        suspects[f"{one} and {other} finger seem to be exchanged"] = _replaced(
+            [*its, *others], [*others, *its]
+        )
+    for finger, joints in fingers.items():
+        suspects[f"the {finger} seems to go from tip to base"] = _replaced(joints, joints[::-1])
+    forward = [joint for joints in fingers.values() for joint in joints]
+    from_tips = [joint for joints in fingers.values() for joint in joints[::-1]]
+    little_first = [joint for joints in reversed(fingers.values()) for joint in joints]
+    suspects["the fingers seem to go from tip to base"] = _replaced(forward, from_tips)
+    suspects["the fingers seem to go from little finger to thumb"] = _replaced(forward, little_first)
+    return suspects
+
+
+def _replaced(joints: list[int], others: list[int]) -> NDArray[np.intp]:
+    """Our order with ``others`` in the places of ``joints``."""
+    order = np.arange(JOINT_COUNT)
+    order[joints] = others
+    return order
+
+
+_SUSPECTS: Final = _suspects()
+
+
+_BONES: Final = np.array(BONES)
+_USUAL_MM: Final = np.array(BONE_LENGTHS_MM)
+_BASES: Final = [FINGER_JOINTS[finger][0] for finger in FINGERS[1:]]
+_TIPS: Final = [FINGER_JOINTS[finger][-1] for finger in FINGERS[1:]]
+_THUMB_TIP: Final = FINGER_JOINTS["thumb"][-1]
+
+PLAUSIBLE_REFERENCE_MM: Final = (50.0, 140.0)
+"""Wrist to middle_mcp, from small children to very large adults, with room."""
+PLAUSIBLE_RATIO: Final = (0.55, 1.8)
+"""A bone's median length in all hands, for the hand's size, relative to the average hand's."""
+POSSIBLE_RATIO: Final = (0.25, 4.0)
+"""The same in a single hand."""
+IMPOSSIBLE_SHARE: Final = 0.02
+"""Share of the hands that may have an impossible bone: annotators slip, too."""
+CLEARLY_CURLED: Final = 0.2
+"""How far tips have to lie off the palm's plane, relative to wrist to middle_mcp, to tell palm from back."""
+RIGHT_SHARE: Final = 0.9
+"""Share of the clearly curled hands that have to curl as a right hand does."""
+
+
+def check_units(joints_mm: Floats) -> Finding:
+    """Whether joints [N, 21, 3] (NaN where not annotated) are in millimetres, by wrist to middle_mcp."""
+    lengths = _lengths(joints_mm)[:, BONES.index(REFERENCE_BONE)]
+    lengths = lengths[np.isfinite(lengths)]
+    if not len(lengths):
+        return Finding("units", "skipped", "no hand has both its wrist and its middle_mcp")
+    median = float(np.median(lengths))
+    detail = f"wrist to middle_mcp is {median:.4g} mm in the median"
+    numbers = {"wrist_to_middle_mcp_mm": median}
+    if PLAUSIBLE_REFERENCE_MM[0] <= median <= PLAUSIBLE_REFERENCE_MM[1]:
+        return Finding("units", "passed", detail, numbers)
+    factor = 10.0 ** round(float(np.log10(max(median, 1e-9) / _USUAL_MM[BONES.index(REFERENCE_BONE)])))
+    detail += f"; lengths in the files seem to be {factor:g} times as large as in the official ones"
+    return Finding("units", "failed", detail, numbers)
+
+
+def check_bones(joints_mm: Floats, sample_ids: Sequence[str]) -> Finding:
+    """Whether bones are as long as a hand's of that size; joints [N, 21, 3] are NaN where not annotated."""
+    name = "bone lengths"
+    ratios = _lengths(joints_mm) / _USUAL_MM
+    known = np.isfinite(ratios).any(axis=1)
+    if not known.any():
+        return Finding(name, "skipped", "no bone has both its joints")
+    ratios, ids = ratios[known], np.array(sample_ids)[known]
+    ratios = ratios / np.maximum(np.nanmedian(ratios, axis=1, keepdims=True), 1e-9)
+    annotated = np.isfinite(ratios).any(axis=0)
+    medians = np.full(len(BONES), np.nan)
+    medians[annotated] = np.nanmedian(ratios[:, annotated], axis=0)
+    with np.errstate(invalid="ignore"):  # NaN is in no range and breaks none
+        odd = (medians < PLAUSIBLE_RATIO[0]) | (medians > PLAUSIBLE_RATIO[1])
+        impossible = ((ratios < POSSIBLE_RATIO[0]) | (ratios > POSSIBLE_RATIO[1])).any(axis=1)
+    numbers = {
+        "shortest_median_ratio": float(np.nanmin(medians)),
+        "longest_median_ratio": float(np.nanmax(medians)),
+        "impossible_hands": float(impossible.sum()),
+    }
+    if odd.any():
+        bone = int(np.flatnonzero(odd)[0])
+        parent, child = (JOINT_NAMES[joint] for joint in BONES[bone])
+        detail = f"{parent} to {child} is {medians[bone]:.2f} times as long as in a hand of that size"
+        return Finding(name, "failed", detail, numbers)
+    if impossible.mean() > IMPOSSIBLE_SHARE:
+        first = ids[impossible][0]
+        detail = f"{impossible.sum()} of {len(ratios)} hands have an impossible bone, such as {first}"
+        return Finding(name, "failed", detail, numbers)
+    low, high = numbers["shortest_median_ratio"], numbers["longest_median_ratio"]
+    return Finding(name, "passed", f"{low:.2f} to {high:.2f} times those of an average hand", numbers)
+
+
+def check_sides(hands_mm: Floats, sides: Sequence[Side]) -> Finding:
+    """Whether whole hands [N, 21, 3] in the camera frame are right hands, as records tell all hands.
+
+    Fingers and thumb curl to the palm's side, and the cross product from index to little finger points out of
+    a right palm. Each of ``sides`` (what the subject's hands are said to be) is judged apart.
+    """
+    name = "left and right"
+    wrist = hands_mm[:, WRIST]
+    size = np.linalg.norm(hands_mm[:, REFERENCE_BONE[1]] - wrist, axis=-1)
+    normal = np.cross(hands_mm[:, _BASES[0]] - wrist, hands_mm[:, _BASES[-1]] - wrist)
+    normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    curl = (hands_mm[:, _TIPS] - hands_mm[:, _BASES]).mean(axis=1) + hands_mm[:, _THUMB_TIP] - wrist
+    curl = (curl * normal).sum(axis=-1) / np.maximum(size, 1e-9)
+    clear = np.abs(curl) > CLEARLY_CURLED
+    numbers, wrong = {}, []
+    for side in SIDES:
+        some = curl[clear & (np.array(sides) == side)]
+        if len(some) < FEWEST_HANDS:
+            continue
+        share = float((some > 0).mean())
+        numbers[f"{side}_as_told_share"] = share
+        if share < RIGHT_SHARE:
+            wrong.append(f"{1 - share:.0%} of the hands told to be {side} ones are not")
+    if wrong:
+        return Finding(name, "failed", "; ".join(wrong), numbers)
+    if not numbers:
+        return Finding(name, "skipped", f"fewer than {FEWEST_HANDS} hands of either side are clearly curled")
+    return Finding(name, "passed", f"{clear.sum()} hands curl to the palm of the side they are told", numbers)
+
+
+def _lengths(joints_mm: Floats) -> NDArray[np.float64]:
+    """Bone lengths [N, 20], NaN where a joint is not annotated."""
+    joints = joints_mm.astype(np.float64)
+    lengths: NDArray[np.float64] = np.linalg.norm(joints[:, _BONES[:, 0]] - joints[:, _BONES[:, 1]], axis=-1)
+    return lengths

@@ -1,0 +1,257 @@
+"""Predictions in Parquet: a row a hand, readable with any tool.
+
+Columns: ``sample_id``, ``side`` (the subject's own hand; all numbers are told as for right hands, those of
+left ones in the mirrored picture), ``joints_3d_mm`` (63 numbers, the 21 joints' x, y, z relative to the
+wrist), ``camera_3d_mm`` (63, in the camera frame; may be null, or left out), ``keypoints_2d_px`` (42, x and y
+in the picture) and ``confidence`` (21). Joints are in the order of `handsim.skeleton`. The schema's metadata
+says where they come from.
+
+A split's hands in arrays: what was predicted of them, and what is true.
+
+FreiHAND's ``pred.json``, as its evaluation server and its ``eval.py`` read it.
+
+A list of two: the joints [N, 21, 3] and the mesh's vertices [N, 778, 3] of all N evaluation pictures in the
+order of their numbers, in metres in the camera frame. No mesh is estimated here: all vertices are zero, so
+every score of the mesh is that of the all-zero prediction, and means nothing.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import SIDES, Side
+from handsim.skeleton import JOINT_COUNT
+from training.datasets.record import MM_PER_M
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedHands:
+    """What was predicted of N hands, all told as right hands (see `training.datasets.record`)."""
+
+    sample_ids: tuple[str, ...]
+    """[N] as the dataset names them."""
+    sides: tuple[Side, ...]
+    """[N] the subjects' own hands."""
+    joints_3d_mm: NDArray[np.float32]
+    """[N, 21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the picture."""
+    camera_3d_mm: NDArray[np.float32] | None
+    """[N, 21, 3] in the camera frame; None where the hands were not placed in it."""
+    keypoints_2d_px: NDArray[np.float32]
+    """[N, 21, 2] in the picture's pixels."""
+    confidence: NDArray[np.float32]
+    """[N, 21] from 0 to 1."""
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.sample_ids)
+
+    def in_order_of(self, sample_ids: Sequence[str], origin: str) -> "PredictedHands":
+        """The same predictions in the order of a split's samples.
+
+        Raises HandsimError, naming ``origin`` (where they come from), unless there is one for each sample.
+        """
+        rows = {name: row for row, name in enumerate(self.sample_ids)}
+        missing = next((name for name in sample_ids if name not in rows), None)
+        remedy = "predict the split again, or name the one that they are of with --dataset and --split"
+        counts = f"{origin} has predictions for {len(self):,} hands and the split has {len(sample_ids):,}"
+        if missing is not None:
+            raise HandsimError(f"{counts}; the first one without is {missing}: {remedy}")
+        if len(self) != len(sample_ids):
+            twice = next((name for name, count in Counter(self.sample_ids).items() if count > 1), None)
+            strangers = set(self.sample_ids) - set(sample_ids)
+            why = f"{twice} is there twice" if twice else f"{min(strangers)} is none of its hands"
+            raise HandsimError(f"{counts}; {why}: {remedy}")
+        order = np.array([rows[name] for name in sample_ids], dtype=np.int64)
+        if (order == np.arange(len(order))).all():
+            return self
+        return PredictedHands(
+            tuple(sample_ids),
+            tuple(self.sides[row] for row in order.tolist()),
+            self.joints_3d_mm[order],
+            None if self.camera_3d_mm is None else self.camera_3d_mm[order],
+            self.keypoints_2d_px[order],
+            self.confidence[order],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrueHands:
+    """The truth of N hands, all told as right hands."""
+
+    sample_ids: tuple[str, ...]
+    """[N] as the dataset names them."""
+    joints_3d_mm: NDArray[np.float32]
+    """[N, 21, 3] in the camera frame; anything where not ``valid``."""
+    keypoints_2d_px: NDArray[np.float32]
+    """[N, 21, 2] in the picture's pixels; anything where not ``valid``."""
+    valid: NDArray[np.bool_]
+    """[N, 21] which joints were annotated."""
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.sample_ids)
+
+
+_FACTS: Final = b"handsim"
+_WIDTHS: Final = {"joints_3d_mm": 3, "camera_3d_mm": 3, "keypoints_2d_px": 2, "confidence": 1}
+"""Column -> numbers of each joint."""
+_OPTIONAL: Final = "camera_3d_mm"
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("side", pa.string(), nullable=False),
+        *(
+            pa.field(name, pa.list_(pa.float32(), JOINT_COUNT * width), nullable=name == _OPTIONAL)
+            for name, width in _WIDTHS.items()
+        ),
+    ]
+)
+
+
+def write_predictions(path: Path, predicted: PredictedHands, facts: Mapping[str, Any]) -> None:
+    """Write them, and ``facts`` of where they come from; the file appears whole or not at all."""
+    columns: list[pa.Array] = [pa.array(predicted.sample_ids), pa.array(predicted.sides)]
+    for name, width in _WIDTHS.items():
+        numbers: NDArray[np.float32] | None = getattr(predicted, name)
+        kind = SCHEMA.field(name).type
+        if numbers is None:
+            columns.append(pa.nulls(len(predicted), kind))
+        else:
+            flat = pa.array(numbers.reshape(-1), pa.float32())
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, JOINT_COUNT * width))
+    schema = SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts))})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_predictions(path: Path) -> tuple[PredictedHands, dict[str, Any]]:
+    """The predictions of a file, and what its metadata says of where they come from.
+
+    Raises NotThereError where there is no file, HandsimError for one that is no Parquet or lacks a column,
+    for lists of another length, and for numbers that are missing.
+    """
+    if not path.is_file():
+        raise NotThereError(f"there are no predictions {path}; leave --predictions out to predict now")
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise HandsimError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0][:120]}); predict again"
+        ) from error
+    for name in SCHEMA.names:
+        if name not in table.column_names and name != _OPTIONAL:
+            raise HandsimError(
+                f"{path} has no column {name}; predictions have {', '.join(SCHEMA.names)}, "
+                f"as `handsim evaluate pose` writes them"
+            )
+    sides = tuple(table["side"].to_pylist())
+    if not set(sides) <= set(SIDES):
+        raise HandsimError(f"{path} has a side {(set(sides) - set(SIDES)).pop()!r}; it is left or right")
+    numbers = {name: _numbers(table, name, path) for name in _WIDTHS}
+    joints, keypoints, confidence = (
+        numbers[name] for name in ("joints_3d_mm", "keypoints_2d_px", "confidence")
+    )
+    assert joints is not None
+    assert keypoints is not None
+    assert confidence is not None
+    predicted = PredictedHands(
+        tuple(table["sample_id"].to_pylist()),
+        sides,
+        joints,
+        numbers[_OPTIONAL],
+        keypoints,
+        confidence[..., 0],
+    )
+    return predicted, _facts(table.schema.metadata or {})
+
+
+def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32] | None:
+    """A column as [N, 21, width]; None for the optional one where any hand lacks it."""
+    width = _WIDTHS[name]
+    if name == _OPTIONAL and (name not in table.column_names or table[name].null_count):
+        return None
+    column = table[name].combine_chunks()
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise HandsimError(
+            f"column {name} of {path} is of type {kind}; it holds lists of {JOINT_COUNT * width} floats"
+        )
+    expected = JOINT_COUNT * width
+    lengths = set(pc.list_value_length(column).to_pylist())
+    if not lengths <= {expected}:
+        found = next(length for length in lengths if length != expected)
+        raise HandsimError(
+            f"column {name} of {path} has a list of {found or 'no'} numbers; each holds {expected}, "
+            f"{width} for each of the {JOINT_COUNT} joints"
+        )
+    flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return flat.reshape(-1, JOINT_COUNT, width)
+
+
+def _facts(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    try:
+        facts = json.loads(metadata.get(_FACTS, b"{}"))
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+VERTICES: Final = 778
+"""Of MANO's mesh."""
+_DECIMALS: Final = 6
+"""Of a metre: micrometres."""
+
+
+def check_submittable(dataset: str, split: str, path: Path) -> None:
+    """Raise HandsimError for any other split than FreiHAND's evaluation, and where there is no folder."""
+    if not path.parent.is_dir():
+        raise HandsimError(f"{path} cannot be written, as there is no folder {path.parent}; make it first")
+    if (dataset, split) != ("freihand", "eval"):
+        raise HandsimError(
+            f"--pred-json is what FreiHAND's server takes, of its split eval; this is {split} of {dataset}"
+            "; leave it out, or evaluate --dataset freihand --split eval"
+        )
+
+
+def write_submission(path: Path, predicted: PredictedHands) -> None:
+    """Write ``pred.json``; raises HandsimError for hands that were not placed in their camera.
+
+    Samples are put in the order of their names, which is that of FreiHAND's pictures.
+    """
+    if predicted.camera_3d_mm is None:
+        raise HandsimError(
+            "FreiHAND takes joints in the camera frame and these predictions are relative to the wrist; "
+            "predict with an estimator of `handsim finetune`, which places hands by the pictures' K"
+        )
+    order = np.argsort(np.array(predicted.sample_ids), kind="stable")
+    joints_m = (predicted.camera_3d_mm[order].astype(np.float64) / MM_PER_M).round(_DECIMALS)
+    no_mesh = [[0.0, 0.0, 0.0]] * VERTICES
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            file.write(f"[{json.dumps(joints_m.tolist())}, [")
+            for number in range(len(order)):  # the zeros of all at once would be 9 million objects
+                file.write(f"{', ' if number else ''}{json.dumps(no_mesh)}")
+            file.write("]]")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise HandsimError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,437 @@
+"""One batch of labelled hands, as the trainer gets it.
+
+The square around a hand, cut out of its picture once.
+
+Reading, decoding and cutting hands, batch after batch, by threads of this process or by others.
+
+Batches of labelled hands, ready before the trainer asks for them.
+
+Which hands of a split are trained on where only a share of its labels is to be used.
+
+A smaller share is contained in every larger one of the same seed, so that curves over label fractions differ
+by what is added alone. Hands that are one annotation are drawn together: FreiHAND has each hand four times,
+before four backgrounds, with the same labels (Zimmermann et al., ICCV 2019), and as one subject. In every
+other dataset a hand in a picture is an annotation of its own.
+
+The size of hands: a network tells joints in reference-bone lengths, and this makes millimetres of them.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from handsim.errors import HandsimError
+from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
+from handsim.hand import Side
+from handsim.metrics.alignment import SHORTEST_MM
+from handsim.skeleton import JOINT_NAMES, REFERENCE_BONE
+from training.datasets.record import HandDataset, LabelledHand
+from training.pairs.loader import AnchorBatches
+from training.runs.prefetch import Ahead
+from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
+
+
+@dataclass(frozen=True, eq=False)
+class HandBatch:
+    """B labelled hands in their crops, all as right hands."""
+
+    sample_ids: tuple[str, ...]
+    """[B] as the dataset names them."""
+    sides: tuple[Side, ...]
+    """[B] the subjects' own hands; all are told as right ones."""
+    crops: Tensor
+    """uint8 [B, S, S, 3], RGB."""
+    keypoints: Tensor
+    """float32 [B, 21, 2] in the crop's unit square; finite everywhere, see `training.finetune.data`."""
+    joints_mm: Tensor
+    """float32 [B, 21, 3] in the camera frame; 0 where not ``valid``."""
+    valid: Tensor
+    """bool [B, 21] which joints are annotated."""
+    squares_px: Tensor
+    """float64 [B, 4] where the crops lie in their pictures."""
+    intrinsics: Tensor
+    """float64 [B, 3, 3] K of the pictures."""
+    epoch: int = 0
+    """From 0."""
+    number: int = 0
+    """Of the batch in its epoch, from 0."""
+    waited_s: float = 0.0
+    """Seconds in which the trainer had no batch."""
+
+    @classmethod
+    def joined(cls, parts: Sequence["HandBatch"], epoch: int, number: int, *, pin: bool) -> "HandBatch":
+        """One batch of several; with ``pin`` in page-locked memory, from where it reaches a GPU in the
+        background."""
+
+        def cat(tensors: Sequence[Tensor]) -> Tensor:
+            shape = (sum(len(tensor) for tensor in tensors), *tensors[0].shape[1:])
+            return torch.cat(list(tensors), out=torch.empty(shape, dtype=tensors[0].dtype, pin_memory=pin))
+
+        return cls(
+            sample_ids=tuple(name for part in parts for name in part.sample_ids),
+            sides=tuple(side for part in parts for side in part.sides),
+            crops=cat([part.crops for part in parts]),
+            keypoints=cat([part.keypoints for part in parts]),
+            joints_mm=cat([part.joints_mm for part in parts]),
+            valid=cat([part.valid for part in parts]),
+            squares_px=cat([part.squares_px for part in parts]),
+            intrinsics=cat([part.intrinsics for part in parts]),
+            epoch=epoch,
+            number=number,
+        )
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "HandBatch":
+        """The same batch with the tensors that a network needs on a device; squares and K stay."""
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _with_each(self, move: Callable[[Tensor], Tensor]) -> "HandBatch":
+        return replace(
+            self,
+            crops=move(self.crops),
+            keypoints=move(self.keypoints),
+            joints_mm=move(self.joints_mm),
+            valid=move(self.valid),
+        )
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.sample_ids)
+
+
+_LEAST_EXTENT_PX = 1.0
+"""Joints closer together than this tell no size of a hand."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How much of a picture a crop shows, and how finely."""
+
+    factor: float
+    """Side of the square, in longer sides of the box around the annotated 2D joints (DetNet: 1.75)."""
+    size_px: int
+    """Side of the crop."""
+
+
+@dataclass(frozen=True, eq=False)
+class CroppedHand:
+    """A hand in its crop."""
+
+    crop: NDArray[np.uint8]
+    """[S, S, 3] RGB."""
+    square_px: NDArray[np.float64]
+    """[4] which part of the picture it is; it may reach outside, where edge pixels are repeated."""
+    keypoints: NDArray[np.float32]
+    """[21, 2] in the crop's unit square; the mean of the valid ones where not ``valid``, else 0.5."""
+
+
+def hand_square(
+    keypoints_px: NDArray[np.floating], valid: NDArray[np.bool_], size_px: tuple[int, int], factor: float
+) -> NDArray[np.float64]:
+    """The square [4] around the valid ones of 2D joints [21, 2], in pixels of a picture (width, height).
+
+    It has the centre of their box and ``factor`` times its longer side. Without two valid joints apart from
+    each other it is the square around the whole picture.
+    """
+    points = keypoints_px[valid]
+    if len(points):
+        box = box_around(points)
+        if (box[2:] - box[:2]).max() >= _LEAST_EXTENT_PX:
+            # A box of straight fingers may have no width; its square only asks for the longer side.
+            widening = np.where(box[2:] - box[:2] < _LEAST_EXTENT_PX, _LEAST_EXTENT_PX / 2, 0)
+            return square_around(np.concatenate([box[:2] - widening, box[2:] + widening]), factor)
+    return square_around((0, 0, *size_px), 1.0)
+
+
+def cut_hand(hand: LabelledHand, settings: CropSettings) -> CroppedHand:
+    """Cut a hand out of its picture."""
+    square = hand_square(hand.keypoints_2d_px, hand.valid, hand.size_px, settings.factor)
+    inside = apply_affine(crop_affine(square, size=1.0), hand.keypoints_2d_px.astype(np.float64))
+    middle = inside[hand.valid].mean(axis=0) if hand.valid.any() else np.full(2, 0.5)
+    keypoints = np.where(hand.valid[:, None], inside, middle).astype(np.float32)
+    return CroppedHand(cut_crop(hand.image, square, settings.size_px), square, keypoints)
+
+
+_CHUNK_HANDS: Final = 16
+"""Hands read in one go: few enough that all workers share in one batch."""
+_BATCHES_READY: Final = 2
+"""Batches that lie ready: they are large."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """Which hands make a batch."""
+
+    epoch: int
+    """From 0."""
+    number: int
+    """Of the batch in its epoch, from 0."""
+    rows: NDArray[np.integer]
+    """[B] of the dataset."""
+
+
+class HandReader:
+    """Makes batches of a dataset's hands, a few ahead of whoever trains or evaluates on them."""
+
+    def __init__(
+        self, dataset: HandDataset, settings: CropSettings, *, workers: int = 0, pin: bool | None = None
+    ) -> None:
+        """``workers`` processes read, 0: threads of this one. Nothing is started before the first batch.
+
+        ``pin`` has batches in page-locked memory, None: where there is a GPU.
+        """
+        cut = _Cut(dataset, settings)
+        self._pin = torch.cuda.is_available() if pin is None else pin
+        self._workers: Workers[NDArray[np.integer], HandBatch] = (
+            WorkerProcesses(cut, workers) if workers else WorkerThreads(cut, "handsim-read")
+        )
+
+    @contextmanager
+    def ahead(self, plans: Iterable[BatchPlan]) -> Iterator[Iterator[HandBatch]]:
+        """The batches in their order, made on a thread; one such block may be under way at a time.
+
+        Raises HandsimError for a hand that cannot be read.
+        """
+        ready = Ahead(self.read(plans), _BATCHES_READY, "handsim-assemble")
+        ready.start()
+        try:
+            yield ready
+        finally:
+            ready.close()
+
+    def read(self, plans: Iterable[BatchPlan]) -> Generator[HandBatch, None, None]:
+        """The batches in their order, on the calling thread; raises as `ahead` does."""
+        under_way: deque[BatchPlan] = deque()
+
+        def chunks() -> Iterator[NDArray[np.integer]]:
+            for plan in plans:
+                under_way.append(plan)
+                for start in range(0, len(plan.rows), _CHUNK_HANDS):
+                    yield plan.rows[start : start + _CHUNK_HANDS]
+
+        parts: list[HandBatch] = []
+        for part in self._workers.map(chunks()):
+            parts.append(part)
+            plan = under_way[0]
+            if sum(map(len, parts)) == len(plan.rows):
+                yield HandBatch.joined(parts, plan.epoch, plan.number, pin=self._pin)
+                under_way.popleft()
+                parts = []
+
+    def close(self) -> None:
+        """End threads and processes; nobody may be reading."""
+        self._workers.close()
+
+
+def in_order(rows: NDArray[np.integer], batch_size: int) -> Iterator[BatchPlan]:
+    """Each of the rows once; the last batch may be smaller."""
+    for number, start in enumerate(range(0, len(rows), batch_size)):
+        yield BatchPlan(0, number, rows[start : start + batch_size])
+
+
+class _Cut:
+    """In a worker: rows of the dataset to hands in their crops."""
+
+    def __init__(self, dataset: HandDataset, settings: CropSettings) -> None:
+        self._dataset, self._settings = dataset, settings
+
+    def __call__(self, rows: NDArray[np.integer]) -> HandBatch:
+        hands, cut = [], []
+        for row in rows.tolist():
+            hand = self._dataset[row]
+            cut.append(cut_hand(hand, self._settings))
+            hands.append(hand)
+        valid = np.stack([hand.valid for hand in hands])
+        joints_mm = np.where(valid[..., None], np.stack([hand.joints_3d_mm for hand in hands]), 0)
+        return HandBatch(
+            sample_ids=tuple(hand.sample_id for hand in hands),
+            sides=tuple(hand.side for hand in hands),
+            crops=torch.from_numpy(np.stack([each.crop for each in cut])),
+            keypoints=torch.from_numpy(np.stack([each.keypoints for each in cut])),
+            joints_mm=torch.from_numpy(joints_mm.astype(np.float32)),
+            valid=torch.from_numpy(valid),
+            squares_px=torch.from_numpy(np.stack([each.square_px for each in cut])),
+            intrinsics=torch.from_numpy(np.stack([hand.intrinsics for hand in hands])),
+        )
+
+
+class HandLoader:
+    """Shuffled batches of the hands that are trained on.
+
+    Which hands a batch holds follows from (seed, epoch, number) alone, as in pre-training: see
+    `training.pairs.loader.AnchorBatches`, whose order this is.
+    """
+
+    batches_an_epoch: int
+    """How many batches an epoch has; the last hands, too few for one, sit it out: others every time."""
+    fingerprint: str
+    """16 hex digits: with equal ones and an equal seed, batches are the same."""
+
+    def __init__(
+        self,
+        dataset: HandDataset,
+        rows: NDArray[np.int64],
+        settings: CropSettings,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        pin: bool | None = None,
+    ) -> None:
+        """Batches of ``batch_size`` of the dataset's ``rows`` on each of ``world_size`` ranks.
+
+        Nothing is started before the first batch. Raises HandsimError where the hands make no batch.
+        """
+        together = batch_size * world_size
+        if together > len(rows):
+            ranks = f" on each of {world_size} processes" if world_size > 1 else ""
+            raise HandsimError(
+                f"a batch of {batch_size:,} hands{ranks} takes {together:,}, and {len(rows):,} of "
+                f"{dataset.name}'s are trained on; lower trainer.batch_size, or raise data.label_fraction"
+            )
+        self._order = AnchorBatches(
+            rows.astype(np.uint64), batch_size, seed, rank=rank, world_size=world_size
+        )
+        self.batches_an_epoch, self.fingerprint = self._order.batches_an_epoch, self._order.fingerprint
+        self._reader = HandReader(dataset, settings, workers=workers, pin=pin)
+        self._running = ExitStack()
+        self._ready: Iterator[HandBatch] = iter(())
+        self._next: tuple[int, int] | None = None
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[HandBatch]:
+        """Batches ``first`` and following of an epoch, both counted from 0.
+
+        Work goes on ahead over the end of an epoch into the next one. Raises HandsimError for a hand that
+        cannot be read.
+        """
+        for number in range(first, self.batches_an_epoch):
+            yield self._take(epoch, number)
+
+    def close(self) -> None:
+        """End threads and processes."""
+        self._running.close()
+        self._reader.close()
+
+    def _take(self, epoch: int, number: int) -> HandBatch:
+        if self._next != (epoch, number):  # nearly always the one that comes next anyway
+            self._running.close()
+            self._ready = self._running.enter_context(self._reader.ahead(self._plans(epoch, number)))
+        self._next = None  # to begin anew after a mistake, if anybody asks again
+        since = time.perf_counter()
+        batch = next(self._ready)
+        at_end = number + 1 == self.batches_an_epoch
+        self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
+        return replace(batch, waited_s=time.perf_counter() - since)
+
+    def _plans(self, epoch: int, number: int) -> Iterator[BatchPlan]:
+        """All from this one on, over the ends of epochs."""
+        while True:
+            yield BatchPlan(epoch, number, self._order.batch(epoch, number).astype(np.int64))
+            number += 1
+            if number == self.batches_an_epoch:
+                epoch, number = epoch + 1, 0
+
+    def __enter__(self) -> "HandLoader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_DRAW: Final = 2
+"""Apart from the streams of numbers that `training.pairs.loader` draws with the same seed."""
+
+
+def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[np.int64]:
+    """Rising indices of the hands [n] that make up ``fraction`` of the dataset's annotations, at least one.
+
+    Raises HandsimError for a fraction that is not above 0 and at most 1, and for an empty dataset.
+    """
+    check_fraction(fraction)
+    if len(dataset) == 0:
+        raise HandsimError(f"split {dataset.split} of {dataset.name} has no hands; choose another one")
+    if fraction == 1:
+        return np.arange(len(dataset), dtype=np.int64)
+    return drawn_together(_annotations(dataset), fraction, seed)
+
+
+def _annotations(dataset: HandDataset) -> NDArray[np.int64]:
+    """[N] a number for each hand, the same for those that are one annotation."""
+    if dataset.name != "freihand":
+        return np.arange(len(dataset), dtype=np.int64)
+    hands = [dataset.label(row).subject for row in range(len(dataset))]
+    return np.unique(hands, return_inverse=True)[1].astype(np.int64)
+
+
+def drawn_together(groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Rising indices of all members of a share of the groups; ``groups`` [N] says which each belongs to."""
+    known = np.unique(groups)
+    order = np.random.default_rng([_DRAW, seed]).permutation(known)
+    # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
+    chosen = order[: max(1, math.ceil(round(fraction * len(known), 6)))]
+    return np.flatnonzero(np.isin(groups, chosen)).astype(np.int64)
+
+
+def check_fraction(fraction: float) -> None:
+    """Raises HandsimError for what is no share of the labels."""
+    if not 0 < fraction <= 1:
+        raise HandsimError(
+            f"data.label_fraction is {fraction}; it lies above 0 and goes to 1, where all labels are used"
+        )
+
+
+MOST_HANDS: Final = 2000
+"""Hands whose labels are read for the mean, spread evenly, because those of one person follow each other."""
+
+
+def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:
+    """Mean length of the bone from wrist to middle_mcp over ``rows`` of a dataset, `MOST_HANDS` at most.
+
+    Hands without both ends of the bone, or whose bone has no length, do not count. Raises HandsimError where
+    none of them counts.
+    """
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_HANDS)).round().astype(np.int64)]
+    labels = [dataset.label(row) for row in spread.tolist()]
+    joints = np.stack([label.joints_3d_mm for label in labels]).astype(np.float64)
+    valid = np.stack([label.valid for label in labels])
+    lengths, usable = bone_lengths_mm(joints, valid)
+    if not usable.any():
+        root, end = (JOINT_NAMES[joint] for joint in REFERENCE_BONE)
+        if not valid.any():
+            why = "no valid joint"
+        elif not valid[:, list(REFERENCE_BONE)].all(axis=1).any():
+            why = f"no valid {root} and {end}"
+        else:
+            why = f"a bone from {root} to {end} of length 0"
+        raise HandsimError(
+            f"all {len(labels):,} hands looked at in split {dataset.split} of {dataset.name} have {why}, by "
+            f"which their size is told; mend the labels, or choose another split"
+        )
+    return float(lengths[usable].mean())
+
+
+def bone_lengths_mm(
+    joints_mm: NDArray[np.float64], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Lengths [N] of the reference bone of joints [N, 21, 3], and which of them [N] can be scaled by.
+
+    A length is 0 where an end of the bone is not ``valid`` [N, 21].
+    """
+    root, end = REFERENCE_BONE
+    annotated = valid[:, root] & valid[:, end]
+    bones = np.where(annotated[:, None], joints_mm[:, end] - joints_mm[:, root], 0)
+    lengths = np.linalg.norm(bones, axis=1)
+    return lengths, lengths >= SHORTEST_MM

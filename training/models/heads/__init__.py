@@ -1,1 +1,0 @@
-"""Heads of the pose estimator: from feature maps to joints."""

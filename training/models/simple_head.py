@@ -1,0 +1,96 @@
+"""A light regressor of joints: an attention map for each joint, and one transformer layer between them.
+
+The 2D joint is the map's soft-argmax (integral regression: Sun et al., ECCV 2018, arXiv 1711.08229); what the
+map attends to becomes the joint's token, and the 21 tokens settle the pose by self-attention (Vaswani et al.,
+2017, arXiv 1706.03762). Nothing is quantised: the loss reaches all that decides a joint.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from handsim.skeleton import JOINT_COUNT, WRIST
+from training.models.head import HandTargets, PoseEstimate, PoseHead, masked_mean
+
+_WIDTH: Final = 256
+_BONES_IN_A_VIEW: Final = 2.5
+"""A view's side in reference bones, about: so many times are errors of 2D joints those of 3D ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttendedJoints:
+    """What the regressor says of B views."""
+
+    keypoints: Tensor
+    """[B, 21, 2] in the view's unit square."""
+    joints: Tensor
+    """[B, 21, 3] relative to the wrist, in reference bones; the wrist's are 0."""
+    attention: Tensor
+    """[B, 21, H, H] what each joint is told by, H an eighth of the view's side; each map's sum is 1."""
+
+
+class SimpleHead(PoseHead[AttendedJoints]):
+    """Features of an eighth of the view's side, from the trunk's last two stages, and 21 tokens of them."""
+
+    def __init__(self, in_channels: int) -> None:
+        """``in_channels`` is F, the channels of the trunk's last maps; those before have half as many."""
+        super().__init__()
+        self.top = nn.Conv2d(in_channels, _WIDTH, 1, bias=False)
+        self.lateral = nn.Conv2d(in_channels // 2, _WIDTH, 1, bias=False)
+        self.upsampling = nn.Sequential(
+            nn.BatchNorm2d(_WIDTH),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(_WIDTH, _WIDTH, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(_WIDTH),
+            nn.ReLU(inplace=True),
+        )
+        self.attention = nn.Conv2d(_WIDTH, JOINT_COUNT, 1, bias=False)
+        self.joint_embedding = nn.Parameter(torch.randn(JOINT_COUNT, _WIDTH) * 0.02)
+        self.place_embedding = nn.Linear(2, _WIDTH, bias=False)
+        self.transformer = nn.TransformerEncoderLayer(
+            _WIDTH, nhead=8, dim_feedforward=2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True
+        )
+        # Small, and with no norm before it: the first steps would throw joints far out of the hand.
+        self.output_weight = nn.Parameter(torch.randn(JOINT_COUNT, _WIDTH, 5) * 0.01)
+        self.output_bias = nn.Parameter(torch.zeros(JOINT_COUNT, 5))
+
+    def forward(self, maps: tuple[Tensor, ...]) -> AttendedJoints:
+        """The joints, from the trunk's stages [B, F/2, S/16, S/16] and [B, F, S/32, S/32]."""
+        top = functional.interpolate(self.top(maps[-1]), scale_factor=2.0, mode="nearest")
+        features = self.upsampling(top + self.lateral(maps[-2]))
+        attention = self.attention(features).flatten(2).float().softmax(2).unflatten(2, features.shape[2:])
+        places = _mean_places(attention)
+        attended = attention.flatten(2).to(features) @ features.flatten(2).mT
+        tokens = attended + self.joint_embedding + self.place_embedding(places - 0.5)
+        tokens = self.transformer(tokens).transpose(0, 1)
+        said = torch.baddbmm(self.output_bias[:, None], tokens, self.output_weight).transpose(0, 1)
+        joints = said[..., 2:]
+        # A mean place is drawn to the view's middle and never leaves the view, so joints are said from there.
+        return AttendedJoints(places + said[..., :2], joints - joints[:, [WRIST]], attention)
+
+    def loss(self, prediction: AttendedJoints, targets: HandTargets) -> dict[str, Tensor]:
+        """2.5 x ``keypoint`` + ``joint``: mean absolute errors of coordinates in 2D and in 3D."""
+        true, true_3d = targets.known_keypoints, targets.known_joints
+        off = (prediction.keypoints.to(true) - true).abs().mean(-1)
+        keypoint = masked_mean(off, targets.valid)
+        off_3d = (prediction.joints.to(true_3d) - true_3d).abs().mean(-1)
+        joint = masked_mean(off_3d, targets.valid_3d)
+        return {"loss": _BONES_IN_A_VIEW * keypoint + joint, "keypoint": keypoint, "joint": joint}
+
+    def decode(self, prediction: AttendedJoints, intrinsics: Tensor | None) -> PoseEstimate:
+        """The joints as they are said; it is as sure of one as its map attends to a single cell."""
+        confidence = prediction.attention.float().amax((2, 3)).clamp(max=1)
+        return PoseEstimate(prediction.keypoints.float(), prediction.joints.float(), confidence)
+
+
+def _mean_places(attention: Tensor) -> Tensor:
+    """[B, 21, 2] x and y, in the unit square, of the mean cell of maps [B, 21, H, H] whose sums are 1.
+
+    Written out: under autocast a matrix product would round places as it does features.
+    """
+    side = attention.shape[-1]
+    centres = (torch.arange(side, device=attention.device, dtype=attention.dtype) + 0.5) / side
+    return torch.stack([(attention.sum(dim) * centres).sum(-1) for dim in (2, 3)], -1)

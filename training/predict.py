@@ -1,0 +1,154 @@
+"""Poses of hands in a picture as it is: left ones are mirrored on the way in, and back on the way out.
+
+Photographs, and frames of videos, one after the other.
+
+Where hands are in a picture, before an estimator looks at them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from handsim.detection.detector import Detection
+from handsim.errors import HandsimError, UnusableError
+from handsim.geometry import mirror_points, square_around
+from handsim.hand import Side
+from handsim.images import decode_image, read_file
+from handsim.videos import VIDEO_SUFFIXES, probe_video, sample_frames
+from training.finetune.predictor import Inference, Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photograph, or a frame."""
+
+    image: NDArray[np.uint8]
+    """[H, W, 3] RGB, upright."""
+    frame: int | None = None
+    """Its number in its video, from 0; None for a photograph."""
+    time_s: float | None = None
+    """When it is shown; None for a photograph."""
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name says that it is one."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def pictures_of(path: Path, every_s: float) -> Iterator[Picture]:
+    """A file's picture, or a frame of a video every ``every_s`` seconds.
+
+    Raises UnusableError for a file that is not there, is no picture or is damaged; for a video that is cut
+    off, after the frames before the cut.
+    """
+    if not path.exists():
+        raise UnusableError("no such file", "")
+    if path.is_dir():
+        raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
+    if not is_video(path):
+        yield Picture(decode_image(read_file(path)))
+        return
+    frames_per_s = probe_video(path).frames_per_s
+    for sampled in sample_frames(path, 1 / every_s, 0, None):
+        yield Picture(sampled.image, sampled.index, sampled.index / frames_per_s)
+
+
+@dataclass(frozen=True, eq=False)
+class HandPlace:
+    """A hand's place in a picture; nothing is mirrored."""
+
+    side: Side
+    """The subject's own hand, as far as is known."""
+    score: float | None
+    """The detector's confidence, 0 to 1; None where no detector was asked."""
+    box_px: NDArray[np.float64]
+    """[4] x0, y0, x1, y1: tight around the hand, or the whole picture."""
+    square_px: NDArray[np.float64]
+    """[4] what the estimator sees; it may reach outside the picture, where edge pixels are repeated."""
+
+
+def place_of_detection(found: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
+    """That of a detected hand in a picture (width, height), cut as in training: around its 2D joints."""
+    square_px = inference.square(found.keypoints_px[:, :2], size_px)
+    return HandPlace(found.side, found.score, found.box_px.astype(np.float64), square_px)
+
+
+def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], inference: Inference) -> HandPlace:
+    """That of a hand in a tight box [4]: the square as many times as long as the estimator is used to.
+
+    Raises HandsimError for a box without extent, and for one that lies outside the picture.
+    """
+    box = np.asarray(box_px, np.float64)
+    square_px = square_around(box, inference.crop.factor)
+    if (box[:2] >= size_px).any() or (box[2:] <= 0).any():
+        raise HandsimError(
+            f"box {box.round(1).tolist()} lies outside the picture of {size_px[0]} x {size_px[1]} pixels; "
+            "give x0,y0,x1,y1 in its pixels"
+        )
+    return HandPlace(side, None, box, square_px)
+
+
+def whole_picture(side: Side, size_px: tuple[int, int]) -> HandPlace:
+    """A picture that is a crop already, as cut for the estimator."""
+    box = np.array([0.0, 0.0, *size_px])
+    return HandPlace(side, None, box, square_around(box, 1.0))
+
+
+_MIRROR = np.array([-1, 1, 1], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedHand:
+    """A hand in its picture; a left one is told as a left one."""
+
+    place: HandPlace
+    """Where it was looked for."""
+    keypoints_2d_px: NDArray[np.float32]
+    """[21, 2] in the picture's pixels."""
+    confidence: NDArray[np.float32]
+    """[21] from 0 to 1."""
+    joints_3d_mm: NDArray[np.float32]
+    """[21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the picture. As large as
+    the mean hand of those that were trained on."""
+    camera_3d_mm: NDArray[np.float32] | None
+    """[21, 3] in the camera frame; None without the focal length."""
+
+
+def estimate_hands(
+    inference: Inference, image: NDArray[np.uint8], places: Sequence[HandPlace], focal_px: float | None = None
+) -> list[EstimatedHand]:
+    """Estimate the hands at ``places`` of a picture [H, W, 3] (RGB); none where there is no place.
+
+    ``focal_px`` is the camera's focal length in the picture's pixels; its axis is taken to go through the
+    picture's centre. Raises HandsimError where the estimator needs it and it is not given.
+    """
+    if not places:
+        return []
+    height, width = image.shape[:2]
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    squares = np.stack([_as_right(place, width) for place in places])
+    intrinsics = None
+    if focal_px is not None:
+        # The centre is the mirrored picture's, too.
+        k = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
+        intrinsics = np.repeat(k[None], len(places), axis=0)
+    pictures = [mirrored if place.side == "left" else image for place in places]
+    said = inference.predict(pictures, squares, intrinsics)
+    return [_as_seen(place, said, row, width) for row, place in enumerate(places)]
+
+
+def _as_right(place: HandPlace, width: int) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = place.square_px
+    return np.array([width - x1, y0, width - x0, y1]) if place.side == "left" else place.square_px
+
+
+def _as_seen(place: HandPlace, said: Predictions, row: int, width: int) -> EstimatedHand:
+    keypoints, joints = said.keypoints_2d_px[row], said.joints_3d_mm[row]
+    camera = None if said.camera_3d_mm is None else said.camera_3d_mm[row]
+    if place.side == "left":
+        keypoints, joints = mirror_points(keypoints, width), joints * _MIRROR
+        camera = None if camera is None else camera * _MIRROR
+    return EstimatedHand(place, keypoints, said.confidence[row], joints, camera)
