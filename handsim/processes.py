@@ -1,8 +1,76 @@
-"""How many processor cores there are to work with."""
+"""Processor cores and child processes."""
 
+import multiprocessing
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Concatenate, Final, ParamSpec
+
+_Arguments = ParamSpec("_Arguments")
+_STOP_SECONDS: Final = 5.0
 
 
 def available_cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def ignore_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C, in this process and in the children that it starts meanwhile.
+
+    Ctrl-C reaches every process of a terminal. It is meant for the main one, which then ends its children in
+    order. A child must ignore it from birth: it may come before the child runs its first line.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change this, and only it is ever interrupted
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class PipeWorker:
+    """A child process and the pipe to it.
+
+    The child runs ``serve(connection, ...)``, which receives and sends until the pipe is closed. It is
+    spawned, not forked: neither MediaPipe's threads nor Qdrant's engine survive a fork.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[Concatenate[Connection, _Arguments], None],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> None:
+        """Start it; ``serve`` and its arguments must be picklable."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        # Daemonic: it ends with this process, however this one ends.
+        process = context.Process(target=_serve, args=(serve, theirs, args, kwargs), daemon=True)
+        with ignore_interrupts():
+            process.start()
+        theirs.close()
+        self.process: BaseProcess = process
+
+    def stop(self) -> None:
+        """Close the pipe and wait for the process to end; kill it if it does not within seconds."""
+        self.connection.close()
+        self.process.join(_STOP_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _serve(
+    serve: Callable[..., None], connection: Connection, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it was started from a thread
+    with suppress(EOFError, ConnectionError):  # the main process closed the pipe, or is gone
+        serve(connection, *args, **kwargs)
