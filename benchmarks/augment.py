@@ -28,7 +28,7 @@ from benchmarks.clock import timed
 from handsim.geometry import CROP_SIZE_PX
 from handsim.synthetic import synthesise_poses
 from training.augmentation import AugmentationSettings, augment
-from training.augmentation.views import Draws, draw
+from training.augmentation.views import ViewParameters, draw_parameters
 
 SETTINGS: Final = AugmentationSettings()
 GPU_VIEWS: Final = 2048
@@ -90,7 +90,7 @@ class OpenCV:
 
     def make(self, samples: range, views: NDArray[np.float32]) -> None:
         """The views of some samples, written where they belong among all."""
-        numbers = _arrays(draw(SETTINGS, len(self._crops), torch.Generator().manual_seed(0)))
+        numbers = _arrays(draw_parameters(SETTINGS, len(self._crops), torch.Generator().manual_seed(0)))
         for sample in samples:
             own = {key: column[sample] for key, column in numbers.items()}
             placed = _placed(self._crops[sample], self._keypoints[sample], own)
@@ -160,7 +160,7 @@ def _placed(crop: NDArray[np.uint8], keypoints: NDArray[np.float32], own: Arrays
     return warped.astype(np.uint8, copy=False)
 
 
-def _arrays(drawn: Draws) -> Arrays:
+def _arrays(drawn: ViewParameters) -> Arrays:
     return {
         "angle_deg": drawn.angle_deg.numpy(),
         "margin": drawn.margin.numpy(),

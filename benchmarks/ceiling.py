@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.augmentation import Views
+from training.augmentation import AugmentedViews
 from training.losses import nt_xent
 from training.losses.equivariance import undo_motion
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
 from training.pretrain.module import PretrainModule, weighed_keypoints
 from training.runs.optimizer import Precision, Schedule, make_optimizer
@@ -21,10 +21,10 @@ from training.runs.optimizer import Precision, Schedule, make_optimizer
 class _InMemory(PretrainModule):
     """A step on views that were made before: everything else is as ever."""
 
-    kept: tuple[Views, Views] | None = None
+    kept: tuple[AugmentedViews, AugmentedViews] | None = None
     """Used as they are; None: made anew for every step."""
 
-    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> Views:
+    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
         return super()._views(batch, rows, view) if self.kept is None else self.kept[view]
 
 
@@ -93,7 +93,9 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "32-true")
 
 
-def _loss(config: PretrainConfig, views: tuple[Views, Views], projections: list[Tensor]) -> None:
+def _loss(
+    config: PretrainConfig, views: tuple[AugmentedViews, AugmentedViews], projections: list[Tensor]
+) -> None:
     leaves = [projection.detach().requires_grad_() for projection in projections]
     first, second = leaves
     if config.loss.equivariant:

@@ -25,7 +25,7 @@ from benchmarks.ceiling import autocast, seconds
 from handsim.home import Home
 from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig
-from training.augmentation import Views
+from training.augmentation import AugmentedViews
 from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset, HandLabel, LabelledHand
 from training.datasets.synthetic import write_synthetic
@@ -70,9 +70,9 @@ class Repeated:
 class _InMemory(FinetuneModule):
     """A step on views that were made before: everything else is as ever."""
 
-    kept: Views | None = None
+    kept: AugmentedViews | None = None
 
-    def _views(self, batch: HandBatch) -> Views:
+    def _views(self, batch: HandBatch) -> AugmentedViews:
         if self.kept is None:
             self.kept = super()._views(batch)
         return self.kept

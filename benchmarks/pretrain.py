@@ -35,7 +35,7 @@ from handsim.home import Home
 from handsim.pool import Pool
 from handsim.processes import available_cores
 from index import Catalog, open_catalog
-from training.pairs import open_pairs
+from training.pairs.open_pairs import open_pairs
 from training.pretrain.config import RECIPES, PretrainConfig
 from training.pretrain.train import pretrain
 from training.runs.folder import RunFolder

@@ -14,7 +14,7 @@ from handsim.embedding.image_fit import read_trunk
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool.subset import write_subset
-from training.models.encoder import check_target, write_torchvision
+from training.models.encoder import check_weights_path, write_torchvision
 
 
 def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     out: Path = options.out
-    check_target(out)
+    check_weights_path(out)
     checkpoint, source = checkpoint_of(options.checkpoint, home_of(options), best=options.best)
     if out.exists() and out.samefile(checkpoint):
         raise HandsimError(f"--out is the checkpoint itself, {checkpoint}; name another file")

@@ -5,6 +5,6 @@ PeCLR: Spurr et al., ICCV 2021, arXiv 2106.05953, section 4.1; SiMHand (Lin et a
 """
 
 from training.augmentation.settings import AugmentationSettings
-from training.augmentation.views import Views, augment
+from training.augmentation.views import AugmentedViews, augment
 
-__all__ = ["AugmentationSettings", "Views", "augment"]
+__all__ = ["AugmentationSettings", "AugmentedViews", "augment"]

@@ -36,9 +36,10 @@ def jittered(views: Tensor, colour: Tensor) -> Tensor:
     """Views [B, 3, S, S], RGB in 0..255, with their hue, saturation and value changed: RGB in 0..1.
 
     ``colour`` [B, 4] is what hue, saturation and value are multiplied by and what is then added to the value
-    (of 255), as in `Draws`. Saturation and value are kept within 0..1. Nothing is indexed or masked: a few
-    dozen passes over the pixels. With V the largest, m the least of red, green and blue, and C = V - m, the
-    hue in sixths of a turn from red is 1 + (G + B - R - m) / C where green >= blue, else 6 minus that.
+    (of 255), as in `ViewParameters`. Saturation and value are kept within 0..1. Nothing is indexed or
+    masked: a few dozen passes over the pixels. With V the largest, m the least of red, green and blue, and
+    C = V - m, the hue in sixths of a turn from red is 1 + (G + B - R - m) / C where green >= blue, else 6
+    minus that.
     """
     hue_factor, saturation_factor, value_factor, brightness = colour[:, :, None, None].unbind(1)
     red, green, blue = views.unbind(1)
@@ -79,7 +80,7 @@ def paint_one_by_one(
     ``affine`` float64 [B, 2, 3] maps the crop's unit square to the view's; each crop is first averaged down
     ``halved`` [B] times. What lies outside of it repeats its edge, as it does where the crop reached outside
     its picture: black corners would tell the encoder by which angle a view was turned. ``colour`` [B, 4] is
-    as in `Draws`.
+    as in `ViewParameters`.
     """
     painter = _Painter(images, crops, affine, halved, colour)
     threads = min(_MOST_THREADS, torch.get_num_threads())

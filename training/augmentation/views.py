@@ -20,8 +20,8 @@ from training.augmentation.settings import AugmentationSettings, Range
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
-    """What was drawn for B views: float64 or bool, on the CPU."""
+class ViewParameters:
+    """What was parameters for B views: float64 or bool, on the CPU."""
 
     angle_deg: Tensor
     """[B], positive counter-clockwise as displayed."""
@@ -45,7 +45,7 @@ class Draws:
     """[B, 2] in the view's unit square."""
 
 
-def draw(settings: AugmentationSettings, count: int, generator: torch.Generator) -> Draws:
+def draw_parameters(settings: AugmentationSettings, count: int, generator: torch.Generator) -> ViewParameters:
     """Draw for ``count`` views.
 
     Always the same 15 numbers for a view, those of one view after those of the other, used or not: to switch
@@ -56,7 +56,7 @@ def draw(settings: AugmentationSettings, count: int, generator: torch.Generator)
         uniform, [1, 1, 2, 4, 3, 1, 1, 2], dim=1
     )
     ranges = (settings.hue, settings.saturation, settings.value, settings.brightness)
-    return Draws(
+    return ViewParameters(
         angle_deg=_between((-settings.rotation_deg, settings.rotation_deg), turn[:, 0]),
         margin=_between(settings.margin or (1.0, 1.0), margin[:, 0]),
         jitter_px=_between(settings.jitter_px, jitter),
@@ -87,7 +87,7 @@ class Placement:
 
     affine: Tensor
     """[B, 2, 3] from the crop's unit square to the view's: s [[cos, sin], [-sin, cos]] and a translation,
-    with the angle of `Draws` (OpenCV's getRotationMatrix2D) and s = 1 / side."""
+    with the angle of `ViewParameters` (OpenCV's getRotationMatrix2D) and s = 1 / side."""
     side: Tensor
     """[B] side of the view, in sides of the crop."""
     keypoints: Tensor
@@ -108,7 +108,7 @@ class Placement:
         return reduction.log2().floor().clamp(0, most).long()
 
 
-def place(keypoints: Tensor, draws: Draws, *, follow_hand: bool) -> Placement:
+def place(keypoints: Tensor, parameters: ViewParameters, *, follow_hand: bool) -> Placement:
     """Place the views of hands whose keypoints [B, 21, 2] (float64, unit square of the crop) are given.
 
     The view is a square around the keypoints' mean, as long as the longer side of their box times the margin.
@@ -117,7 +117,7 @@ def place(keypoints: Tensor, draws: Draws, *, follow_hand: bool) -> Placement:
     in one spot, is taken for one that fills its crop as crops are cut: its mean in the centre, its box 1 /
     1.3 of the side.
     """
-    angle = torch.deg2rad(draws.angle_deg)
+    angle = torch.deg2rad(parameters.angle_deg)
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     turned = _mapped(turn, keypoints)
@@ -125,11 +125,11 @@ def place(keypoints: Tensor, draws: Draws, *, follow_hand: bool) -> Placement:
     sound = keypoints.isfinite().all(2).all(1) & (extent >= _LEAST_EXTENT)
     mean = torch.where(sound[:, None], keypoints.mean(1), 0.5)
     if follow_hand:
-        centre, side = mean, draws.margin * torch.where(sound, extent, 1 / CROP_ENLARGEMENT)
+        centre, side = mean, parameters.margin * torch.where(sound, extent, 1 / CROP_ENLARGEMENT)
     else:
         centre, side = torch.full_like(mean, 0.5), torch.ones_like(extent)
     linear = turn / side[:, None, None]
-    jitter = draws.jitter_px / CROP_SIZE_PX / side[:, None]
+    jitter = parameters.jitter_px / CROP_SIZE_PX / side[:, None]
     shift = 0.5 + jitter - _mapped(linear, centre[:, None])[:, 0]
     return Placement(
         affine=torch.cat([linear, shift[:, :, None]], 2),
@@ -150,7 +150,7 @@ _SPOILT_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class AugmentedViews:
     """A view of each of B hands, on the device of the crops; all float32."""
 
     images: Tensor
@@ -167,7 +167,7 @@ class Views:
 
 def augment(
     crops: Tensor, keypoints: Tensor, settings: AugmentationSettings, generator: torch.Generator
-) -> Views:
+) -> AugmentedViews:
     """Make a view of each crop: turned, cut out around the hand, moved, resized and its colours changed.
 
     ``crops`` uint8 [B, H, H, 3] (RGB), ``keypoints`` [B, 21, 2] in the crop's unit square. The affine takes
@@ -179,11 +179,13 @@ def augment(
     Raises HandsimError for other shapes and types, for an empty batch and for a generator of another device.
     """
     _check(crops, keypoints, generator)
-    drawn = draw(settings, len(crops), generator)
+    parameters = draw_parameters(settings, len(crops), generator)
     size = settings.size_px
     # Half precision, which a trainer may ask for around this, is too coarse for pixels' places.
     with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
-        placement = place(keypoints.to("cpu", torch.float64), drawn, follow_hand=settings.margin is not None)
+        placement = place(
+            keypoints.to("cpu", torch.float64), parameters, follow_hand=settings.margin is not None
+        )
         images = _room((len(crops), 3, size, size), crops.device)
         paint = paint_one_by_one if images.device.type == "cpu" else paint_whole_batch
         paint(
@@ -191,11 +193,11 @@ def augment(
             crops,
             placement.affine,
             placement.halvings(crops.shape[1], size),
-            drawn.colour if settings.changes_colour else None,
+            parameters.colour if settings.changes_colour else None,
         )
-        _spoil_(images, settings, drawn)
-    numbers = (placement.keypoints, placement.affine, drawn.angle_deg, placement.translation)
-    return Views(images, *(tensor.to(crops.device, torch.float32) for tensor in numbers))
+        _spoil_(images, settings, parameters)
+    numbers = (placement.keypoints, placement.affine, parameters.angle_deg, placement.translation)
+    return AugmentedViews(images, *(tensor.to(crops.device, torch.float32) for tensor in numbers))
 
 
 def _room(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
@@ -206,14 +208,14 @@ def _room(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
     return torch.from_numpy(np.empty(shape, np.float32))
 
 
-def _spoil_(images: Tensor, settings: AugmentationSettings, drawn: Draws) -> None:
+def _spoil_(images: Tensor, settings: AugmentationSettings, parameters: ViewParameters) -> None:
     """What is done to some of the views only."""
-    for rows in _some(drawn.greyed):
+    for rows in _some(parameters.greyed):
         images[rows] = without_colour(images[rows])
-    for rows in _some(drawn.blurred):
-        images[rows] = blurred(images[rows], drawn.blur_sigma_px[rows], settings.blur_sigma_px[1])
-    for rows in _some(drawn.cut):
-        images[rows] = cut_out(images[rows], drawn.cut_centre[rows], drawn.cut_side[rows])
+    for rows in _some(parameters.blurred):
+        images[rows] = blurred(images[rows], parameters.blur_sigma_px[rows], settings.blur_sigma_px[1])
+    for rows in _some(parameters.cut):
+        images[rows] = cut_out(images[rows], parameters.cut_centre[rows], parameters.cut_side[rows])
 
 
 def _some(chosen: Tensor) -> tuple[Tensor, ...]:
@@ -239,7 +241,7 @@ def _check(crops: Tensor, keypoints: Tensor, generator: torch.Generator) -> None
         )
     if generator.device.type != "cpu":
         raise HandsimError(
-            f"the generator is one of {generator.device}; augmentation draws from one of the CPU, always"
+            f"the generator is one of {generator.device}; augmentation parameters from one of the CPU, always"
         )
 
 

@@ -37,7 +37,7 @@ from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import JOINT_NAMES, REFERENCE_BONE
 from training.datasets.record import HandDataset, LabelledHand
 from training.pairs.loader import AnchorBatches
-from training.runs.prefetch import Ahead
+from training.runs.prefetch import Prefetcher
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
 
@@ -201,7 +201,7 @@ class HandReader:
 
         Raises HandsimError for a hand that cannot be read.
         """
-        ready = Ahead(self.read(plans), _BATCHES_READY, "handsim-assemble")
+        ready = Prefetcher(self.read(plans), _BATCHES_READY, "handsim-assemble")
         ready.start()
         try:
             yield ready

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import REFERENCE_BONE
-from training.augmentation import Views, augment
+from training.augmentation import AugmentedViews, augment
 from training.finetune.config import FinetuneConfig
 from training.finetune.data import HandBatch
 from training.models.estimator import PoseEstimator, build_estimator
@@ -23,7 +23,7 @@ from training.runs.module import DivergedError, RunModule
 from training.runs.optimizer import Schedule, derived_seed
 
 
-def targets_of(batch: HandBatch, views: Views) -> HandTargets:
+def targets_of(batch: HandBatch, views: AugmentedViews) -> HandTargets:
     """2D joints in each view, and 3D joints relative to the wrist, in reference bones, turned with the view.
 
     A view that is turned by an angle is what a camera sees that was rolled by it about its axis, but for a
@@ -46,7 +46,7 @@ def targets_of(batch: HandBatch, views: Views) -> HandTargets:
     )
 
 
-def view_intrinsics(batch: HandBatch, views: Views) -> Tensor:
+def view_intrinsics(batch: HandBatch, views: AugmentedViews) -> Tensor:
     """K [B, 3, 3] of the views' unit squares, of a camera that was turned with each: float32."""
     angle = torch.deg2rad(views.angle_deg.double())
     cos, sin = angle.cos(), angle.sin()
@@ -69,7 +69,7 @@ def _homogeneous(affine: Tensor) -> Tensor:
 
 
 def turned(joints: Tensor, angle_deg: Tensor) -> Tensor:
-    """Joints [B, 21, 3] turned about the camera's axis as `Views` were by ``angle_deg`` [B].
+    """Joints [B, 21, 3] turned about the camera's axis as `AugmentedViews` were by ``angle_deg`` [B].
 
     Counter-clockwise as displayed, where x points right and y down. Written out: a matrix product may be
     rounded as the trainer's are.
@@ -107,7 +107,7 @@ class FinetuneModule(RunModule):
             self.estimator.freeze_trunk()  # the optimizer does not get to know it
         self.parts: dict[str, Tensor] = {}
         """Of the last batch's loss, by name."""
-        self.last: tuple[Views, Any] | None = None
+        self.last: tuple[AugmentedViews, Any] | None = None
         """The last batch's views and what the network said of them, for those who want to look at them."""
 
     def training_step(self, batch: HandBatch, batch_index: int) -> Tensor:
@@ -125,7 +125,7 @@ class FinetuneModule(RunModule):
         self.batches_done = batch_index + 1
         return loss
 
-    def _views(self, batch: HandBatch) -> Views:
+    def _views(self, batch: HandBatch) -> AugmentedViews:
         drawn = torch.Generator().manual_seed(
             derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank)
         )

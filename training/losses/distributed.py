@@ -7,14 +7,14 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 
-def ranks() -> int:
+def get_world_size() -> int:
     """How many processes share the batch."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
-def own_rank() -> int:
+def get_rank() -> int:
     """Which of them this one is, from 0."""
-    return distributed.get_rank() if ranks() > 1 else 0
+    return distributed.get_rank() if get_world_size() > 1 else 0
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     mean over its own rows, DistributedDataParallel's mean of gradients is the gradient of the whole batch's
     mean. Every process calls it, and backward, alike, with tensors of one shape and dtype (gloo or NCCL).
     """
-    if ranks() == 1:
+    if get_world_size() == 1:
         return tensor
     gathered: Tensor = _Gather.apply(tensor)
     return gathered
@@ -32,21 +32,21 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
 
 def gather(tensor: Tensor) -> Tensor:
     """The same without a gradient."""
-    if ranks() == 1:
+    if get_world_size() == 1:
         return tensor.detach()
-    everyone = tensor.new_empty(ranks() * len(tensor), *tensor.shape[1:])
+    everyone = tensor.new_empty(get_world_size() * len(tensor), *tensor.shape[1:])
     distributed.all_gather_into_tensor(everyone, tensor.detach().contiguous())
     return everyone
 
 
 def maximum_over_ranks(tensor: Tensor) -> Tensor:
     """The largest of each number [...] over all processes."""
-    return _over_ranks(tensor, distributed.ReduceOp.MAX) if ranks() > 1 else tensor
+    return _over_ranks(tensor, distributed.ReduceOp.MAX) if get_world_size() > 1 else tensor
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of each number [...] over all processes."""
-    return _over_ranks(tensor, distributed.ReduceOp.SUM) if ranks() > 1 else tensor
+    return _over_ranks(tensor, distributed.ReduceOp.SUM) if get_world_size() > 1 else tensor
 
 
 def _over_ranks(tensor: Tensor, operation: "distributed.ReduceOp.RedOpType") -> Tensor:
@@ -64,5 +64,5 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        first = own_rank() * ctx.rows
+        first = get_rank() * ctx.rows
         return sum_over_ranks(gradient)[first : first + ctx.rows]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from training.losses.distributed import gather, gather_with_gradient, own_rank, ranks
+from training.losses.distributed import gather, gather_with_gradient, get_rank, get_world_size
 from training.losses.simhand_weights import (
     DenominatorWeights,
     Weighting,
@@ -159,28 +159,28 @@ def nt_xent(
         own = unit_rows(torch.cat([z1, z2]))
         further = own.new_empty(0, own.shape[1]) if negatives is None else unit_rows(negatives).to(own.dtype)
         points = []
-        if weighting.positives or weighting.negatives:
+        if weighting.weights_positives or weighting.weights_negatives:
             named = (("keypoints1", keypoints1), ("keypoints2", keypoints2))
             points = [check_keypoints(name, given, len(z1)).detach().to(own) for name, given in named]
-        if weighting.negatives and negatives is not None:
+        if weighting.weights_negatives and negatives is not None:
             checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
             points.append(checked.detach().to(own))
         check_alike_over_ranks(z1, negatives, weighting)
 
         rows = len(own)
         weights = None
-        if weighting.negatives:
+        if weighting.weights_negatives:
             weights = DenominatorWeights(_own_first(gather(torch.cat(points)), rows), rows, weighting)
         columns = _own_first(gather_with_gradient(torch.cat([own, further])), rows)
         denominator = mean_log_denominator(columns, rows, temperature, weights)
         positives = (own[: len(z1)] * own[len(z1) :]).sum(1)
-        if weighting.positives:
+        if weighting.weights_positives:
             positives = positives * weights_in_whole_batch(points[0], points[1], weighting)
         return denominator - positives.mean() / temperature
 
 
 def _own_first(gathered: Tensor, rows: int) -> Tensor:
     """Columns as the denominators want them: this process's rows, those of the others, then all negatives."""
-    everyone = gathered.view(ranks(), -1, *gathered.shape[1:])
+    everyone = gathered.view(get_world_size(), -1, *gathered.shape[1:])
     hands, further = everyone[:, :rows], everyone[:, rows:]
-    return torch.cat([hands.roll(-own_rank(), 0).flatten(0, 1), further.flatten(0, 1)])
+    return torch.cat([hands.roll(-get_rank(), 0).flatten(0, 1), further.flatten(0, 1)])

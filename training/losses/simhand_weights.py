@@ -34,7 +34,7 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
-from training.losses.distributed import gather, maximum_over_ranks, ranks, sum_over_ranks
+from training.losses.distributed import gather, get_world_size, maximum_over_ranks, sum_over_ranks
 
 WeightedPairs = Literal["none", "positives", "negatives", "both"]
 WeightForm = Literal["linear", "sigmoid"]
@@ -75,12 +75,12 @@ class Weighting:
                 raise HandsimError(f"{name} is {value}; it is a number of at least 0")
 
     @property
-    def positives(self) -> bool:
+    def weights_positives(self) -> bool:
         """Whether the numerator is weighted."""
         return self.pairs in ("positives", "both")
 
     @property
-    def negatives(self) -> bool:
+    def weights_negatives(self) -> bool:
         """Whether the denominator is weighted."""
         return self.pairs in ("negatives", "both")
 
@@ -197,13 +197,13 @@ def check_keypoints(name: str, keypoints: Tensor | None, hands: int) -> Tensor:
 
 def check_alike_over_ranks(z1: Tensor, negatives: Tensor | None, weighting: Weighting) -> None:
     """Raise HandsimError, in every process, unless all have given batches of one size and one kind."""
-    if ranks() == 1:
+    if get_world_size() == 1:
         return
     told: Mapping[str, int] = {
         "pairs": z1.shape[0],
         "numbers in a projection": z1.shape[1],
         "negatives": 0 if negatives is None else len(negatives),
-        "weighted kinds of pairs": weighting.positives + 2 * weighting.negatives,
+        "weighted kinds of pairs": weighting.weights_positives + 2 * weighting.weights_negatives,
     }
     everyone = gather(torch.tensor([list(told.values())], device=z1.device)).tolist()
     for name, numbers in zip(told, zip(*everyone, strict=True), strict=True):
@@ -229,7 +229,7 @@ def positive_weights(keypoints1: Tensor, keypoints2: Tensor, weighting: Weightin
     check_keypoints("keypoints1", keypoints1, len(keypoints1))
     check_keypoints("keypoints2", keypoints2, len(keypoints1))
     dtype = torch.promote_types(torch.promote_types(keypoints1.dtype, keypoints2.dtype), torch.float32)
-    if not weighting.positives or not len(keypoints1):
+    if not weighting.weights_positives or not len(keypoints1):
         return keypoints1.new_ones(len(keypoints1), dtype=dtype)
     distances = paired_distances(keypoints1.to(dtype), keypoints2.to(dtype), weighting.distance)
     return _weigh(distances, distances, weighting)

@@ -186,7 +186,7 @@ class ProjectionHead(nn.Sequential):
 SUFFIXES: Final = (".pth", ".pt", ".safetensors")
 
 
-def check_target(path: Path) -> None:
+def check_weights_path(path: Path) -> None:
     """Raises HandsimError or NotThereError where `write_torchvision` could not write."""
     if path.suffix not in SUFFIXES:
         raise HandsimError(
@@ -208,7 +208,7 @@ def write_torchvision(path: Path, weights: TrunkWeights, source: str) -> None:
     The same weights make the same ``.pth`` to the byte; safetensors' metadata come in any order. Raises
     HandsimError where they cannot be written.
     """
-    check_target(path)
+    check_weights_path(path)
     state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

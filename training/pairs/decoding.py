@@ -24,7 +24,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool, layout
 from handsim.processes import available_cores
-from training.pairs.sources import DrawnPairs
+from training.pairs.sources import PairDraw
 from training.runs.workers import WorkerProcesses
 
 # The same pixels as Pillow's, at twice its speed. Crops are upright; no EXIF is looked for.
@@ -121,7 +121,7 @@ class CropFiles:
 
 
 @dataclass(frozen=True)
-class Waits:
+class WaitTimes:
     """What a batch was waited for."""
 
     data_s: float = 0.0
@@ -160,11 +160,11 @@ class PairBatch:
     """Of those, the ones that the index version does not hold."""
     random_negatives: int
     """Negatives drawn at random, where the band had too few."""
-    waits: Waits = Waits()
+    waits: WaitTimes = WaitTimes()
     """What it was waited for."""
 
     @classmethod
-    def lay_out(cls, drawn: DrawnPairs, pool: Pool, epoch: int, number: int) -> "PairBatch":
+    def from_draw(cls, drawn: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":
         """The batch of drawn pairs, each hand once however often it is met; its crops are still empty."""
         count = len(drawn.anchors)
         together = np.concatenate([drawn.anchors, drawn.positives, drawn.negatives.reshape(-1)])
@@ -190,7 +190,7 @@ class PairBatch:
         """The same batch with its tensors on a device."""
         return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pinned(self) -> "PairBatch":
+    def pin_memory(self) -> "PairBatch":
         """The same batch in page-locked memory, from where it reaches a GPU in the background."""
         return self._with_each(Tensor.pin_memory)
 
@@ -312,4 +312,4 @@ def _room_for(batch: PairBatch, pin: bool) -> Tensor:
 
 def _with_crops(batch: PairBatch, crops: Tensor, pin: bool) -> PairBatch:
     batch = replace(batch, crops=crops)
-    return batch.pinned() if pin else batch
+    return batch.pin_memory() if pin else batch

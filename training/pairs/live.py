@@ -29,12 +29,12 @@ from index.mining import MinedPairs, mine
 from index.query import NO_HAND, SearchOptions
 from index.version import IndexVersion
 from training.pairs.settings import PairSettings
-from training.pairs.sources import DrawnPairs, HandSet, PairSource, choose
+from training.pairs.sources import HandSet, PairDraw, PairSource, choose_valid
 
 _CLOSING_PATIENCE_S: Final = 2.0
 
 
-class VersionHolder(Protocol):
+class VersionProvider(Protocol):
     """Who says which version of the index to ask: `index.LiveIndex` the current one."""
 
     def version(self) -> AbstractContextManager[IndexVersion]:
@@ -45,7 +45,7 @@ class VersionHolder(Protocol):
 
 
 class PinnedVersion:
-    """A `VersionHolder` that stays in one version, whatever is published."""
+    """A `VersionProvider` that stays in one version, whatever is published."""
 
     def __init__(self, version: IndexVersion) -> None:
         """It is closed with this."""
@@ -69,14 +69,14 @@ class LiveNeighbors:
     counts as not found.
     """
 
-    def __init__(self, index: VersionHolder, settings: PairSettings, pictured: HandSet) -> None:
+    def __init__(self, index: VersionProvider, settings: PairSettings, pictured: HandSet) -> None:
         """``pictured`` are the hands of the pool; ``index`` is closed with this."""
         self._index, self._settings, self._pictured = index, settings, pictured
         self._held: tuple[tuple[str, str], HandSet] | None = None
         self._busy = Lock()
         self._closed = False
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """Positives as the policy has them, and negatives from the band, of anchors [B].
 
         Raises UnavailableError while the index does not answer, NotThereError where none was published, and
@@ -97,7 +97,7 @@ class LiveNeighbors:
 
     def _ask_version(
         self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator
-    ) -> DrawnPairs:
+    ) -> PairDraw:
         identity = version.info.name, version.info.checksum
         if self._held is not None and self._held[0] != identity:
             self._held = None
@@ -107,28 +107,26 @@ class LiveNeighbors:
             if self._held is not None:
                 raise
             # Hardly a version lacks hands, so which ones it holds is only asked once it turns out to.
-            self._held = identity, hands_of(version)
+            self._held = identity, read_hand_set(version)
             return self._ask(version, anchors, rng)
 
-    def _ask(
-        self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator
-    ) -> DrawnPairs:
+    def _ask(self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         policy, held = self._settings.policy, np.ones(len(anchors), dtype=np.bool_)
         if self._held is not None:
-            held = self._held[1].holds(anchors)
+            held = self._held[1].contains(anchors)
         positives = anchors.copy()
         distances = np.full(len(anchors), np.nan, dtype=np.float32)
         not_in_pool = 0
         if held.any():
             mined = MinedPairs.concatenate(mine(version, anchors[held], policy, ef=self._settings.ef))
-            shown = mined.found & self._pictured.holds(mined.positives)
+            shown = mined.found & self._pictured.contains(mined.positives)
             not_in_pool = int(mined.found.sum() - shown.sum())
-            places, chosen = choose(shown, 1, rng)
+            places, chosen = choose_valid(shown, 1, rng)
             rows = np.flatnonzero(held)[chosen[:, 0]]
             positives[rows] = np.take_along_axis(mined.positives, places, axis=1)[chosen]
             distances[rows] = np.take_along_axis(mined.distances, places, axis=1)[chosen]
         negatives, from_band, strangers = self._negatives(version, anchors, positives, held, rng)
-        return DrawnPairs(
+        return PairDraw(
             anchors=anchors,
             positives=positives,
             distances=distances,
@@ -162,11 +160,11 @@ class LiveNeighbors:
             found = version.search_hands(
                 anchors[held], min(most, len(version)), other_video=True, options=options
             ).resized(most)
-            shown = found.found & self._pictured.holds(found.hand_ids)
+            shown = found.found & self._pictured.contains(found.hand_ids)
             strangers = int(found.found.sum() - shown.sum())
             # What is in the batch already is everybody's negative, and must not be its own pair's.
             shown &= ~np.isin(found.hand_ids, np.concatenate([anchors, positives]))
-            places, chosen = choose(shown, count, rng)
+            places, chosen = choose_valid(shown, count, rng)
             drawn = np.take_along_axis(found.hand_ids, places, axis=1)
             wanted[held] = np.where(chosen, drawn, np.uint64(NO_HAND))
         flat = wanted.reshape(-1)
@@ -187,7 +185,7 @@ class LiveNeighbors:
         return others
 
 
-def hands_of(version: IndexVersion) -> HandSet:
+def read_hand_set(version: IndexVersion) -> HandSet:
     """All hands that an index version holds."""
     pages = [page.hand_ids for page in version.scroll(with_payload=False)]
     return HandSet(np.concatenate([np.empty(0, dtype=np.uint64), *pages]))
@@ -207,7 +205,7 @@ OnWait = Callable[[UnavailableError | None, float], None]
 """Called with (error, 0) when the index turns out to be away, with (None, seconds waited) when it is back."""
 
 
-class Patient:
+class RetryingPairSource:
     """A `PairSource` that asks another one again, ever later, while its index is away."""
 
     def __init__(
@@ -228,7 +226,7 @@ class Patient:
         self._stopped = Event()
         self._pause, self._clock = pause or self._stopped.wait, clock
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """What the other source draws; raises UnavailableError once the index was waited for too long."""
         try:
             return self._try(anchors, rng)
@@ -248,7 +246,7 @@ class Patient:
 
     def _draw_later(
         self, anchors: NDArray[np.uint64], rng: np.random.Generator, error: UnavailableError, since: float
-    ) -> DrawnPairs:
+    ) -> PairDraw:
         pause_s = _FIRST_PAUSE_S
         while (left_s := self._patience_s - (self._clock() - since)) > 0:
             if self._pause(min(pause_s, left_s)):
@@ -264,7 +262,7 @@ class Patient:
         waited_s = self._clock() - since
         raise UnavailableError(f"the index was waited for {waited_s:.0f} s in vain: {error}") from error
 
-    def _try(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def _try(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         # A try that fails may have used up some of the random numbers: the next one shall have them all.
         return self._source.draw(anchors, deepcopy(rng))
 
@@ -292,7 +290,7 @@ class QueryProcess:
         theirs.close()
         self._asking, self._sending = Lock(), Lock()
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """The pairs of anchors [B]; raises as `LiveNeighbors.draw`, and HandsimError if the process died."""
         try:
             with self._asking:
@@ -306,7 +304,7 @@ class QueryProcess:
             ) from error
         if isinstance(answer, Exception):
             raise answer
-        drawn: DrawnPairs = answer
+        drawn: PairDraw = answer
         return drawn
 
     def close(self) -> None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from handsim.errors import HandsimError
 from handsim.pool import Pool
 from index.info import VersionInfo
-from training.pairs.decoding import Decoder, PairBatch, ProcessDecoder, ThreadDecoder, Waits
-from training.pairs.live import Patient
+from training.pairs.decoding import Decoder, PairBatch, ProcessDecoder, ThreadDecoder, WaitTimes
+from training.pairs.live import RetryingPairSource
 from training.pairs.sources import HandSet, PairSource
-from training.runs.prefetch import Ahead
+from training.runs.prefetch import Prefetcher
 
 _ORDER: Final = 0
 _DRAW: Final = 1
@@ -144,7 +144,7 @@ class PairLoader:
         self._decoder: Decoder = (
             ProcessDecoder(pool.path, workers, pin=pin) if workers else ThreadDecoder(pool.path, pin=pin)
         )
-        self._running: tuple[Ahead[PairBatch], Ahead[PairBatch]] | None = None
+        self._running: tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]] | None = None
         self._next: tuple[int, int] | None = None
         self._version: str | None = None
         self._closed = False
@@ -162,7 +162,7 @@ class PairLoader:
 
         Whoever waits for a batch then gets UnavailableError.
         """
-        if isinstance(self._source, Patient):
+        if isinstance(self._source, RetryingPairSource):
             self._source.stop_waiting()
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class PairLoader:
             self._next = None  # to begin anew, if anybody asks again
             raise
         waited_s = self._clock() - since
-        waits = Waits(waited_s, min(waited_s, drawn.waited_s - blocked_s))
+        waits = WaitTimes(waited_s, min(waited_s, drawn.waited_s - blocked_s))
         at_end = number + 1 == self.batches_an_epoch
         self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
         if batch.version is not None and batch.version != self._version:
@@ -197,7 +197,7 @@ class PairLoader:
             self._version = batch.version
         return replace(batch, waits=waits)
 
-    def _running_at(self, epoch: int, number: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
+    def _running_at(self, epoch: int, number: int) -> tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]]:
         """The stages, begun anew where this is not the batch that comes next anyway."""
         running = self._running
         if not self._closed and (running is None or self._next != (epoch, number)):
@@ -211,17 +211,17 @@ class PairLoader:
             raise _closed()
         return running
 
-    def _stages(self, epoch: int, first: int) -> tuple[Ahead[PairBatch], Ahead[PairBatch]]:
-        drawn = Ahead(self._draw(epoch, first), self._prefetch, "handsim-draw", clock=self._clock)
+    def _stages(self, epoch: int, first: int) -> tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]]:
+        drawn = Prefetcher(self._draw(epoch, first), self._prefetch, "handsim-draw", clock=self._clock)
         decoded = self._decoder.decode(drawn)
-        return drawn, Ahead(decoded, _BATCHES_READY, "handsim-assemble", clock=self._clock)
+        return drawn, Prefetcher(decoded, _BATCHES_READY, "handsim-assemble", clock=self._clock)
 
     def _draw(self, epoch: int, number: int) -> Generator[PairBatch, None, None]:
         """All batches from this one on, over the ends of epochs, without their crops."""
         while True:
             anchors = self._batches.batch(epoch, number)
             pairs = self._source.draw(anchors, self._batches.generator(epoch, number))
-            yield PairBatch.lay_out(pairs, self._pool, epoch, number)
+            yield PairBatch.from_draw(pairs, self._pool, epoch, number)
             number += 1
             if number == self.batches_an_epoch:
                 epoch, number = epoch + 1, 0

@@ -15,14 +15,14 @@ from index.catalog import Catalog
 from index.info import VersionInfo
 from index.live import LiveIndex
 from index.version import IndexVersion
-from training.pairs.live import LiveNeighbors, Patient, PinnedVersion, QueryProcess, hands_of
+from training.pairs.live import LiveNeighbors, PinnedVersion, QueryProcess, RetryingPairSource, read_hand_set
 from training.pairs.loader import AnchorBatches, PairLoader
 from training.pairs.settings import PairSettings
-from training.pairs.sources import HandSet, MinedTable, OwnViews, PairSource, TemporalNeighbors
+from training.pairs.sources import HandSet, MinedTable, PairSource, SelfPairs, TemporalNeighbors
 
 
 @dataclass(frozen=True, eq=False)
-class Belonging:
+class PoolMatch:
     """The hands of a pool that pairs can be asked for."""
 
     anchors: NDArray[np.uint64]
@@ -38,18 +38,18 @@ class Belonging:
         return self.not_in_index + self.without_picture
 
 
-def check_belongs(pool: Pool, version: IndexVersion) -> Belonging:
+def check_pool_matches_index(pool: Pool, version: IndexVersion) -> PoolMatch:
     """See that the pool holds every hand of an index version; raises HandsimError if it does not."""
-    indexed = hands_of(version)
+    indexed = read_hand_set(version)
     held = HandSet(pool.hand_ids)
-    missing = int((~held.holds(indexed.hand_ids)).sum())
+    missing = int((~held.contains(indexed.hand_ids)).sum())
     if missing:
         raise HandsimError(
             f"{missing:,} of the {len(indexed):,} hands of index version {version.info.name} are not in the "
             f"pool {pool.path}; `handsim index build` makes an index of it, or name the home of its own pool"
         )
-    pictured = HandSet.pictured(pool).holds(indexed.hand_ids)
-    return Belonging(
+    pictured = HandSet.with_crops(pool).contains(indexed.hand_ids)
+    return PoolMatch(
         anchors=indexed.hand_ids[pictured],
         not_in_index=len(held) - len(indexed),
         without_picture=int((~pictured).sum()),
@@ -82,7 +82,7 @@ def open_pairs(
     Raises HandsimError where settings, pool and index do not go together, where the pool does not make one
     batch, and NotThereError or UnavailableError where there is no index or it is away.
     """
-    pictured = HandSet.pictured(pool)
+    pictured = HandSet.with_crops(pool)
     version: VersionInfo | None = None
     if settings.positives == "neighbours" and settings.table is None:
         seen = _look_at(settings, pool, catalog)
@@ -97,9 +97,9 @@ def open_pairs(
     elif settings.positives == "temporal":
         source = TemporalNeighbors(pool, settings.window_frames, pictured)
     elif settings.positives == "own":
-        source = OwnViews()
+        source = SelfPairs()
     else:
-        source = Patient(
+        source = RetryingPairSource(
             _live(settings, seen, pictured, elsewhere=workers > 0),
             settings.patience_s,
             on_wait=lambda error, waited_s: on_event(_waiting(error, waited_s, settings.patience_s)),
@@ -126,7 +126,7 @@ class _Seen:
     version: VersionInfo
     address: str | None
     """Where another process reaches it, if one can."""
-    belonging: Belonging
+    belonging: PoolMatch
 
 
 def _look_at(settings: PairSettings, pool: Pool, catalog: Catalog | None) -> _Seen:
@@ -137,7 +137,7 @@ def _look_at(settings: PairSettings, pool: Pool, catalog: Catalog | None) -> _Se
         )
     name = settings.pin_version
     with catalog.current() if name is None or name == "current" else catalog.open(name) as version:
-        return _Seen(catalog, version.info, version.address, check_belongs(pool, version))
+        return _Seen(catalog, version.info, version.address, check_pool_matches_index(pool, version))
 
 
 def _live(settings: PairSettings, seen: _Seen, pictured: HandSet, *, elsewhere: bool) -> PairSource:

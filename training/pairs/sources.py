@@ -27,7 +27,7 @@ from index.points import HandColumns
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnPairs:
+class PairDraw:
     """The pairs of B anchors."""
 
     anchors: NDArray[np.uint64]
@@ -53,7 +53,7 @@ class DrawnPairs:
 class PairSource(Protocol):
     """Where pairs come from."""
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """The pairs of anchors [B] of the pool: the same ones for the same random numbers and index version.
 
         Raises UnavailableError where an index is asked that does not answer; asked again, it may.
@@ -63,12 +63,12 @@ class PairSource(Protocol):
         """Let go of what it holds. Another thread may be drawing: it is not waited for long, and may fail."""
 
 
-class OwnViews:
+class SelfPairs:
     """A `PairSource` that pairs every hand with itself."""
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """The anchors [B] as their own positives; no anchor counts as one without."""
-        return DrawnPairs(
+        return PairDraw(
             anchors=anchors,
             positives=anchors.copy(),
             distances=np.full(len(anchors), np.nan, dtype=np.float32),
@@ -79,7 +79,7 @@ class OwnViews:
         """Nothing to let go of."""
 
 
-def choose(
+def choose_valid(
     valid: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Different places [Q, count] among those where ``valid`` [Q, K] holds, each as likely as the other.
@@ -104,11 +104,11 @@ class HandSet:
         self.hand_ids = rising[np.diff(rising, prepend=rising[:1] + np.uint64(1)) != 0]
 
     @classmethod
-    def pictured(cls, pool: Pool) -> "HandSet":
+    def with_crops(cls, pool: Pool) -> "HandSet":
         """The hands that a pool has a picture of: no other can be shown to a network."""
         return cls(pool.hand_ids[pool.has_crops])
 
-    def holds(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""
         if not len(self.hand_ids):
             return np.zeros(hand_ids.shape, dtype=np.bool_)
@@ -139,7 +139,7 @@ class MinedTable:
         told = (table.schema.metadata or {}).get(b"index_version")
         self.version = None if told is None else told.decode()
         hands, positives, distances = (table[name].to_numpy() for name in _COLUMNS)
-        shown = pictured.holds(hands) & pictured.holds(positives)
+        shown = pictured.contains(hands) & pictured.contains(positives)
         self.not_in_pool = int(len(shown) - shown.sum())
         if not shown.any():
             raise HandsimError(
@@ -150,14 +150,14 @@ class MinedTable:
             column[shown][order] for column in (hands, positives, distances)
         )
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """For each anchor [B] one of the positives that were mined for it, each as likely as the other."""
         begin = np.searchsorted(self._hands, anchors, "left")
         count = np.searchsorted(self._hands, anchors, "right") - begin
         alone = count == 0
         rows = begin + rng.integers(np.maximum(count, 1))
         rows[alone] = 0
-        return DrawnPairs(
+        return PairDraw(
             anchors=anchors,
             positives=np.where(alone, anchors, self._positives[rows]),
             distances=np.where(alone, np.float32(np.nan), self._distances[rows]),
@@ -205,7 +205,7 @@ class TemporalNeighbors:
         """
         if window_frames < 1:
             raise HandsimError(f"window_frames is {window_frames}; it is at least 1")
-        rows = np.flatnonzero(pictured.holds(hands.hand_ids))
+        rows = np.flatnonzero(pictured.contains(hands.hand_ids))
         frames = hands.frames[rows]
         first, last = (int(frames.min()), int(frames.max())) if len(rows) else (0, 0)
         self._window = min(window_frames, last - first)
@@ -223,9 +223,9 @@ class TemporalNeighbors:
         self._sorted_ids, self._place_of_sorted = self._hand_ids[by_id], self._places[by_id]
         self._pictured = pictured
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """A positive for each anchor [B], drawn evenly from its window. Distances are not known."""
-        assert self._pictured.holds(anchors).all(), "anchors are hands of the pool, with a picture"
+        assert self._pictured.contains(anchors).all(), "anchors are hands of the pool, with a picture"
         here = self._place_of_sorted[np.searchsorted(self._sorted_ids, anchors)]
         begin = np.searchsorted(self._places, here - self._window, "left")
         own = np.searchsorted(self._places, here, "left")
@@ -237,7 +237,7 @@ class TemporalNeighbors:
         chosen = np.where(drawn < before, begin + drawn, after_own + drawn - before)
         alone = count == 0
         chosen[alone] = 0
-        return DrawnPairs(
+        return PairDraw(
             anchors=anchors,
             positives=np.where(alone, anchors, self._hand_ids[chosen]),
             distances=np.full(len(anchors), np.nan, dtype=np.float32),

@@ -31,7 +31,7 @@ from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexSettings, VersionInfo
 from training.models.encoder import write_torchvision
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings
 from training.pretrain.module import PretrainModule
 from training.runs.checkpoints import StopRequest

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from handsim.hand import format_hand_id
-from training.augmentation import Views, augment
+from training.augmentation import AugmentedViews, augment
 from training.losses import nt_xent
 from training.losses.equivariance import undo_motion
 from training.models.encoder import ProjectionHead, build_encoder
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
 from training.runs.module import DivergedError, RunModule
 from training.runs.optimizer import Schedule, derived_seed
@@ -42,7 +42,7 @@ class PretrainModule(RunModule):
             torch.manual_seed(derived_seed(config.seed, _INITIAL_WEIGHTS))
             self.encoder = build_encoder(config.encoder if init else replace(config.encoder, init=None))
             self.head = ProjectionHead(self.encoder.features, config.head.hidden, config.head.out)
-        self.views: tuple[Views, Views] | None = None
+        self.views: tuple[AugmentedViews, AugmentedViews] | None = None
         """The last batch's, for those who want to look at them."""
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
@@ -76,19 +76,19 @@ class PretrainModule(RunModule):
         self.batches_done = batch_index + 1
         return loss
 
-    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> Views:
+    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
         drawn = torch.Generator().manual_seed(
             derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank, view)
         )
         return augment(batch.crops[rows], batch.keypoints[rows], self.config.augmentation, drawn)
 
-    def _project(self, views: list[Views]) -> list[Tensor]:
+    def _project(self, views: list[AugmentedViews]) -> list[Tensor]:
         """Projections of all views in one pass, so that batch norm sees them together."""
         features = self.encoder(torch.cat([view.images for view in views]))
         return list(self.head(features).split([len(view.images) for view in views]))
 
 
-def weighed_keypoints(views: Views) -> Tensor:
+def weighed_keypoints(views: AugmentedViews) -> Tensor:
     """Keypoints [B, 21, 2] of views as the loss weighs them: in pixels of a view 128 wide, whatever its size.
 
     So the paper's, in whose unit the steepness of sigmoid weights is told.

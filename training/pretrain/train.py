@@ -25,9 +25,11 @@ from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog
-from training.augmentation import Views
+from training.augmentation import AugmentedViews
 from training.losses import positive_weights
-from training.pairs import PairBatch, PairLoader, open_pairs
+from training.pairs.decoding import PairBatch
+from training.pairs.loader import PairLoader
+from training.pairs.open_pairs import open_pairs
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
 from training.pretrain.module import PretrainModule, weighed_keypoints
@@ -131,11 +133,13 @@ def draw_last_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
     return draw_pairs(batch, module.views, module)
 
 
-def draw_pairs(batch: PairBatch, views: tuple[Views, Views], module: PretrainModule) -> Image.Image:
+def draw_pairs(
+    batch: PairBatch, views: tuple[AugmentedViews, AugmentedViews], module: PretrainModule
+) -> Image.Image:
     """The first pairs of a batch, as the views [B] made of them: anchor and positive side by side."""
     weighting = module.config.loss.weighting
     weights = None
-    if weighting.positives:
+    if weighting.weights_positives:
         weights = positive_weights(
             weighed_keypoints(views[0]), weighed_keypoints(views[1]), weighting
         ).tolist()
@@ -154,7 +158,7 @@ def draw_pairs(batch: PairBatch, views: tuple[Views, Views], module: PretrainMod
     return draw_side_by_side(pairs)
 
 
-def _tile(views: Views, row: int, caption: tuple[str, ...]) -> Tile:
+def _tile(views: AugmentedViews, row: int, caption: tuple[str, ...]) -> Tile:
     return view_tile(views.images[row], views.keypoints[row], caption)
 
 

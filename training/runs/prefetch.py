@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Ahead(Iterator[T], Generic[T]):
+class Prefetcher(Iterator[T], Generic[T]):
     """Runs a generator on a thread of its own, some items ahead of whoever iterates over this.
 
     What the generator raises is raised here, after the items before it. The thread ends with the generator,

@@ -23,8 +23,8 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.metrics.retrieval import pose_distance
 from handsim.pool import Pool
 from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
-from training.pairs.live import hands_of
-from training.pairs.sources import HandSet, choose
+from training.pairs.live import read_hand_set
+from training.pairs.sources import HandSet, choose_valid
 
 CHOICE: Final = 1
 """What the second stream of random numbers is drawn for: a positive of each anchor's."""
@@ -83,7 +83,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TriedSa
     The same seed takes the same hands, whatever the policy. Raises HandsimError for an empty pool, and for an
     index with fewer hands than the policy has ranks.
     """
-    pictured = HandSet.pictured(pool) if pool.has_crops.any() else HandSet(pool.hand_ids)
+    pictured = HandSet.with_crops(pool) if pool.has_crops.any() else HandSet(pool.hand_ids)
     if not len(pictured):
         raise HandsimError("the pool has no hands yet; `handsim ingest PATH` adds some")
     random = np.random.default_rng(trial.seed)
@@ -95,12 +95,12 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TriedSa
         mined = _mined(version, pool.hand_ids[rows], trial.policy)
     except NotThereError:
         # Hardly an index lacks hands of its pool, so which ones it holds is only asked once it turns out to.
-        held = hands_of(version).holds(pool.hand_ids[rows])
+        held = read_hand_set(version).contains(pool.hand_ids[rows])
         if not held.any():
             raise
         mined = _mined(version, pool.hand_ids[rows[held]], trial.policy)
     rows, partners = rows[held], partners[held]
-    shown = mined.found & pictured.holds(mined.positives)
+    shown = mined.found & pictured.contains(mined.positives)
     return _described(version, pool, trial, mined, shown, rows, partners, int((~held).sum()))
 
 
@@ -119,7 +119,7 @@ def _described(
     not_in_index: int,
 ) -> TriedSample:
     """What is told of anchors at ``rows`` [N] whose positives ``shown`` [N, K] can be drawn."""
-    places, chosen = choose(shown, 1, np.random.default_rng([trial.seed, CHOICE]))
+    places, chosen = choose_valid(shown, 1, np.random.default_rng([trial.seed, CHOICE]))
     paired = chosen[:, 0]
     positives = np.take_along_axis(mined.positives, places, axis=1)[:, 0]
     distances = np.take_along_axis(mined.distances, places, axis=1)[:, 0]

@@ -6,17 +6,17 @@ import torch
 
 from tests.training.augmentation.hands import seeded
 from training.augmentation import AugmentationSettings
-from training.augmentation.views import Draws, draw
+from training.augmentation.views import ViewParameters, draw_parameters
 
 SETTINGS = AugmentationSettings(grey_probability=0.3, blur_probability=0.5, cut_out_probability=0.7)
 
 
-def columns(draws: Draws) -> dict[str, torch.Tensor]:
+def columns(draws: ViewParameters) -> dict[str, torch.Tensor]:
     return {field.name: getattr(draws, field.name) for field in fields(draws)}
 
 
 def test_numbers_fill_their_ranges() -> None:
-    draws = draw(SETTINGS, 4000, seeded())
+    draws = draw_parameters(SETTINGS, 4000, seeded())
     for numbers, (low, high) in (
         (draws.angle_deg, (-45, 45)),
         (draws.margin, SETTINGS.margin or (0, 0)),
@@ -38,7 +38,7 @@ def test_numbers_fill_their_ranges() -> None:
 
 
 def test_numbers_of_a_view_are_not_bound_to_each_other() -> None:
-    draws = columns(draw(SETTINGS, 4000, seeded()))
+    draws = columns(draw_parameters(SETTINGS, 4000, seeded()))
     table = torch.cat([column.double().reshape(4000, -1) for column in draws.values()], 1)
     correlation = torch.corrcoef(table.T) - torch.eye(table.shape[1])
     assert float(correlation.abs().max()) < 0.08
@@ -59,7 +59,8 @@ def test_numbers_of_a_view_are_not_bound_to_each_other() -> None:
 )
 def test_switching_a_step_changes_no_other_ones_draws(changed: dict[str, Any]) -> None:
     with_it, without = (
-        columns(draw(settings, 50, seeded(3))) for settings in (SETTINGS, replace(SETTINGS, **changed))
+        columns(draw_parameters(settings, 50, seeded(3)))
+        for settings in (SETTINGS, replace(SETTINGS, **changed))
     )
     touched = {
         "rotation_deg": {"angle_deg"},
@@ -76,13 +77,16 @@ def test_switching_a_step_changes_no_other_ones_draws(changed: dict[str, Any]) -
 
 
 def test_a_view_draws_the_same_whatever_follows_it_in_the_batch() -> None:
-    few, many = columns(draw(SETTINGS, 3, seeded(5))), columns(draw(SETTINGS, 30, seeded(5)))
+    few, many = (
+        columns(draw_parameters(SETTINGS, 3, seeded(5))),
+        columns(draw_parameters(SETTINGS, 30, seeded(5))),
+    )
     for name in few:
         assert torch.equal(few[name], many[name][:3])
 
 
 def test_the_generator_goes_on_from_batch_to_batch() -> None:
     generator = seeded(6)
-    first, second = draw(SETTINGS, 8, generator), draw(SETTINGS, 8, generator)
+    first, second = draw_parameters(SETTINGS, 8, generator), draw_parameters(SETTINGS, 8, generator)
     assert not torch.equal(first.angle_deg, second.angle_deg)
-    assert torch.equal(second.angle_deg, draw(SETTINGS, 16, seeded(6)).angle_deg[8:])
+    assert torch.equal(second.angle_deg, draw_parameters(SETTINGS, 16, seeded(6)).angle_deg[8:])

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.training.augmentation.hands import random_keypoints, seeded, smooth_crops
 from training.augmentation import AugmentationSettings
 from training.augmentation.pixels import paint_one_by_one, paint_whole_batch
-from training.augmentation.views import draw, place
+from training.augmentation.views import draw_parameters, place
 
 Painter = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], None]
 
@@ -53,7 +53,7 @@ def test_a_dot_lands_where_the_affine_takes_it(
 ) -> None:
     settings = AugmentationSettings(jitter_px=(-15, 15), margin=(1.2, 2.0))
     keypoints = random_keypoints(21).double()
-    placement = place(keypoints, draw(settings, 21, seeded()), follow_hand=True)
+    placement = place(keypoints, draw_parameters(settings, 21, seeded()), follow_hand=True)
     pixels = torch.arange(crop_px, dtype=torch.float64) + 0.5
     sigma_px = crop_px / size_px * 1.5
     crops = torch.zeros(21, crop_px, crop_px, 3, dtype=torch.uint8)
@@ -83,7 +83,7 @@ def test_a_ramp_is_sampled_at_its_very_coordinates(paint: Painter) -> None:
     ramp = torch.arange(size)
     crops = torch.zeros(4, size, size, 3, dtype=torch.uint8)
     crops[..., 0], crops[..., 1] = ramp[None, None, :], ramp[None, :, None]
-    draws = draw(AugmentationSettings(rotation_deg=180, margin=(0.9, 1.1)), 4, seeded(1))
+    draws = draw_parameters(AugmentationSettings(rotation_deg=180, margin=(0.9, 1.1)), 4, seeded(1))
     placement = place(
         0.25 + 0.5 * torch.rand(4, 21, 2, generator=seeded(2)).double(), draws, follow_hand=True
     )
@@ -156,7 +156,7 @@ def test_colours_change_as_pythons_own_hsv_has_them(paint: Painter, colour: list
 @pytest.mark.parametrize(("crop_px", "size_px"), [(224, 128), (128, 64), (224, 24), (33, 50)])
 def test_both_painters_make_the_same_views(crop_px: int, size_px: int) -> None:
     settings = AugmentationSettings(size_px=size_px)
-    crops, drawn = smooth_crops(9, crop_px), draw(settings, 9, seeded(4))
+    crops, drawn = smooth_crops(9, crop_px), draw_parameters(settings, 9, seeded(4))
     placement = place(random_keypoints(9).double(), drawn, follow_hand=True)
     halved = placement.halvings(crop_px, size_px)
     for colour, most in ((None, 2e-5), (drawn.colour, 1e-3)):

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from tests.training.augmentation.hands import random_keypoints, seeded
 from training.augmentation import AugmentationSettings
-from training.augmentation.views import Placement, draw, place
+from training.augmentation.views import Placement, draw_parameters, place
 from training.losses.equivariance import motion_of
 
 SETTINGS = AugmentationSettings(rotation_deg=180, jitter_px=(-15, 15))
 
 
 def placed(seed: int, count: int = 6, *, follow_hand: bool = True) -> Placement:
-    draws = draw(SETTINGS, count, seeded(seed))
+    draws = draw_parameters(SETTINGS, count, seeded(seed))
     return place(random_keypoints(count, seed).double(), draws, follow_hand=follow_hand)
 
 
@@ -35,7 +35,7 @@ def step_by_step(
 
 @given(st.integers(0, 2**31))
 def test_views_lie_where_each_step_alone_puts_them(seed: int) -> None:
-    keypoints, draws = random_keypoints(3, seed).double(), draw(SETTINGS, 3, seeded(seed))
+    keypoints, draws = random_keypoints(3, seed).double(), draw_parameters(SETTINGS, 3, seeded(seed))
     placement = place(keypoints, draws, follow_hand=True)
     for row in range(3):
         expected = step_by_step(
@@ -57,21 +57,21 @@ def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, foll
     torch.testing.assert_close(placement.keypoints, mapped)
     translation, angle_deg = motion_of(placement.affine, keypoints.mean(1))
     torch.testing.assert_close(placement.translation, translation)
-    torch.testing.assert_close(angle_deg, draw(SETTINGS, 6, seeded(seed)).angle_deg)
+    torch.testing.assert_close(angle_deg, draw_parameters(SETTINGS, 6, seeded(seed)).angle_deg)
     torch.testing.assert_close(placement.translation, placement.keypoints.mean(1) - 0.5)
 
 
 @given(st.integers(0, 2**31))
 def test_the_translation_is_the_jitter(seed: int) -> None:
     placement = placed(seed)
-    jitter_px = draw(SETTINGS, 6, seeded(seed)).jitter_px
+    jitter_px = draw_parameters(SETTINGS, 6, seeded(seed)).jitter_px
     torch.testing.assert_close(placement.translation * placement.side[:, None] * 224, jitter_px)
 
 
 def test_a_positive_angle_turns_counter_clockwise_as_displayed() -> None:
     keypoints = random_keypoints(1).double()
     keypoints[0, 5] = keypoints[0].mean(0) + torch.tensor([0.2, 0.0])  # to the right of the others
-    draws = draw(AugmentationSettings(jitter_px=(0, 0)), 1, seeded())
+    draws = draw_parameters(AugmentationSettings(jitter_px=(0, 0)), 1, seeded())
     draws.angle_deg.fill_(90)
     around = place(keypoints, draws, follow_hand=True).keypoints[0]
     up = around[5] - around.mean(0)
@@ -79,7 +79,7 @@ def test_a_positive_angle_turns_counter_clockwise_as_displayed() -> None:
 
 
 def test_the_margin_leaves_the_box_of_the_turned_hand_as_much_room_as_asked_for() -> None:
-    draws = draw(AugmentationSettings(margin=(1.25, 1.25)), 40, seeded(1))
+    draws = draw_parameters(AugmentationSettings(margin=(1.25, 1.25)), 40, seeded(1))
     keypoints = place(random_keypoints(40).double(), draws, follow_hand=True).keypoints
     longer = (keypoints.amax(1) - keypoints.amin(1)).amax(1)
     torch.testing.assert_close(longer, torch.full_like(longer, 1 / 1.25))
@@ -88,7 +88,7 @@ def test_the_margin_leaves_the_box_of_the_turned_hand_as_much_room_as_asked_for(
 @pytest.mark.parametrize("broken", ["one joint", "all joints", "infinite", "in one spot"])
 @pytest.mark.parametrize("follow_hand", [True, False])
 def test_a_broken_hand_is_taken_for_one_that_fills_its_crop(broken: str, follow_hand: bool) -> None:
-    keypoints, draws = random_keypoints(3).double(), draw(SETTINGS, 3, seeded(2))
+    keypoints, draws = random_keypoints(3).double(), draw_parameters(SETTINGS, 3, seeded(2))
     sound = place(keypoints, draws, follow_hand=follow_hand)
     keypoints = keypoints.clone()
     match broken:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from tests.training.augmentation.hands import COLOURS_KEPT, UNCHANGED, random_keypoints, seeded, smooth_crops
-from training.augmentation import AugmentationSettings, Views, augment
+from training.augmentation import AugmentationSettings, AugmentedViews, augment
 from training.augmentation.pixels import FILLED_WITH
 from training.losses.equivariance import motion_of
 
@@ -29,8 +29,10 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def equal(one: Views, other: Views) -> bool:
-    return all(torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Views))
+def equal(one: AugmentedViews, other: AugmentedViews) -> bool:
+    return all(
+        torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(AugmentedViews)
+    )
 
 
 def test_views_are_what_they_say() -> None:
@@ -38,7 +40,7 @@ def test_views_are_what_they_say() -> None:
     views = augment(crops, keypoints, AugmentationSettings(size_px=48), seeded())
     assert views.images.shape == (5, 3, 48, 48)
     assert 0 <= float(views.images.min()) < float(views.images.max()) <= 1
-    assert {getattr(views, field.name).dtype for field in fields(Views)} == {torch.float32}
+    assert {getattr(views, field.name).dtype for field in fields(AugmentedViews)} == {torch.float32}
     mapped = torch.einsum("bij,bkj->bki", views.affine[:, :, :2], keypoints) + views.affine[:, None, :, 2]
     torch.testing.assert_close(views.keypoints, mapped)
     translation, angle_deg = motion_of(views.affine, keypoints.mean(1))

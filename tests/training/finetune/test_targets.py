@@ -6,7 +6,7 @@ import torch
 
 from handsim.skeleton import REFERENCE_BONE
 from tests.training.finetune.drawn_hands import DrawnHands, dot_colour
-from training.augmentation import AugmentationSettings, Views, augment
+from training.augmentation import AugmentationSettings, AugmentedViews, augment
 from training.finetune.config import finetuning_views
 from training.finetune.data import CropSettings, HandBatch, HandReader, in_order
 from training.finetune.module import crop_intrinsics, targets_of, turned, view_intrinsics
@@ -26,7 +26,7 @@ def _batch(dataset: DrawnHands) -> HandBatch:
     return batch
 
 
-def _views(batch: HandBatch, settings: AugmentationSettings = PLAIN) -> Views:
+def _views(batch: HandBatch, settings: AugmentationSettings = PLAIN) -> AugmentedViews:
     return augment(batch.crops, batch.keypoints, settings, torch.Generator().manual_seed(4))
 
 

@@ -93,7 +93,7 @@ def slow_loss(batch: Batch, weighting: Weighting, temperature: float = 0.5) -> f
 def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
     """[N], pair by pair."""
     pairs = len(batch.z1)
-    if not weighting.positives:
+    if not weighting.weights_positives:
         return np.ones(pairs)
     first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
     distances = np.array([_positive_distance(first[n], second[n], weighting.distance) for n in range(pairs)])
@@ -105,7 +105,7 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
     """[2N, 2N + R], pair by pair."""
     rows = 2 * len(batch.z1)
     columns = rows + (0 if batch.negatives is None else len(batch.negatives))
-    if not weighting.negatives:
+    if not weighting.weights_negatives:
         return np.ones((rows, columns))
     points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
     distances = np.array(

@@ -1,5 +1,6 @@
 """That no tensor of all pairs is ever made."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ def largest(loss: Callable[[], Tensor]) -> int:
 def test_no_tensor_grows_with_the_square_of_the_batch(
     weighting: Weighting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.losses.nt_xent._CPU_BLOCK", 1 << 12)
+    monkeypatch.setattr(sys.modules["training.losses.nt_xent"], "_CPU_BLOCK", 1 << 12)
     monkeypatch.setattr("training.losses.simhand_weights._CPU_TILE", 1 << 12)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     sizes = {}

@@ -12,7 +12,7 @@ from training.losses import Weighting
     [("none", False, False), ("positives", True, False), ("negatives", False, True), ("both", True, True)],
 )
 def test_what_is_weighted(pairs: Any, positives: bool, negatives: bool) -> None:
-    assert (Weighting(pairs).positives, Weighting(pairs).negatives) == (positives, negatives)
+    assert (Weighting(pairs).weights_positives, Weighting(pairs).weights_negatives) == (positives, negatives)
 
 
 @pytest.mark.parametrize(

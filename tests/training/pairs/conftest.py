@@ -71,7 +71,7 @@ def embedding(pool: Pool) -> PoseEmbedding:
 
 @pytest.fixture(scope="session")
 def pictured(pool: Pool) -> HandSet:
-    return HandSet.pictured(pool)
+    return HandSet.with_crops(pool)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import UnavailableError
-from training.pairs import DrawnPairs, OwnViews
+from training.pairs import PairDraw, SelfPairs
 
 
-class Scripted(OwnViews):
+class Scripted(SelfPairs):
     """Own views; before every draw it calls what it was given, with the number of the draw."""
 
     def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
@@ -18,7 +18,7 @@ class Scripted(OwnViews):
         self.draws = 0
         self.closed = False
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         number, self.draws = self.draws, self.draws + 1
         self.before(number)
         return super().draw(anchors, rng)
@@ -34,7 +34,7 @@ class Away(Scripted):
         super().__init__()
         self._away = set(draws)
 
-    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> DrawnPairs:
+    def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         drawn = super().draw(anchors, rng)
         random = rng.random()
         if self.draws - 1 in self._away:

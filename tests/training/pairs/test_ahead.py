@@ -6,7 +6,7 @@ from threading import Event, Semaphore
 
 import pytest
 
-from training.runs.prefetch import Ahead
+from training.runs.prefetch import Prefetcher
 
 PATIENCE_S = 20.0
 
@@ -15,8 +15,8 @@ def living() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "test-ahead"]
 
 
-def ahead(items: Generator[int, None, None], depth: int = 2) -> Ahead[int]:
-    stream = Ahead(items, depth, "test-ahead")
+def ahead(items: Generator[int, None, None], depth: int = 2) -> Prefetcher[int]:
+    stream = Prefetcher(items, depth, "test-ahead")
     stream.start()
     return stream
 
@@ -109,7 +109,7 @@ def test_closing_frees_whoever_waits() -> None:
         asked.set()
         return 0.0
 
-    stream = Ahead(items(), 1, "test-ahead", clock=clock)
+    stream = Prefetcher(items(), 1, "test-ahead", clock=clock)
     stream.start()
     waiting = threading.Thread(target=lambda: answers.append(list(stream)))
     waiting.start()
@@ -137,7 +137,7 @@ def test_it_tells_for_how_long_it_was_waited_for() -> None:
             yield number
 
     seen: list[float] = []
-    stream = Ahead(items(), 1, "test-ahead", clock=clock)
+    stream = Prefetcher(items(), 1, "test-ahead", clock=clock)
     stream.start()
     for number in range(3):
         assert next(stream) == number
@@ -147,6 +147,6 @@ def test_it_tells_for_how_long_it_was_waited_for() -> None:
 
 
 def test_closing_what_was_never_started() -> None:
-    stream = Ahead((number for number in range(3)), 1, "test-ahead")
+    stream = Prefetcher((number for number in range(3)), 1, "test-ahead")
     assert stream.close()
     assert list(stream) == []

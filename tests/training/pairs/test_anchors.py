@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from handsim import HandsimError
-from training.pairs import AnchorBatches
+from training.pairs.loader import AnchorBatches
 
 HANDS = np.random.default_rng(5).choice(2**63 - 1, 1000, replace=False).astype(np.uint64)
 

@@ -2,12 +2,13 @@ import numpy as np
 import torch
 
 from handsim import Pool
-from training.pairs import DrawnPairs, PairBatch
+from training.pairs import PairDraw
+from training.pairs.decoding import PairBatch
 
 
 def test_each_hand_once_however_often_it_is_met(pool: Pool) -> None:
     ids = pool.hand_ids
-    drawn = DrawnPairs(
+    drawn = PairDraw(
         anchors=ids[[9, 3, 40, 7]],
         positives=ids[[3, 60, 40, 60]],  # one is an anchor too, one its own, one is met twice
         distances=np.array([1, 2, np.nan, 3], dtype=np.float32),
@@ -17,7 +18,7 @@ def test_each_hand_once_however_often_it_is_met(pool: Pool) -> None:
         not_in_index=1,
         random_negatives=2,
     )
-    batch = PairBatch.lay_out(drawn, pool, epoch=4, number=7)
+    batch = PairBatch.from_draw(drawn, pool, epoch=4, number=7)
     assert batch.hand_ids.dtype == np.uint64
     assert batch.hand_ids.tolist() == ids[[0, 1, 2, 3, 5, 6, 7, 9, 40, 50, 60, 100, 119]].tolist()
     for rows, expected in (
@@ -40,8 +41,8 @@ def test_each_hand_once_however_often_it_is_met(pool: Pool) -> None:
 
 def test_to_moves_every_tensor(pool: Pool) -> None:
     none = np.empty((2, 0), dtype=np.uint64)
-    drawn = DrawnPairs(pool.hand_ids[:2], pool.hand_ids[2:4], np.ones(2, dtype=np.float32), none)
-    there = PairBatch.lay_out(drawn, pool, 0, 0).to("meta", non_blocking=True)
+    drawn = PairDraw(pool.hand_ids[:2], pool.hand_ids[2:4], np.ones(2, dtype=np.float32), none)
+    there = PairBatch.from_draw(drawn, pool, 0, 0).to("meta", non_blocking=True)
     tensors = [value for value in vars(there).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 6
     assert {tensor.device.type for tensor in tensors} == {"meta"}

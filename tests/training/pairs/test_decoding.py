@@ -17,13 +17,13 @@ from handsim import HandsimError, Pool
 from handsim.hand import format_hand_id
 from index import Catalog
 from tests.training.pairs.conftest import colour_of, write_pool
-from training.pairs import OwnViews, PairBatch
-from training.pairs.decoding import Decoder, ProcessDecoder, ThreadDecoder
+from training.pairs import SelfPairs
+from training.pairs.decoding import Decoder, PairBatch, ProcessDecoder, ThreadDecoder
 
 
 def batches_of(pool: Pool, *parts: NDArray[np.uint64]) -> Iterator[PairBatch]:
     for number, part in enumerate(parts):
-        yield PairBatch.lay_out(OwnViews().draw(part, np.random.default_rng(0)), pool, 0, number)
+        yield PairBatch.from_draw(SelfPairs().draw(part, np.random.default_rng(0)), pool, 0, number)
 
 
 def check(batch: PairBatch) -> None:
@@ -107,7 +107,8 @@ import sys
 from multiprocessing import active_children
 from pathlib import Path
 from handsim import Pool
-from training.pairs import PairSettings, open_pairs
+from training.pairs import PairSettings
+from training.pairs.open_pairs import open_pairs
 from index import open_catalog
 
 loader = open_pairs(

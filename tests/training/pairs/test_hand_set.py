@@ -16,14 +16,14 @@ some_ids = st.lists(st.integers(0, 20) | st.integers(2**63 - 3, 2**63 - 1))
 def test_it_is_a_set(held: list[int], asked: list[int]) -> None:
     hands = HandSet(np.array(held, dtype=np.uint64))
     assert len(hands) == len(set(held))
-    found = hands.holds(np.array([*asked, NO_HAND], dtype=np.uint64))
+    found = hands.contains(np.array([*asked, NO_HAND], dtype=np.uint64))
     assert found.tolist() == [hand in held for hand in asked] + [False]
 
 
 def test_any_shape(pool: Pool, pictured: HandSet) -> None:
     ids = pool.hand_ids[:6].reshape(2, 3).copy()
     ids[1, 2] = NO_HAND
-    assert pictured.holds(ids).tolist() == [[True, True, True], [True, True, False]]
+    assert pictured.contains(ids).tolist() == [[True, True, True], [True, True, False]]
 
 
 def test_keypoints_alone_are_no_picture(tmp_path: Path) -> None:
@@ -31,4 +31,4 @@ def test_keypoints_alone_are_no_picture(tmp_path: Path) -> None:
     write_pool(path, videos=2)
     pool = write_pool(path, videos=1, first_video=7, pictures=False)
     assert len(pool) == 30
-    assert len(HandSet.pictured(pool)) == 20
+    assert len(HandSet.with_crops(pool)) == 20

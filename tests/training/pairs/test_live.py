@@ -11,7 +11,7 @@ from handsim.errors import NotThereError
 from index import Catalog, ExactIndex, LiveIndex, MinedPairs, MiningPolicy, mine
 from tests.index.conftest import memory_catalog
 from tests.training.pairs.conftest import SMALL_GRAPH
-from training.pairs import DrawnPairs, HandSet, LiveNeighbors, PairSettings, PinnedVersion
+from training.pairs import HandSet, LiveNeighbors, PairDraw, PairSettings, PinnedVersion
 
 pytestmark = [
     # What the client's local mode warns of is known: it has no indexes, and needs none.
@@ -35,7 +35,7 @@ def any_catalog(request: pytest.FixtureRequest, catalog: Catalog) -> Iterator[Ca
 
 def draw(
     catalog: Catalog, settings: PairSettings, pictured: HandSet, anchors: np.ndarray, seed: int = 0
-) -> DrawnPairs:
+) -> PairDraw:
     with closing(LiveNeighbors(LiveIndex(catalog), settings, pictured)) as source:
         return source.draw(anchors, rng(seed))
 
@@ -110,7 +110,7 @@ def test_an_empty_band_is_filled_at_random(built: Catalog, pool: Pool, pictured:
     drawn = draw(built, settings, pictured, pool.hand_ids[:20])
     assert drawn.random_negatives == 60 == len(set(drawn.negatives.ravel().tolist()))
     assert not np.isin(drawn.negatives, [drawn.anchors, drawn.positives]).any()
-    assert pictured.holds(drawn.negatives).all()
+    assert pictured.contains(drawn.negatives).all()
 
 
 def test_negatives_are_drawn_among_the_nearest_of_the_band(
@@ -156,12 +156,12 @@ def test_anchors_that_the_version_lacks_fall_back(
 
 def test_neighbours_that_the_pool_lacks_are_left_out(built: Catalog, half: Pool) -> None:
     """The index grew beyond the pool as it was when it was opened."""
-    few = HandSet.pictured(half)
+    few = HandSet.with_crops(half)
     settings = PairSettings(policy=MiningPolicy(top_k=8), negatives_per_anchor=1, negative_min_distance=5.0)
     drawn = draw(built, settings, few, half.hand_ids[:20])
     assert drawn.not_in_pool > 0
-    assert few.holds(drawn.positives).all()
-    assert few.holds(drawn.negatives).all()
+    assert few.contains(drawn.positives).all()
+    assert few.contains(drawn.negatives).all()
     assert drawn.not_in_index == 0
     narrow = draw(built, PairSettings(), few, half.hand_ids)
     assert 0 < narrow.without_positive == (narrow.positives == narrow.anchors).sum()

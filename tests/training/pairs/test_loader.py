@@ -17,18 +17,16 @@ from index import Catalog, LiveIndex, MiningPolicy
 from tests.training.pairs.conftest import SMALL_GRAPH
 from tests.training.pairs.scripts import Away, Scripted
 from training.pairs import (
-    AnchorBatches,
-    DrawnPairs,
     HandSet,
     LiveNeighbors,
-    OwnViews,
-    PairBatch,
-    PairLoader,
+    PairDraw,
     PairSettings,
-    Patient,
+    RetryingPairSource,
+    SelfPairs,
     TemporalNeighbors,
 )
-from training.pairs.decoding import CropFiles
+from training.pairs.decoding import CropFiles, PairBatch
+from training.pairs.loader import AnchorBatches, PairLoader
 
 PATIENCE_S = 20.0
 
@@ -124,7 +122,7 @@ def test_a_version_published_in_the_middle(
 
 def test_an_index_that_is_away_for_a_while_changes_nothing(pool: Pool) -> None:
     def versions(source: Away) -> list[str | None]:
-        waiting = Patient(source, 600.0, pause=lambda seconds: False)
+        waiting = RetryingPairSource(source, 600.0, pause=lambda seconds: False)
         with PairLoader(pool, waiting, batches(pool)) as loader:
             return [batch.version for batch in loader.epoch(0)]
 
@@ -133,7 +131,9 @@ def test_an_index_that_is_away_for_a_while_changes_nothing(pool: Pool) -> None:
 
 def test_an_index_that_stays_away_ends_the_epoch(pool: Pool) -> None:
     """What was drawn before is still trained on, so that the checkpoint comes after it."""
-    source = Patient(Away(range(3, 100)), 5.0, pause=lambda seconds: False, clock=iter(range(1000)).__next__)
+    source = RetryingPairSource(
+        Away(range(3, 100)), 5.0, pause=lambda seconds: False, clock=iter(range(1000)).__next__
+    )
     seen: list[PairBatch] = []
     with PairLoader(pool, source, batches(pool)) as loader:
         with pytest.raises(UnavailableError, match=r"the index was waited for \d s in vain"):
@@ -161,7 +161,7 @@ def test_a_wait_can_be_ended_at_once(pool: Pool, how: str) -> None:
             interrupter[0].start()
 
     source = Away(range(2, 100))
-    loader = PairLoader(pool, Patient(source, 600.0, on_wait=end), batches(pool))
+    loader = PairLoader(pool, RetryingPairSource(source, 600.0, on_wait=end), batches(pool))
     kind = {"close": HandsimError, "stop_waiting": UnavailableError, "interrupt": KeyboardInterrupt}[how]
     with loader, pytest.raises(kind):
         list(loader.epoch(0))
@@ -200,8 +200,8 @@ def test_an_error_of_the_source_is_raised(pool: Pool) -> None:
 
 
 def test_counts_come_through(pool: Pool) -> None:
-    class Counting(OwnViews):
-        def draw(self, anchors: np.ndarray, rng: np.random.Generator) -> DrawnPairs:
+    class Counting(SelfPairs):
+        def draw(self, anchors: np.ndarray, rng: np.random.Generator) -> PairDraw:
             drawn = super().draw(anchors, rng)
             return replace(drawn, without_positive=3, not_in_index=2, version="v0009")
 
@@ -267,4 +267,4 @@ def test_worker_processes_give_the_same_batches(built: Catalog, pool: Pool, pict
 
 def test_fewer_than_no_workers(pool: Pool) -> None:
     with pytest.raises(HandsimError, match="workers is -1; it is at least 0"):
-        PairLoader(pool, OwnViews(), batches(pool), workers=-1)
+        PairLoader(pool, SelfPairs(), batches(pool), workers=-1)

@@ -12,7 +12,9 @@ from handsim.errors import NotThereError
 from index import Catalog, MiningPolicy, mine
 from index.mining import write_pairs
 from tests.training.pairs.conftest import SMALL_GRAPH, write_pool
-from training.pairs import PairLoader, PairSettings, open_pairs
+from training.pairs import PairSettings
+from training.pairs.loader import PairLoader
+from training.pairs.open_pairs import open_pairs
 
 SETTINGS = PairSettings(policy=MiningPolicy(top_k=3))
 

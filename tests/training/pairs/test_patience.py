@@ -5,7 +5,7 @@ import pytest
 
 from handsim.errors import UnavailableError
 from tests.training.pairs.scripts import Away, Scripted
-from training.pairs import Patient
+from training.pairs import RetryingPairSource
 
 ANCHORS = np.arange(4, dtype=np.uint64)
 
@@ -27,8 +27,10 @@ class Clock:
         return len(self.pauses) == self._stop_after
 
 
-def patient(source: Away, patience_s: float, clock: Clock, told: list[tuple[str | None, float]]) -> Patient:
-    return Patient(
+def patient(
+    source: Away, patience_s: float, clock: Clock, told: list[tuple[str | None, float]]
+) -> RetryingPairSource:
+    return RetryingPairSource(
         source,
         patience_s,
         on_wait=lambda error, waited_s: told.append((None if error is None else str(error), waited_s)),
@@ -81,7 +83,7 @@ def test_it_stops_when_told() -> None:
         patient(source, 600.0, clock, []).draw(ANCHORS, np.random.default_rng(0))
     assert source.draws == 3
     # Without a clock of one's own: the wait ends before it began.
-    waiting = Patient(source, 600.0)
+    waiting = RetryingPairSource(source, 600.0)
     waiting.close()
     assert source.closed
     with pytest.raises(UnavailableError, match="waited for 0 s in vain"):
@@ -93,4 +95,4 @@ def test_other_errors_are_not_waited_out() -> None:
         raise KeyError(number)
 
     with pytest.raises(KeyError):
-        Patient(Scripted(fail), 600.0).draw(ANCHORS, np.random.default_rng(0))
+        RetryingPairSource(Scripted(fail), 600.0).draw(ANCHORS, np.random.default_rng(0))

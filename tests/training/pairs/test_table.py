@@ -55,7 +55,7 @@ def test_the_same_random_numbers_draw_the_same(table: Path, pool: Pool, pictured
 
 
 def test_hands_that_the_pool_lacks_are_left_out(table: Path, mined: MinedPairs, half: Pool) -> None:
-    source = MinedTable(table, HandSet.pictured(half))
+    source = MinedTable(table, HandSet.with_crops(half))
     drawn = source.draw(half.hand_ids, np.random.default_rng(0))
     half.rows(drawn.positives)  # raises for one that it does not hold
     both = np.isin(mined.hand_ids, half.hand_ids)[:, None] & np.isin(mined.positives, half.hand_ids)

@@ -22,7 +22,7 @@ from handsim.pool import Pool
 from index import Catalog, IndexSettings, verify
 from tests.training.pairs.conftest import write_pool
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings, PretrainConfig
 from training.pretrain.feedback import Feedback
 from training.pretrain.module import PretrainModule

@@ -11,7 +11,7 @@ from handsim.drawing import Tile
 from handsim.hand import format_hand_id
 from tests.training.pretrain.small_runs import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import RECIPES
 from training.pretrain.module import PretrainModule
 from training.pretrain.train import draw_pairs

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from training.models.encoder import EncoderSettings
-from training.pairs import PairBatch
+from training.pairs.decoding import PairBatch
 from training.pretrain.config import HeadSettings, PretrainConfig
 from training.pretrain.module import PretrainModule
 from training.runs.checkpoints import Checkpoints, StopRequest
