@@ -16,7 +16,7 @@ import psutil
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from apps.browser.serve import Served, serving
+from apps.browser.serve import RunningServer, run_server
 from benchmarks.clock import Clock
 from benchmarks.video_poses import VideoPoses
 from handsim.hand import Hand, format_hand_id
@@ -97,7 +97,7 @@ def flip(page: Page) -> float:
     return clock.seconds * 1000
 
 
-def measure(browser: Browser, served: Served, pool: Pool, clicks: int) -> dict[str, Any]:
+def measure(browser: Browser, served: RunningServer, pool: Pool, clicks: int) -> dict[str, Any]:
     """Look at everything in turn, by one visitor, with the server's memory read meanwhile."""
     random = np.random.default_rng(0)
     server = psutil.Process(served.pid)
@@ -143,10 +143,10 @@ def main() -> None:
         home = Home(options.home or Path(made) / "home")
         if not home.pool.exists():
             make_home(home, options.hands)
-        with serving(home.path) as served:
+        with run_server(home.path) as served:
             at_once_s = first_page_s(browser, served.url)
         started = time.perf_counter()
-        with serving(home.path) as served:
+        with run_server(home.path) as served:
             up_s = time.perf_counter() - started
             time.sleep(_OPENED_AFTER_S)
             pool = Pool.open(home.pool)

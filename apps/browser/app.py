@@ -10,7 +10,7 @@ import streamlit as st
 from apps.browser import session
 from apps.browser.favicon import favicon
 from apps.browser.index.page import index
-from apps.browser.library import library_of
+from apps.browser.library import get_library
 from apps.browser.map.page import map
 from apps.browser.mining.page import mining
 from apps.browser.mining.policy import MiningTrial
@@ -29,7 +29,7 @@ _RESTARTED: Final = Path(__file__).with_name("restarted.js").read_text("utf-8")
 
 def main() -> None:
     """Draw the page that the address names."""
-    library = library_of(BrowserSettings.from_arguments(sys.argv[1:]))
+    library = get_library(BrowserSettings.from_arguments(sys.argv[1:]))
     st.html(Path(__file__).with_name("page.css"))
     pages = [
         st.Page(
@@ -52,7 +52,7 @@ def main() -> None:
     page = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{page.title} · handsim", page_icon=favicon(), layout="wide")
     path = page.url_path or SEARCH_PATH
-    session.arrive(path, _SAID.get(path, ()))
+    session.restore_address(path, _SAID.get(path, ()))
     page.run()
     st.html(f"<script>{_RESTARTED}</script>", unsafe_allow_javascript=True)
 

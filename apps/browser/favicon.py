@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image
 
-from apps.browser.search.answer import preset
+from apps.browser.search.answer import make_preset
 from apps.browser.search.question import Question
 from handsim.drawing import draw_skeleton
 
@@ -16,5 +16,5 @@ _PAPER: Final = (0, 110, 140)
 @cache
 def favicon() -> Image.Image:
     """A flat hand's skeleton."""
-    hand = Question(pose=preset("Flat")).keypoints()
+    hand = Question(pose=make_preset("Flat")).keypoints()
     return draw_skeleton(Image.new("RGB", (_SIDE_PX, _SIDE_PX), _PAPER), hand)

@@ -78,7 +78,7 @@ class Jobs:
         self.folder = folder
 
     def start(self, name: str, command: Sequence[str]) -> None:
-        """Run a command line that reports by `report` with this folder and name.
+        """Run a command line that reports by `run_job` with this folder and name.
 
         Raises HandsimError while one of that name runs.
         """
@@ -131,7 +131,7 @@ class Jobs:
                 _write(self.folder / f"{name}.json", replace(record, finished_at=_now(), stopped=True))
         return True
 
-    def log_end(self, name: str) -> str:
+    def read_log_end(self, name: str) -> str:
         """The last lines that a job printed; empty where there are none."""
         _check(name)
         try:
@@ -192,19 +192,19 @@ class JobReporter:
         self._record = _read(self._path) or JobRecord(_now())
         self._written_at = 0.0
 
-    def phase(self, name: str) -> None:
-        """Begin with something else, which is not counted until `progress` is called."""
+    def begin_phase(self, name: str) -> None:
+        """Begin with something else, which is not counted until `update` is called."""
         self._say(replace(self._record, phase=name, done=0, total=0))
         self._written_at = 0.0
 
-    def progress(self, done: int, total: int, phase: str | None = None) -> None:
+    def update(self, done: int, total: int, phase: str | None = None) -> None:
         """So much of the phase, or of another one that begins, is done; call it as often as you like."""
         begins = phase is not None and phase != self._record.phase
         self._record = replace(self._record, phase=phase or self._record.phase, done=done, total=total)
         if begins or done >= total or time.monotonic() - self._written_at > _WRITES_EVERY_S:
             self._say(self._record)
 
-    def end(self, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+    def finish(self, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """The last word: what came of it, JSON values, or why nothing did."""
         self._record = replace(self._record, finished_at=_now(), result=result or {}, error=error)
         _write(self._path, self._record)
@@ -215,18 +215,18 @@ class JobReporter:
             _write(self._path, record)
 
 
-def report(folder: Path, name: str, work: Callable[[JobReporter], dict[str, Any]]) -> int:
+def run_job(folder: Path, name: str, work: Callable[[JobReporter], dict[str, Any]]) -> int:
     """Do a job's work in its process and see that its end is told, well or not; returns the exit code."""
     reporter = JobReporter(folder, name)
     try:
         result = work(reporter)
     except HandsimError as error:
-        reporter.end(error=str(error))
+        reporter.finish(error=str(error))
         return 2
     except BaseException as error:
-        reporter.end(error=f"it failed by a mistake of ours, {type(error).__name__}; its log tells more")
+        reporter.finish(error=f"it failed by a mistake of ours, {type(error).__name__}; its log tells more")
         raise
-    reporter.end(result=result)
+    reporter.finish(result=result)
     return 0
 
 

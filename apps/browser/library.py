@@ -46,7 +46,7 @@ def data_uri(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
-def picture_uri(image: NDArray[np.uint8]) -> str:
+def encode_thumbnail(image: NDArray[np.uint8]) -> str:
     """RGB [S, S, 3] as a thumbnail's address."""
     return data_uri(_shrunk(encode_jpeg(image)))
 
@@ -129,7 +129,7 @@ class HandFinder:
             raise HandsimError(
                 f"{len(data) / 2**20:.0f} MB are too many; send a picture of at most {LIMIT_MB} MB"
             )
-        image = at_most(decode_image(data), _LONGEST_PX)
+        image = limit_size(decode_image(data), _LONGEST_PX)
         with self._lock:
             if self._detector is None:
                 self._detector = open_detector(require_model(self._model))
@@ -139,7 +139,7 @@ class HandFinder:
         return seen
 
 
-def at_most(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+def limit_size(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
     """RGB [H, W, 3] with no side longer than that."""
     if max(image.shape[:2]) <= longest_px:
         return image
@@ -181,7 +181,7 @@ class Library:
             return self._catalog
 
     @contextmanager
-    def version(self) -> Iterator[IndexVersion]:
+    def open_version(self) -> Iterator[IndexVersion]:
         """The version that is current now, for as long as the block lasts: all answers in it agree."""
         catalog = self.catalog
         with self._lock:
@@ -189,16 +189,16 @@ class Library:
         with live.version() as version:
             yield version
 
-    def open(self) -> None:
+    def open_all(self) -> None:
         """Open all there is before somebody asks for it."""
-        with self.version():
-            self.pool()
+        with self.open_version():
+            self.open_pool()
 
-    def command(self, words: str) -> str:
+    def format_command(self, words: str) -> str:
         """A command line of handsim's on this home, wherever somebody types it."""
         return f"handsim --home {shlex.quote(str(self.home.path))} {words}"
 
-    def pool(self) -> Pool:
+    def open_pool(self) -> Pool:
         """The hands; opened anew where there are others by now."""
         with self._pool_lock:  # of its own: half a million hands take a second
             if self._pool is None or not self._pool.is_current():
@@ -207,6 +207,6 @@ class Library:
 
 
 @st.cache_resource(show_spinner=False)
-def library_of(settings: BrowserSettings) -> Library:
+def get_library(settings: BrowserSettings) -> Library:
     """The library of a home, one for all sessions."""
     return Library(settings)

@@ -37,7 +37,7 @@ class BrowserSettings:
     actions: bool = True
     """Whether versions may be built, published, rolled back and removed from the page."""
 
-    def as_arguments(self) -> list[str]:
+    def to_arguments(self) -> list[str]:
         """What `from_arguments` reads back."""
         words = ["--home", str(self.home)]
         if self.index is not None:
@@ -48,7 +48,7 @@ class BrowserSettings:
 
     @classmethod
     def from_arguments(cls, words: Sequence[str]) -> "BrowserSettings":
-        """The settings out of a command line that `as_arguments` made."""
+        """The settings out of a command line that `to_arguments` made."""
         parser = argparse.ArgumentParser(prog="apps/browser/server.py")
         parser.add_argument("--home", type=Path, required=True)
         parser.add_argument("--index")
@@ -99,7 +99,7 @@ _STARTED_WITHIN_S: Final = 120
 _ENDED_WITHIN_S: Final = 20
 
 
-def streamlit_command(
+def build_streamlit_command(
     settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
 ) -> list[str]:
     """The command line that serves the browser at ``host``:``port``.
@@ -119,12 +119,12 @@ def streamlit_command(
         **THEME,
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    if is_this_computer(host):
+    if is_loopback(host):
         flags += [f"--server.allowedHosts={name}" for name in (*_NAMES, host, *names)]
-    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, "--", *settings.as_arguments()]
+    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, "--", *settings.to_arguments()]
 
 
-def is_this_computer(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether nobody else can reach that address."""
     try:
         return ip_address(host).is_loopback
@@ -133,7 +133,7 @@ def is_this_computer(host: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningServer:
     """A running browser."""
 
     url: str
@@ -142,7 +142,7 @@ class Served:
     """Its process."""
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """One of this computer at which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -151,12 +151,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(home: Path, *options: str, port: int | None = None) -> Iterator[Served]:
+def run_server(home: Path, *options: str, port: int | None = None) -> Iterator[RunningServer]:
     """``handsim browse`` on a home at a port of this computer (any free one), until the block ends.
 
     ``options`` are further ones of its command line. Raises HandsimError where it does not start.
     """
-    port = free_port() if port is None else port
+    port = find_free_port() if port is None else port
     command = [sys.executable, "-m", "apps.cli", "browse", "--home", str(home), "--port", str(port)]
     with TemporaryFile("w+") as said:  # a pipe that nobody reads would fill, and hold the server up
         server = subprocess.Popen(
@@ -164,7 +164,7 @@ def serving(home: Path, *options: str, port: int | None = None) -> Iterator[Serv
         )
         try:
             _await_health(server, port, said)
-            yield Served(f"http://127.0.0.1:{port}", server.pid)
+            yield RunningServer(f"http://127.0.0.1:{port}", server.pid)
         finally:
             server.send_signal(signal.SIGINT)
             try:

@@ -25,10 +25,10 @@ def open_home(settings: BrowserSettings) -> None:
     """Bring in the pages and open what they show; what is not there or away is left to them to tell."""
     # Here, and not above: what the pages import takes as long as the hands do.
     import apps.browser.app  # noqa: F401
-    from apps.browser.library import library_of
+    from apps.browser.library import get_library
 
     with suppress(HandsimError):
-        library_of(settings).open()
+        get_library(settings).open_all()
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ _LONGEST_TRAIL: Final = 12
 _MOST_SEEN: Final = 24
 
 
-def arrive(page: str, names: Collection[str]) -> None:
+def restore_address(page: str, names: Collection[str]) -> None:
     """Come to a page, whose address may say ``names``.
 
     Where it says none of them, as after a click in the navigation, it says again what it said when the page
@@ -31,7 +31,7 @@ def arrive(page: str, names: Collection[str]) -> None:
         st.query_params.from_dict(kept)
 
 
-def keep_address(page: str) -> None:
+def save_address(page: str) -> None:
     """Remember what a page's address says, for when it is left."""
     st.session_state[_ADDRESSES] = {**_addresses(), page: st.query_params.to_dict()}
 
@@ -41,13 +41,13 @@ def _addresses() -> dict[str, dict[str, str]]:
     return kept
 
 
-def show(key: str, value: object) -> None:
+def set_widget(key: str, value: object) -> None:
     """Have a control show a value; one that does is left alone, or it would jump back while it is moved."""
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 
 
-def question() -> Question:
+def read_question() -> Question:
     """What the address asks; raises HandsimError where it cannot be read."""
     return Question.from_params(st.query_params.to_dict())
 
@@ -55,7 +55,7 @@ def question() -> Question:
 def ask(asked: Question) -> None:
     """Put a question into the address, from which the page answers it; the one before joins the trail."""
     try:
-        before = question()
+        before = read_question()
     except ValueError:
         before = Question()
     if not before.is_empty and before.subject != asked.subject:
@@ -65,23 +65,23 @@ def ask(asked: Question) -> None:
 
 def remember(asked: Question) -> None:
     """Add a question to the way back."""
-    kept = [other for other in trail() if other.subject != asked.subject]
+    kept = [other for other in get_trail() if other.subject != asked.subject]
     st.session_state[_TRAIL] = [*kept, asked][-_LONGEST_TRAIL:]
 
 
-def trail() -> list[Question]:
+def get_trail() -> list[Question]:
     """What was asked before, oldest first."""
     asked: list[Question] = st.session_state.get(_TRAIL, [])
     return asked
 
 
-def keep_seen(pose: tuple[int, ...], hand: SeenHand) -> None:
+def store_detection(pose: tuple[int, ...], hand: SeenHand) -> None:
     """Keep a hand of a picture that was sent, under the pose that the address tells."""
     seen = {**st.session_state.get(_SEEN, {}), pose: hand}
     st.session_state[_SEEN] = dict(list(seen.items())[-_MOST_SEEN:])
 
 
-def seen_hand(pose: tuple[int, ...] | None) -> SeenHand | None:
+def find_detection(pose: tuple[int, ...] | None) -> SeenHand | None:
     """The picture that a pose was found in; None where it was drawn, or came by a link."""
     found: SeenHand | None = st.session_state.get(_SEEN, {}).get(pose)
     return found

@@ -26,21 +26,21 @@ _DUE: Final = "trouble_due"
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Say what a person can mend instead of failing; what may pass by is tried again every few seconds."""
     try:
         yield
     except UnavailableError as error:
-        st.warning(f"**The index is away.** {plain(str(error))}", icon=":material/cloud_off:")
+        st.warning(f"**The index is away.** {escape(str(error))}", icon=":material/cloud_off:")
         _try_again()
     except NotThereError as error:
-        st.info(f"**Not there yet.** {plain(str(error))}", icon=":material/search_off:")
+        st.info(f"**Not there yet.** {escape(str(error))}", icon=":material/search_off:")
         _try_again()
     except (HandsimError, OSError) as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(escape(str(error)), icon=":material/error:")
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """A text of a file's, a name's or an error's, so that Markdown shows it as it is, on one line."""
     unlinked = _LIVE.sub(_JOINER, text.replace("\n", " "))
     return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in unlinked)
@@ -65,7 +65,7 @@ def _try_again() -> None:
     st.caption("Trying again every few seconds.")
 
 
-def hand_card(
+def build_card(
     library: Library,
     pool: Pool,
     hand_id: int,
@@ -75,12 +75,12 @@ def hand_card(
     liked: bool | None = None,
 ) -> Card:
     """A hand with its picture and its skeleton, as far as the pool has them."""
-    keypoints = keypoints_of(pool, hand_id)
+    keypoints = find_keypoints(pool, hand_id)
     picture = None if keypoints is None else library.thumbnails.uri(pool, hand_id)
     return Card(hand_id, picture, keypoints, title, tuple(lines), liked)
 
 
-def keypoints_of(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
+def find_keypoints(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
     """[21, 3]; None for a hand that the index holds and the pool does not."""
     if hand_id not in pool:
         return None
@@ -88,7 +88,7 @@ def keypoints_of(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
     return found
 
 
-def told_of(payload: Payload | None) -> tuple[str, ...]:
+def describe_payload(payload: Payload | None) -> tuple[str, ...]:
     """Video, then side, source and label: lines below a picture."""
     if payload is None:
         return ()
@@ -96,6 +96,6 @@ def told_of(payload: Payload | None) -> tuple[str, ...]:
     return payload["video"], " · ".join(part for part in parts if part)
 
 
-def short_id(hand_id: int) -> str:
+def shorten_id(hand_id: int) -> str:
     """The id's first digits, for captions."""
     return format_hand_id(hand_id)[:8] + "…"

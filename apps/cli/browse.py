@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from apps.browser.serve import BrowserSettings, is_this_computer, streamlit_command
+from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
 from apps.cli.console import home_of
 from handsim.errors import NotThereError
 
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
         raise NotThereError(
             f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"
         )
-    actions = not options.read_only and (options.allow_actions or is_this_computer(options.host))
+    actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
     browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
 
@@ -71,6 +71,6 @@ def browse(
     settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
 ) -> NoReturn:
     """Serve the browser in place of this process."""
-    command = streamlit_command(settings, host, port, names=names, window=window)
+    command = build_streamlit_command(settings, host, port, names=names, window=window)
     print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

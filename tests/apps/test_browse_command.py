@@ -101,4 +101,4 @@ def test_no_home(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ],
 )
 def test_settings_survive_the_command_line(settings: BrowserSettings) -> None:
-    assert BrowserSettings.from_arguments(settings.as_arguments()) == settings
+    assert BrowserSettings.from_arguments(settings.to_arguments()) == settings

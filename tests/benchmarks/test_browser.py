@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.serve import Served
+from apps.browser.serve import RunningServer
 from benchmarks import browser
 from handsim import PoolWriter
 from handsim.home import Home
@@ -22,7 +22,7 @@ def test_it_tells_the_hands_of_the_home_it_was_given(
             writer.add(make_hand(number))
     monkeypatch.setattr(browser, "_OPENED_AFTER_S", 0)
     monkeypatch.setattr(browser, "chromium", nullcontext)
-    monkeypatch.setattr(browser, "serving", lambda home: nullcontext(Served("http://here", 1)))
+    monkeypatch.setattr(browser, "run_server", lambda home: nullcontext(RunningServer("http://here", 1)))
     monkeypatch.setattr(browser, "first_page_s", lambda *asked: 0.5)
     monkeypatch.setattr(browser, "measure", lambda *asked: {"clicks": asked[-1]})
     monkeypatch.setattr(sys, "argv", ["browser", "--home", str(tmp_path), "--clicks", "7"])

@@ -23,7 +23,7 @@ from apps.browser.index.overview import (
     what_happens,
 )
 from apps.browser.library import Library
-from apps.browser.ui import plain
+from apps.browser.ui import escape
 from handsim.errors import HandsimError
 from index import Catalog, IndexSettings
 
@@ -125,7 +125,7 @@ def _start(library: Library, work: Work, words: Sequence[str]) -> str:
 def _move_on(library: Library) -> None:
     """Let the browser itself go on to the current version, so that it holds no other one open."""
     if library.catalog.current_name() is not None:
-        with library.version():
+        with library.open_version():
             pass
 
 
@@ -155,9 +155,9 @@ def outcome() -> None:
     """What came of the last action, said once."""
     done, said = st.session_state.pop(_OUTCOME, (True, ""))
     if said and done:
-        st.toast(plain(said), icon=":material/check:")
+        st.toast(escape(said), icon=":material/check:")
     elif said:
-        st.error(plain(said), icon=":material/error:")
+        st.error(escape(said), icon=":material/error:")
 
 
 def question(library: Library, seen: Overview) -> None:
@@ -177,7 +177,7 @@ def _body(library: Library, seen: Overview, action: Action, name: str) -> None:
     if st.session_state.get(_ASKED) != (action, name):
         st.rerun()  # it was answered: the dialog closes with the page drawn anew
     for sentence in what_happens(seen, action, name):
-        st.markdown(plain(sentence))
+        st.markdown(escape(sentence))
     run = _chosen(library, seen, action, name)
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.button("Cancel", key="index_no", on_click=_leave, help="Leave everything as it is")
@@ -269,5 +269,5 @@ def _checked(
             m=m, ef_construct=ef_construct, ef=ef, shards=shards, replicas=replicas, on_disk=on_disk
         )
     except HandsimError as error:
-        st.error(plain(str(error)))
+        st.error(escape(str(error)))
         return None

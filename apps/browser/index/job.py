@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from apps.browser.jobs import JobReporter, report
+from apps.browser.jobs import JobReporter, run_job
 from apps.cli.console import EncoderFolders
 from apps.cli.index import add_hands, added, build_version, built, verification_rows, verify_version
 from handsim.home import Home
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     os.nice(_NICENESS)
     home = Home(options.home)
-    return report(home.jobs, options.work, partial(_work, home, options))
+    return run_job(home.jobs, options.work, partial(_work, home, options))
 
 
 def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str
 
 def _build(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
     settings = IndexSettings(**options.settings)
-    say.phase("reading the pool" if home.embedding.exists() else "fitting the embedding")
+    say.begin_phase("reading the pool" if home.embedding.exists() else "fitting the embedding")
     info = build_version(
         home, catalog, settings, publish=not options.no_publish, progress=_told(say), say=print
     )
@@ -50,13 +50,13 @@ def _build(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobRe
 
 
 def _add(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
-    say.phase("looking for new hands")
+    say.begin_phase("looking for new hands")
     info, new = add_hands(home, catalog, publish=not options.no_publish, progress=_told(say))
     return {"said": added(info, new), "version": info.name}
 
 
 def _verify(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
-    say.phase("comparing with exact search, then reading every hand")
+    say.begin_phase("comparing with exact search, then reading every hand")
     name, found = verify_version(home, catalog, options.version)
     problems = found.problems()
     said = f"{name} is not sound: {'; '.join(problems)}" if problems else f"{name} is sound"
@@ -67,9 +67,9 @@ def _told(say: JobReporter) -> Progress:
     """Progress as phases: hands are written, counted, and then linked, which nobody counts."""
 
     def progress(done: int, total: int) -> None:
-        say.progress(done, total, "writing hands")
+        say.update(done, total, "writing hands")
         if done >= total:
-            say.phase("linking hands into the graph, then verifying")
+            say.begin_phase("linking hands into the graph, then verifying")
 
     return progress
 

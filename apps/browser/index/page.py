@@ -16,7 +16,7 @@ from apps.browser.index.actions import WORKS, Work, act, ask
 from apps.browser.index.overview import READ_ONLY, Action, Overview, findings, look, refusals, told_embedding
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.ui import plain, told
+from apps.browser.ui import escape, show_errors
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
 
@@ -84,8 +84,8 @@ def standing(info: VersionInfo) -> str:
 def card(info: VersionInfo, refused: dict[Action, str]) -> None:
     """One version: its facts, and what can be done to it."""
     with st.container(border=True):
-        st.subheader(f"{plain(info.name)}{' · current' if info.is_current else ''}", anchor=False)
-        st.table({what: plain(value) for what, value in facts(info).items()}, border="horizontal")
+        st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
+        st.table({what: escape(value) for what, value in facts(info).items()}, border="horizontal")
         with st.container(horizontal=True):
             for action, label, icon, help in _BUTTONS:
                 button(action, label, icon, help, refused, info.name)
@@ -184,7 +184,7 @@ def ended(library: Library) -> None:
 
 
 def _watch(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
-    with told():
+    with show_errors():
         before = (at_work, seen.builder, None if seen.current is None else seen.current.name)
         if before != (running(library), library.catalog.under_way(), library.catalog.current_name()):
             st.rerun()
@@ -204,7 +204,7 @@ def _running(library: Library, work: Work, job: Job) -> None:
     seconds = (datetime.now(UTC) - datetime.fromisoformat(record.started_at)).total_seconds()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(
-            f"{_ICONS[job.status]} **{WORKS[work]}** · {plain(record.phase)} :gray[· {seconds:,.0f} s]"
+            f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(record.phase)} :gray[· {seconds:,.0f} s]"
         )
         # A dialog would be in the way of what is drawn again every second.
         with st.popover("Stop", icon=":material/stop:", help="End it before it is done"):
@@ -230,13 +230,13 @@ def _ended(library: Library, work: Work, job: Job) -> None:
     record = job.record
     at = (record.finished_at or record.started_at)[:16].replace("T", " ")
     st.markdown(
-        f"{_ICONS[job.status]} **{WORKS[work]}** · {plain(_how(job))} "
+        f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(_how(job))} "
         f":gray[· {'ended' if record.finished_at else 'started'} {at} UTC]"
     )
     if rows := record.result.get("rows"):
         with st.expander("What was found", icon=":material/fact_check:"):
             st.table(dict(rows), border="horizontal")
-    log = library.jobs.log_end(work) if job.status in ("failed", "died") else ""
+    log = library.jobs.read_log_end(work) if job.status in ("failed", "died") else ""
     if log:
         with st.expander("The end of its log", icon=":material/notes:"):
             st.code(log, language=None, wrap_lines=True)
@@ -261,13 +261,13 @@ _LEVELS: Final = {
 def index(library: Library) -> None:
     """Where the index stands, the jobs at work on it, its health, its versions."""
     actions.outcome()
-    with told():
+    with show_errors():
         at_work = running(library)
         seen = look(library)
         refused = refusals(seen, actions=library.settings.actions, running=at_work)
         _head(seen)
         if not library.settings.actions:
-            st.info(f"{plain(READ_ONLY)}.", icon=":material/lock:")
+            st.info(f"{escape(READ_ONLY)}.", icon=":material/lock:")
         if seen.versions:
             _actions(seen, refused)
         else:
@@ -291,7 +291,7 @@ def _head(seen: Overview) -> None:
     said = "Nothing is published yet"
     if current is not None:
         said = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
-    st.markdown(f"{said} :gray[· {plain(seen.address)}]")
+    st.markdown(f"{said} :gray[· {escape(seen.address)}]")
 
 
 def _actions(seen: Overview, refused: dict[Action, str]) -> None:
@@ -325,18 +325,18 @@ def _actions(seen: Overview, refused: dict[Action, str]) -> None:
 def _health(seen: Overview) -> None:
     for finding in findings(seen):
         show = {"good": st.success, "note": st.info, "bad": st.warning}[finding.level]
-        show(plain(finding.text), icon=_LEVELS[finding.level])
+        show(escape(finding.text), icon=_LEVELS[finding.level])
 
 
 def _first_steps(library: Library, seen: Overview, refused: dict[Action, str]) -> None:
     """The way to an index, and how far along it this home is."""
     pool = bool(seen.pool_hands)
     for trouble in seen.trouble:
-        st.warning(plain(trouble), icon=":material/warning:")
+        st.warning(escape(trouble), icon=":material/warning:")
     for number, done, what, command in (
-        (1, pool, "Take hands out of pictures and videos", library.command("ingest PATH")),
-        (2, False, "Build an index of them", library.command("index build")),
-        (3, False, "Ask it, there or on the search page", library.command("query PHOTO")),
+        (1, pool, "Take hands out of pictures and videos", library.format_command("ingest PATH")),
+        (2, False, "Build an index of them", library.format_command("index build")),
+        (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
     ):
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
         told_pool = f" :gray[· the pool holds {seen.pool_hands:,} hands]" if done else ""
@@ -351,4 +351,4 @@ def _first_steps(library: Library, seen: Overview, refused: dict[Action, str]) -
         primary=True,
     )
     if "build" in refused:
-        st.caption(plain(refused["build"]))
+        st.caption(escape(refused["build"]))

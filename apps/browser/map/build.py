@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.browser.jobs import JobReporter, Jobs, report
+from apps.browser.jobs import JobReporter, Jobs, run_job
 from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, remove_obsolete, save_map
 from apps.browser.serve import BrowserSettings
 from apps.cli.console import EncoderFolders
@@ -101,9 +101,9 @@ Flatten = Callable[[NDArray[np.float32]], Placer]
 class Progress(Protocol):
     """Who is told how far it is: `apps.browser.jobs.JobReporter`."""
 
-    def phase(self, name: str) -> None: ...
+    def begin_phase(self, name: str) -> None: ...
 
-    def progress(self, done: int, total: int) -> None: ...
+    def update(self, done: int, total: int) -> None: ...
 
 
 def make_map(
@@ -119,17 +119,17 @@ def make_map(
     At no time are more vectors in memory than those fitted to and one batch.
     """
     rng = np.random.default_rng(_SEED)
-    say.phase("Reading the hands")
+    say.begin_phase("Reading the hands")
     hand_ids = _some(_all_ids(version, say), most_hands, rng)
     sample = np.flatnonzero(np.isin(hand_ids, _some(hand_ids, most_fitted, rng)))
     vectors = _vectors(version, hand_ids[sample])
-    say.phase(f"Laying out {len(sample):,} hands")
+    say.begin_phase(f"Laying out {len(sample):,} hands")
     placer = flatten(vectors)
     places = np.empty((len(hand_ids), 2), dtype=np.float32)
     places[sample] = placer.fitted
     columns = _Columns()
     distances = np.full(len(hand_ids), np.nan, dtype=np.float32)
-    say.phase("Placing hands and measuring to their neighbours")
+    say.begin_phase("Placing hands and measuring to their neighbours")
     for rows, batch in _rows_of(version, hand_ids):
         others = ~np.isin(rows, sample)
         if others.any():
@@ -137,7 +137,7 @@ def make_map(
         for start in range(0, len(rows), _SEARCHED):
             part = slice(start, start + _SEARCHED)
             distances[rows[part]] = _to_other_videos(version, batch, part)
-            say.progress(int(rows[part][-1]) + 1, len(hand_ids))
+            say.update(int(rows[part][-1]) + 1, len(hand_ids))
         columns.add(batch)
     return PoseMap(
         version.info.name,
@@ -156,7 +156,7 @@ def _all_ids(version: IndexVersion, say: Progress) -> NDArray[np.uint64]:
     for batch in version.scroll(with_payload=False):
         found.append(batch.hand_ids)
         read += len(batch)
-        say.progress(read, len(version))
+        say.update(read, len(version))
     return np.concatenate(found)
 
 
@@ -246,7 +246,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     os.nice(_NICENESS)
     home = Home(options.home)
-    return report(home.jobs, JOB, partial(_work, home, options))
+    return run_job(home.jobs, JOB, partial(_work, home, options))
 
 
 def _work(home: Home, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:

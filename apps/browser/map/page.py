@@ -33,7 +33,7 @@ from apps.browser.map.selection import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import search_for
-from apps.browser.ui import hand_card, keypoints_of, plain, short_id, told, told_of
+from apps.browser.ui import build_card, describe_payload, escape, find_keypoints, shorten_id, show_errors
 from handsim.errors import HandsimError
 from handsim.hand import parse_hand_id
 from index import VersionInfo
@@ -62,8 +62,8 @@ _EXPLAINED: Final = (
 
 def drawing(library: Library, of: PoseMap, topic: str) -> None:
     """The controls and the map."""
-    with told():
-        with library.version() as version:
+    with show_errors():
+        with library.open_version() as version:
             if not of.is_of(version.info):
                 st.rerun()  # another version was published: the page looks for that one's map
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -86,14 +86,14 @@ def drawing(library: Library, of: PoseMap, topic: str) -> None:
 
 def hovering(library: Library, of: PoseMap, topic: str) -> None:
     """Answer which hand is pointed at; draws nothing itself."""
-    with told():
+    with show_errors():
         kept: tuple[str, int, int] | None = st.session_state.get(_HOVERED)
         answer = None
         if kept is not None and kept[0] == of.checksum:
             _, row, turn = kept
             hand = int(of.hand_ids[row])
             answer = hover_answer(
-                of, row, turn, _picture(library, of, hand), short_id(hand), said_of(of, row)
+                of, row, turn, _picture(library, of, hand), shorten_id(hand), said_of(of, row)
             )
         hover_courier(
             of,
@@ -113,8 +113,8 @@ def said_of(of: PoseMap, row: int) -> tuple[str, ...]:
 
 
 def _picture(library: Library, of: PoseMap, hand: int) -> str | None:
-    pool = library.pool()
-    return None if keypoints_of(pool, hand) is None else library.thumbnails.uri(pool, hand)
+    pool = library.open_pool()
+    return None if find_keypoints(pool, hand) is None else library.thumbnails.uri(pool, hand)
 
 
 def _first_colour(of: PoseMap) -> ColourBy:
@@ -176,7 +176,7 @@ _CHOICES: Final[dict[Choice, str]] = {"middle": "Nearest to the middle", "random
 
 def gathering(library: Library, of: PoseMap, topic: str) -> None:
     """Hear what is clicked on and drawn around on the map, and show what lies within."""
-    with told():
+    with show_errors():
         outline = outline_on(of)
         choice_courier(
             of,
@@ -228,11 +228,11 @@ def _sheet(library: Library, of: PoseMap, outline: Outline) -> None:
     shown = chosen_rows(of, rows, MOST_CARDS, choice)
     st.caption("Below each: how far it is to the nearest hand of another video.")
     hands = of.hand_ids[shown].tolist()
-    with library.version() as version:
-        pool, payloads = library.pool(), version.payloads(hands)
+    with library.open_version() as version:
+        pool, payloads = library.open_pool(), version.payloads(hands)
     hand_grid(
         [
-            hand_card(library, pool, hand, _distance(float(of.distances[row])), told_of(payload))
+            build_card(library, pool, hand, _distance(float(of.distances[row])), describe_payload(payload))
             for row, hand, payload in zip(shown.tolist(), hands, payloads, strict=True)
         ],
         key="map_sheet",
@@ -251,7 +251,7 @@ def _sentence(of: Gathered, shown: int) -> str:
     if not of.hands:
         return "**No hand** lies within; draw around some points."
     parts = [f"**{_counted(of.hands, 'hand')}** of {_counted(of.videos, 'video')}"]
-    parts += [f"{plain(name)} {share:.0%}" for name, share in of.labels]
+    parts += [f"{escape(name)} {share:.0%}" for name, share in of.labels]
     if of.median_distance is not None:
         parts.append(f"median {of.median_distance:.3f} to another video")
     if shown < of.hands:
@@ -274,9 +274,9 @@ def waiting(library: Library, info: VersionInfo, why: str = "") -> None:
         st.fragment(_watch, run_every=_LOOKS_EVERY_S)(library)
         return
     if why:
-        st.warning(plain(why), icon=":material/broken_image:")
+        st.warning(escape(why), icon=":material/broken_image:")
     st.info(
-        f"**No map of index {plain(info.name)} yet.** It lays its {info.points:,} hands out so that those "
+        f"**No map of index {escape(info.name)} yet.** It lays its {info.points:,} hands out so that those "
         f"posed alike lie near each other. Making it takes {_time_told(info.points)}; it is made once and "
         "kept, and you may go on elsewhere meanwhile.",
         icon=":material/map:",
@@ -291,7 +291,7 @@ def waiting(library: Library, info: VersionInfo, why: str = "") -> None:
     )
     refused = st.session_state.pop(_REFUSED, None)
     if refused is not None:
-        st.error(plain(refused), icon=":material/error:")
+        st.error(escape(refused), icon=":material/error:")
     elif job is not None and job.status != "done":
         _ended_badly(library, job)
 
@@ -304,7 +304,7 @@ def _start(library: Library, info: VersionInfo) -> None:
 
 
 def _watch(library: Library) -> None:
-    with told():
+    with show_errors():
         job = library.jobs.find(JOB)
         if job is None or job.status != "running":
             st.rerun()
@@ -313,13 +313,13 @@ def _watch(library: Library) -> None:
         share = min(1.0, record.done / record.total) if record.total else 0.0
         counted = f" · {record.done:,} of {record.total:,} hands" if record.total else ""
         st.markdown(f":material/progress_activity: **The map is being made** :gray[· {seconds:,.0f} s]")
-        st.progress(share, f"{plain(record.phase)}{counted}", width="stretch")
+        st.progress(share, f"{escape(record.phase)}{counted}", width="stretch")
 
 
 def _ended_badly(library: Library, job: Job) -> None:
     reason = job.record.error or f"it ended while {job.record.phase.lower()}"
-    st.error(f"The last attempt made no map: {plain(reason)}", icon=":material/error:")
-    log = library.jobs.log_end(JOB)
+    st.error(f"The last attempt made no map: {escape(reason)}", icon=":material/error:")
+    log = library.jobs.read_log_end(JOB)
     if log:
         with st.expander("The end of its log", icon=":material/notes:"):
             st.code(log, language=None, wrap_lines=True)
@@ -337,8 +337,8 @@ _TOPIC: Final = "pose_map"
 
 def map(library: Library) -> None:
     """The map of the current version, or the way to have it made."""
-    with told():
-        with library.version() as version:
+    with show_errors():
+        with library.open_version() as version:
             info = version.info
         try:
             made = find_map(library, info)
@@ -357,10 +357,10 @@ def map(library: Library) -> None:
 def _head(made: PoseMap) -> None:
     part = "" if len(made) == made.hands_in_version else f" of {made.hands_in_version:,}"
     st.markdown(
-        f"**{len(made):,}{part} hands**, near means alike :gray[· index {plain(made.version)}]  \n"
+        f"**{len(made):,}{part} hands**, near means alike :gray[· index {escape(made.version)}]  \n"
         ":gray[Point at a hand to see it, click to search from it. Draw with **Lasso**, or Shift and drag, "
         "to see hands together.]"
     )
     asked = st.query_params.get("hand")
     if asked is not None and marked_row(made) is None:
-        st.caption(f"Hand {plain(asked[:16])} is not on this map.")
+        st.caption(f"Hand {escape(asked[:16])} is not on this map.")

@@ -44,7 +44,7 @@ from apps.browser.mining.policy import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
-from apps.browser.ui import hand_card, plain, told, told_of
+from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -152,8 +152,8 @@ def _relaxing(trial: MiningTrial, tried: TriedSample) -> None:
     """Buttons that leave out one condition each, and what that would do; or why none helps."""
     if tried.one_video is not None and trial.policy.other_video:
         st.caption(
-            f"All hands of this pool are of one video, {plain(tried.one_video) or 'which has no name'}, "
-            f"and positives must be of another one."
+            "All hands of this pool are of one video, "
+            f"{escape(tried.one_video) or 'which has no name'}, and positives must be of another one."
         )
     for condition, share in tried.to_relax:
         st.button(
@@ -191,7 +191,7 @@ def _cards(
 ) -> list[Card]:
     known = version.payloads(hands) if hands else []
     return [
-        hand_card(library, pool, hand, title, told_of(payload))
+        build_card(library, pool, hand, title, describe_payload(payload))
         for hand, title, payload in zip(hands, titles, known, strict=True)
     ]
 
@@ -350,15 +350,15 @@ _PANELS: Final = {"Pairs": pairs_panel, "Without a positive": lonely_panel, "Mos
 @st.fragment
 def mining(library: Library) -> None:
     """The policy at the left, what it comes to at the right; a changed control draws this again."""
-    with told():
+    with show_errors():
         trial = trial_asked()
-        session.keep_address(MINING_PATH)
-        with library.version() as version:
-            pool = library.pool()
+        session.save_address(MINING_PATH)
+        with library.open_version() as version:
+            pool = library.open_pool()
             left, right = st.columns([1, 3], gap="large")
             quantiles = None
             # Where the trial fails, the controls stay, so that it can be changed.
-            with right, told():
+            with right, show_errors():
                 started = time.perf_counter()
                 tried = kept_trial(library, pool, version, trial)
                 quantiles = distance_quantiles(tried)
@@ -388,7 +388,7 @@ def _result(
     st.markdown(
         f"**{len(tried):,} hands** of {len(pool):,}"
         + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
-        + f" :gray[· {took_ms:,.0f} ms · index {plain(version.info.name)}]"
+        + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
     )
     numbers(figures(tried), None if against is None else figures(against))
     _distances(tried, against, than)

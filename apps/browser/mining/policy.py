@@ -276,7 +276,7 @@ def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         "sample": trial.sample,
     }
     for name, value in shown.items():
-        session.show(_KEY + name, value)
+        session.set_widget(_KEY + name, value)
 
 
 def _changed() -> None:

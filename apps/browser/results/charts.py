@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup, Table, spaced
 from apps.browser.results.tables import MEAN_POSE
-from apps.browser.search.answer import preset
+from apps.browser.search.answer import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 
 SHAPES: Final = (
@@ -126,7 +126,7 @@ _NUMBER_ASIDE_PX: Final = 14
 
 def hand_places() -> NDArray[np.float64]:
     """[21, 2] joints of a flat right hand in its crop's unit square, x right, y down."""
-    return np.array(preset("Flat"), dtype=np.float64).reshape(JOINT_COUNT, 2) / 1000
+    return np.array(make_preset("Flat"), dtype=np.float64).reshape(JOINT_COUNT, 2) / 1000
 
 
 def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None) -> Any:

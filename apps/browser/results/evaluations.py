@@ -457,10 +457,13 @@ def spaced(axis: str) -> str:
     return axis.replace("_", " ")
 
 
-def as_texts(table: Table, plain: Callable[[str], str]) -> Any:
-    """An Arrow table of Markdown, the best in bold with a star; ``plain`` makes texts of files harmless."""
-    names = [plain(spaced(table.rows_axis)), *(plain(table.heading(column)) for column in table.columns)]
-    columns: list[list[str]] = [[plain(row) for row in table.rows]]
+def as_texts(table: Table, escape: Callable[[str], str]) -> Any:
+    """An Arrow table of Markdown, the best in bold with a star; ``escape`` makes texts of files harmless."""
+    names = [
+        escape(spaced(table.rows_axis)),
+        *(escape(table.heading(column)) for column in table.columns),
+    ]
+    columns: list[list[str]] = [[escape(row) for row in table.rows]]
     for place, column in enumerate(table.columns):
         columns.append([_shown(cells[place], column.digits) for cells in table.cells])
     return pa.table([pa.array(column, pa.string()) for column in columns], names)

@@ -47,7 +47,7 @@ from apps.browser.results.tables import (
 from apps.browser.results.tables import FILE as RETRIEVAL_FILE
 from apps.browser.training.page import duration
 from apps.browser.training.runs import RunPlace, by_tail
-from apps.browser.ui import plain, told
+from apps.browser.ui import escape, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
 
@@ -60,7 +60,7 @@ _PERCENT: Final = "%.1f %%"
 @st.fragment
 def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
     """All of it; a changed control draws this again, and nothing else."""
-    with told():
+    with show_errors():
         reports, objects = library.results.pose_reports, library.runs.objects
         groups = pose_groups(places, reports, objects)
         if not groups:
@@ -100,11 +100,11 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
 def _nothing_yet(library: Library) -> None:
     st.info("**No poses were evaluated yet.**", icon=":material/back_hand:")
     st.markdown("A fine-tuned estimator, on the split that papers report:")
-    st.code(library.command("evaluate pose RUN"), language="sh", wrap_lines=True)
+    st.code(library.format_command("evaluate pose RUN"), language="sh", wrap_lines=True)
     st.markdown("There is no estimator yet? Hands to learn from, and one that learns from them:")
     st.code(
         "handsim synth --layout synthetic --out hands/ --videos 200\n"
-        + library.command("finetune synthetic --data.root hands/"),
+        + library.format_command("finetune synthetic --data.root hands/"),
         language="sh",
         wrap_lines=True,
     )
@@ -172,7 +172,7 @@ def _unreadable(places: Sequence[RunPlace], library: Library) -> None:
         and library.results.pose_reports(place.path / REPORT_FILE) is None
     ]
     if damaged:
-        st.caption(f"Cannot be read, evaluate them anew: {plain(', '.join(damaged))}")
+        st.caption(f"Cannot be read, evaluate them anew: {escape(', '.join(damaged))}")
 
 
 def _compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
@@ -233,7 +233,7 @@ def _samples(group: PoseGroup) -> None:
         st.caption("This evaluation drew no hands.")
         return
     alt = f"Best, median and worst hands of {group.title}"
-    st.image(picture, plain(group.title), alt=alt)
+    st.image(picture, escape(group.title), alt=alt)
 
 
 def _downloads(member: Measured) -> None:
@@ -270,12 +270,12 @@ _DISTANCES: Final = {
 @st.fragment
 def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
     """A table over runs, and the pictures of one of them."""
-    with told():
+    with show_errors():
         reports = retrieval_reports(places, library.runs.objects)
         if not reports:
             st.info("**Retrieval was not evaluated yet.**", icon=":material/search:")
             st.markdown("How many of the truly nearest hands the index finds, and how alike they are:")
-            evaluate = library.command("evaluate retrieval --labels --name FIRST")
+            evaluate = library.format_command("evaluate retrieval --labels --name FIRST")
             st.code(evaluate, language="sh", wrap_lines=True)
             return
         column = st.column_config
@@ -314,7 +314,7 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 @st.fragment
 def experiment_section(library: Library) -> None:
     """The tables of one experiment, as they were last written."""
-    with told():
+    with show_errors():
         files = experiment_files(library.home)
         if not files:
             _nothing_yet_experiment_section(library)
@@ -347,18 +347,18 @@ def _nothing_yet_experiment_section(library: Library) -> None:
             icon=":material/science:",
         )
         st.markdown("Tables of what is there so far, with the experiment's file or name:")
-        st.code(library.command("experiment table FILE"), language="sh", wrap_lines=True)
+        st.code(library.format_command("experiment table FILE"), language="sh", wrap_lines=True)
         return
     st.info("**No experiment yet.** The papers' tables are made of many runs.", icon=":material/science:")
-    st.code(library.command("experiment run synthetic_main"), language="sh", wrap_lines=True)
+    st.code(library.format_command("experiment run synthetic_main"), language="sh", wrap_lines=True)
 
 
 def _head(library: Library, name: str, path: Path, results: ExperimentResults) -> None:
     counts = Counter(results.states)
-    command = library.command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
+    command = library.format_command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
     age = duration(max(0.0, time.time() - path.stat().st_mtime))
     failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
-    st.subheader(plain(results.title))
+    st.subheader(escape(results.title))
     st.markdown(
         f"{counts['done']:,} of {len(results.states):,} runs are done{failed}. Mean ± standard deviation "
         "over the seeds; ★ **best** of what is there for all seeds. "
@@ -367,10 +367,10 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
 
 
 def _table(table: Table, number: int) -> None:
-    st.markdown(f"#### {plain(table.title)}")
+    st.markdown(f"#### {escape(table.title)}")
     if table.where:
-        st.caption(plain(", ".join(f"{spaced(axis)} {value}" for axis, value in table.where.items())))
-    st.table(as_texts(table, plain), width="content", border="horizontal", alt=table.title)
+        st.caption(escape(", ".join(f"{spaced(axis)} {value}" for axis, value in table.where.items())))
+    st.table(as_texts(table, escape), width="content", border="horizontal", alt=table.title)
     if not any(cell.n for row in table.cells for cell in row):
         return
     metrics = table.metrics
@@ -394,7 +394,7 @@ _EXPERIMENTS: Final = "Experiments"
 
 def results(library: Library) -> None:
     """One kind of results; at first one of which there are some."""
-    with told():
+    with show_errors():
         places = library.runs.places()
         there = {
             _POSES: any((place.path / REPORT_FILE).exists() for place in places),

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from apps.browser import session
 from apps.browser.components.hand_grid import Card
-from apps.browser.library import Library, picture_uri
-from apps.browser.search.question import Condition, Question, pose_of
-from apps.browser.ui import hand_card, short_id, told_of
+from apps.browser.library import Library, encode_thumbnail
+from apps.browser.search.question import Condition, Question, quantise_keypoints
+from apps.browser.ui import build_card, describe_payload, shorten_id
 from apps.cli.query import Query, as_montage, example_query, hand_query
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
@@ -119,18 +119,18 @@ def _hand(
     library: Library, pool: Pool, version: IndexVersion, hand: int, title: str, liked: bool | None
 ) -> Card:
     try:
-        lines = told_of(version.payloads([hand])[0])
+        lines = describe_payload(version.payloads([hand])[0])
     except NotThereError:
         lines = ("not in this index",)
-    return hand_card(library, pool, hand, title, (format_hand_id(hand), *lines), liked=liked)
+    return build_card(library, pool, hand, title, (format_hand_id(hand), *lines), liked=liked)
 
 
 def _pose_card(question: Question) -> Card:
-    seen = session.seen_hand(question.pose)
+    seen = session.find_detection(question.pose)
     if seen is None:
         return Card(_NO_HAND, None, question.keypoints(), "Query", ("a drawn pose",))
     line = f"from your picture · {seen.side}"
-    return Card(_NO_HAND, picture_uri(seen.crop), question.keypoints(), "Query", (line,))
+    return Card(_NO_HAND, encode_thumbnail(seen.crop), question.keypoints(), "Query", (line,))
 
 
 def _step(library: Library, pool: Pool, number: int, question: Question) -> Card:
@@ -138,9 +138,9 @@ def _step(library: Library, pool: Pool, number: int, question: Question) -> Card
         shown = _pose_card(question)
         return Card(number, shown.picture, shown.keypoints, "", ("pose",))
     hand = question.hand if question.hand is not None else question.like[0]
-    shown = hand_card(library, pool, hand)
+    shown = build_card(library, pool, hand)
     line = (
-        short_id(hand)
+        shorten_id(hand)
         if question.hand is not None
         else f"{len(question.like)} like, {len(question.unlike)} unlike"
     )
@@ -184,7 +184,7 @@ PRESETS: Final = {"Flat": "flat", "Fist": "fist", "Point": "point", "Pinch": "pi
 
 
 @cache
-def preset(name: str) -> tuple[int, ...]:
+def make_preset(name: str) -> tuple[int, ...]:
     """The pose of a preset, as `apps.browser.search.question.Question.pose` has it: an average adult's."""
     from handsim.synthetic.camera import PALM_TO_CAMERA, squares_around
     from handsim.synthetic.hand_model import AVERAGE_SHAPE, bend
@@ -193,4 +193,4 @@ def preset(name: str) -> tuple[int, ...]:
     joints_mm = bend(AVERAGE_SHAPE, PROTOTYPE_ANGLES[PRESETS[name]][None]).joints_mm @ PALM_TO_CAMERA.T
     places = joints_mm[..., :2]  # from far away
     square = squares_around(places)[0]
-    return pose_of((places[0] - square[:2]) / np.array(square[2] - square[0]))
+    return quantise_keypoints((places[0] - square[:2]) / np.array(square[2] - square[0]))

@@ -20,9 +20,9 @@ def controls(question: Question, pool: Pool) -> None:
     """Draw them; a change is in the address before the page is drawn again."""
     for name in ("k", "other_video", "one_per_video", "sources", "labels", "side", "diversity"):
         value = getattr(question, name)
-        session.show(_KEY + name, list(value) if isinstance(value, tuple) else value)
-    session.show(_KEY + "capped", question.max_distance is not None)
-    session.show(
+        session.set_widget(_KEY + name, list(value) if isinstance(value, tuple) else value)
+    session.set_widget(_KEY + "capped", question.max_distance is not None)
+    session.set_widget(
         _KEY + "max_distance", _FIRST_LIMIT if question.max_distance is None else question.max_distance
     )
     st.slider(
@@ -116,7 +116,7 @@ def _changed(name: str) -> None:
     if isinstance(value, list):
         value = tuple(value)
     try:
-        asked = replace(session.question(), **_taken(name, value))
+        asked = replace(session.read_question(), **_taken(name, value))
     except HandsimError:
         return  # the page says what is wrong with the address
     st.query_params.from_dict(asked.as_params())

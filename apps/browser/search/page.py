@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from apps.browser import session
 from apps.browser.components.hand_grid import Card, hand_grid
 from apps.browser.components.skeleton_editor import skeleton_editor
-from apps.browser.library import LIMIT_MB, Library, picture_uri
+from apps.browser.library import LIMIT_MB, Library, encode_thumbnail
 from apps.browser.search.answer import (
     PRESETS,
     TOLD,
@@ -24,15 +24,15 @@ from apps.browser.search.answer import (
     answer,
     as_csv,
     as_png,
-    preset,
+    make_preset,
     query_cards,
     query_picture,
     trail_cards,
 )
 from apps.browser.search.controls import controls
-from apps.browser.search.question import Condition, Question, pose_of
+from apps.browser.search.question import Condition, Question, quantise_keypoints
 from apps.browser.session import SEARCH_PATH, show_on_map
-from apps.browser.ui import hand_card, plain, told, told_of
+from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.detection.detector import SeenHand
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import parse_hand_id
@@ -50,11 +50,11 @@ def results(library: Library) -> None:
     """The answers to what the address asks; a changed condition draws this again, and nothing else."""
     if text := st.session_state.pop(_TOAST, None):
         st.toast(text, icon=":material/info:")
-    with told():
-        question = session.question()
-        session.keep_address(SEARCH_PATH)
-        with library.version() as version:
-            pool = library.pool()
+    with show_errors():
+        question = session.read_question()
+        session.save_address(SEARCH_PATH)
+        with library.open_version() as version:
+            pool = library.open_pool()
             _trail(library, pool)
             if question.is_empty:
                 _beginnings(library, pool, version, question)
@@ -86,8 +86,8 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
     with right:
         started = time.perf_counter()
         # Where no answer can be had, of an unknown hand or a server that is away, the rest stays.
-        with told():
-            seen = session.seen_hand(question.pose)
+        with show_errors():
+            seen = session.find_detection(question.pose)
             crop = None if seen is None else seen.crop
             said = answer(version, question, crop)
             cards = _cards(library, pool, said)
@@ -107,7 +107,7 @@ def _answered(library: Library, pool: Pool, version: IndexVersion, question: Que
 
 def _cards(library: Library, pool: Pool, said: Answer) -> list[Card]:
     return [
-        hand_card(library, pool, found.hand_id, f"{found.distance:.3f}", told_of(found.payload))
+        build_card(library, pool, found.hand_id, f"{found.distance:.3f}", describe_payload(found.payload))
         for found in said.neighbors
     ]
 
@@ -209,7 +209,7 @@ def _relax_all(question: Question) -> None:
 
 
 def _trail(library: Library, pool: Pool) -> None:
-    trail = session.trail()
+    trail = session.get_trail()
     if trail:
         st.caption("The way here")
         hand_grid(
@@ -241,7 +241,7 @@ def _beginnings(library: Library, pool: Pool, version: IndexVersion, question: Q
     payloads = version.payloads(hands)
     hand_grid(
         [
-            hand_card(library, pool, hand, "", told_of(payload))
+            build_card(library, pool, hand, "", describe_payload(payload))
             for hand, payload in zip(hands, payloads, strict=True)
         ],
         key="search_beginnings_grid",
@@ -293,14 +293,14 @@ def start(library: Library) -> None:
 def _asked() -> Question:
     """The question so far, for its conditions; a fresh one where the address cannot be read."""
     try:
-        return session.question()
+        return session.read_question()
     except HandsimError:
         return Question()
 
 
 def _random(library: Library) -> None:
     try:
-        with library.version() as version:
+        with library.open_version() as version:
             (hand,) = version.sample(1).tolist()
     except HandsimError:
         return  # the page says what is wrong
@@ -317,7 +317,7 @@ def _by_id(library: Library) -> None:
         on_change=_take_id,
     )
     if st.session_state[_ID] and not _is_id(st.session_state[_ID]):
-        st.warning(f"{plain(st.session_state[_ID])} is no hand id: those have 16 hex digits.")
+        st.warning(f"{escape(st.session_state[_ID])} is no hand id: those have 16 hex digits.")
 
 
 def _is_id(text: str) -> bool:
@@ -352,11 +352,11 @@ def _by_camera(library: Library) -> None:
 
 def _choose(library: Library, name: str, data: bytes) -> None:
     """The hands of a picture as choices; a single one is asked about at once."""
-    with told(), st.spinner("Looking for hands"):
+    with show_errors(), st.spinner("Looking for hands"):
         hands = _found(library, name, data)
-        poses = [pose_of(hand.keypoints) for hand in hands]
+        poses = [quantise_keypoints(hand.keypoints) for hand in hands]
         for pose, hand in zip(poses, hands, strict=True):
-            session.keep_seen(pose, hand)
+            session.store_detection(pose, hand)
         if len(hands) == 1 and st.session_state.get("start_asked") != name:
             st.session_state["start_asked"] = name
             session.ask(_asked().about_pose(poses[0]))
@@ -364,7 +364,7 @@ def _choose(library: Library, name: str, data: bytes) -> None:
         cards = [
             Card(
                 number,
-                picture_uri(hand.crop),
+                encode_thumbnail(hand.crop),
                 hand.keypoints,
                 f"Hand {number + 1}",
                 (f"{hand.side}, score {hand.score:.2f}",),
@@ -402,7 +402,7 @@ def _found(library: Library, name: str, data: bytes) -> list[SeenHand]:
 
 def _by_pose(library: Library) -> None:
     asked = _asked()
-    pose = asked.pose or preset("Flat")
+    pose = asked.pose or make_preset("Flat")
     left, right = st.columns([2, 3], gap="large")
     with left:
         skeleton_editor(pose, key="start_editor", on_drag=_take_drawn)
@@ -427,7 +427,7 @@ def _take_drawn(pose: tuple[int, ...]) -> None:
 
 def _take_preset() -> None:
     if st.session_state[_PRESET] is not None:
-        session.ask(_asked().about_pose(preset(st.session_state[_PRESET])))
+        session.ask(_asked().about_pose(make_preset(st.session_state[_PRESET])))
 
 
 def search(library: Library) -> None:

@@ -169,7 +169,7 @@ class Question:
         return cls(**known)  # type: ignore[arg-type]  # each is of its field's type
 
 
-def pose_of(keypoints: NDArray[np.floating]) -> tuple[int, ...]:
+def quantise_keypoints(keypoints: NDArray[np.floating]) -> tuple[int, ...]:
     """`Question.pose` of keypoints [21, 2 or 3] in the crop's unit square."""
     steps = np.rint(np.asarray(keypoints, dtype=np.float64)[:, :2] * _POSE_STEPS)
     return tuple(int(step) for step in steps.ravel())

@@ -12,7 +12,7 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
-from apps.browser.ui import plain, told
+from apps.browser.ui import escape, show_errors
 
 STATES: Final[dict[State, str]] = {
     "going": "▶ going",
@@ -97,7 +97,7 @@ _BORDER_PX: Final = 1
 
 def training(library: Library) -> None:
     """All runs in a table, below it the curves and pictures of those that are chosen."""
-    with told():
+    with show_errors():
         records = library.runs.records()
         if not records:
             st.fragment(_nothing_yet, run_every=_TABLE_S)(library)
@@ -121,9 +121,9 @@ def _nothing_yet(library: Library) -> None:
         st.rerun()
     st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
     st.markdown("An encoder, from pairs that the index answers:")
-    st.code(library.command("pretrain cpu_small"), language="sh", wrap_lines=True)
+    st.code(library.format_command("pretrain cpu_small"), language="sh", wrap_lines=True)
     st.markdown("An estimator of 3D poses, from labelled hands:")
-    finetune = library.command("finetune synthetic --data.root FOLDER --init cpu_small")
+    finetune = library.format_command("finetune synthetic --data.root FOLDER --init cpu_small")
     st.code(finetune, language="sh", wrap_lines=True)
 
 
@@ -132,7 +132,7 @@ def _states(records: Sequence[RunRecord]) -> dict[str, State]:
 
 
 def _table(library: Library, known: Mapping[str, State]) -> None:
-    with told():
+    with show_errors():
         records = library.runs.records()
         if _states(records) != known:
             st.rerun()  # one was begun, resumed or removed, or ended: the page looks at others, or no longer
@@ -179,7 +179,7 @@ def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
-    with told():
+    with show_errors():
         found = {record.place.title: record for record in library.runs.records(titles=titles)}
         if any(title not in found for title in titles):
             st.rerun()  # one was removed: the choice is made anew, without it
@@ -195,7 +195,7 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
             st.rerun()  # nothing is to come: the page goes on without looking again
         for record in chosen:
             share = record.share_done
-            line = f"**{plain(record.place.title)}** · {plain(progress_line(record))}"
+            line = f"**{escape(record.place.title)}** · {escape(progress_line(record))}"
             st.progress(0.0 if share is None else share, line)
         logarithmic, smoothing = _drawn_how()
         main, others = panels(name for each in curves.values() for name in each)
@@ -259,7 +259,7 @@ def _draw(
     by_log = logarithmic and panel.can_be_logarithmic
     smoothing = smoothing if panel.can_be_smoothed else 0.0
     table = panel_table(panel, curves, smoothing, logarithmic=by_log)
-    st.markdown(f"**{plain(panel.title)}**", help=panel.help or None)
+    st.markdown(f"**{escape(panel.title)}**", help=panel.help or None)
     chart = curve_chart(
         table,
         panel,
@@ -274,7 +274,7 @@ def _draw(
 
 def _figures(library: Library, titles: Sequence[str]) -> None:
     """The pictures of one of the runs; the latest, as long as nobody asks for an earlier one."""
-    with told():
+    with show_errors():
         places = {place.title: place for place in library.runs.places()}
         figures = {title: run_figures(places[title].path) for title in titles if title in places}
         drawn = [title for title, steps in figures.items() if steps]
@@ -295,7 +295,7 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
             st.caption("The picture is gone.")
             return
         seen = f"{title}, step {step:,}"
-        st.image(picture, plain(seen), alt=f"What it is trained on: {seen}")
+        st.image(picture, escape(seen), alt=f"What it is trained on: {seen}")
 
 
 def _step(steps: Sequence[int], key: str) -> int:

@@ -37,7 +37,7 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
 
     def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str | list[str]) -> AppTest:
         settings = BrowserSettings(home, actions=actions)
-        monkeypatch.setattr(sys, "argv", [str(_APP), *settings.as_arguments()])
+        monkeypatch.setattr(sys, "argv", [str(_APP), *settings.to_arguments()])
         visitor = AppTest.from_file(_APP, default_timeout=60)
         for name, value in address.items():  # several of a name as a list
             visitor.query_params[name] = value

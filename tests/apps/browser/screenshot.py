@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image
 from playwright.sync_api import expect
 
-from apps.browser.serve import serving
+from apps.browser.serve import run_server
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
@@ -31,7 +31,7 @@ def main() -> None:
     home = Home(options.home)
     pool = Pool.open(home.pool)
     row = pool.labels.values().index(_SHAPE)
-    with serving(home.path) as served, chromium() as browser:
+    with run_server(home.path) as served, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[row]))}&one_per_video=yes")
         expect(page.locator(".grid[aria-label^=Answers] img")).to_have_count(24, timeout=60_000)

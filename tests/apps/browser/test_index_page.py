@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from apps.browser.jobs import JobReporter, Jobs, report
+from apps.browser.jobs import JobReporter, Jobs, run_job
 from handsim.errors import HandsimError
 from index import open_catalog
 from tests.apps.browser.conftest import Visit
@@ -169,7 +169,7 @@ def test_settings_of_a_build(visit: Visit, own_home: Path, jobs: Jobs) -> None:
 def test_a_job_at_work_and_stopped(visit: Visit, own_home: Path, jobs: Jobs) -> None:
     more_hands(own_home)
     jobs.start("build", ["sleep", "60"])
-    JobReporter(jobs.folder, "build").progress(30, 120, "writing *hands*")
+    JobReporter(jobs.folder, "build").update(30, 120, "writing *hands*")
     page = visit(own_home, "index")
     assert "writing \\*hands\\*" in texts(page)
     assert off(page, "build", "add") == ["Another version is being built"] * 2
@@ -197,7 +197,7 @@ def test_a_job_that_failed(visit: Visit, own_home: Path, jobs: Jobs) -> None:
         raise HandsimError("there is no <b>room</b>")
 
     jobs.folder.mkdir()
-    report(jobs.folder, "build", fail)
+    run_job(jobs.folder, "build", fail)
     assert "there is no \\<b\\>room" in texts(visit(own_home, "index"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.jobs import Job, JobRecord, JobReporter, Jobs, report
+from apps.browser.jobs import Job, JobRecord, JobReporter, Jobs, run_job
 from handsim.errors import HandsimError
 
 _PATIENCE_S = 120.0
@@ -26,10 +26,10 @@ def command(folder: Path, body: str) -> list[str]:
     """A process that does ``body`` with ``say``, its reporter, and returns ``out``."""
     lines = "\n    ".join(body.splitlines())
     script = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom apps.browser.jobs import report\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom apps.browser.jobs import run_job\n"
         "from handsim.errors import HandsimError\n"
         f"def work(say):\n    out = {{}}\n    {lines}\n    return out\n"
-        f"sys.exit(report(Path({str(folder)!r}), 'work', work))"
+        f"sys.exit(run_job(Path({str(folder)!r}), 'work', work))"
     )
     return [sys.executable, "-c", script]
 
@@ -47,7 +47,7 @@ def test_a_job_reports_and_ends(jobs: Jobs) -> None:
     assert not jobs.folder.exists()  # looking changes nothing
     go = jobs.folder / "go"
     body = (
-        "say.phase('counting')\nsay.progress(3, 7)\nprint('counted')\n"
+        "say.begin_phase('counting')\nsay.update(3, 7)\nprint('counted')\n"
         f"while not os.path.exists({str(go)!r}): time.sleep(0.02)\nout = {{'sum': 3}}"
     )
     jobs.start("work", command(jobs.folder, body))
@@ -61,7 +61,7 @@ def test_a_job_reports_and_ends(jobs: Jobs) -> None:
     assert (ended.status, ended.record.result, ended.record.error) == ("done", {"sum": 3}, None)
     assert ended.record.finished_at is not None
     assert ended.record.finished_at >= ended.record.started_at
-    assert jobs.log_end("work") == "counted"
+    assert jobs.read_log_end("work") == "counted"
     assert not jobs.stop("work")
 
 
@@ -86,7 +86,7 @@ def test_ends_that_are_none(jobs: Jobs, body: str, status: str, error: str | Non
     jobs.start("work", command(jobs.folder, body))
     job = wait_for(jobs, lambda job: job.status != "running")
     assert (job.status, job.record.error, job.record.result) == (status, error, {})
-    assert ("ZeroDivisionError" in jobs.log_end("work")) == ("Zero" in (error or ""))
+    assert ("ZeroDivisionError" in jobs.read_log_end("work")) == ("Zero" in (error or ""))
     jobs.start("work", command(jobs.folder, "out = {'again': True}"))  # nothing of it stays
     assert wait_for(jobs, lambda job: job.status != "running").record.result == {"again": True}
 
@@ -94,9 +94,10 @@ def test_ends_that_are_none(jobs: Jobs, body: str, status: str, error: str | Non
 @pytest.mark.parametrize("deaf", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"])
 def test_stopped(jobs: Jobs, deaf: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apps.browser.jobs._GRACE_S", 0.2)
-    body = f"{deaf}import subprocess\nout = subprocess.Popen(['sleep', '60'])\nsay.phase('{{}}')\nout.wait()"
+    body = "import subprocess\nout = subprocess.Popen(['sleep', '60'])\n"
+    body += "say.begin_phase(str(out.pid))\nout.wait()"
     # What the job itself has started goes with it.
-    jobs.start("work", command(jobs.folder, body.replace("'{}'", "str(out.pid)")))
+    jobs.start("work", command(jobs.folder, deaf + body))
     child = int(wait_for(jobs, lambda job: job.record.phase.isdigit()).record.phase)
     assert jobs.stop("work")
     job = jobs.find("work")
@@ -131,13 +132,13 @@ def test_a_record_that_is_being_written_is_left_alone(jobs: Jobs, monkeypatch: p
 
 
 def test_of_a_long_log_the_end_alone_is_read(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert jobs.log_end("work") == ""
+    assert jobs.read_log_end("work") == ""
     jobs.folder.mkdir()
     (jobs.folder / "work.log").write_text("a" * 10_000 + "b" * 3_996 + "ü\n")
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("all of it was read"))
-    assert jobs.log_end("work") == "a" + "b" * 3_996 + "ü"
+    assert jobs.read_log_end("work") == "a" + "b" * 3_996 + "ü"
     (jobs.folder / "work.log").write_text("short\n")
-    assert jobs.log_end("work") == "short"
+    assert jobs.read_log_end("work") == "short"
 
 
 def test_a_program_that_is_not_there(jobs: Jobs) -> None:
@@ -148,7 +149,7 @@ def test_a_program_that_is_not_there(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("name", ["", "../work", "a/b", "Work", "-x", "a b", "a.b"])
 def test_names_do_not_lead_elsewhere(jobs: Jobs, name: str) -> None:
-    for use in (jobs.find, jobs.stop, jobs.log_end, lambda name: jobs.start(name, ["true"])):
+    for use in (jobs.find, jobs.stop, jobs.read_log_end, lambda name: jobs.start(name, ["true"])):
         with pytest.raises(HandsimError, match="is not small letters, digits and - alone"):
             use(name)
     with pytest.raises(HandsimError, match="is not small letters"):
@@ -164,17 +165,17 @@ def test_a_damaged_file_is_no_job(jobs: Jobs, text: str) -> None:
 
 def test_progress_is_written_now_and_then(tmp_path: Path) -> None:
     say = JobReporter(tmp_path, "work")
-    say.phase("counting")
+    say.begin_phase("counting")
     for done in range(1000):
-        say.progress(done, 1000)
+        say.update(done, 1000)
     seen = Jobs(tmp_path).find("work")
     assert seen is not None
     assert 0 <= seen.record.done < 999  # not each of them
-    say.progress(1000, 1000)
+    say.update(1000, 1000)
     seen = Jobs(tmp_path).find("work")
     assert seen is not None
     assert seen.record.done == 1000
-    say.progress(5, 9, "going home")  # another phase is told of at once
+    say.update(5, 9, "going home")  # another phase is told of at once
     seen = Jobs(tmp_path).find("work")
     assert seen is not None
     assert (seen.record.phase, seen.record.done, seen.record.total) == ("going home", 5, 9)
@@ -182,14 +183,14 @@ def test_progress_is_written_now_and_then(tmp_path: Path) -> None:
 
 def test_a_full_disk_does_not_end_the_work(tmp_path: Path) -> None:
     say = JobReporter(tmp_path / "gone", "work")
-    say.phase("counting")
-    say.progress(1, 1)
+    say.begin_phase("counting")
+    say.update(1, 1)
     with pytest.raises(FileNotFoundError):
-        say.end()
+        say.finish()
 
 
 def test_reporting_in_one_process(tmp_path: Path) -> None:
-    assert report(tmp_path, "work", lambda say: {"seven": 7}) == 0
+    assert run_job(tmp_path, "work", lambda say: {"seven": 7}) == 0
     job = Jobs(tmp_path).find("work")
     assert job is not None
     assert (job.status, job.record.result) == ("done", {"seven": 7})
@@ -199,7 +200,7 @@ def test_reporting_in_one_process(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_tells_its_end(jobs: Jobs) -> None:
-    jobs.start("work", command(jobs.folder, "say.phase(str(os.getpid()))\ntime.sleep(60)"))
+    jobs.start("work", command(jobs.folder, "say.begin_phase(str(os.getpid()))\ntime.sleep(60)"))
     pid = int(wait_for(jobs, lambda job: job.record.phase.isdigit()).record.phase)
     os.kill(pid, signal.SIGINT)
     assert wait_for(jobs, lambda job: job.status != "running").status == "failed"

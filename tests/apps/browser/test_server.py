@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apps.browser.library import library_of
+from apps.browser.library import get_library
 from apps.browser.serve import BrowserSettings
 from apps.browser.server import open_home
 
@@ -12,7 +12,7 @@ def test_the_home_is_opened_before_anybody_looks(own_home: Path) -> None:
     open_home(settings)
     for hands in own_home.glob("pool/parts/*/hands.parquet"):
         hands.write_bytes(b"")  # so that it can be opened no more
-    assert len(library_of(settings).pool()) == 60
+    assert len(get_library(settings).open_pool()) == 60
 
 
 def test_a_home_with_nothing_in_it_is_left_to_the_pages(tmp_path: Path) -> None:

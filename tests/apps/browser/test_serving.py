@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apps.browser.serve import BrowserSettings, serving, streamlit_command
+from apps.browser.serve import BrowserSettings, build_streamlit_command, run_server
 
 
 def upgraded(url: str, host: str) -> str:
@@ -31,7 +31,7 @@ def upgraded(url: str, host: str) -> str:
 
 def test_only_pages_of_its_own_names_may_talk_to_it(home: Path) -> None:
     """One elsewhere whose name was made to lead to this computer (DNS rebinding) could build and remove."""
-    with serving(home, "--allowed-host", "hands.example") as served:
+    with run_server(home, "--allowed-host", "hands.example") as served:
         for name in ("localhost", "127.0.0.1", "hands.example"):
             assert " 101 " in upgraded(served.url, name), name
         assert " 403 " in upgraded(served.url, "evil.example")
@@ -39,5 +39,5 @@ def test_only_pages_of_its_own_names_may_talk_to_it(home: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5"])
 def test_where_others_may_look_any_name_will_do(host: str) -> None:
-    command = streamlit_command(BrowserSettings(Path("home")), host, 8501)
+    command = build_streamlit_command(BrowserSettings(Path("home")), host, 8501)
     assert not any("allowedHosts" in word for word in command)

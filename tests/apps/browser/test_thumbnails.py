@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.browser.library import SIDE_PX, Thumbnails, picture_uri
+from apps.browser.library import SIDE_PX, Thumbnails, encode_thumbnail
 from handsim import Pool
 
 
@@ -67,4 +67,4 @@ def test_no_more_are_kept_than_fit(home: Path) -> None:
 
 def test_large_pictures_are_made_small() -> None:
     drawn = np.full((900, 900, 3), 128, np.uint8)
-    assert opened(picture_uri(drawn)).size == (SIDE_PX, SIDE_PX)
+    assert opened(encode_thumbnail(drawn)).size == (SIDE_PX, SIDE_PX)

@@ -6,12 +6,12 @@ from streamlit.testing.v1 import AppTest
 def _two_in_trouble() -> None:
     import streamlit as st
 
-    from apps.browser.ui import told
+    from apps.browser.ui import show_errors
     from handsim.errors import NotThereError
 
     st.session_state["runs"] = st.session_state.get("runs", 0) + 1
     for name in ("model", "index"):
-        with told():
+        with show_errors():
             raise NotThereError(f"no {name}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.browser.library import LIMIT_MB, HandFinder, at_most
+from apps.browser.library import LIMIT_MB, HandFinder, limit_size
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from handsim.images import encode_jpeg
@@ -59,8 +59,8 @@ def test_hands_are_found(home: Path, model_path: Path) -> None:
 def test_large_pictures_are_made_smaller_and_others_left_alone() -> None:
     large = np.zeros((200, 400, 3), np.uint8)
     large[:, 200:] = 240
-    smaller = at_most(large, 100)
+    smaller = limit_size(large, 100)
     assert smaller.shape == (50, 100, 3)
     assert smaller[25, 20].max() == 0
     assert smaller[25, 80].min() == 240
-    assert at_most(smaller, 100) is smaller
+    assert limit_size(smaller, 100) is smaller

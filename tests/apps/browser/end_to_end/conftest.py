@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from apps.browser.serve import serving
+from apps.browser.serve import run_server
 from handsim.errors import NotThereError
 from tests.apps.browser.chromium import chromium as headless_chromium
 from tests.apps.conftest import copy_home
@@ -44,5 +44,5 @@ def page(chromium: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def site(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the small home is shown, for all tests that change nothing of it."""
-    with serving(copy_home(home, tmp_path_factory.mktemp("site") / "home")) as served:
+    with run_server(copy_home(home, tmp_path_factory.mktemp("site") / "home")) as served:
         yield served.url

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from apps.browser.serve import serving
+from apps.browser.serve import run_server
 from tests.apps.talk import some_hand
 
 
@@ -17,7 +17,7 @@ def current(page: Page, name: str) -> None:
 def test_a_version_is_built_rolled_back_and_published_from_the_page(
     chromium: Browser, page: Page, own_home: Path
 ) -> None:
-    with serving(own_home) as served, chromium.new_context() as other:
+    with run_server(own_home) as served, chromium.new_context() as other:
         page.goto(f"{served.url}/index")
         current(page, "v0001")
         page.get_by_role("button", name="Build a new version").click()
@@ -34,7 +34,7 @@ def test_a_version_is_built_rolled_back_and_published_from_the_page(
 
 
 def test_who_may_only_look_cannot_act(page: Page, own_home: Path) -> None:
-    with serving(own_home, "--read-only") as served:
+    with run_server(own_home, "--read-only") as served:
         page.goto(f"{served.url}/index")
         current(page, "v0001")
         for name in (re.compile("Build a new"), re.compile("Roll back"), re.compile("Verify")):

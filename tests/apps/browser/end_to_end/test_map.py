@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
-from apps.browser.serve import serving
+from apps.browser.serve import run_server
 from tests.apps.browser.map.some_maps import put_map
 from tests.apps.conftest import copy_home
 from tests.apps.talk import some_hand
@@ -22,7 +22,7 @@ def site_with_map(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPa
     """Where the small home is shown, with a map."""
     path = copy_home(home, tmp_path_factory.mktemp("mapped") / "home")
     put_map(path)
-    with serving(path) as served:
+    with run_server(path) as served:
         yield served.url
 
 

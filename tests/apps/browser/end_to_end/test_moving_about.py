@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from apps.browser.serve import free_port, serving
+from apps.browser.serve import find_free_port, run_server
 from tests.apps.browser.end_to_end.test_search import answers, hand_of
 from tests.apps.talk import some_hand
 
@@ -55,13 +55,13 @@ def test_the_way_back_from_the_map_leads_to_the_whole_question(page: Page, site:
 
 
 def test_an_open_page_goes_on_with_a_server_that_was_restarted(page: Page, home: Path) -> None:
-    port = free_port()
-    with serving(home, port=port) as served:
+    port = find_free_port()
+    with run_server(home, port=port) as served:
         page.goto(f"{served.url}/?hand={some_hand(home)}&k=7")
         expect(answers(page)).to_have_count(7)
         with page.expect_response(f"{served.url}/started"):
             pass
-    with page.expect_navigation(), serving(home, port=port):
+    with page.expect_navigation(), run_server(home, port=port):
         page.wait_for_event("load")
         expect(answers(page)).to_have_count(7)
         clicked = hand_of(answers(page).nth(2))

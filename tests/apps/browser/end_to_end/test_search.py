@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from apps.browser.serve import serving
+from apps.browser.serve import run_server
 from apps.cli import main
 from handsim import Pool
 from index.server.client import KEY_VARIABLE
@@ -222,7 +222,7 @@ def test_exports(page: Page, site: str, home: Path) -> None:
 
 
 def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
-    with serving(own_home) as served:
+    with run_server(own_home) as served:
         page.goto(f"{served.url}/?hand={some_hand(own_home)}")
         expect(answers(page)).to_have_count(24)
         (own_home / "index").rename(own_home / "away")
@@ -238,7 +238,7 @@ def test_a_server_goes_away_and_comes_back(
     monkeypatch.setenv(KEY_VARIABLE, "a-key")
     with SmallServer(key="a-key") as server:
         assert main(["index", "copy", str(own_home / "index"), server.address]) == 0
-        with serving(own_home, "--index", server.address) as served:
+        with run_server(own_home, "--index", server.address) as served:
             page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
             expect(answers(page)).to_have_count(5)
             server.stop()
@@ -251,7 +251,7 @@ def test_a_server_goes_away_and_comes_back(
 
 
 def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, own_home: Path) -> None:
-    with serving(own_home) as served:
+    with run_server(own_home) as served:
         page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
         expect(page.get_by_text("index v0001")).to_be_visible()
         assert main(["index", "build", "--home", str(own_home)]) == 0

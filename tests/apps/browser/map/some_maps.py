@@ -19,10 +19,10 @@ class Silence:
         self.phases: list[str] = []
         self.counts: list[tuple[int, int]] = []
 
-    def phase(self, name: str) -> None:
+    def begin_phase(self, name: str) -> None:
         self.phases.append(name)
 
-    def progress(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
         self.counts.append((done, total))
 
 

@@ -36,7 +36,7 @@ def ended(library: Library) -> Job:
 
 def test_a_map_is_made_kept_and_removed_with_its_version(small_home: Path) -> None:
     library = Library(BrowserSettings(small_home, actions=False))  # it changes no index
-    with library.version() as version:
+    with library.open_version() as version:
         info = version.info
     assert find_map(library, info) is None
     old = maps_folder(library.home) / "v0000-20-00000000.npz"

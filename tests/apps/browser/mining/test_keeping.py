@@ -13,7 +13,7 @@ from handsim.pool import Pool
 def test_a_trial_is_asked_for_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library, pool = Library(BrowserSettings(home)), Pool.open(home / "pool")
     keeping._tried.clear()
-    with library.version() as version:
+    with library.open_version() as version:
         first = kept_trial(library, pool, version, MiningTrial(seed=1))
         with monkeypatch.context() as meanwhile:
             meanwhile.setattr(keeping, "try_policy", lambda *asked: pytest.fail("it was asked for again"))

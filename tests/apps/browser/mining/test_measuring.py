@@ -203,8 +203,8 @@ def test_what_cannot_be_tried(version: IndexVersion, pool: Pool, tmp_path: Path)
 
 
 def test_a_real_index(library: Library) -> None:
-    pool = library.pool()
-    with library.version() as version:
+    pool = library.open_pool()
+    with library.open_version() as version:
         tried: TriedSample = try_policy(version, pool, MiningTrial())
     assert len(tried) == 60
     assert tried.crosses.all()

@@ -19,7 +19,7 @@ from apps.browser.results.tables import (
     retrieval_table,
 )
 from apps.browser.training.runs import RunShelf
-from apps.browser.ui import plain
+from apps.browser.ui import escape
 from handsim.home import Home
 from tests.apps.browser.results.some_results import write_experiment, write_retrieval
 
@@ -62,11 +62,11 @@ def test_an_experiment_is_told_as_its_tables(tmp_path: Path) -> None:
     (path,) = experiment_files(Home(tmp_path)).values()
     results = read_results(path)
     (table,) = results.tables
-    texts = as_texts(table, plain).to_pydict()
+    texts = as_texts(table, escape).to_pydict()
     assert list(texts) == [
         "method",
-        plain("label fraction 0.1: MPJPE mm, Procrustes"),
-        plain("label fraction 1: MPJPE mm, Procrustes"),
+        escape("label fraction 0.1: MPJPE mm, Procrustes"),
+        escape("label fraction 1: MPJPE mm, Procrustes"),
     ]
     first, second, third = texts.values()
     assert first == ["simhand", r"peclr\|x", "mean pose"]

@@ -5,14 +5,14 @@ import pytest
 
 from apps.browser.library import Library
 from apps.browser.search.answer import answer
-from apps.browser.search.question import Question, pose_of
+from apps.browser.search.question import Question, quantise_keypoints
 from handsim.errors import HandsimError, NotThereError
 from index import SearchOptions
 
 
 def test_a_hand_is_asked_about(library: Library) -> None:
-    with library.version() as version:
-        hand = int(library.pool().hand_ids[7])
+    with library.open_version() as version:
+        hand = int(library.open_pool().hand_ids[7])
         said = answer(version, Question(hand=hand, k=5))
         found = version.search_hands([hand], 5, other_video=True, options=SearchOptions(with_payload=True))[0]
         assert list(said.neighbors) == found
@@ -20,16 +20,16 @@ def test_a_hand_is_asked_about(library: Library) -> None:
 
 
 def test_a_drawn_pose_finds_the_hand_it_was_drawn_after(library: Library) -> None:
-    pool = library.pool()
-    with library.version() as version:
-        said = answer(version, Question(pose=pose_of(pool.keypoints[11]), k=1))
+    pool = library.open_pool()
+    with library.open_version() as version:
+        said = answer(version, Question(pose=quantise_keypoints(pool.keypoints[11]), k=1))
     assert said.neighbors[0].hand_id == int(pool.hand_ids[11])
     assert said.neighbors[0].distance < 0.02
 
 
 def test_examples(library: Library) -> None:
-    like, unlike = (int(hand) for hand in library.pool().hand_ids[[3, 40]])
-    with library.version() as version:
+    like, unlike = (int(hand) for hand in library.open_pool().hand_ids[[3, 40]])
+    with library.open_version() as version:
         said = answer(version, Question(like=(like,), unlike=(unlike,), k=9))
         near = version.vectors([found.hand_id for found in said.neighbors])
         liked, unliked = version.vectors([like, unlike])
@@ -38,14 +38,14 @@ def test_examples(library: Library) -> None:
 
 
 def test_more_than_there_are(library: Library) -> None:
-    hand = int(library.pool().hand_ids[0])
-    with library.version() as version:
+    hand = int(library.open_pool().hand_ids[0])
+    with library.open_version() as version:
         assert len(answer(version, Question(hand=hand, k=200, other_video=False)).neighbors) == 59
 
 
 def test_an_empty_answer_says_what_to_relax(library: Library) -> None:
-    hand = int(library.pool().hand_ids[0])
-    with library.version() as version:
+    hand = int(library.open_pool().hand_ids[0])
+    with library.open_version() as version:
         said = answer(version, Question(hand=hand, max_distance=0.0))
         assert (said.neighbors, said.to_relax) == ((), ("max_distance",))
         nothing = answer(version, Question(hand=hand, max_distance=0.0, sources=("nowhere",)))
@@ -53,7 +53,7 @@ def test_an_empty_answer_says_what_to_relax(library: Library) -> None:
 
 
 def test_what_cannot_be_asked(library: Library) -> None:
-    with library.version() as version:
+    with library.open_version() as version:
         with pytest.raises(NotThereError, match="00000000000003e7"):
             answer(version, Question(hand=999))
         with pytest.raises(HandsimError, match="nothing to ask about"):

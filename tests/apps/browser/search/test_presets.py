@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from apps.browser.search.answer import PRESETS, preset
+from apps.browser.search.answer import PRESETS, make_preset
 from apps.browser.search.question import Question
 from handsim.skeleton import FINGER_JOINTS, JOINT_NAMES
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_they_lie_in_the_crop_upright(name: str) -> None:
-    hand = Question(pose=preset(name)).keypoints()
+    hand = Question(pose=make_preset(name)).keypoints()
     assert hand.min() > 0.05
     assert hand.max() < 0.95
     assert hand[0, 1] == hand[:, 1].max()  # the wrist is lowest
@@ -20,7 +20,7 @@ def test_they_lie_in_the_crop_upright(name: str) -> None:
 
 
 def test_they_are_what_they_are_called() -> None:
-    hands = {name: Question(pose=preset(name)).keypoints() for name in PRESETS}
+    hands = {name: Question(pose=make_preset(name)).keypoints() for name in PRESETS}
 
     def reach(hand: np.ndarray, finger: str) -> float:
         joints = FINGER_JOINTS[finger]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.search.question import Question, pose_of
+from apps.browser.search.question import Question, quantise_keypoints
 from handsim.errors import HandsimError
 from handsim.hand import MAX_HAND_ID
 
@@ -101,7 +101,7 @@ def test_a_pose_cannot_be_unlike_anything_alone() -> None:
 
 def test_poses_are_rounded_to_thousandths() -> None:
     keypoints = np.random.default_rng(0).uniform(-0.2, 1.2, (21, 3))
-    told = Question(pose=pose_of(keypoints)).keypoints()
+    told = Question(pose=quantise_keypoints(keypoints)).keypoints()
     assert told.dtype == np.float32
     assert np.abs(told - keypoints[:, :2]).max() <= 0.5e-3 + 1e-6
 

@@ -38,7 +38,7 @@ def ended(library: Library, work: Work) -> Job:
 def test_publish_and_roll_back(mine: Library) -> None:
     assert build(mine.home.path, publish=False) == "v0002"
     assert actions.publish(mine, "v0002") == "v0002 is now the current version."
-    with mine.version() as version:
+    with mine.open_version() as version:
         assert version.info.name == "v0002"  # and the browser itself answers by it
     with pytest.raises(HandsimError, match=r"leads to v0001, not to v0002; look again"):
         actions.roll_back(mine, "v0002")
@@ -53,7 +53,7 @@ def test_publish_and_roll_back(mine: Library) -> None:
 
 
 def test_remove_and_prune(mine: Library) -> None:
-    with mine.version():
+    with mine.open_version():
         pass  # the browser has it open
     names = [build(mine.home.path, publish=publish) for publish in (True, False, True)]
     assert names == ["v0002", "v0003", "v0004"]
@@ -79,7 +79,7 @@ def test_build_in_a_process_of_its_own(mine: Library) -> None:
     assert job.record.result["version"] == "v0002"
     assert job.record.result["said"].endswith("published")
     assert mine.catalog.info("v0002").settings == IndexSettings(m=8, ef=50)
-    with mine.version() as version:
+    with mine.open_version() as version:
         assert version.info.name == "v0002"
     assert actions.stop(mine, "build") == "Build had come to its end already."
 
