@@ -111,8 +111,8 @@ def _run(options: argparse.Namespace) -> int:
 def _default_name(evaluation: "Evaluation") -> str:
     """The run and the split, and the dataset where it is another than the one that was trained on."""
     name, split = evaluation.dataset.name, evaluation.dataset.split
-    elsewhere = [name] if name != evaluation.facts["trained_on"] else []
-    return "-".join([evaluation.facts["run"], *elsewhere, split])
+    elsewhere = [name] if name != evaluation.metadata["trained_on"] else []
+    return "-".join([evaluation.metadata["run"], *elsewhere, split])
 
 
 def check_labels(pool: Pool) -> None:
@@ -257,7 +257,7 @@ def _of_different_people(rows: Sequence[int], dataset: HandDataset, count: int) 
 
 def _sample(evaluation: Evaluation, row: int, error_mm: float) -> DrawnSample:
     hand = evaluation.dataset[row]
-    cut = cut_hand(hand, CropSettings(evaluation.facts["crop_factor"], _DRAWN_PX))
+    cut = cut_hand(hand, CropSettings(evaluation.metadata["crop_factor"], _DRAWN_PX))
     to_crop = crop_affine(cut.square_px, size=1.0)
     return DrawnSample(
         caption=f"{error_mm:.1f} mm",
@@ -273,7 +273,7 @@ def _sample(evaluation: Evaluation, row: int, error_mm: float) -> DrawnSample:
 
 def as_text(evaluation: Evaluation) -> str:
     """What was evaluated on what, and the scores beside those of the mean pose, for the terminal."""
-    facts, dataset = evaluation.facts, evaluation.dataset
+    facts, dataset = evaluation.metadata, evaluation.dataset
     lines = [
         f"{facts['run']} ({Path(facts['checkpoint']).name}, trunk from {facts['init']}) on "
         f"{facts['hands']:,} hands of {dataset.name} {dataset.split}\n"

@@ -18,14 +18,18 @@ from apps.cli.main import EXIT_INTERRUPTED
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
-from training.experiments.config import Experiment
-from training.experiments.plan import Run
-from training.experiments.store import StepStore
-from training.experiments.tables import as_json, as_markdown, make_tables, read_results
+from training.experiments.config import (
+    EXPERIMENTS,
+    Experiment,
+    check_inputs,
+    parse_overrides,
+    read_experiment,
+)
+from training.experiments.steps import Step, StepStore, in_order
+from training.experiments.tables import collect_results, step_state
 
 if TYPE_CHECKING:
-    from training.experiments.config import Experiment
-    from training.experiments.plan import Run, Step
+    from training.experiments.plan import Run
     from training.experiments.run import Slot
 
 
@@ -62,12 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     # Only here: `handsim --help` and the other commands do without torch.
-    from training.experiments.plan import in_order
     from training.experiments.run import make_slots, run_steps
-    from training.experiments.store import check_places
 
     place, experiment, runs = _read(options, remember=not options.dry_run)
-    check_places(experiment)
+    check_inputs(experiment)
     slots = make_slots(options.jobs)
     steps = in_order(run.evaluation for run in runs)
     if options.dry_run:
@@ -79,8 +81,8 @@ def _run(options: argparse.Namespace) -> int:
     print(f"tables and figures are in {place.path}; `handsim experiment table {options.file}` shows them")
     for step in outcome.failed:
         print(f"failed: {step.title}; its log is {place.store.folder(step).log}")
-    if outcome.held_up:
-        print(f"{len(outcome.held_up):,} more steps need what failed, and were not done")
+    if outcome.blocked:
+        print(f"{len(outcome.blocked):,} more steps need what failed, and were not done")
     if outcome.stopped:
         print(f"stopped; `handsim experiment run {options.file}` goes on from there")
         return EXIT_INTERRUPTED
@@ -95,8 +97,7 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentPlace, Experiment, list[Run]]":
-    pass  # MERGED
-    from training.experiments.plan import EXPERIMENTS, expand, parse_overrides, read_experiment
+    from training.experiments.plan import expand
 
     home = home_of(options)
     place = ExperimentPlace.of(home, EXPERIMENTS.find(options.file))
@@ -108,12 +109,10 @@ def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentPl
     return place, experiment, runs
 
 
-def _plan(steps: "Sequence[Step]", place: "ExperimentPlace", slots: "Sequence[Slot]") -> str:
+def _plan(steps: Sequence[Step], place: "ExperimentPlace", slots: "Sequence[Slot]") -> str:
     """What is done and what would be, in the order of beginning."""
-    from training.experiments.tables import state_of
-
     store = place.store
-    states = {step.key: state_of(step, store) for step in steps}
+    states = {step.key: step_state(step, store) for step in steps}
     rows = [
         [states[step.key], step.name, step.title, ", ".join(before.name for before in step.inputs.values())]
         for step in steps
@@ -172,17 +171,16 @@ class ExperimentPlace:
         self.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
 
-    def write_report(self, experiment: Experiment, runs: list[Run]) -> str:
+    def write_report(self, experiment: Experiment, runs: "list[Run]") -> str:
         """Make ``tables.md``, ``results.json`` and figures of what is there; returns the Markdown."""
-        results = read_results(runs, self.store)
-        tables = make_tables(experiment, results)
-        text = as_markdown(experiment, tables, results)
+        results = collect_results(experiment, runs, self.store)
+        text = results.to_markdown()
         self.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.path / "tables.md", text)
-        told = json.dumps(as_json(experiment, tables, results), indent=1, allow_nan=False)
-        write_text_atomically(self.path / "results.json", told + "\n")
-        for one in tables:
-            for shown in dict.fromkeys(column.metric for column in one.columns):
+        content = json.dumps(results.to_json(), indent=1, allow_nan=False)
+        write_text_atomically(self.path / "results.json", content + "\n")
+        for one in results.tables:
+            for metric in one.metrics:
                 if any(cell.n for row in one.cells for cell in row):
-                    save(table_figure(one, shown), self.path / "figures" / f"{one.name}-{shown.name}.png")
+                    save(table_figure(one, metric), self.path / "figures" / f"{one.name}-{metric.name}.png")
         return text

@@ -32,8 +32,8 @@ from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, sq
 from handsim.metrics.pose import PCK_0_50
 from handsim.skeleton import BONES, FINGER_JOINTS, JOINT_COUNT, JOINT_NAMES, WRIST, joint_colour
 from training.datasets.record import LabelledHand
-from training.evaluation.report import ALIGNMENT_TITLES, SplitScores
-from training.experiments.config import ORDERED, Metric
+from training.evaluation.report import ALIGNMENT_TITLES, Metric, SplitScores
+from training.experiments.config import ORDERED_AXES
 from training.experiments.tables import AXIS_TITLES, MEAN_POSE, Cell, Table
 
 ACCENT: Final = "#00718f"
@@ -288,7 +288,7 @@ def table_figure(table: Table, shown: Metric) -> Figure:
         for name, row in zip(table.rows, table.cells, strict=True)
         if name != MEAN_POSE
     ]
-    columns = table.settings.columns
+    columns = table.columns_axis
     across = [str(table.columns[place].label) for place in places]
     if columns is None:  # then the rows stand side by side
         across = [name for name, _ in rows]
@@ -299,12 +299,12 @@ def table_figure(table: Table, shown: Metric) -> Figure:
             aside = 0.0 if columns is None else (number - (len(rows) - 1) / 2) * _APART
             first = number if columns is None else 0
             where = [first + place + aside for place in range(len(cells))]
-            _points(axes, where, cells, name, number, joined=columns in ORDERED)
+            _points(axes, where, cells, name, number, joined=columns in ORDERED_AXES)
         axes.set_xticks(range(len(across)), across)
         axes.set_xlim(-0.5, len(across) - 0.5)
         _mean_pose(axes, table, places)
-        axes.set_xlabel(AXIS_TITLES[table.settings.rows if columns is None else columns])
-        axes.set(title=table.settings.title or table.name, ylabel=shown.title)
+        axes.set_xlabel(AXIS_TITLES[table.rows_axis if columns is None else columns])
+        axes.set(title=table.title, ylabel=shown.title)
         axes.grid(visible=False, axis="x")
         if columns is not None:
             drawn.legend(loc="outside lower left", fontsize=9, ncols=4)

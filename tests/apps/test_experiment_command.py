@@ -10,9 +10,7 @@ from apps.cli import main
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.talk import refused, said
 from tests.training.experiments.contents import SHORT, runs_of
-from training.experiments.plan import in_order
-from training.experiments.run import report_file
-from training.experiments.store import StepStore
+from training.experiments.steps import StepStore, in_order
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 CONTENT = {
@@ -46,8 +44,8 @@ def _finish(home: Path, *, but: int | None = None) -> None:
             continue
         error = {"scratch": 30.0, "simhand": 20.0}[run.point.method] / run.point.label_fraction + run.seed
         numbers = {ERROR: error, AUC: 1 / error}
-        report_file(run.evaluation, store).parent.mkdir(parents=True, exist_ok=True)
-        report_file(run.evaluation, store).write_text(
+        store.folder(run.evaluation).report.parent.mkdir(parents=True, exist_ok=True)
+        store.folder(run.evaluation).report.write_text(
             json.dumps({"metrics": numbers, "mean_pose": {ERROR: 400.0, AUC: 0.0}})
         )
         store.folder(run.evaluation).finish(1.0, at_once=True)
@@ -68,7 +66,7 @@ def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixtur
     text = said(capsys, "experiment", "table", file, "--home", home)
     place = home / "experiments" / "small"
     assert text.startswith((place / "tables.md").read_text())
-    assert "over seeds 1, 2; **best** of what is there for all seeds. 8 of 8 runs are done." in text
+    assert "over seeds 1, 2; **best** of those with all seeds. 8 of 8 runs are done." in text
     for line in (
         "## Few labels",
         "| scratch | 301.50 ± 0.71 | 0.003 ± 0.000 |",
@@ -136,10 +134,13 @@ def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFi
     ("words", "told"),
     [
         (("run", "synthetic_mian"), "there is no experiment synthetic_mian; did you mean synthetic_main?"),
-        (("run", "main"), "data.datasets.freihand.root is not set; say where it lies, with --data.datasets."),
+        (("run", "main"), "data.datasets.freihand.root is not set; give its place with --data.datasets."),
         (("run", "synthetic_tiny", "--jobs", "0"), "--jobs is 0; it is at least 1"),
         (("table", "synthetic_tiny", "--axes.seed", "[1]"), "no setting axes.seed; did you mean axes.seeds?"),
-        (("table", "synthetic_tiny", "axes"), "axes is no setting; settings are given as --its.name VALUE"),
+        (
+            ("table", "synthetic_tiny", "axes"),
+            "axes is not a setting; settings are given as --its.name VALUE",
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_line(

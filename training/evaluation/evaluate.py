@@ -31,7 +31,7 @@ from training.evaluation.predictions import (
 from training.evaluation.report import (
     OFFICIAL,
     Evaluation,
-    judged_split,
+    evaluation_split,
     score_mean_pose,
     score_split,
     training_split,
@@ -181,7 +181,7 @@ class PoseRequest:
     root: Path | None = None
     """Where it lies; None: where it lay in training."""
     split: str | None = None
-    """None: the one that the dataset's papers report (`judged_split`)."""
+    """None: the one that the dataset's papers report (`evaluation_split`)."""
     predictions: Path | None = None
     """A Parquet file to be scored; None: the estimator is asked."""
     pred_json: Path | None = None
@@ -262,7 +262,7 @@ def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path
     if root is None:
         raise HandsimError(f"where does {name} lie? The checkpoint does not tell; give --root FOLDER")
     learned = data.train_split if name == data.dataset else "s0_train"  # only DexYCB's are told apart
-    split = request.split or judged_split(name, learned)
+    split = request.split or evaluation_split(name, learned)
     return open_dataset(name, root, split), Path(root)
 
 

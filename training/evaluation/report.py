@@ -1,8 +1,8 @@
-"""What came of an evaluation, and the files that keep it: ``pose.json`` and ``predictions.parquet``.
+"""The scores of a split, by name, and the report that an evaluation writes.
 
-What is measured on a split's predictions, as plain numbers under plain names.
-
-What each dataset's own evaluation reports, and which split is the training split of another.
+A score has a flat name, ``ALIGNMENT_NUMBER`` as in ``root_relative_mpjpe_mm``; tables, experiments and the
+browser find it by that name in ``pose.json``. `METRICS` lists all of them. Errors are in mm, areas under the
+PCK curve (AUC) are from 0 to 1.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.metrics.alignment import align_root
 from handsim.metrics.pose import (
@@ -30,11 +31,100 @@ from handsim.metrics.pose import (
 from handsim.skeleton import JOINT_NAMES
 from training.datasets.record import HandDataset
 from training.evaluation.predictions import PredictedHands, TrueHands, write_predictions
+from training.runs.recipes import nearest
 
-ALIGNMENTS: Final = ("root_relative", "root_scale", "procrustes", "procrustes_proper", "absolute")
-"""The fields of `PoseScores`, in the order in which they are told; the last needs hands in their camera."""
-NUMBERS: Final = ("mpjpe_mm", "median_mm", "auc_0_50", "auc_20_50")
-"""What is told of each."""
+REPORT_FILE: Final = "pose.json"
+PREDICTIONS_FILE: Final = "predictions.parquet"
+FORMAT: Final = 1
+"""Of ``pose.json``."""
+
+ALIGNMENT_TITLES: Final = {
+    "root_relative": "root-relative",
+    "root_scale": "root and scale aligned",
+    "procrustes": "Procrustes",
+    "procrustes_proper": "Procrustes, never mirrored",
+    "absolute": "absolute, in the camera",
+}
+"""How predictions are aligned to the truth before they are scored: name -> title."""
+ALIGNMENTS: Final = tuple(ALIGNMENT_TITLES)
+"""The fields of `PoseScores`; ``absolute`` needs predictions in the camera frame."""
+
+OFFICIAL: Final = {
+    "freihand": ("procrustes", "absolute"),
+    "dexycb": ("absolute", "root_relative", "procrustes"),
+    "assemblyhands": ("root_relative",),
+    "synthetic": ("root_scale",),
+}
+"""Dataset -> the alignments that its papers report.
+
+FreiHAND (arXiv 1909.04349): Procrustes with reflections allowed, MPJPE and AUC of 0-50 mm; its server also
+reports the unaligned numbers. DexYCB (arXiv 2104.04631): absolute, root-relative, Procrustes, in mm, AUC of
+0-50 mm; frames without a valid joint are excluded. AssemblyHands (arXiv 2304.12301): wrist-relative MPJPE
+over valid joints. SiMHand (arXiv 2502.15251): root and scale aligned, on all of them; our synthetic set
+follows it.
+"""
+
+_NUMBER_TITLES: Final = {
+    "mpjpe_mm": "MPJPE mm",
+    "median_mm": "median mm",
+    "auc_0_50": "AUC 0-50 mm",
+    "auc_20_50": "AUC 20-50 mm",
+}
+NUMBERS: Final = tuple(_NUMBER_TITLES)
+"""The numbers of each alignment."""
+_KEYPOINT_TITLES: Final = {"keypoints_2d_mean_px": "2D mean px", "keypoints_2d_median_px": "2D median px"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation."""
+
+    name: str
+    """Flat, as ``root_relative_mpjpe_mm``."""
+    title: str
+    """For tables and figures."""
+    higher_is_better: bool
+    """True of areas under a curve, false of distances."""
+
+    @property
+    def digits(self) -> int:
+        """Digits after the decimal point in tables."""
+        return 3 if self.higher_is_better else 2
+
+
+METRICS: Final = {
+    **{
+        f"{alignment}_{number}": Metric(
+            f"{alignment}_{number}", f"{title}, {aligned}", number.startswith("auc_")
+        )
+        for alignment, aligned in ALIGNMENT_TITLES.items()
+        for number, title in _NUMBER_TITLES.items()
+    },
+    **{name: Metric(name, title, higher_is_better=False) for name, title in _KEYPOINT_TITLES.items()},
+}
+"""All metrics of an evaluation, by name."""
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name; raises HandsimError for an unknown name and suggests the nearest one."""
+    if name not in METRICS:
+        raise HandsimError(f"there is no metric {name}{nearest(name, sorted(METRICS))}")
+    return METRICS[name]
+
+
+def training_split(dataset: str, split: str) -> str:
+    """The split to train on for an evaluation on ``split``: ``s0_test`` -> ``s0_train``."""
+    return f"{split.rsplit('_', 1)[0]}_train" if dataset == "dexycb" else "train"
+
+
+def evaluation_split(dataset: str, train_split: str) -> str:
+    """The split on which the dataset's papers report estimators that were trained on ``train_split``.
+
+    For AssemblyHands it is ``val``: the joints of its public test split are withheld.
+    """
+    if dataset == "dexycb":
+        return f"{train_split.rsplit('_', 1)[0]}_test"
+    return {"freihand": "eval", "assemblyhands": "val"}.get(dataset, "test")
 
 
 @dataclass(frozen=True)
@@ -42,13 +132,13 @@ class SplitScores:
     """The scores of one set of predictions of a split."""
 
     alignments: dict[str, AlignmentScores]
-    """By their names in `ALIGNMENTS`; without ``absolute`` where hands were not placed in their camera."""
+    """By their names in `ALIGNMENTS`; without ``absolute`` where predictions are not in the camera frame."""
     keypoints: KeypointScores | None
-    """Of the 2D joints; None for predictions that have none."""
+    """Of the 2D joints; None for predictions without 2D joints."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """All but the curves and single joints: ``root_relative_mpjpe_mm``, ..., ``keypoints_2d_mean_px``."""
+        """The numbers by the names in `METRICS`."""
         numbers = {
             f"{name}_{number}": float(getattr(scores, number))
             for name, scores in self.alignments.items()
@@ -61,14 +151,14 @@ class SplitScores:
 
     @property
     def measured(self) -> dict[str, dict[str, int]]:
-        """How many hands, and joints of them, each alignment could be measured on."""
+        """How many hands, and how many of their joints, each alignment was measured on."""
         return {
             name: {"hands": scores.hands, "joints": scores.joints} for name, scores in self.alignments.items()
         }
 
     @property
     def joints_mm(self) -> dict[str, dict[str, float | None]]:
-        """Mean error of each joint by alignment and name; None for a joint that no hand has."""
+        """Mean error of each joint by alignment and name; None for a joint that is never annotated."""
         return {
             name: dict(zip(JOINT_NAMES, scores.joint_mpjpe_mm, strict=True))
             for name, scores in self.alignments.items()
@@ -76,7 +166,7 @@ class SplitScores:
 
     @property
     def curves(self) -> dict[str, Any]:
-        """The PCK curves by range and alignment, beside their thresholds."""
+        """The PCK curves by range and alignment, with their thresholds."""
         return {
             f"pck_{name}": {
                 "thresholds_mm": thresholds.thresholds_mm.round(6).tolist(),
@@ -87,43 +177,39 @@ class SplitScores:
 
 
 def score_split(predicted: PredictedHands, true: TrueHands) -> SplitScores:
-    """Measure predictions against the truth of the same hands in the same order.
+    """Score predictions against the truth of the same hands in the same order.
 
     Raises HandsimError as `score_poses` does.
     """
-    placed = predicted.camera_3d_mm is not None
+    in_camera = predicted.camera_3d_mm is not None
     joints = predicted.joints_3d_mm if predicted.camera_3d_mm is None else predicted.camera_3d_mm
     scores = score_poses(joints, true.joints_3d_mm, true.valid)
     keypoints = score_keypoints(predicted.keypoints_2d_px, true.keypoints_2d_px, true.valid)
-    return SplitScores(_by_name(scores, placed), keypoints)
+    return SplitScores(_by_name(scores, in_camera=in_camera), keypoints)
 
 
 def score_mean_pose(mean_pose_mm: NDArray[np.float64], true: TrueHands) -> SplitScores:
-    """The scores of predicting one pose [21, 3], in mm in the camera frame, for every hand.
+    """Score one pose [21, 3], in mm in the camera frame, as the prediction for every hand.
 
     Raises HandsimError as `score_poses` does.
     """
-    return SplitScores(_by_name(score_constant_pose(mean_pose_mm, true.joints_3d_mm, true.valid), True), None)
+    scores = score_constant_pose(mean_pose_mm, true.joints_3d_mm, true.valid)
+    return SplitScores(_by_name(scores, in_camera=True), None)
+
+
+def _by_name(scores: PoseScores, *, in_camera: bool) -> dict[str, AlignmentScores]:
+    return {name: getattr(scores, name) for name in ALIGNMENTS if in_camera or name != "absolute"}
 
 
 def hand_errors_mm(predicted: PredictedHands, true: TrueHands) -> NDArray[np.float64]:
-    """Mean root-relative error [N] of each hand, to rank hands by; NaN where it cannot be told."""
+    """Mean root-relative error [N] of each hand, to rank hands by; NaN where no joint can be measured."""
     aligned = align_root(predicted.joints_3d_mm, true.joints_3d_mm, true.valid)
     return mean_of_each_hand_mm(joint_errors_mm(aligned.predicted_mm, true.joints_3d_mm, aligned.valid))
 
 
-def _by_name(scores: PoseScores, placed: bool) -> dict[str, AlignmentScores]:
-    return {name: getattr(scores, name) for name in ALIGNMENTS if placed or name != "absolute"}
-
-
-REPORT_FILE: Final = "pose.json"
-PREDICTIONS_FILE: Final = "predictions.parquet"
-FORMAT: Final = 1
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came of one."""
+    """The result of one evaluation."""
 
     dataset: HandDataset
     """The split that was evaluated on."""
@@ -134,27 +220,28 @@ class Evaluation:
     scores: SplitScores | None
     """None where no joint of the split is annotated."""
     mean_pose: SplitScores | None
-    """What the mean pose of the training split scores; None where that split, or the truth, is not there."""
+    """Scores of the mean pose of the training split; None where that split or the truth is not available."""
     settings: dict[str, Any]
-    """What was asked for, as plain values."""
-    facts: dict[str, Any]
+    """What was requested, as plain values."""
+    metadata: dict[str, Any]
     """Where the predictions and the mean pose come from, and how many hands there are, as plain values."""
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write ``predictions.parquet``, then ``pose.json``, into a run's folder, which is made.
 
-    ``pose.json`` has ``settings`` and ``facts``, ``metrics`` and those of the ``mean_pose`` by flat names
-    (empty where there is no truth, or no training split), then counts, single joints and curves by alignment.
+    ``pose.json`` has ``settings`` and ``facts`` (the metadata), ``metrics`` and those of the ``mean_pose`` by
+    flat names (empty without truth or without training split), then counts, single joints and curves by
+    alignment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    told = {name: value for name, value in evaluation.facts.items() if name != "training"}
-    write_predictions(folder / PREDICTIONS_FILE, evaluation.predicted, {**evaluation.settings, **told})
+    origin = {name: value for name, value in evaluation.metadata.items() if name != "training"}
+    write_predictions(folder / PREDICTIONS_FILE, evaluation.predicted, {**evaluation.settings, **origin})
     scores, mean_pose = evaluation.scores, evaluation.mean_pose
     report: dict[str, Any] = {
         "format": FORMAT,
         "settings": evaluation.settings,
-        "facts": evaluation.facts,
+        "facts": evaluation.metadata,
         "metrics": scores.metrics if scores else {},
         "mean_pose": mean_pose.metrics if mean_pose else {},
         "measured": scores.measured if scores else {},
@@ -164,46 +251,3 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
         "mean_pose_curves": mean_pose.curves if mean_pose else {},
     }
     write_text_atomically(folder / REPORT_FILE, json.dumps(report, indent=1) + "\n")
-
-
-ALIGNMENT_TITLES: Final = {
-    "root_relative": "root-relative",
-    "root_scale": "root and scale aligned",
-    "procrustes": "Procrustes",
-    "procrustes_proper": "Procrustes, never mirrored",
-    "absolute": "absolute, in the camera",
-}
-"""Alignment -> what it is called."""
-
-OFFICIAL: Final = {
-    "freihand": ("procrustes", "absolute"),
-    "dexycb": ("absolute", "root_relative", "procrustes"),
-    "assemblyhands": ("root_relative",),
-    "synthetic": ("root_scale",),
-}
-"""Dataset -> the alignments (`training.evaluation.report`) that its papers give.
-
-FreiHAND (arXiv 1909.04349): Procrustes with reflections allowed, MPJPE and AUC of 0-50 mm; its server also
-tells the unaligned numbers. DexYCB (arXiv 2104.04631): absolute, root-relative, Procrustes, in mm, AUC of
-0-50 mm; frames without a valid joint are none of its samples. AssemblyHands (arXiv 2304.12301):
-wrist-relative MPJPE over valid joints. SiMHand (arXiv 2502.15251): root and scale aligned, on all of them;
-our synthetic set follows it.
-"""
-
-
-def training_split(dataset: str, split: str) -> str:
-    """The split that those who are judged by ``split`` train on: ``s0_test`` -> ``s0_train``.
-
-    The mean-pose baseline is taken of it.
-    """
-    return f"{split.rsplit('_', 1)[0]}_train" if dataset == "dexycb" else "train"
-
-
-def judged_split(dataset: str, trained_on: str) -> str:
-    """The split that the dataset's papers report for those who train on the split ``trained_on``.
-
-    Of AssemblyHands it is ``val``: the joints of its public test split are withheld.
-    """
-    if dataset == "dexycb":
-        return f"{trained_on.rsplit('_', 1)[0]}_test"
-    return {"freihand": "eval", "assemblyhands": "val"}.get(dataset, "test")

@@ -1,118 +1,65 @@
-"""What an experiment's file says, as frozen dataclasses.
+"""Experiments: YAML files of runs to be compared, as frozen dataclasses, and how a file is read.
 
-What the runs of an experiment differ in.
-
-The numbers of an evaluation by their flat names, as `handsim evaluate pose` writes them.
-
-What a table shows.
+An experiment runs every combination of the values on its axes (`Point`), once for each seed. Names of pools,
+datasets, methods and weightings are free; they become rows, columns and files.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+import yaml
+
+from handsim.embedding.image import FEATURES
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION, Normalisation
 from handsim.errors import HandsimError
-from handsim.synthetic.generate import check_keypoint_noise
-from training.evaluation.report import ALIGNMENTS, NUMBERS
-from training.finetune.data import check_fraction
-from training.runs.recipes import nearest
+from training.evaluation.report import find_metric
+from training.runs.recipes import Recipes
 
 Axis = Literal["method", "dataset", "pool", "top_k", "weighting", "components", "label_fraction"]
 AXES: Final[tuple[Axis, ...]] = get_args(Axis)
 """All but the seeds, over which means are taken."""
-ORDERED: Final[frozenset[Axis]] = frozenset({"pool", "top_k", "components", "label_fraction"})
-"""Those whose values are more and more of something; pools are listed by size."""
-AS_IT_IS: Final = "as it is"
-"""The value on an axis that an experiment says nothing of."""
+ORDERED_AXES: Final[frozenset[Axis]] = frozenset({"pool", "top_k", "components", "label_fraction"})
+"""Those whose values have an order, which figures join by a line; pools are listed by size."""
+UNSET: Final = "as it is"
+"""The label of an axis without values: the recipe decides."""
+
+Settings = dict[str, Any]
+"""Settings of a recipe, nested as there."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of values, done once for each seed; names are those of the experiment's file."""
+    """One combination of values on the axes; names are those of the experiment's file."""
 
     method: str
     """One of the methods."""
     dataset: str
-    """What is fine-tuned and judged on."""
+    """Fine-tuned and evaluated on."""
     pool: str
-    """What is pre-trained on."""
+    """Pre-trained on."""
     top_k: int | None
-    """Nearest neighbours that positives are drawn among; None: as the recipe says."""
+    """Nearest neighbours that positives are drawn from; None: as in the recipe."""
     weighting: str | None
-    """How pairs are weighted; None: as the recipe says."""
+    """How pairs are weighted; None: as in the recipe."""
     components: int | None
-    """Of the pose embedding; None: as the base says."""
+    """Of the pose embedding; None: as in the base."""
     label_fraction: float
-    """Share of the labels that are fine-tuned on."""
+    """Share of the labels to fine-tune on."""
 
     def label(self, axis: Axis) -> str:
-        """Its value on an axis, as tables and files have it."""
+        """Its value on an axis, as tables and files show it."""
         return as_label(getattr(self, axis))
 
 
 def as_label(value: str | float | None) -> str:
-    """A value on an axis, as tables and files have it."""
+    """A value on an axis, as tables and files show it."""
     if value is None:
-        return AS_IT_IS
+        return UNSET
     return value if isinstance(value, str) else f"{value:g}"
-
-
-_ALIGNMENT_TITLES: Final = {
-    "root_relative": "root-relative",
-    "root_scale": "root and scale aligned",
-    "procrustes": "Procrustes",
-    "procrustes_proper": "Procrustes, never mirrored",
-    "absolute": "absolute",
-}
-_NUMBER_TITLES: Final = {
-    "mpjpe_mm": "MPJPE mm",
-    "median_mm": "median mm",
-    "auc_0_50": "AUC 0-50 mm",
-    "auc_20_50": "AUC 20-50 mm",
-}
-_KEYPOINTS: Final = {"keypoints_2d_mean_px": "2D mean px", "keypoints_2d_median_px": "2D median px"}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of an evaluation."""
-
-    name: str
-    """Flat, as ``root_relative_mpjpe_mm``."""
-    title: str
-    """For people."""
-    higher_is_better: bool
-    """Of areas under a curve; distances are better the smaller they are."""
-    digits: int
-    """After the point, in tables."""
-
-
-def _metric(name: str, title: str) -> Metric:
-    is_auc = "_auc_" in name
-    return Metric(name, title, is_auc, 3 if is_auc else 2)
-
-
-METRICS: Final = {
-    **{
-        f"{alignment}_{number}": _metric(
-            f"{alignment}_{number}", f"{_NUMBER_TITLES[number]}, {_ALIGNMENT_TITLES[alignment]}"
-        )
-        for alignment in ALIGNMENTS
-        for number in NUMBERS
-    },
-    **{name: _metric(name, title) for name, title in _KEYPOINTS.items()},
-}
-"""All of them."""
-
-
-def metric(name: str) -> Metric:
-    """One of them; raises HandsimError for a name that is none, naming the nearest."""
-    if name not in METRICS:
-        raise HandsimError(f"there is no metric {name}{nearest(name, sorted(METRICS))}")
-    return METRICS[name]
 
 
 @dataclass(frozen=True)
@@ -120,7 +67,7 @@ class TableSettings:
     """Which axis goes down, which one across, and which numbers stand in the cells."""
 
     title: str = ""
-    """What it shows, in a line."""
+    """Above the table."""
     rows: Axis = "method"
     """The axis whose values are the rows."""
     columns: Axis | None = None
@@ -128,23 +75,23 @@ class TableSettings:
     metrics: tuple[str, ...] = ("root_relative_mpjpe_mm", "procrustes_mpjpe_mm", "root_scale_auc_0_50")
     """Names of numbers of `handsim evaluate pose`."""
     where: dict[Axis, str | float] = field(default_factory=dict)
-    """Value by axis, of axes that are neither rows nor columns and have several."""
+    """Value by axis, of axes that are neither rows nor columns and have several values."""
 
     def __post_init__(self) -> None:
         if self.rows == self.columns:
             raise HandsimError(f"a table's rows and columns are both {self.rows}; leave columns out")
         if not self.metrics:
-            raise HandsimError("a table's metrics are empty; name one at least")
+            raise HandsimError("a table's metrics are empty; name at least one")
         for name in self.metrics:
-            metric(name)
+            find_metric(name)
 
     def check(self, name: str, labels: Mapping[Axis, Sequence[str]]) -> None:
-        """Raises HandsimError unless one cell is one point: ``labels`` are all values on each axis."""
+        """Raise HandsimError unless each cell is one point; ``labels`` are all values on each axis."""
         for axis, value in self.where.items():
             if axis not in AXES:
                 raise HandsimError(f"tables.{name}.where has {axis}; the axes are {', '.join(AXES)}")
             if axis in (self.rows, self.columns):
-                raise HandsimError(f"tables.{name}.where has {axis}, which is shown; leave it out")
+                raise HandsimError(f"tables.{name}.where has {axis}, which is a row or column; leave it out")
             if as_label(value) not in labels[axis]:
                 raise HandsimError(
                     f"tables.{name}.where.{axis} is {as_label(value)}; it is one of {', '.join(labels[axis])}"
@@ -152,18 +99,14 @@ class TableSettings:
         for axis, values in labels.items():
             if axis not in (self.rows, self.columns, *self.where) and len(values) > 1:
                 raise HandsimError(
-                    f"tables.{name} shows no {axis}, of which there are {', '.join(values)}; "
-                    f"say which with where.{axis}, or show it"
+                    f"tables.{name} does not show {axis}, which has the values {', '.join(values)}; "
+                    f"choose one with where.{axis}, or make it rows or columns"
                 )
-
-
-Settings = dict[str, Any]
-"""Settings of a recipe, nested as there."""
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """The unlabelled hands that are pre-trained on: those of a home, or a world to be filmed."""
+    """The unlabelled hands to pre-train on: the pool of a home, or synthetic hands."""
 
     home: str | None = None
     """A directory with a pool in it, as `handsim ingest` leaves it; None: ``data.home``."""
@@ -172,33 +115,35 @@ class PoolSettings:
     settings: Settings = field(default_factory=dict)
     """Changes to that world, such as ``videos``."""
     keypoint_noise: float = 0.0
-    """How far off its keypoints are (see `handsim.synthetic.generate`)."""
+    """Noise of its keypoints (see `handsim.synthetic.generate`)."""
     hands: int | None = None
     """Only so many of them: a smaller subset is part of every larger one (see `handsim pool subset`)."""
 
     def __post_init__(self) -> None:
+        from handsim.synthetic.generate import check_keypoint_noise  # torch
+
         check_keypoint_noise(self.keypoint_noise)
         if self.hands is not None and self.hands < 1:
             raise HandsimError(f"a pool's hands is {self.hands}; it is at least 1, or left out for all")
         if self.home is not None and (self.world is not None or self.settings or self.keypoint_noise):
             raise HandsimError(
-                f"a pool is that of the home {self.home} or is filmed; leave home or the world out"
+                f"a pool is either that of a home ({self.home}) or synthetic; leave home or the world out"
             )
 
     @property
-    def is_filmed(self) -> bool:
-        """Whether it is made here."""
+    def is_synthetic(self) -> bool:
+        """Whether the experiment makes it."""
         return self.world is not None or bool(self.settings)
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """Labelled hands: a dataset as downloaded, or a world to be filmed in its layout."""
+    """Labelled hands: a dataset as downloaded, or synthetic hands in its layout."""
 
     recipe: str = "synthetic"
     """A recipe of `handsim finetune`, which names the dataset and its splits."""
     root: str | None = None
-    """Where it lies."""
+    """The folder of the dataset."""
     world: str | None = None
     """A world of `handsim synth`: its name or its file."""
     settings: Settings = field(default_factory=dict)
@@ -206,34 +151,36 @@ class DatasetSettings:
     finetune: Settings = field(default_factory=dict)
     """Changes to the recipe, such as its epochs."""
     split: str | None = None
-    """The split that is judged by; None: the one that the dataset's papers report."""
+    """The split to evaluate on; None: the one that the dataset's papers report."""
 
     def __post_init__(self) -> None:
         if self.root is not None and (self.world is not None or self.settings):
-            raise HandsimError(f"a dataset lies in {self.root} or is filmed; leave root or the world out")
+            raise HandsimError(
+                f"a dataset is either in a folder ({self.root}) or synthetic; leave root or the world out"
+            )
 
     @property
-    def is_filmed(self) -> bool:
-        """Whether it is made here."""
+    def is_synthetic(self) -> bool:
+        """Whether the experiment makes it."""
         return self.world is not None or bool(self.settings)
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """A way to come by a trunk for fine-tuning."""
+    """How the encoder gets the weights that fine-tuning starts from."""
 
     recipe: str | None = None
     """A recipe of `handsim pretrain`; None: no pre-training."""
     init: str | None = None
-    """What it begins with: ``start``, an architecture's name for ImageNet's weights, or a checkpoint; None:
-    random weights. Without a recipe, it is this that is fine-tuned."""
+    """Weights that pre-training, or without a recipe fine-tuning, starts from: ``start``, the name of an
+    architecture for ImageNet's weights, or a checkpoint; None: random weights."""
     settings: Settings = field(default_factory=dict)
     """Changes to the recipe, after those of the base."""
 
 
 @dataclass(frozen=True)
 class StartSettings:
-    """A short pre-training that methods with ``init: start`` begin with, once for each seed."""
+    """A short pre-training from which methods with ``init: start`` start, once for each seed."""
 
     recipe: str | None = None
     """A recipe of `handsim pretrain`; None: there is no such start."""
@@ -245,14 +192,14 @@ class StartSettings:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained and judged on; each is a value on its axis."""
+    """What is trained and evaluated on; each is a value on its axis."""
 
     home: str | None = None
-    """Whose pool is pre-trained on where pools say nothing else; None: the home that is worked in."""
+    """The home of pools that name none; None: the home of the command."""
     pools: dict[str, PoolSettings] = field(default_factory=dict)
-    """Unlabelled hands, by names of one's own."""
+    """Unlabelled hands, by free names."""
     datasets: dict[str, DatasetSettings] = field(default_factory=dict)
-    """Labelled hands, by names of one's own."""
+    """Labelled hands, by free names."""
 
 
 @dataclass(frozen=True)
@@ -264,29 +211,31 @@ class Base:
     finetune: Settings = field(default_factory=dict)
     """Changes to every recipe of fine-tuning."""
     normalisation: Normalisation = DEFAULT_NORMALISATION
-    """Of the pose embedding that positives are looked for in."""
+    """Of the pose embedding in which positives are searched."""
     components: int = DEFAULT_COMPONENTS
     """Of that embedding."""
 
 
 @dataclass(frozen=True)
 class AxisValues:
-    """What the runs differ in, beside pools and datasets: every combination is run."""
+    """The axes beside pools and datasets: every combination of values is run."""
 
     methods: dict[str, MethodSettings] = field(default_factory=dict)
-    """By names of one's own."""
+    """By free names."""
     seeds: tuple[int, ...] = (1, 2, 3)
-    """Each decides first weights, batches, views, and which labels are used."""
+    """Each decides the initial weights, batches, views, and which labels are used."""
     label_fractions: dict[float, Settings] = field(default_factory=lambda: {1.0: {}})
     """Shares of the labels, each with changes to the recipe of fine-tuning, such as more epochs for fewer."""
     top_k: tuple[int, ...] = ()
-    """Nearest neighbours that positives are drawn among; empty: as the recipes say."""
+    """Nearest neighbours that positives are drawn from; empty: as in the recipes."""
     weightings: dict[str, Settings] = field(default_factory=dict)
-    """Settings of ``loss.weighting``, by names of one's own; empty: as the recipes say."""
+    """Settings of ``loss.weighting``, by free names; empty: as in the recipes."""
     components: tuple[int, ...] = ()
-    """Of the pose embedding; empty: as the base says."""
+    """Of the pose embedding; empty: as in the base."""
 
     def __post_init__(self) -> None:
+        from training.finetune.data import check_fraction  # torch
+
         for fraction in self.label_fractions:
             if not isinstance(fraction, int | float):  # a key of YAML may be anything
                 raise HandsimError(f"axes.label_fractions has {fraction!r}; a share is a number, as 0.1")
@@ -301,30 +250,30 @@ class AxisValues:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that are to be compared. Raises HandsimError where its parts do not go together."""
+    """Runs to be compared. Raises HandsimError where its parts contradict each other."""
 
     title: str = ""
     """In a few words."""
     data: Data = field(default_factory=Data)
-    """What is trained and judged on."""
+    """What is trained and evaluated on."""
     base: Base = field(default_factory=Base)
     """What all runs have in common."""
     start: StartSettings = field(default_factory=StartSettings)
-    """What they may begin with."""
+    """What they may start from."""
     axes: AxisValues = field(default_factory=AxisValues)
-    """What they differ in."""
+    """The values that are compared."""
     tables: dict[str, TableSettings] = field(default_factory=dict)
-    """What is shown of them, by names that files are named after."""
+    """Tables of the results; figures' files have their names."""
 
     def __post_init__(self) -> None:
-        pretrained = any(method.recipe for method in self.axes.methods.values()) or self.start.recipe
-        if pretrained and not self.data.pools:
+        pretrains = any(method.recipe for method in self.axes.methods.values()) or self.start.recipe
+        if pretrains and not self.data.pools:
             raise HandsimError("data.pools is empty; pre-training needs one")
         if not self.data.datasets:
-            raise HandsimError("data.datasets is empty; there is nothing to be judged by")
+            raise HandsimError("data.datasets is empty; there is nothing to evaluate on")
         for name in ("methods", "seeds", "label_fractions"):
             if not getattr(self.axes, name):
-                raise HandsimError(f"axes.{name} is empty; an experiment needs one at least")
+                raise HandsimError(f"axes.{name} is empty; an experiment needs at least one")
         if self.start.pool is not None and self.start.pool not in self.data.pools:
             raise HandsimError(f"start.pool is {self.start.pool}; the pools are {', '.join(self.data.pools)}")
         for name, method in self.axes.methods.items():
@@ -342,11 +291,11 @@ class Experiment:
         return [Point(*values) for values in product(*self._values().values())]
 
     def labels(self, axis: Axis) -> list[str]:
-        """All values on an axis, as tables have them."""
+        """All values on an axis, as tables show them."""
         return list(dict.fromkeys(map(as_label, self._values()[axis])))
 
     def _values(self) -> dict[Axis, Iterable[Any]]:
-        """All values on each axis, in the order of a `Point`'s."""
+        """All values on each axis, in the order of the fields of `Point`."""
         axes = self.axes
         return {
             "method": axes.methods,
@@ -359,7 +308,6 @@ class Experiment:
         }
 
     def _check_names(self) -> None:
-        """They become names of files and of columns."""
         groups: dict[str, Iterable[str]] = {
             "data.pools": self.data.pools,
             "data.datasets": self.data.datasets,
@@ -371,3 +319,94 @@ class Experiment:
             for name in names:
                 if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
                     raise HandsimError(f"{group} has a {name!r}; a name is letters, digits and ._+- alone")
+
+
+EXPERIMENTS: Final = Recipes(
+    Experiment, Path(__file__).resolve().with_name("shipped"), "handsim experiment", "experiment"
+)
+"""The experiments that come with handsim, and the reader of any other."""
+INHERITED_GROUPS: Final = ("data", "base", "start")
+"""Groups that a file may take from another one: what is trained on and how, not what is compared."""
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted name of ``["--data.datasets.freihand.root", "FOLDER"]``; also ``--NAME=VALUE``.
+
+    Values are YAML. Raises HandsimError for words that are not such pairs.
+    """
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise HandsimError(f"{name} is not a setting; settings are given as --its.name VALUE")
+        if not equals:
+            if not rest:
+                raise HandsimError(f"{name} has no value; give it as {name} VALUE")
+            value = rest.pop(0)
+        try:
+            values[name[2:]] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise HandsimError(f"{name} is {value!r}, which is not YAML; quote it") from error
+    return values
+
+
+def read_experiment(file: str | Path, overrides: Mapping[str, Any], home: Path | None = None) -> Experiment:
+    """Read the experiment of a file, or the shipped one of that name; ``overrides`` have dotted names.
+
+    A file may say ``like: FILE``: those of `INHERITED_GROUPS` that it leaves out are taken from that one.
+    ``home`` is used where ``data.home`` is not set. Raises NotThereError for a missing file, HandsimError for
+    an unknown key (with the nearest known one), a bad value, and parts that contradict each other.
+    """
+    path = EXPERIMENTS.find(file)
+    content = EXPERIMENTS.content(path)
+    if "like" in content:
+        content = _inherited(content.pop("like"), path) | content
+    for name, value in overrides.items():
+        content = _replace_value(content, name.split("."), value)
+    experiment = EXPERIMENTS.fill(content, [], str(path))
+    if home is None or experiment.data.home is not None:
+        return experiment
+    return replace(experiment, data=replace(experiment.data, home=str(home)))
+
+
+def _inherited(like: Any, file: Path) -> dict[str, Any]:
+    """The groups that a file takes from the one that it is like: one beside it, or a shipped one."""
+    beside = file.parent / str(like)
+    content = EXPERIMENTS.content(beside if beside.is_file() else str(like))
+    if "like" in content:
+        raise HandsimError(f"{file} is like {like}, which is like {content['like']}; name that one")
+    return {group: content[group] for group in INHERITED_GROUPS if group in content}
+
+
+def _replace_value(content: Any, names: Sequence[str], value: Any) -> dict[str, Any]:
+    """Nested settings with one value replaced."""
+    settings = dict(content) if isinstance(content, Mapping) else {}
+    rest = names[1:]
+    return {**settings, names[0]: _replace_value(settings.get(names[0]), rest, value) if rest else value}
+
+
+def check_inputs(experiment: Experiment) -> None:
+    """Raise HandsimError for a dataset, a pool or a checkpoint that is missing or whose place is not set."""
+    for name, dataset in experiment.data.datasets.items():
+        if not dataset.is_synthetic:
+            _check_folder(f"data.datasets.{name}.root", dataset.root, "")
+    for name, pool in experiment.data.pools.items():
+        if not pool.is_synthetic:
+            setting = "data.home" if pool.home is None else f"data.pools.{name}.home"
+            _check_folder(setting, pool.home or experiment.data.home, "pool")
+    for name, method in experiment.axes.methods.items():
+        init = method.init
+        if init is not None and init not in ("start", *FEATURES) and not Path(init).is_file():
+            raise HandsimError(
+                f"axes.methods.{name}.init is {init}, and there is no such file; "
+                f"it is start, a checkpoint, or one of {', '.join(FEATURES)}"
+            )
+
+
+def _check_folder(setting: str, folder: str | None, inside: str) -> None:
+    if folder is None:
+        raise HandsimError(f"{setting} is not set; give its place with --{setting} FOLDER")
+    if not (Path(folder) / inside).is_dir():
+        problem = f"has no folder {inside}" if inside else "is not a folder"
+        raise HandsimError(f"{setting} is {folder}, which {problem}; give another one, --{setting} FOLDER")

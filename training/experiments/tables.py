@@ -1,84 +1,78 @@
-"""Tables of means and spreads over seeds; what is missing is missing in them.
+"""The results of an experiment: the numbers of its runs, and tables of means over the seeds.
 
-What came of the runs: the numbers that are there, and which are missing.
-
-An experiment's tables in words: Markdown, and plain values for JSON.
+`collect_results` reads the reports of all runs that are done and makes the tables. `ExperimentResults` is
+what ``results.json`` holds (`to_json`, `from_json`); all that shows results, the Markdown, the figures and
+the browser, takes it from there. What is missing or failed is counted in each cell, and never filled in.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from handsim.errors import HandsimError
-from training.experiments.config import AXES, Axis, Experiment, Metric, Point, TableSettings, as_label, metric
-from training.experiments.plan import Run, Step, in_order
-from training.experiments.run import report_file
-from training.experiments.store import StepStore
+from training.evaluation.report import Metric, find_metric
+from training.experiments.config import AXES, Axis, Experiment, TableSettings, as_label
+from training.experiments.steps import Step, StepStore, in_order
+
+if TYPE_CHECKING:
+    from training.experiments.plan import Run
 
 State = Literal["done", "failed", "missing"]
 
+FORMAT: Final = 1
+"""Of ``results.json``."""
+MEAN_POSE: Final = "mean pose"
+"""The row of the scores of the mean pose of the training split, an estimator that ignores the image."""
+AXIS_TITLES: Final[Mapping[Axis, str]] = {
+    "method": "method",
+    "dataset": "dataset",
+    "pool": "pre-trained on",
+    "top_k": "top K",
+    "weighting": "weights",
+    "components": "components",
+    "label_fraction": "share of the labels",
+}
+"""What each axis is called above a row or a column."""
+
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """Of one point with one seed."""
+class RunResult:
+    """The numbers of one point with one seed."""
 
-    point: Point
-    """What was run."""
+    labels: Mapping[Axis, str]
+    """The point: its value on each axis."""
     seed: int
-    """And with which seed."""
+    """Of its trainings."""
     step: str
     """Name of the folder of its evaluation."""
     state: State
-    """``failed`` also where what it needs failed."""
+    """``failed`` also where a step before the evaluation failed."""
     metrics: Mapping[str, float]
-    """By flat name; empty unless it is done."""
+    """By the names in `METRICS`; empty unless it is done."""
     mean_pose: Mapping[str, float]
-    """The same of the mean pose of the training split; empty where there is none."""
+    """The same of the mean pose of the training split; empty where that is unknown."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            **{axis: label for axis, label in self.labels.items()},
+            "seed": self.seed,
+            "state": self.state,
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "mean_pose": dict(self.mean_pose),
+        }
 
-def read_results(runs: Sequence[Run], store: StepStore) -> list[Result]:
-    """Of all runs, done or not; raises HandsimError for a report that is damaged."""
-    return [_result(run, store) for run in runs]
-
-
-def _result(run: Run, store: StepStore) -> Result:
-    state = state_of(run.evaluation, store)
-    metrics, mean_pose = _numbers(run.evaluation, store) if state == "done" else ({}, {})
-    return Result(run.point, run.seed, run.evaluation.name, state, metrics, mean_pose)
-
-
-def state_of(step: Step, store: StepStore) -> State:
-    """What became of a step so far."""
-    if store.folder(step).is_done:
-        return "done"
-    failed = any(store.folder(before).failed.exists() for before in in_order([step]))
-    return "failed" if failed else "missing"
-
-
-def _numbers(step: Step, store: StepStore) -> tuple[dict[str, float], dict[str, float]]:
-    path = report_file(step, store)
-    try:
-        report = json.loads(path.read_text())
-        metrics, mean_pose = (_finite(report[part]) for part in ("metrics", "mean_pose"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HandsimError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); remove {store.folder(step).path} and "
-            "run the experiment again"
-        ) from error
-    return metrics, mean_pose
-
-
-def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
-    """Those that are numbers: what could not be measured is not there."""
-    told = {name: float(value) for name, value in numbers.items()}
-    return {name: value for name, value in told.items() if math.isfinite(value)}
-
-
-MEAN_POSE: Final = "mean pose"
-"""The row of what an estimator scores that never looks at the picture."""
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "RunResult":
+        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
+        labels: dict[Axis, str] = {axis: str(content[axis]) for axis in AXES}
+        metrics, mean_pose = (_finite(content[part]) for part in ("metrics", "mean_pose"))
+        return cls(labels, int(content["seed"]), str(content["step"]), content["state"], metrics, mean_pose)
 
 
 @dataclass(frozen=True)
@@ -86,27 +80,27 @@ class Cell:
     """One number over the seeds."""
 
     values: dict[int, float]
-    """By seed, those that are there."""
+    """By seed, those that are done."""
     seeds: int
     """How many there should be."""
     failed: int = 0
     """How many of the others failed."""
     best: bool = False
-    """Whether no other whole cell of its column is better."""
+    """Whether it has all seeds, and no other such cell of its column is better."""
 
     @property
     def n(self) -> int:
-        """How many seeds it is over."""
+        """How many seeds are done."""
         return len(self.values)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether no seed is missing."""
         return self.n == self.seeds
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds that are there."""
+        """Over the seeds that are done."""
         return fmean(self.values.values()) if self.values else None
 
     @property
@@ -114,13 +108,41 @@ class Cell:
         """The standard deviation over the seeds (of a sample: n - 1); None for fewer than two."""
         return stdev(self.values.values()) if self.n > 1 else None
 
+    def text(self, digits: int) -> str:
+        """``12.30 ± 0.40``, with how many seeds are done where some are not; else ``missing`` or
+        ``failed``."""
+        if self.mean is None:
+            return "failed" if self.failed else "missing"
+        number = f"{self.mean:.{digits}f}"
+        if self.spread is not None:
+            number += f" ± {self.spread:.{digits}f}"
+        return number if self.is_complete else f"{number} ({self.n} of {self.seeds} seeds)"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "mean": self.mean,
+            "spread": self.spread,
+            "n": self.n,
+            "seeds": self.seeds,
+            "failed": self.failed,
+            "best": self.best,
+            "values": {str(seed): value for seed, value in self.values.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Cell":
+        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
+        values = {int(seed): float(value) for seed, value in content["values"].items()}
+        return cls(values, int(content["seeds"]), int(content["failed"]), bool(content["best"]))
+
 
 @dataclass(frozen=True)
 class Column:
-    """What stands in one."""
+    """One number, for one value on the axis of columns."""
 
     label: str | None
-    """The value on the table's axis of columns; None where it has none."""
+    """The value; None for a table without an axis of columns."""
     metric: Metric
     """The number."""
 
@@ -131,187 +153,258 @@ class Table:
 
     name: str
     """In the experiment's file."""
-    settings: TableSettings
-    """What it shows."""
+    title: str
+    """Above the table; the name, where the file has no title."""
+    rows_axis: Axis
+    """What the rows are values of."""
+    columns_axis: Axis | None
+    """What the columns are values of, if of anything."""
+    where: Mapping[Axis, str | float]
+    """The values on other axes that all cells share."""
     rows: list[str]
-    """The values on the axis of rows; `MEAN_POSE` comes last, unless rows are datasets or it is not known."""
+    """Labels; `MEAN_POSE` comes last, unless rows are datasets or it is unknown."""
     columns: list[Column]
-    """Each value with all metrics, then the next one."""
+    """Each label with all metrics, then the next label."""
     cells: list[list[Cell]]
     """[rows][columns]."""
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """The numbers of its columns, each once."""
+        return list(dict.fromkeys(column.metric for column in self.columns))
 
-def make_tables(experiment: Experiment, results: Sequence[Result]) -> list[Table]:
-    """The tables that an experiment's file asks for."""
+    def heading(self, column: Column) -> str:
+        """What stands above a column."""
+        if self.columns_axis is None:
+            return column.metric.title
+        return f"{AXIS_TITLES[self.columns_axis]} {column.label}: {column.metric.title}"
+
+    @property
+    def condition(self) -> str:
+        """``where`` in words; empty where it is."""
+        return ", ".join(f"{AXIS_TITLES[axis]} {as_label(value)}" for axis, value in self.where.items())
+
+    def to_markdown(self) -> str:
+        """The best cell of each column is bold."""
+        header = [AXIS_TITLES[self.rows_axis], *map(self.heading, self.columns)]
+        lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * len(self.columns) + "|"]
+        for label, cells in zip(self.rows, self.cells, strict=True):
+            row = [f"*{label}*" if label == MEAN_POSE else label]
+            for cell, column in zip(cells, self.columns, strict=True):
+                text = cell.text(column.metric.digits)
+                row.append(f"**{text}**" if cell.best else text)
+            lines.append(f"| {' | '.join(row)} |")
+        if self.where:
+            lines += ["", f"({self.condition})"]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "rows_axis": self.rows_axis,
+            "columns_axis": self.columns_axis,
+            "where": dict(self.where),
+            "rows": self.rows,
+            "columns": [
+                {
+                    "label": column.label,
+                    "metric": column.metric.name,
+                    "title": column.metric.title,
+                    "higher_is_better": column.metric.higher_is_better,
+                }
+                for column in self.columns
+            ],
+            "cells": [[cell.to_json() for cell in row] for row in self.cells],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Table":
+        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
+        columns = [
+            Column(
+                each["label"], Metric(str(each["metric"]), str(each["title"]), bool(each["higher_is_better"]))
+            )
+            for each in content["columns"]
+        ]
+        axes = {content["rows_axis"], content["columns_axis"], *content["where"]} - {None}
+        if not axes <= {*AXES}:
+            raise ValueError(f"{', '.join(map(str, axes))} are not all axes")
+        return cls(
+            str(content["name"]),
+            str(content["title"] or content["name"]),
+            content["rows_axis"],
+            content["columns_axis"],
+            dict(content["where"]),
+            list(map(str, content["rows"])),
+            columns,
+            [list(map(Cell.from_json, row)) for row in content["cells"]],
+        )
+
+
+@dataclass(frozen=True)
+class ExperimentResults:
+    """All runs of an experiment, done or not, and its tables: ``results.json``."""
+
+    title: str
+    """Of the experiment."""
+    seeds: list[int]
+    """Over which means are taken."""
+    axes: dict[Axis, list[str]]
+    """The labels on each axis."""
+    runs: list[RunResult]
+    """Every point with every seed."""
+    tables: list[Table]
+    """In the order of the experiment's file."""
+
+    def count(self, state: State) -> int:
+        """How many runs are in a state."""
+        return sum(run.state == state for run in self.runs)
+
+    def runs_by_point(self) -> list[list[RunResult]]:
+        """The runs of each point, which differ by their seeds alone."""
+        groups: dict[tuple[str, ...], list[RunResult]] = {}
+        for run in self.runs:
+            groups.setdefault(tuple(run.labels[axis] for axis in AXES), []).append(run)
+        return list(groups.values())
+
+    def to_markdown(self) -> str:
+        """All tables, below a line on the seeds and on what is missing."""
+        seeds, failed = ", ".join(map(str, self.seeds)), self.count("failed")
+        parts = [
+            f"# {self.title}",
+            f"Mean ± standard deviation over seeds {seeds}; **best** of those with all seeds. "
+            f"{self.count('done'):,} of {len(self.runs):,} runs are done"
+            + (f", {failed:,} failed." if failed else "."),
+        ]
+        for table in self.tables:
+            parts += [f"## {table.title}", table.to_markdown()]
+        return "\n\n".join(parts) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "format": FORMAT,
+            "title": self.title,
+            "seeds": self.seeds,
+            "axes": self.axes,
+            "runs": [run.to_json() for run in self.runs],
+            "tables": [table.to_json() for table in self.tables],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "ExperimentResults":
+        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
+        if content["format"] != FORMAT:
+            raise HandsimError(f"results have format {content['format']}; this handsim reads {FORMAT}")
+        return cls(
+            str(content["title"]),
+            list(map(int, content["seeds"])),
+            {axis: list(map(str, content["axes"][axis])) for axis in AXES},
+            list(map(RunResult.from_json, content["runs"])),
+            list(map(Table.from_json, content["tables"])),
+        )
+
+
+def collect_results(experiment: Experiment, runs: Sequence["Run"], store: StepStore) -> ExperimentResults:
+    """The results of all runs, done or not; raises HandsimError for a damaged report."""
+    results = [_run_result(run, store) for run in runs]
+    return ExperimentResults(
+        experiment.title,
+        list(experiment.axes.seeds),
+        {axis: experiment.labels(axis) for axis in AXES},
+        results,
+        make_tables(experiment, results),
+    )
+
+
+def step_state(step: Step, store: StepStore) -> State:
+    """The state of a step: ``failed`` also where one before it failed."""
+    if store.folder(step).is_done:
+        return "done"
+    failed = any(store.folder(before).failed_file.exists() for before in in_order([step]))
+    return "failed" if failed else "missing"
+
+
+def _run_result(run: "Run", store: StepStore) -> RunResult:
+    state = step_state(run.evaluation, store)
+    metrics, mean_pose = _read_report(store.folder(run.evaluation).report) if state == "done" else ({}, {})
+    labels = {axis: run.point.label(axis) for axis in AXES}
+    return RunResult(labels, run.seed, run.evaluation.name, state, metrics, mean_pose)
+
+
+def _read_report(path: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of an evaluation, and those of the mean pose."""
+    try:
+        report = json.loads(path.read_text())
+        return _finite(report["metrics"]), _finite(report["mean_pose"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HandsimError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); remove {path.parents[2]} and "
+            "run the experiment again"
+        ) from error
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """The finite ones; NaN stands for what could not be measured."""
+    values = {name: float(value) for name, value in numbers.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def make_tables(experiment: Experiment, results: Sequence[RunResult]) -> list[Table]:
+    """The tables that an experiment's file describes."""
     return [_table(name, settings, experiment, results) for name, settings in experiment.tables.items()]
 
 
-def _table(name: str, settings: TableSettings, experiment: Experiment, results: Sequence[Result]) -> Table:
-    where = {axis: as_label(value) for axis, value in settings.where.items()}
-    shown = [
-        result
-        for result in results
-        if all(result.point.label(axis) == value for axis, value in where.items())
-    ]
+def _table(name: str, settings: TableSettings, experiment: Experiment, results: Sequence[RunResult]) -> Table:
+    for axis, value in settings.where.items():
+        results = _select(results, axis, as_label(value))
     labels: list[str | None] = [None] if settings.columns is None else [*experiment.labels(settings.columns)]
-    columns = [Column(label, metric(each)) for label in labels for each in settings.metrics]
+    columns = [Column(label, find_metric(each)) for label in labels for each in settings.metrics]
     rows = experiment.labels(settings.rows)
     seeds = len(experiment.axes.seeds)
-    cells = [
-        [
-            _cell(_at(_at(shown, settings.rows, row), settings.columns, column.label), column.metric, seeds)
-            for column in columns
-        ]
-        for row in rows
-    ]
-    marked = _mark_best(cells, columns)
-    floor = [_mean_pose(_at(shown, settings.columns, column.label), column.metric) for column in columns]
-    if settings.rows != "dataset" and any(cell.n for cell in floor):  # each dataset has its own
-        rows, marked = [*rows, MEAN_POSE], [*marked, floor]
-    return Table(name, settings, rows, columns, marked)
+
+    def row_of(
+        selected: Sequence[RunResult], cell: Callable[[Sequence[RunResult], Metric], Cell]
+    ) -> list[Cell]:
+        return [cell(_select(selected, settings.columns, each.label), each.metric) for each in columns]
+
+    def over_seeds(selected: Sequence[RunResult], metric: Metric) -> Cell:
+        values = {each.seed: each.metrics[metric.name] for each in selected if metric.name in each.metrics}
+        return Cell(values, seeds, failed=sum(each.state == "failed" for each in selected))
+
+    cells = [row_of(_select(results, settings.rows, row), over_seeds) for row in rows]
+    cells = _mark_best(cells, columns)
+    mean_pose = row_of(results, _mean_pose_cell)
+    if settings.rows != "dataset" and any(cell.n for cell in mean_pose):  # each dataset has its own
+        rows, cells = [*rows, MEAN_POSE], [*cells, mean_pose]
+    title = settings.title or name
+    return Table(name, title, settings.rows, settings.columns, settings.where, rows, columns, cells)
 
 
-def _at(results: Iterable[Result], axis: Axis | None, label: str | None) -> list[Result]:
-    return [result for result in results if axis is None or result.point.label(axis) == label]
+def _select(results: Iterable[RunResult], axis: Axis | None, label: str | None) -> list[RunResult]:
+    return [result for result in results if axis is None or result.labels[axis] == label]
 
 
-def _cell(results: Sequence[Result], shown: Metric, seeds: int) -> Cell:
-    values = {result.seed: result.metrics[shown.name] for result in results if shown.name in result.metrics}
-    return Cell(values, seeds, failed=sum(result.state == "failed" for result in results))
-
-
-def _mean_pose(results: Sequence[Result], shown: Metric) -> Cell:
-    """That of the first result that has it: it knows no seed and no method."""
-    found = [result.mean_pose[shown.name] for result in results if shown.name in result.mean_pose]
-    return Cell({0: found[0]} if found else {}, 1)
+def _mean_pose_cell(results: Sequence[RunResult], metric: Metric) -> Cell:
+    """That of the first result that has it: it depends on no seed and no method."""
+    values = [result.mean_pose[metric.name] for result in results if metric.name in result.mean_pose]
+    return Cell({0: values[0]} if values else {}, 1)
 
 
 def _mark_best(cells: list[list[Cell]], columns: Sequence[Column]) -> list[list[Cell]]:
-    """Among cells over all seeds: fewer may be the easy ones."""
+    """Mark the best cell of each column among those with all seeds: the missing ones may be the hard ones."""
     best: list[float | None] = []
     for number, column in enumerate(columns):
-        means = [row[number].mean for row in cells if row[number].is_whole]
+        means = [row[number].mean for row in cells if row[number].is_complete]
         known = [mean for mean in means if mean is not None]
         choose = max if column.metric.higher_is_better else min
         best.append(choose(known) if len(known) > 1 else None)
     return [
         [
-            replace(cell, best=cell.is_whole and top is not None and cell.mean == top)
+            replace(cell, best=cell.is_complete and top is not None and cell.mean == top)
             for cell, top in zip(row, best, strict=True)
         ]
         for row in cells
     ]
-
-
-AXIS_TITLES: Final[Mapping[Axis, str]] = {
-    "method": "method",
-    "dataset": "dataset",
-    "pool": "pre-trained on",
-    "top_k": "top K",
-    "weighting": "weights",
-    "components": "components",
-    "label_fraction": "share of the labels",
-}
-"""What each is called above a column."""
-
-
-def as_markdown(experiment: Experiment, tables: Sequence[Table], results: Sequence[Result]) -> str:
-    """All tables, with a line on what their numbers are over and what is missing."""
-    seeds = ", ".join(map(str, experiment.axes.seeds))
-    done = sum(result.state == "done" for result in results)
-    failed = sum(result.state == "failed" for result in results)
-    lines = [
-        f"# {experiment.title}",
-        "",
-        f"Mean ± standard deviation over seeds {seeds}; **best** of what is there for all seeds. "
-        f"{done:,} of {len(results):,} runs are done" + (f", {failed:,} failed." if failed else "."),
-    ]
-    for table in tables:
-        lines += ["", f"## {table.settings.title or table.name}", "", *_markdown_table(table)]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_table(table: Table) -> list[str]:
-    header = [AXIS_TITLES[table.settings.rows], *(_heading(table, column) for column in table.columns)]
-    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * len(table.columns) + "|"]
-    for name, cells in zip(table.rows, table.cells, strict=True):
-        shown = [_cell_text(cell, column.metric) for cell, column in zip(cells, table.columns, strict=True)]
-        label = f"*{name}*" if name == MEAN_POSE else name
-        lines.append(f"| {' | '.join([label, *shown])} |")
-    if where := table.settings.where:
-        told = ", ".join(f"{AXIS_TITLES[axis]} {as_label(value)}" for axis, value in where.items())
-        lines += ["", f"({told})"]
-    return lines
-
-
-def _heading(table: Table, column: Column) -> str:
-    if table.settings.columns is None:
-        return column.metric.title
-    return f"{AXIS_TITLES[table.settings.columns]} {column.label}: {column.metric.title}"
-
-
-def _cell_text(cell: Cell, shown: Metric) -> str:
-    if cell.mean is None:
-        return "failed" if cell.failed else "missing"
-    number = f"{cell.mean:.{shown.digits}f}"
-    if cell.spread is not None:
-        number += f" ± {cell.spread:.{shown.digits}f}"
-    if not cell.is_whole:
-        return f"{number} ({cell.n} of {cell.seeds} seeds)"
-    return f"**{number}**" if cell.best else number
-
-
-def as_json(experiment: Experiment, tables: Sequence[Table], results: Sequence[Result]) -> dict[str, Any]:
-    """All that the tables say, and every run by its point, as plain values."""
-    return {
-        "format": 1,
-        "title": experiment.title,
-        "seeds": list(experiment.axes.seeds),
-        "axes": {axis: experiment.labels(axis) for axis in AXES},
-        "runs": [
-            {
-                **{axis: result.point.label(axis) for axis in AXES},
-                "seed": result.seed,
-                "state": result.state,
-                "step": result.step,
-                "metrics": dict(result.metrics),
-                "mean_pose": dict(result.mean_pose),
-            }
-            for result in results
-        ],
-        "tables": [_json_table(table) for table in tables],
-    }
-
-
-def _json_table(table: Table) -> dict[str, Any]:
-    settings = table.settings
-    return {
-        "name": table.name,
-        "title": settings.title,
-        "rows_axis": settings.rows,
-        "columns_axis": settings.columns,
-        "where": dict(settings.where),
-        "rows": table.rows,
-        "columns": [
-            {
-                "label": column.label,
-                "metric": column.metric.name,
-                "title": column.metric.title,
-                "higher_is_better": column.metric.higher_is_better,
-            }
-            for column in table.columns
-        ],
-        "cells": [[_json_cell(cell) for cell in row] for row in table.cells],
-    }
-
-
-def _json_cell(cell: Cell) -> dict[str, Any]:
-    return {
-        "mean": cell.mean,
-        "spread": cell.spread,
-        "n": cell.n,
-        "seeds": cell.seeds,
-        "failed": cell.failed,
-        "best": cell.best,
-        "values": {str(seed): value for seed, value in cell.values.items()},
-    }

@@ -3,7 +3,7 @@
 import pytest
 
 from training.datasets.open_dataset import DATASETS, known_splits
-from training.evaluation.report import ALIGNMENTS, OFFICIAL, judged_split, training_split
+from training.evaluation.report import ALIGNMENTS, OFFICIAL, evaluation_split, training_split
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from training.evaluation.report import ALIGNMENTS, OFFICIAL, judged_split, train
     ],
 )
 def test_splits_of_the_papers(dataset: str, trained_on: str, judged_by: str) -> None:
-    assert judged_split(dataset, trained_on) == judged_by
+    assert evaluation_split(dataset, trained_on) == judged_by
     assert training_split(dataset, judged_by) in known_splits(dataset)
 
 
@@ -28,4 +28,4 @@ def test_every_dataset_has_its_convention() -> None:
         assert set(OFFICIAL[dataset]) <= set(ALIGNMENTS)
         for split in known_splits(dataset):
             assert training_split(dataset, split) in known_splits(dataset)
-            assert judged_split(dataset, training_split(dataset, split)) in known_splits(dataset)
+            assert evaluation_split(dataset, training_split(dataset, split)) in known_splits(dataset)

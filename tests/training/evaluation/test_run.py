@@ -45,7 +45,7 @@ def test_defaults_come_from_the_run(checkpoint: Path, synthetic: Path, tmp_path:
     evaluation = evaluate_pose(PoseRequest(checkpoint))
     assert (evaluation.dataset.name, evaluation.dataset.split) == ("synthetic", "test")
     assert evaluation.settings == {"dataset": "synthetic", "split": "test", "root": str(synthetic)}
-    facts = evaluation.facts
+    facts = evaluation.metadata
     assert (facts["run"], facts["hands"], facts["hands_with_truth"]) == ("first", 2, 2)
     assert (facts["init"], facts["head"], facts["architecture"]) == ("random weights", "detnet", "resnet18")
     assert len(facts["checkpoint_sha256"]) == 64
@@ -68,7 +68,7 @@ def test_the_baseline_is_the_training_splits_mean_pose(checkpoint: Path, synthet
     true = read_true_hands(open_dataset("synthetic", synthetic, "val"))
     assert evaluation.mean_pose is not None
     assert evaluation.mean_pose.metrics == pytest.approx(score_mean_pose(pose, true).metrics, rel=1e-5)
-    assert evaluation.facts["mean_pose"] == f"of {hands} hands of train"
+    assert evaluation.metadata["mean_pose"] == f"of {hands} hands of train"
 
 
 def test_predictions_are_scored_again_to_the_same_numbers(checkpoint: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_freihand_is_submitted_and_nothing_measured_where_its_truth_is_not_there
     evaluation = evaluate_pose(request)
     assert evaluation.dataset.split == "eval"
     assert (evaluation.scores, evaluation.mean_pose) == (None, None)
-    assert (evaluation.facts["hands"], evaluation.facts["hands_with_truth"]) == (4, 0)
+    assert (evaluation.metadata["hands"], evaluation.metadata["hands_with_truth"]) == (4, 0)
     joints, _ = json.loads((tmp_path / "pred.json").read_text())
     assert evaluation.predicted.camera_3d_mm is not None
     np.testing.assert_allclose(joints, evaluation.predicted.camera_3d_mm / 1000, atol=1e-6)
@@ -122,8 +122,8 @@ def test_without_a_training_split_the_rest_is_measured(
     evaluation = evaluate_pose(PoseRequest(checkpoint, dataset="freihand", root=tmp_path))
     assert evaluation.scores is not None
     assert evaluation.mean_pose is None
-    assert evaluation.facts["mean_pose"].startswith("not known: ")
-    assert "training" in evaluation.facts["mean_pose"]
+    assert evaluation.metadata["mean_pose"].startswith("not known: ")
+    assert "training" in evaluation.metadata["mean_pose"]
 
 
 def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from training.experiments.config import Experiment
-from training.experiments.plan import EXPERIMENTS, Kind, Run, Step, expand, in_order, merged
+from training.experiments.config import EXPERIMENTS, Experiment
+from training.experiments.plan import Run, expand, merge_settings
+from training.experiments.steps import Kind, Step, in_order
 
 Content = dict[str, Any]
 
@@ -47,7 +48,7 @@ SHORT: Content = {
 
 def changed(*changes: Content) -> Content:
     """It with changes, key by key."""
-    return merged(CONTENT, *changes)
+    return merge_settings(CONTENT, *changes)
 
 
 def nested(dotted: str, value: Any) -> Content:

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.training.experiments.contents import SHORT, Content, nested, runs_of
-from training.experiments.plan import Step, merged
-from training.experiments.run import prepare, report_file, tidy
-from training.experiments.store import StepStore
+from training.experiments.plan import merge_settings
+from training.experiments.run import prepare, remove_unused_checkpoint
+from training.experiments.steps import Step, StepStore
 from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 
@@ -44,7 +44,7 @@ def _read(path: str) -> Any:
 
 
 def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
-    steps = _simhand(merged(SHORT, nested("data.pools.wild.keypoint_noise", 0.03)))
+    steps = _simhand(merge_settings(SHORT, nested("data.pools.wild.keypoint_noise", 0.03)))
     home, (command,) = _prepared(steps["pool"], store)
     assert command == [
         "synth",
@@ -65,7 +65,7 @@ def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
 
 
 def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) -> None:
-    part = _simhand(merged(SHORT, nested("data.pools.wild.hands", 5)))["pool"]
+    part = _simhand(merge_settings(SHORT, nested("data.pools.wild.hands", 5)))["pool"]
     home, (command,) = _prepared(part, store)
     whole = store.folder(part.inputs["pool"]).path
     assert command == ["pool", "subset", "5", "--to", str(home), "--home", str(whole)]
@@ -78,7 +78,7 @@ def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) 
 
 
 def test_an_index_is_fitted_and_built_anew(store: StepStore) -> None:
-    steps = _simhand(merged(SHORT, nested("axes.components", [5])))
+    steps = _simhand(merge_settings(SHORT, nested("axes.components", [5])))
     home, commands = _prepared(steps["index"], store)
     fit = ["embedding", "fit", "--components", "5", "--normalisation", "centre-scale", "--home", str(home)]
     assert commands == [fit, ["index", "build", "--home", str(home)]]
@@ -138,12 +138,12 @@ def test_a_training_with_a_checkpoint_goes_on(store: StepStore) -> None:
 
 def test_the_best_checkpoint_is_evaluated(store: StepStore) -> None:
     for split in (None, "val"):
-        steps = _simhand(merged(SHORT, nested("data.datasets.studio.split", split)))
+        steps = _simhand(merge_settings(SHORT, nested("data.datasets.studio.split", split)))
         home, (command,) = _prepared(steps["evaluate"], store)
         best = store.folder(steps["finetune"]).path / "runs/run/checkpoints/best.ckpt"
         words = [] if split is None else ["--split", split]
         assert command == ["evaluate", "pose", str(best), "--name", "run", *words, "--home", str(home)]
-        assert report_file(steps["evaluate"], store) == home / "runs/run/pose.json"
+        assert store.folder(steps["evaluate"]).report == home / "runs/run/pose.json"
 
 
 def test_of_a_training_that_is_done_one_checkpoint_is_kept(store: StepStore) -> None:
@@ -153,9 +153,9 @@ def test_of_a_training_that_is_done_one_checkpoint_is_kept(store: StepStore) -> 
         checkpoints.mkdir(parents=True)
         other = ({"last.ckpt", "best.ckpt"} - {kept}).pop()
         (checkpoints / other).touch()
-        tidy(steps[kind], store)
+        remove_unused_checkpoint(steps[kind], store)
         assert [path.name for path in checkpoints.iterdir()] == [other]  # better than none
         (checkpoints / kept).touch()
-        tidy(steps[kind], store)
+        remove_unused_checkpoint(steps[kind], store)
         assert [path.name for path in checkpoints.iterdir()] == [kept]
-    tidy(steps["pool"], store)
+    remove_unused_checkpoint(steps["pool"], store)

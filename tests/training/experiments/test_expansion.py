@@ -17,7 +17,8 @@ from tests.training.experiments.contents import (
     steps_of,
 )
 from training.experiments.config import AXES
-from training.experiments.plan import Kind, Run, Step, in_order, merged
+from training.experiments.plan import Run, merge_settings
+from training.experiments.steps import Kind, Step, in_order
 
 ALL: tuple[Kind, ...] = ("pool", "index", "dataset", "pretrain", "finetune", "evaluate")
 TRAINED: tuple[Kind, ...] = ("pretrain", "finetune", "evaluate")
@@ -138,14 +139,14 @@ def test_any_other_setting_makes_another_step(
     short_keys: Keys, setting: str, value: object, others: tuple[Kind, ...]
 ) -> None:
     """And another one of what comes after it, and of nothing else."""
-    after = keys_of(merged(SHORT, nested(setting, value)))
+    after = keys_of(merge_settings(SHORT, nested(setting, value)))
     assert {kind for kind in ALL if short_keys[kind] != after[kind]} == {*others}
 
 
 def test_what_is_reached_by_a_change_alone_is_another_step() -> None:
     """A start that changes leaves those runs as they were that do not begin with it."""
     before = runs_of(SHORT)
-    after = runs_of(merged(SHORT, nested("start.settings.loss.temperature", 0.1)))
+    after = runs_of(merge_settings(SHORT, nested("start.settings.loss.temperature", 0.1)))
     for old, new in zip(before, after, strict=True):
         assert (old.evaluation.key == new.evaluation.key) == (old.point.method == "scratch")
 
@@ -235,7 +236,7 @@ def test_some_hands_of_a_pool() -> None:
     pools = {"few": {**wild, "hands": 3}, "more": {**wild, "hands": 5}, "all": wild}
     content = {**SHORT, "data": {**SHORT["data"], "pools": pools}}
     steps = [step for step in steps_of(content) if step.kind == "pool"]
-    assert [(step.what, step.settings.get("hands")) for step in steps] == [
+    assert [(step.description, step.settings.get("hands")) for step in steps] == [
         ("for few", None),
         ("few", 3),
         ("more", 5),
@@ -261,7 +262,7 @@ def test_weights_that_are_there_are_no_step() -> None:
 
 def test_an_axis_that_is_added_keeps_what_was_done() -> None:
     """Also where its first value is what the recipe says anyway."""
-    assert {*_axis(SHORT)["simhand"]} < _axis(merged(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
+    assert {*_axis(SHORT)["simhand"]} < _axis(merge_settings(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
 
 
 def test_points_and_labels() -> None:

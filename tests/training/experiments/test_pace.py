@@ -2,8 +2,8 @@
 
 import pytest
 
-from training.experiments.plan import Kind, Step
-from training.experiments.run import Pace, as_duration
+from training.experiments.run import DurationEstimator, as_duration
+from training.experiments.steps import Kind, Step
 
 
 def _step(kind: Kind, what: str, seed: int = 1) -> Step:
@@ -11,7 +11,7 @@ def _step(kind: Kind, what: str, seed: int = 1) -> Step:
 
 
 def test_estimates() -> None:
-    pace = Pace()
+    pace = DurationEstimator()
     simhand, peclr = _step("pretrain", "simhand"), _step("pretrain", "peclr")
     assert pace.seconds(simhand) is None
     pace.add(simhand, 100.0)
@@ -24,7 +24,7 @@ def test_estimates() -> None:
 
 
 def test_what_is_left_is_shared_by_the_slots() -> None:
-    pace = Pace()
+    pace = DurationEstimator()
     pace.add(_step("pretrain", "peclr"), 50.0)
     left = [_step("pretrain", "peclr", seed) for seed in (2, 3)]
     under_way = {_step("pretrain", "peclr", 4): 20.0, _step("pretrain", "peclr", 5): 70.0}

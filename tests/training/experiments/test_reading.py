@@ -7,8 +7,8 @@ import yaml
 
 from handsim.errors import HandsimError, NotThereError
 from tests.training.experiments.contents import CONTENT, SHORT, Content, changed, nested
-from training.experiments.plan import EXPERIMENTS, expand, merged, parse_overrides, read_experiment
-from training.experiments.store import check_places
+from training.experiments.config import EXPERIMENTS, check_inputs, parse_overrides, read_experiment
+from training.experiments.plan import expand, merge_settings
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def _refused(content: Content, path: Path) -> str:
         # parts that do not go together
         ("axes.methods", {}, "axes.methods"),
         ("data.pools", {}, "data.pools is empty; pre-training needs one"),
-        ("data.datasets", {}, "data.datasets is empty; there is nothing to be judged by"),
+        ("data.datasets", {}, "data.datasets is empty; there is nothing to evaluate on"),
         ("data.pools.wild.hands", 0, "a pool's hands is 0; it is at least 1, or left out for all"),
-        ("data.pools.wild.home", "hands", "a pool is that of the home hands or is filmed"),
-        ("data.datasets.studio.root", "set", "a dataset lies in set or is filmed"),
+        ("data.pools.wild.home", "hands", "a pool is either that of a home (hands) or synthetic"),
+        ("data.datasets.studio.root", "set", "a dataset is either in a folder (set) or synthetic"),
         ("data.pools", {"a/b": {"home": "x"}}, "data.pools has a 'a/b'; a name is letters, digits"),
         ("axes.methods", {"../x": {}}, "axes.methods has a '../x'"),
         ("tables", {".": {}}, "tables has a '.'"),
@@ -81,26 +81,26 @@ def _refused(content: Content, path: Path) -> str:
         ("base.finetune.encoder.architecture", "resnet34", "pre-trains a resnet18, and a resnet34 is"),
         ("axes.methods.simhand.init", "resnet50", "encoder.init is resnet50, ImageNet's weights for"),
         # what has a place of its own
-        ("base.pretrain.encoder.init", "resnet18", "leave it out, axes.methods.NAME.init says it"),
-        ("base.finetune.encoder.init", "resnet18", "encoder.init is resnet18; leave it out, axes.methods"),
-        ("base.finetune.data.label_fraction", 0.5, "label_fraction is 0.5; leave it out, axes.label"),
-        ("base.finetune.data.root", "set", "data.root is set; leave it out, data.datasets.NAME.root"),
-        ("base.pretrain.seed", 3, "seed is 3; leave it out, axes.seeds"),
+        ("base.pretrain.encoder.init", "resnet18", "leave it out and set axes.methods.NAME.init"),
+        ("base.finetune.encoder.init", "resnet18", "init is resnet18; leave it out and set axes.methods"),
+        ("base.finetune.data.label_fraction", 0.5, "label_fraction is 0.5; leave it out and set axes.label"),
+        ("base.finetune.data.root", "set", "data.root is set; leave it out and set data.datasets.NAME.root"),
+        ("base.pretrain.seed", 3, "seed is 3; leave it out and set axes.seeds"),
         # tables
         ("tables.main.rows", "methods", "rows"),
         ("tables.main.columns", "method", "a table's rows and columns are both method; leave columns out"),
-        ("tables.main.metrics", [], "a table's metrics are empty; name one at least"),
+        ("tables.main.metrics", [], "a table's metrics are empty; name at least one"),
         ("tables.main.metrics", ["procrustes_mpjpe"], "did you mean procrustes_mpjpe_mm?"),
         ("tables.main.where", {"colour": 3}, "main.where has colour; the axes are method, dataset, pool, "),
-        ("tables.main.where", {"method": "start"}, "main.where has method, which is shown; leave it out"),
+        ("tables.main.where", {"method": "start"}, "main.where has method, which is a row or column"),
         ("tables.main.where", {"pool": "tame"}, "tables.main.where.pool is tame; it is one of wild"),
-        ("axes.top_k", [1, 3], "main shows no top_k, of which there are 1, 3; say which with where"),
-        ("axes.label_fractions", {0.1: {}, 1.0: {}}, "shows no label_fraction, of which there are 0.1, 1;"),
+        ("axes.top_k", [1, 3], "main does not show top_k, which has the values 1, 3; choose one with where"),
+        ("axes.label_fractions", {0.1: {}, 1.0: {}}, "not show label_fraction, which has the values 0.1, 1;"),
     ],
 )  # fmt: skip
 def test_bad_files_are_told_in_one_line(tmp_path: Path, setting: str, value: object, said: str) -> None:
     *groups, name = setting.split(".")
-    content = merged(SHORT, {"tables": {"main": {}}})
+    content = merge_settings(SHORT, {"tables": {"main": {}}})
     place = content
     for group in groups:
         place[group] = dict(place.get(group) or {})
@@ -154,9 +154,9 @@ def test_the_command_line_comes_after_the_file(file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["seeds", "1"], "seeds is no setting; settings are given as --its.name VALUE"),
+        (["seeds", "1"], "seeds is not a setting; settings are given as --its.name VALUE"),
         (["--axes.seeds"], "--axes.seeds has no value; give it as --axes.seeds VALUE"),
-        (["--axes.seeds", "[1"], "--axes.seeds is '[1', which is no YAML; quote it"),
+        (["--axes.seeds", "[1"], "--axes.seeds is '[1', which is not YAML; quote it"),
     ],
 )
 def test_words_that_are_no_settings(words: list[str], said: str) -> None:
@@ -211,12 +211,15 @@ def test_a_setting_of_the_command_line_that_is_not_there(file: Path) -> None:
         read_experiment(file, {"title.short": 1})
 
 
-def test_merged() -> None:
+def test_merge_settings() -> None:
     below = {"a": {"b": 1, "c": {"d": 2}}, "e": [1, 2]}
-    assert merged(below, {"a": {"c": {"f": 3}}, "e": [3]}) == {"a": {"b": 1, "c": {"d": 2, "f": 3}}, "e": [3]}
-    assert merged(below, {"a": 5}, {"a": {"g": 1}}) == {"a": {"g": 1}, "e": [1, 2]}
+    assert merge_settings(below, {"a": {"c": {"f": 3}}, "e": [3]}) == {
+        "a": {"b": 1, "c": {"d": 2, "f": 3}},
+        "e": [3],
+    }
+    assert merge_settings(below, {"a": 5}, {"a": {"g": 1}}) == {"a": {"g": 1}, "e": [1, 2]}
     assert below == {"a": {"b": 1, "c": {"d": 2}}, "e": [1, 2]}
-    assert merged() == {}
+    assert merge_settings() == {}
 
 
 def test_places_are_looked_at_before_anything_is_done(tmp_path: Path) -> None:
@@ -231,16 +234,16 @@ def test_places_are_looked_at_before_anything_is_done(tmp_path: Path) -> None:
             "data": {"pools": {"p": {"home": home}}, "datasets": {"d": {"root": root}}},
         }
 
-    check_places(EXPERIMENTS.fill(content(home, root, start), [], "here"))
-    check_places(EXPERIMENTS.fill(content(home, root, "resnet18"), [], "here"))
-    check_places(EXPERIMENTS.fill(CONTENT, [], "here"))  # filmed
+    check_inputs(EXPERIMENTS.fill(content(home, root, start), [], "here"))
+    check_inputs(EXPERIMENTS.fill(content(home, root, "resnet18"), [], "here"))
+    check_inputs(EXPERIMENTS.fill(CONTENT, [], "here"))  # filmed
     for places, said in (
-        ((None, root, start), "data.home is not set; say where it lies, with --data.home FOLDER"),
+        ((None, root, start), "data.home is not set; give its place with --data.home FOLDER"),
         ((root, root, start), f"data.pools.p.home is {root}, which has no folder pool"),
-        ((home, None, start), "data.datasets.d.root is not set; say where it lies, with --"),
-        ((home, start, start), f"data.datasets.d.root is {start}, which is no folder"),
-        ((home, root, root), f"axes.methods.simhand.init is {root}, which is no file; it is start, a "),
+        ((home, None, start), "data.datasets.d.root is not set; give its place with --"),
+        ((home, start, start), f"data.datasets.d.root is {start}, which is not a folder"),
+        ((home, root, root), f"axes.methods.simhand.init is {root}, and there is no such file; it is "),
     ):  # fmt: skip
         with pytest.raises(HandsimError) as caught:
-            check_places(EXPERIMENTS.fill(content(*places), [], "here"))
+            check_inputs(EXPERIMENTS.fill(content(*places), [], "here"))
         assert said in str(caught.value)

@@ -16,9 +16,8 @@ import pytest
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.training.experiments.contents import pool_step
-from training.experiments.plan import Step
 from training.experiments.run import Slot, run_steps
-from training.experiments.store import StepStore
+from training.experiments.steps import Step, StepStore
 
 SLOT = Slot("a core", {"OMP_NUM_THREADS": "1"})
 PATIENCE_S = 120.0
@@ -57,14 +56,14 @@ def test_what_fails_holds_up_only_what_needs_it(store: StepStore) -> None:
     outcome = run_steps(steps, store, [left, right], said.append)
     assert (outcome.done, outcome.stopped) == (2, False)
     assert outcome.failed == [bad]
-    assert outcome.held_up == [needs_bad, needs_more]
+    assert outcome.blocked == [needs_bad, needs_more]
     assert said[0].startswith("5 steps, 0 of them done already")
     assert said[1:3] == [f"{bad.title}: begins on left", f"{good.title}: begins on right"]
     log = store.folder(bad).log
     refusal = "handsim: size_px is 65; it must be a multiple of 8, at least 32"
     assert f"{bad.title}: failed, {refusal} (all of it in {log})" in said
     assert " handsim synth --world " in log.read_text().splitlines()[0]
-    assert (store.folder(bad).failed.exists(), store.folder(bad).is_done) == (True, False)
+    assert (store.folder(bad).failed_file.exists(), store.folder(bad).is_done) == (True, False)
     assert not store.folder(needs_bad).path.exists()
     ended = next(number for number, line in enumerate(said) if line.startswith(f"{good.title}: done in "))
     assert any(line.startswith(f"{after.title}: begins on ") for line in said[ended:])
@@ -72,14 +71,14 @@ def test_what_fails_holds_up_only_what_needs_it(store: StepStore) -> None:
 
     # What is done is not done again, what failed is tried again; here it can be done now.
     said.clear()
-    mended = Step(bad.kind, bad.what, bad.settings, recipe={**bad.recipe, "size_px": 64})
+    mended = Step(bad.kind, bad.description, bad.settings, recipe={**bad.recipe, "size_px": 64})
     assert mended.key == bad.key
     outcome = run_steps([mended, good, after], store, [SLOT], said.append)
-    assert (outcome.done, outcome.failed, outcome.held_up) == (3, [], [])
+    assert (outcome.done, outcome.failed, outcome.blocked) == (3, [], [])
     assert said[0].startswith("3 steps, 2 of them done already")
     assert [line.split(":")[0] for line in said[1:]] == [mended.title] * 2
     assert said[-1].endswith("; 3 of 3")
-    assert not store.folder(mended).failed.exists()
+    assert not store.folder(mended).failed_file.exists()
     assert store.folder(mended).seconds() is None  # not at once
     assert store.folder(good).seconds() is not None
 
@@ -130,10 +129,12 @@ def test_a_signal_stops_and_a_second_run_goes_on(store: StepStore) -> None:
         interrupted = elsewhere.submit(interrupt)
         outcome = run_steps([first, second], store, [SLOT], lambda line: None)
     interrupted.result()
-    assert (outcome.stopped, outcome.done, outcome.failed, outcome.held_up) == (True, 0, [], [])
-    assert not store.folder(first).failed.exists()
+    assert (outcome.stopped, outcome.done, outcome.failed, outcome.blocked) == (True, 0, [], [])
+    assert not store.folder(first).failed_file.exists()
     assert not store.folder(second).path.exists()
-    short = Step(first.kind, first.what, first.settings, recipe=second.recipe)  # all 40 videos take too long
+    short = Step(
+        first.kind, first.description, first.settings, recipe=second.recipe
+    )  # all 40 videos take too long
     assert short.key == first.key
     outcome = run_steps([short], store, [SLOT], lambda line: None)
     assert (outcome.stopped, outcome.done) == (False, 1)
@@ -174,7 +175,7 @@ def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
         "from tests.training.experiments.contents import pool_step\n"
         "from training.experiments.run import run_steps\n"
         "from training.experiments.run import Slot\n"
-        "from training.experiments.store import StepStore\n"
+        "from training.experiments.steps import StepStore\n"
         "steps, store = [pool_step(2, seed=1), pool_step(2, seed=2)], StepStore(Path(sys.argv[1]))\n"
         "run_steps(steps, store, [Slot('', {'OMP_NUM_THREADS': '1'})] * 2, print)\n"
     )
@@ -196,5 +197,5 @@ def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
 
     outcome = run_steps(steps, store, [SLOT] * 2, say)
     assert (outcome.done, outcome.failed, outcome.stopped) == (2, [], False)
-    assert sum("another process is at it, and is waited for" in line for line in said) == 1
+    assert sum("another process is doing it; waiting for that" in line for line in said) == 1
     assert all(_is_whole(step, store) for step in steps)

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError
-from training.experiments.config import Experiment
-from training.experiments.plan import EXPERIMENTS, Kind, Step, expand, in_order, read_experiment
-from training.experiments.store import check_places
+from training.experiments.config import EXPERIMENTS, Experiment, check_inputs, read_experiment
+from training.experiments.plan import expand
+from training.experiments.steps import Kind, Step, in_order
 from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 from training.runs.recipes import as_mapping
@@ -98,24 +98,22 @@ def test_what_it_shows(name: str) -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_real_ones_ask_where_their_data_lie(name: str) -> None:
     setting = "data.datasets.freihand.root"
-    with pytest.raises(
-        HandsimError, match=f"{setting} is not set; say where it lies, with --{setting} FOLDER"
-    ):
-        check_places(_experiment(name))
+    with pytest.raises(HandsimError, match=f"{setting} is not set; give its place with --{setting} FOLDER"):
+        check_inputs(_experiment(name))
 
 
 def test_a_home_s_pool_is_taken_unless_another_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "home" / "pool").mkdir(parents=True)
     root = {"data.datasets.freihand.root": str(tmp_path)}
-    check_places(read_experiment("top_k", root, tmp_path / "home"))
-    with pytest.raises(HandsimError, match=r"data\.home is .*, which has no folder pool; give another one"):
-        check_places(read_experiment("top_k", root, tmp_path))
-    check_places(read_experiment("top_k", {**root, "data.home": str(tmp_path / "home")}, tmp_path))
+    check_inputs(read_experiment("top_k", root, tmp_path / "home"))
+    with pytest.raises(HandsimError, match=r"data\.home is .*, which has no folder pool; give another one,"):
+        check_inputs(read_experiment("top_k", root, tmp_path))
+    check_inputs(read_experiment("top_k", {**root, "data.home": str(tmp_path / "home")}, tmp_path))
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
 def test_synthetic_ones_need_nothing(name: str) -> None:
-    check_places(_experiment(name))
+    check_inputs(_experiment(name))
     assert not any(step.settings.get("home") for step in _steps(name))
 
 

@@ -56,8 +56,8 @@ def test_gpus_that_the_environment_allows(
     [
         (0, 0, "--jobs is 0; it is at least 1"),
         (2, -1, "--jobs is -1; it is at least 1"),
-        (0, 5, "--jobs is 5, and there are 4 cores; give 4 at most"),
-        (2, 3, "--jobs is 3, and there are 2 GPUs; give 2 at most"),
+        (0, 5, "--jobs is 5, and there are 4 cores; give at most 4"),
+        (2, 3, "--jobs is 3, and there are 2 GPUs; give at most 2"),
     ],
 )
 def test_numbers_of_jobs_that_cannot_be(

@@ -10,8 +10,7 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.experiments.contents import pool_step
-from training.experiments.plan import Step
-from training.experiments.store import LAST_LINE_CHARACTERS, StepFolder, StepStore
+from training.experiments.steps import LAST_LINE_CHARACTERS, Step, StepFolder, StepStore
 
 STEP = Step("index", "wild", {"components": 3}, {"pool": pool_step()})
 
@@ -55,10 +54,10 @@ def test_marks(folder: StepFolder) -> None:
         "settings": {"components": 3},
     }
     folder.fail(2)
-    assert json.loads(folder.failed.read_text())["exit_code"] == 2
+    assert json.loads(folder.failed_file.read_text())["exit_code"] == 2
     assert not folder.is_done
     folder.begin(STEP)  # a failure is forgotten where it is tried again
-    assert not folder.failed.exists()
+    assert not folder.failed_file.exists()
     folder.finish(12.3456, at_once=True)
     assert folder.is_done
     assert folder.seconds() == 12.346
@@ -68,7 +67,7 @@ def test_seconds_are_those_of_what_was_done_at_once(folder: StepFolder) -> None:
     folder.finish(3.0, at_once=False)
     assert folder.is_done
     assert folder.seconds() is None
-    folder.done.write_text("{")  # a damaged mark is a mark
+    folder.done_file.write_text("{")  # a damaged mark is a mark
     assert folder.is_done
     assert folder.seconds() is None
 
@@ -85,19 +84,19 @@ def test_the_last_line_of_a_log(folder: StepFolder) -> None:
 
 def test_one_holds_a_folder_at_a_time(folder: StepFolder) -> None:
     said: list[str] = []
-    with folder.held(_never, lambda: False) as first:
+    with folder.lock(_never, lambda: False) as first:
         assert first is not None
-        with folder.held(lambda: said.append("waits"), lambda: False) as second:
+        with folder.lock(lambda: said.append("waits"), lambda: False) as second:
             assert second is None
     assert said == ["waits"]
-    with folder.held(_never, lambda: False) as again:
+    with folder.lock(_never, lambda: False) as again:
         assert again is not None
 
 
 def test_a_folder_is_waited_for(folder: StepFolder) -> None:
     """As long as ``wait`` says so; it is asked again after each look, ``on_wait`` is told once."""
     said: list[str] = []
-    first = folder.held(_never, lambda: False)
+    first = folder.lock(_never, lambda: False)
     assert first.__enter__() is not None
 
     def wait() -> bool:
@@ -106,15 +105,15 @@ def test_a_folder_is_waited_for(folder: StepFolder) -> None:
             first.__exit__(None, None, None)
         return True
 
-    with folder.held(lambda: said.append("waits"), wait) as second:
+    with folder.lock(lambda: said.append("waits"), wait) as second:
         assert second is not None
     assert said == ["waits", "looks", "looks"]
 
 
 def test_a_mistake_lets_go_of_a_folder(folder: StepFolder) -> None:
-    with pytest.raises(ZeroDivisionError), folder.held(_never, lambda: False):
+    with pytest.raises(ZeroDivisionError), folder.lock(_never, lambda: False):
         _ = 1 // 0
-    with folder.held(_never, lambda: False) as lock:
+    with folder.lock(_never, lambda: False) as lock:
         assert lock is not None
 
 
@@ -123,8 +122,8 @@ def test_a_process_that_inherited_it_holds_a_folder(folder: StepFolder) -> None:
     child = "import sys; sys.stdin.read()"
     parent = (
         "import os, subprocess, sys; from pathlib import Path\n"
-        "from training.experiments.store import StepFolder\n"
-        f"with StepFolder(Path({str(folder.path)!r})).held(print, bool) as lock:\n"
+        "from training.experiments.steps import StepFolder\n"
+        f"with StepFolder(Path({str(folder.path)!r})).lock(print, bool) as lock:\n"
         f"    subprocess.Popen([sys.executable, '-c', {child!r}], pass_fds=(lock,))\n"
         "    os._exit(9)\n"
     )
@@ -132,8 +131,8 @@ def test_a_process_that_inherited_it_holds_a_folder(folder: StepFolder) -> None:
     ended = subprocess.run([sys.executable, "-c", parent], stdin=reading, check=False)
     os.close(reading)
     assert ended.returncode == 9
-    with folder.held(lambda: None, lambda: False) as lock:
+    with folder.lock(lambda: None, lambda: False) as lock:
         assert lock is None
     os.close(writing)  # the child comes to its end
-    with folder.held(lambda: None, lambda: True) as lock:
+    with folder.lock(lambda: None, lambda: True) as lock:
         assert lock is not None

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.training.experiments.contents import CONTENT, experiment_of
-from training.experiments.config import METRICS, Experiment, metric
-from training.experiments.tables import MEAN_POSE, Cell, Result, Table, make_tables
+from training.evaluation.report import METRICS, find_metric
+from training.experiments.config import AXES, Experiment
+from training.experiments.tables import MEAN_POSE, Cell, RunResult, Table, make_tables
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 METHODS = ("scratch", "peclr", "simhand")
@@ -33,15 +34,16 @@ def _experiment(**table: Any) -> Experiment:
     return experiment_of({**CONTENT, "start": {}, "axes": axes, "tables": {"shown": table}})
 
 
-def _results(experiment: Experiment) -> Iterator[Result]:
+def _results(experiment: Experiment) -> Iterator[RunResult]:
     for number, seed in enumerate(SEEDS):
         for point in experiment.points():
             error = NUMBERS[point.method, point.label_fraction][number]
             metrics, floor = {ERROR: error, AUC: 1 - error / 100}, {ERROR: 40.0, AUC: 0.2}
-            yield Result(point, seed, f"evaluate-{number}", "done", metrics, floor)
+            labels = {axis: point.label(axis) for axis in AXES}
+            yield RunResult(labels, seed, f"evaluate-{number}", "done", metrics, floor)
 
 
-def _without(result: Result, state: Any = "missing") -> Result:
+def _without(result: RunResult, state: Any = "missing") -> RunResult:
     return replace(result, state=state, metrics={}, mean_pose={})
 
 
@@ -63,7 +65,7 @@ def test_means_and_spreads() -> None:
     assert few.values == {1: 25.0, 2: 26.0, 4: 30.0}
     assert few.mean == 27.0
     assert few.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))  # n - 1
-    assert (few.n, few.seeds, few.is_whole) == (3, 3, True)
+    assert (few.n, few.seeds, few.is_complete) == (3, 3, True)
     assert _cell(table, "scratch", 2).spread == 0.0
     assert _cell(table, "peclr", 1).mean == pytest.approx(0.73)
     floor = _cell(table, MEAN_POSE, 2)
@@ -84,12 +86,12 @@ def test_only_what_is_there_for_all_seeds_can_be_best() -> None:
     """The seeds that are missing may be the hard ones."""
     experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR])
     results = [
-        _without(result) if (result.point.method, result.seed) == ("simhand", 4) else result
+        _without(result) if (result.labels["method"], result.seed) == ("simhand", 4) else result
         for result in _results(experiment)
     ]
     (table,) = make_tables(experiment, results)
     ahead = _cell(table, "simhand", 0)
-    assert (ahead.n, ahead.is_whole, ahead.best, ahead.failed) == (2, False, False, 0)
+    assert (ahead.n, ahead.is_complete, ahead.best, ahead.failed) == (2, False, False, 0)
     assert ahead.mean == 24.5
     assert ahead.spread == pytest.approx(math.sqrt(0.5))
     assert _cell(table, "peclr", 0).best
@@ -99,11 +101,13 @@ def test_only_what_is_there_for_all_seeds_can_be_best() -> None:
 def test_none_is_best_alone_and_equals_are_best_together() -> None:
     experiment = _experiment(where={"label_fraction": 1.0}, metrics=[ERROR])
     results = [*_results(experiment)]
-    alone = [result if result.point.method == "peclr" else _without(result) for result in results]
+    alone = [result if result.labels["method"] == "peclr" else _without(result) for result in results]
     (table,) = make_tables(experiment, alone)
     assert not any(cell.best for row in table.cells for cell in row)
     assert _cell(table, "peclr", 0).mean == 20.0
-    (table,) = make_tables(experiment, [r if r.point.method != "simhand" else _without(r) for r in results])
+    (table,) = make_tables(
+        experiment, [r if r.labels["method"] != "simhand" else _without(r) for r in results]
+    )
     assert _cell(table, "peclr", 0).mean == _cell(table, "scratch", 0).mean == 20.0
     assert _cell(table, "peclr", 0).best
     assert _cell(table, "scratch", 0).best
@@ -113,7 +117,7 @@ def test_what_is_missing_is_missing() -> None:
     experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, AUC])
     results = [
         _without(result, "failed" if result.seed == 2 else "missing")
-        if result.point.method == "peclr"
+        if result.labels["method"] == "peclr"
         else result
         for result in _results(experiment)
     ]
@@ -156,9 +160,9 @@ def test_rows_of_datasets_have_no_mean_pose_in_common() -> None:
 
 
 def test_metrics_know_which_way_is_better() -> None:
-    assert not metric(ERROR).higher_is_better
-    assert metric(AUC).higher_is_better
-    assert (metric(ERROR).digits, metric(AUC).digits) == (2, 3)
+    assert not find_metric(ERROR).higher_is_better
+    assert find_metric(AUC).higher_is_better
+    assert (find_metric(ERROR).digits, find_metric(AUC).digits) == (2, 3)
     assert len({each.title for each in METRICS.values()}) == len(METRICS) == 5 * 4 + 2
     assert all(name == each.name for name, each in METRICS.items())
     assert {name for name, each in METRICS.items() if each.higher_is_better} == {
