@@ -59,7 +59,7 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            **{axis: label for axis, label in self.labels.items()},
+            **{str(axis): label for axis, label in self.labels.items()},
             "seed": self.seed,
             "state": self.state,
             "step": self.step,
