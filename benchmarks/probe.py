@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from apps.cli.console import embedding_of
+from apps.cli.console import load_or_fit_embedding
 from benchmarks.linear_probe import Hands, mean_pose_error, probe
 from handsim.files import write_text_atomically
 from handsim.home import Home
@@ -79,7 +79,7 @@ class Bench:
             pools.append(Pool.open(place.pool))
         catalog = open_catalog(home.index, folders=[home.path])
         if not catalog.versions():
-            catalog.build(pools[0], embedding_of(home, pools[0])[0])
+            catalog.build(pools[0], load_or_fit_embedding(home, pools[0])[0])
         hands = [Hands.of(pool, options.size) for pool in pools]
         return cls(options, home, catalog, *hands)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.cli.console import embedding_of
+from apps.cli.console import load_or_fit_embedding
 from handsim.hand import Hand, make_hand_id
 from handsim.home import Home
 from handsim.pool import Pool, PoolWriter
@@ -54,7 +54,7 @@ def make_pool(home: Home, hands: int, size_px: int, seed: int = 0) -> Pool:
 def build_index(home: Home, pool: Pool, catalog: Catalog) -> None:
     """An index of its poses, if there is none."""
     if not catalog.versions():
-        catalog.build(pool, embedding_of(home, pool)[0])
+        catalog.build(pool, load_or_fit_embedding(home, pool)[0])
 
 
 def mine_table(pool: Pool, catalog: Catalog, path: Path) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,14 @@ _STOP_SECONDS: Final = 5.0
 def available_cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command line of ``python -m module`` for a child process.
+
+    -P leaves the working directory out of sys.path: a user's own index.py there must not be imported as ours.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from handsim.errors import HandsimError
+from handsim.processes import module_command
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BrowserSettings:
     @classmethod
     def from_arguments(cls, words: Sequence[str]) -> "BrowserSettings":
         """The settings out of a command line that `to_arguments` made."""
-        parser = argparse.ArgumentParser(prog="apps/browser/server.py")
+        parser = argparse.ArgumentParser(prog="apps/browser/entry/server.py")
         parser.add_argument("--home", type=Path, required=True)
         parser.add_argument("--index")
         parser.add_argument("--model", type=Path)
@@ -92,7 +92,9 @@ THEME: Final[dict[str, str]] = {
 """Option -> value. One accent, the same as the report's and the montages'."""
 
 
-_SERVER: Final = Path(__file__).with_name("server.py")
+# In a folder of its own: Streamlit puts the folder of its script first on sys.path, where apps/browser/index
+# would be imported instead of the package index.
+_SERVER: Final = Path(__file__).parent / "entry" / "server.py"
 _NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _UPLOAD_MB: Final = 30
 _STARTED_WITHIN_S: Final = 120
@@ -121,7 +123,7 @@ def build_streamlit_command(
     flags = [f"--{name}={value}" for name, value in options.items()]
     if is_loopback(host):
         flags += [f"--server.allowedHosts={name}" for name in (*_NAMES, host, *names)]
-    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, "--", *settings.to_arguments()]
+    return module_command("streamlit", "run", str(_SERVER), *flags, "--", *settings.to_arguments())
 
 
 def is_loopback(host: str) -> bool:
@@ -157,7 +159,7 @@ def run_server(home: Path, *options: str, port: int | None = None) -> Iterator[R
     ``options`` are further ones of its command line. Raises HandsimError where it does not start.
     """
     port = find_free_port() if port is None else port
-    command = [sys.executable, "-m", "apps.cli", "browse", "--home", str(home), "--port", str(port)]
+    command = module_command("apps.cli", "browse", "--home", str(home), "--port", str(port))
     with TemporaryFile("w+") as said:  # a pipe that nobody reads would fill, and hold the server up
         server = subprocess.Popen(
             [*command, "--no-window", *options], stdout=said, stderr=subprocess.STDOUT, text=True

@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from apps.cli.console import checkpoint_of, home_of
+from apps.cli.console import find_checkpoint, find_home
 from handsim.detection.model import fetch_model
 from handsim.embedding.image_fit import read_trunk
 from handsim.errors import HandsimError
@@ -37,7 +37,7 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _subset(options: argparse.Namespace) -> int:
     to = Home(options.to)
-    write_subset(home_of(options).pool, to.pool, options.hands)
+    write_subset(find_home(options).pool, to.pool, options.hands)
     print(f"{options.hands:,} hands in {to.pool}; next: handsim index build --home {to.path}")
     return 0
 
@@ -77,7 +77,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     out: Path = options.out
     check_weights_path(out)
-    checkpoint, source = checkpoint_of(options.checkpoint, home_of(options), best=options.best)
+    checkpoint, source = find_checkpoint(options.checkpoint, find_home(options), best=options.best)
     if out.exists() and out.samefile(checkpoint):
         raise HandsimError(f"--out is the checkpoint itself, {checkpoint}; name another file")
     weights = read_trunk(str(checkpoint))

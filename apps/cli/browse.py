@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
-from apps.cli.console import home_of
+from apps.cli.console import find_home
 from handsim.errors import NotThereError
 
 HOST: Final = "127.0.0.1"
@@ -57,7 +57,7 @@ def _port(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> NoReturn:
-    home = home_of(options)
+    home = find_home(options)
     if not home.path.is_dir():
         raise NotThereError(
             f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"

@@ -1,8 +1,6 @@
-"""Aligned tables for the terminal.
+"""What commands share: finding the home, the index and a checkpoint; tables; progress bars.
 
-Progress bars on the terminal.
-
-Where a command finds its home and its index.
+Functions that take ``options`` read what every command has: ``--home`` and ``--index``.
 """
 
 import argparse
@@ -20,54 +18,23 @@ from handsim.pool import Pool
 from index import Catalog, open_catalog
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; a heading that begins with ``>`` puts its column to the right."""
-    to_right = [heading.startswith(">") for heading in header]
-    lines = [[heading.lstrip(">") for heading in header], *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_right, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-@contextmanager
-def progress_bar(what: str, unit: str = "hand") -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told (done, total) and shows rate and time left."""
-    # disable=None: silent where nobody watches, in a log or a pipe.
-    with tqdm(desc=what, unit=f" {unit}s", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update
-
-
-def say(line: str) -> None:
-    """Print a line, above the bar if one is shown."""
-    tqdm.write(line)
-
-
-def home_of(options: argparse.Namespace) -> Home:
+def find_home(options: argparse.Namespace) -> Home:
     """The directory that ``--home`` names, or the default one."""
     return Home.find(options.home)
 
 
-def catalog_of(options: argparse.Namespace) -> Catalog:
+def find_catalog(options: argparse.Namespace) -> Catalog:
     """The index that ``--index`` names, or the home's."""
-    home = home_of(options)
+    home = find_home(options)
     return open_catalog(options.index or home.index, folders=EncoderFolders(home))
 
 
 @dataclass(frozen=True)
 class EncoderFolders:
-    """Where encoders may lie, whose weights a server does not keep: the home, and its runs' feedback.
+    """Folders that may hold the encoders of image embeddings, which a server does not store.
 
-    Looked up whenever they are gone through, for runs begin while an index is open.
+    These are the home and the ``feedback`` folder of each run. Each iteration lists them anew, because runs
+    begin while an index is open.
     """
 
     home: Home
@@ -76,45 +43,76 @@ class EncoderFolders:
         return iter([self.home.path, *sorted(self.home.runs.glob("*/feedback"))])
 
 
-def embedding_of(home: Home, pool: Pool) -> tuple[Embedding, bool]:
-    """The home's embedding and whether it was there; otherwise poses are fitted, and kept."""
+def load_or_fit_embedding(home: Home, pool: Pool) -> tuple[Embedding, bool]:
+    """The home's embedding and False; where it has none, one of poses that is fitted and saved, and True."""
     if home.embedding.exists():
-        return load_embedding(home.embedding), True
+        return load_embedding(home.embedding), False
     embedding = PoseEmbedding.fit(pool)
     embedding.save(home.embedding)
-    return embedding, False
+    return embedding, True
 
 
-def estimator_of(given: str, home: Home, *, last: bool = False) -> Path:
-    """The fine-tuned estimator's checkpoint: a file, or the best one of a run's name, or its last one.
+def find_checkpoint(name: str, home: Home, *, best: bool = False) -> tuple[Path, str]:
+    """The checkpoint at a path, or the last (or best) one of a run of the home, and a name to show for it.
 
-    Raises NotThereError for what is neither.
+    Raises NotThereError if ``name`` is neither.
     """
-    best = not last and not Path(given).is_file()
-    return checkpoint_of(given, home, best=best)[0]
-
-
-def checkpoint_of(given: str, home: Home, *, best: bool = False) -> tuple[Path, str]:
-    """The checkpoint of a file or of a run's name in the home, and what to call it where that is not known.
-
-    Of a run it is the last one, or the best one. Raises NotThereError for what is neither.
-    """
-    path = Path(given)
+    path = Path(name)
     if path.is_file():
         if best:
             raise HandsimError(f"--best chooses among a run's checkpoints, and {path} is one; leave it out")
         return path, path.name
-    is_name = path.name == given  # and not a path, which must not lead out of the runs
-    found = home.runs / path.name / "checkpoints" / ("best.ckpt" if best else "last.ckpt")
-    if is_name and found.is_file():
-        return found, f"{given}/{found.name}"
-    if is_name and found.parent.is_dir():
-        kept = ", ".join(sorted(file.name for file in found.parent.glob("*.ckpt"))) or "none"
+    is_run_name = path.name == name  # a path must not lead out of the runs
+    checkpoint = home.runs / path.name / "checkpoints" / ("best.ckpt" if best else "last.ckpt")
+    if is_run_name and checkpoint.is_file():
+        return checkpoint, f"{name}/{checkpoint.name}"
+    if is_run_name and checkpoint.parent.is_dir():
+        others = ", ".join(sorted(file.name for file in checkpoint.parent.glob("*.ckpt"))) or "none"
         raise NotThereError(
-            f"run {given} has no {found.name} (it has {kept}); let it train on, or give a file"
+            f"run {name} has no {checkpoint.name} (it has {others}); let it train on, or give a file"
         )
     runs = sorted(folder.parent.name for folder in home.runs.glob("*/checkpoints"))
     raise NotThereError(
-        f"there is no checkpoint at {given}, and no run of that name in {home.runs} "
+        f"there is no checkpoint at {name}, and no run of that name in {home.runs} "
         f"(runs with checkpoints: {', '.join(runs) or 'none'}); give one of them, or a file"
     )
+
+
+def find_estimator(name: str, home: Home, *, last: bool = False) -> Path:
+    """The checkpoint of a fine-tuned estimator at a path, or the best (or last) one of a run of the home.
+
+    Raises NotThereError if ``name`` is neither.
+    """
+    return find_checkpoint(name, home, best=not last and not Path(name).is_file())[0]
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; one whose heading begins with ``>`` is aligned to the right."""
+    is_right = [heading.startswith(">") for heading in header]
+    lines = [[heading.lstrip(">") for heading in header], *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+@contextmanager
+def progress_bar(title: str, unit: str = "hand") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; the function it gives takes how many units are done and how many there are."""
+    # disable=None: no bar where the output is not a terminal.
+    with tqdm(desc=title, unit=f" {unit}s", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
+def print_line(line: str) -> None:
+    """Print a line above the progress bar, if there is one."""
+    tqdm.write(line)

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from apps.cli.console import home_of, progress_bar, table
+from apps.cli.console import find_home, format_table, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
 from handsim.files import write_text_atomically
 
@@ -45,7 +45,7 @@ def _check(options: argparse.Namespace) -> int:
     from training.datasets.check import CheckOptions, check_dataset
 
     looked_at = CheckOptions(labels=options.labels, pictures=options.pictures, seed=options.seed)
-    out = options.out or home_of(options).path / "checks" / options.name
+    out = options.out or find_home(options).path / "checks" / options.name
     with progress_bar("reading") as progress:
         report = check_dataset(options.name, options.root, options.split, looked_at, progress)
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,11 @@ def _check(options: argparse.Namespace) -> int:
             ]
             for count in report.splits
         ]
-        print(table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
-    print(table(["check", "", ""], [[found.check, found.verdict, found.detail] for found in report.findings]))
+        print(format_table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
+    print(
+        format_table(
+            ["check", "", ""], [[found.check, found.verdict, found.detail] for found in report.findings]
+        )
+    )
     print(f"\nwritten to {out}; look at samples.png" if report.samples else f"\nwritten to {out}")
     return EXIT_BAD_INPUT if report.failed else 0

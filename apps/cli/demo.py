@@ -18,9 +18,9 @@ from PIL import Image
 from apps.browser.serve import BrowserSettings
 from apps.cli.browse import HOST, PORT, browse
 from apps.cli.console import progress_bar
-from apps.cli.evaluate import save_evaluation
+from apps.cli.evaluate import write_retrieval_evaluation
 from apps.cli.figures import explained_variance, pose_distances
-from apps.cli.query import as_montage, hand_query
+from apps.cli.query import Query, draw_montage
 from apps.report import Picture, Section, flatten, pose_map, write_report
 from handsim.embedding import PoseEmbedding
 from handsim.hand import format_hand_id
@@ -60,7 +60,7 @@ def run_demo(home: Home, config: SyntheticConfig) -> Path:
             write_pairs(home.path / "pairs.parquet", [pairs], version.info)
         with _step(5, "measuring"):
             evaluation = evaluate_retrieval(version, pool)
-            save_evaluation(home.run("retrieval"), version, evaluation)
+            write_retrieval_evaluation(home.run("retrieval"), version, evaluation)
         with _step(6, "drawing the report (the first map of poses takes a moment)"):
             report = home.path / "report.html"
             _write(report, pool, version, evaluation, home, time.monotonic() - started)
@@ -135,8 +135,8 @@ def _montage(pool: Pool, version: IndexVersion) -> Image.Image:
     hand_ids = pool.hand_ids[rows[first[spread]]]
     spread_out = SearchOptions(one_per_video=True)
     answers = version.search_hands(hand_ids, MONTAGE_NEIGHBORS, other_video=True, options=spread_out)
-    queries = [hand_query(hand_id, version, pool) for hand_id in hand_ids.tolist()]
-    return as_montage(pool, queries, answers)
+    queries = [Query.from_hand(hand_id, version, pool) for hand_id in hand_ids.tolist()]
+    return draw_montage(pool, queries, answers)
 
 
 def next_steps(home: Home, pool: Pool) -> str:

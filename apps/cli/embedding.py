@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 import numpy as np
 
-from apps.cli.console import progress_bar, table
+from apps.cli.console import format_table, progress_bar
 from handsim.embedding import (
     NORMALISATIONS,
     BlendEmbedding,
@@ -127,7 +127,7 @@ def describe(embedding: Embedding) -> str:
     return (
         f"{_components(embedding)},\n"
         f"fitted on {embedding.facts()['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
-        + table([">component", ">explained", ">together", ""], rows)
+        + format_table([">component", ">explained", ">together", ""], rows)
     )
 
 

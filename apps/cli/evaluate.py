@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from apps.cli.console import catalog_of, estimator_of, home_of, progress_bar, table
+from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
 from apps.cli.figures import (
     DrawnSample,
     explained_variance,
@@ -83,10 +83,10 @@ def _run(options: argparse.Namespace) -> int:
     from training.evaluation.evaluate import PoseRequest, evaluate_pose
     from training.evaluation.report import write_evaluation
 
-    home = home_of(options)
+    home = find_home(options)
     folder = None if options.name is None else home.run(options.name)
     request = PoseRequest(
-        checkpoint=estimator_of(options.estimator, home, last=options.last),
+        checkpoint=find_estimator(options.estimator, home, last=options.last),
         dataset=options.dataset,
         root=options.root,
         split=options.split,
@@ -123,7 +123,9 @@ def check_labels(pool: Pool) -> None:
         )
 
 
-def save_evaluation(directory: Path, version: IndexVersion, evaluation: RetrievalEvaluation) -> None:
+def write_retrieval_evaluation(
+    directory: Path, version: IndexVersion, evaluation: RetrievalEvaluation
+) -> None:
     """Write ``retrieval.json`` and the figures into a run's directory."""
     directory.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -184,15 +186,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _retrieval(options: argparse.Namespace) -> int:
-    home = home_of(options)
+    home = find_home(options)
     pool = Pool.open(home.pool)
     if options.labels:
         check_labels(pool)
     directory = home.run(options.name)
-    with catalog_of(options) as catalog, catalog.current() as version:
+    with find_catalog(options) as catalog, catalog.current() as version:
         evaluation = evaluate_retrieval(version, pool, sample=options.sample, seed=options.seed)
-        save_evaluation(directory, version, evaluation)
-    print(table(["", ""], summary_rows(evaluation.report, labels=options.labels)).lstrip("\n"))
+        write_retrieval_evaluation(directory, version, evaluation)
+    print(format_table(["", ""], summary_rows(evaluation.report, labels=options.labels)).lstrip("\n"))
     print(f"\nwritten to {directory}")
     return 0
 
@@ -310,4 +312,4 @@ def _table(scores: SplitScores, mean_pose: SplitScores | None, dataset: str) -> 
             ]
         )
     header = ["", ">MPJPE mm", ">median mm", ">AUC 0-50", ">AUC 20-50", ">mean pose mm", ">its AUC 0-50"]
-    return table(header, rows)
+    return format_table(header, rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from apps.cli.console import home_of, table
+from apps.cli.console import find_home, format_table
 from apps.cli.figures import save, table_figure
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.errors import HandsimError
@@ -99,7 +99,7 @@ def _table(options: argparse.Namespace) -> int:
 def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentPlace, Experiment, list[Run]]":
     from training.experiments.plan import expand
 
-    home = home_of(options)
+    home = find_home(options)
     place = ExperimentPlace.of(home, EXPERIMENTS.find(options.file))
     settings = place.remembered(parse_overrides(options.overrides))
     experiment = read_experiment(options.file, settings, home.path)
@@ -119,7 +119,7 @@ def _plan(steps: Sequence[Step], place: "ExperimentPlace", slots: "Sequence[Slot
     ]
     left = sum(state != "done" for state in states.values())
     return (
-        table(["", "step", "", "after"], rows)
+        format_table(["", "step", "", "after"], rows)
         + f"\n\n{left:,} of {len(steps):,} steps are to be done, {len(slots)} at a time"
     )
 

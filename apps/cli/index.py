@@ -1,14 +1,23 @@
 """``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``.
 
-Index versions made and verified, and what is said of them: as `handsim index` and the browser do it.
+The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.
 """
 
 import argparse
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from apps.cli.console import EncoderFolders, catalog_of, embedding_of, home_of, progress_bar, say, table
+from apps.cli.console import (
+    EncoderFolders,
+    find_catalog,
+    find_home,
+    format_table,
+    load_or_fit_embedding,
+    print_line,
+    progress_bar,
+)
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -16,8 +25,9 @@ from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalo
 from index.copy import copy_catalog
 from index.points import Progress
 
-VERIFIED_HANDS = 2000
-"""How many are asked for, unless something else is said."""
+DEFAULT_SAMPLE: Final = 2000
+"""Hands that a verification searches for."""
+EXIT_UNSOUND: Final = 1
 
 
 def build_version(
@@ -27,31 +37,31 @@ def build_version(
     *,
     publish: bool,
     progress: Progress,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> VersionInfo:
-    """A new version of the home's whole pool by its embedding, which is fitted first where there is none.
+    """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``say`` gets a sentence where that was so. Raises as `index.catalog.Catalog.build`, NotThereError without
-    a pool.
+    ``print_line`` gets a sentence if it was fitted. Raises as `index.catalog.Catalog.build`, and
+    NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
-    embedding, known = embedding_of(home, pool)
-    if not known:
-        say(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
+    embedding, is_new = load_or_fit_embedding(home, pool)
+    if is_new:
+        print_line(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
 
 
-def built(info: VersionInfo) -> str:
+def describe_build(info: VersionInfo) -> str:
     """What `build_version` did, in a sentence."""
-    return f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_standing(info)}"
+    return f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_describe_publication(info)}"
 
 
 def add_hands(
     home: Home, catalog: Catalog, *, in_place: bool = False, publish: bool, progress: Progress
 ) -> tuple[VersionInfo, int]:
-    """Those hands of the home's pool that the current version lacks, and how many they were.
+    """Add the hands of the home's pool that the current version lacks; the second number counts them.
 
-    Raises as `index.catalog.Catalog.add`, NotThereError without a pool.
+    Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
@@ -60,54 +70,51 @@ def add_hands(
     return info, info.points - before
 
 
-def added(info: VersionInfo, new: int) -> str:
+def describe_addition(info: VersionInfo, new_hands: int) -> str:
     """What `add_hands` did, in a sentence."""
-    if not new:
+    if not new_hands:
         return f"{info.name} holds every hand of the pool already ({info.points:,})"
-    return f"{info.name}: {info.points:,} hands, {new:,} of them new, {_standing(info)}"
+    return f"{info.name}: {info.points:,} hands, {new_hands:,} of them new, {_describe_publication(info)}"
 
 
-def verify_version(
-    home: Home, catalog: Catalog, name: str | None = None, *, sample: int = VERIFIED_HANDS
-) -> tuple[str, Verification]:
-    """Read all of a version, the current one unless another is named, and compare it with exact search.
-
-    What was found is kept with it. Returns the version's name, too. Raises NotThereError for none of that
-    name, HandsimError for a sample below 1.
-    """
-    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
-    with catalog.open(name) if name else catalog.current() as version:
-        found = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
-    catalog.record_verification(version.info.name, found)
-    return version.info.name, found
-
-
-def verification_rows(name: str, found: Verification) -> list[list[str]]:
-    """What a verification found, as pairs of what and how much."""
-    return [
-        ["version", name],
-        ["hands", f"{found.points:,}"],
-        ["linked into the graph", f"{found.indexed_share:.1%}"],
-        [f"recall@1 over {found.sample:,} hands", f"{found.recall_at_1:.4f}"],
-        ["recall@10", f"{found.recall_at_10:.4f}"],
-        ["there twice", f"{found.duplicates:,}"],
-        ["ids and vectors", "altered" if found.altered else "as written"],
-        ["in the pool, not here", _count(found.missing_from_index)],
-        ["here, not in the pool", _count(found.missing_from_pool)],
-    ]
-
-
-def _count(number: int | None) -> str:
-    return "no pool here" if number is None else f"{number:,}"
-
-
-def _standing(info: VersionInfo) -> str:
+def _describe_publication(info: VersionInfo) -> str:
     if info.is_current:
         return "published"
     return f"not published; `handsim index publish {info.name}` does"
 
 
-EXIT_UNSOUND = 1
+def verify_version(
+    home: Home, catalog: Catalog, name: str | None = None, *, sample: int = DEFAULT_SAMPLE
+) -> tuple[str, Verification]:
+    """Read all of a version (default: the current one), compare it with exact search, and record the result.
+
+    Returns the version's name, too. Raises NotThereError for an unknown name, HandsimError for a sample
+    below 1.
+    """
+    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
+    with catalog.open(name) if name else catalog.current() as version:
+        verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
+    catalog.record_verification(version.info.name, verification)
+    return version.info.name, verification
+
+
+def summarize_verification(name: str, verification: Verification) -> list[list[str]]:
+    """Rows of a property and its value."""
+
+    def count(hands: int | None) -> str:
+        return "no pool here" if hands is None else f"{hands:,}"
+
+    return [
+        ["version", name],
+        ["hands", f"{verification.points:,}"],
+        ["linked into the graph", f"{verification.indexed_share:.1%}"],
+        [f"recall@1 over {verification.sample:,} hands", f"{verification.recall_at_1:.4f}"],
+        ["recall@10", f"{verification.recall_at_10:.4f}"],
+        ["there twice", f"{verification.duplicates:,}"],
+        ["ids and vectors", "altered" if verification.altered else "as written"],
+        ["in the pool, not here", count(verification.missing_from_index)],
+        ["here, not in the pool", count(verification.missing_from_pool)],
+    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     publish.set_defaults(run=_publish)
     rollback = actions.add_parser("rollback", help="go back to the version published before the current one")
     rollback.set_defaults(run=_rollback)
-    prune = actions.add_parser("prune", help="remove old versions and what killed builds left behind")
+    prune = actions.add_parser("prune", help="remove old versions and the remains of killed builds")
     prune.add_argument(
         "--keep",
         type=int,
@@ -141,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
     check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
     check.add_argument(
-        "--sample", type=int, default=VERIFIED_HANDS, metavar="N", help="hands asked for (%(default)s)"
+        "--sample", type=int, default=DEFAULT_SAMPLE, metavar="N", help="hands to search for (%(default)s)"
     )
     check.set_defaults(run=_verify)
     copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
@@ -157,14 +164,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     defaults = IndexSettings()
-    for name, value, metavar, line in (
-        ("--m", defaults.m, "N", "links a hand in the graph"),
-        ("--ef-construct", defaults.ef_construct, "N", "candidates looked at for each link"),
-        ("--ef", defaults.ef, "N", "candidates a query looks at"),
-        ("--shards", defaults.shards, "N", "on a server: parts that its nodes share out"),
-        ("--replicas", defaults.replicas, "N", "on a server: nodes that hold each part"),
+    for name, value, line in (
+        ("--m", defaults.m, "links of each hand in the graph"),
+        ("--ef-construct", defaults.ef_construct, "candidates looked at for each link"),
+        ("--ef", defaults.ef, "candidates that a query looks at"),
+        ("--shards", defaults.shards, "on a server: parts, spread over its nodes"),
+        ("--replicas", defaults.replicas, "on a server: nodes that hold each part"),
     ):
-        parser.add_argument(name, type=int, default=value, metavar=metavar, help=f"{line} (%(default)s)")
+        parser.add_argument(name, type=int, default=value, metavar="N", help=f"{line} (%(default)s)")
     parser.add_argument(
         "--on-disk", action="store_true", help="on a server: leave vectors and graph on disk, slower"
     )
@@ -178,8 +185,20 @@ def _add_no_publish(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@contextmanager
+def _default_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C end the process at once: the engine links hands for minutes, and Python would only wait.
+
+    Nothing is lost: readers go on, and the next command cleans up.
+    """
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _build(options: argparse.Namespace) -> int:
-    home = home_of(options)
     settings = IndexSettings(
         m=options.m,
         ef_construct=options.ef_construct,
@@ -188,51 +207,43 @@ def _build(options: argparse.Namespace) -> int:
         replicas=options.replicas,
         on_disk=options.on_disk,
     )
-    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("indexing") as progress:
+    with find_catalog(options) as catalog, _default_ctrl_c(), progress_bar("indexing") as progress:
         info = build_version(
-            home, catalog, settings, publish=not options.no_publish, progress=progress, say=say
+            find_home(options),
+            catalog,
+            settings,
+            publish=not options.no_publish,
+            progress=progress,
+            print_line=print_line,
         )
-    print(built(info))
+    print(describe_build(info))
     return 0
 
 
 def _add(options: argparse.Namespace) -> int:
-    home = home_of(options)
-    with catalog_of(options) as catalog, _ctrl_c_ends_it(), progress_bar("adding") as progress:
-        info, new = add_hands(
-            home, catalog, in_place=options.in_place, publish=not options.no_publish, progress=progress
+    home, publish = find_home(options), not options.no_publish
+    with find_catalog(options) as catalog, _default_ctrl_c(), progress_bar("adding") as progress:
+        info, new_hands = add_hands(
+            home, catalog, in_place=options.in_place, publish=publish, progress=progress
         )
-    print(added(info, new))
+    print(describe_addition(info, new_hands))
     return 0
 
 
-@contextmanager
-def _ctrl_c_ends_it() -> Iterator[None]:
-    """Have Ctrl-C end the process at once, as the engine does not listen while it links hands for minutes.
-
-    Nothing is lost by it: readers go on, and the next command clears up.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _list(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
+    with find_catalog(options) as catalog:
         versions, builder = catalog.versions(), catalog.under_way()
     if not versions:
         print("no versions yet; `handsim index build` makes one")
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
-        print(table(header, [_row(info) for info in versions]))
+        print(format_table(header, [_make_row(info) for info in versions]))
     if builder:
         print(f"\nanother one is being built by {builder}")
     return 0
 
 
-def _row(info: VersionInfo) -> list[str]:
+def _make_row(info: VersionInfo) -> list[str]:
     return [
         "current" if info.is_current else "",
         info.name,
@@ -246,14 +257,14 @@ def _row(info: VersionInfo) -> list[str]:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
+    with find_catalog(options) as catalog:
         catalog.publish(options.version)
     print(f"{options.version} is now the current version")
     return 0
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
+    with find_catalog(options) as catalog:
         before = catalog.current_name()
         name = catalog.rollback()
     print(f"{name} is now the current version, {before} no longer")
@@ -261,7 +272,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
+    with find_catalog(options) as catalog:
         removed, in_use = catalog.prune(options.keep)
     print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
     if in_use:
@@ -270,18 +281,20 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
-        name, found = verify_version(home_of(options), catalog, options.version, sample=options.sample)
-    print(table(["", ""], verification_rows(name, found)).lstrip("\n"))
-    if found.missing_from_index:
+    with find_catalog(options) as catalog:
+        name, verification = verify_version(
+            find_home(options), catalog, options.version, sample=options.sample
+        )
+    print(format_table(["", ""], summarize_verification(name, verification)).lstrip("\n"))
+    if verification.missing_from_index:
         print("\n`handsim index add` makes the hands searchable that are in the pool alone")
-    for problem in found.problems():
+    for problem in verification.problems():
         print(f"\n{name} is not sound: {problem}")
-    return EXIT_UNSOUND if found.problems() else 0
+    return EXIT_UNSOUND if verification.problems() else 0
 
 
 def _copy(options: argparse.Namespace) -> int:
-    folders = EncoderFolders(home_of(options))
+    folders = EncoderFolders(find_home(options))
     with (
         open_catalog(options.source, folders=folders) as source,
         open_catalog(options.target, folders=folders) as target,
@@ -294,7 +307,7 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _drop(options: argparse.Namespace) -> int:
-    with catalog_of(options) as catalog:
+    with find_catalog(options) as catalog:
         if options.all:
             catalog.drop()
             print(f"{catalog.address} is removed")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from apps.cli.console import catalog_of, home_of, progress_bar
+from apps.cli.console import find_catalog, find_home, progress_bar
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
         raise HandsimError("--crops goes with --format hand100m; a pool keeps its crops in tar files already")
     if not options.out.parent.is_dir():
         raise NotThereError(f"{options.out.parent} is not a directory; make it, or name another --out")
-    home = home_of(options)
+    home = find_home(options)
     policy = MiningPolicy(
         top_k=options.top_k,
         other_video=not options.same_video,
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         max_distance=options.max_distance,
     )
     pool = Pool.open(home.pool)
-    with catalog_of(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
+    with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
         batches = mine(version, pool.hand_ids, policy, workers=options.workers, progress=progress)
         if options.format == "parquet":
             written = f"{write_pairs(options.out, batches, version.info):,} pairs"

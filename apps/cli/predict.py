@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import estimator_of, home_of, progress_bar
+from apps.cli.console import find_estimator, find_home, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
 from handsim.detection.model import require_model
 from handsim.detection.retry import open_detector
@@ -99,8 +99,8 @@ def _run(options: argparse.Namespace) -> int:
     pass  # MERGED
     from training.finetune.predictor import load_estimator
 
-    home = home_of(options)
-    inference = load_estimator(estimator_of(options.checkpoint, home, last=options.last))
+    home = find_home(options)
+    inference = load_estimator(find_estimator(options.checkpoint, home, last=options.last))
     if inference.config.estimator.head == "regressor_25d" and options.focal_px is None:
         raise HandsimError(
             "this estimator's head, regressor_25d, tells a pose by the camera it is seen with; give the "

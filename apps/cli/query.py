@@ -1,13 +1,12 @@
-"""``handsim query``: the hands most like a hand, a picture, keypoints or examples; or any at all.
+"""``handsim query``: the hands posed most like a hand, a picture, keypoints or examples; or any hands at all.
 
-What a user asks about, from wherever it comes: a hand of the index, a picture, a file of keypoints.
-
-Queries and their neighbours told to people: as text, as JSON, as a montage.
+A `Query` is one hand to search for. The answer is text, JSON or a montage. The browser uses `Query` too.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.cli.console import catalog_of, home_of, table
+from apps.cli.console import find_catalog, find_home, format_table
 from handsim.detection.detector import read_keypoints, seen_hands
 from handsim.detection.model import require_model
 from handsim.detection.retry import open_detector
@@ -28,195 +27,134 @@ from handsim.pool import Pool
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
+DEFAULT_K: Final = 10
+_COLUMNS: Final = ("video", "side", "source", "label")
+_NO_HAND: Final = "no hand of the index meets these conditions"
+
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One hand that is asked about."""
+    """One hand to search for."""
 
-    facts: dict[str, Any]
-    """What is known of it, as JSON."""
+    metadata: dict[str, Any]
+    """What is known of it, as plain values for JSON."""
     title: tuple[str, ...]
-    """What to call it, then details, for people."""
+    """Its name, then details, to show to people."""
     keypoints: NDArray[np.float32] | None
-    """[21, 3] in the unit square of ``crop``; None for a hand of the index, whose vector is there."""
+    """[21, 3] in the unit square of ``crop``; None for a hand of the index whose pool is not there."""
     crop: NDArray[np.uint8] | None
     """RGB [S, S, 3], for the montage."""
 
+    @classmethod
+    def from_hand(cls, hand_id: int, version: IndexVersion, pool: Pool | None) -> "Query":
+        """A hand of the index, with its crop if ``pool`` has it; raises NotThereError for an unknown one."""
+        payload = version.payloads([hand_id])[0]
+        keypoints = crop = None
+        if pool is not None and hand_id in pool:
+            keypoints = pool.keypoints[pool.rows(hand_id)[0]]
+            crop = pool.crop(hand_id) if pool.has_crop(hand_id) else None
+        name = format_hand_id(hand_id)
+        return cls({"hand_id": name, **payload}, (f"hand {name}", payload["video"]), keypoints, crop)
 
-def hand_query(hand_id: int, version: IndexVersion, pool: Pool | None) -> Query:
-    """A hand of the index, with its picture where a pool holds it; raises NotThereError when unknown."""
-    payload = version.payloads([hand_id])[0]
-    facts = {"hand_id": format_hand_id(hand_id), **payload}
-    title = (f"hand {format_hand_id(hand_id)}", payload["video"])
-    keypoints = crop = None
-    if pool is not None and hand_id in pool:
-        keypoints = pool.keypoints[pool.rows(hand_id)[0]]
-        crop = pool.crop(hand_id) if pool.has_crop(hand_id) else None
-    return Query(facts, title, keypoints, crop)
+    @classmethod
+    def from_examples(
+        cls, like: Sequence[int], unlike: Sequence[int], version: IndexVersion, pool: Pool | None
+    ) -> "Query":
+        """Several hands of the index, with the crop of the first; raises NotThereError for an unknown one."""
+        first = cls.from_hand(like[0], version, pool)
+        metadata = {
+            "like": [format_hand_id(hand_id) for hand_id in like],
+            "unlike": [format_hand_id(hand_id) for hand_id in unlike],
+        }
+        counts = f"like {len(like)} hand{'s' if len(like) > 1 else ''}"
+        if unlike:
+            counts += f", unlike {len(unlike)}"
+        return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
 
 
-def example_query(
-    like: Sequence[int], unlike: Sequence[int], version: IndexVersion, pool: Pool | None
-) -> Query:
-    """Several hands of the index, with the picture of the first; raises NotThereError for an unknown one."""
-    first = hand_query(like[0], version, pool)
-    facts = {
-        name: [format_hand_id(hand) for hand in hands] for name, hands in (("like", like), ("unlike", unlike))
-    }
-    counted = [f"like {len(like)} hand{'s' if len(like) > 1 else ''}"]
-    if unlike:
-        counted.append(f"unlike {len(unlike)}")
-    title = (", ".join(counted), f"first: {format_hand_id(like[0])}")
-    return Query(facts, title, first.keypoints, first.crop)
-
-
-def keypoints_queries(path: Path, side: Side) -> list[Query]:
-    """The hands of a keypoints file; raises HandsimError when it cannot be used."""
-    hands = read_keypoints(path, side)
+def read_queries(path: Path, side: Side) -> list[Query]:
+    """The hands of a keypoints file; raises HandsimError for a file that cannot be used."""
     return [
         Query({"file": str(path), "number": number}, (f"hand {number}", path.name), keypoints, None)
-        for number, keypoints in enumerate(hands, start=1)
+        for number, keypoints in enumerate(read_keypoints(path, side), start=1)
     ]
 
 
-def image_queries(path: Path, model: Path | None) -> list[Query]:
-    """Every hand of a picture; raises HandsimError when it cannot be used or shows none."""
+def detect_queries(path: Path, model: Path | None) -> list[Query]:
+    """Every hand of a picture; raises HandsimError for a picture that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give a picture, or a hand's id with --hand")
     image = decode_image(read_file(path))
-    detector = open_detector(require_model(model))
-    try:
-        seen = seen_hands(image, detector)
-    finally:
-        detector.close()
-    if not seen:
+    with closing(open_detector(require_model(model))) as detector:
+        hands = seen_hands(image, detector)
+    if not hands:
         raise HandsimError(f"no hand was found in {path}; try a picture where one is larger or clearer")
     queries = []
-    for number, hand in enumerate(seen, start=1):
-        facts = {
+    for number, hand in enumerate(hands, start=1):
+        metadata = {
             "file": str(path),
             "number": number,
             "side": hand.side,
             "score": round(hand.score, 4),
             "box_px": np.round(hand.box_px, 1).tolist(),
         }
-        title = (f"hand {number} of {len(seen)}", path.name, f"{hand.side}, score {hand.score:.2f}")
-        queries.append(Query(facts, title, hand.keypoints, hand.crop))
+        title = (f"hand {number} of {len(hands)}", path.name, f"{hand.side}, score {hand.score:.2f}")
+        queries.append(Query(metadata, title, hand.keypoints, hand.crop))
     return queries
 
 
-_COLUMNS: Final = ("video", "side", "source", "label")
-
-
-def as_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
-    """One query and its neighbours as plain values."""
-    return {
-        "query": query.facts,
-        "neighbors": [
-            {
-                "rank": rank,
-                "hand_id": format_hand_id(found.hand_id),
-                "distance": found.distance,
-                **(found.payload or {}),
-            }
-            for rank, found in enumerate(neighbors, start=1)
-        ],
-    }
-
-
-def as_text(query: Query, neighbors: Sequence[Neighbor]) -> str:
-    """One query and its neighbours as a table for the terminal."""
-    lines = [", ".join(query.title)]
-    if not neighbors:
-        return "\n".join([*lines, "  no hand of the index meets these conditions"])
-    rows = [
-        [
-            str(rank),
-            format_hand_id(found.hand_id),
-            f"{found.distance:.4f}",
-            *_cells(found.payload),
-        ]
-        for rank, found in enumerate(neighbors, start=1)
-        if found.payload is not None
-    ]
-    return "\n".join([*lines, table([">rank", "hand", ">distance", *_COLUMNS], rows)])
-
-
-def hands_as_json(hand_ids: NDArray[np.uint64], payloads: Sequence[Payload]) -> list[dict[str, Any]]:
-    """Hands [N] as plain values."""
-    return [
-        {"hand_id": format_hand_id(hand_id), **payload}
-        for hand_id, payload in zip(hand_ids.tolist(), payloads, strict=True)
-    ]
-
-
-def hands_as_text(hand_ids: NDArray[np.uint64], payloads: Sequence[Payload]) -> str:
-    """Hands [N] as a table for the terminal."""
-    if not len(hand_ids):
-        return "no hand of the index meets these conditions"
-    rows = [
-        [format_hand_id(hand_id), *_cells(payload), f"{payload['score']:.2f}"]
-        for hand_id, payload in zip(hand_ids.tolist(), payloads, strict=True)
-    ]
-    return table(["hand", *_COLUMNS, ">score"], rows)
-
-
-def _cells(payload: Payload) -> list[str]:
-    return [payload["video"], payload["side"], payload["source"], payload["label"] or ""]
-
-
-def as_montage(
+def draw_montage(
     pool: Pool,
     queries: Sequence[Query],
     answers: Neighbors | Sequence[Sequence[Neighbor]],
     *,
     columns: int | None = None,
 ) -> Image.Image:
-    """A row a query, or more after ``columns``; one that the pool lacks has no picture."""
-    return montage(
-        [
-            MontageRow(
-                Tile(query.crop, query.keypoints, query.title),
-                [_tile(pool, found) for found in answers[number]],
-            )
-            for number, query in enumerate(queries)
-        ],
-        columns=columns,
-    )
+    """One row for each query, wrapped after ``columns``; a hand that the pool lacks has no picture."""
+    rows = [
+        MontageRow(
+            Tile(query.crop, query.keypoints, query.title),
+            [_make_tile(pool, neighbor) for neighbor in answers[number]],
+        )
+        for number, query in enumerate(queries)
+    ]
+    return montage(rows, columns=columns)
 
 
-def _tile(pool: Pool, found: Neighbor) -> Tile:
-    if found.hand_id not in pool:
-        return Tile(None, None, (f"{found.distance:.3f}", format_hand_id(found.hand_id)))
-    row = int(pool.rows(found.hand_id)[0])
-    crop = pool.crop(found.hand_id) if pool.has_crop(found.hand_id) else None
+def _make_tile(pool: Pool, neighbor: Neighbor) -> Tile:
+    distance = f"{neighbor.distance:.3f}"
+    if neighbor.hand_id not in pool:
+        return Tile(None, None, (distance, format_hand_id(neighbor.hand_id)))
+    row = int(pool.rows(neighbor.hand_id)[0])
+    crop = pool.crop(neighbor.hand_id) if pool.has_crop(neighbor.hand_id) else None
     label = f" · {pool.labels[row]}" if pool.labels[row] else ""
-    return Tile(crop, pool.keypoints[row], (f"{found.distance:.3f}", f"{pool.videos[row]}{label}"))
-
-
-DEFAULT_K: Final = 10
+    return Tile(crop, pool.keypoints[row], (distance, f"{pool.videos[row]}{label}"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    about = parser.add_argument_group("what to ask about, one of").add_mutually_exclusive_group(required=True)
-    about.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in a picture")
-    about.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
-    about.add_argument("--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several")
-    about.add_argument("--like", nargs="+", metavar="ID", help="several hands of the index: more like these")
-    about.add_argument("--random", action="store_true", help="no likeness: random hands")
-    about.add_argument("--list", action="store_true", help="no likeness: hands by rising id (see --after)")
-    parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
-    parser.add_argument("--after", metavar="ID", help="with --list: go on behind this hand")
-    parser.add_argument(
-        "--left", action="store_true", help="the --keypoints are of left hands, and are mirrored"
+    subject = parser.add_argument_group("what to search for, one of").add_mutually_exclusive_group(
+        required=True
     )
+    subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in a picture")
+    subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
+    subject.add_argument(
+        "--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several"
+    )
+    subject.add_argument(
+        "--like", nargs="+", metavar="ID", help="several hands of the index: more like these"
+    )
+    subject.add_argument("--random", action="store_true", help="no search: random hands")
+    subject.add_argument("--list", action="store_true", help="no search: hands by rising id (see --after)")
+    parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
+    parser.add_argument("--after", metavar="ID", help="with --list: start after this hand")
+    parser.add_argument("--left", action="store_true", help="the --keypoints are of left hands; mirror them")
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
     )
-    _add_conditions(parser.add_argument_group("which hands may be answered"))
+    _add_conditions(parser.add_argument_group("which hands the answer may hold"))
     answer = parser.add_argument_group("the answer")
-    answer.add_argument("-k", type=int, metavar="K", help=f"how many (default: {DEFAULT_K})")
+    answer.add_argument("-k", type=int, metavar="K", help=f"how many hands (default: {DEFAULT_K})")
     answer.add_argument("--json", action="store_true", help="answer in JSON")
     answer.add_argument("--montage", type=Path, metavar="PNG", help="also draw query and answers")
     answer.add_argument("--exact", action="store_true", help="compare all hands instead of walking the graph")
@@ -225,14 +163,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_conditions(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--other-video", action="store_true", help="none of the video of --hand or --like")
-    group.add_argument("--one-per-video", action="store_true", help="at most one from a video")
-    for name, what in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
+    group.add_argument(
+        "--other-video", action="store_true", help="no hand of the same video as --hand or --like"
+    )
+    group.add_argument("--one-per-video", action="store_true", help="at most one hand of each video")
+    for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
         group.add_argument(
-            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {what}; repeatable"
+            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
         )
-    group.add_argument("--side", choices=SIDES, help="only of this side, the subject's own")
-    group.add_argument("--min-score", type=float, metavar="P", help="only found with this confidence, 0 to 1")
+    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
+    group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
     group.add_argument("--min-distance", type=float, default=0.0, metavar="D", help="none nearer than this")
     group.add_argument("--max-distance", type=float, metavar="D", help="none further than this")
     group.add_argument(
@@ -240,15 +180,15 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.0,
         metavar="X",
-        help="0 the nearest, towards 1 near ones unlike each other, so not ten frames of one moment",
+        help="0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment",
     )
 
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
-    with catalog_of(options) as catalog, catalog.current() as version:
-        how = SearchOptions(
-            filter=_filter(options),
+    with find_catalog(options) as catalog, catalog.current() as version:
+        search = SearchOptions(
+            filter=_make_filter(options),
             one_per_video=options.one_per_video,
             min_distance=options.min_distance,
             max_distance=options.max_distance,
@@ -259,34 +199,33 @@ def _run(options: argparse.Namespace) -> int:
         )
         k = min(DEFAULT_K, len(version)) if options.k is None else options.k
         if options.random or options.list:
-            return _show_hands(options, _picked(options, version, k, how.filter), version)
-        pool = Pool.open(home_of(options).pool) if options.montage else None
-        queries, answers = _ask(options, version, pool, k, how)
+            return _print_hands(options, _pick_hands(options, version, k, search.filter), version)
+        pool = Pool.open(find_home(options).pool) if options.montage else None
+        queries, answers = _search(options, version, pool, k, search)
     if options.json:
-        print(json.dumps([as_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
+        print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
     else:
-        print("\n\n".join(as_text(query, answers[i]) for i, query in enumerate(queries)))
+        print("\n\n".join(_format_answer(query, answers[i]) for i, query in enumerate(queries)))
     if pool is not None:
-        as_montage(pool, queries, answers).save(options.montage, "PNG")
+        draw_montage(pool, queries, answers).save(options.montage, "PNG")
         if not options.json:
             print(f"\nmontage: {options.montage}")
     return 0
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise HandsimError for options that do not go with what is asked about."""
+    """Raise HandsimError for options that do not go together."""
     if options.k is not None and options.k < 1:
         raise HandsimError(f"k is {options.k}; ask for at least 1 hand")
-    about_hands = options.hand is not None or options.like is not None
-    for name, given, fits, remedy in (
+    for name, value, partner, remedy in (
         ("--unlike", options.unlike, options.like, "--like"),
         ("--after", options.after, options.list, "--list"),
         ("--left", options.left, options.keypoints, "--keypoints"),
-        ("--other-video", options.other_video, about_hands, "--hand or --like"),
+        ("--other-video", options.other_video, options.hand is not None or options.like, "--hand or --like"),
     ):
-        if given and not fits:
+        if value and not partner:
             raise HandsimError(f"{name} goes with {remedy}; leave it out, or ask with that")
-    for name, given in (
+    for name, value in (
         ("--one-per-video", options.one_per_video),
         ("--min-distance", options.min_distance),
         ("--max-distance", options.max_distance is not None),
@@ -295,57 +234,91 @@ def _check(options: argparse.Namespace) -> None:
         ("--ef", options.ef is not None),
         ("--montage", options.montage),
     ):
-        if given and (options.random or options.list):
+        if value and (options.random or options.list):
             raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
 
 
-def _filter(options: argparse.Namespace) -> Filter | None:
-    wanted = Filter(
+def _make_filter(options: argparse.Namespace) -> Filter | None:
+    filter_ = Filter(
         sources=options.source and tuple(options.source),
         sides=options.side and (options.side,),
         videos=options.video and tuple(options.video),
         labels=options.label and tuple(options.label),
         min_score=options.min_score,
     )
-    return None if wanted == Filter() else wanted
+    return None if filter_ == Filter() else filter_
 
 
-def _ask(
-    options: argparse.Namespace, version: IndexVersion, pool: Pool | None, k: int, how: SearchOptions
+def _search(
+    options: argparse.Namespace, version: IndexVersion, pool: Pool | None, k: int, search: SearchOptions
 ) -> tuple[Sequence[Query], Neighbors]:
     if options.hand is not None:
         hand_id = parse_hand_id(options.hand)
-        found = version.search_hands([hand_id], k, other_video=options.other_video, options=how)
-        return [hand_query(hand_id, version, pool)], found
+        neighbors = version.search_hands([hand_id], k, other_video=options.other_video, options=search)
+        return [Query.from_hand(hand_id, version, pool)], neighbors
     if options.like is not None:
         like, unlike = ([parse_hand_id(text) for text in ids] for ids in (options.like, options.unlike))
-        found = version.recommend(like, unlike, k, other_video=options.other_video, options=how)
-        return [example_query(like, unlike, version, pool)], found
+        neighbors = version.recommend(like, unlike, k, other_video=options.other_video, options=search)
+        return [Query.from_examples(like, unlike, version, pool)], neighbors
     if options.keypoints is not None:
-        queries = keypoints_queries(options.keypoints, "left" if options.left else "right")
+        queries = read_queries(options.keypoints, "left" if options.left else "right")
     else:
-        queries = image_queries(options.image, options.model)
+        queries = detect_queries(options.image, options.model)
     crops = [query.crop for query in queries if query.crop is not None]
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)
-    return queries, version.search(vectors, k, options=how)
+    return queries, version.search(vectors, k, options=search)
 
 
-def _picked(
-    options: argparse.Namespace, version: IndexVersion, k: int, wanted: Filter | None
+def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
+    return {
+        "query": query.metadata,
+        "neighbors": [
+            {
+                "rank": rank,
+                "hand_id": format_hand_id(neighbor.hand_id),
+                "distance": neighbor.distance,
+                **(neighbor.payload or {}),
+            }
+            for rank, neighbor in enumerate(neighbors, start=1)
+        ],
+    }
+
+
+def _format_answer(query: Query, neighbors: Sequence[Neighbor]) -> str:
+    title = ", ".join(query.title)
+    if not neighbors:
+        return f"{title}\n  {_NO_HAND}"
+    rows = [
+        [str(rank), format_hand_id(neighbor.hand_id), f"{neighbor.distance:.4f}", *_cells(neighbor.payload)]
+        for rank, neighbor in enumerate(neighbors, start=1)
+        if neighbor.payload is not None
+    ]
+    return f"{title}\n{format_table(['>rank', 'hand', '>distance', *_COLUMNS], rows)}"
+
+
+def _cells(payload: Payload) -> list[str]:
+    return [payload["video"], payload["side"], payload["source"], payload["label"] or ""]
+
+
+def _pick_hands(
+    options: argparse.Namespace, version: IndexVersion, k: int, filter_: Filter | None
 ) -> NDArray[np.uint64]:
-    """Hands [at most k] that no likeness decides on: random ones, or the next by id."""
+    """At most k hands without a search: random ones, or the next ones by id."""
     if options.random:
-        return version.sample(k, wanted)
+        return version.sample(k, filter_)
     after = -1 if options.after is None else parse_hand_id(options.after)
-    pages = version.scroll(wanted, batch=k, start=after + 1, with_payload=False)
+    pages = version.scroll(filter_, batch=k, start=after + 1, with_payload=False)
     return next((page.hand_ids for page in pages), np.empty(0, dtype=np.uint64))
 
 
-def _show_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> int:
-    payloads = version.payloads(hand_ids)
+def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> int:
+    hands = list(zip(map(format_hand_id, hand_ids.tolist()), version.payloads(hand_ids), strict=True))
     if options.json:
-        print(json.dumps(hands_as_json(hand_ids, payloads), indent=1))
+        print(json.dumps([{"hand_id": hand, **payload} for hand, payload in hands], indent=1))
+    elif not hands:
+        print(_NO_HAND)
     else:
-        print(hands_as_text(hand_ids, payloads))
+        rows = [[hand, *_cells(payload), f"{payload['score']:.2f}"] for hand, payload in hands]
+        print(format_table(["hand", *_COLUMNS, ">score"], rows))
     return 0

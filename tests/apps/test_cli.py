@@ -12,22 +12,22 @@ from apps.cli import COMMANDS, main
 from handsim import Pool, PoolWriter
 from handsim.hand import format_hand_id
 from handsim.synthetic import SyntheticConfig, synthesise_pool
-from tests.apps.talk import ask, refused, some_hand
+from tests.apps.commands import pick_hand, run_json, run_refused
 
 
 def test_a_hand_is_answered_with_its_neighbours(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hand = some_hand(home)
-    answers = ask(capsys, "query", "--hand", hand, "-k", "4", "--other-video", "--home", home)
+    hand = pick_hand(home)
+    answers = run_json(capsys, "query", "--hand", hand, "-k", "4", "--other-video", "--home", home)
     assert answers[0]["query"]["hand_id"] == hand
     neighbors = answers[0]["neighbors"]
     assert [found["rank"] for found in neighbors] == [1, 2, 3, 4]
     assert all(found["video"] != answers[0]["query"]["video"] for found in neighbors)
     distances = [found["distance"] for found in neighbors]
     assert distances == sorted(distances)
-    one_each = ask(capsys, "query", "--hand", hand, "-k", "8", "--one-per-video", "--home", home)
+    one_each = run_json(capsys, "query", "--hand", hand, "-k", "8", "--one-per-video", "--home", home)
     videos = [found["video"] for found in one_each[0]["neighbors"]]
     assert len(set(videos)) == len(videos) == 8
-    elsewhere = ask(capsys, "query", "--hand", hand, "--source", "ego4d", "--home", home)
+    elsewhere = run_json(capsys, "query", "--hand", hand, "--source", "ego4d", "--home", home)
     assert elsewhere[0]["neighbors"] == []
 
 
@@ -38,12 +38,12 @@ def test_keypoints_of_a_hand_find_that_hand(
     pixels = pool.keypoints[:2, :, :2] * 640 + 100  # any unit will do
     np.save(tmp_path / "two.npy", pixels)
     (tmp_path / "one.json").write_text(json.dumps(pixels[0].tolist()))
-    answers = ask(capsys, "query", "--keypoints", tmp_path / "two.npy", "-k", "1", "--home", home)
+    answers = run_json(capsys, "query", "--keypoints", tmp_path / "two.npy", "-k", "1", "--home", home)
     expected = [format_hand_id(int(hand_id)) for hand_id in pool.hand_ids[:2]]
     assert [answer["neighbors"][0]["hand_id"] for answer in answers] == expected
     mirrored = pixels[0] * [-1, 1]
     (tmp_path / "left.json").write_text(json.dumps(mirrored.tolist()))
-    left = ask(capsys, "query", "--keypoints", tmp_path / "left.json", "--left", "--home", home)
+    left = run_json(capsys, "query", "--keypoints", tmp_path / "left.json", "--left", "--home", home)
     assert left[0]["neighbors"][0]["hand_id"] == expected[0]
 
 
@@ -52,7 +52,7 @@ def test_a_montage_shows_query_and_neighbours(home: Path, tmp_path: Path) -> Non
     arguments = [
         "query",
         "--hand",
-        some_hand(home),
+        pick_hand(home),
         "-k",
         "3",
         "--montage",
@@ -105,14 +105,14 @@ def test_versions_and_the_embedding_are_shown(home: Path, capsys: pytest.Capture
 
 def test_bad_queries_are_one_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ("--home", home)
-    hand = some_hand(home)
-    assert "k is 0" in refused(capsys, "query", "--hand", hand, "-k", "0", *at)
-    assert "k is 61" in refused(capsys, "query", "--hand", hand, "-k", "61", *at)
-    assert "no hand 0000000000000001" in refused(capsys, "query", "--hand", "0000000000000001", *at)
-    assert "16 hex digits" in refused(capsys, "query", "--hand", "seven", *at)
-    assert "does not exist" in refused(capsys, "query", tmp_path / "nowhere.jpg", *at)
+    hand = pick_hand(home)
+    assert "k is 0" in run_refused(capsys, "query", "--hand", hand, "-k", "0", *at)
+    assert "k is 61" in run_refused(capsys, "query", "--hand", hand, "-k", "61", *at)
+    assert "no hand 0000000000000001" in run_refused(capsys, "query", "--hand", "0000000000000001", *at)
+    assert "16 hex digits" in run_refused(capsys, "query", "--hand", "seven", *at)
+    assert "does not exist" in run_refused(capsys, "query", tmp_path / "nowhere.jpg", *at)
     (tmp_path / "text.jpg").write_text("not a picture")
-    assert "not an image" in refused(capsys, "query", tmp_path / "text.jpg", *at)
+    assert "not an image" in run_refused(capsys, "query", tmp_path / "text.jpg", *at)
     for name, value, told in (
         ("nan", [[float("nan"), 1.0]] * 21, "NaN|joint 0|finite"),
         ("shape", [[0.0, 1.0]] * 20, r"\[20, 2\]"),
@@ -120,7 +120,7 @@ def test_bad_queries_are_one_line(home: Path, tmp_path: Path, capsys: pytest.Cap
         ("words", "hello", "cannot be read"),
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
-        message = refused(capsys, "query", "--keypoints", tmp_path / f"{name}.json", *at)
+        message = run_refused(capsys, "query", "--keypoints", tmp_path / f"{name}.json", *at)
         assert any(word.replace("\\", "") in message for word in told.split("|")), message
 
 
@@ -129,13 +129,15 @@ def test_bad_homes_are_one_line(home: Path, tmp_path: Path, capsys: pytest.Captu
     with PoolWriter(empty / "pool"):
         pass
     hand = "0000000000000001"
-    assert "handsim index build" in refused(capsys, "query", "--hand", hand, "--home", tmp_path / "nothing")
-    assert "there is no pool" in refused(capsys, "index", "build", "--home", tmp_path / "nothing")
-    assert "0 hands are too few" in refused(capsys, "index", "build", "--home", empty)
-    assert "0 hands are too few" in refused(capsys, "embedding", "fit", "--home", empty)
-    assert "handsim embedding fit" in refused(capsys, "embedding", "show", "--home", empty)
-    assert "run name '../x'" in refused(capsys, "evaluate", "retrieval", "--name", "../x", "--home", home)
-    refusal = refused(capsys, "mine", "--out", tmp_path / "no" / "pairs.parquet", "--home", home)
+    assert "handsim index build" in run_refused(
+        capsys, "query", "--hand", hand, "--home", tmp_path / "nothing"
+    )
+    assert "there is no pool" in run_refused(capsys, "index", "build", "--home", tmp_path / "nothing")
+    assert "0 hands are too few" in run_refused(capsys, "index", "build", "--home", empty)
+    assert "0 hands are too few" in run_refused(capsys, "embedding", "fit", "--home", empty)
+    assert "handsim embedding fit" in run_refused(capsys, "embedding", "show", "--home", empty)
+    assert "run name '../x'" in run_refused(capsys, "evaluate", "retrieval", "--name", "../x", "--home", home)
+    refusal = run_refused(capsys, "mine", "--out", tmp_path / "no" / "pairs.parquet", "--home", home)
     assert "is not a directory" in refusal
     unlabelled = tmp_path / "unlabelled"
     pool = Pool.open(home / "pool")
@@ -143,7 +145,7 @@ def test_bad_homes_are_one_line(home: Path, tmp_path: Path, capsys: pytest.Captu
         for hand_id in pool.hand_ids[:20].tolist():
             known = pool.hand(hand_id)
             writer.add(type(known)(**{**vars(known), "label": None}))
-    refusal = refused(capsys, "evaluate", "retrieval", "--labels", "--home", unlabelled)
+    refusal = run_refused(capsys, "evaluate", "retrieval", "--labels", "--home", unlabelled)
     assert "--label-from" in refusal
 
 
@@ -154,7 +156,7 @@ def test_a_damaged_index_is_one_line_and_building_again_mends_it(
     synthesise_pool(tmp_path / "pool", SyntheticConfig(videos=5, hands_per_video=5, size_px=32))
     at = ("--home", str(tmp_path))
     assert main(["index", "build", *at]) == 0
-    hand = some_hand(tmp_path)
+    hand = pick_hand(tmp_path)
     broken = next((tmp_path / "index").rglob(damage))
     if broken.is_dir():
         for file in broken.rglob("*"):
@@ -162,7 +164,7 @@ def test_a_damaged_index_is_one_line_and_building_again_mends_it(
                 file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     else:
         broken.write_text("{")
-    assert "handsim index build" in refused(capsys, "query", "--hand", hand, *at)
+    assert "handsim index build" in run_refused(capsys, "query", "--hand", hand, *at)
     assert main(["index", "build", *at]) == 0
     assert main(["query", "--hand", hand, *at]) == 0
 
@@ -172,8 +174,8 @@ def test_ingest_refuses_what_is_not_there_and_a_missing_model(
 ) -> None:
     monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path / "cache"))
     at = ("--home", tmp_path / "home")
-    assert "handsim models fetch" in refused(capsys, "ingest", tmp_path, *at)
-    missing = refused(capsys, "ingest", tmp_path, "--model", tmp_path / "no.task", *at)
+    assert "handsim models fetch" in run_refused(capsys, "ingest", tmp_path, *at)
+    missing = run_refused(capsys, "ingest", tmp_path, "--model", tmp_path / "no.task", *at)
     assert "no.task" in missing
 
 
@@ -201,6 +203,6 @@ def test_help_and_queries_stay_light(home: Path) -> None:
     heavy = {"torch", "lightning", "mediapipe", "umap", "matplotlib", "sklearn"}
     helped = run_and_list_modules("--help")
     assert not helped & (heavy | {"numpy", "pyarrow", "qdrant_edge"})
-    asked = run_and_list_modules("query", "--hand", some_hand(home), "--home", str(home))
+    asked = run_and_list_modules("query", "--hand", pick_hand(home), "--home", str(home))
     assert "qdrant_edge" in asked
     assert not asked & heavy

@@ -13,7 +13,7 @@ from apps.cli import main
 from apps.cli.figures import dataset_samples, save
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic import PeopleConfig, SyntheticConfig
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from training.datasets.record import LabelledHand
 from training.datasets.synthetic import LABELS, SyntheticHands, write_synthetic
 
@@ -27,7 +27,7 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sound_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(capsys, "--home", tmp_path, "dataset", "check", "synthetic", hands)
+    out = run_ok(capsys, "--home", tmp_path, "dataset", "check", "synthetic", hands)
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["split", "hands", "not", "annotated", "official"]
     assert sum(int(line[1]) for line in lines if line and line[0] in ("train", "val", "test")) == 40
@@ -81,7 +81,7 @@ def test_bad_input_in_one_line(hands: Path, tmp_path: Path, capsys: pytest.Captu
         "labels is 0; it must be at least 1": ["synthetic", hands, "--labels", "0"],
     }
     for says, arguments in cases.items():
-        assert says in refused(capsys, *check, *arguments)
+        assert says in run_refused(capsys, *check, *arguments)
     assert not (tmp_path / "checks").exists()
 
 

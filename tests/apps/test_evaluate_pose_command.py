@@ -14,7 +14,7 @@ from apps.cli.evaluate import ranked
 from apps.cli.figures import DrawnSample, pose_samples, save
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from tests.training.evaluation.some_hands import some_predictions
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_evaluated_where_its_papers_report(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = said(capsys, "evaluate", "pose", "first", "--home", home)
+    printed = run_ok(capsys, "evaluate", "pose", "first", "--home", home)
     folder = home / "runs" / "first-test"
     report = json.loads((folder / "pose.json").read_text())
     assert "first (best.ckpt, trunk from random weights) on 2 hands of synthetic test" in printed
@@ -63,9 +63,9 @@ def test_a_run_is_evaluated_where_its_papers_report(home: Path, capsys: pytest.C
 def test_a_file_of_predictions_is_scored_without_predicting(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = said(capsys, "evaluate", "pose", "first", "--home", home, "--name", "once")
+    first = run_ok(capsys, "evaluate", "pose", "first", "--home", home, "--name", "once")
     file = home / "runs" / "once" / "predictions.parquet"
-    again = said(
+    again = run_ok(
         capsys, "evaluate", "pose", "first", "--home", home, "--predictions", file, "--name", "again"
     )
     assert again.replace("again", "once") == first
@@ -78,14 +78,16 @@ def test_freihand_gets_its_file_and_its_marks(
     where = ["--dataset", "freihand", "--root", str(tmp_path / "freihand"), "--home", str(home)]
     pred_json = tmp_path / "pred.json"
     checkpoint = home / "runs" / "first" / "checkpoints" / "best.ckpt"
-    printed = said(capsys, "evaluate", "pose", checkpoint, *where, "--pred-json", pred_json, "--workers", "0")
+    printed = run_ok(
+        capsys, "evaluate", "pose", checkpoint, *where, "--pred-json", pred_json, "--workers", "0"
+    )
     assert f"{pred_json}: joints in FreiHAND's order, and meshes that are all zero" in printed
     assert [len(part) for part in json.loads(pred_json.read_text())] == [4, 4]
     marked = [line.split("*")[0].strip() for line in printed.splitlines() if " * " in line]
     assert marked == ["Procrustes", "absolute, in the camera"]
     assert (home / "runs" / "first-freihand-eval" / "pose.json").exists()
     (tmp_path / "freihand" / "evaluation_xyz.json").unlink()
-    blind = said(capsys, "evaluate", "pose", checkpoint, *where, "--name", "blind")
+    blind = run_ok(capsys, "evaluate", "pose", checkpoint, *where, "--name", "blind")
     assert "so nothing was measured; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside" in blind
     assert (home / "runs" / "blind" / "predictions.parquet").exists()
     assert not (home / "runs" / "blind" / "figures").exists()
@@ -105,17 +107,17 @@ def test_bad_input_is_told_in_one_line(
         (["first", "--pred-json", tmp_path / "pred.json"], "of its split eval"),
         (["first", "--batch-size", "0"], "it is at least 1"),
     ):
-        assert expected in refused(capsys, "evaluate", "pose", *words, "--home", home), words
+        assert expected in run_refused(capsys, "evaluate", "pose", *words, "--home", home), words
 
 
 def test_predictions_of_too_few_hands_are_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said(capsys, "evaluate", "pose", "first", "--home", home, "--name", "whole", "--workers", "0")
+    run_ok(capsys, "evaluate", "pose", "first", "--home", home, "--name", "whole", "--workers", "0")
     whole = pq.read_table(home / "runs" / "whole" / "predictions.parquet")
     pq.write_table(whole.slice(1), tmp_path / "few.parquet")
     few: list[str | Path] = ["--predictions", tmp_path / "few.parquet", "--name", "few"]
-    line = refused(capsys, "evaluate", "pose", "first", "--home", home, *few)
+    line = run_refused(capsys, "evaluate", "pose", "first", "--home", home, *few)
     missing = whole["sample_id"][0].as_py()
     counts = f"predictions for {len(whole) - 1} hands and the split has {len(whole)}"
     assert f"{counts}; the first one without is {missing}: predict the split again" in line
@@ -132,7 +134,7 @@ def test_a_hand_without_a_reference_bone_is_told(
     labels["joints_3d_mm"][:, end] = labels["joints_3d_mm"][:, start]
     np.savez(tmp_path / "broken" / LABELS, **labels)
     broken: list[str | Path] = ["--root", tmp_path / "broken", "--workers", "0"]
-    line = refused(capsys, "evaluate", "pose", "first", "--home", home, *broken)
+    line = run_refused(capsys, "evaluate", "pose", "first", "--home", home, *broken)
     assert "bone from wrist to middle_mcp of sample 0 is shorter than 0.001 mm" in line
     assert "mend the annotation or mark its joints as not valid" in line
 

@@ -8,7 +8,7 @@ import yaml
 
 from apps.cli import main
 from handsim.synthetic import SyntheticConfig, synthesise_pool
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from tests.training.experiments.contents import SHORT, runs_of
 from training.experiments.steps import StepStore, in_order
 
@@ -52,7 +52,7 @@ def _finish(home: Path, *, but: int | None = None) -> None:
 
 
 def test_a_plan_does_nothing(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = said(
+    plan = run_ok(
         capsys, "experiment", "run", file, "--dry-run", "--axes.seeds", "[1]", "--home", home
     ).splitlines()
     # A pool, its index, a dataset, a start, a pre-training; two methods at two shares, tuned and judged.
@@ -63,7 +63,7 @@ def test_a_plan_does_nothing(file: Path, home: Path, capsys: pytest.CaptureFixtu
 
 def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _finish(home)
-    text = said(capsys, "experiment", "table", file, "--home", home)
+    text = run_ok(capsys, "experiment", "table", file, "--home", home)
     place = home / "experiments" / "small"
     assert text.startswith((place / "tables.md").read_text())
     assert "over seeds 1, 2; **best** of those with all seeds. 8 of 8 runs are done." in text
@@ -87,27 +87,29 @@ def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixtur
 
 def test_what_is_missing_is_told(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _finish(home, but=2)  # SiMHand with a tenth of the labels, seed 1
-    text = said(capsys, "experiment", "table", file, "--home", home)
+    text = run_ok(capsys, "experiment", "table", file, "--home", home)
     assert "7 of 8 runs are done." in text
     assert "\n| simhand | 202.00 (1 of 2 seeds) | 0.005 (1 of 2 seeds) |\n" in text
-    text = said(capsys, "experiment", "table", file, "--axes.seeds", "[5]", "--home", home)
+    text = run_ok(capsys, "experiment", "table", file, "--axes.seeds", "[5]", "--home", home)
     assert "\n| simhand | missing | missing |\n" in text
 
 
 def test_settings_are_remembered_by_runs(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed, store = ("--axes.seeds", "[1]"), StepStore(home / "experiments" / "steps")
     _finish(home)
-    said(capsys, "experiment", "table", file, *seed, "--home", home)
-    assert "over seeds 1, 2;" in said(capsys, "experiment", "table", file, "--home", home)
+    run_ok(capsys, "experiment", "table", file, *seed, "--home", home)
+    assert "over seeds 1, 2;" in run_ok(capsys, "experiment", "table", file, "--home", home)
     for step in in_order(run.evaluation for run in runs_of(CONTENT)):
         store.folder(step).path.mkdir(exist_ok=True)
         store.folder(step).finish(1.0, at_once=True)
-    answer = said(capsys, "experiment", "run", file, *seed, "--home", home)
+    answer = run_ok(capsys, "experiment", "run", file, *seed, "--home", home)
     assert answer.startswith("13 steps, 13 of them done already\ntables and figures are in ")
-    assert "over seeds 1;" in said(capsys, "experiment", "table", file, "--home", home)
-    assert "over seeds 2;" in said(capsys, "experiment", "table", file, "--axes.seeds", "[2]", "--home", home)
+    assert "over seeds 1;" in run_ok(capsys, "experiment", "table", file, "--home", home)
+    assert "over seeds 2;" in run_ok(
+        capsys, "experiment", "table", file, "--axes.seeds", "[2]", "--home", home
+    )
     (home / "experiments" / "small" / "settings.yaml").write_text("- 1")
-    assert "settings.yaml holds no settings; remove it" in refused(
+    assert "settings.yaml holds no settings; remove it" in run_refused(
         capsys, "experiment", "table", file, "--home", home
     )
 
@@ -146,7 +148,7 @@ def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFi
 def test_bad_input_is_told_in_one_line(
     words: tuple[str, ...], told: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told in refused(capsys, "experiment", *words, "--home", home)
+    assert told in run_refused(capsys, "experiment", *words, "--home", home)
     assert not home.exists()
 
 
@@ -154,6 +156,6 @@ def test_an_experiment_is_not_called_as_the_folder_of_the_steps(
     file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = file.rename(file.with_name("steps.yaml"))
-    assert "steps.yaml would be mixed up with the folder of the steps" in refused(
+    assert "steps.yaml would be mixed up with the folder of the steps" in run_refused(
         capsys, "experiment", "table", other, "--home", home
     )

@@ -10,7 +10,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from handsim import Pool
 from handsim.embedding import load_embedding
 from handsim.embedding.image_fit import read_trunk
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from tests.handsim.embedding.image.pools import write_pool
 from training.models.encoder import Encoder
 
@@ -34,7 +34,7 @@ def test_a_run_is_exported_and_told_how_to_load(
     name: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / name
-    line = said(capsys, "export", "first", "--out", out, "--home", home)
+    line = run_ok(capsys, "export", "first", "--out", out, "--home", home)
     last = home / "runs" / "first" / "checkpoints" / "last.ckpt"
     assert line.count("\n") == 1
     assert line.startswith(f"resnet18 of {last} (11.2 million numbers) in {out}; load it by model = ")
@@ -54,8 +54,8 @@ def test_the_best_one_and_files_are_exported_too(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best = home / "runs" / "first" / "checkpoints" / "best.ckpt"
-    said(capsys, "export", "first", "--best", "--out", tmp_path / "run.pth", "--home", home)
-    said(capsys, "export", best, "--out", tmp_path / "file.pth")
+    run_ok(capsys, "export", "first", "--best", "--out", tmp_path / "run.pth", "--home", home)
+    run_ok(capsys, "export", best, "--out", tmp_path / "file.pth")
     assert (tmp_path / "run.pth").read_bytes() == (tmp_path / "file.pth").read_bytes()
     assert read_trunk(str(tmp_path / "run.pth")).sha256 == read_trunk(str(best)).sha256
     assert read_trunk(str(tmp_path / "run.pth")).sha256 != read_trunk(str(best.with_name("last.ckpt"))).sha256
@@ -64,21 +64,21 @@ def test_the_best_one_and_files_are_exported_too(
 def test_an_embedding_is_fitted_with_what_was_exported(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said(capsys, "export", "first", "--out", tmp_path / "exported.pth", "--home", home)
+    run_ok(capsys, "export", "first", "--out", tmp_path / "exported.pth", "--home", home)
     vectors = []
     checkpoint = home / "runs" / "first" / "checkpoints" / "last.ckpt"
     for number, encoder in enumerate((tmp_path / "exported.pth", checkpoint)):
         own = tmp_path / str(number)
         pool = write_pool(own / "pool", range(20))
         fit = ("--encoder", encoder, "--size", "32", "--device", "cpu", "--components", "4")
-        said(capsys, "embedding", "fit", *fit, "--home", own)
+        run_ok(capsys, "embedding", "fit", *fit, "--home", own)
         vectors.append(load_embedding(own / "embedding.json").embed_hands(Pool.open(pool.path), slice(None)))
     np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refusal(*arguments: str | Path) -> str:
-        return refused(capsys, "export", *arguments, "--home", home)
+        return run_refused(capsys, "export", *arguments, "--home", home)
 
     out, last = tmp_path / "out.pth", home / "runs" / "first" / "checkpoints" / "last.ckpt"
     whole = last.read_bytes()

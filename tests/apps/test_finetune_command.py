@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from apps.cli import main
 from handsim.skeleton import REFERENCE_BONE
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from training.datasets.synthetic import FACTS, LABELS
 from training.models.estimator import PoseEstimator
 
@@ -92,7 +92,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     labelled: Path, place: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     words = [str(labelled) if word == "SET" else word for word in words]
-    assert told in refused(capsys, "finetune", *words, "--home", place)
+    assert told in run_refused(capsys, "finetune", *words, "--home", place)
     assert _runs(place) == []
 
 
@@ -143,7 +143,7 @@ def test_a_broken_set_is_one_line_and_leaves_nothing(
     root = place.parent / "broken"
     shutil.copytree(labelled, root)
     break_it(root)
-    assert told in refused(capsys, *_run(root), "--home", place)
+    assert told in run_refused(capsys, *_run(root), "--home", place)
     assert _runs(place) == []
 
 
@@ -175,7 +175,7 @@ def test_from_pre_training_to_a_resumed_run(
     name = "estimator.encoder.trunk.layer4.1.conv2.weight"
     assert torch.equal(again[name], first["state_dict"][name])
 
-    out = said(capsys, "finetune", "run", "--resume", "--trainer.max_steps=2", "--home", place)
+    out = run_ok(capsys, "finetune", "run", "--resume", "--trainer.max_steps=2", "--home", place)
     assert "resuming" in out
     assert out.splitlines()[-1].startswith("2 steps done in ")
     assert _steps(place) == [1, 2]

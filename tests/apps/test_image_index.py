@@ -12,8 +12,8 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from apps.cli import main
 from handsim import Pool
 from index import LiveIndex, open_catalog
+from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
 from tests.apps.conftest import copy_home
-from tests.apps.talk import ask, refused, said, some_hand
 
 Capture = pytest.CaptureFixture[str]
 PEOPLE = 3
@@ -51,7 +51,7 @@ def signs(photographs: Path, model_path: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_both_versions_are_listed(signs: Path, capsys: Capture) -> None:
-    lines = said(capsys, "index", "list", "--home", signs).splitlines()
+    lines = run_ok(capsys, "index", "list", "--home", signs).splitlines()
     assert [("pose-14" in line, "image-6" in line) for line in lines[1:]] == [(True, False), (False, True)]
     assert lines[2].startswith("current  v0002")
 
@@ -63,21 +63,21 @@ def test_a_picture_finds_its_own_hand(
     for row in (0, len(pool) // 2):
         hand = pool.hand(int(pool.hand_ids[row]))
         picture = ("query", photographs.parent / hand.file, "--model", model_path, "-k", "2", "--home", signs)
-        (answer,) = ask(capsys, *picture)
+        (answer,) = run_json(capsys, *picture)
         first, second = answer["neighbors"]
-        assert first["hand_id"] == some_hand(signs, row)
+        assert first["hand_id"] == pick_hand(signs, row)
         assert first["distance"] < 0.5 * second["distance"]
 
 
 def test_a_hand_is_asked_about_as_ever(signs: Path, tmp_path: Path, capsys: Capture) -> None:
-    hand = some_hand(signs, 3)
-    answer = ask(capsys, "query", "--hand", hand, "-k", "3", "--other-video", "--home", signs)[0]
+    hand = pick_hand(signs, 3)
+    answer = run_json(capsys, "query", "--hand", hand, "-k", "3", "--other-video", "--home", signs)[0]
     assert len(answer["neighbors"]) == 3
     assert all(found["video"] != answer["query"]["video"] for found in answer["neighbors"])
-    like = ask(capsys, "query", "--like", hand, some_hand(signs, 4), "-k", "3", "--home", signs)[0]
+    like = run_json(capsys, "query", "--like", hand, pick_hand(signs, 4), "-k", "3", "--home", signs)[0]
     assert len(like["neighbors"]) == 3
     montage = tmp_path / "answer.png"
-    assert f"montage: {montage}" in said(
+    assert f"montage: {montage}" in run_ok(
         capsys, "query", "--hand", hand, "-k", "3", "--montage", montage, "--home", signs
     )
 
@@ -85,13 +85,13 @@ def test_a_hand_is_asked_about_as_ever(signs: Path, tmp_path: Path, capsys: Capt
 def test_keypoints_alone_are_refused(signs: Path, tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "hand.json"
     file.write_text(json.dumps(Pool.open(signs / "pool").keypoints[0, :, :2].tolist()))
-    message = refused(capsys, "query", "--keypoints", file, "--home", signs)
+    message = run_refused(capsys, "query", "--keypoints", file, "--home", signs)
     assert "keypoints alone cannot be placed in it; ask with a picture or a hand's id" in message
     # The version before it still takes them.
     own = copy_home(signs, tmp_path / "home")
-    said(capsys, "index", "rollback", "--home", own)
-    found = ask(capsys, "query", "--keypoints", file, "-k", "1", "--home", own)[0]["neighbors"]
-    assert found[0]["hand_id"] == some_hand(signs, 0)
+    run_ok(capsys, "index", "rollback", "--home", own)
+    found = run_json(capsys, "query", "--keypoints", file, "-k", "1", "--home", own)[0]["neighbors"]
+    assert found[0]["hand_id"] == pick_hand(signs, 0)
 
 
 def test_new_pictures_are_added_with_the_versions_own_encoder(
@@ -103,9 +103,9 @@ def test_new_pictures_are_added_with_the_versions_own_encoder(
     further = sorted((shared_data / "sign_digits").glob("p*"))[PEOPLE]
     shutil.copytree(further, tmp_path / "further" / further.name)
     naming = ("--video-from", "parent", "--label-from", "stem", "--model", model_path)
-    said(capsys, "ingest", tmp_path / "further", *naming, *at)
-    said(capsys, "embedding", "fit", "--components", "4", *at)  # poses again
-    added = said(capsys, "index", "add", *at)
+    run_ok(capsys, "ingest", tmp_path / "further", *naming, *at)
+    run_ok(capsys, "embedding", "fit", "--components", "4", *at)  # poses again
+    added = run_ok(capsys, "index", "add", *at)
     pool = Pool.open(home / "pool")
     assert added.startswith(f"v0003: {len(pool)} hands, {len(pool) - before} of them new, published")
     with open_catalog(home / "index").current() as version:

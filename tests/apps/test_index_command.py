@@ -10,7 +10,7 @@ from apps.cli import main
 from handsim import Pool, PoseEmbedding
 from index import IndexSettings, open_catalog
 from index.server.client import KEY_VARIABLE
-from tests.apps.talk import ask, refused, said, some_hand
+from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
 from tests.index.conftest import write_pool
 from tests.index.server.small_server import SmallServer
 
@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 def rows(capsys: Capture, home: Path) -> list[list[str]]:
     """Version, hands and recall of each line of ``index list``, behind ``current`` where it says so."""
-    lines = said(capsys, "index", "list", "--home", home).splitlines()
+    lines = run_ok(capsys, "index", "list", "--home", home).splitlines()
     assert re.split(r"  +", lines[0].strip()) == [
         *("version", "hands", "embedding", "built (UTC)", "took", "size", "recall@1")
     ]
@@ -29,7 +29,7 @@ def rows(capsys: Capture, home: Path) -> list[list[str]]:
 
 def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None:
     at, on_ctrl_c = ("--home", own_home), signal.getsignal(signal.SIGINT)
-    built = said(capsys, "index", "build", "--no-publish", "--m", "8", "--ef", "50", *at)
+    built = run_ok(capsys, "index", "build", "--no-publish", "--m", "8", "--ef", "50", *at)
     assert signal.getsignal(signal.SIGINT) is on_ctrl_c  # what ended the build at once ends nothing else
     assert re.fullmatch(
         r"v0002: 60 hands in \d+\.\d s, not published; `handsim index publish v0002` does\n", built
@@ -37,13 +37,15 @@ def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None
     settings = open_catalog(own_home / "index").info("v0002").settings
     assert settings == IndexSettings(m=8, ef=50)
     assert rows(capsys, own_home) == [["current", "v0001", "60", "1.0000"], ["v0002", "60", "1.0000"]]
-    assert said(capsys, "index", "publish", "v0002", *at) == "v0002 is now the current version\n"
+    assert run_ok(capsys, "index", "publish", "v0002", *at) == "v0002 is now the current version\n"
     assert rows(capsys, own_home)[1] == ["current", "v0002", "60", "1.0000"]
-    rolled = said(capsys, "index", "rollback", *at)
+    rolled = run_ok(capsys, "index", "rollback", *at)
     assert rolled == "v0001 is now the current version, v0002 no longer\n"
-    assert "v0001 is the only version" in refused(capsys, "index", "rollback", *at)
-    assert "no version 'v0009' (it has: v0001, v0002)" in refused(capsys, "index", "publish", "v0009", *at)
-    built = said(capsys, "index", "build", *at)
+    assert "v0001 is the only version" in run_refused(capsys, "index", "rollback", *at)
+    assert "no version 'v0009' (it has: v0001, v0002)" in run_refused(
+        capsys, "index", "publish", "v0009", *at
+    )
+    built = run_ok(capsys, "index", "build", *at)
     assert built.endswith("s, published\n")
 
 
@@ -52,18 +54,18 @@ def test_prune_and_drop(own_home: Path, capsys: Capture) -> None:
     for _ in range(3):
         assert main(["index", "build", "--home", str(own_home)]) == 0
     with open_catalog(own_home / "index").open("v0001"):
-        pruned = said(capsys, "index", "prune", "--keep", "1", *at)
+        pruned = run_ok(capsys, "index", "prune", "--keep", "1", *at)
         assert pruned == "removed v0002, v0003\nleft v0001: readers have them open\n"
-        busy = refused(capsys, "index", "drop", "v0001", *at)
+        busy = run_refused(capsys, "index", "drop", "v0001", *at)
         assert "a reader has v0001 open; end it first, or wait" in busy
-        assert "a reader has v0001 of" in refused(capsys, "index", "drop", "--all", *at)
-    assert said(capsys, "index", "drop", "v0001", *at) == "v0001 is removed\n"
-    assert said(capsys, "index", "prune", *at) == "nothing to remove\n"
-    assert "keep is 0" in refused(capsys, "index", "prune", "--keep", "0", *at)
-    assert "v0004 is the current version" in refused(capsys, "index", "drop", "v0004", *at)
-    dropped = said(capsys, "index", "drop", "--all", *at)
+        assert "a reader has v0001 of" in run_refused(capsys, "index", "drop", "--all", *at)
+    assert run_ok(capsys, "index", "drop", "v0001", *at) == "v0001 is removed\n"
+    assert run_ok(capsys, "index", "prune", *at) == "nothing to remove\n"
+    assert "keep is 0" in run_refused(capsys, "index", "prune", "--keep", "0", *at)
+    assert "v0004 is the current version" in run_refused(capsys, "index", "drop", "v0004", *at)
+    dropped = run_ok(capsys, "index", "drop", "--all", *at)
     assert dropped == f"{own_home / 'index'} is removed\n"
-    assert said(capsys, "index", "list", *at) == "no versions yet; `handsim index build` makes one\n"
+    assert run_ok(capsys, "index", "list", *at) == "no versions yet; `handsim index build` makes one\n"
     with pytest.raises(SystemExit) as ended:
         main(["index", "drop", "--home", str(own_home)])
     assert ended.value.code == 2
@@ -71,21 +73,21 @@ def test_prune_and_drop(own_home: Path, capsys: Capture) -> None:
 
 def test_add_and_verify(own_home: Path, capsys: Capture) -> None:
     at = ("--home", own_home)
-    nothing = said(capsys, "index", "add", *at)
+    nothing = run_ok(capsys, "index", "add", *at)
     assert nothing == "v0001 holds every hand of the pool already (60)\n"
     synth = ("synth", "--videos", "14", "--hands-per-video", "5", "--size", "64", *at)
-    assert "70 hands in" in said(capsys, *synth)
-    lacking = said(capsys, "index", "verify", *at)
+    assert "70 hands in" in run_ok(capsys, *synth)
+    lacking = run_ok(capsys, "index", "verify", *at)
     assert re.search(r"in the pool, not here +10\n", lacking)
     assert "`handsim index add` makes the hands searchable" in lacking
-    assert "no hand" in refused(capsys, "query", "--hand", some_hand(own_home, 69), *at)
+    assert "no hand" in run_refused(capsys, "query", "--hand", pick_hand(own_home, 69), *at)
     # The home's embedding may have changed meanwhile: a version is added to with its own.
     fingerprint = open_catalog(own_home / "index").info("v0001").embedding_fingerprint
-    said(capsys, "embedding", "fit", "--components", "5", *at)
-    added = said(capsys, "index", "add", "--no-publish", *at)
+    run_ok(capsys, "embedding", "fit", "--components", "5", *at)
+    added = run_ok(capsys, "index", "add", "--no-publish", *at)
     assert added == "v0002: 70 hands, 10 of them new, not published; `handsim index publish v0002` does\n"
     assert open_catalog(own_home / "index").info("v0002").embedding_fingerprint == fingerprint
-    whole = said(capsys, "index", "verify", "v0002", "--sample", "30", *at)
+    whole = run_ok(capsys, "index", "verify", "v0002", "--sample", "30", *at)
     for name, value in (
         ("version", "v0002"),
         ("recall@1 over 30 hands", "1.0000"),
@@ -95,9 +97,9 @@ def test_add_and_verify(own_home: Path, capsys: Capture) -> None:
         ("here, not in the pool", "0"),
     ):
         assert re.search(rf"^{name} +{value}$", whole, re.MULTILINE)
-    assert "leave --in-place out" in refused(capsys, "index", "add", "--in-place", *at)
-    said(capsys, "index", "publish", "v0002", *at)
-    assert ask(capsys, "query", "--hand", some_hand(own_home, 69), "-k", "2", *at)[0]["neighbors"]
+    assert "leave --in-place out" in run_refused(capsys, "index", "add", "--in-place", *at)
+    run_ok(capsys, "index", "publish", "v0002", *at)
+    assert run_json(capsys, "query", "--hand", pick_hand(own_home, 69), "-k", "2", *at)[0]["neighbors"]
 
 
 def test_verify_tells_of_a_poor_graph(tmp_path: Path, capsys: Capture) -> None:
@@ -110,8 +112,10 @@ def test_verify_tells_of_a_poor_graph(tmp_path: Path, capsys: Capture) -> None:
         r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again",
         capsys.readouterr().out,
     )
-    assert "there is no index at" in refused(capsys, "index", "verify", *at)
-    assert "a random sample of 0 hands" in refused(capsys, "index", "verify", "v0001", "--sample", "0", *at)
+    assert "there is no index at" in run_refused(capsys, "index", "verify", *at)
+    assert "a random sample of 0 hands" in run_refused(
+        capsys, "index", "verify", "v0001", "--sample", "0", *at
+    )
     (tmp_path / "pool").rename(tmp_path / "elsewhere")
     main(["index", "verify", "v0001", *at])
     assert re.search(r"here, not in the pool +no pool here\n", capsys.readouterr().out)
@@ -119,14 +123,14 @@ def test_verify_tells_of_a_poor_graph(tmp_path: Path, capsys: Capture) -> None:
 
 def test_copy_to_a_directory_and_back(own_home: Path, tmp_path: Path, capsys: Capture) -> None:
     there = tmp_path / "there"
-    copied = said(capsys, "index", "copy", own_home / "index", there, "--home", own_home)
+    copied = run_ok(capsys, "index", "copy", own_home / "index", there, "--home", own_home)
     assert copied == f"{there} holds v0001, compared hand by hand; current: v0001\n"
-    hand = some_hand(own_home)
+    hand = pick_hand(own_home)
     question = ("query", "--hand", hand, "-k", "3", "--home", own_home)
-    assert ask(capsys, *question, "--index", there) == ask(capsys, *question)
-    empty = refused(capsys, "index", "copy", tmp_path / "nothing", there, "--home", own_home)
+    assert run_json(capsys, *question, "--index", there) == run_json(capsys, *question)
+    empty = run_refused(capsys, "index", "copy", tmp_path / "nothing", there, "--home", own_home)
     assert f"there is no index at {tmp_path / 'nothing'}" in empty
-    strange = refused(capsys, "index", "copy", own_home / "pool", there, "--home", own_home)
+    strange = run_refused(capsys, "index", "copy", own_home / "pool", there, "--home", own_home)
     assert "is not an index of handsim" in strange
 
 
@@ -135,23 +139,23 @@ def test_the_same_commands_on_a_server(
     own_home: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "only-for-this-test")
-    hand = some_hand(own_home)
+    hand = pick_hand(own_home)
     with SmallServer(key="only-for-this-test") as server:
         at = ("--home", own_home, "--index", server.address)
-        assert "there is no index at" in refused(capsys, "query", "--hand", hand, *at)
-        said(capsys, "index", "copy", own_home / "index", server.address, "--home", own_home)
+        assert "there is no index at" in run_refused(capsys, "query", "--hand", hand, *at)
+        run_ok(capsys, "index", "copy", own_home / "index", server.address, "--home", own_home)
         question = ("query", "--hand", hand, "-k", "3", "--other-video", "--home", own_home)
-        here, there = (ask(capsys, *question, *index)[0] for index in ((), ("--index", server.address)))
+        here, there = (run_json(capsys, *question, *index)[0] for index in ((), ("--index", server.address)))
         assert [found["hand_id"] for found in there["neighbors"]] == [
             found["hand_id"] for found in here["neighbors"]
         ]
-        assert said(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
+        assert run_ok(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
-        told = said(capsys, "index", "list", "--home", own_home)
+        told = run_ok(capsys, "index", "list", "--home", own_home)
         assert [line.split()[:2] for line in told.splitlines()[1:]] == [["v0001", "60"], ["current", "v0002"]]
-        back = said(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
+        back = run_ok(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
         assert back.endswith("/back holds v0001, v0002, compared hand by hand; current: v0002\n")
-        assert "is removed" in said(capsys, "index", "drop", "--all", "--home", own_home)
+        assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)
         monkeypatch.setenv(KEY_VARIABLE, "a-wrong-one")
-        assert "a-wrong-one" not in refused(capsys, "index", "list", "--home", own_home)
+        assert "a-wrong-one" not in run_refused(capsys, "index", "list", "--home", own_home)
     assert len(Pool.open(own_home / "pool")) == 60

@@ -8,7 +8,7 @@ from apps.cli.console import EncoderFolders
 from handsim.errors import HandsimError
 from handsim.home import Home
 from index.server.client import KEY_VARIABLE
-from tests.apps.talk import ask, refused, said, some_hand
+from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
 
 Capture = pytest.CaptureFixture[str]
 
@@ -16,17 +16,17 @@ Capture = pytest.CaptureFixture[str]
 def test_the_index_may_be_named_anywhere_on_the_line(own_home: Path, tmp_path: Path, capsys: Capture) -> None:
     elsewhere = tmp_path / "elsewhere"
     (own_home / "index").rename(elsewhere)
-    hand = some_hand(own_home)
+    hand = pick_hand(own_home)
     home, index = ("--home", own_home), ("--index", elsewhere)
     for line in (
         (*index, *home, "query", "--hand", hand),
         ("query", *index, "--hand", hand, *home),
         (*home, "query", "--hand", hand, *index),
     ):
-        assert ask(capsys, *line)[0]["query"]["hand_id"] == hand
+        assert run_json(capsys, *line)[0]["query"]["hand_id"] == hand
     for words in ((*index, "index", "list"), ("index", *index, "list"), ("index", "list", *index)):
-        assert "current  v0001" in said(capsys, *words, *home)
-    assert "there is no index" in refused(capsys, "query", "--hand", hand, *home)
+        assert "current  v0001" in run_ok(capsys, *words, *home)
+    assert "there is no index" in run_refused(capsys, "query", "--hand", hand, *home)
 
 
 def test_the_home_says_where_its_index_is(own_home: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -34,12 +34,12 @@ def test_the_home_says_where_its_index_is(own_home: Path, tmp_path: Path, capsys
     settings = own_home / "handsim.toml"
     for address in ("../elsewhere", str(tmp_path / "elsewhere")):
         settings.write_text(f'# where it is\nindex = "{address}"\n')
-        assert "current  v0001" in said(capsys, "index", "list", "--home", own_home)
+        assert "current  v0001" in run_ok(capsys, "index", "list", "--home", own_home)
     settings.write_text("")
-    assert "no versions yet" in said(capsys, "index", "list", "--home", own_home)
+    assert "no versions yet" in run_ok(capsys, "index", "list", "--home", own_home)
     # What the line says goes before what the file says.
     settings.write_text('index = "nowhere"\n')
-    named = said(capsys, "index", "list", "--home", own_home, "--index", tmp_path / "elsewhere")
+    named = run_ok(capsys, "index", "list", "--home", own_home, "--index", tmp_path / "elsewhere")
     assert "current  v0001" in named
 
 
@@ -81,7 +81,7 @@ def test_addresses_are_told_from_paths(tmp_path: Path) -> None:
 )
 def test_a_file_that_says_something_else(tmp_path: Path, capsys: Capture, text: str, message: str) -> None:
     (tmp_path / "handsim.toml").write_text(text)
-    assert message in refused(capsys, "index", "list", "--home", tmp_path)
+    assert message in run_refused(capsys, "index", "list", "--home", tmp_path)
     with pytest.raises(HandsimError, match=r"handsim\.toml"):
         _ = Home(tmp_path).index
 
@@ -89,11 +89,11 @@ def test_a_file_that_says_something_else(tmp_path: Path, capsys: Capture, text: 
 def test_what_is_no_address(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     for address in ("ftp://host", "http://", "http://host:port", "https:///hands"):
-        message = refused(capsys, "index", "list", "--home", tmp_path, "--index", address)
+        message = run_refused(capsys, "index", "list", "--home", tmp_path, "--index", address)
         assert "is not an address; one looks like http://127.0.0.1:6333/hands" in message
-    secret = refused(capsys, "index", "list", "--home", tmp_path, "--index", "http://me:secret@host")
+    secret = run_refused(capsys, "index", "list", "--home", tmp_path, "--index", "http://me:secret@host")
     assert "secret" not in secret
     assert KEY_VARIABLE in secret
     (tmp_path / "notes.txt").write_text("mine")
-    strange = refused(capsys, "index", "build", "--home", tmp_path, "--index", tmp_path)
+    strange = run_refused(capsys, "index", "build", "--home", tmp_path, "--index", tmp_path)
     assert "there is no pool" in strange or "is not an index of handsim" in strange

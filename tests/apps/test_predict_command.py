@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apps.cli import main
-from tests.apps.talk import ask, refused, said
+from tests.apps.commands import run_json, run_ok, run_refused
 from tests.handsim.media.test_videos import write_video
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
@@ -34,7 +34,7 @@ def _using(home: Path) -> list[str | Path]:
 
 def test_every_hand_is_told_in_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = home / "photos" / "0.png"
-    (answer,) = ask(capsys, "predict", photo, "--whole", *_using(home))
+    (answer,) = run_json(capsys, "predict", photo, "--whole", *_using(home))
     assert (answer["file"], answer["width"], answer["height"]) == (str(photo), 96, 80)
     (hand,) = answer["hands"]
     assert (hand["side"], hand["score"], hand["box_px"]) == ("right", None, [0, 0, 96, 80])
@@ -47,7 +47,7 @@ def test_every_hand_is_told_in_json(home: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--box", "20,10,80,70", "--side", "left", "--focal-px", "150"]
-    (answer,) = ask(capsys, "predict", home / "photos" / "0.png", *arguments, *_using(home))
+    (answer,) = run_json(capsys, "predict", home / "photos" / "0.png", *arguments, *_using(home))
     (hand,) = answer["hands"]
     assert (hand["side"], hand["box_px"]) == ("left", [20, 10, 80, 70])
     placed, joints = np.array(hand["camera_3d_mm"]), np.array(hand["joints_3d_mm"])
@@ -59,7 +59,7 @@ def test_pictures_are_drawn_and_described_one_by_one(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = [home / "photos" / f"{row}.png" for row in range(2)]
-    printed = said(capsys, "predict", *photos, "--whole", "--out", tmp_path / "out", *_using(home))
+    printed = run_ok(capsys, "predict", *photos, "--whole", "--out", tmp_path / "out", *_using(home))
     assert printed.splitlines() == [
         f"{photo}: 1 hand, {tmp_path / 'out' / f'{row}.json'}" for row, photo in enumerate(photos)
     ]
@@ -76,7 +76,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = home / "photos" / "0.png"
-    said(capsys, "predict", photo, photo, "--whole", "--out", tmp_path, *_using(home))
+    run_ok(capsys, "predict", photo, photo, "--whole", "--out", tmp_path, *_using(home))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0-2.jpg", "0-2.json", "0.jpg", "0.json"]
 
 
@@ -87,11 +87,11 @@ def test_a_photograph_is_not_drawn_over(
     for photo in photos:
         Image.open(home / "photos" / "0.png").save(photo)
     before = [photo.read_bytes() for photo in photos]
-    line = refused(capsys, "predict", *photos, "--whole", "--out", tmp_path, *_using(home))
+    line = run_refused(capsys, "predict", *photos, "--whole", "--out", tmp_path, *_using(home))
     assert f"what is drawn of {photos[1]} would be written over {photos[1]}; name another --out" in line
     assert [photo.read_bytes() for photo in photos] == before
     assert sorted(tmp_path.iterdir()) == photos  # nothing else was written either
-    said(capsys, "predict", photos[0], "--whole", "--out", tmp_path, *_using(home))
+    run_ok(capsys, "predict", photos[0], "--whole", "--out", tmp_path, *_using(home))
 
 
 def test_a_video_is_looked_at_every_so_many_seconds(
@@ -99,7 +99,7 @@ def test_a_video_is_looked_at_every_so_many_seconds(
 ) -> None:
     video = write_video(tmp_path / "v.mp4", seconds=3)
     every = ["--whole", "--every-seconds", "1.5", "--out", str(tmp_path / "out")]
-    printed = said(capsys, "predict", video, *every, *_using(home))
+    printed = run_ok(capsys, "predict", video, *every, *_using(home))
     assert printed == f"{video}: 2 hands in 2 frames, {tmp_path / 'out' / 'v.json'}\n"
     told = json.loads((tmp_path / "out" / "v.json").read_text())
     assert [(frame["frame"], frame["time_s"], frame["drawn"]) for frame in told["frames"]] == [
@@ -156,7 +156,7 @@ def test_the_hands_of_photographs_are_found(
     home: Path, shared_data: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = shared_data / "hands_wild" / "test5.jpg"
-    (answer,) = ask(capsys, "predict", photo, "--model", model_path, *_using(home))
+    (answer,) = run_json(capsys, "predict", photo, "--model", model_path, *_using(home))
     assert {hand["side"] for hand in answer["hands"]} == {"left", "right"}
     for hand in answer["hands"]:
         x0, y0, x1, y1 = hand["square_px"]
@@ -181,9 +181,11 @@ def test_bad_input_is_told_in_one_line(
         (["--model", "/gone.task"], "no model at /gone.task"),
         (["--whole", "--out", str(tmp_path / "file")], "cannot be written"),
     ):
-        assert expected in refused(capsys, "predict", home / "photos" / "0.png", *words, *_using(home)), words
+        assert expected in run_refused(capsys, "predict", home / "photos" / "0.png", *words, *_using(home)), (
+            words
+        )
     of_nobody = ["--whole", "--home", str(home), "--checkpoint", "nobody"]
-    assert "no run of that name" in refused(capsys, "predict", home / "photos" / "0.png", *of_nobody)
+    assert "no run of that name" in run_refused(capsys, "predict", home / "photos" / "0.png", *of_nobody)
 
 
 def test_an_estimator_that_needs_the_camera_asks_for_it(
@@ -192,7 +194,7 @@ def test_an_estimator_that_needs_the_camera_asks_for_it(
     config = replace(small_config(), estimator=EstimatorSettings("regressor_25d"))
     checkpoint = untrained_checkpoint(tmp_path / "25d.ckpt", config)
     photo = home / "photos" / "0.png"
-    line = refused(capsys, "predict", photo, "--whole", "--checkpoint", checkpoint)
+    line = run_refused(capsys, "predict", photo, "--whole", "--checkpoint", checkpoint)
     assert "give the focal length in pixels with --focal-px" in line
 
 

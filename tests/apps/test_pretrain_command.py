@@ -15,8 +15,8 @@ import torch
 from apps.cli import main
 from handsim.errors import UnavailableError
 from handsim.pool import Pool
+from tests.apps.commands import run_refused
 from tests.apps.conftest import copy_home
-from tests.apps.talk import refused
 from training.losses import nt_xent
 from training.pairs.live import LiveNeighbors
 from training.pretrain import module as pretrain_module
@@ -76,19 +76,19 @@ def _last(place: Path) -> Any:
 def test_bad_input_is_one_line_and_leaves_nothing(
     place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert said in refused(capsys, "pretrain", *arguments, "--home", place)
+    assert said in run_refused(capsys, "pretrain", *arguments, "--home", place)
     assert _runs(place) == []
 
 
 def test_unknown_key_of_a_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mine.yaml").write_text("pairs: {policy: {topk: 1}}")
-    line = refused(capsys, "pretrain", place / "mine.yaml", "--home", place)
+    line = run_refused(capsys, "pretrain", place / "mine.yaml", "--home", place)
     assert "there is no setting pairs.policy.topk; did you mean pairs.policy.top_k?" in line
 
 
 def test_no_index(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "index").unlink()
-    assert "index" in refused(capsys, *RUN, "--home", place)
+    assert "index" in run_refused(capsys, *RUN, "--home", place)
     assert _runs(place) == []
 
 
@@ -96,7 +96,7 @@ def test_index_of_another_pool(place: Path, capsys: pytest.CaptureFixture[str]) 
     (place / "pool").unlink()
     synth = ["synth", "--videos", "4", "--hands-per-video", "5", "--size", "32", "--seed", "9"]
     assert main([*synth, "--home", str(place)]) == 0
-    line = refused(capsys, *RUN, "--home", place)
+    line = run_refused(capsys, *RUN, "--home", place)
     assert "pool" in line
     assert "index" in line
     assert _runs(place) == []
@@ -123,20 +123,20 @@ def test_checkpoints_that_cannot_go_on(place: Path, capsys: pytest.CaptureFixtur
     metrics = (place / "runs/run/metrics.jsonl").read_text()
     again = ["pretrain", "run", "--resume", "--trainer.max_steps=2", "--home", str(place)]
 
-    assert "architecture resnet18, this run has resnet34" in refused(
+    assert "architecture resnet18, this run has resnet34" in run_refused(
         capsys, *again, "--encoder.architecture=resnet34"
     )
-    assert "batches an epoch 5, this run has 10" in refused(capsys, *again, "--trainer.batch_size=6")
-    assert "seed" in refused(capsys, *again, "--seed=5")
-    assert "another network" in refused(capsys, *again, "--head.out=4")
+    assert "batches an epoch 5, this run has 10" in run_refused(capsys, *again, "--trainer.batch_size=6")
+    assert "seed" in run_refused(capsys, *again, "--seed=5")
+    assert "another network" in run_refused(capsys, *again, "--head.out=4")
 
     last.write_bytes(whole[: len(whole) // 2])
-    assert "no checkpoint of a pre-training run" in refused(capsys, *again)
+    assert "no checkpoint of a pre-training run" in run_refused(capsys, *again)
 
     sprung = place / "sprung"
     trapped = {"handsim": _Trap(sprung), "state_dict": {}}
     torch.save(trapped, last)
-    assert "no checkpoint of a pre-training run" in refused(capsys, *again)
+    assert "no checkpoint of a pre-training run" in run_refused(capsys, *again)
     assert not sprung.exists()
 
     assert (place / "runs/run/metrics.jsonl").read_text() == metrics

@@ -12,7 +12,7 @@ from apps.cli import main
 from handsim import Pool
 from handsim.hand import format_hand_id
 from index import open_catalog
-from tests.apps.talk import ask, refused, said, some_hand
+from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
 
 Capture = pytest.CaptureFixture[str]
 Words = tuple[str | Path, ...]
@@ -23,9 +23,9 @@ def distances(answer: Any) -> list[float]:
 
 
 def test_more_like_these_and_less_like_those(home: Path, tmp_path: Path, capsys: Capture) -> None:
-    like, unlike = [some_hand(home, row) for row in (0, 7, 30)], [some_hand(home, row) for row in (12, 45)]
+    like, unlike = [pick_hand(home, row) for row in (0, 7, 30)], [pick_hand(home, row) for row in (12, 45)]
     question: Words = ("query", "--like", *like, "--unlike", *unlike, "-k", "6", "--home", home)
-    answer = ask(capsys, *question)
+    answer = run_json(capsys, *question)
     assert answer[0]["query"] == {"like": like, "unlike": unlike}
     found = [hand["hand_id"] for hand in answer[0]["neighbors"]]
     assert len(found) == 6
@@ -38,28 +38,28 @@ def test_more_like_these_and_less_like_those(home: Path, tmp_path: Path, capsys:
         near = min(float(np.linalg.norm(place[hand] - place[one])) for one in like)
         assert told == pytest.approx(near, rel=1e-4)
         assert near < min(float(np.linalg.norm(place[hand] - place[one])) for one in unlike)
-    elsewhere = ask(capsys, *question, "--other-video")[0]["neighbors"]
+    elsewhere = run_json(capsys, *question, "--other-video")[0]["neighbors"]
     pool = Pool.open(home / "pool")
     videos = {pool.videos[int(pool.rows(int(hand, 16))[0])] for hand in like}
     assert not {hand["video"] for hand in elsewhere} & videos
-    text = said(capsys, *question, "--montage", tmp_path / "like.png")
+    text = run_ok(capsys, *question, "--montage", tmp_path / "like.png")
     assert text.startswith(f"like 3 hands, unlike 2, first: {like[0]}\nrank  hand ")
     with Image.open(tmp_path / "like.png") as image:
         assert image.width > 7 * 100
 
 
 def test_bands_and_diversity(home: Path, capsys: Capture) -> None:
-    question = ("query", "--hand", some_hand(home), "--home", home)
-    everything = distances(ask(capsys, *question, "-k", "60"))
+    question = ("query", "--hand", pick_hand(home), "--home", home)
+    everything = distances(run_json(capsys, *question, "-k", "60"))
     low, high = everything[20], everything[40]
-    band = ask(capsys, *question, "-k", "10", "--min-distance", str(low), "--max-distance", str(high))
+    band = run_json(capsys, *question, "-k", "10", "--min-distance", str(low), "--max-distance", str(high))
     assert distances(band) == pytest.approx(everything[20:30])
-    far = ask(capsys, *question, "--min-distance", str(everything[-1] + 1))
+    far = run_json(capsys, *question, "--min-distance", str(everything[-1] + 1))
     assert distances(far) == []
-    text = said(capsys, *question, "--min-distance", str(everything[-1] + 1))
+    text = run_ok(capsys, *question, "--min-distance", str(everything[-1] + 1))
     assert text.endswith("\n  no hand of the index meets these conditions\n")
-    spread = ask(capsys, *question, "-k", "5", "--other-video", "--diversity", "0.8")
-    plain = ask(capsys, *question, "-k", "5", "--other-video")
+    spread = run_json(capsys, *question, "-k", "5", "--other-video", "--diversity", "0.8")
+    plain = run_json(capsys, *question, "-k", "5", "--other-video")
     assert distances(spread)[0] == distances(plain)[0]
     assert sum(distances(spread)) > sum(distances(plain))
 
@@ -73,44 +73,46 @@ def test_only_hands_of_a_kind(home: Path, capsys: Capture) -> None:
         (("--video", videos[0], "--video", videos[1]), "video", {*videos}),
         (("--source", "synthetic"), "source", {"synthetic"}),
     ):
-        for about in (("--hand", some_hand(home)), ("--like", some_hand(home, 0), some_hand(home))):
-            answer = ask(capsys, "query", *about, *wanted, "-k", "20", "--home", home)
+        for about in (("--hand", pick_hand(home)), ("--like", pick_hand(home, 0), pick_hand(home))):
+            answer = run_json(capsys, "query", *about, *wanted, "-k", "20", "--home", home)
             assert {found[key] for found in answer[0]["neighbors"]} == admitted
         for any_hands in ("--random", "--list"):
-            hands = ask(capsys, "query", any_hands, *wanted, "-k", "60", "--home", home)
+            hands = run_json(capsys, "query", any_hands, *wanted, "-k", "60", "--home", home)
             assert {hand[key] for hand in hands} == admitted
-    assert ask(capsys, "query", "--random", "--source", "nowhere", "--home", home) == []
-    nobody = said(capsys, "query", "--list", "--source", "nowhere", "--home", home)
+    assert run_json(capsys, "query", "--random", "--source", "nowhere", "--home", home) == []
+    nobody = run_ok(capsys, "query", "--list", "--source", "nowhere", "--home", home)
     assert nobody == "no hand of the index meets these conditions\n"
-    sure = ask(capsys, "query", "--random", "--min-score", "1", "--home", home)
+    sure = run_json(capsys, "query", "--random", "--min-score", "1", "--home", home)
     assert all(hand["score"] == 1 for hand in sure)
 
 
 def test_random_hands(home: Path, capsys: Capture) -> None:
-    hands = [hand["hand_id"] for hand in ask(capsys, "query", "--random", "-k", "25", "--home", home)]
+    hands = [hand["hand_id"] for hand in run_json(capsys, "query", "--random", "-k", "25", "--home", home)]
     assert len(set(hands)) == 25
-    again = [hand["hand_id"] for hand in ask(capsys, "query", "--random", "-k", "25", "--home", home)]
+    again = [hand["hand_id"] for hand in run_json(capsys, "query", "--random", "-k", "25", "--home", home)]
     assert set(again) != set(hands)
-    assert len(ask(capsys, "query", "--random", "--home", home)) == 10
-    assert len(ask(capsys, "query", "--random", "-k", "500", "--home", home)) == 60
+    assert len(run_json(capsys, "query", "--random", "--home", home)) == 10
+    assert len(run_json(capsys, "query", "--random", "-k", "500", "--home", home)) == 60
 
 
 def test_walking_through_all_hands(home: Path, capsys: Capture) -> None:
     met: list[str] = []
     after: Words = ()
-    while page := ask(capsys, "query", "--list", "-k", "25", *after, "--home", home):
+    while page := run_json(capsys, "query", "--list", "-k", "25", *after, "--home", home):
         met += [hand["hand_id"] for hand in page]
         after = ("--after", met[-1])
     assert met == [format_hand_id(hand_id) for hand_id in sorted(Pool.open(home / "pool").hand_ids.tolist())]
-    table = said(capsys, "query", "--list", "-k", "2", "--home", home).splitlines()
+    table = run_ok(capsys, "query", "--list", "-k", "2", "--home", home).splitlines()
     assert re.split(r"  +", table[0]) == ["hand", "video", "side", "source", "label", "score"]
     assert [line.split()[0] for line in table[1:]] == met[:2]
 
 
 def test_exact_and_wide_searches_agree(home: Path, capsys: Capture) -> None:
-    question = ("query", "--hand", some_hand(home), "--home", home)
+    question = ("query", "--hand", pick_hand(home), "--home", home)
     assert (
-        ask(capsys, *question, "--exact") == ask(capsys, *question, "--ef", "500") == ask(capsys, *question)
+        run_json(capsys, *question, "--exact")
+        == run_json(capsys, *question, "--ef", "500")
+        == run_json(capsys, *question)
     )
 
 
@@ -146,8 +148,8 @@ def test_exact_and_wide_searches_agree(home: Path, capsys: Capture) -> None:
 def test_what_does_not_go_together(
     home: Path, capsys: Capture, arguments: tuple[str, ...], message: str
 ) -> None:
-    words = [some_hand(home) if word == "HAND" else word for word in arguments]
-    assert message in refused(capsys, "query", *words, "--home", home)
+    words = [pick_hand(home) if word == "HAND" else word for word in arguments]
+    assert message in run_refused(capsys, "query", *words, "--home", home)
 
 
 @pytest.mark.parametrize("about", [(), ("--random", "--list"), ("--like",), ("picture.jpg", "--random")])

@@ -8,7 +8,7 @@ from apps.cli import main
 from apps.cli.synth import LAYOUTS
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig
-from tests.apps.talk import refused, said
+from tests.apps.commands import run_ok, run_refused
 from training.datasets.open_dataset import DATASETS, WORLDS, open_dataset
 
 
@@ -19,7 +19,7 @@ def test_every_dataset_has_a_layout() -> None:
 def test_a_set_is_written_and_can_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "hands"
     words = ("--videos", "3", "--hands-per-video", "2", "--size", "64", "--seed", "4", "--out", str(root))
-    printed = said(capsys, "synth", "--layout", "synthetic", *words)
+    printed = run_ok(capsys, "synth", "--layout", "synthetic", *words)
     assert f"next: handsim dataset check synthetic {root}" in printed
     assert open_dataset("synthetic", root, "test")[1].image.shape == (64, 64, 3)
 
@@ -28,7 +28,7 @@ def test_the_command_line_comes_after_the_world(tmp_path: Path, capsys: pytest.C
     world = tmp_path / "world.yaml"
     world.write_text("{videos: 9, hands_per_video: 2, size_px: 32, motion: {left_share: 1.0}}")
     words = ("--world", str(world), "--videos", "2", "--keypoint-noise", "0.02", "--people.count", "1")
-    assert "4 hands" in said(capsys, "synth", *words, "--home", str(tmp_path))
+    assert "4 hands" in run_ok(capsys, "synth", *words, "--home", str(tmp_path))
     pool = Pool.open(tmp_path / "pool")
     assert [pool.hand(int(hand)).side for hand in pool.hand_ids] == ["left"] * 4
 
@@ -42,7 +42,7 @@ def test_every_world_is_read(name: str) -> None:
 def test_too_few_videos_are_told(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Which also shows that each layout has its writer."""
     words = ("synth", "--layout", layout, "--out", str(tmp_path / "set"), "--videos", "2")
-    assert f"videos is 2; the layout of {layout} needs" in refused(capsys, *words)
+    assert f"videos is 2; the layout of {layout} needs" in run_refused(capsys, *words)
     assert not (tmp_path / "set").exists()
 
 
@@ -63,7 +63,7 @@ def test_too_few_videos_are_told(layout: str, tmp_path: Path, capsys: pytest.Cap
 def test_options_that_do_not_go_together_are_told(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in refused(capsys, "synth", *words)
+    assert message in run_refused(capsys, "synth", *words)
 
 
 def test_an_unknown_layout_is_told(capsys: pytest.CaptureFixture[str]) -> None:

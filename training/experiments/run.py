@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,12 +24,10 @@ import yaml
 
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
-from handsim.processes import available_cores
+from handsim.processes import available_cores, module_command
 from training.experiments.steps import RUN, Kind, Step, StepFolder, StepStore
 from training.runs.checkpoints import BEST, LAST, StopRequest
 
-HANDSIM: Final = (sys.executable, "-m", "apps.cli")
-"""The command line, in a child process."""
 _LOCK_POLL_SECONDS: Final = 1.0
 """Between two tries to lock the folder of a step that another process is doing."""
 
@@ -277,7 +274,7 @@ class StepRunner:
                 if self._stopping.is_set():
                     return None
                 process = subprocess.Popen(
-                    [*HANDSIM, *command],
+                    module_command("apps.cli", *command),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -4,7 +4,6 @@ Actions on the index are asked about first: what will be done, and the button th
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +24,7 @@ from apps.browser.index.overview import (
 from apps.browser.library import Library
 from apps.browser.ui import escape
 from handsim.errors import HandsimError
+from handsim.processes import module_command
 from index import Catalog, IndexSettings
 
 Work = Literal["build", "add", "verify"]
@@ -118,7 +118,7 @@ def _start(library: Library, work: Work, words: Sequence[str]) -> str:
     at = ["--home", str(library.home.path)]
     if library.settings.index is not None:
         at += ["--index", library.settings.index]
-    library.jobs.start(work, [sys.executable, "-m", "apps.browser.index.job", work, *at, *words])
+    library.jobs.start(work, module_command("apps.browser.index.job", work, *at, *words))
     return f"{WORKS[work]}: started; it goes on when this page is closed."
 
 

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from apps.browser.jobs import JobReporter, run_job
 from apps.cli.console import EncoderFolders
-from apps.cli.index import add_hands, added, build_version, built, verification_rows, verify_version
+from apps.cli.index import (
+    add_hands,
+    build_version,
+    describe_addition,
+    describe_build,
+    summarize_verification,
+    verify_version,
+)
 from handsim.home import Home
 from index import Catalog, IndexSettings, open_catalog
 from index.points import Progress
@@ -44,15 +51,15 @@ def _build(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobRe
     settings = IndexSettings(**options.settings)
     say.begin_phase("reading the pool" if home.embedding.exists() else "fitting the embedding")
     info = build_version(
-        home, catalog, settings, publish=not options.no_publish, progress=_told(say), say=print
+        home, catalog, settings, publish=not options.no_publish, progress=_told(say), print_line=print
     )
-    return {"said": built(info), "version": info.name}
+    return {"said": describe_build(info), "version": info.name}
 
 
 def _add(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
     say.begin_phase("looking for new hands")
     info, new = add_hands(home, catalog, publish=not options.no_publish, progress=_told(say))
-    return {"said": added(info, new), "version": info.name}
+    return {"said": describe_addition(info, new), "version": info.name}
 
 
 def _verify(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobReporter) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def _verify(home: Home, catalog: Catalog, options: argparse.Namespace, say: JobR
     name, found = verify_version(home, catalog, options.version)
     problems = found.problems()
     said = f"{name} is not sound: {'; '.join(problems)}" if problems else f"{name} is sound"
-    return {"said": said, "version": name, "rows": verification_rows(name, found), "sound": not problems}
+    return {"said": said, "version": name, "rows": summarize_verification(name, found), "sound": not problems}
 
 
 def _told(say: JobReporter) -> Progress:

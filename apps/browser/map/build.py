@@ -23,6 +23,7 @@ from apps.cli.console import EncoderFolders
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool.reader import Categorical
+from handsim.processes import module_command
 from index import IndexVersion, SearchOptions, open_catalog
 from index.points import PointBatch
 
@@ -226,7 +227,7 @@ _NICENESS: Final = 5
 
 def start_making(jobs: Jobs, settings: BrowserSettings, version: str) -> None:
     """Have a version's map made; raises HandsimError while one is made, or where nothing can be written."""
-    command = [sys.executable, "-m", "apps.browser.map.build", version, "--home", str(settings.home)]
+    command = module_command("apps.browser.map.build", version, "--home", str(settings.home))
     if settings.index is not None:
         command += ["--index", settings.index]
     folder = maps_folder(Home(settings.home), settings.index)

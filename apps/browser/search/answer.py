@@ -22,7 +22,7 @@ from apps.browser.components.hand_grid import Card
 from apps.browser.library import Library, encode_thumbnail
 from apps.browser.search.question import Condition, Question, quantise_keypoints
 from apps.browser.ui import build_card, describe_payload, shorten_id
-from apps.cli.query import Query, as_montage, example_query, hand_query
+from apps.cli.query import Query, draw_montage
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -111,8 +111,8 @@ def query_picture(
         return Query({}, ("pose",), question.keypoints(), crop)
     with library.catalog.open(answered_by) as version:
         if question.hand is not None:
-            return hand_query(question.hand, version, pool)
-        return example_query(question.like, question.unlike, version, pool)
+            return Query.from_hand(question.hand, version, pool)
+        return Query.from_examples(question.like, question.unlike, version, pool)
 
 
 def _hand(
@@ -175,7 +175,7 @@ def _harmless(value: object) -> object:
 def as_png(pool: Pool, query: Query, neighbors: Sequence[Neighbor]) -> bytes:
     """The query and its answers as `handsim query --montage` draws them."""
     buffer = io.BytesIO()
-    as_montage(pool, [query], [neighbors], columns=_MONTAGE_COLUMNS).save(buffer, "PNG")
+    draw_montage(pool, [query], [neighbors], columns=_MONTAGE_COLUMNS).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -9,11 +9,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-import apps.browser.app
+import apps.browser.entry.app
 from apps.browser.library import Library
 from apps.browser.serve import BrowserSettings
 
-_APP = Path(apps.browser.app.__file__)
+_APP = Path(apps.browser.entry.app.__file__)
 
 Visit = Callable[..., AppTest]
 """Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""

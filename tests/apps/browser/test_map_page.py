@@ -11,8 +11,8 @@ from handsim.home import Home
 from index import open_catalog
 from tests.apps.browser.conftest import Visit
 from tests.apps.browser.map.some_maps import put_map
+from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
-from tests.apps.talk import some_hand
 
 WHOLE = ((-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1))
 
@@ -62,7 +62,7 @@ def test_a_map_and_its_colours(visit: Visit, mapped: Path) -> None:
 
 
 def test_the_hand_in_the_address(visit: Visit, mapped: Path) -> None:
-    known = visit(mapped, "map", hand=some_hand(mapped))
+    known = visit(mapped, "map", hand=pick_hand(mapped))
     assert not known.exception
     assert not known.caption
     unknown = visit(mapped, "map", hand="00000000000003e7")

@@ -9,7 +9,7 @@ from apps.browser.library import HandFinder
 from apps.cli import main
 from handsim.detection.detector import SeenHand
 from tests.apps.browser.conftest import Visit
-from tests.apps.talk import some_hand
+from tests.apps.commands import pick_hand
 
 
 def address(page: AppTest) -> dict[str, str]:
@@ -27,7 +27,7 @@ def test_it_begins_with_some_hands(visit: Visit, home: Path) -> None:
 
 
 def test_an_address_is_a_question(visit: Visit, home: Path) -> None:
-    page = visit(home, hand=some_hand(home), k="7", side="left")
+    page = visit(home, hand=pick_hand(home), k="7", side="left")
     assert "**7 hands**" in head(page)
     assert page.slider(key="condition_k").value == 7
     assert page.toggle(key="condition_other_video").value
@@ -42,14 +42,14 @@ def test_a_random_hand(visit: Visit, home: Path) -> None:
 
 
 def test_conditions_go_into_the_address_and_back_out_of_it(visit: Visit, home: Path) -> None:
-    page = visit(home, hand=some_hand(home))
+    page = visit(home, hand=pick_hand(home))
     page.slider(key="condition_k").set_value(5).run()
     page.toggle(key="condition_one_per_video").set_value(True).run()
     page.toggle(key="condition_other_video").set_value(False).run()
     page.toggle(key="condition_capped").set_value(True).run()
     page.number_input(key="condition_max_distance").set_value(0.7).run()
     assert address(page) == {
-        "hand": some_hand(home),
+        "hand": pick_hand(home),
         "k": "5",
         "one_per_video": "yes",
         "other_video": "no",
@@ -64,11 +64,11 @@ def test_conditions_go_into_the_address_and_back_out_of_it(visit: Visit, home: P
 
 
 def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
-    page = visit(home, hand=some_hand(home), max_distance="0.0")
+    page = visit(home, hand=pick_hand(home), max_distance="0.0")
     assert "Without one of these there are some" in page.info[0].value
     page.button(key="relax_max_distance").click().run()
     assert "**24 hands**" in head(page)
-    hopeless = visit(home, hand=some_hand(home), max_distance="0.0", sources="nowhere")
+    hopeless = visit(home, hand=pick_hand(home), max_distance="0.0", sources="nowhere")
     assert "nor would leaving out one of them help" in hopeless.info[0].value
     next(button for button in hopeless.button if button.label == "Leave out all of them").click().run()
     assert "**24 hands**" in head(hopeless)
@@ -89,8 +89,8 @@ def test_an_id_is_taken_or_refused(visit: Visit, home: Path) -> None:
     page.segmented_control(key="start_way").set_value("Id").run()
     page.text_input(key="start_id").set_value("12").run()
     assert "is no hand id" in page.warning[0].value
-    page.text_input(key="start_id").set_value(some_hand(home)).run()
-    assert address(page)["hand"] == some_hand(home)
+    page.text_input(key="start_id").set_value(pick_hand(home)).run()
+    assert address(page)["hand"] == pick_hand(home)
     assert "**24 hands**" in head(page)
 
 
@@ -104,7 +104,7 @@ def test_presets(visit: Visit, home: Path) -> None:
 
 def test_an_index_that_is_not_there_and_then_is(visit: Visit, own_home: Path) -> None:
     (own_home / "index").rename(own_home / "away")
-    page = visit(own_home, hand=some_hand(own_home))
+    page = visit(own_home, hand=pick_hand(own_home))
     assert not page.exception
     assert "Not there yet" in page.info[0].value
     assert "handsim index build" in page.info[0].value
@@ -132,7 +132,7 @@ def test_a_picture_without_a_hand_is_searched_once(
 
 
 def test_a_published_version_answers_the_next_question(visit: Visit, own_home: Path) -> None:
-    page = visit(own_home, hand=some_hand(own_home))
+    page = visit(own_home, hand=pick_hand(own_home))
     assert "index v0001" in head(page)
     assert main(["index", "build", "--home", str(own_home)]) == 0
     page.slider(key="condition_k").set_value(5).run()
@@ -143,11 +143,11 @@ def test_a_published_version_answers_the_next_question(visit: Visit, own_home: P
 
 
 def test_visitors_do_not_see_each_other(visit: Visit, home: Path) -> None:
-    one, other = visit(home, hand=some_hand(home, 1)), visit(home, hand=some_hand(home, 2))
+    one, other = visit(home, hand=pick_hand(home, 1)), visit(home, hand=pick_hand(home, 2))
     one.slider(key="condition_k").set_value(9).run()
     other.run()
     assert "**24 hands**" in head(other)
-    assert address(other) == {"hand": some_hand(home, 2)}
+    assert address(other) == {"hand": pick_hand(home, 2)}
     assert "search_trail" not in other.session_state
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from apps.browser.entry.server import open_home
 from apps.browser.library import get_library
 from apps.browser.serve import BrowserSettings
-from apps.browser.server import open_home
 
 
 def test_the_home_is_opened_before_anybody_looks(own_home: Path) -> None:

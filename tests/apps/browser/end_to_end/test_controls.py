@@ -6,11 +6,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.apps.browser.end_to_end.test_search import answers, draw, pose_in, query
-from tests.apps.talk import some_hand
+from tests.apps.commands import pick_hand
 
 
 def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}")
+    page.goto(f"{site}/?hand={pick_hand(home)}")
     expect(answers(page)).to_have_count(24)
     slider = page.get_by_role("slider", name="Answers")
     slider.focus()
@@ -24,7 +24,7 @@ def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, ho
 
 
 def test_the_last_mark_cannot_be_taken_off_and_that_moves_nothing(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?like={some_hand(home)}&k=5")
+    page.goto(f"{site}/?like={pick_hand(home)}&k=5")
     expect(answers(page)).to_have_count(5)
     start = page.get_by_role("button", name="Random hand")
     before = start.bounding_box()
@@ -59,7 +59,7 @@ def test_a_joint_stays_where_it_can_be_taken_hold_of(page: Page, site: str, join
 
 
 def test_what_cannot_be_read_can_be_left(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?like={some_hand(home)}&diversity=0.5")
+    page.goto(f"{site}/?like={pick_hand(home)}&diversity=0.5")
     expect(page.get_by_text("Diversity does not go with examples")).to_be_visible()
     page.get_by_role("button", name="Start afresh").click()
     expect(page.locator(".grid[aria-label='Hands to begin with'] .card")).to_have_count(24)

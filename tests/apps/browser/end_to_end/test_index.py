@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from apps.browser.serve import run_server
-from tests.apps.talk import some_hand
+from tests.apps.commands import pick_hand
 
 
 def current(page: Page, name: str) -> None:
@@ -24,7 +24,7 @@ def test_a_version_is_built_rolled_back_and_published_from_the_page(
         page.get_by_role("dialog").get_by_role("button", name="Build", exact=True).click()
         expect(page.get_by_text("Everybody is answered by")).to_contain_text("v0002", timeout=120_000)
         searching = other.new_page()
-        searching.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
+        searching.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
         expect(searching.get_by_text("index v0002")).to_be_visible()
         page.get_by_role("button", name="Roll back to v0001").click()
         page.get_by_role("dialog").get_by_role("button", name="Roll back", exact=True).click()

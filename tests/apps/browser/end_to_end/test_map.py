@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from apps.browser.serve import run_server
 from tests.apps.browser.map.some_maps import put_map
+from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
-from tests.apps.talk import some_hand
 
 LASSO = [(0.01, 0.1), (0.99, 0.1), (0.99, 0.99), (0.01, 0.99)]
 """Around all hands, as shares of what the map takes up."""
@@ -183,9 +183,9 @@ def test_the_legend_calls_up_its_hands(page: Page, site_with_map: str) -> None:
 
 
 def test_the_search_page_leads_to_its_hand(page: Page, site_with_map: str, home: Path) -> None:
-    page.goto(f"{site_with_map}/?hand={some_hand(home)}")
+    page.goto(f"{site_with_map}/?hand={pick_hand(home)}")
     page.get_by_role("button", name="On the map").click()
-    expect(page).to_have_url(f"{site_with_map}/map?hand={some_hand(home)}")
+    expect(page).to_have_url(f"{site_with_map}/map?hand={pick_hand(home)}")
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
@@ -221,5 +221,5 @@ def test_with_fingers(chromium: Browser, site_with_map: str) -> None:
 def test_the_hand_in_the_address_is_marked(page: Page, site_with_map: str, home: Path) -> None:
     open_map(page, f"{site_with_map}/map")
     without = another_picture(page, "")
-    open_map(page, f"{site_with_map}/map?hand={some_hand(home)}")
+    open_map(page, f"{site_with_map}/map?hand={pick_hand(home)}")
     another_picture(page, without)

@@ -12,7 +12,7 @@ from apps.cli import main
 from handsim import Pool
 from index.server.client import KEY_VARIABLE
 from tests.apps.browser.test_uploads import huge_png
-from tests.apps.talk import some_hand
+from tests.apps.commands import pick_hand
 from tests.index.server.small_server import SmallServer
 
 
@@ -50,7 +50,7 @@ def test_clicking_from_hand_to_hand_and_back(page: Page, site: str) -> None:
 
 
 def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}&k=10")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=10")
     expect(answers(page)).to_have_count(10)
     distances = [float(text) for text in answers(page).locator("figcaption b").all_inner_texts()]
     assert distances == sorted(distances)
@@ -61,7 +61,7 @@ def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: P
 
 
 def test_a_filter_changes_answers_and_address(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}&other_video=no")
+    page.goto(f"{site}/?hand={pick_hand(home)}&other_video=no")
     expect(answers(page)).to_have_count(24)
     page.get_by_text("One per video", exact=True).click()
     expect(answers(page)).to_have_count(12)
@@ -71,24 +71,24 @@ def test_a_filter_changes_answers_and_address(page: Page, site: str, home: Path)
 
 
 def test_more_like_these_less_like_those(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}&k=12")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=12")
     expect(answers(page)).to_have_count(12)
     more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
     answers(page).nth(1).get_by_role("button", name="More like").click()
-    expect(page).to_have_url(re.compile(f"like={some_hand(home)}.{more}"))
+    expect(page).to_have_url(re.compile(f"like={pick_hand(home)}.{more}"))
     expect(query(page)).to_have_count(2)
     page.get_by_role("button", name=f"Less like hand {less}").click()
     expect(page).to_have_url(re.compile(f"unlike={less}"))
     expect(query(page)).to_have_count(3)
     expect(query(page).nth(2)).to_contain_text("Unlike")
-    for example in (more, less, some_hand(home)):
+    for example in (more, less, pick_hand(home)):
         expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)
     query(page).nth(2).get_by_role("button", name="Less like").click()  # taken off again
     expect(query(page)).to_have_count(2)
 
 
 def test_the_keyboard_alone(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}&k=4")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=4")
     expect(answers(page)).to_have_count(4)
     second = hand_of(answers(page).nth(1))
     answers(page).nth(1).locator("button.frame").focus()
@@ -211,7 +211,7 @@ def test_texts_from_elsewhere_are_shown_as_they_are(page: Page, site: str, text:
 
 
 def test_exports(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={some_hand(home)}&k=9")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=9")
     expect(answers(page)).to_have_count(9)
     with page.expect_download() as table:
         page.get_by_role("button", name="CSV").click()
@@ -223,7 +223,7 @@ def test_exports(page: Page, site: str, home: Path) -> None:
 
 def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
     with run_server(own_home) as served:
-        page.goto(f"{served.url}/?hand={some_hand(own_home)}")
+        page.goto(f"{served.url}/?hand={pick_hand(own_home)}")
         expect(answers(page)).to_have_count(24)
         (own_home / "index").rename(own_home / "away")
         page.get_by_text("One per video", exact=True).click()
@@ -239,7 +239,7 @@ def test_a_server_goes_away_and_comes_back(
     with SmallServer(key="a-key") as server:
         assert main(["index", "copy", str(own_home / "index"), server.address]) == 0
         with run_server(own_home, "--index", server.address) as served:
-            page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
+            page.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
             expect(answers(page)).to_have_count(5)
             server.stop()
             page.get_by_text("One per video", exact=True).click()
@@ -252,7 +252,7 @@ def test_a_server_goes_away_and_comes_back(
 
 def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, own_home: Path) -> None:
     with run_server(own_home) as served:
-        page.goto(f"{served.url}/?hand={some_hand(own_home)}&k=5")
+        page.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
         expect(page.get_by_text("index v0001")).to_be_visible()
         assert main(["index", "build", "--home", str(own_home)]) == 0
         answers(page).nth(1).locator("button.frame").click()
@@ -266,8 +266,8 @@ def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, o
 def test_two_visitors(chromium: Browser, site: str, home: Path) -> None:
     with chromium.new_context() as one, chromium.new_context() as other:
         first, second = one.new_page(), other.new_page()
-        first.goto(f"{site}/?hand={some_hand(home, 1)}&k=5")
-        second.goto(f"{site}/?hand={some_hand(home, 2)}&k=6")
+        first.goto(f"{site}/?hand={pick_hand(home, 1)}&k=5")
+        second.goto(f"{site}/?hand={pick_hand(home, 2)}&k=6")
         expect(answers(first)).to_have_count(5)
         expect(answers(second)).to_have_count(6)
         answers(first).nth(2).locator("button.frame").click()
@@ -276,4 +276,4 @@ def test_two_visitors(chromium: Browser, site: str, home: Path) -> None:
         expect(answers(second).locator("svg")).to_have_count(0)
         expect(answers(first).locator("svg")).to_have_count(5)
         expect(second.locator(".grid[aria-label^='What was asked before'] .card")).to_have_count(0)
-        assert some_hand(home, 2) in second.url
+        assert pick_hand(home, 2) in second.url

@@ -1,4 +1,4 @@
-"""The script that Streamlit runs: ``streamlit run apps/browser/app.py -- --home DIR``."""
+"""The script that Streamlit runs: ``streamlit run apps/browser/entry/app.py -- --home DIR``."""
 
 import sys
 from functools import partial
@@ -24,13 +24,14 @@ from apps.browser.training.page import training
 # What the addresses of pages say that show the same again when one comes back to them. A docstring would be
 # drawn: Streamlit shows the strings of its script.
 _SAID: Final = {SEARCH_PATH: Question.names(), MINING_PATH: MiningTrial.names()}
-_RESTARTED: Final = Path(__file__).with_name("restarted.js").read_text("utf-8")
+_BROWSER: Final = Path(__file__).parents[1]
+_RESTARTED: Final = (_BROWSER / "restarted.js").read_text("utf-8")
 
 
 def main() -> None:
     """Draw the page that the address names."""
     library = get_library(BrowserSettings.from_arguments(sys.argv[1:]))
-    st.html(Path(__file__).with_name("page.css"))
+    st.html(_BROWSER / "page.css")
     pages = [
         st.Page(
             partial(search, library),

@@ -1,4 +1,4 @@
-"""What serves the browser: ``streamlit run apps/browser/server.py -- --home DIR``.
+"""What serves the browser: ``streamlit run apps/browser/entry/server.py -- --home DIR``.
 
 Streamlit runs its script for visitors only. The first of them should not wait while half a million hands are
 opened, so they are opened as soon as there is a server.
@@ -24,7 +24,7 @@ from handsim.errors import HandsimError
 def open_home(settings: BrowserSettings) -> None:
     """Bring in the pages and open what they show; what is not there or away is left to them to tell."""
     # Here, and not above: what the pages import takes as long as the hands do.
-    import apps.browser.app  # noqa: F401
+    import apps.browser.entry.app  # noqa: F401
     from apps.browser.library import get_library
 
     with suppress(HandsimError):

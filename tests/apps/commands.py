@@ -1,0 +1,39 @@
+"""Commands as a user runs them, inside this process, and what they print."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.cli import main
+from handsim import Pool
+from handsim.hand import format_hand_id
+
+
+def run_ok(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What a command prints; it must succeed."""
+    capsys.readouterr()
+    assert main([*map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+    """The answer of a command with ``--json``."""
+    return json.loads(run_ok(capsys, *arguments, "--json"))
+
+
+def run_refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The error of a command, which must print that one line only and return 2."""
+    capsys.readouterr()
+    assert main([*map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("handsim: ")
+    assert captured.out == ""
+    return captured.err
+
+
+def pick_hand(home: Path, row: int = 7) -> str:
+    """The id of the hand in a row of the home's pool."""
+    return format_hand_id(int(Pool.open(home / "pool").hand_ids[row]))
