@@ -15,8 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from handsim.detection.model import fetch_model
-from handsim.detection.retry import open_detector
+from handsim.detection import fetch_model, open_detector
 from handsim.images import decode_image, encode_jpeg, read_file
 from handsim.ingest import IngestReport, ingest
 from handsim.processes import available_cores

@@ -1,7 +1,7 @@
-"""The errors meant for people: they name the value, the bound and the remedy, in one sentence.
+"""The errors meant for people: they name the value, the bound and the remedy, in one sentence."""
 
-What is raised for a file that cannot be used, with a reason that can be counted.
-"""
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 
 class HandsimError(ValueError):
@@ -16,18 +16,43 @@ class NotThereError(HandsimError, FileNotFoundError):
     """A file, directory, hand, model or version that was asked for and is not there."""
 
     def __str__(self) -> str:
+        # That of FileNotFoundError would print the errno of each.
         return str(self.args[0]) if self.args else ""
 
 
 class UnavailableError(HandsimError):
-    """A server that does not answer, after waiting for it a while: it may be back later."""
+    """A server that does not answer, after some waiting: it may be back later."""
 
 
 class UnusableError(HandsimError):
     """A file, or the rest of it, cannot be used."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """``reason`` is a short class of reasons, ``detail`` what was seen in this file."""
+        """``reason`` is short and the same for all such files, so that they can be counted by it.
+
+        ``detail`` says what is wrong with this one.
+        """
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?``, to end an error about an unknown name; empty if no known one is like it.
+
+    Of dotted names (``pairs.policy.top_k``) the last part counts too. Of equally near ones it is the first.
+    """
+    names = list(known)
+    by_last_part = {other.rsplit(".", 1)[-1]: other for other in reversed(names)}
+    last_part = name.rsplit(".", 1)[-1]
+    nearest = by_last_part.get(last_part) or _nearest(name, names)
+    if nearest is None and (near := _nearest(last_part, by_last_part)):
+        nearest = by_last_part[near]
+    return f"; did you mean {nearest}?" if nearest else ""
+
+
+def _nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that shares most letters with ``word``, if these are six in ten."""
+    likeness = {other: SequenceMatcher(None, word, other).ratio() for other in words}
+    best = max(likeness, key=likeness.__getitem__, default=None)
+    return best if best is not None and likeness[best] >= 0.6 else None

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 
 
@@ -15,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Readers see the old file or the whole new one, also after a power cut: the new one is synced before it is
     renamed. When the block raises, ``path`` stays as it was and the new file is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         yield temporary
         sync(temporary)

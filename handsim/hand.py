@@ -1,6 +1,5 @@
 """One hand in one picture, and its identity."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
+from handsim.hashing import hash64
 from handsim.skeleton import JOINT_COUNT
 
 Side = Literal["left", "right"]
@@ -20,7 +20,7 @@ MAX_HAND_ID = 2**63 - 1
 
 @dataclass(frozen=True, eq=False)
 class Hand:
-    """One hand in one picture, always told as a right hand (a left one is mirrored once, on the way in).
+    """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
     Raises HandsimError for keypoints that are not finite [21, 3], an unknown side, or an id out of range.
     """
@@ -54,13 +54,13 @@ class Hand:
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:
             raise HandsimError(f"hand_id {self.hand_id} is outside 0..2^63-1")
-        if self.side not in SIDES:
-            raise HandsimError(f"side {self.side!r} is neither 'left' nor 'right'")
-        check_keypoints(self.keypoints)
+        check_hand(self.side, self.keypoints)
 
 
-def check_keypoints(keypoints: NDArray[np.floating]) -> None:
-    """Raise HandsimError unless keypoints are finite [21, 3]."""
+def check_hand(side: Side, keypoints: NDArray[np.floating]) -> None:
+    """Raise HandsimError unless the side is one of `SIDES` and the keypoints are finite [21, 3]."""
+    if side not in SIDES:
+        raise HandsimError(f"side {side!r} is neither 'left' nor 'right'")
     if keypoints.shape != (JOINT_COUNT, 3):
         raise HandsimError(
             f"keypoints have shape {list(keypoints.shape)}; expected [{JOINT_COUNT}, 3] (x, y, z)"
@@ -76,11 +76,11 @@ def make_hand_id(source: str, video: str, frame: int, ordinal: int, content: str
     """Stable 63-bit id of the ``ordinal``-th hand of a frame.
 
     ``content`` is a digest of the file it was read from: file names repeat (``GH0001.mp4`` on every
-    camera card) and folders move, so the id rests on what was seen, not on where it lay. The same hand
-    met again, from any path or machine, gets the same id.
+    camera card) and folders move, so the id depends on what the file holds, not on where it lies. The same
+    hand gets the same id from any path and on any machine.
     """
     identity = json.dumps([source, video, frame, ordinal, content], ensure_ascii=False).encode()
-    return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest(), "big") & MAX_HAND_ID
+    return hash64(identity) & MAX_HAND_ID
 
 
 def format_hand_id(hand_id: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding import Embedding
+from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
 
@@ -138,9 +139,8 @@ class PoolPoints:
 class Checksum:
     """A hash over ids and vectors that does not depend on the order in which they come.
 
-    Each hand's id and the bits of its vector are mixed into 64 bits (the finaliser of SplitMix64, Steele et
-    al. 2014), and these are added up: batch by batch, in any order, so that a copy can be compared with what
-    it was made from without sorting either.
+    Each hand's id and the bits of its vector are mixed into 64 bits (`mix64`), and these are added up: batch
+    by batch, in any order, so that a copy can be compared with what it was made from without sorting either.
     """
 
     def __init__(self, count: int = 0, total: int = 0) -> None:
@@ -169,7 +169,4 @@ class Checksum:
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    return mix64(state + np.uint64(GOLDEN_GAMMA))

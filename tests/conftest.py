@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handsim.detection.model import fetch_model
+from handsim.detection import fetch_model
 from handsim.errors import HandsimError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from handsim.detection.detector import Detection
+from handsim.detection import Detection
 from handsim.errors import HandsimError, UnusableError
 from handsim.geometry import mirror_points, square_around
 from handsim.hand import Side

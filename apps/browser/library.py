@@ -25,9 +25,7 @@ from apps.browser.results.evaluations import ResultShelf
 from apps.browser.serve import BrowserSettings
 from apps.browser.training.runs import RunShelf
 from apps.cli.console import EncoderFolders
-from handsim.detection.detector import HandDetector, SeenHand, seen_hands
-from handsim.detection.model import require_model
-from handsim.detection.retry import open_detector
+from handsim.detection import DetectedHand, HandDetector, detect_hands, open_detector, require_model
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from handsim.home import Home
@@ -119,7 +117,7 @@ class HandFinder:
         self._lock = Lock()
         self._detector: HandDetector | None = None
 
-    def hands(self, data: bytes) -> list[SeenHand]:
+    def hands(self, data: bytes) -> list[DetectedHand]:
         """The hands of a picture, best first; a large picture's boxes are those of the smaller one.
 
         Raises HandsimError for what is too large, is no picture or shows no hand, NotThereError without a
@@ -133,7 +131,7 @@ class HandFinder:
         with self._lock:
             if self._detector is None:
                 self._detector = open_detector(require_model(self._model))
-            seen = seen_hands(image, self._detector)
+            seen = detect_hands(image, self._detector)
         if not seen:
             raise HandsimError("no hand was found in it; try a picture where one is larger or clearer")
         return seen

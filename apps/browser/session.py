@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import streamlit as st
 
 from apps.browser.search.question import Question
-from handsim.detection.detector import SeenHand
+from handsim.detection import DetectedHand
 
 _TRAIL: Final = "search_trail"
 _SEEN: Final = "search_seen"
@@ -75,15 +75,15 @@ def get_trail() -> list[Question]:
     return asked
 
 
-def store_detection(pose: tuple[int, ...], hand: SeenHand) -> None:
+def store_detection(pose: tuple[int, ...], hand: DetectedHand) -> None:
     """Keep a hand of a picture that was sent, under the pose that the address tells."""
     seen = {**st.session_state.get(_SEEN, {}), pose: hand}
     st.session_state[_SEEN] = dict(list(seen.items())[-_MOST_SEEN:])
 
 
-def find_detection(pose: tuple[int, ...] | None) -> SeenHand | None:
+def find_detection(pose: tuple[int, ...] | None) -> DetectedHand | None:
     """The picture that a pose was found in; None where it was drawn, or came by a link."""
-    found: SeenHand | None = st.session_state.get(_SEEN, {}).get(pose)
+    found: DetectedHand | None = st.session_state.get(_SEEN, {}).get(pose)
     return found
 
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from apps.cli.console import find_checkpoint, find_home
-from handsim.detection.model import fetch_model
+from handsim.detection import fetch_model
 from handsim.embedding.image_fit import read_trunk
 from handsim.errors import HandsimError
 from handsim.home import Home

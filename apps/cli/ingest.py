@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from handsim.detection.model import require_model
-from handsim.detection.retry import open_detector
+from handsim.detection import open_detector, require_model
 from handsim.home import Home
 from handsim.ingest import IngestOptions, IngestReport, ingest
 from handsim.ingest.plan import NameRule

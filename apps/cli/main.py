@@ -11,8 +11,6 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-from handsim.errors import HandsimError
-
 COMMANDS: Final = {
     "ingest": "take hands out of pictures, videos and Hand100M annotations into the pool",
     "synth": "fill the pool with synthetic hands",
@@ -73,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in options:
         parser.print_help()
         return EXIT_BAD_INPUT
+    from handsim.errors import HandsimError  # only now: help needs nothing of handsim, which loads numpy
+
     try:
         return int(options.run(options))
     except HandsimError as error:

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from apps.cli.console import find_estimator, find_home, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
-from handsim.detection.model import require_model
-from handsim.detection.retry import open_detector
+from handsim.detection import open_detector, require_model
 from handsim.drawing import HandDrawing, draw_hands
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically

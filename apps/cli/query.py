@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
-from handsim.detection.detector import read_keypoints, seen_hands
-from handsim.detection.model import require_model
-from handsim.detection.retry import open_detector
+from handsim.detection import read_keypoints, detect_hands
+from handsim.detection import require_model
+from handsim.detection import open_detector
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
@@ -86,7 +86,7 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
         raise NotThereError(f"{path} does not exist; give a picture, or a hand's id with --hand")
     image = decode_image(read_file(path))
     with closing(open_detector(require_model(model))) as detector:
-        hands = seen_hands(image, detector)
+        hands = detect_hands(image, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try a picture where one is larger or clearer")
     queries = []

@@ -1,28 +1,28 @@
-"""What a hand detector answers, whatever stands behind it.
+"""What a hand detector returns, and how a detection becomes a hand in its own square crop.
 
-From a detection in a picture to a hand in its own square crop, always told as a right hand.
-
-Keypoints that people bring along in a file.
-
-The hands of a picture, cut out and told as right hands: what is asked about in a query.
+A `Detection` lies in the picture as it is: in pixels, nothing mirrored, the side the subject's own. A
+`DetectedHand` lies in the unit square of its crop, and as a right hand: crop and keypoints of a left one are
+mirrored.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
-from handsim.hand import SIDES, Side, check_keypoints
+from handsim.hand import Side, check_hand
 from handsim.skeleton import JOINT_COUNT
 
-COVERED_LIMIT = 0.85
-"""A detection with more than this part of its box inside a larger one's is the same hand, seen twice."""
+FIRST_TRY: Final = "first try"
+
+_COVERED_LIMIT: Final = 0.85
+"""A detection with more than this part of its box inside a larger one's is the same hand, found twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +39,11 @@ class Detection:
     keypoints_px: NDArray[np.float32]
     """[21, 3] x right, y down, z depth relative to the wrist (smaller is nearer), all three in pixels of the
     picture, in continuous coordinates (see `handsim.geometry`); joints may lie outside the picture."""
-    rung: str = "first try"
-    """Which try found it: the first, or a rung of the `RetryLadder`."""
+    stage: str = FIRST_TRY
+    """Which try found it: the first, or the name of a `RetryStage`."""
 
     def __post_init__(self) -> None:
-        if self.side not in SIDES:
-            raise ValueError(f"side {self.side!r} is neither 'left' nor 'right'")
-        check_keypoints(self.keypoints_px)
+        check_hand(self.side, self.keypoints_px)
 
     @property
     def box_px(self) -> NDArray[np.float32]:
@@ -60,24 +58,26 @@ class HandDetector(Protocol):
         """The hands in a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
 
     def close(self) -> None:
-        """Give back what the detector holds (threads, native memory); calling it twice is harmless."""
+        """Release what the detector holds (threads, native memory); calling it twice is harmless."""
 
 
-def distinct(detections: Iterable[Detection], covered_limit: float = COVERED_LIMIT) -> list[Detection]:
-    """The detections, best first, without those that see again a hand a larger one has seen.
+def drop_duplicates(
+    detections: Iterable[Detection], covered_limit: float = _COVERED_LIMIT
+) -> list[Detection]:
+    """The detections, best first, without those that lie inside a larger one.
 
     The palm detector now and then takes a finger or a fold for a palm, and the landmark network then draws a
     small, confident, wrong hand inside the true one. So the larger box wins, not the higher score, and sides
     are not compared: the small one is often called the other side.
     """
-    kept: list[Detection] = []
+    unique: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -_area(detection.box_px)):
-        if all(covered(candidate.box_px, larger.box_px) <= covered_limit for larger in kept):
-            kept.append(candidate)
-    return sorted(kept, key=lambda detection: -detection.score)
+        if all(covered_share(candidate.box_px, larger.box_px) <= covered_limit for larger in unique):
+            unique.append(candidate)
+    return sorted(unique, key=lambda detection: -detection.score)
 
 
-def covered(box_px: NDArray[np.float32], other_px: NDArray[np.float32]) -> float:
+def covered_share(box_px: NDArray[np.float32], other_px: NDArray[np.float32]) -> float:
     """The part (0 to 1) of a box [4] that lies in another one [4]; 0 for a box without an area."""
     sides = np.minimum(box_px[2:], other_px[2:]) - np.maximum(box_px[:2], other_px[:2])
     area = _area(box_px)
@@ -100,6 +100,34 @@ def hand_in_crop(detection: Detection) -> tuple[NDArray[np.float64], NDArray[np.
     keypoints = apply_affine(to_crop, detection.keypoints_px.astype(np.float64))
     keypoints[:, 2] /= square_px[2] - square_px[0]
     return square_px, keypoints.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class DetectedHand:
+    """One hand of a picture, in its own crop."""
+
+    crop: NDArray[np.uint8]
+    """RGB [S, S, 3], as a right hand."""
+    keypoints: NDArray[np.float32]
+    """[21, 3] in the crop's unit square, as a right hand."""
+    side: Side
+    """The subject's own."""
+    score: float
+    """The detector's confidence, 0 to 1."""
+    box_px: NDArray[np.float32]
+    """[4] x0, y0, x1, y1: tight around the keypoints, in the picture as it is."""
+
+
+def detect_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[DetectedHand]:
+    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+    hands = []
+    for detection in detector.detect(image):
+        square_px, keypoints = hand_in_crop(detection)
+        crop = cut_crop(image, square_px)
+        if detection.side == "left":
+            crop = np.ascontiguousarray(crop[:, ::-1])
+        hands.append(DetectedHand(crop, keypoints, detection.side, detection.score, detection.box_px))
+    return hands
 
 
 def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
@@ -127,30 +155,3 @@ def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
     depth = np.zeros((len(hands), JOINT_COUNT, 3 - hands.shape[2]), dtype=np.float32)
     detections = [Detection(side, 1.0, hand) for hand in np.concatenate([hands, depth], axis=2)]
     return np.stack([hand_in_crop(detection)[1] for detection in detections])
-
-
-@dataclass(frozen=True, eq=False)
-class SeenHand:
-    """One hand of a picture."""
-
-    crop: NDArray[np.uint8]
-    """RGB [S, S, 3], as a right hand."""
-    keypoints: NDArray[np.float32]
-    """[21, 3] in the crop's unit square, as a right hand."""
-    side: Side
-    """The subject's own."""
-    score: float
-    """The detector's confidence, 0 to 1."""
-    box_px: NDArray[np.float32]
-    """[4] x0, y0, x1, y1: tight around the keypoints, in the picture as it is."""
-
-
-def seen_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[SeenHand]:
-    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
-    seen = []
-    for found in detector.detect(image):
-        square_px, keypoints = hand_in_crop(found)
-        crop = cut_crop(image, square_px)
-        upright = np.ascontiguousarray(crop[:, ::-1]) if found.side == "left" else crop
-        seen.append(SeenHand(upright, keypoints, found.side, found.score, found.box_px))
-    return seen

@@ -1,13 +1,12 @@
-"""MediaPipe's hand landmarker (Tasks API) as a `HandDetector`.
+"""MediaPipe's networks as two detectors: the hand landmarker (Tasks API), and its landmark network alone.
+
+`MediaPipeHands` first looks for palms. MediaPipe offers no way past that, so for a picture that one hand
+fills, `FullBoxHands` runs the landmark network of the same bundle with OpenCV (which comes with mediapipe).
+The two agree to two hundredths of the hand's length (their boxes differ).
 
 mediapipe takes most of a second to import, so it is imported when the first detector is made, not with
 this module. One detector computes on one core whatever the number of cores (measured: processor time
 equals wall-clock time); to use more cores, make one detector per process.
-
-The landmark network alone, told that the whole picture is the hand's box.
-
-MediaPipe's task offers no way past its palm detector, so OpenCV (which comes with mediapipe) runs the same
-network out of the same bundle. The two agree to two hundredths of the hand's length (their boxes differ).
 """
 
 import os
@@ -21,13 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import Detection, distinct
-from handsim.detection.retry import View, quarter_turns
+from handsim.detection.detector import Detection, drop_duplicates
+from handsim.detection.retry import CropView, quarter_turns
 from handsim.errors import HandsimError
 from handsim.geometry import cut_crop, square_around
 from handsim.hand import Side
@@ -36,8 +35,15 @@ if TYPE_CHECKING:
     import cv2
     from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker
 
-
-_STDERR_LOCK = threading.Lock()
+_NETWORK: Final = "hand_landmarks_detector.tflite"
+_OUTPUTS: Final = ("Identity", "Identity_1", "Identity_2")
+"""Landmarks [1, 63] in pixels of the input, presence [1, 1], right-handedness [1, 1]."""
+_INPUT_PX: Final = 224
+_DEPTH_UNIT: Final = 0.4
+"""The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
+_ENLARGEMENT: Final = 1.1
+"""The network was trained on boxes with some air around the hand."""
+_STDERR_LOCK: Final = threading.Lock()
 
 
 class MediaPipeHands:
@@ -56,16 +62,16 @@ class MediaPipeHands:
     ) -> None:
         """Load ``model_path`` (a ``.task`` bundle; see `handsim.detection.model.require_model`).
 
-        ``min_detection`` (0 to 1) is what the palm detector must be sure of before a place is looked at;
-        ``min_presence`` (0 to 1) is what the landmark network must then be sure of before it counts as a
-        hand. The first is cheap to lower, the second guards the precision. Raises HandsimError when the
-        file is not a model that MediaPipe can read.
+        ``min_detection`` (0 to 1) is the confidence of the palm detector below which the landmark network
+        does not look at a place; ``min_presence`` (0 to 1) is that of the landmark network below which it is
+        no hand. A low first one only costs time; the second decides the precision. Raises HandsimError when
+        the file is not a model that MediaPipe can read.
         """
         _survive_profiling_timers()
         with _quiet_stderr():
             self._landmarker = _create(model_path, max_hands, min_detection, min_presence)
         self._finalizer = weakref.finalize(self, _release, self._landmarker)
-        self._has_found_one = False
+        self._has_found_hand = False
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """See `HandDetector.detect`. The score is MediaPipe's confidence in the side: it returns no other."""
@@ -78,18 +84,18 @@ class MediaPipeHands:
         from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
 
         picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        # What MediaPipe has to say it says once, at the latest when it first finds a hand.
-        with nullcontext() if self._has_found_one else _quiet_stderr():
+        # MediaPipe's warnings come once, the last of them when it first finds a hand.
+        with nullcontext() if self._has_found_hand else _quiet_stderr():
             result = self._landmarker.detect(picture)
-        self._has_found_one |= bool(result.hand_landmarks)
+        self._has_found_hand |= bool(result.hand_landmarks)
         height, width = image.shape[:2]
-        return distinct(
+        return drop_duplicates(
             _to_detection(landmarks, handedness[0], width, height)
             for landmarks, handedness in zip(result.hand_landmarks, result.handedness, strict=True)
         )
 
     def close(self) -> None:
-        """Give back MediaPipe's threads and memory; calling it twice is harmless."""
+        """Release MediaPipe's threads and memory; calling it twice is harmless."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -120,15 +126,15 @@ def _create(model_path: Path, max_hands: int, min_detection: float, min_presence
 
 
 def _survive_profiling_timers() -> None:
-    """Have SIGPROF ignored, and Python know it.
+    """Ignore SIGPROF through Python's own `signal`.
 
-    MediaPipe times its threads by SIGPROF, which ends a process that does not handle it. It ignores the
-    signal itself, once, behind Python's back: whoever then puts back the handlers that Python remembers, as
-    Lightning does after training, would have the next detector kill the process.
+    MediaPipe times its threads with SIGPROF, which ends a process that does not handle it. MediaPipe ignores
+    the signal itself, but only once, and Python does not notice. After training, Lightning restores the
+    handlers that Python knows; then the next detector would kill the process.
     """
     profiling = getattr(signal, "SIGPROF", None)  # Windows has none
     if profiling is None or threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may set handlers, and only there are they put back
+        return  # only the main thread may set handlers, and only there are they restored
     if signal.getsignal(profiling) == signal.SIG_DFL:
         signal.signal(profiling, signal.SIG_IGN)
 
@@ -138,8 +144,8 @@ def _release(landmarker: "HandLandmarker") -> None:
         with _quiet_stderr():
             landmarker.close()
     except RuntimeError:
-        # The interpreter is ending and the thread that MediaPipe closes itself on has gone; the process's end
-        # frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
+        # The interpreter is ending, and the thread in which MediaPipe closes itself is gone; the end of the
+        # process frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
         landmarker._handle = None
 
 
@@ -153,15 +159,15 @@ def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Send the process's standard error nowhere for the time being.
+    """Discard what the process writes to standard error inside the block.
 
-    MediaPipe's C++ writes harmless warnings straight to file descriptor 2 and offers no switch. What another
-    thread writes there meanwhile is lost too, so this is held only around the few calls that warn.
+    MediaPipe's C++ writes harmless warnings straight to file descriptor 2 and has no option against it. What
+    other threads write there is lost too, so only the few calls that warn run inside.
     """
     with _STDERR_LOCK:
         sys.stderr.flush()
         try:
-            kept = os.dup(2)
+            saved = os.dup(2)
         except OSError:  # a daemon without a standard error: nothing to silence
             yield
             return
@@ -170,18 +176,8 @@ def _quiet_stderr() -> Iterator[None]:
                 os.dup2(nowhere.fileno(), 2)
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-NETWORK = "hand_landmarks_detector.tflite"
-OUTPUTS = ("Identity", "Identity_1", "Identity_2")
-"""Landmarks [1, 63] in pixels of the input, presence [1, 1], right-handedness [1, 1]."""
-INPUT_PX = 224
-DEPTH_UNIT = 0.4
-"""The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
-ENLARGEMENT = 1.1
-"""The network was trained on boxes with some air around the hand."""
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 class FullBoxHands:
@@ -190,8 +186,8 @@ class FullBoxHands:
     def __init__(self, model_path: Path, *, min_presence: float = 0.9) -> None:
         """Load the landmark network of a ``.task`` bundle.
 
-        ``min_presence`` (0 to 1) is high because no palm was seen first: this network alone is easily
-        persuaded. Raises HandsimError for a bundle without a network that OpenCV can read.
+        ``min_presence`` (0 to 1) is high because no palm was found first: alone, this network takes many
+        things for a hand. Raises HandsimError for a bundle without a network that OpenCV can read.
         """
         self._network = _read_network(model_path)
         self._min_presence = min_presence
@@ -199,27 +195,29 @@ class FullBoxHands:
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """See `HandDetector.detect`. The score is the network's presence."""
         height, width = image.shape[:2]
-        square_px = square_around([0.0, 0.0, width, height], ENLARGEMENT)
-        crop = cut_crop(image, square_px, INPUT_PX)
-        scale = (square_px[2] - square_px[0]) / INPUT_PX
+        square_px = square_around([0.0, 0.0, width, height], _ENLARGEMENT)
+        crop = cut_crop(image, square_px, _INPUT_PX)
+        scale = (square_px[2] - square_px[0]) / _INPUT_PX
         to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
         looks = [self._look(view) for view in quarter_turns(crop)]
         best = max(looks, key=lambda detection: detection.score)
         if best.score < self._min_presence:
             return []
-        keypoints_px = View(crop, to_picture).keypoints_in_picture(best.keypoints_px)
+        keypoints_px = CropView(crop, to_picture).keypoints_in_picture(best.keypoints_px)
         return [Detection(best.side, best.score, keypoints_px)]
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
-    def _look(self, view: View) -> Detection:
-        """What the network draws in one view of the crop, in the crop's pixels."""
+    def _look(self, view: CropView) -> Detection:
+        """What the network finds in one view of the crop, in the crop's pixels."""
         pixels = view.image.astype(np.float32).transpose(2, 0, 1)[None] / 255
         self._network.setInput(pixels)
-        landmarks, presence, right = (np.asarray(output).ravel() for output in self._network.forward(OUTPUTS))
+        landmarks, presence, right = (
+            np.asarray(output).ravel() for output in self._network.forward(_OUTPUTS)
+        )
         keypoints = landmarks.reshape(21, 3).astype(np.float32)
-        keypoints[:, 2] = (keypoints[:, 2] - keypoints[0, 2]) / DEPTH_UNIT
+        keypoints[:, 2] = (keypoints[:, 2] - keypoints[0, 2]) / _DEPTH_UNIT
         side: Side = "right" if right[0] > 0.5 else "left"
         return Detection(side, float(presence[0]), view.keypoints_in_picture(keypoints))
 
@@ -230,8 +228,9 @@ def _read_network(model_path: Path) -> "cv2.dnn.Net":
     try:
         with zipfile.ZipFile(model_path) as bundle, tempfile.TemporaryDirectory() as folder:
             # From a file: the network must not outlive a buffer that it may still look into.
-            return cv2.dnn.readNetFromTFLite(bundle.extract(NETWORK, folder))
+            return cv2.dnn.readNetFromTFLite(bundle.extract(_NETWORK, folder))
     except (OSError, KeyError, zipfile.BadZipFile, cv2.error) as error:
         raise HandsimError(
-            f"the model {model_path} holds no {NETWORK} that OpenCV can read; `handsim models fetch` gets one"
+            f"the model {model_path} holds no {_NETWORK} that OpenCV can read; "
+            "`handsim models fetch` gets one"
         ) from error

@@ -1,36 +1,38 @@
-"""Second tries for pictures in which nothing was found.
+"""Other ways to look at a picture in which no hand was found, and the detector that tries them in turn.
 
-Other ways to look at a picture, each with the way back to its pixels.
+Each way makes views of the picture (`CropView`) that know the way back to its pixels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import Detection, HandDetector, distinct
+from handsim.detection.detector import FIRST_TRY, Detection, HandDetector, drop_duplicates
+from handsim.detection.model import name_model
 from handsim.geometry import apply_affine
 
-SMALL_PICTURE_PX = 256
+_CROP_PX: Final = 256
 """A picture no longer than this is taken for a crop of a hand."""
-MARGIN = 0.5
+_MARGIN: Final = 0.5
 """Of the longer side. The palm detector knows hands that take up half of what it sees, not all of it."""
-OTHER_MARGINS = (0.25, 1.0)
-"""For crops, whose first look had ``MARGIN`` already."""
-TILE_FRACTIONS = (0.6, 0.4)
+_OTHER_MARGINS: Final = (0.25, 1.0)
+"""For crops, whose first view had ``_MARGIN`` already."""
+_TILE_FRACTIONS: Final = (0.6, 0.4)
 """Sides of the tiles, in longer sides of the picture."""
-TILE_MIN_PX = 160
+_TILE_MIN_PX: Final = 160
 """The palm detector sees 192 pixels; much smaller tiles would show it nothing new."""
-TILE_OVERLAP = 0.5
+_TILE_OVERLAP: Final = 0.5
 """At least this part of a tile is shared with the next, so a hand half as long is whole in one of them."""
-SQUARISH = 1.5
-"""The longest a picture filled by one hand is, in shorter sides."""
+_LONGEST_HAND: Final = 1.5
+"""The longest that a picture filled by one hand is, in shorter sides."""
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class CropView:
     """A picture made from another one."""
 
     image: NDArray[np.uint8]
@@ -45,147 +47,157 @@ class View:
         return mapped.astype(np.float32)
 
 
-def framed(image: NDArray[np.uint8]) -> Iterator[View]:
+def frame(image: NDArray[np.uint8]) -> Iterator[CropView]:
     """The picture as it is, or, if it is small enough to be a crop of a hand, with a margin around it.
 
     The detector resamples every picture to one size, so the margin costs a crop no time and little detail.
     """
-    yield _with_margin(image, MARGIN if _is_crop(image) else 0.0)
+    yield _add_margin(image, _MARGIN if _is_crop(image) else 0.0)
 
 
-def padded(image: NDArray[np.uint8]) -> Iterator[View]:
+def pad(image: NDArray[np.uint8]) -> Iterator[CropView]:
     """The picture with a margin made of its edge pixels repeated."""
-    for margin in OTHER_MARGINS if _is_crop(image) else (MARGIN,):
-        yield _with_margin(image, margin)
+    for margin in _OTHER_MARGINS if _is_crop(image) else (_MARGIN,):
+        yield _add_margin(image, margin)
 
 
-def enlarged(image: NDArray[np.uint8]) -> Iterator[View]:
+def enlarge(image: NDArray[np.uint8]) -> Iterator[CropView]:
     """Overlapping square tiles, large ones first: what is small in a picture is large in a tile.
 
     Small pictures give fewer tiles or none.
     """
     height, width = image.shape[:2]
-    for fraction in TILE_FRACTIONS:
+    for fraction in _TILE_FRACTIONS:
         side = round(fraction * max(height, width))
-        if side < TILE_MIN_PX:
+        if side < _TILE_MIN_PX:
             return
-        for top in _starts(height, side):
-            for left in _starts(width, side):
-                yield View(image[top : top + side, left : left + side], _shift(left, top))
+        for top in _tile_starts(height, side):
+            for left in _tile_starts(width, side):
+                yield CropView(image[top : top + side, left : left + side], _shift(left, top))
 
 
-def turned(image: NDArray[np.uint8]) -> Iterator[View]:
-    """The picture, framed, by a quarter, a half and three quarters of a turn."""
-    frame = next(framed(image))
-    for view in list(quarter_turns(frame.image))[1:]:
+def rotate(image: NDArray[np.uint8]) -> Iterator[CropView]:
+    """The picture as in `frame`, by a quarter, a half and three quarters of a turn."""
+    framed = next(frame(image))
+    for view in list(quarter_turns(framed.image))[1:]:
         to_picture = view.to_picture.copy()
-        to_picture[:, 2] += frame.to_picture[:, 2]
-        yield View(view.image, to_picture)
+        to_picture[:, 2] += framed.to_picture[:, 2]
+        yield CropView(view.image, to_picture)
 
 
-def squarish(image: NDArray[np.uint8]) -> Iterator[View]:
+def fill(image: NDArray[np.uint8]) -> Iterator[CropView]:
     """The picture as it is, unless it is too long for one hand to fill it."""
-    if max(image.shape[:2]) <= SQUARISH * min(image.shape[:2]):
-        yield _with_margin(image, 0.0)
+    if max(image.shape[:2]) <= _LONGEST_HAND * min(image.shape[:2]):
+        yield _add_margin(image, 0.0)
 
 
-def quarter_turns(image: NDArray[np.uint8]) -> Iterator[View]:
+def quarter_turns(image: NDArray[np.uint8]) -> Iterator[CropView]:
     """The picture turned counter-clockwise by 0, 90, 180 and 270 degrees; no pixel is resampled."""
     height, width = image.shape[:2]
-    yield View(image, _shift(0, 0))
-    yield View(np.rot90(image, 1), np.array([[0.0, -1.0, width], [1.0, 0.0, 0.0]]))
-    yield View(np.rot90(image, 2), np.array([[-1.0, 0.0, width], [0.0, -1.0, height]]))
-    yield View(np.rot90(image, 3), np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, height]]))
+    yield CropView(image, _shift(0, 0))
+    yield CropView(np.rot90(image, 1), np.array([[0.0, -1.0, width], [1.0, 0.0, 0.0]]))
+    yield CropView(np.rot90(image, 2), np.array([[-1.0, 0.0, width], [0.0, -1.0, height]]))
+    yield CropView(np.rot90(image, 3), np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, height]]))
 
 
 def _is_crop(image: NDArray[np.uint8]) -> bool:
-    return bool(max(image.shape[:2]) <= SMALL_PICTURE_PX)
+    return bool(max(image.shape[:2]) <= _CROP_PX)
 
 
-def _with_margin(image: NDArray[np.uint8], fraction: float) -> View:
+def _add_margin(image: NDArray[np.uint8], fraction: float) -> CropView:
     margin = round(fraction * max(image.shape[:2]))
     if margin == 0:
-        return View(image, _shift(0, 0))
+        return CropView(image, _shift(0, 0))
     wider = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    return View(wider, _shift(-margin, -margin))
+    return CropView(wider, _shift(-margin, -margin))
 
 
 def _shift(x: float, y: float) -> NDArray[np.float64]:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Where tiles of ``side`` begin so that they cover ``length`` and overlap by at least TILE_OVERLAP."""
+def _tile_starts(length: int, side: int) -> list[int]:
+    """Where tiles of ``side`` begin so that they cover ``length`` and overlap by at least _TILE_OVERLAP."""
     if length <= side:
         return [0]
-    count = 1 + int(np.ceil((length - side) / (side * (1 - TILE_OVERLAP))))
+    count = 1 + int(np.ceil((length - side) / (side * (1 - _TILE_OVERLAP))))
     return [int(start) for start in np.linspace(0, length - side, count).round()]
 
 
-FIRST_TRY = "first try"
-
-
 @dataclass(frozen=True)
-class Rung:
-    """One kind of second try."""
+class RetryStage:
+    """One way to look again."""
 
     name: str
-    """What `Detection.rung` says of what it finds."""
-    views: Callable[[NDArray[np.uint8]], Iterable[View]]
-    """The views [H, W, 3] to look at; none where the try has no point."""
+    """What `Detection.stage` says of what it finds."""
+    views: Callable[[NDArray[np.uint8]], Iterable[CropView]]
+    """The views of a picture [H, W, 3]; none where this stage has no point."""
     detector: HandDetector | None = None
-    """What looks at them; the ladder's own detector if None."""
+    """What looks at them; if None, the detector that looked first."""
     min_score: float = 0.0
     """What a detection must score to count: many looks are many chances to be mistaken."""
 
 
-RUNGS = (Rung("pad", padded), Rung("enlarge", enlarged, min_score=0.9), Rung("rotate", turned))
+RETRY_STAGES: Final = (
+    RetryStage("pad", pad),
+    RetryStage("enlarge", enlarge, min_score=0.9),
+    RetryStage("rotate", rotate),
+)
 
 
-class RetryLadder:
+class RetryingDetector:
     """A `HandDetector` that looks again, in other ways, where another one finds nothing.
 
-    It stops at the first rung that finds a hand, so a picture whose hands are found at once costs one look.
-    All views of a rung are looked at, because each may show another hand.
+    It stops at the first stage that finds a hand, so a picture whose hands are found at once costs one look.
+    All views of a stage are looked at, because each may show another hand.
     """
 
-    def __init__(self, detector: HandDetector, rungs: Sequence[Rung] = RUNGS) -> None:
-        """``detector`` looks first; it and the rungs' own detectors are closed with the ladder."""
+    def __init__(self, detector: HandDetector, stages: Sequence[RetryStage] = RETRY_STAGES) -> None:
+        """``detector`` looks first; it and the stages' own detectors are closed with this one."""
         self._detector = detector
-        self._rungs = (Rung(FIRST_TRY, framed), *rungs)
+        self._stages = (RetryStage(FIRST_TRY, frame), *stages)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """See `HandDetector.detect`; `Detection.rung` tells which try found it."""
-        for rung in self._rungs:
-            if found := self._climb(rung, image):
-                return found
+        """See `HandDetector.detect`; `Detection.stage` names the try that found it."""
+        for stage in self._stages:
+            if detections := self._try(stage, image):
+                return detections
         return []
 
     def close(self) -> None:
-        """Close every detector of the ladder."""
-        for detector in (self._detector, *(rung.detector for rung in self._rungs)):
+        """Close the detector and those of the stages."""
+        for detector in (self._detector, *(stage.detector for stage in self._stages)):
             if detector is not None:
                 detector.close()
 
-    def _climb(self, rung: Rung, image: NDArray[np.uint8]) -> list[Detection]:
-        detector = rung.detector or self._detector
-        return distinct(
-            replace(found, keypoints_px=view.keypoints_in_picture(found.keypoints_px), rung=rung.name)
-            for view in rung.views(image)
-            for found in detector.detect(view.image)
-            if found.score >= rung.min_score
+    def _try(self, stage: RetryStage, image: NDArray[np.uint8]) -> list[Detection]:
+        detector = stage.detector or self._detector
+        return drop_duplicates(
+            replace(
+                detection,
+                keypoints_px=view.keypoints_in_picture(detection.keypoints_px),
+                stage=stage.name,
+            )
+            for view in stage.views(image)
+            for detection in detector.detect(view.image)
+            if detection.score >= stage.min_score
         )
 
 
-def open_detector(model_path: Path, *, retry: bool = True) -> RetryLadder:
-    """The detector handsim uses: MediaPipe, under the whole ladder unless ``retry`` is off.
+def open_detector(model_path: Path, *, retry: bool = True) -> RetryingDetector:
+    """The detector handsim uses: MediaPipe, with all retry stages unless ``retry`` is off.
 
-    A large picture without a hand costs some thirty looks before the ladder gives up; where most pictures are
-    such (the frames of a long recording), one look each finds more hands an hour.
+    A large picture without a hand costs some thirty looks before the last stage gives up; where most pictures
+    are such (the frames of a long recording), one look each finds more hands an hour.
     """
     from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
 
     if not retry:
-        return RetryLadder(MediaPipeHands(model_path), ())
-    full_box = Rung("full-image box", squarish, FullBoxHands(model_path))
-    return RetryLadder(MediaPipeHands(model_path), (*RUNGS, full_box))
+        return RetryingDetector(MediaPipeHands(model_path), ())
+    full_box = RetryStage("full-image box", fill, FullBoxHands(model_path))
+    return RetryingDetector(MediaPipeHands(model_path), (*RETRY_STAGES, full_box))
+
+
+def describe_detector(model_path: Path, *, retry: bool = True) -> str:
+    """A text that differs for detectors of `open_detector` that may find other hands in the same picture."""
+    return f"{name_model(model_path)} model, {'retry' if retry else 'one look'}"

@@ -7,7 +7,6 @@ How a hand's video and label are read off the path of its file.
 What a user can say about an ingest.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from typing import Final
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
+from handsim.hashing import hash64
 from handsim.ingest.hand100m import Annotation, BadAnnotation, count_annotations, read_annotations
 from handsim.pool import Skip
 from handsim.videos import VIDEO_SUFFIXES, probe_video
@@ -108,7 +108,7 @@ def item_key(path: Path, *details: str | float | None) -> int:
     """
     status = path.stat()
     identity = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, *details])
-    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big") & MAX_HAND_ID
+    return hash64(identity.encode()) & MAX_HAND_ID
 
 
 @dataclass(frozen=True)

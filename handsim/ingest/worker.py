@@ -87,7 +87,7 @@ class ItemWorker:
             )
             result.hands.append((hand, _crop_jpeg(image, square_px, detection.side)))
         found = Counter(result.rungs)
-        found.update(detection.rung for detection in detections)
+        found.update(detection.stage for detection in detections)
         result.rungs = dict(found)
         return len(detections)
 

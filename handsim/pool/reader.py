@@ -1,10 +1,6 @@
-"""Reading a pool: all keypoints in memory, every crop one ``pread`` away.
-
-A column of repeated strings, kept as integer codes: two million rows for eight megabytes.
-"""
+"""Reading a pool: the keypoints and columns of all hands in memory, each crop read when it is asked for."""
 
 import io
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,15 +15,16 @@ from PIL import Image
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Hand, format_hand_id
 from handsim.pool import layout
+from handsim.pool.crops import TarFiles
 from handsim.skeleton import JOINT_COUNT
 
 
 @dataclass(frozen=True, eq=False)
 class Categorical:
-    """N strings or missing values; equal strings have equal codes."""
+    """N strings or missing values as integer codes: two million rows of repeated strings take 8 MB."""
 
     codes: NDArray[np.int32]
-    """[N] index into ``names``; -1 where there is no value."""
+    """[N] index into ``names``; -1 where there is no value. Equal strings have equal codes."""
     names: tuple[str, ...]
     """The distinct values."""
 
@@ -37,6 +34,16 @@ class Categorical:
         known: dict[str, int] = {}
         codes = [-1 if value is None else known.setdefault(value, len(known)) for value in values]
         return cls(np.array(codes, dtype=np.int32), tuple(known))
+
+    @classmethod
+    def of_column(cls, column: pa.ChunkedArray) -> "Categorical":
+        """Encode a column of strings, dictionary-encoded already or not."""
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        encoded = encoded.unify_dictionaries().combine_chunks()
+        if isinstance(encoded, pa.ChunkedArray):  # pyarrow leaves it chunked if there is nothing to combine
+            encoded = pa.concat_arrays(encoded.chunks)
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return cls(codes, tuple(encoded.dictionary.to_pylist()))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -56,9 +63,9 @@ _LOADING_THREADS: Final = 4
 
 
 class Pool:
-    """The published hands of a pool, as of when it was opened: N hands in the order they were written.
+    """The published hands of a pool when it was opened: N hands in the order in which they were written.
 
-    Safe to share with forked processes: crops are read with ``pread``, which moves no file offset.
+    Threads and forked processes may share it.
     """
 
     path: Path
@@ -95,7 +102,8 @@ class Pool:
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
         self._parts = layout.published_parts(path)
-        self._seen = _marks(self._parts)
+        self._identities = _identities(self._parts)
+        self._tars = TarFiles(self._parts)
         counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
@@ -106,18 +114,12 @@ class Pool:
         self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
             table[name].to_numpy() for name in _NUMBERS
         )
-        self.sources, self.videos, self.labels, sides = (_categorical(table[name]) for name in _STRINGS)
+        self.sources, self.videos, self.labels, sides = (
+            Categorical.of_column(table[name]) for name in _STRINGS
+        )
         self.is_left = np.array([name == "left" for name in (*sides.names, "")])[sides.codes]
         self._by_id = np.argsort(self.hand_ids)
         self._sorted_ids = self.hand_ids[self._by_id]
-        self._tar_descriptors: dict[Path, int] = {}
-
-    def is_current(self) -> bool:
-        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
-        try:
-            return self._seen == _marks(layout.published_parts(self.path))
-        except OSError:
-            return False
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "keypoints"]
@@ -126,6 +128,13 @@ class Pool:
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
         return table.select([*_NUMBERS, *_STRINGS])
+
+    def is_current(self) -> bool:
+        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
+        try:
+            return self._identities == _identities(layout.published_parts(self.path))
+        except OSError:
+            return False
 
     def __len__(self) -> int:
         return len(self.hand_ids)
@@ -136,26 +145,22 @@ class Pool:
 
     def rows(self, hand_ids: ArrayLike) -> NDArray[np.int64]:
         """Rows [M] of hand ids [M]; raises NotThereError that names the first id the pool does not hold."""
-        wanted = np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
-        places = np.searchsorted(self._sorted_ids, wanted)
-        found = places < len(self)
-        found[found] = self._sorted_ids[places[found]] == wanted[found]
-        if not found.all():
-            unknown = format_hand_id(int(wanted[~found][0]))
+        ids = np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
+        places = np.searchsorted(self._sorted_ids, ids)
+        is_here = places < len(self)
+        is_here[is_here] = self._sorted_ids[places[is_here]] == ids[is_here]
+        if not is_here.all():
+            unknown = format_hand_id(int(ids[~is_here][0]))
             raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
         return self._by_id[places]
 
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
         row = int(self.rows(hand_id)[0])
-        part, within = self._locate(row)
-        fields = (
-            layout.read_columns(
-                part, layout.HANDS_FILE, ["box_px", "file", "external_id", "external_positives"]
-            )
-            .slice(within, 1)
-            .to_pylist()[0]
-        )
+        number, row_of_part = self._locate(row)
+        names = ["box_px", "file", "external_id", "external_positives"]
+        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, names)
+        fields = table.slice(row_of_part, 1).to_pylist()[0]
         return Hand(
             hand_id=hand_id,
             source=self.sources[row] or "",
@@ -173,11 +178,8 @@ class Pool:
 
     def external_ids(self) -> Categorical:
         """[N] the ids another collection gave its hands, read from disk at every call."""
-        chunks = [
-            layout.read_columns(part, layout.HANDS_FILE, ["external_id"])["external_id"]
-            for part in self._parts
-        ]
-        return Categorical.of(value for chunk in chunks for value in chunk.to_pylist())
+        columns = (layout.read_columns(part, layout.HANDS_FILE, ["external_id"]) for part in self._parts)
+        return Categorical.of(value for column in columns for value in column["external_id"].to_pylist())
 
     @property
     def has_crops(self) -> NDArray[np.bool_]:
@@ -193,12 +195,8 @@ class Pool:
         row = int(self.rows(hand_id)[0])
         if self._crop_offsets[row] < 0:
             raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
-        part, _ = self._locate(row)
-        size = int(self._crop_bytes[row])
-        jpeg = os.pread(self._descriptor(part / layout.CROPS_FILE), size, int(self._crop_offsets[row]))
-        if len(jpeg) != size:
-            raise layout.damaged(part, f"{layout.CROPS_FILE} ends too early")
-        return jpeg
+        number, _ = self._locate(row)
+        return self._tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
@@ -208,43 +206,17 @@ class Pool:
         except OSError as error:
             raise HandsimError(f"the crop of hand {format_hand_id(hand_id)} is damaged: {error}") from error
 
-    def _locate(self, row: int) -> tuple[Path, int]:
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._parts[number], row - int(self._starts[number])
-
-    def _descriptor(self, tar: Path) -> int:
-        kept = self._tar_descriptors.get(tar)
-        if kept is not None:
-            return kept
-        try:
-            opened = os.open(tar, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise layout.damaged(tar.parent, f"{tar.name} is missing") from error
-        kept = self._tar_descriptors.setdefault(tar, opened)
-        if kept != opened:
-            os.close(opened)  # another thread was first
-        return kept
-
     def close(self) -> None:
         """Close the tar files that are open; the arrays stay usable."""
-        while self._tar_descriptors:
-            os.close(self._tar_descriptors.popitem()[1])
+        self._tars.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_tar_descriptors"):
-            self.close()
-
-
-def _marks(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
-    """What tells parts from others of the same name: they are written once, and never changed."""
-    about = [(part, part.stat()) for part in parts]
-    return [(part, told.st_ino, told.st_mtime_ns) for part, told in about]
+    def _locate(self, row: int) -> tuple[int, int]:
+        """The part that holds a row, and the row's number in it."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return number, row - int(self._starts[number])
 
 
-def _categorical(column: pa.ChunkedArray) -> Categorical:
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = encoded.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):  # pyarrow keeps a chunked array when there is nothing to combine
-        encoded = pa.concat_arrays(encoded.chunks)
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return Categorical(codes, tuple(encoded.dictionary.to_pylist()))
+def _identities(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What distinguishes parts from others of the same name: each is written once and never changed."""
+    statuses = [(part, part.stat()) for part in parts]
+    return [(part, status.st_ino, status.st_mtime_ns) for part, status in statuses]

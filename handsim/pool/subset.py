@@ -1,6 +1,5 @@
 """A smaller pool out of a larger one: what less data is worth is measured with it."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
 from handsim.files import sync
+from handsim.hashing import hash64
 from handsim.pool import layout
 from handsim.pool.reader import Pool
 
@@ -51,7 +51,7 @@ def _order(pool: Pool) -> NDArray[np.intp]:
 
 
 def _rank(video: str) -> int:
-    return int.from_bytes(hashlib.blake2b(video.encode(), digest_size=8).digest(), "big")
+    return hash64(video.encode())
 
 
 def _write_part(part: Path, out: Path, chosen: NDArray[np.bool_]) -> None:

@@ -76,7 +76,7 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_bad_input_in_one_line(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check: list[str | Path] = ["--home", tmp_path, "dataset", "check"]
     cases: dict[str, list[str | Path]] = {
-        "no dataset synthetics, did you mean synthetic?": ["synthetics", hands],
+        "no dataset synthetics; did you mean synthetic?": ["synthetics", hands],
         "no split s0; it has train, val, test": ["synthetic", hands, "--split", "s0"],
         "labels is 0; it must be at least 1": ["synthetic", hands, "--labels", "0"],
     }

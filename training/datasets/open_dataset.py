@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError, NotThereError, did_you_mean
 from handsim.synthetic import SyntheticConfig
 from training.datasets import assemblyhands, dexycb, freihand, synthetic
-from training.datasets.record import StoredDataset, check_split, nearest
+from training.datasets.record import StoredDataset, check_split
 from training.runs.recipes import SHIPPED, Recipes
 
 
@@ -46,7 +46,7 @@ def known_splits(name: str) -> tuple[str, ...]:
     """The splits of a dataset; raises HandsimError for an unknown name."""
     if name not in DATASETS:
         raise HandsimError(
-            f"there is no dataset {name}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}"
+            f"there is no dataset {name}{did_you_mean(name, DATASETS)}; there are {', '.join(DATASETS)}"
         )
     return DATASETS[name].splits
 

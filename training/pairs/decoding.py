@@ -5,13 +5,11 @@ From a pool's files to pixels.
 One batch of pairs, as the trainer gets it.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 from typing import Final, Protocol
 
 import cv2
@@ -20,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
-from handsim.pool import Pool, layout
+from handsim.pool import CropFiles, Pool
 from handsim.processes import available_cores
 from training.pairs.sources import PairDraw
 from training.runs.workers import WorkerProcesses
@@ -31,93 +29,23 @@ from training.runs.workers import WorkerProcesses
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-class CropFiles:
-    """The pictures of a pool and nothing else of it, for processes and threads that decode.
+def decode_into(files: CropFiles, crops: NDArray[np.uint8], hand_ids: NDArray[np.uint64]) -> None:
+    """Fill RGB crops [n, S, S, 3] with those of hands [n], as right hands.
 
-    Every process opens its own: 24 bytes a hand in memory, where a `handsim.pool.Pool` takes some 300 for its
-    keypoints and columns. Threads may share one.
+    Raises NotThereError for a hand without a crop, HandsimError that names one that is damaged.
     """
-
-    size_px: int
-    """S, the side of every crop."""
-
-    def __init__(self, pool: Path) -> None:
-        """Of the published hands of a pool directory; raises HandsimError when a part of it is damaged."""
-        self._pool, self.size_px = pool, layout.read_pool_json(pool)
-        parts = layout.published_parts(pool)
-        self._tars = [part / layout.CROPS_FILE for part in parts]
-        names = ["hand_id", "crop_offset", "crop_bytes"]
-        tables = [layout.read_columns(part, layout.HANDS_FILE, names) for part in parts]
-        hand_ids, offsets, sizes = (
-            np.concatenate([np.empty(0, dtype=dtype), *(table[name].to_numpy() for table in tables)])
-            for name, dtype in zip(names, (np.uint64, np.int64, np.int32), strict=True)
-        )
-        part_of = np.repeat(np.arange(len(parts), dtype=np.int32), [len(table) for table in tables])
-        order = np.argsort(hand_ids)
-        self._hand_ids, self._offsets, self._sizes = hand_ids[order], offsets[order], sizes[order]
-        self._part_of = part_of[order]
-        self._descriptors: dict[int, int] = {}
-        self._opening = Lock()
-
-    def decode_into(self, crops: NDArray[np.uint8], hand_ids: NDArray[np.uint64]) -> None:
-        """Fill RGB crops [n, S, S, 3] with those of hands [n], as right hands.
-
-        Raises NotThereError for a hand without a picture, HandsimError that names one that is damaged.
-        """
-        for crop, hand_id, jpeg in zip(crops, hand_ids.tolist(), self.jpegs(hand_ids), strict=True):
-            # OpenCV answers a damaged file with None, an empty one with an error of its own.
-            picture = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), _FLAGS) if jpeg else None
-            if picture is None or picture.shape != crop.shape:
-                why = "it cannot be decoded"
-                if picture is not None:
-                    why = f"it has {picture.shape[1]} x {picture.shape[0]} px, the pool {self.size_px}"
-                raise HandsimError(
-                    f"the crop of hand {format_hand_id(hand_id)} in {self._pool} is damaged: {why}; "
-                    f"move its part of the pool away and ingest again"
-                )
-            crop[...] = picture
-
-    def jpegs(self, hand_ids: NDArray[np.uint64]) -> list[bytes]:
-        """The pictures of hands [n] as they are stored; raises as `decode_into` does."""
-        rows = np.searchsorted(self._hand_ids, hand_ids)
-        found = rows < len(self._hand_ids)
-        found[found] = (self._hand_ids[rows[found]] == hand_ids[found]) & (self._offsets[rows[found]] >= 0)
-        if not found.all():
-            name = format_hand_id(int(hand_ids[~found][0]))
-            raise NotThereError(f"there is no picture of hand {name} in {self._pool}")
-        places = zip(
-            self._part_of[rows].tolist(),
-            self._sizes[rows].tolist(),
-            self._offsets[rows].tolist(),
-            strict=True,
-        )
-        return [self._read(*place) for place in places]
-
-    def close(self) -> None:
-        """Close the files; nobody may be reading."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
-
-    def _read(self, part: int, size: int, offset: int) -> bytes:
-        jpeg = os.pread(self._descriptor(part), size, offset)
-        if len(jpeg) != size:
-            raise layout.damaged(self._tars[part].parent, f"{layout.CROPS_FILE} ends too early")
-        return jpeg
-
-    def _descriptor(self, part: int) -> int:
-        descriptor = self._descriptors.get(part)
-        if descriptor is None:
-            with self._opening:
-                descriptor = self._descriptors.get(part)
-                if descriptor is None:
-                    descriptor = self._descriptors[part] = self._open(part)
-        return descriptor
-
-    def _open(self, part: int) -> int:
-        try:
-            return os.open(self._tars[part], os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise layout.damaged(self._tars[part].parent, f"{layout.CROPS_FILE} is missing") from error
+    for crop, hand_id, jpeg in zip(crops, hand_ids.tolist(), files.jpegs(hand_ids), strict=True):
+        # OpenCV answers a damaged file with None, an empty one with an error of its own.
+        picture = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), _FLAGS) if jpeg else None
+        if picture is None or picture.shape != crop.shape:
+            why = "it cannot be decoded"
+            if picture is not None:
+                why = f"it has {picture.shape[1]} x {picture.shape[0]} px, the pool {files.size_px}"
+            raise HandsimError(
+                f"the crop of hand {format_hand_id(hand_id)} in {files.path} is damaged: {why}; "
+                f"move its part of the pool away and ingest again"
+            )
+        crop[...] = picture
 
 
 @dataclass(frozen=True)
@@ -244,7 +172,7 @@ class ThreadDecoder:
             for start in range(0, len(crops), _CHUNK_HANDS):
                 chunk = slice(start, start + _CHUNK_HANDS)
                 futures.append(
-                    self._threads.submit(self._files.decode_into, pixels[chunk], batch.hand_ids[chunk])
+                    self._threads.submit(decode_into, self._files, pixels[chunk], batch.hand_ids[chunk])
                 )
             for future in futures:
                 future.result()
@@ -301,7 +229,7 @@ class _Crops:
         self._files = self._files or CropFiles(self._pool)
         size = self._files.size_px
         crops = torch.empty(len(hand_ids), size, size, 3, dtype=torch.uint8)
-        self._files.decode_into(crops.numpy(), hand_ids)
+        decode_into(self._files, crops.numpy(), hand_ids)
         return crops
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from handsim.errors import HandsimError
+from handsim.hashing import GOLDEN_GAMMA, mix64
 
 
 @dataclass(frozen=True)
@@ -241,9 +242,5 @@ def derived_seed(*numbers: int) -> int:
     """63 bits that any of the numbers changes wholly; the same ones on every machine."""
     state = 0
     for number in numbers:
-        state = (state ^ (number + 0x9E3779B97F4A7C15)) & 0xFFFFFFFFFFFFFFFF
-        # The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
+        state = mix64((state ^ (number + GOLDEN_GAMMA)) & 0xFFFFFFFFFFFFFFFF)
     return state >> 1

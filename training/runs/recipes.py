@@ -1,7 +1,6 @@
 """Recipes: YAML files that fill a configuration, with overrides from the command line."""
 
 import dataclasses
-import difflib
 import re
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args, get_or
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError, NotThereError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -52,7 +51,7 @@ class Recipes(Generic[ConfigT]):
             return named
         known = self.shipped()
         raise NotThereError(
-            f"there is no {self.noun} {recipe}{nearest(str(recipe), known)}; "
+            f"there is no {self.noun} {recipe}{did_you_mean(str(recipe), known)}; "
             f"give a YAML file, or one of {', '.join(known)}"
         )
 
@@ -162,18 +161,7 @@ def _check_key(key: str, kind: str, groups: set[str], values: set[str], origin: 
     if kind in groups:
         raise HandsimError(f"{origin}: {key} is a group of settings; set those below it, as in {key}.NAME")
     if kind not in values:
-        raise HandsimError(f"{origin}: there is no setting {key}{nearest(kind, sorted(values))}")
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """``; did you mean ...?`` for what is spelt like it, or has the same last name elsewhere."""
-    last = word.rsplit(".", 1)[-1]
-    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    found = same[:1] or difflib.get_close_matches(word, known, 1, 0.6)
-    if not found:  # `topk` for `pairs.policy.top_k`
-        lasts = {name.rsplit(".", 1)[-1]: name for name in known}
-        found = [lasts[near] for near in difflib.get_close_matches(last, list(lasts), 1, 0.6)]
-    return f"; did you mean {found[0]}?" if found else ""
+        raise HandsimError(f"{origin}: there is no setting {key}{did_you_mean(kind, sorted(values))}")
 
 
 def _plain(value: Any) -> Any:

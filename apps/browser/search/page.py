@@ -33,7 +33,7 @@ from apps.browser.search.controls import controls
 from apps.browser.search.question import Condition, Question, quantise_keypoints
 from apps.browser.session import SEARCH_PATH, show_on_map
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
-from handsim.detection.detector import SeenHand
+from handsim.detection import DetectedHand
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import parse_hand_id
 from handsim.pool import Pool
@@ -384,9 +384,9 @@ def _choose(library: Library, name: str, data: bytes) -> None:
         )
 
 
-def _found(library: Library, name: str, data: bytes) -> list[SeenHand]:
+def _found(library: Library, name: str, data: bytes) -> list[DetectedHand]:
     """The hands of a picture, looked for once and not at every turn of the page; or why there are none."""
-    kept: tuple[str, list[SeenHand] | HandsimError] | None = st.session_state.get("start_found")
+    kept: tuple[str, list[DetectedHand] | HandsimError] | None = st.session_state.get("start_found")
     if kept is None or kept[0] != name:
         try:
             kept = (name, library.finder.hands(data))

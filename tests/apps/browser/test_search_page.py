@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from apps.browser.library import HandFinder
 from apps.cli import main
-from handsim.detection.detector import SeenHand
+from handsim.detection import DetectedHand
 from tests.apps.browser.conftest import Visit
 from tests.apps.commands import pick_hand
 
@@ -118,7 +118,7 @@ def test_a_picture_without_a_hand_is_searched_once(
     searched: list[bytes] = []
     hands = HandFinder.hands
 
-    def watched(finder: HandFinder, data: bytes) -> list[SeenHand]:
+    def watched(finder: HandFinder, data: bytes) -> list[DetectedHand]:
         searched.append(data)
         return hands(finder, data)
 

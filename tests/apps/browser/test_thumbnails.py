@@ -39,7 +39,7 @@ def test_what_passes_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("handsim.pool.reader.os.open", full)
+        meanwhile.setattr("handsim.pool.crops.os.open", full)
         assert thumbnails.uri(pool, hand) is None
     assert thumbnails.uri(pool, hand) is not None
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handsim.detection.detector import Detection, covered, distinct, hand_in_crop
+from handsim.detection.detector import Detection, covered_share, drop_duplicates, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine, invert_affine
 from tests.handsim.keypoints.hands import make_detection
@@ -28,17 +28,17 @@ def test_detection_refuses_what_is_no_hand() -> None:
 def test_a_small_hand_inside_a_large_one_goes_even_when_surer() -> None:
     hand = make_detection(0, 0, 100, 100, score=0.7)
     finger = make_detection(20, 20, 40, 40, score=0.99, side="left")
-    assert distinct([finger, hand]) == [hand]
+    assert drop_duplicates([finger, hand]) == [hand]
 
 
 def test_the_same_hand_seen_in_two_tiles_counts_once() -> None:
-    assert len(distinct([make_detection(0, 0, 100, 100), make_detection(3, 2, 99, 101)])) == 1
+    assert len(drop_duplicates([make_detection(0, 0, 100, 100), make_detection(3, 2, 99, 101)])) == 1
 
 
 def test_crossed_hands_both_stay_best_first() -> None:
     left = make_detection(0, 0, 100, 100, score=0.8, side="left")
     right = make_detection(60, 10, 160, 90, score=0.9)
-    assert distinct([left, right]) == [right, left]
+    assert drop_duplicates([left, right]) == [right, left]
 
 
 def test_covered_against_counting_pixels() -> None:
@@ -51,7 +51,7 @@ def test_covered_against_counting_pixels() -> None:
         for mask, box in zip(masks, (a, b), strict=True):
             x0, y0, x1, y1 = box.astype(int)
             mask[y0:y1, x0:x1] = True
-        assert covered(a, b) == pytest.approx((masks[0] & masks[1]).sum() / masks[0].sum())
+        assert covered_share(a, b) == pytest.approx((masks[0] & masks[1]).sum() / masks[0].sum())
 
 
 @given(coordinates, coordinates, lengths, lengths, st.sampled_from(["left", "right"]))

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handsim.detection.detector import hand_in_crop
+from handsim.detection.detector import FIRST_TRY, hand_in_crop
 from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
-from handsim.detection.retry import FIRST_TRY, RetryLadder, open_detector
+from handsim.detection.retry import RetryingDetector, open_detector
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine, square_around
 
@@ -20,7 +20,7 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def detector(model_path: Path) -> Iterator[RetryLadder]:
+def detector(model_path: Path) -> Iterator[RetryingDetector]:
     ladder = open_detector(model_path)
     yield ladder
     ladder.close()
@@ -33,12 +33,12 @@ def digits(shared_data: Path) -> list[Path]:
 
 
 def test_each_photograph_of_a_sign_yields_its_one_right_hand(
-    detector: RetryLadder, digits: list[Path]
+    detector: RetryingDetector, digits: list[Path]
 ) -> None:
     found = [detector.detect(read(path)) for path in digits]
     assert [len(hands) for hands in found] == [1] * len(digits)
     assert np.mean([hands[0].side == "left" for hands in found]) <= 0.03
-    assert {hands[0].rung for hands in found} == {FIRST_TRY}
+    assert {hands[0].stage for hands in found} == {FIRST_TRY}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_each_photograph_of_a_sign_yields_its_one_right_hand(
     ],
 )
 def test_large_hands_are_found_with_their_side(
-    detector: RetryLadder, shared_data: Path, name: str, expected: list[tuple[str, float, float]]
+    detector: RetryingDetector, shared_data: Path, name: str, expected: list[tuple[str, float, float]]
 ) -> None:
     found = detector.detect(read(shared_data / "hands_wild" / f"{name}.jpg"))
     assert len(found) == len(expected)
@@ -60,7 +60,7 @@ def test_large_hands_are_found_with_their_side(
         assert np.hypot(*(centre - (x, y))) < 40
 
 
-def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryLadder, shared_data: Path) -> None:
+def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, shared_data: Path) -> None:
     """On spread hands (the five); a fist looks much the same from either side."""
     for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:10]:
         image = read(path)
@@ -71,7 +71,7 @@ def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryLadder, share
         assert np.median(distance) < 0.06
 
 
-def test_no_hand_is_seen_where_there_is_none(detector: RetryLadder) -> None:
+def test_no_hand_is_seen_where_there_is_none(detector: RetryingDetector) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     for image in (
@@ -84,7 +84,7 @@ def test_no_hand_is_seen_where_there_is_none(detector: RetryLadder) -> None:
 
 
 def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
-    detector: RetryLadder, model_path: Path, digits: list[Path]
+    detector: RetryingDetector, model_path: Path, digits: list[Path]
 ) -> None:
     """The full-image box, against MediaPipe's own landmarks in the whole photograph."""
     full_box = FullBoxHands(model_path)

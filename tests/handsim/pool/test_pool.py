@@ -89,7 +89,7 @@ def test_threads_that_read_first_at_once_open_a_tar_once(
         return open_file(path, flags)
 
     with monkeypatch.context() as meanwhile, ThreadPoolExecutor(4) as threads:
-        meanwhile.setattr("handsim.pool.reader.os.open", open_together)
+        meanwhile.setattr("handsim.pool.crops.os.open", open_together)
         read = list(threads.map(pool.crop_jpeg, [make_hand(1).hand_id] * 4))
     assert read == [make_jpeg(1)] * 4
     tar = os.path.realpath(published_parts(pool.path)[0] / "crops.tar")

@@ -31,9 +31,9 @@ def test_an_empty_folder_is_none_of_them(tmp_path: Path, name: str) -> None:
 
 
 def test_unknown_names_tell_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(HandsimError, match=r"no dataset freihnd, did you mean freihand\?; there are"):
+    with pytest.raises(HandsimError, match=r"no dataset freihnd; did you mean freihand\?; there are"):
         open_dataset("freihnd", tmp_path, "train")
-    with pytest.raises(HandsimError, match=r"dexycb has no split s0_tain, did you mean s0_train\?"):
+    with pytest.raises(HandsimError, match=r"dexycb has no split s0_tain; did you mean s0_train\?"):
         open_dataset("dexycb", tmp_path, "s0_tain")
     with pytest.raises(NotThereError, match="is no folder; give the one that freihand was extracted in"):
         open_dataset("freihand", tmp_path / "none", "train")

@@ -71,7 +71,7 @@ def test_nobody_is_in_two_splits(root: Path) -> None:
 def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> None:
     with pytest.raises(NotThereError, match="is no synthetic set"):
         SyntheticHands(tmp_path, "train")
-    with pytest.raises(HandsimError, match=r"no split eval, did you mean val\?; it has train, val, test"):
+    with pytest.raises(HandsimError, match=r"no split eval; did you mean val\?; it has train, val, test"):
         SyntheticHands(root, "eval")
     copy = copy_of(root)
     facts = (copy / FACTS).read_text()

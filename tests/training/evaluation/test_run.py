@@ -133,9 +133,9 @@ def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path)
         (PoseRequest(checkpoint, dataset="freihand"), "where does freihand lie"),
         (
             PoseRequest(checkpoint, dataset="freihnd", root=tmp_path),
-            "no dataset freihnd, did you mean freihand",
+            "no dataset freihnd; did you mean freihand",
         ),
-        (PoseRequest(checkpoint, split="tst"), "no split tst, did you mean test"),
+        (PoseRequest(checkpoint, split="tst"), "no split tst; did you mean test"),
         (PoseRequest(checkpoint, root=tmp_path), "no synthetic set"),
         (PoseRequest(checkpoint, pred_json=tmp_path / "p.json"), "this is test of synthetic"),
     ):

@@ -11,14 +11,15 @@ from handsim import Hand, HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from handsim.images import encode_jpeg
+from handsim.pool import CropFiles
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.training.pairs.conftest import write_pool
-from training.pairs.decoding import CropFiles
+from training.pairs.decoding import decode_into
 
 
 def decoded(files: CropFiles, hand_ids: np.ndarray) -> np.ndarray:
     crops = np.empty((len(hand_ids), files.size_px, files.size_px, 3), dtype=np.uint8)
-    files.decode_into(crops, hand_ids)
+    decode_into(files, crops, hand_ids)
     return crops
 
 

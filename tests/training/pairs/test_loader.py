@@ -13,6 +13,7 @@ import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import UnavailableError
+from handsim.pool import CropFiles
 from index import Catalog, LiveIndex, MiningPolicy
 from tests.training.pairs.conftest import SMALL_GRAPH
 from tests.training.pairs.scripts import Away, Scripted
@@ -25,7 +26,7 @@ from training.pairs import (
     SelfPairs,
     TemporalNeighbors,
 )
-from training.pairs.decoding import CropFiles, PairBatch
+from training.pairs.decoding import PairBatch
 from training.pairs.loader import AnchorBatches, PairLoader
 
 PATIENCE_S = 20.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from handsim.detection.detector import Detection
+from handsim.detection import Detection
 from handsim.errors import HandsimError
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.finetune.predictor import Inference

@@ -26,7 +26,7 @@ def refused(root: Path, match: str) -> None:
 
 
 def test_an_unknown_split(assemblyhands_root: Path) -> None:
-    with pytest.raises(HandsimError, match=r"no split eval, did you mean val\?; it has train, val, test"):
+    with pytest.raises(HandsimError, match=r"no split eval; did you mean val\?; it has train, val, test"):
         AssemblyHands(assemblyhands_root, "eval")
 
 

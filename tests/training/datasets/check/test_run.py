@@ -68,10 +68,10 @@ def test_the_same_seed_draws_the_same_hands(dexycb_root: Path) -> None:
 
 
 def test_unknown_datasets_and_splits_are_refused(dexycb_root: Path) -> None:
-    with pytest.raises(HandsimError, match=r"no dataset dexicb, did you mean dexycb\?"):
+    with pytest.raises(HandsimError, match=r"no dataset dexicb; did you mean dexycb\?"):
         check_dataset("dexicb", dexycb_root)
     with pytest.raises(
-        HandsimError, match=r"dexycb has no split train, did you mean s0_train\?; it has s0_train"
+        HandsimError, match=r"dexycb has no split train; did you mean s0_train\?; it has s0_train"
     ):
         check_dataset("dexycb", dexycb_root, ["s0_train", "train"])
 

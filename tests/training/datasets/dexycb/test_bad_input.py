@@ -30,7 +30,7 @@ def refused(root: Path, match: str) -> str:
 
 
 def test_an_unknown_split(dexycb_root: Path) -> None:
-    with pytest.raises(HandsimError, match=r"no split train, did you mean s0_train\?; it has s0_train"):
+    with pytest.raises(HandsimError, match=r"no split train; did you mean s0_train\?; it has s0_train"):
         DexYCB(dexycb_root, "train")
 
 

@@ -1,0 +1,99 @@
+"""The crops of a pool: each is one ``pread`` in its part's ``crops.tar``, at the offset that the table gives.
+
+No file offset is moved, so threads and forked processes may share what is open.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handsim.errors import NotThereError
+from handsim.hand import format_hand_id
+from handsim.pool import layout
+
+
+class TarFiles:
+    """The ``crops.tar`` of each part, opened when it is first read."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._descriptors: dict[int, int] = {}
+        self._parts = parts
+
+    def read(self, part: int, offset: int, size: int) -> bytes:
+        """A JPEG of the part of that number; raises HandsimError for a tar that is missing or too short."""
+        jpeg = os.pread(self._descriptor(part), size, offset)
+        if len(jpeg) != size:
+            raise layout.damaged(self._parts[part], f"{layout.CROPS_FILE} ends too early")
+        return jpeg
+
+    def _descriptor(self, part: int) -> int:
+        known = self._descriptors.get(part)
+        if known is not None:
+            return known
+        try:
+            opened = os.open(self._parts[part] / layout.CROPS_FILE, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise layout.damaged(self._parts[part], f"{layout.CROPS_FILE} is missing") from error
+        # No lock: one that another thread holds during a fork would stay locked in the child for ever.
+        known = self._descriptors.setdefault(part, opened)
+        if known != opened:
+            os.close(opened)  # another thread was first
+        return known
+
+    def close(self) -> None:
+        """Close the files; nobody may be reading."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class CropFiles:
+    """The crops of a pool and nothing else of it, for processes and threads that decode.
+
+    It takes 24 bytes a hand in memory, where a `Pool` takes some 300 for its keypoints and columns.
+    """
+
+    path: Path
+    """The pool's directory."""
+    size_px: int
+    """S, the side of every crop."""
+
+    def __init__(self, pool: Path) -> None:
+        """Open the published hands of a pool directory; raises HandsimError for a damaged part."""
+        self.path, self.size_px = pool, layout.read_pool_json(pool)
+        parts = layout.published_parts(pool)
+        self._tars = TarFiles(parts)
+        names = ["hand_id", "crop_offset", "crop_bytes"]
+        tables = [layout.read_columns(part, layout.HANDS_FILE, names) for part in parts]
+        hand_ids, offsets, sizes = (
+            np.concatenate([np.empty(0, dtype=dtype), *(table[name].to_numpy() for table in tables)])
+            for name, dtype in zip(names, (np.uint64, np.int64, np.int32), strict=True)
+        )
+        part_of = np.repeat(np.arange(len(parts), dtype=np.int32), [len(table) for table in tables])
+        order = np.argsort(hand_ids)
+        self._hand_ids, self._offsets, self._sizes = hand_ids[order], offsets[order], sizes[order]
+        self._part_of = part_of[order]
+
+    def jpegs(self, hand_ids: NDArray[np.uint64]) -> list[bytes]:
+        """The crops of hands [n] as they are stored: square JPEGs, as seen for right hands.
+
+        Raises NotThereError for a hand without a crop, HandsimError for a damaged tar.
+        """
+        rows = np.searchsorted(self._hand_ids, hand_ids)
+        found = rows < len(self._hand_ids)
+        found[found] = (self._hand_ids[rows[found]] == hand_ids[found]) & (self._offsets[rows[found]] >= 0)
+        if not found.all():
+            name = format_hand_id(int(hand_ids[~found][0]))
+            raise NotThereError(f"there is no picture of hand {name} in {self.path}")
+        columns = (self._part_of, self._offsets, self._sizes)
+        places = zip(*(column[rows].tolist() for column in columns), strict=True)
+        return [self._tars.read(part, offset, size) for part, offset, size in places]
+
+    def close(self) -> None:
+        """Close the files; nobody may be reading."""
+        self._tars.close()
