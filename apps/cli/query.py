@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
-from handsim.detection import read_keypoints, detect_hands
-from handsim.detection import require_model
-from handsim.detection import open_detector
+from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id

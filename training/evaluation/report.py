@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, did_you_mean
 from handsim.files import write_text_atomically
 from handsim.metrics.alignment import align_root
 from handsim.metrics.pose import (
@@ -31,7 +31,6 @@ from handsim.metrics.pose import (
 from handsim.skeleton import JOINT_NAMES
 from training.datasets.record import HandDataset
 from training.evaluation.predictions import PredictedHands, TrueHands, write_predictions
-from training.runs.recipes import nearest
 
 REPORT_FILE: Final = "pose.json"
 PREDICTIONS_FILE: Final = "predictions.parquet"
@@ -108,7 +107,7 @@ METRICS: Final = {
 def find_metric(name: str) -> Metric:
     """The metric of that name; raises HandsimError for an unknown name and suggests the nearest one."""
     if name not in METRICS:
-        raise HandsimError(f"there is no metric {name}{nearest(name, sorted(METRICS))}")
+        raise HandsimError(f"there is no metric {name}{did_you_mean(name, sorted(METRICS))}")
     return METRICS[name]
 
 
