@@ -16,7 +16,7 @@ import torch.hub
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 import hubconf
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from training.models.encoder import Encoder, write_torchvision
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apps.cli.console import find_checkpoint, find_home
 from handsim.detection import fetch_model
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool.subset import write_subset

@@ -14,7 +14,7 @@ from handsim.embedding import (
     PoseEmbedding,
     load_embedding,
 )
-from handsim.embedding.image import Device
+from handsim.embedding.image import FEATURES, Device
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
 from handsim.errors import HandsimError
@@ -126,7 +126,7 @@ def describe(embedding: Embedding) -> str:
     ]
     return (
         f"{_components(embedding)},\n"
-        f"fitted on {embedding.facts()['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
+        f"fitted on {embedding.to_json()['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
         + format_table([">component", ">explained", ">together", ""], rows)
     )
 
@@ -146,7 +146,7 @@ def _components(embedding: Embedding) -> str:
         record = embedding.record
         own = record.encoder != record.architecture
         network = f"{record.encoder} ({record.architecture})" if own else f"{record.encoder} (ImageNet)"
-        what = f"{record.features} features of {network} at {record.image_size_px} px"
+        what = f"{FEATURES[record.architecture]} features of {network} at {record.image_size_px} px"
     else:
-        what = f"42 2D coordinates, normalisation {embedding.facts()['normalisation']}"
+        what = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
     return f"{embedding.dimension} components of {what}"

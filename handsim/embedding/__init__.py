@@ -1,13 +1,14 @@
-"""Embeddings: from a hand to a point in a Euclidean space where near means alike.
+"""Embeddings: hands as points in a Euclidean space, where near means similar.
 
 There are three kinds with one interface, `Embedding`: `PoseEmbedding` looks at the 21 keypoints of a hand,
-`ImageEmbedding` at its crop, `BlendEmbedding` at both.
+`ImageEmbedding` at its crop, `BlendEmbedding` at both. What needs torch (`trunk`, `image_encoder`,
+`image_fit`) is imported by its module's name.
 """
 
 from handsim.embedding.base import Embedding, Kind, PosedHands
 from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.image import ImageEmbedding
-from handsim.embedding.load import embedding_from_facts, load_embedding
+from handsim.embedding.load import embedding_from_json, load_embedding
 from handsim.embedding.pose import NORMALISATIONS, Normalisation, PoseEmbedding, normalise
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "Normalisation",
     "PoseEmbedding",
     "PosedHands",
-    "embedding_from_facts",
+    "embedding_from_json",
     "load_embedding",
     "normalise",
 ]

@@ -1,6 +1,7 @@
-"""What every embedding offers, whatever it looks at: an index asks for nothing else.
+"""What every embedding offers, and reading the JSON file that every embedding is saved as.
 
-The JSON that every embedding is written as: reading it, and refusing what is none.
+An index asks for nothing but an `Embedding`. The JSON of an embedding has a ``format``, a ``version`` of that
+format and a ``fingerprint`` of its numbers, which is checked when it is read.
 """
 
 import json
@@ -15,7 +16,7 @@ from handsim.errors import HandsimError, NotThereError
 
 Kind = Literal["pose", "image", "blend"]
 Rows = slice | NDArray[np.int64]
-"""Some of N hands: a range of rows, or their numbers [n]."""
+"""Some of N hands: a range of rows, or row numbers [n]."""
 
 
 class PosedHands(Protocol):
@@ -27,17 +28,17 @@ class PosedHands(Protocol):
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
-        """[N, 21, 3] in the crop's unit square, told as right hands."""
+        """[N, 21, 3] in the crop's unit square, as right hands."""
 
     def __len__(self) -> int: ...
 
 
 class Embedding(Protocol):
-    """Places hands in a Euclidean space where near means alike."""
+    """Maps hands to vectors; a small Euclidean distance between two vectors means similar hands."""
 
     @property
     def kind(self) -> Kind:
-        """What it looks at: ``pose`` the keypoints, ``image`` the crop, ``blend`` both."""
+        """Its input: keypoints (``pose``), the crop (``image``), or both (``blend``)."""
 
     @property
     def dimension(self) -> int:
@@ -49,8 +50,8 @@ class Embedding(Protocol):
 
     @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
-        """[D] share of the variance of what it was fitted on along each component, falling; in a blend,
-        within each part."""
+        """[D] share of the variance of the fitted data along each component, falling (in a blend: falling
+        within each part)."""
 
     def embed(
         self,
@@ -58,53 +59,56 @@ class Embedding(Protocol):
         keypoints: NDArray[np.floating] | None = None,
         crops: Sequence[NDArray[np.uint8]] | None = None,
     ) -> NDArray[np.float32]:
-        """Vectors [Q, D] of hands as they are seen, told as right hands: a question.
+        """Vectors [Q, D] of Q hands that need not be in a pool: a query.
 
-        ``keypoints`` [Q, 21, 2 or 3] in the crop's unit square, ``crops`` Q RGB pictures [S, S, 3]. Each kind
-        takes what it needs; raises HandsimError where that is not given, or is not as it should be.
+        ``keypoints`` [Q, 21, 2 or 3] in the crop's unit square, ``crops`` Q RGB pictures [S, S, 3] of any
+        size, both as right hands. What a kind does not use is ignored. Raises HandsimError where what it
+        uses is missing or malformed.
         """
 
     def embed_hands(self, hands: PosedHands, rows: Rows) -> NDArray[np.float32]:
-        """Vectors [n, D] of the hands at ``rows``; raises HandsimError where they lack what it looks at."""
+        """Vectors [n, D] of the hands at ``rows``; raises HandsimError where these lack its input."""
 
-    def facts(self) -> dict[str, Any]:
-        """What `save` writes to the JSON, as JSON values: `embedding_from_facts` takes it back."""
+    def to_json(self) -> dict[str, Any]:
+        """What `save` writes, as JSON values; `embedding_from_json` reads it."""
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON that people can read, atomically, with whatever files it needs beside it."""
+        """Write the JSON file atomically, and the files that it needs beside it."""
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The JSON object at ``path``; raises NotThereError, or HandsimError when it is none."""
+def read_embedding_json(path: Path) -> dict[str, Any]:
+    """The JSON object at ``path``; raises NotThereError, or HandsimError when it cannot be read."""
     if not path.exists():
         raise NotThereError(f"there is no embedding at {path}; `handsim embedding fit` makes one")
     try:
-        facts = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        metadata = json.loads(path.read_bytes())
+    except OSError as error:
+        raise HandsimError(f"the embedding {path} cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
         raise not_an_embedding(path, error) from error
-    if not isinstance(facts, dict):
-        raise not_an_embedding(path, f"a JSON {type(facts).__name__}, not an object")
-    return facts
+    if not isinstance(metadata, dict):
+        raise not_an_embedding(path, f"a JSON {type(metadata).__name__}, not an object")
+    return metadata
 
 
-def not_an_embedding(origin: str | Path, why: object) -> HandsimError:
-    """The error for facts from ``origin`` that are damaged or something else altogether."""
-    return HandsimError(f"{origin} is not an embedding, or is damaged ({why}); fit it again")
+def not_an_embedding(origin: str | Path, reason: object) -> HandsimError:
+    """The error for content of ``origin`` that is damaged or something else altogether."""
+    return HandsimError(f"{origin} is not an embedding, or is damaged ({reason}); fit it again")
 
 
-def check_version(facts: dict[str, Any], newest: int, origin: str | Path) -> None:
-    """Raise HandsimError unless the facts have a format version, and one no newer than ``newest``."""
-    version = facts.get("version")
+def check_version(metadata: dict[str, Any], newest: int, origin: str | Path) -> None:
+    """Raise HandsimError unless the JSON has a format version, and one no newer than ``newest``."""
+    version = metadata.get("version")
     if not isinstance(version, int):
         raise not_an_embedding(origin, "its format version is missing")
     if version > newest:
         raise HandsimError(f"{origin} has format {version}, this handsim reads up to {newest}; upgrade it")
 
 
-def check_fingerprint(facts: dict[str, Any], fingerprint: str, origin: str | Path) -> None:
-    """Raise HandsimError unless ``fingerprint``, of the numbers as read, is the one written there."""
-    if facts.get("fingerprint") != fingerprint:
+def check_fingerprint(metadata: dict[str, Any], fingerprint: str, origin: str | Path) -> None:
+    """Raise HandsimError unless ``fingerprint``, computed from what was read, is the one in the JSON."""
+    if metadata.get("fingerprint") != fingerprint:
         raise HandsimError(
-            f"{origin} was altered: its numbers do not have its fingerprint {facts.get('fingerprint')}; "
+            f"{origin} was altered: its numbers do not have its fingerprint {metadata.get('fingerprint')}; "
             f"fit it again"
         )

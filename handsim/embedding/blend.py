@@ -1,4 +1,10 @@
-"""The embedding of a pose and of its picture in one: squared distances of both, added up by shares."""
+"""A pose embedding and an image embedding of one pool, side by side in one vector.
+
+With vectors p and q of the two, a hand lies at [sqrt(s) p / a, sqrt(1 - s) q / b], where s is the share of
+the pose, and a^2 and b^2 are the variances of p and q over the pool they were fitted on. So the squared
+distance of two hands is s |p - p'|^2 / a^2 + (1 - s) |q - q'|^2 / b^2: over random pairs of hands, the pose
+contributes the share s of it.
+"""
 
 import hashlib
 import json
@@ -18,7 +24,6 @@ from handsim.embedding.base import (
     check_fingerprint,
     check_version,
     not_an_embedding,
-    read_facts,
 )
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.pose import PoseEmbedding
@@ -26,50 +31,35 @@ from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 
 FORMAT: Final = "handsim-blend-embedding"
-FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 1
 
 
 class BlendEmbedding:
-    """A pose embedding and an image embedding of one pool, side by side in one vector.
-
-    With vectors p and q of the two, a hand lies at [sqrt(s) p / a, sqrt(1 - s) q / b], where s is the share
-    of the pose, and a^2 and b^2 are the variances of p and q over the pool they were fitted on. So the
-    squared distance of two hands is s |p - p'|^2 / a^2 + (1 - s) |q - q'|^2 / b^2, and of hands taken at
-    random the pose makes up the share s of it.
-    """
+    """Keypoints and crops together, the pose weighted by ``pose_share``."""
 
     def __init__(self, pose: PoseEmbedding, image: ImageEmbedding, pose_share: float) -> None:
-        """Raises HandsimError for a share that is not between 0 and 1, and for a part that tells no hands
-        apart.
-        """
+        """Raises HandsimError for a share that is not between 0 and 1, and for a part without variance."""
         if not 0 < pose_share < 1:
             raise HandsimError(
                 f"pose_share is {pose_share}; it lies between 0 and 1, where there is nothing to blend: "
                 "take the image embedding or the pose embedding itself"
             )
+        self.kind: Kind = "blend"
         self.pose, self.image, self.pose_share = pose, image, pose_share
+        self.dimension = pose.dimension + image.dimension
+        """D, the length of a vector: first the components of the pose, then those of the picture."""
         self.pose_scale = _scale("poses", pose.explained_variance_.tolist())
         """a, the root of the poses' variance over all components."""
         self.image_scale = _scale("pictures", image.record.explained_variance)
         """b, the same of the pictures."""
 
-    @property
-    def kind(self) -> Kind:
-        """``blend``: it looks at keypoints and crops."""
-        return "blend"
-
-    @property
-    def dimension(self) -> int:
-        """D, the length of a vector: first the components of the pose, then those of the picture."""
-        return self.pose.dimension + self.image.dimension
-
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over everything that decides a vector; equal fingerprints give comparable vectors."""
         numbers = (self.pose_share, self.pose_scale, self.image_scale)
-        decides = [FORMAT, FORMAT_VERSION, self.pose.fingerprint, self.image.fingerprint]
-        decides += [float(number).hex() for number in numbers]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+        parts = [FORMAT, _FORMAT_VERSION, self.pose.fingerprint, self.image.fingerprint]
+        parts += [float(number).hex() for number in numbers]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
@@ -78,7 +68,8 @@ class BlendEmbedding:
             (self.pose_share, self.pose.explained_variance_ratio_),
             (1 - self.pose_share, self.image.explained_variance_ratio_),
         ]
-        # A part counts by what its components keep, so with the rest it weighs more.
+        # The scales a and b cover the components only; with the variance that these leave out, a part weighs
+        # more.
         total = sum(share / ratios.sum() for share, ratios in parts)
         return np.concatenate([share * ratios / ratios.sum() / total for share, ratios in parts])
 
@@ -90,14 +81,14 @@ class BlendEmbedding:
     ) -> NDArray[np.float32]:
         """Vectors [Q, D] of hands by their keypoints [Q, 21, 2 or 3] and RGB crops, Q of [S, S, 3].
 
-        Raises HandsimError where one of the two is missing or not as it should be, and NotThereError when the
-        weights file is in none of the folders.
+        Raises HandsimError where one of the two is missing or malformed, and NotThereError when the weights
+        file is in none of the folders.
         """
         if keypoints is None or crops is None:
-            given, other = ("pictures", "keypoints") if keypoints is None else ("keypoints", "a picture")
+            present, absent = ("pictures", "keypoints") if keypoints is None else ("keypoints", "a picture")
             raise HandsimError(
-                f"this index embeds poses and pictures together, {given} alone cannot be placed in it; "
-                f"ask with {other} as well, or a hand's id"
+                f"this index embeds poses and pictures together, {present} alone cannot be placed in it; "
+                f"ask with {absent} as well, or a hand's id"
             )
         if len(keypoints) != len(crops):
             raise HandsimError(f"{len(keypoints)} poses and {len(crops)} crops; give one crop for each pose")
@@ -115,59 +106,54 @@ class BlendEmbedding:
         parts = [part * np.float64(weight) for part, weight in zip((poses, pictures), weights, strict=True)]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
-    def facts(self) -> dict[str, Any]:
-        """All of it as JSON values, but for the encoder's weights, which are told by their checksums."""
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values, except the encoder's weights: of these the checksums."""
         return {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": _FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "pose_share": self.pose_share,
             "fitted_hands": self.image.record.fitted_hands,
-            "pose": self.pose.facts(),
-            "image": self.image.facts(),
+            "pose": self.pose.to_json(),
+            "image": self.image.to_json(),
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON to ``path``, atomically, and put the encoder's weights file beside it.
+        """Write the JSON file atomically, and put the encoder's weights file beside it.
 
         Raises NotThereError without that file.
         """
         path = Path(path)
         self.image.save_weights(path.parent)
-        write_text_atomically(path, json.dumps(self.facts(), indent=1) + "\n")
+        write_text_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod
-    def load(cls, path: str | Path) -> "BlendEmbedding":
-        """Read what `save` wrote; raises NotThereError, or HandsimError for a damaged or altered file."""
-        path = Path(path)
-        return cls.from_facts(read_facts(path), [path.parent], path)
-
-    @classmethod
-    def from_facts(
-        cls, facts: dict[str, Any], weights_folders: Sequence[Path], origin: str | Path
+    def from_json(
+        cls, metadata: dict[str, Any], weights_folders: Sequence[Path], origin: str | Path
     ) -> "BlendEmbedding":
-        """What told these `facts`; raises HandsimError, naming ``origin``, if they are damaged or altered."""
-        check_version(facts, FORMAT_VERSION, origin)
+        """The inverse of `to_json`; raises HandsimError, naming ``origin``, for damaged or altered values."""
+        check_version(metadata, _FORMAT_VERSION, origin)
         try:
-            told, share = {part: dict(facts[part]) for part in ("pose", "image")}, float(facts["pose_share"])
+            pose_json, image_json = dict(metadata["pose"]), dict(metadata["image"])
+            share = float(metadata["pose_share"])
         except (ValueError, KeyError, TypeError) as error:
             raise not_an_embedding(origin, error) from error
-        pose = PoseEmbedding.from_facts(told["pose"], origin)
-        image = ImageEmbedding.from_facts(told["image"], weights_folders, origin)
+        pose = PoseEmbedding.from_json(pose_json, origin)
+        image = ImageEmbedding.from_json(image_json, weights_folders, origin)
         try:
             embedding = cls(pose, image, share)
         except HandsimError as error:
             raise not_an_embedding(origin, error) from error
-        check_fingerprint(facts, embedding.fingerprint, origin)
+        check_fingerprint(metadata, embedding.fingerprint, origin)
         return embedding
 
 
-def _scale(what: str, variances: Iterable[float]) -> float:
-    # Summed exactly: on every machine, and after every reading, the same to the last bit.
+def _scale(part: str, variances: Iterable[float]) -> float:
+    # fsum is exact, so the sum has the same bits on every machine.
     variance = math.fsum(variances)
     if not (math.isfinite(variance) and variance > 0):
         raise HandsimError(
-            f"the variance of the {what} in their embedding is {variance:g}; "
+            f"the variance of the {part} in their embedding is {variance:g}; "
             f"to be blended they have to differ"
         )
     return math.sqrt(variance)

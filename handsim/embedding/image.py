@@ -1,16 +1,10 @@
-"""The embedding of crops by a trained encoder.
+"""The embedding of crops by a trained encoder: a ResNet's pooled features and a PCA.
 
-Rows of numbers kept on disk by hand id: what took long to compute is computed once.
+It is fitted by `handsim.embedding.image_fit`. Its JSON file holds all but the weights: an index needs no more
+to say what it was built with, and a process without torch reads it. The weights lie beside it in a
+safetensors file of their own, which is read and verified when something has to be encoded.
 
-    <folder>/<digest>.rows.npy       [n, width]
-    <folder>/<digest>.hand_ids.npy   [n] uint64; the rows count from when this file is there
-
-Files are only ever added, each by one rename, so a killed writer loses nothing that it had kept. They are
-mapped into memory: two million rows cost the pages that are looked at.
-
-The ResNets that can encode, and what they run on.
-
-What is known of an image embedding without its weights: the JSON it is written as.
+The vectors of a pool's hands are cached beside the pool (`RowCache`), so each hand is encoded once.
 """
 
 import hashlib
@@ -24,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from handsim.embedding.base import (
     Kind,
@@ -33,110 +27,14 @@ from handsim.embedding.base import (
     check_fingerprint,
     check_version,
     not_an_embedding,
-    read_facts,
 )
+from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, NotThereError
-from handsim.files import sync, write_text_atomically
+from handsim.files import replacing, write_text_atomically
 from handsim.pool import Pool
 
 if TYPE_CHECKING:
     from handsim.embedding.image_encoder import Encoder
-
-
-_ROWS: Final = ".rows.npy"
-_HAND_IDS: Final = ".hand_ids.npy"
-
-
-class KeptRows:
-    """Rows [N, width] of one kind of number by hand id, in a folder that is made when the first is kept."""
-
-    def __init__(self, folder: Path, width: int, dtype: DTypeLike) -> None:
-        """Open what is there; raises HandsimError when it is damaged, or of another width or dtype."""
-        self._folder, self._width, self._dtype = folder, width, np.dtype(dtype)
-        self._files: list[NDArray[Any]] = []
-        self._hand_ids = np.empty(0, dtype=np.uint64)  # sorted
-        self._file_of = np.empty(0, dtype=np.int32)
-        self._row_in_file = np.empty(0, dtype=np.int64)
-        self._open_files([path.name.removesuffix(_HAND_IDS) for path in folder.glob(f"*{_HAND_IDS}")])
-
-    def has(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """[M] whether the rows of hands [M] are kept."""
-        places = np.searchsorted(self._hand_ids, hand_ids)
-        found = places < len(self._hand_ids)
-        found[found] = self._hand_ids[places[found]] == hand_ids[found]
-        return found
-
-    def read(self, hand_ids: NDArray[np.uint64]) -> NDArray[Any]:
-        """Rows [M, width] of hands [M], all of which are kept."""
-        places = np.searchsorted(self._hand_ids, hand_ids)
-        files, within = self._file_of[places], self._row_in_file[places]
-        rows = np.empty((len(hand_ids), self._width), dtype=self._dtype)
-        for number in np.unique(files):
-            here = files == number
-            rows[here] = self._files[number][within[here]]
-        return rows
-
-    def keep(self, hand_ids: NDArray[np.uint64], rows: NDArray[Any]) -> None:
-        """Keep rows [n, width] of hands [n] that are not kept yet, down to the disk.
-
-        Raises HandsimError when they cannot be written.
-        """
-        if not len(hand_ids):
-            return
-        # Named by what it holds: two processes that keep the same hands write the same file.
-        name = hashlib.sha256(hand_ids.astype("<u8").tobytes()).hexdigest()[:16]
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _write(self._folder / (name + _ROWS), rows.astype(self._dtype))
-            _write(self._folder / (name + _HAND_IDS), hand_ids.astype(np.uint64))
-            sync(self._folder)
-        except OSError as error:
-            raise HandsimError(
-                f"{len(hand_ids):,} hands cannot be kept in {self._folder} ({error.strerror or error}); "
-                f"make room and run it again, it goes on where it stopped"
-            ) from error
-        self._open_files([name])
-
-    def _open_files(self, names: Sequence[str]) -> None:
-        hand_ids, file_of, row_in_file = [self._hand_ids], [self._file_of], [self._row_in_file]
-        for name in names:
-            ids, rows = self._map_file(name)
-            hand_ids.append(ids)
-            file_of.append(np.full(len(ids), len(self._files), dtype=np.int32))
-            row_in_file.append(np.arange(len(ids)))
-            self._files.append(rows)
-        self._hand_ids = np.concatenate(hand_ids)
-        order = np.argsort(self._hand_ids, kind="stable")
-        self._hand_ids = self._hand_ids[order]
-        self._file_of = np.concatenate(file_of)[order]
-        self._row_in_file = np.concatenate(row_in_file)[order]
-
-    def _map_file(self, name: str) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-        try:
-            ids = np.load(self._folder / (name + _HAND_IDS), allow_pickle=False)
-            rows = np.load(self._folder / (name + _ROWS), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise self._damaged(name, error) from error
-        if rows.shape != (len(ids), self._width) or rows.dtype != self._dtype:
-            raise self._damaged(name, f"{rows.dtype} {list(rows.shape)} for {len(ids)} hands")
-        return ids, rows
-
-    def _damaged(self, name: str, why: object) -> HandsimError:
-        return HandsimError(
-            f"{self._folder / name}.* is damaged ({why}); delete {self._folder}, it is made anew when needed"
-        )
-
-
-def _write(path: Path, array: NDArray[Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
 
 Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 FEATURES: Final[dict[Architecture, int]] = {
@@ -151,17 +49,17 @@ FEATURES: Final[dict[Architecture, int]] = {
 Device = Literal["auto", "cpu", "cuda"]
 """``auto``: a GPU where there is one."""
 
-
 FORMAT: Final = "handsim-image-embedding"
-FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 1
+DEFAULT_BATCH: Final = 64
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """An image embedding but for its weights, which lie in `encoder_file` and are told by their checksums."""
+    """What the JSON of an image embedding says: all but the weights, which lie in `encoder_file`."""
 
     encoder: str
-    """What people call the network: its architecture, or the checkpoint's file name."""
+    """The network's name for people: its architecture, or the checkpoint's file name."""
     architecture: Architecture
     """Which ResNet it is."""
     image_size_px: int
@@ -171,7 +69,7 @@ class ImageRecord:
     pca_sha256: str
     """Of the mean and the components."""
     dimension: int
-    """D, how many components are kept."""
+    """D, the number of components."""
     fitted_hands: int
     """How many hands the PCA was fitted on."""
     total_variance: float
@@ -182,91 +80,65 @@ class ImageRecord:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over everything that decides a vector."""
-        decides = [
+        parts = [
             FORMAT,
-            FORMAT_VERSION,
+            _FORMAT_VERSION,
             self.architecture,
             self.image_size_px,
             self.trunk_sha256,
             self.pca_sha256,
             self.dimension,
         ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
-
-    @property
-    def features(self) -> int:
-        """F, how many features the network pools."""
-        return FEATURES[self.architecture]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @property
     def encoder_file(self) -> str:
         """Name of the file that holds the weights."""
         return f"encoder-{self.fingerprint}.safetensors"
 
-    def facts(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": _FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             **asdict(self),
             "explained_variance": list(self.explained_variance),
         }
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any], origin: str | Path) -> "ImageRecord":
-        """What told these `facts`; raises HandsimError, naming ``origin``, if they are damaged or altered."""
-        check_version(facts, FORMAT_VERSION, origin)
+    def from_json(cls, metadata: dict[str, Any], origin: str | Path) -> "ImageRecord":
+        """The inverse of `to_json`; raises HandsimError, naming ``origin``, for damaged or altered values."""
+        check_version(metadata, _FORMAT_VERSION, origin)
         try:
-            if facts["architecture"] not in FEATURES:
-                raise ValueError(f"unknown architecture {facts['architecture']!r}")
+            if metadata["architecture"] not in FEATURES:
+                raise ValueError(f"unknown architecture {metadata['architecture']!r}")
             record = cls(
-                encoder=str(facts["encoder"]),
-                architecture=facts["architecture"],
-                image_size_px=int(facts["image_size_px"]),
-                trunk_sha256=str(facts["trunk_sha256"]),
-                pca_sha256=str(facts["pca_sha256"]),
-                dimension=int(facts["dimension"]),
-                fitted_hands=int(facts["fitted_hands"]),
-                total_variance=float(facts["total_variance"]),
-                explained_variance=tuple(map(float, facts["explained_variance"])),
+                encoder=str(metadata["encoder"]),
+                architecture=metadata["architecture"],
+                image_size_px=int(metadata["image_size_px"]),
+                trunk_sha256=str(metadata["trunk_sha256"]),
+                pca_sha256=str(metadata["pca_sha256"]),
+                dimension=int(metadata["dimension"]),
+                fitted_hands=int(metadata["fitted_hands"]),
+                total_variance=float(metadata["total_variance"]),
+                explained_variance=tuple(map(float, metadata["explained_variance"])),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise not_an_embedding(origin, error) from error
-        check_fingerprint(facts, record.fingerprint, origin)
+        check_fingerprint(metadata, record.fingerprint, origin)
         return record
 
 
-DEFAULT_BATCH: Final = 64
-
-
 class ImageEmbedding:
-    """A fitted embedding of crops: a ResNet's pooled features and a PCA; near means alike to that ResNet.
-
-    Made by `fit_image_embedding`. It is known by its JSON alone; the weights lie beside that in a file of
-    their own, which is looked for, read and verified when something has to be encoded.
-    """
+    """A fitted embedding of crops: hands are near each other where the ResNet finds their pictures alike."""
 
     def __init__(self, record: ImageRecord, weights_folders: Sequence[Path]) -> None:
         """The weights file is looked for in ``weights_folders``, in turn, when it is needed."""
-        self.record = record
+        self.kind: Kind = "image"
+        self.record, self.dimension, self.fingerprint = record, record.dimension, record.fingerprint
         self._folders = tuple(weights_folders)
-        self._kept: tuple[Path, KeptRows] | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """``image``: it looks at crops."""
-        return "image"
-
-    @property
-    def dimension(self) -> int:
-        """D, the length of a vector."""
-        return self.record.dimension
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits over everything that decides a vector; equal fingerprints give comparable vectors."""
-        return self.record.fingerprint
+        self._cache: tuple[Path, RowCache] | None = None
 
     @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
@@ -279,10 +151,10 @@ class ImageEmbedding:
         keypoints: NDArray[np.floating] | None = None,
         crops: Sequence[NDArray[np.uint8]] | None = None,
     ) -> NDArray[np.float32]:
-        """Vectors [Q, D] of RGB crops, each [S, S, 3] of any size, told as right hands.
+        """Vectors [Q, D] of RGB crops of right hands, each [S, S, 3] of any size; keypoints are ignored.
 
-        Keypoints are not looked at. Raises HandsimError without crops, and NotThereError when the weights
-        file is in none of the folders.
+        Raises HandsimError without crops or for malformed ones, and NotThereError when the weights file is
+        in none of the folders.
         """
         if crops is None:
             raise HandsimError(
@@ -290,21 +162,16 @@ class ImageEmbedding:
                 "ask with a picture or a hand's id"
             )
         for number, crop in enumerate(crops):
-            if (
-                crop.ndim != 3
-                or crop.shape[2] != 3
-                or crop.shape[0] != crop.shape[1]
-                or crop.dtype != np.uint8
-            ):
+            if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape != (len(crop), len(crop), 3):
                 raise HandsimError(
                     f"crop {number} is {crop.dtype} {list(crop.shape)}; an RGB crop is uint8 [S, S, 3]"
                 )
         batches = [crops[start : start + DEFAULT_BATCH] for start in range(0, len(crops), DEFAULT_BATCH)]
         empty = np.empty((0, self.dimension), dtype=np.float32)
-        return np.concatenate([empty, *(self._encoder.vectors(batch) for batch in batches)])
+        return np.concatenate([empty, *(self._encoder.encode(batch) for batch in batches)])
 
     def embed_hands(self, hands: PosedHands, rows: Rows) -> NDArray[np.float32]:
-        """Vectors [n, D] of a pool's hands: those that are kept beside it, and the others encoded and kept.
+        """Vectors [n, D] of a pool's hands: from the cache beside it, and the others encoded and cached.
 
         Raises HandsimError unless ``hands`` is a `handsim.pool.Pool`, NotThereError for a hand without a
         crop or when the weights file is needed and missing.
@@ -314,54 +181,53 @@ class ImageEmbedding:
                 "this embedding looks at crops, and these hands have keypoints alone; give it a pool"
             )
         hand_ids = hands.hand_ids[rows]
-        kept = self._kept_beside(hands)
-        missing = hand_ids[~kept.has(hand_ids)]
-        if not len(missing):
-            return kept.read(hand_ids)
-        encoded = self._encoder.hands(hands, missing, DEFAULT_BATCH)
+        cache = self._cache_beside(hands)
+        cached = cache.contains(hand_ids)
+        if cached.all():
+            return cache.read(hand_ids)
+        encoded = self._encoder.encode_hands(hands, hand_ids[~cached], DEFAULT_BATCH)
+        # A pool that is mounted read-only has no room for its new hands: they are encoded every time.
         if os.access(hands.path.parent, os.W_OK):
-            kept.keep(missing, encoded)
-            return kept.read(hand_ids)
-        # A pool that is mounted read-only: its new hands are encoded every time.
+            cache.add(hand_ids[~cached], encoded)
         vectors = np.empty((len(hand_ids), self.dimension), dtype=np.float32)
-        known = kept.has(hand_ids)
-        vectors[known], vectors[~known] = kept.read(hand_ids[known]), encoded
+        vectors[cached], vectors[~cached] = cache.read(hand_ids[cached]), encoded
         return vectors
 
-    def facts(self) -> dict[str, Any]:
-        """What the JSON holds: all but the weights, which are told by their checksums."""
-        return self.record.facts()
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values, except the weights: of these the checksums."""
+        return self.record.to_json()
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON to ``path``, atomically, and put the weights file beside it if it is not there.
+        """Write the JSON file atomically, and put the weights file beside it if it is not there.
 
         Raises NotThereError without that file.
         """
         path = Path(path)
         self.save_weights(path.parent)
-        write_text_atomically(path, json.dumps(self.facts(), indent=1) + "\n")
+        write_text_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     def save_weights(self, folder: Path) -> None:
         """Put the weights file into a folder if it is not there; raises NotThereError without it.
 
         On one disk the file is shared (a hard link), else copied.
         """
-        weights = folder / self.record.encoder_file
-        if not weights.exists():
-            _link_or_copy(self._weights_file(), weights)
+        target = folder / self.record.encoder_file
+        if target.exists():
+            return
+        source = self._weights_file()
+        with replacing(target) as temporary:
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except OSError:  # another disk, or one without hard links
+                shutil.copyfile(source, temporary)
 
     @classmethod
-    def load(cls, path: str | Path) -> "ImageEmbedding":
-        """Read what `save` wrote; raises NotThereError, or HandsimError for a damaged or altered file."""
-        path = Path(path)
-        return cls.from_facts(read_facts(path), [path.parent], path)
-
-    @classmethod
-    def from_facts(
-        cls, facts: dict[str, Any], weights_folders: Sequence[Path], origin: str | Path
+    def from_json(
+        cls, metadata: dict[str, Any], weights_folders: Sequence[Path], origin: str | Path
     ) -> "ImageEmbedding":
-        """What told these `facts`; raises HandsimError, naming ``origin``, if they are damaged or altered."""
-        return cls(ImageRecord.from_facts(facts, origin), weights_folders)
+        """The inverse of `to_json`; raises HandsimError, naming ``origin``, for damaged or altered values."""
+        return cls(ImageRecord.from_json(metadata, origin), weights_folders)
 
     @cached_property
     def _encoder(self) -> "Encoder":
@@ -373,30 +239,19 @@ class ImageEmbedding:
         for folder in self._folders:
             if (folder / self.record.encoder_file).is_file():
                 return folder / self.record.encoder_file
-        looked = ", ".join(map(str, self._folders)) or "no folder was given"
+        folders = ", ".join(map(str, self._folders)) or "no folder was given"
         raise NotThereError(
-            f"the weights of the encoder, {self.record.encoder_file}, are missing ({looked}); "
+            f"the weights of the encoder, {self.record.encoder_file}, are missing ({folders}); "
             f"copy that file there from the home the embedding was fitted in"
         )
 
-    def _kept_beside(self, pool: Pool) -> KeptRows:
+    def _cache_beside(self, pool: Pool) -> RowCache:
         folder = vectors_folder(pool, self.record)
-        if self._kept is None or self._kept[0] != folder:
-            self._kept = folder, KeptRows(folder, self.dimension, np.float32)
-        return self._kept[1]
+        if self._cache is None or self._cache[0] != folder:
+            self._cache = folder, RowCache(folder, self.dimension, np.float32)
+        return self._cache[1]
 
 
 def vectors_folder(pool: Pool, record: ImageRecord) -> Path:
-    """Where the vectors of a pool's hands are kept."""
+    """Where the vectors of a pool's hands are cached."""
     return pool.path.parent / "vectors" / record.fingerprint
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, temporary)
-        sync(temporary)
-    os.replace(temporary, target)

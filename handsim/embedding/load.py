@@ -1,41 +1,36 @@
-"""From what is written to the embedding it describes, whichever kind it is."""
+"""From an embedding's JSON to the embedding, whichever kind it is."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from handsim.embedding.base import Embedding, not_an_embedding, read_facts
-from handsim.embedding.blend import FORMAT as BLEND_FORMAT
-from handsim.embedding.blend import BlendEmbedding
-from handsim.embedding.image import FORMAT as IMAGE_FORMAT
-from handsim.embedding.image import ImageEmbedding
-from handsim.embedding.pose import FORMAT as POSE_FORMAT
-from handsim.embedding.pose import PoseEmbedding
+from handsim.embedding import blend, image, pose
+from handsim.embedding.base import Embedding, not_an_embedding, read_embedding_json
 
 
 def load_embedding(path: str | Path) -> Embedding:
     """Read what an embedding's ``save`` wrote; raises NotThereError, or HandsimError when it cannot be used.
 
-    The weights of an encoder are looked for beside it, once they are needed.
+    The weights file of an encoder is looked for in the same folder, once it is needed.
     """
     path = Path(path)
-    return _from_facts(read_facts(path), [path.parent], path)
+    return _from_json(read_embedding_json(path), [path.parent], path)
 
 
-def embedding_from_facts(facts: dict[str, Any], weights_folders: Iterable[str | Path] = ()) -> Embedding:
-    """The embedding that told these ``facts``; raises HandsimError when they are damaged or altered.
+def embedding_from_json(metadata: dict[str, Any], weights_folders: Iterable[str | Path] = ()) -> Embedding:
+    """The inverse of `Embedding.to_json`; raises HandsimError for damaged or altered values.
 
-    The weights file of an encoder is looked for in ``weights_folders``, in turn, once it has to encode.
+    The weights file of an encoder is looked for in ``weights_folders``, in turn, once it is needed.
     """
-    return _from_facts(facts, [Path(folder) for folder in weights_folders], "the index's embedding")
+    return _from_json(metadata, [Path(folder) for folder in weights_folders], "the index's embedding")
 
 
-def _from_facts(facts: dict[str, Any], folders: Sequence[Path], origin: str | Path) -> Embedding:
-    name = facts.get("format")
-    if name == POSE_FORMAT:
-        return PoseEmbedding.from_facts(facts, origin)
-    if name == IMAGE_FORMAT:
-        return ImageEmbedding.from_facts(facts, folders, origin)
-    if name == BLEND_FORMAT:
-        return BlendEmbedding.from_facts(facts, folders, origin)
+def _from_json(metadata: dict[str, Any], folders: Sequence[Path], origin: str | Path) -> Embedding:
+    name = metadata.get("format")
+    if name == pose.FORMAT:
+        return pose.PoseEmbedding.from_json(metadata, origin)
+    if name == image.FORMAT:
+        return image.ImageEmbedding.from_json(metadata, folders, origin)
+    if name == blend.FORMAT:
+        return blend.BlendEmbedding.from_json(metadata, folders, origin)
     raise not_an_embedding(origin, f"its format is {name!r}")

@@ -1,14 +1,13 @@
 """SiMHand's pose embedding: normalised 2D keypoints and a PCA, fitted once over the whole pool.
 
-What of a pose counts: where it lies in the crop, how large it is, or its shape alone.
-
-Principal components in one pass over more rows than fit in memory.
+Source: SiMHand (arXiv 2502.15251), section 3.2: the 42 flattened 2D keypoints, PCA to 14 numbers. The
+authors' code fits the PCA again for every batch; fitted once, its vectors can be compared and indexed.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -23,8 +22,9 @@ from handsim.embedding.base import (
     check_fingerprint,
     check_version,
     not_an_embedding,
-    read_facts,
+    read_embedding_json,
 )
+from handsim.embedding.pca import PrincipalComponents
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
@@ -32,8 +32,12 @@ from handsim.skeleton import JOINT_COUNT
 
 Normalisation = Literal["none", "centre", "centre-scale"]
 NORMALISATIONS: Final[tuple[Normalisation, ...]] = get_args(Normalisation)
-
-
+DEFAULT_COMPONENTS: Final = 14
+DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"
+FORMAT: Final = "handsim-pose-embedding"
+_FORMAT_VERSION: Final = 1
+_COORDINATES: Final = JOINT_COUNT * 2
+_CHUNK_HANDS: Final = 65_536
 _NO_EXTENT: Final = 1e-9
 """Rounding leaves this much of a hand whose joints all coincide."""
 
@@ -42,8 +46,8 @@ def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> 
     """Flatten the 2D of keypoints [N, 21, 2 or 3] to [N, 42]: x0, y0, x1, y1, ...
 
     ``none`` keeps the coordinates (SiMHand, section 3.2), ``centre`` subtracts the mean joint, and
-    ``centre-scale`` divides by the root mean square distance to it as well (a hand without extent
-    stays as it is: zeros). Raises HandsimError for another shape, NaN or infinity.
+    ``centre-scale`` also divides by the root mean square distance to it (a hand without extent becomes
+    zeros). Raises HandsimError for another shape, NaN or infinity.
     """
     if keypoints.ndim != 3 or keypoints.shape[1] != JOINT_COUNT or keypoints.shape[2] not in (2, 3):
         raise HandsimError(
@@ -64,74 +68,11 @@ def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class PrincipalComponents:
-    """The directions in which rows of F numbers vary most."""
-
-    mean: NDArray[np.float64]
-    """[F] mean of the rows."""
-    components: NDArray[np.float64]
-    """[D, F] orthonormal rows, by falling variance; the largest entry of each is positive."""
-    explained_variance: NDArray[np.float64]
-    """[D] variance along each component."""
-    total_variance: float
-    """Variance over all F numbers."""
-
-    @classmethod
-    def fit(cls, chunks: Iterable[NDArray[np.floating]], components: int) -> "PrincipalComponents":
-        """The first components of all rows of chunks [n, F]: exact, holding one chunk and two [F, F].
-
-        Needs two rows or more, and at most F components.
-        """
-        mean, covariance = moments(chunks)
-        variances, vectors = np.linalg.eigh(covariance)
-        rows = vectors.T[::-1][:components]
-        # An eigenvector's sign is arbitrary: fixed, so that the same rows always give the same numbers.
-        largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1, keepdims=True), axis=1)
-        return cls(
-            mean=mean,
-            components=rows * np.where(largest < 0, -1.0, 1.0),
-            explained_variance=np.maximum(variances[::-1][:components], 0.0),
-            total_variance=float(np.trace(covariance)),
-        )
-
-
-def moments(chunks: Iterable[NDArray[np.floating]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [F] and covariance [F, F] (n - 1) over all chunks [n, F], merged as by Chan et al. (1979).
-
-    Each chunk is centred by its own mean first, so that nothing cancels.
-    """
-    count, mean, scatter = 0, np.zeros(1), np.zeros((1, 1))
-    for chunk in chunks:
-        total = count + len(chunk)
-        centred = chunk.astype(np.float64)
-        chunk_mean = centred.mean(axis=0)
-        centred -= chunk_mean
-        shift = chunk_mean - mean
-        scatter = scatter + centred.T @ centred
-        scatter += np.outer(shift, shift) * (count * len(chunk) / total)
-        mean = mean + shift * (len(chunk) / total)
-        count = total
-    return mean, scatter / (count - 1)
-
-
-DEFAULT_COMPONENTS: Final = 14
-DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"
-FEATURES: Final = JOINT_COUNT * 2
-FORMAT: Final = "handsim-pose-embedding"
-FORMAT_VERSION: Final = 1
-_CHUNK_HANDS: Final = 65_536
-
-
-@dataclass(frozen=True, eq=False)
 class PoseEmbedding:
-    """A fitted embedding of poses; Euclidean distance between its vectors is how unlike two hands are.
-
-    Source: SiMHand (arXiv 2502.15251), section 3.2: the 42 flattened 2D keypoints, PCA to 14 numbers.
-    Unlike the authors' code it is fitted once over the pool, not per batch, so vectors can be compared.
-    """
+    """A fitted embedding of poses; the Euclidean distance of two vectors says how different the poses are."""
 
     normalisation: Normalisation
-    """What was taken out of the keypoints first."""
+    """What is taken out of the keypoints before the PCA."""
     mean_: NDArray[np.float64]
     """[42] mean of the normalised poses."""
     components_: NDArray[np.float64]
@@ -142,6 +83,7 @@ class PoseEmbedding:
     """Variance of the normalised poses over all 42 numbers."""
     fitted_hands: int
     """How many hands it was fitted on."""
+    kind: Kind = field(default="pose", init=False)
 
     @classmethod
     def fit(
@@ -154,8 +96,8 @@ class PoseEmbedding:
 
         Raises HandsimError for a component count outside 1..42, an unknown normalisation, or too few hands.
         """
-        if not 1 <= components <= FEATURES:
-            raise HandsimError(f"components is {components}; 21 joints in 2D have 1 to {FEATURES}")
+        if not 1 <= components <= _COORDINATES:
+            raise HandsimError(f"components is {components}; 21 joints in 2D have 1 to {_COORDINATES}")
         if normalisation not in NORMALISATIONS:
             raise HandsimError(f"unknown normalisation {normalisation!r}; choose {', '.join(NORMALISATIONS)}")
         keypoints = hands.keypoints if isinstance(hands, Pool) else hands
@@ -164,22 +106,17 @@ class PoseEmbedding:
                 f"{len(keypoints)} hands are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"
             )
-        found = PrincipalComponents.fit(
+        pca = PrincipalComponents.fit(
             (normalise(chunk, normalisation) for chunk in _chunks(keypoints)), components
         )
         return cls(
             normalisation=normalisation,
-            mean_=found.mean,
-            components_=found.components,
-            explained_variance_=found.explained_variance,
-            total_variance_=found.total_variance,
+            mean_=pca.mean,
+            components_=pca.components,
+            explained_variance_=pca.explained_variance,
+            total_variance_=pca.total_variance,
             fitted_hands=len(keypoints),
         )
-
-    @property
-    def kind(self) -> Kind:
-        """``pose``: it looks at keypoints."""
-        return "pose"
 
     @property
     def dimension(self) -> int:
@@ -216,10 +153,7 @@ class PoseEmbedding:
         keypoints: NDArray[np.floating] | None = None,
         crops: Sequence[NDArray[np.uint8]] | None = None,
     ) -> NDArray[np.float32]:
-        """Vectors float32 [Q, D] of keypoints [Q, 21, 2 or 3] as `transform`; crops are not looked at.
-
-        Raises HandsimError without keypoints.
-        """
+        """`transform` of the keypoints, without which HandsimError is raised; crops are ignored."""
         if keypoints is None:
             raise HandsimError(
                 "this index embeds poses, pictures alone cannot be placed in it; "
@@ -231,11 +165,11 @@ class PoseEmbedding:
         """Vectors float32 [n, D] of the hands at ``rows``."""
         return self.transform(hands.keypoints[rows])
 
-    def facts(self) -> dict[str, Any]:
-        """All of it as JSON values; numbers come back bit by bit."""
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values; `from_json` restores every bit."""
         return {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": _FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "normalisation": self.normalisation,
             "fitted_hands": self.fitted_hands,
@@ -246,35 +180,35 @@ class PoseEmbedding:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON that people can read, atomically."""
-        facts = self.facts()
+        """Write the JSON file atomically."""
+        metadata = self.to_json()
         # One component a line: readable, and short enough to compare two files by eye.
-        rows = ",\n  ".join(json.dumps(row) for row in facts.pop("components"))
-        text = json.dumps(facts, indent=1)[:-2] + f',\n "components": [\n  {rows}\n ]\n}}\n'
+        rows = ",\n  ".join(json.dumps(row) for row in metadata.pop("components"))
+        text = json.dumps(metadata, indent=1)[:-2] + f',\n "components": [\n  {rows}\n ]\n}}\n'
         write_text_atomically(Path(path), text)
 
     @classmethod
     def load(cls, path: str | Path) -> "PoseEmbedding":
         """Read what `save` wrote; raises NotThereError, or HandsimError for a damaged or altered file."""
         path = Path(path)
-        return cls.from_facts(read_facts(path), path)
+        return cls.from_json(read_embedding_json(path), path)
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any], origin: str | Path) -> "PoseEmbedding":
-        """What told these `facts`; raises HandsimError, naming ``origin``, if they are damaged or altered."""
-        check_version(facts, FORMAT_VERSION, origin)
+    def from_json(cls, metadata: dict[str, Any], origin: str | Path) -> "PoseEmbedding":
+        """The inverse of `to_json`; raises HandsimError, naming ``origin``, for damaged or altered values."""
+        check_version(metadata, _FORMAT_VERSION, origin)
         try:
             embedding = cls(
-                normalisation=facts["normalisation"],
-                mean_=np.array(facts["mean"], dtype=np.float64),
-                components_=np.array(facts["components"], dtype=np.float64),
-                explained_variance_=np.array(facts["explained_variance"], dtype=np.float64),
-                total_variance_=float(facts["total_variance"]),
-                fitted_hands=int(facts["fitted_hands"]),
+                normalisation=metadata["normalisation"],
+                mean_=np.array(metadata["mean"], dtype=np.float64),
+                components_=np.array(metadata["components"], dtype=np.float64),
+                explained_variance_=np.array(metadata["explained_variance"], dtype=np.float64),
+                total_variance_=float(metadata["total_variance"]),
+                fitted_hands=int(metadata["fitted_hands"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise not_an_embedding(origin, error) from error
-        check_fingerprint(facts, embedding.fingerprint, origin)
+        check_fingerprint(metadata, embedding.fingerprint, origin)
         return embedding
 
 

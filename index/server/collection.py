@@ -55,7 +55,7 @@ class VersionRecord:
         """A version about to be built."""
         return cls(
             state="building",
-            embedding=json.dumps(embedding.facts()),
+            embedding=json.dumps(embedding.to_json()),
             embedding_kind=embedding.kind,
             embedding_fingerprint=embedding.fingerprint,
             dimension=embedding.dimension,

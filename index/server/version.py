@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from handsim.embedding import embedding_from_facts
+from handsim.embedding import embedding_from_json
 from handsim.errors import HandsimError
 from index.points import PointBatch
 from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
@@ -126,7 +126,7 @@ class ServerVersion(IndexVersion):
         self.address = address
         self._default_ef = record.settings.ef
         try:
-            self.embedding = embedding_from_facts(json.loads(record.embedding), folders)
+            self.embedding = embedding_from_json(json.loads(record.embedding), folders)
         except (HandsimError, ValueError) as error:
             raise damaged(collection, f"its embedding cannot be read: {error}") from error
         if self.embedding.fingerprint != record.embedding_fingerprint:

@@ -10,7 +10,7 @@ from apps.cli import main
 from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
-from tests.handsim.embedding.image.pools import write_pool
+from tests.handsim.builders import write_picture_pool
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A home with nothing but 30 hands and their crops."""
-    write_pool(tmp_path / "home" / "pool", range(30))
+    write_picture_pool(tmp_path / "home" / "pool", range(30))
     return tmp_path / "home"
 
 

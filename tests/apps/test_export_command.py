@@ -9,9 +9,9 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim import Pool
 from handsim.embedding import load_embedding
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from tests.apps.commands import run_ok, run_refused
-from tests.handsim.embedding.image.pools import write_pool
+from tests.handsim.builders import write_picture_pool
 from training.models.encoder import Encoder
 
 
@@ -69,7 +69,7 @@ def test_an_embedding_is_fitted_with_what_was_exported(
     checkpoint = home / "runs" / "first" / "checkpoints" / "last.ckpt"
     for number, encoder in enumerate((tmp_path / "exported.pth", checkpoint)):
         own = tmp_path / str(number)
-        pool = write_pool(own / "pool", range(20))
+        pool = write_picture_pool(own / "pool", range(20))
         fit = ("--encoder", encoder, "--size", "32", "--device", "cpu", "--components", "4")
         run_ok(capsys, "embedding", "fit", *fit, "--home", own)
         vectors.append(load_embedding(own / "embedding.json").embed_hands(Pool.open(pool.path), slice(None)))

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from handsim.embedding.image import FEATURES, Architecture
-from handsim.embedding.image_encoder import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, read_trunk
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
 
@@ -133,7 +132,7 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
 def initialise(encoder: Encoder, init: str) -> str:
     """Put the weights of ``init`` into an encoder and say in a line what they are; ``origin`` keeps it.
 
-    ``init`` is whatever `handsim.embedding.image_fit.read_trunk` reads, which `handsim embedding fit
+    ``init`` is whatever `handsim.embedding.trunk.read_trunk` reads, which `handsim embedding fit
     --encoder` uses, too. Raises what that raises, and HandsimError for another architecture than the
     encoder's; the encoder is then as it was.
     """

@@ -23,8 +23,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import distributed
 
 from handsim.embedding import BlendEmbedding, Embedding, ImageEmbedding, PoseEmbedding, load_embedding
-from handsim.embedding.image_encoder import TrunkWeights
 from handsim.embedding.image_fit import ImageFitOptions, check_fittable, fit_image_embedding
+from handsim.embedding.trunk import TrunkWeights
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
-from handsim.embedding import embedding_from_facts
+from handsim.embedding import embedding_from_json
 from handsim.errors import NotThereError
 from index import LiveIndex, verify
 from tests.index.server.conftest import Desk
@@ -72,7 +72,7 @@ def test_a_version_is_what_was_written(desk: Desk, small_pool: Pool, small_embed
     # What the collection says of itself is what the embedding says.
     info = desk.client.get_collection("hands-v0001")
     metadata = info.config.metadata or {}
-    restored = embedding_from_facts(json.loads(metadata["embedding"]))
+    restored = embedding_from_json(json.loads(metadata["embedding"]))
     assert restored.fingerprint == small_embedding.fingerprint
     assert metadata["embedding_fingerprint"] == small_embedding.fingerprint
     assert (metadata["format"], metadata["version"]) == ("handsim-index-version", 1)

@@ -1,4 +1,4 @@
 """The checkpoint that the tests of image embeddings have: what one reads, so does the other."""
 
-from tests.handsim.embedding.image.conftest import checkpoint as checkpoint
-from tests.handsim.embedding.image.conftest import network as network
+from tests.handsim.embedding.conftest import checkpoint as checkpoint
+from tests.handsim.embedding.conftest import network as network

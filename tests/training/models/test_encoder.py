@@ -12,8 +12,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 from handsim.embedding.image import FEATURES, Architecture
-from handsim.embedding.image_encoder import Trunk
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError, NotThereError
 from training.models.encoder import Encoder, EncoderSettings, ProjectionHead, build_encoder, initialise
 
@@ -52,7 +51,9 @@ def test_it_is_torchvisions_network_on_normalised_pictures(
 def test_an_embedding_with_its_weights_sees_what_it_sees(checkpoint: Path) -> None:
     trunk = Trunk(read_trunk(str(checkpoint)), SIZE_PX, "cpu")
     crops = list(pictures().permute(0, 2, 3, 1).numpy())
-    np.testing.assert_array_equal(trunk.features(crops), features(encoder_of(checkpoint)).half().numpy())
+    np.testing.assert_array_equal(
+        trunk.extract_features(crops), features(encoder_of(checkpoint)).half().numpy()
+    )
 
 
 def test_channels_last_is_how_weights_lie_and_stay_while_they_are_loaded(checkpoint: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from handsim.embedding.image import Architecture
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
 from tests.training.models.drawn_targets import draw_targets
 from tests.training.models.heads.some_heads import HEADS

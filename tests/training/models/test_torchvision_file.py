@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError, NotThereError
 from training.models.encoder import write_torchvision
 

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from handsim import PoseEmbedding
 from handsim.embedding import BlendEmbedding, ImageEmbedding, load_embedding
-from handsim.embedding.image import KeptRows
+from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -152,7 +152,7 @@ def raising(error: Exception) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("where", "error", "said"),
     [
-        ((KeptRows, "keep"), HandsimError("no room for features; make some"), "no room for features"),
+        ((RowCache, "add"), HandsimError("no room for features; make some"), "no room for features"),
         ((BlendEmbedding, "save"), OSError(28, "No space left on device"), "is full; `handsim index prune`"),
         ((Catalog, "build"), UnavailableError("the server\nis away"), "the server is away"),
         ((Pool, "crop_jpeg"), HandsimError("hands.tar ends too early"), "ends too early"),

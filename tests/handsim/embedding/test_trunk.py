@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from handsim.embedding.image_fit import read_trunk
+from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
 
 State = dict[str, torch.Tensor]

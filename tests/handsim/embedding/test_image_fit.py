@@ -14,11 +14,11 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim import Pool
 from handsim.embedding import ImageEmbedding
-from handsim.embedding.image_encoder import Trunk
-from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding, read_trunk
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
+from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
-from tests.handsim.embedding.image.pools import CROP_PX, picture, write_pool
+from tests.handsim.builders import CROP_PX, picture, write_picture_pool
 
 OPTIONS = ImageFitOptions(components=5, image_size_px=CROP_PX, device="cpu")
 
@@ -44,7 +44,7 @@ def plain_features(network: torch.nn.Module, crops: list[NDArray[np.uint8]]) -> 
 def test_vectors_are_the_pca_of_the_pooled_features(
     network: torch.nn.Module, checkpoint: Path, tmp_path: Path
 ) -> None:
-    pool = write_pool(tmp_path / "pool", range(40))
+    pool = write_picture_pool(tmp_path / "pool", range(40))
     embedding = fit(pool, checkpoint)
     features = plain_features(network, [pool.crop(hand_id) for hand_id in pool.hand_ids.tolist()])
     centred = features - features.mean(axis=0)
@@ -65,20 +65,20 @@ def test_crops_of_another_size_are_resized(network: torch.nn.Module, checkpoint:
         np.asarray(Image.fromarray(crop).resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR))
         for crop in large
     ]
-    found = Trunk(read_trunk(str(checkpoint)), CROP_PX, "cpu").features(large).astype(np.float64)
+    found = Trunk(read_trunk(str(checkpoint)), CROP_PX, "cpu").extract_features(large).astype(np.float64)
     oracle = plain_features(network, shrunk)
     assert np.abs(found - oracle).max() < 0.02 * np.abs(oracle - oracle.mean(axis=0)).max()
 
 
 def test_fitting_twice_gives_the_same_and_clears_the_features_away(checkpoint: Path, tmp_path: Path) -> None:
-    one = fit(write_pool(tmp_path / "one" / "pool", range(30)), checkpoint)
-    other = fit(write_pool(tmp_path / "other" / "pool", range(30)), checkpoint)
+    one = fit(write_picture_pool(tmp_path / "one" / "pool", range(30)), checkpoint)
+    other = fit(write_picture_pool(tmp_path / "other" / "pool", range(30)), checkpoint)
     assert one.fingerprint == other.fingerprint
     assert not (tmp_path / "one" / "features").exists()
 
 
 def test_the_fingerprint_tells_embeddings_apart(checkpoint: Path, tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "pool", range(30))
+    pool = write_picture_pool(tmp_path / "pool", range(30))
     changes = (
         OPTIONS,
         ImageFitOptions(components=6, image_size_px=CROP_PX, device="cpu"),
@@ -88,7 +88,7 @@ def test_the_fingerprint_tells_embeddings_apart(checkpoint: Path, tmp_path: Path
 
 
 def test_kept_features_are_not_encoded_again(checkpoint: Path, tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "pool", range(30))
+    pool = write_picture_pool(tmp_path / "pool", range(30))
     encoded: list[tuple[int, int]] = []
     for components in (3, 6):
         options = ImageFitOptions(components, CROP_PX, device="cpu", keep_features=True)
@@ -107,7 +107,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from handsim import Pool
-from handsim.embedding.image import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 
 torch.set_num_threads(1)  # as in this process: sums are rounded alike
 home, checkpoint = Path(sys.argv[1]), sys.argv[2]
@@ -120,7 +120,7 @@ fit_image_embedding(
 
 
 def test_a_killed_fit_goes_on_where_it_stopped(checkpoint: Path, tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "home" / "pool", range(1100))
+    pool = write_picture_pool(tmp_path / "home" / "pool", range(1100))
     shutil.copytree(tmp_path / "home", tmp_path / "whole")
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_FIT, str(tmp_path / "home"), str(checkpoint)],
@@ -146,19 +146,19 @@ def test_a_killed_fit_goes_on_where_it_stopped(checkpoint: Path, tmp_path: Path)
 
 
 def test_what_cannot_be_fitted_is_named(checkpoint: Path, tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "pool", range(20))
+    pool = write_picture_pool(tmp_path / "pool", range(20))
     with pytest.raises(HandsimError, match="20 hands are too few to fit 64 components"):
         fit(pool, checkpoint, ImageFitOptions(device="cpu"))
     with pytest.raises(HandsimError, match="components is 513; a resnet18 has 1 to 512"):
         fit(pool, checkpoint, ImageFitOptions(components=513, device="cpu"))
-    pool = write_pool(tmp_path / "pool", range(20, 23), with_crops=False)
+    pool = write_picture_pool(tmp_path / "pool", range(20, 23), with_crops=False)
     with pytest.raises(HandsimError, match="3 of the 23 hands have keypoints but no picture"):
         fit(pool, checkpoint)
     assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_damaged_crop_is_named(checkpoint: Path, tmp_path: Path) -> None:
-    write_pool(tmp_path / "pool", range(20))
+    write_picture_pool(tmp_path / "pool", range(20))
     tar = tmp_path / "pool" / "parts" / "000000" / "crops.tar"
     content = bytearray(tar.read_bytes())
     content[512:520] = b"no JPEG."  # where the first begins
@@ -182,19 +182,19 @@ def test_an_untrained_encoder_that_explodes_is_refused(network: torch.nn.Module,
     }
     torch.save(state, tmp_path / "wild.pt")
     with pytest.raises(HandsimError, match="infinite or no numbers"):
-        fit(write_pool(tmp_path / "pool", range(20)), tmp_path / "wild.pt")
+        fit(write_picture_pool(tmp_path / "pool", range(20)), tmp_path / "wild.pt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where there is none")
 def test_a_gpu_that_is_not_there_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     options = ImageFitOptions(components=5, device="cuda")
     with pytest.raises(HandsimError, match="no GPU can be used here; ask for --device cpu"):
-        fit(write_pool(tmp_path / "pool", range(20)), checkpoint, options)
+        fit(write_picture_pool(tmp_path / "pool", range(20)), checkpoint, options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU, and there is no GPU")
 def test_a_gpu_sees_what_a_cpu_sees(checkpoint: Path) -> None:
     weights, crops = read_trunk(str(checkpoint)), [picture(number) for number in range(8)]
-    on_cpu = Trunk(weights, CROP_PX, "cpu").features(crops)
-    on_gpu = Trunk(weights, CROP_PX, "cuda").features(crops)
+    on_cpu = Trunk(weights, CROP_PX, "cpu").extract_features(crops)
+    on_gpu = Trunk(weights, CROP_PX, "cuda").extract_features(crops)
     np.testing.assert_allclose(on_gpu.astype(float), on_cpu.astype(float), atol=4e-3 * np.abs(on_cpu).max())

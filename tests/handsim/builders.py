@@ -1,6 +1,8 @@
-"""Small pools of pictures that differ, for the tests of image embeddings."""
+"""Pools of small pictures, hands to measure, and limits, for the tests of `handsim`."""
 
-from collections.abc import Iterable
+import resource
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ def picture(number: int, size: int = CROP_PX) -> NDArray[np.uint8]:
     return np.kron(blotches, np.ones((size // 4, size // 4, 1), dtype=np.uint8))
 
 
-def write_pool(path: Path, numbers: Iterable[int], with_crops: bool = True) -> Pool:
+def write_picture_pool(path: Path, numbers: Iterable[int], with_crops: bool = True) -> Pool:
     """Add the hands of these numbers to the pool at ``path`` and open it."""
     with PoolWriter(path, crop_size_px=CROP_PX) as writer:
         for number in numbers:
@@ -36,3 +38,14 @@ def write_pool(path: Path, numbers: Iterable[int], with_crops: bool = True) -> P
             )
             writer.add(hand, encode_jpeg(picture(number)) if with_crops else None)
     return Pool.open(path)
+
+
+@contextmanager
+def limited(what: int, soft: int) -> Iterator[None]:
+    """Run with the soft limit ``soft`` on a resource of this process (`resource.RLIMIT_NOFILE`, ...)."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)

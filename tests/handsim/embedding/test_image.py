@@ -1,0 +1,205 @@
+"""An image embedding in use: queries, caching, travelling with its weights, and refusing what is wrong.
+
+What both kinds with an encoder promise is tested on both.
+"""
+
+import json
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from handsim import Pool
+from handsim.embedding import ImageEmbedding, embedding_from_json, load_embedding
+from handsim.errors import HandsimError, NotThereError
+from tests.handsim.builders import CROP_PX, limited, picture, write_picture_pool
+
+
+def weights_file(home: Path) -> Path:
+    return next(home.glob("encoder-*.safetensors"))
+
+
+@pytest.mark.parametrize(("kind", "dimension"), [("image", 5), ("blend", 9)])
+def test_a_query_by_picture_lands_on_its_hand(kind: str, dimension: int, fitted: Path) -> None:
+    pool, embedding = Pool.open(fitted / "pool"), load_embedding(fitted / f"{kind}.json")
+    assert (embedding.kind, embedding.dimension) == (kind, dimension)
+    expected = embedding.embed_hands(pool, slice(None))
+    np.testing.assert_array_equal(embedding.embed_hands(pool, np.arange(3, 9)), expected[3:9])
+    crops = [pool.crop(hand_id) for hand_id in pool.hand_ids[3:9].tolist()]
+    vectors = embedding.embed(keypoints=pool.keypoints[3:9], crops=crops)
+    np.testing.assert_allclose(vectors, expected[3:9], atol=2e-3 * np.abs(expected).max())
+    distances = np.linalg.norm(expected[None] - vectors[:, None], axis=2)
+    assert distances.argmin(axis=1).tolist() == list(range(3, 9))
+    assert embedding.embed(keypoints=pool.keypoints[:0], crops=[]).shape == (0, dimension)
+
+
+def test_crops_of_several_sizes_in_several_batches(fitted: Path) -> None:
+    embedding = load_embedding(fitted / "image.json")
+    crops = [picture(number, CROP_PX * (1 + number % 2)) for number in range(70)]
+    together = embedding.embed(crops=crops)
+    alone = np.concatenate([embedding.embed(crops=[crop]) for crop in crops[60:]])
+    np.testing.assert_allclose(together[60:], alone, atol=2e-3 * np.abs(together).max())
+
+
+def test_new_hands_are_encoded_once_and_known_ones_never_again(home: Path) -> None:
+    embedding = load_embedding(home / "image.json")
+    before = embedding.embed_hands(Pool.open(home / "pool"), slice(None))
+    pool = write_picture_pool(home / "pool", range(40, 47))
+    weights = weights_file(home)
+    hidden = weights.rename(home / "hidden")
+    np.testing.assert_array_equal(embedding.embed_hands(pool, slice(0, 40)), before)
+    with pytest.raises(NotThereError, match=rf"{weights.name}, are missing .*; copy that file there"):
+        embedding.embed_hands(pool, slice(35, 47))
+    hidden.rename(weights)
+    vectors = embedding.embed_hands(pool, slice(35, 47))
+    hidden = weights.rename(home / "hidden")
+    again = load_embedding(home / "image.json").embed_hands(pool, slice(None))
+    np.testing.assert_array_equal(again, np.concatenate([before[:35], vectors]))
+    hidden.rename(weights)
+    query = embedding.embed(crops=[pool.crop(int(pool.hand_ids[45]))])
+    np.testing.assert_allclose(query[0], again[45], atol=2e-3 * np.abs(again).max())
+
+
+def test_hands_of_a_read_only_pool_are_encoded_without_being_cached(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = load_embedding(home / "image.json")
+    pool = write_picture_pool(home / "pool", range(40, 43))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    read_only = embedding.embed_hands(pool, slice(38, 43))
+    cached = len(list((home / "vectors").rglob("*.npy")))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(embedding.embed_hands(pool, slice(38, 43)), read_only)
+    assert len(list((home / "vectors").rglob("*.npy"))) == cached + 2
+
+
+def test_it_travels_with_its_weights(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "version").mkdir()
+    embedding = load_embedding(home / "image.json")
+    embedding.save(tmp_path / "version" / "embedding.json")
+    weights = weights_file(home)
+    assert (tmp_path / "version" / weights.name).samefile(weights)  # shared, not copied
+    weights.unlink()
+    there = load_embedding(tmp_path / "version" / "embedding.json")
+    assert there.fingerprint == embedding.fingerprint
+    assert there.to_json() == embedding.to_json()
+    assert there.embed(crops=[picture(1)]).shape == (1, 5)
+    there.save(home / "image.json")
+    assert weights.exists()
+
+
+def test_its_weights_are_copied_to_another_disk(home: Path) -> None:
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == home.stat().st_dev:
+        pytest.skip("needs a second file system, and /dev/shm is none")
+    weights = weights_file(home)
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        load_embedding(home / "image.json").save(Path(other) / "embedding.json")
+        copy = Path(other) / weights.name
+        assert not copy.samefile(weights)
+        assert copy.read_bytes() == weights.read_bytes()
+        assert stat.S_IMODE(copy.stat().st_mode) == stat.S_IMODE(weights.stat().st_mode) == 0o644
+        assert len(list(Path(other).iterdir())) == 2
+
+
+def test_its_json_is_enough_where_the_weights_can_be_found(fitted: Path, tmp_path: Path) -> None:
+    embedding = load_embedding(fitted / "image.json")
+    metadata = json.loads(json.dumps(embedding.to_json()))
+    again = embedding_from_json(metadata, [tmp_path, fitted])
+    assert isinstance(again, ImageEmbedding)
+    assert again.fingerprint == embedding.fingerprint == metadata["fingerprint"]
+    np.testing.assert_array_equal(again.embed(crops=[picture(1)]), embedding.embed(crops=[picture(1)]))
+    np.testing.assert_array_equal(again.explained_variance_ratio_, embedding.explained_variance_ratio_)
+    with pytest.raises(NotThereError, match=r"encoder-\w{16}.safetensors, are missing"):
+        embedding_from_json(metadata).embed(crops=[picture(1)])
+
+
+@pytest.mark.parametrize("place", [2000, -40], ids=["header or trunk", "last tensor"])
+def test_altered_weights_are_refused(home: Path, place: int) -> None:
+    content = bytearray(weights_file(home).read_bytes())
+    content[place] ^= 1
+    weights_file(home).write_bytes(content)
+    with pytest.raises(HandsimError, match=r"was altered|is damaged"):
+        load_embedding(home / "image.json").embed(crops=[picture(1)])
+
+
+@pytest.mark.parametrize("content", [b"", b"not this", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_other_weights_files_are_refused_in_one_line(home: Path, content: bytes) -> None:
+    weights_file(home).write_bytes(content)
+    with pytest.raises(HandsimError, match=r"^[^\n]*is damaged[^\n]*; fit the embedding again$"):
+        load_embedding(home / "image.json").embed(crops=[picture(1)])
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(fitted: Path) -> None:
+    load_embedding(fitted / "image.json").embed(crops=[picture(1)])  # what it imports needs files too
+    embedding = load_embedding(fitted / "image.json")
+    for refused in (
+        lambda: embedding.embed(crops=[picture(1)]),
+        lambda: load_embedding(fitted / "image.json"),
+    ):
+        with (
+            limited(resource.RLIMIT_NOFILE, 0),
+            pytest.raises(HandsimError, match=r"^[^\n]* cannot be read \(Too many open files\)$"),
+        ):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dimension": 6}, "was altered"),
+        ({"trunk_sha256": "0" * 64}, "was altered"),
+        ({"architecture": "vit"}, "unknown architecture 'vit'"),
+        ({"image_size_px": None}, "damaged"),
+        ({"version": 2}, "has format 2, this handsim reads up to 1; upgrade"),
+        ({"version": None}, "version is missing"),
+        ({"format": "another"}, "its format is 'another'"),
+    ],
+)
+def test_an_altered_file_is_refused(home: Path, change: dict[str, object], message: str) -> None:
+    metadata = json.loads((home / "image.json").read_text()) | change
+    (home / "image.json").write_text(json.dumps(metadata))
+    with pytest.raises(HandsimError, match=message):
+        load_embedding(home / "image.json")
+    with pytest.raises(HandsimError, match=f"the index's embedding.*{message}"):
+        embedding_from_json(metadata, [home])
+
+
+def test_it_says_what_it_needs(home: Path) -> None:
+    embedding = load_embedding(home / "image.json")
+    pool = write_picture_pool(home / "pool", [41], with_crops=False)
+    with pytest.raises(HandsimError, match="embeds pictures, keypoints alone cannot be placed"):
+        embedding.embed(keypoints=pool.keypoints[:2])
+    with pytest.raises(HandsimError, match=r"crop 1 is uint8 \[32, 16, 3\]"):
+        embedding.embed(crops=[picture(1), picture(2)[:, :16]])
+    with pytest.raises(HandsimError, match="crop 0 is float32"):
+        embedding.embed(crops=[picture(1).astype(np.float32)])
+    with pytest.raises(HandsimError, match="keypoints but no picture"):
+        embedding.embed_hands(pool, slice(40, 41))
+
+    class Poses:
+        hand_ids = pool.hand_ids
+        keypoints = pool.keypoints
+
+        def __len__(self) -> int:
+            return len(self.hand_ids)
+
+    with pytest.raises(HandsimError, match="looks at crops, and these hands have keypoints alone"):
+        embedding.embed_hands(Poses(), slice(0, 2))
+
+
+def test_known_hands_need_no_torch(fitted: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from handsim import Pool\n"
+        "from handsim.embedding import load_embedding\n"
+        "home = Path(sys.argv[1]); embedding = load_embedding(home / 'image.json')\n"
+        "print(embedding.embed_hands(Pool.open(home / 'pool'), slice(None)).shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(fitted)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "(40, 5) False"
