@@ -1,7 +1,13 @@
-"""The versions of an index: written beside each other, published, rolled back, removed."""
+"""The versions of an index: written beside each other, published, rolled back, removed.
+
+`open_catalog` opens the index at an address; `Catalog` is what both engines, Qdrant Edge and a server,
+promise.
+"""
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -15,17 +21,35 @@ from index.points import HandColumns, PointSource, PoolPoints, Progress
 from index.version import IndexVersion
 
 _SAMPLE_BEFORE_PUBLISHING: Final = 500
-_SURELY_POOR: Final = LEAST_RECALL - 2 * math.sqrt(
+_PUBLISHABLE_RECALL: Final = LEAST_RECALL - 2 * math.sqrt(
     LEAST_RECALL * (1 - LEAST_RECALL) / _SAMPLE_BEFORE_PUBLISHING
 )
-"""Two standard errors of such a sample below: what only an index below `LEAST_RECALL` shows."""
+"""Two standard errors of such a sample below `LEAST_RECALL`: a sound index hardly ever measures less."""
+
+
+def open_catalog(address: str | Path, *, folders: Iterable[str | Path] = (), wait: bool = True) -> "Catalog":
+    """The index at an address: the path of a directory, which need not exist yet, or a Qdrant server's
+    ``http(s)://host[:6333][/NAME][?grpc_port=6334]`` with its API key in HANDSIM_QDRANT_API_KEY.
+
+    ``folders`` may hold the weights of image embeddings, which a server does not store. ``wait`` gives a
+    server that does not answer half a minute, in this call and in all later ones. Raises HandsimError for a
+    directory or collections that another program uses, UnavailableError for a server that does not answer.
+    """
+    if "://" in str(address):
+        from index.server.catalog import ServerCatalog
+
+        return ServerCatalog.at(str(address), folders=folders, wait=wait)
+    from index.edge.catalog import EdgeCatalog
+
+    return EdgeCatalog(Path(address))
 
 
 class Catalog(ABC):
     """The versions of one index, and which of them is current.
 
-    A version never changes once it is complete. Publishing one is atomic; readers that hold a version go
-    on in it, and `index.live.LiveIndex` moves to the new one between two questions.
+    A complete version does not change (but see `add` with ``in_place``). Publishing one is atomic; readers
+    that have a version open continue with it, and `index.live.LiveIndex` moves to the new one between two
+    queries.
     """
 
     address: str
@@ -40,16 +64,16 @@ class Catalog(ABC):
         publish: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Write a new version beside the others, verify it and, unless told not to, make it current.
+        """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        ``progress`` counts hands written; linking them into the graph comes after the last call.
-        Raises HandsimError when there are no hands, while another process builds, and when the version
-        does not find what exact search finds: it then stays, unpublished.
+        ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError when
+        there are no hands, while another process builds, and when the version does not find what exact
+        search finds: it then stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
-        name = self._write(PoolPoints(hands, embedding), embedding, settings, progress)
-        return self._release(name, publish)
+        name = self.write_version(PoolPoints(hands, embedding), embedding, settings, progress)
+        return self._verify_and_publish(name, publish)
 
     def add(
         self,
@@ -59,31 +83,32 @@ class Catalog(ABC):
         publish: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Make those of the hands searchable that the current version lacks, placed by its own embedding.
+        """Make the hands searchable that the current version lacks, with that version's own embedding.
 
         They go into a new version that starts as a copy; with ``in_place``, on a server, into the current
-        one. Returns the current version where none is new. Raises as `build` does.
+        one. Returns the current version where no hand is new. Raises as `build` does.
         """
         with self.current() as current:
-            held = [page.hand_ids for page in current.scroll(with_payload=False)]
+            indexed = [page.hand_ids for page in current.scroll(with_payload=False)]
             embedding, base = current.embedding, current.info
-        rows = np.flatnonzero(~np.isin(hands.hand_ids, np.concatenate(held)))
+        rows = np.flatnonzero(~np.isin(hands.hand_ids, np.concatenate(indexed)))
         if not len(rows):
             return base
         points = PoolPoints(hands, embedding, rows)
         name = self._extend(base.name, points, embedding, progress, in_place)
-        return self._release(name, publish)
+        return self._verify_and_publish(name, publish)
 
     def current(self) -> IndexVersion:
         """Open the current version; raises NotThereError when nothing was published yet."""
         while True:
             name = self.current_name()
             if name is None:
-                raise self._nothing_published()
+                raise self._not_published_error()
             try:
                 return self.open(name)
             except NotThereError:
-                # Another was published and this one removed, between looking and opening: look again.
+                # Another process published a version and removed this one after we read its name: read it
+                # again.
                 if name == self.current_name():
                     raise
 
@@ -92,10 +117,10 @@ class Catalog(ABC):
         return next(iter(self.publications()), None)
 
     def prune(self, keep: int) -> tuple[list[str], list[str]]:
-        """Keep the newest ``keep`` versions; returns the names of those removed, and of those left as in use.
+        """Keep the newest ``keep`` versions; returns the names of those removed, and of those still in use.
 
-        The current version and those a reader has open stay, however old. What builders that were killed
-        left behind goes. Raises HandsimError for fewer than 1.
+        The current version and those a reader has open stay, however old. What killed builders left behind is
+        removed. Raises HandsimError for fewer than 1.
         """
         if keep < 1:
             raise HandsimError(f"keep is {keep}; keep at least 1 version, or `handsim index drop --all`")
@@ -110,22 +135,29 @@ class Catalog(ABC):
             try:
                 (removed if self.remove(name) else in_use).append(name)
             except HandsimError:
-                # Another process was quicker to remove it, or published it; else it is as bad as it sounds.
+                # Not an error where another process has removed or published it meanwhile.
                 if name != self.current_name() and name in [info.name for info in self.versions()]:
                     raise
         return removed, in_use
+
+    def info(self, name: str) -> VersionInfo:
+        """What is known of a version; raises NotThereError when there is none of that name."""
+        return self._read_info(name, is_current=name == self.current_name())
+
+    def current_info(self) -> VersionInfo:
+        """What is known of the current version; raises NotThereError when nothing was published yet."""
+        name = self.current_name()
+        if name is None:
+            raise self._not_published_error()
+        return self._read_info(name, is_current=True)
 
     @abstractmethod
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
 
     @abstractmethod
-    def info(self, name: str) -> VersionInfo:
-        """What is known of a version; raises NotThereError when there is none of that name."""
-
-    @abstractmethod
-    def under_way(self) -> str | None:
-        """Who is writing a version just now, or None."""
+    def active_builder(self) -> str | None:
+        """Who is writing a version now, or None."""
 
     @abstractmethod
     def open(self, name: str) -> IndexVersion:
@@ -155,7 +187,7 @@ class Catalog(ABC):
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what builders that were killed left behind; does nothing while one is at work."""
+        """Remove what killed builders left behind; does nothing while a builder is active."""
 
     @abstractmethod
     def drop(self) -> None:
@@ -163,22 +195,26 @@ class Catalog(ABC):
 
     @abstractmethod
     def record_verification(self, name: str, verification: Verification) -> None:
-        """Keep what a verification found, for `list`."""
+        """Store what a verification measured, for `versions`."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Let go of connections."""
-
-    @abstractmethod
-    def _write(
+    def write_version(
         self,
         points: PointSource,
         embedding: Embedding,
         settings: IndexSettings,
-        progress: Progress | None,
+        progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        """Write a complete version that no reader gets unless by name; returns its name, new or as given."""
+        """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections."""
+
+    @abstractmethod
+    def _read_info(self, name: str, *, is_current: bool) -> VersionInfo:
+        """What is known of a version; raises NotThereError when there is none of that name."""
 
     @abstractmethod
     def _extend(
@@ -194,28 +230,27 @@ class Catalog(ABC):
     ) -> None:
         self.close()
 
-    def _release(self, name: str, publish: bool) -> VersionInfo:
-        """Verify a version just written, and publish it if that is wanted and it is sound."""
+    def _verify_and_publish(self, name: str, publish: bool) -> VersionInfo:
         with self.open(name) as version:
             verification = verify(version, sample=_SAMPLE_BEFORE_PUBLISHING)
         self.record_verification(name, verification)
         if publish:
-            for problem in verification.problems(_SURELY_POOR):
+            for problem in verification.problems(_PUBLISHABLE_RECALL):
                 raise HandsimError(f"{name} is written but not published: {problem}")
             self.publish(name)
         return self.info(name)
 
-    def _nothing_published(self) -> NotThereError:
+    def _not_published_error(self) -> NotThereError:
         return NotThereError(f"there is no index at {self.address} yet; `handsim index build` makes one")
 
-    def _nothing_to_roll_back_to(self) -> HandsimError:
+    def _no_rollback_error(self) -> HandsimError:
         return HandsimError(
             f"{self.current_name()} is the only version of {self.address} left to go back to; "
             f"`handsim index list` shows what `handsim index publish` could take"
         )
 
-    def _is_current(self, name: str) -> HandsimError:
+    def _current_version_error(self, name: str) -> HandsimError:
         return HandsimError(f"{name} is the current version; publish another one first, then remove it")
 
-    def _in_use(self, name: str) -> HandsimError:
+    def _in_use_error(self, name: str) -> HandsimError:
         return HandsimError(f"a reader has {name} of {self.address} open; end it first, or wait")

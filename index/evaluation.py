@@ -1,6 +1,7 @@
-"""How good an index and what it finds are, measured on a sample of a pool's hands.
+"""How good an index is, measured on a random sample of its hands.
 
-Whether a version is whole and finds what there is to find.
+`evaluate_retrieval` measures what its neighbours are worth, against the labels and poses of the pool.
+`verify` checks one version: whether it is complete, and whether it finds what exact search finds.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from index.points import Checksum
 from index.query import Neighbors, SearchOptions
 from index.version import IndexVersion
 
+LEAST_RECALL: Final = 0.99
+"""Recall@1 below which a version is not fit for use."""
+
 _TOP: Final = 10
 
 
@@ -24,15 +28,15 @@ _TOP: Final = 10
 class RetrievalReport:
     """What `evaluate_retrieval` measured; `dataclasses.asdict` of it is JSON.
 
-    Unless told otherwise, neighbours are hands of other videos.
+    Neighbours are hands of other videos, except where a field says otherwise.
     """
 
     points: int
     """Hands in the index."""
     sample: int
-    """Hands asked for."""
+    """Hands that were queried."""
     recall_at_1: float
-    """Share of the sample whose nearest hand the index finds; ties count alike."""
+    """Share of the sample whose nearest hand the index finds; of two equally near either counts."""
     recall_at_10: float
     """Share of the ten truly nearest hands that the index finds."""
     labelled: int
@@ -48,16 +52,16 @@ class RetrievalReport:
     random_pose_distance: float | None
     """The same between a hand and a random one of another video."""
     cross_video_share: float
-    """Share of the nearest hands that lie in another video: 1, or the index is at fault."""
+    """Share of the nearest hands that lie in another video: below 1 the index is at fault."""
     cross_video_share_unfiltered: float
-    """The same when hands of the same video may be answered: why they must not."""
+    """The same when the search may return hands of the same video: shows why it must not."""
     explained_variance: float
     """Share of the poses' variance that the embedding keeps."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalEvaluation:
-    """The numbers, and what their figures are drawn from."""
+    """The numbers, and the data of their figures."""
 
     report: RetrievalReport
     """The numbers."""
@@ -79,89 +83,48 @@ def evaluate_retrieval(
         raise HandsimError(f"a sample of {min(sample, len(pool))} hands measures nothing; take at least 1")
     random = np.random.default_rng(seed)
     rows = np.sort(random.choice(len(pool), min(sample, len(pool)), replace=False))
-    top = min(_TOP, len(version))
     hand_ids = pool.hand_ids[rows]
-    found = version.search_hands(hand_ids, top, other_video=True)
-    true = version.search_hands(hand_ids, top, other_video=True, options=SearchOptions(exact=True))
+    neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
     anywhere = version.search_hands(hand_ids, 1)
-    mined, apart = _pose_distances(pool, rows, found, random)
+    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, random)
     labelled = pool.labels.codes[rows] >= 0
-    precision_at_1, precision_at_10 = _precisions(pool, rows, found, labelled)
+    precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, labelled)
     report = RetrievalReport(
         points=len(version),
         sample=len(rows),
-        recall_at_1=recall_at_k(found.distances, true.distances, 1),
-        recall_at_10=recall_at_k(found.distances, true.distances, top),
+        recall_at_1=recall_at_1,
+        recall_at_10=recall_at_10,
         labelled=int(labelled.sum()),
         precision_at_1=precision_at_1,
         precision_at_10=precision_at_10,
-        covered=float(found.found[:, 0].mean()),
-        mined_pose_distance=float(mined.mean()) if len(mined) else None,
-        random_pose_distance=float(apart.mean()) if len(apart) else None,
-        cross_video_share=_cross_video_share(pool, rows, found),
+        covered=float(neighbors.is_found[:, 0].mean()),
+        mined_pose_distance=float(mined_distances.mean()) if len(mined_distances) else None,
+        random_pose_distance=float(random_distances.mean()) if len(random_distances) else None,
+        cross_video_share=_cross_video_share(pool, rows, neighbors),
         cross_video_share_unfiltered=_cross_video_share(pool, rows, anywhere),
         explained_variance=float(version.embedding.explained_variance_ratio_.sum()),
     )
-    return RetrievalEvaluation(report, mined, apart)
-
-
-def _nearest_rows(pool: Pool, found: Neighbors) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which queries [Q] found a hand, and the pool's rows of the nearest of each that did."""
-    has = found.found[:, 0]
-    return has, pool.rows(found.hand_ids[has, 0])
-
-
-def _precisions(
-    pool: Pool, rows: NDArray[np.int64], found: Neighbors, labelled: NDArray[np.bool_]
-) -> tuple[float | None, float | None]:
-    if not labelled.any():
-        return None, None
-    labels = np.full(found.hand_ids.shape, -1, dtype=np.int32)
-    labels[found.found] = pool.labels.codes[pool.rows(found.hand_ids[found.found])]
-    queries, neighbours = pool.labels.codes[rows[labelled]], labels[labelled]
-    return precision_at_k(queries, neighbours, 1), precision_at_k(queries, neighbours, neighbours.shape[1])
-
-
-def _pose_distances(
-    pool: Pool, rows: NDArray[np.int64], found: Neighbors, random: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pose distances [M] to the nearest hand, and [R] to a random hand of another video."""
-    has, nearest = _nearest_rows(pool, found)
-    partners = random.integers(len(pool), size=len(rows))
-    other = pool.videos.codes[partners] != pool.videos.codes[rows]
-    return (
-        pose_distance(pool.keypoints[rows[has]], pool.keypoints[nearest]),
-        pose_distance(pool.keypoints[rows[other]], pool.keypoints[partners[other]]),
-    )
-
-
-def _cross_video_share(pool: Pool, rows: NDArray[np.int64], found: Neighbors) -> float:
-    has, nearest = _nearest_rows(pool, found)
-    crosses = pool.videos.codes[rows[has]] != pool.videos.codes[nearest]
-    return float(crosses.mean()) if len(crosses) else 0.0
-
-
-LEAST_RECALL: Final = 0.99
+    return RetrievalEvaluation(report, mined_distances, random_distances)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found; `dataclasses.asdict` of it is JSON."""
+    """What `verify` measured; `dataclasses.asdict` of it is JSON."""
 
     verified_at: str
     """ISO 8601, UTC."""
     points: int
     """Hands in the version."""
     indexed_share: float
-    """Share of them that are linked into the graph; the others are compared one by one: slower, and exact."""
+    """Share of them that are in the graph; the others are compared one by one: slower, and exact."""
     sample: int
-    """Hands that were asked for."""
+    """Hands that were queried."""
     recall_at_1: float
-    """Share of the sample whose nearest hand of another video is found; ties count alike."""
+    """Share of the sample whose nearest hand of another video is found; of two equally near either counts."""
     recall_at_10: float
     """Share of the ten truly nearest that are found."""
     duplicates: int | None
-    """Hands that are there twice; None where not all hands were read."""
+    """Hands that the version holds twice; None where not all hands were read."""
     altered: bool | None
     """Whether ids or vectors differ from what was written; None where not all hands were read."""
     missing_from_index: int | None
@@ -170,7 +133,7 @@ class Verification:
     """Hands of the version that the pool lacks; None without a pool."""
 
     def problems(self, least_recall: float = LEAST_RECALL) -> list[str]:
-        """What makes the version unfit to rely on, each with its remedy; hands to add are no such thing."""
+        """What makes the version unfit for use, each with its remedy; missing hands are no problem."""
         problems = []
         if self.recall_at_1 < least_recall:
             problems.append(
@@ -191,29 +154,32 @@ def verify(
     read_all: bool = False,
     pool_ids: NDArray[np.uint64] | None = None,
 ) -> Verification:
-    """Compare a version with exact search on random hands and, where asked, read all of it.
+    """Compare a version with exact search on random hands and, with ``read_all``, read every hand of it.
 
-    ``pool_ids`` [N] are compared with the hands that it holds. Raises HandsimError for a sample below 1.
+    ``pool_ids`` [N] are then compared with the hands that it holds. Raises HandsimError for a sample below 1.
     """
     hand_ids = version.sample(sample)
-    top = min(_TOP, len(version))
-    found = version.search_hands(hand_ids, top, other_video=True)
-    true = version.search_hands(hand_ids, top, other_video=True, options=SearchOptions(exact=True))
+    _, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
-        held, checksum = _read_all(version)
-        duplicates = len(held) - len(np.unique(held))
-        altered = checksum != version.info.checksum
+        checksum = Checksum()
+        pages = []
+        for page in version.scroll(with_vectors=True, with_payload=False):
+            checksum.add(page)
+            pages.append(page.hand_ids)
+        version_ids = np.concatenate(pages)
+        duplicates = len(version_ids) - len(np.unique(version_ids))
+        altered = checksum.digest != version.info.checksum
         if pool_ids is not None:
-            missing_from_index = len(np.setdiff1d(pool_ids, held))
-            missing_from_pool = len(np.setdiff1d(held, pool_ids))
+            missing_from_index = len(np.setdiff1d(pool_ids, version_ids))
+            missing_from_pool = len(np.setdiff1d(version_ids, pool_ids))
     return Verification(
         verified_at=datetime.now(UTC).isoformat(timespec="seconds"),
         points=len(version),
         indexed_share=min(1.0, version.indexed_points() / len(version)),
         sample=len(hand_ids),
-        recall_at_1=recall_at_k(found.distances, true.distances, 1),
-        recall_at_10=recall_at_k(found.distances, true.distances, top),
+        recall_at_1=recall_at_1,
+        recall_at_10=recall_at_10,
         duplicates=duplicates,
         altered=altered,
         missing_from_index=missing_from_index,
@@ -221,11 +187,51 @@ def verify(
     )
 
 
-def _read_all(version: IndexVersion) -> tuple[NDArray[np.uint64], str]:
-    """The ids of all hands, and the checksum of what is there."""
-    checksum = Checksum()
-    held = []
-    for page in version.scroll(with_vectors=True, with_payload=False):
-        checksum.add(page)
-        held.append(page.hand_ids)
-    return np.concatenate(held), checksum.digest
+def _measure_recall(version: IndexVersion, hand_ids: NDArray[np.uint64]) -> tuple[Neighbors, float, float]:
+    """The ten nearest hands of other videos, recall@1 and recall@10 against exact search."""
+    top = min(_TOP, len(version))
+    neighbors, exact = (
+        version.search_hands(hand_ids, top, other_video=True, options=SearchOptions(exact=exact))
+        for exact in (False, True)
+    )
+    return (
+        neighbors,
+        recall_at_k(neighbors.distances, exact.distances, 1),
+        recall_at_k(neighbors.distances, exact.distances, top),
+    )
+
+
+def _nearest_rows(pool: Pool, neighbors: Neighbors) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which queries [Q] have a neighbour, and the pool's rows of the nearest of each that does."""
+    has_neighbor = neighbors.is_found[:, 0]
+    return has_neighbor, pool.rows(neighbors.hand_ids[has_neighbor, 0])
+
+
+def _precisions(
+    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, labelled: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    if not labelled.any():
+        return None, None
+    labels = np.full(neighbors.hand_ids.shape, -1, dtype=np.int32)
+    labels[neighbors.is_found] = pool.labels.codes[pool.rows(neighbors.hand_ids[neighbors.is_found])]
+    own, others = pool.labels.codes[rows[labelled]], labels[labelled]
+    return precision_at_k(own, others, 1), precision_at_k(own, others, others.shape[1])
+
+
+def _pose_distances(
+    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, random: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pose distances [M] to the nearest hand, and [R] to a random hand of another video."""
+    has_neighbor, nearest = _nearest_rows(pool, neighbors)
+    partners = random.integers(len(pool), size=len(rows))
+    other_video = pool.videos.codes[partners] != pool.videos.codes[rows]
+    return (
+        pose_distance(pool.keypoints[rows[has_neighbor]], pool.keypoints[nearest]),
+        pose_distance(pool.keypoints[rows[other_video]], pool.keypoints[partners[other_video]]),
+    )
+
+
+def _cross_video_share(pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors) -> float:
+    has_neighbor, nearest = _nearest_rows(pool, neighbors)
+    crosses = pool.videos.codes[rows[has_neighbor]] != pool.videos.codes[nearest]
+    return float(crosses.mean()) if len(crosses) else 0.0

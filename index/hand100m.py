@@ -1,14 +1,13 @@
 """Mined pairs in the layout of the Hand100M annotations, which SiMHand's training code reads.
 
-The picture that goes with a hand is its crop, ``<hand_id>.jpg``, as in the pool's tar files: square, 1.3
-times the hand's box, left hands already mirrored. The reader cuts its own square out of the picture, 1.3
-times the longer side of ``boxes`` rounded down and clipped at the border, and mirrors hands called
-"Left". So the box told here is the one whose enlarged square is the whole crop, and every hand is
-"Right": what the reader ends up with is our crop and our keypoints, unchanged.
+The picture of a hand is its crop, ``<hand_id>.jpg``, as in the pool's tar files: square, 1.3 times the
+hand's box, left hands already mirrored. SiMHand's reader cuts its own square out of the picture, 1.3 times
+the longer side of ``boxes`` rounded down and clipped at the border, and mirrors hands called "Left". So
+``boxes`` holds the box whose enlarged square is the whole crop, and every hand is "Right": the reader gets
+our crop and our keypoints unchanged.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.files import replacing
 from handsim.geometry import CROP_ENLARGEMENT
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -25,21 +25,15 @@ from index.mining import MinedPairs
 def write_hand100m(path: str | Path, pool: Pool, batches: Iterable[MinedPairs]) -> int:
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
-    A picture's ``id`` is the hand's row in the pool. Hands without a positive are told with empty lists.
-    Raises NotThereError for a hand that the pool does not hold.
+    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. Raises
+    NotThereError for a hand that the pool does not hold.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w") as file:
-            file.write('{"images": ')
-            _write_list(file, _images(pool))
-            file.write(', "annotations": ')
-            count = _write_list(file, _annotations(pool, batches))
-            file.write("}\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as temporary, temporary.open("w") as file:
+        file.write('{"images": ')
+        _write_list(file, _images(pool))
+        file.write(', "annotations": ')
+        count = _write_list(file, _annotations(pool, batches))
+        file.write("}\n")
     return count
 
 
@@ -53,7 +47,7 @@ def box_of_whole_crop(size_px: int) -> list[float]:
 
 
 def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> int:
-    """Write a JSON array, an entry a line; returns how many."""
+    """Write a JSON array, one entry per line; returns how many."""
     count = 0
     for entry in entries:
         file.write("[\n" if count == 0 else ",\n")
@@ -74,7 +68,7 @@ def _annotations(pool: Pool, batches: Iterable[MinedPairs]) -> Iterator[dict[str
     for batch in batches:
         rows = pool.rows(batch.hand_ids)
         for place, row in enumerate(rows.tolist()):
-            kept = batch.found[place]
+            mask = batch.is_found[place]
             yield {
                 "image_id": row,
                 "hand_id": format_hand_id(int(batch.hand_ids[place])),
@@ -82,9 +76,9 @@ def _annotations(pool: Pool, batches: Iterable[MinedPairs]) -> Iterator[dict[str
                 "keypoint_25d": _rounded(pool.keypoints[row].reshape(-1)),
                 "left_right": "Right",
                 "positive_sample": [
-                    format_hand_id(positive) for positive in batch.positives[place, kept].tolist()
+                    format_hand_id(positive) for positive in batch.positives[place, mask].tolist()
                 ],
-                "distance": _rounded(batch.distances[place, kept]),
+                "distance": _rounded(batch.distances[place, mask]),
             }
 
 

@@ -1,7 +1,4 @@
-"""What is known of an index version without opening it.
-
-How an index is built and searched.
-"""
+"""How an index version is built and searched, and what is known of it without opening it."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -19,9 +16,9 @@ class IndexSettings:
     m: int = 16
     """Edges per point. More find more and cost memory."""
     ef_construct: int = 100
-    """Candidates looked at when a point is linked in. More build a better graph, more slowly."""
+    """Candidates examined when a point is added to the graph. More build a better graph, more slowly."""
     ef: int = 64
-    """Candidates looked at when searching, unless a search says otherwise."""
+    """Candidates examined in a search, unless the search sets its own number."""
     index_above_kb: int = 256
     """Size of the vectors, in KB, above which the graph is built; fewer are compared one by one."""
     full_scan_below_kb: int = 256
@@ -29,9 +26,9 @@ class IndexSettings:
     threads: int = 0
     """Threads that build the graph; 0 takes every core."""
     shards: int = 1
-    """On a server: parts that the hands are spread over, to be built and searched by as many nodes."""
+    """On a server: parts that the hands are spread over; as many nodes can build and search them."""
     replicas: int = 1
-    """On a server: nodes that keep each part, so that one may fail; writes wait for more than half."""
+    """On a server: nodes that store each part, so that one may fail; writes wait for more than half."""
     on_disk: bool = False
     """On a server: vectors and graph stay on disk and are read as needed, for more hands than memory holds.
     An embedded index has one part on one machine and its files always mapped: it ignores these three."""
@@ -59,7 +56,7 @@ DEFAULT_SETTINGS: Final = IndexSettings()
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """The facts of one version."""
+    """What is known of one version."""
 
     name: str
     """``v0001``, ``v0002``, ... in the order they were built."""
@@ -74,14 +71,19 @@ class VersionInfo:
     built_at: str
     """ISO 8601, UTC."""
     build_seconds: float
-    """How long building it took."""
+    """How long the build took."""
     settings: IndexSettings
     """How it was built and is searched."""
     checksum: str
     """Hash over ids and vectors, see `index.points.Checksum`; equal ones hold the same hands."""
     bytes_on_disk: int | None
-    """What it takes up; None on a server, which does not tell."""
+    """Its size; None on a server, which does not report it."""
     recall_at_1: float | None
     """At the last verification; None when there was none."""
     is_current: bool
-    """Whether readers that ask for no version get this one."""
+    """Whether readers that name no version get this one."""
+
+    @property
+    def state(self) -> tuple[str, str, str]:
+        """Differs between two versions, and before and after hands are added to one in place."""
+        return self.name, self.checksum, self.built_at

@@ -5,59 +5,49 @@ from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 
+from handsim.errors import NotThereError
 from index.catalog import Catalog
 from index.version import IndexVersion
 
 
 class LiveIndex:
-    """The current version, whichever that is when a question is asked.
+    """The current version, whichever that is when a query starts.
 
         with LiveIndex(open_catalog(address)) as live:
             while True:
-                with live.version() as version:  # all that is asked in here is asked of one version
+                with live.version() as version:  # all queries in this block go to one version
                     version.search_hands(...)
 
-    Threads may share it; across a fork each process opens its own.
+    Threads may share it; across a fork each process opens its own. While one thread opens a new version, the
+    others go on with the old one.
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        """Nothing is opened before the first question."""
+        """Nothing is opened before the first query."""
         self._catalog = catalog
+        self._current: _SharedVersion | None = None
+        # Guards `_current` and the counts of users; nobody reads files or calls a server while holding it.
         self._lock = Lock()
-        self._held: _Held | None = None
+        # Held by the thread that opens a version.
+        self._opening = Lock()
 
     @contextmanager
     def version(self) -> Iterator[IndexVersion]:
-        """The version that is current now, for one question; it stays open until the block ends.
+        """The version that is current now; it stays open until the block ends.
 
-        Raises NotThereError when nothing was published yet.
+        A version to which hands were added in place counts as a new one. Raises NotThereError when nothing
+        was published yet.
         """
-        held = self._take()
+        shared = self._acquire()
         try:
-            yield held.version
+            yield shared.version
         finally:
-            self._give_back(held)
+            self._release(shared)
 
     def close(self) -> None:
-        """Let go of the version, once nobody is in it any more."""
-        with self._lock:
-            held, self._held = self._held, None
-            if held is not None:
-                held.leave()
-
-    def _take(self) -> "_Held":
-        with self._lock:
-            if self._held is None or self._held.version.info.name != self._catalog.current_name():
-                newer = _Held(self._catalog.current())
-                if self._held is not None:
-                    self._held.leave()
-                self._held = newer
-            self._held.users += 1
-            return self._held
-
-    def _give_back(self, held: "_Held") -> None:
-        with self._lock:
-            held.leave()
+        """Close the version as soon as nobody uses it."""
+        with self._opening:
+            self._replace(None)
 
     def __enter__(self) -> "LiveIndex":
         return self
@@ -67,15 +57,49 @@ class LiveIndex:
     ) -> None:
         self.close()
 
+    def _acquire(self) -> "_SharedVersion":
+        while True:
+            self._refresh()
+            with self._lock:
+                if self._current is not None:  # else another thread called `close` since
+                    self._current.users += 1
+                    return self._current
 
-class _Held:
-    """An open version and how many are in it: those who ask, and the `LiveIndex` while it is current."""
+    def _release(self, shared: "_SharedVersion") -> None:
+        with self._lock:
+            shared.users -= 1
+            is_unused = shared.users == 0
+        if is_unused:
+            shared.version.close()
+
+    def _refresh(self) -> None:
+        """Open the current version, unless it is open already or another thread is opening it."""
+        shared = self._current
+        if shared is not None and self._is_current(shared.version):
+            return
+        if self._opening.acquire(blocking=shared is None):
+            try:
+                if self._current is shared:  # else another thread opened it since
+                    self._replace(_SharedVersion(self._catalog.current()))
+            finally:
+                self._opening.release()
+
+    def _replace(self, shared: "_SharedVersion | None") -> None:
+        with self._lock:
+            old, self._current = self._current, shared
+        if old is not None:
+            self._release(old)
+
+    def _is_current(self, version: IndexVersion) -> bool:
+        try:
+            return self._catalog.current_info().state == version.info.state
+        except NotThereError:
+            return False  # `Catalog.current` says why, or finds the next one
+
+
+class _SharedVersion:
+    """An open version and its users: those in `LiveIndex.version` and, while it is current, `LiveIndex`."""
 
     def __init__(self, version: IndexVersion) -> None:
         self.version = version
         self.users = 1
-
-    def leave(self) -> None:
-        self.users -= 1
-        if not self.users:
-            self.version.close()

@@ -1,18 +1,16 @@
 """Positives for every hand of an index: SiMHand's mining (arXiv 2502.15251, section 3.2).
 
-Mining by several processes: the embedded engine answers on one core and holds Python's lock meanwhile.
-
-Mined pairs as Parquet: one row a pair.
+`mine` yields them batch by batch, in bounded memory; `write_pairs` stores them as Parquet, a row for each
+pair. Qdrant Edge answers on one core and holds Python's lock meanwhile: more workers are processes, each
+with the version open.
 """
 
 import math
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -22,91 +20,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from index import open_catalog
+from handsim.files import replacing
+from handsim.processes import PipeWorker
+from index.catalog import open_catalog
 from index.info import VersionInfo
 from index.points import Progress
 from index.query import SearchOptions
 from index.version import IndexVersion
 
-Answer = tuple[NDArray[np.uint64], NDArray[np.float32]]
-"""Positives [n, K] and distances [n, K] of a batch of n hands."""
-Ask = Callable[[IndexVersion, NDArray[np.uint64]], Answer]
-"""What each process asks its version about a batch of hands; it must be picklable."""
-
-_AHEAD: Final = 2
-"""Batches a process holds: the one at hand, and one more so that it never waits."""
-
-
-def ask_in_turn(
-    address: str, name: str, batches: Sequence[NDArray[np.uint64]], ask: Ask, workers: int
-) -> Iterator[Answer]:
-    """What a version answers about each batch, in their order, by processes that open it each for itself.
-
-    Batches go round by turns, so that the order needs no bookkeeping. Raises what a process met.
-    """
-    crew = [_MinerMiningCrew(address, name, ask) for _ in range(min(workers, len(batches)))]
-    try:
-        for number, batch in enumerate(batches[: _AHEAD * len(crew)]):
-            crew[number % len(crew)].give(batch)
-        for number in range(len(batches)):
-            miner = crew[number % len(crew)]
-            answer = miner.take()
-            following = number + _AHEAD * len(crew)
-            if following < len(batches):
-                miner.give(batches[following])
-            yield answer
-    finally:
-        for miner in crew:
-            miner.stop()
-
-
-class _MinerMiningCrew:
-    """One process with the version open."""
-
-    def __init__(self, address: str, name: str, ask: Ask) -> None:
-        context = multiprocessing.get_context("spawn")  # neither engine survives a fork
-        self._connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=_work, args=(theirs, address, name, ask), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-
-    def give(self, batch: NDArray[np.uint64]) -> None:
-        self._connection.send(batch)
-
-    def take(self) -> Answer:
-        try:
-            message = self._connection.recv()
-        except (EOFError, ConnectionError) as error:
-            raise HandsimError(
-                "a mining process died; what it said is above, or memory ran out: take fewer --workers"
-            ) from error
-        if isinstance(message, Exception):
-            raise message
-        answer: Answer = message
-        return answer
-
-    def stop(self) -> None:
-        self._connection.close()
-        self._process.terminate()
-        self._process.join()
-
-
-def _work(connection: Connection, address: str, name: str, ask: Ask) -> None:
-    """A process's whole life: until the pipe is closed, or it is told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
-    try:
-        with open_catalog(address) as catalog, catalog.open(name) as version:
-            while True:
-                connection.send(ask(version, connection.recv()))
-    except (EOFError, ConnectionError):
-        return
-    except HandsimError as error:
-        connection.send(error)
-
-
 _BATCH_HANDS: Final = 2048
+_BATCHES_PER_PROCESS: Final = 2
+"""The batch that a process mines, and the next one, so that it never waits."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +47,7 @@ class MiningPolicy:
     other_video: bool = True
     """Never a hand of the same video: the next frame is alike, but teaches nothing."""
     one_per_video: bool = False
-    """Count ranks over videos, each told by its nearest hand."""
+    """Rank videos instead of hands, each by its nearest hand."""
     max_distance: float | None = None
     """Leave out what is further than this, in the index's embedding."""
 
@@ -161,7 +85,7 @@ class MinedPairs:
         return cls(np.concatenate(hand_ids), np.concatenate(positives), np.concatenate(distances))
 
     @property
-    def found(self) -> NDArray[np.bool_]:
+    def is_found(self) -> NDArray[np.bool_]:
         """[N, K] where there is a positive."""
         return np.isfinite(self.distances)
 
@@ -180,41 +104,24 @@ def mine(
 ) -> Iterator[MinedPairs]:
     """The positives of hands [N] of the index, batch by batch in their order, in bounded memory.
 
-    More ``workers`` than one are processes that open the version for themselves; one that no other process
-    can open is asked in this one. Raises NotThereError for a hand that the index does not hold,
-    HandsimError when it has no top_k hands, or for less than one worker.
+    More than one worker are processes; a version that no other process can open is searched in this one.
+    Raises NotThereError for a hand that the index does not hold, HandsimError when it has no top_k hands,
+    or for less than one worker.
     """
     if workers < 1:
         raise HandsimError(f"{workers} workers cannot mine; take at least 1")
-    ask = _Miner(policy, ef)
+    miner = _Miner(policy, ef)
     batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
     if workers == 1 or version.address is None:
-        answers: Iterator[Answer] = (ask(version, batch) for batch in batches)
+        mined: Iterator[MinedPairs] = (miner.mine(version, batch) for batch in batches)
     else:
-        answers = ask_in_turn(version.address, version.info.name, batches, ask, workers)
+        mined = _mine_in_processes(version.address, version.info.name, batches, miner, workers)
     done = 0
-    for batch, (positives, distances) in zip(batches, answers, strict=True):
-        yield MinedPairs(batch, positives, distances)
-        done += len(batch)
+    for pairs in mined:
+        yield pairs
+        done += len(pairs)
         if progress is not None:
             progress(done, len(hand_ids))
-
-
-@dataclass(frozen=True)
-class _Miner:
-    """What is asked about a batch of hands, here or in another process."""
-
-    policy: MiningPolicy
-    ef: int | None
-
-    def __call__(self, version: IndexVersion, batch: NDArray[np.uint64]) -> Answer:
-        policy = self.policy
-        options = SearchOptions(
-            one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=self.ef
-        )
-        found = version.search_hands(batch, policy.top_k, other_video=policy.other_video, options=options)
-        wanted = slice(policy.first_rank - 1, None)
-        return found.hand_ids[:, wanted], found.distances[:, wanted]
 
 
 PAIRS_SCHEMA: Final = pa.schema(
@@ -228,27 +135,96 @@ PAIRS_SCHEMA: Final = pa.schema(
 
 
 def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo) -> int:
-    """Write pairs as they come, and the file under its name only once it is whole; returns how many.
+    """Write pairs as they come; the file appears under its name once it is complete. Returns how many.
 
-    The file's metadata tells the index version and the fingerprint of the embedding they were mined in.
+    Its metadata hold the index version and the fingerprint of the embedding they were mined in.
     """
-    path = Path(path)
-    facts = {"index_version": mined_from.name, "embedding_fingerprint": mined_from.embedding_fingerprint}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    metadata = {"index_version": mined_from.name, "embedding_fingerprint": mined_from.embedding_fingerprint}
     count = 0
-    try:
-        with pq.ParquetWriter(temporary, PAIRS_SCHEMA.with_metadata(facts), compression="zstd") as writer:
-            for batch in batches:
-                rows, ranks = np.nonzero(batch.found)
-                count += len(rows)
-                columns = [
-                    batch.hand_ids[rows],
-                    batch.positives[rows, ranks],
-                    (ranks + 1).astype(np.int32),
-                    batch.distances[rows, ranks],
-                ]
-                writer.write_table(pa.table(columns, schema=writer.schema))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(Path(path)) as temporary,
+        pq.ParquetWriter(temporary, PAIRS_SCHEMA.with_metadata(metadata), compression="zstd") as writer,
+    ):
+        for batch in batches:
+            rows, ranks = np.nonzero(batch.is_found)
+            count += len(rows)
+            columns = [
+                batch.hand_ids[rows],
+                batch.positives[rows, ranks],
+                (ranks + 1).astype(np.int32),
+                batch.distances[rows, ranks],
+            ]
+            writer.write_table(pa.table(columns, schema=writer.schema))
     return count
+
+
+@dataclass(frozen=True)
+class _Miner:
+    """Mines a batch of hands, here or in another process."""
+
+    policy: MiningPolicy
+    ef: int | None
+
+    def mine(self, version: IndexVersion, hand_ids: NDArray[np.uint64]) -> MinedPairs:
+        policy = self.policy
+        options = SearchOptions(
+            one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=self.ef
+        )
+        neighbors = version.search_hands(
+            hand_ids, policy.top_k, other_video=policy.other_video, options=options
+        )
+        ranks = slice(policy.first_rank - 1, None)
+        return MinedPairs(hand_ids, neighbors.hand_ids[:, ranks], neighbors.distances[:, ranks])
+
+
+def _mine_in_processes(
+    address: str, name: str, batches: Sequence[NDArray[np.uint64]], miner: _Miner, workers: int
+) -> Iterator[MinedPairs]:
+    """The pairs of each batch, in order. The processes take turns, so that the order needs no bookkeeping."""
+    processes = [_MinerProcess(address, name, miner) for _ in range(min(workers, len(batches)))]
+    try:
+        waiting: deque[_MinerProcess] = deque()
+        for batch, process in zip(batches, cycle(processes), strict=False):
+            is_full = len(waiting) == _BATCHES_PER_PROCESS * len(processes)
+            pairs = waiting.popleft().receive() if is_full else None
+            process.send(batch)
+            waiting.append(process)
+            if pairs is not None:
+                yield pairs
+        while waiting:
+            yield waiting.popleft().receive()
+    finally:
+        for process in processes:
+            process.stop()
+
+
+class _MinerProcess(PipeWorker):
+    """A process with the version open."""
+
+    def __init__(self, address: str, name: str, miner: _Miner) -> None:
+        super().__init__(_serve, address, name, miner)
+
+    def send(self, hand_ids: NDArray[np.uint64]) -> None:
+        self.connection.send(hand_ids)
+
+    def receive(self) -> MinedPairs:
+        try:
+            message = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise HandsimError(
+                "a mining process ended without an answer; see its output above, or take fewer --workers"
+            ) from error
+        if isinstance(message, Exception):
+            raise message
+        assert isinstance(message, MinedPairs)
+        return message
+
+
+def _serve(connection: Connection, address: str, name: str, miner: _Miner) -> None:
+    """Mine each batch that comes through the pipe; end with an error that is sent back."""
+    try:
+        with open_catalog(address) as catalog, catalog.open(name) as version:
+            while True:
+                connection.send(miner.mine(version, connection.recv()))
+    except HandsimError as error:
+        connection.send(error)

@@ -1,7 +1,4 @@
-"""What an index is written from: hands with their vectors, a batch at a time.
-
-What an index is built from.
-"""
+"""What an index is built from: the columns of a pool, and hands with their vectors, a batch at a time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +11,11 @@ from handsim.embedding import Embedding
 from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
+
+BATCH_HANDS: Final = 5_000
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 
 class HandColumns(Protocol):
@@ -55,7 +57,7 @@ class HandColumns(Protocol):
 
 
 def payloads_of(hands: HandColumns, rows: NDArray[np.integer] | slice) -> list[Payload]:
-    """What an index keeps of the hands at ``rows`` besides their vectors."""
+    """What an index stores of the hands at ``rows`` besides their vectors."""
     return [
         Payload(
             video=video or "",
@@ -77,12 +79,6 @@ def payloads_of(hands: HandColumns, rows: NDArray[np.integer] | slice) -> list[P
     ]
 
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
-BATCH_HANDS: Final = 5_000
-
-
 @dataclass(frozen=True, eq=False)
 class PointBatch:
     """Some hands of an index."""
@@ -90,21 +86,21 @@ class PointBatch:
     hand_ids: NDArray[np.uint64]
     """[n]."""
     vectors: NDArray[np.float32]
-    """[n, D]; [n, 0] where they were not asked for."""
+    """[n, D]; [n, 0] where nobody asked for them."""
     payloads: list[Payload]
-    """n of them; none where they were not asked for."""
+    """n of them; none where nobody asked for them."""
 
     def __len__(self) -> int:
         return len(self.hand_ids)
 
-    def take(self, chosen: NDArray[np.bool_]) -> "PointBatch":
-        """Those of its hands where ``chosen`` [n] holds."""
-        payloads = [payload for payload, kept in zip(self.payloads, chosen.tolist(), strict=False) if kept]
-        return PointBatch(self.hand_ids[chosen], self.vectors[chosen], payloads)
+    def select(self, mask: NDArray[np.bool_]) -> "PointBatch":
+        """Those of its hands where ``mask`` [n] holds."""
+        payloads = [payload for payload, stays in zip(self.payloads, mask.tolist(), strict=False) if stays]
+        return PointBatch(self.hand_ids[mask], self.vectors[mask], payloads)
 
 
 class PointSource(Protocol):
-    """Hands that can be read over from the start, always the same ones."""
+    """Hands with vectors that can be read repeatedly from the start, always the same ones."""
 
     def __len__(self) -> int: ...
 
@@ -113,8 +109,24 @@ class PointSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ConcatenatedPoints:
+    """The hands of one source, then those of another."""
+
+    first: PointSource
+    second: PointSource
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def batches(self) -> Iterator[PointBatch]:
+        """All of them, with vectors."""
+        yield from self.first.batches()
+        yield from self.second.batches()
+
+
 class PoolPoints:
-    """Hands of a pool, placed by an embedding."""
+    """The hands of a pool with the vectors that an embedding gives them."""
 
     def __init__(
         self, hands: HandColumns, embedding: Embedding, rows: NDArray[np.int64] | None = None
@@ -139,23 +151,23 @@ class PoolPoints:
 class Checksum:
     """A hash over ids and vectors that does not depend on the order in which they come.
 
-    Each hand's id and the bits of its vector are mixed into 64 bits (`mix64`), and these are added up: batch
-    by batch, in any order, so that a copy can be compared with what it was made from without sorting either.
+    Each hand's id and the bits of its vector are mixed into 64 bits (`mix64`), and these are added up: in any
+    order, so that a copy can be compared with its original without sorting either.
     """
 
     def __init__(self, count: int = 0, total: int = 0) -> None:
-        """Of no hands yet, or going on from a digest's two numbers."""
+        """Of no hands yet, or continuing from the two numbers of a digest."""
         self._count = count
         self._total = total
 
     @classmethod
     def parse(cls, digest: str) -> "Checksum":
-        """Go on from what `digest` said; raises ValueError for another text."""
+        """Continue from a `digest`; raises ValueError for another text."""
         count, total = digest.split("-")
         return cls(int(count), int(total, 16))
 
     def add(self, batch: PointBatch) -> None:
-        """Take in the hands of a batch."""
+        """Add the hands of a batch."""
         state = _mix(batch.hand_ids)
         for column in np.ascontiguousarray(batch.vectors, dtype="<f4").view("<u4").T:
             state = _mix(state ^ column)

@@ -1,8 +1,7 @@
-"""Which hands may be answered, said once for all engines.
+"""What a search is asked, and what it answers, alike for all engines.
 
-What the queries of one search have in common, said once for all engines.
-
-What a search answers: the nearest hands of many queries at once, as arrays.
+`Filter` and `SearchOptions` hold the conditions of a search, `Neighbors` the answers to many queries at once,
+as arrays [Q, K]. Distances are Euclidean in the index's embedding: smaller is nearer.
 """
 
 import math
@@ -17,12 +16,19 @@ from numpy.typing import NDArray
 from handsim.errors import HandsimError
 from handsim.hand import SIDES, Side
 
+NO_HAND: Final = 2**64 - 1
+"""The id in a place without a neighbour; real ids have 63 bits."""
+
+MMR_CANDIDATES: Final = 10
+"""How many times as many hands as asked for diversity chooses among."""
+_MAX_MMR_CANDIDATES: Final = 16_384
+
 
 @dataclass(frozen=True)
 class Filter:
-    """Conditions that an answered hand meets, all of them; None asks nothing, an empty tuple admits no hand.
+    """Conditions that every hand of an answer meets. None sets no condition, an empty tuple admits no hand.
 
-    Raises HandsimError for a side or score that cannot be, and for one string where several are expected.
+    Raises HandsimError for an invalid side or score, and for one string where several are expected.
     """
 
     sources: tuple[str, ...] | None = None
@@ -35,22 +41,6 @@ class Filter:
     """The classes it may have; a hand without a label meets none."""
     min_score: float | None = None
     """The least confidence of the detector, 0 to 1."""
-
-    @property
-    def choices(self) -> list[tuple[str, list[str]]]:
-        """(field of the payload, values it may have) of each condition that names values."""
-        named = (
-            ("source", self.sources),
-            ("side", self.sides),
-            ("video", self.videos),
-            ("label", self.labels),
-        )
-        return [(field, list(values)) for field, values in named if values is not None]
-
-    @property
-    def least_score(self) -> float | None:
-        """``min_score`` as scores are kept: rounded to single precision."""
-        return None if self.min_score is None else float(np.float32(self.min_score))
 
     def __post_init__(self) -> None:
         for name in ("sources", "sides", "videos", "labels"):
@@ -65,10 +55,26 @@ class Filter:
         if self.min_score is not None and not (math.isfinite(self.min_score) and 0 <= self.min_score <= 1):
             raise HandsimError(f"the filter's min_score is {self.min_score}; it lies between 0 and 1")
 
+    @property
+    def allowed_values(self) -> list[tuple[str, list[str]]]:
+        """(field of the payload, values it may have) for each condition that names values."""
+        conditions = (
+            ("source", self.sources),
+            ("side", self.sides),
+            ("video", self.videos),
+            ("label", self.labels),
+        )
+        return [(field, list(values)) for field, values in conditions if values is not None]
+
+    @property
+    def stored_min_score(self) -> float | None:
+        """``min_score`` in the precision in which an index stores scores: single."""
+        return None if self.min_score is None else float(np.float32(self.min_score))
+
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search, and which hands may be answered.
+    """How to search, and which hands the answer may hold.
 
     Raises HandsimError for a value out of its bounds, or for two that exclude each other.
     """
@@ -76,20 +82,20 @@ class SearchOptions:
     filter: Filter | None = None
     """Conditions on the hands themselves."""
     one_per_video: bool = False
-    """Answer only the nearest hand of each video."""
+    """Return only the nearest hand of each video."""
     min_distance: float = 0.0
     """Leave out what is nearer than this. With ``max_distance`` a band: hard negatives lie in one."""
     max_distance: float | None = None
     """Leave out what is further than this, in the index's embedding."""
     diversity: float = 0.0
-    """0 answers the nearest hands; towards 1, hands that are near but unlike each other: maximal marginal
+    """0 returns the nearest hands; towards 1, hands that are near but unlike each other: maximal marginal
     relevance (Carbonell and Goldstein, SIGIR 1998) among the nearest ten times as many."""
     exact: bool = False
-    """Compare all hands instead of walking the graph."""
+    """Compare all hands instead of searching the graph."""
     ef: int | None = None
-    """Candidates looked at on the graph; None takes what the index was built for."""
+    """Candidates examined in the graph; None takes the index's own setting."""
     with_payload: bool = False
-    """Answer what is known of each hand, too."""
+    """Return the payload of each hand, too."""
 
     def __post_init__(self) -> None:
         if self.ef is not None and self.ef < 1:
@@ -108,27 +114,19 @@ class SearchOptions:
             )
 
     @property
-    def generous_max_distance(self) -> float | None:
-        """``max_distance``, or a hair more: engines round it to single precision before they cut."""
+    def padded_max_distance(self) -> float | None:
+        """Slightly more than ``max_distance``: engines round it to single precision before they compare."""
         return None if self.max_distance is None else self.max_distance * (1 + 1e-5) + 1e-6
 
 
 DEFAULT_OPTIONS: Final = SearchOptions()
 
-MMR_CANDIDATES: Final = 10
-"""How many times as many hands as asked for diversity chooses among."""
-_MOST_CANDIDATES: Final = 16_384
-
 
 def mmr_candidates(k: int) -> int:
     """How many hands diversity chooses k among; raises HandsimError for more than a server compares."""
-    if k > _MOST_CANDIDATES:
-        raise HandsimError(f"k is {k}; with diversity it is at most {_MOST_CANDIDATES:,}")
-    return min(k * MMR_CANDIDATES, _MOST_CANDIDATES)
-
-
-NO_HAND: Final = 2**64 - 1
-"""Stands where there was no further neighbour; real ids have 63 bits."""
+    if k > _MAX_MMR_CANDIDATES:
+        raise HandsimError(f"k is {k}; with diversity it is at most {_MAX_MMR_CANDIDATES:,}")
+    return min(k * MMR_CANDIDATES, _MAX_MMR_CANDIDATES)
 
 
 class Payload(TypedDict):
@@ -151,19 +149,19 @@ class Neighbor:
     distance: float
     """Euclidean, in the index's embedding: smaller is nearer."""
     payload: Payload | None = None
-    """Only where the search was asked for it."""
+    """Only where the search asked for it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The K nearest hands of each of Q queries, nearest first; places left over come last."""
+    """The K nearest hands of each of Q queries, nearest first; empty places come last."""
 
     hand_ids: NDArray[np.uint64]
-    """[Q, K]; `NO_HAND` in a place left over."""
+    """[Q, K]; `NO_HAND` in an empty place."""
     distances: NDArray[np.float32]
-    """[Q, K] Euclidean, in the index's embedding; infinity in a place left over."""
+    """[Q, K] Euclidean, in the index's embedding; infinity in an empty place."""
     payloads: list[list[Payload]] | None = None
-    """Per query one for each hand found (so at most K), only where the search was asked for them."""
+    """For each query one for each of its hands (so at most K), only where the search asked for them."""
 
     @classmethod
     def gather(
@@ -172,7 +170,7 @@ class Neighbors:
         k: int,
         payloads: list[list[Payload]] | None = None,
     ) -> "Neighbors":
-        """Lay ragged answers, (hand ids, distances) per query and nearest first, into [Q, k]."""
+        """Lay ragged answers, (hand ids, distances) for each query and nearest first, into [Q, k]."""
         hand_ids = np.full((len(answers), k), NO_HAND, dtype=np.uint64)
         distances = np.full((len(answers), k), np.inf, dtype=np.float32)
         counts = np.array([len(ids) for ids, _ in answers], dtype=np.intp)
@@ -182,16 +180,16 @@ class Neighbors:
         return cls(hand_ids, distances, payloads)
 
     @property
-    def found(self) -> NDArray[np.bool_]:
-        """[Q, K] where a hand was found."""
+    def is_found(self) -> NDArray[np.bool_]:
+        """[Q, K] which places hold a hand."""
         return np.isfinite(self.distances)
 
     def __len__(self) -> int:
         return len(self.hand_ids)
 
     def __getitem__(self, query: int) -> list[Neighbor]:
-        """The neighbours of one query, nearest first, without the places left over."""
-        count = int(self.found[query].sum())
+        """The neighbours of one query, nearest first, without the empty places."""
+        count = int(self.is_found[query].sum())
         payloads: Sequence[Payload | None]
         payloads = [None] * count if self.payloads is None else self.payloads[query]
         return [
@@ -204,41 +202,38 @@ class Neighbors:
             )
         ]
 
-    def keep(self, kept: NDArray[np.bool_]) -> "Neighbors":
-        """The neighbours where ``kept`` [Q, K] holds, in their order, and places left over."""
-        kept = kept & self.found
-        # A stable sort by "is not kept" moves those behind the others.
-        masked = Neighbors(
-            np.where(kept, self.hand_ids, np.uint64(NO_HAND)),
-            np.where(kept, self.distances, np.float32(np.inf)),
-            self.payloads
-            and [
-                [payload for payload, stays in zip(row, kept_row, strict=False) if stays]
-                for row, kept_row in zip(self.payloads, kept.tolist(), strict=True)
-            ],
-        )
-        order = np.argsort(~kept, axis=1, kind="stable")
+    def keep(self, mask: NDArray[np.bool_]) -> "Neighbors":
+        """The neighbours where ``mask`` [Q, K] holds, in their order, then empty places."""
+        mask = mask & self.is_found
+        payloads = self.payloads and [
+            [payload for payload, stays in zip(row, stay, strict=False) if stays]
+            for row, stay in zip(self.payloads, mask.tolist(), strict=True)
+        ]
+        # A stable sort by "is removed" moves those behind the others.
+        order = np.argsort(~mask, axis=1, kind="stable")
+        hand_ids = np.where(mask, self.hand_ids, np.uint64(NO_HAND))
+        distances = np.where(mask, self.distances, np.float32(np.inf))
         return Neighbors(
-            np.take_along_axis(masked.hand_ids, order, axis=1),
-            np.take_along_axis(masked.distances, order, axis=1),
-            masked.payloads,
+            np.take_along_axis(hand_ids, order, axis=1),
+            np.take_along_axis(distances, order, axis=1),
+            payloads,
         )
 
-    def by_distance(self) -> "Neighbors":
+    def sort_by_distance(self) -> "Neighbors":
         """The same neighbours, nearest first."""
         order = np.argsort(self.distances, axis=1, kind="stable")
+        payloads = self.payloads and [
+            [row[place] for place in places[: len(row)]]
+            for row, places in zip(self.payloads, order.tolist(), strict=True)
+        ]
         return Neighbors(
             np.take_along_axis(self.hand_ids, order, axis=1),
             np.take_along_axis(self.distances, order, axis=1),
-            self.payloads
-            and [
-                [row[place] for place in places[: len(row)]]
-                for row, places in zip(self.payloads, order.tolist(), strict=True)
-            ],
+            payloads,
         )
 
-    def resized(self, k: int, *, keep_payloads: bool = True) -> "Neighbors":
-        """Exactly k places for each query: the furthest neighbours cut off, or places left over added."""
+    def resize(self, k: int, *, keep_payloads: bool = True) -> "Neighbors":
+        """Exactly k places for each query: the furthest neighbours cut off, or empty places added."""
         missing = ((0, 0), (0, max(0, k - self.hand_ids.shape[1])))
         return Neighbors(
             np.pad(self.hand_ids, missing, constant_values=NO_HAND)[:, :k],

@@ -1,14 +1,15 @@
-"""One version of an index: what every engine offers, with what is alike in all of them.
+"""One version of an index: what every engine offers, and what all engines share.
 
-Questions that no single query answers: one hand of each video, hands beyond a distance.
-
-Both ask the engine again, for more, until each query has what it wants or nothing more is there.
+Qdrant bounds a distance from above only, and Edge does not group by video. `search_one_per_video` and
+`search_beyond` therefore query the engine again, for more hands, until each query has what it needs or there
+are no more hands.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,86 +21,24 @@ from index.info import VersionInfo
 from index.points import BATCH_HANDS, PointBatch
 from index.query import DEFAULT_OPTIONS, Filter, Neighbors, Payload, SearchOptions
 
-Ask = Callable[[NDArray[np.intp], int, Sequence[Sequence[str]]], Neighbors]
+SearchFn = Callable[[NDArray[np.intp], int, Sequence[Sequence[str]]], Neighbors]
 """(rows of queries [R], count, videos to leave out for each) -> nearest hands [R, count]."""
 
-_HANDS_PER_VIDEO = 4
-_GROWTH = 4
-
-
-def nearest_per_video(ask: Ask, k: int, not_videos: Sequence[Sequence[str]]) -> Neighbors:
-    """At most one hand of each video, k for each query, nearest first.
-
-    The next frames of a video are nearly the same pose, so no fixed surplus is sure to reach k videos.
-    It goes by rounds instead: whatever videos a round brought are left out of the next one, which
-    therefore brings the hands that come after them. Each round adds at least one video. The hands
-    come with their payloads.
-    """
-    excluded = [list(videos) for videos in not_videos]
-    found: list[list[tuple[int, float, Payload]]] = [[] for _ in not_videos]
-    pending = np.arange(len(not_videos))
-    count = k * _HANDS_PER_VIDEO
-    while len(pending):
-        answers = ask(pending, count, [excluded[row] for row in pending])
-        unfinished = []
-        for place, row in enumerate(pending.tolist()):
-            hits = answers[place]
-            for hit in hits:
-                assert hit.payload is not None
-                if len(found[row]) < k and hit.payload["video"] not in excluded[row]:
-                    excluded[row].append(hit.payload["video"])
-                    found[row].append((hit.hand_id, hit.distance, hit.payload))
-            if hits and len(found[row]) < k:
-                unfinished.append(row)
-        pending = np.array(unfinished, dtype=np.intp)
-    # An approximate search may find in a later round what an earlier one passed over.
-    for hands in found:
-        hands.sort(key=lambda hand: hand[1])
-    ragged = [([hand[0] for hand in hands], [hand[1] for hand in hands]) for hands in found]
-    return Neighbors.gather(ragged, k, [[hand[2] for hand in hands] for hands in found])
-
-
-def beyond(ask: Ask, near: float, most: int) -> Ask:
-    """The same question, answered with hands at ``near`` or further; of ``most`` hands in all.
-
-    Qdrant bounds a distance from above only. So the nearest are fetched, those too near thrown away, and
-    four times as many fetched for the queries that have too few left.
-    """
-
-    def ask_beyond(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
-        answers: list[tuple[list[int], list[float]]] = [([], [])] * len(rows)
-        payloads: list[list[Payload]] | None = None
-        pending = np.arange(len(rows))
-        fetch = count
-        while len(pending):
-            fetch = min(fetch * _GROWTH, most)
-            found = ask(rows[pending], fetch, [excluded[row] for row in pending.tolist()])
-            kept = found.keep(found.distances >= near).resized(count)
-            for place, row in enumerate(pending.tolist()):
-                has = kept.found[place]
-                answers[row] = (kept.hand_ids[place, has].tolist(), kept.distances[place, has].tolist())
-                if kept.payloads is not None:
-                    payloads = payloads or [[] for _ in rows]
-                    payloads[row] = kept.payloads[place]
-            # Only where every place was filled may more lie behind.
-            more = found.found.all(axis=1) & ~kept.found.all(axis=1)
-            pending = pending[more] if fetch < most else pending[:0]
-        return Neighbors.gather(answers, count, payloads)
-
-    return ask_beyond
+_HANDS_PER_VIDEO: Final = 4
+_GROWTH: Final = 4
 
 
 class IndexVersion(ABC):
-    """An immutable set of hands, and the embedding that placed them.
+    """An immutable set of hands, and the embedding that made their vectors.
 
-    An engine supplies the methods with an underscore; what is asked of them means the same everywhere.
-    Several threads may ask it at once; across a fork it cannot be shared: open one in each process.
+    An engine implements the abstract methods; the public ones mean the same in every engine. Threads may
+    share a version; processes may not, not even across a fork: open one in each.
     """
 
     info: VersionInfo
     """What is known of it."""
     embedding: Embedding
-    """The embedding it was built with, and the only one it is ever queried with."""
+    """The embedding it was built with; every query is embedded with this one."""
     address: str | None = None
     """What `index.open_catalog` takes to open it in another process; None where none can."""
 
@@ -117,31 +56,33 @@ class IndexVersion(ABC):
     ) -> Neighbors:
         """The k nearest hands [Q, k] of each vector [Q, D]; fewer where no more meet the conditions.
 
-        ``not_videos`` [Q] names for each query a video whose hands are not answered, ``not_hands`` [Q] one
-        hand that is not. Raises HandsimError for k outside 1..len(self), vectors or lists that do not fit.
+        ``not_videos`` [Q] names for each query a video whose hands are left out, ``not_hands`` [Q] one hand
+        to leave out. Raises HandsimError for k outside 1..len(self), and for vectors or lists that do not
+        fit.
         """
         vectors = self._check_vectors(vectors)
         self._check_k(k)
         videos = [None] * len(vectors) if not_videos is None else not_videos
         hands = None if not_hands is None else np.asarray(not_hands, dtype=np.uint64)
-        for name, given in (("not_videos", videos), ("not_hands", hands)):
-            if given is not None and len(given) != len(vectors):
+        for name, entries in (("not_videos", videos), ("not_hands", hands)):
+            if entries is not None and len(entries) != len(vectors):
                 raise HandsimError(
-                    f"{name} has {len(given)} entries for {len(vectors)} queries; give one each"
+                    f"{name} has {len(entries)} entries for {len(vectors)} queries; give one each"
                 )
-        asked = replace(options, with_payload=True) if options.one_per_video else options
+        engine_options = _for_engine(options)
 
-        def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
+        def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             if hands is None or options.diversity:
-                # Diversity must not see the query's own hand: what is chosen would have to be unlike it.
+                # With diversity the query's own hand must not be a candidate: others would have to be
+                # unlike it.
                 own = None if hands is None else hands[rows]
-                return self._nearest(vectors[rows], min(count, len(self)), excluded, asked, own)
-            # Asking for one more and leaving the query's own hand out is cheaper than a condition on its id.
-            more = self._nearest(vectors[rows], min(count + 1, len(self)), excluded, asked)
-            return more.keep(more.hand_ids != hands[rows, None]).resized(count)
+                return self._nearest(vectors[rows], min(count, len(self)), excluded, engine_options, own)
+            # Fetching one more and dropping the query's own hand is cheaper than a condition on its id.
+            more = self._nearest(vectors[rows], min(count + 1, len(self)), excluded, engine_options)
+            return more.keep(more.hand_ids != hands[rows, None]).resize(count)
 
         excluded = [() if video is None else (video,) for video in videos]
-        return self._answer(ask, k, excluded, options)
+        return self._search(search, k, excluded, options)
 
     def search_keypoints(
         self,
@@ -151,9 +92,9 @@ class IndexVersion(ABC):
         not_videos: Sequence[str | None] | None = None,
         options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Neighbors:
-        """As `search`, for keypoints [Q, 21, 2 or 3] in the crop's unit square, told as right hands.
+        """As `search`, for keypoints [Q, 21, 2 or 3] in the crop's unit square, left hands already mirrored.
 
-        Raises HandsimError where the version embeds pictures: `embedding.embed` takes those.
+        Raises HandsimError where the version embeds images: `embedding.embed` takes those.
         """
         vectors = self.embedding.embed(keypoints=np.asarray(keypoints))
         return self.search(vectors, k, not_videos=not_videos, options=options)
@@ -171,7 +112,7 @@ class IndexVersion(ABC):
         With ``other_video`` neither is any hand of its video. Raises NotThereError for an unknown hand.
         """
         ids = _as_hand_ids(hand_ids)
-        vectors, payloads = self._look_up_all(ids)
+        vectors, payloads = self._require(ids)
         if other_video:
             videos = [payload["video"] for payload in payloads]
             return self.search(vectors, k, not_videos=videos, options=options)
@@ -188,36 +129,35 @@ class IndexVersion(ABC):
     ) -> Neighbors:
         """More like these, less like those: the k hands [1, k] nearest to any of the positive hands.
 
-        Left out are the examples themselves and every hand nearer to a negative than to all positives
-        (Qdrant's best-score recommendation). Distances are to the nearest positive. With ``other_video``
-        no hand of the positives' videos is answered. Raises NotThereError for an unknown hand,
-        HandsimError without a positive or with diversity, which this question has none of.
+        The examples themselves are left out, and so is every hand nearer to a negative than to all positives
+        (Qdrant's best-score recommendation). Distances are to the nearest positive. With ``other_video`` no
+        hand of the positives' videos is returned. Raises NotThereError for an unknown hand, HandsimError
+        without a positive and with diversity, which a recommendation does not support.
         """
-        liked, disliked = _as_hand_ids(positives), _as_hand_ids(negatives)
-        if not len(liked) or options.diversity:
+        positive_ids, negative_ids = _as_hand_ids(positives), _as_hand_ids(negatives)
+        if not len(positive_ids) or options.diversity:
             raise HandsimError("recommending needs at least one positive hand, and takes no diversity")
         self._check_k(k)
-        (near, payloads), (far, _) = self._look_up_all(liked), self._look_up_all(disliked)
-        examples = np.concatenate([liked, disliked])
-        asked = replace(options, with_payload=True) if options.one_per_video else options
+        (near, payloads), (far, _) = self._require(positive_ids), self._require(negative_ids)
+        examples = np.concatenate([positive_ids, negative_ids])
+        engine_options = _for_engine(options)
 
-        def ask(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
+        def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             more = min(count + len(examples), len(self))
-            found = self._recommend(near, far, more, excluded[0], asked)
-            vectors = found.vectors.reshape(len(found), self.info.dimension)  # also where none was found
+            batch = self._recommend(near, far, more, excluded[0], engine_options)
+            vectors = batch.vectors.reshape(len(batch), self.info.dimension)  # also where the batch is empty
             distances = _distance_to_nearest(vectors, near)
-            chosen = distances < _distance_to_nearest(vectors, far)
-            chosen &= ~np.isin(found.hand_ids, examples)
-            found = found.take(chosen)
-            answer = (found.hand_ids.tolist(), distances[chosen].tolist())
-            gathered = Neighbors.gather([answer], len(found), [found.payloads])
-            return gathered.by_distance().resized(count)
+            mask = distances < _distance_to_nearest(vectors, far)
+            mask &= ~np.isin(batch.hand_ids, examples)
+            batch = batch.select(mask)
+            answer = (batch.hand_ids.tolist(), distances[mask].tolist())
+            return Neighbors.gather([answer], len(batch), [batch.payloads]).sort_by_distance().resize(count)
 
         videos = {payload["video"] for payload in payloads} if other_video else ()
-        return self._answer(ask, k, [tuple(videos)], options)
+        return self._search(search, k, [tuple(videos)], options)
 
     def sample(self, count: int, filter: Filter | None = None) -> NDArray[np.uint64]:
-        """Different hands [count] drawn at random, anew each time; fewer where no more meet the filter.
+        """Different random hands [count], other ones at each call; fewer where no more meet the filter.
 
         Raises HandsimError for a count below 1.
         """
@@ -240,27 +180,31 @@ class IndexVersion(ABC):
         """
         if batch < 1:
             raise HandsimError(f"scrolling goes by {batch} hands; go by at least 1")
-        following: int | None = start
-        while following is not None:
-            page, following = self._page(following, batch, filter, with_vectors, with_payload)
+        next_start: int | None = start
+        while next_start is not None:
+            page, next_start = self._page(next_start, batch, filter, with_vectors, with_payload)
             if len(page):
                 yield page
 
+    def batches(self) -> Iterator[PointBatch]:
+        """All hands with their vectors, by rising id: a version is an `index.points.PointSource`."""
+        return self.scroll(with_vectors=True)
+
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
-        return self._look_up_all(_as_hand_ids(hand_ids))[0]
+        return self._require(_as_hand_ids(hand_ids))[0]
 
     def payloads(self, hand_ids: ArrayLike) -> list[Payload]:
-        """What is known of hands [M]; raises NotThereError for an unknown one."""
-        return self._look_up_all(_as_hand_ids(hand_ids))[1]
+        """Payloads of hands [M]; raises NotThereError for an unknown one."""
+        return self._require(_as_hand_ids(hand_ids))[1]
 
     @abstractmethod
     def indexed_points(self) -> int:
-        """How many hands are linked into the graph; the others are compared one by one."""
+        """How many hands are in the graph; a search compares the others one by one."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files, connections and memory; the version cannot be asked any more."""
+        """Release files, connections and memory; the version answers no more queries."""
 
     @abstractmethod
     def _nearest(
@@ -271,10 +215,10 @@ class IndexVersion(ABC):
         options: SearchOptions,
         not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
-        """The k nearest hands of checked vectors [Q, D], for each query outside some videos and, where
-        ``not_hands`` [Q] are given, without that hand.
+        """The k nearest hands of valid vectors [Q, D], for each query outside ``not_videos`` and without the
+        hand in ``not_hands`` [Q].
 
-        It heeds filter, max_distance, diversity, exact, ef and with_payload; the rest is done above it.
+        It applies filter, max_distance, diversity, exact, ef and with_payload; `search` does the rest.
         """
 
     @abstractmethod
@@ -286,11 +230,11 @@ class IndexVersion(ABC):
         not_videos: Sequence[str],
         options: SearchOptions,
     ) -> PointBatch:
-        """The k best by best-score recommendation, with vectors; heeds filter, exact, ef, with_payload."""
+        """The k best by best-score recommendation, with vectors; applies filter, exact, ef, with_payload."""
 
     @abstractmethod
     def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
-        """Vector and payload of those of the hands [M] that it holds."""
+        """Vector and payload by id, of those of the hands [M] that the version holds."""
 
     @abstractmethod
     def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
@@ -310,35 +254,36 @@ class IndexVersion(ABC):
     ) -> None:
         self.close()
 
-    def _answer(
-        self, ask: Ask, k: int, excluded: Sequence[Sequence[str]], options: SearchOptions
+    def _search(
+        self, search: SearchFn, k: int, excluded: Sequence[Sequence[str]], options: SearchOptions
     ) -> Neighbors:
-        """What is alike in all questions: the band of distances, one hand a video, order, k places."""
+        """What all searches share: the band of distances, one hand per video, order, k places."""
         if options.min_distance:
-            ask = beyond(ask, options.min_distance, len(self))
+            search = search_beyond(search, options.min_distance, len(self))
         if options.one_per_video:
-            answer = nearest_per_video(ask, k, excluded)
+            neighbors = search_one_per_video(search, k, excluded)
         else:
-            answer = ask(np.arange(len(excluded)), k, excluded)
+            neighbors = search(np.arange(len(excluded)), k, excluded)
         if options.max_distance is not None:
             # Engines cut there too, but each rounds the bound in its own way.
-            answer = answer.keep(answer.distances <= options.max_distance)
+            neighbors = neighbors.keep(neighbors.distances <= options.max_distance)
         if options.diversity:
-            answer = answer.by_distance()
-        return answer.resized(k, keep_payloads=options.with_payload)
+            neighbors = neighbors.sort_by_distance()
+        return neighbors.resize(k, keep_payloads=options.with_payload)
 
-    def _look_up_all(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[Payload]]:
+    def _require(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[Payload]]:
+        """Vectors [M, D] and payloads of hands [M]; raises NotThereError for an unknown one."""
         known = self._look_up(hand_ids)
         try:
-            found = [known[hand_id] for hand_id in hand_ids.tolist()]
+            points = [known[hand_id] for hand_id in hand_ids.tolist()]
         except KeyError as error:
             unknown = format_hand_id(error.args[0])
             raise NotThereError(
                 f"no hand {unknown} in index version {self.info.name} ({len(self):,} hands); "
                 f"if it was ingested since, `handsim index add` makes it searchable"
             ) from error
-        vectors = np.array([vector for vector, _ in found], dtype=np.float32)
-        return vectors.reshape(len(found), self.info.dimension), [payload for _, payload in found]
+        vectors = np.array([vector for vector, _ in points], dtype=np.float32)
+        return vectors.reshape(len(points), self.info.dimension), [payload for _, payload in points]
 
     def _check_vectors(self, vectors: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(vectors, dtype=np.float32)
@@ -354,6 +299,75 @@ class IndexVersion(ABC):
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self):
             raise HandsimError(f"k is {k}; this index of {len(self):,} hands answers 1 to {len(self):,}")
+
+
+def search_one_per_video(search: SearchFn, k: int, not_videos: Sequence[Sequence[str]]) -> Neighbors:
+    """At most one hand of each video, k for each query, nearest first, with payloads.
+
+    The next frames of a video are nearly the same pose, so no fixed surplus is sure to reach k videos. The
+    search goes in rounds instead: each round leaves out the videos of the rounds before it, and so returns
+    the hands that come after them. Each round adds at least one video.
+    """
+    excluded = [list(videos) for videos in not_videos]
+    hits: list[list[tuple[int, float, Payload]]] = [[] for _ in not_videos]
+    pending = np.arange(len(not_videos))
+    while len(pending):
+        answers = search(pending, k * _HANDS_PER_VIDEO, [excluded[row] for row in pending])
+        unfinished = []
+        for place, row in enumerate(pending.tolist()):
+            neighbors = answers[place]
+            for neighbor in neighbors:
+                assert neighbor.payload is not None
+                video = neighbor.payload["video"]
+                if len(hits[row]) < k and video not in excluded[row]:
+                    excluded[row].append(video)
+                    hits[row].append((neighbor.hand_id, neighbor.distance, neighbor.payload))
+            if neighbors and len(hits[row]) < k:
+                unfinished.append(row)
+        pending = np.array(unfinished, dtype=np.intp)
+    # An approximate search may find in a later round what an earlier one missed.
+    for row_hits in hits:
+        row_hits.sort(key=lambda hit: hit[1])
+    ragged = [([hit[0] for hit in row_hits], [hit[1] for hit in row_hits]) for row_hits in hits]
+    return Neighbors.gather(ragged, k, [[hit[2] for hit in row_hits] for row_hits in hits])
+
+
+def search_beyond(search: SearchFn, min_distance: float, total: int) -> SearchFn:
+    """A search that returns only hands at ``min_distance`` or further, of ``total`` hands in all.
+
+    It fetches the nearest hands, drops those too near, and fetches four times as many for the queries that
+    have too few left.
+    """
+
+    def search_band(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
+        answers: list[tuple[list[int], list[float]]] = [([], [])] * len(rows)
+        payloads: list[list[Payload]] | None = None
+        pending = np.arange(len(rows))
+        fetch = count
+        while len(pending):
+            fetch = min(fetch * _GROWTH, total)
+            fetched = search(rows[pending], fetch, [excluded[row] for row in pending.tolist()])
+            in_band = fetched.keep(fetched.distances >= min_distance).resize(count)
+            for place, row in enumerate(pending.tolist()):
+                hits = in_band.is_found[place]
+                answers[row] = (
+                    in_band.hand_ids[place, hits].tolist(),
+                    in_band.distances[place, hits].tolist(),
+                )
+                if in_band.payloads is not None:
+                    payloads = payloads or [[] for _ in rows]
+                    payloads[row] = in_band.payloads[place]
+            # More hands can lie behind only where the search filled every place.
+            is_short = fetched.is_found.all(axis=1) & ~in_band.is_found.all(axis=1)
+            pending = pending[is_short] if fetch < total else pending[:0]
+        return Neighbors.gather(answers, count, payloads)
+
+    return search_band
+
+
+def _for_engine(options: SearchOptions) -> SearchOptions:
+    """With payloads where `search_one_per_video` needs them."""
+    return replace(options, with_payload=True) if options.one_per_video else options
 
 
 def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:

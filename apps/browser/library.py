@@ -175,7 +175,7 @@ class Library:
         with self._lock:
             if self._catalog is None:
                 address = self.settings.index or self.home.index
-                self._catalog = open_catalog(address, folders=EncoderFolders(self.home), patient=False)
+                self._catalog = open_catalog(address, folders=EncoderFolders(self.home), wait=False)
             return self._catalog
 
     @contextmanager

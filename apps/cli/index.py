@@ -232,7 +232,7 @@ def _add(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
-        versions, builder = catalog.versions(), catalog.under_way()
+        versions, builder = catalog.versions(), catalog.active_builder()
     if not versions:
         print("no versions yet; `handsim index build` makes one")
     else:

@@ -1,1 +1,1 @@
-"""The embedded engine: Qdrant Edge behind the words of `index`."""
+"""The embedded engine: an index in a directory, written and searched by Qdrant Edge."""

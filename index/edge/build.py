@@ -1,6 +1,7 @@
 """Writing one version of an embedded index into a directory of its own.
 
-Full disks: foreseen where that is possible, told in one line where it is not.
+The version is written without a write-ahead log, linked into one graph, opened once, synced, and described
+last of all in ``version.json``. A disk without room for it is refused before the first byte is written.
 """
 
 import os
@@ -21,50 +22,19 @@ from handsim.files import sync
 from index.edge import layout
 from index.info import IndexSettings
 from index.points import Checksum, PointSource, Progress
+from index.qdrant import encode_payload
 
 # What builds took at their peak, sampled from outside every 3 ms, on ext4: 10,000 hands 6.4 MB with 14
 # components and 8.5 MB with 40, 100,000 hands 59 MB, 500,000 hands 297 MB (594 bytes a hand, 208 of the
 # difference between 14 and 40 being two copies of the vectors). Adding 10,000 to 90,000 took 80 MB: the copy
 # and less than a whole build. In a tmpfs, where reading a hole fills it, 100 hands took 69 MB, 100,000 87 MB.
-_BYTES_AT_LEAST: Final = 80_000_000
-"""Files that the engine lays out whole, on file systems that do not leave holes."""
+_MIN_BYTES: Final = 80_000_000
+"""Files that the engine creates at full size, on file systems that do not leave holes."""
 _BYTES_PER_HAND: Final = 500
-"""A hand's id, payload and place in the payload indexes, before and after it is linked."""
-_BYTES_PER_LINK: Final = 4
+"""A hand's id, payload and entries in the payload indexes, before and after the graph is built."""
+_BYTES_PER_EDGE: Final = 4
 
-_SAYS_FULL: Final = ("No space left on device", "Not enough space available", "Disk quota exceeded")
-
-
-def check_space(
-    directory: Path, points: int, dimension: int, settings: IndexSettings, base_bytes: int = 0
-) -> None:
-    """Raise HandsimError when a directory's disk cannot hold a version of so many hands while it is built.
-
-    ``base_bytes`` are copied there first. The engine maps its files into memory: a disk that fills up
-    meanwhile kills the process without a word.
-    """
-    each = dimension * 4 * 2 + settings.m * _BYTES_PER_LINK + _BYTES_PER_HAND
-    needed = _BYTES_AT_LEAST + points * each + base_bytes
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise HandsimError(
-            f"the disk of {directory} has {free / 1e6:,.0f} MB free; an index of {points:,} hands needs some "
-            f"{needed / 1e6:,.0f} MB while it is built; `handsim index prune`, or name another disk"
-        )
-
-
-@contextmanager
-def full_disk_told(directory: Path) -> Iterator[None]:
-    """Whatever the system or the engine says of a full disk becomes one HandsimError."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, HandsimError) or not any(words in str(error) for words in _SAYS_FULL):
-            raise
-        raise HandsimError(
-            f"the disk of {directory} is full; `handsim index prune`, or make room on it"
-        ) from error
-
+_FULL_DISK_MESSAGES: Final = ("No space left on device", "Not enough space available", "Disk quota exceeded")
 
 _MAX_SEGMENT_KB: Final = 2**40
 """No bound: one graph over all hands answers faster than several."""
@@ -74,8 +44,8 @@ _BLOCK_BYTES: Final = 65_536
 _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
     # No edges of their own in the graph: searching through filters by ACORN finds as much without.
     "video": edge.KeywordIndexParams(enable_hnsw=False),
-    # Every question may leave a video out, few ask for the rest: those are mapped, and so shared by all
-    # processes that read. The video's too would halve the rate.
+    # Every query may leave a video out, few use the other fields: those are mapped, and so shared by all
+    # processes that read. With the video's mapped too, the rate would be half.
     **{
         field: edge.KeywordIndexParams(enable_hnsw=False, memory=edge.Memory.Cold)
         for field in ("source", "side", "label")
@@ -85,87 +55,110 @@ _PAYLOAD_INDEXES: Final[dict[str, "edge.PayloadSchemaParams"]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
-    """What a version is to be made of."""
+class BuildRequest:
+    """What a version is made of."""
 
     points: PointSource
     """Hands to write."""
     embedding: Embedding
-    """What placed them."""
+    """What made their vectors."""
     settings: IndexSettings
-    """How to link them."""
+    """How to build their graph."""
     base: Path | None = None
     """The directory of a version to start from a copy of; None starts empty."""
 
 
-def write_version(directory: Path, draft: Draft, progress: Progress | None = None) -> None:
-    """Write a complete version of at least one hand into an empty directory, down to the disk."""
+def write_version(directory: Path, request: BuildRequest, progress: Progress | None = None) -> None:
+    """Write a complete version of at least one hand into an empty directory, and sync it.
+
+    Raises HandsimError when the disk has too little room.
+    """
     started = time.perf_counter()
-    base = None if draft.base is None else layout.read_record(draft.base)
-    total = len(draft.points) + (0 if base is None else base.points)
-    base_bytes = 0 if base is None else base.bytes_on_disk
-    check_space(directory.parent, total, draft.embedding.dimension, draft.settings, base_bytes)
+    base = None if request.base is None else layout.read_record(request.base)
+    total = len(request.points) + (0 if base is None else base.points)
+    _check_space(directory.parent, total, request, 0 if base is None else base.bytes_on_disk)
     shard_path = directory / layout.SHARD
     checksum = Checksum() if base is None else Checksum.parse(base.checksum)
-    if draft.base is None:
+    if request.base is None:
         shard_path.mkdir()
-        config = _engine_config(draft.embedding.dimension, draft.settings)
+        config = _engine_config(request.embedding.dimension, request.settings)
         shard = edge.EdgeShard.create(str(shard_path), config)
     else:
-        # Whoever opens the base meanwhile has the engine write its settings anew, by way of such files.
-        passing = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
-        shutil.copytree(draft.base / layout.SHARD, shard_path, ignore=passing, copy_function=_copy_with_holes)
+        # Another process that opens the base just now has the engine write its settings anew, into such
+        # files.
+        ignore = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
+        shutil.copytree(request.base / layout.SHARD, shard_path, ignore=ignore, copy_function=_copy_sparse)
         shard = edge.EdgeShard.load(str(shard_path))
     try:
-        _write_points(shard, draft.points, checksum, progress)
+        _write_points(shard, request.points, checksum, progress)
         shard.optimize()
-        if draft.base is None:
-            # Only now: made before, they would be built twice over and double the memory that linking takes.
+        if request.base is None:
+            # Only now: made before, they would be built twice and double the memory that the graph takes.
             for field, params in _PAYLOAD_INDEXES.items():
                 shard.update(edge.UpdateOperation.create_field_index(field, params))
         shard.flush()
     finally:
         shard.close()
-    _settle(shard_path, total)
-    draft.embedding.save(directory / layout.EMBEDDING_FILE)
+    _open_once(shard_path, total)
+    request.embedding.save(directory / layout.EMBEDDING_FILE)
     for path in [*directory.rglob("*"), directory]:
         sync(path)
     record = layout.VersionRecord(
         points=total,
-        dimension=draft.embedding.dimension,
-        embedding_kind=draft.embedding.kind,
-        embedding_fingerprint=draft.embedding.fingerprint,
+        dimension=request.embedding.dimension,
+        embedding_kind=request.embedding.kind,
+        embedding_fingerprint=request.embedding.fingerprint,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_seconds=round(time.perf_counter() - started, 3),
         checksum=checksum.digest,
         bytes_on_disk=layout.bytes_on_disk(directory),
-        settings=draft.settings,
+        settings=request.settings,
         files=layout.list_files(shard_path),
     )
     layout.write_record(directory, record)
     sync(directory)
 
 
-def _copy_with_holes(source: str, target: str) -> None:
-    """Copy a file and leave out what is zero: the engine lays files out larger than what it writes."""
-    with open(source, "rb") as read, open(target, "wb") as written:
-        while block := read.read(_BLOCK_BYTES):
-            if block.count(0) == len(block):
-                written.seek(len(block), os.SEEK_CUR)
-            else:
-                written.write(block)
-        written.truncate()
+@contextmanager
+def convert_full_disk_errors(directory: Path) -> Iterator[None]:
+    """Turn every error of the system or the engine about a full disk into one HandsimError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, HandsimError) or not any(text in str(error) for text in _FULL_DISK_MESSAGES):
+            raise
+        raise HandsimError(
+            f"the disk of {directory} is full; `handsim index prune`, or make room on it"
+        ) from error
 
 
-def _settle(shard_path: Path, points: int) -> None:
-    """Open the shard once: that it opens and is whole is known, and what a first opening tidies up is done.
+def _check_space(directory: Path, points: int, request: BuildRequest, base_bytes: int) -> None:
+    """Raise HandsimError when the directory's disk has no room to build a version of ``points`` hands.
 
-    From here on opening changes no file, so that what was recorded of them holds.
+    ``base_bytes`` are copied there first. The engine maps its files into memory: a disk that fills up
+    meanwhile kills the process without a message.
     """
-    shard = edge.EdgeShard.load(str(shard_path))
-    written = shard.info().points_count
-    shard.close()
-    assert written == points, f"{written} of {points} hands written"
+    bytes_per_hand = (
+        request.embedding.dimension * 4 * 2 + request.settings.m * _BYTES_PER_EDGE + _BYTES_PER_HAND
+    )
+    needed = _MIN_BYTES + points * bytes_per_hand + base_bytes
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise HandsimError(
+            f"the disk of {directory} has {free / 1e6:,.0f} MB free; an index of {points:,} hands needs some "
+            f"{needed / 1e6:,.0f} MB while it is built; `handsim index prune`, or name another disk"
+        )
+
+
+def _copy_sparse(source: str, target: str) -> None:
+    """Copy a file without its blocks of zeros: the engine creates files larger than their contents."""
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        while block := reader.read(_BLOCK_BYTES):
+            if block.count(0) == len(block):
+                writer.seek(len(block), os.SEEK_CUR)
+            else:
+                writer.write(block)
+        writer.truncate()
 
 
 def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:
@@ -182,7 +175,7 @@ def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:
             max_segment_size=_MAX_SEGMENT_KB,
             indexing_threshold=settings.index_above_kb,
         ),
-        # With a log only one process could open the shard; a version is flushed before anyone sees it.
+        # With a log only one process could open the shard; a version is flushed before anyone can open it.
         wal_enabled=False,
     )
 
@@ -193,7 +186,7 @@ def _write_points(
     done = 0
     for batch in points.batches():
         upserts = [
-            edge.Point(hand_id, vector, {key: value for key, value in payload.items() if value is not None})
+            edge.Point(hand_id, vector, encode_payload(payload))
             for hand_id, vector, payload in zip(
                 batch.hand_ids.tolist(), batch.vectors.tolist(), batch.payloads, strict=True
             )
@@ -203,3 +196,14 @@ def _write_points(
         done += len(batch)
         if progress is not None:
             progress(done, len(points))
+
+
+def _open_once(shard_path: Path, points: int) -> None:
+    """Open the shard and count its points.
+
+    The engine tidies up at the first opening; later ones change no file, so that their recorded sizes hold.
+    """
+    shard = edge.EdgeShard.load(str(shard_path))
+    written = shard.info().points_count
+    shard.close()
+    assert written == points, f"{written} of {points} hands written"

@@ -9,9 +9,8 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
 from index.catalog import Catalog
-from index.edge import layout
-from index.edge.build import Draft, full_disk_told, write_version
-from index.edge.locks import BuilderAtWorkError, VersionLock, builder_at_work, pointer_held, sole_builder
+from index.edge import layout, locks
+from index.edge.build import BuildRequest, convert_full_disk_errors, write_version
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
 from index.info import IndexSettings, VersionInfo
@@ -19,36 +18,25 @@ from index.points import PointSource, Progress
 
 
 class EdgeCatalog(Catalog):
-    """The versions in one directory; see `index.catalog.Catalog` for what each call promises."""
+    """The versions in one directory; see `index.catalog.Catalog` for what each method promises."""
 
     def __init__(self, root: Path) -> None:
-        """Point at a directory, which may not exist yet; raises HandsimError for another program's."""
+        """Take a directory, which need not exist yet; raises HandsimError for another program's."""
         layout.check_catalog(root)
         self.root = root
         self.address = str(root)
 
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
-        known = []
+        infos = []
         for name in layout.version_names(self.root):
             with suppress(NotThereError):  # removed since they were listed
-                known.append(self.info(name))
-        return known
+                infos.append(self.info(name))
+        return infos
 
-    def info(self, name: str) -> VersionInfo:
-        """What is known of a version; raises NotThereError when there is none of that name."""
-        self._check_name(name)
-        directory = self.root / name
-        try:
-            record = layout.read_record(directory)
-        except HandsimError:
-            self._check_name(name)  # it may have been removed meanwhile
-            raise
-        return record.info(directory, is_current=name == self.current_name())
-
-    def under_way(self) -> str | None:
-        """Who is writing a version just now, or None."""
-        return builder_at_work(self.root)
+    def active_builder(self) -> str | None:
+        """Who is writing a version now, or None."""
+        return locks.active_builder(self.root)
 
     def open(self, name: str) -> EdgeVersion:
         """Open a version by name; raises NotThereError, or HandsimError when it is damaged."""
@@ -57,8 +45,8 @@ class EdgeCatalog(Catalog):
             return EdgeVersion(self.root / name, is_current=name == self.current_name())
         except FileNotFoundError as error:
             if (self.root / name).exists():
-                raise layout.damaged(self.root / name, f"{layout.VERSION_FILE} is missing") from error
-            raise layout.missing(self.root, name) from error
+                raise layout.damaged_error(self.root / name, f"{layout.VERSION_FILE} is missing") from error
+            raise layout.missing_error(self.root, name) from error
 
     def publications(self) -> list[str]:
         """Names of the current version and of those published before it, latest first."""
@@ -67,7 +55,7 @@ class EdgeCatalog(Catalog):
     def publish(self, name: str) -> None:
         """Make a version the current one, at once and for all readers from their next query on."""
         self._check_name(name)
-        with full_disk_told(self.root), pointer_held(self.root):
+        with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
             self._check_name(name)
             known = set(layout.version_names(self.root))
             earlier = [other for other in self.publications() if other != name and other in known]
@@ -76,73 +64,84 @@ class EdgeCatalog(Catalog):
     def rollback(self) -> str:
         """Make the version current that was published before the current one; returns its name."""
         if not self.publications():
-            raise self._nothing_published()
-        with full_disk_told(self.root), pointer_held(self.root):
+            raise self._not_published_error()
+        with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
             known = set(layout.version_names(self.root))
             earlier = [name for name in self.publications()[1:] if name in known]
             if not earlier:
-                raise self._nothing_to_roll_back_to()
+                raise self._no_rollback_error()
             layout.write_publications(self.root, earlier)
         return earlier[0]
 
     def remove(self, name: str) -> bool:
         """Remove a version for good, unless a reader has it open (returns False)."""
         self._check_name(name)
-        with pointer_held(self.root):
+        with locks.lock_pointer(self.root):
             self._check_name(name)
             if name == self.current_name():
-                raise self._is_current(name)
+                raise self._current_version_error(name)
             try:
-                claim = self._claim_alone(name)
+                lock = self._lock_for_removal(name)
             except BlockingIOError:
                 return False
-            with claim:
-                removed = self._set_aside(name)
+            with lock:
+                removed = self._rename_as_removed(name)
         layout.remove_tree(removed)
         return True
 
     def sweep(self) -> None:
-        """Remove what builders that were killed left behind; does nothing while one is at work."""
-        if self.root.is_dir() and not builder_at_work(self.root):
-            with suppress(BuilderAtWorkError), self._building():
+        """Remove what killed builders left behind; does nothing while a builder is active."""
+        if self.root.is_dir() and not self.active_builder():
+            with suppress(locks.ActiveBuilderError), self._building():
                 pass
 
     def drop(self) -> None:
         """Remove the whole index; raises HandsimError while a reader has a version open."""
         if not self.root.is_dir():
             return
-        with self._building(), pointer_held(self.root):
+        with self._building(), locks.lock_pointer(self.root):
             names = layout.version_names(self.root)
-            with ExitStack() as claims:
+            with ExitStack() as version_locks:
                 for name in names:
                     try:
-                        claims.enter_context(self._claim_alone(name))
+                        version_locks.enter_context(self._lock_for_removal(name))
                     except BlockingIOError as error:
-                        raise self._in_use(name) from error
+                        raise self._in_use_error(name) from error
                 layout.write_publications(self.root, [])
-                removed = [self._set_aside(name) for name in names]
+                removed = [self._rename_as_removed(name) for name in names]
             for directory in removed:
                 layout.remove_tree(directory)
             layout.remove_root(self.root)
 
     def record_verification(self, name: str, verification: Verification) -> None:
-        """Keep what a verification found, for `list`."""
-        with full_disk_told(self.root), pointer_held(self.root):
+        """Store what a verification measured, for `versions`."""
+        with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
             self._check_name(name)
             layout.write_verification(self.root / name, verification)
 
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _write(
+    def write_version(
         self,
         points: PointSource,
         embedding: Embedding,
         settings: IndexSettings,
-        progress: Progress | None,
+        progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        return self._write_draft(Draft(points, embedding, settings), progress, name)
+        """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
+        return self._build(BuildRequest(points, embedding, settings), progress, name)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _read_info(self, name: str, *, is_current: bool) -> VersionInfo:
+        self._check_name(name)
+        directory = self.root / name
+        try:
+            record = layout.read_record(directory)
+        except HandsimError:
+            self._check_name(name)  # it may have been removed meanwhile
+            raise
+        return record.info(directory, is_current=is_current)
 
     def _extend(
         self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
@@ -152,54 +151,54 @@ class EdgeCatalog(Catalog):
                 "an embedded version never changes, other processes read its files; leave --in-place out"
             )
         try:
-            claim = VersionLock(self.root / base / layout.VERSION_FILE, alone=False)
+            lock = locks.lock_version(self.root / base / layout.VERSION_FILE, exclusive=False)
         except FileNotFoundError as error:
-            raise layout.missing(self.root, base) from error  # it was removed just now
-        with claim:
+            raise layout.missing_error(self.root, base) from error  # it was removed just now
+        with lock:
             settings = layout.read_record(self.root / base).settings
-            return self._write_draft(Draft(points, embedding, settings, self.root / base), progress, None)
+            return self._build(BuildRequest(points, embedding, settings, self.root / base), progress)
 
-    def _write_draft(self, draft: Draft, progress: Progress | None, name: str | None) -> str:
+    def _build(self, request: BuildRequest, progress: Progress | None, name: str | None = None) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
-        with full_disk_told(self.root), self._building():
+        with convert_full_disk_errors(self.root), self._building():
             layout.mark_catalog(self.root)
-            building = self.root / layout.BUILDING
-            building.mkdir()
+            directory = self.root / layout.BUILDING
+            directory.mkdir()
             try:
-                write_version(building, draft, progress)
+                write_version(directory, request, progress)
             except BaseException:
-                layout.remove_tree(building)
+                layout.remove_tree(directory)
                 raise
             name = name or layout.next_version_name(self.root)
-            layout.note_number(self.root, name)
-            os.rename(building, self.root / name)
+            layout.record_number(self.root, name)
+            os.rename(directory, self.root / name)
             sync(self.root)
         return name
 
     @contextmanager
     def _building(self) -> Iterator[None]:
-        """Be the only builder, with nothing left of those that were killed."""
-        with sole_builder(self.root):
+        """Be the only builder, after what killed processes left behind is removed."""
+        with locks.lock_builder(self.root):
             for leftover in layout.leftovers(self.root):
                 layout.remove_tree(leftover)
-            with pointer_held(self.root):  # else one might be just about to be put in its place
+            with locks.lock_pointer(self.root):  # without it such a file could be another process's, in use
                 for leftover in layout.leftover_files(self.root):
                     leftover.unlink()
                 for name in layout.version_names(self.root):
-                    with suppress(BlockingIOError), self._claim_alone(name):
+                    with suppress(BlockingIOError), self._lock_for_removal(name):
                         for leftover in layout.engine_leftovers(self.root / name):
                             layout.remove_tree(leftover)
             yield
 
-    def _claim_alone(self, name: str) -> AbstractContextManager[object]:
-        """See that nobody reads a version; raises BlockingIOError while somebody does."""
+    def _lock_for_removal(self, name: str) -> AbstractContextManager[object]:
+        """Keep readers out of a version; raises BlockingIOError while somebody reads it."""
         try:
-            return VersionLock(self.root / name / layout.VERSION_FILE, alone=True)
+            return locks.lock_version(self.root / name / layout.VERSION_FILE, exclusive=True)
         except FileNotFoundError:
             return nullcontext()  # without that file nobody can have it open
 
-    def _set_aside(self, name: str) -> Path:
-        """Have a version disappear at once; its files are left to be removed."""
+    def _rename_as_removed(self, name: str) -> Path:
+        """Make a version disappear at once; its files still have to be removed."""
         removed = self.root / f"{layout.REMOVED}{name}"
         os.rename(self.root / name, removed)
         sync(self.root)
@@ -207,4 +206,4 @@ class EdgeCatalog(Catalog):
 
     def _check_name(self, name: str) -> None:
         if name not in layout.version_names(self.root):
-            raise layout.missing(self.root, name)
+            raise layout.missing_error(self.root, name)

@@ -1,8 +1,8 @@
-"""Searching one version of an embedded index: Qdrant Edge behind our words."""
+"""Searching one version of an embedded index."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import qdrant_edge as edge
@@ -11,34 +11,30 @@ from numpy.typing import NDArray
 from handsim.embedding import load_embedding
 from handsim.errors import HandsimError
 from index.edge import layout
-from index.edge.build import full_disk_told
-from index.edge.locks import VersionLock
+from index.edge.build import convert_full_disk_errors
+from index.edge.locks import lock_version
 from index.points import PointBatch
+from index.qdrant import StoredPoint, to_batch, to_lookup, to_neighbors
 from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
 from index.version import IndexVersion
 
 _BATCH_QUERIES: Final = 256
-"""Queries handed over at once. The engine holds Python's lock meanwhile: some 25 ms with this many."""
-
-
-_Stored = Any
-"""A point as the engine returns it. Its types allow every kind of id, vector and payload; ours are the
-int, list of floats and dict that `index.edge.build` wrote."""
+"""Queries in one call. The engine holds Python's lock meanwhile: some 25 ms with this many."""
 
 
 class EdgeVersion(IndexVersion):
     """A version on disk, opened for reading; any number of processes may have it open."""
 
     def __init__(self, directory: Path, *, is_current: bool) -> None:
-        """Open it, so that it cannot be removed; raises HandsimError when anything is not as it was written.
+        """Open it and lock it against removal; raises HandsimError when anything is not as it was written.
 
         Raises FileNotFoundError when it is gone.
         """
-        self._claim = VersionLock(directory / layout.VERSION_FILE, alone=False)
+        self._lock = lock_version(directory / layout.VERSION_FILE, exclusive=False)
         try:
             self._open(directory, is_current)
         except BaseException:
-            self._claim.release()
+            self._lock.release()
             raise
 
     def _open(self, directory: Path, is_current: bool) -> None:
@@ -47,21 +43,25 @@ class EdgeVersion(IndexVersion):
         try:
             self.embedding = load_embedding(directory / layout.EMBEDDING_FILE)
         except HandsimError as error:
-            raise layout.damaged(directory, f"its embedding cannot be read: {error}") from error
+            raise layout.damaged_error(directory, f"its embedding cannot be read: {error}") from error
         if self.embedding.fingerprint != record.embedding_fingerprint:
-            raise layout.damaged(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
+            raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
         self.info = record.info(directory, is_current=is_current)
         self.address = str(directory.parent)
         self._default_ef = record.settings.ef
         self._shard = _load_shard(directory)
-        held = self._shard.info().points_count
-        if held != record.points:
-            raise layout.damaged(directory, f"it holds {held:,} of {record.points:,} hands")
+        points = self._shard.info().points_count
+        if points != record.points:
+            raise layout.damaged_error(directory, f"it holds {points:,} of {record.points:,} hands")
+
+    def indexed_points(self) -> int:
+        """How many hands are in the graph; a search compares the others one by one."""
+        return self._shard.info().indexed_vectors_count
 
     def close(self) -> None:
-        """Let go of the shard's files and memory, and let the version be removed."""
+        """Release the shard's files and memory, and the lock against removal."""
         self._shard.close()
-        self._claim.release()
+        self._lock.release()
 
     def _nearest(
         self,
@@ -74,7 +74,7 @@ class EdgeVersion(IndexVersion):
         must = _conditions(options.filter)
         params = self._params(options)
         hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
-        answers: list[list[_Stored]] = []
+        answers: list[list[StoredPoint]] = []
         for start in range(0, len(vectors), _BATCH_QUERIES):
             rows = slice(start, start + _BATCH_QUERIES)
             requests = [
@@ -84,19 +84,14 @@ class EdgeVersion(IndexVersion):
                     filter=_filter(must, videos, hand),
                     params=params,
                     with_payload=options.with_payload,
-                    score_threshold=options.generous_max_distance,
+                    score_threshold=options.padded_max_distance,
                 )
                 for vector, videos, hand in zip(
                     vectors[rows].tolist(), not_videos[rows], hands[rows], strict=True
                 )
             ]
             answers += self._shard.query_batch(edge.QueryBatchRequest(requests))
-        # Edge's score for Euclidean vectors is the distance itself: nothing to convert but the shape.
-        return Neighbors.gather(
-            [([point.id for point in hits], [point.score for point in hits]) for hits in answers],
-            k,
-            [[_payload(hit.payload) for hit in hits] for hits in answers] if options.with_payload else None,
-        )
+        return to_neighbors(answers, k, options.with_payload)
 
     def _recommend(
         self,
@@ -115,14 +110,17 @@ class EdgeVersion(IndexVersion):
             with_payload=options.with_payload,
             with_vector=True,
         )
-        return self._batch(self._shard.query(request), with_vectors=True, with_payload=options.with_payload)
+        return to_batch(self._shard.query(request), self.info.dimension, True, options.with_payload)
+
+    def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
+        return to_lookup(self._shard.retrieve(hand_ids.tolist(), with_payload=True, with_vector=True))
 
     def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
         request = edge.QueryRequest(
             count, query=edge.Sample.Random, filter=_filter(_conditions(filter)), with_payload=False
         )
-        found: list[_Stored] = self._shard.query(request)
-        return np.array([point.id for point in found], dtype=np.uint64)
+        points: list[StoredPoint] = self._shard.query(request)
+        return np.array([point.id for point in points], dtype=np.uint64)
 
     def _page(
         self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
@@ -134,50 +132,34 @@ class EdgeVersion(IndexVersion):
             with_vector=with_vectors,
             with_payload=with_payload,
         )
-        records, following = self._shard.scroll(request)
-        assert following is None or isinstance(following, int)
-        return self._batch(records, with_vectors, with_payload), following
-
-    def indexed_points(self) -> int:
-        """How many hands are linked into the graph; the others are compared one by one."""
-        return self._shard.info().indexed_vectors_count
+        points, next_start = self._shard.scroll(request)
+        assert next_start is None or isinstance(next_start, int)
+        return to_batch(points, self.info.dimension, with_vectors, with_payload), next_start
 
     def _params(self, options: SearchOptions) -> edge.SearchParams:
         return edge.SearchParams(
             hnsw_ef=options.ef or self._default_ef,
             exact=options.exact,
             # What a filter rules out tears holes into the graph: the near-identical frames of a query's own
-            # video lie all around it. ACORN steps over them, and the half of ef finds as much.
+            # video lie all around it. ACORN steps over them, and half the ef finds as much.
             acorn=edge.AcornSearchParams(enable=True, max_selectivity=1.0),
         )
 
-    def _batch(self, stored: Sequence[_Stored], with_vectors: bool, with_payload: bool) -> PointBatch:
-        vectors = [point.vector for point in stored] if with_vectors else []
-        return PointBatch(
-            np.array([point.id for point in stored], dtype=np.uint64),
-            np.array(vectors, dtype=np.float32).reshape(len(stored), self.info.dimension if vectors else 0),
-            [_payload(point.payload) for point in stored] if with_payload else [],
-        )
-
-    def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
-        records: list[_Stored] = self._shard.retrieve(hand_ids.tolist(), with_payload=True, with_vector=True)
-        return {record.id: (record.vector, _payload(record.payload)) for record in records}
-
 
 def _load_shard(directory: Path) -> edge.EdgeShard:
-    """Load the engine's files; whatever it finds wrong with them becomes a HandsimError."""
+    """Load the engine's files; every error that the engine reports becomes a HandsimError."""
     try:
-        with full_disk_told(directory):
+        with convert_full_disk_errors(directory):
             return edge.EdgeShard.load(str(directory / layout.SHARD))
     except HandsimError:
         raise
     except Exception as error:
-        raise layout.damaged(directory, _first_line(error)) from error
+        raise layout.damaged_error(directory, _first_line(error)) from error
     except BaseException as error:
-        # Damage the engine did not foresee makes it panic, which arrives outside Exception.
+        # Damage that the engine does not expect makes it panic: PanicException is no Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise layout.damaged(directory, _first_line(error)) from error
+        raise layout.damaged_error(directory, _first_line(error)) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -193,7 +175,7 @@ def _nearest_query(vector: list[float], k: int, diversity: float) -> "edge.Query
 def _filter(
     must: "list[edge.ConditionType]", not_videos: Sequence[str] = (), not_hand: int | None = None
 ) -> edge.Filter:
-    must_not: list[edge.ConditionType] = [_video_among(not_videos)] if not_videos else []
+    must_not: list[edge.ConditionType] = [_is_video(not_videos)] if not_videos else []
     if not_hand is not None:
         must_not.append(edge.HasIdCondition({not_hand}))
     return edge.Filter(must=must, must_not=must_not)
@@ -203,24 +185,13 @@ def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
     if filter is None:
         return []
     conditions: list[edge.ConditionType] = [
-        edge.FieldCondition(field, match=edge.MatchAny(values)) for field, values in filter.choices
+        edge.FieldCondition(field, match=edge.MatchAny(values)) for field, values in filter.allowed_values
     ]
-    if filter.least_score is not None:
-        conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.least_score)))
+    if filter.stored_min_score is not None:
+        conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.stored_min_score)))
     return conditions
 
 
-def _video_among(videos: Sequence[str]) -> "edge.ConditionType":
+def _is_video(videos: Sequence[str]) -> "edge.ConditionType":
     match = edge.MatchValue(videos[0]) if len(videos) == 1 else edge.MatchAny(list(videos))
     return edge.FieldCondition("video", match=match)
-
-
-def _payload(stored: dict[str, Any]) -> Payload:
-    return Payload(
-        video=stored["video"],
-        source=stored["source"],
-        side=stored["side"],
-        label=stored.get("label"),
-        score=stored["score"],
-        frame=stored["frame"],
-    )

@@ -1,1 +1,1 @@
-"""The server engine: a Qdrant server behind the words of `index`."""
+"""The server engine: an index on a Qdrant server."""

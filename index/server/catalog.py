@@ -9,52 +9,64 @@ from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
 from index.evaluation import Verification
 from index.info import IndexSettings, VersionInfo
-from index.points import HandColumns, PointSource, Progress
-from index.server.build import Both, grow_version, mend_growth, write_version
-from index.server.client import AbsentError, Connection, PresentError, ServerAddress, connect, read_key
-from index.server.collection import Names, VersionCollection, VersionRecord, number, verification_metadata
-from index.server.leases import Claim, Lease, Register, Role
+from index.points import ConcatenatedPoints, HandColumns, PointSource, Progress
+from index.server.build import grow_version, repair_growth, write_version
+from index.server.client import (
+    AlreadyExistsError,
+    Connection,
+    NotFoundError,
+    ServerAddress,
+    connect,
+    read_key,
+)
+from index.server.collection import (
+    CollectionNames,
+    VersionCollection,
+    VersionRecord,
+    verification_metadata,
+    version_number,
+)
+from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
 
 
 class ServerCatalog(Catalog):
-    """The versions of one index on a server; see `index.catalog.Catalog` for what each call promises.
+    """The versions of one index on a server; see `index.catalog.Catalog` for what each method promises.
 
-    Whoever builds, publishes or reads says so in the index itself, every half a minute: a builder that
-    nothing was heard of for five minutes, or a reader for two, counts as gone; on one's own host at once.
-    A version is seen by all readers of a server; of a cluster, by those of every node a moment later.
+    Who builds, publishes or reads writes a lease into the index itself (see `index.server.leases`). All
+    readers of a server see a publication at once; in a cluster, those of the other nodes a moment later.
     """
 
     def __init__(
         self, connection: Connection, name: str = "hands", *, folders: Iterable[str | Path] = ()
     ) -> None:
-        """The index ``name``, which need not be there yet, by a connection that is closed with it.
+        """The index ``name``, which need not exist yet; `close` closes the connection.
 
-        ``folders`` may hold the weights of image embeddings, which a server does not keep. Raises
+        ``folders`` may hold the weights of image embeddings, which a server does not store. Raises
         HandsimError for another program's collections, or an index of a newer format.
         """
         self.address = f"{connection.address}/{name}"
         self._connection = connection
-        self._names = Names(name, self.address)
-        self._register = Register(connection, name, self.address)
+        self._names = CollectionNames(name, self.address)
+        self._registry = LeaseRegistry(connection, name, self.address)
         self._folders = folders
-        self._opened_by: str | None = None
-        self._register.exists()
+        self._opened_address: str | None = None
+        self._registry.exists()
 
     @classmethod
-    def at(cls, address: str, *, folders: Iterable[str | Path] = (), patient: bool = True) -> "ServerCatalog":
+    def at(cls, address: str, *, folders: Iterable[str | Path] = (), wait: bool = True) -> "ServerCatalog":
         """The index at ``http(s)://host[:6333][/NAME][?grpc_port=6334]``, with the key of the environment.
 
         Raises UnavailableError when the server is away, HandsimError when it is too old or refuses the key.
         """
         parsed = ServerAddress.parse(address)
-        connection = connect(parsed, read_key(), patient=patient)
+        connection = connect(parsed, read_key(), wait=wait)
         try:
             catalog = cls(connection, parsed.name, folders=folders)
         except BaseException:
             connection.close()
             raise
-        catalog._opened_by = address
+        catalog._opened_address = address
         return catalog
 
     def versions(self) -> list[VersionInfo]:
@@ -66,30 +78,26 @@ class ServerCatalog(Catalog):
             if record.is_readable
         ]
 
-    def info(self, name: str) -> VersionInfo:
-        """What is known of a version; raises NotThereError when there is none of that name."""
-        return self._readable(name).info(name, is_current=name == self.current_name())
-
-    def under_way(self) -> str | None:
-        """Who is writing a version just now, or None."""
-        builder = self._register.at_work("builder")
-        alive = builder is not None and builder.is_alive(self._connection.clock())
-        return str(builder) if alive else None
+    def active_builder(self) -> str | None:
+        """Who is writing a version now, or None."""
+        builder = self._registry.holder("builder")
+        is_active = builder is not None and builder.is_alive(self._connection.clock())
+        return str(builder) if is_active else None
 
     def open(self, name: str) -> ServerVersion:
         """Open a version by name; raises NotThereError, or HandsimError when it is damaged."""
-        self._readable(name)
-        lease = Lease(self._connection, self._register, name)
+        self._readable_record(name)
+        lease = ReaderLease(self._connection, self._registry, name)
         try:
-            # Looked at once more: who removes it marks it first and looks for leases then.
+            # The record is read again: `remove` first marks the version, then looks for leases.
             return ServerVersion(
                 self._connection,
                 self._names.collection(name),
                 name,
-                self._readable(name),
+                self._readable_record(name),
                 lease,
                 is_current=name == self.current_name(),
-                address=self._opened_by,
+                address=self._opened_address,
                 folders=self._folders,
             )
         except BaseException:
@@ -106,84 +114,80 @@ class ServerCatalog(Catalog):
         if current is None:
             return []
         times = self._publication_times()
-        # One later than the current's was taken back, or its publisher did not get as far as the alias.
+        # A later one than the current was rolled back, or its publisher was killed before it moved the alias.
         earlier = [name for name, time in times.items() if time < times.get(current, 0)]
         return [current, *sorted(earlier, key=lambda name: -times[name])]
 
     def publish(self, name: str) -> None:
         """Make a version the current one, at once and for all readers from their next query on."""
-        self._readable(name)
-        with self._claim("publisher"):
-            self._readable(name)
+        self._readable_record(name)
+        with self._lease("publisher"):
+            self._readable_record(name)
             times = self._publication_times()
             try:
                 now = times.get(self.current_name() or "", 0)
             except HandsimError:
-                now = max(times.values(), default=0)  # the alias points astray; this mends it
+                now = max(times.values(), default=0)  # the alias points to no version; this call mends that
             for other, time in times.items():
                 if time > now:
-                    self._collection(other).note(published_at=None)
-            self._collection(name).note(published_at=now + 1)
+                    self._collection(other).update_metadata(published_at=None)
+            self._collection(name).update_metadata(published_at=now + 1)
             self._names.point_alias(self._connection, name)
 
     def rollback(self) -> str:
         """Make the version current that was published before the current one; returns its name."""
         if self.current_name() is None:
-            raise self._nothing_published()
-        with self._claim("publisher"):
+            raise self._not_published_error()
+        with self._lease("publisher"):
             earlier = self.publications()[1:]
             if not earlier:
-                raise self._nothing_to_roll_back_to()
+                raise self._no_rollback_error()
             self._names.point_alias(self._connection, earlier[0])
         return earlier[0]
 
     def remove(self, name: str) -> bool:
         """Remove a version for good, unless a reader has it open (returns False)."""
-        record = self._readable(name)
-        with self._claim("publisher"):
+        record = self._readable_record(name)
+        with self._lease("publisher"):
             if name == self.current_name():
-                raise self._is_current(name)
-            self._collection(name).note(state="removing")
-            if name in self._open_versions():
-                self._collection(name).note(state=record.state)
+                raise self._current_version_error(name)
+            self._collection(name).update_metadata(state="removing")
+            if name in self._versions_in_use():
+                self._collection(name).update_metadata(state=record.state)
                 return False
             self._collection(name).delete()
         return True
 
     def sweep(self) -> None:
-        """Remove what builders and readers that were killed left behind; waits for no builder at work."""
-        if not self._register.exists() or self.under_way():
+        """Remove what killed builders and readers left behind; does nothing while a builder is active."""
+        if not self._registry.exists() or self.active_builder():
             return
-        with self._claim("builder") as claim:
-            is_open = self._open_versions()
+        with self._lease("builder") as lease:
+            in_use = self._versions_in_use()
             for name, record in self._records().items():
                 if record.state == "growing":
-                    self._mend(name, claim)
-                elif not record.is_readable and name not in is_open:
+                    self._repair(name, lease)
+                elif not record.is_readable and name not in in_use:
                     self._collection(name).delete()
             now = self._connection.clock()
-            readers = self._register.readers().items()
-            self._register.remove_readers([point for point, one in readers if not one.is_alive(now)])
+            readers = self._registry.readers().items()
+            self._registry.remove_readers([point for point, reader in readers if not reader.is_alive(now)])
 
     def drop(self) -> None:
         """Remove the whole index; raises HandsimError while a reader has a version open."""
-        if not self._register.exists():
+        if not self._registry.exists():
             return
-        with self._claim("builder"), self._claim("publisher"):
-            for name in sorted(self._open_versions()):
-                raise self._in_use(name)
+        with self._lease("builder"), self._lease("publisher"):
+            for name in sorted(self._versions_in_use()):
+                raise self._in_use_error(name)
             self._names.remove_alias(self._connection)
-            for name in self._names.collections(self._connection):
+            for name in self._names.versions(self._connection):
                 self._collection(name).delete()
-        self._register.drop()
+        self._registry.drop()
 
     def record_verification(self, name: str, verification: Verification) -> None:
-        """Keep what a verification found, for `list`."""
-        self._collection(name).note(**verification_metadata(verification))
-
-    def close(self) -> None:
-        """Hang up; versions that are open can be asked no more."""
-        self._connection.close()
+        """Store what a verification measured, for `versions`."""
+        self._collection(name).update_metadata(**verification_metadata(verification))
 
     def add(
         self,
@@ -193,86 +197,96 @@ class ServerCatalog(Catalog):
         publish: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """As `Catalog.add`; what an addition in place that was killed left unfinished is settled first."""
+        """As `Catalog.add`; an addition in place that was killed is repaired first."""
         current = self.current_name()
-        if current is not None and self._readable(current).state == "growing":
-            with self._claim("builder") as claim:
-                self._mend(current, claim)
+        if current is not None and self._readable_record(current).state == "growing":
+            with self._lease("builder") as lease:
+                self._repair(current, lease)
         return super().add(hands, in_place=in_place, publish=publish, progress=progress)
 
-    def _write(
+    def write_version(
         self,
         points: PointSource,
         embedding: Embedding,
         settings: IndexSettings,
-        progress: Progress | None,
+        progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
+        """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
         self._names.check_free(self._connection)
-        self._register.create(settings.replicas)
-        with self._claim("builder") as claim:
+        self._registry.create(settings.replicas)
+        with self._lease("builder") as lease:
             draft = VersionRecord.draft(embedding, settings, len(points))
-            name = self._prepare(draft, name)
-            write_version(self._collection(name), draft, points, claim, progress)
-            self._register.note_newest(number(name))
+            name = self._prepare_collection(draft, name)
+            write_version(self._collection(name), draft, points, lease, progress)
+            self._registry.record_number(version_number(name))
         return name
+
+    def close(self) -> None:
+        """Close the connection; open versions answer no more queries."""
+        self._connection.close()
+
+    def _read_info(self, name: str, *, is_current: bool) -> VersionInfo:
+        return self._readable_record(name).info(name, is_current=is_current)
 
     def _extend(
         self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
     ) -> str:
-        record = self._readable(base)
+        record = self._readable_record(base)
         if in_place:
-            with self._claim("builder") as claim:
-                grow_version(self._collection(base), record, points, claim, progress)
+            with self._lease("builder") as lease:
+                grow_version(self._collection(base), record, points, lease, progress)
             return base
         with self.open(base) as version:
-            return self._write(Both(version, points), embedding, record.settings, progress)
+            return self.write_version(
+                ConcatenatedPoints(version, points), embedding, record.settings, progress
+            )
 
-    def _prepare(self, draft: VersionRecord, name: str | None) -> str:
-        """The version to fill: a half-built one of the same, else a new one; other half-built ones go."""
-        begun: str | None = None
+    def _prepare_collection(self, draft: VersionRecord, name: str | None) -> str:
+        """The version to write: an unfinished one of the same draft, else a new one; removes the others."""
+        unfinished: str | None = None
         for other, record in self._records().items():
             if record.state == "building":
-                if begun is None and name in (None, other) and record == draft:
-                    begun = other
+                if unfinished is None and name in (None, other) and record == draft:
+                    unfinished = other
                 else:
                     self._collection(other).delete()
             elif other == name:
                 raise HandsimError(f"{self.address} has a version {name} already; remove it first")
-        if begun is not None:
-            return begun
-        newest = [self._register.newest(), *map(number, self._names.collections(self._connection))]
-        name = name or f"v{max(newest) + 1:04d}"
-        # The one builder makes it: if it is there, an answer was lost and the question asked again.
-        with suppress(PresentError):
+        if unfinished is not None:
+            return unfinished
+        numbers = map(version_number, self._names.versions(self._connection))
+        name = name or f"v{max(self._registry.newest_number(), *numbers, 0) + 1:04d}"
+        # Nobody else may create it: if it exists, an answer was lost and the request repeated.
+        with suppress(AlreadyExistsError):
             self._collection(name).create(draft)
         return name
 
-    def _mend(self, name: str, claim: Claim) -> None:
+    def _repair(self, name: str, lease: ExclusiveLease) -> None:
         with self.open(name) as version:
-            mend_growth(self._collection(name), self._readable(name), version, claim)
+            repair_growth(self._collection(name), self._readable_record(name), version, lease)
 
-    def _claim(self, role: Role) -> Claim:
-        return Claim(self._connection, self._register, role, self.address)
+    def _lease(self, role: Role) -> ExclusiveLease:
+        return ExclusiveLease(self._connection, self._registry, role, self.address)
 
     def _collection(self, name: str) -> VersionCollection:
         return VersionCollection(self._connection, self._names.collection(name))
 
     def _records(self) -> dict[str, VersionRecord]:
-        """What is written of all versions and drafts, oldest first."""
+        """The records of all versions, the unfinished too, oldest first."""
         records = {}
-        for name in self._names.collections(self._connection):
-            with suppress(AbsentError):  # removed since they were listed
-                records[name] = self._collection(name).record()
+        for name in self._names.versions(self._connection):
+            with suppress(NotFoundError):  # removed since they were listed
+                records[name] = self._collection(name).read_record()
         return records
 
-    def _readable(self, name: str) -> VersionRecord:
-        """The record of a version that readers may have."""
-        with suppress(AbsentError):
-            record = self._collection(name).record()
+    def _readable_record(self, name: str) -> VersionRecord:
+        """The record of a version that readers may open; raises NotThereError when there is none."""
+        with suppress(NotFoundError):
+            record = self._collection(name).read_record()
             if record.is_readable:
                 return record
-        known = ", ".join(other for other, one in self._records().items() if one.is_readable) or "none"
+        known = ", ".join(other for other, record in self._records().items() if record.is_readable) or "none"
         raise NotThereError(
             f"the index {self.address} has no version {name!r} (it has: {known}); "
             "`handsim index build` makes one"
@@ -280,9 +294,13 @@ class ServerCatalog(Catalog):
 
     def _publication_times(self) -> dict[str, int]:
         records = self._records().items()
-        return {name: one.published_at for name, one in records if one.is_readable and one.published_at}
+        return {
+            name: record.published_at
+            for name, record in records
+            if record.is_readable and record.published_at
+        }
 
-    def _open_versions(self) -> set[str]:
+    def _versions_in_use(self) -> set[str]:
         """The versions that somebody reads."""
         now = self._connection.clock()
-        return {one.version for one in self._register.readers().values() if one.is_alive(now)}
+        return {reader.version for reader in self._registry.readers().values() if reader.is_alive(now)}

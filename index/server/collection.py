@@ -1,11 +1,7 @@
-"""The collection that holds one version.
+"""The collection that holds one version on a server, its metadata, and the names of an index's collections.
 
-What is written down of one version: the metadata of its collection.
-
-The embedding is kept as a text, the JSON that `Embedding.save` writes: a server that keeps it as numbers
-may give back the last digit changed, and with it another fingerprint.
-
-What the collections and the alias of an index are called.
+The metadata hold the embedding as a text, the JSON that `Embedding.save` writes: a server that stores
+numbers may return the last digit changed, and with it another fingerprint.
 """
 
 import json
@@ -21,32 +17,33 @@ from index.evaluation import Verification
 from index.info import IndexSettings, VersionInfo
 from index.server.client import Connection
 
-FORMAT_VERSION: Final = 1
 _FORMAT: Final = "handsim-index-version"
+_FORMAT_VERSION: Final = 1
 
-State = Literal["building", "complete", "growing", "removing"]
+_MAX_SEGMENT_KB: Final = 2**30
+"""A terabyte, no bound: one graph over all hands of a shard answers faster than several."""
 
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """One version."""
+    """What a collection's metadata say of its version."""
 
-    state: State
-    """``growing``: hands are being added in place. ``building`` and ``removing``: no reader gets it."""
+    state: Literal["building", "complete", "growing", "removing"]
+    """``growing``: hands are being added in place. Readers cannot open ``building`` and ``removing``."""
     embedding: str
     """JSON."""
     embedding_kind: str
     embedding_fingerprint: str
     dimension: int
     settings: IndexSettings
-    """How it was built, and is searched."""
+    """How it was built and is searched."""
     points: int
-    """How many hands it holds, or is to hold."""
+    """How many hands it holds, or will hold."""
     checksum: str = ""
     built_at: str = ""
     build_seconds: float = 0.0
     published_at: int | None = None
-    """Rises with every publication; None before the first."""
+    """Grows with every publication; None before the first."""
     recall_at_1: float | None = None
     """At the last verification."""
 
@@ -64,35 +61,36 @@ class VersionRecord:
         )
 
     @classmethod
-    def parse(cls, facts: dict[str, Any] | None, shown: str) -> "VersionRecord":
-        """What `metadata` told; raises HandsimError when it is damaged or newer than this program."""
-        if facts is None or facts.get("format") != _FORMAT:
-            raise damaged(shown, "its metadata are not handsim's")
-        version = facts.get("version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+    def parse(cls, metadata: dict[str, Any] | None, collection: str) -> "VersionRecord":
+        """Read `metadata`; raises HandsimError when it is damaged or newer than this program."""
+        if metadata is None or metadata.get("format") != _FORMAT:
+            raise damaged_error(collection, "its metadata are not handsim's")
+        version = metadata.get("version")
+        if not isinstance(version, int) or version > _FORMAT_VERSION:
             raise HandsimError(
-                f"{shown} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
+                f"{collection} has format {version}, this handsim reads up to {_FORMAT_VERSION}; "
+                f"upgrade handsim"
             )
         names = [field.name for field in fields(cls)]
-        known = {name: facts[name] for name in names if facts.get(name) is not None}
+        values = {name: metadata[name] for name in names if metadata.get(name) is not None}
         try:
-            return cls(**{**known, "settings": IndexSettings(**facts["settings"])})
+            return cls(**{**values, "settings": IndexSettings(**metadata["settings"])})
         except (KeyError, TypeError, HandsimError) as error:
-            raise damaged(shown, f"its metadata lack a field: {error}") from error
+            raise damaged_error(collection, f"its metadata lack a field: {error}") from error
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """It as JSON values, for the collection; what is None is not mentioned."""
-        facts = {"format": _FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        return {key: value for key, value in facts.items() if value is not None}
+        """As JSON values, for the collection; a field that is None is left out."""
+        values = {"format": _FORMAT, "version": _FORMAT_VERSION, **asdict(self)}
+        return {key: value for key, value in values.items() if value is not None}
 
     @property
     def is_readable(self) -> bool:
-        """Whether readers may have it."""
+        """Whether readers may open it."""
         return self.state in ("complete", "growing")
 
     def info(self, name: str, *, is_current: bool) -> VersionInfo:
-        """What people see of it."""
+        """Without what only the server needs."""
         return VersionInfo(
             name=name,
             points=self.points,
@@ -110,39 +108,37 @@ class VersionRecord:
 
 
 def verification_metadata(verification: Verification) -> dict[str, Any]:
-    """What a verification found, for the collection."""
+    """A verification as metadata of the collection."""
     return {"recall_at_1": verification.recall_at_1, "verification": json.dumps(asdict(verification))}
 
 
-def damaged(shown: str, why: str) -> HandsimError:
+def damaged_error(collection: str, why: str) -> HandsimError:
     """The error for a version that cannot be read."""
-    return HandsimError(f"{shown} is damaged ({why}); remove that collection and `handsim index build` again")
-
-
-_MAX_SEGMENT_KB: Final = 2**30
-"""A terabyte, no bound: one graph over all hands of a shard answers faster than several."""
+    return HandsimError(
+        f"{collection} is damaged ({why}); remove that collection and `handsim index build` again"
+    )
 
 
 @dataclass(frozen=True)
 class VersionCollection:
-    """A collection that is, or is to be, a version."""
+    """A collection that is, or will be, a version."""
 
     connection: Connection
-    """The way to the server."""
+    """To the server."""
     name: str
-    """What the server calls it."""
+    """The collection's own name."""
 
-    def look(self) -> models.CollectionInfo:
-        """How it is doing; raises AbsentError when there is none."""
+    def read_info(self) -> models.CollectionInfo:
+        """The server's report of it; raises NotFoundError when there is none."""
         return self.connection.call(lambda client: client.get_collection(self.name))
 
-    def record(self) -> VersionRecord:
-        """What is written down of the version; raises AbsentError, or HandsimError when it is damaged."""
-        return VersionRecord.parse(self.look().config.metadata, self.name)
+    def read_record(self) -> VersionRecord:
+        """The record of the version; raises NotFoundError, or HandsimError when it is damaged."""
+        return VersionRecord.parse(self.read_info().config.metadata, self.name)
 
-    def note(self, **facts: Any) -> None:
-        """Write facts down, in place of what was written of the same; None takes one back."""
-        self.connection.call(lambda client: client.update_collection(self.name, metadata=facts))
+    def update_metadata(self, **values: Any) -> None:
+        """Replace values of the metadata; None removes one."""
+        self.connection.call(lambda client: client.update_collection(self.name, metadata=values))
 
     def count(self) -> int:
         """How many hands it holds, counted one by one."""
@@ -152,15 +148,15 @@ class VersionCollection:
         """Remove it with all that it holds."""
         self.connection.call(lambda client: client.delete_collection(self.name))
 
-    def create(self, draft: VersionRecord) -> None:
-        """Make it, empty, with payload indexes; vectors are not linked before `index_from` is told."""
-        settings = draft.settings
+    def create(self, record: VersionRecord) -> None:
+        """Create it, empty; the server builds no graph before `set_indexing_threshold`."""
+        settings = record.settings
 
         def create(client: QdrantClient) -> object:
             return client.create_collection(
                 self.name,
                 vectors_config=models.VectorParams(
-                    size=draft.dimension, distance=models.Distance.EUCLID, on_disk=settings.on_disk
+                    size=record.dimension, distance=models.Distance.EUCLID, on_disk=settings.on_disk
                 ),
                 shard_number=settings.shards,
                 replication_factor=settings.replicas,
@@ -175,15 +171,16 @@ class VersionCollection:
                 optimizers_config=models.OptimizersConfigDiff(
                     default_segment_number=1, max_segment_size=_MAX_SEGMENT_KB, indexing_threshold=0
                 ),
-                # Only handsim asks it, within bounds of its own; a server's defaults may forbid exact search.
+                # Only handsim queries it, within bounds of its own; a server's defaults may forbid exact
+                # search.
                 strict_mode_config=models.StrictModeConfig(enabled=False),
-                metadata=draft.metadata,
+                metadata=record.metadata,
             )
 
         self.connection.call(create)
 
     def create_payload_indexes(self, on_disk: bool) -> None:
-        """Index what filters ask for: before the vectors are linked, as Qdrant advises.
+        """Index the fields that filters use, before the graph is built, as Qdrant advises.
 
         No edges of their own in the graph: searching through filters by ACORN finds as much without.
         """
@@ -195,8 +192,8 @@ class VersionCollection:
             self._create_payload_index(field, keyword)
         self._create_payload_index("score", number)
 
-    def index_from(self, threshold_kb: int) -> None:
-        """Have the server link the hands, where more than that lie together."""
+    def set_indexing_threshold(self, threshold_kb: int) -> None:
+        """Have the server build the graph of every part that is larger than this."""
         optimizers = models.OptimizersConfigDiff(indexing_threshold=threshold_kb)
         self.connection.call(lambda client: client.update_collection(self.name, optimizers_config=optimizers))
 
@@ -205,62 +202,58 @@ class VersionCollection:
 
 
 @dataclass(frozen=True)
-class Names:
-    """Of one index: `NAME-v0001`, ... are its versions, the alias `NAME` points to the current one."""
+class CollectionNames:
+    """`NAME-v0001`, ... are the versions of an index, the alias `NAME` points to the current one."""
 
     index: str
     """NAME."""
-    shown: str
-    """What people call it."""
+    address: str
+    """The index in messages."""
 
     def collection(self, version: str) -> str:
         """The collection of a version."""
         return f"{self.index}-{version}"
 
-    def collections(self, connection: Connection) -> dict[str, str]:
-        """Collections of all versions and drafts, by version, oldest first."""
-        found = connection.call(lambda client: client.get_collections()).collections
-        names = [self._version(collection.name) for collection in found]
-        versions = sorted((name for name in names if name is not None), key=number)
-        return {version: self.collection(version) for version in versions}
+    def versions(self, connection: Connection) -> list[str]:
+        """All versions, the unfinished too, oldest first."""
+        collections = connection.call(lambda client: client.get_collections()).collections
+        versions = [self._version(collection.name) for collection in collections]
+        return sorted((version for version in versions if version is not None), key=version_number)
 
     def current(self, connection: Connection) -> str | None:
         """The version that the alias points to; None without one.
 
         Raises HandsimError when it points to something else.
         """
-        aliases = connection.call(lambda client: client.get_aliases()).aliases
-        for alias in aliases:
-            if alias.alias_name == self.index:
-                version = self._version(alias.collection_name)
-                if version is None:
-                    raise HandsimError(
-                        f"the alias {self.index} points to {alias.collection_name}, which is no version of "
-                        f"{self.shown}; `handsim index publish VERSION` points it to one"
-                    )
-                return version
-        return None
+        collection = self._alias_target(connection)
+        if collection is None:
+            return None
+        version = self._version(collection)
+        if version is None:
+            raise HandsimError(
+                f"the alias {self.index} points to {collection}, which is no version of "
+                f"{self.address}; `handsim index publish VERSION` points it to one"
+            )
+        return version
 
     def point_alias(self, connection: Connection, version: str) -> None:
-        """Have the alias point to a version, in one step for all readers."""
-        moves: list[models.AliasOperations] = []
-        aliases = connection.call(lambda client: client.get_aliases()).aliases
-        if any(alias.alias_name == self.index for alias in aliases):
-            moves.append(self._without_alias())
+        """Point the alias to a version, in one step for all readers."""
         target = models.CreateAlias(collection_name=self.collection(version), alias_name=self.index)
-        moves.append(models.CreateAliasOperation(create_alias=target))
-        connection.call(lambda client: client.update_collection_aliases(change_aliases_operations=moves))
+        operations: list[models.AliasOperations] = [models.CreateAliasOperation(create_alias=target)]
+        if self._alias_target(connection) is not None:
+            operations.insert(0, self._delete_alias())
+        connection.call(lambda client: client.update_collection_aliases(change_aliases_operations=operations))
 
     def remove_alias(self, connection: Connection) -> None:
-        """Have no current version any more."""
+        """Leave the index without a current version."""
         connection.call(
-            lambda client: client.update_collection_aliases(change_aliases_operations=[self._without_alias()])
+            lambda client: client.update_collection_aliases(change_aliases_operations=[self._delete_alias()])
         )
 
     def check_free(self, connection: Connection) -> None:
-        """Raise HandsimError when another program has a collection where the alias belongs."""
-        found = connection.call(lambda client: client.get_collections()).collections
-        if any(collection.name == self.index for collection in found):
+        """Raise HandsimError when another program has a collection with the alias's name."""
+        collections = connection.call(lambda client: client.get_collections()).collections
+        if any(collection.name == self.index for collection in collections):
             raise HandsimError(
                 f"the collection {self.index} is another program's; "
                 f"give this index another name: http://host:6333/NAME"
@@ -270,10 +263,14 @@ class Names:
         match = re.fullmatch(rf"{re.escape(self.index)}-(v\d{{4,}})", collection)
         return match and match[1]
 
-    def _without_alias(self) -> models.DeleteAliasOperation:
+    def _alias_target(self, connection: Connection) -> str | None:
+        aliases = connection.call(lambda client: client.get_aliases()).aliases
+        return next((alias.collection_name for alias in aliases if alias.alias_name == self.index), None)
+
+    def _delete_alias(self) -> models.DeleteAliasOperation:
         return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.index))
 
 
-def number(version: str) -> int:
+def version_number(version: str) -> int:
     """7 of ``v0007``."""
     return int(version[1:])

@@ -1,11 +1,9 @@
-"""Saying every so often that one is still there.
+"""Who reads, builds and publishes an index on a server: leases in the small collection `NAME-catalog`.
 
-Who is at work in an index on a server: what each process leaves there about itself.
-
-The small collection `NAME-catalog` beside the versions: it marks an index, and says who is at work in it.
-
-Its metadata hold the format and the number of the newest version. Its points have no vectors: one for
-the builder, one for the publisher, one for each reader (see `index.server.leases`).
+The collection marks an index. Its metadata hold the format and the number of the newest version. Its points
+have no vectors: one for the builder, one for the publisher, one for each reader. Each process renews its
+lease every half a minute; a lease that was not renewed for minutes has expired. A process of the same host
+that no longer runs has lost its lease at once.
 """
 
 import os
@@ -14,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -23,62 +20,61 @@ from uuid import uuid4
 from qdrant_client import QdrantClient, models
 
 from handsim.errors import HandsimError, UnavailableError
-from index.server.client import AbsentError, Connection, DeniedError, PresentError
+from index.server.client import AlreadyExistsError, Connection, DeniedError, NotFoundError
 
 Role = Literal["builder", "publisher", "reader"]
 
-BEAT_S: Final = 30.0
-"""How often those who are there say so."""
+_HEARTBEAT_S: Final = 30.0
+_EXPIRES_AFTER_S: Final[dict[Role, float]] = {"builder": 300.0, "publisher": 120.0, "reader": 120.0}
+"""Far more than the clocks of two hosts may differ."""
 
-_PATIENCE_S: Final[dict[Role, float]] = {"builder": 300.0, "publisher": 120.0, "reader": 120.0}
-"""How long nothing may be heard of one before it counts as gone; hosts' clocks must agree far better."""
+_PUBLISHER_TRIES: Final = 40
+_BETWEEN_TRIES_S: Final = 0.25
+
+_FORMAT: Final = "handsim-index"
+_FORMAT_VERSION: Final = 1
+_POINT_ID: Final[dict[Role, int]] = {"builder": 1, "publisher": 2}
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True)
-class Presence:
-    """One process that reads, builds or publishes."""
+class LeaseHolder:
+    """One process that reads, builds or publishes; its fields are the payload of its point."""
 
     role: Role
-    """What it does."""
     version: str
-    """The version it reads; empty for the others."""
+    """The version that it reads; empty for the other roles."""
     token: str
-    """Tells it apart from all others, ever."""
+    """Unique."""
     host: str
     """The machine, or the container on it, that it runs in."""
     pid: int
-    """Its number there."""
     since: str
     """ISO 8601, UTC."""
     seen_at: float
-    """When it last said that it is there; seconds since 1970."""
+    """When it last renewed its lease; seconds since 1970."""
 
     @classmethod
-    def own(cls, role: Role, now: float, version: str = "") -> "Presence":
-        """This process."""
+    def this_process(cls, role: Role, now: float, version: str = "") -> "LeaseHolder":
+        """A new lease of this process."""
         since = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
         return cls(role, version, str(uuid4()), _this_host(), os.getpid(), since, now)
 
     @classmethod
-    def parse(cls, payload: dict[str, Any]) -> "Presence | None":
-        """What `payload` told; None for anything else."""
+    def parse(cls, payload: dict[str, Any] | None) -> "LeaseHolder | None":
+        """Read the payload of a point; None for anything else."""
         try:
-            return cls(**payload)
+            return cls(**(payload or {}))
         except TypeError:
             return None
 
-    @property
-    def payload(self) -> dict[str, Any]:
-        """It as JSON values."""
-        return asdict(self)
-
-    def seen(self, now: float) -> "Presence":
-        """The same, still there now."""
+    def renewed(self, now: float) -> "LeaseHolder":
+        """With its lease renewed now."""
         return replace(self, seen_at=now)
 
     def is_alive(self, now: float) -> bool:
-        """Whether it is to be reckoned with: heard of lately and, on this host, still running."""
-        if now - self.seen_at > _PATIENCE_S[self.role]:
+        """Whether its lease is valid: not expired and, for a process of this host, still running."""
+        if now - self.seen_at > _EXPIRES_AFTER_S[self.role]:
             return False
         return self.host != _this_host() or _is_running(self.pid)
 
@@ -87,7 +83,7 @@ class Presence:
 
 
 def _this_host() -> str:
-    """The host's name and, as containers count processes on their own, the space that counts ours."""
+    """The host's name and the PID namespace: each container counts its processes on its own."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -104,33 +100,27 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-FORMAT_VERSION: Final = 1
-_FORMAT: Final = "handsim-index"
-_ID: Final[dict[Role, int]] = {"builder": 1, "publisher": 2}
-_PAGE: Final = 1000
+class LeaseRegistry:
+    """The collection `NAME-catalog`: the mark of an index, its newest number, and its leases."""
 
-
-class Register:
-    """What the collection `NAME-catalog` says."""
-
-    def __init__(self, connection: Connection, name: str, shown: str) -> None:
-        """Of the index ``name``, told to people as ``shown``; the collection need not exist."""
+    def __init__(self, connection: Connection, name: str, address: str) -> None:
+        """Of the index ``name``, ``address`` in messages; the collection need not exist."""
         self._connection = connection
         self._index = name
         self._name = f"{name}-catalog"
-        self._shown = shown
+        self._address = address
 
-    def hasty(self) -> "Register":
-        """The same without the patience: for what may as well be left undone."""
-        return Register(self._connection.hasty(), self._index, self._shown)
+    def without_retries(self) -> "LeaseRegistry":
+        """The same with a single try for each call: for calls that need not succeed."""
+        return LeaseRegistry(self._connection.without_retries(), self._index, self._address)
 
     def exists(self) -> bool:
         """Whether there is an index; raises HandsimError for another program's, or a newer format."""
-        return self._facts() is not None
+        return self._metadata() is not None
 
     def create(self, replicas: int) -> None:
-        """Make the index, if it is not there yet, kept on that many nodes."""
-        if self._facts() is not None:
+        """Create the collection, if there is none yet, on that many nodes."""
+        if self.exists():
             return
 
         def create(client: QdrantClient) -> object:
@@ -140,108 +130,108 @@ class Register:
                 replication_factor=replicas,
                 write_consistency_factor=replicas // 2 + 1,
                 strict_mode_config=models.StrictModeConfig(enabled=False),
-                metadata={"format": _FORMAT, "version": FORMAT_VERSION, "newest": 0},
+                metadata={"format": _FORMAT, "version": _FORMAT_VERSION, "newest": 0},
             )
 
-        with suppress(PresentError):  # another was as quick
+        with suppress(AlreadyExistsError):  # another process created it meanwhile
             self._connection.call(create)
         for field in ("token", "role"):
-            self._connection.call(
-                partial(
-                    QdrantClient.create_payload_index,
-                    collection_name=self._name,
-                    field_name=field,
-                    field_schema=models.PayloadSchemaType.KEYWORD,
-                    wait=True,
-                )
-            )
+
+            def create_index(client: QdrantClient, field: str = field) -> object:
+                schema = models.PayloadSchemaType.KEYWORD
+                return client.create_payload_index(self._name, field, schema, wait=True)
+
+            self._connection.call(create_index)
 
     def drop(self) -> None:
         """Remove it, and with it the mark of an index."""
         self._connection.call(lambda client: client.delete_collection(self._name))
 
-    def newest(self) -> int:
+    def newest_number(self) -> int:
         """Number of the newest version that was ever complete."""
-        return int((self._facts() or {}).get("newest", 0))
+        return int((self._metadata() or {}).get("newest", 0))
 
-    def note_newest(self, number: int) -> None:
-        """Have the numbers count on from there."""
-        newest = max(number, self.newest())
+    def record_number(self, number: int) -> None:
+        """Record that the number of a version is in use."""
+        newest = max(number, self.newest_number())
         self._connection.call(
             lambda client: client.update_collection(self._name, metadata={"newest": newest})
         )
 
-    def at_work(self, role: Role) -> Presence | None:
-        """The builder or the publisher that was last heard of, alive or not."""
+    def holder(self, role: Role) -> LeaseHolder | None:
+        """The last builder or publisher that did not release its lease, alive or not."""
         try:
             points = self._connection.call(
                 lambda client: client.retrieve(
-                    self._name, [_ID[role]], consistency=models.ReadConsistencyType.MAJORITY
+                    self._name, [_POINT_ID[role]], consistency=models.ReadConsistencyType.MAJORITY
                 )
             )
-        except AbsentError:
+        except NotFoundError:
             return None
-        return Presence.parse(points[0].payload or {}) if points else None
+        return LeaseHolder.parse(points[0].payload) if points else None
 
-    def readers(self) -> dict[str, Presence]:
-        """All readers ever heard of that did not say goodbye, by the ids of their points."""
-        found: dict[str, Presence] = {}
+    def readers(self) -> dict[str, LeaseHolder]:
+        """All readers that did not release their lease, alive or not, by the ids of their points."""
+        readers: dict[str, LeaseHolder] = {}
         offset: models.ExtendedPointId | None = None
         is_reader = models.Filter(must=[_matches("role", "reader")])
         while True:
-            try:
-                points, offset = self._connection.call(
-                    partial(
-                        QdrantClient.scroll,
-                        collection_name=self._name,
-                        scroll_filter=is_reader,
-                        limit=_PAGE,
-                        offset=offset,
-                        consistency=models.ReadConsistencyType.MAJORITY,
-                    )
+
+            def scroll(
+                client: QdrantClient, offset: models.ExtendedPointId | None = offset
+            ) -> tuple[list[models.Record], models.ExtendedPointId | None]:
+                return client.scroll(
+                    self._name,
+                    scroll_filter=is_reader,
+                    limit=_PAGE,
+                    offset=offset,
+                    consistency=models.ReadConsistencyType.MAJORITY,
                 )
-            except AbsentError:
+
+            try:
+                points, offset = self._connection.call(scroll)
+            except NotFoundError:
                 return {}
             for point in points:
-                presence = Presence.parse(point.payload or {})
-                if presence is not None:
-                    found[str(point.id)] = presence
+                reader = LeaseHolder.parse(point.payload)
+                if reader is not None:
+                    readers[str(point.id)] = reader
             if offset is None:
-                return found
+                return readers
 
-    def enter(self, presence: Presence, instead_of: Presence | None = None) -> bool:
-        """Write a builder or publisher down, in place of the one given and of no other; whether it stands.
+    def acquire(self, holder: LeaseHolder, previous: LeaseHolder | None = None) -> bool:
+        """Write a builder or publisher in place of the previous one and no other; returns whether it worked.
 
-        Atomic: the server looks at who stands there and writes in one step.
+        Atomic: the server compares the token and writes in one step.
         """
-        tokens = [presence.token] + ([] if instead_of is None else [instead_of.token])
-        self._put(_ID[presence.role], presence, models.Filter(must=[_matches("token", *tokens)]))
-        standing = self.at_work(presence.role)
-        return standing is not None and standing.token == presence.token
+        tokens = [holder.token] + ([] if previous is None else [previous.token])
+        self._put(_POINT_ID[holder.role], holder, models.Filter(must=[_matches("token", *tokens)]))
+        winner = self.holder(holder.role)
+        return winner is not None and winner.token == holder.token
 
-    def leave(self, presence: Presence) -> None:
-        """Take a builder or publisher out again, unless another stands there by now."""
+    def release(self, holder: LeaseHolder) -> None:
+        """Remove a builder or publisher, unless another one has its place by now."""
         own = models.Filter(
-            must=[models.HasIdCondition(has_id=[_ID[presence.role]]), _matches("token", presence.token)]
+            must=[models.HasIdCondition(has_id=[_POINT_ID[holder.role]]), _matches("token", holder.token)]
         )
         self._delete(models.FilterSelector(filter=own))
 
-    def put_reader(self, presence: Presence, point: str | None = None) -> str:
-        """Write a reader down, anew or once more at its point; returns the id of that."""
+    def put_reader(self, reader: LeaseHolder, point: str | None = None) -> str:
+        """Write a reader, as a new point or again into its own; returns the point's id."""
         point = point or str(uuid4())
-        self._put(point, presence)
+        self._put(point, reader)
         return point
 
     def remove_readers(self, points: list[str]) -> None:
-        """Take readers out again."""
+        """Remove the points of readers."""
         if points:
             self._delete(models.PointIdsList(points=list(points)))
 
-    def _put(self, point: int | str, presence: Presence, only: models.Filter | None = None) -> None:
-        points = [models.PointStruct(id=point, vector={}, payload=presence.payload)]
+    def _put(self, point: int | str, holder: LeaseHolder, condition: models.Filter | None = None) -> None:
+        points = [models.PointStruct(id=point, vector={}, payload=asdict(holder))]
         self._connection.call(
             lambda client: client.upsert(
-                self._name, points, wait=True, ordering=models.WriteOrdering.STRONG, update_filter=only
+                self._name, points, wait=True, ordering=models.WriteOrdering.STRONG, update_filter=condition
             )
         )
 
@@ -252,105 +242,99 @@ class Register:
             )
         )
 
-    def _facts(self) -> dict[str, Any] | None:
+    def _metadata(self) -> dict[str, Any] | None:
         try:
             info = self._connection.call(lambda client: client.get_collection(self._name))
-        except AbsentError:
+        except NotFoundError:
             return None
-        facts = info.config.metadata or {}
-        if facts.get("format") != _FORMAT:
+        metadata = info.config.metadata or {}
+        if metadata.get("format") != _FORMAT:
             raise HandsimError(
                 f"the collection {self._name} is another program's; "
                 f"give this index another name: http://host:6333/NAME"
             )
-        version = facts.get("version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        version = metadata.get("version")
+        if not isinstance(version, int) or version > _FORMAT_VERSION:
             raise HandsimError(
-                f"{self._shown} has format {version}, this handsim reads up to {FORMAT_VERSION}; "
+                f"{self._address} has format {version}, this handsim reads up to {_FORMAT_VERSION}; "
                 f"upgrade handsim"
             )
-        return facts
+        return metadata
 
 
 def _matches(field: str, *values: str) -> models.FieldCondition:
     return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
 
 
-_TRIES_AT_THE_DOOR: Final = 40
-_BETWEEN_TRIES_S: Final = 0.25
+class Heartbeat:
+    """A daemon thread that renews a lease until it is stopped."""
 
-
-class Heart:
-    """A daemon thread that beats until it is stopped."""
-
-    def __init__(self, beat: Callable[[], None]) -> None:
-        """Starts to call ``beat``, first in half a minute; a beat that a server refuses is left out."""
+    def __init__(self, renew: Callable[[], None]) -> None:
+        """Call ``renew`` every half a minute, first in half a minute."""
         self._stopped = Event()
-        self._beat = beat
-        self._thread = Thread(target=self._run, name="handsim-heart", daemon=True)
+        self._renew = renew
+        self._thread = Thread(target=self._run, name="handsim-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """No beat starts after this; one under way comes to its end."""
+        """Stop, after a renewal that has begun."""
         self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(BEAT_S):
-            try:
-                self._beat()
-            except HandsimError:
-                # The server is away, or the key was changed: whoever works finds out in its own calls.
-                continue
+        while not self._stopped.wait(_HEARTBEAT_S):
+            # The server is away, or the key was changed: the lease's owner learns it from its own calls.
+            with suppress(HandsimError):
+                self._renew()
 
 
-class Claim:
+class ExclusiveLease:
     """Being the one builder, or the one publisher, of an index."""
 
-    def __init__(self, connection: Connection, register: Register, role: Role, shown: str) -> None:
-        """Take the place; raises HandsimError that says who has it. For a publisher's this waits a moment."""
+    def __init__(self, connection: Connection, registry: LeaseRegistry, role: Role, address: str) -> None:
+        """Acquire it; a publisher's waits some seconds. Raises HandsimError that names who holds it."""
         self._connection = connection
-        self._register = register
-        self._shown = shown
-        self._own = Presence.own(role, connection.clock())
-        self._lost = False
-        tries = 1 if role == "builder" else _TRIES_AT_THE_DOOR
-        while not self._enter():
+        self._registry = registry
+        self._address = address
+        self._holder = LeaseHolder.this_process(role, connection.clock())
+        self._is_lost = False
+        tries = 1 if role == "builder" else _PUBLISHER_TRIES
+        while not self._try_to_acquire():
             tries -= 1
             if not tries:
-                who = register.at_work(role) or "another process"
+                who = registry.holder(role) or "another process"
                 doing = "built" if role == "builder" else "published"
-                raise HandsimError(f"{shown} is being {doing} by {who}; wait for it to end, or stop it")
-            connection.pause(_BETWEEN_TRIES_S)
-        self._heart = Heart(self.beat)
+                raise HandsimError(f"{address} is being {doing} by {who}; wait for it to end, or stop it")
+            connection.sleep(_BETWEEN_TRIES_S)
+        self._heartbeat = Heartbeat(self.renew)
 
-    def _enter(self) -> bool:
-        standing = self._register.at_work(self._own.role)
-        if standing is not None and standing.is_alive(self._connection.clock()):
+    def _try_to_acquire(self) -> bool:
+        previous = self._registry.holder(self._holder.role)
+        if previous is not None and previous.is_alive(self._connection.clock()):
             return False
-        return self._register.enter(self._own, instead_of=standing)
+        return self._registry.acquire(self._holder, previous)
 
-    def beat(self) -> None:
-        """Say that this process is still at it."""
-        now = self._own.seen(self._connection.clock())
-        self._lost = not self._register.hasty().enter(now, instead_of=now)
+    def renew(self) -> None:
+        """Renew it, unless another process has it by now."""
+        renewed = self._holder.renewed(self._connection.clock())
+        self._is_lost = not self._registry.without_retries().acquire(renewed, renewed)
 
     def check(self) -> None:
-        """Raise HandsimError when another took the place, because nothing was heard of this one for long."""
-        if self._lost:
+        """Raise HandsimError when another process has it, because this one did not renew it in time."""
+        if self._is_lost:
             raise HandsimError(
-                f"another process took over building {self._shown}, because nothing was heard of this one "
+                f"another process took over building {self._address}, because nothing was heard of this one "
                 f"for minutes; see `handsim index list`"
             )
 
     def release(self) -> None:
-        """Give the place up; with the server away it runs out by itself."""
-        self._heart.stop()
-        if not self._lost:
+        """Release it; if the server is away, it expires."""
+        self._heartbeat.stop()
+        if not self._is_lost:
             with suppress(UnavailableError):
-                self._register.hasty().leave(self._own)
+                self._registry.without_retries().release(self._holder)
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "ExclusiveLease":
         return self
 
     def __exit__(
@@ -359,29 +343,30 @@ class Claim:
         self.release()
 
 
-class Lease:
-    """Being a reader of one version, which keeps that from being removed."""
+class ReaderLease:
+    """Being a reader of one version, which nobody removes meanwhile."""
 
-    def __init__(self, connection: Connection, register: Register, version: str) -> None:
-        """Sign in. With a key that may only read nobody can: such readers go on without, unprotected."""
+    def __init__(self, connection: Connection, registry: LeaseRegistry, version: str) -> None:
+        """Acquire it. A key that may only read cannot write one: such readers go on without, unprotected."""
         self._connection = connection
-        self._register = register
-        self._own = Presence.own("reader", connection.clock(), version)
+        self._registry = registry
+        self._holder = LeaseHolder.this_process("reader", connection.clock(), version)
         self._point: str | None = None
         try:
-            self._point = register.put_reader(self._own)
+            self._point = registry.put_reader(self._holder)
         except DeniedError:
             return
-        self._heart = Heart(self.beat)
+        self._heartbeat = Heartbeat(self.renew)
 
-    def beat(self) -> None:
-        """Say that this reader is still there."""
-        self._register.hasty().put_reader(self._own.seen(self._connection.clock()), self._point)
+    def renew(self) -> None:
+        """Renew it."""
+        renewed = self._holder.renewed(self._connection.clock())
+        self._registry.without_retries().put_reader(renewed, self._point)
 
     def release(self) -> None:
-        """Sign out; with the server away the lease runs out by itself. A second time changes nothing."""
+        """Release it; if the server is away, it expires. A second call changes nothing."""
         if self._point is not None:
-            self._heart.stop()
+            self._heartbeat.stop()
             point, self._point = self._point, None
             with suppress(HandsimError):
-                self._register.hasty().remove_readers([point])
+                self._registry.without_retries().remove_readers([point])

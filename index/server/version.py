@@ -1,12 +1,9 @@
-"""Searching one version of an index on a server.
-
-Our words for what a search asks, in Qdrant's, and Qdrant's answers in ours.
-"""
+"""Searching one version of an index on a server."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,92 +12,22 @@ from qdrant_client import models
 from handsim.embedding import embedding_from_json
 from handsim.errors import HandsimError
 from index.points import PointBatch
+from index.qdrant import StoredPoint, to_batch, to_lookup, to_neighbors
 from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
 from index.server.client import Connection
-from index.server.collection import VersionRecord, damaged
-from index.server.leases import Lease
+from index.server.collection import VersionCollection, VersionRecord, damaged_error
+from index.server.leases import ReaderLease
 from index.version import IndexVersion
 
-
-def nearest_query(vector: list[float], k: int, diversity: float) -> models.NearestQuery:
-    """The hands nearest to a vector [D] or, with diversity, near and unlike each other."""
-    if not diversity:
-        return models.NearestQuery(nearest=vector)
-    return models.NearestQuery(
-        nearest=vector, mmr=models.Mmr(diversity=diversity, candidates_limit=mmr_candidates(k))
-    )
-
-
-def search_params(options: SearchOptions, default_ef: int) -> models.SearchParams:
-    """How to look for them."""
-    return models.SearchParams(
-        hnsw_ef=options.ef or default_ef,
-        exact=options.exact,
-        # What a filter rules out tears holes into the graph; ACORN steps over them.
-        acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),
-    )
-
-
-def qdrant_filter(
-    filter: Filter | None, not_videos: Sequence[str] = (), not_hand: int | None = None
-) -> models.Filter:
-    """The conditions on the hands answered."""
-    must_not: list[models.Condition] = []
-    if not_videos:
-        must_not.append(models.FieldCondition(key="video", match=_among(not_videos)))
-    if not_hand is not None:
-        must_not.append(models.HasIdCondition(has_id=[not_hand]))
-    return models.Filter(must=[*_conditions(filter)], must_not=must_not)
-
-
-def _conditions(filter: Filter | None) -> list[models.FieldCondition]:
-    if filter is None:
-        return []
-    conditions = [
-        models.FieldCondition(key=field, match=models.MatchAny(any=values))
-        for field, values in filter.choices
-    ]
-    if filter.least_score is not None:
-        at_least = models.Range(gte=filter.least_score)
-        conditions.append(models.FieldCondition(key="score", range=at_least))
-    return conditions
-
-
-def _among(values: Sequence[str]) -> models.MatchValue | models.MatchAny:
-    return models.MatchValue(value=values[0]) if len(values) == 1 else models.MatchAny(any=list(values))
-
-
-def stored_payload(payload: Payload) -> dict[str, Any]:
-    """What is written of a hand: what is known of it."""
-    return {key: value for key, value in payload.items() if value is not None}
-
-
-def known_payload(stored: Mapping[str, Any] | None) -> Payload:
-    """What was written of a hand."""
-    assert stored is not None
-    return Payload(
-        video=stored["video"],
-        source=stored["source"],
-        side=stored["side"],
-        label=stored.get("label"),
-        score=stored["score"],
-        frame=stored["frame"],
-    )
-
-
-_QUERIES_AT_ONCE: Final = 256
-_HANDS_AT_ONCE: Final = 1000
-
-_Stored = Any
-"""A point as the client returns it. Its types allow every kind of id, vector and payload; ours are the
-int, list of floats and dict that `index.server.build` wrote."""
+_BATCH_QUERIES: Final = 256
+_HANDS_PER_LOOKUP: Final = 1000
 
 
 class ServerVersion(IndexVersion):
-    """A version on a server, always asked by its own collection's name, never by the alias.
+    """A version on a server, always queried by its own collection's name, never by the alias.
 
-    So all of an answer comes from one version, whatever is published meanwhile. Threads may share it;
-    across a fork open another one in each process: gRPC does not outlive a fork.
+    So every answer comes from one version, whatever is published meanwhile. Threads may share it; gRPC does
+    not survive a fork: open another one in each process.
     """
 
     def __init__(
@@ -109,16 +36,16 @@ class ServerVersion(IndexVersion):
         collection: str,
         name: str,
         record: VersionRecord,
-        lease: Lease,
+        lease: ReaderLease,
         *,
         is_current: bool,
         address: str | None = None,
         folders: Iterable[str | Path] = (),
     ) -> None:
-        """What ``record`` tells of, held by ``lease``, which is released with it.
+        """Take over ``lease``, which `close` releases.
 
-        Raises HandsimError when its embedding cannot be restored; ``folders`` may hold the weights of one,
-        ``address`` is what another process reaches the index by.
+        ``folders`` may hold the weights of its embedding, ``address`` is what another process opens the
+        index by. Raises HandsimError when the embedding cannot be restored.
         """
         self._connection = connection
         self._collection = collection
@@ -128,19 +55,19 @@ class ServerVersion(IndexVersion):
         try:
             self.embedding = embedding_from_json(json.loads(record.embedding), folders)
         except (HandsimError, ValueError) as error:
-            raise damaged(collection, f"its embedding cannot be read: {error}") from error
+            raise damaged_error(collection, f"its embedding cannot be read: {error}") from error
         if self.embedding.fingerprint != record.embedding_fingerprint:
-            raise damaged(collection, "its embedding is not the one it was built with")
+            raise damaged_error(collection, "its embedding is not the one it was built with")
         self.info = record.info(name, is_current=is_current)
 
-    def close(self) -> None:
-        """Let the version be removed; the connection stays the catalog's."""
-        self._lease.release()
-
     def indexed_points(self) -> int:
-        """How many hands are linked into the graph, about; the others are compared one by one."""
-        info = self._connection.call(lambda client: client.get_collection(self._collection))
+        """About how many hands are in the graph; a search compares the others one by one."""
+        info = VersionCollection(self._connection, self._collection).read_info()
         return info.indexed_vectors_count or 0
+
+    def close(self) -> None:
+        """Release the lease; the connection stays the catalog's."""
+        self._lease.release()
 
     def _nearest(
         self,
@@ -151,32 +78,25 @@ class ServerVersion(IndexVersion):
         not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
         hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
-        params = search_params(options, self._default_ef)
-        answers: list[list[_Stored]] = []
-        for start in range(0, len(vectors), _QUERIES_AT_ONCE):
-            rows = slice(start, start + _QUERIES_AT_ONCE)
+        params = self._params(options)
+        answers: list[list[StoredPoint]] = []
+        for start in range(0, len(vectors), _BATCH_QUERIES):
+            rows = slice(start, start + _BATCH_QUERIES)
             requests = [
                 models.QueryRequest(
-                    query=nearest_query(vector, k, options.diversity),
-                    filter=qdrant_filter(options.filter, videos, hand),
+                    query=_nearest_query(vector, k, options.diversity),
+                    filter=_filter(options.filter, videos, hand),
                     params=params,
                     limit=k,
                     with_payload=options.with_payload,
-                    score_threshold=options.generous_max_distance,
+                    score_threshold=options.padded_max_distance,
                 )
                 for vector, videos, hand in zip(
                     vectors[rows].tolist(), not_videos[rows], hands[rows], strict=True
                 )
             ]
-            answers += [response.points for response in self._ask(requests)]
-        # Qdrant's score for Euclidean vectors is the distance itself: nothing to convert but the shape.
-        return Neighbors.gather(
-            [([point.id for point in hits], [point.score for point in hits]) for hits in answers],
-            k,
-            [[known_payload(hit.payload) for hit in hits] for hits in answers]
-            if options.with_payload
-            else None,
-        )
+            answers += self._query(requests)
+        return to_neighbors(answers, k, options.with_payload)
 
     def _recommend(
         self,
@@ -193,60 +113,99 @@ class ServerVersion(IndexVersion):
         )
         request = models.QueryRequest(
             query=models.RecommendQuery(recommend=examples),
-            filter=qdrant_filter(options.filter, not_videos),
-            params=search_params(options, self._default_ef),
+            filter=_filter(options.filter, not_videos),
+            params=self._params(options),
             limit=k,
             with_payload=options.with_payload,
             with_vector=True,
         )
-        (response,) = self._ask([request])
-        return self._batch(response.points, with_vectors=True, with_payload=options.with_payload)
+        (points,) = self._query([request])
+        return to_batch(points, self.info.dimension, True, options.with_payload)
 
     def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
-        known: dict[int, tuple[Sequence[float], Payload]] = {}
-        for start in range(0, len(hand_ids), _HANDS_AT_ONCE):
-            known.update(self._look_up_some(hand_ids[start : start + _HANDS_AT_ONCE].tolist()))
-        return known
+        points: list[StoredPoint] = []
+        for start in range(0, len(hand_ids), _HANDS_PER_LOOKUP):
+            part = hand_ids[start : start + _HANDS_PER_LOOKUP].tolist()
+            points += self._retrieve(part)
+        return to_lookup(points)
 
-    def _look_up_some(self, hand_ids: list[int]) -> Iterable[tuple[int, tuple[Sequence[float], Payload]]]:
-        records: list[_Stored] = self._connection.call(
+    def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:
+        return self._connection.call(
             lambda client: client.retrieve(self._collection, hand_ids, with_payload=True, with_vectors=True)
         )
-        return [(record.id, (record.vector, known_payload(record.payload))) for record in records]
 
     def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
         request = models.QueryRequest(
             query=models.SampleQuery(sample=models.Sample.RANDOM),
-            filter=qdrant_filter(filter),
+            filter=_filter(filter),
             limit=count,
             with_payload=False,
         )
-        (response,) = self._ask([request])
-        return np.array([point.id for point in response.points], dtype=np.uint64)
+        (points,) = self._query([request])
+        return np.array([point.id for point in points], dtype=np.uint64)
 
     def _page(
         self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
     ) -> tuple[PointBatch, int | None]:
-        records, following = self._connection.call(
+        points, next_start = self._connection.call(
             lambda client: client.scroll(
                 self._collection,
-                scroll_filter=qdrant_filter(filter),
+                scroll_filter=_filter(filter),
                 offset=start,
                 limit=limit,
                 with_vectors=with_vectors,
                 with_payload=with_payload,
             )
         )
-        assert following is None or isinstance(following, int)
-        return self._batch(records, with_vectors, with_payload), following
+        assert next_start is None or isinstance(next_start, int)
+        return to_batch(points, self.info.dimension, with_vectors, with_payload), next_start
 
-    def _ask(self, requests: list[models.QueryRequest]) -> list[models.QueryResponse]:
-        return self._connection.call(lambda client: client.query_batch_points(self._collection, requests))
-
-    def _batch(self, stored: Sequence[_Stored], with_vectors: bool, with_payload: bool) -> PointBatch:
-        vectors = [point.vector for point in stored] if with_vectors else []
-        return PointBatch(
-            np.array([point.id for point in stored], dtype=np.uint64),
-            np.array(vectors, dtype=np.float32).reshape(len(stored), self.info.dimension if vectors else 0),
-            [known_payload(point.payload) for point in stored] if with_payload else [],
+    def _query(self, requests: list[models.QueryRequest]) -> list[list[StoredPoint]]:
+        responses = self._connection.call(
+            lambda client: client.query_batch_points(self._collection, requests)
         )
+        return [list(response.points) for response in responses]
+
+    def _params(self, options: SearchOptions) -> models.SearchParams:
+        return models.SearchParams(
+            hnsw_ef=options.ef or self._default_ef,
+            exact=options.exact,
+            # What a filter rules out tears holes into the graph; ACORN steps over them.
+            acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),
+        )
+
+
+def _nearest_query(vector: list[float], k: int, diversity: float) -> models.NearestQuery:
+    if not diversity:
+        return models.NearestQuery(nearest=vector)
+    return models.NearestQuery(
+        nearest=vector, mmr=models.Mmr(diversity=diversity, candidates_limit=mmr_candidates(k))
+    )
+
+
+def _filter(
+    filter: Filter | None, not_videos: Sequence[str] = (), not_hand: int | None = None
+) -> models.Filter:
+    must_not: list[models.Condition] = []
+    if not_videos:
+        must_not.append(models.FieldCondition(key="video", match=_match(not_videos)))
+    if not_hand is not None:
+        must_not.append(models.HasIdCondition(has_id=[not_hand]))
+    return models.Filter(must=[*_conditions(filter)], must_not=must_not)
+
+
+def _conditions(filter: Filter | None) -> list[models.FieldCondition]:
+    if filter is None:
+        return []
+    conditions = [
+        models.FieldCondition(key=field, match=models.MatchAny(any=values))
+        for field, values in filter.allowed_values
+    ]
+    if filter.stored_min_score is not None:
+        at_least = models.Range(gte=filter.stored_min_score)
+        conditions.append(models.FieldCondition(key="score", range=at_least))
+    return conditions
+
+
+def _match(values: Sequence[str]) -> models.MatchValue | models.MatchAny:
+    return models.MatchValue(value=values[0]) if len(values) == 1 else models.MatchAny(any=list(values))

@@ -11,7 +11,7 @@ from handsim import Pool, PoseEmbedding
 from index import IndexSettings, open_catalog
 from index.server.client import KEY_VARIABLE
 from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
-from tests.index.conftest import write_pool
+from tests.index.builders import write_pool
 from tests.index.server.small_server import SmallServer
 
 Capture = pytest.CaptureFixture[str]

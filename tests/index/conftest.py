@@ -1,62 +1,33 @@
-"""A small pool that looks like video, and every engine over it."""
+"""Small pools and their embeddings, and every engine over the same hands."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import pytest
-from qdrant_client import QdrantClient
 
-from handsim import Hand, Pool, PoolWriter, PoseEmbedding
-from handsim.hand import make_hand_id
-from index import Catalog, ExactIndex, IndexSettings, IndexVersion, open_catalog
-from index.server.catalog import ServerCatalog
-from index.server.client import Connection
-
-VIDEOS = 60
-HANDS_PER_VIDEO = 15
-
-SMALL_GRAPH = IndexSettings(index_above_kb=1, full_scan_below_kb=10)
-"""Builds and walks the graph where a pool this small would be compared one by one."""
+from handsim import Pool, PoseEmbedding
+from index import Catalog, ExactIndex, IndexVersion, open_catalog
+from tests.index.builders import (
+    SMALL_GRAPH,
+    ChildProcess,
+    MemoryServer,
+    copy_index,
+    memory_catalog,
+    write_pool,
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What the client's local mode warns of is known: it has no indexes, and needs none."""
+    """The client's local mode warns that it has no indexes; the tests need none."""
     config.addinivalue_line("filterwarnings", "ignore:Payload indexes have no effect")
     config.addinivalue_line("filterwarnings", "ignore:Local mode performs exact")
 
 
-def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
-    """Runs of nearly the same pose; poses are shared between videos; some hands have no label."""
-    random = np.random.default_rng(seed)
-    poses = random.random((12, 21, 3))
-    with PoolWriter(path) as writer:
-        for video in range(videos):
-            pose = int(random.integers(len(poses)))
-            person = random.normal(scale=0.03, size=(21, 3))
-            for frame in range(HANDS_PER_VIDEO):
-                name = f"video {video}"
-                keypoints = poses[pose] + person + random.normal(scale=0.005, size=(21, 3))
-                writer.add(
-                    Hand(
-                        hand_id=make_hand_id("test", name, frame, seed),
-                        source="ego4d" if video % 3 else "100doh",
-                        video=name,
-                        frame=frame,
-                        side="left" if video % 4 == 0 else "right",
-                        score=float(np.float32(random.random())),
-                        box_px=np.array([0, 0, 9, 9], dtype=np.float32),
-                        keypoints=keypoints.astype(np.float32),
-                        label=None if frame % 5 == 4 else f"pose {pose}",
-                    )
-                )
-    return Pool.open(path)
-
-
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """900 hands of 60 videos."""
     return write_pool(tmp_path_factory.mktemp("data") / "pool")
 
 
@@ -65,15 +36,33 @@ def embedding(pool: Pool) -> PoseEmbedding:
     return PoseEmbedding.fit(pool)
 
 
-def memory_catalog() -> ServerCatalog:
-    """An index in the client's own memory, which answers as a server does, exactly and to one at a time."""
-    client = QdrantClient(":memory:")
-    return ServerCatalog(Connection(client, "memory", pause=lambda _: None, calls_at_once=1))
+@pytest.fixture(scope="session")
+def small_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """60 hands of 4 videos."""
+    return write_pool(tmp_path_factory.mktemp("data") / "small", videos=4)
+
+
+@pytest.fixture(scope="session")
+def grown_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """The hands of ``small_pool`` and 30 more."""
+    return write_pool(tmp_path_factory.mktemp("data") / "grown", videos=6)
+
+
+@pytest.fixture(scope="session")
+def small_embedding(small_pool: Pool) -> PoseEmbedding:
+    """Of 14 components."""
+    return PoseEmbedding.fit(small_pool)
+
+
+@pytest.fixture(scope="session")
+def other_embedding(small_pool: Pool) -> PoseEmbedding:
+    """Of 5 components."""
+    return PoseEmbedding.fit(small_pool, components=5)
 
 
 @pytest.fixture(scope="session")
 def server_address() -> str:
-    """Of an index on a real server that no test has used yet."""
+    """The address of an index on a real server that no test has used yet."""
     url = os.environ.get("HANDSIM_QDRANT_URL")
     if not url:
         pytest.skip("a Qdrant server is needed; set HANDSIM_QDRANT_URL (and HANDSIM_QDRANT_API_KEY)")
@@ -103,3 +92,56 @@ def version(
         with catalog.current() as version:
             yield version
         catalog.drop()
+
+
+@pytest.fixture(scope="session")
+def built(pool: Pool, embedding: PoseEmbedding, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded index with one version of 900 hands; tests copy it before they change it."""
+    root = tmp_path_factory.mktemp("built") / "index"
+    open_catalog(root).build(pool, embedding, SMALL_GRAPH)
+    return root
+
+
+@pytest.fixture(scope="session")
+def three_versions(
+    small_pool: Pool,
+    small_embedding: PoseEmbedding,
+    other_embedding: PoseEmbedding,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """An embedded index with v0001, v0002 (another embedding) and v0003, published in that order."""
+    root = tmp_path_factory.mktemp("three") / "index"
+    for embedding in (small_embedding, other_embedding, small_embedding):
+        open_catalog(root).build(small_pool, embedding)
+    return root
+
+
+@pytest.fixture
+def published(three_versions: Path, tmp_path: Path) -> Catalog:
+    """A copy of ``three_versions``."""
+    return open_catalog(copy_index(three_versions, tmp_path / "index"))
+
+
+@pytest.fixture
+def qdrant() -> MemoryServer:
+    return MemoryServer()
+
+
+@pytest.fixture
+def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads that take many requests, even of a small pool."""
+    monkeypatch.setattr("index.server.build._HANDS_PER_REQUEST", 5)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ChildProcess]]:
+    """Starts child processes (program, *arguments) that end with the test."""
+    children: list[ChildProcess] = []
+
+    def start(program: str, *arguments: object) -> ChildProcess:
+        children.append(ChildProcess(program, *arguments))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()

@@ -81,10 +81,10 @@ def assert_sound(
     pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], found: Neighbors, admits: Admits
 ) -> None:
     """Hands answered once, all admitted, nearest first, each with its own distance; the rest left over."""
-    assert (found.hand_ids[~found.found] == NO_HAND).all()
+    assert (found.hand_ids[~found.is_found] == NO_HAND).all()
     vectors = embedding.transform(pool.keypoints)
     for place, row in enumerate(rows.tolist()):
-        answered = pool.rows(found.hand_ids[place, found.found[place]])
+        answered = pool.rows(found.hand_ids[place, found.is_found[place]])
         assert len(set(answered.tolist())) == len(answered)
         assert all(admits(row, other) for other in answered.tolist())
         distances = found.distances[place, : len(answered)]
@@ -95,6 +95,6 @@ def assert_sound(
 
 def assert_a_hand_a_video(pool: Pool, found: Neighbors) -> None:
     """No two hands of one answer are of the same video."""
-    videos = pool.videos.codes[pool.rows(found.hand_ids[found.found])]
-    queries = np.nonzero(found.found)[0]
+    videos = pool.videos.codes[pool.rows(found.hand_ids[found.is_found])]
+    queries = np.nonzero(found.is_found)[0]
     assert len(set(zip(queries.tolist(), videos.tolist(), strict=True))) == len(videos)

@@ -111,7 +111,7 @@ def test_no_queries_get_no_answers(version: IndexVersion, pool: Pool) -> None:
 
 def test_every_hand_can_be_asked_for(version: IndexVersion, pool: Pool) -> None:
     found = version.search_hands(pool.hand_ids[:1], len(pool), options=SearchOptions(exact=True))
-    assert found.found.sum() == len(pool) - 1
+    assert found.is_found.sum() == len(pool) - 1
     assert (np.diff(found.distances[0, :-1]) >= 0).all()
 
 

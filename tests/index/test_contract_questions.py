@@ -122,10 +122,10 @@ def test_examples(
             other_video=other_video,
             options=within(band, SearchOptions(filter, one_per_video, exact=exact, with_payload=True)),
         )
-        answered = pool.rows(found.hand_ids[found.found]).tolist()
+        answered = pool.rows(found.hand_ids[found.is_found]).tolist()
         assert len(set(answered)) == len(answered)
         assert set(answered) <= set(admitted)
-        np.testing.assert_allclose(found.distances[found.found], near[answered], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.distances[found.is_found], near[answered], rtol=1e-4, atol=1e-5)
         assert (np.diff(found.distances[0, : len(answered)]) >= 0).all()
         videos_told = [hit.payload and hit.payload["video"] for hit in found[0]]
         assert videos_told == [pool.videos[row] for row in answered]
@@ -147,11 +147,11 @@ def test_one_example_is_a_search(version: IndexVersion, pool: Pool) -> None:
 
 def test_every_hand_but_the_examples(version: IndexVersion, pool: Pool) -> None:
     found = version.recommend(pool.hand_ids[:2], k=len(pool), options=SearchOptions(exact=True))
-    assert set(found.hand_ids[found.found].tolist()) == set(pool.hand_ids[2:].tolist())
+    assert set(found.hand_ids[found.is_found].tolist()) == set(pool.hand_ids[2:].tolist())
 
 
 def test_a_hand_liked_and_disliked_recommends_nothing(version: IndexVersion, pool: Pool) -> None:
-    assert not version.recommend(pool.hand_ids[:1], pool.hand_ids[:1], 5).found.any()
+    assert not version.recommend(pool.hand_ids[:1], pool.hand_ids[:1], 5).is_found.any()
 
 
 def test_bad_examples(version: IndexVersion, pool: Pool) -> None:
@@ -248,6 +248,6 @@ def test_no_diversity_is_the_nearest(version: IndexVersion, pool: Pool) -> None:
 def test_diversity_within_a_distance(version: IndexVersion, pool: Pool) -> None:
     near = SearchOptions(diversity=0.9, max_distance=0.5)
     found = version.search_hands(pool.hand_ids[:4], 8, options=near)
-    assert (found.distances[found.found] <= 0.5).all()
+    assert (found.distances[found.is_found] <= 0.5).all()
     assert not (found.hand_ids == pool.hand_ids[:4, None]).any()
-    assert found.found.all()
+    assert found.is_found.all()

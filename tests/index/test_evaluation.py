@@ -7,7 +7,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from index import ExactIndex, IndexVersion
 from index.evaluation import evaluate_retrieval
-from tests.index.conftest import write_pool
+from tests.index.builders import write_pool
 
 
 def test_report_of_a_pool_made_of_few_poses(version: IndexVersion, pool: Pool) -> None:

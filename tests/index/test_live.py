@@ -3,30 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
-from index import Catalog, LiveIndex, open_catalog
-from tests.index.conftest import memory_catalog, write_pool
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """60 hands of 4 videos."""
-    return write_pool(tmp_path_factory.mktemp("data") / "few", videos=4)
-
-
-@pytest.fixture(scope="module")
-def wide(few: Pool) -> PoseEmbedding:
-    return PoseEmbedding.fit(few)
-
-
-@pytest.fixture(scope="module")
-def narrow(few: Pool) -> PoseEmbedding:
-    return PoseEmbedding.fit(few, components=5)
+from index import Catalog, IndexVersion, LiveIndex, open_catalog
+from tests.index.builders import memory_catalog
 
 
 @pytest.fixture(params=["edge", "memory"])
@@ -36,20 +20,22 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]
 
 
 def test_it_moves_between_questions(
-    catalog: Catalog, few: Pool, wide: PoseEmbedding, narrow: PoseEmbedding
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
 ) -> None:
-    catalog.build(few, wide)
+    catalog.build(small_pool, small_embedding)
     with LiveIndex(catalog) as live:
         with live.version() as first:
             assert first.info.name == "v0001"
         with live.version() as again:
             assert again is first, "nothing is opened twice"
-            catalog.build(few, narrow)
+            catalog.build(small_pool, other_embedding)
             assert catalog.current_name() == "v0002"
             with live.version() as second:
                 assert (second.info.name, second.info.dimension) == ("v0002", 5)
             # Whoever is in a question stays in the version it began with.
-            assert again.search_keypoints(few.keypoints[:1], 1).hand_ids[0, 0] == few.hand_ids[0]
+            assert (
+                again.search_keypoints(small_pool.keypoints[:1], 1).hand_ids[0, 0] == small_pool.hand_ids[0]
+            )
             assert again.info.dimension == 14
         with live.version() as version:
             assert version is second
@@ -58,21 +44,72 @@ def test_it_moves_between_questions(
             assert version.info.name == "v0001"
 
 
-def test_the_old_version_is_let_go_with_its_last_user(
-    catalog: Catalog, few: Pool, wide: PoseEmbedding
+def test_a_version_that_grew_in_place_counts_as_a_new_one(
+    small_pool: Pool, grown_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
-    catalog.build(few, wide)
+    catalog = memory_catalog()
+    catalog.build(small_pool, small_embedding)
+    with LiveIndex(catalog) as live:
+        with live.version() as before:
+            assert len(before) == 60
+        catalog.add(grown_pool, in_place=True)
+        with live.version() as after:
+            assert after.info == catalog.info("v0001")
+            assert after.search_hands(small_pool.hand_ids[:1], 90).is_found.sum() == 89
+        assert catalog.prune(1) == ([], [])
+    catalog.drop()
+
+
+def test_other_threads_go_on_with_the_old_version_while_one_opens_the_new_one(
+    catalog: Catalog,
+    small_pool: Pool,
+    small_embedding: PoseEmbedding,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    catalog.build(small_pool, small_embedding)
+    catalog.build(small_pool, small_embedding, publish=False)
+    is_opening, may_open, open_version = Event(), Event(), catalog.open
+
+    def open_slowly(name: str) -> IndexVersion:
+        is_opening.set()
+        assert may_open.wait(60)
+        return open_version(name)
+
+    with LiveIndex(catalog) as live, ThreadPoolExecutor(2) as threads:
+
+        def read() -> str:
+            with live.version() as version:
+                assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+                return version.info.name
+
+        assert read() == "v0001"
+        catalog.publish("v0002")
+        monkeypatch.setattr(catalog, "open", open_slowly)
+        try:
+            first = threads.submit(read)
+            assert is_opening.wait(60)
+            assert threads.submit(read).result(60) == "v0001"
+        finally:
+            may_open.set()
+        assert first.result(60) == "v0002"
+    catalog.drop()
+
+
+def test_the_old_version_is_let_go_with_its_last_user(
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog.build(small_pool, small_embedding)
     with LiveIndex(catalog) as live:
         with live.version() as one, live.version() as other:
             assert one is other
-            catalog.build(few, wide)
+            catalog.build(small_pool, small_embedding)
             with live.version() as newer:
                 assert newer.info.name == "v0002"
             assert catalog.prune(1) == ([], ["v0001"])
-            assert one.search_hands(few.hand_ids[:1], 1).found.all()
+            assert one.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         assert catalog.prune(1) == (["v0001"], [])
         # It holds the current one even between two questions.
-        catalog.build(few, wide)
+        catalog.build(small_pool, small_embedding)
         assert catalog.prune(1) == ([], ["v0002"])
         with live.version():
             pass
@@ -81,13 +118,13 @@ def test_the_old_version_is_let_go_with_its_last_user(
 
 
 def test_closing_waits_for_nobody_and_cuts_nobody_off(
-    catalog: Catalog, few: Pool, wide: PoseEmbedding
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
-    catalog.build(few, wide)
+    catalog.build(small_pool, small_embedding)
     live = LiveIndex(catalog)
     with live.version() as version:
         live.close()
-        assert version.search_hands(few.hand_ids[:1], 1).found.all()
+        assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         with pytest.raises(HandsimError, match="a reader has v0001"):
             catalog.drop()
     live.close()
@@ -95,29 +132,34 @@ def test_closing_waits_for_nobody_and_cuts_nobody_off(
 
 
 def test_nothing_published_and_everything_dropped(
-    catalog: Catalog, few: Pool, wide: PoseEmbedding, narrow: PoseEmbedding
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
 ) -> None:
     live = LiveIndex(catalog)
     for _ in range(2):
         with pytest.raises(NotThereError, match="`handsim index build` makes one"), live.version():
             pass
-    catalog.build(few, wide)
+    catalog.build(small_pool, small_embedding)
     with live.version() as version:
         assert version.info.dimension == 14
     live.close()
     catalog.drop()
     with pytest.raises(NotThereError, match="`handsim index build` makes one"), live.version():
         pass
-    catalog.build(few, narrow)
+    catalog.build(small_pool, other_embedding)
     with live.version() as version:
         assert (version.info.name, version.info.dimension) == ("v0001", 5)
     live.close()
 
 
-def test_threads_share_it(catalog: Catalog, few: Pool, wide: PoseEmbedding, narrow: PoseEmbedding) -> None:
-    catalog.build(few, wide)
-    catalog.build(few, narrow, publish=False)
-    vectors = {"v0001": wide.transform(few.keypoints), "v0002": narrow.transform(few.keypoints)}
+def test_threads_share_it(
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
+) -> None:
+    catalog.build(small_pool, small_embedding)
+    catalog.build(small_pool, other_embedding, publish=False)
+    vectors = {
+        "v0001": small_embedding.transform(small_pool.keypoints),
+        "v0002": other_embedding.transform(small_pool.keypoints),
+    }
     together = Barrier(5)
     with LiveIndex(catalog) as live:
 
@@ -125,11 +167,11 @@ def test_threads_share_it(catalog: Catalog, few: Pool, wide: PoseEmbedding, narr
             together.wait()
             seen = set()
             for number in range(40):
-                row = (thread * 40 + number) % len(few)
+                row = (thread * 40 + number) % len(small_pool)
                 with live.version() as version:
                     seen.add(version.info.name)
                     found = version.search(vectors[version.info.name][[row]], 2)
-                    assert few.hand_ids[row] in found.hand_ids
+                    assert small_pool.hand_ids[row] in found.hand_ids
             return seen
 
         def publish() -> None:

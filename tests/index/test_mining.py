@@ -44,9 +44,9 @@ def test_a_distance_cap_leaves_places_over(version: IndexVersion, pool: Pool) ->
     everything = mined(version, pool, MiningPolicy(top_k=3))
     cap = float(np.median(everything.distances))
     capped = mined(version, pool, MiningPolicy(top_k=3, max_distance=cap))
-    np.testing.assert_array_equal(capped.found, everything.distances <= cap)
-    assert (capped.positives[~capped.found] == NO_HAND).all()
-    assert 0 < capped.found.sum() < capped.found.size
+    np.testing.assert_array_equal(capped.is_found, everything.distances <= cap)
+    assert (capped.positives[~capped.is_found] == NO_HAND).all()
+    assert 0 < capped.is_found.sum() < capped.is_found.size
 
 
 def test_one_per_video(version: IndexVersion, pool: Pool) -> None:
@@ -82,10 +82,10 @@ def test_pairs_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> 
         MinedPairs(pairs.hand_ids[rows], pairs.positives[rows], pairs.distances[rows])
         for rows in (slice(0, 450), slice(450, None))
     ]
-    assert write_pairs(tmp_path / "pairs.parquet", halves, version.info) == pairs.found.sum()
+    assert write_pairs(tmp_path / "pairs.parquet", halves, version.info) == pairs.is_found.sum()
     table = pq.read_table(tmp_path / "pairs.parquet")
     assert table.schema.metadata[b"embedding_fingerprint"].decode() == version.embedding.fingerprint
-    rows, ranks = np.nonzero(pairs.found)
+    rows, ranks = np.nonzero(pairs.is_found)
     np.testing.assert_array_equal(table["hand_id"], pairs.hand_ids[rows])
     np.testing.assert_array_equal(table["positive_id"], pairs.positives[rows, ranks])
     np.testing.assert_array_equal(table["rank"], ranks + 1)
@@ -114,9 +114,9 @@ def test_hand100m_layout(version: IndexVersion, pool: Pool, tmp_path: Path) -> N
         assert annotation["hand_id"] == hand
         assert names[annotation["image_id"]] == f"{hand}.jpg"
         assert annotation["left_right"] == "Right"
-        assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.found[row].sum()
+        assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.is_found[row].sum()
         np.testing.assert_allclose(annotation["keypoint_25d"], pool.keypoints[row].ravel(), atol=1e-6)
-    kept = pairs.found[0]
+    kept = pairs.is_found[0]
     assert file["annotations"][0]["positive_sample"] == [
         format_hand_id(hand) for hand in pairs.positives[0, kept].tolist()
     ]

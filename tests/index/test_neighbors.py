@@ -25,7 +25,7 @@ def hands(neighbours: Neighbors) -> list[list[int]]:
     """The ids of every query's answer, which are those of the payloads beside them."""
     told = [[(one.hand_id, one.payload) for one in neighbours[query]] for query in range(len(neighbours))]
     assert all(known == payload(hand) for row in told for hand, known in row)
-    assert (neighbours.hand_ids[~neighbours.found] == NO_HAND).all()
+    assert (neighbours.hand_ids[~neighbours.is_found] == NO_HAND).all()
     return [[hand for hand, _ in row] for row in told]
 
 
@@ -54,7 +54,7 @@ def test_those_kept_keep_their_order(rows: list[list[int]], bits: int) -> None:
 
 @given(ragged, st.integers(1, 8), st.booleans())
 def test_cutting_and_widening(rows: list[list[int]], k: int, keep_payloads: bool) -> None:
-    neighbours = gathered(rows).resized(k, keep_payloads=keep_payloads)
+    neighbours = gathered(rows).resize(k, keep_payloads=keep_payloads)
     assert neighbours.hand_ids.shape == neighbours.distances.shape == (len(rows), k)
     assert (neighbours.payloads is None) == (not keep_payloads)
     if keep_payloads:
@@ -69,12 +69,12 @@ def test_sorting_by_distance(rows: list[list[int]], random: Random) -> None:
         random.shuffle(order)
         shuffled.append(([row[place] for place in order], [float(place) for place in order]))
     payloads = [[payload(hand) for hand in answer] for answer, _ in shuffled]
-    assert hands(Neighbors.gather(shuffled, 7, payloads).by_distance()) == rows
+    assert hands(Neighbors.gather(shuffled, 7, payloads).sort_by_distance()) == rows
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
 def test_hands_equally_far_stay_in_order(distances: list[int]) -> None:
     answer = (list(range(len(distances))), [float(distance) for distance in distances])
-    found = Neighbors.gather([answer], 6).by_distance()
+    found = Neighbors.gather([answer], 6).sort_by_distance()
     expected = sorted(range(len(distances)), key=lambda place: distances[place])
     assert found.hand_ids[0, : len(distances)].tolist() == expected

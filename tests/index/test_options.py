@@ -17,8 +17,8 @@ def test_a_band_has_its_near_end_first(one: float, other: float) -> None:
     near, far = sorted((one, other))
     band = SearchOptions(min_distance=near, max_distance=far)
     assert (band.min_distance, band.max_distance) == (near, far)
-    assert band.generous_max_distance is not None
-    assert band.generous_max_distance > far
+    assert band.padded_max_distance is not None
+    assert band.padded_max_distance > far
     if near < far:
         with pytest.raises(HandsimError, match=r"^max_distance is .*; it lies between .* and inf$"):
             SearchOptions(min_distance=far, max_distance=near)
@@ -43,5 +43,5 @@ def test_what_does_not_go_together() -> None:
             SearchOptions(diversity=0.5, **options)
     with pytest.raises(HandsimError, match=r"^ef is 0; it counts the candidates"):
         SearchOptions(ef=0)
-    assert SearchOptions(diversity=1.0, max_distance=0.0).generous_max_distance == pytest.approx(1e-6)
-    assert SearchOptions().generous_max_distance is None
+    assert SearchOptions(diversity=1.0, max_distance=0.0).padded_max_distance == pytest.approx(1e-6)
+    assert SearchOptions().padded_max_distance is None

@@ -119,8 +119,8 @@ class LiveNeighbors:
         not_in_pool = 0
         if held.any():
             mined = MinedPairs.concatenate(mine(version, anchors[held], policy, ef=self._settings.ef))
-            shown = mined.found & self._pictured.contains(mined.positives)
-            not_in_pool = int(mined.found.sum() - shown.sum())
+            shown = mined.is_found & self._pictured.contains(mined.positives)
+            not_in_pool = int(mined.is_found.sum() - shown.sum())
             places, chosen = choose_valid(shown, 1, rng)
             rows = np.flatnonzero(held)[chosen[:, 0]]
             positives[rows] = np.take_along_axis(mined.positives, places, axis=1)[chosen]
@@ -159,9 +159,9 @@ class LiveNeighbors:
             most = max(count, min(settings.negative_top_k, len(version)))
             found = version.search_hands(
                 anchors[held], min(most, len(version)), other_video=True, options=options
-            ).resized(most)
-            shown = found.found & self._pictured.contains(found.hand_ids)
-            strangers = int(found.found.sum() - shown.sum())
+            ).resize(most)
+            shown = found.is_found & self._pictured.contains(found.hand_ids)
+            strangers = int(found.is_found.sum() - shown.sum())
             # What is in the batch already is everybody's negative, and must not be its own pair's.
             shown &= ~np.isin(found.hand_ids, np.concatenate([anchors, positives]))
             places, chosen = choose_valid(shown, count, rng)

@@ -106,7 +106,7 @@ def _check_allowed(library: Library) -> None:
 
 
 def _check_nobody_builds(catalog: Catalog) -> None:
-    if builder := catalog.under_way():
+    if builder := catalog.active_builder():
         raise HandsimError(f"a version is being built by {builder}; wait for it to end, or stop it")
 
 

@@ -78,7 +78,7 @@ def look(library: Library) -> Overview:
         address=catalog.address,
         versions=versions,
         earlier=earlier_version(catalog, versions),
-        builder=catalog.under_way(),
+        builder=catalog.active_builder(),
         pool_hands=_pool_hands(home, trouble),
         embedding=_embedding(home, trouble),
         trouble=tuple(trouble),

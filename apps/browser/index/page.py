@@ -186,7 +186,7 @@ def ended(library: Library) -> None:
 def _watch(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
     with show_errors():
         before = (at_work, seen.builder, None if seen.current is None else seen.current.name)
-        if before != (running(library), library.catalog.under_way(), library.catalog.current_name()):
+        if before != (running(library), library.catalog.active_builder(), library.catalog.current_name()):
             st.rerun()
         for work, job in _jobs(library).items():
             if job.status == "running":

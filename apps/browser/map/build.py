@@ -187,15 +187,15 @@ def _rows_of(
     for batch in version.scroll(with_vectors=True, batch=_batch(version)):
         chosen = np.isin(batch.hand_ids, hand_ids)
         if chosen.any():
-            kept = batch.take(chosen)
-            yield np.searchsorted(hand_ids, kept.hand_ids), kept
+            part = batch.select(chosen)
+            yield np.searchsorted(hand_ids, part.hand_ids), part
 
 
 def _to_other_videos(version: IndexVersion, batch: PointBatch, part: slice) -> NDArray[np.float32]:
     """[n] distances to the nearest hand of another video; NaN where there is none."""
     videos = [payload["video"] for payload in batch.payloads[part]]
     nearest = version.search(batch.vectors[part], 1, not_videos=videos, options=SearchOptions())
-    return np.where(nearest.found[:, 0], nearest.distances[:, 0], np.float32(np.nan))
+    return np.where(nearest.is_found[:, 0], nearest.distances[:, 0], np.float32(np.nan))
 
 
 class _Columns:

@@ -100,7 +100,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TriedSa
             raise
         mined = _mined(version, pool.hand_ids[rows[held]], trial.policy)
     rows, partners = rows[held], partners[held]
-    shown = mined.found & pictured.contains(mined.positives)
+    shown = mined.is_found & pictured.contains(mined.positives)
     return _described(version, pool, trial, mined, shown, rows, partners, int((~held).sum()))
 
 
@@ -165,7 +165,7 @@ def to_relax(
     if not len(asked):
         return ()
     helped = [
-        (each, float(_mined(version, asked, without(policy, each)).found.any(axis=1).mean()))
+        (each, float(_mined(version, asked, without(policy, each)).is_found.any(axis=1).mean()))
         for each in conditions(policy)
     ]
     return tuple(sorted((each for each in helped if each[1]), key=lambda each: -each[1]))

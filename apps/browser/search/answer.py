@@ -60,7 +60,7 @@ def answer(version: IndexVersion, question: Question, crop: NDArray[np.uint8] | 
     """
     found = tuple(_ask(version, question, crop)[0])
     tried = () if found else question.conditions
-    relaxing = [each for each in tried if _ask(version, question.without(each), crop).found.any()]
+    relaxing = [each for each in tried if _ask(version, question.without(each), crop).is_found.any()]
     return Answer(version.info.name, found, tuple(relaxing))
 
 

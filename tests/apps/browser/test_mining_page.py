@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from apps.cli import main
 from tests.apps.browser.conftest import Visit
-from tests.index.conftest import write_pool
+from tests.index.builders import write_pool
 
 
 def figure(page: AppTest, label: str) -> tuple[str, str]:

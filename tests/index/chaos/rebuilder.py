@@ -91,7 +91,7 @@ class Rebuilder:
     def _list(self) -> None:
         say("listing")
         assert any(info.is_current for info in self._catalog.versions())
-        self._catalog.under_way()
+        self._catalog.active_builder()
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ import numpy as np
 from handsim import PoseEmbedding
 from index import open_catalog, verify
 from index.edge import layout
+from tests.index.builders import write_pool
 from tests.index.chaos.ledger import Ledger
 from tests.index.chaos.rebuilder import SETTINGS
 from tests.index.chaos.steps import STEPS, SWEEPING_STEPS
 from tests.index.chaos.world import GROWN, KINDS, World
-from tests.index.conftest import write_pool
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
 _READERS: Final = 4

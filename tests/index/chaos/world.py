@@ -55,8 +55,10 @@ class Contents:
 
         With ``exactly`` the first must be the nearest there is.
         """
-        if not found.found.all():
-            raise WrongAnswerError(f"{int((~found.found).sum())} places of {found.found.size} are empty")
+        if not found.is_found.all():
+            raise WrongAnswerError(
+                f"{int((~found.is_found).sum())} places of {found.is_found.size} are empty"
+            )
         answered = self.rows(found.hand_ids.ravel()).reshape(found.hand_ids.shape)
         if (self.videos[answered] == self.videos[asked, None]).any():
             raise WrongAnswerError("a hand of the query's own video was answered")

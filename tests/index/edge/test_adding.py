@@ -8,7 +8,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, Filter, IndexSettings, SearchOptions, open_catalog, verify
-from tests.index.conftest import SMALL_GRAPH, write_pool
+from tests.index.builders import SMALL_GRAPH, write_pool
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def test_hands_ingested_since(
         )
         in_new_video = SearchOptions(filter=Filter(videos=("video 5",)), with_payload=True)
         found = version.search_hands(small_pool.hand_ids[:1], 20, options=in_new_video)
-        assert found.found.sum() == 15
+        assert found.is_found.sum() == 15
         sound = verify(version, read_all=True, pool_ids=grown_pool.hand_ids)
         assert (sound.problems(), sound.missing_from_index, sound.missing_from_pool) == ([], 0, 0)
     assert published.build(grown_pool, small_embedding).checksum == added.checksum

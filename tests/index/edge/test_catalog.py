@@ -16,7 +16,7 @@ from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
 from index import SearchOptions, open_catalog
 from index.catalog import Catalog
-from tests.index.edge.conftest import copy_index
+from tests.index.builders import copy_index
 
 
 @pytest.fixture

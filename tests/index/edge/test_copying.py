@@ -5,37 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog
 from index.copy import copy_catalog
-from index.server.catalog import ServerCatalog
-from index.server.client import Connection
-from tests.index.edge.conftest import copy_index
+from tests.index.builders import MemoryServer, copy_index
 
 NAMES = ["v0001", "v0002", "v0003"]
 
 
-class Server:
-    """A server in this process's memory."""
-
-    def __init__(self) -> None:
-        self.client = QdrantClient(":memory:")
-
-    def catalog(self) -> ServerCatalog:
-        return ServerCatalog(Connection(self.client, "memory", pause=lambda _: None, calls_at_once=1))
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server()
-
-
 @pytest.fixture(params=["directory", "server"])
-def target(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Iterator[Catalog]:
-    with server.catalog() if request.param == "server" else open_catalog(tmp_path / "copy") as catalog:
+def target(request: pytest.FixtureRequest, tmp_path: Path, qdrant: MemoryServer) -> Iterator[Catalog]:
+    with qdrant.catalog() if request.param == "server" else open_catalog(tmp_path / "copy") as catalog:
         yield catalog
 
 
@@ -74,9 +57,11 @@ def test_all_versions_and_which_are_current(published: Catalog, target: Catalog,
     assert target.current_name() == "v0002"
 
 
-def test_there_and_back_again(three_versions: Path, server: Server, small_pool: Pool, tmp_path: Path) -> None:
+def test_there_and_back_again(
+    three_versions: Path, qdrant: MemoryServer, small_pool: Pool, tmp_path: Path
+) -> None:
     here, back = open_catalog(three_versions), open_catalog(tmp_path / "back")
-    with server.catalog() as there:
+    with qdrant.catalog() as there:
         copy_catalog(here, there)
         assert copy_catalog(there, back) == NAMES
     assert_same(back, here, small_pool)
@@ -129,12 +114,12 @@ def test_another_version_of_the_same_name(
     assert target.versions() == [own]
 
 
-def test_a_copy_that_was_altered(published: Catalog, server: Server, small_pool: Pool) -> None:
-    with server.catalog() as target:
+def test_a_copy_that_was_altered(published: Catalog, qdrant: MemoryServer, small_pool: Pool) -> None:
+    with qdrant.catalog() as target:
         copy_catalog(published, target)
         hand_id = int(small_pool.hand_ids[5])
         moved = models.PointVectors(id=hand_id, vector=np.ones(5).tolist())
-        server.client.update_vectors("hands-v0002", [moved])
+        qdrant.client.update_vectors("hands-v0002", [moved])
         with pytest.raises(HandsimError) as caught:
             copy_catalog(published, target)
     said = str(caught.value)

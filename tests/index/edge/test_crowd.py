@@ -12,8 +12,8 @@ import pytest
 from handsim import Pool, PoseEmbedding
 from index import open_catalog, verify
 from index.edge.layout import VERSION_FILE
-from index.edge.locks import VersionLock, builder_at_work, sole_builder
-from tests.index.edge.conftest import copy_index
+from index.edge.locks import active_builder, lock_builder, lock_version
+from tests.index.builders import copy_index
 
 PERSON = """
 import sys
@@ -38,7 +38,7 @@ commands = [
     catalog.rollback,
     lambda: catalog.prune(1),
     lambda: catalog.prune(2),
-    catalog.under_way,
+    catalog.active_builder,
     check,
 ]
 for _ in range(15):
@@ -77,12 +77,12 @@ def test_three_people_at_once(
 
 def test_asking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
     def build() -> str | None:
-        with sole_builder(tmp_path):
-            return builder_at_work(tmp_path)
+        with lock_builder(tmp_path):
+            return active_builder(tmp_path)
 
     assert str(os.getpid()) in str(build())
     asking = os.open(tmp_path / ".lock", os.O_RDWR)
-    fcntl.flock(asking, fcntl.LOCK_SH)  # as `builder_at_work` does for a moment
+    fcntl.flock(asking, fcntl.LOCK_SH)  # as `active_builder` does for a moment
     with ThreadPoolExecutor(1) as threads:
         building = threads.submit(build)
         with pytest.raises(TimeoutError):
@@ -99,7 +99,7 @@ def test_a_reader_waits_for_who_is_alone_in_a_version(three_versions: Path, tmp_
             return version.info.name
 
     with ThreadPoolExecutor(1) as threads:
-        with VersionLock(root / "v0003" / VERSION_FILE, alone=True):
+        with lock_version(root / "v0003" / VERSION_FILE, exclusive=True):
             reading = threads.submit(read)
             with pytest.raises(TimeoutError):
                 reading.result(0.1)
@@ -119,7 +119,7 @@ def test_what_a_killed_reader_left_is_neither_copied_nor_kept(
     for file in left:
         file.write_text("{")
     catalog = open_catalog(root)
-    claim = VersionLock(root / "v0003" / VERSION_FILE, alone=False) if read else None
+    claim = lock_version(root / "v0003" / VERSION_FILE, exclusive=False) if read else None
     assert catalog.add(grown_pool).name == "v0004"
     assert not list((root / "v0004").rglob(".atomicwrite*"))
     catalog.sweep()

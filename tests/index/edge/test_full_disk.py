@@ -10,7 +10,7 @@ import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from index import Catalog, open_catalog
-from tests.index.conftest import SMALL_GRAPH
+from tests.index.builders import SMALL_GRAPH
 
 # The engine's files have holes, and in memory a hole that is read is filled: a version takes 70 MB there.
 TWO_VERSIONS_MB = 180
@@ -119,7 +119,7 @@ def test_without_a_byte_left_readers_go_on_and_pruning_helps(
     catalog.build(small_pool, small_embedding)
     with catalog.current() as reader:
         fill(disk, left=0)
-        assert reader.search_hands(small_pool.hand_ids[:1], 1).found.all()
+        assert reader.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         # The engine cannot even open an index then; it must not pass for a damaged one.
         with pytest.raises(
             HandsimError, match=r"the disk of .* is full; `handsim index prune`, or make room"

@@ -8,7 +8,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog
-from tests.index.edge.conftest import Process
+from tests.index.builders import ChildProcess
 
 
 def test_rolling_back_until_none_is_left(published: Catalog) -> None:
@@ -73,13 +73,13 @@ print(open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=wa
 
 
 def test_the_pointer_moves_while_another_process_builds(
-    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, start: Callable[..., Process]
+    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, start: Callable[..., ChildProcess]
 ) -> None:
-    assert published.under_way() is None
+    assert published.active_builder() is None
     builder = start(BUILDER, small_pool.path, published.address)
-    assert builder.says() == "building"
+    assert builder.read_line() == "building"
     who = rf"process {builder.pid} on \S+ since \S+"
-    assert published.under_way() is not None
+    assert published.active_builder() is not None
     for refused in (
         lambda: published.build(small_pool, small_embedding),
         lambda: published.drop(),
@@ -90,10 +90,10 @@ def test_the_pointer_moves_while_another_process_builds(
     assert published.rollback() == "v0003"
     assert published.prune(1) == (["v0001", "v0002"], [])
     assert [info.name for info in published.versions()] == ["v0003"]
-    builder.go_on()
-    assert builder.says() == "v0004"
-    assert builder.ends() == 0
-    assert published.under_way() is None
+    builder.proceed()
+    assert builder.read_line() == "v0004"
+    assert builder.wait() == 0
+    assert published.active_builder() is None
     assert published.publications() == ["v0004", "v0003"]
     with published.current() as version:
-        assert version.search_hands(small_pool.hand_ids[:3], 2).found.all()
+        assert version.search_hands(small_pool.hand_ids[:3], 2).is_found.all()

@@ -9,7 +9,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog
-from tests.index.edge.conftest import Process
+from tests.index.builders import ChildProcess
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -27,29 +27,33 @@ with open_catalog(sys.argv[1]).open(sys.argv[2]) as version:
     print("open", flush=True)
     sys.stdin.readline()
     hand = next(version.scroll(batch=1)).hand_ids
-    print(version.search_hands(hand, 2).found.sum(), flush=True)
+    print(version.search_hands(hand, 2).is_found.sum(), flush=True)
 """
 
 
-def test_pruning_leaves_what_another_process_reads(published: Catalog, start: Callable[..., Process]) -> None:
+def test_pruning_leaves_what_another_process_reads(
+    published: Catalog, start: Callable[..., ChildProcess]
+) -> None:
     reader = start(READER, published.address, "v0001")
-    assert reader.says() == "open"
+    assert reader.read_line() == "open"
     assert published.prune(1) == (["v0002"], ["v0001"])
     assert not published.remove("v0001")
     with pytest.raises(HandsimError, match=f"a reader has v0001 of {published.address} open; end it first"):
         published.drop()
     assert (names(published), published.current_name()) == (["v0001", "v0003"], "v0003"), "all as before"
-    reader.go_on()
-    assert reader.says() == "2"
-    assert reader.ends() == 0
+    reader.proceed()
+    assert reader.read_line() == "2"
+    assert reader.wait() == 0
     assert published.prune(1) == (["v0001"], [])
     assert entries(published) == {"catalog.json", "current", "v0003"}
 
 
-def test_a_reader_that_was_killed_holds_nothing(published: Catalog, start: Callable[..., Process]) -> None:
+def test_a_reader_that_was_killed_holds_nothing(
+    published: Catalog, start: Callable[..., ChildProcess]
+) -> None:
     reader = start(READER, published.address, "v0001")
-    assert reader.says() == "open"
-    reader.close()
+    assert reader.read_line() == "open"
+    reader.kill()
     assert published.prune(1) == (["v0001", "v0002"], [])
 
 

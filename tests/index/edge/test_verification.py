@@ -7,8 +7,7 @@ import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from index import IndexSettings, Verification, open_catalog, verify
-from tests.index.conftest import SMALL_GRAPH, write_pool
-from tests.index.edge.conftest import copy_index
+from tests.index.builders import SMALL_GRAPH, copy_index, write_pool
 
 POOR_GRAPH = IndexSettings(m=2, ef_construct=4, ef=1, index_above_kb=1, full_scan_below_kb=10)
 

@@ -15,7 +15,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from handsim import HandsimError
 from handsim.errors import NotThereError, UnavailableError
-from index.server.client import Connection, DeniedError, PresentError, check_version
+from index.server.client import AlreadyExistsError, Connection, DeniedError, check_version
 
 
 class RpcFault(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc ships no types
@@ -64,8 +64,8 @@ LASTING: list[tuple[Callable[[], Exception], type[HandsimError]]] = [
     (lambda: http_fault(403), DeniedError),
     (lambda: RpcFault(grpc.StatusCode.NOT_FOUND), NotThereError),
     (lambda: http_fault(404), NotThereError),
-    (lambda: RpcFault(grpc.StatusCode.ALREADY_EXISTS), PresentError),
-    (lambda: http_fault(409), PresentError),
+    (lambda: RpcFault(grpc.StatusCode.ALREADY_EXISTS), AlreadyExistsError),
+    (lambda: http_fault(409), AlreadyExistsError),
     (lambda: RpcFault(grpc.StatusCode.INVALID_ARGUMENT, "expected dim: 14,\n got 5"), HandsimError),
     (lambda: http_fault(400, "expected dim: 14,\n got 5"), HandsimError),
     (lambda: http_fault(500), HandsimError),
@@ -74,7 +74,7 @@ LASTING: list[tuple[Callable[[], Exception], type[HandsimError]]] = [
 
 
 def connection(pauses: list[float]) -> Connection:
-    return Connection(QdrantClient(":memory:"), "http://there:6333", pause=pauses.append)
+    return Connection(QdrantClient(":memory:"), "http://there:6333", sleep=pauses.append)
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -140,7 +140,7 @@ def test_the_hasty_try_once() -> None:
         raise RpcFault(grpc.StatusCode.UNAVAILABLE)
 
     with pytest.raises(UnavailableError):
-        connection(pauses).hasty().call(ask)
+        connection(pauses).without_retries().call(ask)
     assert pauses == []
 
 

@@ -11,8 +11,8 @@ from handsim import HandsimError, PoseEmbedding
 from index import IndexSettings
 from index.server.build import await_indexed
 from index.server.collection import VersionCollection, VersionRecord
-from index.server.leases import Claim, Register
-from tests.index.server.conftest import Desk
+from index.server.leases import ExclusiveLease, LeaseRegistry
+from tests.index.builders import MemoryServer
 
 POINTS = 100_000
 
@@ -25,11 +25,11 @@ class ToldCollection(VersionCollection):
     thresholds: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
 
-    def look(self) -> models.CollectionInfo:
+    def read_info(self) -> models.CollectionInfo:
         self.looks.append(0)
         return self.states[min(len(self.looks), len(self.states)) - 1]
 
-    def index_from(self, threshold_kb: int) -> None:
+    def set_indexing_threshold(self, threshold_kb: int) -> None:
         self.thresholds.append(threshold_kb)
 
 
@@ -49,34 +49,36 @@ def doing(status: str, indexed: int, segments: int = 1, trouble: str = "") -> mo
     )
 
 
-def wait(desk: Desk, embedding: PoseEmbedding, *states: models.CollectionInfo) -> ToldCollection:
+def wait(qdrant: MemoryServer, embedding: PoseEmbedding, *states: models.CollectionInfo) -> ToldCollection:
     record = VersionRecord.draft(embedding, IndexSettings(), POINTS)
-    register = Register(desk.connection(), "hands", "memory/hands")
-    register.create(1)
-    collection = ToldCollection(desk.connection(), "hands-v0001", states)
-    with Claim(desk.connection(), register, "builder", "memory/hands") as claim:
+    registry = LeaseRegistry(qdrant.connection(), "hands", "memory/hands")
+    registry.create(1)
+    collection = ToldCollection(qdrant.connection(), "hands-v0001", states)
+    with ExclusiveLease(qdrant.connection(), registry, "builder", "memory/hands") as claim:
         await_indexed(collection, record, claim)
     return collection
 
 
-def test_green_too_early_is_not_believed(desk: Desk, small_embedding: PoseEmbedding) -> None:
+def test_green_too_early_is_not_believed(qdrant: MemoryServer, small_embedding: PoseEmbedding) -> None:
     states = [doing("green", 0), doing("yellow", 0), doing("yellow", 60_000), doing("green", POINTS)]
-    collection = wait(desk, small_embedding, *states)
+    collection = wait(qdrant, small_embedding, *states)
     assert len(collection.looks) == len(states)
     assert collection.thresholds == [256]
 
 
-def test_a_server_that_waits_for_a_push_gets_one(desk: Desk, small_embedding: PoseEmbedding) -> None:
-    collection = wait(desk, small_embedding, doing("grey", 0), doing("yellow", 0), doing("green", POINTS))
+def test_a_server_that_waits_for_a_push_gets_one(
+    qdrant: MemoryServer, small_embedding: PoseEmbedding
+) -> None:
+    collection = wait(qdrant, small_embedding, doing("grey", 0), doing("yellow", 0), doing("green", POINTS))
     assert collection.thresholds == [256, 256]
 
 
-def test_parts_too_small_to_be_linked(desk: Desk, small_embedding: PoseEmbedding) -> None:
+def test_parts_too_small_to_be_linked(qdrant: MemoryServer, small_embedding: PoseEmbedding) -> None:
     # 256 KB are 4,681 vectors of 14 numbers: one part more than the graph may hold that many apart.
-    assert len(wait(desk, small_embedding, doing("green", POINTS - 4000, segments=2)).looks) == 1
-    before = desk.clock.now
-    assert len(wait(desk, small_embedding, doing("green", 0)).looks) == 5
-    assert 0.5 < desk.clock.now - before < 10
+    assert len(wait(qdrant, small_embedding, doing("green", POINTS - 4000, segments=2)).looks) == 1
+    before = qdrant.clock.now
+    assert len(wait(qdrant, small_embedding, doing("green", 0)).looks) == 5
+    assert 0.5 < qdrant.clock.now - before < 10
 
 
 @pytest.mark.parametrize(
@@ -90,8 +92,8 @@ def test_parts_too_small_to_be_linked(desk: Desk, small_embedding: PoseEmbedding
     ],
 )
 def test_trouble_is_told(
-    desk: Desk, small_embedding: PoseEmbedding, state: models.CollectionInfo, told: str
+    qdrant: MemoryServer, small_embedding: PoseEmbedding, state: models.CollectionInfo, told: str
 ) -> None:
     with pytest.raises(HandsimError, match=told) as caught:
-        wait(desk, small_embedding, state)
+        wait(qdrant, small_embedding, state)
     assert "\n" not in str(caught.value)

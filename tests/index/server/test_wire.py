@@ -29,7 +29,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallServer]:
 
 def reach(server: SmallServer, pause: Callable[[float], None]) -> ServerCatalog:
     """Its index, by somebody who waits in a way of his own."""
-    return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, pause=pause))
+    return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, sleep=pause))
 
 
 def test_all_questions_go_over_the_wire(
@@ -55,7 +55,7 @@ def test_all_questions_go_over_the_wire(
             np.testing.assert_allclose(
                 liked.distances, oracle.recommend(hands[:2], hands[-1:], 3).distances, rtol=1e-4
             )
-            assert version.search_hands(hands, 3, options=SearchOptions(diversity=0.5)).found.all()
+            assert version.search_hands(hands, 3, options=SearchOptions(diversity=0.5)).is_found.all()
             drawn = version.sample(20, Filter(sides=("left",)))
             assert small_pool.is_left[small_pool.rows(drawn)].all()
             assert verify(version, read_all=True).problems() == []
@@ -103,7 +103,7 @@ def test_a_key_that_may_only_read(
     monkeypatch.setenv(KEY_VARIABLE, "only-reading")
     with open_catalog(server.address) as reading:
         with reading.current() as version:
-            assert version.search_hands(small_pool.hand_ids[:2], 3).found.all()
+            assert version.search_hands(small_pool.hand_ids[:2], 3).is_found.all()
         for write in (
             lambda: reading.build(small_pool, small_embedding),
             lambda: reading.publish("v0001"),
@@ -195,7 +195,7 @@ def die(done, total):
     if done >= 20:
         os.kill(os.getpid(), signal.SIGKILL)
 
-index.server.build._HANDS_AT_ONCE = 5
+index.server.build._HANDS_PER_REQUEST = 5
 pool = Pool.open(sys.argv[1])
 open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
 """
@@ -210,10 +210,10 @@ def test_a_killed_build_harms_nothing_and_is_taken_up(
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         held = server.memory.count("hands-v0002").count
         assert 20 <= held < 60
-        assert catalog.under_way() is None, "its process is known to be gone"
+        assert catalog.active_builder() is None, "its process is known to be gone"
         assert [(info.name, info.is_current) for info in catalog.versions()] == [("v0001", True)]
         with catalog.current() as version:
-            assert version.search_hands(small_pool.hand_ids[:1], 1).found.all()
+            assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         before = len(server.calls)
         assert catalog.build(small_pool, small_embedding).name == "v0002"
         written = [

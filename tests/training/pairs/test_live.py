@@ -9,7 +9,7 @@ import pytest
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, ExactIndex, LiveIndex, MinedPairs, MiningPolicy, mine
-from tests.index.conftest import memory_catalog
+from tests.index.builders import memory_catalog
 from tests.training.pairs.conftest import SMALL_GRAPH
 from training.pairs import HandSet, LiveNeighbors, PairDraw, PairSettings, PinnedVersion
 

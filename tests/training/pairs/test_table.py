@@ -28,7 +28,7 @@ def table(exact: ExactIndex, mined: MinedPairs, tmp_path_factory: pytest.TempPat
 
 def test_one_of_those_that_were_mined(table: Path, mined: MinedPairs, pool: Pool, pictured: HandSet) -> None:
     source = MinedTable(table, pictured)
-    counts = mined.found.sum(axis=1)
+    counts = mined.is_found.sum(axis=1)
     assert set(counts.tolist()) >= {0, 3}, "some hands have no positive, some have all"
     seen: list[set[int]] = [set() for _ in pool.hand_ids]
     for seed in range(40):
@@ -42,7 +42,7 @@ def test_one_of_those_that_were_mined(table: Path, mined: MinedPairs, pool: Pool
                 assert drawn.distances[row] == mined.distances[row, rank[0]]
             else:
                 assert np.isnan(drawn.distances[row])
-    for row, found in enumerate(mined.found):
+    for row, found in enumerate(mined.is_found):
         assert seen[row] == (set(mined.positives[row, found].tolist()) or {int(pool.hand_ids[row])})
 
 
@@ -59,7 +59,7 @@ def test_hands_that_the_pool_lacks_are_left_out(table: Path, mined: MinedPairs, 
     drawn = source.draw(half.hand_ids, np.random.default_rng(0))
     half.rows(drawn.positives)  # raises for one that it does not hold
     both = np.isin(mined.hand_ids, half.hand_ids)[:, None] & np.isin(mined.positives, half.hand_ids)
-    assert source.not_in_pool == mined.found.sum() - (both & mined.found).sum() > 0
+    assert source.not_in_pool == mined.is_found.sum() - (both & mined.is_found).sum() > 0
 
 
 def test_files_of_other_kinds(table: Path, pictured: HandSet, tmp_path: Path) -> None:

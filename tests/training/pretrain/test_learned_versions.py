@@ -13,7 +13,7 @@ from handsim.embedding import Embedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
 from index import Catalog, VersionInfo
-from tests.index.conftest import memory_catalog
+from tests.index.builders import memory_catalog
 from tests.training.pairs.conftest import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
 from training.pretrain.feedback import LearnedVersions, trunk_weights

@@ -15,7 +15,7 @@ from handsim import Pool, PoolWriter, PoseEmbedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.metrics.retrieval import pose_distance
 from index import NO_HAND, ExactIndex, IndexVersion, MiningPolicy
-from tests.index.conftest import write_pool
+from tests.index.builders import write_pool
 from training.pairs.live import LiveNeighbors, PinnedVersion
 from training.pairs.settings import PairSettings
 from training.pairs.sources import HandSet

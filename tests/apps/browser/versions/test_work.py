@@ -11,7 +11,7 @@ from apps.browser.index import job as work
 from apps.browser.jobs import Job, JobReporter, Jobs
 from index import IndexSettings, open_catalog
 from tests.apps.browser.versions.some_versions import more_hands
-from tests.index.conftest import write_pool
+from tests.index.builders import write_pool
 
 
 @pytest.fixture(autouse=True)

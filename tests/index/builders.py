@@ -1,0 +1,119 @@
+"""Test data of the index: pools that look like video, catalogs without a server, copies, child processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from qdrant_client import QdrantClient
+
+from handsim import Hand, Pool, PoolWriter
+from handsim.hand import make_hand_id
+from index import IndexSettings
+from index.server.catalog import ServerCatalog
+from index.server.client import Connection
+
+VIDEOS: Final = 60
+HANDS_PER_VIDEO: Final = 15
+
+SMALL_GRAPH: Final = IndexSettings(index_above_kb=1, full_scan_below_kb=10)
+"""Builds and searches the graph even for pools so small that hands would otherwise be compared one by one."""
+
+
+def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
+    """Runs of nearly the same pose; videos share poses; every fifth hand of a video has no label."""
+    random = np.random.default_rng(seed)
+    poses = random.random((12, 21, 3))
+    with PoolWriter(path) as writer:
+        for video in range(videos):
+            pose = int(random.integers(len(poses)))
+            person = random.normal(scale=0.03, size=(21, 3))
+            for frame in range(HANDS_PER_VIDEO):
+                name = f"video {video}"
+                keypoints = poses[pose] + person + random.normal(scale=0.005, size=(21, 3))
+                writer.add(
+                    Hand(
+                        hand_id=make_hand_id("test", name, frame, seed),
+                        source="ego4d" if video % 3 else "100doh",
+                        video=name,
+                        frame=frame,
+                        side="left" if video % 4 == 0 else "right",
+                        score=float(np.float32(random.random())),
+                        box_px=np.array([0, 0, 9, 9], dtype=np.float32),
+                        keypoints=keypoints.astype(np.float32),
+                        label=None if frame % 5 == 4 else f"pose {pose}",
+                    )
+                )
+    return Pool.open(path)
+
+
+class Clock:
+    """A clock that tests set, and that moves forward when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class MemoryServer:
+    """A server in this process's memory; each catalog on it stands for another process."""
+
+    def __init__(self) -> None:
+        self.client = QdrantClient(":memory:")
+        self.clock = Clock()
+
+    def connection(self) -> Connection:
+        return Connection(self.client, "memory", sleep=self.clock.sleep, clock=self.clock, max_concurrent=1)
+
+    def catalog(self, name: str = "hands") -> ServerCatalog:
+        return ServerCatalog(self.connection(), name)
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        return sorted(collection.name for collection in self.client.get_collections().collections)
+
+
+def memory_catalog() -> ServerCatalog:
+    """An index in the client's local mode, which answers as a server does: exactly, one call at a time."""
+    return MemoryServer().catalog()
+
+
+def copy_index(root: Path, target: Path) -> Path:
+    """A copy that a test may change; sparse, because the engine's files have holes of a hundred megabytes."""
+    subprocess.run(["cp", "--recursive", "--sparse=always", root, target], check=True)
+    return target
+
+
+class ChildProcess:
+    """A Python program that prints where it is and waits for a line before its next step."""
+
+    def __init__(self, program: str, *arguments: object) -> None:
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
+
+    def read_line(self) -> str:
+        """Wait for its next line."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def proceed(self) -> None:
+        """Let it take its next step."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def wait(self) -> int:
+        """Wait for its end; returns its exit code."""
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """End it, however far it is."""
+        self._process.kill()
+        self._process.communicate()
