@@ -1,9 +1,15 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else.
+#
+#   make demo        the whole of handsim on synthetic hands
+#   make test        the gate: lint, then every test
+#   make test-fast   what to run before a commit: the tests that are not marked slow, under two minutes
+#   make lint        ruff and mypy --strict
+#   make format      ruff's formatting and its safe fixes
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast lint format clean
 
 demo: .venv/ready
 	$(BIN)/handsim demo
@@ -11,10 +17,17 @@ demo: .venv/ready
 test: lint
 	$(BIN)/pytest -n 2
 
+test-fast: .venv/ready
+	$(BIN)/pytest -n 2 -m "not slow"
+
 lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 clean:
 	rm -rf .venv handsim-demo
