@@ -1,0 +1,85 @@
+"""What is on disk outlives the code: a home made by commit e522b75 opens, answers and goes on."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from apps.cli import main
+from handsim import Pool
+from index import open_catalog
+from tests.legacy.home import restore
+
+RECORDED = Path(__file__).with_name("home_e522b75.json")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home: 24 synthetic hands, an index of them, two trainings, their reports and an experiment."""
+    restore(RECORDED, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def home_with_checkpoints(tmp_path: Path) -> Path:
+    restore(RECORDED, tmp_path / "home", checkpoints=True)
+    return tmp_path / "home"
+
+
+def run(home: Path, *words: object) -> None:
+    assert main(["--home", str(home), *map(str, words)]) == 0
+
+
+def metrics(home: Path, name: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (home / "runs" / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_its_pool_opens_and_takes_the_hands_that_it_lacks(home: Path) -> None:
+    pool = Pool.open(home / "pool")
+    assert len(pool) == 24
+    assert all(pool.crop(int(hand_id)).shape == (32, 32, 3) for hand_id in pool.hand_ids)
+    run(home, "synth", "--videos", 7, "--hands-per-video", 4, "--size", 32)
+    assert len(Pool.open(home / "pool")) == 28
+
+
+def test_its_index_answers_verifies_and_takes_more_hands(home: Path) -> None:
+    pool = Pool.open(home / "pool")
+    with open_catalog(home / "index").current() as version:
+        assert version.info.points == 24
+        assert (version.search_keypoints(pool.keypoints, k=1).hand_ids[:, 0] == pool.hand_ids).all()
+    run(home, "index", "verify")
+    run(home, "mine", "--out", home / "again.parquet")
+    assert pq.read_table(home / "again.parquet").equals(pq.read_table(home / "pairs.parquet"))
+    run(home, "synth", "--videos", 7, "--hands-per-video", 4, "--size", 32)
+    run(home, "index", "add")
+    with open_catalog(home / "index").current() as version:
+        assert version.info.points == 28
+
+
+@pytest.mark.slow
+def test_its_pretraining_resumes(home_with_checkpoints: Path) -> None:
+    home = home_with_checkpoints
+    before = metrics(home, "pre")
+    run(home, "pretrain", "pre", "--resume", "--trainer.max_steps", 6)
+    after = metrics(home, "pre")
+    assert after[: len(before)] == before
+    assert after[-1]["step"] == 6
+
+
+@pytest.mark.slow
+def test_its_finetuning_resumes_and_is_evaluated(home_with_checkpoints: Path) -> None:
+    home = home_with_checkpoints
+    run(home, "finetune", "fine", "--resume", "--trainer.max_steps", 4)
+    assert metrics(home, "fine")[-1]["step"] == 4
+    run(home, "evaluate", "pose", "fine", "--name", "again")
+    old, new = (json.loads((home / "runs" / name / "pose.json").read_text()) for name in ("fine-test", "again"))
+    assert new["metrics"].keys() == old["metrics"].keys()
+
+
+def test_its_experiment_has_nothing_left_to_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = (home / "experiments" / "tiny" / "tables.md").read_text()
+    run(home, "experiment", "run", home / "tiny.yaml")
+    assert capsys.readouterr().out.startswith("8 steps, 8 of them done already\n")
+    run(home, "experiment", "table", home / "tiny.yaml")
+    assert (home / "experiments" / "tiny" / "tables.md").read_text() == tables
