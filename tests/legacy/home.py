@@ -2,9 +2,9 @@
 
     python -m tests.legacy.home HOME tests/legacy/home_e522b75.json
 
-Text stays text, with a placeholder for the home's own path; long and binary files are compressed and in base64. Of a
-checkpoint everything is kept that is not a weight: names, shapes, settings, counters, the states of loops and
-callbacks. Its weights are drawn at random when it is restored.
+Text stays text, with a placeholder for the home's own path; long and binary files are compressed and in base64.
+Of a checkpoint everything is kept that is not a weight: names, shapes, settings, counters, the states of loops
+and callbacks. Its weights are drawn at random when it is restored.
 """
 
 import base64
@@ -40,7 +40,7 @@ def record(home: Path, target: Path) -> None:
 
 
 def restore(source: Path, home: Path, *, checkpoints: bool = False) -> None:
-    """Write the files of a recorded home into the directory ``home``; its checkpoints are hundreds of megabytes."""
+    """Write a recorded home's files into the directory ``home``; its checkpoints are hundreds of megabytes."""
     generator = torch.Generator().manual_seed(0)
     for name, content in json.loads(source.read_text()).items():
         path = home / name
