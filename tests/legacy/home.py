@@ -40,7 +40,7 @@ def record(home: Path, target: Path) -> None:
 
 
 def restore(source: Path, home: Path, *, checkpoints: bool = False) -> None:
-    """Write a recorded home's files into the directory ``home``; its checkpoints are hundreds of megabytes."""
+    """Write a recorded home's files into the directory ``home``; checkpoints are hundreds of megabytes."""
     generator = torch.Generator().manual_seed(0)
     for name, content in json.loads(source.read_text()).items():
         path = home / name
