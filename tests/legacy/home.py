@@ -2,9 +2,9 @@
 
     python -m tests.legacy.home HOME tests/legacy/home_e522b75.json
 
-Text stays text, with a placeholder for the home's own path; long and binary files are compressed and in base64.
-Of a checkpoint everything is kept that is not a weight: names, shapes, settings, counters, the states of loops
-and callbacks. Its weights are drawn at random when it is restored.
+Text stays text, with a placeholder for the home's own path; long and binary files are compressed, in base64.
+Of a checkpoint everything is recorded that is not a weight: names, shapes, settings, counters, the states of
+loops and callbacks. Its weights are drawn at random when it is restored.
 """
 
 import base64
