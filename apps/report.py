@@ -86,20 +86,9 @@ def _section(section: Section) -> str:
     return f"<h2>{escape(section.heading)}</h2><p>{escape(section.text)}</p>{layout}{commands}"
 
 
-_SEED = 0
 _NAME_GAP = (0.11, 0.045)
 """Names stand at least this share of the map's width or height apart."""
 _TRIED_PLACES = 40
-
-
-def flatten(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Places [N, 2] of vectors [N, D] such that neighbours stay neighbours (UMAP, McInnes et al. 2018)."""
-    from umap import UMAP  # seconds to import
-
-    places: NDArray[np.float32] = UMAP(
-        n_neighbors=min(15, len(vectors) - 1), random_state=_SEED, n_jobs=1
-    ).fit_transform(vectors)
-    return places
 
 
 def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figure:

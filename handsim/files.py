@@ -82,6 +82,11 @@ class FileLock:
             os.close(self.descriptor)
             self.descriptor = -1
 
+    def leave_to_child(self) -> None:
+        """Close the file without unlocking it: a child process that inherited the descriptor has the lock."""
+        os.close(self.descriptor)
+        self.descriptor = -1
+
     def __enter__(self) -> "FileLock":
         return self
 

@@ -1,1 +1,1 @@
-"""The browser, a Streamlit app: look at hands, ask for similar ones, see what was learned."""
+"""The browser: Streamlit pages that show a home, and the server around them."""

@@ -1,13 +1,14 @@
-"""Work that takes longer than a page may: in processes of their own, which outlive the browser.
+"""Jobs: work that takes too long for a page, each in a process of its own that outlives the browser.
 
-A job is a name and a command line. Beside each other in one folder lie, of the job ``build``:
+A job has a name and a command line. A folder holds, for the job ``build``:
 
-    build.json    what it says of itself, see `JobRecord`; replaced as a whole, to be read at any time
-    build.log     what it prints
-    .build.lock   locked for as long as the process lives, however it ends, with its number inside
+    build.json    its `JobRecord`, replaced as a whole at each report
+    build.log     its output
+    .build.lock   locked while the process lives, however it ends; contains the process id
+
+The process inherits the lock when it starts, so every browser can see whether it runs, also after a restart.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -23,16 +24,17 @@ from threading import Thread
 from typing import Any, Final, Literal
 
 from handsim.errors import HandsimError
-from handsim.files import write_text_atomically
+from handsim.files import FileLock, write_text_atomically
 
 Status = Literal["running", "done", "failed", "stopped", "died"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
-_PATIENCE_S: Final = 1.0
-"""How long a lock may be held by those who only look."""
-_GRACE_S: Final = 5.0
-"""From asking a process to end to ending it."""
-_WRITES_EVERY_S: Final = 0.3
+_LOCK_TIMEOUT_S: Final = 1.0
+"""How long to wait for a lock; those who only look hold it for a moment."""
+_TERMINATE_TIMEOUT_S: Final = 5.0
+"""From SIGTERM to SIGKILL."""
+_POLL_S: Final = 0.02
+_WRITE_INTERVAL_S: Final = 0.3
 _LOG_BYTES: Final = 4000
 
 
@@ -43,97 +45,94 @@ class JobRecord:
     started_at: str
     """ISO 8601, UTC."""
     phase: str = "starting"
-    """What it is at, for people."""
+    """What the job is doing, for people."""
     done: int = 0
     """Of the phase's ``total``."""
     total: int = 0
-    """0 where the phase cannot be counted."""
+    """0: the phase cannot be counted."""
     finished_at: str | None = None
-    """When it came to an end by itself, or was stopped; None too if it was killed."""
+    """When it ended by itself or was stopped; None while it runs, and if it was killed."""
     error: str | None = None
     """Why it failed, in a sentence."""
     stopped: bool = False
-    """Whether somebody asked it to stop."""
+    """Whether somebody stopped it."""
     result: dict[str, Any] = field(default_factory=dict)
-    """What came of it."""
+    """What it returned."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands, or stood when it ended."""
+    """A job and its state, now or when it ended."""
 
     name: str
-    """What it was started as."""
     status: Status
-    """``died``: the process is gone and did not say why, as when it was killed or the computer went off."""
+    """``died``: the process is gone without a last report, as after SIGKILL or a power cut."""
     record: JobRecord
-    """What it last said."""
+    """Its last report."""
 
 
 class Jobs:
-    """The jobs of a home: one of each name at a time, whoever started it."""
+    """The jobs of a home. At most one of each name runs at a time, whoever started it."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` need not be there; it is made for the first job."""
+        """``folder`` is made for the first job."""
         self.folder = folder
 
     def start(self, name: str, command: Sequence[str]) -> None:
-        """Run a command line that reports by `run_job` with this folder and name.
+        """Start a command line that calls `run_job` with this folder and name.
 
-        Raises HandsimError while one of that name runs.
+        Raises HandsimError while a job of that name runs.
         """
-        _check(name)
+        _check_name(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._alone(name) as lock, open(self._log(name), "wb") as log:
-            # Left by those that were killed while writing; one that runs would miss its own.
+        with self._lock_exclusively(name) as lock, open(self._log(name), "wb") as log:
+            # Half-written records of killed writers. A running job would miss its own, but none runs now.
             for leftover in self.folder.glob(f".{name}.json.*"):
                 leftover.unlink(missing_ok=True)
-            os.ftruncate(lock, 0)
-            _write(self.folder / f"{name}.json", JobRecord(_now()))
+            lock.write_holder("")
+            _write_record(self._record(name), JobRecord(_now()))
             process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C at the browser's terminal is not meant for it
-                pass_fds=[
-                    lock
-                ],  # and with it the lock, which the kernel takes back when the last copy is gone
+                start_new_session=True,  # Ctrl-C at the browser's terminal must not reach it
+                pass_fds=[lock.descriptor],
             )
-            os.pwrite(lock, str(process.pid).encode(), 0)
-        Thread(target=process.wait, daemon=True).start()  # else it would stay, ended, until we end
+            lock.write_holder(str(process.pid))
+            lock.leave_to_child()
+        Thread(target=process.wait, daemon=True).start()  # reaps it; a zombie would stay until we end
 
     def find(self, name: str) -> Job | None:
-        """How a job stands; None where none of that name was ever started."""
-        _check(name)
-        pid = self._pid(name)
-        record = _read(self.folder / f"{name}.json")
+        """A job and its state; None if no job of that name was ever started."""
+        _check_name(name)
+        pid = self._find_pid(name)
+        record = _read_record(self._record(name))
         if record is None:
             return None
         if pid is None and record.finished_at is None:
-            pid = self._pid(name)  # one may have been started between the two
+            pid = self._find_pid(name)  # it may have been started after the first look at the lock
         return Job(name, _status(pid is not None, record), record)
 
     def stop(self, name: str) -> bool:
-        """End a job and all that it started; returns whether there was one to end."""
-        _check(name)
-        give_up_at = time.monotonic() + _PATIENCE_S
-        while (pid := self._pid(name)) == 0 and time.monotonic() < give_up_at:
-            time.sleep(_PATIENCE_S / 50)
+        """End a job and all processes that it started; return False if none runs."""
+        _check_name(name)
+        _wait_until(lambda: self._find_pid(name) != 0, _LOCK_TIMEOUT_S)
+        pid = self._find_pid(name)
         if not pid:
             return False
-        _end(pid, signal.SIGTERM)
-        if not self._ended_within(name, _GRACE_S):
-            _end(pid, signal.SIGKILL)
-        with suppress(HandsimError), self._alone(name):  # else the next one runs already
-            record = _read(self.folder / f"{name}.json")
+        _kill_group(pid, signal.SIGTERM)
+        if not _wait_until(lambda: self._find_pid(name) is None, _TERMINATE_TIMEOUT_S):
+            _kill_group(pid, signal.SIGKILL)
+        with suppress(HandsimError), self._lock_exclusively(name):  # fails if the next one runs already
+            record = _read_record(self._record(name))
             if record is not None and record.finished_at is None:
-                _write(self.folder / f"{name}.json", replace(record, finished_at=_now(), stopped=True))
+                _write_record(self._record(name), replace(record, finished_at=_now(), stopped=True))
         return True
 
     def read_log_end(self, name: str) -> str:
-        """The last lines that a job printed; empty where there are none."""
-        _check(name)
+        """The last lines of a job's output; empty if there are none."""
+        _check_name(name)
         try:
             with open(self._log(name), "rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
@@ -142,6 +141,9 @@ class Jobs:
             return ""
         return data.decode("utf-8", "replace").strip()
 
+    def _record(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
@@ -149,74 +151,61 @@ class Jobs:
         return self.folder / f".{name}.lock"
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[int]:
-        """The lock's descriptor, held by nobody else; raises HandsimError while a process runs."""
-        lock = os.open(self._lock(name), os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            give_up_at = time.monotonic() + _PATIENCE_S
-            while not _take(lock, fcntl.LOCK_EX):
-                if time.monotonic() > give_up_at:
-                    raise HandsimError(f"{name} runs already; wait for it to end, or stop it")
-                time.sleep(_PATIENCE_S / 50)
+    def _lock_exclusively(self, name: str) -> Iterator[FileLock]:
+        """Hold the lock for the block; raises HandsimError while a job runs."""
+        with FileLock(self._lock(name)) as lock:
+            if not _wait_until(lock.acquire, _LOCK_TIMEOUT_S):
+                raise HandsimError(f"{name} runs already; wait for it to end, or stop it")
             yield lock
-        finally:
-            os.close(lock)  # a process that was started meanwhile has a copy
 
-    def _pid(self, name: str) -> int | None:
-        """The process that runs; 0 for one whose number is not known yet, None where there is none."""
+    def _find_pid(self, name: str) -> int | None:
+        """The process that runs; 0 while its id is not known yet, None if none runs."""
         try:
-            lock = os.open(self._lock(name), os.O_RDONLY)
+            lock = FileLock(self._lock(name), create=False)
         except FileNotFoundError:
             return None
-        try:
-            return None if _take(lock, fcntl.LOCK_SH) else int(os.pread(lock, 20, 0) or b"0")
-        finally:
-            os.close(lock)
-
-    def _ended_within(self, name: str, seconds: float) -> bool:
-        give_up_at = time.monotonic() + seconds
-        while self._pid(name) is not None:
-            if time.monotonic() > give_up_at:
-                return False
-            time.sleep(0.02)
-        return True
+        with lock:
+            if lock.acquire(shared=True):
+                return None
+            holder = lock.holder()
+            return int(holder) if holder.isdigit() else 0
 
 
 class JobReporter:
-    """How a job's process tells how far it is."""
+    """Writes a job's record, in the job's process."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Go on from what `Jobs.start` wrote."""
-        _check(name)
+        """Continue the record that `Jobs.start` wrote."""
+        _check_name(name)
         self._path = folder / f"{name}.json"
-        self._record = _read(self._path) or JobRecord(_now())
+        self._record = _read_record(self._path) or JobRecord(_now())
         self._written_at = 0.0
 
     def begin_phase(self, name: str) -> None:
-        """Begin with something else, which is not counted until `update` is called."""
-        self._say(replace(self._record, phase=name, done=0, total=0))
+        """Begin a phase, which has no count until `update` is called."""
+        self._report(replace(self._record, phase=name, done=0, total=0))
         self._written_at = 0.0
 
     def update(self, done: int, total: int, phase: str | None = None) -> None:
-        """So much of the phase, or of another one that begins, is done; call it as often as you like."""
+        """Report progress of the phase, or of a new one; cheap, because most reports are not written."""
         begins = phase is not None and phase != self._record.phase
         self._record = replace(self._record, phase=phase or self._record.phase, done=done, total=total)
-        if begins or done >= total or time.monotonic() - self._written_at > _WRITES_EVERY_S:
-            self._say(self._record)
+        if begins or done >= total or time.monotonic() - self._written_at > _WRITE_INTERVAL_S:
+            self._report(self._record)
 
     def finish(self, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
-        """The last word: what came of it, JSON values, or why nothing did."""
+        """Report the end: a result of JSON values, or why there is none."""
         self._record = replace(self._record, finished_at=_now(), result=result or {}, error=error)
-        _write(self._path, self._record)
+        _write_record(self._path, self._record)
 
-    def _say(self, record: JobRecord) -> None:
+    def _report(self, record: JobRecord) -> None:
         self._record, self._written_at = record, time.monotonic()
-        with suppress(OSError):  # a courtesy, no reason to fail
-            _write(self._path, record)
+        with suppress(OSError):  # a full disk must not end the work because of a progress report
+            _write_record(self._path, record)
 
 
 def run_job(folder: Path, name: str, work: Callable[[JobReporter], dict[str, Any]]) -> int:
-    """Do a job's work in its process and see that its end is told, well or not; returns the exit code."""
+    """Do a job's work in its process and report its end; return the exit code."""
     reporter = JobReporter(folder, name)
     try:
         result = work(reporter)
@@ -224,14 +213,14 @@ def run_job(folder: Path, name: str, work: Callable[[JobReporter], dict[str, Any
         reporter.finish(error=str(error))
         return 2
     except BaseException as error:
-        reporter.finish(error=f"it failed by a mistake of ours, {type(error).__name__}; its log tells more")
+        reporter.finish(error=f"an unexpected {type(error).__name__}; the traceback is in its log")
         raise
     reporter.finish(result=result)
     return 0
 
 
-def _status(running: bool, record: JobRecord) -> Status:
-    if running:
+def _status(is_running: bool, record: JobRecord) -> Status:
+    if is_running:
         return "running"
     if record.stopped:
         return "stopped"
@@ -240,20 +229,24 @@ def _status(running: bool, record: JobRecord) -> Status:
     return "died" if record.finished_at is None else "done"
 
 
-def _check(name: str) -> None:
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise HandsimError(f"job name {name!r} is not small letters, digits and - alone")
+        raise HandsimError(
+            f"job name {name!r} must begin with a small letter and consist of small letters, digits and -"
+        )
 
 
-def _take(lock: int, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition became true within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 
-def _end(pid: int, by: signal.Signals) -> None:
+def _kill_group(pid: int, by: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.killpg(pid, by)
 
@@ -262,12 +255,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(path: Path, record: JobRecord) -> None:
+def _write_record(path: Path, record: JobRecord) -> None:
     write_text_atomically(path, json.dumps(asdict(record), indent=1) + "\n")
 
 
-def _read(path: Path) -> JobRecord | None:
-    """What a file says; None where there is none, or not one of ours."""
+def _read_record(path: Path) -> JobRecord | None:
+    """The record in a file; None if there is none that can be read."""
     try:
         return JobRecord(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):

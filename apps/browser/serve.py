@@ -1,8 +1,7 @@
-"""The browser as a server: how it is started, and one that runs for as long as somebody looks.
+"""The browser as a server: its theme, its settings, its command line, and a server that runs for a while.
 
-What the browser is told when it starts: its own arguments, behind Streamlit's ``--``.
-
-How the browser looks, light and dark: Streamlit's own options.
+``streamlit run entry/server.py OPTIONS -- SETTINGS`` starts it. Streamlit's own options stand before
+the ``--``, ours (`BrowserSettings`) behind it.
 """
 
 import argparse
@@ -23,44 +22,15 @@ from typing import IO, Final
 from handsim.errors import HandsimError
 from handsim.processes import module_command
 
+_SERVER: Final = Path(__file__).parent / "entry" / "server.py"
+_LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_UPLOAD_MB: Final = 30
+_START_TIMEOUT_S: Final = 120
+_STOP_TIMEOUT_S: Final = 20
 
-@dataclass(frozen=True)
-class BrowserSettings:
-    """Which home it shows, and what people may do in it."""
-
-    home: Path
-    """The directory with the pool and the runs."""
-    index: str | None = None
-    """The index's address; None: the home's."""
-    model: Path | None = None
-    """The model that finds hands in uploaded pictures; None: the one in the cache."""
-    actions: bool = True
-    """Whether versions may be built, published, rolled back and removed from the page."""
-
-    def to_arguments(self) -> list[str]:
-        """What `from_arguments` reads back."""
-        words = ["--home", str(self.home)]
-        if self.index is not None:
-            words += ["--index", self.index]
-        if self.model is not None:
-            words += ["--model", str(self.model)]
-        return words if self.actions else [*words, "--read-only"]
-
-    @classmethod
-    def from_arguments(cls, words: Sequence[str]) -> "BrowserSettings":
-        """The settings out of a command line that `to_arguments` made."""
-        parser = argparse.ArgumentParser(prog="apps/browser/entry/server.py")
-        parser.add_argument("--home", type=Path, required=True)
-        parser.add_argument("--index")
-        parser.add_argument("--model", type=Path)
-        parser.add_argument("--read-only", action="store_true")
-        given = parser.parse_args(list(words))
-        return cls(given.home, given.index, given.model, actions=not given.read_only)
-
-
+# White text is written on both accents.
 _ACCENT_LIGHT: Final = "#006e8c"
 _ACCENT_DARK: Final = "#1a7f9b"
-"""White is written on both."""
 _SERIES_LIGHT: Final = (
     '["#006e8c", "#c8553d", "#a87900", "#00805c", "#7a4fa3", "#b3478b", "#3a6fd8", "#5c636e"]'
 )
@@ -89,16 +59,41 @@ THEME: Final[dict[str, str]] = {
     "theme.dark.borderColor": "#3a434a",
     "theme.dark.chartCategoricalColors": _SERIES_DARK,
 }
-"""Option -> value. One accent, the same as the report's and the montages'."""
+"""Streamlit option -> value, light and dark; the accent is that of the report and of the montages."""
 
 
-# In a folder of its own: Streamlit puts the folder of its script first on sys.path, where apps/browser/index
-# would be imported instead of the package index.
-_SERVER: Final = Path(__file__).parent / "entry" / "server.py"
-_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-_UPLOAD_MB: Final = 30
-_STARTED_WITHIN_S: Final = 120
-_ENDED_WITHIN_S: Final = 20
+@dataclass(frozen=True)
+class BrowserSettings:
+    """Which home the browser shows, and what people may do in it."""
+
+    home: Path
+    """The directory with the pool and the runs."""
+    index: str | None = None
+    """The index's address; None: the home's own."""
+    model: Path | None = None
+    """The model that finds hands in uploaded pictures; None: the one in the cache."""
+    actions: bool = True
+    """Whether versions may be built, published, rolled back and removed from the page."""
+
+    def to_arguments(self) -> list[str]:
+        """The command line that `from_arguments` reads."""
+        arguments = ["--home", str(self.home)]
+        if self.index is not None:
+            arguments += ["--index", self.index]
+        if self.model is not None:
+            arguments += ["--model", str(self.model)]
+        return arguments if self.actions else [*arguments, "--read-only"]
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> "BrowserSettings":
+        """The settings in a command line of `to_arguments`."""
+        parser = argparse.ArgumentParser(prog="apps/browser/entry/server.py")
+        parser.add_argument("--home", type=Path, required=True)
+        parser.add_argument("--index")
+        parser.add_argument("--model", type=Path)
+        parser.add_argument("--read-only", action="store_true")
+        options = parser.parse_args(list(arguments))
+        return cls(options.home, options.index, options.model, actions=not options.read_only)
 
 
 def build_streamlit_command(
@@ -106,8 +101,8 @@ def build_streamlit_command(
 ) -> list[str]:
     """The command line that serves the browser at ``host``:``port``.
 
-    At an address of this computer alone it answers to this computer's names and to ``names``: a page
-    elsewhere that has its own name lead here, as in DNS rebinding, is refused.
+    On a loopback address, the server answers only requests for this computer's names and for ``names``. This
+    stops DNS rebinding, where a foreign page lets its own name point to this computer.
     """
     options = {
         "server.address": host,
@@ -122,12 +117,12 @@ def build_streamlit_command(
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     if is_loopback(host):
-        flags += [f"--server.allowedHosts={name}" for name in (*_NAMES, host, *names)]
+        flags += [f"--server.allowedHosts={name}" for name in (*_LOCAL_NAMES, host, *names)]
     return module_command("streamlit", "run", str(_SERVER), *flags, "--", *settings.to_arguments())
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody else can reach that address."""
+    """Whether only this computer can reach that address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -136,52 +131,50 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A running browser."""
+    """A browser that is being served."""
 
     url: str
-    """Where it is."""
     pid: int
-    """Its process."""
+
+
+@contextmanager
+def run_server(home: Path, *options: str, port: int | None = None) -> Iterator[RunningServer]:
+    """Run ``handsim browse`` on a home until the block ends, at a port of this computer (None: a free one).
+
+    ``options`` are added to its command line. Raises HandsimError if it does not start.
+    """
+    port = find_free_port() if port is None else port
+    command = module_command("apps.cli", "browse", "--home", str(home), "--port", str(port))
+    with TemporaryFile("w+") as output:  # not a pipe: nobody reads it, and a full pipe blocks the server
+        server = subprocess.Popen(
+            [*command, "--no-window", *options], stdout=output, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            _await_health(server, port, output)
+            yield RunningServer(f"http://127.0.0.1:{port}", server.pid)
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
 
 
 def find_free_port() -> int:
-    """One of this computer at which nobody listens."""
+    """A port of this computer on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-@contextmanager
-def run_server(home: Path, *options: str, port: int | None = None) -> Iterator[RunningServer]:
-    """``handsim browse`` on a home at a port of this computer (any free one), until the block ends.
-
-    ``options`` are further ones of its command line. Raises HandsimError where it does not start.
-    """
-    port = find_free_port() if port is None else port
-    command = module_command("apps.cli", "browse", "--home", str(home), "--port", str(port))
-    with TemporaryFile("w+") as said:  # a pipe that nobody reads would fill, and hold the server up
-        server = subprocess.Popen(
-            [*command, "--no-window", *options], stdout=said, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            _await_health(server, port, said)
-            yield RunningServer(f"http://127.0.0.1:{port}", server.pid)
-        finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(_ENDED_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-def _await_health(server: subprocess.Popen[str], port: int, said: IO[str]) -> None:
-    deadline = time.monotonic() + _STARTED_WITHIN_S
+def _await_health(server: subprocess.Popen[str], port: int, output: IO[str]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            said.seek(0)
-            raise HandsimError(f"the browser ended at once: {said.read()}")
+            output.seek(0)
+            raise HandsimError(f"the browser ended at once: {output.read()}")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
         try:
             connection.request("GET", "/_stcore/health")
@@ -191,4 +184,6 @@ def _await_health(server: subprocess.Popen[str], port: int, said: IO[str]) -> No
             time.sleep(0.1)
         finally:
             connection.close()
-    raise HandsimError(f"the browser was not there after {_STARTED_WITHIN_S} s; start it by hand to see why")
+    raise HandsimError(
+        f"the browser did not answer within {_START_TIMEOUT_S} s; run `handsim browse` to see its output"
+    )

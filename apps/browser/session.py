@@ -1,6 +1,6 @@
-"""What one visitor is doing: the question in the address, the way that led there, the pictures sent.
+"""What one visitor is doing: addresses, the trail of questions, uploaded hands, and ways between pages.
 
-The ways from any page to the search and to the map.
+The address holds the question. Streamlit's session state holds the rest, so visitors do not see each other.
 """
 
 from collections.abc import Collection
@@ -11,102 +11,95 @@ import streamlit as st
 from apps.browser.search.question import Question
 from handsim.detection import DetectedHand
 
+SEARCH_PATH: Final = "search"
+MAP_PATH: Final = "map"
+MINING_PATH: Final = "mining"
+
 _TRAIL: Final = "search_trail"
-_SEEN: Final = "search_seen"
+_DETECTIONS: Final = "search_detections"
 _PAGE: Final = "page"
 _ADDRESSES: Final = "page_addresses"
 _LONGEST_TRAIL: Final = 12
-_MOST_SEEN: Final = 24
+_MOST_DETECTIONS: Final = 24
 
 
 def restore_address(page: str, names: Collection[str]) -> None:
-    """Come to a page, whose address may say ``names``.
+    """Enter a page; ``names`` are the parameters that its address may have.
 
-    Where it says none of them, as after a click in the navigation, it says again what it said when the page
-    was left.
+    If the address has none of them, as after a click in the navigation, the page gets the address again that
+    it had when the visitor left it.
     """
-    before, st.session_state[_PAGE] = st.session_state.get(_PAGE), page
-    kept = _addresses().get(page)
-    if kept and before not in (None, page) and not any(name in st.query_params for name in names):
-        st.query_params.from_dict(kept)
+    previous_page, st.session_state[_PAGE] = st.session_state.get(_PAGE), page
+    saved = _addresses().get(page)
+    if saved and previous_page not in (None, page) and not any(name in st.query_params for name in names):
+        st.query_params.from_dict(saved)
 
 
 def save_address(page: str) -> None:
-    """Remember what a page's address says, for when it is left."""
+    """Remember the parameters in a page's address, for `restore_address`."""
     st.session_state[_ADDRESSES] = {**_addresses(), page: st.query_params.to_dict()}
 
 
 def _addresses() -> dict[str, dict[str, str]]:
-    kept: dict[str, dict[str, str]] = st.session_state.get(_ADDRESSES, {})
-    return kept
+    addresses: dict[str, dict[str, str]] = st.session_state.get(_ADDRESSES, {})
+    return addresses
 
 
 def set_widget(key: str, value: object) -> None:
-    """Have a control show a value; one that does is left alone, or it would jump back while it is moved."""
+    """Set a widget's value if it differs; set without need, a widget jumps back while somebody moves it."""
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 
 
 def read_question() -> Question:
-    """What the address asks; raises HandsimError where it cannot be read."""
+    """The question in the address; raises HandsimError if it cannot be read."""
     return Question.from_params(st.query_params.to_dict())
 
 
-def ask(asked: Question) -> None:
-    """Put a question into the address, from which the page answers it; the one before joins the trail."""
+def ask(question: Question) -> None:
+    """Put a question into the address, which the page then answers; add the previous one to the trail."""
     try:
-        before = read_question()
+        previous = read_question()
     except ValueError:
-        before = Question()
-    if not before.is_empty and before.subject != asked.subject:
-        remember(before)
-    st.query_params.from_dict(asked.as_params())
-
-
-def remember(asked: Question) -> None:
-    """Add a question to the way back."""
-    kept = [other for other in get_trail() if other.subject != asked.subject]
-    st.session_state[_TRAIL] = [*kept, asked][-_LONGEST_TRAIL:]
+        previous = Question()
+    if not previous.is_empty and previous.subject != question.subject:
+        others = [other for other in get_trail() if other.subject != previous.subject]
+        st.session_state[_TRAIL] = [*others, previous][-_LONGEST_TRAIL:]
+    st.query_params.from_dict(question.to_params())
 
 
 def get_trail() -> list[Question]:
-    """What was asked before, oldest first."""
-    asked: list[Question] = st.session_state.get(_TRAIL, [])
-    return asked
+    """The earlier questions, oldest first."""
+    trail: list[Question] = st.session_state.get(_TRAIL, [])
+    return trail
 
 
 def store_detection(pose: tuple[int, ...], hand: DetectedHand) -> None:
-    """Keep a hand of a picture that was sent, under the pose that the address tells."""
-    seen = {**st.session_state.get(_SEEN, {}), pose: hand}
-    st.session_state[_SEEN] = dict(list(seen.items())[-_MOST_SEEN:])
+    """Keep a hand of an uploaded picture under the pose that stands for it in the address."""
+    detections = {**st.session_state.get(_DETECTIONS, {}), pose: hand}
+    st.session_state[_DETECTIONS] = dict(list(detections.items())[-_MOST_DETECTIONS:])
 
 
 def find_detection(pose: tuple[int, ...] | None) -> DetectedHand | None:
-    """The picture that a pose was found in; None where it was drawn, or came by a link."""
-    found: DetectedHand | None = st.session_state.get(_SEEN, {}).get(pose)
-    return found
-
-
-SEARCH_PATH: Final = "search"
-MAP_PATH: Final = "map"
-MINING_PATH: Final = "mining"
+    """The uploaded hand with this pose; None if the pose was drawn or came with a link."""
+    detection: DetectedHand | None = st.session_state.get(_DETECTIONS, {}).get(pose)
+    return detection
 
 
 def search_for(question: Question) -> NoReturn:
-    """Leave the page for the search's answer to a question; also within a callback or a fragment."""
-    # Streamlit knows a page by its path alone; what draws it was said where the pages are listed.
-    there = st.Page(_nothing, url_path=SEARCH_PATH, default=True)
-    st.switch_page(there, query_params=question.as_params())
+    """Go to the search page and its answer to a question; works within callbacks and fragments, too."""
+    st.switch_page(_page(SEARCH_PATH, default=True), query_params=question.to_params())
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Leave the page for the map, with the hand of a question marked; also within a callback or a fragment.
+    """Go to the map with the question's hand marked; works within callbacks and fragments, too.
 
-    The address says all of the question still: Streamlit puts it to this page before it leaves, and the way
-    back would lead to less than was asked.
+    The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
+    with the hand alone the browser's way back would lose the conditions.
     """
-    st.switch_page(st.Page(_nothing, url_path=MAP_PATH), query_params=question.as_params())
+    st.switch_page(_page(MAP_PATH), query_params=question.to_params())
 
 
-def _nothing() -> None:
-    """Stands for the page."""
+def _page(path: str, *, default: bool = False) -> st.Page:
+    # Streamlit identifies a page by its path; app.py has registered what draws it.
+    return st.Page(lambda: None, url_path=path, default=default)

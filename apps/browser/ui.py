@@ -1,7 +1,4 @@
-"""What a page says when something is not there, and how it comes back by itself.
-
-Hands of the index as cards of a grid.
-"""
+"""Parts that pages share: errors with a way out, harmless Markdown, and cards of hands."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,48 +18,48 @@ from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from index.query import Payload
 
-_AGAIN_S: Final = 3
-_DUE: Final = "trouble_due"
+_RETRY_S: Final = 3
+_RETRY_DUE: Final = "retry_due"
+
+_MARKUP: Final = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
+_WORD_JOINER: Final = "\u2060"
+"""Has no width."""
+_SHORTCODE: Final = re.compile(
+    r"(?<=:)(?=[a-z/+_-])|(?<=www)(?=\.)|(?<=@)|(?<=[<>~=-])(?=[<>=-])", re.IGNORECASE
+)
+"""Places within icons, emoji, links and arrows, which Streamlit replaces after it has resolved escapes."""
 
 
 @contextmanager
 def show_errors() -> Iterator[None]:
-    """Say what a person can mend instead of failing; what may pass by is tried again every few seconds."""
+    """Show errors that people can mend. What may be temporary is tried again every few seconds."""
     try:
         yield
     except UnavailableError as error:
-        st.warning(f"**The index is away.** {escape(str(error))}", icon=":material/cloud_off:")
-        _try_again()
+        st.warning(f"**The index does not answer.** {escape(str(error))}", icon=":material/cloud_off:")
+        _retry()
     except NotThereError as error:
         st.info(f"**Not there yet.** {escape(str(error))}", icon=":material/search_off:")
-        _try_again()
+        _retry()
     except (HandsimError, OSError) as error:
         st.error(escape(str(error)), icon=":material/error:")
 
 
-def escape(text: str) -> str:
-    """A text of a file's, a name's or an error's, so that Markdown shows it as it is, on one line."""
-    unlinked = _LIVE.sub(_JOINER, text.replace("\n", " "))
-    return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in unlinked)
-
-
-_MARKUP: Final = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
-_JOINER: Final = "\u2060"
-"""Has no width."""
-_LIVE: Final = re.compile(r"(?<=:)(?=[a-z/+_-])|(?<=www)(?=\.)|(?<=@)|(?<=[<>~=-])(?=[<>=-])", re.IGNORECASE)
-"""Inside of icons, emoji, links and arrows, which Streamlit makes of a text once its escapes are resolved."""
-
-
-@st.fragment(run_every=_AGAIN_S)
-def _try_again() -> None:
-    # Run with the page that failed, once for each of its parts that did, and then by the clock: by then the
-    # time has come to try the page again.
+@st.fragment(run_every=_RETRY_S)
+def _retry() -> None:
+    # Runs at once for each part of the page that failed, then by the clock: only then is the retry due.
     now = monotonic()
-    if now >= st.session_state.get(_DUE, inf):
-        del st.session_state[_DUE]
+    if now >= st.session_state.get(_RETRY_DUE, inf):
+        del st.session_state[_RETRY_DUE]
         st.rerun(scope="app")
-    st.session_state[_DUE] = now + 0.9 * _AGAIN_S
+    st.session_state[_RETRY_DUE] = now + 0.9 * _RETRY_S
     st.caption("Trying again every few seconds.")
+
+
+def escape(text: str) -> str:
+    """Text from files, names or errors such that Markdown shows it unchanged, on one line."""
+    inert = _SHORTCODE.sub(_WORD_JOINER, text.replace("\n", " "))
+    return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in inert)
 
 
 def build_card(
@@ -74,22 +71,22 @@ def build_card(
     *,
     liked: bool | None = None,
 ) -> Card:
-    """A hand with its picture and its skeleton, as far as the pool has them."""
+    """A hand with its picture and skeleton, where the pool has them."""
     keypoints = find_keypoints(pool, hand_id)
-    picture = None if keypoints is None else library.thumbnails.uri(pool, hand_id)
+    picture = None if keypoints is None else library.thumbnails.get_uri(pool, hand_id)
     return Card(hand_id, picture, keypoints, title, tuple(lines), liked)
 
 
 def find_keypoints(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
-    """[21, 3]; None for a hand that the index holds and the pool does not."""
+    """[21, 3] in the crop's unit square; None for a hand that the index has and the pool does not."""
     if hand_id not in pool:
         return None
-    found: NDArray[np.float32] = pool.keypoints[pool.rows(hand_id)[0]]
-    return found
+    keypoints: NDArray[np.float32] = pool.keypoints[pool.rows(hand_id)[0]]
+    return keypoints
 
 
 def describe_payload(payload: Payload | None) -> tuple[str, ...]:
-    """Video, then side, source and label: lines below a picture."""
+    """Two lines below a picture: the video; then side, source and label."""
     if payload is None:
         return ()
     parts = (payload["side"], payload["source"], payload["label"])
@@ -97,5 +94,5 @@ def describe_payload(payload: Payload | None) -> tuple[str, ...]:
 
 
 def shorten_id(hand_id: int) -> str:
-    """The id's first digits, for captions."""
+    """The id's first 8 digits, for captions."""
     return format_hand_id(hand_id)[:8] + "…"

@@ -15,13 +15,14 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from apps.browser.map.projection import PlaneProjection
 from apps.browser.serve import BrowserSettings
 from apps.cli.browse import HOST, PORT, browse
 from apps.cli.console import progress_bar
 from apps.cli.evaluate import write_retrieval_evaluation
 from apps.cli.figures import explained_variance, pose_distances
 from apps.cli.query import Query, draw_montage
-from apps.report import Picture, Section, flatten, pose_map, write_report
+from apps.report import Picture, Section, pose_map, write_report
 from handsim.embedding import PoseEmbedding
 from handsim.hand import format_hand_id
 from handsim.home import Home
@@ -89,7 +90,7 @@ def _write(
         (f"{measured.explained_variance:.1%}", f"of the pose in {version.embedding.dimension} numbers"),
         (f"{seconds:.0f} s", "to synthesise, index, mine and measure"),
     ]
-    vectors = version.embedding.embed(keypoints=pool.keypoints)
+    places = PlaneProjection(version.embedding.embed(keypoints=pool.keypoints)).places
     sections = [
         Section(
             "Hands posed alike",
@@ -101,7 +102,7 @@ def _write(
             "The pose space",
             f"UMAP of the {version.embedding.dimension} numbers of every hand; the names are those of the "
             "shapes the synthetic hands move between, grey hands are on their way from one to the next.",
-            [Picture.of_figure(pose_map(flatten(vectors), pool.labels.values()), "map of the poses")],
+            [Picture.of_figure(pose_map(places, pool.labels.values()), "map of the poses")],
         ),
         Section(
             "How good are the pairs?",

@@ -1,1 +1,1 @@
-"""What Streamlit does not have: a grid of hands to click on, a skeleton to drag, a map to wander over."""
+"""Streamlit components in Python, CSS and JavaScript: a grid of hands, a skeleton editor, a map canvas."""

@@ -1,48 +1,48 @@
-// Hands side by side: crop, skeleton over it, captions, and buttons to ask with them.
-// All texts go in as textContent: what comes from files is never read as markup.
+// Hands side by side: the crop with its skeleton, captions, and buttons to search with.
+// All texts are set as textContent, so text from files is never read as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
-function drawn(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+function svgElement(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }
 
-function skeleton(points, bones, colours) {
-  const svg = drawn("svg", { viewBox: "0 0 1000 1000", "aria-hidden": "true" });
+function drawSkeleton(points, bones, colours) {
+  const svg = svgElement("svg", { viewBox: "0 0 1000 1000", "aria-hidden": "true" });
   for (const rim of [true, false]) {
     for (const [parent, child] of bones) {
       const [[x1, y1], [x2, y2]] = [points[parent], points[child]];
       const stroke = rim ? "#141414" : colours[child];
-      svg.append(drawn("line", { x1, y1, x2, y2, stroke, "stroke-width": rim ? 26 : 16, "stroke-linecap": "round" }));
+      svg.append(svgElement("line", { x1, y1, x2, y2, stroke, "stroke-width": rim ? 26 : 16, "stroke-linecap": "round" }));
     }
   }
   points.forEach(([cx, cy], joint) => {
-    svg.append(drawn("circle", { cx, cy, r: 16, fill: colours[joint], stroke: "#141414", "stroke-width": 5 }));
+    svg.append(svgElement("circle", { cx, cy, r: 16, fill: colours[joint], stroke: "#141414", "stroke-width": 5 }));
   });
   return svg;
 }
 
-function marker(hand, like, onMark) {
-  const chosen = hand.mark === (like ? "like" : "unlike");
+function buildMarker(hand, like, onMark) {
+  const isMarked = hand.mark === (like ? "like" : "unlike");
   const button = element("button", `mark ${like ? "more" : "less"}`, like ? "+" : "−");
   button.type = "button";
-  button.setAttribute("aria-pressed", String(chosen));
+  button.setAttribute("aria-pressed", String(isMarked));
   button.setAttribute("aria-label", `${like ? "More" : "Less"} like hand ${hand.id}`);
   button.title = like ? "More like this one" : "Less like this one";
   button.onclick = () => onMark(hand.id, like);
   return button;
 }
 
-function card(hand, data, onPick, onMark) {
+function buildCard(hand, data, onPick, onMark) {
   const figure = element("figure", `card ${hand.mark || ""}`);
   const frame = element(data.pickable ? "button" : "div", "frame");
   if (data.pickable) {
@@ -61,26 +61,26 @@ function card(hand, data, onPick, onMark) {
     frame.classList.add("bare");
   }
   if (hand.points && (data.skeletons || !hand.picture)) {
-    frame.append(skeleton(hand.points, data.bones, data.colours));
+    frame.append(drawSkeleton(hand.points, data.bones, data.colours));
   }
   figure.append(frame);
   if (data.markable) {
     const marks = element("div", "marks");
-    marks.append(marker(hand, true, onMark), marker(hand, false, onMark));
+    marks.append(buildMarker(hand, true, onMark), buildMarker(hand, false, onMark));
     figure.append(marks);
   }
   const caption = element("figcaption");
   if (hand.title) caption.append(element("b", "", hand.title));
   for (const line of hand.lines) {
-    const shown = element("span", "", line);
-    shown.title = line;
-    caption.append(shown);
+    const span = element("span", "", line);
+    span.title = line;
+    caption.append(span);
   }
   figure.append(caption);
   return figure;
 }
 
-function paired(figures, captions) {
+function groupPairs(figures, captions) {
   return captions.map((caption, number) => {
     const pair = element("div", "pair");
     pair.setAttribute("role", "group");
@@ -98,9 +98,9 @@ export default function (component) {
   grid.setAttribute("aria-label", data.label);
   const onPick = (id) => setTriggerValue("picked", id);
   const onMark = (id, like) => setTriggerValue("marked", { id, like });
-  // The focus stays where it was, so that the keyboard can mark one hand after another.
+  // The focus stays where it is, so that the keyboard can mark one hand after another.
   const focused = parentElement.activeElement?.getAttribute("aria-label");
-  const figures = data.hands.map((hand) => card(hand, data, onPick, onMark));
-  grid.replaceChildren(...(data.pairs === null ? figures : paired(figures, data.pairs)));
+  const figures = data.hands.map((hand) => buildCard(hand, data, onPick, onMark));
+  grid.replaceChildren(...(data.pairs === null ? figures : groupPairs(figures, data.pairs)));
   if (focused) grid.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
 }

@@ -31,20 +31,20 @@ class Card:
     """One hand of the grid."""
 
     hand_id: int
-    """What a click asks about; a number of one's own where it is no hand of the index."""
+    """What a click reports: a hand of the index, or another number of the caller's choice."""
     picture: str | None
     """The crop as a data URI; None draws the skeleton alone."""
     keypoints: NDArray[np.floating] | None
     """[21, 2 or 3] in the crop's unit square."""
     title: str = ""
-    """Below it, in bold."""
+    """Below the picture, in bold."""
     lines: tuple[str, ...] = ()
-    """Below that; what is too long is cut off, and whole when pointed at."""
+    """Below the title; a long line is cut, and its tooltip shows all of it."""
     liked: bool | None = None
     """Whether it is marked with + (True) or - (False)."""
 
-    def as_data(self) -> dict[str, Any]:
-        """What the browser gets."""
+    def to_json(self) -> dict[str, Any]:
+        """What the web browser receives."""
         points = None
         if self.keypoints is not None:
             points = np.rint(self.keypoints[:, :2] * _VIEW_BOX).astype(int).tolist()
@@ -70,25 +70,25 @@ def hand_grid(
     verb: str = "Search from hand",
     pairs: Sequence[str] | None = None,
 ) -> None:
-    """Draw the grid; ``on_pick`` gets the hand clicked on, ``on_mark`` the hand and whether it is liked.
+    """Draw the grid; ``on_pick`` gets the clicked hand, ``on_mark`` a hand and whether it is marked with +.
 
-    ``label`` names the grid, ``verb`` what a click does, for those who cannot see it. With ``pairs`` each two
-    cards stay side by side, under what it tells of them. Both callbacks run before the page is drawn again.
+    ``label`` names the grid, and ``verb`` what a click does, for screen readers. With ``pairs``, each two
+    cards stay side by side under one of these captions. Callbacks run before the page is drawn again.
     """
 
-    def picked() -> None:
-        said = _hand_of(st.session_state[key].get("picked"))
-        if said is not None and on_pick is not None:
-            on_pick(said)
+    def take_pick() -> None:
+        hand = _parse_hand(st.session_state[key].get("picked"))
+        if hand is not None and on_pick is not None:
+            on_pick(hand)
 
-    def marked() -> None:
-        said = st.session_state[key].get("marked") or {}
-        hand = _hand_of(said.get("id"))
+    def take_mark() -> None:
+        message = st.session_state[key].get("marked") or {}
+        hand = _parse_hand(message.get("id"))
         if hand is not None and on_mark is not None:
-            on_mark(hand, bool(said.get("like")))
+            on_mark(hand, bool(message.get("like")))
 
     data = {
-        "hands": [card.as_data() for card in cards],
+        "hands": [card.to_json() for card in cards],
         "bones": BONE_LIST,
         "colours": COLOURS,
         "skeletons": skeletons,
@@ -99,11 +99,11 @@ def hand_grid(
         "verb": verb,
         "pairs": None if pairs is None else list(pairs),
     }
-    _grid(key=key, data=data, on_picked_change=picked, on_marked_change=marked)
+    _grid(key=key, data=data, on_picked_change=take_pick, on_marked_change=take_mark)
 
 
-def _hand_of(text: object) -> int | None:
-    """The hand that a browser named; None where it is no id, which only a forged message holds."""
+def _parse_hand(text: object) -> int | None:
+    """The hand that a web browser named; None if it is malformed, which only a forged message is."""
     try:
         return parse_hand_id(str(text))
     except HandsimError:

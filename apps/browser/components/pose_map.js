@@ -1,22 +1,22 @@
-// A map of hands to wander over: what it knows, where things are on it, and what it asks Python. All texts go
-// in as textContent.
+// The map canvas: its state, the view, and its messages to Python. pose_map_points.js, pose_map_drawing.js and
+// pose_map_input.js are joined with this file. All texts are set as textContent.
 
-const CLOSEST = 80;
-const LOWERED_PX = 20; // the map's middle, below the stage's, for the tools are above it
-const REACH_PX = 14;
-const RESTS_MS = 80;
-const GIVES_UP_MS = 2000;
-const REMEMBERED = 400;
-const MOST_CORNERS = 300;
-const STEPS = 8;
+const MAX_ZOOM = 80;
+const LOWERED_PX = 20; // the map's middle is this far below the stage's, because the tools are at the top
+const HIT_RADIUS_PX = 14;
+const HOVER_DELAY_MS = 80;
+const ANSWER_TIMEOUT_MS = 2000;
+const CACHED_TIPS = 400;
+const MAX_CORNERS = 300;
+const LEGEND_STEPS = 8;
 const states = new WeakMap();
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
 class PoseMap {
@@ -29,25 +29,25 @@ class PoseMap {
     this.buffer = document.createElement("canvas");
     this.view = null;
     this.hovered = -1;
-    this.shown = null; // which codes a legend's key has called up
+    this.highlighted = null; // [first, last] code that the legend highlights
     this.pinned = null;
     this.outline = null;
     this.drawing = null;
     this.lasso = false;
-    this.fingers = new Map();
-    this.remembered = new Map();
-    this.asked = { timer: 0, since: 0 };
-    this.hear = ({ detail }) => detail.topic === this.data?.topic && this.answered(detail);
-    window.addEventListener("handsim-map-answer", this.hear);
+    this.pointers = new Map();
+    this.tips = new Map();
+    this.question = { timer: 0, since: 0 };
+    this.receive = ({ detail }) => detail.topic === this.data?.topic && this.takeAnswer(detail);
+    window.addEventListener("handsim-map-answer", this.receive);
     this.watch = new ResizeObserver(() => this.redraw(true));
     this.watch.observe(this.stage);
     this.listen();
   }
 
   close() {
-    window.removeEventListener("handsim-map-answer", this.hear);
+    window.removeEventListener("handsim-map-answer", this.receive);
     this.watch.disconnect();
-    clearTimeout(this.asked.timer);
+    clearTimeout(this.question.timer);
     clearTimeout(this.resting);
   }
 
@@ -58,24 +58,24 @@ class PoseMap {
     [this.ink, this.ground, this.font] = [style.color, style.backgroundColor, style.fontFamily];
     this.accent = style.getPropertyValue("--st-primary-color");
     if (this.data?.points !== data.points || this.data?.map !== data.map) {
-      this.points = decoded(data.points, data.shown);
+      this.points = decode(data.points, data.count);
       this.point(-1);
     }
     if (this.data?.map !== data.map) {
       this.view = null;
-      this.remembered.clear();
+      this.tips.clear();
     }
     const isNew = !this.data;
     this.data = data;
-    this.shown = this.pinned = null;
+    this.highlighted = this.pinned = null;
     this.face.setAttribute("aria-label", data.label);
     this.drawLegend();
     this.redraw(true);
-    if (isNew) this.say("ready", null);
+    if (isNew) this.send("ready", null);
   }
 
-  // Where things are: the map's unit square to pixels of the page, and back. The map is wide; where the page
-  // is not, as on a phone, it is laid on its side, x down and y to the right.
+  // The view: from the map's unit square to pixels, and back. A map is wider than high; on a stage that is
+  // higher than wide, as on a phone, it is drawn on its side, with x down and y to the right.
 
   get size() {
     return [this.stage.clientWidth, this.stage.clientHeight];
@@ -86,14 +86,14 @@ class PoseMap {
     return height > width;
   }
 
-  sided(x, y) {
+  swapOnSide(x, y) {
     return this.onSide ? [y, x] : [x, y];
   }
 
   get whole() {
     const { left, right, top, bottom } = this.points.box;
     const [width, height] = this.size;
-    const [wide, high] = this.sided(right - left || 0.1, bottom - top || 0.1);
+    const [wide, high] = this.swapOnSide(right - left || 0.1, bottom - top || 0.1);
     const scale = Math.min((width - 40) / wide, (height - 90) / high);
     return { x: (left + right) / 2, y: (top + bottom) / 2, scale };
   }
@@ -102,47 +102,47 @@ class PoseMap {
     return this.view.zoom * this.whole.scale;
   }
 
-  place(x, y) {
+  project(x, y) {
     const [width, height] = this.size;
-    const [across, down] = this.sided((x - this.view.x) * this.scale, (y - this.view.y) * this.scale);
+    const [across, down] = this.swapOnSide((x - this.view.x) * this.scale, (y - this.view.y) * this.scale);
     return [across + width / 2, down + height / 2 + LOWERED_PX];
   }
 
-  unplace(px, py) {
+  unproject(px, py) {
     const [width, height] = this.size;
-    const [x, y] = this.sided((px - width / 2) / this.scale, (py - height / 2 - LOWERED_PX) / this.scale);
+    const [x, y] = this.swapOnSide((px - width / 2) / this.scale, (py - height / 2 - LOWERED_PX) / this.scale);
     return [x + this.view.x, y + this.view.y];
   }
 
-  look(x, y, zoom) {
+  setView(x, y, zoom) {
     const { left, right, top, bottom } = this.points.box;
-    this.view = { x: clamp(x, left, right), y: clamp(y, top, bottom), zoom: clamp(zoom, 0.8, CLOSEST) };
+    this.view = { x: clamp(x, left, right), y: clamp(y, top, bottom), zoom: clamp(zoom, 0.8, MAX_ZOOM) };
     this.stage.dataset.zoom = this.view.zoom.toFixed(2);
     this.redrawMoved();
   }
 
   zoomAt(px, py, factor) {
-    const [x, y] = this.unplace(px, py);
-    const zoom = clamp(this.view.zoom * factor, 0.8, CLOSEST);
-    const kept = this.view.zoom / zoom;
-    this.look(x + (this.view.x - x) * kept, y + (this.view.y - y) * kept, zoom);
+    const [x, y] = this.unproject(px, py);
+    const zoom = clamp(this.view.zoom * factor, 0.8, MAX_ZOOM);
+    const ratio = this.view.zoom / zoom;
+    this.setView(x + (this.view.x - x) * ratio, y + (this.view.y - y) * ratio, zoom);
   }
 
   pan(dx, dy) {
-    const [x, y] = this.sided(dx / this.scale, dy / this.scale);
-    this.look(this.view.x - x, this.view.y - y, this.view.zoom);
+    const [x, y] = this.swapOnSide(dx / this.scale, dy / this.scale);
+    this.setView(this.view.x - x, this.view.y - y, this.view.zoom);
   }
 
   reset() {
-    this.look(this.whole.x, this.whole.y, 1);
+    this.setView(this.whole.x, this.whole.y, 1);
   }
 
-  isShown = (code) => !this.shown || (code >= this.shown[0] && code <= this.shown[1]);
+  isHighlighted = (code) => !this.highlighted || (code >= this.highlighted[0] && code <= this.highlighted[1]);
 
-  // Asking Python, through the couriers.
+  // Messages to Python, through the channels.
 
-  say(kind, value) {
-    window.dispatchEvent(new CustomEvent("handsim-map-ask", { detail: { topic: this.data.topic, kind, value } }));
+  send(kind, value) {
+    window.dispatchEvent(new CustomEvent("handsim-map-message", { detail: { topic: this.data.topic, kind, value } }));
   }
 
   point(row) {
@@ -151,31 +151,31 @@ class PoseMap {
     this.stage.classList.toggle("pointing", row >= 0);
     this.stage.dataset.hovered = row;
     this.tip.hidden = true;
-    clearTimeout(this.asked.timer);
-    if (this.remembered.has(row)) this.fillTip(this.remembered.get(row));
-    else if (row >= 0) this.asked.timer = setTimeout(() => this.askAbout(row), RESTS_MS);
+    clearTimeout(this.question.timer);
+    if (this.tips.has(row)) this.fillTip(this.tips.get(row));
+    else if (row >= 0) this.question.timer = setTimeout(() => this.requestTip(row), HOVER_DELAY_MS);
     this.redraw(false);
   }
 
-  askAbout(row) {
-    // One question at a time: what the pointer rests on when the answer comes is asked next.
+  requestTip(row) {
+    // One question at a time; the next is about the hand under the pointer when the answer comes.
     const now = performance.now();
-    if (this.asked.since && now - this.asked.since < GIVES_UP_MS) return;
-    this.asked.since = now;
-    this.say("hovered", { map: this.data.map, row, turn: Math.round(now) });
+    if (this.question.since && now - this.question.since < ANSWER_TIMEOUT_MS) return;
+    this.question.since = now;
+    this.send("hovered", { map: this.data.map, row, turn: Math.round(now) });
   }
 
-  answered({ hand, outline }) {
+  takeAnswer({ hand, outline }) {
     if (outline !== undefined) {
       this.outline = outline;
       this.redraw(false);
     }
     if (!hand || hand.map !== this.data.map) return;
-    this.asked.since = 0;
-    this.remembered.set(hand.row, hand);
-    if (this.remembered.size > REMEMBERED) this.remembered.delete(this.remembered.keys().next().value);
+    this.question.since = 0;
+    this.tips.set(hand.row, hand);
+    if (this.tips.size > CACHED_TIPS) this.tips.delete(this.tips.keys().next().value);
     if (hand.row === this.hovered) this.fillTip(hand);
-    else if (this.hovered >= 0 && !this.remembered.has(this.hovered)) this.askAbout(this.hovered);
+    else if (this.hovered >= 0 && !this.tips.has(this.hovered)) this.requestTip(this.hovered);
   }
 
   fillTip(hand) {
@@ -192,19 +192,19 @@ class PoseMap {
     this.redraw(false);
   }
 
-  putTip(x, y, width, height) {
+  placeTip(x, y, width, height) {
     const [wide, high] = [this.tip.offsetWidth, this.tip.offsetHeight];
     const left = x + 18 + wide > width ? x - 18 - wide : x + 18;
     const top = clamp(y - high / 2, 6, Math.max(6, height - high - 6));
     this.tip.style.transform = `translate(${Math.round(clamp(left, 6, Math.max(6, width - wide - 6)))}px, ${Math.round(top)}px)`;
   }
 
-  outlined(corners) {
-    const apart = Math.ceil(corners.length / MOST_CORNERS);
-    const kept = corners.filter((_, i) => i % apart === 0);
-    if (kept.length < 3) return;
-    this.outline = kept;
-    const rounded = kept.map(([x, y]) => [Number(x.toFixed(5)), Number(y.toFixed(5))]);
-    this.say("outlined", { map: this.data.map, corners: rounded });
+  sendOutline(corners) {
+    const apart = Math.ceil(corners.length / MAX_CORNERS);
+    const sparse = corners.filter((_, i) => i % apart === 0);
+    if (sparse.length < 3) return;
+    this.outline = sparse;
+    const rounded = sparse.map(([x, y]) => [Number(x.toFixed(5)), Number(y.toFixed(5))]);
+    this.send("outlined", { map: this.data.map, corners: rounded });
   }
 }

@@ -1,7 +1,8 @@
-"""A map of hands to wander over, and the couriers that carry its questions here and the answers back.
+"""A canvas that shows a map of hands, and the channels that carry its messages.
 
-The map's points go to the browser once. What is asked while people point at them goes through components of
-their own, each in its fragment, so that an answer takes the points along no more.
+The map's points are sent to the web browser once. Messages about single hands go through components of their
+own (channels), each in its fragment, so that an answer does not send the points again. In JavaScript, canvas
+and channels of one ``topic`` talk by window events.
 """
 
 import base64
@@ -14,23 +15,23 @@ import numpy as np
 import streamlit as st
 
 from apps.browser.map.pose_map import PoseMap
-from apps.browser.map.selection import Colouring, Outline, outline_of
+from apps.browser.map.selection import Colouring, Outline, parse_outline
 
 _HERE: Final = Path(__file__)
-_PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_painting.js", "pose_map_hands.js")
+_PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_drawing.js", "pose_map_input.js")
 _TOOLS: Final = (
-    ("closer", "sign", "+", "Zoom in (+)"),
-    ("wider", "sign", "−", "Zoom out (−)"),
+    ("zoomIn", "sign", "+", "Zoom in (+)"),
+    ("zoomOut", "sign", "−", "Zoom out (−)"),
     ("reset", "", "Whole map", "Show the whole map (0)"),
     ("lasso", "", "Lasso", "Draw around hands to see them together (L, or Shift and drag)"),
-    ("inView", "", "Gather view", "Show the hands together that are in view"),
+    ("selectView", "", "Gather view", "Show the hands together that are in view"),
 )
 _BUTTONS: Final = "".join(
     f'<button type="button" data-tool="{name}" class="{kind}" title="{help}" aria-label="{help}">'
     f"{sign}</button>"
     for name, kind, sign, help in _TOOLS
 )
-_map = st.components.v2.component(
+_canvas = st.components.v2.component(
     "handsim_pose_map",
     html=f"""<div class="map"><div class="stage">
       <canvas class="face" tabindex="0" role="application"></canvas>
@@ -40,14 +41,14 @@ _map = st.components.v2.component(
     css=_HERE.with_suffix(".css").read_text("utf-8"),
     js="\n".join(_HERE.with_name(part).read_text("utf-8") for part in _PARTS),
 )
-_courier = st.components.v2.component(
-    "handsim_pose_map_courier", js=_HERE.with_name("pose_map_courier.js").read_text("utf-8")
+_channel = st.components.v2.component(
+    "handsim_pose_map_channel", js=_HERE.with_name("pose_map_channel.js").read_text("utf-8")
 )
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A hand that is pointed out."""
+    """A ring around a hand."""
 
     place: tuple[float, float]
     """In the map's unit square."""
@@ -55,9 +56,9 @@ class Mark:
     """Beside it."""
 
 
-def pose_map(
-    of: PoseMap,
-    colours: Colouring,
+def map_canvas(
+    pose_map: PoseMap,
+    colouring: Colouring,
     *,
     key: str,
     most: int,
@@ -67,55 +68,59 @@ def pose_map(
 ) -> None:
     """Draw at most ``most`` hands of a map.
 
-    ``unknown`` names in the legend the hands that have no colour, ``note`` says what else there is to know.
-    What people do with it comes out of the couriers of the same ``topic``, which is this ``key``.
+    In the legend, ``unknown`` names the hands without a value, and ``note`` is a remark. Clicks and outlines
+    arrive in the channels whose ``topic`` is this ``key``.
     """
-    rows = of.drawing_order[:most]
-    shares = np.rint(of.places[rows] * 65535).astype("<u2")
-    packed = shares.T.tobytes() + colours.codes[rows].tobytes()
+    rows = pose_map.drawing_order[:most]
+    shares = np.rint(pose_map.places[rows] * 65535).astype("<u2")
+    points = shares.T.tobytes() + colouring.codes[rows].tobytes()
     data = {
         "topic": key,
-        "map": _name(of),
-        "shown": len(rows),
-        "points": base64.b64encode(packed).decode(),
-        "kind": colours.kind,
-        "classes": [list(each) for each in colours.classes],
-        "ends": colours.ends,
-        "others": [colours.names - len(colours.classes), colours.others],
-        "unknown": [unknown, colours.unknown],
+        "map": pose_map.name,
+        "count": len(rows),
+        "points": base64.b64encode(points).decode(),
+        "kind": colouring.kind,
+        "classes": [list(each) for each in colouring.classes],
+        "ends": colouring.ends,
+        "others": [colouring.name_count - len(colouring.classes), colouring.others],
+        "unknown": [unknown, colouring.unknown],
         "note": note,
         "mark": None if mark is None else {"place": list(mark.place), "text": mark.text},
         "label": f"Map of {len(rows):,} hands. Arrow keys move it, + and - zoom, 0 shows all of it",
     }
-    _map(key=key, data=data)
+    _canvas(key=key, data=data)
 
 
-def hover_courier(
-    of: PoseMap, *, topic: str, key: str, on_hover: Callable[[int, int], None], answer: dict[str, Any] | None
+def hover_channel(
+    pose_map: PoseMap,
+    *,
+    topic: str,
+    key: str,
+    on_hover: Callable[[int, int], None],
+    answer: dict[str, Any] | None,
 ) -> None:
-    """Carry which hand is pointed at; ``on_hover`` gets its row on the map and the number of the question.
+    """Receive which hand is under the pointer; ``on_hover`` gets its row and the number of the question.
 
-    ``answer`` is what `hover_answer` made of it.
+    ``answer`` is sent to the canvas, see `describe_hover`.
     """
 
-    def hovered() -> None:
-        said = st.session_state[key].get("hovered") or {}
-        row, turn = _row(of, said), said.get("turn")
+    def take_hover() -> None:
+        message = st.session_state[key].get("hovered") or {}
+        row, turn = _parse_row(pose_map, message), message.get("turn")
         if row is not None and isinstance(turn, int):
             on_hover(row, turn)
 
     data = {"topic": topic, "kinds": ["hovered"], "answer": answer and {"hand": answer}}
-    _courier(key=key, data=data, on_hovered_change=hovered)
+    _channel(key=key, data=data, on_hovered_change=take_hover)
 
 
-def hover_answer(
-    of: PoseMap, row: int, turn: int, picture: str | None, title: str, lines: tuple[str, ...]
+def describe_hover(
+    pose_map: PoseMap, row: int, turn: int, picture: str | None, title: str, lines: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What the map shows beside a hand: its crop as a data URI and words about it."""
-    place = int(np.flatnonzero(of.drawing_order == row)[0])
+    """The content of a hand's tooltip: its crop as a data URI, and text."""
     return {
-        "map": _name(of),
-        "row": place,
+        "map": pose_map.name,
+        "row": int(np.flatnonzero(pose_map.drawing_order == row)[0]),
         "turn": turn,
         "picture": picture,
         "title": title,
@@ -123,8 +128,8 @@ def hover_answer(
     }
 
 
-def choice_courier(
-    of: PoseMap,
+def choice_channel(
+    pose_map: PoseMap,
     *,
     topic: str,
     key: str,
@@ -132,32 +137,31 @@ def choice_courier(
     on_pick: Callable[[int], None],
     on_outline: Callable[[Outline], None],
 ) -> None:
-    """Carry which hand was clicked on, by its row, and what was drawn around; the map shows ``outline``."""
+    """Receive the row of a clicked hand, or a new outline; the canvas shows ``outline``."""
 
-    def picked() -> None:
-        row = _row(of, st.session_state[key].get("picked"))
+    def take_pick() -> None:
+        row = _parse_row(pose_map, st.session_state[key].get("picked"))
         if row is not None:
             on_pick(row)
 
-    def outlined() -> None:
-        said = st.session_state[key].get("outlined") or {}
-        drawn = outline_of(said.get("corners"))
-        if drawn is not None and said.get("map") == _name(of):
-            on_outline(drawn)
+    def take_outline() -> None:
+        message = st.session_state[key].get("outlined") or {}
+        new = parse_outline(message.get("corners"))
+        if new is not None and message.get("map") == pose_map.name:
+            on_outline(new)
 
     data = {"topic": topic, "kinds": ["picked", "outlined"], "answer": {"outline": outline}}
-    _courier(key=key, data=data, on_picked_change=picked, on_outlined_change=outlined)
+    _channel(key=key, data=data, on_picked_change=take_pick, on_outlined_change=take_outline)
 
 
-def _name(of: PoseMap) -> str:
-    return f"{of.version}-{of.checksum}"
+def _parse_row(pose_map: PoseMap, message: Any) -> int | None:
+    """The row of the hand in a message, which names it by its place in the drawing order.
 
-
-def _row(of: PoseMap, said: Any) -> int | None:
-    """The row of a hand that a browser named by its place in the drawing order; None where there is none."""
-    if not isinstance(said, dict) or said.get("map") != _name(of):
+    None for a message about an earlier map, and for a malformed one.
+    """
+    if not isinstance(message, dict) or message.get("map") != pose_map.name:
         return None
-    place = said.get("row")
-    if not isinstance(place, int) or not 0 <= place < len(of):
+    place = message.get("row")
+    if not isinstance(place, int) or not 0 <= place < len(pose_map):
         return None
-    return int(of.drawing_order[place])
+    return int(pose_map.drawing_order[place])

@@ -1,8 +1,8 @@
-// The points of the map: where they lie, which is nearest, and what they look like.
+// The points of the map canvas: decoding, the nearest point to a place, and their colours and shapes.
 
 const CELLS = 64;
 const OTHERS = 254;
-const NOTHING = 255;
+const UNKNOWN = 255;
 const SHADES = 64;
 const HUES = 48;
 const SHAPES = ["disc", "square", "triangle", "diamond"];
@@ -21,12 +21,12 @@ const UNKNOWN_COLOUR = { light: "#a3acb4", dark: "#66717b" };
 // Viridis (van der Walt and Smith, 2015), from its dark end.
 const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
-// Each point as two 16-bit shares of the unit square and a code, one array after the other.
-function decoded(text, count) {
+// Three arrays one after the other: x and y as 16-bit shares of the unit square, and 8-bit codes.
+function decode(text, count) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const x = Float32Array.from(new Uint16Array(bytes.buffer, 0, count), (share) => share / 65535);
   const y = Float32Array.from(new Uint16Array(bytes.buffer, 2 * count, count), (share) => share / 65535);
-  return { count, x, y, codes: bytes.subarray(4 * count), cells: sorted(x, y, count), box: bounds(x, y, count) };
+  return { count, x, y, codes: bytes.subarray(4 * count), cells: sortByCell(x, y, count), box: bounds(x, y, count) };
 }
 
 function bounds(x, y, count) {
@@ -42,8 +42,8 @@ function bounds(x, y, count) {
 
 const cellOf = (share) => Math.min(CELLS - 1, Math.max(0, Math.floor(share * CELLS)));
 
-// The points sorted by the cell of a grid that they lie in, so that few need be looked at.
-function sorted(x, y, count) {
+// The points sorted by grid cell, so that a search for the nearest looks at few of them.
+function sortByCell(x, y, count) {
   const starts = new Uint32Array(CELLS * CELLS + 1);
   for (let i = 0; i < count; i++) starts[cellOf(y[i]) * CELLS + cellOf(x[i]) + 1]++;
   for (let cell = 0; cell < CELLS * CELLS; cell++) starts[cell + 1] += starts[cell];
@@ -53,8 +53,8 @@ function sorted(x, y, count) {
   return { starts, rows };
 }
 
-// The point nearest to a place, or -1 where none is within the radius.
-function nearest(points, x, y, radius, isShown) {
+// The point nearest to a place; -1 if none is within the radius.
+function findNearest(points, x, y, radius, isHighlighted) {
   let [best, least] = [-1, radius * radius];
   for (let row = cellOf(y - radius); row <= cellOf(y + radius); row++) {
     for (let column = cellOf(x - radius); column <= cellOf(x + radius); column++) {
@@ -62,7 +62,7 @@ function nearest(points, x, y, radius, isShown) {
       for (let at = points.cells.starts[cell]; at < points.cells.starts[cell + 1]; at++) {
         const i = points.cells.rows[at];
         const far = (points.x[i] - x) ** 2 + (points.y[i] - y) ** 2;
-        if (far <= least && isShown(points.codes[i])) [best, least] = [i, far];
+        if (far <= least && isHighlighted(points.codes[i])) [best, least] = [i, far];
       }
     }
   }
@@ -77,14 +77,14 @@ function viridis(share) {
 }
 
 function colourOf(kind, code, theme) {
-  if (code === NOTHING) return UNKNOWN_COLOUR[theme];
+  if (code === UNKNOWN) return UNKNOWN_COLOUR[theme];
   if (code === OTHERS) return OTHERS_COLOUR[theme];
   if (kind === "classes") return CLASS_COLOURS[theme][code % CLASS_COLOURS[theme].length];
   if (kind === "hues") {
     const lightness = theme === "dark" ? [66, 76] : [38, 52];
     return `hsl(${((code * 7) % HUES) * (360 / HUES)} 62% ${lightness[code % 2]}%)`;
   }
-  // What stands out from the background is what is far from its neighbours.
+  // The hands that are far from others stand out from the background.
   const share = code / (SHADES - 1);
   return viridis(theme === "dark" ? 0.35 + 0.65 * share : 0.82 * (1 - share));
 }
@@ -104,9 +104,9 @@ function outlineShape(context, shape, x, y, r) {
   }
 }
 
-// A point of each code, drawn once; the map is then stamped with them.
+// An image of a point for each code, drawn once and then copied.
 function stamps(kind, codes, theme, radius) {
-  const made = new Map();
+  const stampOf = new Map();
   for (const code of codes) {
     const stamp = document.createElement("canvas");
     stamp.width = stamp.height = Math.ceil(radius * 2.6) + 2;
@@ -114,7 +114,7 @@ function stamps(kind, codes, theme, radius) {
     outlineShape(context, shapeOf(kind, code), stamp.width / 2, stamp.width / 2, radius);
     context.fillStyle = colourOf(kind, code, theme);
     context.fill();
-    made.set(code, stamp);
+    stampOf.set(code, stamp);
   }
-  return made;
+  return stampOf;
 }

@@ -4,19 +4,19 @@ const SVG = "http://www.w3.org/2000/svg";
 const STEP = 10;
 const editors = new WeakMap();
 
-function drawn(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+function svgElement(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }
 
-// Fills an SVG; returns what is to be called with each answer.
-function editor(svg, { bones, colours, names }) {
+// Fills an SVG; returns a function to call with each answer of Python.
+function buildEditor(svg, { bones, colours, names }) {
   const lines = [];
   const joints = [];
-  const held = new Set();
+  const dragged = new Set();
   let points = [];
-  let told = []; // and not answered yet
+  let unanswered = []; // poses sent to Python
   let setStateValue;
 
   function place() {
@@ -32,17 +32,17 @@ function editor(svg, { bones, colours, names }) {
     });
   }
 
-  // What hangs on a joint comes with it, so that a finger is moved at its root as a whole.
-  function carried(joint) {
+  // The joints that move with one: those further along the finger.
+  function descendants(joint) {
     const moved = [joint];
     for (const [parent, child] of bones) if (moved.includes(parent) && joint !== 0) moved.push(child);
     return moved;
   }
 
   function move(joint, dx, dy) {
-    const moved = carried(joint);
+    const moved = descendants(joint);
     [dx, dy].forEach((by, axis) => {
-      // No further than the box: a joint outside of it could not be taken hold of again.
+      // Stay in the box: a joint outside of it could not be reached again.
       const places = moved.map((each) => points[each][axis]);
       const [least, most] = [Math.min(0, -Math.min(...places)), Math.max(0, 1000 - Math.max(...places))];
       const shift = Math.round(Math.min(most, Math.max(least, by)));
@@ -51,30 +51,30 @@ function editor(svg, { bones, colours, names }) {
     place();
   }
 
-  function letGo(number) {
-    if (!held.delete(number)) return;
-    told.push(String(points));
+  function release(number) {
+    if (!dragged.delete(number)) return;
+    unanswered.push(String(points));
     setStateValue("points", points.flat());
   }
 
   for (const [parent, child] of bones) {
-    const line = drawn("line", { stroke: colours[child], "stroke-width": 18, "stroke-linecap": "round" });
+    const line = svgElement("line", { stroke: colours[child], "stroke-width": 18, "stroke-linecap": "round" });
     lines.push({ line, parent, child });
     svg.append(line);
   }
   names.forEach((name, number) => {
-    const joint = drawn("circle", {
+    const joint = svgElement("circle", {
       r: 24, fill: colours[number], tabindex: 0, role: "button", "aria-label": `${name}, drag or use the arrow keys`,
     });
     joint.dataset.joint = number;
-    const title = drawn("title", {});
+    const title = svgElement("title", {});
     title.textContent = name;
     joint.append(title);
     joint.onpointerdown = (event) => {
       event.preventDefault();
       joint.focus();
       joint.setPointerCapture(event.pointerId);
-      held.add(number);
+      dragged.add(number);
       const scale = 1000 / svg.getBoundingClientRect().width;
       let [x, y] = [event.clientX, event.clientY];
       joint.onpointermove = (next) => {
@@ -83,29 +83,29 @@ function editor(svg, { bones, colours, names }) {
       };
       joint.onpointerup = joint.onpointercancel = () => {
         joint.onpointermove = joint.onpointerup = joint.onpointercancel = null;
-        letGo(number);
+        release(number);
       };
     };
     joint.onkeydown = (event) => {
       const by = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
       if (!by) return;
       event.preventDefault();
-      held.add(number);
+      dragged.add(number);
       move(number, ...by);
     };
-    const keyLetGo = () => { if (!joint.onpointermove) letGo(number); };
-    joint.onkeyup = (event) => { if (event.key.startsWith("Arrow")) keyLetGo(); };
-    joint.onblur = keyLetGo; // the key comes up elsewhere
+    const releaseKey = () => { if (!joint.onpointermove) release(number); };
+    joint.onkeyup = (event) => { if (event.key.startsWith("Arrow")) releaseKey(); };
+    joint.onblur = releaseKey; // the key is released elsewhere
     joints.push(joint);
     svg.append(joint);
   });
 
   return (data, set) => {
     setStateValue = set;
-    const answered = told.lastIndexOf(String(data.points));
-    told = answered < 0 ? [] : told.slice(answered + 1);
-    // A hand that was moved on meanwhile does not go back to what it was.
-    if (held.size || told.length) return;
+    const answered = unanswered.lastIndexOf(String(data.points));
+    unanswered = answered < 0 ? [] : unanswered.slice(answered + 1);
+    // While a joint is dragged on, an earlier answer must not move the hand back.
+    if (dragged.size || unanswered.length) return;
     points = data.points.map((point) => [...point]);
     place();
   };
@@ -113,7 +113,7 @@ function editor(svg, { bones, colours, names }) {
 
 export default function ({ data, parentElement, setStateValue }) {
   const svg = parentElement.querySelector("svg");
-  // Built once: a circle that is replaced loses the focus, and the pointer that drags it.
-  if (!editors.has(svg)) editors.set(svg, editor(svg, data));
+  // Built once: a circle that is replaced loses the focus and the pointer capture.
+  if (!editors.has(svg)) editors.set(svg, buildEditor(svg, data));
   editors.get(svg)(data, setStateValue);
 }

@@ -1,4 +1,4 @@
-"""A hand drawn by hand: 21 joints to drag."""
+"""A hand whose 21 joints can be dragged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +19,13 @@ _editor = st.components.v2.component(
 
 
 def skeleton_editor(pose: tuple[int, ...], *, key: str, on_drag: Callable[[tuple[int, ...]], None]) -> None:
-    """Draw a pose, as `apps.browser.search.question.Question.pose` has it; ``on_drag`` gets the new one."""
+    """Draw a pose (see `apps.browser.search.question.Question.pose`); ``on_drag`` gets the new one."""
 
-    def dragged() -> None:
-        said = st.session_state[key].get("points")
-        if isinstance(said, list) and all(isinstance(number, int) for number in said):
-            on_drag(tuple(said))
+    def take_drag() -> None:
+        message = st.session_state[key].get("points")
+        if isinstance(message, list) and all(isinstance(number, int) for number in message):
+            on_drag(tuple(message))
 
     points = [[pose[2 * joint], pose[2 * joint + 1]] for joint in range(JOINT_COUNT)]
     data = {"points": points, "bones": BONE_LIST, "colours": COLOURS, "names": list(JOINT_NAMES)}
-    _editor(key=key, data=data, on_points_change=dragged)
+    _editor(key=key, data=data, on_points_change=take_drag)

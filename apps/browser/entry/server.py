@@ -1,7 +1,9 @@
-"""What serves the browser: ``streamlit run apps/browser/entry/server.py -- --home DIR``.
+"""The server around the pages: ``streamlit run apps/browser/entry/server.py -- --home DIR``.
 
-Streamlit runs its script for visitors only. The first of them should not wait while half a million hands are
-opened, so they are opened as soon as there is a server.
+It is not part of app.py: Streamlit imports this file once, but runs app.py again for each change of a page.
+
+Streamlit runs its script only for visitors. The pool and the index are opened as soon as the server starts,
+so that the first visitor does not wait for them.
 """
 
 import sys
@@ -20,10 +22,12 @@ from starlette.routing import Route
 from apps.browser.serve import BrowserSettings
 from handsim.errors import HandsimError
 
+_SERVER_ID: Final = token_hex(8)
+
 
 def open_home(settings: BrowserSettings) -> None:
-    """Bring in the pages and open what they show; what is not there or away is left to them to tell."""
-    # Here, and not above: what the pages import takes as long as the hands do.
+    """Import the pages and open the home. The pages report what is absent or does not answer."""
+    # Not imported above: these imports take as long as opening the pool does.
     import apps.browser.entry.app  # noqa: F401
     from apps.browser.library import get_library
 
@@ -32,19 +36,18 @@ def open_home(settings: BrowserSettings) -> None:
 
 
 @asynccontextmanager
-async def _opening(_: st.App) -> AsyncIterator[None]:
-    """Open the home beside the server, which answers meanwhile."""
+async def _lifespan(_: st.App) -> AsyncIterator[None]:
+    """Open the home in a thread; the server answers meanwhile."""
     settings = BrowserSettings.from_arguments(sys.argv[1:])
     Thread(target=open_home, args=(settings,), daemon=True).start()
     yield
 
 
-_STARTED: Final = token_hex(8)
+async def _answer_server_id(_: Request) -> PlainTextResponse:
+    """Which server this is; pages of another one reload themselves (reload.js)."""
+    return PlainTextResponse(_SERVER_ID)
 
 
-async def _started(_: Request) -> PlainTextResponse:
-    """Which server this is: pages that another one drew load themselves anew (restarted.js)."""
-    return PlainTextResponse(_STARTED)
-
-
-app = st.App(Path(__file__).with_name("app.py"), lifespan=_opening, routes=[Route("/started", _started)])
+app = st.App(
+    Path(__file__).with_name("app.py"), lifespan=_lifespan, routes=[Route("/started", _answer_server_id)]
+)

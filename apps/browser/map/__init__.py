@@ -1,1 +1,1 @@
-"""The map of the pose space: made once per index version, kept, coloured, and asked about."""
+"""The map page: the poses of an index version in the plane, made once, coloured and searched from."""

@@ -1,12 +1,11 @@
-"""Where the hands of an index version lie on the map.
+"""The map of an index version: where its hands lie, and the file that holds it.
 
-Maps as files: one for each index version, whole or not there, removed with the version.
-
-The map of the version that is looked at, read once for all who look.
+A home has one ``.npz`` file (no pickle) for each mapped version, named after the version and its checksum.
+It is written atomically, and removed when its version is gone. The key ``about`` holds JSON as bytes: the
+version, and the names behind the codes in ``sources``, ``videos`` and ``labels``.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,181 +21,179 @@ from numpy.typing import NDArray
 
 from apps.browser.library import Library
 from handsim.errors import HandsimError, NotThereError
-from handsim.files import sync
+from handsim.files import replacing
 from handsim.home import Home
 from handsim.pool.reader import Categorical
 from index import VersionInfo
 
 _SHUFFLE_SEED: Final = 0
+_SUFFIX: Final = ".npz"
+_FORMAT: Final = 1
+_FILE_STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CATEGORICAL: Final = ("sources", "videos", "labels")
+_CACHED_MAPS: Final = 2
+"""About 15 MB each at 500,000 hands."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoseMap:
-    """The hands of one index version, or a random part of them, laid flat."""
+    """The hands of one index version, or a random part of them, in the plane."""
 
     version: str
     """The version's name."""
     checksum: str
-    """The version's, see `index.points.Checksum`: versions of other indexes bear the same names."""
+    """The version's, see `index.points.Checksum`: versions of different indexes can have one name."""
     hands_in_version: int
-    """How many hands it holds; a part of them may be on the map."""
+    """How many hands the version has; the map may have fewer."""
     hand_ids: NDArray[np.uint64]
-    """[N], rising."""
+    """[N], ascending."""
     places: NDArray[np.float32]
-    """[N, 2] in the unit square, x right, y down; near means alike."""
+    """[N, 2] in the unit square, x right, y down; near means similar."""
     distances: NDArray[np.float32]
-    """[N] Euclidean in the embedding, to the nearest hand of another video; NaN where there is none."""
+    """[N] Euclidean in the embedding, to the nearest hand of another video; NaN if there is none."""
     sources: Categorical
     """[N]."""
     videos: Categorical
     """[N]."""
     labels: Categorical
-    """[N], missing where people gave none."""
+    """[N], missing for hands without a label."""
 
     def __len__(self) -> int:
         return len(self.hand_ids)
 
-    def is_of(self, info: VersionInfo) -> bool:
-        """Whether it shows just the hands of a version."""
+    @property
+    def name(self) -> str:
+        """Distinguishes it from the maps of other versions and indexes."""
+        return f"{self.version}-{self.checksum}"
+
+    def matches(self, info: VersionInfo) -> bool:
+        """Whether it is of this version."""
         return (self.version, self.checksum) == (info.name, info.checksum)
 
     @cached_property
     def drawing_order(self) -> NDArray[np.intp]:
-        """[N] rows in an order drawn at random, always the same: its beginning is a sample of any size."""
+        """[N] rows in a random order, always the same: its first n rows are a sample of size n."""
         return np.random.default_rng(_SHUFFLE_SEED).permutation(len(self))
 
-    def row_of(self, hand_id: int) -> int | None:
-        """A hand's row; None where it is not on the map."""
+    def find_row(self, hand_id: int) -> int | None:
+        """A hand's row; None if the hand is not on the map."""
         row = int(np.searchsorted(self.hand_ids, np.uint64(hand_id)))
         return row if row < len(self) and int(self.hand_ids[row]) == hand_id else None
 
 
-_ENDING: Final = ".npz"
-_FORMAT: Final = 1
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_CATEGORICAL: Final = ("sources", "videos", "labels")
-
-
 def maps_folder(home: Home, index: str | None = None) -> Path:
-    """Where the maps of a home's index lie; those of an ``index`` elsewhere in a folder of their own.
+    """The folder with the maps of a home's index; those of another ``index`` have a folder of their own.
 
     Two indexes may have versions of one name, and making a map removes those of versions that are gone.
     """
-    own = home.path / "maps"
-    return own if index is None else own / f"of-{sha256(index.encode()).hexdigest()[:16]}"
+    folder = home.path / "maps"
+    return folder if index is None else folder / f"of-{sha256(index.encode()).hexdigest()[:16]}"
 
 
 def map_file(folder: Path, info: VersionInfo) -> Path:
-    """The file of a version's map; raises HandsimError for a version whose name leads elsewhere."""
-    name = f"{info.name}-{info.checksum}"
-    if not _PLAIN.fullmatch(name):
+    """The file of a version's map; raises HandsimError if the version's name is not a plain file name."""
+    stem = f"{info.name}-{info.checksum}"
+    if not _FILE_STEM.fullmatch(stem):
         raise HandsimError(
-            f"index version {info.name!r} bears no plain name, so that no map can be kept of it"
+            f"no map can be stored for index version {info.name!r}: "
+            "its name has other characters than letters, digits, '_', '.' and '-'"
         )
-    return folder / (name + _ENDING)
+    return folder / (stem + _SUFFIX)
 
 
-def save_map(made: PoseMap, file: Path) -> None:
-    """Write a map as npz beside its place, then put it there: readers see none or all of it."""
+def write_map_file(pose_map: PoseMap, file: Path) -> None:
+    """Write a map atomically."""
     about = {
         "format": _FORMAT,
-        "version": made.version,
-        "checksum": made.checksum,
-        "hands_in_version": made.hands_in_version,
-        "names": {column: getattr(made, column).names for column in _CATEGORICAL},
+        "version": pose_map.version,
+        "checksum": pose_map.checksum,
+        "hands_in_version": pose_map.hands_in_version,
+        "names": {column: getattr(pose_map, column).names for column in _CATEGORICAL},
     }
     arrays: dict[str, NDArray[Any]] = {
         "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        "hand_ids": made.hand_ids,
-        "places": made.places,
-        "distances": made.distances,
-        **{column: getattr(made, column).codes for column in _CATEGORICAL},
+        "hand_ids": pose_map.hand_ids,
+        "places": pose_map.places,
+        "distances": pose_map.distances,
+        **{column: getattr(pose_map, column).codes for column in _CATEGORICAL},
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as out:
-            np.savez(out, allow_pickle=False, **arrays)
-        sync(temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as temporary, temporary.open("wb") as out:
+        np.savez(out, allow_pickle=False, **arrays)
 
 
-def load_map(file: Path) -> PoseMap:
-    """Read what `save_map` wrote; raises NotThereError, or HandsimError for what is no such file."""
+def read_map_file(file: Path) -> PoseMap:
+    """Read a map; raises NotThereError without the file, HandsimError if it holds no map."""
+    damaged = f"{file} is not a map, or damaged; make the map again"
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            about = json.loads(kept["about"].tobytes())
+        with np.load(file, allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
             if about["format"] != _FORMAT:
-                raise HandsimError(f"{file} is of another version of handsim; make the map anew")
-            columns = {
-                column: Categorical(kept[column], tuple(about["names"][column])) for column in _CATEGORICAL
-            }
-            made = PoseMap(
+                raise HandsimError(f"{file} is of another version of handsim; make the map again")
+            pose_map = PoseMap(
                 about["version"],
                 about["checksum"],
                 about["hands_in_version"],
-                kept["hand_ids"],
-                kept["places"],
-                kept["distances"],
-                **columns,
+                arrays["hand_ids"],
+                arrays["places"],
+                arrays["distances"],
+                **{
+                    column: Categorical(arrays[column], tuple(about["names"][column]))
+                    for column in _CATEGORICAL
+                },
             )
     except FileNotFoundError as error:
         raise NotThereError(f"there is no map at {file} yet") from error
+    except HandsimError:
+        raise
     except (OSError, BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
-        if isinstance(error, HandsimError):
-            raise
-        raise HandsimError(f"{file} is no map, or a damaged one; make it anew") from error
-    _check(made, file)
-    return made
+        raise HandsimError(damaged) from error
+    if not _is_consistent(pose_map):
+        raise HandsimError(damaged)
+    return pose_map
 
 
-def _check(made: PoseMap, file: Path) -> None:
-    count = len(made.hand_ids)
-    shapes = [made.hand_ids.shape, made.places.shape, made.distances.shape]
-    shapes += [getattr(made, column).codes.shape for column in _CATEGORICAL]
-    fits = shapes == [(count,), (count, 2), (count,), (count,), (count,), (count,)]
-    for column in _CATEGORICAL:
-        values = getattr(made, column)
-        fits = fits and bool((values.codes < len(values.names)).all())
-    if not fits or not np.isfinite(made.places).all():
-        raise HandsimError(f"{file} is no map, or a damaged one; make it anew")
+def _is_consistent(pose_map: PoseMap) -> bool:
+    columns = [getattr(pose_map, column) for column in _CATEGORICAL]
+    count = len(pose_map.hand_ids)
+    vectors = [pose_map.hand_ids, pose_map.distances, *(column.codes for column in columns)]
+    return (
+        all(vector.shape == (count,) for vector in vectors)
+        and pose_map.places.shape == (count, 2)
+        and all((column.codes < len(column.names)).all() for column in columns)
+        and bool(np.isfinite(pose_map.places).all())
+    )
 
 
 def remove_obsolete(folder: Path, versions: Iterable[VersionInfo]) -> list[Path]:
-    """Remove the maps of versions that are none of these, and what a killed writer left; returns them.
+    """Remove the maps of other versions than these, and half-written files; return them.
 
-    Only the one process that writes maps may ask for it.
+    Only for the process that writes maps, of which there is one.
     """
-    wanted = {map_file(folder, info) for info in versions}
-    removed = [file for file in folder.glob("*" + _ENDING) if file not in wanted]
-    removed += folder.glob(f".*{_ENDING}.*")
-    for file in removed:
+    current = {map_file(folder, info) for info in versions}
+    obsolete = [file for file in folder.glob("*" + _SUFFIX) if file not in current]
+    obsolete += folder.glob(f".*{_SUFFIX}.*")
+    for file in obsolete:
         file.unlink(missing_ok=True)
-    return removed
-
-
-_KEPT: Final = 2
-"""About 15 MB each at 500,000 hands."""
+    return obsolete
 
 
 def find_map(library: Library, info: VersionInfo) -> PoseMap | None:
-    """A version's map; None where it was not made yet.
+    """A version's map, read once for all sessions; None if it was not made yet.
 
-    Raises HandsimError for a file that is damaged, or is of other hands than the version's.
+    Raises HandsimError if the file is damaged, or holds the map of other hands.
     """
     file = map_file(maps_folder(library.home, library.settings.index), info)
     try:
-        written = file.stat()
+        status = file.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    made = _read(file, written.st_mtime_ns, written.st_size)
-    if not made.is_of(info):
-        raise HandsimError(f"{file} is of index {made.version} with other hands; make it anew")
-    return made
+    pose_map = _read_cached(file, status.st_mtime_ns, status.st_size)
+    if not pose_map.matches(info):
+        raise HandsimError(f"{file} is of index {pose_map.version} with other hands; make the map again")
+    return pose_map
 
 
-@st.cache_resource(max_entries=_KEPT, show_spinner=False)
-def _read(file: Path, written_ns: int, size: int) -> PoseMap:
-    return load_map(file)
+@st.cache_resource(max_entries=_CACHED_MAPS, show_spinner=False)
+def _read_cached(file: Path, modified_ns: int, size: int) -> PoseMap:
+    return read_map_file(file)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup, Table, spaced
 from apps.browser.results.tables import MEAN_POSE
-from apps.browser.search.answer import make_preset
+from apps.browser.search.question import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 
 SHAPES: Final = (

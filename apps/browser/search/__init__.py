@@ -1,1 +1,1 @@
-"""Asking for similar hands: the question, its answer, and the parts of the page around them."""
+"""The search page: questions as addresses, their answers, and the widgets around them."""

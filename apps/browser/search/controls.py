@@ -1,4 +1,4 @@
-"""The conditions of a question as controls: what they show is what the address says, and back."""
+"""The conditions of a question as widgets: they show the address, and a change goes into the address."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 import streamlit as st
 
 from apps.browser import session
-from apps.browser.search.question import FEWEST, MOST, Question
+from apps.browser.search.question import MAX_K, MIN_K, Question
 from handsim.errors import HandsimError
 from handsim.hand import SIDES
 from handsim.pool import Pool
@@ -16,68 +16,54 @@ _RARE: Final = ("sources", "labels", "diversity", "max_distance")
 _FIRST_LIMIT: Final = 1.0
 
 
-def controls(question: Question, pool: Pool) -> None:
-    """Draw them; a change is in the address before the page is drawn again."""
+def draw_controls(question: Question, pool: Pool) -> None:
+    """Draw the widgets."""
     for name in ("k", "other_video", "one_per_video", "sources", "labels", "side", "diversity"):
         value = getattr(question, name)
         session.set_widget(_KEY + name, list(value) if isinstance(value, tuple) else value)
-    session.set_widget(_KEY + "capped", question.max_distance is not None)
-    session.set_widget(
-        _KEY + "max_distance", _FIRST_LIMIT if question.max_distance is None else question.max_distance
-    )
-    st.slider(
-        "Answers",
-        FEWEST,
-        MOST,
-        key=_KEY + "k",
-        on_change=_changed,
-        args=("k",),
-        help="How many hands to show",
-    )
-    _toggle(
+    limit = question.max_distance
+    session.set_widget(_KEY + "capped", limit is not None)
+    session.set_widget(_KEY + "max_distance", _FIRST_LIMIT if limit is None else limit)
+    st.slider("Answers", MIN_K, MAX_K, help="How many hands to show", **_bind("k"))
+    st.toggle(
         "Other videos only",
-        "other_video",
-        "Leave out the video of the hand asked about: its next frame teaches nothing",
+        help="Leave out the video of the query: its next frame teaches nothing",
+        **_bind("other_video"),
     )
-    _toggle(
+    st.toggle(
         "One per video",
-        "one_per_video",
-        "Only the nearest hand of each video; goes without diversity",
+        help="Only the nearest hand of each video; not together with diversity",
         disabled=question.diversity > 0,
+        **_bind("one_per_video"),
     )
     st.pills(
         "Side",
         SIDES,
-        key=_KEY + "side",
-        on_change=_changed,
-        args=("side",),
-        help="The subject's own hand; left ones are shown mirrored. None chosen: both",
+        help="The subject's own hand; left hands are shown mirrored. None chosen: both",
+        **_bind("side"),
     )
     active = sum(name in _RARE for name in question.conditions)
     more = f"More conditions ({active} active)" if active else "More conditions"
     with st.popover(more, icon=":material/tune:", help="Source, label, diversity, largest distance"):
-        _rare_controls(question, pool)
+        _draw_rare_controls(question, pool)
 
 
-def _rare_controls(question: Question, pool: Pool) -> None:
-    _choice("Source", "sources", pool.sources.names, "Only hands of these collections; none chosen: of all")
-    _choice("Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any")
+def _draw_rare_controls(question: Question, pool: Pool) -> None:
+    _draw_choice("Source", "sources", pool.sources.names, "Only hands of these collections; none chosen: all")
+    _draw_choice("Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any")
     st.slider(
         "Diversity",
         0.0,
         1.0,
         step=0.05,
-        key=_KEY + "diversity",
-        on_change=_changed,
-        args=("diversity",),
         disabled=bool(question.like),
-        help="0: the nearest hands. Towards 1: near ones that are unlike each other. Not with examples",
+        help="0: the nearest hands. Towards 1: near hands that differ from each other. Not with examples",
+        **_bind("diversity"),
     )
-    _toggle(
+    st.toggle(
         "Limit the distance",
-        "capped",
-        "Leave out what is further away",
-        condition="max_distance",
+        help="Leave out what is further away",
+        **_bind("capped", condition="max_distance"),
     )
     if question.max_distance is not None:
         st.number_input(
@@ -85,43 +71,36 @@ def _rare_controls(question: Question, pool: Pool) -> None:
             0.0,
             step=0.05,
             format="%.3f",
-            key=_KEY + "max_distance",
-            on_change=_changed,
-            args=("max_distance",),
             help="Euclidean, in the index's embedding",
+            **_bind("max_distance"),
         )
 
 
-def _toggle(
-    label: str, name: str, help: str, *, condition: str | None = None, disabled: bool = False
-) -> None:
-    st.toggle(
-        label, key=_KEY + name, on_change=_changed, args=(condition or name,), help=help, disabled=disabled
-    )
+def _draw_choice(label: str, name: str, options: tuple[str, ...], help: str) -> None:
+    # A link may contain names that this pool does not have. They are offered so that they can be removed.
+    chosen = st.session_state[_KEY + name]
+    options = (*options, *(each for each in chosen if each not in options))
+    if options:
+        st.multiselect(label, options, help=help, **_bind(name))
 
 
-def _choice(label: str, name: str, options: tuple[str, ...], help: str) -> None:
-    # A link may name what this pool does not have; it is shown, so that it can be taken away.
-    given = st.session_state[_KEY + name]
-    offered = [*options, *(each for each in given if each not in options)]
-    if offered:
-        st.multiselect(label, offered, key=_KEY + name, on_change=_changed, args=(name,), help=help)
+def _bind(name: str, *, condition: str | None = None) -> dict[str, Any]:
+    """What ties a widget to a condition, by default the one of its name."""
+    return {"key": _KEY + name, "on_change": _take_change, "args": (condition or name,)}
 
 
-def _changed(name: str) -> None:
-    """Take one control's value into the address."""
+def _take_change(name: str) -> None:
+    """Put a widget's value into the address."""
     value: Any = st.session_state[_KEY + name]
     if name == "max_distance" and not st.session_state[_KEY + "capped"]:
         value = None
     if isinstance(value, list):
         value = tuple(value)
+    changes = {name: value}
+    if name == "diversity" and value:
+        changes["one_per_video"] = False  # they exclude each other
     try:
-        asked = replace(session.read_question(), **_taken(name, value))
+        question = replace(session.read_question(), **changes)
     except HandsimError:
-        return  # the page says what is wrong with the address
-    st.query_params.from_dict(asked.as_params())
-
-
-def _taken(name: str, value: Any) -> dict[str, Any]:
-    """The change, and what has to give way to it."""
-    return {name: value, "one_per_video": False} if name == "diversity" and value else {name: value}
+        return  # the page shows what is wrong with the address
+    st.query_params.from_dict(question.to_params())

@@ -1,12 +1,10 @@
-"""Search: hands posed like a hand, a picture or a drawing.
+"""The search page: ways to start above, below them the query beside its answers.
 
-The query beside its answers.
-
-Ways to begin: a random hand, an id, a picture, the camera, a pose made by hand.
+The address holds the question. A changed condition draws only the results again (a fragment).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -16,21 +14,18 @@ from numpy.typing import NDArray
 from apps.browser import session
 from apps.browser.components.hand_grid import Card, hand_grid
 from apps.browser.components.skeleton_editor import skeleton_editor
-from apps.browser.library import LIMIT_MB, Library, encode_thumbnail
+from apps.browser.library import UPLOAD_LIMIT_MB, Library, encode_thumbnail
 from apps.browser.search.answer import (
-    PRESETS,
-    TOLD,
     Answer,
-    answer,
-    as_csv,
-    as_png,
-    make_preset,
-    query_cards,
-    query_picture,
-    trail_cards,
+    answer_question,
+    build_montage_query,
+    build_query_cards,
+    build_trail_cards,
+    to_csv,
+    to_png,
 )
-from apps.browser.search.controls import controls
-from apps.browser.search.question import Condition, Question, quantise_keypoints
+from apps.browser.search.controls import draw_controls
+from apps.browser.search.question import PRESETS, Condition, Question, make_preset, quantise_keypoints
 from apps.browser.session import SEARCH_PATH, show_on_map
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.detection import DetectedHand
@@ -39,237 +34,50 @@ from handsim.hand import parse_hand_id
 from handsim.pool import Pool
 from index import IndexVersion
 
-_SKELETONS: Final = "search_skeletons"
-_BEGINNINGS: Final = "search_beginnings"
-_TOAST: Final = "search_toast"
-_BEGIN_WITH: Final = 24
-
-
-@st.fragment
-def results(library: Library) -> None:
-    """The answers to what the address asks; a changed condition draws this again, and nothing else."""
-    if text := st.session_state.pop(_TOAST, None):
-        st.toast(text, icon=":material/info:")
-    with show_errors():
-        question = session.read_question()
-        session.save_address(SEARCH_PATH)
-        with library.open_version() as version:
-            pool = library.open_pool()
-            _trail(library, pool)
-            if question.is_empty:
-                _beginnings(library, pool, version, question)
-            else:
-                _answered(library, pool, version, question)
-
-
-def _answered(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
-    left, right = st.columns([1, 3], gap="large")
-    with left:
-        hand_grid(
-            query_cards(library, pool, version, question),
-            key="search_query",
-            label="What is asked about",
-            on_mark=(lambda hand, like: _mark(question, hand, like)) if question.like else None,
-            skeletons=_skeletons(),
-            compact=len(question.like) + len(question.unlike) > 1,
-        )
-        if question.hand is not None:
-            st.button(
-                "On the map",
-                key="search_on_map",
-                icon=":material/map:",
-                on_click=show_on_map,
-                args=(question,),
-                help="Where this hand lies among all poses",
-            )
-        controls(question, pool)
-    with right:
-        started = time.perf_counter()
-        # Where no answer can be had, of an unknown hand or a server that is away, the rest stays.
-        with show_errors():
-            seen = session.find_detection(question.pose)
-            crop = None if seen is None else seen.crop
-            said = answer(version, question, crop)
-            cards = _cards(library, pool, said)
-            _head(library, pool, question, crop, said, (time.perf_counter() - started) * 1000)
-            if not said.neighbors:
-                _empty(question, said)
-                return
-            hand_grid(
-                cards,
-                key="search_results",
-                label="Answers, nearest first",
-                on_pick=lambda hand: session.ask(question.about(hand)),
-                on_mark=lambda hand, like: _mark(question, hand, like),
-                skeletons=_skeletons(),
-            )
-
-
-def _cards(library: Library, pool: Pool, said: Answer) -> list[Card]:
-    return [
-        build_card(library, pool, found.hand_id, f"{found.distance:.3f}", describe_payload(found.payload))
-        for found in said.neighbors
-    ]
-
-
-def _skeletons() -> bool:
-    return bool(st.session_state.get(_SKELETONS, True))
-
-
-def _mark(question: Question, hand: int, like: bool) -> None:
-    try:
-        asked = question.marked(hand, like=like)
-    except HandsimError as error:
-        _say(f"{error}.")
-        return
-    if asked == question:
-        _say("Mark a hand with + first: less like one goes with more like another.")
-    else:
-        session.ask(asked)
-
-
-def _say(text: str) -> None:
-    # By the next draw: what a callback draws takes the place of what the page drew first.
-    st.session_state[_TOAST] = text
-
-
-def _head(
-    library: Library,
-    pool: Pool,
-    question: Question,
-    crop: NDArray[np.uint8] | None,
-    said: Answer,
-    took_ms: float,
-) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        count = len(said.neighbors)
-        st.markdown(
-            f"**{count or 'No'} hand{'' if count == 1 else 's'}**{', nearest first' if count else ''} "
-            f":gray[· {took_ms:,.0f} ms · index {said.version}]"
-        )
-        st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
-        if count:
-            st.download_button(
-                "CSV",
-                lambda: as_csv(said.neighbors),
-                "similar-hands.csv",
-                "text/csv",
-                on_click="ignore",
-                icon=":material/table:",
-                help="The answers as a table",
-            )
-            st.download_button(
-                "Montage",
-                lambda: as_png(
-                    pool, query_picture(library, pool, question, said.version, crop), said.neighbors
-                ),
-                "similar-hands.png",
-                "image/png",
-                on_click="ignore",
-                icon=":material/image:",
-                help="The query and its answers as one picture",
-            )
-
-
-def _empty(question: Question, said: Answer) -> None:
-    if said.to_relax:
-        st.info(
-            "No hand meets all conditions. Without one of these there are some:",
-            icon=":material/filter_alt_off:",
-        )
-        for condition in said.to_relax:
-            st.button(
-                f"Leave out {TOLD[condition]}",
-                key=f"relax_{condition}",
-                on_click=_relax,
-                args=(question, condition),
-                help="Ask the same without this condition",
-            )
-    elif question.conditions:
-        told_all = ", ".join(TOLD[condition] for condition in question.conditions)
-        st.info(f"No hand meets these conditions, nor would leaving out one of them help: {told_all}.")
-        st.button(
-            "Leave out all of them",
-            on_click=_relax_all,
-            args=(question,),
-            help="Ask the same without any condition",
-        )
-    else:
-        st.info("There is no other hand in the index; `handsim ingest` and `handsim index build` add some.")
-
-
-def _relax(question: Question, condition: Condition) -> None:
-    session.ask(question.without(condition))
-
-
-def _relax_all(question: Question) -> None:
-    for condition in question.conditions:
-        question = question.without(condition)
-    session.ask(question)
-
-
-def _trail(library: Library, pool: Pool) -> None:
-    trail = session.get_trail()
-    if trail:
-        st.caption("The way here")
-        hand_grid(
-            trail_cards(library, pool, trail),
-            key="search_trail_grid",
-            label="What was asked before, oldest first",
-            on_pick=lambda number: session.ask(trail[number % len(trail)]),
-            skeletons=False,
-            compact=True,
-            verb="Go back to step",
-        )
-
-
-def _beginnings(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
-    """Some hands to begin with; the same ones until others are asked for."""
-    kept: tuple[str, Sequence[int]] | None = st.session_state.get(_BEGINNINGS)
-    if kept is None or kept[0] != version.info.name:
-        kept = (version.info.name, version.sample(_BEGIN_WITH).tolist())
-        st.session_state[_BEGINNINGS] = kept
-    hands = list(kept[1])
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Some of **{len(version):,}** hands: click one to find those posed alike.")
-        st.button(
-            "Others",
-            icon=":material/refresh:",
-            on_click=lambda: st.session_state.pop(_BEGINNINGS, None),
-            help="Draw other hands at random",
-        )
-    payloads = version.payloads(hands)
-    hand_grid(
-        [
-            build_card(library, pool, hand, "", describe_payload(payload))
-            for hand, payload in zip(hands, payloads, strict=True)
-        ],
-        key="search_beginnings_grid",
-        label="Hands to begin with",
-        on_pick=lambda hand: session.ask(question.about(hand)),
-    )
-
-
 _WAY: Final = "start_way"
 _ID: Final = "start_id"
 _PRESET: Final = "start_preset"
-_KINDS: Final = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"]
+_UPLOAD: Final = "start_upload"
+_SEARCHED_UPLOAD: Final = "start_searched_upload"
+_SKELETONS: Final = "search_skeletons"
+_EXAMPLES: Final = "search_examples"
+_TOAST: Final = "search_toast"
+_EXAMPLE_COUNT: Final = 24
+_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"]
+_CONDITION_TITLES: Final[dict[Condition, str]] = {
+    "other_video": "other videos only",
+    "one_per_video": "one per video",
+    "sources": "the source",
+    "labels": "the label",
+    "side": "the side",
+    "max_distance": "the distance limit",
+    "diversity": "diversity",
+}
 
 
-def start(library: Library) -> None:
-    """Draw them side by side, and what the chosen one needs below."""
+def search(library: Library) -> None:
+    """Draw the page."""
+    _draw_start(library)
+    _draw_results(library)
+
+
+# Ways to start.
+
+
+def _draw_start(library: Library) -> None:
+    """The ways side by side, and below them the widgets of the chosen one."""
     ways: dict[str, Callable[[Library], None]] = {
-        "Id": _by_id,
-        "Photograph": _by_photograph,
-        "Camera": _by_camera,
-        "Pose": _by_pose,
+        "Id": _draw_id,
+        "Photograph": _draw_upload,
+        "Camera": _draw_camera,
+        "Pose": _draw_pose,
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             "Random hand",
             icon=":material/casino:",
             type="primary",
-            on_click=_random,
+            on_click=_ask_random,
             args=(library,),
             help="Search from any hand of the index",
         )
@@ -277,7 +85,7 @@ def start(library: Library) -> None:
             "Start afresh",
             icon=":material/restart_alt:",
             on_click=lambda: session.ask(Question()),
-            help="Leave the question and its conditions; the way back to it is kept",
+            help="Leave the question and its conditions; the trail leads back to it",
         )
         way = st.segmented_control(
             "Or start from",
@@ -290,76 +98,76 @@ def start(library: Library) -> None:
             ways[way](library)
 
 
-def _asked() -> Question:
-    """The question so far, for its conditions; a fresh one where the address cannot be read."""
+def _current_question() -> Question:
+    """The question in the address, for its conditions; an empty one if the address cannot be read."""
     try:
         return session.read_question()
     except HandsimError:
         return Question()
 
 
-def _random(library: Library) -> None:
+def _ask_random(library: Library) -> None:
     try:
         with library.open_version() as version:
             (hand,) = version.sample(1).tolist()
     except HandsimError:
-        return  # the page says what is wrong
-    session.ask(_asked().about(hand))
+        return  # the results show what is wrong
+    session.ask(_current_question().with_hand(hand))
 
 
-def _by_id(library: Library) -> None:
+def _draw_id(library: Library) -> None:
     st.text_input(
         "Hand id",
         key=_ID,
         max_chars=40,
         placeholder="03ab54f1c09d72e8",
         help="16 hex digits, as captions, tables and `handsim query` show them",
-        on_change=_take_id,
+        on_change=_ask_id,
     )
-    if st.session_state[_ID] and not _is_id(st.session_state[_ID]):
-        st.warning(f"{escape(st.session_state[_ID])} is no hand id: those have 16 hex digits.")
+    if st.session_state[_ID] and _parse_id(st.session_state[_ID]) is None:
+        st.warning(f"{escape(st.session_state[_ID])} is not a hand id; an id has 16 hex digits.")
 
 
-def _is_id(text: str) -> bool:
+def _parse_id(text: str) -> int | None:
     try:
-        parse_hand_id(text.strip())
+        return parse_hand_id(text.strip())
     except HandsimError:
-        return False
-    return True
+        return None
 
 
-def _take_id() -> None:
-    if _is_id(st.session_state[_ID]):
-        session.ask(_asked().about(parse_hand_id(st.session_state[_ID].strip())))
+def _ask_id() -> None:
+    hand = _parse_id(st.session_state[_ID])
+    if hand is not None:
+        session.ask(_current_question().with_hand(hand))
 
 
-def _by_photograph(library: Library) -> None:
-    sent = st.file_uploader(
+def _draw_upload(library: Library) -> None:
+    upload = st.file_uploader(
         "Photograph",
-        type=_KINDS,
-        max_upload_size=LIMIT_MB,
-        help=f"Each hand found in it can be asked about. At most {LIMIT_MB} MB; it is not kept",
+        type=_FILE_TYPES,
+        max_upload_size=UPLOAD_LIMIT_MB,
+        help=f"Search from a hand in it. At most {UPLOAD_LIMIT_MB} MB; the photograph is not stored",
     )
-    if sent is not None:
-        _choose(library, sent.file_id, sent.getvalue())
+    if upload is not None:
+        _choose_hand(library, upload.file_id, upload.getvalue())
 
 
-def _by_camera(library: Library) -> None:
-    taken = st.camera_input("Camera", help="Show your hand; the picture is not kept")
-    if taken is not None:
-        _choose(library, taken.file_id, taken.getvalue())
+def _draw_camera(library: Library) -> None:
+    upload = st.camera_input("Camera", help="Show your hand; the picture is not stored")
+    if upload is not None:
+        _choose_hand(library, upload.file_id, upload.getvalue())
 
 
-def _choose(library: Library, name: str, data: bytes) -> None:
-    """The hands of a picture as choices; a single one is asked about at once."""
+def _choose_hand(library: Library, file_id: str, data: bytes) -> None:
+    """Show the hands in a picture to choose from; search at once from a single one."""
     with show_errors(), st.spinner("Looking for hands"):
-        hands = _found(library, name, data)
+        hands = _find_hands(library, file_id, data)
         poses = [quantise_keypoints(hand.keypoints) for hand in hands]
         for pose, hand in zip(poses, hands, strict=True):
             session.store_detection(pose, hand)
-        if len(hands) == 1 and st.session_state.get("start_asked") != name:
-            st.session_state["start_asked"] = name
-            session.ask(_asked().about_pose(poses[0]))
+        if len(hands) == 1 and st.session_state.get(_SEARCHED_UPLOAD) != file_id:
+            st.session_state[_SEARCHED_UPLOAD] = file_id
+            session.ask(_current_question().with_pose(poses[0]))
             return
         cards = [
             Card(
@@ -371,66 +179,255 @@ def _choose(library: Library, name: str, data: bytes) -> None:
             )
             for number, hand in enumerate(hands)
         ]
-        st.caption(
-            f"{len(hands)} hands were found; choose one." if len(hands) > 1 else "The hand that was found."
-        )
+        st.caption(f"{len(hands)} hands were found; choose one." if len(hands) > 1 else "One hand was found.")
         hand_grid(
             cards,
             key="start_hands",
             label="Hands found in the picture",
-            on_pick=lambda number: session.ask(_asked().about_pose(poses[number % len(poses)])),
+            on_pick=lambda number: session.ask(_current_question().with_pose(poses[number % len(poses)])),
             compact=True,
             verb="Search from this hand",
         )
 
 
-def _found(library: Library, name: str, data: bytes) -> list[DetectedHand]:
-    """The hands of a picture, looked for once and not at every turn of the page; or why there are none."""
-    kept: tuple[str, list[DetectedHand] | HandsimError] | None = st.session_state.get("start_found")
-    if kept is None or kept[0] != name:
+def _find_hands(library: Library, file_id: str, data: bytes) -> list[DetectedHand]:
+    """The hands in a picture, or the error that it gave: detected once, not each time the page is drawn."""
+    cached: tuple[str, list[DetectedHand] | HandsimError] | None = st.session_state.get(_UPLOAD)
+    if cached is None or cached[0] != file_id:
         try:
-            kept = (name, library.finder.hands(data))
+            cached = (file_id, library.finder.find(data))
         except NotThereError:
-            raise  # no model yet: looked for again
+            raise  # the model is absent; it may be there the next time
         except HandsimError as error:
-            kept = (name, error)
-        st.session_state["start_found"] = kept
-    if isinstance(kept[1], HandsimError):
-        raise kept[1]
-    return kept[1]
+            cached = (file_id, error)
+        st.session_state[_UPLOAD] = cached
+    if isinstance(cached[1], HandsimError):
+        raise cached[1]
+    return cached[1]
 
 
-def _by_pose(library: Library) -> None:
-    asked = _asked()
-    pose = asked.pose or make_preset("Flat")
+def _draw_pose(library: Library) -> None:
+    pose = _current_question().pose or make_preset("Flat")
     left, right = st.columns([2, 3], gap="large")
     with left:
-        skeleton_editor(pose, key="start_editor", on_drag=_take_drawn)
+        skeleton_editor(pose, key="start_editor", on_drag=_ask_drawn)
     with right:
         st.pills(
             "Begin with",
             list(PRESETS),
             key=_PRESET,
-            on_change=_take_preset,
+            on_change=_ask_preset,
             help="A right hand seen from its palm, as an average adult's",
         )
         st.caption(
-            "Drag a joint: the rest of its finger comes along. Or go to it with Tab and use the arrow keys. "
+            "Drag a joint: the rest of its finger moves with it. Or press Tab and use the arrow keys. "
             "The search follows each change."
         )
 
 
-def _take_drawn(pose: tuple[int, ...]) -> None:
+def _ask_drawn(pose: tuple[int, ...]) -> None:
     st.session_state[_PRESET] = None  # so that the preset can be chosen again
-    session.ask(_asked().about_pose(pose))
+    session.ask(_current_question().with_pose(pose))
 
 
-def _take_preset() -> None:
+def _ask_preset() -> None:
     if st.session_state[_PRESET] is not None:
-        session.ask(_asked().about_pose(make_preset(st.session_state[_PRESET])))
+        session.ask(_current_question().with_pose(make_preset(st.session_state[_PRESET])))
 
 
-def search(library: Library) -> None:
-    """Ways to begin above, below them what the address asks and its answers."""
-    start(library)
-    results(library)
+# The query and its answers.
+
+
+@st.fragment
+def _draw_results(library: Library) -> None:
+    if text := st.session_state.pop(_TOAST, None):
+        st.toast(text, icon=":material/info:")
+    with show_errors():
+        question = session.read_question()
+        session.save_address(SEARCH_PATH)
+        with library.open_version() as version:
+            pool = library.open_pool()
+            _draw_trail(library, pool)
+            if question.is_empty:
+                _draw_examples(library, pool, version, question)
+                return
+            left, right = st.columns([1, 3], gap="large")
+            with left:
+                _draw_query(library, pool, version, question)
+            # If there is no answer, as for an unknown hand, the query and its conditions stay.
+            with right, show_errors():
+                _draw_answer(library, pool, version, question)
+
+
+def _draw_trail(library: Library, pool: Pool) -> None:
+    trail = session.get_trail()
+    if trail:
+        st.caption("The way here")
+        hand_grid(
+            build_trail_cards(library, pool, trail),
+            key="search_trail_grid",
+            label="What was asked before, oldest first",
+            on_pick=lambda place: session.ask(trail[place % len(trail)]),
+            skeletons=False,
+            compact=True,
+            verb="Go back to step",
+        )
+
+
+def _draw_examples(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
+    """Random hands to start from; the same ones until the visitor wants others."""
+    name: str
+    name, hands = st.session_state.get(_EXAMPLES, ("", []))
+    if name != version.info.name:
+        hands = version.sample(_EXAMPLE_COUNT).tolist()
+        st.session_state[_EXAMPLES] = (version.info.name, hands)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Some of **{len(version):,}** hands: click one to find similar poses.")
+        st.button(
+            "Others",
+            icon=":material/refresh:",
+            on_click=lambda: st.session_state.pop(_EXAMPLES, None),
+            help="Draw other hands at random",
+        )
+    hand_grid(
+        [
+            build_card(library, pool, hand, "", describe_payload(payload))
+            for hand, payload in zip(hands, version.payloads(hands), strict=True)
+        ],
+        key="search_beginnings_grid",
+        label="Hands to begin with",
+        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+    )
+
+
+def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
+    hand_grid(
+        build_query_cards(library, pool, version, question),
+        key="search_query",
+        label="What is asked about",
+        on_mark=(lambda hand, like: _mark(question, hand, like)) if question.like else None,
+        skeletons=_shows_skeletons(),
+        compact=len(question.like) + len(question.unlike) > 1,
+    )
+    if question.hand is not None:
+        st.button(
+            "On the map",
+            key="search_on_map",
+            icon=":material/map:",
+            on_click=show_on_map,
+            args=(question,),
+            help="Show where this hand lies among all poses",
+        )
+    draw_controls(question, pool)
+
+
+def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
+    started = time.perf_counter()
+    detection = session.find_detection(question.pose)
+    crop = None if detection is None else detection.crop
+    answer = answer_question(version, question, crop)
+    cards = [
+        build_card(
+            library, pool, neighbor.hand_id, f"{neighbor.distance:.3f}", describe_payload(neighbor.payload)
+        )
+        for neighbor in answer.neighbors
+    ]
+    took_ms = (time.perf_counter() - started) * 1000
+    with st.container(horizontal=True, vertical_alignment="center"):
+        count = len(cards)
+        st.markdown(
+            f"**{count or 'No'} hand{'' if count == 1 else 's'}**{', nearest first' if count else ''} "
+            f":gray[· {took_ms:,.0f} ms · index {answer.version}]"
+        )
+        st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
+        if count:
+            _draw_downloads(library, pool, question, crop, answer)
+    if not count:
+        _offer_to_relax(question, answer)
+        return
+    hand_grid(
+        cards,
+        key="search_results",
+        label="Answers, nearest first",
+        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        on_mark=lambda hand, like: _mark(question, hand, like),
+        skeletons=_shows_skeletons(),
+    )
+
+
+def _shows_skeletons() -> bool:
+    return bool(st.session_state.get(_SKELETONS, True))
+
+
+def _mark(question: Question, hand: int, like: bool) -> None:
+    # A toast is shown when the page is drawn the next time: what a callback draws itself would move the page.
+    try:
+        marked = question.with_mark(hand, like=like)
+    except HandsimError as error:
+        st.session_state[_TOAST] = f"{error}."
+        return
+    if marked == question:
+        st.session_state[_TOAST] = "Mark a hand with + first: less like one goes with more like another."
+    else:
+        session.ask(marked)
+
+
+def _draw_downloads(
+    library: Library, pool: Pool, question: Question, crop: NDArray[np.uint8] | None, answer: Answer
+) -> None:
+    def make_montage() -> bytes:
+        query = build_montage_query(library, pool, question, answer.version, crop)
+        return to_png(pool, query, answer.neighbors)
+
+    st.download_button(
+        "CSV",
+        lambda: to_csv(answer.neighbors),
+        "similar-hands.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/table:",
+        help="The answers as a table",
+    )
+    st.download_button(
+        "Montage",
+        make_montage,
+        "similar-hands.png",
+        "image/png",
+        on_click="ignore",
+        icon=":material/image:",
+        help="The query and its answers as one picture",
+    )
+
+
+def _offer_to_relax(question: Question, answer: Answer) -> None:
+    """Say why there is no answer, and offer the conditions to leave out."""
+    if answer.to_relax:
+        st.info(
+            "No hand meets all conditions. Without one of these there are some:",
+            icon=":material/filter_alt_off:",
+        )
+        for condition in answer.to_relax:
+            st.button(
+                f"Leave out {_CONDITION_TITLES[condition]}",
+                key=f"relax_{condition}",
+                on_click=_ask_without,
+                args=(question, [condition]),
+                help="Search again without this condition",
+            )
+    elif question.conditions:
+        titles = ", ".join(_CONDITION_TITLES[condition] for condition in question.conditions)
+        st.info(f"No hand meets these conditions, and leaving out one of them does not help: {titles}.")
+        st.button(
+            "Leave out all of them",
+            on_click=_ask_without,
+            args=(question, question.conditions),
+            help="Search again without any condition",
+        )
+    else:
+        st.info("There is no other hand in the index; `handsim ingest` and `handsim index build` add some.")
+
+
+def _ask_without(question: Question, conditions: list[Condition]) -> None:
+    for condition in conditions:
+        question = question.without(condition)
+    session.ask(question)

@@ -1,7 +1,11 @@
-"""A question to the index as a value: what a page asks, and what its address says."""
+"""A question to the index as a value: its subject, its conditions, and its form in an address.
 
-from collections.abc import Mapping, Sequence
+An address holds only what differs from the defaults, so it can be shared as a link: ``?hand=03ab...&k=7``.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Final, Literal
 
 import numpy as np
@@ -12,13 +16,13 @@ from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
 from handsim.skeleton import JOINT_COUNT
 from index import Filter, SearchOptions
 
-FEWEST: Final = 1
-MOST: Final = 200
-"""Answers that can be asked for."""
-MOST_EXAMPLES: Final = 32
+MIN_K: Final = 1
+MAX_K: Final = 200
+"""Answers that a question may ask for."""
+_MAX_EXAMPLES: Final = 32
 """Hands marked + or -."""
 _POSE_STEPS: Final = 1000
-"""Keypoints in the address are whole numbers of this part of the crop's width."""
+"""A pose has whole numbers, in this fraction of the crop's width."""
 _POSE_LIMIT: Final = 10 * _POSE_STEPS
 
 Condition = Literal["other_video", "one_per_video", "sources", "labels", "side", "max_distance", "diversity"]
@@ -26,9 +30,9 @@ Condition = Literal["other_video", "one_per_video", "sources", "labels", "side",
 
 @dataclass(frozen=True)
 class Question:
-    """Which hands are looked for: those like a hand, like several and unlike others, or like a pose.
+    """A search for hands like one hand, like several and unlike others, or like a pose.
 
-    Raises HandsimError for values out of their bounds, and for two subjects at once.
+    Raises HandsimError for values out of bounds, and for two subjects at once.
     """
 
     hand: int | None = None
@@ -42,29 +46,29 @@ class Question:
     k: int = 24
     """How many answers."""
     other_video: bool = True
-    """None of the video of the hand, or hands, asked about."""
+    """None from the video of the hand or hands in the question."""
     one_per_video: bool = False
     """At most one from each video."""
     sources: tuple[str, ...] = ()
-    """Only of these collections; empty: of all."""
+    """Only from these collections; empty: from all."""
     labels: tuple[str, ...] = ()
-    """Only of these classes."""
+    """Only with these labels; empty: with any."""
     side: Side | None = None
     """Only of this side, the subject's own."""
     max_distance: float | None = None
-    """None further than this."""
+    """None further away than this."""
     diversity: float = 0.0
-    """0 the nearest; towards 1 near ones unlike each other."""
+    """0: the nearest hands; towards 1: near hands that differ from each other."""
 
     def __post_init__(self) -> None:
-        if not FEWEST <= self.k <= MOST:
-            raise HandsimError(f"k is {self.k}; between {FEWEST} and {MOST} hands can be looked at")
+        if not MIN_K <= self.k <= MAX_K:
+            raise HandsimError(f"k is {self.k}; ask for {MIN_K} to {MAX_K} hands")
         if sum((self.hand is not None, bool(self.like), self.pose is not None)) > 1:
             raise HandsimError(
                 "ask about one hand, about examples or about a pose, not about several at once"
             )
-        if len(self.like) + len(self.unlike) > MOST_EXAMPLES:
-            raise HandsimError(f"At most {MOST_EXAMPLES} hands can be examples; take the mark off some")
+        if len(self.like) + len(self.unlike) > _MAX_EXAMPLES:
+            raise HandsimError(f"At most {_MAX_EXAMPLES} hands can be examples; take the mark off some")
         if self.unlike and not self.like:
             raise HandsimError("'less like these' goes with 'more like these'; mark a hand with + as well")
         if self.diversity and self.like:
@@ -74,124 +78,150 @@ class Question:
         if self.pose is not None and (
             len(self.pose) != 2 * JOINT_COUNT or max(map(abs, self.pose)) > _POSE_LIMIT
         ):
-            raise HandsimError(f"a pose is {2 * JOINT_COUNT} numbers of thousandths of a crop's width")
+            raise HandsimError(
+                f"a pose is {2 * JOINT_COUNT} numbers from {-_POSE_LIMIT} to {_POSE_LIMIT}, "
+                "in thousandths of the crop's width"
+            )
         self.options()
 
     @property
     def subject(self) -> tuple[object, ...]:
-        """What is asked about, without the conditions."""
+        """What the question is about, without the conditions."""
         return self.hand, self.like, self.unlike, self.pose
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked about yet."""
+        """Whether it has no subject yet."""
         return self.hand is None and not self.like and self.pose is None
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The conditions that leave hands out."""
+        return [name for name, neutral in _NEUTRAL.items() if getattr(self, name) != neutral]
+
+    def without(self, condition: Condition) -> "Question":
+        """The same question without one condition."""
+        return replace(self, **{condition: _NEUTRAL[condition]})  # type: ignore[arg-type]  # of its type
 
     def options(self) -> SearchOptions:
         """The conditions as the index takes them."""
-        wanted = Filter(
+        selection = Filter(
             sources=self.sources or None,
             labels=self.labels or None,
             sides=None if self.side is None else (self.side,),
         )
         return SearchOptions(
-            filter=None if wanted == Filter() else wanted,
+            filter=None if selection == Filter() else selection,
             one_per_video=self.one_per_video,
             max_distance=self.max_distance,
             diversity=self.diversity,
             with_payload=True,
         )
 
-    @property
-    def conditions(self) -> list[Condition]:
-        """Those that leave hands out."""
-        plain = Question(other_video=False)
-        names: tuple[Condition, ...] = (
-            *("other_video", "one_per_video", "sources"),
-            *("labels", "side", "max_distance", "diversity"),
-        )
-        return [name for name in names if getattr(self, name) != getattr(plain, name)]
-
-    def without(self, condition: Condition) -> "Question":
-        """The same question without one condition."""
-        plain = Question(other_video=False)
-        return replace(self, **{condition: getattr(plain, condition)})
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """What an address may say."""
-        return [field.name for field in fields(cls)]
-
-    def about(self, hand: int) -> "Question":
-        """The same conditions, asked about a hand."""
+    def with_hand(self, hand: int) -> "Question":
+        """The same conditions for a hand."""
         return replace(self, hand=hand, like=(), unlike=(), pose=None)
 
-    def about_pose(self, pose: tuple[int, ...]) -> "Question":
-        """The same conditions, asked about a pose."""
+    def with_pose(self, pose: tuple[int, ...]) -> "Question":
+        """The same conditions for a pose."""
         return replace(self, hand=None, like=(), unlike=(), pose=pose)
 
-    def marked(self, hand: int, *, like: bool) -> "Question":
-        """The same conditions, asked with one more example; a second mark of the same kind takes it off.
+    def with_mark(self, hand: int, *, like: bool) -> "Question":
+        """The same conditions with one more example; a second mark of the same kind takes the first off.
 
-        The hand that was asked about becomes the first example; the last one liked stays.
+        The hand of the question becomes the first example. The last example with + cannot be taken off.
         """
         liked = self.like if self.hand is None else (self.hand,)
-        unliked = self.unlike
         if like:
-            liked = _toggled(liked, hand)
-            unliked = tuple(other for other in unliked if other != hand)
+            liked, unliked = _toggle(liked, hand), _remove(self.unlike, hand)
         else:
-            unliked = _toggled(unliked, hand)
-            liked = tuple(other for other in liked if other != hand)
+            liked, unliked = _remove(liked, hand), _toggle(self.unlike, hand)
         if not liked:
             return self
         return replace(self, hand=None, like=liked, unlike=unliked, pose=None, diversity=0.0)
 
     def keypoints(self) -> NDArray[np.float32]:
-        """[21, 2] in the crop's unit square, of a question about a pose."""
+        """[21, 2] in the crop's unit square, for a question about a pose."""
         assert self.pose is not None
         unit = np.array(self.pose, dtype=np.float32) / np.float32(_POSE_STEPS)
         return unit.reshape(JOINT_COUNT, 2)
 
-    def as_params(self) -> dict[str, str]:
-        """What the address says: only what differs from the defaults."""
-        plain, told = Question(), {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != getattr(plain, field.name):
-                told[field.name] = _as_text(field.name, value)
-        return told
+    @classmethod
+    def param_names(cls) -> list[str]:
+        """The parameters that an address may have."""
+        return [field.name for field in fields(cls)]
+
+    def to_params(self) -> dict[str, str]:
+        """The address's parameters: only what differs from the defaults."""
+        defaults = Question()
+        values = {name: getattr(self, name) for name in self.param_names()}
+        return {
+            name: _to_text(name, value) for name, value in values.items() if value != getattr(defaults, name)
+        }
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "Question":
-        """Read what `as_params` wrote; raises HandsimError for an address that says something else."""
-        known = {name: _from_text(name, params[name]) for name in cls.names() if name in params}
-        return cls(**known)  # type: ignore[arg-type]  # each is of its field's type
+        """Read what `to_params` wrote; ignore other names. Raises HandsimError for unreadable values."""
+        values = {name: _from_text(name, params[name]) for name in cls.param_names() if name in params}
+        return cls(**values)  # type: ignore[arg-type]  # each is of its field's type
+
+
+_NEUTRAL: Final[dict[Condition, object]] = {
+    "other_video": False,
+    "one_per_video": False,
+    "sources": (),
+    "labels": (),
+    "side": None,
+    "max_distance": None,
+    "diversity": 0.0,
+}
+"""Condition -> the value that leaves no hand out."""
+
+
+def _remove(hands: tuple[int, ...], hand: int) -> tuple[int, ...]:
+    return tuple(other for other in hands if other != hand)
+
+
+def _toggle(hands: tuple[int, ...], hand: int) -> tuple[int, ...]:
+    return _remove(hands, hand) if hand in hands else (*hands, hand)
 
 
 def quantise_keypoints(keypoints: NDArray[np.floating]) -> tuple[int, ...]:
-    """`Question.pose` of keypoints [21, 2 or 3] in the crop's unit square."""
+    """`Question.pose` for keypoints [21, 2 or 3] in the crop's unit square."""
     steps = np.rint(np.asarray(keypoints, dtype=np.float64)[:, :2] * _POSE_STEPS)
     return tuple(int(step) for step in steps.ravel())
 
 
-def _toggled(hands: Sequence[int], hand: int) -> tuple[int, ...]:
-    return tuple(other for other in hands if other != hand) if hand in hands else (*hands, hand)
+PRESETS: Final = {"Flat": "flat", "Fist": "fist", "Point": "point", "Pinch": "pinch", "OK": "ok"}
+"""Name on the page -> prototype of the synthetic hands."""
 
 
-_TEXTS: Final = ("sources", "labels")
+@cache
+def make_preset(name: str) -> tuple[int, ...]:
+    """`Question.pose` of a preset: an average adult's right hand, seen from its palm."""
+    from handsim.synthetic.camera import PALM_TO_CAMERA, squares_around
+    from handsim.synthetic.hand_model import AVERAGE_SHAPE, bend
+    from handsim.synthetic.motion import PROTOTYPE_ANGLES
+
+    joints_mm = bend(AVERAGE_SHAPE, PROTOTYPE_ANGLES[PRESETS[name]][None]).joints_mm @ PALM_TO_CAMERA.T
+    places = joints_mm[..., :2]  # an orthographic view
+    square = squares_around(places)[0]
+    return quantise_keypoints((places[0] - square[:2]) / np.array(square[2] - square[0]))
+
+
+_NAME_LISTS: Final = ("sources", "labels")
 _SEPARATOR: Final = "\n"
-"""Between names, which may hold anything else."""
+"""Between names, which may contain anything else."""
 
 
-def _as_text(name: str, value: object) -> str:
+def _to_text(name: str, value: object) -> str:
     if name == "hand" and isinstance(value, int):
         return format_hand_id(value)
     if name in ("like", "unlike") and isinstance(value, tuple):
         return ".".join(map(format_hand_id, value))
     if name == "pose" and isinstance(value, tuple):
         return ".".join(map(str, value))
-    if name in _TEXTS and isinstance(value, tuple):
+    if name in _NAME_LISTS and isinstance(value, tuple):
         return _SEPARATOR.join(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -206,7 +236,7 @@ def _from_text(name: str, text: str) -> object:
             return tuple(map(parse_hand_id, text.split(".")))
         if name == "pose":
             return tuple(map(int, text.split(".")))
-        if name in _TEXTS:
+        if name in _NAME_LISTS:
             return tuple(text.split(_SEPARATOR))
         if name in ("other_video", "one_per_video"):
             return {"yes": True, "no": False}[text]

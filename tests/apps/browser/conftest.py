@@ -16,12 +16,12 @@ from apps.browser.serve import BrowserSettings
 _APP = Path(apps.browser.entry.app.__file__)
 
 Visit = Callable[..., AppTest]
-"""Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; what is left over is the address."""
+"""Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; the other names are the address's."""
 
 
 @pytest.fixture(autouse=True)
-def _main_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit puts its script in the main module's place, and processes that are spawned run that."""
+def _restore_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit replaces the main module by its script, and spawned processes run that one."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
@@ -32,17 +32,17 @@ def library(home: Path) -> Library:
 
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
-    """A visitor of a home, with a session of its own; what an earlier test's visitors shared is forgotten."""
+    """A visitor of a home, in a session of its own and without the caches of earlier tests."""
     st.cache_resource.clear()
 
     def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str | list[str]) -> AppTest:
         settings = BrowserSettings(home, actions=actions)
         monkeypatch.setattr(sys, "argv", [str(_APP), *settings.to_arguments()])
         visitor = AppTest.from_file(_APP, default_timeout=60)
-        for name, value in address.items():  # several of a name as a list
+        for name, value in address.items():  # several values of a name as a list
             visitor.query_params[name] = value
         if page:
-            visitor._page_hash = calc_hash(page)  # AppTest.switch_page knows pages that are files alone
+            visitor._page_hash = calc_hash(page)  # AppTest.switch_page knows only pages that are files
         return visitor.run()
 
     yield open_page

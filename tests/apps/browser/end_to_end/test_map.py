@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from apps.browser.serve import run_server
-from tests.apps.browser.map.some_maps import put_map
+from tests.apps.browser.builders import put_map
 from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
 

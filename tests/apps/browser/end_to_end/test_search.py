@@ -11,7 +11,7 @@ from apps.browser.serve import run_server
 from apps.cli import main
 from handsim import Pool
 from index.server.client import KEY_VARIABLE
-from tests.apps.browser.test_uploads import huge_png
+from tests.apps.browser.builders import build_huge_png
 from tests.apps.commands import pick_hand
 from tests.index.server.small_server import SmallServer
 
@@ -185,7 +185,7 @@ def test_a_picture_is_searched_with(page: Page, site: str, home: Path, model_pat
     ("name", "data", "said"),
     [
         ("notes.jpg", b"no picture at all", "not an image"),
-        ("huge.png", huge_png(30_000), "the limit is 100 megapixels"),
+        ("huge.png", build_huge_png(30_000), "the limit is 100 megapixels"),
     ],
 )
 def test_what_is_no_picture_is_refused_kindly(
@@ -243,10 +243,10 @@ def test_a_server_goes_away_and_comes_back(
             expect(answers(page)).to_have_count(5)
             server.stop()
             page.get_by_text("One per video", exact=True).click()
-            expect(page.get_by_text("The index is away")).to_be_visible()
+            expect(page.get_by_text("The index does not answer")).to_be_visible()
             expect(page.get_by_text("Trying again every few seconds")).to_be_visible()
             server.start()
-            expect(page.get_by_text("The index is away")).to_have_count(0)  # by itself
+            expect(page.get_by_text("The index does not answer")).to_have_count(0)  # by itself
             expect(answers(page)).to_have_count(5)
 
 

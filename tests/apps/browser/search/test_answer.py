@@ -1,60 +1,115 @@
-"""Answers of a real index, and what to relax where they are empty."""
+"""Answers of a real index, what to relax if they are empty, and their downloads."""
+
+import csv
+import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from apps.browser.library import Library
-from apps.browser.search.answer import answer
+from apps.browser.search.answer import answer_question, build_montage_query, to_csv, to_png
 from apps.browser.search.question import Question, quantise_keypoints
+from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
-from index import SearchOptions
+from handsim.hand import format_hand_id
+from index import Neighbor, SearchOptions
+from index.query import Payload
 
 
-def test_a_hand_is_asked_about(library: Library) -> None:
+def test_a_hand_is_answered_as_the_index_answers_it(library: Library) -> None:
     with library.open_version() as version:
         hand = int(library.open_pool().hand_ids[7])
-        said = answer(version, Question(hand=hand, k=5))
-        found = version.search_hands([hand], 5, other_video=True, options=SearchOptions(with_payload=True))[0]
-        assert list(said.neighbors) == found
-        assert said.version == version.info.name
+        answer = answer_question(version, Question(hand=hand, k=5))
+        options = SearchOptions(with_payload=True)
+        assert list(answer.neighbors) == version.search_hands([hand], 5, other_video=True, options=options)[0]
+        assert answer.version == version.info.name
 
 
-def test_a_drawn_pose_finds_the_hand_it_was_drawn_after(library: Library) -> None:
+def test_a_drawn_pose_finds_the_hand_that_it_copies(library: Library) -> None:
     pool = library.open_pool()
     with library.open_version() as version:
-        said = answer(version, Question(pose=quantise_keypoints(pool.keypoints[11]), k=1))
-    assert said.neighbors[0].hand_id == int(pool.hand_ids[11])
-    assert said.neighbors[0].distance < 0.02
+        answer = answer_question(version, Question(pose=quantise_keypoints(pool.keypoints[11]), k=1))
+    assert answer.neighbors[0].hand_id == int(pool.hand_ids[11])
+    assert answer.neighbors[0].distance < 0.02
 
 
-def test_examples(library: Library) -> None:
+def test_answers_to_examples_are_nearer_to_the_liked_than_to_the_unliked_hand(library: Library) -> None:
     like, unlike = (int(hand) for hand in library.open_pool().hand_ids[[3, 40]])
     with library.open_version() as version:
-        said = answer(version, Question(like=(like,), unlike=(unlike,), k=9))
-        near = version.vectors([found.hand_id for found in said.neighbors])
+        answer = answer_question(version, Question(like=(like,), unlike=(unlike,), k=9))
+        vectors = version.vectors([neighbor.hand_id for neighbor in answer.neighbors])
         liked, unliked = version.vectors([like, unlike])
-    assert said.neighbors
-    assert (np.linalg.norm(near - liked, axis=1) < np.linalg.norm(near - unliked, axis=1)).all()
+    assert len(vectors)
+    assert (np.linalg.norm(vectors - liked, axis=1) < np.linalg.norm(vectors - unliked, axis=1)).all()
 
 
-def test_more_than_there_are(library: Library) -> None:
+def test_a_question_for_more_hands_than_there_are_gets_all(library: Library) -> None:
     hand = int(library.open_pool().hand_ids[0])
     with library.open_version() as version:
-        assert len(answer(version, Question(hand=hand, k=200, other_video=False)).neighbors) == 59
+        assert len(answer_question(version, Question(hand=hand, k=200, other_video=False)).neighbors) == 59
 
 
-def test_an_empty_answer_says_what_to_relax(library: Library) -> None:
+def test_an_empty_answer_names_the_conditions_that_let_hands_in(library: Library) -> None:
     hand = int(library.open_pool().hand_ids[0])
     with library.open_version() as version:
-        said = answer(version, Question(hand=hand, max_distance=0.0))
-        assert (said.neighbors, said.to_relax) == ((), ("max_distance",))
-        nothing = answer(version, Question(hand=hand, max_distance=0.0, sources=("nowhere",)))
-        assert (nothing.neighbors, nothing.to_relax) == ((), ())
+        one = answer_question(version, Question(hand=hand, max_distance=0.0))
+        assert (one.neighbors, one.to_relax) == ((), ("max_distance",))
+        none = answer_question(version, Question(hand=hand, max_distance=0.0, sources=("nowhere",)))
+        assert (none.neighbors, none.to_relax) == ((), ())
 
 
-def test_what_cannot_be_asked(library: Library) -> None:
+def test_unknown_hands_and_empty_questions_are_refused(library: Library) -> None:
     with library.open_version() as version:
         with pytest.raises(NotThereError, match="00000000000003e7"):
-            answer(version, Question(hand=999))
-        with pytest.raises(HandsimError, match="nothing to ask about"):
-            answer(version, Question())
+            answer_question(version, Question(hand=999))
+        with pytest.raises(HandsimError, match="nothing to search for"):
+            answer_question(version, Question())
+
+
+def test_the_table_and_the_montage_hold_all_answers(library: Library) -> None:
+    pool = library.open_pool()
+    question = Question(hand=int(pool.hand_ids[0]), k=11)
+    with library.open_version() as version:
+        answer = answer_question(version, question)
+    rows = list(csv.DictReader(io.StringIO(to_csv(answer.neighbors).decode())))
+    assert [row["hand_id"] for row in rows] == [format_hand_id(each.hand_id) for each in answer.neighbors]
+    assert [float(row["distance"]) for row in rows] == sorted(float(row["distance"]) for row in rows)
+    assert all(row["video"] and row["side"] in ("left", "right") for row in rows)
+    query = build_montage_query(library, pool, question, answer.version, None)
+    sheet = Image.open(io.BytesIO(to_png(pool, query, answer.neighbors)))
+    assert sheet.format == "PNG"
+    assert 1000 < sheet.width < 2000  # eight in a row
+    assert sheet.height > 400  # and so two rows
+
+
+def test_the_montage_of_a_photograph_shows_it(library: Library) -> None:
+    pool = library.open_pool()
+    question = Question(pose=quantise_keypoints(pool.keypoints[0]))
+    crop = pool.crop(int(pool.hand_ids[0]))
+    assert build_montage_query(library, pool, question, "v0001", crop).crop is crop
+
+
+def test_a_montage_leaves_out_the_pictures_that_the_pool_lacks(library: Library, tmp_path: Path) -> None:
+    question = Question(hand=int(library.open_pool().hand_ids[0]), k=3)
+    with library.open_version() as version:
+        answer = answer_question(version, question)
+    with PoolWriter(tmp_path / "empty"):
+        pass
+    pool = Pool.open(tmp_path / "empty")
+    query = build_montage_query(library, pool, question, answer.version, None)
+    assert to_png(pool, query, answer.neighbors).startswith(b"\x89PNG")
+
+
+def test_a_name_in_the_table_is_never_a_formula() -> None:
+    payload: Payload = {
+        "video": "=1+1",
+        "source": 'a,"b"',
+        "side": "left",
+        "label": None,
+        "score": 0.5,
+        "frame": 3,
+    }
+    (row,) = csv.DictReader(io.StringIO(to_csv([Neighbor(5, 0.25, payload)]).decode()))
+    assert (row["video"], row["source"], row["label"]) == ("'=1+1", 'a,"b"', "")

@@ -42,13 +42,13 @@ def test_add(jobs_home: Path) -> None:
 
 def test_phases(jobs_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases: list[tuple[str, int, int]] = []
-    written = JobReporter._say
+    written = JobReporter._report
 
     def note(self: JobReporter, record: Any) -> None:
         phases.append((record.phase, record.done, record.total))
         written(self, record)
 
-    monkeypatch.setattr(JobReporter, "_say", note)
+    monkeypatch.setattr(JobReporter, "_report", note)
     (jobs_home / "embedding.json").unlink()
     settings = json.dumps({"m": 8})
     job = ran(jobs_home, "build", "--settings", settings, "--no-publish")

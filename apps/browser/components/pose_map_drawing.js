@@ -1,10 +1,10 @@
-// How the map is drawn: into a buffer, and over a copy of it what moves with the pointer.
+// The map canvas's drawing: the points into a buffer, then a copy of it and over that what follows the pointer.
 
-const CROWDS = [[8000, 2], [2500, 2.6], [0, 3.4]]; // from so many points on, their radius in pixels
+const RADII = [[8000, 2], [2500, 2.6], [0, 3.4]]; // [from this many points on, their radius in pixels]
 const DIMMED = 0.16;
-const SOLID = 0.82;
-const MANY = 2500; // points that cannot be drawn anew for each frame
-const STILL_MS = 90;
+const OPAQUE = 0.82;
+const MAX_PER_FRAME = 2500; // more points than this cannot be drawn in each frame
+const REST_MS = 90;
 
 PoseMap.prototype.redraw = function (all) {
   this.stale ||= all;
@@ -19,16 +19,16 @@ PoseMap.prototype.redraw = function (all) {
   });
 };
 
-// Of many points the picture there is is moved and stretched, and drawn anew once the map stands still.
+// With many points, the buffer is moved and scaled while the map moves, and drawn again once it rests.
 PoseMap.prototype.redrawMoved = function () {
-  const many = this.points.count > MANY;
-  this.redraw(!many);
+  const isCrowded = this.points.count > MAX_PER_FRAME;
+  this.redraw(!isCrowded);
   clearTimeout(this.resting);
-  if (many) this.resting = setTimeout(() => this.redraw(true), STILL_MS);
+  if (isCrowded) this.resting = setTimeout(() => this.redraw(true), REST_MS);
 };
 
 PoseMap.prototype.radius = function () {
-  const [, radius] = CROWDS.find(([least]) => this.points.count >= least);
+  const [, radius] = RADII.find(([least]) => this.points.count >= least);
   return Math.min(8, radius * this.view.zoom ** 0.35);
 };
 
@@ -36,25 +36,25 @@ PoseMap.prototype.drawBuffer = function (width, height) {
   const dense = window.devicePixelRatio || 1;
   for (const canvas of [this.buffer, this.face]) [canvas.width, canvas.height] = [width * dense, height * dense];
   const context = this.buffer.getContext("2d");
-  this.drawnFor = { ...this.view };
+  this.bufferView = { ...this.view };
   const { count, codes } = this.points;
-  const [x, y] = this.sided(this.points.x, this.points.y);
+  const [x, y] = this.swapOnSide(this.points.x, this.points.y);
   const stamp = stamps(this.data.kind, new Set(codes), this.theme, this.radius() * dense);
-  const [left, top] = this.place(0, 0);
+  const [left, top] = this.project(0, 0);
   const scale = this.scale * dense;
-  const draw = (shown) => {
+  const draw = (highlighted) => {
     for (let i = 0; i < count; i++) {
-      if (this.isShown(codes[i]) !== shown) continue;
-      const drawn = stamp.get(codes[i]);
-      const px = left * dense + x[i] * scale - drawn.width / 2;
-      const py = top * dense + y[i] * scale - drawn.width / 2;
-      if (px < -drawn.width || py < -drawn.width || px > this.buffer.width || py > this.buffer.height) continue;
-      context.drawImage(drawn, Math.round(px), Math.round(py));
+      if (this.isHighlighted(codes[i]) !== highlighted) continue;
+      const image = stamp.get(codes[i]);
+      const px = left * dense + x[i] * scale - image.width / 2;
+      const py = top * dense + y[i] * scale - image.width / 2;
+      if (px < -image.width || py < -image.width || px > this.buffer.width || py > this.buffer.height) continue;
+      context.drawImage(image, Math.round(px), Math.round(py));
     }
   };
   context.globalAlpha = DIMMED;
-  if (this.shown) draw(false);
-  context.globalAlpha = this.shown ? 1 : SOLID;
+  if (this.highlighted) draw(false);
+  context.globalAlpha = this.highlighted ? 1 : OPAQUE;
   draw(true);
 };
 
@@ -64,23 +64,23 @@ PoseMap.prototype.drawFace = function (width, height) {
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, this.face.width, this.face.height);
   context.setTransform(dense, 0, 0, dense, 0, 0);
-  const stretched = this.view.zoom / this.drawnFor.zoom;
-  const [x, y] = this.place(this.drawnFor.x, this.drawnFor.y);
-  const [left, top] = [x - (stretched * width) / 2, y - stretched * (height / 2 + LOWERED_PX)];
-  context.drawImage(this.buffer, left, top, width * stretched, height * stretched);
+  const stretch = this.view.zoom / this.bufferView.zoom;
+  const [x, y] = this.project(this.bufferView.x, this.bufferView.y);
+  const [left, top] = [x - (stretch * width) / 2, y - stretch * (height / 2 + LOWERED_PX)];
+  context.drawImage(this.buffer, left, top, width * stretch, height * stretch);
   const outline = this.drawing || this.outline;
   if (outline) this.drawOutline(context, outline);
-  if (this.data.mark) this.drawMark(context, ...this.place(...this.data.mark.place));
+  if (this.data.mark) this.drawMark(context, ...this.project(...this.data.mark.place));
   if (this.hovered >= 0) {
-    const [x, y] = this.place(this.points.x[this.hovered], this.points.y[this.hovered]);
+    const [x, y] = this.project(this.points.x[this.hovered], this.points.y[this.hovered]);
     this.drawRing(context, x, y, this.radius() + 3.5, this.ink, 2.5);
-    this.putTip(x, y, width, height);
+    this.placeTip(x, y, width, height);
   }
 };
 
 PoseMap.prototype.drawOutline = function (context, outline) {
   context.beginPath();
-  outline.forEach((corner, i) => context[i ? "lineTo" : "moveTo"](...this.place(...corner)));
+  outline.forEach((corner, i) => context[i ? "lineTo" : "moveTo"](...this.project(...corner)));
   if (!this.drawing) context.closePath();
   context.strokeStyle = context.fillStyle = this.accent;
   context.lineWidth = 2;

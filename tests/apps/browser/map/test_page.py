@@ -1,0 +1,103 @@
+"""The map page without a web browser: what needs no canvas."""
+
+from pathlib import Path
+
+import pytest
+
+from apps.browser.map.pose_map import map_file
+from apps.cli import main
+from handsim.home import Home
+from index import open_catalog
+from tests.apps.browser.builders import put_map
+from tests.apps.browser.conftest import Visit
+from tests.apps.commands import pick_hand
+from tests.apps.conftest import copy_home
+
+EVERYWHERE = ((-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1))
+NOWHERE = ((2.0, 2.0), (3.0, 2.0), (3.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def mapped(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small home with a map."""
+    path = copy_home(home, tmp_path_factory.mktemp("mapped") / "home")
+    put_map(path)
+    return path
+
+
+def test_without_a_map_the_page_offers_one_and_reports_why_it_cannot_be_made(
+    visit: Visit, own_home: Path
+) -> None:
+    (own_home / "maps").write_text("in the way")
+    page = visit(own_home, "map", actions=False)
+    assert not page.exception
+    assert "No map of index v0001 yet" in page.info[0].value
+    assert page.button[0].label == "Make the map"
+    page.button[0].click().run()
+    assert not page.exception
+    assert "the map cannot be made: File exists" in page.error[0].value.replace("\\", "")
+    assert not page.run().error
+
+
+def test_every_colour_can_be_chosen(visit: Visit, mapped: Path) -> None:
+    page = visit(mapped, "map")
+    colours = page.segmented_control(key="colour")
+    assert colours.value == "label"
+    for colour in ("source", "video", "distance"):
+        colours.set_value(colour).run()
+        assert not page.exception
+    assert not page.select_slider  # all of sixty hands are drawn
+
+
+def test_a_hand_in_the_address_that_is_not_on_the_map_is_reported(visit: Visit, mapped: Path) -> None:
+    assert not visit(mapped, "map", hand=pick_hand(mapped)).caption
+    for hand in ("00000000000003e7", "<b>x"):
+        page = visit(mapped, "map", hand=hand)
+        assert not page.exception
+        assert "is not on this map" in page.caption[0].value
+
+
+def test_of_many_hands_within_an_outline_some_are_shown(
+    visit: Visit, mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.browser.map.page._MAX_CARDS", 10)
+    page = visit(mapped, "map")
+    with open_catalog(mapped / "index").current() as version:
+        name = version.info.name, version.info.checksum
+    page.session_state["map_outline"] = (*name, EVERYWHERE)
+    page.run()
+    assert "10 shown" in page.markdown[1].value
+    page.segmented_control(key="map_choice").set_value("random").run()
+    page.session_state["map_outline"] = (*name, NOWHERE)
+    page.run()
+    assert not page.exception
+    assert "**No hand** lies within" in page.markdown[1].value
+
+
+def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home: Path) -> None:
+    info = put_map(own_home)
+    file = map_file(Home(own_home).path / "maps", info)
+    file.write_bytes(file.read_bytes()[:300])
+    page = visit(own_home, "map")
+    assert not page.exception
+    assert "make the map again" in page.warning[0].value
+    assert page.button[0].label == "Make the map"
+
+
+def test_a_new_version_needs_a_map_of_its_own(visit: Visit, own_home: Path) -> None:
+    put_map(own_home)
+    page = visit(own_home, "map")
+    assert "index v0001" in page.markdown[0].value
+    assert main(["index", "build", "--home", str(own_home)]) == 0
+    page.segmented_control(key="colour").set_value("source").run()
+    assert not page.exception
+    assert "No map of index v0002 yet" in page.info[0].value
+    put_map(own_home)
+    assert "index v0002" in page.run().markdown[0].value
+
+
+def test_a_home_without_an_index_is_reported(visit: Visit, own_home: Path) -> None:
+    (own_home / "index").rename(own_home / "away")
+    page = visit(own_home, "map")
+    assert not page.exception
+    assert "Not there yet" in page.info[0].value

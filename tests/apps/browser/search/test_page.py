@@ -1,0 +1,98 @@
+"""The search page without a web browser: what the end-to-end tests do not click on."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from apps.browser.library import HandFinder
+from handsim.detection import DetectedHand
+from tests.apps.browser.conftest import Visit
+from tests.apps.commands import pick_hand
+
+
+def address(page: AppTest) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else value[0] for name, value in page.query_params.items()}
+
+
+def head(page: AppTest) -> str:
+    """The line above the answers."""
+    assert not page.exception
+    return next(text.value for text in page.markdown if "hand" in text.value)
+
+
+def test_a_random_hand_keeps_the_conditions_of_the_address(visit: Visit, home: Path) -> None:
+    page = visit(home, k="3", side="left")
+    page.button[0].click().run()
+    assert "**3 hands**" in head(page)
+    assert page.session_state["condition_side"] == "left"
+    assert set(address(page)) == {"hand", "k", "side"}
+
+
+def test_conditions_go_into_the_address_and_out_of_it(visit: Visit, home: Path) -> None:
+    page = visit(home, hand=pick_hand(home))
+    page.slider(key="condition_k").set_value(5).run()
+    page.toggle(key="condition_one_per_video").set_value(True).run()
+    page.toggle(key="condition_other_video").set_value(False).run()
+    page.toggle(key="condition_capped").set_value(True).run()
+    page.number_input(key="condition_max_distance").set_value(0.7).run()
+    assert address(page) == {
+        "hand": pick_hand(home),
+        "k": "5",
+        "one_per_video": "yes",
+        "other_video": "no",
+        "max_distance": "0.7",
+    }
+    page.slider(key="condition_diversity").set_value(0.4).run()
+    assert "one_per_video" not in address(page)  # they exclude each other
+    assert page.toggle(key="condition_one_per_video").disabled
+    page.toggle(key="condition_capped").set_value(False).run()
+    assert "max_distance" not in address(page)
+    assert not page.exception
+
+
+def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
+    page = visit(home, hand=pick_hand(home), max_distance="0.0")
+    assert "Without one of these there are some" in page.info[0].value
+    page.button(key="relax_max_distance").click().run()
+    assert "**24 hands**" in head(page)
+    hopeless = visit(home, hand=pick_hand(home), max_distance="0.0", sources="nowhere")
+    assert "leaving out one of them does not help" in hopeless.info[0].value
+    next(button for button in hopeless.button if button.label == "Leave out all of them").click().run()
+    assert "**24 hands**" in head(hopeless)
+
+
+def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home: Path) -> None:
+    page = visit(home, hand="00000000000003e7")
+    assert not page.exception
+    assert "00000000000003e7" in page.info[0].value
+    assert page.slider(key="condition_k").value == 24
+
+
+def test_an_id_is_searched_or_refused(visit: Visit, home: Path) -> None:
+    page = visit(home)
+    page.segmented_control(key="start_way").set_value("Id").run()
+    page.text_input(key="start_id").set_value("12").run()
+    assert "is not a hand id" in page.warning[0].value
+    page.text_input(key="start_id").set_value(pick_hand(home)).run()
+    assert address(page)["hand"] == pick_hand(home)
+    assert "**24 hands**" in head(page)
+
+
+def test_a_picture_without_a_hand_is_searched_once(
+    visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures: list[bytes] = []
+    find = HandFinder.find
+
+    def record(finder: HandFinder, data: bytes) -> list[DetectedHand]:
+        pictures.append(data)
+        return find(finder, data)
+
+    monkeypatch.setattr(HandFinder, "find", record)
+    page = visit(home)
+    page.segmented_control(key="start_way").set_value("Photograph").run()
+    page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
+    page.button[0].click().run()
+    assert "not an image" in page.error[0].value
+    assert len(pictures) == 1
