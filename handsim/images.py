@@ -17,9 +17,9 @@ MAX_PIXELS: Final = 100_000_000
 CROP_JPEG_QUALITY: Final = 90
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
-"""What cameras and datasets write; of Pillow's others some hold further pictures, or start programs."""
+"""What cameras and datasets write. Some other formats of Pillow hold further pictures, or start programs."""
 _DAMAGED: Final = (OSError, SyntaxError, ValueError, IndexError, RuntimeError)
-"""What Pillow's readers raise at damaged data, each in its own way."""
+"""What Pillow's readers raise for damaged data: each format has its own."""
 
 
 def read_file(path: Path) -> bytes:
@@ -62,7 +62,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
                 "too many pixels", f"{pixels / 1e6:.0f} megapixels, the limit is {MAX_PIXELS / 1e6:.0f}"
             )
         try:
-            # Nothing is copied that is right as it is: that would take as long as half of the decoding.
+            # A picture that is upright RGB is not copied: that takes half as long as decoding it.
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         except _DAMAGED as error:

@@ -1,4 +1,7 @@
-"""Sampling frames from video files at a steady rate."""
+"""Sampling frames from video files at a steady rate.
+
+Times are in seconds from the first frame. The frames of a file need not be equally far apart.
+"""
 
 import math
 from collections.abc import Iterator
@@ -20,11 +23,11 @@ _SUFFIXES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
 VIDEO_SUFFIXES: Final = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 
 _SHORTFALL_S: Final = 1.0
-"""Containers round their duration; only frames that end this much earlier count as cut off."""
+"""Containers round their duration; only a file whose frames end this much earlier is cut off."""
 
 
 @dataclass(frozen=True)
-class VideoFacts:
+class VideoInfo:
     """What a video's header says."""
 
     duration_s: float | None
@@ -43,10 +46,10 @@ class SampledFrame:
     """RGB [H, W, 3], upright."""
 
 
-def probe_video(path: Path) -> VideoFacts:
+def probe_video(path: Path) -> VideoInfo:
     """Read a video's header; raises UnusableError when it has none or holds no pictures."""
     with _open(path) as container:
-        return _facts(container, _stream(container))
+        return _read_info(container, _stream(container))
 
 
 def sample_frames(path: Path, rate: float, start: int, stop: int | None) -> Iterator[SampledFrame]:
@@ -58,39 +61,43 @@ def sample_frames(path: Path, rate: float, start: int, stop: int | None) -> Iter
     """
     with _open(path) as container:
         stream = _stream(container)
-        facts = _facts(container, stream)
+        info = _read_info(container, stream)
         stream.codec_context.thread_count = 1  # ingest runs a process per core
         # Half a frame of tolerance: 1/30 s and 3003/90000 s are the same moment.
-        tolerance_s = 0.5 / facts.frames_per_s
-        reached = start - 1
+        tolerance_s = 0.5 / info.frames_per_s
+        reached, end_s = start - 1, 0.0
         try:
             for frame in _frames_from(container, stream, start / rate):
                 time_s = _time_s(frame, stream)
+                end_s = time_s + float((frame.duration or 0) * (frame.time_base or 0))
                 sample = math.floor((time_s + tolerance_s) * rate)
                 if stop is not None and sample >= stop:
                     return
                 if sample > reached:
                     reached = sample
-                    yield SampledFrame(round(time_s * facts.frames_per_s), _upright_rgb(frame))
+                    yield SampledFrame(round(time_s * info.frames_per_s), _upright_rgb(frame))
+        except OSError as error:
+            raise UnusableError("unreadable", error.strerror or str(error)) from error
         except av.FFmpegError as error:
             where = f"breaks off after {max(reached, 0) / rate:.1f} s"
             raise UnusableError("truncated video", f"{where} ({error.strerror})") from error
-        end_s = (reached + 1) / rate
-        if facts.duration_s is not None and end_s < facts.duration_s - _SHORTFALL_S:
+        # A last frame may be shown for long, and not every container says how long.
+        end_s = max(end_s, (reached + 1) / rate)
+        if info.duration_s is not None and end_s < info.duration_s - _SHORTFALL_S:
             raise UnusableError(
-                "truncated video", f"frames end before {end_s:.1f} s of {facts.duration_s:.1f} s"
+                "truncated video", f"frames end before {end_s:.1f} s of {info.duration_s:.1f} s"
             )
 
 
 def _open(path: Path) -> InputContainer:
     try:
         return av.open(str(path), "r")
+    except OSError as error:  # FFmpeg's own errors of this kind, too
+        raise UnusableError("unreadable", error.strerror or str(error)) from error
     except av.FFmpegError as error:
         raise UnusableError(
             "not a video", f"{error.strerror}; it may be cut off or of another format"
         ) from error
-    except OSError as error:
-        raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
 def _stream(container: InputContainer) -> VideoStream:
@@ -99,7 +106,7 @@ def _stream(container: InputContainer) -> VideoStream:
     return container.streams.video[0]
 
 
-def _facts(container: InputContainer, stream: VideoStream) -> VideoFacts:
+def _read_info(container: InputContainer, stream: VideoStream) -> VideoInfo:
     if stream.width * stream.height > MAX_PIXELS:
         raise UnusableError("too many pixels", f"{stream.width} x {stream.height} a frame")
     duration_s = None
@@ -108,11 +115,14 @@ def _facts(container: InputContainer, stream: VideoStream) -> VideoFacts:
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
     rate = stream.average_rate or stream.guessed_rate or 30
-    return VideoFacts(duration_s, float(rate))
+    return VideoInfo(duration_s, float(rate))
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, start_s: float) -> Iterator[VideoFrame]:
-    """Frames from at latest ``start_s`` on. Streams without an index overshoot: then aim ever earlier."""
+    """All frames from ``start_s`` on, and some before it.
+
+    Without an index, seeking may land too late; then it is tried again from earlier.
+    """
     for margin_s in (0.0, 5.0, start_s):
         if start_s > 0 and stream.time_base is not None:
             target = round(max(start_s - margin_s, 0.0) / stream.time_base) + (stream.start_time or 0)

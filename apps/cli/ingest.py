@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from handsim.detection import open_detector, require_model
+from handsim.detection import describe_detector, open_detector, require_model
 from handsim.home import Home
-from handsim.ingest import IngestOptions, IngestReport, ingest
-from handsim.ingest.plan import NameRule
+from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
 
 _SHOWN_SKIPS = 5
 
@@ -54,15 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     home = Home.find(options.home)
+    model, retry = require_model(options.model), not options.no_retry
     ingest_options = IngestOptions(
         source=options.source,
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
         images=options.images,
-        leave_out=home.path,
+        detector=describe_detector(model, retry=retry),
+        exclude=home.path,
     )
-    make_detector = partial(open_detector, require_model(options.model), retry=not options.no_retry)
+    make_detector = partial(open_detector, model, retry=retry)
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
 
         def show(report: IngestReport) -> None:

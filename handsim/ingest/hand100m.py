@@ -24,7 +24,7 @@ from handsim.hand import Side
 from handsim.skeleton import JOINT_COUNT
 
 _NOT_OURS: Final = "not Hand100M annotations"
-SIDES: Final[dict[str, Side]] = {"left": "left", "right": "right"}
+_SIDES: Final[dict[str, Side]] = {"left": "left", "right": "right"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def count_annotations(path: Path) -> int:
 
 
 def _until_break(path: Path, prefix: str) -> Iterator[Any]:
-    """What lies under a prefix, up to where the JSON breaks off: `read_annotations` tells of that."""
+    """The values under a prefix, up to where the JSON breaks off; `read_annotations` raises for that."""
     with path.open("rb") as file, suppress(ijson.JSONError):
         yield from ijson.items(file, prefix, use_float=True)
 
@@ -95,14 +95,14 @@ def _parse(record: dict[str, Any], names: dict[Any, str]) -> Annotation | BadAnn
         if keypoints.size != JOINT_COUNT * 3 or not np.isfinite(keypoints).all():
             raise HandsimError(f"keypoint_25d is not {JOINT_COUNT * 3} finite numbers")
         side = str(record["left_right"]).lower()
-        if side not in SIDES:
+        if side not in _SIDES:
             raise HandsimError(f"left_right is {record['left_right']!r}")
         return Annotation(
             file_name=name,
             hand_id=str(record["hand_id"]),
             box_px=box,
             keypoints=keypoints.reshape(JOINT_COUNT, 3),
-            side=SIDES[side],
+            side=_SIDES[side],
             positives=tuple(str(positive) for positive in record.get("positive_sample") or ()),
         )
     except (KeyError, ValueError, TypeError) as error:

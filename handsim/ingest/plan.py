@@ -1,10 +1,7 @@
-"""From the paths a user names to items of work, in a fixed order.
+"""From the paths a user names to items of work, in a fixed order, and what a user can set.
 
-The pieces of work an ingest is cut into, small enough to share out and to lose.
-
-How a hand's video and label are read off the path of its file.
-
-What a user can say about an ingest.
+An item is small enough to share out and to lose: a picture, a stretch of a video, a batch of annotations. Its
+`ItemKeys` are hashes of everything that decides what comes of it, so that a later run knows what is done.
 """
 
 import json
@@ -16,99 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
-from handsim.hand import MAX_HAND_ID, Hand
+from handsim.hand import MAX_HAND_ID
 from handsim.hashing import hash64
 from handsim.ingest.hand100m import Annotation, BadAnnotation, count_annotations, read_annotations
-from handsim.pool import Skip
+from handsim.pool.writer import UNREADABLE, Skip
 from handsim.videos import VIDEO_SUFFIXES, probe_video
 
-
-@dataclass(frozen=True)
-class Naming:
-    """What the hands of one file are called."""
-
-    file: str
-    """Path below the folder that was ingested, that folder included; for people."""
-    source: str
-    video: str
-    label: str | None
-    frame: int
-    """The number in the file's name; frames of a video have their own."""
-
-
-@dataclass(frozen=True)
-class PictureItem:
-    """One picture file."""
-
-    key: int
-    """Equal for the same work in a later run; see `item_key`."""
-    path: Path
-    naming: Naming
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures it holds."""
-        return 1
-
-
-@dataclass(frozen=True)
-class VideoItem:
-    """A stretch of one video file."""
-
-    key: int
-    path: Path
-    naming: Naming
-    samples_per_s: float
-    start: int
-    """First sample."""
-    stop: int | None
-    """Sample after the last; None: to the end of the file."""
-    pictures: int
-    """How many samples the header lets one expect."""
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotationItem:
-    """A batch of Hand100M annotations, each with the path of its picture."""
-
-    key: int
-    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Naming], ...]
-
-    @property
-    def pictures(self) -> int:
-        """How many hands it names."""
-        return len(self.annotations)
-
-
-Item = PictureItem | VideoItem | AnnotationItem
-
-
-@dataclass(eq=False)
-class ItemResult:
-    """What came of one item."""
-
-    key: int
-    pictures: int = 0
-    """Pictures or frames looked at."""
-    hands: list[tuple[Hand, bytes]] = field(default_factory=list)
-    """Hands and their crops as JPEG."""
-    skipped: list[Skip] = field(default_factory=list)
-    """What could not be used."""
-    rungs: dict[str, int] = field(default_factory=dict)
-    """How many hands each try of the detector's ladder found."""
-
-
-def item_key(path: Path, *details: str | float | None) -> int:
-    """63-bit key of the work on a file: its place, size and time, and every detail that decides the outcome.
-
-    A file that was replaced has another key and is looked at again. Raises OSError for a file that is gone.
-    """
-    status = path.stat()
-    identity = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, *details])
-    return hash64(identity.encode()) & MAX_HAND_ID
+_DEFAULT_SOURCE: Final = "local"
+_STRETCH_SAMPLES: Final = 64
+"""A video is shared out in stretches of this many samples; a killed run repeats at most a few of them."""
+_ANNOTATION_BATCH: Final = 16
+_PROBING_THREADS: Final = 8
+_HAND100M_SOURCES: Final = ("ego4d", "100doh")
 
 
 @dataclass(frozen=True)
@@ -141,12 +60,6 @@ class NameRule:
         return match and (match.group(1) if match.re.groups else match.group())
 
 
-def frame_number(file: PurePosixPath) -> int:
-    """The last number in a file's name (``frame_000123.jpg`` is 123), 0 where there is none."""
-    numbers = re.findall(r"\d+", file.stem)
-    return int(numbers[-1][-18:]) if numbers else 0
-
-
 @dataclass(frozen=True)
 class IngestOptions:
     """How files become hands. Raises HandsimError for a rate that is not positive."""
@@ -161,8 +74,10 @@ class IngestOptions:
     """Frames taken from a second of video."""
     images: Path | None = None
     """The folder that the file names in Hand100M annotations are relative to; None: where the JSON lies."""
-
-    leave_out: Path | None = None
+    detector: str = ""
+    """A text that differs for detectors that may find other hands (see `describe_detector`): what another one
+    looked at is looked at again."""
+    exclude: Path | None = None
     """A folder that is not looked into when it lies below the paths: handsim's own home."""
 
     def __post_init__(self) -> None:
@@ -172,12 +87,86 @@ class IngestOptions:
             raise HandsimError(f"--images {self.images} is not a folder")
 
 
-DEFAULT_SOURCE: Final = "local"
-STRETCH_SAMPLES: Final = 64
-"""A video is shared out in stretches of this many samples; a killed run repeats at most a few of them."""
-ANNOTATION_BATCH: Final = 16
-_PROBING_THREADS: Final = 8
-_HAND100M_SOURCES: Final = {"ego4d": "ego4d", "100doh": "100doh"}
+@dataclass(frozen=True)
+class Origin:
+    """Where the hands of one file come from; each hand takes these fields over."""
+
+    file: str
+    """Path below the folder that was ingested, that folder included; for people."""
+    source: str
+    video: str
+    label: str | None
+    frame: int
+    """The number in the file's name; frames of a video have their own."""
+
+
+class ItemKeys(NamedTuple):
+    """Under what an item is recorded as done; each is 63 bits."""
+
+    key: int
+    """Equal for the same work in a later run."""
+    key_v1: int
+    """Under what earlier versions recorded it: without the detector and the details of annotations."""
+
+
+@dataclass(frozen=True)
+class PictureItem:
+    """One picture file."""
+
+    keys: ItemKeys
+    path: Path
+    origin: Origin
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return 1
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """A stretch of one video file."""
+
+    keys: ItemKeys
+    path: Path
+    origin: Origin
+    samples_per_s: float
+    start: int
+    """First sample."""
+    stop: int | None
+    """Sample after the last; None: to the end of the file."""
+    pictures: int
+    """How many samples the header lets one expect."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationItem:
+    """A batch of Hand100M annotations, each with the path of its picture."""
+
+    keys: ItemKeys
+    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Origin], ...]
+
+    @property
+    def pictures(self) -> int:
+        """How many hands it names."""
+        return len(self.annotations)
+
+
+Item = PictureItem | VideoItem | AnnotationItem
+
+
+def _item_keys(path: Path, details: Sequence[Any], more_details: Sequence[Any]) -> ItemKeys:
+    """Keys of the work on a file: its place, size and time, and every detail that decides the outcome.
+
+    A file that was replaced has other keys and is looked at again. Earlier versions left out
+    ``more_details``. Raises OSError for a file that is gone.
+    """
+    status = path.stat()
+    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, *details]
+    key, key_v1 = (
+        hash64(json.dumps(values).encode()) & MAX_HAND_ID for values in ([*identity, *more_details], identity)
+    )
+    return ItemKeys(key, key_v1)
 
 
 @dataclass(frozen=True)
@@ -217,7 +206,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
             )
     plan = Plan()
     videos: list[tuple[Path, PurePosixPath]] = []
-    for path, file in _walk(paths, options.leave_out):
+    for path, file in _walk(paths, options.exclude):
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos.append((path, file))
@@ -225,13 +214,13 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
                 plan.pictures += count_annotations(path)
                 plan.annotation_files.append(AnnotationFile(path, str(file), _hand100m_source(path, options)))
             else:
-                naming = _naming(file, options, NameRule("parent"))
-                key = item_key(path, "picture", naming.source, naming.video, naming.label)
-                plan.files.append(PictureItem(key, path, naming))
+                origin = _origin(file, options, NameRule("parent"))
+                details = ["picture", origin.source, origin.video, origin.label]
+                plan.files.append(PictureItem(_item_keys(path, details, [options.detector]), path, origin))
         except (UnusableError, OSError) as error:
             plan.unusable.append(_skip(file, error))
     with ThreadPoolExecutor(_PROBING_THREADS) as threads:
-        for stretches in threads.map(lambda video: _stretches(video[0], video[1], options), videos):
+        for stretches in threads.map(lambda video: _stretches(*video, options), videos):
             if isinstance(stretches, Skip):
                 plan.unusable.append(stretches)
             else:
@@ -240,24 +229,9 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
     return plan
 
 
-def annotation_items(json_file: AnnotationFile, options: IngestOptions) -> Iterator[AnnotationItem]:
-    """The batches of one Hand100M file; raises UnusableError where the file breaks off."""
-    images = options.images or json_file.path.parent
-    named = replace(options, source=json_file.source)
-    annotations = read_annotations(json_file.path)
-    for number in count():
-        batch = [(found, PurePosixPath(found.file_name)) for found in islice(annotations, ANNOTATION_BATCH)]
-        if not batch:
-            return
-        rows = tuple(
-            (found, images / file, _naming(file, named, NameRule("parent"))) for found, file in batch
-        )
-        yield AnnotationItem(item_key(json_file.path, "hand100m", json_file.source, number), rows)
-
-
-def _walk(paths: Sequence[Path], leave_out: Path | None) -> Iterator[tuple[Path, PurePosixPath]]:
+def _walk(paths: Sequence[Path], exclude: Path | None) -> Iterator[tuple[Path, PurePosixPath]]:
     """Every file below the paths, with its name for people: the path below the folder, that included."""
-    own = leave_out.resolve() if leave_out else None
+    excluded = exclude.resolve() if exclude else None
     for root in paths:
         resolved = root.resolve()
         if not root.is_dir():
@@ -265,36 +239,41 @@ def _walk(paths: Sequence[Path], leave_out: Path | None) -> Iterator[tuple[Path,
             continue
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and Path(folder, name).resolve() != own
+                name
+                for name in folders
+                if not name.startswith(".") and Path(folder, name).resolve() != excluded
             )
             for name in sorted(name for name in names if not name.startswith(".")):
                 path = Path(folder, name)
                 yield path, PurePosixPath(resolved.name, path.relative_to(root).as_posix())
 
 
-def _naming(file: PurePosixPath, options: IngestOptions, default_video: NameRule) -> Naming:
+def _origin(file: PurePosixPath, options: IngestOptions, default_video: NameRule) -> Origin:
     rule = options.video_from or default_video
     video = rule.name(file)
     if video is None:
         raise UnusableError("no video name", f"--video-from {rule.rule!r} does not match it")
     label = options.label_from.name(file) if options.label_from else None
-    return Naming(str(file), options.source or DEFAULT_SOURCE, video, label, frame_number(file))
+    # The last number in the name: frame_000123.jpg is frame 123.
+    numbers = re.findall(r"\d+", file.stem)
+    frame = int(numbers[-1][-18:]) if numbers else 0
+    return Origin(str(file), options.source or _DEFAULT_SOURCE, video, label, frame)
 
 
 def _stretches(path: Path, file: PurePosixPath, options: IngestOptions) -> list[VideoItem] | Skip:
     try:
-        naming = _naming(file, options, NameRule("stem"))
-        facts = probe_video(path)
-        rate = options.samples_per_s
-        samples = max(1, math.ceil(facts.duration_s * rate)) if facts.duration_s else None
-        starts = range(0, samples or 1, STRETCH_SAMPLES)
-        # The last stretch is open: headers round, and some say nothing at all.
+        origin = _origin(file, options, NameRule("stem"))
+        duration_s, rate = probe_video(path).duration_s, options.samples_per_s
+        samples = max(1, math.ceil(duration_s * rate)) if duration_s else None
+        starts = range(0, samples or 1, _STRETCH_SAMPLES)
+        # The last stretch is open: headers round, and some give no duration at all.
         stops = [*starts[1:], None]
+        details = ["video", origin.source, origin.video, origin.label, rate]
         return [
             VideoItem(
-                key=item_key(path, "video", naming.source, naming.video, naming.label, rate, start),
+                keys=_item_keys(path, [*details, start], [options.detector]),
                 path=path,
-                naming=naming,
+                origin=origin,
                 samples_per_s=rate,
                 start=start,
                 stop=stop,
@@ -307,11 +286,43 @@ def _stretches(path: Path, file: PurePosixPath, options: IngestOptions) -> list[
 
 
 def _hand100m_source(path: Path, options: IngestOptions) -> str:
-    named = (source for word, source in _HAND100M_SOURCES.items() if word in path.stem.lower())
-    return options.source or next(named, DEFAULT_SOURCE)
+    known = (source for source in _HAND100M_SOURCES if source in path.stem.lower())
+    return options.source or next(known, _DEFAULT_SOURCE)
 
 
 def _skip(file: PurePosixPath, error: UnusableError | OSError) -> Skip:
     if isinstance(error, UnusableError):
         return Skip(str(file), error.reason, error.detail)
-    return Skip(str(file), "unreadable", error.strerror or str(error))
+    return Skip(str(file), UNREADABLE, error.strerror or str(error))
+
+
+def annotation_items(json_file: AnnotationFile, options: IngestOptions) -> Iterator[AnnotationItem]:
+    """The batches of one Hand100M file; raises UnusableError where the file breaks off."""
+    images = options.images or json_file.path.parent
+    folder = str(images.resolve())
+    options = replace(options, source=json_file.source)
+    annotations = read_annotations(json_file.path)
+    for number in count():
+        batch = [
+            (annotation, images / annotation.file_name, PurePosixPath(annotation.file_name))
+            for annotation in islice(annotations, _ANNOTATION_BATCH)
+        ]
+        if not batch:
+            return
+        rows = tuple(
+            (annotation, path, _origin(file, options, NameRule("parent"))) for annotation, path, file in batch
+        )
+        details = ["hand100m", json_file.source, number]
+        pictures = [
+            (origin.file, *_size_and_time(path), origin.video, origin.label) for _, path, origin in rows
+        ]
+        yield AnnotationItem(_item_keys(json_file.path, details, [folder, pictures]), rows)
+
+
+def _size_and_time(picture: Path) -> tuple[int, int]:
+    """Of a picture that annotations name; -1 where it cannot be found, so that it is looked for again."""
+    try:
+        status = picture.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

@@ -19,12 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.files import sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
+LOCK_FILE: Final = ".lock"
+POOL_FILE: Final = "pool.json"
 
 HANDS_SCHEMA: Final = pa.schema(
     [
@@ -125,10 +128,31 @@ def damaged(part: Path, why: str) -> HandsimError:
 
 def write_pool_json(pool: Path, crop_size_px: int) -> None:
     """Mark a directory as a pool."""
-    text = json.dumps(
-        {"format": "handsim-pool", "version": FORMAT_VERSION, "crop_size_px": crop_size_px}, indent=1
-    )
-    (pool / "pool.json").write_text(text + "\n")
+    content = {"format": "handsim-pool", "version": FORMAT_VERSION, "crop_size_px": crop_size_px}
+    write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")
+    sync(pool)
+
+
+def is_unfinished(pool: Path) -> bool:
+    """Whether a pool can be begun at a place: nothing is there, or what a process killed at that left.
+
+    That is an empty ``parts``, the lock, and a ``pool.json`` that is empty or has not got its name yet.
+    """
+    if not pool.is_dir():
+        return not pool.exists()
+    names = {path.name for path in pool.iterdir() if not path.name.startswith(f".{POOL_FILE}.")}
+    if names - {POOL_FILE, LOCK_FILE, "parts"}:
+        return False
+    if POOL_FILE in names and (pool / POOL_FILE).stat().st_size:
+        return False
+    return "parts" not in names or not published_parts(pool)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the disk hold a directory and the files in it."""
+    for file in directory.iterdir():
+        sync(file)
+    sync(directory)
 
 
 def read_pool_json(pool: Path) -> int:
@@ -136,8 +160,8 @@ def read_pool_json(pool: Path) -> int:
     if not pool.exists():
         raise NotThereError(f"there is no pool at {pool}; `handsim ingest PATH` makes one")
     try:
-        facts = json.loads((pool / "pool.json").read_text())
-        name, version, crop_size_px = facts["format"], int(facts["version"]), int(facts["crop_size_px"])
+        content = json.loads((pool / POOL_FILE).read_text())
+        name, version, crop_size_px = content["format"], int(content["version"]), int(content["crop_size_px"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HandsimError(f"{pool} is not a pool (its pool.json is missing or damaged: {error})") from error
     if name != "handsim-pool":

@@ -1,4 +1,4 @@
-"""A smaller pool out of a larger one: what less data is worth is measured with it."""
+"""A smaller pool out of a larger one, to measure what more data is worth."""
 
 import shutil
 from pathlib import Path
@@ -16,11 +16,11 @@ from handsim.pool.reader import Pool
 
 
 def write_subset(pool: Path, out: Path, hands: int) -> None:
-    """Write a pool at ``out`` with so many ``hands`` of another one, whose crops stay where they are.
+    """Write a pool at ``out`` with ``hands`` hands of another one; the crops stay where they are, linked to.
 
-    Whole videos are taken, but for the last one, in an order that only their names decide: a smaller subset
-    is part of every larger one. ``out`` appears complete, or not at all. Raises NotThereError where there is
-    no pool, HandsimError where ``out`` is there, and for more hands than there are.
+    Whole videos are taken, except for the last one, in an order that only their names decide: a smaller
+    subset is part of every larger one. ``out`` appears complete, or not at all. Raises NotThereError where
+    there is no pool, HandsimError where ``out`` is there, and for more hands than there are.
     """
     if out.exists():
         raise HandsimError(f"{out} is there already; give another place, or remove it")
@@ -30,7 +30,7 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
             f"{hands:,} hands cannot be taken of {pool}; it holds {len(whole):,}, give 1 to that"
         )
     chosen = np.zeros(len(whole), dtype=np.bool_)
-    chosen[_order(whole)[:hands]] = True
+    chosen[_order_by_video(whole)[:hands]] = True
     writing = out.with_name(f".{out.name}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     layout.parts_directory(writing).mkdir(parents=True)
@@ -40,18 +40,16 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
         rows = layout.row_count(part, layout.HANDS_FILE)
         _write_part(part, layout.parts_directory(writing) / part.name, chosen[start : start + rows])
         start += rows
+    sync(layout.parts_directory(writing))
     sync(writing)
     writing.rename(out)
+    sync(out.parent)
 
 
-def _order(pool: Pool) -> NDArray[np.intp]:
+def _order_by_video(pool: Pool) -> NDArray[np.intp]:
     """Rows [N], video by video."""
-    ranks = np.array([_rank(name) for name in pool.videos.names], dtype=np.uint64)
+    ranks = np.array([hash64(name.encode()) for name in pool.videos.names], dtype=np.uint64)
     return np.lexsort((pool.hand_ids, pool.frames, ranks[pool.videos.codes]))
-
-
-def _rank(video: str) -> int:
-    return hash64(video.encode())
 
 
 def _write_part(part: Path, out: Path, chosen: NDArray[np.bool_]) -> None:
@@ -62,8 +60,7 @@ def _write_part(part: Path, out: Path, chosen: NDArray[np.bool_]) -> None:
     hands = layout.read_columns(part, layout.HANDS_FILE, layout.HANDS_SCHEMA.names).filter(pa.array(chosen))
     pq.write_table(hands, out / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
     pq.write_table(layout.ITEMS_SCHEMA.empty_table(), out / layout.ITEMS_FILE)
-    for file in out.iterdir():
-        sync(file)
+    layout.sync_directory(out)
     crops = part / layout.CROPS_FILE
     if crops.exists():
         (out / layout.CROPS_FILE).symlink_to(crops.resolve())

@@ -1,9 +1,8 @@
 """Writing a pool: append-only, one process at a time, each part published by one rename.
 
-What a pool remembers about the files it was made from.
+Beside its hands, a pool records the items that an ingest has done, so that a later one leaves them out.
 """
 
-import fcntl
 import io
 import os
 import shutil
@@ -13,16 +12,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from handsim.errors import HandsimError
-from handsim.files import sync
+from handsim.files import FileLock, sync
 from handsim.geometry import CROP_SIZE_PX
 from handsim.hand import Hand, format_hand_id
 from handsim.pool import layout
+
+UNREADABLE: Final = "unreadable"
+CRASHED: Final = "crashed a worker"
+FAILED: Final = "failed"
+FAILURES: Final = (UNREADABLE, CRASHED, FAILED)
+"""Reasons of a `Skip` that may be gone at the next try: a disk that was away, memory that ran out."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Skip:
     reason: str
     """A short class of reasons: ``no hand``, ``not an image``, ``truncated video``."""
     detail: str = ""
-    """What exactly was seen."""
+    """What is wrong with this file."""
     count: int = 1
     """How many pictures of this file it concerns (frames of a video)."""
 
@@ -54,13 +61,16 @@ class ItemRecord:
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:
-    """The finished pieces of work behind a pool; raises HandsimError for a damaged part."""
+    """The recorded pieces of work behind a pool; raises HandsimError for a damaged part."""
     for part in layout.published_parts(pool):
         for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
             yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
 
 
-_TAR_HEADER_BYTES = 512  # a USTAR member with a short name has exactly one header block
+_TAR_HEADER_BYTES: Final = 512
+"""A USTAR member with a short name has exactly one header block."""
+_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes")
+_PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
 
 class PoolWriter:
@@ -70,6 +80,9 @@ class PoolWriter:
     ``part_hands`` hands, after ``part_seconds`` seconds, and at the end. A killed writer loses
     the part it was writing and nothing else; the next one clears its remains away.
     """
+
+    known_items: set[int]
+    """Keys of the recorded items, but for those that failed (see `FAILURES`)."""
 
     def __init__(
         self,
@@ -85,25 +98,24 @@ class PoolWriter:
         """
         self.path = Path(path)
         self._part_hands, self._part_seconds = part_hands, part_seconds
-        self._prepare_directory(crop_size_px)
-        self._lock = _take_lock(self.path)
-        for remains in layout.parts_directory(self.path).glob(".*.writing"):
-            shutil.rmtree(remains)
-        self._known_hands, self.known_items = _read_known(self.path)
-        parts = layout.published_parts(self.path)
+        if not layout.is_unfinished(self.path):
+            _check_crop_size(self.path, crop_size_px)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        try:
+            if layout.is_unfinished(self.path):
+                layout.parts_directory(self.path).mkdir(exist_ok=True)
+                layout.write_pool_json(self.path, crop_size_px)
+            _check_crop_size(self.path, crop_size_px)  # another writer may have made it just now
+            for remains in layout.parts_directory(self.path).glob(".*.writing"):
+                shutil.rmtree(remains)
+            self._known_hands, self.known_items = _read_known(self.path)
+            parts = layout.published_parts(self.path)
+        except BaseException:
+            self._lock.release()
+            raise
         self._next_part = int(parts[-1].name) + 1 if parts else 0
         self._start_part()
-
-    def _prepare_directory(self, crop_size_px: int) -> None:
-        if self.path.exists() and any(self.path.iterdir()):
-            has = layout.read_pool_json(self.path)
-            if has != crop_size_px:
-                raise HandsimError(
-                    f"{self.path} holds {has} px crops, not {crop_size_px} px; use another pool"
-                )
-        layout.parts_directory(self.path).mkdir(parents=True, exist_ok=True)
-        if not (self.path / "pool.json").exists():
-            layout.write_pool_json(self.path, crop_size_px)
 
     def _start_part(self) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -122,12 +134,12 @@ class PoolWriter:
 
     def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
         """Append one hand with its crop (None: keypoints only); False when the pool has this hand already."""
-        new = self._append(hand, crop_jpeg)
+        is_new = self._append(hand, crop_jpeg)
         self._publish_if_due()
-        return new
+        return is_new
 
     def add_item(self, record: ItemRecord, hands: Sequence[tuple[Hand, bytes | None]]) -> int:
-        """Append all hands of a finished piece of work and remember it; returns how many were new.
+        """Append all hands of a finished piece of work and record it; returns how many were new.
 
         Hands and record land in the same part, so a killed run can neither lose nor repeat them.
         """
@@ -168,8 +180,8 @@ class PoolWriter:
         return offset, len(crop_jpeg)
 
     def _publish_if_due(self) -> None:
-        waited = time.monotonic() - self._part_started
-        if len(self._rows) >= self._part_hands or waited >= self._part_seconds:
+        waited_s = time.monotonic() - self._part_started
+        if len(self._rows) >= self._part_hands or waited_s >= self._part_seconds:
             self.publish()
 
     def publish(self) -> None:
@@ -182,9 +194,7 @@ class PoolWriter:
             items = pa.Table.from_pylist(self._items, schema=layout.ITEMS_SCHEMA)
             pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
-            for file in self._writing.iterdir():
-                sync(file)
-            sync(self._writing)
+            layout.sync_directory(self._writing)
             os.rename(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
             sync(layout.parts_directory(self.path))
             self._next_part += 1
@@ -195,7 +205,7 @@ class PoolWriter:
         try:
             self.publish()
         finally:
-            os.close(self._lock)
+            self._lock.release()
 
     def __enter__(self) -> "PoolWriter":
         return self
@@ -206,30 +216,31 @@ class PoolWriter:
         self.close()
 
 
-_PLAIN_COLUMNS = tuple(
-    name for name in layout.HANDS_SCHEMA.names if name not in ("keypoints", "crop_offset", "crop_bytes")
-)
+def _check_crop_size(pool: Path, crop_size_px: int) -> None:
+    size_px = layout.read_pool_json(pool)
+    if size_px != crop_size_px:
+        raise HandsimError(f"{pool} holds {size_px} px crops, not {crop_size_px} px; use another pool")
 
 
-def _take_lock(pool: Path) -> int:
-    """Lock the pool for this process; the kernel frees it when the process ends, however it ends."""
-    lock = os.open(pool / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 100, 0).decode(errors="replace").strip() or "another process"
-        os.close(lock)
-        raise HandsimError(f"{pool} is being written by {holder}; wait for it to end, or stop it") from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()}".encode(), 0)
+def _lock(pool: Path) -> FileLock:
+    lock = FileLock(pool / layout.LOCK_FILE)
+    if not lock.acquire():
+        holder = lock.holder()
+        lock.release()
+        raise HandsimError(f"{pool} is being written by {holder}; wait for it to end, or stop it")
+    lock.write_holder(f"process {os.getpid()}")
     return lock
 
 
 def _read_known(pool: Path) -> tuple[set[int], set[int]]:
-    """Ids of the hands and keys of the items that the published parts hold."""
+    """Ids of the hands and keys of the items that the published parts hold, but for items that failed."""
     hands: set[int] = set()
     items: set[int] = set()
     for part in layout.published_parts(pool):
         hands.update(layout.read_columns(part, layout.HANDS_FILE, ["hand_id"])["hand_id"].to_pylist())
-        items.update(layout.read_columns(part, layout.ITEMS_FILE, ["key"])["key"].to_pylist())
+        table = layout.read_columns(part, layout.ITEMS_FILE, ["key", "skipped"])
+        skipped = table["skipped"].combine_chunks()
+        has_failed = pc.is_in(pc.struct_field(skipped.flatten(), "reason"), pa.array(FAILURES))
+        failed_rows = pc.list_parent_indices(skipped).filter(has_failed).to_numpy()
+        items.update(np.delete(table["key"].to_numpy(), failed_rows).tolist())
     return hands, items
