@@ -25,6 +25,9 @@ VIDEO_SUFFIXES: Final = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "
 _SHORTFALL_S: Final = 1.0
 """Containers round their duration; only a file whose frames end this much earlier is cut off."""
 
+_MAX_RATE: Final = 240.0
+"""Frames a second; a header that says more counts ticks of a clock."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -114,8 +117,11 @@ def _read_info(container: InputContainer, stream: VideoStream) -> VideoInfo:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
-    rate = stream.average_rate or stream.guessed_rate or 30
-    return VideoInfo(duration_s, float(rate))
+    average, guessed = float(stream.average_rate or 0), float(stream.guessed_rate or 0)
+    # Frames that are shown for seconds lower the average below any rate at which frames can be counted. The
+    # guessed rate may be twice the true one (fields), or a clock's.
+    is_uneven = 2.5 * average < guessed <= _MAX_RATE
+    return VideoInfo(duration_s, (guessed if is_uneven else average or guessed) or 30.0)
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, start_s: float) -> Iterator[VideoFrame]:

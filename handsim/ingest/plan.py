@@ -220,7 +220,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
         except (UnusableError, OSError) as error:
             plan.unusable.append(_skip(file, error))
     with ThreadPoolExecutor(_PROBING_THREADS) as threads:
-        for stretches in threads.map(lambda video: _stretches(*video, options), videos):
+        for stretches in threads.map(lambda video: _stretches(video[0], video[1], options), videos):
             if isinstance(stretches, Skip):
                 plan.unusable.append(stretches)
             else:

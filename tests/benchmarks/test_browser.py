@@ -11,7 +11,7 @@ from apps.browser.serve import RunningServer
 from benchmarks import browser
 from handsim import PoolWriter
 from handsim.home import Home
-from tests.handsim.pool.test_pool import make_hand
+from tests.handsim.builders import make_hand
 
 
 def test_it_tells_the_hands_of_the_home_it_was_given(

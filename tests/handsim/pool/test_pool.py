@@ -1,4 +1,4 @@
-import io
+import json
 import os
 import shutil
 import signal
@@ -12,37 +12,13 @@ from threading import Barrier
 import numpy as np
 import pytest
 import webdataset
-from PIL import Image
 
-from handsim import Hand, Pool, PoolWriter
+from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import format_hand_id, make_hand_id
+from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
-from handsim.pool.layout import count_hands, published_parts
-
-
-def make_hand(number: int, **changes: object) -> Hand:
-    video = f"v{number // 5}"
-    rng = np.random.default_rng(number)
-    fields = {
-        "hand_id": make_hand_id("test", video, number, 0),
-        "source": "test",
-        "video": video,
-        "frame": number,
-        "side": "left" if number % 3 == 0 else "right",
-        "score": 0.5,
-        "box_px": rng.random(4, dtype=np.float32),
-        "keypoints": rng.random((21, 3), dtype=np.float32),
-        "label": None if number % 2 else f"shape {number % 4}",
-        "file": f"photos/{number}.jpg",
-    }
-    return Hand(**{**fields, **changes})  # type: ignore[arg-type]  # fields are given by name
-
-
-def make_jpeg(number: int, size: int = 224) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (size, size), (number % 256, 90, 10)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
+from handsim.pool.layout import count_hands, published_parts, read_pool_json
+from tests.handsim.builders import make_hand, make_jpeg
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -54,22 +30,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert writer.add(extra)
     pool = Pool.open(tmp_path / "pool")
     assert len(published_parts(pool.path)) == 3
-    assert pool.hand_ids.tolist() == [hand.hand_id for hand in [*hands, extra]]
-    assert pool.videos.values() == [hand.video for hand in [*hands, extra]]
-    assert pool.labels.values() == [hand.label for hand in [*hands, extra]]
-    assert pool.is_left.tolist() == [hand.side == "left" for hand in [*hands, extra]]
-    assert pool.frames.tolist() == [hand.frame for hand in [*hands, extra]]
-    np.testing.assert_array_equal(pool.keypoints, np.stack([hand.keypoints for hand in [*hands, extra]]))
+    expected = [*hands, extra]
+    assert pool.hand_ids.tolist() == [hand.hand_id for hand in expected]
+    assert pool.videos.values() == [hand.video for hand in expected]
+    assert pool.labels.values() == [hand.label for hand in expected]
+    assert pool.is_left.tolist() == [hand.side == "left" for hand in expected]
+    assert pool.frames.tolist() == [hand.frame for hand in expected]
+    np.testing.assert_array_equal(pool.keypoints, np.stack([hand.keypoints for hand in expected]))
     for number in (0, 15, 16, 39):
-        again = pool.hand(hands[number].hand_id)
-        assert (again.file, again.label, again.side) == (
-            hands[number].file,
-            hands[number].label,
-            hands[number].side,
-        )
-        np.testing.assert_array_equal(again.box_px, hands[number].box_px)
-        assert pool.crop_jpeg(hands[number].hand_id) == make_jpeg(number)
-        assert abs(int(pool.crop(hands[number].hand_id)[0, 0, 0]) - number) < 4
+        written, read = hands[number], pool.hand(hands[number].hand_id)
+        assert (read.file, read.label, read.side) == (written.file, written.label, written.side)
+        np.testing.assert_array_equal(read.box_px, written.box_px)
+        assert pool.crop_jpeg(read.hand_id) == make_jpeg(number)
+        assert abs(int(pool.crop(read.hand_id)[0, 0, 0]) - number) < 4
     assert pool.hand(extra.hand_id).external_positives == ("a", "b")
     assert not pool.has_crop(extra.hand_id)
     with pytest.raises(HandsimError, match="no picture"):
@@ -146,6 +119,18 @@ def test_items_land_with_their_hands(tmp_path: Path) -> None:
         assert writer.known_items == {5, 6}
 
 
+def test_items_that_failed_are_not_known_to_the_next_writer(tmp_path: Path) -> None:
+    """Earlier versions recorded them as done."""
+    no_hand, crash, error, lost = (
+        Skip("a.jpg", reason) for reason in ("no hand", "crashed a worker", "failed", "unreadable")
+    )
+    with PoolWriter(tmp_path / "pool", part_hands=4) as writer:
+        for key, skipped in enumerate([(), (no_hand,), (crash,), (no_hand, error), (lost, no_hand), ()]):
+            writer.add_item(ItemRecord(key, 1, 1, skipped), [(make_hand(key), None)])
+    with PoolWriter(tmp_path / "pool") as writer:
+        assert writer.known_items == {0, 1, 5}
+
+
 def test_an_empty_pool_opens(tmp_path: Path) -> None:
     with PoolWriter(tmp_path / "pool"):
         pass
@@ -170,11 +155,16 @@ def test_hands_are_counted_without_reading_them(tmp_path: Path) -> None:
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
-    with (
-        PoolWriter(tmp_path / "pool"),
-        pytest.raises(HandsimError, match=f"written by process {os.getpid()}"),
-    ):
-        PoolWriter(tmp_path / "pool")
+    for _ in range(2):  # the lock goes with the writer
+        with (
+            PoolWriter(tmp_path / "pool"),
+            pytest.raises(HandsimError, match=f"written by process {os.getpid()}"),
+        ):
+            PoolWriter(tmp_path / "pool")
+    (tmp_path / "pool" / "parts" / "000000").mkdir()  # without its files
+    for _ in range(2):
+        with pytest.raises(HandsimError, match=r"part 000000 .* is damaged"):
+            PoolWriter(tmp_path / "pool")
 
 
 def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
@@ -182,16 +172,56 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
         Pool.open(tmp_path / "nothing")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(HandsimError, match="is not a pool"):
-        PoolWriter(tmp_path / "other")
+    for place in (tmp_path / "other", tmp_path / "other" / "notes.txt"):
+        with pytest.raises(HandsimError, match="is not a pool"):
+            PoolWriter(place)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
     with PoolWriter(tmp_path / "pool"):
         pass
     with pytest.raises(HandsimError, match="224 px crops, not 128"):
         PoolWriter(tmp_path / "pool", crop_size_px=128)
-    facts = (tmp_path / "pool" / "pool.json").read_text()
-    (tmp_path / "pool" / "pool.json").write_text(facts.replace('"version": 1', '"version": 2'))
+    content = (tmp_path / "pool" / "pool.json").read_text()
+    (tmp_path / "pool" / "pool.json").write_text(content.replace('"version": 1', '"version": 2'))
     with pytest.raises(HandsimError, match=r"format 2.*upgrade"):
         Pool.open(tmp_path / "pool")
+
+
+@pytest.mark.parametrize(
+    "left", ["nothing", "parts", "parts/ .lock", "parts/ pool.json", ".pool.json.0a1b2c3d"]
+)
+def test_a_pool_whose_beginning_was_killed_is_begun_again(tmp_path: Path, left: str) -> None:
+    for name in left.replace("nothing", "").split():
+        place = tmp_path / "pool" / name
+        place.parent.mkdir(exist_ok=True)
+        place.mkdir() if name.startswith("parts") else place.touch()
+    with PoolWriter(tmp_path / "pool") as writer:
+        writer.add(make_hand(1), make_jpeg(1))
+    assert len(Pool.open(tmp_path / "pool")) == 1
+
+
+def test_hands_without_their_pool_json_are_not_begun_anew(tmp_path: Path) -> None:
+    with PoolWriter(tmp_path / "pool") as writer:
+        writer.add(make_hand(1))
+    (tmp_path / "pool" / "pool.json").write_text("")
+    with pytest.raises(HandsimError, match="is not a pool"):
+        PoolWriter(tmp_path / "pool")
+
+
+def test_pool_json_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process killed while it writes the file leaves none under that name."""
+
+    def write_half(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text.encode(encoding)[:20])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "write_text", write_half)
+        with pytest.raises(KeyboardInterrupt):
+            PoolWriter(tmp_path / "pool")
+    assert not (tmp_path / "pool" / "pool.json").exists()
+    with PoolWriter(tmp_path / "pool"):
+        assert read_pool_json(tmp_path / "pool") == 224
+    assert json.loads((tmp_path / "pool" / "pool.json").read_text())["version"] == 1
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "delete"])
@@ -221,7 +251,7 @@ def test_a_tar_that_ends_too_early_is_named(tmp_path: Path) -> None:
 
 WRITE_FOR_EVER = """
 import sys
-from tests.handsim.pool.test_pool import make_hand, make_jpeg
+from tests.handsim.builders import make_hand, make_jpeg
 from handsim.pool import ItemRecord, PoolWriter
 with PoolWriter(sys.argv[1], part_hands=7) as writer:
     for number in range(400):

@@ -8,7 +8,7 @@ import pytest
 from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
 from handsim.pool.subset import write_subset
-from tests.handsim.pool.test_pool import make_hand, make_jpeg
+from tests.handsim.builders import make_hand, make_jpeg
 
 HANDS = 60
 """Of 12 videos, in parts of 8 hands: most videos begin in one part and end in the next."""

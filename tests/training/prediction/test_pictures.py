@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from handsim.errors import UnusableError
-from tests.handsim.media.test_videos import write_video
+from tests.handsim.builders import write_video
 from training.predict import is_video, pictures_of
 
 

@@ -7,7 +7,7 @@ from apps.browser.index.overview import Overview
 from handsim import Pool, PoolWriter
 from handsim.embedding import load_embedding
 from index import IndexSettings, VersionInfo, open_catalog
-from tests.handsim.pool.test_pool import make_hand
+from tests.handsim.builders import make_hand
 
 NEWER = VersionInfo(
     name="v0002",

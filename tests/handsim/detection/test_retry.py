@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY
+from handsim.detection.detector import FIRST_TRY, Detection
 from handsim.detection.retry import (
     RETRY_STAGES,
     CropView,
@@ -20,7 +20,28 @@ from handsim.detection.retry import (
     quarter_turns,
     rotate,
 )
-from tests.handsim.keypoints.hands import MarkerDetector
+from tests.handsim.builders import make_detection
+
+
+class MarkerDetector:
+    """Finds a "hand" wherever the picture's one white pixel is, at the looks (from 0) of ``finds_at``."""
+
+    def __init__(self, finds_at: set[int]) -> None:
+        self.finds_at = finds_at
+        self.looks = 0
+        self.closed = 0
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        self.looks += 1
+        rows, columns = np.nonzero(image.min(axis=2) == 255)
+        if self.looks - 1 not in self.finds_at or len(rows) == 0:
+            return []
+        x, y = columns.mean() + 0.5, rows.mean() + 0.5
+        return [make_detection(x - 5, y - 5, x + 5, y + 5, score=0.95)]
+
+    def close(self) -> None:
+        self.closed += 1
+
 
 VIEW_MAKERS = (frame, pad, enlarge, rotate, fill, quarter_turns)
 
@@ -73,37 +94,37 @@ def test_a_hand_found_at_once_costs_one_look() -> None:
     assert [hand.stage for hand in found] == [FIRST_TRY]
 
 
-def looks_before(rung: str, image: NDArray[np.uint8]) -> int:
-    """The looks that come before a rung."""
+def looks_before(stage: str, image: NDArray[np.uint8]) -> int:
+    """The looks that come before a stage."""
     names = [each.name for each in RETRY_STAGES]
-    return 1 + sum(len(list(each.views(image))) for each in RETRY_STAGES[: names.index(rung)])
+    return 1 + sum(len(list(each.views(image))) for each in RETRY_STAGES[: names.index(stage)])
 
 
-@pytest.mark.parametrize("rung", [rung.name for rung in RETRY_STAGES])
+@pytest.mark.parametrize("stage", [stage.name for stage in RETRY_STAGES])
 @pytest.mark.parametrize("size", [(300, 280), (900, 600)])
-def test_each_rung_is_reached_in_turn_and_maps_back(rung: str, size: tuple[int, int]) -> None:
+def test_each_stage_is_reached_in_turn_and_maps_back(stage: str, size: tuple[int, int]) -> None:
     width, height = size
     image = picture_with_marker(width, height, width // 2, height // 2)
-    first = looks_before(rung, image)
+    first = looks_before(stage, image)
     detector = MarkerDetector(set(range(first, first + 40)))
     found = RetryingDetector(detector).detect(image)
-    assert [hand.stage for hand in found] == [rung]
+    assert [hand.stage for hand in found] == [stage]
     centre = (found[0].box_px[:2] + found[0].box_px[2:]) / 2
     np.testing.assert_allclose(centre, [width // 2 + 0.5, height // 2 + 0.5], atol=1e-3)
 
 
-def test_a_rung_ignores_what_it_is_not_sure_of() -> None:
+def test_a_stage_ignores_what_it_is_not_sure_of() -> None:
     image = picture_with_marker(100, 100, 50, 50)
     sure, unsure = (RetryStage("again", frame, min_score=score) for score in (0.9, 0.99))
     assert RetryingDetector(MarkerDetector({1}), (unsure,)).detect(image) == []
     assert len(RetryingDetector(MarkerDetector({1}), (sure,)).detect(image)) == 1
 
 
-def test_a_rungs_own_detector_looks_and_all_are_closed() -> None:
+def test_a_stages_own_detector_looks_and_all_are_closed() -> None:
     blind, seeing = MarkerDetector(set()), MarkerDetector({0})
-    ladder = RetryingDetector(blind, (RetryStage("other eyes", frame, seeing),))
-    assert [hand.stage for hand in ladder.detect(picture_with_marker(60, 60, 20, 30))] == ["other eyes"]
-    ladder.close()
+    retrying = RetryingDetector(blind, (RetryStage("other eyes", frame, seeing),))
+    assert [hand.stage for hand in retrying.detect(picture_with_marker(60, 60, 20, 30))] == ["other eyes"]
+    retrying.close()
     assert (blind.closed, seeing.closed) == (1, 1)
 
 

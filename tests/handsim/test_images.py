@@ -1,7 +1,5 @@
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ from PIL import Image
 
 from handsim.errors import UnusableError
 from handsim.images import MAX_PIXELS, decode_image, encode_jpeg, read_file
+from tests.handsim.builders import png_that_claims
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
@@ -21,21 +20,6 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 def gradient(width: int = 64, height: int = 48) -> Image.Image:
     pixels = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype(np.uint8)
     return Image.fromarray(pixels)
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG header for a picture of any size, without the pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from handsim.detection.detector import Detection, covered_share, drop_duplicates, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine, invert_affine
-from tests.handsim.keypoints.hands import make_detection
+from tests.handsim.builders import make_detection
 
 coordinates = st.floats(-500, 2000, width=32)
 lengths = st.floats(4, 900, width=32)
@@ -31,7 +31,7 @@ def test_a_small_hand_inside_a_large_one_goes_even_when_surer() -> None:
     assert drop_duplicates([finger, hand]) == [hand]
 
 
-def test_the_same_hand_seen_in_two_tiles_counts_once() -> None:
+def test_the_same_hand_in_two_tiles_counts_once() -> None:
     assert len(drop_duplicates([make_detection(0, 0, 100, 100), make_detection(3, 2, 99, 101)])) == 1
 
 
@@ -72,7 +72,7 @@ def test_keypoints_in_the_crop_lead_back_to_the_picture(
     assert keypoints[:, :2].max() == pytest.approx(1 - tight, abs=1e-3)
 
 
-def test_a_left_hand_is_told_as_the_right_hand_it_mirrors() -> None:
+def test_a_left_hand_becomes_the_right_hand_it_mirrors() -> None:
     right = make_detection(10, 20, 110, 60)
     mirrored = right.keypoints_px.copy()
     mirrored[:, 0] = 300 - mirrored[:, 0]

@@ -21,9 +21,9 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def detector(model_path: Path) -> Iterator[RetryingDetector]:
-    ladder = open_detector(model_path)
-    yield ladder
-    ladder.close()
+    detector = open_detector(model_path)
+    yield detector
+    detector.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, 
     """On spread hands (the five); a fist looks much the same from either side."""
     for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:10]:
         image = read(path)
-        (seen,), (mirrored,) = detector.detect(image), detector.detect(image[:, ::-1])
-        assert seen.side != mirrored.side
-        # Told in the crop, both are the same right hand.
-        distance = np.linalg.norm((hand_in_crop(seen)[1] - hand_in_crop(mirrored)[1])[:, :2], axis=1)
+        (plain,), (mirrored,) = detector.detect(image), detector.detect(image[:, ::-1])
+        assert plain.side != mirrored.side
+        # In the crop both are the same right hand.
+        distance = np.linalg.norm((hand_in_crop(plain)[1] - hand_in_crop(mirrored)[1])[:, :2], axis=1)
         assert np.median(distance) < 0.06
 
 
-def test_no_hand_is_seen_where_there_is_none(detector: RetryingDetector) -> None:
+def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     for image in (
@@ -101,7 +101,7 @@ def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
     assert np.median(distances) < 0.04
 
 
-def test_the_full_image_box_sees_no_hand_in_noise(model_path: Path) -> None:
+def test_the_full_image_box_finds_no_hand_in_noise(model_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     assert FullBoxHands(model_path).detect(noise) == []
 
