@@ -1,8 +1,6 @@
-"""All hands of a photograph drawn over it.
+"""Hands drawn over pictures: one over its crop, all over a photograph, and a query beside its neighbours.
 
-The 21 joints drawn over a crop.
-
-A query and its neighbours side by side, as in SiMHand's figure 2.
+The montage is laid out as SiMHand's figure 2.
 """
 
 from collections.abc import Sequence
@@ -16,14 +14,37 @@ from PIL import Image, ImageDraw, ImageFont
 from handsim.geometry import box_around
 from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
 
-_OVERSAMPLING: Final = 3  # Pillow draws without anti-aliasing; drawn larger and shrunk, lines are smooth
+_OVERSAMPLING: Final = 3
+"""Pillow draws without anti-aliasing; drawn larger and shrunk, lines are smooth."""
 _BONE_WIDTH: Final = 1 / 55
 _JOINT_RADIUS: Final = 1 / 60
 _OUTLINE: Final = (20, 20, 20, 200)
 
+LONGEST_SIDE_PX: Final = 1600
+"""Larger photographs are drawn on smaller copies: enough for people, and quickly drawn."""
+_MARGIN: Final = 0.15
+"""Around a hand, in its longer sides: the skeleton's lines are as thick as for a crop of it."""
+_FONT_SHARE: Final = 1 / 45
+_LEAST_FONT_PX: Final = 11
+_CAPTION_PAPER: Final = (20, 20, 20)
+_CAPTION_INK: Final = (255, 255, 255)
+
+_TILE_PX: Final = 168
+_GAP_PX: Final = 10
+_QUERY_GAP_PX: Final = 30
+_LINE_PX: Final = 17
+_FONT_PX: Final = 13
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (30, 32, 38)
+_FAINT: Final = (110, 115, 125)
+_EMPTY: Final = (236, 238, 242)
+_ACCENT: Final = (0, 110, 140)
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def draw_skeleton(image: Image.Image, keypoints: NDArray[np.floating]) -> Image.Image:
-    """A copy of an RGB picture with a hand drawn over it: a colour a finger, dark rims to stand out anywhere.
+    """A copy of an RGB picture with a hand drawn over it: each finger in its colour, with dark rims.
 
     ``keypoints`` [21, 2 or 3] lie in the picture's unit square. Where z is given, nearer bones are drawn
     over farther ones.
@@ -44,19 +65,9 @@ def draw_skeleton(image: Image.Image, keypoints: NDArray[np.floating]) -> Image.
         x, y = points[joint]
         box = (x - radius, y - radius, x + radius, y + radius)
         draw.ellipse(box, fill=(*joint_colour(int(joint)), 255), outline=_OUTLINE, width=_OVERSAMPLING)
-    drawn = image.convert("RGBA")
-    drawn.alpha_composite(overlay.resize(image.size, Image.Resampling.BOX))
-    return drawn.convert("RGB")
-
-
-LONGEST_SIDE_PX: Final = 1600
-"""Larger photographs are drawn on smaller copies: enough for people, and quickly drawn."""
-_MARGIN: Final = 0.15
-"""Around a hand, in its longer sides: the skeleton's lines are as thick as for a crop of it."""
-_FONT_SHARE: Final = 1 / 45
-_LEAST_FONT_PX: Final = 11
-_CAPTION_PAPER: Final = (20, 20, 20)
-_CAPTION_INK: Final = (255, 255, 255)
+    picture = image.convert("RGBA")
+    picture.alpha_composite(overlay.resize(image.size, Image.Resampling.BOX))
+    return picture.convert("RGB")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +77,7 @@ class HandDrawing:
     keypoints_px: NDArray[np.floating]
     """[21, 2 or 3] in the photograph's pixels; see `draw_skeleton` for z."""
     caption: str = ""
-    """What stands above it; nothing where empty."""
+    """The line above it."""
 
 
 def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.Image:
@@ -74,52 +85,34 @@ def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.
 
     What lies outside the photograph is cut off.
     """
-    drawn = Image.fromarray(image)
-    scale = min(1.0, LONGEST_SIDE_PX / max(drawn.size))
+    picture = Image.fromarray(image)
+    scale = min(1.0, LONGEST_SIDE_PX / max(picture.size))
     if scale < 1:
-        size = (max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale)))
-        drawn = drawn.resize(size, Image.Resampling.BOX)
-    font = ImageFont.load_default(max(_LEAST_FONT_PX, round(min(drawn.size) * _FONT_SHARE)))
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    font = ImageFont.load_default(max(_LEAST_FONT_PX, round(min(picture.size) * _FONT_SHARE)))
     for hand in hands:
         points = hand.keypoints_px * scale
         box = box_around(points)
         margin = _MARGIN * float((box[2:] - box[:2]).max())
         left, top = np.floor(np.maximum(box[:2] - margin, 0)).astype(int).tolist()
-        right, bottom = np.ceil(np.minimum(box[2:] + margin, drawn.size)).astype(int).tolist()
+        right, bottom = np.ceil(np.minimum(box[2:] + margin, picture.size)).astype(int).tolist()
         if right <= left or bottom <= top:
             continue
-        inside = points.copy()
-        inside[:, :2] = (points[:, :2] - [left, top]) / [right - left, bottom - top]
-        region = drawn.crop((left, top, right, bottom))
-        drawn.paste(draw_skeleton(region, inside), (left, top))
+        points[:, :2] = (points[:, :2] - [left, top]) / [right - left, bottom - top]
+        region = picture.crop((left, top, right, bottom))
+        picture.paste(draw_skeleton(region, points), (left, top))
         if hand.caption:
-            _write(ImageDraw.Draw(drawn), (left, top), hand.caption, font)
-    return drawn
+            _write_caption(ImageDraw.Draw(picture), (left, top), hand.caption, font)
+    return picture
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    caption: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
+def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], caption: str, font: _Font) -> None:
     """Above the hand, or in its upper corner where there is no room above."""
     left, _, right, bottom = draw.textbbox((0, 0), caption, font=font)
     x, y = corner[0], max(0, corner[1] - round(bottom) - 4)
     draw.rectangle((x, y, x + right - left + 6, y + bottom + 4), fill=_CAPTION_PAPER)
     draw.text((x + 3, y + 2), caption, font=font, fill=_CAPTION_INK)
-
-
-_TILE_PX: Final = 168
-_GAP_PX: Final = 10
-_QUERY_GAP_PX: Final = 30
-_LINE_PX: Final = 17
-_FONT_PX: Final = 13
-_PAPER: Final = (255, 255, 255)
-_INK: Final = (30, 32, 38)
-_FAINT: Final = (110, 115, 125)
-_EMPTY: Final = (236, 238, 242)
-_ACCENT: Final = (0, 110, 140)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +129,7 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class MontageRow:
-    """One query and what was found for it."""
+    """One query and its neighbours."""
 
     query: Tile
     neighbors: Sequence[Tile]
@@ -144,22 +137,21 @@ class MontageRow:
 
 
 def montage(rows: Sequence[MontageRow], *, columns: int | None = None) -> Image.Image:
-    """A row a query: the query framed on the left, then its neighbours, each with its caption.
+    """A row for each query: the query framed on the left, then its neighbours, each with its caption.
 
     With ``columns`` neighbours go on in further rows after that many.
     """
-    tiles = [tile for row in rows for tile in (row.query, *row.neighbors)]
-    lines = max(len(tile.caption) for tile in tiles)
+    lines = max(len(tile.caption) for row in rows for tile in (row.query, *row.neighbors))
     most = max(len(row.neighbors) for row in rows)
     columns = most if columns is None else min(columns, most)
-    shown = [line for row in rows for line in _wrapped(row, columns)]
+    sheet_rows = [sheet_row for row in rows for sheet_row in _wrap(row, columns)]
     row_height = _TILE_PX + 6 + lines * _LINE_PX + _GAP_PX
-    width = (
-        2 * _GAP_PX + _TILE_PX + columns * (_TILE_PX + _GAP_PX) + (_QUERY_GAP_PX - _GAP_PX if columns else 0)
-    )
-    sheet = Image.new("RGB", (width, _GAP_PX + len(shown) * row_height), _PAPER)
+    width = 2 * _GAP_PX + _TILE_PX + columns * (_TILE_PX + _GAP_PX)
+    if columns:
+        width += _QUERY_GAP_PX - _GAP_PX
+    sheet = Image.new("RGB", (width, _GAP_PX + len(sheet_rows) * row_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, (query, neighbors) in enumerate(shown):
+    for number, (query, neighbors) in enumerate(sheet_rows):
         top = _GAP_PX + number * row_height
         if query is not None:
             _place(sheet, draw, query, _GAP_PX, top)
@@ -171,7 +163,7 @@ def montage(rows: Sequence[MontageRow], *, columns: int | None = None) -> Image.
     return sheet
 
 
-def _wrapped(row: MontageRow, columns: int) -> list[tuple[Tile | None, Sequence[Tile]]]:
+def _wrap(row: MontageRow, columns: int) -> list[tuple[Tile | None, Sequence[Tile]]]:
     """The rows of the sheet that one query takes; the query stands in the first."""
     starts = range(0, max(1, len(row.neighbors)), max(1, columns))
     return [(None if start else row.query, row.neighbors[start : start + columns]) for start in starts]
@@ -185,16 +177,16 @@ def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int,
     if tile.keypoints is not None:
         picture = draw_skeleton(picture, tile.keypoints)
     sheet.paste(picture, (left, top))
+    font = ImageFont.load_default(_FONT_PX)
     for number, line in enumerate(tile.caption):
         place = (left, top + _TILE_PX + 6 + number * _LINE_PX)
-        font = ImageFont.load_default(_FONT_PX)
-        draw.text(place, _fitted(line, font), font=font, fill=_INK if number == 0 else _FAINT)
+        draw.text(place, _shorten(line, font), font=font, fill=_INK if number == 0 else _FAINT)
 
 
-def _fitted(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _shorten(line: str, font: _Font) -> str:
     """The line, shortened in the middle until it is no wider than a tile."""
-    text, keep = line, len(line)
-    while font.getlength(text) > _TILE_PX and keep > 4:
-        keep -= 1
-        text = f"{line[: (keep + 1) // 2]}…{line[len(line) - keep // 2 :]}"
+    text, length = line, len(line)
+    while font.getlength(text) > _TILE_PX and length > 4:
+        length -= 1
+        text = f"{line[: (length + 1) // 2]}…{line[len(line) - length // 2 :]}"
     return text

@@ -16,7 +16,7 @@ DEFAULT_HOME: Final = Path("handsim-home")
 
 @dataclass(frozen=True)
 class Home:
-    """Where the pool, the embedding, the index and the runs of one undertaking lie; none need exist yet."""
+    """Where the pool, the embedding, the index and the runs of one project lie; none need exist yet."""
 
     path: Path
     """The directory."""
@@ -65,15 +65,15 @@ class Home:
     def run(self, name: str) -> Path:
         """The directory of one run; raises HandsimError for a name that is no plain directory name."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise HandsimError(f"run name {name!r} is not letters, digits and ._- alone")
+            raise HandsimError(f"run name {name!r} has other characters than letters, digits and ._-")
         return self.runs / name
 
     @property
     def jobs(self) -> Path:
-        """What the browser started, and how far it is."""
+        """The jobs that the browser started, and their progress."""
         return self.path / "jobs"
 
     @property
     def ingest_report(self) -> Path:
-        """What the last ingest found and could not use."""
+        """The report of the last ingest."""
         return self.path / "ingest-report.json"

@@ -1,4 +1,4 @@
-"""The hand's 21 joints: names, parents, bones, colours, and other people's joint orders.
+"""The hand's 21 joints: names, parents, bones, colours, and the joint orders of others.
 
 Our order is the one MediaPipe, FreiHAND and DexYCB use: the wrist, then thumb, index, middle,
 ring and little finger, each from its base to its tip.
@@ -43,7 +43,7 @@ FINGER_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "ring": (40, 140, 220),
     "little": (165, 90, 210),
 }
-"""RGB, 0-255; told apart in greyscale too by the order in which they lie on a hand."""
+"""RGB, 0-255."""
 
 WRIST_COLOUR: Final = (235, 235, 235)
 
