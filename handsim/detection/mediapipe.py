@@ -19,8 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,7 @@ _STDERR_LOCK: Final = threading.Lock()
 
 
 class MediaPipeHands:
-    """Finds hands with MediaPipe; a context manager, closed at the latest when the interpreter ends.
+    """Finds hands with MediaPipe; closed at the latest when the interpreter ends.
 
     Not for use by several threads at once.
     """
@@ -97,14 +96,6 @@ class MediaPipeHands:
     def close(self) -> None:
         """Release MediaPipe's threads and memory; calling it twice is harmless."""
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _create(model_path: Path, max_hands: int, min_detection: float, min_presence: float) -> "HandLandmarker":

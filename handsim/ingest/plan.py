@@ -169,25 +169,14 @@ def _item_keys(path: Path, details: Sequence[Any], more_details: Sequence[Any]) 
     return ItemKeys(key, key_v1)
 
 
-@dataclass(frozen=True)
-class AnnotationFile:
-    """One Hand100M JSON."""
-
-    path: Path
-    file: str
-    """Its name for people."""
-    source: str
-    """The collection its hands belong to."""
-
-
 @dataclass
 class Plan:
     """The work of one ingest."""
 
     files: list[Item] = field(default_factory=list)
     """Pictures and stretches of video, in the order of their paths."""
-    annotation_files: list[AnnotationFile] = field(default_factory=list)
-    """Hand100M files; streamed when their turn comes, they can be larger than memory."""
+    annotation_files: list[tuple[Path, str]] = field(default_factory=list)
+    """Hand100M files, each with its name for people; read as a stream, they can be larger than memory."""
     pictures: int = 0
     """All pictures, expected frames and annotations."""
     unusable: list[Skip] = field(default_factory=list)
@@ -212,7 +201,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
                 videos.append((path, file))
             elif path.suffix.lower() == ".json":
                 plan.pictures += count_annotations(path)
-                plan.annotation_files.append(AnnotationFile(path, str(file), _hand100m_source(path, options)))
+                plan.annotation_files.append((path, str(file)))
             else:
                 origin = _origin(file, options, NameRule("parent"))
                 details = ["picture", origin.source, origin.video, origin.label]
@@ -285,38 +274,32 @@ def _stretches(path: Path, file: PurePosixPath, options: IngestOptions) -> list[
         return _skip(file, error)
 
 
-def _hand100m_source(path: Path, options: IngestOptions) -> str:
-    known = (source for source in _HAND100M_SOURCES if source in path.stem.lower())
-    return options.source or next(known, _DEFAULT_SOURCE)
-
-
 def _skip(file: PurePosixPath, error: UnusableError | OSError) -> Skip:
     if isinstance(error, UnusableError):
         return Skip(str(file), error.reason, error.detail)
     return Skip(str(file), UNREADABLE, error.strerror or str(error))
 
 
-def annotation_items(json_file: AnnotationFile, options: IngestOptions) -> Iterator[AnnotationItem]:
+def annotation_items(path: Path, options: IngestOptions) -> Iterator[AnnotationItem]:
     """The batches of one Hand100M file; raises UnusableError where the file breaks off."""
-    images = options.images or json_file.path.parent
+    images = options.images or path.parent
     folder = str(images.resolve())
-    options = replace(options, source=json_file.source)
-    annotations = read_annotations(json_file.path)
+    known_sources = (source for source in _HAND100M_SOURCES if source in path.stem.lower())
+    source = options.source or next(known_sources, _DEFAULT_SOURCE)
+    options = replace(options, source=source)
+    annotations = read_annotations(path)
     for number in count():
-        batch = [
-            (annotation, images / annotation.file_name, PurePosixPath(annotation.file_name))
-            for annotation in islice(annotations, _ANNOTATION_BATCH)
-        ]
-        if not batch:
+        rows = []
+        for annotation in islice(annotations, _ANNOTATION_BATCH):
+            origin = _origin(PurePosixPath(annotation.file_name), options, NameRule("parent"))
+            rows.append((annotation, images / annotation.file_name, origin))
+        if not rows:
             return
-        rows = tuple(
-            (annotation, path, _origin(file, options, NameRule("parent"))) for annotation, path, file in batch
-        )
-        details = ["hand100m", json_file.source, number]
         pictures = [
-            (origin.file, *_size_and_time(path), origin.video, origin.label) for _, path, origin in rows
+            (origin.file, *_size_and_time(picture), origin.video, origin.label) for _, picture, origin in rows
         ]
-        yield AnnotationItem(_item_keys(json_file.path, details, [folder, pictures]), rows)
+        keys = _item_keys(path, ["hand100m", source, number], [folder, pictures])
+        yield AnnotationItem(keys, tuple(rows))
 
 
 def _size_and_time(picture: Path) -> tuple[int, int]:

@@ -144,11 +144,11 @@ def _open_items(
 
 
 def _annotations(plan: Plan, options: IngestOptions, report: IngestReport) -> Iterator[Item]:
-    for json_file in plan.annotation_files:
+    for path, file in plan.annotation_files:
         try:
-            yield from annotation_items(json_file, options)
+            yield from annotation_items(path, options)
         except UnusableError as error:
-            report.skipped.append(Skip(json_file.file, error.reason, error.detail))
+            report.skipped.append(Skip(file, error.reason, error.detail))
 
 
 def _store(result: ItemResult, writer: PoolWriter, report: IngestReport) -> None:

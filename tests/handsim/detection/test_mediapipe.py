@@ -149,13 +149,14 @@ print("our own words", file=sys.stderr)
 def test_a_detector_lives_on_where_signal_handlers_are_put_back(model_path: Path, digits: list[Path]) -> None:
     program = f"""
 import signal
+from contextlib import closing
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from handsim.detection.mediapipe import MediaPipeHands
 image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
 for _ in range(3):
-    with MediaPipeHands(Path({str(model_path)!r})) as detector:
+    with closing(MediaPipeHands(Path({str(model_path)!r}))) as detector:
         for _ in range(20):  # long enough for its profiling timers to fire
             detector.detect(image)
     signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))  # what Lightning does after training
