@@ -210,16 +210,18 @@ class WorkerPool:
                 if worker.connection not in ready:
                     continue
                 try:
-                    yield worker.receive()
+                    result = worker.receive()
                 except (EOFError, ConnectionError):
                     yield self._replace(worker, items)
                     continue
+                if result is not None:
+                    yield result
                 worker.fill(items)
 
     def _replace(self, dead: "_Worker", items: Iterator[Item]) -> ItemResult:
         """Start a worker in a dead one's place, with what the dead one had not begun."""
         dead.stop()
-        if not dead.has_answered:
+        if not dead.is_ready:
             raise HandsimError("a worker process died while starting; its own messages are above")
         culprit, *rest = dead.pending
         worker = _Worker(self._make_detector)
@@ -241,7 +243,7 @@ class _Worker(PipeWorker):
     def __init__(self, make_detector: DetectorFactory) -> None:
         super().__init__(_process_items, make_detector)
         self.pending: deque[Item] = deque()
-        self.has_answered = False
+        self.is_ready = False
 
     def fill(self, items: Iterator[Item]) -> None:
         while len(self.pending) < _QUEUE_DEPTH:
@@ -254,18 +256,19 @@ class _Worker(PipeWorker):
             except ConnectionError:
                 return  # it just died; the next `receive` raises
 
-    def receive(self) -> ItemResult:
-        message = self.connection.recv()
-        self.has_answered = True
+    def receive(self) -> ItemResult | None:
+        """The next result; None for the first message, which says that the detector is made."""
+        message: ItemResult | HandsimError | None = self.connection.recv()
         if isinstance(message, HandsimError):
             raise message
-        self.pending.popleft()
-        result: ItemResult = message
-        return result
+        self.is_ready = True
+        if message is not None:
+            self.pending.popleft()
+        return message
 
 
 def _process_items(connection: Connection, make_detector: DetectorFactory) -> None:
-    """In a worker process: items in, results out; an error where no detector can be made."""
+    """In a worker process: receive items and send results; or send an error where no detector can be made."""
     try:
         detector = make_detector()
     except HandsimError as error:
@@ -273,6 +276,7 @@ def _process_items(connection: Connection, make_detector: DetectorFactory) -> No
         return
     worker = ItemWorker(detector)
     try:
+        connection.send(None)
         while True:
             connection.send(worker.process(connection.recv()))
     finally:

@@ -137,6 +137,13 @@ class BrokenDetector(BrightnessDetector):
         raise HandsimError("the hand model is not on this computer yet")
 
 
+class DyingDetector(BrightnessDetector):
+    """Kills its process when it is made."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def write_picture(path: Path, level: int | tuple[int, int, int]) -> None:
     """A picture of one grey level or colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
