@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.cli.figures import DPI, FAINT, SERIES, figure
+from apps.cli.figures import DPI, FAINT, SERIES, new_figure
 from handsim.files import write_text_atomically
 
 _PAGE: Final = Path(__file__).with_name("report.html")
@@ -93,8 +93,8 @@ _TRIED_PLACES = 40
 
 def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figure:
     """Hands at their places [N, 2], coloured and named by label where they have one."""
-    with figure(7.5, 6.0) as drawn:
-        axes = drawn.subplots()
+    with new_figure(7.5, 6.0) as figure:
+        axes = figure.subplots()
         given = np.array([label or "" for label in labels])
         unlabelled = given == ""
         taken: list[NDArray[np.floating]] = []
@@ -118,7 +118,7 @@ def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figu
             )
         axes.set(title="A map of the poses: near means alike", xticks=[], yticks=[])
         axes.spines[["left", "bottom"]].set_visible(False)
-    return drawn
+    return figure
 
 
 def _free_place(

@@ -152,10 +152,10 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if options.plot:
         # Only now: the processes that are measured import this module, too, and shall not pay for it.
-        from apps.cli.figures import save
+        from apps.cli.figures import save_figure
         from benchmarks.index_figure import recall_against_rate
 
-        save(recall_against_rate(figures), options.plot)
+        save_figure(recall_against_rate(figures), options.plot)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from apps.cli.figures import FAINT, SERIES, figure
+from apps.cli.figures import FAINT, SERIES, new_figure
 from benchmarks.measure import LEAST_RECALL
 
 _LEAST_MISS = 3e-4
-"""Missing nothing has no place on a logarithmic axis; it is drawn here, below one miss in the sample."""
+"""Missing nothing has no place on a logarithmic axis; it is plot here, below one miss in the sample."""
 _MOST_MISS = 0.5
 
 
 def recall_against_rate(figures: dict[str, Any]) -> Figure:
     """Recall@1 and hands a second of every engine, over its efforts."""
-    with figure(7.2, 4.2) as drawn:
-        axes = drawn.subplots()
+    with new_figure(7.2, 4.2) as plot:
+        axes = plot.subplots()
         axes.axhline(1 - LEAST_RECALL, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         for engine, colour in zip(figures["engines"], SERIES, strict=False):
             levels = [level for level in engine["levels"] if 1 - level["recall_at_1"] <= _MOST_MISS]
@@ -39,7 +39,7 @@ def recall_against_rate(figures: dict[str, Any]) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    return plot
 
 
 def _label(engine: dict[str, Any]) -> str:

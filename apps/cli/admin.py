@@ -1,24 +1,15 @@
-"""``handsim pool subset``: a smaller pool, for what less data is worth.
-
-``handsim models fetch``.
-
-``handsim export``: the weights of a trained encoder, for torchvision.
-"""
+"""Small commands of upkeep: ``handsim pool subset``, ``handsim models fetch`` and ``handsim export``."""
 
 import argparse
 from pathlib import Path
 
 from apps.cli.console import find_checkpoint, find_home
-from handsim.detection import fetch_model
-from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
 from handsim.home import Home
-from handsim.pool.subset import write_subset
-from training.models.encoder import check_weights_path, write_torchvision
 
 
 def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Declare the command line of ``handsim pool``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     subset = actions.add_parser(
         "subset",
@@ -26,24 +17,22 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
     )
     subset.add_argument("hands", type=int, metavar="HANDS", help="how many")
     subset.add_argument(
-        "--to",
-        type=Path,
-        required=True,
-        metavar="HOME",
-        help="the home it goes in; crops are linked, not copied",
+        "--to", type=Path, required=True, metavar="HOME", help="the new home; crops are linked, not copied"
     )
     subset.set_defaults(run=_subset)
 
 
 def _subset(options: argparse.Namespace) -> int:
-    to = Home(options.to)
-    write_subset(find_home(options).pool, to.pool, options.hands)
-    print(f"{options.hands:,} hands in {to.pool}; next: handsim index build --home {to.path}")
+    from handsim.pool.subset import write_subset
+
+    target = Home(options.to)
+    write_subset(find_home(options).pool, target.pool, options.hands)
+    print(f"{options.hands:,} hands in {target.pool}; next: handsim index build --home {target.path}")
     return 0
 
 
 def add_models_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Declare the command line of ``handsim models``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     fetch = actions.add_parser("fetch", help="get MediaPipe's hand model once into the cache")
     fetch.add_argument("--to", type=Path, metavar="FILE", help="where to put it (default: the cache)")
@@ -51,13 +40,15 @@ def add_models_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    fetched = fetch_model(options.to, print)
-    print(f"{fetched.path}: {fetched.source}")
+    from handsim.detection import fetch_model
+
+    model = fetch_model(options.to, print)
+    print(f"{model.path}: {model.source}")
     return 0
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Declare the command line of ``handsim export``."""
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT|RUN",
@@ -65,16 +56,15 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--best", action="store_true", help="of a run: its best checkpoint, not its last")
     parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="where to write the weights: .pth (or .pt), .safetensors",
+        "--out", type=Path, required=True, metavar="FILE", help="the file: .pth (or .pt), or .safetensors"
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_export)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> int:
+    from handsim.embedding.trunk import read_trunk
+    from training.models.encoder import check_weights_path, write_torchvision
+
     out: Path = options.out
     check_weights_path(out)
     checkpoint, source = find_checkpoint(options.checkpoint, find_home(options), best=options.best)
@@ -83,10 +73,10 @@ def _run(options: argparse.Namespace) -> int:
     weights = read_trunk(str(checkpoint))
     write_torchvision(out, weights, source)
     numbers = sum(array.size for array in weights.tensors.values())
-    read = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
+    loader = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
     print(
         f"{weights.architecture} of {checkpoint} ({numbers / 1e6:.1f} million numbers) in {out}; load it by "
         f"model = torchvision.models.{weights.architecture}(); model.fc = torch.nn.Identity(); "
-        f"model.load_state_dict({read}({str(out)!r}))"
+        f"model.load_state_dict({loader}({str(out)!r}))"
     )
     return 0

@@ -1,4 +1,4 @@
-"""``handsim browse``: the browser on a home."""
+"""``handsim browse``: the browser on a home, as a Streamlit server in place of this process."""
 
 import argparse
 import os
@@ -8,20 +8,26 @@ from typing import Final, NoReturn
 
 from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
 from apps.cli.console import find_home
+from apps.extras import require_library
 from handsim.errors import NotThereError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
-_LAST_PORT: Final = 65_535
+_MAX_PORT: Final = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Declare the command line. A container sets address and port in Streamlit's own variables."""
     parser.add_argument(
-        "--host", default=_from_streamlit("ADDRESS", HOST), help="the address to listen at (%(default)s)"
+        "--host",
+        default=os.environ.get("STREAMLIT_SERVER_ADDRESS", HOST),
+        help="the address to listen at (%(default)s)",
     )
     parser.add_argument(
-        "--port", type=_port, default=_from_streamlit("PORT", str(PORT)), help="the port (%(default)s)"
+        "--port",
+        type=_parse_port,
+        default=os.environ.get("STREAMLIT_SERVER_PORT", str(PORT)),
+        help="the port (%(default)s)",
     )
     parser.add_argument(
         "--allowed-host",
@@ -31,27 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name under which a proxy on this computer offers the page; may be given several times",
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in pictures")
-    allowed = parser.add_mutually_exclusive_group()
-    allowed.add_argument(
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument(
         "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"
     )
-    allowed.add_argument(
-        "--allow-actions", action="store_true", help="allow that although other computers may reach the page"
+    actions.add_argument(
+        "--allow-actions", action="store_true", help="allow that even if other computers can reach the page"
     )
     parser.add_argument("--no-window", action="store_true", help="do not open a browser window")
     parser.set_defaults(run=_run)
 
 
-def _from_streamlit(name: str, default: str) -> str:
-    """What a container says in Streamlit's own variables."""
-    return os.environ.get(f"STREAMLIT_SERVER_{name}", default)
-
-
-def _port(text: str) -> int:
-    """What argparse gives here: the option, or where there is none the default, which may be the variable."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_PORT):
+def _parse_port(text: str) -> int:
+    """Also of the default, which argparse passes here too: it may come from the variable."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_PORT):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no port from 1 to {_LAST_PORT}; give one with --port N or in STREAMLIT_SERVER_PORT"
+            f"{text!r} is no port from 1 to {_MAX_PORT}; give one with --port N or in STREAMLIT_SERVER_PORT"
         )
     return int(text)
 
@@ -70,7 +71,8 @@ def _run(options: argparse.Namespace) -> NoReturn:
 def browse(
     settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
 ) -> NoReturn:
-    """Serve the browser in place of this process."""
+    """Replace this process by the server."""
+    require_library("streamlit")
     command = build_streamlit_command(settings, host, port, names=names, window=window)
     print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

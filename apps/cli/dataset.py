@@ -1,4 +1,4 @@
-"""``handsim dataset check``: the doctor of labelled datasets."""
+"""``handsim dataset check``: whether a labelled dataset is complete and its annotations fit together."""
 
 import argparse
 import json
@@ -40,20 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    # Only here: matplotlib takes its time.
-    from apps.cli.figures import dataset_samples, save
+    from apps.cli.figures import plot_dataset_samples, save_figure
     from training.datasets.check import CheckOptions, check_dataset
 
-    looked_at = CheckOptions(labels=options.labels, pictures=options.pictures, seed=options.seed)
+    check_options = CheckOptions(labels=options.labels, pictures=options.pictures, seed=options.seed)
     out = options.out or find_home(options).path / "checks" / options.name
     with progress_bar("reading") as progress:
-        report = check_dataset(options.name, options.root, options.split, looked_at, progress)
+        report = check_dataset(options.name, options.root, options.split, check_options, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out / "check.json", json.dumps(report.to_json(), indent=1) + "\n")
     if report.samples:
-        save(dataset_samples(report.samples), out / "samples.png")
+        save_figure(plot_dataset_samples(report.samples), out / "samples.png")
     else:
-        (out / "samples.png").unlink(missing_ok=True)  # of another time, when there were some
+        (out / "samples.png").unlink(missing_ok=True)  # of an earlier check, which found some
     if report.splits:
         rows = [
             [
@@ -65,10 +64,7 @@ def _check(options: argparse.Namespace) -> int:
             for count in report.splits
         ]
         print(format_table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
-    print(
-        format_table(
-            ["check", "", ""], [[found.check, found.verdict, found.detail] for found in report.findings]
-        )
-    )
+    findings = [[finding.check, finding.verdict, finding.detail] for finding in report.findings]
+    print(format_table(["check", "", ""], findings))
     print(f"\nwritten to {out}; look at samples.png" if report.samples else f"\nwritten to {out}")
     return EXIT_BAD_INPUT if report.failed else 0

@@ -20,7 +20,7 @@ from apps.browser.serve import BrowserSettings
 from apps.cli.browse import HOST, PORT, browse
 from apps.cli.console import progress_bar
 from apps.cli.evaluate import write_retrieval_evaluation
-from apps.cli.figures import explained_variance, pose_distances
+from apps.cli.figures import plot_explained_variance, plot_pose_distances
 from apps.cli.query import Query, draw_montage
 from apps.report import Picture, Section, pose_map, write_report
 from handsim.embedding import PoseEmbedding
@@ -109,10 +109,12 @@ def _write(
             "Mined pairs are hands of different people, in different videos, whose joints almost coincide.",
             [
                 Picture.of_figure(
-                    pose_distances(evaluation.mined_distances, evaluation.random_distances),
+                    plot_pose_distances(evaluation.mined_distances, evaluation.random_distances),
                     "histograms of joint distances of mined and random pairs",
                 ),
-                Picture.of_figure(explained_variance(version.embedding), "explained variance by component"),
+                Picture.of_figure(
+                    plot_explained_variance(version.embedding), "explained variance by component"
+                ),
             ],
         ),
         Section("What to try next", "In this terminal:", commands=next_steps(home, pool)),

@@ -1,11 +1,11 @@
-"""``handsim embedding fit|show``."""
+"""``handsim embedding fit|show``: the embedding of the home, of poses or (with ``--encoder``) of pictures."""
 
 import argparse
-from typing import Final, get_args
+from typing import Final
 
 import numpy as np
 
-from apps.cli.console import format_table, progress_bar
+from apps.cli.console import find_home, format_table, progress_bar
 from handsim.embedding import (
     NORMALISATIONS,
     BlendEmbedding,
@@ -14,17 +14,17 @@ from handsim.embedding import (
     PoseEmbedding,
     load_embedding,
 )
-from handsim.embedding.image import FEATURES, Device
-from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image import FEATURES
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
 
+IMAGE_DEFAULTS: Final = {"components": 64, "image_size_px": 224, "batch": 64, "device": "auto"}
+"""Those of `ImageFitOptions`, for the help, which must not load torch; a test compares them."""
 _BAR_WIDTH: Final = 40
-_ROWS: Final = 20
-"""Components a table shows at most: beyond that it shows every second one, or every fourth, ..."""
-_DEFAULTS: Final = ImageFitOptions()
+_MAX_ROWS: Final = 20
+"""A table of more components shows every second one, or every fourth, ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--components",
         type=int,
         metavar="D",
-        help=f"numbers a hand ({DEFAULT_COMPONENTS}; with --encoder {_DEFAULTS.components})",
+        help=f"numbers for each hand ({DEFAULT_COMPONENTS}; with --encoder {IMAGE_DEFAULTS['components']})",
     )
     pose = fit.add_argument_group("poses (without --encoder)")
     pose.add_argument(
@@ -43,21 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=NORMALISATIONS,
         help=f"what is taken out of the keypoints first ({DEFAULT_NORMALISATION})",
     )
-    image = fit.add_argument_group("pictures")
+    image = fit.add_argument_group("pictures (needs handsim[train])")
     image.add_argument(
         "--encoder",
         metavar="CHECKPOINT|resnet50",
         help="embed the crops: a ResNet's weights (.pt, .pth, .safetensors), "
         "or resnet18 to resnet152 as trained on ImageNet",
     )
-    image.add_argument("--batch", type=int, metavar="N", help=f"crops at a time ({_DEFAULTS.batch})")
+    image.add_argument("--batch", type=int, metavar="N", help=f"crops at a time ({IMAGE_DEFAULTS['batch']})")
     image.add_argument(
         "--size",
         type=int,
         metavar="PX",
-        help=f"the side crops are resized to for the ResNet ({_DEFAULTS.image_size_px})",
+        help=f"the side that crops are resized to for the ResNet ({IMAGE_DEFAULTS['image_size_px']})",
     )
-    image.add_argument("--device", choices=get_args(Device), help="auto: a GPU where there is one (auto)")
+    image.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one (auto)"
+    )
     image.add_argument(
         "--keep-features",
         action="store_true",
@@ -70,37 +72,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    home = Home.find(options.home)
+    home = find_home(options)
     if options.encoder is None:
         _refuse(options, ("batch", "size", "device", "keep_features"), "is for pictures; add --encoder to it")
-        pool = Pool.open(home.pool)
-        poses = PoseEmbedding.fit(
-            pool,
-            DEFAULT_COMPONENTS if options.components is None else options.components,
-            options.normalisation or DEFAULT_NORMALISATION,
-        )
-        poses.save(home.embedding)
-        print(describe(poses))
+        components = DEFAULT_COMPONENTS if options.components is None else options.components
+        normalisation = options.normalisation or DEFAULT_NORMALISATION
+        embedding: Embedding = PoseEmbedding.fit(Pool.open(home.pool), components, normalisation)
+        embedding.save(home.embedding)
     else:
         _refuse(options, ("normalisation",), "is for poses; leave it out with --encoder")
-        print(describe(_fit_image(options, home)))
+        embedding = _fit_image(options, home)
+    print(_describe(embedding))
     print(f"\nwritten to {home.embedding}; `handsim index build` makes an index of it")
     return 0
 
 
 def _fit_image(options: argparse.Namespace, home: Home) -> ImageEmbedding:
-    given = {
+    from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
+
+    values = {
         "components": options.components,
         "image_size_px": options.size,
         "batch": options.batch,
         "device": options.device,
         "keep_features": options.keep_features,
     }
-    chosen = ImageFitOptions(**{name: value for name, value in given.items() if value is not None})
+    fit_options = ImageFitOptions(**{name: value for name, value in values.items() if value is not None})
+    pool = Pool.open(home.pool)
     with progress_bar("encoding") as progress:
-        return fit_image_embedding(
-            Pool.open(home.pool), options.encoder, home.embedding, chosen, progress=progress
-        )
+        return fit_image_embedding(pool, options.encoder, home.embedding, fit_options, progress=progress)
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
@@ -110,43 +110,37 @@ def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> No
 
 
 def _show(options: argparse.Namespace) -> int:
-    print(describe(load_embedding(Home.find(options.home).embedding)))
+    print(_describe(load_embedding(find_home(options).embedding)))
     return 0
 
 
-def describe(embedding: Embedding) -> str:
-    """What it was fitted on and a table of its components, for the terminal."""
+def _describe(embedding: Embedding) -> str:
+    """On what it was fitted, and a table of its components."""
     shares = embedding.explained_variance_ratio_
-    together = np.cumsum(shares)
-    step = -(-len(shares) // _ROWS)
+    step = -(-len(shares) // _MAX_ROWS)
     rows = [
-        [str(number), f"{shares[number - 1]:.1%}", f"{sum_:.1%}", "█" * round(sum_ * _BAR_WIDTH)]
-        for number, sum_ in enumerate(together, start=1)
+        [str(number), f"{shares[number - 1]:.1%}", f"{total:.1%}", "█" * round(total * _BAR_WIDTH)]
+        for number, total in enumerate(np.cumsum(shares), start=1)
         if number == 1 or number % step == 0 or number == len(shares)
     ]
     return (
-        f"{_components(embedding)},\n"
+        f"{_describe_components(embedding)},\n"
         f"fitted on {embedding.to_json()['fitted_hands']:,} hands, fingerprint {embedding.fingerprint}\n\n"
         + format_table([">component", ">explained", ">together", ""], rows)
     )
 
 
-def _components(embedding: Embedding) -> str:
-    """How many there are and what they are made of."""
+def _describe_components(embedding: Embedding) -> str:
     if isinstance(embedding, BlendEmbedding):
+        shares = ((embedding.pose_share, embedding.pose), (1 - embedding.pose_share, embedding.image))
         parts = [
-            f"{share:.0%} of a distance squared are {_components(part)}"
-            for share, part in (
-                (embedding.pose_share, embedding.pose),
-                (1 - embedding.pose_share, embedding.image),
-            )
+            f"{share:.0%} of a distance squared are {_describe_components(part)}" for share, part in shares
         ]
         return f"{embedding.dimension} components:\n" + ",\n".join(parts)
     if isinstance(embedding, ImageEmbedding):
         record = embedding.record
-        own = record.encoder != record.architecture
-        network = f"{record.encoder} ({record.architecture})" if own else f"{record.encoder} (ImageNet)"
-        what = f"{FEATURES[record.architecture]} features of {network} at {record.image_size_px} px"
+        kind = "ImageNet" if record.encoder == record.architecture else record.architecture
+        source = f"{FEATURES[record.architecture]} features of {record.encoder} ({kind}) at {record.image_size_px} px"
     else:
-        what = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
-    return f"{embedding.dimension} components of {what}"
+        source = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
+    return f"{embedding.dimension} components of {source}"

@@ -1,6 +1,8 @@
 """``handsim experiment run|table``: many runs from one file, and the tables that come of them.
 
-Where an experiment lies in a home, and the settings that it was given.
+An experiment has a folder in the home: ``experiments/NAME/`` with ``tables.md``, ``results.json``, figures
+and ``settings.yaml``, the settings that were given on the command line. The steps of all experiments lie
+together in ``experiments/steps/``.
 """
 
 import argparse
@@ -10,28 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from apps.cli.console import find_home, format_table
-from apps.cli.figures import save, table_figure
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
-from training.experiments.config import (
-    EXPERIMENTS,
-    Experiment,
-    check_inputs,
-    parse_overrides,
-    read_experiment,
-)
-from training.experiments.steps import Step, StepStore, in_order
-from training.experiments.tables import collect_results, step_state
 
 if TYPE_CHECKING:
+    from training.experiments.config import Experiment
     from training.experiments.plan import Run
-    from training.experiments.run import Slot
-
+    from training.experiments.steps import Step, StepStore
 
 EXIT_FAILED: Final = 1
 _EPILOG: Final = """\
@@ -43,18 +33,18 @@ remembered for this experiment, and need not be given again.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="do what is missing; what was killed or stopped goes on")
+    run = actions.add_parser("run", help="do the steps that are missing; those that were stopped go on")
     run.add_argument(
         "--jobs",
         type=int,
         metavar="N",
         help="steps at a time (default: one for each GPU; without GPUs one, with all cores)",
     )
-    run.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    run.add_argument("--dry-run", action="store_true", help="list the steps, and do nothing")
     run.set_defaults(run=_run)
-    shown = actions.add_parser("table", help="tables and figures of what is there")
-    shown.set_defaults(run=_table)
-    for action in (run, shown):
+    table = actions.add_parser("table", help="tables and figures of the runs that are done")
+    table.set_defaults(run=_table)
+    for action in (run, table):
         action.formatter_class = argparse.RawDescriptionHelpFormatter
         action.allow_abbrev = False
         action.epilog = _EPILOG
@@ -65,22 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Only here: `handsim --help` and the other commands do without torch.
+    from training.experiments.config import check_inputs
     from training.experiments.run import make_slots, run_steps
+    from training.experiments.steps import in_order
 
-    place, experiment, runs = _read(options, remember=not options.dry_run)
+    folder, experiment, runs = _read(options, remember=not options.dry_run)
     check_inputs(experiment)
     slots = make_slots(options.jobs)
     steps = in_order(run.evaluation for run in runs)
     if options.dry_run:
-        print(_plan(steps, place, slots))
+        print(_format_plan(steps, folder.store, len(slots)))
         return 0
-    place.store.make()
-    outcome = run_steps(steps, place.store, slots, _say)
-    place.write_report(experiment, runs)
-    print(f"tables and figures are in {place.path}; `handsim experiment table {options.file}` shows them")
+    folder.store.make()
+    outcome = run_steps(steps, folder.store, slots, lambda line: print(line, flush=True))
+    folder.write_report(experiment, runs)
+    print(f"tables and figures are in {folder.path}; `handsim experiment table {options.file}` shows them")
     for step in outcome.failed:
-        print(f"failed: {step.title}; its log is {place.store.folder(step).log}")
+        print(f"failed: {step.title}; its log is {folder.store.folder(step).log}")
     if outcome.blocked:
         print(f"{len(outcome.blocked):,} more steps need what failed, and were not done")
     if outcome.stopped:
@@ -90,97 +81,102 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    place, experiment, runs = _read(options, remember=False)
-    print(place.write_report(experiment, runs))
-    print(f"written to {place.path}, with figures")
+    folder, experiment, runs = _read(options, remember=False)
+    print(folder.write_report(experiment, runs))
+    print(f"written to {folder.path}, with figures")
     return 0
 
 
-def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentPlace, Experiment, list[Run]]":
+def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentFolder, Experiment, list[Run]]":
+    from training.experiments.config import EXPERIMENTS, parse_overrides, read_experiment
     from training.experiments.plan import expand
 
     home = find_home(options)
-    place = ExperimentPlace.of(home, EXPERIMENTS.find(options.file))
-    settings = place.remembered(parse_overrides(options.overrides))
+    folder = ExperimentFolder.of(home, EXPERIMENTS.find(options.file))
+    settings = {**folder.read_settings(), **parse_overrides(options.overrides)}
     experiment = read_experiment(options.file, settings, home.path)
     runs = expand(experiment)
     if remember and settings:
-        place.remember(settings)
-    return place, experiment, runs
+        folder.write_settings(settings)
+    return folder, experiment, runs
 
 
-def _plan(steps: Sequence[Step], place: "ExperimentPlace", slots: "Sequence[Slot]") -> str:
-    """What is done and what would be, in the order of beginning."""
-    store = place.store
-    states = {step.key: step_state(step, store) for step in steps}
+def _format_plan(steps: "Sequence[Step]", store: "StepStore", slots: int) -> str:
+    """The steps in the order in which they begin, and whether each is done."""
+    from training.experiments.tables import step_state
+
+    states = [step_state(step, store) for step in steps]
     rows = [
-        [states[step.key], step.name, step.title, ", ".join(before.name for before in step.inputs.values())]
-        for step in steps
+        [state, step.name, step.title, ", ".join(before.name for before in step.inputs.values())]
+        for state, step in zip(states, steps, strict=True)
     ]
-    left = sum(state != "done" for state in states.values())
-    return (
-        format_table(["", "step", "", "after"], rows)
-        + f"\n\n{left:,} of {len(steps):,} steps are to be done, {len(slots)} at a time"
-    )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+    left = sum(state != "done" for state in states)
+    table = format_table(["", "step", "", "after"], rows)
+    return f"{table}\n\n{left:,} of {len(steps):,} steps are to be done, {slots} at a time"
 
 
 @dataclass(frozen=True)
-class ExperimentPlace:
-    """``experiments/NAME/`` in a home, all that is shown of it; steps are in ``experiments/steps/``."""
+class ExperimentFolder:
+    """The folder of an experiment in a home."""
 
     path: Path
-    """The directory; need not exist yet."""
+    """Need not exist yet."""
 
     @classmethod
-    def of(cls, home: Home, file: Path) -> "ExperimentPlace":
-        """That of an experiment's file, by its name."""
+    def of(cls, home: Home, file: Path) -> "ExperimentFolder":
+        """The folder is named as the experiment's file."""
         if file.stem == "steps":
             raise HandsimError(f"{file} would be mixed up with the folder of the steps; call it otherwise")
         return cls(home.path / "experiments" / file.stem)
 
     @property
-    def store(self) -> StepStore:
-        """The steps, which all experiments of a home share."""
+    def store(self) -> "StepStore":
+        """The steps of all experiments of the home."""
+        from training.experiments.steps import StepStore
+
         return StepStore(self.path.parent / "steps")
 
     @property
-    def settings(self) -> Path:
-        """What was given on the command line."""
+    def _settings(self) -> Path:
         return self.path / "settings.yaml"
 
-    def remembered(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Values by dotted name that were ``given`` now or before; raises HandsimError for a damaged file."""
-        if not self.settings.exists():
-            return dict(given)
+    def read_settings(self) -> dict[str, Any]:
+        """The settings of earlier commands by dotted name; raises HandsimError for a damaged file."""
+        import yaml
+
+        if not self._settings.exists():
+            return {}
         try:
-            before = yaml.safe_load(self.settings.read_text())
+            settings = yaml.safe_load(self._settings.read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise HandsimError(
-                f"{self.settings} cannot be read; remove it, and give its settings again"
+                f"{self._settings} cannot be read; remove it, and give its settings again"
             ) from error
-        if not isinstance(before, dict):
-            raise HandsimError(f"{self.settings} holds no settings; remove it, and give them again")
-        return {**before, **given}
+        if not isinstance(settings, dict):
+            raise HandsimError(f"{self._settings} holds no settings; remove it, and give them again")
+        return settings
 
-    def remember(self, settings: Mapping[str, Any]) -> None:
-        """Keep them for the next time."""
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Keep them for the next command."""
+        import yaml
+
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
+        write_text_atomically(self._settings, yaml.safe_dump(dict(settings), sort_keys=False))
 
-    def write_report(self, experiment: Experiment, runs: "list[Run]") -> str:
-        """Make ``tables.md``, ``results.json`` and figures of what is there; returns the Markdown."""
+    def write_report(self, experiment: "Experiment", runs: "list[Run]") -> str:
+        """Write ``tables.md``, ``results.json`` and figures of what is done; returns the Markdown."""
+        from apps.cli.figures import plot_table, save_figure
+        from training.experiments.tables import collect_results
+
         results = collect_results(experiment, runs, self.store)
         text = results.to_markdown()
         self.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.path / "tables.md", text)
         content = json.dumps(results.to_json(), indent=1, allow_nan=False)
         write_text_atomically(self.path / "results.json", content + "\n")
-        for one in results.tables:
-            for metric in one.metrics:
-                if any(cell.n for row in one.cells for cell in row):
-                    save(table_figure(one, metric), self.path / "figures" / f"{one.name}-{metric.name}.png")
+        for table in results.tables:
+            if any(cell.n for row in table.cells for cell in row):
+                for metric in table.metrics:
+                    name = f"{table.name}-{metric.name}.png"
+                    save_figure(plot_table(table, metric), self.path / "figures" / name)
         return text

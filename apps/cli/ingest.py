@@ -1,16 +1,19 @@
-"""``handsim ingest PATH...``"""
+"""``handsim ingest PATH...``: hands out of pictures, videos and Hand100M annotations into the pool."""
 
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from tqdm import tqdm
 
+from apps.cli.console import find_home
+from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import describe_detector, open_detector, require_model
 from handsim.home import Home
 from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
 
-_SHOWN_SKIPS = 5
+_PRINTED_SKIPS: Final = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="where the pictures of a Hand100M JSON lie"
+        "--images", type=Path, metavar="DIR", help="the folder with the pictures of a Hand100M JSON"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    home = Home.find(options.home)
+    home = find_home(options)
     model, retry = require_model(options.model), not options.no_retry
     ingest_options = IngestOptions(
         source=options.source,
@@ -66,20 +69,20 @@ def _run(options: argparse.Namespace) -> int:
     make_detector = partial(open_detector, model, retry=retry)
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
 
-        def show(report: IngestReport) -> None:
+        def update(report: IngestReport) -> None:
             bar.total = max(report.pictures - report.done_before, report.done_now)
             bar.set_postfix_str(f"{report.hands_found:,} hands", refresh=False)
             bar.update(report.done_now - bar.n)
 
         report = ingest(
-            options.paths, home.pool, make_detector, ingest_options, workers=options.workers, progress=show
+            options.paths, home.pool, make_detector, ingest_options, workers=options.workers, progress=update
         )
     report.save(home.ingest_report)
-    print(_summary(report, home))
-    return 130 if report.interrupted else 0
+    print(_summarize(report, home))
+    return EXIT_INTERRUPTED if report.interrupted else 0
 
 
-def _summary(report: IngestReport, home: Home) -> str:
+def _summarize(report: IngestReport, home: Home) -> str:
     lines = [
         f"{report.done_now:,} pictures in {report.seconds:.0f} s: {report.hands_found:,} hands, "
         f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
@@ -90,15 +93,13 @@ def _summary(report: IngestReport, home: Home) -> str:
     if skips:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons().items())
         lines.append(f"not used: {reasons}; each with its reason in {home.ingest_report}")
-        lines += [f"  {skip.file}: {skip.reason}{_detail(skip.detail)}" for skip in skips[:_SHOWN_SKIPS]]
-        if len(skips) > _SHOWN_SKIPS:
-            lines.append(f"  ... and {len(skips) - _SHOWN_SKIPS:,} more")
+        for skip in skips[:_PRINTED_SKIPS]:
+            detail = f" ({skip.detail})" if skip.detail else ""
+            lines.append(f"  {skip.file}: {skip.reason}{detail}")
+        if len(skips) > _PRINTED_SKIPS:
+            lines.append(f"  ... and {len(skips) - _PRINTED_SKIPS:,} more")
     if report.interrupted:
         lines.append("stopped before the end; the same command goes on from here")
     elif report.hands_in_pool:
         lines.append("next: handsim index build")
     return "\n".join(lines)
-
-
-def _detail(detail: str) -> str:
-    return f" ({detail})" if detail else ""

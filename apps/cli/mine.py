@@ -1,4 +1,4 @@
-"""``handsim mine``: the positives of every hand."""
+"""``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M."""
 
 import argparse
 from pathlib import Path
@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     policy = MiningPolicy()
     parser.add_argument(
-        "--top-k", type=int, default=policy.top_k, metavar="K", help="positives a hand (%(default)s)"
+        "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
     )
-    parser.add_argument("--max-distance", type=float, metavar="D", help="leave out what is further than this")
+    parser.add_argument(
+        "--max-distance", type=float, metavar="D", help="leave out positives further than this"
+    )
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
     parser.add_argument(
         "--same-video", action="store_true", help="allow positives from the same video (default: never)"
@@ -36,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("parquet", "hand100m"),
         default="parquet",
-        help="a row a pair, or the JSON that SiMHand's own code trains on (%(default)s)",
+        help="one row for each pair, or the JSON that SiMHand's own code trains on (%(default)s)",
     )
     parser.add_argument(
         "--crops",
         type=Path,
         metavar="DIR",
-        help="with hand100m: also write the crops it names, as JPEG files",
+        help="with hand100m: also write the crops that it names, as JPEG files",
     )
     parser.set_defaults(run=_run)
 

@@ -1,19 +1,17 @@
-"""``handsim synth``: synthetic hands into the pool, or as a labelled dataset in somebody's layout."""
+"""``handsim synth``: synthetic hands into the pool, or as a labelled dataset in a published layout."""
 
 import argparse
-from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from apps.cli.console import progress_bar
+from apps.cli.console import find_home, progress_bar
 from handsim.errors import HandsimError
-from handsim.home import Home
 from handsim.pool import Pool
-from handsim.synthetic import SyntheticConfig, synthesise_pool
-from training.datasets.open_dataset import WORLDS
+
+if TYPE_CHECKING:
+    from handsim.synthetic.config import SyntheticConfig
 
 LAYOUTS: Final = ("synthetic", "freihand", "dexycb", "assemblyhands")
-"""Each has a module in `training.datasets.layouts` with a function ``write_NAME``."""
 _EPILOG: Final = """\
 Any setting of a world can be given here, as in --scene.passing_share 0.5; --settings lists them.
 """
@@ -21,6 +19,8 @@ Any setting of a world can be given here, as in --scene.passing_share 0.5; --set
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    from handsim.synthetic.config import SyntheticConfig
+
     world = SyntheticConfig()
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--world",
         metavar="WORLD",
         help="what is filmed: a YAML file, or the name of one that comes with handsim, "
-        f"{', '.join(WORLDS.shipped())} (default: a middling one)",
+        "in_the_wild or studio (default: a middling one)",
     )
     for name, line in (
         ("--videos", f"videos ({world.videos})"),
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keypoint-noise",
         type=float,
         metavar="SHARE",
-        help="how far off the pool's keypoints are, as a detector's: a standard deviation in sizes of the "
-        "hand's box, as 0.03, three times that where a joint is hidden (0: they are exact)",
+        help="error of the pool's keypoints, as a detector makes: a standard deviation in sizes of the "
+        "hand's box, as 0.03, three times that for a hidden joint (0: they are exact)",
     )
     parser.add_argument(
         "--layout", choices=LAYOUTS, help="write a labelled dataset in this layout, not into the pool"
@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from handsim.synthetic import synthesise_pool
+    from training.datasets.open_dataset import WORLDS
+
     if options.settings:
         WORLDS.print_settings()
         return 0
@@ -63,34 +66,44 @@ def _run(options: argparse.Namespace) -> int:
         raise HandsimError("--layout and --out go together: which layout, and the folder to write it in")
     if options.layout is not None and options.keypoint_noise is not None:
         raise HandsimError("--keypoint-noise is for the pool, labels are exact; leave it or --layout out")
-    config = _world(options)
+    config = _read_world(options)
     if options.layout is not None:
         return _write_layout(options.layout, options.out, config)
-    home = Home.find(options.home)
+    home = find_home(options)
     with progress_bar("synthesising") as progress:
         synthesise_pool(home.pool, config, keypoint_noise=options.keypoint_noise or 0.0, progress=progress)
     print(f"{len(Pool.open(home.pool)):,} hands in {home.pool}; next: handsim index build")
     return 0
 
 
-def _world(options: argparse.Namespace) -> SyntheticConfig:
-    """What the file says, then the command line."""
-    given = {
+def _read_world(options: argparse.Namespace) -> "SyntheticConfig":
+    """The world's file, changed by the command line."""
+    from training.datasets.open_dataset import WORLDS
+
+    values = {
         "videos": options.videos,
         "hands_per_video": options.hands_per_video,
         "size_px": options.size,
         "seed": options.seed,
     }
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    overrides = [*options.overrides, *words]
+    overrides = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    overrides = [*options.overrides, *overrides]
     if options.world is None:
         return WORLDS.fill({}, overrides, "the command line")
     return WORLDS.read(options.world, overrides)
 
 
-def _write_layout(layout: str, root: Path, config: SyntheticConfig) -> int:
-    write = getattr(import_module(f"training.datasets.layouts.{layout}"), f"write_{layout}")
+def _write_layout(layout: str, root: Path, config: "SyntheticConfig") -> int:
+    from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
+    from training.datasets.synthetic import write_synthetic
+
+    writers = {
+        "synthetic": write_synthetic,
+        "freihand": write_freihand,
+        "dexycb": write_dexycb,
+        "assemblyhands": write_assemblyhands,
+    }
     with progress_bar("synthesising") as progress:
-        write(root, config, progress)
+        writers[layout](root, config, progress)
     print(f"a synthetic set in the layout of {layout} in {root}; next: handsim dataset check {layout} {root}")
     return 0

@@ -1,174 +1,169 @@
-"""``handsim pretrain``: an encoder from the pool, with pairs from the live index.
+"""``handsim pretrain`` and ``handsim finetune``: a training run from a recipe.
 
-``handsim finetune``: an estimator of 3D hand poses from a labelled dataset.
+Both read a YAML recipe and settings from the command line, write into ``runs/NAME`` of the home, stop with a
+checkpoint on Ctrl-C or SIGTERM, and go on with ``--resume``.
 """
 
 import argparse
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from apps.cli.console import find_catalog, find_checkpoint, find_home
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.errors import HandsimError
 from handsim.home import Home
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from training.pretrain.config import PretrainConfig
+    from training.runs.folder import RunFolder
+    from training.runs.recipes import Recipes
+    from training.runs.trainer import Outcome
+
+_Config = TypeVar("_Config", bound="DataclassInstance")
+
 _EPILOG: Final = """\
-Any setting of a recipe can be given on the command line, as in --optimizer.lr 1e-3; --settings lists them.
+Any setting of a recipe can be given on the command line, as in {example}; --settings lists them.
 --resume goes on with the settings that the run wrote down; those given on the command line still count.
 Where there are several GPUs all are used, or as many as --trainer.devices says; over several machines
-`torchrun --no-python --nnodes M --nproc-per-node N handsim pretrain RECIPE --trainer.nodes M` does it.
+`torchrun --no-python --nnodes M --nproc-per-node N handsim {command} RECIPE --trainer.nodes M` does it.
 """
 
 
 def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.allow_abbrev = False
+    """Declare the command line of ``handsim pretrain``."""
     parser.usage = "handsim pretrain RECIPE [--name NAME] [--resume] [--SETTING VALUE ...]"
-    parser.epilog = _EPILOG
-    parser.add_argument(
-        "recipe",
-        nargs="?",  # --settings needs none
-        metavar="RECIPE",
-        help="a YAML file, or the name of one that comes with handsim: simhand, peclr, cpu_small, ...; "
-        "with --resume the name of a run",
-    )
-    parser.add_argument("--name", metavar="NAME", help="the run's name (default: the recipe's)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the last run of that name, or recipe"
-    )
-    parser.add_argument("--settings", action="store_true", help="list every setting there is, and end")
-    parser.set_defaults(run=_run, overrides=[])
-
-
-def _run(options: argparse.Namespace) -> int:
-    # Only here: `handsim --help` and the other commands do without torch.
-    from training.pretrain.config import RECIPES
-    from training.pretrain.train import pretrain
-    from training.runs.folder import RunFolder
-    from training.runs.trainer import is_first_process
-
-    if options.settings:
-        RECIPES.print_settings()
-        return 0
-    if options.recipe is None:
-        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(RECIPES.shipped())}")
-    home = find_home(options)
-    name = options.name or Path(options.recipe).stem
-    if options.resume:
-        folder = RunFolder.latest(home, name)
-        config = RECIPES.fill(folder.read_config(), options.overrides, str(folder.config))
-    else:
-        config = RECIPES.read(options.recipe, options.overrides)
-        # The first process of a distributed run makes it; the others never write there.
-        folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
-    asks_index = config.pairs.positives == "neighbours" and config.pairs.table is None
-    try:
-        with find_catalog(options) if asks_index else nullcontext() as catalog:
-            outcome = pretrain(config, home, catalog, folder, resume=options.resume)
-    finally:
-        folder.discard_unless_begun()
-    if not is_first_process():
-        return 0
-    if not outcome.finished:
-        print(
-            f"stopped after step {outcome.steps:,}; "
-            f"`handsim pretrain {folder.path.name} --resume` goes on from there"
-        )
-        return EXIT_INTERRUPTED
-    print(f"{outcome.steps:,} steps done in {folder.path}; `handsim export {folder.path.name} --out FILE`")
-    return 0
-
-
-_EPILOG_FINETUNE: Final = """\
-Any setting of a recipe can be given on the command line, as in --data.root FOLDER; --settings lists them.
---resume goes on with the settings that the run wrote down; those given on the command line still count.
-Where there are several GPUs all are used, or as many as --trainer.devices says; over several machines
-`torchrun --no-python --nnodes M --nproc-per-node N handsim finetune RECIPE --trainer.nodes M` does it.
-"""
+    parser.epilog = _EPILOG.format(command="pretrain", example="--optimizer.lr 1e-3")
+    _add_recipe(parser, "simhand, peclr, cpu_small, ...")
+    _add_run_options(parser)
+    parser.set_defaults(run=_pretrain)
 
 
 def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.allow_abbrev = False
+    """Declare the command line of ``handsim finetune``."""
     parser.usage = (
         "handsim finetune RECIPE --data.root FOLDER [--init RUN|FILE] [--label-fraction SHARE] "
         "[--name NAME] [--resume] [--SETTING VALUE ...]"
     )
-    parser.epilog = _EPILOG_FINETUNE
-    parser.add_argument(
-        "recipe",
-        nargs="?",  # --settings needs none
-        metavar="RECIPE",
-        help="a YAML file, or the name of one that comes with handsim: freihand, dexycb, assemblyhands, "
-        "synthetic; with --resume the name of a run",
-    )
+    parser.epilog = _EPILOG.format(command="finetune", example="--data.root FOLDER")
+    _add_recipe(parser, "freihand, dexycb, assemblyhands, synthetic")
     parser.add_argument(
         "--init",
         metavar="RUN|FILE",
-        help="what the trunk begins with: a pre-training run's name in the home, a checkpoint's file, or an "
+        help="the trunk's first weights: a pre-training run's name in the home, a checkpoint's file, or an "
         "architecture's name for ImageNet's weights",
     )
     parser.add_argument(
         "--label-fraction", metavar="SHARE", help="share of the labels to train on, as 0.1 (default: all)"
     )
+    _add_run_options(parser)
+    parser.set_defaults(run=_finetune)
+
+
+def _add_recipe(parser: argparse.ArgumentParser, examples: str) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.allow_abbrev = False
+    parser.add_argument(
+        "recipe",
+        nargs="?",  # --settings needs none
+        metavar="RECIPE",
+        help=f"a YAML file, or the name of one that comes with handsim: {examples}; "
+        "with --resume the name of a run",
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="the run's name (default: the recipe's)")
     parser.add_argument(
         "--resume", action="store_true", help="go on with the last run of that name, or recipe"
     )
     parser.add_argument("--settings", action="store_true", help="list every setting there is, and end")
-    parser.set_defaults(run=_finetune, overrides=[])
+    parser.set_defaults(overrides=[])
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    from training.pretrain.config import RECIPES
+    from training.pretrain.train import pretrain
+
+    home = find_home(options)
+
+    def train(config: "PretrainConfig", folder: "RunFolder") -> "Outcome":
+        searches_index = config.pairs.positives == "neighbours" and config.pairs.table is None
+        with find_catalog(options) if searches_index else nullcontext() as catalog:
+            return pretrain(config, home, catalog, folder, resume=options.resume)
+
+    return _train(options, home, "pretrain", RECIPES, options.overrides, train, "export {run} --out FILE")
 
 
 def _finetune(options: argparse.Namespace) -> int:
-    # Only here: `handsim --help` and the other commands do without torch.
     from training.finetune.config import RECIPES
     from training.finetune.train import finetune
+
+    home = find_home(options)
+    overrides = [] if options.settings else [*options.overrides, *_expand_short_options(options, home)]
+    return _train(
+        options,
+        home,
+        "finetune",
+        RECIPES,
+        overrides,
+        lambda config, folder: finetune(config, folder, resume=options.resume),
+        "evaluate pose {run}",
+    )
+
+
+def _train(
+    options: argparse.Namespace,
+    home: Home,
+    command: str,
+    recipes: "Recipes[_Config]",
+    overrides: Sequence[str],
+    train: "Callable[[_Config, RunFolder], Outcome]",
+    next_command: str,
+) -> int:
+    """What both commands do around ``train``; ``next_command`` is suggested at the end of a finished run."""
     from training.runs.folder import RunFolder
     from training.runs.trainer import is_first_process
 
     if options.settings:
-        RECIPES.print_settings()
+        recipes.print_settings()
         return 0
     if options.recipe is None:
-        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(RECIPES.shipped())}")
-    home = find_home(options)
+        raise HandsimError(f"which recipe? It comes first: a file, or one of {', '.join(recipes.shipped())}")
     name = options.name or Path(options.recipe).stem
-    overrides = [*options.overrides, *_in_full(options, home)]
     if options.resume:
         folder = RunFolder.latest(home, name)
-        config = RECIPES.fill(folder.read_config(), overrides, str(folder.config))
+        config = recipes.fill(folder.read_config(), overrides, str(folder.config))
     else:
-        config = RECIPES.read(options.recipe, overrides)
-        # The first process of a distributed run makes it; the others never write there.
+        config = recipes.read(options.recipe, overrides)
+        # The first process of a distributed run makes the folder; the others never write there.
         folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
     try:
-        outcome = finetune(config, folder, resume=options.resume)
+        outcome = train(config, folder)
     finally:
         folder.discard_unless_begun()
     if not is_first_process():
         return 0
+    run = folder.path.name
     if not outcome.finished:
-        print(
-            f"stopped after step {outcome.steps:,}; "
-            f"`handsim finetune {folder.path.name} --resume` goes on from there"
-        )
+        print(f"stopped after step {outcome.steps:,}; `handsim {command} {run} --resume` goes on from there")
         return EXIT_INTERRUPTED
-    print(f"{outcome.steps:,} steps done in {folder.path}; `handsim evaluate pose {folder.path.name}`")
+    print(f"{outcome.steps:,} steps done in {folder.path}; `handsim {next_command.format(run=run)}`")
     return 0
 
 
-def _in_full(options: argparse.Namespace, home: Home) -> list[str]:
-    """The settings behind the options that have a short name."""
+def _expand_short_options(options: argparse.Namespace, home: Home) -> list[str]:
+    """The settings behind ``--label-fraction`` and ``--init``."""
     from handsim.embedding.image import FEATURES
 
-    words = []
+    overrides = []
     if options.label_fraction is not None:
-        words.append(f"--data.label_fraction={options.label_fraction}")
+        overrides.append(f"--data.label_fraction={options.label_fraction}")
     if options.init is not None:
-        is_imagenet = options.init in FEATURES
-        init = options.init if is_imagenet else find_checkpoint(options.init, home)[0]
-        words.append(f"--encoder.init={init}")
-    return words
+        is_architecture = options.init in FEATURES
+        init = options.init if is_architecture else find_checkpoint(options.init, home)[0]
+        overrides.append(f"--encoder.init={init}")
+    return overrides

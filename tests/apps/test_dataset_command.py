@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apps.cli import main
-from apps.cli.figures import dataset_samples, save
+from apps.cli.figures import plot_dataset_samples, save_figure
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic import PeopleConfig, SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
@@ -86,7 +86,7 @@ def test_bad_input_in_one_line(hands: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def drawn(samples: list[LabelledHand], path: Path) -> np.ndarray:
-    save(dataset_samples(samples), path)
+    save_figure(plot_dataset_samples(samples), path)
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 

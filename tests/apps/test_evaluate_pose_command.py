@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from apps.cli.evaluate import ranked
-from apps.cli.figures import DrawnSample, pose_samples, save
+from apps.cli.evaluate import choose_samples
+from apps.cli.figures import PoseSample, plot_pose_samples, save_figure
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
@@ -144,7 +144,7 @@ def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:
     evaluation = evaluate_predictions(
         dataset, some_predictions(12), read_true_hands(dataset), None, settings={}, facts={}
     )
-    chosen = ranked(evaluation, 3)
+    chosen = choose_samples(evaluation, 3)
     assert list(chosen) == ["best", "median", "worst"]
     errors = {row: error for rows in chosen.values() for row, error in rows}
     assert len(errors) == 9  # none twice
@@ -175,7 +175,7 @@ def test_people_differ_only_among_the_best(hands: int, ranks: list[int]) -> None
     errors = hand_errors_mm(evaluation.predicted, evaluation.true)
     order = np.argsort(errors).tolist()
     dataset.stranger = order[2]
-    assert [row for row, _ in ranked(evaluation, 2)["best"]] == [order[rank] for rank in ranks]
+    assert [row for row, _ in choose_samples(evaluation, 2)["best"]] == [order[rank] for rank in ranks]
 
 
 def test_few_hands_are_drawn_once_each() -> None:
@@ -183,7 +183,7 @@ def test_few_hands_are_drawn_once_each() -> None:
     evaluation = evaluate_predictions(
         dataset, some_predictions(2), read_true_hands(dataset), None, settings={}, facts={}
     )
-    rows = [row for rows in ranked(evaluation).values() for row, _ in rows]
+    rows = [row for rows in choose_samples(evaluation).values() for row, _ in rows]
     assert sorted(rows) == [0, 1]
 
 
@@ -194,8 +194,8 @@ def test_joints_that_are_not_annotated_are_not_drawn(tmp_path: Path) -> None:
         mask = np.isin(np.arange(21), valid)
         true = np.arange(63).reshape(21, 3) * 1.0  # some datasets write anything where a joint is not known
         middle, black = np.full((21, 2), 0.5), np.zeros((8, 8, 3), np.uint8)
-        sample = DrawnSample("x", "x", black, middle, middle, np.zeros((21, 3)), true, mask)
-        save(pose_samples([("best", [sample])]), tmp_path / "s.png")
+        sample = PoseSample("x", "x", black, middle, middle, np.zeros((21, 3)), true, mask)
+        save_figure(plot_pose_samples([("best", [sample])]), tmp_path / "s.png")
         with Image.open(tmp_path / "s.png") as figure:
             pixels = np.asarray(figure.convert("RGB")).astype(int)
         return int((np.abs(pixels - [0x9A, 0xA0, 0xAC]).max(axis=2) < 3).sum())

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.cli.evaluate import as_text
+from apps.cli.evaluate import format_pose_evaluation
 from tests.training.evaluation.some_hands import some_predictions, some_truth
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.evaluation.evaluate import evaluate_predictions
@@ -28,7 +28,7 @@ def test_the_mean_pose_stands_beside_every_result() -> None:
     assert evaluation.scores is not None
     assert evaluation.mean_pose is not None
     found, floor = evaluation.scores.metrics, evaluation.mean_pose.metrics
-    lines = as_text(evaluation).splitlines()
+    lines = format_pose_evaluation(evaluation).splitlines()
     assert "mean pose: of 8 hands of train" in lines
     for name, title in ALIGNMENT_TITLES.items():
         (numbers,) = [

@@ -88,7 +88,7 @@ def test_a_photograph_is_not_drawn_over(
         Image.open(home / "photos" / "0.png").save(photo)
     before = [photo.read_bytes() for photo in photos]
     line = run_refused(capsys, "predict", *photos, "--whole", "--out", tmp_path, *_using(home))
-    assert f"what is drawn of {photos[1]} would be written over {photos[1]}; name another --out" in line
+    assert f"the drawing of {photos[1]} would be written over {photos[1]}; name another --out" in line
     assert [photo.read_bytes() for photo in photos] == before
     assert sorted(tmp_path.iterdir()) == photos  # nothing else was written either
     run_ok(capsys, "predict", photos[0], "--whole", "--out", tmp_path, *_using(home))
