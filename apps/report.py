@@ -1,7 +1,4 @@
-"""A page that stands alone: numbers, figures and montages in one HTML file.
-
-The pose space laid flat, so that one can look at it.
-"""
+"""A page that stands alone, one HTML file with numbers, figures and montages; the figure of the pose map."""
 
 import base64
 import io
@@ -21,6 +18,11 @@ from apps.cli.figures import DPI, FAINT, SERIES, new_figure
 from handsim.files import write_text_atomically
 
 _PAGE: Final = Path(__file__).with_name("report.html")
+_JPEG_QUALITY: Final = 88
+_NAME_GAP: Final = (0.11, 0.045)
+"""Names stand at least this share of the map's width or height apart."""
+_MAX_TRIES: Final = 40
+"""Places tried for each name."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,21 @@ class Picture:
     """``png`` or ``jpeg``."""
 
     @classmethod
-    def of_figure(cls, figure: Figure, alt: str) -> "Picture":
-        """A matplotlib figure."""
+    def from_figure(cls, figure: Figure, alt: str) -> "Picture":
+        """A matplotlib figure, as PNG."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
         return cls(buffer.getvalue(), alt, "png")
 
     @classmethod
-    def of_image(cls, image: Image.Image, alt: str) -> "Picture":
+    def from_image(cls, image: Image.Image, alt: str) -> "Picture":
         """A photograph or montage, as JPEG."""
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=88)
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
         return cls(buffer.getvalue(), alt, "jpeg")
 
     def to_html(self) -> str:
-        """An ``img`` that carries its own bytes."""
+        """An ``img`` that holds its own bytes."""
         data = base64.b64encode(self.data).decode()
         return f'<img alt="{escape(self.alt)}" src="data:image/{self.kind};base64,{data}">'
 
@@ -63,53 +65,46 @@ class Section:
     pictures: Sequence[Picture] = ()
     commands: str = ""
 
+    def to_html(self) -> str:
+        """Two pictures or more stand side by side where the page is wide enough."""
+        pictures = "".join(f'<div class="wide">{picture.to_html()}</div>' for picture in self.pictures)
+        layout = f'<div class="pair">{pictures}</div>' if len(self.pictures) > 1 else pictures
+        commands = f"<pre>{escape(self.commands)}</pre>" if self.commands else ""
+        return f"<h2>{escape(self.heading)}</h2><p>{escape(self.text)}</p>{layout}{commands}"
+
 
 def write_report(
     path: Path, title: str, subtitle: str, numbers: Sequence[tuple[str, str]], sections: Sequence[Section]
 ) -> None:
-    """Write the page, atomically; ``numbers`` are (value, what it is)."""
+    """Write the page atomically; ``numbers`` are pairs of a value and what it measures."""
     tiles = "".join(
-        f'<div class="number"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
-        for value, what in numbers
+        f'<div class="number"><b>{escape(value)}</b><span>{escape(measure)}</span></div>'
+        for value, measure in numbers
     )
-    body = f'<div class="numbers">{tiles}</div>' + "".join(_section(section) for section in sections)
-    page = Template(_PAGE.read_text("utf-8")).substitute(
-        title=escape(title), subtitle=escape(subtitle), body=body
-    )
-    write_text_atomically(path, page)
+    body = f'<div class="numbers">{tiles}</div>' + "".join(section.to_html() for section in sections)
+    page = Template(_PAGE.read_text("utf-8"))
+    write_text_atomically(path, page.substitute(title=escape(title), subtitle=escape(subtitle), body=body))
 
 
-def _section(section: Section) -> str:
-    pictures = "".join(f'<div class="wide">{picture.to_html()}</div>' for picture in section.pictures)
-    layout = f'<div class="pair">{pictures}</div>' if len(section.pictures) > 1 else pictures
-    commands = f"<pre>{escape(section.commands)}</pre>" if section.commands else ""
-    return f"<h2>{escape(section.heading)}</h2><p>{escape(section.text)}</p>{layout}{commands}"
-
-
-_NAME_GAP = (0.11, 0.045)
-"""Names stand at least this share of the map's width or height apart."""
-_TRIED_PLACES = 40
-
-
-def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figure:
-    """Hands at their places [N, 2], coloured and named by label where they have one."""
+def plot_pose_map(points: NDArray[np.floating], labels: Sequence[str | None]) -> Figure:
+    """Hands at points [N, 2] of the plane, coloured and named by label if they have one."""
     with new_figure(7.5, 6.0) as figure:
         axes = figure.subplots()
-        given = np.array([label or "" for label in labels])
-        unlabelled = given == ""
-        taken: list[NDArray[np.floating]] = []
-        gap = (np.ptp(places, axis=0) * _NAME_GAP).astype(np.float64)
-        axes.scatter(places[unlabelled, 0], places[unlabelled, 1], s=4, color=FAINT, alpha=0.4, linewidths=0)
-        for number, label in enumerate(sorted(set(given[~unlabelled]))):
-            mine = places[given == label]
+        names = np.array([label or "" for label in labels])
+        unlabelled = names == ""
+        occupied: list[NDArray[np.floating]] = []
+        gap = (np.ptp(points, axis=0) * _NAME_GAP).astype(np.float64)
+        axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=4, color=FAINT, alpha=0.4, linewidths=0)
+        for number, name in enumerate(sorted(set(names[~unlabelled]))):
+            group = points[names == name]
             colour = SERIES[number % len(SERIES)]
-            axes.scatter(mine[:, 0], mine[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
-            place = _free_place(mine, taken, gap)
+            axes.scatter(group[:, 0], group[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
+            place = _find_free_place(group, occupied, gap)
             if place is None:
                 continue
-            taken.append(place)
+            occupied.append(place)
             axes.annotate(
-                label,
+                name,
                 (float(place[0]), float(place[1])),
                 ha="center",
                 va="center",
@@ -121,12 +116,13 @@ def pose_map(places: NDArray[np.floating], labels: Sequence[str | None]) -> Figu
     return figure
 
 
-def _free_place(
-    mine: NDArray[np.floating], taken: list[NDArray[np.floating]], gap: NDArray[np.float64]
+def _find_free_place(
+    group: NDArray[np.floating], occupied: list[NDArray[np.floating]], gap: NDArray[np.float64]
 ) -> NDArray[np.floating] | None:
-    """The hand nearest to a label's middle on which its name covers no other; None when all are covered."""
-    outwards = np.argsort(np.linalg.norm(mine - np.median(mine, axis=0), axis=1))
-    tried = mine[outwards[:: max(1, len(mine) // _TRIED_PLACES)]]
+    """The hand nearest to a group's middle on which its name covers no other; None if all are covered."""
+    outwards = np.argsort(np.linalg.norm(group - np.median(group, axis=0), axis=1))
+    candidates = group[outwards[:: max(1, len(group) // _MAX_TRIES)]]
     return next(
-        (place for place in tried if all((np.abs(place - other) > gap).any() for other in taken)), None
+        (place for place in candidates if all((np.abs(place - other) > gap).any() for other in occupied)),
+        None,
     )
