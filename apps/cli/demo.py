@@ -239,5 +239,5 @@ def _browse_command(home: Home) -> str:
 
 
 def _find_program() -> str:
-    """``handsim`` as the user can type it: `make demo` runs it out of an environment that is not activated."""
+    """``handsim``, or its path, as `make demo` runs it out of an environment that is not active."""
     return "handsim" if shutil.which("handsim") else sys.argv[0]

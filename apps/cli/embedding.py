@@ -140,7 +140,8 @@ def _describe_components(embedding: Embedding) -> str:
     if isinstance(embedding, ImageEmbedding):
         record = embedding.record
         kind = "ImageNet" if record.encoder == record.architecture else record.architecture
-        source = f"{FEATURES[record.architecture]} features of {record.encoder} ({kind}) at {record.image_size_px} px"
+        features = FEATURES[record.architecture]
+        source = f"{features} features of {record.encoder} ({kind}) at {record.image_size_px} px"
     else:
         source = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
     return f"{embedding.dimension} components of {source}"

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from handsim.synthetic.background import paint_background, pan
 from handsim.synthetic.camera import project
 from handsim.synthetic.hand_model import HandShape, Posture
 from handsim.synthetic.ray_march import TILE, Capsules, Field, Surface, Tiles, find_tiles, trace, unit
-from handsim.synthetic.scene import Scene, paint_background, pan
+from handsim.synthetic.scene import Scene
 from handsim.synthetic.surface import CLOTH, SKIN, THING, Body, Marks, clothe, find_marks, linear, skin_colour
 from handsim.synthetic.video import Video
 
