@@ -16,8 +16,10 @@ WORKDIR /source
 
 # The dependencies are a layer of their own: they take minutes and gigabytes, and change rarely.
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-      > dependencies.txt \
+RUN python -c "import tomllib; \
+      project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+      extras = project['optional-dependencies']; \
+      print(*project['dependencies'], *extras['train'], *extras['browse'], sep='\n')" > dependencies.txt \
     && pip install --requirement dependencies.txt
 # .dockerignore lets in what the package is made of and nothing else.
 COPY . ./
