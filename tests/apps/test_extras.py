@@ -58,7 +58,7 @@ def test_who_only_searches_needs_no_extra(own_home: Path, tmp_path: Path) -> Non
         ("torch", ("predict", "photo.jpg", "--checkpoint", "run")),
         ("torch", ("evaluate", "pose", "run")),
         ("safetensors", ("export", "run", "--out", "run.pth")),
-        ("torch", ("synth", "--videos", "1")),
+        ("torch", ("synth", "--videos", "13", "--size", "64")),
         ("torch", ("embedding", "fit", "--encoder", "resnet18")),
         ("torch", ("demo",)),
         ("umap", ("demo",)),
