@@ -160,12 +160,12 @@ def _placed(crop: NDArray[np.uint8], keypoints: NDArray[np.float32], own: Arrays
     return warped.astype(np.uint8, copy=False)
 
 
-def _arrays(drawn: ViewParameters) -> Arrays:
+def _arrays(parameters: ViewParameters) -> Arrays:
     return {
-        "angle_deg": drawn.angle_deg.numpy(),
-        "margin": drawn.margin.numpy(),
-        "jitter_px": drawn.jitter_px.numpy(),
-        "colour": drawn.colour.numpy().astype(np.float32),
+        "angle_deg": parameters.angle_deg.numpy(),
+        "margin": parameters.margin.numpy(),
+        "jitter_px": parameters.jitter_px.numpy(),
+        "colour": parameters.colour.numpy().astype(np.float32),
     }
 
 

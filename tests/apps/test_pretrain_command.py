@@ -277,7 +277,7 @@ def test_unavailable_index_keeps_what_was_learned(
     capsys.readouterr()
     assert main([*RUN, "--home", str(place)]) == 2
     said = capsys.readouterr().err
-    assert said == "handsim: the index was waited for 0 s in vain: nobody answers\n"
+    assert said == "handsim: the index did not answer for 0 s: nobody answers\n"
     assert _last(place)["global_step"] == 3
     assert "waiting for the index, 0 s at most: nobody answers" in (place / "runs/run/log.txt").read_text()
 

@@ -1,4 +1,4 @@
-"""What is done to a hand's crop to make a view of it, and how strongly."""
+"""Which augmentation makes a view of a hand's crop, and how strong it is; the defaults are PeCLR's."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 from handsim.errors import HandsimError
 
-LEAST_SIZE_PX: Final = 8
+_LEAST_SIZE_PX: Final = 8
 
 Range = tuple[float, float]
 
@@ -15,44 +15,43 @@ Range = tuple[float, float]
 class AugmentationSettings:
     """PeCLR's augmentation; every step can be switched off.
 
-    Each number of a range is drawn uniformly, for each view anew. Raises HandsimError for a range upside down
-    or out of its bounds, for a probability that is none and for a view of fewer than 8 pixels.
+    A range (low, high) is drawn from uniformly, for each view anew. Raises HandsimError for a range with
+    high below low or out of its bounds, for a probability outside 0..1 and for a view of fewer than 8 pixels.
     """
 
     size_px: int = 128
     """Side of the view."""
     rotation_deg: float = 45.0
-    """Turn by an angle within this of upright, either way; 0: not at all."""
+    """The view is turned by up to this angle, either way; 0: never."""
     margin: Range | None = (0.9, 1.5)
     """The view is a square around the mean of the (rotated) keypoints, this many times as long as the longer
     side of their box. ``null``: the whole crop, whatever the keypoints."""
     jitter_px: Range = (0.0, 15.0)
     """How far the hand is then moved to the right, and how far down (below 0: left and up), in pixels of a
-    crop of 224; of a larger crop it is more. The paper's goes one way, (-15, 15) goes both. (0, 0): not at
-    all."""
+    crop of 224, whatever the crop's size. The paper's goes one way, (-15, 15) both ways; (0, 0): never."""
     hue: Range = (0.01, 1.0)
-    """What the hue (a circle counted from red to red, as OpenCV does) is multiplied by. (1, 1): kept."""
+    """What the hue (a circle counted from red to red, as OpenCV does) is multiplied by. (1, 1): unchanged."""
     saturation: Range = (0.01, 1.0)
-    """What the saturation (HSV) is multiplied by; above 1 it ends at full. (1, 1): kept."""
+    """What the saturation (HSV) is multiplied by, clipped to full saturation. (1, 1): unchanged."""
     value: Range = (0.5, 1.0)
-    """What the value (HSV: the largest of red, green and blue) is multiplied by. (1, 1): kept."""
+    """What the value (HSV: the largest of red, green and blue) is multiplied by. (1, 1): unchanged."""
     brightness: Range = (5.0, 20.0)
     """What is then added to the value, where white is 255; below 0 it darkens. (0, 0): nothing."""
     grey_probability: float = 0.0
-    """How often a view loses its colours. PeCLR: never."""
+    """How often a view is turned to grey. PeCLR: never."""
     blur_probability: float = 0.0
     """How often a view is blurred by a Gaussian. PeCLR: never; SimCLR: 0.5."""
     blur_sigma_px: Range = (0.1, 2.0)
     """Standard deviation of the blur in pixels of the view; SimCLR's."""
     cut_out_probability: float = 0.0
-    """How often a square is cut out of a view (DeVries and Taylor, arXiv 1708.04552). PeCLR: never."""
+    """How often a square of a view is painted over (DeVries and Taylor, arXiv 1708.04552). PeCLR: never."""
     cut_out_side: Range = (0.1, 0.4)
-    """Its side in sides of the view; its centre lies anywhere in the view."""
+    """Side of the square, in sides of the view; its centre lies anywhere in the view."""
 
     def __post_init__(self) -> None:
-        if self.size_px < LEAST_SIZE_PX:
+        if self.size_px < _LEAST_SIZE_PX:
             raise HandsimError(
-                f"size_px is {self.size_px}; a view needs at least {LEAST_SIZE_PX} pixels a side"
+                f"size_px is {self.size_px}; a view needs at least {_LEAST_SIZE_PX} pixels a side"
             )
         if not 0 <= self.rotation_deg <= 180:
             raise HandsimError(f"rotation_deg is {self.rotation_deg}; it goes from 0 (no rotation) to 180")

@@ -1,4 +1,4 @@
-"""The batch of all processes, in each of them. Where there is one alone, everything stays as it is."""
+"""A batch that several processes share (torch.distributed). With one process, everything is the identity."""
 
 from typing import Any
 
@@ -13,16 +13,17 @@ def get_world_size() -> int:
 
 
 def get_rank() -> int:
-    """Which of them this one is, from 0."""
+    """The number of this process, from 0."""
     return distributed.get_rank() if get_world_size() > 1 else 0
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """The rows of all processes' tensors, [n, ...] from each, as [ranks x n, ...] in the order of ranks.
+    """The rows [n, ...] of every process as one tensor [world size x n, ...], in the order of ranks.
 
-    Its gradient is the sum of what all processes say of this one's rows: where each process's loss is the
-    mean over its own rows, DistributedDataParallel's mean of gradients is the gradient of the whole batch's
-    mean. Every process calls it, and backward, alike, with tensors of one shape and dtype (gloo or NCCL).
+    Its gradient is the sum of the gradients that all processes have for this process's rows. If each process
+    takes the mean loss over its own rows, the mean of gradients that DistributedDataParallel makes is the
+    gradient of the mean over the whole batch. Every process must call this, and backward, with tensors of the
+    same shape and dtype (gloo or NCCL).
     """
     if get_world_size() == 1:
         return tensor
@@ -34,22 +35,22 @@ def gather(tensor: Tensor) -> Tensor:
     """The same without a gradient."""
     if get_world_size() == 1:
         return tensor.detach()
-    everyone = tensor.new_empty(get_world_size() * len(tensor), *tensor.shape[1:])
-    distributed.all_gather_into_tensor(everyone, tensor.detach().contiguous())
-    return everyone
+    gathered = tensor.new_empty(get_world_size() * len(tensor), *tensor.shape[1:])
+    distributed.all_gather_into_tensor(gathered, tensor.detach().contiguous())
+    return gathered
 
 
 def maximum_over_ranks(tensor: Tensor) -> Tensor:
     """The largest of each number [...] over all processes."""
-    return _over_ranks(tensor, distributed.ReduceOp.MAX) if get_world_size() > 1 else tensor
+    return _reduce(tensor, distributed.ReduceOp.MAX) if get_world_size() > 1 else tensor
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of each number [...] over all processes."""
-    return _over_ranks(tensor, distributed.ReduceOp.SUM) if get_world_size() > 1 else tensor
+    return _reduce(tensor, distributed.ReduceOp.SUM) if get_world_size() > 1 else tensor
 
 
-def _over_ranks(tensor: Tensor, operation: "distributed.ReduceOp.RedOpType") -> Tensor:
+def _reduce(tensor: Tensor, operation: "distributed.ReduceOp.RedOpType") -> Tensor:
     reduced = tensor.detach().clone(memory_format=torch.contiguous_format)
     distributed.all_reduce(reduced, operation)
     return reduced

@@ -1,8 +1,16 @@
-"""NT-Xent (SimCLR, arXiv 2002.05709, equation 1) and its weighted form (SiMHand, arXiv 2502.15251).
+"""NT-Xent (SimCLR: Chen et al., 2020, arXiv 2002.05709, equation 1) and its weighted form (SiMHand, ICLR
+2025, arXiv 2502.15251).
 
-The denominators of NT-Xent, a block of rows at a time.
+With the cosines c_ik of 2N projections (two views of N hands), the temperature t, and partner(i) the other
+view of row i, both are the mean over rows i of
 
-Vectors brought to length 1.
+    -log( exp(w_pos c_i,partner(i) / t) / sum_{k != i} exp(w_ik c_ik / t) )
+        =  log sum_{k != i} exp(w_ik c_ik / t)  -  w_pos c_i,partner(i) / t
+
+All weights are 1 in plain NT-Xent; `training.losses.simhand_weights` makes SiMHand's. The numerator is a
+product of N pairs of rows. The denominator needs all pairs of rows, 2N x 2N and more with further negatives:
+it is made a block of rows at a time, and the gradient of a block in the same pass, so that nothing of that
+size is ever in memory. In exchange the loss can be differentiated only once.
 """
 
 import math
@@ -16,27 +24,93 @@ from training.losses.distributed import gather, gather_with_gradient, get_rank, 
 from training.losses.simhand_weights import (
     DenominatorWeights,
     Weighting,
-    check_alike_over_ranks,
     check_keypoints,
-    check_projections,
     weights_in_whole_batch,
 )
 
+_UNWEIGHTED: Final = Weighting()
 _CPU_BLOCK: Final = 1 << 20
 """Pairs in a block on a CPU."""
 _GPU_BLOCK: Final = 1 << 25
-"""On a GPU."""
+"""Pairs in a block on a GPU."""
+_SHORTEST: Final = 1e-12
+
+
+def nt_xent(
+    z1: Tensor,
+    z2: Tensor,
+    *,
+    temperature: float = 0.5,
+    weighting: Weighting = _UNWEIGHTED,
+    keypoints1: Tensor | None = None,
+    keypoints2: Tensor | None = None,
+    negatives: Tensor | None = None,
+    negative_keypoints: Tensor | None = None,
+) -> Tensor:
+    """The loss, a scalar: float32, or float64 for float64 projections.
+
+    ``z1`` and ``z2`` [N, M] are the projections of both views, row by row a positive pair; they are
+    normalised here (a zero row has cosine 0 to all others). The positive is in the denominator too, and has
+    the denominator's weight there. ``negatives`` [R, M] are further hands in the denominator of every row;
+    they are not rows themselves. Weights are made from the 2D keypoints of the views, ``keypoints1`` and
+    ``keypoints2`` [N, 21, 2], and of the negatives, ``negative_keypoints`` [R, 21, 2], all in one unit; no
+    gradient reaches them. Keypoints that ``weighting`` does not need are ignored. Half precision becomes
+    float32, also under autocast.
+
+    With several processes (torch.distributed), each passes its own pairs and negatives, as many as the
+    others; its rows are compared with the columns of all processes, and max, min and mean of distances are
+    over all. It returns the mean over its own rows: the mean of that over processes is the loss of the whole
+    batch, and DistributedDataParallel does the same with the gradients.
+
+    Raises HandsimError for no pairs, shapes that do not fit, missing keypoints, a temperature that is not
+    above 0, and processes that pass batches of different sizes.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise HandsimError(f"temperature is {temperature}; it is a number above 0, the paper's is 0.5")
+    _check_projections(z1, z2, negatives)
+    if negatives is not None and not len(negatives):
+        negatives = negative_keypoints = None
+    with torch.autocast(z1.device.type, enabled=False):
+        rows = normalise_rows(torch.cat([z1, z2]))
+        columns = rows if negatives is None else torch.cat([rows, normalise_rows(negatives).to(rows.dtype)])
+        points = []
+        if weighting.weights_positives or weighting.weights_negatives:
+            for name, keypoints in (("keypoints1", keypoints1), ("keypoints2", keypoints2)):
+                points.append(check_keypoints(name, keypoints, len(z1)).detach().to(rows))
+        if weighting.weights_negatives and negatives is not None:
+            checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
+            points.append(checked.detach().to(rows))
+        _check_same_on_all_ranks(z1, negatives, weighting)
+
+        weights = None
+        if weighting.weights_negatives:
+            all_points = _own_rows_first(gather(torch.cat(points)), len(rows))
+            weights = DenominatorWeights(all_points, len(rows), weighting)
+        columns = _own_rows_first(gather_with_gradient(columns), len(rows))
+        denominator = mean_log_denominator(columns, len(rows), temperature, weights)
+        positives = (rows[: len(z1)] * rows[len(z1) :]).sum(1)
+        if weighting.weights_positives:
+            positives = positives * weights_in_whole_batch(points[0], points[1], weighting)
+        return denominator - positives.mean() / temperature
+
+
+def normalise_rows(vectors: Tensor) -> Tensor:
+    """Each row of [N, M] divided by its length; half precision becomes float32.
+
+    A row shorter than 1e-12 has no direction and stays as it is: divided, it would have an infinite gradient.
+    """
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.div(vectors, lengths.where(lengths > _SHORTEST, 1.0))
 
 
 def mean_log_denominator(
     columns: Tensor, rows: int, temperature: float, weights: DenominatorWeights | None
 ) -> Tensor:
-    """Mean over rows i of log sum_{k != i} exp(w_ik c_ik / temperature), c the cosine; a scalar.
+    """Mean over rows i of log sum_{k != i} exp(w_ik c_ik / temperature), a scalar.
 
-    ``columns`` [C, M] are unit vectors, float32 or float64, the first ``rows`` of them are the rows. A block
-    of rows sees all columns, so its part of the gradient is made in the same pass, and backward only scales
-    it: nothing of size rows x C is ever held or made again. Multiplies as precisely as
-    ``torch.set_float32_matmul_precision`` says.
+    ``columns`` [C, M] are unit vectors, float32 or float64; the first ``rows`` of them are the rows. Products
+    are as precise as ``torch.set_float32_matmul_precision`` says.
     """
     with_gradient = torch.is_grad_enabled() and columns.requires_grad
     mean: Tensor = _MeanLogDenominator.apply(columns, rows, temperature, weights, with_gradient)
@@ -44,6 +118,8 @@ def mean_log_denominator(
 
 
 class _MeanLogDenominator(torch.autograd.Function):
+    """The forward pass makes the gradient as well, so the backward pass only scales it."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -62,13 +138,15 @@ class _MeanLogDenominator(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None, None]:
-        if torch.is_grad_enabled():  # once_differentiable would let this pass where ``scale`` is a constant
+        if torch.is_grad_enabled():  # once_differentiable would accept this where ``scale`` is a constant
             raise RuntimeError("the gradient of nt_xent has no gradient; leave create_graph out")
         (gradient,) = ctx.saved_tensors
         return gradient * scale, None, None, None, None
 
 
 class _Blocks:
+    """Blocks of rows, which share their buffers."""
+
     def __init__(
         self, columns: Tensor, rows: int, temperature: float, weights: DenominatorWeights | None
     ) -> None:
@@ -79,7 +157,7 @@ class _Blocks:
         self._block_weights = torch.empty_like(self._logits) if weights is not None else None
 
     def log_denominators(self, first: int, gradient: Tensor | None) -> Tensor:
-        """Logarithms [B] of the denominators from row ``first`` on; adds to the gradient [C, M]."""
+        """Logarithms [B] of the denominators from row ``first`` on; adds to ``gradient`` [C, M]."""
         end = min(first + self.rows_per_block, self._rows)
         own = self._columns[first:end]
         logits = torch.mm(own / self._temperature, self._columns.T, out=self._logits[: end - first])
@@ -92,7 +170,7 @@ class _Blocks:
         terms = logits.sub_(largest).exp_()
         sums = terms.sum(1, keepdim=True)
         if gradient is not None:
-            # d mean / d c_ik = w_ik softmax_ik / (temperature x rows), and c_ik has two ends.
+            # d mean / d c_ik = w_ik softmax_ik / (temperature x rows); c_ik is a product of rows i and k.
             slopes = terms if weights is None else terms.mul_(weights)
             share = (sums * (self._temperature * self._rows)).reciprocal_()
             gradient[first:end].addcmul_(slopes @ self._columns, share)
@@ -100,87 +178,44 @@ class _Blocks:
         return sums.log_().add_(largest).squeeze(1)
 
 
-_SHORTEST: Final = 1e-12
+def _own_rows_first(gathered: Tensor, rows: int) -> Tensor:
+    """Gathered columns in the order of denominators: own rows, those of other ranks, then all negatives."""
+    per_rank = gathered.view(get_world_size(), -1, *gathered.shape[1:])
+    hands, negatives = per_rank[:, :rows], per_rank[:, rows:]
+    return torch.cat([hands.roll(-get_rank(), 0).flatten(0, 1), negatives.flatten(0, 1)])
 
 
-def unit_rows(vectors: Tensor) -> Tensor:
-    """Each row of [N, M] divided by its length; half precision becomes float32, float64 stays.
-
-    A row shorter than 1e-12 has no direction: it stays as it is, and so does its gradient, where dividing
-    would make it infinite.
-    """
-    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.div(vectors, lengths.where(lengths > _SHORTEST, 1.0))
-
-
-_UNWEIGHTED = Weighting()
-
-
-def nt_xent(
-    z1: Tensor,
-    z2: Tensor,
-    *,
-    temperature: float = 0.5,
-    weighting: Weighting = _UNWEIGHTED,
-    keypoints1: Tensor | None = None,
-    keypoints2: Tensor | None = None,
-    negatives: Tensor | None = None,
-    negative_keypoints: Tensor | None = None,
-) -> Tensor:
-    """Mean over the 2N rows i of -log( exp(w_pos c_pos / t) / sum_{k != i} exp(w_ik c_ik / t) ), a scalar.
-
-    c are the cosines of the projections ``z1`` and ``z2`` [N, M], row by row a positive pair; they are
-    brought to length 1 here, so their scale has no say (a zero row has cosine 0 to all). The positive is in
-    the denominator, and carries the denominator's weight there. ``negatives`` [R, M] are more hands for every
-    row's denominator; they are no rows themselves. Weights are those of ``weighting``
-    (`training.losses.simhand_weights`), from
-    the views' 2D keypoints ``keypoints1`` and ``keypoints2`` [N, 21, 2] and
-    the negatives' ``negative_keypoints`` [R, 21, 2], of any floating dtype and one unit, without a gradient.
-    Keypoints that ``weighting`` does not need are not looked at.
-
-    Half precision is lifted to float32, under autocast too; the loss is float32, or float64 for float64. It
-    can be differentiated once.
-
-    Where torch.distributed runs on several processes, each gives its own pairs and negatives, as many as the
-    others, and its rows meet the columns of all; max, min and mean of distances are over all. It returns the
-    mean over its own rows: the mean of that over processes is the loss of the whole batch, and
-    DistributedDataParallel makes the same of the gradients.
-
-    Raises HandsimError for no pairs, for shapes that do not fit, for keypoints that are needed and missing,
-    for a temperature that is not above 0, and where processes give batches of different sizes.
-    """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise HandsimError(f"temperature is {temperature}; it is a number above 0, the paper's is 0.5")
-    check_projections(z1, z2, negatives)
-    if negatives is not None and not len(negatives):
-        negatives = negative_keypoints = None
-    with torch.autocast(z1.device.type, enabled=False):
-        own = unit_rows(torch.cat([z1, z2]))
-        further = own.new_empty(0, own.shape[1]) if negatives is None else unit_rows(negatives).to(own.dtype)
-        points = []
-        if weighting.weights_positives or weighting.weights_negatives:
-            named = (("keypoints1", keypoints1), ("keypoints2", keypoints2))
-            points = [check_keypoints(name, given, len(z1)).detach().to(own) for name, given in named]
-        if weighting.weights_negatives and negatives is not None:
-            checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
-            points.append(checked.detach().to(own))
-        check_alike_over_ranks(z1, negatives, weighting)
-
-        rows = len(own)
-        weights = None
-        if weighting.weights_negatives:
-            weights = DenominatorWeights(_own_first(gather(torch.cat(points)), rows), rows, weighting)
-        columns = _own_first(gather_with_gradient(torch.cat([own, further])), rows)
-        denominator = mean_log_denominator(columns, rows, temperature, weights)
-        positives = (own[: len(z1)] * own[len(z1) :]).sum(1)
-        if weighting.weights_positives:
-            positives = positives * weights_in_whole_batch(points[0], points[1], weighting)
-        return denominator - positives.mean() / temperature
+def _check_projections(z1: Tensor, z2: Tensor, negatives: Tensor | None) -> None:
+    if z1.ndim != 2 or z1.shape != z2.shape:
+        raise HandsimError(
+            f"the projections are {list(z1.shape)} and {list(z2.shape)}; "
+            f"both views' are [N, M], row by row one pair"
+        )
+    if 0 in z1.shape:
+        raise HandsimError(
+            f"the projections are {list(z1.shape)}; a loss needs at least one pair of one number"
+        )
+    if negatives is not None and (negatives.ndim != 2 or negatives.shape[1] != z1.shape[1]):
+        raise HandsimError(
+            f"negatives are {list(negatives.shape)}; beside projections of {z1.shape[1]} numbers they are "
+            f"[R, {z1.shape[1]}]"
+        )
 
 
-def _own_first(gathered: Tensor, rows: int) -> Tensor:
-    """Columns as the denominators want them: this process's rows, those of the others, then all negatives."""
-    everyone = gathered.view(get_world_size(), -1, *gathered.shape[1:])
-    hands, further = everyone[:, :rows], everyone[:, rows:]
-    return torch.cat([hands.roll(-get_rank(), 0).flatten(0, 1), further.flatten(0, 1)])
+def _check_same_on_all_ranks(z1: Tensor, negatives: Tensor | None, weighting: Weighting) -> None:
+    """Raise in every process, or in none: else the others would wait for the one that raised."""
+    if get_world_size() == 1:
+        return
+    counts = {
+        "pairs": z1.shape[0],
+        "numbers in a projection": z1.shape[1],
+        "negatives": 0 if negatives is None else len(negatives),
+        "weighted kinds of pairs": weighting.weights_positives + 2 * weighting.weights_negatives,
+    }
+    per_rank = gather(torch.tensor([list(counts.values())], device=z1.device)).tolist()
+    for name, numbers in zip(counts, zip(*per_rank, strict=True), strict=True):
+        if len(set(numbers)) > 1:
+            raise HandsimError(
+                f"the processes have {', '.join(map(str, numbers))} {name}; "
+                f"give each as many, and leave out a last batch that is shorter"
+            )

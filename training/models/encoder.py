@@ -1,8 +1,7 @@
-"""The network that is pre-trained: a ResNet from pictures to features.
+"""The network that is pre-trained: a ResNet from images to features, and a projection head for the loss.
 
-What stands between features and loss while an encoder is pre-trained.
-
-The weights that people take away: a torchvision ResNet's state dict, in a file of its own.
+Weights come from and go to files with the names, shapes and order of torchvision's ResNets, so that people
+can use them without handsim (`write_torchvision`).
 """
 
 import os
@@ -21,26 +20,26 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from handsim.embedding.image import FEATURES, Architecture
 from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, read_trunk
 from handsim.errors import HandsimError, NotThereError
-from handsim.files import sync
+from handsim.files import replacing
 
+WEIGHTS_SUFFIXES: Final = (".pth", ".pt", ".safetensors")
 _COMPILERS: Final = ("g++", "clang++", "c++", "cl", "gcc", "clang", "cc")
-"""One of these builds what torch.compile writes: kernels for a CPU (C++), launchers of a GPU's (C)."""
+"""torch.compile needs one of these: it writes kernels for a CPU in C++, and launchers for a GPU in C."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which ResNet it is and where its weights come from. Raises HandsimError for what cannot be."""
+    """Which ResNet, and where its weights come from. Raises HandsimError for values that do not fit."""
 
     architecture: Architecture = "resnet50"
     """resnet18, resnet34, resnet50, resnet101 or resnet152; SiMHand reports 50 and 152."""
     init: str | None = None
-    """The weights it begins with: the architecture's name for ImageNet's, a checkpoint's path (torchvision's,
-    handsim's, PeCLR's or SiMHand's), or nothing for random ones. PeCLR's and SiMHand's code begins with
-    ImageNet's."""
+    """The initial weights: the architecture's name for ImageNet's, a checkpoint's path (torchvision's,
+    handsim's, PeCLR's or SiMHand's), or nothing for random ones. PeCLR and SiMHand begin with ImageNet's."""
     channels_last: bool = True
-    """Lay pictures and weights out as convolutions like them best; it changes nothing beyond rounding."""
+    """Use torch's channels_last memory format, in which convolutions are faster; only rounding differs."""
     compile: bool = False
-    """Let torch.compile fuse it: minutes at the start for faster steps on a GPU. Needs a C++ compiler."""
+    """Use torch.compile: minutes at the start for faster steps on a GPU. Needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         if self.architecture not in FEATURES:
@@ -61,11 +60,11 @@ class EncoderSettings:
 class Encoder(nn.Module):
     """A torchvision ResNet without its classifier, and the normalisation before it.
 
-    It sees a picture as `handsim.embedding.image` does, so that an embedding fitted with its weights finds in
-    a crop what the training put there. Random weights are torchvision's, after He et al. (ICCV 2015, arXiv
-    1502.01852), with the last batch norm of each block scaled by one. Scaled by zero (Goyal et al., 2017,
-    arXiv 1706.02677), untrained blocks would pass on what they are given, and a random encoder, which probes
-    compare with, would be little more than its strided convolutions.
+    The normalisation is that of `handsim.embedding.image`, so that an embedding with its weights computes the
+    same features. Random weights are torchvision's, after He et al. (ICCV 2015, arXiv 1502.01852), with the
+    last batch norm of each block scaled by one. Scaled by zero (Goyal et al., 2017, arXiv 1706.02677),
+    untrained blocks would be the identity, and a random encoder, with which probes compare, little more than
+    its strided convolutions.
     """
 
     mean: Tensor
@@ -76,32 +75,32 @@ class Encoder(nn.Module):
         super().__init__()
         self.architecture: Architecture = architecture
         self.origin = "random weights"
-        """Where the weights come from, for people."""
+        """Where the weights come from, a line for people."""
         self.trunk: nn.Module = models.get_model(architecture, weights=None)
         self.trunk.fc = nn.Identity()
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.trunk.to(memory_format=self._layout)
         for name, numbers in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            # Constants, not weights: they go where the encoder goes, and into no checkpoint.
+            # Constants, not weights: moved with the encoder, but not part of its checkpoints.
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
     @property
     def features(self) -> int:
-        """F, the length of what it says of a picture."""
+        """F, the number of features of an image."""
         return FEATURES[self.architecture]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, F], pooled over the picture, of RGB pictures [B, 3, S, S] in 0..1."""
-        features: Tensor = self.trunk(self._normalised(images))
+        """Features [B, F], pooled over the image, of RGB images [B, 3, S, S] in 0..1."""
+        features: Tensor = self.trunk(self._normalise(images))
         return features
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What each of the four stages makes of pictures [B, 3, S, S] in 0..1, S a multiple of 32.
+        """The output of each of the four stages for RGB images [B, 3, S, S] in 0..1, S a multiple of 32.
 
-        They are [B, F/8, S/4, S/4], [B, F/4, S/8, S/8], [B, F/2, S/16, S/16] and [B, F, S/32, S/32]; the mean
-        of the last over the picture is what `forward` gives.
+        [B, F/8, S/4, S/4], [B, F/4, S/8, S/8], [B, F/2, S/16, S/16] and [B, F, S/32, S/32]; the mean of the
+        last over the image is the output of `forward`.
         """
-        maps, stages = self._normalised(images), []
+        maps, stages = self._normalise(images), []
         for name in ("conv1", "bn1", "relu", "maxpool"):
             maps = self.trunk.get_submodule(name)(maps)
         for name in ("layer1", "layer2", "layer3", "layer4"):
@@ -109,52 +108,51 @@ class Encoder(nn.Module):
             stages.append(maps)
         return tuple(stages)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalise(self, images: Tensor) -> Tensor:
         return ((images - self.mean) / self.std).contiguous(memory_format=self._layout)
 
 
 def build_encoder(settings: EncoderSettings) -> Encoder:
-    """The encoder that ``settings`` ask for, its weights read; ``origin`` tells where they come from.
+    """The encoder of these settings, with its initial weights; ``origin`` says where they come from.
 
-    Where a checkpoint is loaded into it next, its first weights are not needed: leave ``init`` out. Raises
-    HandsimError for weights that are not there or of another architecture, and where nothing can be compiled.
+    If a checkpoint is loaded into it next, leave ``init`` out. Raises HandsimError for weights that are
+    missing or of another architecture, and without a compiler where one is needed.
     """
     if settings.compile:
-        _need_compiler()
+        _check_compiler()
     encoder = Encoder(settings.architecture, channels_last=settings.channels_last)
     if settings.init is not None:
-        initialise(encoder, settings.init)
+        load_initial_weights(encoder, settings.init)
     if settings.compile:
         encoder.compile()  # in place: a wrapper would rename every weight
     return encoder
 
 
-def initialise(encoder: Encoder, init: str) -> str:
-    """Put the weights of ``init`` into an encoder and say in a line what they are; ``origin`` keeps it.
+def load_initial_weights(encoder: Encoder, init: str) -> str:
+    """Load the weights of ``init`` into an encoder; returns a line that says what they are, its ``origin``.
 
-    ``init`` is whatever `handsim.embedding.trunk.read_trunk` reads, which `handsim embedding fit
-    --encoder` uses, too. Raises what that raises, and HandsimError for another architecture than the
-    encoder's; the encoder is then as it was.
+    ``init`` is whatever `handsim.embedding.trunk.read_trunk` reads, as for `handsim embedding fit
+    --encoder`. Raises what that raises, and HandsimError for another architecture than the encoder's, which
+    is then unchanged.
     """
-    weights, wanted = read_trunk(init), encoder.architecture
-    if weights.architecture != wanted:
+    weights, architecture = read_trunk(init), encoder.architecture
+    if weights.architecture != architecture:
         raise HandsimError(
-            f"{init} is a {weights.architecture}, and the encoder a {wanted}; set encoder.architecture to "
-            f"{weights.architecture}, or give a checkpoint of a {wanted}"
+            f"{init} is a {weights.architecture}, and the encoder a {architecture}; set encoder.architecture "
+            f"to {weights.architecture}, or give a checkpoint of a {architecture}"
         )
-    state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
-    found = encoder.trunk.load_state_dict(state, strict=False)
-    # Counters of the batches seen in another training have no say and stay at zero.
-    assert not found.unexpected_keys
-    assert all(name.endswith("num_batches_tracked") for name in found.missing_keys)
+    keys = encoder.trunk.load_state_dict(_state_dict(weights), strict=False)
+    # Batch norm's counters of batches are not read: they have no effect, and stay at zero.
+    assert not keys.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in keys.missing_keys)
     source = "ImageNet" if init in FEATURES else init
     encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
     return encoder.origin
 
 
-def _need_compiler() -> None:
-    chosen = [shlex.split(os.environ[name])[0] for name in ("CXX", "CC") if os.environ.get(name)]
-    if not any(map(shutil.which, [*chosen, *_COMPILERS])):
+def _check_compiler() -> None:
+    from_environment = [shlex.split(os.environ[name])[0] for name in ("CXX", "CC") if os.environ.get(name)]
+    if not any(map(shutil.which, [*from_environment, *_COMPILERS])):
         raise HandsimError(
             "encoder.compile is true, but torch.compile finds no C++ compiler here; install g++, or set "
             "encoder.compile to false"
@@ -164,13 +162,12 @@ def _need_compiler() -> None:
 class ProjectionHead(nn.Sequential):
     """Projections z [B, M] of features [B, F]: linear, batch norm, ReLU, linear without bias.
 
-    As in PeCLR (arXiv 2106.05953) and SiMHand, 2048-512-128; a perceptron with one hidden layer is SimCLR's
-    g(h) (arXiv 2002.05709, section 2.1). It is not normalised: the loss does that. Raises HandsimError for
-    widths below 1.
+    2048-512-128 as in PeCLR (arXiv 2106.05953) and SiMHand; SimCLR's g(h) (arXiv 2002.05709, section 2.1) has
+    one hidden layer too. The loss normalises its output. Raises HandsimError for widths below 1.
     """
 
     def __init__(self, in_features: int, hidden: int = 512, out: int = 128) -> None:
-        """``in_features`` is F, the encoder's; ``out`` is M, even where projections are read as points."""
+        """``in_features`` is F, the encoder's; ``out`` is M, which must be even for equivariance."""
         for name, width in (("in_features", in_features), ("hidden", hidden), ("out", out)):
             if width < 1:
                 raise HandsimError(f"the projection head's {name} is {width}; it is at least 1")
@@ -182,14 +179,11 @@ class ProjectionHead(nn.Sequential):
         )
 
 
-SUFFIXES: Final = (".pth", ".pt", ".safetensors")
-
-
 def check_weights_path(path: Path) -> None:
-    """Raises HandsimError or NotThereError where `write_torchvision` could not write."""
-    if path.suffix not in SUFFIXES:
+    """Raise HandsimError or NotThereError if `write_torchvision` could not write there."""
+    if path.suffix not in WEIGHTS_SUFFIXES:
         raise HandsimError(
-            f"{path} ends in {path.suffix or 'nothing'}; it is to end in {', '.join(SUFFIXES)}"
+            f"{path} ends in {path.suffix or 'nothing'}; it must end in {', '.join(WEIGHTS_SUFFIXES)}"
         )
     if path.is_dir():
         raise HandsimError(f"{path} is a directory; name a file in it")
@@ -200,28 +194,30 @@ def check_weights_path(path: Path) -> None:
 def write_torchvision(path: Path, weights: TrunkWeights, source: str) -> None:
     """Write a ResNet's trunk to ``path``, which appears whole or not at all.
 
-    Names, shapes and order are those of torchvision's ``resnet18`` to ``resnet152``, float32, without ``fc``:
-    there is no classifier, pooled features come out where ``fc`` is ``torch.nn.Identity()``. The counters of
-    batch norm, which have no say, are left out too; ``load_state_dict`` wants neither, strict as it is.
-    The metadata of a ``.safetensors`` say which ``architecture`` it is and the ``source`` it was taken from.
-    The same weights make the same ``.pth`` to the byte; safetensors' metadata come in any order. Raises
-    HandsimError where they cannot be written.
+    Names, shapes and order are those of torchvision's ``resnet18`` to ``resnet152``, float32, without ``fc``
+    (with ``torch.nn.Identity()`` as ``fc``, a ResNet returns pooled features) and without batch norm's
+    counters of batches, which have no effect; ``load_state_dict`` accepts that, strict as it is. The metadata
+    of a ``.safetensors`` file are the ``architecture`` and the ``source`` of the weights. The same weights
+    make the same ``.pth`` file, byte by byte; safetensors' metadata come in any order. Raises HandsimError if
+    the file cannot be written.
     """
     check_weights_path(path)
-    state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    state = _state_dict(weights)
     try:
-        if path.suffix == ".safetensors":
-            facts = {"format": "pt", "architecture": weights.architecture, "source": source}
-            save_file(state, temporary, facts)
-        else:
-            # Through an open file: torch would write the name of one that it opens itself into it.
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-        temporary.chmod(0o644)  # safetensors gives it to its owner alone
-        sync(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            if path.suffix == ".safetensors":
+                metadata = {"format": "pt", "architecture": weights.architecture, "source": source}
+                save_file(state, temporary, metadata)
+            else:
+                # Through an open file: torch writes the name of a file that it opens itself into it.
+                with temporary.open("wb") as file:
+                    torch.save(state, file)
+            temporary.chmod(0o644)  # safetensors makes it readable for its owner alone
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise HandsimError(f"{path} cannot be written ({error}); make room and run it again") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise HandsimError(
+            f"{path} cannot be written ({error}); check space and permissions there, and run it again"
+        ) from error
+
+
+def _state_dict(weights: TrunkWeights) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in weights.tensors.items()}

@@ -1,4 +1,4 @@
-"""The network that estimates hand poses: a ResNet's trunk and a head."""
+"""The network that estimates hand poses: the trunk of a ResNet (`Encoder`) and a head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,29 +15,29 @@ from training.models.regressor_25d import Regressor25DHead
 from training.models.simple_head import SimpleHead
 
 STRIDE_PX: Final = 32
-"""Sides of views are multiples of it: what a cell of the trunk's last maps covers."""
+"""Sides of views are multiples of it: one cell of the trunk's last maps covers so many pixels."""
 
 HeadName = Literal["detnet", "regressor_25d", "simple"]
 
 Prediction: TypeAlias = Any
-"""What a head says of views: tensors of its own kind, which it alone reads."""
+"""A head's prediction: a dataclass of tensors, which only that head reads."""
 
 _HEADS: Final[dict[HeadName, Callable[[int], PoseHead[Any]]]] = {
     "detnet": DetNetHead,
     "regressor_25d": Regressor25DHead,
     "simple": SimpleHead,
 }
-"""Each is made for the number of channels of the trunk's last maps."""
+"""Each is called with the number of channels of the trunk's last maps."""
 
 
 @dataclass(frozen=True)
 class EstimatorSettings:
-    """Which head estimates the pose. Raises HandsimError for one that is not there."""
+    """Which head estimates the pose. Raises HandsimError for an unknown one."""
 
     head: HeadName = "detnet"
     """``detnet``: heat, delta and location maps, as SiMHand fine-tunes (Zhou et al., CVPR 2020);
     ``regressor_25d``: 2D joints and relative depths from pooled features, as PeCLR fine-tunes; needs the
-    camera's K to tell a pose; ``simple``: joints regressed from what an attention map each looks at."""
+    camera's K for a pose; ``simple``: joints regressed from the features under an attention map each."""
 
     def __post_init__(self) -> None:
         if self.head not in get_args(HeadName):
@@ -50,16 +50,16 @@ class PoseEstimator(nn.Module):
     """A trunk and a head: from views to poses."""
 
     def __init__(self, encoder: Encoder, head: PoseHead[Any]) -> None:
-        """The encoder is used up to its last feature maps; its normalisation comes before them."""
+        """The encoder is used up to its last feature maps, its normalisation of images included."""
         super().__init__()
         self.encoder = encoder
         self.head = head
         self._trunk_is_frozen = False
 
     def forward(self, images: Tensor) -> Prediction:
-        """The head's raw prediction of RGB views [B, 3, S, S] in 0..1.
+        """The head's prediction for RGB views [B, 3, S, S] in 0..1.
 
-        Raises HandsimError for views that are not square or whose side is no multiple of 32.
+        Raises HandsimError for views that are not square or whose side is not a multiple of 32.
         """
         height, width = images.shape[-2:]
         if height != width or height % STRIDE_PX or not height:
@@ -70,10 +70,10 @@ class PoseEstimator(nn.Module):
         return self.head(self.encoder.feature_maps(images))
 
     def loss(self, prediction: Prediction, targets: HandTargets) -> dict[str, Tensor]:
-        """Scalars: ``loss``, what is to be minimised, and its parts by name, before their weights.
+        """Scalars: ``loss``, the one to minimise, and its parts by name, before their weights.
 
-        Joints that are not valid have no part in it; without any valid joint it is 0, and so is its gradient.
-        Half precision is lifted to float32, under autocast too.
+        Only valid joints contribute; without any, the loss and its gradient are 0. Half precision becomes
+        float32, also under autocast.
         """
         with self._full_precision():
             return self.head.loss(prediction, targets)
@@ -82,19 +82,19 @@ class PoseEstimator(nn.Module):
     def decode(self, prediction: Prediction, intrinsics: Tensor | None = None) -> PoseEstimate:
         """The poses, in float32. ``intrinsics`` [B, 3, 3] are K of the views' unit squares.
 
-        Only ``regressor_25d`` needs K; it raises HandsimError without. Where a view was turned, K is that of
-        the camera turned with it: the view's affine, times the picture's K, times the inverse turn.
+        Only ``regressor_25d`` needs K, and raises HandsimError without. If a view was turned, K is that of
+        the camera turned with it: the view's affine, times the picture's K, times the inverse rotation.
         """
         with self._full_precision():
             return self.head.decode(prediction, intrinsics)
 
     def freeze_trunk(self) -> None:
-        """From now on only the head learns; the trunk's batch norms keep their running statistics, too."""
+        """From now on only the head is trained; batch norms of the trunk keep their running statistics."""
         self._trunk_is_frozen = True
         self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "PoseEstimator":
-        """Training mode for all that is not frozen."""
+        """Set training mode, but for a frozen trunk."""
         super().train(mode)
         if self._trunk_is_frozen:
             self.encoder.eval()
@@ -105,11 +105,11 @@ class PoseEstimator(nn.Module):
 
 
 def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> PoseEstimator:
-    """The estimator that the settings ask for, its trunk's weights read; ``encoder.origin`` tells from where.
+    """The estimator of these settings, with the weights of its trunk; ``encoder.origin`` says from where.
 
-    The head's are random, from torch's global generator. Its state dict holds the trunk behind
-    ``encoder.trunk.`` by torchvision's names, so that `read_trunk` and `handsim export` read it. Raises as
-    `build_encoder` does.
+    The head's weights are random, from torch's global generator. The state dict has the trunk behind
+    ``encoder.trunk.`` by torchvision's names, so that `read_trunk` and `handsim export` can read it. Raises
+    as `build_encoder` does.
     """
     trunk = build_encoder(encoder)
     estimator = PoseEstimator(trunk, _HEADS[settings.head](trunk.features))

@@ -1,8 +1,8 @@
 """A light regressor of joints: an attention map for each joint, and one transformer layer between them.
 
-The 2D joint is the map's soft-argmax (integral regression: Sun et al., ECCV 2018, arXiv 1711.08229); what the
-map attends to becomes the joint's token, and the 21 tokens settle the pose by self-attention (Vaswani et al.,
-2017, arXiv 1706.03762). Nothing is quantised: the loss reaches all that decides a joint.
+The 2D joint is the map's soft-argmax (integral regression: Sun et al., ECCV 2018, arXiv 1711.08229). The
+features under the map become the joint's token, and the 21 tokens are refined by self-attention (Vaswani et
+al., 2017, arXiv 1706.03762). Nothing is quantised, so the loss reaches everything that a joint depends on.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from handsim.skeleton import JOINT_COUNT, WRIST
-from training.models.head import HandTargets, PoseEstimate, PoseHead, masked_mean
+from training.models.head import (
+    BONES_PER_VIEW,
+    HandTargets,
+    PoseEstimate,
+    PoseHead,
+    mean_absolute_error,
+)
 
 _WIDTH: Final = 256
-_BONES_IN_A_VIEW: Final = 2.5
-"""A view's side in reference bones, about: so many times are errors of 2D joints those of 3D ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class AttendedJoints:
-    """What the regressor says of B views."""
+    """The head's prediction for B views."""
 
     keypoints: Tensor
     """[B, 21, 2] in the view's unit square."""
     joints: Tensor
     """[B, 21, 3] relative to the wrist, in reference bones; the wrist's are 0."""
     attention: Tensor
-    """[B, 21, H, H] what each joint is told by, H an eighth of the view's side; each map's sum is 1."""
+    """[B, 21, H, H] where each joint's features come from, H an eighth of the view's side; sums are 1."""
 
 
 class SimpleHead(PoseHead[AttendedJoints]):
-    """Features of an eighth of the view's side, from the trunk's last two stages, and 21 tokens of them."""
+    """Features at an eighth of the view's side, from the trunk's last two stages, and 21 tokens of them."""
 
     def __init__(self, in_channels: int) -> None:
         """``in_channels`` is F, the channels of the trunk's last maps; those before have half as many."""
@@ -53,7 +57,7 @@ class SimpleHead(PoseHead[AttendedJoints]):
         self.transformer = nn.TransformerEncoderLayer(
             _WIDTH, nhead=8, dim_feedforward=2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True
         )
-        # Small, and with no norm before it: the first steps would throw joints far out of the hand.
+        # Small: there is no norm before it, and the first steps would move joints far out of the hand.
         self.output_weight = nn.Parameter(torch.randn(JOINT_COUNT, _WIDTH, 5) * 0.01)
         self.output_bias = nn.Parameter(torch.zeros(JOINT_COUNT, 5))
 
@@ -66,22 +70,19 @@ class SimpleHead(PoseHead[AttendedJoints]):
         attended = attention.flatten(2).to(features) @ features.flatten(2).mT
         tokens = attended + self.joint_embedding + self.place_embedding(places - 0.5)
         tokens = self.transformer(tokens).transpose(0, 1)
-        said = torch.baddbmm(self.output_bias[:, None], tokens, self.output_weight).transpose(0, 1)
-        joints = said[..., 2:]
-        # A mean place is drawn to the view's middle and never leaves the view, so joints are said from there.
-        return AttendedJoints(places + said[..., :2], joints - joints[:, [WRIST]], attention)
+        output = torch.baddbmm(self.output_bias[:, None], tokens, self.output_weight).transpose(0, 1)
+        joints = output[..., 2:]
+        # A mean of places is biased to the middle of the view and never leaves it; the output corrects it.
+        return AttendedJoints(places + output[..., :2], joints - joints[:, [WRIST]], attention)
 
     def loss(self, prediction: AttendedJoints, targets: HandTargets) -> dict[str, Tensor]:
         """2.5 x ``keypoint`` + ``joint``: mean absolute errors of coordinates in 2D and in 3D."""
-        true, true_3d = targets.known_keypoints, targets.known_joints
-        off = (prediction.keypoints.to(true) - true).abs().mean(-1)
-        keypoint = masked_mean(off, targets.valid)
-        off_3d = (prediction.joints.to(true_3d) - true_3d).abs().mean(-1)
-        joint = masked_mean(off_3d, targets.valid_3d)
-        return {"loss": _BONES_IN_A_VIEW * keypoint + joint, "keypoint": keypoint, "joint": joint}
+        keypoint = mean_absolute_error(prediction.keypoints, targets.masked_keypoints, targets.valid)
+        joint = mean_absolute_error(prediction.joints, targets.masked_joints, targets.valid_3d)
+        return {"loss": BONES_PER_VIEW * keypoint + joint, "keypoint": keypoint, "joint": joint}
 
     def decode(self, prediction: AttendedJoints, intrinsics: Tensor | None) -> PoseEstimate:
-        """The joints as they are said; it is as sure of one as its map attends to a single cell."""
+        """The predicted joints; the confidence of a joint is the largest value of its attention map."""
         confidence = prediction.attention.float().amax((2, 3)).clamp(max=1)
         return PoseEstimate(prediction.keypoints.float(), prediction.joints.float(), confidence)
 
@@ -89,7 +90,7 @@ class SimpleHead(PoseHead[AttendedJoints]):
 def _mean_places(attention: Tensor) -> Tensor:
     """[B, 21, 2] x and y, in the unit square, of the mean cell of maps [B, 21, H, H] whose sums are 1.
 
-    Written out: under autocast a matrix product would round places as it does features.
+    Without a matrix product, which autocast would round as it does features.
     """
     side = attention.shape[-1]
     centres = (torch.arange(side, device=attention.device, dtype=attention.dtype) + 0.5) / side

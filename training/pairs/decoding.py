@@ -1,16 +1,16 @@
-"""Reading and decoding the crops of batch after batch, by threads of this process or by others.
+"""Batches of pairs, and how their crops are read and decoded: by threads of this process, or by others.
 
-From a pool's files to pixels.
-
-One batch of pairs, as the trainer gets it.
+A batch holds each of its hands once, however often it is an anchor, a positive or a negative: a crop is
+decoded once, and `PairBatch` says by row numbers which hand plays which part.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -25,37 +25,20 @@ from handsim.processes import available_cores
 from training.pairs.sources import PairDraw
 from training.runs.workers import WorkerProcesses
 
-# The same pixels as Pillow's, at twice its speed. Crops are upright; no EXIF is looked for.
-_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-
-
-def decode_into(files: CropFiles, crops: NDArray[np.uint8], hand_ids: NDArray[np.uint64]) -> None:
-    """Fill RGB crops [n, S, S, 3] with those of hands [n], as right hands.
-
-    Raises NotThereError for a hand without a crop, HandsimError that names one that is damaged.
-    """
-    for crop, hand_id, jpeg in zip(crops, hand_ids.tolist(), files.jpegs(hand_ids), strict=True):
-        # OpenCV answers a damaged file with None, an empty one with an error of its own.
-        picture = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), _FLAGS) if jpeg else None
-        if picture is None or picture.shape != crop.shape:
-            why = "it cannot be decoded"
-            if picture is not None:
-                why = f"it has {picture.shape[1]} x {picture.shape[0]} px, the pool {files.size_px}"
-            raise HandsimError(
-                f"the crop of hand {format_hand_id(hand_id)} in {files.path} is damaged: {why}; "
-                f"move its part of the pool away and ingest again"
-            )
-        crop[...] = picture
+_CHUNK_HANDS: Final = 64
+"""Crops decoded in one job: few enough that all workers share in one batch."""
+# The same pixels as Pillow's, at twice its speed. Crops are upright: EXIF is not read.
+_DECODE_FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 @dataclass(frozen=True)
 class WaitTimes:
-    """What a batch was waited for."""
+    """How long the trainer waited for a batch."""
 
     data_s: float = 0.0
     """Seconds in which the trainer had no batch."""
     index_s: float = 0.0
-    """The part of these in which everybody waited for pairs, and so for the index."""
+    """The part of these in which no pairs lay ready either, and so the index was waited for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +68,18 @@ class PairBatch:
     without_positive: int
     """Anchors that are their own positive because no other was found."""
     not_in_index: int
-    """Of those, the ones that the index version does not hold."""
+    """Of those, the ones that the index version lacks."""
     random_negatives: int
     """Negatives drawn at random, where the band had too few."""
     waits: WaitTimes = WaitTimes()
-    """What it was waited for."""
+    """How long it was waited for."""
 
     @classmethod
-    def from_draw(cls, drawn: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":
-        """The batch of drawn pairs, each hand once however often it is met; its crops are still empty."""
-        count = len(drawn.anchors)
-        together = np.concatenate([drawn.anchors, drawn.positives, drawn.negatives.reshape(-1)])
-        rows, places = np.unique(pool.rows(together), return_inverse=True)
+    def from_draw(cls, draw: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":
+        """The batch of these pairs; its crops are still empty, [0, S, S, 3]."""
+        count = len(draw.anchors)
+        hands = np.concatenate([draw.anchors, draw.positives, draw.negatives.reshape(-1)])
+        rows, places = np.unique(pool.rows(hands), return_inverse=True)
         anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
         return cls(
             hand_ids=pool.hand_ids[rows],
@@ -105,41 +88,32 @@ class PairBatch:
             anchors=torch.from_numpy(anchors),
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negatives),
-            distances=torch.from_numpy(drawn.distances),
-            version=drawn.version,
+            distances=torch.from_numpy(draw.distances),
+            version=draw.version,
             epoch=epoch,
             number=number,
-            without_positive=drawn.without_positive,
-            not_in_index=drawn.not_in_index,
-            random_negatives=drawn.random_negatives,
+            without_positive=draw.without_positive,
+            not_in_index=draw.not_in_index,
+            random_negatives=draw.random_negatives,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "PairBatch":
         """The same batch with its tensors on a device."""
-        return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "PairBatch":
         """The same batch in page-locked memory, from where it reaches a GPU in the background."""
-        return self._with_each(Tensor.pin_memory)
+        return self._map_tensors(Tensor.pin_memory)
 
-    def _with_each(self, move: Callable[[Tensor], Tensor]) -> "PairBatch":
-        return replace(
-            self,
-            crops=move(self.crops),
-            keypoints=move(self.keypoints),
-            anchors=move(self.anchors),
-            positives=move(self.positives),
-            negatives=move(self.negatives),
-            distances=move(self.distances),
-        )
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "PairBatch":
+        changes: dict[str, Any] = {
+            name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changes)
 
     def __len__(self) -> int:
         """B."""
         return len(self.anchors)
-
-
-_CHUNK_HANDS: Final = 64
-"""Crops decoded in one go: few enough that all workers share in one batch."""
 
 
 class Decoder(Protocol):
@@ -148,7 +122,7 @@ class Decoder(Protocol):
     def decode(self, batches: Iterator[PairBatch]) -> Generator[PairBatch, None, None]:
         """The batches in their order, with the crops of all their hands.
 
-        Raises HandsimError for a damaged crop, and what ``batches`` raises once all before it are through.
+        Raises HandsimError for a damaged crop, and what ``batches`` raises after all batches before it.
         """
 
     def close(self) -> None:
@@ -166,20 +140,13 @@ class ThreadDecoder:
     def decode(self, batches: Iterator[PairBatch]) -> Generator[PairBatch, None, None]:
         """See `Decoder`."""
         for batch in batches:
-            crops = _room_for(batch, self._pin)
-            pixels = crops.numpy()
-            futures = []
-            for start in range(0, len(crops), _CHUNK_HANDS):
-                chunk = slice(start, start + _CHUNK_HANDS)
-                futures.append(
-                    self._threads.submit(decode_into, self._files, pixels[chunk], batch.hand_ids[chunk])
-                )
-            for future in futures:
-                future.result()
+            crops = _empty_crops(batch, self._pin)
+            chunks = repeat(self._files), _chunks(crops.numpy()), _chunks(batch.hand_ids)
+            list(self._threads.map(decode_into, *chunks))  # a list: raises what a thread raises
             yield _with_crops(batch, crops, self._pin)
 
     def close(self) -> None:
-        """End the threads, once each is through with its chunk."""
+        """End the threads, each after its chunk."""
         self._threads.shutdown(cancel_futures=True)
         self._files.close()
 
@@ -190,7 +157,7 @@ class ProcessDecoder:
     def __init__(self, pool: Path, workers: int, *, pin: bool) -> None:
         """Nothing is started before the first batch."""
         self._pin = pin
-        self._processes = WorkerProcesses(_Crops(pool), workers)
+        self._processes = WorkerProcesses(_DecodeChunk(pool), workers)
 
     def decode(self, batches: Iterator[PairBatch]) -> Generator[PairBatch, None, None]:
         """See `Decoder`."""
@@ -199,14 +166,13 @@ class ProcessDecoder:
         def chunks() -> Iterator[NDArray[np.uint64]]:
             for batch in batches:
                 under_way.append(batch)
-                for start in range(0, len(batch.hand_ids), _CHUNK_HANDS):
-                    yield batch.hand_ids[start : start + _CHUNK_HANDS]
+                yield from _chunks(batch.hand_ids)
 
-        filled = 0
         crops: Tensor | None = None
+        filled = 0
         for chunk in self._processes.map(chunks()):
             if crops is None:
-                crops, filled = _room_for(under_way[0], self._pin), 0
+                crops, filled = _empty_crops(under_way[0], self._pin), 0
             crops[filled : filled + len(chunk)] = chunk
             filled += len(chunk)
             if filled == len(crops):
@@ -218,8 +184,8 @@ class ProcessDecoder:
         self._processes.close()
 
 
-class _Crops:
-    """In a worker: chunks of hands to crops."""
+class _DecodeChunk:
+    """What a worker process does with a chunk of hands [n]: returns their crops."""
 
     def __init__(self, pool: Path) -> None:
         self._pool = pool
@@ -233,7 +199,31 @@ class _Crops:
         return crops
 
 
-def _room_for(batch: PairBatch, pin: bool) -> Tensor:
+def decode_into(files: CropFiles, crops: NDArray[np.uint8], hand_ids: NDArray[np.uint64]) -> None:
+    """Fill RGB crops [n, S, S, 3] with those of hands [n], as right hands.
+
+    Raises NotThereError for a hand without a crop, HandsimError that names one that is damaged.
+    """
+    for crop, hand_id, jpeg in zip(crops, hand_ids.tolist(), files.jpegs(hand_ids), strict=True):
+        # OpenCV returns None for a damaged file, but raises an error of its own for an empty one.
+        picture = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), _DECODE_FLAGS) if jpeg else None
+        if picture is None or picture.shape != crop.shape:
+            why = "it cannot be decoded"
+            if picture is not None:
+                why = f"it has {picture.shape[1]} x {picture.shape[0]} px, the pool {files.size_px}"
+            raise HandsimError(
+                f"the crop of hand {format_hand_id(hand_id)} in {files.path} is damaged: {why}; "
+                f"move its part of the pool away and ingest again"
+            )
+        crop[...] = picture
+
+
+def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(array), _CHUNK_HANDS):
+        yield array[start : start + _CHUNK_HANDS]
+
+
+def _empty_crops(batch: PairBatch, pin: bool) -> Tensor:
     size = batch.crops.shape[1]
     return torch.empty(len(batch.hand_ids), size, size, 3, dtype=torch.uint8, pin_memory=pin)
 

@@ -1,6 +1,7 @@
 """Batches of pairs, ready before the trainer asks for them.
 
-Which hands are the anchors of which batch.
+`AnchorBatches` says which hands are the anchors of which batch; `PairLoader` draws their pairs on one thread
+and has their crops decoded on another, each a few batches ahead of the next.
 """
 
 import hashlib
@@ -24,16 +25,22 @@ from training.runs.prefetch import Prefetcher
 
 _ORDER: Final = 0
 _DRAW: Final = 1
+"""What a random generator is for: the first number of its seed."""
+_BATCHES_READY: Final = 2
+"""Decoded batches that lie ready: they are large."""
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+OnVersion = Callable[[str, str], None]
+"""Called with (old, new) names of index versions, before the first batch of the new one is handed over."""
 
 
 class AnchorBatches:
     """Every epoch goes once through all anchors, in another order each time.
 
     An epoch's order is a permutation drawn from (seed, epoch). Batch b of W ranks with B anchors each takes
-    rows b B W to (b + 1) B W of it, and rank r the r-th B of these. The last rows, too few for a batch, sit
-    the epoch out: other ones every time. Which hands a batch holds follows from (seed, epoch, number) alone,
-    so there is nothing to save for going on in the middle, and W ranks of B anchors have the same batches
-    as one of W B.
+    rows b B W to (b + 1) B W of it, and rank r the r-th B of these. The last rows, too few for a batch, are
+    left out: other hands in every epoch. A batch depends on (seed, epoch, number) alone, so a run can resume
+    in the middle without saved state, and W ranks of B anchors have the same batches as one of W B.
     """
 
     hand_ids: NDArray[np.uint64]
@@ -67,7 +74,7 @@ class AnchorBatches:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the anchors: with equal ones and an equal seed, batches are the same."""
+        """16 hex digits that identify the anchors; the same anchors and seed give the same batches."""
         return hashlib.blake2b(self.hand_ids.tobytes(), digest_size=8).hexdigest()
 
     def batch(self, epoch: int, number: int) -> NDArray[np.uint64]:
@@ -78,23 +85,19 @@ class AnchorBatches:
         return self._permutation(epoch)[start : start + self._batch_size]
 
     def generator(self, epoch: int, number: int) -> np.random.Generator:
-        """The random numbers of this rank's pairs in a batch: always the same ones for the same batch."""
+        """The random numbers for this rank's pairs in a batch: always the same for the same batch."""
         return np.random.default_rng([_DRAW, self._seed, epoch, number, self._rank])
 
     def _permutation(self, epoch: int) -> NDArray[np.uint64]:
-        # Numpy pads seeds with zeros: without the word before it, epoch 3 and its batch 0 would share one.
+        # Numpy pads seeds with zeros: without _ORDER and _DRAW, epoch 3 and its batch 0 would share one.
         if self._order is None or self._order[0] != epoch:
             random = np.random.default_rng([_ORDER, self._seed, epoch])
             self._order = epoch, random.permutation(self.hand_ids)
         return self._order[1]
 
 
-_BATCHES_READY: Final = 2
-"""Decoded batches that lie ready: they are large."""
-_CLOSING_PATIENCE_S: Final = 2.0
-
-OnVersion = Callable[[str, str], None]
-"""Called with (old, new) names of index versions, before the first batch of the new one is handed over."""
+_Stages = tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]]
+"""Drawn pairs, and batches with their crops."""
 
 
 class PairLoader:
@@ -104,8 +107,8 @@ class PairLoader:
             for batch in loader.epoch(3, first=17):
                 ...
 
-    Batches are those of `AnchorBatches`, whatever was asked before: with the same index version, number 17 of
-    epoch 3 always holds the same pairs. Work goes on ahead over the end of an epoch into the next one.
+    With the same index version, batch 17 of epoch 3 always holds the same pairs, whatever was read before.
+    Work continues ahead over the end of an epoch into the next one.
     """
 
     anchors: NDArray[np.uint64]
@@ -130,8 +133,9 @@ class PairLoader:
     ) -> None:
         """The source is closed with this, the pool is not. Nothing is started before the first batch.
 
-        ``prefetch`` batches of pairs lie drawn; ``workers`` processes decode, 0: threads of this one; ``pin``
-        has batches in page-locked memory, None: where there is a GPU. Raises HandsimError for fewer workers.
+        Up to ``prefetch`` batches of pairs are drawn ahead; ``workers`` processes decode, 0: threads of this
+        one; ``pin`` puts batches into page-locked memory, None: if there is a GPU. Raises HandsimError for
+        fewer than 0 workers.
         """
         if workers < 0:
             raise HandsimError(f"workers is {workers}; it is at least 0")
@@ -144,15 +148,15 @@ class PairLoader:
         self._decoder: Decoder = (
             ProcessDecoder(pool.path, workers, pin=pin) if workers else ThreadDecoder(pool.path, pin=pin)
         )
-        self._running: tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]] | None = None
+        self._running: _Stages | None = None
         self._next: tuple[int, int] | None = None
         self._version: str | None = None
         self._closed = False
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[PairBatch]:
-        """Batches ``first`` and following of an epoch, both counted from 0.
+        """The batches of an epoch from ``first`` on, both counted from 0.
 
-        Raises what the source raises, and HandsimError for a damaged crop.
+        Raises what the source raises, and HandsimError for a damaged crop or once this is closed.
         """
         for number in range(first, self.batches_an_epoch):
             yield self._take(epoch, number)
@@ -160,35 +164,35 @@ class PairLoader:
     def stop_waiting(self) -> None:
         """Give up at once on an index that is away, now or later; a signal's handler may call this.
 
-        Whoever waits for a batch then gets UnavailableError.
+        A thread that waits for a batch then gets UnavailableError.
         """
         if isinstance(self._source, RetryingPairSource):
             self._source.stop_waiting()
 
     def close(self) -> None:
-        """Stop what is under way, a wait for the index too, and end threads and processes."""
+        """Stop all work, also a wait for the index, and end threads and processes."""
         if self._closed:
             return
         self._closed = True
         if self._running is not None:
             for stage in self._running:
-                stage.end()  # before the source is closed: what that interrupts is of no interest any more
+                stage.end()  # before the source is closed: the error of an interrupted draw is not raised
         self._source.close()
-        self._stop(_CLOSING_PATIENCE_S)
+        self._stop(_CLOSE_TIMEOUT_S)
         self._decoder.close()
 
     def _take(self, epoch: int, number: int) -> PairBatch:
-        drawn, ready = self._running_at(epoch, number)
-        blocked_s, since = drawn.waited_s, self._clock()
+        pairs, ready = self._stages_at(epoch, number)
+        blocked_s, since = pairs.waited_s, self._clock()
         try:
             batch = next(ready)
         except StopIteration:
             raise _closed() from None  # by another thread, or a signal's handler
         except BaseException:
-            self._next = None  # to begin anew, if anybody asks again
+            self._next = None  # the next call starts the stages anew
             raise
         waited_s = self._clock() - since
-        waits = WaitTimes(waited_s, min(waited_s, drawn.waited_s - blocked_s))
+        waits = WaitTimes(waited_s, min(waited_s, pairs.waited_s - blocked_s))
         at_end = number + 1 == self.batches_an_epoch
         self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
         if batch.version is not None and batch.version != self._version:
@@ -197,27 +201,25 @@ class PairLoader:
             self._version = batch.version
         return replace(batch, waits=waits)
 
-    def _running_at(self, epoch: int, number: int) -> tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]]:
-        """The stages, begun anew where this is not the batch that comes next anyway."""
+    def _stages_at(self, epoch: int, number: int) -> _Stages:
+        """The running stages, started anew if this is not the batch that comes next."""
         running = self._running
         if not self._closed and (running is None or self._next != (epoch, number)):
             self._stop()
-            running = self._running = self._stages(epoch, number)
+            pairs = Prefetcher(self._draw(epoch, number), self._prefetch, "handsim-draw", clock=self._clock)
+            decoded = self._decoder.decode(pairs)
+            ready = Prefetcher(decoded, _BATCHES_READY, "handsim-assemble", clock=self._clock)
+            running = self._running = pairs, ready
             for stage in running:
                 stage.start()
         if running is None or self._closed:
-            for stage in running or ():  # it may have been closed by another thread just now
+            for stage in running or ():  # another thread may have closed this just now
                 stage.end()
             raise _closed()
         return running
 
-    def _stages(self, epoch: int, first: int) -> tuple[Prefetcher[PairBatch], Prefetcher[PairBatch]]:
-        drawn = Prefetcher(self._draw(epoch, first), self._prefetch, "handsim-draw", clock=self._clock)
-        decoded = self._decoder.decode(drawn)
-        return drawn, Prefetcher(decoded, _BATCHES_READY, "handsim-assemble", clock=self._clock)
-
     def _draw(self, epoch: int, number: int) -> Generator[PairBatch, None, None]:
-        """All batches from this one on, over the ends of epochs, without their crops."""
+        """All batches from this one on, without their crops, over the ends of epochs."""
         while True:
             anchors = self._batches.batch(epoch, number)
             pairs = self._source.draw(anchors, self._batches.generator(epoch, number))
@@ -226,13 +228,13 @@ class PairLoader:
             if number == self.batches_an_epoch:
                 epoch, number = epoch + 1, 0
 
-    def _stop(self, patience_s: float = 10.0) -> None:
-        """End the threads; whoever is stuck in a call is left behind, to end when that returns."""
+    def _stop(self, timeout_s: float = 10.0) -> None:
+        """End the threads; one that is stuck in a call is left behind, and ends when the call returns."""
         if self._running is not None:
-            drawn, ready = self._running
-            drawn.end()
-            ready.close(patience_s)
-            drawn.close(patience_s)
+            pairs, ready = self._running
+            pairs.end()
+            ready.close(timeout_s)
+            pairs.close(timeout_s)
             self._running = None
 
     def __enter__(self) -> "PairLoader":

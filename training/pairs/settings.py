@@ -12,36 +12,36 @@ Positives = Literal["neighbours", "temporal", "own"]
 
 @dataclass(frozen=True)
 class PairSettings:
-    """Which hands are shown as pairs, and as further negatives.
+    """Which hands are pairs, and which are further negatives.
 
-    Raises HandsimError for a value out of its bounds, and for one that the kind of positives has no use for.
+    Raises HandsimError for a value out of its bounds, and for one that this kind of positives does not use.
     """
 
     positives: Positives = "neighbours"
-    """``neighbours``: a hand posed alike in another video, asked of the index (SiMHand); ``temporal``: the
-    same video a moment before or after (TempCLR); ``own``: the anchor itself, viewed anew (SimCLR, PeCLR)."""
+    """``neighbours``: a hand in a similar pose in another video, from the index (SiMHand); ``temporal``: the
+    same video a moment before or after (TempCLR); ``own``: another view of the anchor (SimCLR, PeCLR)."""
     policy: MiningPolicy = DEFAULT_POLICY
-    """Which neighbours are positives; one is drawn among them, each as likely as the other."""
+    """Which neighbours are positives; one of them is drawn, all equally likely."""
     ef: int | None = None
-    """Candidates looked at on the index's graph; None takes what it was built for."""
+    """Candidates examined on the index's graph (HNSW's ef); None: the number it was built with."""
     window_frames: int = 90
     """How far a temporal positive may be from its anchor, in frames of the video; 90 are 3 s of most."""
     negatives_per_anchor: int = 0
     """Hands from a band of distances about each anchor, of other videos, added to all denominators."""
     negative_min_distance: float = 0.0
-    """Where the band begins, in the index's embedding; nearer hands are posed alike and no negatives."""
+    """Where the band begins, in the index's embedding; nearer hands have a similar pose: no negatives."""
     negative_max_distance: float | None = None
-    """Where the band ends; None: nowhere."""
+    """Where the band ends; None: it has no end."""
     negative_top_k: int = 16
     """An anchor's negatives are drawn among this many of the band's nearest hands."""
     prefetch: int = 4
-    """Batches for which pairs are drawn ahead. A version published meanwhile is heard of that many later."""
+    """Batches for which pairs are drawn ahead. A version published meanwhile is used that many later."""
     pin_version: str | None = None
     """Stay in this version of the index, whatever is published; ``current`` is the one at the start."""
     table: str | None = None
     """A Parquet file that `handsim mine` wrote: its pairs instead of live ones."""
     patience_s: float = 600.0
-    """How long to wait for an index that is away before giving up, in seconds."""
+    """How long to wait for an index that does not answer, in seconds."""
 
     def __post_init__(self) -> None:
         if self.positives not in get_args(Positives):
@@ -54,21 +54,21 @@ class PairSettings:
                 raise HandsimError(f"{name} is {value}; it is at least {least}")
         if not (math.isfinite(self.patience_s) and self.patience_s >= 0):
             raise HandsimError(f"patience_s is {self.patience_s}; it is a number of seconds, at least 0")
-        self._check_live()
+        self._check_index_is_used()
         if self.negatives_per_anchor:
             self._check_band()
 
-    def _check_live(self) -> None:
-        """What only the live index has a use for."""
+    def _check_index_is_used(self) -> None:
+        """Refuse settings that only pairs from the live index use."""
         if self.positives != "neighbours":
             why = f"positives is {self.positives!r}, and those need no index"
-            useless = ["negatives_per_anchor", "pin_version", "table"]
+            unused = ["negatives_per_anchor", "pin_version", "table"]
         elif self.table is not None:
             why = "a table of mined pairs needs no index"
-            useless = ["negatives_per_anchor", "pin_version"]
+            unused = ["negatives_per_anchor", "pin_version"]
         else:
             return
-        for name in useless:
+        for name in unused:
             if getattr(self, name):
                 raise HandsimError(f"{name} is {getattr(self, name)!r}, but {why}; leave one of them out")
 
@@ -76,8 +76,8 @@ class PairSettings:
         low, high = self.negative_min_distance, self.negative_max_distance
         if not (math.isfinite(low) and low > 0):
             raise HandsimError(
-                f"negative_min_distance is {low}; with negatives it is above 0, for the nearest hands of all "
-                f"are posed like the anchor"
+                f"negative_min_distance is {low}; with negatives it is above 0, because the nearest "
+                f"hands have the pose of the anchor"
             )
         if high is not None and not (math.isfinite(high) and high > low):
             raise HandsimError(f"negative_max_distance is {high}; the band begins at {low} and ends further")

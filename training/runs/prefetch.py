@@ -1,4 +1,4 @@
-"""Doing on a thread what is needed next."""
+"""Items made on another thread before they are needed."""
 
 import time
 from collections import deque
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Prefetcher(Iterator[T], Generic[T]):
-    """Runs a generator on a thread of its own, some items ahead of whoever iterates over this.
+    """Runs a generator on a thread of its own, some items ahead of the iteration over this.
 
-    What the generator raises is raised here, after the items before it. The thread ends with the generator,
-    or at `close`; it never keeps the program from ending.
+    An error of the generator is raised here, after the items before it. The thread ends with the generator,
+    or at `close`; it is a daemon, so it does not keep the program from ending.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Prefetcher(Iterator[T], Generic[T]):
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """The generator is asked for an item only while fewer than ``depth`` lie ready."""
+        """An item is made only while fewer than ``depth`` are ready."""
         self._items, self._depth, self._clock = items, depth, clock
         self._ready: deque[T] = deque()
         self._changed = Condition()
@@ -32,26 +32,26 @@ class Prefetcher(Iterator[T], Generic[T]):
         self._over = False
         self._error: BaseException | None = None
         self._waited_s = 0.0
-        self._waits_since: float | None = None
-        self._begun = False
+        self._waiting_since: float | None = None
+        self._started = False
         self._done = Event()
         self._thread = Thread(target=self._run, daemon=True, name=name)
 
     def start(self) -> None:
-        """Begin. Apart from the making: interrupted right here, it is known already and can be closed."""
-        self._begun = True
+        """Start the thread; not in ``__init__``, so that the caller can close it after an interrupt here."""
+        self._started = True
         self._thread.start()
 
     def __next__(self) -> T:
-        """The next item, waited for; StopIteration after the last one, and once it is closed."""
+        """The next item, once it is ready; StopIteration after the last one, and once this is closed."""
         with self._changed:
             if not self._settled():
-                self._waits_since = self._clock()
+                self._waiting_since = self._clock()
                 try:
                     self._changed.wait_for(self._settled)
                 finally:
-                    self._waited_s += self._clock() - self._waits_since
-                    self._waits_since = None
+                    self._waited_s += self._clock() - self._waiting_since
+                    self._waiting_since = None
             if self._ready:
                 self._changed.notify_all()
                 return self._ready.popleft()
@@ -61,32 +61,32 @@ class Prefetcher(Iterator[T], Generic[T]):
 
     @property
     def waited_s(self) -> float:
-        """For how long an item was waited for, in all and until this very moment."""
+        """Seconds spent waiting for items, including a wait that has not ended."""
         with self._changed:
-            now = 0.0 if self._waits_since is None else self._clock() - self._waits_since
+            now = 0.0 if self._waiting_since is None else self._clock() - self._waiting_since
             return self._waited_s + now
 
     def end(self) -> None:
-        """Let nobody wait any longer, and the thread end as soon as the generator lets it."""
+        """End all waits, and the thread as soon as the generator returns to it; does not wait for that."""
         with self._changed:
             self._closed = True
             self._ready.clear()
             self._changed.notify_all()
 
-    def close(self, patience_s: float = 10.0) -> bool:
+    def close(self, timeout_s: float = 10.0) -> bool:
         """End, and wait for the thread; returns whether it has ended."""
         self.end()
-        # Not asked of the thread: where starting it was interrupted, that does not know yet that it lives.
-        if self._begun and self._done.wait(patience_s):
+        # Not Thread.join: if `start` was interrupted, the thread object may not know yet that it runs.
+        if self._started and self._done.wait(timeout_s):
             self._thread.join()
-        return not self._begun or self._done.is_set()
+        return not self._started or self._done.is_set()
 
     def _settled(self) -> bool:
         return bool(self._ready) or self._over or self._closed
 
     def _run(self) -> None:
         try:
-            while self._has_room():
+            while self._wait_for_room():
                 try:
                     item = next(self._items)
                 except StopIteration:
@@ -95,9 +95,9 @@ class Prefetcher(Iterator[T], Generic[T]):
                     if not self._closed:
                         self._ready.append(item)
                         self._changed.notify_all()
-                del item  # it may be large, and the next one takes long
+                del item  # it may be large, and making the next one takes long
             self._items.close()
-        except BaseException as error:  # whoever iterates gets it, be it what it may
+        except BaseException as error:  # raised by __next__, whatever it is
             self._error = error
         finally:
             with self._changed:
@@ -105,8 +105,8 @@ class Prefetcher(Iterator[T], Generic[T]):
                 self._changed.notify_all()
             self._done.set()
 
-    def _has_room(self) -> bool:
-        """Wait for room; False once there is no need for any."""
+    def _wait_for_room(self) -> bool:
+        """Wait for room; False once this is closed."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._ready) < self._depth or self._closed)
             return not self._closed

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from handsim.errors import HandsimError
-from tests.training.augmentation.hands import COLOURS_KEPT
+from tests.training.augmentation.builders import COLOURS_UNCHANGED
 from training.augmentation import AugmentationSettings
 
 
@@ -46,9 +46,9 @@ def test_the_defaults_are_the_papers() -> None:
 
 @pytest.mark.parametrize("name", ["hue", "saturation", "value", "brightness"])
 def test_colours_change_as_soon_as_one_of_their_numbers_can(name: str) -> None:
-    assert not COLOURS_KEPT.changes_colour
+    assert not COLOURS_UNCHANGED.changes_colour
     changed: dict[str, Any] = {name: (0.5, 1.0)}
-    assert replace(COLOURS_KEPT, **changed).changes_colour
+    assert replace(COLOURS_UNCHANGED, **changed).changes_colour
 
 
 def test_a_small_view_can_be_asked_for_without_touching_the_blur() -> None:

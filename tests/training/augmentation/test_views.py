@@ -1,19 +1,35 @@
+"""Views: their random numbers, their geometry, and what augment makes of both."""
+
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from tests.training.augmentation.hands import COLOURS_KEPT, UNCHANGED, random_keypoints, seeded, smooth_crops
+from tests.training.augmentation.builders import (
+    COLOURS_UNCHANGED,
+    UNCHANGED,
+    motion_of,
+    random_keypoints,
+    seeded,
+    smooth_crops,
+)
 from training.augmentation import AugmentationSettings, AugmentedViews, augment
-from training.augmentation.pixels import FILLED_WITH
-from training.losses.equivariance import motion_of
+from training.augmentation.pixels import CUT_OUT_COLOUR
+from training.augmentation.views import ViewGeometry, ViewParameters, draw_parameters, place_views
 
+OCCASIONAL = AugmentationSettings(grey_probability=0.3, blur_probability=0.5, cut_out_probability=0.7)
+TURNED = AugmentationSettings(rotation_deg=180, jitter_px=(-15, 15))
 EVERYTHING = AugmentationSettings(
     size_px=37, grey_probability=0.5, blur_probability=0.5, cut_out_probability=0.5, blur_sigma_px=(0.1, 2.0)
 )
@@ -35,7 +51,213 @@ def equal(one: AugmentedViews, other: AugmentedViews) -> bool:
     )
 
 
-def test_views_are_what_they_say() -> None:
+def columns(parameters: ViewParameters) -> dict[str, torch.Tensor]:
+    return {field.name: getattr(parameters, field.name) for field in fields(parameters)}
+
+
+def test_random_numbers_fill_their_ranges() -> None:
+    parameters = draw_parameters(OCCASIONAL, 4000, seeded())
+    for numbers, (low, high) in (
+        (parameters.angle_deg, (-45, 45)),
+        (parameters.margin, OCCASIONAL.margin or (0, 0)),
+        (parameters.jitter_px, OCCASIONAL.jitter_px),
+        (parameters.colour[:, 0], OCCASIONAL.hue),
+        (parameters.colour[:, 1], OCCASIONAL.saturation),
+        (parameters.colour[:, 2], OCCASIONAL.value),
+        (parameters.colour[:, 3], OCCASIONAL.brightness),
+        (parameters.blur_sigma_px, OCCASIONAL.blur_sigma_px),
+        (parameters.cut_out_side, OCCASIONAL.cut_out_side),
+        (parameters.cut_out_centre, (0, 1)),
+    ):
+        spread = high - low
+        assert low <= numbers.min() < low + 0.01 * spread
+        assert high - 0.01 * spread < numbers.max() <= high
+        assert float(numbers.mean()) == pytest.approx((low + high) / 2, abs=0.03 * spread)
+    for mask, probability in (
+        (parameters.is_grey, 0.3),
+        (parameters.is_blurred, 0.5),
+        (parameters.is_cut_out, 0.7),
+    ):
+        assert float(mask.double().mean()) == pytest.approx(probability, abs=0.03)
+
+
+def test_random_numbers_of_a_view_do_not_correlate() -> None:
+    parameters = columns(draw_parameters(OCCASIONAL, 4000, seeded()))
+    table = torch.cat([column.double().reshape(4000, -1) for column in parameters.values()], 1)
+    correlation = torch.corrcoef(table.T) - torch.eye(table.shape[1])
+    assert float(correlation.abs().max()) < 0.08
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rotation_deg": 0.0},
+        {"margin": None},
+        {"jitter_px": (0.0, 0.0)},
+        {"hue": (1.0, 1.0)},
+        {"value": (1.0, 1.0), "brightness": (-5.0, 0.0)},
+        {"grey_probability": 0.0},
+        {"blur_probability": 1.0},
+        {"cut_out_probability": 0.0, "cut_out_side": (0.2, 0.2)},
+    ],
+)
+def test_switching_a_step_changes_the_numbers_of_no_other(changed: dict[str, Any]) -> None:
+    with_it, without = (
+        columns(draw_parameters(settings, 50, seeded(3)))
+        for settings in (OCCASIONAL, replace(OCCASIONAL, **changed))
+    )
+    names_of = {
+        "rotation_deg": {"angle_deg"},
+        "margin": {"margin"},
+        "jitter_px": {"jitter_px"},
+        "grey_probability": {"is_grey"},
+        "blur_probability": {"is_blurred"},
+        "cut_out_probability": {"is_cut_out"},
+        "cut_out_side": {"cut_out_side"},
+    }
+    names = {name for key in changed for name in names_of.get(key, {"colour"})}
+    for name in with_it:
+        assert torch.equal(with_it[name], without[name]) == (name not in names)
+
+
+def test_a_views_numbers_do_not_depend_on_the_views_after_it() -> None:
+    few, many = (
+        columns(draw_parameters(OCCASIONAL, 3, seeded(5))),
+        columns(draw_parameters(OCCASIONAL, 30, seeded(5))),
+    )
+    for name in few:
+        assert torch.equal(few[name], many[name][:3])
+
+
+def test_the_generator_continues_from_batch_to_batch() -> None:
+    generator = seeded(6)
+    first, second = draw_parameters(OCCASIONAL, 8, generator), draw_parameters(OCCASIONAL, 8, generator)
+    assert not torch.equal(first.angle_deg, second.angle_deg)
+    assert torch.equal(second.angle_deg, draw_parameters(OCCASIONAL, 16, seeded(6)).angle_deg[8:])
+
+
+def placed(seed: int, count: int = 6, *, follow_hand: bool = True) -> ViewGeometry:
+    parameters = draw_parameters(TURNED, count, seeded(seed))
+    return place_views(random_keypoints(count, seed).double(), parameters, follow_hand=follow_hand)
+
+
+def step_by_step(
+    keypoints: NDArray[np.float64], angle_deg: float, margin: float, jitter_px: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Keypoints [21, 2] of a hand in its view, step by step: turn, box, enlarge, move, resize."""
+    joints = keypoints * 224
+    matrix = cv2.getRotationMatrix2D(joints.mean(axis=0).tolist(), angle_deg, 1.0)
+    turned = joints @ matrix[:, :2].T + matrix[:, 2]
+    width, height = turned.max(axis=0) - turned.min(axis=0)
+    side = margin * max(width, height)
+    corner = turned.mean(axis=0) - side / 2 - jitter_px  # the box goes one way, the hand in it the other
+    mapped: NDArray[np.float64] = (turned - corner) / side
+    return mapped
+
+
+@given(st.integers(0, 2**31))
+def test_views_lie_where_the_steps_one_by_one_put_them(seed: int) -> None:
+    keypoints, parameters = random_keypoints(3, seed).double(), draw_parameters(TURNED, 3, seeded(seed))
+    geometry = place_views(keypoints, parameters, follow_hand=True)
+    for row in range(3):
+        expected = step_by_step(
+            keypoints[row].numpy(),
+            float(parameters.angle_deg[row]),
+            float(parameters.margin[row]),
+            parameters.jitter_px[row].numpy(),
+        )
+        np.testing.assert_allclose(geometry.keypoints[row].numpy(), expected, atol=1e-9)
+
+
+@given(st.integers(0, 2**31), st.booleans())
+def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, follow_hand: bool) -> None:
+    keypoints = random_keypoints(6, seed).double()
+    geometry = placed(seed, follow_hand=follow_hand)
+    mapped = (
+        torch.einsum("bij,bkj->bki", geometry.affine[:, :, :2], keypoints) + geometry.affine[:, None, :, 2]
+    )
+    torch.testing.assert_close(geometry.keypoints, mapped)
+    translation, angle_deg = motion_of(geometry.affine, keypoints.mean(1))
+    torch.testing.assert_close(geometry.translation, translation)
+    torch.testing.assert_close(angle_deg, draw_parameters(TURNED, 6, seeded(seed)).angle_deg)
+    torch.testing.assert_close(geometry.translation, geometry.keypoints.mean(1) - 0.5)
+
+
+@given(st.integers(0, 2**31))
+def test_the_translation_is_the_jitter(seed: int) -> None:
+    geometry = placed(seed)
+    jitter_px = draw_parameters(TURNED, 6, seeded(seed)).jitter_px
+    torch.testing.assert_close(geometry.translation * geometry.side[:, None] * 224, jitter_px)
+
+
+def test_a_positive_angle_turns_counter_clockwise_as_displayed() -> None:
+    keypoints = random_keypoints(1).double()
+    keypoints[0, 5] = keypoints[0].mean(0) + torch.tensor([0.2, 0.0])  # to the right of the others
+    parameters = draw_parameters(AugmentationSettings(jitter_px=(0, 0)), 1, seeded())
+    parameters.angle_deg.fill_(90)
+    around = place_views(keypoints, parameters, follow_hand=True).keypoints[0]
+    up = around[5] - around.mean(0)
+    assert up[1] < -10 * up[0].abs()
+
+
+def test_the_margin_leaves_the_box_of_the_turned_hand_its_margin() -> None:
+    parameters = draw_parameters(AugmentationSettings(margin=(1.25, 1.25)), 40, seeded(1))
+    keypoints = place_views(random_keypoints(40).double(), parameters, follow_hand=True).keypoints
+    longer = (keypoints.amax(1) - keypoints.amin(1)).amax(1)
+    torch.testing.assert_close(longer, torch.full_like(longer, 1 / 1.25))
+
+
+@pytest.mark.parametrize("broken", ["one joint", "all joints", "infinite", "in one spot"])
+@pytest.mark.parametrize("follow_hand", [True, False])
+def test_a_hand_with_bad_keypoints_is_treated_as_one_that_fills_its_crop(
+    broken: str, follow_hand: bool
+) -> None:
+    keypoints, parameters = random_keypoints(3).double(), draw_parameters(TURNED, 3, seeded(2))
+    usable = place_views(keypoints, parameters, follow_hand=follow_hand)
+    keypoints = keypoints.clone()
+    match broken:
+        case "one joint":
+            keypoints[1, 4, 0] = torch.nan
+        case "all joints":
+            keypoints[1] = torch.nan
+        case "infinite":
+            keypoints[1, 0] = torch.inf
+        case _:
+            keypoints[1] = 0.25
+    geometry = place_views(keypoints, parameters, follow_hand=follow_hand)
+    for name in ("affine", "side", "keypoints", "translation"):  # the others are as they were
+        assert torch.equal(getattr(geometry, name)[::2], getattr(usable, name)[::2])
+    assert float(geometry.side[1]) == pytest.approx(float(parameters.margin[1]) / 1.3 if follow_hand else 1)
+    translation, angle_deg = motion_of(geometry.affine[1:2], torch.full((1, 2), 0.5, dtype=torch.float64))
+    torch.testing.assert_close(geometry.translation[1:2], translation)
+    torch.testing.assert_close(angle_deg, parameters.angle_deg[1:2])
+    assert torch.equal(geometry.keypoints[1].isfinite(), keypoints[1].isfinite()) or broken == "one joint"
+    assert int((~geometry.keypoints[1].isfinite().all(1)).sum()) == int(
+        (~keypoints[1].isfinite().all(1)).sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("crop_px", "view_px", "side", "halvings"),
+    [
+        (224, 128, 0.5, 0),  # enlarged
+        (224, 128, 1.0, 0),  # 1.75 times smaller
+        (224, 112, 1.0, 1),
+        (224, 64, 1.0, 1),
+        (224, 56, 1.0, 2),
+        (224, 8, 4.0, 5),  # 112 times, but 224 can be halved five times
+        (225, 64, 1.0, 0),
+    ],
+)
+def test_crops_are_halved_while_more_than_half_of_the_reduction_is_left(
+    crop_px: int, view_px: int, side: float, halvings: int
+) -> None:
+    geometry = placed(0, count=1)
+    geometry.side.fill_(side)
+    assert geometry.halvings(crop_px, view_px).tolist() == [halvings]
+
+
+def test_views_are_what_their_docstrings_say() -> None:
     crops, keypoints = smooth_crops(5, 64), random_keypoints(5)
     views = augment(crops, keypoints, AugmentationSettings(size_px=48), seeded())
     assert views.images.shape == (5, 3, 48, 48)
@@ -83,14 +305,14 @@ def test_a_view_does_not_depend_on_the_rest_of_the_batch() -> None:
     assert torch.equal(many.affine[:4], few.affine)
 
 
-def test_spoiling_touches_the_views_it_was_drawn_for_and_no_others() -> None:
+def test_occasional_steps_change_some_views_and_no_others() -> None:
     crops, keypoints = smooth_crops(40, 32), random_keypoints(40)
     plain = augment(crops, keypoints, AugmentationSettings(size_px=32), seeded(3))
     for name in ("grey_probability", "blur_probability", "cut_out_probability"):
         changed: dict[str, Any] = {name: 0.4}
         some = augment(crops, keypoints, AugmentationSettings(size_px=32, **changed), seeded(3))
-        touched = (some.images != plain.images).flatten(1).any(1)
-        assert 8 <= int(touched.sum()) <= 24
+        changed_views = (some.images != plain.images).flatten(1).any(1)
+        assert 8 <= int(changed_views.sum()) <= 24
         assert torch.equal(some.affine, plain.affine)
     all_grey = augment(
         crops, keypoints, AugmentationSettings(size_px=32, grey_probability=1), seeded(3)
@@ -103,17 +325,17 @@ def test_the_square_is_cut_last_with_clean_edges() -> None:
         UNCHANGED, size_px=40, blur_probability=1, cut_out_probability=1, cut_out_side=(0.5, 0.5)
     )
     images = augment(smooth_crops(10, 40), random_keypoints(10), settings, seeded()).images
-    filled = (images == torch.tensor(FILLED_WITH)[:, None, None]).all(1)
+    filled = (images == torch.tensor(CUT_OUT_COLOUR)[:, None, None]).all(1)
     assert filled.flatten(1).any(1).all()
 
 
-def test_colours_are_kept_when_asked_for() -> None:
+def test_colours_can_stay_unchanged() -> None:
     crops = torch.full((2, 32, 32, 3), 77, dtype=torch.uint8)
-    settings = replace(COLOURS_KEPT, size_px=32)
+    settings = replace(COLOURS_UNCHANGED, size_px=32)
     assert augment(crops, random_keypoints(2), settings, seeded()).images.mul(255).sub(77).abs().max() < 1e-3
 
 
-def test_a_hand_of_broken_keypoints_still_has_a_view_of_its_crop() -> None:
+def test_a_hand_with_a_bad_keypoint_still_has_a_finite_view() -> None:
     crops, keypoints = smooth_crops(2, 64), random_keypoints(2)
     keypoints[1, 3] = torch.nan
     views = augment(crops, keypoints, AugmentationSettings(), seeded())
@@ -122,7 +344,7 @@ def test_a_hand_of_broken_keypoints_still_has_a_view_of_its_crop() -> None:
     assert views.keypoints[1].isnan().any(1).nonzero().tolist() == [[3]]
 
 
-def test_half_precision_around_it_is_not_for_pixels_places() -> None:
+def test_autocast_changes_nothing() -> None:
     crops, keypoints = smooth_crops(6, 64), random_keypoints(6).half()
     plain = augment(crops, keypoints, EVERYTHING, seeded())
     with torch.autocast("cpu", torch.bfloat16):
@@ -138,37 +360,25 @@ def test_views_can_be_trained_on() -> None:
     assert layer.weight.grad is not None
 
 
+def zeros(*shape: int, dtype: torch.dtype = torch.uint8) -> Tensor:
+    return torch.zeros(shape, dtype=dtype)
+
+
 @pytest.mark.parametrize(
     ("crops", "keypoints", "named"),
     [
         (torch.zeros(2, 32, 32, 3), torch.zeros(2, 21, 2), "crops are float32 [2, 32, 32, 3]"),
-        (
-            torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
-            torch.zeros(2, 21, 2),
-            "crops are uint8 [2, 3, 32, 32]",
-        ),
-        (
-            torch.zeros(2, 32, 30, 3, dtype=torch.uint8),
-            torch.zeros(2, 21, 2),
-            "crops are uint8 [2, 32, 30, 3]",
-        ),
-        (torch.zeros(32, 32, 3, dtype=torch.uint8), torch.zeros(1, 21, 2), "crops are uint8 [32, 32, 3]"),
-        (torch.zeros(0, 32, 32, 3, dtype=torch.uint8), torch.zeros(0, 21, 2), "a batch holds at least one"),
-        (torch.zeros(2, 0, 0, 3, dtype=torch.uint8), torch.zeros(2, 21, 2), "of at least one pixel"),
-        (
-            torch.zeros(2, 32, 32, 3, dtype=torch.uint8),
-            torch.zeros(3, 21, 2),
-            "keypoints are float32 [3, 21, 2]",
-        ),
-        (
-            torch.zeros(2, 32, 32, 3, dtype=torch.uint8),
-            torch.zeros(2, 21, 3),
-            "keypoints are float32 [2, 21, 3]",
-        ),
-        (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, 21, 2).int(), "keypoints are int32"),
+        (zeros(2, 3, 32, 32), torch.zeros(2, 21, 2), "crops are uint8 [2, 3, 32, 32]"),
+        (zeros(2, 32, 30, 3), torch.zeros(2, 21, 2), "crops are uint8 [2, 32, 30, 3]"),
+        (zeros(32, 32, 3), torch.zeros(1, 21, 2), "crops are uint8 [32, 32, 3]"),
+        (zeros(0, 32, 32, 3), torch.zeros(0, 21, 2), "a batch holds at least one"),
+        (zeros(2, 0, 0, 3), torch.zeros(2, 21, 2), "of at least one pixel"),
+        (zeros(2, 32, 32, 3), torch.zeros(3, 21, 2), "keypoints are float32 [3, 21, 2]"),
+        (zeros(2, 32, 32, 3), torch.zeros(2, 21, 3), "keypoints are float32 [2, 21, 3]"),
+        (zeros(2, 32, 32, 3), torch.zeros(2, 21, 2).int(), "keypoints are int32"),
     ],
 )
-def test_what_is_no_batch_is_named(crops: Tensor, keypoints: Tensor, named: str) -> None:
+def test_arguments_that_are_no_batch_are_named(crops: Tensor, keypoints: Tensor, named: str) -> None:
     with pytest.raises(HandsimError, match=re.escape(named)):
         augment(crops, keypoints, AugmentationSettings(), seeded())
 

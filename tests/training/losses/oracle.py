@@ -15,7 +15,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a loss is given."""
+    """The arguments of the loss."""
 
     z1: Tensor
     z2: Tensor
@@ -40,22 +40,21 @@ class Batch:
         points = torch.rand(2, pairs, 21, 2, generator=random, dtype=torch.float64)
         further = torch.randn(negatives, width, generator=random, dtype=torch.float64)
         further_points = torch.rand(negatives, 21, 2, generator=random, dtype=torch.float64)
-        drawn = (z[0], z[1] + z[0], points[0], points[1], further, further_points)
-        z1, z2, points1, points2, further, further_points = (tensor.to(dtype) for tensor in drawn)
-        if not negatives:
-            return cls(z1, z2, points1, points2)
-        return cls(z1, z2, points1, points2, further, further_points)
+        tensors = [z[0], z[1] + z[0], points[0], points[1]]
+        if negatives:
+            tensors += [further, further_points]
+        return cls(*(tensor.to(dtype) for tensor in tensors))
 
     def differentiable(self) -> "Batch":
-        """The same with projections that ask for a gradient."""
+        """The same with projections that require a gradient."""
         z1, z2 = (z.detach().clone().requires_grad_() for z in (self.z1, self.z2))
         negatives = None if self.negatives is None else self.negatives.detach().clone().requires_grad_()
         return replace(self, z1=z1, z2=z2, negatives=negatives)
 
     def gradients(self) -> list[Tensor]:
-        """What has reached the projections."""
-        asked = [z for z in (self.z1, self.z2, self.negatives) if z is not None]
-        return [z.grad for z in asked if z.grad is not None]
+        """Of the projections that have one."""
+        projections = [z for z in (self.z1, self.z2, self.negatives) if z is not None]
+        return [z.grad for z in projections if z.grad is not None]
 
     def loss(self, weighting: Weighting, temperature: float = 0.5) -> Tensor:
         """Ours."""
@@ -97,8 +96,8 @@ def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
         return np.ones(pairs)
     first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
     distances = np.array([_positive_distance(first[n], second[n], weighting.distance) for n in range(pairs)])
-    judged = [d for d in distances if math.isfinite(d)]
-    return np.array([_weight(d, judged, weighting.form, weighting.lambda_positive) for d in distances])
+    finite = [d for d in distances if math.isfinite(d)]
+    return np.array([_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances])
 
 
 def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
@@ -114,8 +113,8 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
             for i in range(rows)
         ]
     )
-    judged = [float(d) for d in distances.flat if math.isfinite(d)]
-    weights = [_weight(d, judged, weighting.form, weighting.lambda_negative) for d in distances.flat]
+    finite = [float(d) for d in distances.flat if math.isfinite(d)]
+    weights = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
     return np.array(weights).reshape(distances.shape)
 
 
@@ -160,11 +159,11 @@ def _denominator_distance(first: Numbers, second: Numbers, kind: str) -> float:
     return math.hypot(*means)
 
 
-def _weight(distance: float, judged: list[float], form: str, steepness: float) -> float:
+def _weight(distance: float, finite: list[float], form: str, steepness: float) -> float:
     if not math.isfinite(distance):
         return 1.0
     if form == "sigmoid":
-        return 1 / (1 + math.exp(steepness * (distance - sum(judged) / len(judged))))
-    if max(judged) == min(judged):
+        return 1 / (1 + math.exp(steepness * (distance - sum(finite) / len(finite))))
+    if max(finite) == min(finite):
         return 1.0
-    return (max(judged) - distance) / (max(judged) - min(judged))
+    return (max(finite) - distance) / (max(finite) - min(finite))

@@ -1,5 +1,9 @@
+"""The encoder, its projection head, and its weights in files of torchvision's layout."""
+
 import copy
+import resource
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +12,22 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 from handsim.embedding.image import FEATURES, Architecture
 from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError, NotThereError
-from training.models.encoder import Encoder, EncoderSettings, ProjectionHead, build_encoder, initialise
+from training.models.encoder import (
+    Encoder,
+    EncoderSettings,
+    ProjectionHead,
+    build_encoder,
+    load_initial_weights,
+    write_torchvision,
+)
 
 SIZE_PX = 48
 
@@ -34,9 +47,7 @@ def features(encoder: torch.nn.Module) -> torch.Tensor:
     return found
 
 
-def test_it_is_torchvisions_network_on_normalised_pictures(
-    network: torch.nn.Module, checkpoint: Path
-) -> None:
+def test_it_is_torchvisions_network_on_normalised_images(network: torch.nn.Module, checkpoint: Path) -> None:
     plain = copy.deepcopy(network)
     plain.fc = torch.nn.Identity()
     normalise = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -48,7 +59,7 @@ def test_it_is_torchvisions_network_on_normalised_pictures(
         torch.testing.assert_close(features(encoder), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_embedding_with_its_weights_sees_what_it_sees(checkpoint: Path) -> None:
+def test_an_embedding_with_its_weights_has_the_same_features(checkpoint: Path) -> None:
     trunk = Trunk(read_trunk(str(checkpoint)), SIZE_PX, "cpu")
     crops = list(pictures().permute(0, 2, 3, 1).numpy())
     np.testing.assert_array_equal(
@@ -56,7 +67,7 @@ def test_an_embedding_with_its_weights_sees_what_it_sees(checkpoint: Path) -> No
     )
 
 
-def test_channels_last_is_how_weights_lie_and_stay_while_they_are_loaded(checkpoint: Path) -> None:
+def test_loaded_weights_have_the_memory_format_of_the_settings(checkpoint: Path) -> None:
     for channels_last in (True, False):
         encoder = encoder_of(checkpoint, channels_last=channels_last)
         weight = encoder.get_parameter("trunk.layer2.0.conv2.weight")
@@ -108,7 +119,7 @@ LAYOUTS: dict[str, Callable[[torch.nn.Module], Any]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_begins_with_the_weights_of_every_layout(
+def test_it_reads_the_weights_of_every_layout(
     layout: str, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
 ) -> None:
     torch.save(LAYOUTS[layout](network), tmp_path / "theirs.ckpt")
@@ -117,12 +128,12 @@ def test_it_begins_with_the_weights_of_every_layout(
     digest = read_trunk(str(checkpoint)).sha256[:16]
     assert encoder.origin == f"resnet18 of {tmp_path / 'theirs.ckpt'}, sha256 {digest}"
     again = Encoder("resnet18").eval()
-    assert initialise(again, str(tmp_path / "theirs.ckpt")) == again.origin == encoder.origin
+    assert load_initial_weights(again, str(tmp_path / "theirs.ckpt")) == again.origin == encoder.origin
     assert torch.equal(features(again), features(encoder))
 
 
 class Pretraining(lightning.LightningModule):
-    """The least that has an encoder, a head, a schedule and state of its own to keep."""
+    """The smallest module with an encoder, a head and a schedule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +150,7 @@ class Pretraining(lightning.LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)]
 
 
-def test_it_begins_with_what_lightning_saved(tmp_path: Path) -> None:
+def test_it_reads_what_lightning_saved(tmp_path: Path) -> None:
     module = Pretraining()
     trainer = lightning.Trainer(
         max_epochs=1,
@@ -164,7 +175,7 @@ def test_another_architecture_is_refused_and_named(checkpoint: Path) -> None:
         r"hands\.pt is a resnet18, and the encoder a resnet34; set encoder\.architecture to resnet18, or "
     )
     with pytest.raises(HandsimError, match=message):
-        initialise(encoder, str(checkpoint))
+        load_initial_weights(encoder, str(checkpoint))
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     with pytest.raises(HandsimError, match=message):
         build_encoder(EncoderSettings("resnet34", str(checkpoint)))
@@ -181,12 +192,12 @@ def test_another_architecture_is_refused_and_named(checkpoint: Path) -> None:
         ),
     ],
 )
-def test_settings_that_cannot_be_are_named(settings: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(HandsimError, match=message):
         EncoderSettings(**settings)
 
 
-def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotThereError, match=r"no checkpoint at .*nothing\.pth"):
         encoder_of(tmp_path / "nothing.pth")
 
@@ -199,11 +210,12 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         encoder_of(None, compile=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
-def test_compiled_it_has_the_same_names_and_says_the_same(checkpoint: Path) -> None:
+def test_compiled_it_has_the_same_names_and_the_same_features(checkpoint: Path) -> None:
     plain, compiled = encoder_of(checkpoint), encoder_of(checkpoint, compile=True)
     assert list(compiled.state_dict()) == list(plain.state_dict())
-    for encoder in (plain, compiled):  # the rest is more of the same, and takes half a minute
+    for encoder in (plain, compiled):  # all layers would take half a minute
         for name in ("layer1", "layer2", "layer3", "layer4"):
             encoder.trunk.register_module(name, torch.nn.Identity())
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
@@ -211,3 +223,116 @@ def test_compiled_it_has_the_same_names_and_says_the_same(checkpoint: Path) -> N
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
     plain.load_state_dict(compiled.state_dict())
     assert torch.equal(features(copy.deepcopy(compiled)), features(plain))
+
+
+def test_the_projection_head_is_linear_batch_norm_relu_linear() -> None:
+    torch.manual_seed(0)
+    head = ProjectionHead(6, hidden=5, out=4).double()
+    features = torch.randn(7, 6, dtype=torch.double)
+    weights = head.state_dict()
+    hidden = features @ weights["0.weight"].T + weights["0.bias"]
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(head(features), hidden.clamp(min=0) @ weights["3.weight"].T)
+
+
+def test_the_projection_heads_default_widths_are_peclrs() -> None:
+    head = ProjectionHead(2048)
+    shapes = {name: tuple(parameter.shape) for name, parameter in head.named_parameters()}
+    assert shapes == {
+        "0.weight": (512, 2048),
+        "0.bias": (512,),
+        "1.weight": (512,),
+        "1.bias": (512,),
+        "3.weight": (128, 512),
+    }
+    assert head(torch.zeros(2, 2048)).shape == (2, 128)
+
+
+@pytest.mark.parametrize(("widths", "name"), [((0,), "in_features"), ((4, 0), "hidden"), ((4, 4, -1), "out")])
+def test_widths_below_1_are_named(widths: tuple[int, ...], name: str) -> None:
+    with pytest.raises(HandsimError, match=f"{name} is {widths[-1]}; it is at least 1"):
+        ProjectionHead(*widths)
+
+
+NAMES = ("out.pth", "out.pt", "out.safetensors")
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return state
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torchvision_loads_a_written_file_strictly(
+    name: str, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
+) -> None:
+    write_torchvision(tmp_path / name, read_trunk(str(checkpoint)), "run/last.ckpt")
+    model = models.resnet18()
+    model.fc = torch.nn.Identity()
+    model.load_state_dict(read_state(tmp_path / name))
+    pictures = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    pooled: list[torch.Tensor] = []
+    network.get_submodule("avgpool").register_forward_hook(
+        lambda module, inputs, output: pooled.append(output.flatten(1))
+    )
+    with torch.inference_mode():
+        network(pictures)
+        assert torch.equal(model.eval()(pictures), pooled[0])
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_written_file_is_read_and_written_again_the_same(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    weights = read_trunk(str(checkpoint))
+    write_torchvision(tmp_path / name, weights, "run/last.ckpt")
+    again = read_trunk(str(tmp_path / name))
+    assert again.sha256 == weights.sha256
+    (tmp_path / "again").mkdir()
+    write_torchvision(tmp_path / "again" / name, again, "run/last.ckpt")
+    assert read_trunk(str(tmp_path / "again" / name)).sha256 == weights.sha256
+    if name != "out.safetensors":
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_safetensors_have_architecture_and_source_as_metadata(checkpoint: Path, tmp_path: Path) -> None:
+    write_torchvision(tmp_path / "out.safetensors", read_trunk(str(checkpoint)), "run/last.ckpt")
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "architecture": "resnet18", "source": "run/last.ckpt"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("old")
+    weights = read_trunk(str(checkpoint))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(
+            HandsimError,
+            match=rf"^[^\n]*{name} cannot be written [^\n]*; check space and permissions there, and run",
+        ):
+            write_torchvision(tmp_path / name, weights, "run/last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_paths_that_cannot_be_written_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    weights = read_trunk(str(checkpoint))
+    (tmp_path / "folder.pth").mkdir()
+    for name, message in (
+        ("out.onnx", r"ends in \.onnx; it must end in \.pth, \.pt, \.safetensors"),
+        ("out", "ends in nothing"),
+        ("folder.pth", "is a directory; name a file in it"),
+    ):
+        with pytest.raises(HandsimError, match=message):
+            write_torchvision(tmp_path / name, weights, "run/last.ckpt")
+    with pytest.raises(NotThereError, match="nowhere is not a directory; make it"):
+        write_torchvision(tmp_path / "nowhere" / "out.pth", weights, "run/last.ckpt")

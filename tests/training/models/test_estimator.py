@@ -1,4 +1,4 @@
-"""A trunk and a head: shapes, names, what is frozen, what is refused."""
+"""A trunk and a head: shapes, names, freezing, and errors."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from handsim.embedding.image import Architecture
 from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
-from tests.training.models.drawn_targets import draw_targets
-from tests.training.models.heads.some_heads import HEADS
+from tests.training.models.builders import HEADS, draw_targets
 from training.models.encoder import EncoderSettings
 from training.models.estimator import EstimatorSettings, HeadName, PoseEstimator, build_estimator
 
@@ -33,28 +32,30 @@ def _views(seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("side_px", [64, 96, 128])
 @pytest.mark.parametrize(("architecture", "features"), [("resnet18", 512), ("resnet50", 2048)])
-def test_maps_of_every_stage_and_of_the_head(architecture: Architecture, features: int, side_px: int) -> None:
+def test_maps_of_every_stage_and_of_the_head_have_their_shapes(
+    architecture: Architecture, features: int, side_px: int
+) -> None:
     with torch.device("meta"):
         estimator = build_estimator(EncoderSettings(architecture), EstimatorSettings())
         views = torch.zeros(3, 3, side_px, side_px)
         stages = estimator.encoder.feature_maps(views)
-        said = estimator(views)
+        prediction = estimator(views)
     assert [stage.shape for stage in stages] == [
         (3, features // 2**step, side_px * 2**step // 32, side_px * 2**step // 32) for step in (3, 2, 1, 0)
     ]
     quarter = side_px // 4
-    assert said.heat_maps.shape == (3, 21, quarter, quarter)
-    assert said.location_maps.shape == said.delta_maps.shape == (3, 21, 3, quarter, quarter)
+    assert prediction.heat_maps.shape == (3, 21, quarter, quarter)
+    assert prediction.location_maps.shape == prediction.delta_maps.shape == (3, 21, 3, quarter, quarter)
 
 
-def test_the_last_stage_pooled_is_what_the_encoder_says() -> None:
+def test_the_last_stage_pooled_is_the_output_of_the_encoder() -> None:
     encoder = _estimator().encoder.eval()
     with torch.no_grad():
         torch.testing.assert_close(encoder.feature_maps(_views())[-1].mean((2, 3)), encoder(_views()))
 
 
-def test_names_are_torchvisions_and_its_trunk_can_be_read(tmp_path: Path) -> None:
-    """On its own, and in a checkpoint of fine-tuning, which has it behind one more prefix."""
+def test_names_are_torchvisions_and_the_trunk_can_be_read(tmp_path: Path) -> None:
+    """From its own state dict, and from a checkpoint of fine-tuning, which has one more prefix."""
     estimator = _estimator()
     state = estimator.state_dict()
     theirs = [name for name in models.resnet18().state_dict() if not name.startswith("fc.")]
@@ -76,7 +77,6 @@ def test_names_are_torchvisions_and_its_trunk_can_be_read(tmp_path: Path) -> Non
 
 @every_head
 def test_gradients_reach_every_weight(head: HeadName) -> None:
-    """Down to the trunk's first convolution."""
     estimator = _estimator(head=head).train()
     targets = draw_targets(HANDS, dtype=torch.float32)
     estimator.loss(estimator(_views()), targets)["loss"].backward()  # type: ignore[no-untyped-call]
@@ -90,16 +90,16 @@ def test_random_weights_follow_the_seed() -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_a_frozen_trunk_stays_as_it_came() -> None:
+def test_a_frozen_trunk_does_not_change() -> None:
     estimator = _estimator()
     estimator.freeze_trunk()
     assert estimator.train() is estimator
     assert estimator.head.training
     assert not any(module.training for module in estimator.encoder.modules())
     before = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
-    learning = [parameter for parameter in estimator.parameters() if parameter.requires_grad]
-    assert len(learning) == len(list(estimator.head.parameters()))
-    optimizer = torch.optim.SGD(learning, lr=0.1)
+    trained = [parameter for parameter in estimator.parameters() if parameter.requires_grad]
+    assert len(trained) == len(list(estimator.head.parameters()))
+    optimizer = torch.optim.SGD(trained, lr=0.1)
     for _ in range(2):
         targets = draw_targets(HANDS, dtype=torch.float32)
         estimator.loss(estimator(_views()), targets)["loss"].backward()  # type: ignore[no-untyped-call]
@@ -107,37 +107,37 @@ def test_a_frozen_trunk_stays_as_it_came() -> None:
         estimator.eval()
         estimator.train()
     after = estimator.state_dict()
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {name for name in before if name.startswith("head.")}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("head.")}
     assert all(parameter.grad is None for parameter in estimator.encoder.parameters())
 
 
-def test_autocast_changes_neither_loss_nor_decoding() -> None:
+def test_autocast_changes_neither_loss_nor_poses() -> None:
     estimator = _estimator().eval()
     targets = draw_targets(HANDS, dtype=torch.float32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        said = estimator(_views())
-        assert said.heat_maps.dtype == torch.bfloat16
-        inside, told = estimator.loss(said, targets), estimator.decode(said)
-    assert inside == estimator.loss(said, targets)
-    assert inside["loss"].dtype == told.joints.dtype == torch.float32
-    assert torch.equal(told.joints, estimator.decode(said).joints)
+        prediction = estimator(_views())
+        assert prediction.heat_maps.dtype == torch.bfloat16
+        inside, estimate = estimator.loss(prediction, targets), estimator.decode(prediction)
+    assert inside == estimator.loss(prediction, targets)
+    assert inside["loss"].dtype == estimate.joints.dtype == torch.float32
+    assert torch.equal(estimate.joints, estimator.decode(prediction).joints)
 
 
-def test_decoding_gives_all_joints_without_a_gradient() -> None:
+def test_poses_have_all_joints_and_no_gradient() -> None:
     estimator = _estimator().train()
-    told = estimator.decode(estimator(_views()))
-    assert told.keypoints.shape == (HANDS, 21, 2)
-    assert told.joints.shape == (HANDS, 21, 3)
-    assert told.confidence.shape == (HANDS, 21)
-    assert not told.keypoints.requires_grad
-    assert not told.joints.requires_grad
-    assert (told.joints[:, 0] == 0).all()
+    estimate = estimator.decode(estimator(_views()))
+    assert estimate.keypoints.shape == (HANDS, 21, 2)
+    assert estimate.joints.shape == (HANDS, 21, 3)
+    assert estimate.confidence.shape == (HANDS, 21)
+    assert not estimate.keypoints.requires_grad
+    assert not estimate.joints.requires_grad
+    assert (estimate.joints[:, 0] == 0).all()
 
 
 @every_head
 @pytest.mark.parametrize("size", [(64, 96), (48, 48), (0, 0), (100, 100)])
-def test_views_that_do_not_fit(size: tuple[int, int], head: HeadName) -> None:
+def test_views_of_other_sizes_are_named(size: tuple[int, int], head: HeadName) -> None:
     height, width = size
     with torch.device("meta"):
         estimator = _estimator(head=head)
@@ -145,7 +145,7 @@ def test_views_that_do_not_fit(size: tuple[int, int], head: HeadName) -> None:
         estimator(torch.zeros(1, 3, height, width))
 
 
-def test_a_head_that_is_not_there() -> None:
+def test_an_unknown_head_is_named() -> None:
     settings: dict[str, Any] = {"head": "hrnet"}
     with pytest.raises(
         HandsimError, match=r"estimator\.head is 'hrnet'; it is one of detnet, regressor_25d, simple"

@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones wherever one begins, and nothing left behind."""
+"""Which hands are in which batch, and batches that are ready ahead: the same ones wherever one begins."""
 
 import signal
 import threading
@@ -15,8 +15,7 @@ from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import UnavailableError
 from handsim.pool import CropFiles
 from index import Catalog, LiveIndex, MiningPolicy
-from tests.training.pairs.conftest import SMALL_GRAPH
-from tests.training.pairs.scripts import Away, Scripted
+from tests.training.pairs.builders import SMALL_GRAPH, Away, Scripted
 from training.pairs import (
     HandSet,
     LiveNeighbors,
@@ -29,11 +28,99 @@ from training.pairs import (
 from training.pairs.decoding import PairBatch
 from training.pairs.loader import AnchorBatches, PairLoader
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 60.0
+
+
+HANDS = np.random.default_rng(5).choice(2**63 - 1, 1000, replace=False).astype(np.uint64)
+
+
+def epoch_of(batches: AnchorBatches, epoch: int) -> list[list[int]]:
+    return [batches.batch(epoch, number).tolist() for number in range(batches.batches_an_epoch)]
+
+
+def test_an_epoch_is_the_beginning_of_a_permutation() -> None:
+    batches = AnchorBatches(HANDS, 64, seed=3)
+    assert batches.batches_an_epoch == 15
+    orders = []
+    for epoch in range(3):
+        taken = np.concatenate(epoch_of(batches, epoch))
+        assert len(taken) == len(set(taken.tolist())) == 960
+        assert set(taken.tolist()) <= set(HANDS.tolist())
+        orders.append(taken)
+    assert (orders[0] != orders[1]).any()
+    # Other hands are left out every time.
+    assert len(set(HANDS.tolist()) - set(np.concatenate(orders).tolist())) < 5
+
+
+@pytest.mark.parametrize("world_size", [2, 4, 16])
+def test_ranks_share_a_batch(world_size: int) -> None:
+    alone = AnchorBatches(HANDS, 64, seed=3)
+    ranks = [
+        AnchorBatches(HANDS, 64 // world_size, seed=3, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for epoch in range(2):
+        parts = [epoch_of(rank, epoch) for rank in ranks]
+        for number, whole in enumerate(epoch_of(alone, epoch)):
+            assert [hand for part in parts for hand in part[number]] == whole
+
+
+def test_a_batch_follows_from_its_number_alone() -> None:
+    batches = AnchorBatches(HANDS, 32, seed=3)
+    before = batches.batch(2, 7)
+    batches.batch(0, 1)
+    np.testing.assert_array_equal(batches.batch(2, 7), before)
+    again = AnchorBatches(HANDS[::-1], 32, seed=3)
+    np.testing.assert_array_equal(again.batch(2, 7), before)
+    assert again.fingerprint == batches.fingerprint
+    assert AnchorBatches(HANDS[1:], 32, seed=3).fingerprint != batches.fingerprint
+    assert (AnchorBatches(HANDS, 32, seed=4).batch(2, 7) != before).any()
+
+
+def test_random_numbers_are_of_one_batch_alone() -> None:
+    draws = [
+        AnchorBatches(HANDS, 8, seed=seed, rank=rank, world_size=2).generator(epoch, number).random()
+        for seed in (0, 1)
+        for rank in (0, 1)
+        for epoch in (0, 1)
+        for number in (0, 1)
+    ]
+    assert len(set(draws)) == len(draws)
+    batches = AnchorBatches(HANDS, 8, seed=0)
+    assert batches.generator(1, 1).random() == batches.generator(1, 1).random()
+    # Nor are they those that order the epoch, although zeros at the end of a seed count for nothing.
+    np.testing.assert_array_equal(
+        AnchorBatches(HANDS, 8, seed=0).batch(1, 0),
+        np.random.default_rng([0, 0, 1]).permutation(np.sort(HANDS))[:8],
+    )
+    assert batches.generator(1, 0).random() != np.random.default_rng([0, 0, 1]).random()
+
+
+def test_golden_batch() -> None:
+    """Another order would send a resumed run to other batches."""
+    batches = AnchorBatches(np.arange(100, dtype=np.uint64), 4, seed=7, rank=1, world_size=2)
+    assert batches.batch(5, 3).tolist() == [74, 90, 17, 18]
+
+
+def test_numbers_that_make_no_batch_are_named() -> None:
+    with pytest.raises(
+        HandsimError, match=r"^a batch of 1,001 anchors takes 1,001 hands, and there are 1,000; "
+    ):
+        AnchorBatches(HANDS, 1001, seed=0)
+    with pytest.raises(HandsimError, match="a batch of 501 anchors on each of 2 ranks takes 1,002 hands"):
+        AnchorBatches(HANDS, 501, seed=0, world_size=2)
+    assert AnchorBatches(HANDS, 500, seed=0, world_size=2).batches_an_epoch == 1
+    for numbers, message in (
+        ({"batch_size": 0, "seed": 0}, "batch_size is 0"),
+        ({"batch_size": 1, "seed": -1}, "seed is -1"),
+        ({"batch_size": 1, "seed": 0, "rank": 2, "world_size": 2}, "rank is 2; of 2 ranks it is 0 to 1"),
+    ):
+        with pytest.raises(HandsimError, match=message):
+            AnchorBatches(HANDS, **numbers)
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left_running() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     left = set(threading.enumerate()) - before
@@ -44,49 +131,51 @@ def batches(pool: Pool, size: int = 16, **ranks: int) -> AnchorBatches:
     return AnchorBatches(pool.hand_ids, size, seed=5, **ranks)
 
 
-def facts(batch: PairBatch) -> tuple[Any, ...]:
-    """What makes a batch that batch."""
+def contents(batch: PairBatch) -> tuple[Any, ...]:
+    """All that must be equal in equal batches."""
     tensors = (batch.anchors, batch.positives, batch.negatives, batch.keypoints, batch.crops)
     return (batch.epoch, batch.number, batch.hand_ids.tolist(), *(tensor.tolist() for tensor in tensors))
 
 
-def test_an_epoch_shows_every_anchor_once(pool: Pool, pictured: HandSet) -> None:
-    with PairLoader(pool, TemporalNeighbors(pool, 60, pictured), batches(pool)) as loader:
+def test_an_epoch_shows_every_anchor_once(pool: Pool, pool_hands: HandSet) -> None:
+    with PairLoader(pool, TemporalNeighbors(pool, 60, pool_hands), batches(pool)) as loader:
         assert loader.batches_an_epoch == 7
         assert loader.anchors.tolist() == sorted(pool.hand_ids.tolist())
         for epoch in range(2):
-            seen = list(loader.epoch(epoch))
-            assert [(batch.epoch, batch.number) for batch in seen] == [(epoch, number) for number in range(7)]
-            shown = np.concatenate([batch.hand_ids[batch.anchors.numpy()] for batch in seen])
-            assert len(set(shown.tolist())) == 7 * 16
-            for batch in seen:
+            batches_of_epoch = list(loader.epoch(epoch))
+            assert [(batch.epoch, batch.number) for batch in batches_of_epoch] == [
+                (epoch, number) for number in range(7)
+            ]
+            anchors = np.concatenate([batch.hand_ids[batch.anchors.numpy()] for batch in batches_of_epoch])
+            assert len(set(anchors.tolist())) == 7 * 16
+            for batch in batches_of_epoch:
                 assert batch.waits.data_s >= batch.waits.index_s >= 0
                 assert (batch.anchors != batch.positives).all()
                 assert batch.distances.isnan().all()
 
 
-def test_going_on_in_the_middle(built: Catalog, pool: Pool, pictured: HandSet) -> None:
+def test_an_epoch_can_begin_in_the_middle(built: Catalog, pool: Pool, pool_hands: HandSet) -> None:
     settings = PairSettings(policy=MiningPolicy(top_k=4), negatives_per_anchor=1, negative_min_distance=5.0)
 
     def loader() -> PairLoader:
-        return PairLoader(pool, LiveNeighbors(LiveIndex(built), settings, pictured), batches(pool, 8))
+        return PairLoader(pool, LiveNeighbors(LiveIndex(built), settings, pool_hands), batches(pool, 8))
 
     with loader() as whole:
-        everything = [facts(batch) for epoch in range(3) for batch in whole.epoch(epoch)]
+        everything = [contents(batch) for epoch in range(3) for batch in whole.epoch(epoch)]
     each = whole.batches_an_epoch
     with loader() as tail:
-        assert [facts(batch) for batch in tail.epoch(1, first=6)] == everything[each + 6 : 2 * each]
-        # On into the next epoch, back to one that is over, and to where the last one was left.
-        assert [facts(batch) for batch in tail.epoch(2)] == everything[2 * each :]
+        assert [contents(batch) for batch in tail.epoch(1, first=6)] == everything[each + 6 : 2 * each]
+        # On into the next epoch, back to an earlier one, and to where that was left.
+        assert [contents(batch) for batch in tail.epoch(2)] == everything[2 * each :]
         back = tail.epoch(0, first=3)
-        assert [facts(next(back)) for _ in range(2)] == everything[3:5]
-        assert [facts(batch) for batch in tail.epoch(0, first=5)] == everything[5:each]
+        assert [contents(next(back)) for _ in range(2)] == everything[3:5]
+        assert [contents(batch) for batch in tail.epoch(0, first=5)] == everything[5:each]
 
 
-def test_ranks_draw_their_own_pairs(built: Catalog, pool: Pool, pictured: HandSet) -> None:
+def test_ranks_draw_their_own_pairs(built: Catalog, pool: Pool, pool_hands: HandSet) -> None:
     ids = []
     for rank in range(2):
-        source = LiveNeighbors(LiveIndex(built), PairSettings(), pictured)
+        source = LiveNeighbors(LiveIndex(built), PairSettings(), pool_hands)
         with PairLoader(pool, source, batches(pool, 8, rank=rank, world_size=2)) as loader:
             ids.append([batch.hand_ids[batch.anchors.numpy()].tolist() for batch in loader.epoch(0)])
     whole = AnchorBatches(pool.hand_ids, 16, seed=5)
@@ -94,15 +183,15 @@ def test_ranks_draw_their_own_pairs(built: Catalog, pool: Pool, pictured: HandSe
         assert one + other == whole.batch(0, number).tolist()
 
 
-def test_a_version_published_in_the_middle(
-    catalog: Catalog, pool: Pool, embedding: PoseEmbedding, pictured: HandSet
+def test_a_version_published_in_an_epoch_is_used_and_reported(
+    catalog: Catalog, pool: Pool, embedding: PoseEmbedding, pool_hands: HandSet
 ) -> None:
     catalog.build(pool, embedding, SMALL_GRAPH)
     catalog.build(pool, PoseEmbedding.fit(pool, components=3), SMALL_GRAPH, publish=False)
-    told: list[tuple[str, str]] = []
-    source = LiveNeighbors(LiveIndex(catalog), PairSettings(), pictured)
+    events: list[tuple[str, str]] = []
+    source = LiveNeighbors(LiveIndex(catalog), PairSettings(), pool_hands)
     loader = PairLoader(
-        pool, source, batches(pool, 8), prefetch=1, on_version=lambda *versions: told.append(versions)
+        pool, source, batches(pool, 8), prefetch=1, on_version=lambda *versions: events.append(versions)
     )
     with loader:
         versions = []
@@ -110,15 +199,15 @@ def test_a_version_published_in_the_middle(
             versions.append(batch.version)
             if batch.number == 3:
                 catalog.publish("v0002")
-        assert told == [("v0001", "v0002")]
+        assert events == [("v0001", "v0002")]
         assert versions == sorted(map(str, versions))
-        # At most what lay ready, drawn or in between comes from the old one.
+        # Only what was ready, drawn or in between comes from the old one.
         assert versions[:4] == ["v0001"] * 4
         assert versions[9:] == ["v0002"] * 6
         catalog.rollback()
         versions = [batch.version for batch in loader.epoch(1)]
         assert versions[-1] == "v0001"
-        assert told == [("v0001", "v0002"), ("v0002", "v0001")]
+        assert events == [("v0001", "v0002"), ("v0002", "v0001")]
 
 
 def test_an_index_that_is_away_for_a_while_changes_nothing(pool: Pool) -> None:
@@ -131,16 +220,16 @@ def test_an_index_that_is_away_for_a_while_changes_nothing(pool: Pool) -> None:
 
 
 def test_an_index_that_stays_away_ends_the_epoch(pool: Pool) -> None:
-    """What was drawn before is still trained on, so that the checkpoint comes after it."""
+    """Batches drawn before that are still trained on, so that the checkpoint is after them."""
     source = RetryingPairSource(
         Away(range(3, 100)), 5.0, pause=lambda seconds: False, clock=iter(range(1000)).__next__
     )
-    seen: list[PairBatch] = []
+    taken: list[PairBatch] = []
     with PairLoader(pool, source, batches(pool)) as loader:
-        with pytest.raises(UnavailableError, match=r"the index was waited for \d s in vain"):
-            seen.extend(loader.epoch(0))
-        assert [batch.number for batch in seen] == [0, 1, 2]
-        # Asked again, it tries again.
+        with pytest.raises(UnavailableError, match=r"the index did not answer for \d s"):
+            taken.extend(loader.epoch(0))
+        assert [batch.number for batch in taken] == [0, 1, 2]
+        # The next call tries again.
         with pytest.raises(UnavailableError):
             next(iter(loader.epoch(0, first=3)))
 
@@ -167,7 +256,7 @@ def test_a_wait_can_be_ended_at_once(pool: Pool, how: str) -> None:
     with loader, pytest.raises(kind):
         list(loader.epoch(0))
     for thread in interrupter:
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
     assert source.closed
     assert source.draws == 3
 
@@ -182,10 +271,10 @@ def test_closing_in_the_middle_and_using_it_afterwards(pool: Pool) -> None:
     with pytest.raises(HandsimError, match="the pairs were closed; open them again"):
         next(epoch)
     loader.close()
-    # One batch handed over, two decoded, one being decoded, two drawn, one being drawn: not more.
+    # One batch handed over, two decoded, one being decoded, two drawn, one being drawn.
     assert source.draws <= 7
     with PairLoader(pool, Scripted(), batches(pool)):
-        pass  # nothing was asked of it
+        pass  # no batch was read
 
 
 def test_an_error_of_the_source_is_raised(pool: Pool) -> None:
@@ -194,17 +283,17 @@ def test_an_error_of_the_source_is_raised(pool: Pool) -> None:
             raise KeyError("mistake")
 
     with PairLoader(pool, Scripted(fail), batches(pool)) as loader:
-        seen: list[PairBatch] = []
+        taken: list[PairBatch] = []
         with pytest.raises(KeyError, match="mistake"):
-            seen.extend(loader.epoch(0))
-        assert len(seen) == 4
+            taken.extend(loader.epoch(0))
+        assert len(taken) == 4
 
 
-def test_counts_come_through(pool: Pool) -> None:
+def test_a_batch_has_the_counts_of_its_draw(pool: Pool) -> None:
     class Counting(SelfPairs):
         def draw(self, anchors: np.ndarray, rng: np.random.Generator) -> PairDraw:
-            drawn = super().draw(anchors, rng)
-            return replace(drawn, without_positive=3, not_in_index=2, version="v0009")
+            pairs = super().draw(anchors, rng)
+            return replace(pairs, without_positive=3, not_in_index=2, version="v0009")
 
     with PairLoader(pool, Counting(), batches(pool)) as loader:
         batch = next(loader.epoch(0))
@@ -214,29 +303,31 @@ def test_counts_come_through(pool: Pool) -> None:
 
 
 class Stopwatch:
-    """A clock that tests move, which knows who has begun to wait."""
+    """A clock that tests move, which records which threads have read it before a wait."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked = {"MainThread": Event(), "handsim-assemble": Event()}
+        self.read_by = {"MainThread": Event(), "handsim-assemble": Event()}
 
     def __call__(self) -> float:
-        if (name := threading.current_thread().name) in self.asked:
-            self.asked[name].set()
+        if (name := threading.current_thread().name) in self.read_by:
+            self.read_by[name].set()
         return self.now
 
-    def everybody_waits(self) -> None:
-        for asked in self.asked.values():
-            assert asked.wait(PATIENCE_S)
+    def wait_for_both(self) -> None:
+        for event in self.read_by.values():
+            assert event.wait(TIMEOUT_S)
 
 
-def test_waits_are_told_apart(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_for_the_index_and_for_crops_are_counted_apart(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Drawing takes 5 s of the first batch, reading crops 3 s: all is waited for, 5 s are the index's."""
     clock = Stopwatch()
 
     def draw(number: int) -> None:
         if number == 0:
-            clock.everybody_waits()
+            clock.wait_for_both()
             clock.now += 5.0
 
     def jpegs(files: CropFiles, hand_ids: np.ndarray) -> list[bytes]:
@@ -255,17 +346,18 @@ def test_waits_are_told_apart(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> No
     assert (second.waits.data_s, second.waits.index_s) == (0.0, 0.0)
 
 
-def test_worker_processes_give_the_same_batches(built: Catalog, pool: Pool, pictured: HandSet) -> None:
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches(built: Catalog, pool: Pool, pool_hands: HandSet) -> None:
     settings = PairSettings(policy=MiningPolicy(top_k=4))
-    found = []
+    results = []
     for workers in (0, 2):
-        source = LiveNeighbors(LiveIndex(built), settings, pictured)
+        source = LiveNeighbors(LiveIndex(built), settings, pool_hands)
         with closing(PairLoader(pool, source, batches(pool, 40), workers=workers)) as loader:
             assert loader.batches_an_epoch == 3
-            found.append([facts(batch) for epoch in range(2) for batch in loader.epoch(epoch)])
-    assert found[0] == found[1]
+            results.append([contents(batch) for epoch in range(2) for batch in loader.epoch(epoch)])
+    assert results[0] == results[1]
 
 
-def test_fewer_than_no_workers(pool: Pool) -> None:
+def test_a_negative_number_of_workers_is_named(pool: Pool) -> None:
     with pytest.raises(HandsimError, match="workers is -1; it is at least 0"):
         PairLoader(pool, SelfPairs(), batches(pool), workers=-1)

@@ -7,7 +7,7 @@ from handsim import PoseEmbedding
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
-from tests.training.pairs.conftest import SIZE_PX, write_pool
+from tests.training.pairs.builders import SIZE_PX, write_pool
 from training.augmentation import AugmentationSettings
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings

@@ -20,7 +20,7 @@ from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexSettings, verify
-from tests.training.pairs.conftest import write_pool
+from tests.training.pairs.builders import write_pool
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings, PretrainConfig

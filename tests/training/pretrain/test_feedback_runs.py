@@ -12,7 +12,7 @@ import torch
 
 from handsim.embedding import BlendEmbedding, load_embedding
 from handsim.errors import HandsimError
-from tests.training.pairs.conftest import SIZE_PX
+from tests.training.pairs.builders import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SETTINGS, Place, leftovers, make_place
 from training.pretrain.config import FeedbackSettings
 from training.pretrain.train import pretrain

@@ -14,7 +14,7 @@ from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
 from index import Catalog, VersionInfo
 from tests.index.builders import memory_catalog
-from tests.training.pairs.conftest import SIZE_PX
+from tests.training.pairs.builders import SIZE_PX
 from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
 from training.pretrain.feedback import LearnedVersions, trunk_weights
 from training.pretrain.module import PretrainModule

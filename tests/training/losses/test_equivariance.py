@@ -1,7 +1,7 @@
-import math
-from pathlib import Path
+"""Views that were turned and moved, and their projections turned and moved back."""
 
-import numpy as np
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from handsim.errors import HandsimError
-from tests.training.golden import read_golden
-from training.losses.equivariance import motion_of, undo_motion
+from tests.training.augmentation.builders import random_keypoints
+from training.augmentation import AugmentationSettings, augment
+from training.losses.equivariance import undo_motion
 
 SEEDS = st.integers(0, 2**31)
 
@@ -33,16 +34,15 @@ def moved(points: Tensor, translation: Tensor) -> Tensor:
     return points + translation[:, None] * (points.amax(1) - points.amin(1))[:, None]
 
 
-def drawn(seed: int, hands: int = 4, pairs: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+def draw_motion(seed: int, hands: int = 4, pairs: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     points = torch.randn(hands, pairs, 2, generator=random, dtype=torch.float64)
     translation = torch.rand(hands, 2, generator=random, dtype=torch.float64) - 0.5
     return points, translation, 360 * torch.rand(hands, generator=random, dtype=torch.float64) - 180
 
 
-def test_the_references_translation_and_rotation(shared_data: Path) -> None:
-    golden = read_golden(shared_data)
-    projections = 3 * golden["encoding"].flatten(1)  # told of length 1
+def test_translation_and_rotation_are_undone_as_by_the_reference(golden: dict[str, Tensor]) -> None:
+    projections = 3 * golden["encoding"].flatten(1)  # of another length
     translation = torch.stack([golden["translate_x"], golden["translate_y"]], dim=1)
     unturned = undo_motion(projections, translation, torch.zeros(24, dtype=torch.float64))
     expected = normalize(golden["encoding_translated_back"].flatten(1))
@@ -55,7 +55,7 @@ def test_the_references_translation_and_rotation(shared_data: Path) -> None:
 @given(SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_points_that_were_turned_and_moved_come_back(seed: int) -> None:
-    points, translation, angle_deg = drawn(seed)
+    points, translation, angle_deg = draw_motion(seed)
     projections = moved(turned(points, angle_deg), translation).flatten(1)
     undone = undo_motion(projections, translation, angle_deg)
     torch.testing.assert_close(undone, normalize(points.flatten(1)), rtol=0, atol=1e-12)
@@ -63,8 +63,8 @@ def test_points_that_were_turned_and_moved_come_back(seed: int) -> None:
 
 @given(SEEDS, st.floats(0.01, 100))
 @settings(max_examples=25, deadline=None)
-def test_the_length_of_a_projection_has_no_say(seed: int, scale: float) -> None:
-    points, translation, angle_deg = drawn(seed)
+def test_the_length_of_a_projection_does_not_matter(seed: int, scale: float) -> None:
+    points, translation, angle_deg = draw_motion(seed)
     undone = undo_motion(points.flatten(1), translation, angle_deg)
     scaled = undo_motion(scale * points.flatten(1), translation, angle_deg)
     torch.testing.assert_close(scaled, undone, rtol=0, atol=1e-12)
@@ -72,7 +72,7 @@ def test_the_length_of_a_projection_has_no_say(seed: int, scale: float) -> None:
 
 
 def test_extent_and_mean_are_constants_to_the_gradient() -> None:
-    points, translation, angle_deg = drawn(3)
+    points, translation, angle_deg = draw_motion(3)
     projections = points.flatten(1).requires_grad_()
     weights = torch.linspace(-1, 1, 10, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(
@@ -93,8 +93,8 @@ def test_extent_and_mean_are_constants_to_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_half_precision_is_lifted(dtype: torch.dtype) -> None:
-    points, translation, angle_deg = drawn(1)
+def test_half_precision_becomes_float32(dtype: torch.dtype) -> None:
+    points, translation, angle_deg = draw_motion(1)
     projections = points.flatten(1).to(dtype)
     with torch.autocast("cpu", torch.bfloat16):
         undone = undo_motion(projections, translation.float(), angle_deg.float())
@@ -112,7 +112,7 @@ def test_a_projection_of_nothing_stays_finite() -> None:
     assert projections.grad.isfinite().all()
 
 
-def test_shapes_that_cannot_be_undone() -> None:
+def test_shapes_that_do_not_fit_are_named() -> None:
     good = torch.zeros(3, 8), torch.zeros(3, 2), torch.zeros(3)
     for shape in ((3, 7), (3, 0), (8,), (3, 4, 2)):
         with pytest.raises(HandsimError, match=r"they are \[N, M\] with an even M"):
@@ -125,48 +125,17 @@ def test_shapes_that_cannot_be_undone() -> None:
         undo_motion(good[0], good[1], torch.zeros(3, 1))
 
 
-@given(SEEDS)
-@settings(max_examples=25, deadline=None)
-def test_motion_is_read_off_an_affine(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    angle, scale = random.uniform(-179, 179), random.uniform(0.3, 3)
-    centre, translation = random.uniform(0, 1, (2, 2))
-    cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
-    # A point left of the centre, as displayed: turned counter-clockwise it goes down, where y grows.
-    linear = np.array([[cosine, sine], [-sine, cosine]])
-    offset = 0.5 + translation - linear @ centre
-    affine = torch.from_numpy(np.concatenate([linear, offset[:, None]], axis=1))[None]
-    read, read_angle = motion_of(affine, torch.from_numpy(centre)[None])
-    np.testing.assert_allclose(read[0], translation, atol=1e-12)
-    assert read_angle.item() == pytest.approx(angle, abs=1e-9)
-
-
-def test_counter_clockwise_is_as_displayed() -> None:
-    # What lies right of the middle is sent above it: a quarter turn against the clock.
-    affine = torch.tensor([[[0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]])
-    assert (affine[0] @ torch.tensor([1.0, 0.5, 1.0])).tolist() == [0.5, 0.0]
-    translation, angle_deg = motion_of(affine, torch.full((1, 2), 0.5))
-    assert angle_deg.item() == pytest.approx(90)
-    assert translation.tolist() == [[0, 0]]
-
-
 def test_a_view_that_was_moved_is_undone_by_its_own_affine() -> None:
-    points, translation, angle_deg = drawn(7)
-    radians = angle_deg.deg2rad()
-    linear = torch.stack(
-        [torch.stack([radians.cos(), radians.sin()], 1), torch.stack([-radians.sin(), radians.cos()], 1)], 1
-    )
-    centre = torch.full((4, 2), 0.5, dtype=torch.float64)
-    offset = centre + translation - (linear @ centre[:, :, None]).squeeze(2)
-    read = motion_of(torch.cat([linear, offset[:, :, None]], dim=2), centre)
-    projections = moved(turned(points, angle_deg), translation).flatten(1)
-    torch.testing.assert_close(
-        undo_motion(projections, *read), normalize(points.flatten(1)), rtol=0, atol=1e-12
-    )
-
-
-def test_affines_of_another_shape() -> None:
-    with pytest.raises(HandsimError, match=r"affine is \[4, 3, 3\] and centre \[4, 2\]"):
-        motion_of(torch.zeros(4, 3, 3), torch.zeros(4, 2))
-    with pytest.raises(HandsimError, match=r"affine is \[4, 2, 3\] and centre \[2\]"):
-        motion_of(torch.zeros(4, 2, 3), torch.zeros(2))
+    """The translation and the angle that `augment` reports are those that `undo_motion` undoes."""
+    keypoints = random_keypoints(6).double()
+    settings = AugmentationSettings(margin=None, jitter_px=(-15, 15))
+    crops = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
+    views = augment(crops, keypoints, settings, torch.Generator().manual_seed(3))
+    # Points that move about the middle of the view as the view's affine says, by shares of their extent.
+    points = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    points = points - points.mean(1, keepdim=True)
+    linear = views.affine[:, :, :2].double()
+    turned_points = points @ linear.mT
+    projections = moved(turned_points, views.translation.double()).flatten(1)
+    undone = undo_motion(projections, views.translation.double(), views.angle_deg.double())
+    torch.testing.assert_close(undone, normalize(points.flatten(1)), rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Two processes make of their halves of a batch what one makes of the whole."""
+"""Two processes, each with half of a batch, compute what one computes with the whole."""
 
 import multiprocessing
 import os
@@ -29,6 +29,7 @@ WEIGHTINGS = {
     "sigmoid": Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0),
 }
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+pytestmark = pytest.mark.slow
 cases = pytest.mark.parametrize("name", WEIGHTINGS)
 precisions = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 Saved = dict[str, NDArray[Any]]
@@ -36,12 +37,12 @@ Saved = dict[str, NDArray[Any]]
 
 def whole_batch(dtype: torch.dtype, negatives: int = NEGATIVES) -> Batch:
     batch = Batch.draw(PAIRS, negatives, width=WIDTH, dtype=dtype)
-    batch.keypoints2[PAIRS - 2, 3, 0] = torch.nan  # one process has a hand that is not judged
+    batch.keypoints2[PAIRS - 2, 3, 0] = torch.nan  # in one process only
     return batch
 
 
 def share(batch: Batch, rank: int) -> Batch:
-    """The rows that one process is given."""
+    """The rows of one process."""
     parts = {
         name: value[rank * len(value) // PROCESSES : (rank + 1) * len(value) // PROCESSES]
         for name, value in vars(batch).items()
@@ -55,7 +56,7 @@ def network(dtype: torch.dtype) -> nn.Linear:
     return nn.Linear(WIDTH, WIDTH, dtype=dtype)
 
 
-def through(trained: nn.Module, batch: Batch, weighting: Weighting) -> Tensor:
+def loss_through(trained: nn.Module, batch: Batch, weighting: Weighting) -> Tensor:
     """The loss of a batch whose projections a network makes."""
     assert batch.negatives is not None
     made = trained(torch.cat([batch.z1, batch.z2, batch.negatives]))
@@ -64,7 +65,7 @@ def through(trained: nn.Module, batch: Batch, weighting: Weighting) -> Tensor:
 
 
 def work(rank: int, folder: Path) -> Saved:
-    """What each process does, and what it finds."""
+    """What each process runs; returns its numbers by name."""
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
@@ -75,38 +76,38 @@ def work(rank: int, folder: Path) -> Saved:
         world_size=PROCESSES,
         timeout=timedelta(seconds=60),
     )
-    found: Saved = {}
+    results: Saved = {}
     for dtype in TOLERANCE:
         for name, weighting in WEIGHTINGS.items():
             own = share(whole_batch(dtype), rank).differentiable()
             loss = own.loss(weighting)
             torch.autograd.backward(loss)
-            found[f"{name}-{dtype}-loss"] = loss.detach().numpy()
+            results[f"{name}-{dtype}-loss"] = loss.detach().numpy()
             for number, gradient in enumerate(own.gradients()):
-                found[f"{name}-{dtype}-gradient{number}"] = gradient.numpy()
+                results[f"{name}-{dtype}-gradient{number}"] = gradient.numpy()
             parallel = DistributedDataParallel(network(dtype))
-            torch.autograd.backward(through(parallel, share(whole_batch(dtype), rank), weighting))
+            torch.autograd.backward(loss_through(parallel, share(whole_batch(dtype), rank), weighting))
             for number, parameter in enumerate(parallel.parameters()):
                 assert parameter.grad is not None
-                found[f"{name}-{dtype}-parameter{number}"] = parameter.grad.numpy()
+                results[f"{name}-{dtype}-parameter{number}"] = parameter.grad.numpy()
     alone = share(whole_batch(torch.float64, negatives=0), rank)
-    found["without negatives"] = alone.loss(WEIGHTINGS["both"]).numpy()
-    found["gathered"], found["gathered back"] = gathered_and_back(rank)
-    found["uneven"] = np.array(complaint(share(whole_batch(torch.float32), rank), rank))
+    results["without negatives"] = alone.loss(WEIGHTINGS["both"]).numpy()
+    results["gathered"], results["gathered back"] = gather_and_differentiate(rank)
+    results["uneven"] = np.array(error_message(share(whole_batch(torch.float32), rank), rank))
     distributed.destroy_process_group()
-    return found
+    return results
 
 
-def gathered_and_back(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def gather_and_differentiate(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
     own = (torch.arange(6.0).view(3, 2) + 100 * rank).requires_grad_()
-    everyone = gather_with_gradient(own)
-    # What this process says of a row: the row's number, ten times as loud from process 1.
-    says = torch.arange(6.0)[:, None] * 10**rank
-    (gradient,) = torch.autograd.grad((everyone * says).sum(), own)
-    return everyone.detach().numpy(), gradient.numpy()
+    gathered = gather_with_gradient(own)
+    # The gradient of each row is its number, and ten times that in process 1.
+    slopes = torch.arange(6.0)[:, None] * 10**rank
+    (gradient,) = torch.autograd.grad((gathered * slopes).sum(), own)
+    return gathered.detach().numpy(), gradient.numpy()
 
 
-def complaint(batch: Batch, rank: int) -> str:
+def error_message(batch: Batch, rank: int) -> str:
     pairs = len(batch.z1) - rank
     try:
         replace(batch, z1=batch.z1[:pairs], z2=batch.z2[:pairs]).loss(Weighting())
@@ -116,8 +117,8 @@ def complaint(batch: Batch, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
-    """What each of the two processes has found."""
+def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
+    """The results of both processes."""
     folder = tmp_path_factory.mktemp("processes")
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as processes:
         return list(processes.map(work, range(PROCESSES), [folder] * PROCESSES))
@@ -125,51 +126,51 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
 
 @cases
 @precisions
-def test_the_mean_of_their_losses_is_the_loss(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+def test_the_mean_of_their_losses_is_the_loss(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
     expected = whole_batch(dtype).loss(WEIGHTINGS[name]).item()
-    each = [float(saved[f"{name}-{dtype}-loss"]) for saved in found]
+    each = [float(one[f"{name}-{dtype}-loss"]) for one in saved]
     assert np.mean(each) == pytest.approx(expected, abs=TOLERANCE[dtype])
 
 
 @cases
 @precisions
-def test_gradients_reach_the_projections_of_both(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+def test_gradients_reach_the_projections_of_both(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
     batch = whole_batch(dtype).differentiable()
     torch.autograd.backward(batch.loss(WEIGHTINGS[name]))
     for number, expected in enumerate(batch.gradients()):
         # Each process's are of the sum of both losses: DistributedDataParallel halves them.
-        theirs = np.concatenate([saved[f"{name}-{dtype}-gradient{number}"] for saved in found]) / PROCESSES
+        theirs = np.concatenate([one[f"{name}-{dtype}-gradient{number}"] for one in saved]) / PROCESSES
         np.testing.assert_allclose(theirs, expected, rtol=0, atol=TOLERANCE[dtype])
 
 
 @cases
 @precisions
-def test_a_network_learns_the_same(found: list[Saved], name: str, dtype: torch.dtype) -> None:
+def test_a_network_learns_the_same(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
     alone = network(dtype)
-    torch.autograd.backward(through(alone, whole_batch(dtype), WEIGHTINGS[name]))
+    torch.autograd.backward(loss_through(alone, whole_batch(dtype), WEIGHTINGS[name]))
     for number, parameter in enumerate(alone.parameters()):
         assert parameter.grad is not None
-        for saved in found:
-            gradient = saved[f"{name}-{dtype}-parameter{number}"]
+        for one in saved:
+            gradient = one[f"{name}-{dtype}-parameter{number}"]
             np.testing.assert_allclose(gradient, parameter.grad, rtol=0, atol=TOLERANCE[dtype])
 
 
-def test_without_negatives(found: list[Saved]) -> None:
+def test_batches_without_negatives_have_the_same_loss(saved: list[Saved]) -> None:
     expected = whole_batch(torch.float64, negatives=0).loss(WEIGHTINGS["both"]).item()
-    assert np.mean([saved["without negatives"] for saved in found]) == pytest.approx(expected, abs=1e-12)
+    assert np.mean([one["without negatives"] for one in saved]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_rows_are_gathered_in_order_and_gradients_summed(found: list[Saved]) -> None:
+def test_rows_are_gathered_in_order_and_gradients_summed(saved: list[Saved]) -> None:
     rows = np.arange(6.0).reshape(3, 2)
-    for rank, saved in enumerate(found):
-        np.testing.assert_array_equal(saved["gathered"], np.concatenate([rows, rows + 100]))
-        said = 11 * np.arange(6.0).reshape(2, 3)[rank]
-        np.testing.assert_array_equal(saved["gathered back"], np.repeat(said[:, None], 2, axis=1))
+    for rank, one in enumerate(saved):
+        np.testing.assert_array_equal(one["gathered"], np.concatenate([rows, rows + 100]))
+        expected = 11 * np.arange(6.0).reshape(2, 3)[rank]
+        np.testing.assert_array_equal(one["gathered back"], np.repeat(expected[:, None], 2, axis=1))
 
 
-def test_uneven_batches_are_refused_by_both(found: list[Saved]) -> None:
-    for saved in found:
-        assert "the processes have 6, 5 pairs; give each as many" in str(saved["uneven"])
+def test_uneven_batches_are_refused_by_both(saved: list[Saved]) -> None:
+    for one in saved:
+        assert "the processes have 6, 5 pairs; give each as many" in str(one["uneven"])
 
 
 def test_one_process_gathers_its_own_rows() -> None:

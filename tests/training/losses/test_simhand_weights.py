@@ -1,5 +1,8 @@
+"""Weights pair by pair, against the reference and loops over numbers."""
+
+import math
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from tests.training.golden import read_golden
 from tests.training.losses.oracle import Batch, slow_denominator_weights, slow_positive_weights
-from training.losses import Weighting, positive_weights
-from training.losses.simhand_weights import DenominatorWeights, KeypointDistance, WeightForm
+from training.losses import Weighting, positive_weights, weigh_distances
+from training.losses.simhand_weights import DenominatorWeights, KeypointDistance, WeightedPairs, WeightForm
 
 DISTANCES: list[KeypointDistance] = ["mpjpe", "w_abs", "w_o_abs"]
 FORMS: list[WeightForm] = ["linear", "sigmoid"]
@@ -37,33 +39,28 @@ def denominator_weights(batch: Batch, weighting: Weighting) -> Tensor:
     return torch.cat([made.fill(block, 3 * number) for number, block in enumerate(blocks)])
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_the_references_linear_weights(shared_data: Path, distance: KeypointDistance) -> None:
-    golden = read_golden(shared_data)
+@pytest.mark.parametrize(
+    ("form", "distance"),
+    [("linear", "mpjpe"), ("linear", "w_abs"), ("linear", "w_o_abs"), ("sigmoid", "mpjpe")],
+)
+def test_weights_are_those_of_the_reference(
+    golden: dict[str, Tensor], form: WeightForm, distance: KeypointDistance
+) -> None:
     batch = Batch(golden["z1"], golden["z2"], golden["joints1"], golden["joints2"])
-    weighting = Weighting("both", distance=distance)
+    weighting = Weighting("both", form, distance, *golden["sigmoid_lambda"].tolist())
     positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
     negative = denominator_weights(batch, weighting)
-    torch.testing.assert_close(positive, golden[f"linear_{distance}_wpos"], rtol=0, atol=1e-9)
-    torch.testing.assert_close(negative, golden[f"linear_{distance}_wneg"], rtol=0, atol=1e-9)
-
-
-def test_the_references_sigmoid_weights(shared_data: Path) -> None:
-    golden = read_golden(shared_data)
-    batch = Batch(golden["z1"], golden["z2"], golden["joints1"], golden["joints2"])
-    steepness = golden["sigmoid_lambda"].tolist()
-    weighting = Weighting("both", "sigmoid", lambda_positive=steepness[0], lambda_negative=steepness[1])
-    positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
-    negative = denominator_weights(batch, weighting)
-    torch.testing.assert_close(positive, golden["sigmoid_mpjpe_wpos"], rtol=0, atol=1e-9)
-    torch.testing.assert_close(negative, golden["sigmoid_mpjpe_wneg"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(positive, golden[f"{form}_{distance}_wpos"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(negative, golden[f"{form}_{distance}_wneg"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("negatives", [0, 4])
 @pytest.mark.usefixtures("small_blocks")
-def test_weights_pair_by_pair(form: WeightForm, distance: KeypointDistance, negatives: int) -> None:
+def test_weights_are_those_of_loops_over_pairs(
+    form: WeightForm, distance: KeypointDistance, negatives: int
+) -> None:
     batch = Batch.draw(7, negatives)
     weighting = Weighting("both", form, distance, lambda_positive=9.0, lambda_negative=5.0)
     positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
@@ -90,18 +87,17 @@ def test_weights_lie_between_0_and_1(drawn: tuple[int, int, WeightForm, Keypoint
 
 @given(DRAWN, st.floats(0.01, 100), st.floats(-5, 5))
 @settings(max_examples=25, deadline=None)
-def test_linear_weights_know_neither_unit_nor_place(
+def test_linear_weights_depend_neither_on_unit_nor_on_position(
     drawn: tuple[int, int, WeightForm, KeypointDistance, int], scale: float, shift: float
 ) -> None:
     pairs, negatives, _, distance, seed = drawn
     batch = Batch.draw(pairs, negatives, seed=seed)
+    further = batch.negative_keypoints
     moved = replace(
         batch,
         keypoints1=batch.keypoints1 * scale + shift,
         keypoints2=batch.keypoints2 * scale + shift,
-        negative_keypoints=None
-        if batch.negative_keypoints is None
-        else batch.negative_keypoints * scale + shift,
+        negative_keypoints=None if further is None else further * scale + shift,
     )
     weighting = Weighting("both", distance=distance)
     torch.testing.assert_close(
@@ -116,7 +112,7 @@ def test_linear_weights_know_neither_unit_nor_place(
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_pairs_that_are_all_as_far_apart_weigh_1(distance: KeypointDistance) -> None:
+def test_pairs_at_equal_distances_weigh_1(distance: KeypointDistance) -> None:
     batch = Batch.draw(6, dtype=torch.float32)
     shifted = batch.keypoints1 + torch.tensor([0.3, 0.4])  # as far but for rounding
     weights = positive_weights(batch.keypoints1, shifted, Weighting("both", distance=distance))
@@ -130,7 +126,7 @@ def test_pairs_that_are_all_as_far_apart_weigh_1(distance: KeypointDistance) -> 
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.usefixtures("small_blocks")
-def test_a_hand_without_a_keypoint_is_not_judged(
+def test_pairs_of_a_hand_with_a_bad_keypoint_weigh_1_and_change_no_other(
     form: WeightForm, distance: KeypointDistance, bad: float
 ) -> None:
     batch = Batch.draw(5, 3)
@@ -149,7 +145,7 @@ def test_a_hand_without_a_keypoint_is_not_judged(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_where_no_hand_is_judged_all_weigh_1(form: WeightForm) -> None:
+def test_without_a_single_finite_hand_all_weigh_1(form: WeightForm) -> None:
     batch = Batch.draw(3)
     nothing = replace(batch, keypoints1=batch.keypoints1 * torch.nan, keypoints2=batch.keypoints2 * torch.nan)
     assert (denominator_weights(nothing, Weighting("both", form)) == 1).all()
@@ -157,7 +153,7 @@ def test_where_no_hand_is_judged_all_weigh_1(form: WeightForm) -> None:
     assert (weights == 1).all()
 
 
-def test_positives_that_are_left_alone_weigh_1() -> None:
+def test_positives_that_are_not_weighted_weigh_1() -> None:
     batch = Batch.draw(4, dtype=torch.float16)
     for weighting in (Weighting(), Weighting("negatives")):
         weights = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
@@ -166,8 +162,42 @@ def test_positives_that_are_left_alone_weigh_1() -> None:
     assert positive_weights(torch.empty(0, 21, 2), torch.empty(0, 21, 2), Weighting("both")).shape == (0,)
 
 
-def test_keypoints_that_do_not_fit() -> None:
+def test_keypoints_of_other_shapes_are_named() -> None:
     with pytest.raises(HandsimError, match=r"keypoints1 is \[4, 21, 3\]; it is \[4, 21, 2\]"):
         positive_weights(torch.zeros(4, 21, 3), torch.zeros(4, 21, 3), Weighting("both"))
     with pytest.raises(HandsimError, match=r"keypoints2 is \[3, 21, 2\]; it is \[4, 21, 2\]"):
         positive_weights(torch.zeros(4, 21, 2), torch.zeros(3, 21, 2), Weighting("both"))
+
+
+def test_distances_alone_can_be_weighed() -> None:
+    distances = torch.tensor([0.1, torch.nan, 0.3, 0.2], dtype=torch.float64)
+    weights = weigh_distances(distances, Weighting("positives"))
+    torch.testing.assert_close(weights, torch.tensor([1, 1, 0, 0.5], dtype=torch.float64))
+    sigmoid = Weighting("both", "sigmoid", lambda_positive=12.8)
+    expected = [1 / (1 + math.exp(12.8 * apart)) for apart in (-0.1, 0.1, 0.0)]
+    assert weigh_distances(distances, sigmoid)[[0, 2, 3]].tolist() == pytest.approx(expected)
+    assert weigh_distances(distances, Weighting("negatives")).tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("pairs", "positives", "negatives"),
+    [("none", False, False), ("positives", True, False), ("negatives", False, True), ("both", True, True)],
+)
+def test_pairs_names_what_is_weighted(pairs: WeightedPairs, positives: bool, negatives: bool) -> None:
+    weighting = Weighting(pairs)
+    assert (weighting.weights_positives, weighting.weights_negatives) == (positives, negatives)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"pairs": "all"}, "pairs is 'all'; it is one of none, positives, negatives, both"),
+        ({"form": "cubic"}, "form is 'cubic'; it is one of linear, sigmoid"),
+        ({"distance": "l2"}, "distance is 'l2'; it is one of mpjpe, w_abs, w_o_abs"),
+        ({"lambda_positive": -1.0}, "lambda_positive is -1.0; it is a number of at least 0"),
+        ({"lambda_negative": math.nan}, "lambda_negative is nan; it is a number of at least 0"),
+    ],
+)
+def test_settings_out_of_bounds_are_named(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(HandsimError, match=message):
+        Weighting(**setting)

@@ -1,0 +1,398 @@
+"""DetNet: its maps, their losses, what is decoded from them, and that it learns a few hands."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from handsim.metrics.pose import score_poses
+from handsim.skeleton import PARENTS, REFERENCE_BONE, WRIST
+from handsim.synthetic import MotionConfig, SyntheticConfig, synthesise_labelled
+from tests.training.models.builders import draw_targets, hide, some_hidden
+from training.models.detnet import (
+    DetNetHead,
+    DetNetMaps,
+    bone_directions,
+    find_peaks,
+    gaussian_heat_maps,
+    heat_map_loss,
+    weighted_map_loss,
+)
+from training.models.encoder import EncoderSettings
+from training.models.estimator import EstimatorSettings, PoseEstimator, build_estimator
+from training.models.head import HandTargets
+
+HANDS, SIDE, CHANNELS = 4, 16, 32
+NAMES = ("heat_maps", "delta_maps", "location_maps")
+
+
+@pytest.fixture(scope="module")
+def head() -> DetNetHead:
+    torch.manual_seed(0)
+    return DetNetHead(CHANNELS)
+
+
+def _random_maps(seed: int = 0) -> DetNetMaps:
+    random = torch.Generator().manual_seed(seed)
+    heat = torch.randn(HANDS, 21, SIDE, SIDE, generator=random, dtype=torch.float64)
+    vectors = torch.randn(2, HANDS, 21, 3, SIDE, SIDE, generator=random, dtype=torch.float64)
+    return DetNetMaps(heat.requires_grad_(), vectors[0].requires_grad_(), vectors[1].requires_grad_())
+
+
+def _true_maps(targets: HandTargets) -> DetNetMaps:
+    def everywhere(vectors: Tensor) -> Tensor:
+        return vectors[..., None, None].expand(-1, -1, -1, SIDE, SIDE)
+
+    return DetNetMaps(
+        gaussian_heat_maps(targets.masked_keypoints, SIDE),
+        everywhere(bone_directions(targets.masked_joints, targets.valid_3d)[0]),
+        everywhere(targets.masked_joints),
+    )
+
+
+def _gradients(head: DetNetHead, targets: HandTargets) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The losses, and the gradient of each kind of map."""
+    maps = _random_maps()
+    losses = head.loss(maps, targets)
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
+    gradients = {}
+    for name in NAMES:
+        gradient = getattr(maps, name).grad
+        assert gradient is not None
+        gradients[name] = gradient
+    return {name: loss.detach() for name, loss in losses.items()}, gradients
+
+
+def test_maps_are_four_steps_finer_than_the_trunk(head: DetNetHead) -> None:
+    stages = tuple(torch.randn(2, CHANNELS, side, side) for side in (16, 8, 4, 2))
+    maps = head(stages)
+    assert maps.heat_maps.shape == (2, 21, 16, 16)
+    assert maps.delta_maps.shape == maps.location_maps.shape == (2, 21, 3, 16, 16)
+
+
+def test_each_kind_of_map_is_made_of_features_coordinates_and_all_earlier_maps(head: DetNetHead) -> None:
+    """Convolution after convolution, by hand."""
+    head = head.eval()
+    last = torch.randn(1, CHANNELS, 2, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        maps = head((last,))
+        line = torch.linspace(-1, 1, 16)
+        x, y = line.expand(16, 16), line[:, None].expand(16, 16)
+        features = torch.cat([head.upsampling(last), x[None, None], y[None, None]], 1)
+        heat = head.heat(features)
+        delta = head.delta(torch.cat([features, heat], 1))
+        location = head.location(torch.cat([features, heat, delta], 1))
+    head.train()
+    assert torch.equal(maps.heat_maps, heat)
+    assert torch.equal(maps.delta_maps.flatten(1, 2), delta)
+    assert torch.equal(maps.location_maps.flatten(1, 2), location)
+
+
+def test_the_loss_is_100_heat_maps_and_the_two_others_joint_by_joint(head: DetNetHead) -> None:
+    targets = some_hidden(draw_targets(HANDS), torch.nan)
+    maps = _random_maps()
+    true = _true_maps(targets)
+    _, has_bone = bone_directions(targets.masked_joints, targets.valid_3d)
+    sums, counts = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0)
+    for hand in range(HANDS):
+        for joint in range(21):
+            heat = true.heat_maps[hand, joint]
+            for name, mask in zip(NAMES, (targets.valid, has_bone, targets.valid_3d), strict=True):
+                if not mask[hand, joint]:
+                    continue
+                apart = getattr(maps, name)[hand, joint].detach() - getattr(true, name)[hand, joint]
+                cost = 0.5 * 21 * (apart**2).mean() if name == "heat_maps" else ((heat * apart) ** 2).sum()
+                sums[name] += float(cost)
+                counts[name] += 1
+    expected = {name.removesuffix("_maps"): sums[name] / counts[name] for name in NAMES}
+    losses = {name: float(loss.detach()) for name, loss in head.loss(maps, targets).items()}
+    assert losses.keys() == {"loss", "heat_map", "delta", "location"}
+    assert losses["heat_map"] == pytest.approx(expected["heat"], rel=1e-9)
+    assert losses["delta"] == pytest.approx(expected["delta"], rel=1e-9)
+    assert losses["location"] == pytest.approx(expected["location"], rel=1e-9)
+    total = 100 * expected["heat"] + expected["delta"] + expected["location"]
+    assert losses["loss"] == pytest.approx(total, rel=1e-9)
+
+
+def test_true_maps_have_a_loss_of_0(head: DetNetHead) -> None:
+    targets = some_hidden(draw_targets(HANDS), torch.nan)
+    assert all(float(loss) == 0 for loss in head.loss(_true_maps(targets), targets).values())
+
+
+def test_only_joints_in_the_mask_of_a_kind_of_map_get_a_gradient(head: DetNetHead) -> None:
+    targets = some_hidden(draw_targets(HANDS), torch.nan)
+    _, gradients = _gradients(head, targets)
+    _, has_bone = bone_directions(targets.masked_joints, targets.valid_3d)
+    for name, mask in zip(NAMES, (targets.valid, has_bone, targets.valid_3d), strict=True):
+        assert torch.equal(gradients[name].flatten(2).ne(0).any(2), mask), name
+
+
+def test_without_a_scale_only_heat_maps_have_a_loss(head: DetNetHead) -> None:
+    nothing = torch.zeros(HANDS, 21, dtype=torch.bool)
+    losses, gradients = _gradients(head, hide(draw_targets(HANDS), nothing, ~nothing[:, 0], torch.nan))
+    assert losses["delta"] == losses["location"] == 0
+    assert losses["heat_map"] > 0
+    assert losses["loss"] == 100 * losses["heat_map"]
+    assert (gradients["delta_maps"] == 0).all()
+    assert (gradients["location_maps"] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_true_maps_are_decoded_to_the_true_joints(head: DetNetHead, dtype: torch.dtype) -> None:
+    targets = draw_targets(HANDS, dtype=dtype)
+    estimate = head.decode(_true_maps(targets), None)
+    assert estimate.keypoints.dtype == estimate.joints.dtype == estimate.confidence.dtype == torch.float32
+    torch.testing.assert_close(estimate.keypoints, targets.keypoints.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(estimate.joints, targets.joints.float(), rtol=0, atol=1e-5)
+    assert (estimate.confidence > 0.75).all()
+    assert (estimate.confidence <= 1).all()
+
+
+def test_3d_joints_are_read_at_their_own_peaks_and_relative_to_the_wrist(head: DetNetHead) -> None:
+    targets = draw_targets(HANDS)
+    true = _true_maps(targets)
+    at_peak = true.heat_maps == true.heat_maps.amax((2, 3), keepdim=True)
+    wrong = torch.full_like(true.location_maps, 99.0)
+    moved = true.location_maps + torch.tensor([0.5, -1.0, 2.0])[:, None, None]
+    maps = replace(true, location_maps=moved.where(at_peak[:, :, None], wrong))
+    torch.testing.assert_close(head.decode(maps, None).joints, targets.joints.float(), rtol=0, atol=1e-5)
+
+
+def test_confidence_is_the_height_of_the_peak_clipped_to_0_and_1(head: DetNetHead) -> None:
+    maps = _true_maps(draw_targets(HANDS))
+    heights = torch.linspace(-0.5, 1.5, 21, dtype=torch.float64)[:, None, None]
+    flat = torch.zeros_like(maps.heat_maps) - 9
+    flat[..., 3, 5] = heights[:, 0, 0]
+    estimate = head.decode(replace(maps, heat_maps=flat), None)
+    torch.testing.assert_close(estimate.confidence, heights[:, 0, 0].clamp(0, 1).float().expand(HANDS, 21))
+
+
+def test_bone_directions_are_those_of_loops_over_bones() -> None:
+    targets = some_hidden(draw_targets(4), 0.0)
+    directions, exists = bone_directions(targets.masked_joints, targets.valid_3d)
+    for hand in range(4):
+        valid, joints = targets.valid_3d[hand].tolist(), targets.masked_joints[hand].tolist()
+        for joint, parent in enumerate(PARENTS):
+            direction = directions[hand, joint].tolist()
+            if joint == 0:
+                assert direction == [0, 0, 0]
+                assert bool(exists[hand, 0]) == valid[0]
+                continue
+            assert bool(exists[hand, joint]) == (valid[joint] and valid[parent])
+            if not exists[hand, joint]:
+                assert direction == [0, 0, 0]
+                continue
+            length = math.dist(joints[joint], joints[parent])
+            expected = [(b - a) / length for a, b in zip(joints[parent], joints[joint], strict=True)]
+            assert math.dist(direction, expected) < 1e-12
+
+
+def test_bones_without_length_have_no_direction() -> None:
+    targets = draw_targets(2)
+    joints = targets.joints.clone()
+    joints[0, 6] = joints[0, 5]
+    joints[1, 13] = joints[1, 0] + torch.tensor([0, 1e-7, 0])
+    directions, exists = bone_directions(joints, targets.valid)
+    assert not exists[0, 6]
+    assert not exists[1, 13]
+    assert exists.sum() == 2 * 21 - 2
+    assert (directions[~exists] == 0).all()
+    assert torch.isfinite(directions).all()
+
+
+def _points(seed: int, *, low: float = 0.0, high: float = 1.0) -> Tensor:
+    unit = torch.rand(4, 21, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return low + (high - low) * unit
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.5])
+def test_heat_maps_are_gaussians_cell_by_cell(sigma: float) -> None:
+    points = _points(0, low=-0.2, high=1.2)
+    maps = gaussian_heat_maps(points, 6, sigma)
+    assert maps.shape == (4, 21, 6, 6)
+    for hand, joint in [(0, 0), (1, 20), (3, 7)]:
+        x, y = (6 * float(value) for value in points[hand, joint])
+        for row in range(6):
+            for column in range(6):
+                apart = math.dist((column + 0.5, row + 0.5), (x, y))
+                expected = math.exp(-(apart**2) / (2 * sigma**2))
+                assert float(maps[hand, joint, row, column]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_standard_deviation_is_one_cell() -> None:
+    maps = gaussian_heat_maps(torch.full((1, 21, 2), 8.5 / SIDE), SIDE)
+    assert float(maps[0, 0, 8, 8]) == pytest.approx(1)
+    assert float(maps[0, 0, 8, 9]) == pytest.approx(math.exp(-0.5))
+    assert float(maps[0, 0, 10, 8]) == pytest.approx(math.exp(-2))
+
+
+@given(st.integers(0, 2**31), st.sampled_from([8, 16, 32]), st.sampled_from([torch.float32, torch.float64]))
+@settings(max_examples=40, deadline=None)
+def test_peaks_of_gaussians_are_found_exactly(seed: int, side: int, dtype: torch.dtype) -> None:
+    points = _points(seed, low=1 / side, high=1 - 1 / side).to(dtype)
+    peaks = find_peaks(gaussian_heat_maps(points, side))
+    torch.testing.assert_close(peaks.points, points, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
+    column, row = (points * side).long().unbind(-1)
+    assert torch.equal(peaks.cell, row * side + column)
+
+
+def test_peaks_are_found_whatever_their_height() -> None:
+    points = _points(1, low=0.1, high=0.9)
+    for height in (0.05, 3.0):
+        peaks = find_peaks(height * gaussian_heat_maps(points, SIDE))
+        torch.testing.assert_close(peaks.points, points, rtol=0, atol=1e-12)
+        assert (peaks.height <= height).all()
+        assert (peaks.height >= height * math.exp(-0.25)).all(), "no cell's centre is further away"
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_a_peak_at_the_border_is_the_centre_of_its_cell(seed: int) -> None:
+    points = _points(seed, low=0.1, high=0.9)
+    points[0, :, 0] /= 2 * SIDE  # left of the first cell's centre
+    points[1, :, 0] = 1 + points[1, :, 0]
+    points[2, :, 1] = -points[2, :, 1] / SIDE
+    points[3, :, 1] = 1 + points[3, :, 1] / SIDE
+    peaks = find_peaks(gaussian_heat_maps(points, SIDE))
+    for hand, axis, place in [(0, 0, 0.5), (1, 0, SIDE - 0.5), (2, 1, 0.5), (3, 1, SIDE - 0.5)]:
+        assert (peaks.points[hand, :, axis] == place / SIDE).all()
+        if hand != 1:  # so far outside that all cells are about 0
+            torch.testing.assert_close(
+                peaks.points[hand, :, 1 - axis], points[hand, :, 1 - axis], rtol=0, atol=1e-12
+            )
+
+
+def _single_cells(cells: dict[tuple[int, int], float], background: float = 0.0) -> Tensor:
+    maps = torch.full((1, 21, 4, 6), background)
+    for (row, column), heat in cells.items():
+        maps[..., row, column] = heat
+    return maps
+
+
+@pytest.mark.parametrize("background", [0.0, -1.0])
+def test_a_peak_beside_cells_of_0_is_the_centre_of_its_cell(background: float) -> None:
+    peaks = find_peaks(_single_cells({(2, 3): 1.0, (2, 4): 0.5}, background))
+    assert (peaks.cell == 2 * 6 + 3).all()
+    assert (peaks.points == torch.tensor([3.5 / 6, 2.5 / 4])).all()
+    assert (peaks.height == 1).all()
+
+
+def test_the_first_of_several_highest_cells_is_the_peak() -> None:
+    peaks = find_peaks(_single_cells({(1, 4): 1.0, (2, 2): 1.0, (3, 5): 1.0}))
+    assert (peaks.cell == 1 * 6 + 4).all()
+
+
+def test_peaks_of_plateaus_stay_within_their_cell() -> None:
+    for maps in (
+        _single_cells({}),
+        _single_cells({}, -3.0),
+        _single_cells({}, 0.7),
+        _single_cells({(1, 2): 0.9, (1, 3): 0.9}, 0.5),
+    ):
+        peaks = find_peaks(maps)
+        column, row = peaks.cell % 6, peaks.cell // 6
+        apart = peaks.points * torch.tensor([6.0, 4.0]) - torch.stack([column, row], -1) - 0.5
+        assert (apart.abs() <= 0.5 + 1e-6).all()
+
+
+JOINTS, CELLS = 21, 5
+VALID = torch.rand(3, JOINTS, generator=torch.Generator().manual_seed(4)) > 0.3
+
+
+def test_maps_that_are_right_where_the_heat_map_is_above_0_have_a_loss_of_0() -> None:
+    heat = torch.zeros(3, JOINTS, CELLS, CELLS)
+    heat[..., 2, 3] = 1
+    vectors = torch.randn(3, JOINTS, 3, generator=torch.Generator().manual_seed(3))
+    maps = torch.full((3, JOINTS, 3, CELLS, CELLS), 7.0)
+    maps[..., 2, 3] = vectors
+    assert float(weighted_map_loss(maps, vectors, heat, VALID)) == 0
+    assert float(heat_map_loss(heat, heat, VALID)) == 0
+    assert float(heat_map_loss(heat + 1, heat, VALID)) == pytest.approx(0.5 * JOINTS)
+
+
+def test_the_size_of_a_loss_does_not_depend_on_the_number_of_joints() -> None:
+    ones = torch.ones(3, JOINTS, CELLS, CELLS, dtype=torch.float64)
+    vectors = torch.ones(3, JOINTS, 3, dtype=torch.float64)
+    maps = torch.zeros(3, JOINTS, 3, CELLS, CELLS, dtype=torch.float64)
+    one_joint = torch.zeros_like(VALID)
+    one_joint[1, 4] = True
+    for valid in (VALID, one_joint):
+        assert float(heat_map_loss(0 * ones, ones, valid)) == pytest.approx(0.5 * JOINTS)
+        assert float(weighted_map_loss(maps, vectors, ones, valid)) == pytest.approx(3 * CELLS**2)
+
+
+VIDEOS, LEARNED_HANDS, SIZE_PX = 8, 32, 32
+STEPS, WARMUP_STEPS, DECAY_STEPS, LEARNING_RATE = 170, 20, 50, 2e-3
+"""All hands are in every step; the rate rises linearly over the first steps and falls to 0 over the last."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedHands:
+    """32 synthetic hands with their targets."""
+
+    images: Tensor
+    """[32, 3, 32, 32] in 0..1."""
+    targets: HandTargets
+    """Of the images."""
+    joints_mm: NDArray[np.float64]
+    """[32, 21, 3] in the camera frame."""
+
+
+def _hands() -> LearnedHands:
+    """Right hands of eight people, four each."""
+    config = SyntheticConfig(
+        videos=VIDEOS,
+        hands_per_video=LEARNED_HANDS // VIDEOS,
+        seed=0,
+        size_px=SIZE_PX,
+        motion=MotionConfig(left_share=0.0),
+    )
+    hands = [*synthesise_labelled(config, crop_enlargement=1.75)]
+    images = torch.from_numpy(np.stack([hand.image for hand in hands])).permute(0, 3, 1, 2) / 255
+    joints_mm = np.stack([hand.joints_3d_mm for hand in hands]).astype(np.float64)
+    relative = joints_mm - joints_mm[:, [WRIST]]
+    bones_mm = np.linalg.norm(relative[:, REFERENCE_BONE[1]], axis=-1)
+    targets = HandTargets(
+        keypoints=torch.from_numpy(np.stack([hand.keypoints_2d_px for hand in hands]) / SIZE_PX).float(),
+        joints=torch.from_numpy(relative / bones_mm[:, None, None]).float(),
+        valid=torch.ones(LEARNED_HANDS, 21, dtype=torch.bool),
+        has_scale=torch.ones(LEARNED_HANDS, dtype=torch.bool),
+    )
+    return LearnedHands(images, targets, joints_mm)
+
+
+def _train(estimator: PoseEstimator, hands: LearnedHands) -> None:
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=LEARNING_RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS, (STEPS - step) / DECAY_STEPS)
+    )
+    estimator.train()
+    for _ in range(STEPS):
+        loss = estimator.loss(estimator(hands.images), hands.targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_detnet_learns_32_hands_to_less_than_3_mm() -> None:
+    """A ResNet-18, evaluated with the running statistics of its batch norms."""
+    hands = _hands()
+    torch.manual_seed(0)
+    estimator = build_estimator(EncoderSettings("resnet18"), EstimatorSettings("detnet"))
+    _train(estimator, hands)
+    estimator.eval()
+    with torch.no_grad():
+        estimate = estimator.decode(estimator(hands.images))
+    apart_px = (estimate.keypoints - hands.targets.keypoints).norm(dim=-1) * SIZE_PX
+    assert float(apart_px.mean()) < 0.5
+    scores = score_poses(estimate.joints.numpy(), hands.joints_mm, np.ones((LEARNED_HANDS, 21), np.bool_))
+    assert scores.root_scale.mpjpe_mm < 3
