@@ -212,10 +212,10 @@ def test_grey_is_that_of_pillow() -> None:
 def test_a_square_is_cut_out_and_nothing_else() -> None:
     views = torch.zeros(2, 3, 10, 20)[:, :, :, :10] + 0.9
     cut = cut_out(views, torch.tensor([[0.5, 0.3], [1.0, 0.0]]), torch.tensor([0.4, 0.6]))
-    filling = torch.tensor(CUT_OUT_COLOUR)
+    colour = torch.tensor(CUT_OUT_COLOUR)
     expected = views.clone()
-    expected[0, :, 1:5, 3:7] = filling[:, None, None]
-    expected[1, :, 0:3, 7:10] = filling[:, None, None]  # the part of it within the view
+    expected[0, :, 1:5, 3:7] = colour[:, None, None]
+    expected[1, :, 0:3, 7:10] = colour[:, None, None]  # the part of it within the view
     torch.testing.assert_close(cut, expected)
 
 

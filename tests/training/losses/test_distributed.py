@@ -126,33 +126,23 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
 
 @cases
 @precisions
-def test_the_mean_of_their_losses_is_the_loss(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
-    expected = whole_batch(dtype).loss(WEIGHTINGS[name]).item()
-    each = [float(one[f"{name}-{dtype}-loss"]) for one in saved]
-    assert np.mean(each) == pytest.approx(expected, abs=TOLERANCE[dtype])
-
-
-@cases
-@precisions
-def test_gradients_reach_the_projections_of_both(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
-    batch = whole_batch(dtype).differentiable()
-    torch.autograd.backward(batch.loss(WEIGHTINGS[name]))
+def test_two_processes_have_the_loss_and_the_gradients_of_one(
+    saved: list[Saved], name: str, dtype: torch.dtype
+) -> None:
+    batch, alone, atol = whole_batch(dtype).differentiable(), network(dtype), TOLERANCE[dtype]
+    loss = batch.loss(WEIGHTINGS[name])
+    assert np.mean([one[f"{name}-{dtype}-loss"] for one in saved]) == pytest.approx(loss.item(), abs=atol)
+    torch.autograd.backward(loss)
     for number, expected in enumerate(batch.gradients()):
         # Each process's are of the sum of both losses: DistributedDataParallel halves them.
-        theirs = np.concatenate([one[f"{name}-{dtype}-gradient{number}"] for one in saved]) / PROCESSES
-        np.testing.assert_allclose(theirs, expected, rtol=0, atol=TOLERANCE[dtype])
-
-
-@cases
-@precisions
-def test_a_network_learns_the_same(saved: list[Saved], name: str, dtype: torch.dtype) -> None:
-    alone = network(dtype)
+        gradients = [one[f"{name}-{dtype}-gradient{number}"] for one in saved]
+        np.testing.assert_allclose(np.concatenate(gradients) / PROCESSES, expected, rtol=0, atol=atol)
     torch.autograd.backward(loss_through(alone, whole_batch(dtype), WEIGHTINGS[name]))
     for number, parameter in enumerate(alone.parameters()):
         assert parameter.grad is not None
         for one in saved:
             gradient = one[f"{name}-{dtype}-parameter{number}"]
-            np.testing.assert_allclose(gradient, parameter.grad, rtol=0, atol=TOLERANCE[dtype])
+            np.testing.assert_allclose(gradient, parameter.grad, rtol=0, atol=atol)
 
 
 def test_batches_without_negatives_have_the_same_loss(saved: list[Saved]) -> None:

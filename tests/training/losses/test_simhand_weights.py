@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,25 @@ from training.losses.simhand_weights import DenominatorWeights, KeypointDistance
 
 DISTANCES: list[KeypointDistance] = ["mpjpe", "w_abs", "w_o_abs"]
 FORMS: list[WeightForm] = ["linear", "sigmoid"]
-DRAWN = st.tuples(
-    st.integers(1, 6),
-    st.integers(0, 3),
-    st.sampled_from(FORMS),
-    st.sampled_from(DISTANCES),
-    st.integers(0, 2**31),
-)
+SEEDS = st.integers(0, 2**31)
+ALL = pytest.mark.parametrize(("form", "distance"), list(product(FORMS, DISTANCES)))
 
 
-def denominator_weights(batch: Batch, weighting: Weighting) -> Tensor:
+def weights_of(batch: Batch, weighting: Weighting) -> tuple[Tensor, Tensor]:
+    """Weights [N] of positives and [2N, 2N + R] of the denominator."""
     parts = [batch.keypoints1, batch.keypoints2, batch.negative_keypoints]
     points = torch.cat([part for part in parts if part is not None])
     rows = 2 * len(batch.keypoints1)
-    made = DenominatorWeights(points, rows, weighting)
-    # As blocks of three rows, whatever the tiles are.
-    blocks = [
-        torch.empty(min(3, rows - first), len(points), dtype=points.dtype) for first in range(0, rows, 3)
-    ]
-    return torch.cat([made.fill(block, 3 * number) for number, block in enumerate(blocks)])
+    denominator = DenominatorWeights(points, rows, weighting)
+    # In blocks of three rows, whatever the tiles are.
+    weights = torch.empty(rows, len(points), dtype=points.dtype)
+    for first in range(0, rows, 3):
+        denominator.fill(weights[first : first + 3], first)
+    return positive_weights(batch.keypoints1, batch.keypoints2, weighting), weights
+
+
+def both(form: WeightForm, distance: KeypointDistance) -> Weighting:
+    return Weighting("both", form, distance, lambda_positive=9.0, lambda_negative=5.0)
 
 
 @pytest.mark.parametrize(
@@ -48,36 +49,31 @@ def test_weights_are_those_of_the_reference(
 ) -> None:
     batch = Batch(golden["z1"], golden["z2"], golden["joints1"], golden["joints2"])
     weighting = Weighting("both", form, distance, *golden["sigmoid_lambda"].tolist())
-    positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
-    negative = denominator_weights(batch, weighting)
-    torch.testing.assert_close(positive, golden[f"{form}_{distance}_wpos"], rtol=0, atol=1e-9)
-    torch.testing.assert_close(negative, golden[f"{form}_{distance}_wneg"], rtol=0, atol=1e-9)
+    for name, weights in zip(("wpos", "wneg"), weights_of(batch, weighting), strict=True):
+        torch.testing.assert_close(weights, golden[f"{form}_{distance}_{name}"], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("distance", DISTANCES)
+@ALL
 @pytest.mark.parametrize("negatives", [0, 4])
 @pytest.mark.usefixtures("small_blocks")
 def test_weights_are_those_of_loops_over_pairs(
     form: WeightForm, distance: KeypointDistance, negatives: int
 ) -> None:
-    batch = Batch.draw(7, negatives)
-    weighting = Weighting("both", form, distance, lambda_positive=9.0, lambda_negative=5.0)
-    positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
+    batch, weighting = Batch.draw(7, negatives), both(form, distance)
+    positive, negative = weights_of(batch, weighting)
     np.testing.assert_allclose(positive, slow_positive_weights(batch, weighting), atol=1e-12)
-    np.testing.assert_allclose(
-        denominator_weights(batch, weighting), slow_denominator_weights(batch, weighting), atol=1e-12
-    )
+    np.testing.assert_allclose(negative, slow_denominator_weights(batch, weighting), atol=1e-12)
 
 
-@given(DRAWN)
-@settings(max_examples=40, deadline=None)
-def test_weights_lie_between_0_and_1(drawn: tuple[int, int, WeightForm, KeypointDistance, int]) -> None:
-    pairs, negatives, form, distance, seed = drawn
+@ALL
+@given(pairs=st.integers(1, 6), negatives=st.integers(0, 3), seed=SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_weights_lie_between_0_and_1(
+    form: WeightForm, distance: KeypointDistance, pairs: int, negatives: int, seed: int
+) -> None:
     batch = Batch.draw(pairs, negatives, seed=seed, dtype=torch.float32)
-    weighting = Weighting("both", form, distance, lambda_positive=9.0, lambda_negative=5.0)
-    positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
-    for weights in (positive, denominator_weights(batch, weighting)):
+    positive, negative = weights_of(batch, both(form, distance))
+    for weights in (positive, negative):
         assert weights.amin() >= 0
         assert weights.amax() <= 1
     if form == "linear" and pairs > 1:
@@ -85,30 +81,22 @@ def test_weights_lie_between_0_and_1(drawn: tuple[int, int, WeightForm, Keypoint
         assert positive.amax() == 1
 
 
-@given(DRAWN, st.floats(0.01, 100), st.floats(-5, 5))
-@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("distance", DISTANCES)
+@given(seed=SEEDS, scale=st.floats(0.01, 100), shift=st.floats(-5, 5))
+@settings(max_examples=10, deadline=None)
 def test_linear_weights_depend_neither_on_unit_nor_on_position(
-    drawn: tuple[int, int, WeightForm, KeypointDistance, int], scale: float, shift: float
+    distance: KeypointDistance, seed: int, scale: float, shift: float
 ) -> None:
-    pairs, negatives, _, distance, seed = drawn
-    batch = Batch.draw(pairs, negatives, seed=seed)
-    further = batch.negative_keypoints
+    batch, weighting = Batch.draw(5, 2, seed=seed), Weighting("both", distance=distance)
+    assert batch.negative_keypoints is not None
     moved = replace(
         batch,
         keypoints1=batch.keypoints1 * scale + shift,
         keypoints2=batch.keypoints2 * scale + shift,
-        negative_keypoints=None if further is None else further * scale + shift,
+        negative_keypoints=batch.negative_keypoints * scale + shift,
     )
-    weighting = Weighting("both", distance=distance)
-    torch.testing.assert_close(
-        positive_weights(moved.keypoints1, moved.keypoints2, weighting),
-        positive_weights(batch.keypoints1, batch.keypoints2, weighting),
-        rtol=0,
-        atol=1e-6,
-    )
-    torch.testing.assert_close(
-        denominator_weights(moved, weighting), denominator_weights(batch, weighting), rtol=0, atol=1e-9
-    )
+    for weights, expected in zip(weights_of(moved, weighting), weights_of(batch, weighting), strict=True):
+        torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -117,40 +105,35 @@ def test_pairs_at_equal_distances_weigh_1(distance: KeypointDistance) -> None:
     shifted = batch.keypoints1 + torch.tensor([0.3, 0.4])  # as far but for rounding
     weights = positive_weights(batch.keypoints1, shifted, Weighting("both", distance=distance))
     assert weights.tolist() == [1.0] * 6
-    same = replace(batch, keypoints1=batch.keypoints1[:1].expand(6, -1, -1).contiguous())
-    same = replace(same, keypoints2=same.keypoints1)
-    assert (denominator_weights(same, Weighting("both", distance=distance)) == 1).all()
+    equal = batch.keypoints1[:1].expand(6, -1, -1).contiguous()
+    same = replace(batch, keypoints1=equal, keypoints2=equal)
+    assert (weights_of(same, Weighting("both", distance=distance))[1] == 1).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("distance", DISTANCES)
+@ALL
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.usefixtures("small_blocks")
 def test_pairs_of_a_hand_with_a_bad_keypoint_weigh_1_and_change_no_other(
     form: WeightForm, distance: KeypointDistance, bad: float
 ) -> None:
-    batch = Batch.draw(5, 3)
+    batch, weighting = Batch.draw(5, 3), both(form, distance)
     assert batch.negative_keypoints is not None
     batch.keypoints2[1, 20, 1] = bad
     batch.keypoints1[3] = bad
     batch.negative_keypoints[2, 0, 0] = bad
-    weighting = Weighting("both", form, distance, lambda_positive=9.0, lambda_negative=5.0)
-    positive = positive_weights(batch.keypoints1, batch.keypoints2, weighting)
+    positive, negative = weights_of(batch, weighting)
     assert positive[[1, 3]].tolist() == [1, 1]
-    np.testing.assert_allclose(positive, slow_positive_weights(batch, weighting), atol=1e-12)
-    negative = denominator_weights(batch, weighting)
     assert (negative[[3, 5 + 1]] == 1).all()
     assert (negative[:, [3, 5 + 1, 10 + 2]] == 1).all()
+    np.testing.assert_allclose(positive, slow_positive_weights(batch, weighting), atol=1e-12)
     np.testing.assert_allclose(negative, slow_denominator_weights(batch, weighting), atol=1e-12)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_without_a_single_finite_hand_all_weigh_1(form: WeightForm) -> None:
     batch = Batch.draw(3)
-    nothing = replace(batch, keypoints1=batch.keypoints1 * torch.nan, keypoints2=batch.keypoints2 * torch.nan)
-    assert (denominator_weights(nothing, Weighting("both", form)) == 1).all()
-    weights = positive_weights(nothing.keypoints1, nothing.keypoints2, Weighting("both", form))
-    assert (weights == 1).all()
+    batch.keypoints1[:], batch.keypoints2[:] = torch.nan, torch.nan
+    assert all((weights == 1).all() for weights in weights_of(batch, Weighting("both", form)))
 
 
 def test_positives_that_are_not_weighted_weigh_1() -> None:

@@ -44,25 +44,25 @@ def draw_targets(hands: int, seed: int = 0, *, dtype: torch.dtype = torch.float6
     )
 
 
-def hide(targets: HandTargets, hidden: Tensor, scaleless: Tensor, filling: float) -> HandTargets:
+def hide(targets: HandTargets, hidden: Tensor, scaleless: Tensor, value: float) -> HandTargets:
     """The same without the joints ``hidden`` [B, 21] and the scale of hands ``scaleless`` [B].
 
-    ``filling`` replaces what is hidden.
+    ``value`` replaces what is hidden.
     """
     masked = replace(targets, valid=targets.valid & ~hidden, has_scale=targets.has_scale & ~scaleless)
     return replace(
         masked,
-        keypoints=masked.keypoints.where(masked.valid[..., None], filling),
-        joints=masked.joints.where(masked.valid_3d[..., None], filling),
+        keypoints=masked.keypoints.where(masked.valid[..., None], value),
+        joints=masked.joints.where(masked.valid_3d[..., None], value),
     )
 
 
-def some_hidden(targets: HandTargets, filling: float) -> HandTargets:
+def some_hidden(targets: HandTargets, value: float) -> HandTargets:
     """Without some joints of most hands, the scale of the second and all joints of the third."""
     random = torch.Generator().manual_seed(5)
     hidden = torch.rand(targets.valid.shape, generator=random) < 0.25
     hidden[2] = True
-    return hide(targets, hidden, torch.arange(len(hidden)) == 1, filling)
+    return hide(targets, hidden, torch.arange(len(hidden)) == 1, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,3 +119,13 @@ def stages(seed: int = 0, hands: int = HANDS) -> tuple[Tensor, ...]:
 def fields(prediction: Any) -> dict[str, Tensor]:
     """The tensors of a prediction; each is [B, 21, ...]."""
     return dict(vars(prediction))
+
+
+def slow_mean_absolute_error(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
+    """Of points [B, 21, D] in the mask [B, 21], coordinate by coordinate."""
+    errors = [
+        abs(float(p) - float(t))
+        for hand, joint in mask.nonzero().tolist()
+        for p, t in zip(predicted[hand, joint], true[hand, joint], strict=True)
+    ]
+    return sum(errors) / len(errors)

@@ -85,11 +85,6 @@ def test_gradients_reach_every_weight(head: HeadName) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_random_weights_follow_the_seed() -> None:
-    first, again = _estimator().state_dict(), _estimator().state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-
-
 def test_a_frozen_trunk_does_not_change() -> None:
     estimator = _estimator()
     estimator.freeze_trunk()
@@ -122,17 +117,7 @@ def test_autocast_changes_neither_loss_nor_poses() -> None:
     assert inside == estimator.loss(prediction, targets)
     assert inside["loss"].dtype == estimate.joints.dtype == torch.float32
     assert torch.equal(estimate.joints, estimator.decode(prediction).joints)
-
-
-def test_poses_have_all_joints_and_no_gradient() -> None:
-    estimator = _estimator().train()
-    estimate = estimator.decode(estimator(_views()))
-    assert estimate.keypoints.shape == (HANDS, 21, 2)
-    assert estimate.joints.shape == (HANDS, 21, 3)
-    assert estimate.confidence.shape == (HANDS, 21)
-    assert not estimate.keypoints.requires_grad
-    assert not estimate.joints.requires_grad
-    assert (estimate.joints[:, 0] == 0).all()
+    assert not estimator.decode(estimator(_views())).joints.requires_grad
 
 
 @every_head

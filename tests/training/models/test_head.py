@@ -22,9 +22,9 @@ from training.models.estimator import HeadName
 from training.models.head import HandTargets, masked_mean
 
 
-@pytest.mark.parametrize("filling", [torch.nan, torch.inf, -1.0])
-def test_masked_coordinates_are_0(filling: float) -> None:
-    targets = some_hidden(draw_targets(4), filling)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -1.0])
+def test_masked_coordinates_are_0(value: float) -> None:
+    targets = some_hidden(draw_targets(4), value)
     assert targets.valid.sum(1).tolist()[2] == 0
     for masked, mask, true in (
         (targets.masked_keypoints, targets.valid, draw_targets(4).keypoints),
@@ -109,17 +109,10 @@ def _targets() -> HandTargets:
 
 
 @every_head
-def test_every_weight_gets_a_gradient(name: HeadName) -> None:
-    losses, gradients = _differentiate(name, _targets())
-    assert all(loss.shape == () and loss > 0 for loss in losses.values())
-    assert {weight for weight, gradient in gradients.items() if not gradient.any()} == set()
-
-
-@every_head
-@pytest.mark.parametrize("filling", [torch.nan, torch.inf, 1e30])
-def test_hidden_joints_change_no_bit_of_losses_and_gradients(name: HeadName, filling: float) -> None:
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])
+def test_hidden_joints_change_no_bit_of_losses_and_gradients(name: HeadName, value: float) -> None:
     losses, gradients = _differentiate(name, some_hidden(_targets(), 0.0))
-    others, other_gradients = _differentiate(name, some_hidden(_targets(), filling))
+    others, other_gradients = _differentiate(name, some_hidden(_targets(), value))
     assert losses == others
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert all(torch.equal(gradients[weight], other_gradients[weight]) for weight in gradients)

@@ -1,4 +1,4 @@
-"""A small pool that looks like video, and sources of pairs that do what a test tells them."""
+"""A small pool that looks like video, and sources of pairs that follow a script."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

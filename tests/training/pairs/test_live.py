@@ -124,10 +124,10 @@ def test_negatives_are_drawn_among_the_nearest_of_the_band(
     settings = PairSettings(negatives_per_anchor=1, negative_min_distance=5.0, negative_top_k=4, ef=400)
     anchor = pool.hand_ids[:1]
     with closing(LiveNeighbors(LiveIndex(built), settings, pool_hands)) as source:
-        seen = {source.draw(anchor, rng(seed)).negatives.item() for seed in range(60)}
+        negatives = {source.draw(anchor, rng(seed)).negatives.item() for seed in range(60)}
     far = exact.search_hands(anchor, 100, other_video=True)
     beyond = far.hand_ids[far.distances >= 5.0][:4]
-    assert seen == set(beyond.tolist())
+    assert negatives == set(beyond.tolist())
 
 
 def test_anchors_that_the_version_lacks_are_their_own_positives(
@@ -151,8 +151,8 @@ def test_anchors_that_the_version_lacks_are_their_own_positives(
             assert np.isin(back.positives[known], half.hand_ids).all()
             np.testing.assert_array_equal(np.isnan(back.distances), ~known)
             assert len(set(back.negatives.ravel().tolist())) == len(anchors)
-        strangers = source.draw(anchors[~known], rng())
-        assert strangers.not_in_index == strangers.random_negatives == (~known).sum()
+        lacking = source.draw(anchors[~known], rng())
+        assert lacking.not_in_index == lacking.random_negatives == (~known).sum()
         any_catalog.publish("v0002")
         after = source.draw(anchors, rng())
     np.testing.assert_array_equal(after.positives, before.positives)
