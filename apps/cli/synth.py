@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from handsim.synthetic import synthesise_pool
-    from training.datasets.open_dataset import WORLDS
+    from training.datasets.synthetic import WORLDS
 
     if options.settings:
         WORLDS.print_settings()
@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _read_world(options: argparse.Namespace) -> "SyntheticConfig":
     """The world's file, changed by the command line."""
-    from training.datasets.open_dataset import WORLDS
+    from training.datasets.synthetic import WORLDS
 
     values = {
         "videos": options.videos,

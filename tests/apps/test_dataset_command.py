@@ -15,7 +15,7 @@ from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic import PeopleConfig, SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
 from training.datasets.record import LabelledHand
-from training.datasets.synthetic import LABELS, SyntheticHands, write_synthetic
+from training.datasets.synthetic import LABELS_FILE, SyntheticHands, write_synthetic
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def test_a_sound_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_broken_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path(shutil.copytree(hands, tmp_path / "broken"))
-    with np.load(broken / LABELS) as stored:
+    with np.load(broken / LABELS_FILE) as stored:
         labels = {name: stored[name] for name in stored.files}
     labels["joints_3d_mm"] = labels["joints_3d_mm"] / 1000
-    np.savez(broken / LABELS, **labels)
+    np.savez(broken / LABELS_FILE, **labels)
     out = tmp_path / "out"
     command = ["dataset", "check", "synthetic", str(broken), "--split", "train", "--out", str(out)]
     assert main(command) == 2
@@ -68,7 +68,7 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     (out / "samples.png").write_bytes(b"of a set that was there")
     assert main(["dataset", "check", "dexycb", str(tmp_path / "none"), "--out", str(out)]) == 2
     said_so = capsys.readouterr().out
-    assert "is no folder; give the one that dexycb was extracted in (and 2 more splits)" in said_so
+    assert "is not a folder; give the one that dexycb was extracted in (and 2 more splits)" in said_so
     assert json.loads((out / "check.json").read_text())["splits"] == []
     assert not (out / "samples.png").exists()
 

@@ -20,7 +20,7 @@ from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel
-from training.datasets.synthetic import LABELS, write_synthetic
+from training.datasets.synthetic import LABELS_FILE, write_synthetic
 from training.evaluation.evaluate import evaluate_predictions, read_true_hands
 from training.evaluation.report import hand_errors_mm
 
@@ -100,7 +100,7 @@ def test_bad_input_is_told_in_one_line(
         (["nobody"], "no run of that name"),
         (["first", "--last"], "run first has no last.ckpt (it has best.ckpt)"),
         (["first", "--split", "tst"], "did you mean test?"),
-        (["first", "--root", tmp_path], "is no synthetic set"),
+        (["first", "--root", tmp_path], "is not a synthetic dataset"),
         (["first", "--root", tmp_path / "gone"], "is no folder"),
         (["first", "--name", "a/b"], "is not letters, digits"),
         (["first", "--predictions", tmp_path / "gone.parquet"], "leave --predictions out"),
@@ -128,11 +128,11 @@ def test_a_hand_without_a_reference_bone_is_told(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(home / "synthetic", tmp_path / "broken")
-    with np.load(tmp_path / "broken" / LABELS) as stored:
+    with np.load(tmp_path / "broken" / LABELS_FILE) as stored:
         labels = dict(stored)
     start, end = REFERENCE_BONE
     labels["joints_3d_mm"][:, end] = labels["joints_3d_mm"][:, start]
-    np.savez(tmp_path / "broken" / LABELS, **labels)
+    np.savez(tmp_path / "broken" / LABELS_FILE, **labels)
     broken: list[str | Path] = ["--root", tmp_path / "broken", "--workers", "0"]
     line = run_refused(capsys, "evaluate", "pose", "first", "--home", home, *broken)
     assert "bone from wrist to middle_mcp of sample 0 is shorter than 0.001 mm" in line

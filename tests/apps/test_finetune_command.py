@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from apps.cli import main
 from handsim.skeleton import REFERENCE_BONE
 from tests.apps.commands import run_ok, run_refused
-from training.datasets.synthetic import FACTS, LABELS
+from training.datasets.synthetic import LABELS_FILE, METADATA_FILE
 from training.models.estimator import PoseEstimator
 
 SETTINGS = [
@@ -97,18 +97,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def _without_labels(root: Path) -> None:
-    (root / LABELS).unlink()
+    (root / LABELS_FILE).unlink()
 
 
 def _of_another_version(root: Path) -> None:
-    (root / FACTS).write_text((root / FACTS).read_text().replace('"format": 1', '"format": 7'))
+    (root / METADATA_FILE).write_text((root / METADATA_FILE).read_text().replace('"format": 1', '"format": 7'))
 
 
 def _change_joints(root: Path, change: Callable[[NDArray[np.float32]], None]) -> None:
-    with np.load(root / LABELS) as stored:
+    with np.load(root / LABELS_FILE) as stored:
         labels = dict(stored)
     change(labels["joints_3d_mm"])
-    np.savez(root / LABELS, **labels)
+    np.savez(root / LABELS_FILE, **labels)
 
 
 def _all_invalid(root: Path) -> None:
@@ -128,7 +128,7 @@ def _without_a_reference_bone(root: Path) -> None:
     ("break_it", "told"),
     [
         (_without_labels, "labels.npz is missing; write it again with `handsim synth"),
-        (_of_another_version, "tells of format 7, this handsim reads 1; write it again"),
+        (_of_another_version, "has format 7, this handsim reads 1; write it again"),
         (_all_invalid, "has numbers in joints_3d_mm that are not finite; write it again"),
         (_without_a_reference_bone, "have a bone from wrist to middle_mcp of length 0, by which"),
     ],

@@ -9,7 +9,8 @@ from apps.cli.synth import LAYOUTS
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
-from training.datasets.open_dataset import DATASETS, WORLDS, open_dataset
+from training.datasets.open_dataset import DATASETS, open_dataset
+from training.datasets.synthetic import WORLDS
 
 
 def test_every_dataset_has_a_layout() -> None:

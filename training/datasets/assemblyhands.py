@@ -1,11 +1,7 @@
-"""The annotations of one split of AssemblyHands, as arrays.
+"""AssemblyHands (Ohkawa et al., CVPR 2023, arXiv 2304.12301), its egocentric images, from the official
+layout.
 
-The three files hold hundreds of megabytes of JSON. They are streamed, a picture or a sequence at a time; what
-is kept is some 200 bytes a picture, 30 a hand and 550 a frame.
-
-Where AssemblyHands keeps what, and its JSON files read as streams.
-
-Files: ``annotations/<split>/assemblyhands_<split>_{ego_data,ego_calib,joint_3d}_v1-1.json`` and the pictures
+Files: ``annotations/<split>/assemblyhands_<split>_{ego_data,ego_calib,joint_3d}_v1-1.json`` and the images
 below ``images/`` that ``file_name`` names (``ego_images_rectified/<split>/...``). Their keys, as the official
 toolkit reads them:
 
@@ -17,13 +13,14 @@ toolkit reads them:
 - joint_3d: ``annotations.<seq_name>.<frame_idx as %06d>`` with ``world_coord`` [42, 3] in mm and
   ``joint_valid`` [42].
 
-Joints 0-20 are the right hand's, 21-41 the left's.
+Joints 0-20 are the right hand's, 21-41 the left's, both in the order of InterHand ("their order" below).
 
-One split of AssemblyHands' egocentric pictures, read lazily from the official layout (see `files`).
+The three files have hundreds of megabytes of JSON. They are streamed, an image or a sequence at a time, into
+arrays of some 200 bytes an image, 30 a hand and 550 a frame. Images are read lazily.
 
-Not confirmed, as the data could not be seen: that each hand's ``joint_valid`` of the picture and of the frame
-are both to be heeded (the toolkit heeds the picture's), and that ``file_name`` is always relative to images/.
-The public splits are not those of the paper, and the joints of the public test split are withheld.
+Not confirmed, because the data could not be seen: that a joint needs ``joint_valid`` of both image and frame
+(the toolkit uses the image's), and that ``file_name`` is always relative to images/. The public splits are
+not those of the paper, and the joints of the public test split are withheld.
 """
 
 import re
@@ -48,46 +45,7 @@ SPLITS: Final = ("train", "val", "test")
 VERSION: Final = "v1-1"
 CAMERA_SUFFIX: Final = "_mono10bit"
 DOWNLOAD_AGAIN: Final = f"download all three files of annotations {VERSION} of the split again"
-
-
-def annotation_path(root: Path, split: str, kind: str) -> Path:
-    """A split's ``ego_data``, ``ego_calib`` or ``joint_3d``; raises NotThereError where it is not."""
-    folder = root / "annotations" / split
-    path = folder / f"assemblyhands_{split}_{kind}_{VERSION}.json"
-    if path.is_file():
-        return path
-    if not (root / "annotations").is_dir():
-        raise NotThereError(
-            f"{root} has no annotations/, so it is not AssemblyHands; give the folder that holds "
-            "annotations/ and images/"
-        )
-    others = sorted(other.name for other in folder.glob(f"assemblyhands_{split}_{kind}_*.json"))
-    if others:
-        raise NotThereError(f"{folder} has {others[0]}, but version {VERSION} is what is read; download that")
-    raise NotThereError(f"{path} is missing; {DOWNLOAD_AGAIN}")
-
-
-def stream_items(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
-    """The objects of an array at ``prefix`` (``images.item``), one after the other.
-
-    Raises HandsimError where the JSON is broken.
-    """
-    yield from _until_broken(path, ijson.items, prefix)
-
-
-def stream_members(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The members (key, value) of the object at ``prefix``, one after the other; raises as `stream_items`."""
-    yield from _until_broken(path, ijson.kvitems, prefix)
-
-
-def _until_broken(path: Path, reader: Any, prefix: str) -> Iterator[Any]:
-    try:
-        with path.open("rb") as file:
-            yield from reader(file, prefix, use_float=True)
-    except ijson.JSONError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise HandsimError(f"{path} is not whole JSON ({reason}); {DOWNLOAD_AGAIN}") from error
-
+_EXTRACT_AGAIN: Final = "extract that sequence's archive of ego_images_rectified again"
 
 HALVES: Final[dict[Side, slice]] = {
     "right": slice(0, JOINT_COUNT),
@@ -96,16 +54,105 @@ HALVES: Final[dict[Side, slice]] = {
 """Where each hand is among the 42 joints."""
 
 
+class AssemblyHands:
+    """A `HandDataset` of the hands of a split that have a box: two in an image are two samples.
+
+    A joint is valid where the annotations of its image and of its frame both say so. ``skipped`` counts the
+    hands with a box and no valid joint. 2D joints are projections of the 3D ones, as in the official toolkit.
+    Raises HandsimError for an unknown split, and for annotations that are missing, damaged or of another
+    version.
+    """
+
+    name = "assemblyhands"
+
+    def __init__(self, root: Path, split: str) -> None:
+        check_split(self.name, split, SPLITS)
+        self.root = root
+        self.split = split
+        self._images, hands = _read_hands(root, split)
+        self._poses = _read_poses(root, split, self._images)
+        self._calibration = _read_calibration(root, split, self._images)
+        frame = self._poses.frame[hands.view]
+        in_3d = self._poses.valid[frame].reshape(len(frame), 2, -1)
+        valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
+        some = np.asarray(valid.any(axis=1))
+        self.skipped = int((~some).sum())
+        if not some.any():
+            raise HandsimError(
+                f"none of the {len(some)} hands of {split} has a valid joint; where joints are "
+                f"withheld, take another split, else {DOWNLOAD_AGAIN}"
+            )
+        self._annotation, self._view = hands.annotation[some], hands.view[some]
+        self._left, self._valid = hands.left[some], valid[some]
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def label(self, index: int) -> HandLabel:
+        """The truth of one hand; raises IndexError past the end."""
+        images, view, side = self._images, int(self._view[index]), self._side(index)
+        valid = to_handsim_order(self._valid[index][:, None], self.name)[:, 0]
+        world = to_handsim_order(self._poses.world_mm[self._poses.frame[view], HALVES[side]], self.name)
+        extrinsics = self._calibration.extrinsics[view]
+        joints = np.where(valid[:, None], world @ extrinsics[:, :3].T + extrinsics[:, 3], np.nan)
+        intrinsics = self._calibration.intrinsics[images.sequence[view], images.camera[view]].copy()
+        intrinsics[:2, 2] += PIXEL_CENTRE  # whole numbers in the toolkit's camera model
+        sequence = images.sequences[images.sequence[view]]
+        label = HandLabel(
+            sample_id=f"{sequence}/{images.cameras[images.camera[view]]}/{images.frame[view]:06d}/{side}",
+            subject=_subject(sequence),
+            side=side,
+            size_px=(int(images.size_px[view, 0]), int(images.size_px[view, 1])),
+            keypoints_2d_px=project(joints, intrinsics).astype(np.float32),
+            joints_3d_mm=joints.astype(np.float32),
+            intrinsics=intrinsics,
+            valid=valid,
+        )
+        return label.mirrored() if side == "left" else label
+
+    def __getitem__(self, index: int) -> LabelledHand:
+        return with_picture(self.label(index), self.files(index)[0], _EXTRACT_AGAIN)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The image of one hand; all annotations are in files of their own."""
+        images, view = self._images, int(self._view[index])
+        return (self.root / "images" / images.folders[images.folder[view]] / str(images.file[view]),)
+
+    def annotated_keypoints_px(self, indices: Sequence[int]) -> NDArray[np.float32]:
+        """The 2D joints [len, 21, 2] of the annotations, in the convention of labels; NaN where there are
+        none.
+
+        Labels have projections of the 3D joints instead. This reads the file of annotations again.
+        """
+        keypoints = _read_keypoints(self.root, self.split, self._annotation[list(indices)])
+        points_px = np.empty((len(indices), JOINT_COUNT, 2), dtype=np.float32)
+        for row, index in enumerate(indices):
+            side = self._side(index)
+            points = to_handsim_order(keypoints[row, HALVES[side]], self.name) + np.float32(PIXEL_CENTRE)
+            width = int(self._images.size_px[self._view[index], 0])
+            points_px[row] = mirror_points(points, width) if side == "left" else points
+        return points_px
+
+    def _side(self, index: int) -> Side:
+        return "left" if self._left[index] else "right"
+
+
+def _subject(sequence: str) -> str:
+    """The participant: the number before ``_user_id`` in a sequence's name."""
+    match = re.search(r"_(\d+)_user_id_", sequence)
+    return match[1] if match else sequence
+
+
 @dataclass(frozen=True, eq=False)
-class Views:
-    """The V pictures that show a hand with a box."""
+class _Images:
+    """The V images that show a hand with a box."""
 
     sequences: list[str]
     """Names of the sequences."""
     cameras: list[str]
     """Names of the cameras."""
     folders: list[str]
-    """Folders of the pictures, below images/."""
+    """Folders of the images, below images/."""
     sequence: NDArray[np.int32]
     """[V] which sequence."""
     camera: NDArray[np.int32]
@@ -117,29 +164,29 @@ class Views:
     folder: NDArray[np.int32]
     """[V] which folder."""
     file: NDArray[np.str_]
-    """[V] the picture's name in its folder."""
+    """[V] the file's name in its folder."""
 
 
 @dataclass(frozen=True, eq=False)
-class Hands:
+class _Hands:
     """N hands with a box, in the order of the annotations, right before left."""
 
     annotation: NDArray[np.int32]
     """[N] which of the file's annotations."""
     view: NDArray[np.int32]
-    """[N] which picture."""
+    """[N] which image."""
     left: NDArray[np.bool_]
     """[N] whether it is a left hand."""
     valid: NDArray[np.bool_]
-    """[N, 21] the picture's ``joint_valid``, in their order."""
+    """[N, 21] ``joint_valid`` of the image, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
-class Poses:
+class _Poses:
     """Joints of both hands in F frames."""
 
     frame: NDArray[np.int32]
-    """[V] which of the F frames a picture shows."""
+    """[V] which of the F frames an image shows."""
     world_mm: NDArray[np.float32]
     """[F, 42, 3] in their order."""
     valid: NDArray[np.bool_]
@@ -147,8 +194,8 @@ class Poses:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """The cameras of V pictures."""
+class _Calibration:
+    """The cameras of V images."""
 
     intrinsics: NDArray[np.float64]
     """[sequences, cameras, 3, 3] K, with the first pixel centred at (0, 0)."""
@@ -157,20 +204,20 @@ class Calibration:
 
 
 class _Numbers(dict[str, int]):
-    """Numbers names in the order in which they are first asked for."""
+    """Numbers names in the order of their first use."""
 
     def __missing__(self, name: str) -> int:
         self[name] = len(self)
         return self[name]
 
 
-def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
-    """Hands and the pictures that show them, from ego_data; raises HandsimError for other contents."""
-    path = annotation_path(root, split, "ego_data")
+def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
+    """Read ego_data: the hands, and the images that show them; raises HandsimError for other contents."""
+    path = _annotation_path(root, split, "ego_data")
     sequences, cameras, folders = _Numbers(), _Numbers(), _Numbers()
     pictures, hands = {}, []
-    with _told_of(path):
-        for image in stream_items(path, "images.item"):
+    with _explain_errors(path):
+        for image in _stream_items(path, "images.item"):
             file = PurePosixPath(image["file_name"])
             numbers = (sequences[image["seq_name"]], cameras[image["camera"]], folders[str(file.parent)])
             pictures[image["id"]] = (
@@ -180,7 +227,7 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
                 int(image["height"]),
                 file.name,
             )
-        for number, annotation in enumerate(stream_items(path, "annotations.item")):
+        for number, annotation in enumerate(_stream_items(path, "annotations.item")):
             valid = np.array(annotation["joint_valid"], dtype=np.bool_).reshape(2 * JOINT_COUNT)
             for side, half in HALVES.items():
                 if annotation["bbox"][side] is not None:
@@ -190,7 +237,7 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
     if not hands:
         raise HandsimError(f"{path} has no annotations[] with a box in bbox; {DOWNLOAD_AGAIN}")
     table = np.array([row[:-1] for row in rows], dtype=np.int32)
-    views = Views(
+    images = _Images(
         list(sequences),
         list(cameras),
         list(folders),
@@ -201,7 +248,7 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
         size_px=table[:, 4:],
         file=np.array([row[-1] for row in rows]),
     )
-    return views, Hands(
+    return images, _Hands(
         annotation=np.array([hand[0] for hand in hands], dtype=np.int32),
         view=np.array([shown[hand[1]] for hand in hands], dtype=np.int32),
         left=np.array([hand[2] for hand in hands]),
@@ -209,73 +256,75 @@ def read_hands(root: Path, split: str) -> tuple[Views, Hands]:
     )
 
 
-def read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Annotated 2D joints [len, 42, 2] of some annotations of ego_data, by number, in their order and pixels.
+def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Read the 2D joints [len, 42, 2] of some annotations of ego_data, by number, in their order and pixels.
 
-    NaN where there are no ``keypoints``. Reads the whole file again, as they are too many to be kept.
+    NaN where there are no ``keypoints``. This reads the whole file again; all 2D joints would fill the
+    memory.
     """
-    path = annotation_path(root, split, "ego_data")
+    path = _annotation_path(root, split, "ego_data")
     keypoints = np.full((len(annotations), 2 * JOINT_COUNT, 2), np.nan, dtype=np.float32)
-    with _told_of(path):
-        for number, annotation in enumerate(stream_items(path, "annotations.item")):
+    with _explain_errors(path):
+        for number, annotation in enumerate(_stream_items(path, "annotations.item")):
             rows = np.flatnonzero(annotations == number)
             if len(rows) and "keypoints" in annotation:
                 keypoints[rows] = np.array(annotation["keypoints"], dtype=np.float32)[:, :2]
     return keypoints
 
 
-def read_poses(root: Path, split: str, views: Views) -> Poses:
-    """The joints in the frames of the pictures, from joint_3d; raises HandsimError where any is missing."""
-    path = annotation_path(root, split, "joint_3d")
-    frames, of_view = np.unique(np.stack([views.sequence, views.frame], axis=1), axis=0, return_inverse=True)
+def _read_poses(root: Path, split: str, images: _Images) -> _Poses:
+    """Read joint_3d: the joints in the frames of the images; raises HandsimError where any is missing."""
+    path = _annotation_path(root, split, "joint_3d")
+    pairs = np.stack([images.sequence, images.frame], axis=1)
+    frames, of_view = np.unique(pairs, axis=0, return_inverse=True)
     world = np.empty((len(frames), 2 * JOINT_COUNT, 3), dtype=np.float32)
     valid = np.empty((len(frames), 2 * JOINT_COUNT), dtype=np.bool_)
-    left = set(range(len(views.sequences)))
-    with _told_of(path):
-        for name, poses in stream_members(path, "annotations"):
-            for row in np.flatnonzero(frames[:, 0] == _number(views, name)):
+    unread = set(range(len(images.sequences)))
+    with _explain_errors(path):
+        for name, poses in _stream_members(path, "annotations"):
+            for row in np.flatnonzero(frames[:, 0] == _number(images, name)):
                 pose = poses[f"{frames[row, 1]:06d}"]
                 world[row] = pose["world_coord"]
                 valid[row] = np.array(pose["joint_valid"], dtype=np.bool_).reshape(-1)
-            left.discard(_number(views, name))
-    _check_all_there(path, views, left)
-    return Poses(of_view.reshape(-1).astype(np.int32), world, valid)
+            unread.discard(_number(images, name))
+    _check_complete(path, images, unread)
+    return _Poses(of_view.reshape(-1).astype(np.int32), world, valid)
 
 
-def read_calibration(root: Path, split: str, views: Views) -> Calibration:
-    """The cameras of all pictures, from ego_calib; raises HandsimError where one is missing."""
-    path = annotation_path(root, split, "ego_calib")
-    intrinsics = np.full((len(views.sequences), len(views.cameras), 3, 3), np.nan)
-    extrinsics = np.empty((len(views.frame), 3, 4))
-    left = set(range(len(views.sequences)))
-    with _told_of(path):
-        for name, calibration in stream_members(path, "calibration"):
-            sequence = _number(views, name)
-            for row in np.flatnonzero(views.sequence == sequence):
-                camera = views.cameras[views.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
-                intrinsics[sequence, views.camera[row]] = calibration["intrinsics"][camera]
-                extrinsics[row] = calibration["extrinsics"][f"{views.frame[row]:06d}"][camera]
-            left.discard(sequence)
-    _check_all_there(path, views, left)
-    return Calibration(intrinsics, extrinsics)
+def _read_calibration(root: Path, split: str, images: _Images) -> _Calibration:
+    """Read ego_calib: the cameras of all images; raises HandsimError where one is missing."""
+    path = _annotation_path(root, split, "ego_calib")
+    intrinsics = np.full((len(images.sequences), len(images.cameras), 3, 3), np.nan)
+    extrinsics = np.empty((len(images.frame), 3, 4))
+    unread = set(range(len(images.sequences)))
+    with _explain_errors(path):
+        for name, calibration in _stream_members(path, "calibration"):
+            sequence = _number(images, name)
+            for row in np.flatnonzero(images.sequence == sequence):
+                camera = images.cameras[images.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
+                intrinsics[sequence, images.camera[row]] = calibration["intrinsics"][camera]
+                extrinsics[row] = calibration["extrinsics"][f"{images.frame[row]:06d}"][camera]
+            unread.discard(sequence)
+    _check_complete(path, images, unread)
+    return _Calibration(intrinsics, extrinsics)
 
 
-def _number(views: Views, sequence: str) -> int:
-    return views.sequences.index(sequence) if sequence in views.sequences else -1
+def _number(images: _Images, sequence: str) -> int:
+    return images.sequences.index(sequence) if sequence in images.sequences else -1
 
 
-def _check_all_there(path: Path, views: Views, left: set[int]) -> None:
-    missing = [views.sequences[number] for number in sorted(left & set(views.sequence.tolist()))]
+def _check_complete(path: Path, images: _Images, unread: set[int]) -> None:
+    missing = [images.sequences[number] for number in sorted(unread & set(images.sequence.tolist()))]
     if missing:
         raise HandsimError(
-            f"{path} lacks {len(missing)} of {len(views.sequences)} sequences, such as {missing[0]}; "
+            f"{path} lacks {len(missing)} of {len(images.sequences)} sequences, such as {missing[0]}; "
             f"{DOWNLOAD_AGAIN}"
         )
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """Tell of contents that are not as they should be in one sentence."""
+def _explain_errors(path: Path) -> Iterator[None]:
+    """Raise HandsimError, in one sentence, for contents of another form."""
     try:
         yield
     except HandsimError:
@@ -288,92 +337,40 @@ def _told_of(path: Path) -> Iterator[None]:
         raise HandsimError(f"{path} is not as in {VERSION} ({error}); {DOWNLOAD_AGAIN}") from error
 
 
-_EXTRACT_AGAIN: Final = "extract that sequence's archive of ego_images_rectified again"
-
-
-class AssemblyHands:
-    """A `HandDataset` of the hands of a split that have a box: two in a picture are two samples.
-
-    A joint is valid where the annotations of its picture and of its frame both say so. ``skipped`` counts the
-    hands with a box and no valid joint. 2D joints are projections of the 3D ones, as in the official toolkit.
-    Raises HandsimError for an unknown split, and for annotations that are missing, broken or of another
-    version.
-    """
-
-    name = "assemblyhands"
-
-    def __init__(self, root: Path, split: str) -> None:
-        check_split(self.name, split, SPLITS)
-        self.root = root
-        self.split = split
-        self._views, hands = read_hands(root, split)
-        self._poses = read_poses(root, split, self._views)
-        self._calibration = read_calibration(root, split, self._views)
-        frame = self._poses.frame[hands.view]
-        in_3d = self._poses.valid[frame].reshape(len(frame), 2, -1)
-        valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
-        some = np.asarray(valid.any(axis=1))
-        self.skipped = int((~some).sum())
-        if not some.any():
-            raise HandsimError(
-                f"none of the {len(some)} hands of {split} has a valid joint, as where joints are withheld; "
-                f"take another split, or {DOWNLOAD_AGAIN}"
-            )
-        self._annotation, self._view = hands.annotation[some], hands.view[some]
-        self._left, self._valid = hands.left[some], valid[some]
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-    def label(self, index: int) -> HandLabel:
-        """The truth of one hand; raises IndexError past the end."""
-        views, view, side = self._views, int(self._view[index]), self._side(index)
-        valid = to_handsim_order(self._valid[index][:, None], self.name)[:, 0]
-        world = to_handsim_order(self._poses.world_mm[self._poses.frame[view], HALVES[side]], self.name)
-        extrinsics = self._calibration.extrinsics[view]
-        joints = np.where(valid[:, None], world @ extrinsics[:, :3].T + extrinsics[:, 3], np.nan)
-        intrinsics = self._calibration.intrinsics[views.sequence[view], views.camera[view]].copy()
-        intrinsics[:2, 2] += PIXEL_CENTRE  # at whole numbers in the toolkit's camera model
-        sequence = views.sequences[views.sequence[view]]
-        label = HandLabel(
-            sample_id=f"{sequence}/{views.cameras[views.camera[view]]}/{views.frame[view]:06d}/{side}",
-            subject=_subject(sequence),
-            side=side,
-            size_px=(int(views.size_px[view, 0]), int(views.size_px[view, 1])),
-            keypoints_2d_px=project(joints, intrinsics).astype(np.float32),
-            joints_3d_mm=joints.astype(np.float32),
-            intrinsics=intrinsics,
-            valid=valid,
+def _annotation_path(root: Path, split: str, kind: str) -> Path:
+    """The file ``ego_data``, ``ego_calib`` or ``joint_3d`` of a split; raises NotThereError without it."""
+    folder = root / "annotations" / split
+    path = folder / f"assemblyhands_{split}_{kind}_{VERSION}.json"
+    if path.is_file():
+        return path
+    if not (root / "annotations").is_dir():
+        raise NotThereError(
+            f"{root} has no annotations/, so it is not AssemblyHands; give the folder that has "
+            "annotations/ and images/"
         )
-        return label.mirrored() if side == "left" else label
-
-    def __getitem__(self, index: int) -> LabelledHand:
-        return with_picture(self.label(index), self.files(index)[0], _EXTRACT_AGAIN)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand is read from, but for the annotations of all: its picture."""
-        views, view = self._views, int(self._view[index])
-        return (self.root / "images" / views.folders[views.folder[view]] / str(views.file[view]),)
-
-    def annotated_keypoints_px(self, indices: Sequence[int]) -> NDArray[np.float32]:
-        """The 2D joints [len, 21, 2] that the annotations hold, told as labels are; NaN where there are none.
-
-        They are not what labels have, which are projections. Reads the file of annotations again.
-        """
-        keypoints = read_keypoints(self.root, self.split, self._annotation[list(indices)])
-        told = np.empty((len(indices), JOINT_COUNT, 2), dtype=np.float32)
-        for row, index in enumerate(indices):
-            side = self._side(index)
-            points = to_handsim_order(keypoints[row, HALVES[side]], self.name) + np.float32(PIXEL_CENTRE)
-            width = int(self._views.size_px[self._view[index], 0])
-            told[row] = mirror_points(points, width) if side == "left" else points
-        return told
-
-    def _side(self, index: int) -> Side:
-        return "left" if self._left[index] else "right"
+    others = sorted(other.name for other in folder.glob(f"assemblyhands_{split}_{kind}_*.json"))
+    if others:
+        raise NotThereError(f"{folder} has {others[0]}, but handsim reads version {VERSION}; download that")
+    raise NotThereError(f"{path} is missing; {DOWNLOAD_AGAIN}")
 
 
-def _subject(sequence: str) -> str:
-    """Whose recording it is: the number that precedes ``_user_id`` in a sequence's name."""
-    match = re.search(r"_(\d+)_user_id_", sequence)
-    return match[1] if match else sequence
+def _stream_items(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an array at ``prefix`` (``images.item``).
+
+    Raises HandsimError where the JSON is broken.
+    """
+    yield from _stream(path, ijson.items, prefix)
+
+
+def _stream_members(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the members (key, value) of the object at ``prefix``; raises as `_stream_items`."""
+    yield from _stream(path, ijson.kvitems, prefix)
+
+
+def _stream(path: Path, reader: Any, prefix: str) -> Iterator[Any]:
+    try:
+        with path.open("rb") as file:
+            yield from reader(file, prefix, use_float=True)
+    except ijson.JSONError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise HandsimError(f"{path} is not whole JSON ({reason}); {DOWNLOAD_AGAIN}") from error

@@ -1,12 +1,7 @@
-"""The doctor: checks of a labelled dataset what can be checked without knowing its people and pictures.
+"""``handsim dataset check``: is a labelled dataset complete, readable and in our conventions?
 
-Are the files of all samples there, and can they be read?
-
-How many hands the official datasets have in each split.
-
-Reading some of the hands of a dataset, and what cannot be read.
-
-What the doctor found, as a whole.
+What needs no knowledge of the people and images is checked: files, counts, and by the rules in
+`training.datasets.sanity` a random sample of labels. Each check gives a `Finding`; a report has them all.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,31 +29,6 @@ from training.datasets.sanity import (
     check_units,
 )
 
-
-def check_files(paths: Iterable[Path]) -> Finding:
-    """Whether all files are there; each folder is listed once, so that millions of files take seconds."""
-    folders: dict[Path, frozenset[str]] = {}
-    count, missing, first = 0, 0, ""
-    for path in paths:
-        if path.parent not in folders:
-            folders[path.parent] = _names(path.parent)
-        count += 1
-        if path.name not in folders[path.parent]:
-            missing += 1
-            first = first or str(path)
-    numbers = {"files": float(count), "missing": float(missing)}
-    if not missing:
-        return Finding("files", "passed", f"all {count:,} files are there", numbers)
-    return Finding("files", "failed", f"{missing:,} of {count:,} files are missing, such as {first}", numbers)
-
-
-def _names(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-
-
 OFFICIAL_HANDS: Final[dict[str, dict[str, int]]] = {
     "freihand": {"train": 123_728, "train_v0": 30_932, "val": 6_512, "eval": 3_960},
     "dexycb": {
@@ -81,86 +51,39 @@ split, and 3,960 for evaluation. DexYCB: the hand annotations in table 9 of the 
 the public splits of AssemblyHands no count could be confirmed."""
 
 
-DRAWN: Final = 20
-"""How many hands are kept with their pictures."""
+WHOLE_DATASETS: Final = {
+    "dexycb": ("s0_train", "s0_val", "s0_test"),
+    "freihand": ("train", "val", "eval"),
+    "assemblyhands": ("train", "val"),
+}
+"""The splits of a whole dataset, where these are not all: some overlap, and the joints of the public test
+split of AssemblyHands are withheld."""
+_NEED_JOINT_ORDER: Final = ("units", "bone lengths", "left and right")
+_NO_LENGTH_RATIO: Final = 0.01
+"""A bone shorter than that share of its usual length has both joints in one place."""
+
+
+SAMPLES: Final = 20
+"""How many hands a report has with their images."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How much is looked at."""
+    """How much is read."""
 
     labels: int = 400
-    """How many hands' labels are read, drawn from all splits together."""
+    """How many labels are read, drawn at random from all splits together."""
     pictures: int = 200
-    """Of how many of those hands the pictures are decoded, too."""
+    """Of how many of these hands the images are decoded, too."""
     seed: int = 0
-    """Which hands those are."""
+    """Of the draw."""
 
     def __post_init__(self) -> None:
         for name, least in (("labels", 1), ("pictures", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise HandsimError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-
-
-@dataclass(frozen=True, eq=False)
-class ReadHands:
-    """The hands that were drawn."""
-
-    places: list[tuple[StoredDataset, int]]
-    """Where the labels are from, like ``labels``."""
-    labels: list[HandLabel]
-    """The labels that could be read and have an annotated joint."""
-    samples: list[LabelledHand]
-    """The first of them with their pictures."""
-    findings: tuple[Finding, Finding]
-    """Of labels and of pictures: whether all could be read."""
-
-
-def read_hands(
-    datasets: Sequence[StoredDataset], options: CheckOptions, progress: Progress | None
-) -> ReadHands:
-    """Draw hands from all datasets together and read them."""
-    ends = np.cumsum([len(dataset) for dataset in datasets])
-    total = int(ends[-1])
-    drawn = np.random.default_rng(options.seed).choice(total, min(total, options.labels), replace=False)
-    places: list[tuple[StoredDataset, int]] = []
-    labels: list[HandLabel] = []
-    samples: list[LabelledHand] = []
-    bad_labels: list[str] = []
-    bad_pictures: list[str] = []
-    for number, place in enumerate(drawn.tolist()):
-        which = int(np.searchsorted(ends, place, side="right"))
-        dataset, index = datasets[which], place - int(ends[which]) + len(datasets[which])
-        try:
-            label = dataset.label(index)
-        except HandsimError as error:
-            bad_labels.append(str(error))
-            continue
-        if label.valid.any():  # none is where the truth is withheld
-            places.append((dataset, index))
-            labels.append(label)
-        if number < options.pictures:
-            try:
-                sample = dataset[index]
-            except HandsimError as error:
-                bad_pictures.append(str(error))
-            else:
-                samples += [sample] * (len(samples) < DRAWN)
-        if progress:
-            progress(number + 1, len(drawn))
-    decoded = min(len(drawn), options.pictures)
-    findings = _told("labels", len(drawn), bad_labels), _told("pictures", decoded, bad_pictures)
-    return ReadHands(places, labels, samples, findings)
-
-
-def _told(check: str, count: int, problems: list[str]) -> Finding:
-    numbers = {"read": float(count), "unreadable": float(len(problems))}
-    if problems:
-        detail = f"{len(problems)} of {count} cannot be read: {problems[0]}"
-        return Finding(check, "failed", detail, numbers)
-    return Finding(check, "passed", f"{count} drawn at random can be read", numbers)
 
 
 @dataclass(frozen=True)
@@ -172,25 +95,25 @@ class SplitCount:
     hands: int
     """Samples."""
     skipped: int
-    """Hands that are none, as no joint of theirs is annotated."""
+    """Hands without an annotated joint, which are left out."""
     official: int | None
-    """Samples of the official dataset, where that is known and the set is not made by handsim."""
+    """Samples of the official dataset; None where that is unknown, or handsim made the dataset."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckReport:
-    """What was found in one dataset."""
+    """The findings in one dataset."""
 
     name: str
     """The dataset's."""
     root: Path
-    """Where it lies."""
+    """Its folder."""
     splits: tuple[SplitCount, ...]
     """The splits that could be opened."""
     findings: tuple[Finding, ...]
-    """What each check found."""
+    """One for each check."""
     samples: tuple[LabelledHand, ...]
-    """Hands to be drawn."""
+    """Hands with their images, to be shown in a figure."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:
@@ -198,7 +121,7 @@ class CheckReport:
         return tuple(finding for finding in self.findings if finding.verdict == "failed")
 
     def to_json(self) -> dict[str, Any]:
-        """All but the samples, of which it has the ids."""
+        """As plain values; of the samples only the ids."""
         return {
             "dataset": self.name,
             "root": str(self.root),
@@ -209,16 +132,87 @@ class CheckReport:
         }
 
 
-WHOLE_SETS: Final = {
-    "dexycb": ("s0_train", "s0_val", "s0_test"),
-    "freihand": ("train", "val", "eval"),
-    "assemblyhands": ("train", "val"),
-}
-"""The splits that make up a whole set, where these are not all: some overlap, and the joints of the public
-test split of AssemblyHands are withheld."""
-_REST_ON_THE_ORDER: Final = ("units", "bone lengths", "left and right")
-_NO_LENGTH_RATIO: Final = 0.01
-"""A bone that is shorter than that, of its usual length, has both its joints on one spot."""
+def _check_files(paths: Iterable[Path]) -> Finding:
+    """Whether all files exist; each folder is listed once, so that millions of files take seconds."""
+    folders: dict[Path, frozenset[str]] = {}
+    count, missing, first = 0, 0, ""
+    for path in paths:
+        if path.parent not in folders:
+            folders[path.parent] = _names(path.parent)
+        count += 1
+        if path.name not in folders[path.parent]:
+            missing += 1
+            first = first or str(path)
+    numbers = {"files": float(count), "missing": float(missing)}
+    if not missing:
+        return Finding("files", "passed", f"all {count:,} files exist", numbers)
+    return Finding("files", "failed", f"{missing:,} of {count:,} files are missing, such as {first}", numbers)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class _RandomHands:
+    """Hands drawn at random."""
+
+    sources: list[tuple[StoredDataset, int]]
+    """Dataset and index of each of ``labels``."""
+    labels: list[HandLabel]
+    """The labels that are readable and have an annotated joint."""
+    samples: list[LabelledHand]
+    """The first of them with their images."""
+    findings: tuple[Finding, Finding]
+    """Whether all labels and all images are readable."""
+
+
+def _read_random(
+    datasets: Sequence[StoredDataset], options: CheckOptions, progress: Progress | None
+) -> _RandomHands:
+    """Draw hands from all datasets together and read them."""
+    ends = np.cumsum([len(dataset) for dataset in datasets])
+    total = int(ends[-1])
+    rows = np.random.default_rng(options.seed).choice(total, min(total, options.labels), replace=False)
+    sources: list[tuple[StoredDataset, int]] = []
+    labels: list[HandLabel] = []
+    samples: list[LabelledHand] = []
+    bad_labels: list[str] = []
+    bad_pictures: list[str] = []
+    for number, row in enumerate(rows.tolist()):
+        which = int(np.searchsorted(ends, row, side="right"))
+        dataset, index = datasets[which], row - int(ends[which]) + len(datasets[which])
+        try:
+            label = dataset.label(index)
+        except HandsimError as error:
+            bad_labels.append(str(error))
+            continue
+        if label.valid.any():  # none where the truth is withheld
+            sources.append((dataset, index))
+            labels.append(label)
+        if number < options.pictures:
+            try:
+                sample = dataset[index]
+            except HandsimError as error:
+                bad_pictures.append(str(error))
+            else:
+                samples += [sample] * (len(samples) < SAMPLES)
+        if progress:
+            progress(number + 1, len(rows))
+    decoded = min(len(rows), options.pictures)
+    findings = _readable("labels", len(rows), bad_labels), _readable("pictures", decoded, bad_pictures)
+    return _RandomHands(sources, labels, samples, findings)
+
+
+def _readable(check: str, count: int, problems: list[str]) -> Finding:
+    numbers = {"read": float(count), "unreadable": float(len(problems))}
+    if problems:
+        detail = f"{len(problems)} of {count} cannot be read: {problems[0]}"
+        return Finding(check, "failed", detail, numbers)
+    return Finding(check, "passed", f"{count} drawn at random can be read", numbers)
 
 
 def check_dataset(
@@ -228,25 +222,25 @@ def check_dataset(
     options: CheckOptions | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Check some splits of a dataset together, or those that make up the whole set.
+    """Check some splits of a dataset together, or those that make up the whole dataset.
 
-    What keeps a split from being opened is a finding; the others are checked without it. Raises HandsimError
-    for a dataset or split that there is none of.
+    A split that cannot be opened is a finding; the others are checked without it. Raises HandsimError for an
+    unknown dataset or split.
     """
     known = known_splits(name)
     for split in splits or ():
         check_split(name, split, known)
-    datasets, opening = _opened(name, root, splits if splits else WHOLE_SETS.get(name, known))
+    datasets, opened = _open_splits(name, root, splits if splits else WHOLE_DATASETS.get(name, known))
     counts = tuple(_count(dataset, official=not is_synthetic(root)) for dataset in datasets)
     if not sum(count.hands for count in counts):
-        return CheckReport(name, root, counts, (opening,), ())
-    read = read_hands(datasets, options or CheckOptions(), progress)
+        return CheckReport(name, root, counts, (opened,), ())
+    hands = _read_random(datasets, options or CheckOptions(), progress)
     paths = (path for dataset in datasets for index in range(len(dataset)) for path in dataset.files(index))
-    findings = (opening, _check_counts(counts), check_files(paths), *read.findings, *_check_labels(read))
-    return CheckReport(name, root, counts, findings, tuple(read.samples))
+    findings = (opened, _check_counts(counts), _check_files(paths), *hands.findings, *_check_labels(hands))
+    return CheckReport(name, root, counts, findings, tuple(hands.samples))
 
 
-def _opened(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDataset], Finding]:
+def _open_splits(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDataset], Finding]:
     datasets, problems = [], []
     for split in splits:
         try:
@@ -278,37 +272,37 @@ def _check_counts(counts: Sequence[SplitCount]) -> Finding:
     return Finding("counts", "passed", "as many hands as in the official splits", numbers)
 
 
-def _check_labels(read: ReadHands) -> list[Finding]:
-    """What can be told by the labels alone."""
-    labels = read.labels
+def _check_labels(hands: _RandomHands) -> list[Finding]:
+    """Check the conventions of the labels."""
+    labels = hands.labels
     if not labels:
-        return [Finding("joints", "skipped", "no hand that was drawn has an annotated joint")]
-    whole = [label for label in labels if label.valid.all()]
-    hands = np.array([label.joints_3d_mm for label in whole]).reshape(-1, JOINT_COUNT, 3)
-    cameras = [check_projection(labels, _annotated_px(read)), check_depth(labels), check_inside(labels)]
+        return [Finding("joints", "skipped", "none of the hands that were read has an annotated joint")]
+    complete = [label for label in labels if label.valid.all()]
+    complete_mm = np.array([label.joints_3d_mm for label in complete]).reshape(-1, JOINT_COUNT, 3)
+    cameras = [check_projection(labels, _annotated_px(hands)), check_depth(labels), check_inside(labels)]
     joints = np.stack([label.joints_3d_mm for label in labels])
     bones = check_bones(joints, [label.sample_id for label in labels])
     if bones.numbers.get("shortest_median_ratio", 1.0) < _NO_LENGTH_RATIO:
-        reason = "not judged while joints lie on one spot"
+        reason = "not checked, because joints lie in one place"
         order, units, sides = (
             Finding(check, "skipped", reason) for check in ("joint order", "units", "left and right")
         )
         return [*cameras, order, units, bones, sides]
-    order = check_joint_order(hands)
+    order = check_joint_order(complete_mm)
     if order.verdict == "failed":
-        reason = "not judged while the order of the joints is wrong"
-        return [*cameras, order, *(Finding(check, "skipped", reason) for check in _REST_ON_THE_ORDER)]
-    sides = check_sides(hands, [label.side for label in whole])
+        reason = "not checked, because the order of the joints is wrong"
+        return [*cameras, order, *(Finding(check, "skipped", reason) for check in _NEED_JOINT_ORDER)]
+    sides = check_sides(complete_mm, [label.side for label in complete])
     return [*cameras, order, check_units(joints), bones, sides]
 
 
-def _annotated_px(read: ReadHands) -> Floats | None:
-    """The 2D joints [N, 21, 2] in the files, or None where those of labels are made of the 3D joints."""
-    if read.places[0][0].name == "freihand":
+def _annotated_px(hands: _RandomHands) -> Floats | None:
+    """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
+    if hands.sources[0][0].name == "freihand":
         return None
-    annotated = np.stack([label.keypoints_2d_px for label in read.labels])
-    for dataset in dict.fromkeys(dataset for dataset, _ in read.places):
+    annotated = np.stack([label.keypoints_2d_px for label in hands.labels])
+    for dataset in dict.fromkeys(dataset for dataset, _ in hands.sources):
         if isinstance(dataset, AssemblyHands):
-            rows = [row for row, place in enumerate(read.places) if place[0] is dataset]
-            annotated[rows] = dataset.annotated_keypoints_px([read.places[row][1] for row in rows])
+            rows = [row for row, source in enumerate(hands.sources) if source[0] is dataset]
+            annotated[rows] = dataset.annotated_keypoints_px([hands.sources[row][1] for row in rows])
     return annotated

@@ -1,17 +1,15 @@
-"""One split of DexYCB, read lazily from the official layout.
+"""DexYCB (Chao et al., CVPR 2021, arXiv 2104.04631), read lazily from the official layout.
 
-Layout: ``<subject>/<sequence>/<serial>/{color_%06d.jpg, labels_%06d.npz}``, ``<sequence>/meta.yml``,
-``<sequence>/pose.npz`` and ``calibration/intrinsics/<serial>_640x480.yml``. Nothing is written there.
+``<subject>/<sequence>/<serial>/{color_%06d.jpg, labels_%06d.npz}``, ``<sequence>/meta.yml``,
+``<sequence>/pose.npz`` and ``calibration/intrinsics/<serial>_640x480.yml``. Nothing is written there. Joints
+are in metres in the camera frame, in our order; joints without annotation are -1.
 
-The files of DexYCB: what a sequence says of itself, the cameras' intrinsics, the labels of a picture.
+Pixel i of DexYCB is centred at i, as in every RealSense camera; ours at i + 0.5 (`handsim.geometry`). What is
+returned here has our convention.
 
-Pixel i of DexYCB is centred at i, as with every RealSense camera; ours at i + 0.5 (`handsim.geometry`). What
-is returned here is told our way.
-
-Which subjects, cameras and sequences of DexYCB make up each split; numbers count from 0.
-
-Source: the four evaluation setups of the paper (section 5.1) as the official toolkit has them. A subject's
-sequences are numbered in the order of their folders' names: five of each of twenty grasped objects.
+Splits are the four evaluation setups of the paper (section 5.1), as in the official toolkit; numbers count
+from 0. A subject's sequences are numbered in the order of their folders' names: five of each of twenty
+objects.
 """
 
 import re
@@ -32,134 +30,8 @@ from handsim.skeleton import JOINT_COUNT
 from training.datasets.record import MM_PER_M, HandLabel, LabelledHand, check_split, with_picture
 
 NOT_ANNOTATED: Final = -1.0
-OFFICIAL_SIZE_PX: Final = (640, 480)
-EXTRACT_AGAIN: Final = "the download is incomplete or damaged: extract its archive again"
-
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@dataclass(frozen=True, eq=False)
-class Sequence:
-    """One take: a subject grasps an object, once."""
-
-    path: Path
-    """Its folder."""
-    side: Side
-    """The hand that grasps."""
-    annotated: NDArray[np.bool_]
-    """[frames] in which the hand was annotated; the same for all eight cameras."""
-
-
-@dataclass(frozen=True, eq=False)
-class Camera:
-    """A camera; its calibration is the same for all subjects."""
-
-    intrinsics: NDArray[np.float64]
-    """[3, 3] K, in pixels."""
-    size_px: tuple[int, int]
-    """Width and height of its pictures."""
-
-
-@dataclass(frozen=True, eq=False)
-class Joints:
-    """The hand's joints in one picture, as the camera saw it."""
-
-    camera_mm: NDArray[np.float32]
-    """[21, 3] in the camera frame; NaN where not annotated."""
-    picture_px: NDArray[np.float32]
-    """[21, 2] in the picture; NaN where not annotated."""
-    valid: NDArray[np.bool_]
-    """[21] which joints were annotated."""
-
-
-def read_sequence(path: Path) -> Sequence:
-    """What ``meta.yml`` and ``pose.npz`` of a sequence say.
-
-    Annotated are the frames whose ``pose_m`` (the pose of the hand, one for all cameras) is not all 0: the
-    same that have ``joint_3d`` in their labels, without a file of labels for each picture being opened.
-    """
-    meta = _read_yaml(path / "meta.yml")
-    try:
-        sides, frames = list(meta["mano_sides"]), int(meta["num_frames"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise HandsimError(f"{path / 'meta.yml'} lacks num_frames and mano_sides; {EXTRACT_AGAIN}") from error
-    if len(sides) != 1 or sides[0] not in SIDES:
-        raise HandsimError(f"{path / 'meta.yml'} has mano_sides {sides}; one of {', '.join(SIDES)} is wanted")
-    if frames == 0:
-        return Sequence(path, sides[0], np.zeros(0, dtype=np.bool_))
-    pose = _read_arrays(path / "pose.npz", ("pose_m",))[0]
-    if pose.ndim != 3 or len(pose) != frames:
-        raise HandsimError(
-            f"pose_m of {path / 'pose.npz'} has shape {list(pose.shape)}, but meta.yml tells of {frames} "
-            f"frames; {EXTRACT_AGAIN}"
-        )
-    return Sequence(path, sides[0], (pose[:, 0] != 0).any(axis=1))
-
-
-def read_camera(root: Path, serial: str) -> Camera:
-    """A camera's colour intrinsics from ``calibration/intrinsics/<serial>_<width>x<height>.yml``.
-
-    The official pictures are 640x480; another size is read where only that one is there.
-    """
-    folder = root / "calibration" / "intrinsics"
-    sizes = {
-        (int(match[1]), int(match[2])): path
-        for path in sorted(folder.glob(f"{serial}_*.yml"))
-        if (match := re.fullmatch(rf"{serial}_(\d+)x(\d+)\.yml", path.name))
-    }
-    size = OFFICIAL_SIZE_PX if OFFICIAL_SIZE_PX in sizes or len(sizes) != 1 else next(iter(sizes))
-    path = sizes.get(size, folder / f"{serial}_{size[0]}x{size[1]}.yml")
-    content = _read_yaml(path)
-    try:
-        fx, fy, cx, cy = (float(content["color"][key]) for key in ("fx", "fy", "ppx", "ppy"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise HandsimError(f"{path} lacks color: fx, fy, ppx, ppy; {EXTRACT_AGAIN}") from error
-    return Camera(
-        np.array([[fx, 0, cx + PIXEL_CENTRE], [0, fy, cy + PIXEL_CENTRE], [0, 0, 1]], dtype=np.float64), size
-    )
-
-
-def read_joints(path: Path) -> Joints:
-    """The joints in ``labels_<frame>.npz``: ``joint_3d`` [1, 21, 3] in metres and ``joint_2d`` [1, 21, 2]."""
-    joint_3d, joint_2d = _read_arrays(path, ("joint_3d", "joint_2d"))
-    expected = ((1, JOINT_COUNT, 3), (1, JOINT_COUNT, 2))
-    if (joint_3d.shape, joint_2d.shape) != expected:
-        raise HandsimError(
-            f"{path} holds joint_3d {list(joint_3d.shape)} and joint_2d {list(joint_2d.shape)}; expected are "
-            f"{list(expected[0])} and {list(expected[1])}"
-        )
-    valid = (joint_3d[0] != NOT_ANNOTATED).any(axis=1) & np.isfinite(joint_3d[0]).all(axis=1)
-    camera_mm = np.where(valid[:, None], joint_3d[0] * MM_PER_M, np.nan).astype(np.float32)
-    picture_px = np.where(valid[:, None], joint_2d[0] + PIXEL_CENTRE, np.nan).astype(np.float32)
-    return Joints(camera_mm, picture_px, valid)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return yaml.load(file, Loader=_Loader)
-    except FileNotFoundError as error:
-        raise NotThereError(f"{path} is missing; {EXTRACT_AGAIN}") from error
-    except yaml.YAMLError as error:
-        raise HandsimError(f"{path} is not YAML; {EXTRACT_AGAIN}") from error
-
-
-def _read_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
-    except FileNotFoundError as error:
-        raise NotThereError(f"{path} is missing; {EXTRACT_AGAIN}") from error
-    except KeyError as error:
-        raise HandsimError(f"{path} holds no {error.args[0]}; {EXTRACT_AGAIN}") from error
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise HandsimError(
-                f"{path} holds more than plain arrays (pickled objects could run code and are not read); "
-                f"{EXTRACT_AGAIN}"
-            ) from error
-        raise HandsimError(f"{path} cannot be read ({error}); {EXTRACT_AGAIN}") from error
-
+_OFFICIAL_SIZE_PX: Final = (640, 480)
+_EXTRACT_AGAIN: Final = "the download is incomplete or damaged: extract its archive again"
 
 SUBJECTS: Final = (
     "20200709-subject-01",
@@ -193,7 +65,7 @@ TAKES_PER_OBJECT: Final = 5
 
 @dataclass(frozen=True)
 class SplitRule:
-    """What belongs to a split: a frame whose subject, camera and sequence are all among these."""
+    """A split has the frames whose subject, camera and sequence are all among these."""
 
     subjects: tuple[int, ...]
     """Indices into `SUBJECTS`."""
@@ -211,7 +83,7 @@ _OTHER_TAKES: Final = tuple(sequence for sequence in _ALL_SEQUENCES if sequence 
 
 
 def _of_objects(*objects: int) -> tuple[int, ...]:
-    """The sequences that grasp these objects, numbered in the order of a session."""
+    """The sequences with these objects."""
     return tuple(sequence for sequence in _ALL_SEQUENCES if sequence // TAKES_PER_OBJECT in objects)
 
 
@@ -234,29 +106,24 @@ SPLITS: Final[dict[str, SplitRule]] = {
 """s0: unseen takes; s1: unseen subjects; s2: unseen cameras; s3: unseen grasped objects."""
 
 
-def split_rule(split: str) -> SplitRule:
-    """The rule of a split; raises HandsimError for a name that is none."""
-    check_split("dexycb", split, SPLITS)
-    return SPLITS[split]
-
-
 class DexYCB:
     """A `HandDataset` of the frames of a split in which the hand is annotated, in the official order.
 
-    Opening it reads two small files for each sequence, and no picture or label. ``skipped`` counts the
-    pictures of the split in which no joint is annotated: they are no samples, here or in the official score.
-    Raises HandsimError for an unknown split, and where what the split needs is not wholly there.
+    Opening it reads two small files for each sequence, and no image or label. ``skipped`` counts the images
+    of the split in which no joint is annotated; the official score leaves them out, too. Raises HandsimError
+    for an unknown split, and for a file or folder of the split that is missing or damaged.
     """
 
     name = "dexycb"
 
     def __init__(self, root: Path, split: str) -> None:
-        rule = split_rule(split)
+        check_split(self.name, split, SPLITS)
+        rule = SPLITS[split]
         self.split = split
         self.root = root
         self._subjects, self._sequences = _sequences(root, rule)
-        self._cameras = {camera: read_camera(root, SERIALS[camera]) for camera in rule.cameras}
-        # Camera after camera in each sequence, as the official indices of samples count.
+        self._cameras = {camera: _read_camera(root, SERIALS[camera]) for camera in rule.cameras}
+        # Camera after camera in each sequence, as in the official order of samples.
         tables = [
             np.stack(np.meshgrid(number, rule.cameras, np.flatnonzero(sequence.annotated), indexing="ij"), -1)
             for number, sequence in enumerate(self._sequences)
@@ -266,7 +133,7 @@ class DexYCB:
         self.skipped = pictures - len(self._table)
         if not len(self._table):
             raise HandsimError(
-                f"none of the {pictures} pictures of {split} in {root} is annotated; {EXTRACT_AGAIN}"
+                f"none of the {pictures} pictures of {split} in {root} is annotated; {_EXTRACT_AGAIN}"
             )
 
     def __len__(self) -> int:
@@ -276,10 +143,10 @@ class DexYCB:
         """The truth of one hand; raises HandsimError for damaged files and IndexError past the end."""
         sequence, camera, frame = self._table[index]
         path = self.files(index)[1]
-        joints = read_joints(path)
+        joints = _read_joints(path)
         if not joints.valid.any():
             raise HandsimError(
-                f"{path} has no valid joint, though pose.npz has the pose of the hand; {EXTRACT_AGAIN}"
+                f"{path} has no valid joint, though pose.npz has the pose of the hand; {_EXTRACT_AGAIN}"
             )
         label = HandLabel(
             sample_id=f"{path.parent.relative_to(self.root).as_posix()}/{frame:06d}",
@@ -294,21 +161,58 @@ class DexYCB:
         return label.mirrored() if label.side == "left" else label
 
     def __getitem__(self, index: int) -> LabelledHand:
-        return with_picture(self.label(index), self.files(index)[0], EXTRACT_AGAIN)
+        return with_picture(self.label(index), self.files(index)[0], _EXTRACT_AGAIN)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand is read from: its picture and its labels."""
+        """The image and the labels of one hand."""
         sequence, camera, frame = map(int, self._table[index])
         folder = self._sequences[sequence].path / SERIALS[camera]
         return folder / f"color_{frame:06d}.jpg", folder / f"labels_{frame:06d}.npz"
 
 
-def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[Sequence]]:
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sequence:
+    """One take: a subject grasps an object, once."""
+
+    path: Path
+    """Its folder."""
+    side: Side
+    """The hand that grasps."""
+    annotated: NDArray[np.bool_]
+    """[frames] whether the hand is annotated; the same for all eight cameras."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Camera:
+    """A camera; its calibration is the same for all subjects."""
+
+    intrinsics: NDArray[np.float64]
+    """[3, 3] K, in pixels."""
+    size_px: tuple[int, int]
+    """Width and height of its pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Joints:
+    """The hand's joints in one image; left hands are not mirrored."""
+
+    camera_mm: NDArray[np.float32]
+    """[21, 3] in the camera frame; NaN where not annotated."""
+    picture_px: NDArray[np.float32]
+    """[21, 2] in the image; NaN where not annotated."""
+    valid: NDArray[np.bool_]
+    """[21] which joints are annotated."""
+
+
+def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[_Sequence]]:
     """The subject of each of a split's sequences, and the sequences, in the official order."""
     if not any((root / subject).is_dir() for subject in SUBJECTS):
         raise NotThereError(
-            f"{root} has none of DexYCB's subjects ({SUBJECTS[0]}, ...); give the folder that they and "
-            "calibration/ lie in"
+            f"{root} has none of DexYCB's subjects ({SUBJECTS[0]}, ...); give the folder that has them and "
+            "calibration/"
         )
     subjects, sequences = [], []
     for subject in (SUBJECTS[index] for index in rule.subjects):
@@ -318,9 +222,100 @@ def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[Sequence]]:
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
         if len(names) != SEQUENCES_PER_SUBJECT:
             raise HandsimError(
-                f"{folder} has {len(names)} sequences and not {SEQUENCES_PER_SUBJECT}, by whose order splits "
-                f"are made; {EXTRACT_AGAIN}"
+                f"{folder} has {len(names)} sequences and not {SEQUENCES_PER_SUBJECT}; splits need "
+                f"all of them in order; {_EXTRACT_AGAIN}"
             )
         subjects += [subject] * len(rule.sequences)
-        sequences += [read_sequence(folder / names[sequence]) for sequence in rule.sequences]
+        sequences += [_read_sequence(folder / names[sequence]) for sequence in rule.sequences]
     return subjects, sequences
+
+
+def _read_sequence(path: Path) -> _Sequence:
+    """Read ``meta.yml`` and ``pose.npz`` of a sequence.
+
+    Frames are annotated where ``pose_m`` (the hand's pose, one for all cameras) is not all 0. These are the
+    frames with ``joint_3d`` in their labels, found without opening a file for each image.
+    """
+    meta = _read_yaml(path / "meta.yml")
+    try:
+        sides, frames = list(meta["mano_sides"]), int(meta["num_frames"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HandsimError(
+            f"{path / 'meta.yml'} lacks num_frames and mano_sides; {_EXTRACT_AGAIN}"
+        ) from error
+    if len(sides) != 1 or sides[0] not in SIDES:
+        raise HandsimError(f"{path / 'meta.yml'} has mano_sides {sides}; it is one of {', '.join(SIDES)}")
+    if frames == 0:
+        return _Sequence(path, sides[0], np.zeros(0, dtype=np.bool_))
+    pose = _read_arrays(path / "pose.npz", ("pose_m",))[0]
+    if pose.ndim != 3 or len(pose) != frames:
+        raise HandsimError(
+            f"pose_m of {path / 'pose.npz'} has shape {list(pose.shape)}, but meta.yml says {frames} "
+            f"frames; {_EXTRACT_AGAIN}"
+        )
+    return _Sequence(path, sides[0], (pose[:, 0] != 0).any(axis=1))
+
+
+def _read_camera(root: Path, serial: str) -> _Camera:
+    """Read a camera's colour intrinsics from ``calibration/intrinsics/<serial>_<width>x<height>.yml``.
+
+    Official images are 640x480; another size is read where it is the only one.
+    """
+    folder = root / "calibration" / "intrinsics"
+    sizes = {
+        (int(match[1]), int(match[2])): path
+        for path in sorted(folder.glob(f"{serial}_*.yml"))
+        if (match := re.fullmatch(rf"{serial}_(\d+)x(\d+)\.yml", path.name))
+    }
+    size = _OFFICIAL_SIZE_PX if _OFFICIAL_SIZE_PX in sizes or len(sizes) != 1 else next(iter(sizes))
+    path = sizes.get(size, folder / f"{serial}_{size[0]}x{size[1]}.yml")
+    content = _read_yaml(path)
+    try:
+        fx, fy, cx, cy = (float(content["color"][key]) for key in ("fx", "fy", "ppx", "ppy"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise HandsimError(f"{path} lacks color: fx, fy, ppx, ppy; {_EXTRACT_AGAIN}") from error
+    return _Camera(
+        np.array([[fx, 0, cx + PIXEL_CENTRE], [0, fy, cy + PIXEL_CENTRE], [0, 0, 1]], dtype=np.float64), size
+    )
+
+
+def _read_joints(path: Path) -> _Joints:
+    """Read ``labels_<frame>.npz``: ``joint_3d`` [1, 21, 3] in metres and ``joint_2d`` [1, 21, 2]."""
+    joint_3d, joint_2d = _read_arrays(path, ("joint_3d", "joint_2d"))
+    expected = ((1, JOINT_COUNT, 3), (1, JOINT_COUNT, 2))
+    if (joint_3d.shape, joint_2d.shape) != expected:
+        raise HandsimError(
+            f"{path} holds joint_3d {list(joint_3d.shape)} and joint_2d {list(joint_2d.shape)}; expected are "
+            f"{list(expected[0])} and {list(expected[1])}"
+        )
+    valid = (joint_3d[0] != NOT_ANNOTATED).any(axis=1) & np.isfinite(joint_3d[0]).all(axis=1)
+    camera_mm = np.where(valid[:, None], joint_3d[0] * MM_PER_M, np.nan).astype(np.float32)
+    picture_px = np.where(valid[:, None], joint_2d[0] + PIXEL_CENTRE, np.nan).astype(np.float32)
+    return _Joints(camera_mm, picture_px, valid)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return yaml.load(file, Loader=_Loader)
+    except FileNotFoundError as error:
+        raise NotThereError(f"{path} is missing; {_EXTRACT_AGAIN}") from error
+    except yaml.YAMLError as error:
+        raise HandsimError(f"{path} is not YAML; {_EXTRACT_AGAIN}") from error
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except FileNotFoundError as error:
+        raise NotThereError(f"{path} is missing; {_EXTRACT_AGAIN}") from error
+    except KeyError as error:
+        raise HandsimError(f"{path} has no {error.args[0]}; {_EXTRACT_AGAIN}") from error
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise HandsimError(
+                f"{path} has more than plain arrays (pickled objects could run code and are not read); "
+                f"{_EXTRACT_AGAIN}"
+            ) from error
+        raise HandsimError(f"{path} cannot be read ({error}); {_EXTRACT_AGAIN}") from error

@@ -1,10 +1,10 @@
 """FreiHAND (Zimmermann et al., ICCV 2019, arXiv 1909.04349), read lazily from the official layout.
 
-``training/rgb/%08d.jpg`` holds U hands four times, before four backgrounds: picture id + U v is version v of
-hand id, whose labels are entry id of ``training_{K,xyz}.json`` (K in pixels, joints in metres in the camera
-frame, in our order). ``evaluation/rgb`` and ``evaluation_K.json`` come with them; ``evaluation_xyz.json`` is
-a download of its own. All hands are right ones. FreiHAND has no validation split: ours is a twentieth of the
-training hands, drawn once and for all, with all their versions.
+``training/rgb/%08d.jpg`` has U hands four times, on four backgrounds: image id + U v is version v of hand id,
+whose labels are entry id of ``training_{K,xyz}.json`` (K in pixels, joints in metres in the camera frame, in
+our order). ``evaluation/rgb`` and ``evaluation_K.json`` come with them; ``evaluation_xyz.json`` is a separate
+download. All hands are right hands. FreiHAND has no validation split: ours is a fixed random twentieth of the
+training hands, with all their versions.
 """
 
 import json
@@ -21,11 +21,11 @@ from handsim.synthetic.camera import project
 from training.datasets.record import MM_PER_M, HandLabel, LabelledHand, check_split, with_picture
 
 SPLITS: Final = ("train", "train_v0", "val", "eval")
-"""``train_v0``: the training hands in their first version alone, before the green screen."""
+"""``train_v0``: the training hands in their first version only, on the green screen."""
 VERSIONS: Final = 4
 SIZE_PX: Final = (224, 224)
 VALIDATION_EVERY: Final = 20
-"""One hand in so many is held out, at least one."""
+"""One hand in so many is for validation, at least one."""
 _VALIDATION_SEED: Final = 0
 _DOWNLOAD_AGAIN: Final = "download and extract FreiHAND_pub_v2.zip again"
 
@@ -33,8 +33,9 @@ _DOWNLOAD_AGAIN: Final = "download and extract FreiHAND_pub_v2.zip again"
 class FreiHAND:
     """A `HandDataset` of one split.
 
-    ``eval`` can be opened without ``evaluation_xyz.json``, to predict on: its joints are then NaN and none is
-    valid. Raises HandsimError for an unknown split, and for what is missing, broken or of another version.
+    ``eval`` can be opened without ``evaluation_xyz.json``, for predictions: its joints are then NaN and not
+    valid. Raises HandsimError for an unknown split, and for files that are missing, damaged or of another
+    version.
     """
 
     name = "freihand"
@@ -60,7 +61,7 @@ class FreiHAND:
                     f"{truth} has {len(self._joints_mm)} hands and {part}_K.json {hands}; {_DOWNLOAD_AGAIN}"
                 )
         self.has_truth = truth is not None
-        """Whether there is anything to measure against."""
+        """Whether the joints are known."""
         self._numbers = _picture_numbers(split, hands)
 
     def __len__(self) -> int:
@@ -71,11 +72,11 @@ class FreiHAND:
         number = int(self._numbers[index])
         hand = number % len(self._intrinsics)
         joints_mm, intrinsics = self._joints_mm[hand], self._intrinsics[hand].copy()
-        intrinsics[:2, 2] += PIXEL_CENTRE  # at whole numbers where the official code draws joints
+        intrinsics[:2, 2] += PIXEL_CENTRE  # whole numbers in the official code
         part = self._pictures.parent.name
         return HandLabel(
             sample_id=f"{part}/{number:08d}",
-            subject=f"{part}/{hand:08d}",  # FreiHAND does not tell whose hands they are
+            subject=f"{part}/{hand:08d}",  # FreiHAND does not say whose hands they are
             side="right",
             size_px=SIZE_PX,
             keypoints_2d_px=project(joints_mm.astype(np.float64), intrinsics).astype(np.float32),
@@ -88,36 +89,36 @@ class FreiHAND:
         return with_picture(self.label(index), self.files(index)[0], _DOWNLOAD_AGAIN)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand is read from, but for the labels of all: its picture."""
+        """The image of one hand; all labels are in files of their own."""
         return (self._pictures / f"{int(self._numbers[index]):08d}.jpg",)
 
 
 def find_evaluation_xyz(root: Path) -> Path | None:
-    """``evaluation_xyz.json``, wherever its archive, FreiHAND_pub_v2_eval.zip, is often extracted.
+    """``evaluation_xyz.json``, in the places where its archive, FreiHAND_pub_v2_eval.zip, is often extracted.
 
-    That is beside the rest, in evaluation/, in a folder named as ``root`` with ``_eval`` appended, or in the
-    archive's own folder, in or beside ``root``.
+    These are ``root``, its evaluation/, the folder named as ``root`` with ``_eval`` appended, and the
+    archive's own folder in or beside ``root``.
     """
     whole = root.absolute()  # "." has no name
     folders = [whole, whole / "evaluation", whole.with_name(f"{whole.name}_eval")]
     folders += [folder / "FreiHAND_pub_v2_eval" for folder in (whole, whole.parent)]
-    found = (folder / "evaluation_xyz.json" for folder in folders)
-    return next((path for path in found if path.is_file()), None)
+    paths = (folder / "evaluation_xyz.json" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _picture_numbers(split: str, hands: int) -> NDArray[np.int64]:
-    """The pictures of a split, version after version."""
+    """The numbers of the images of a split, version after version."""
     if split == "eval":
         return np.arange(hands)
-    drawn = np.random.default_rng(_VALIDATION_SEED).permutation(hands)
-    held_out = np.isin(np.arange(hands), drawn[: max(1, hands // VALIDATION_EVERY)])
-    chosen = np.flatnonzero(held_out if split == "val" else ~held_out)
+    shuffled = np.random.default_rng(_VALIDATION_SEED).permutation(hands)
+    in_validation = np.isin(np.arange(hands), shuffled[: max(1, hands // VALIDATION_EVERY)])
+    chosen = np.flatnonzero(in_validation if split == "val" else ~in_validation)
     versions = np.arange(1 if split == "train_v0" else VERSIONS)
     return (versions[:, None] * hands + chosen).ravel()
 
 
 def _read(path: Path, shape: tuple[int, int], dtype: type[np.floating]) -> NDArray[Any]:
-    """An array [N, *shape] out of a JSON file."""
+    """Read an array [N, *shape] from a JSON file."""
     if not path.is_file():
         raise NotThereError(f"{path} is missing; {_DOWNLOAD_AGAIN}")
     try:

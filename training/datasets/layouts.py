@@ -1,26 +1,23 @@
-"""Synthetic hands in FreiHAND's layout, ``evaluation_xyz.json`` beside the rest.
+"""Synthetic hands in the layouts of FreiHAND, DexYCB and AssemblyHands, for tests, demos and experiments.
 
-All of them are right hands, in crops of 224 pixels. The four versions of a training hand are one picture,
-brighter or darker, and share its labels, as FreiHAND's versions share theirs.
+Each ``write_NAME(root, config, progress)`` renders a world into an empty folder, which the reader of that
+dataset then opens as a real download; a marker file says that handsim made it. Labels are exact, and there
+are as few hands as fill every split. (`training.datasets.synthetic` has handsim's own layout.)
 
-What cameras film of hands, for the layouts of other datasets.
+FreiHAND: right hands only, in crops of 224 pixels. The four versions of a training hand are one image,
+brighter or darker, and share its labels; ``evaluation_xyz.json`` lies beside the rest.
 
-How a dataset that handsim made is told from a real one of the same layout.
+DexYCB: ten subjects with a hundred sequences each, which the splits count; most are empty (``num_frames:
+0``). The others are spread over objects and takes, so that twelve of them reach every split. Written are
+images, joints, intrinsics and sides; of MANO's pose only the translation, in ``pose.npz``, which marks
+annotated frames. Objects, segmentation, depth and extrinsics are left out. Unlike in real ones, a sequence's
+eight cameras do not see the same moments.
 
-Synthetic hands in DexYCB's layout.
-
-All ten subjects have their hundred sequences, which the splits count; most are empty (``num_frames: 0``), and
-those that are filmed are spread over objects and takes, so that twelve of them reach every split. Written is
-what has truth: pictures, joints, intrinsics and sides. Of MANO's pose there is the translation alone, in
-``pose.npz``, by which annotated frames are told; objects, segmentation, depth and extrinsics are left out.
-Unlike real ones, a sequence's eight cameras do not see the same moments.
-
-Synthetic hands in AssemblyHands' layout: grey pictures of a camera on the head, annotated in the world.
-
-A sequence is one person's. Two cameras take turns, and a picture shows the right hand, the left one, or both,
-where two pictures can be joined between the hands. The head moves: each frame has extrinsics of its own. Some
-joints are not valid, and some hands have a box and no valid joint. The keys are those in
-`training.datasets.assemblyhands`, and ``frame_id``; ``timestamp`` is left out.
+AssemblyHands: grey images of a camera on the head, annotated in world coordinates. A sequence is one
+person's. Two cameras take turns, and an image shows the right hand, the left one, or both, where two images
+can be joined between the hands. The head moves: each frame has its own extrinsics. Some joints are not valid,
+and some hands have a box and no valid joint. The keys are those in `training.datasets.assemblyhands`, and
+``frame_id``; ``timestamp`` is left out.
 """
 
 import json
@@ -48,45 +45,11 @@ from training.datasets.freihand import SIZE_PX, VERSIONS
 from training.datasets.record import MM_PER_M
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Footage:
-    """F frames of one hand by one camera, as it saw them: never mirrored."""
-
-    images: NDArray[np.uint8]
-    """[F, H, W, 3] RGB."""
-    joints_mm: NDArray[np.float64]
-    """[F, 21, 3] in the camera frame."""
-    intrinsics: NDArray[np.float64]
-    """[3, 3] K of all frames."""
-
-
-def film_hands(
-    config: SyntheticConfig, videos: Iterable[int], side: Side, focal_px: float
-) -> Iterator[Footage]:
-    """Film videos of a world, by number, all with hands of one side and a camera of one focal length."""
-    world = replace(
-        config,
-        motion=replace(config.motion, left_share=float(side == "left")),
-        view=replace(config.view, focal_px=(focal_px, focal_px)),
-    )
-    for _, pictures in groupby(synthesise_labelled(world, videos=videos), key=lambda picture: picture.video):
-        frames = list(pictures)
-        yield Footage(
-            images=np.stack([frame.image for frame in frames]),
-            joints_mm=np.stack([frame.joints_3d_mm for frame in frames]).astype(np.float64),
-            intrinsics=frames[0].intrinsics,
-        )
-
-
-def focal_of_camera(config: SyntheticConfig, camera: int, cameras: int) -> float:
-    """The focal length of one of several cameras, in pixels; they share the world's range evenly."""
-    low, high = config.view.focal_px
-    return low + (high - low) * camera / (cameras - 1)
-
+"""Called with how much is done, and how much there is."""
+Floats = NDArray[np.float64]
 
 MARKER: Final = "made-by-handsim.json"
+_JPEG_QUALITY: Final = 95
 
 
 def begin_layout(root: Path, layout: str, config: SyntheticConfig, *, least_videos: int) -> None:
@@ -109,25 +72,60 @@ def is_synthetic(root: Path) -> bool:
     return (root / MARKER).is_file()
 
 
-JPEG_QUALITY: Final = 95
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """F frames of one hand by one camera; left hands are not mirrored."""
+
+    images: NDArray[np.uint8]
+    """[F, H, W, 3] RGB."""
+    joints_mm: NDArray[np.float64]
+    """[F, 21, 3] in the camera frame."""
+    intrinsics: NDArray[np.float64]
+    """[3, 3] K of all frames."""
+
+
+def _render_clips(
+    config: SyntheticConfig, videos: Iterable[int], side: Side, focal_px: float
+) -> Iterator[_Clip]:
+    """Render videos of a world, by number, all with hands of one side and one focal length."""
+    world = replace(
+        config,
+        motion=replace(config.motion, left_share=float(side == "left")),
+        view=replace(config.view, focal_px=(focal_px, focal_px)),
+    )
+    for _, pictures in groupby(synthesise_labelled(world, videos=videos), key=lambda picture: picture.video):
+        frames = list(pictures)
+        yield _Clip(
+            images=np.stack([frame.image for frame in frames]),
+            joints_mm=np.stack([frame.joints_3d_mm for frame in frames]).astype(np.float64),
+            intrinsics=frames[0].intrinsics,
+        )
+
+
+def focal_of_camera(config: SyntheticConfig, camera: int, cameras: int) -> float:
+    """The focal length of one of several cameras; they divide the world's range evenly."""
+    low, high = config.view.focal_px
+    return low + (high - low) * camera / (cameras - 1)
+
+
 CROP_ENLARGEMENT: Final = 1.6
-"""FreiHAND's pictures show some surroundings."""
+"""Side of an image in sizes of the hand's box: FreiHAND's show some surroundings."""
 EVALUATION_EVERY: Final = 5
-"""One video in so many is for evaluation: its person is in no training picture."""
-LEAST_VIDEOS: Final = 3
-"""One for evaluation, and two of which one hand is held out for validation."""
-BRIGHTNESS: Final = (1.0, 0.8, 0.9, 1.1)
+"""One video in so many is for evaluation: its person is in no training image."""
+_FREIHAND_LEAST_VIDEOS: Final = 3
+"""One for evaluation, and two for training, of which one hand is for validation."""
+_BRIGHTNESS: Final = (1.0, 0.8, 0.9, 1.1)
 """Of the four versions."""
-REFERENCE_BONE: Final = (9, 10)
+_SCALE_BONE: Final = (9, 10)
 """``scale`` is its length."""
 
 
 def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
-    """Film a world into an empty folder.
+    """Write a world in FreiHAND's layout.
 
     Raises HandsimError for a folder that is not empty and for fewer than three videos.
     """
-    begin_layout(root, "freihand", config, least_videos=LEAST_VIDEOS)
+    begin_layout(root, "freihand", config, least_videos=_FREIHAND_LEAST_VIDEOS)
     world = replace(
         config,
         size_px=SIZE_PX[0],
@@ -141,12 +139,12 @@ def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | Non
         labels: dict[str, list[Any]] = {"K": [], "xyz": [], "scale": []}
         hands = len(videos) * world.hands_per_video
         (root / part / "rgb").mkdir(parents=True)
-        filmed = synthesise_labelled(world, crop_enlargement=CROP_ENLARGEMENT, videos=videos)
-        for number, picture in enumerate(filmed):
+        pictures = synthesise_labelled(world, crop_enlargement=CROP_ENLARGEMENT, videos=videos)
+        for number, picture in enumerate(pictures):
             for version, image in enumerate(_versions(picture, part)):
                 path = root / part / "rgb" / f"{number + hands * version:08d}.jpg"
-                Image.fromarray(image).save(path, quality=JPEG_QUALITY)
-            _add(labels, picture)
+                Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
+            _add_freihand_labels(labels, picture)
             done += 1
             if progress:
                 progress(done, total)
@@ -155,35 +153,34 @@ def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | Non
 
 
 def _versions(picture: LabelledPicture, part: str) -> Iterator[NDArray[np.uint8]]:
-    for factor in BRIGHTNESS[: VERSIONS if part == "training" else 1]:
+    for factor in _BRIGHTNESS[: VERSIONS if part == "training" else 1]:
         yield np.clip(picture.image * factor, 0, 255).astype(np.uint8)
 
 
-def _add(labels: dict[str, list[Any]], picture: LabelledPicture) -> None:
+def _add_freihand_labels(labels: dict[str, list[Any]], picture: LabelledPicture) -> None:
     intrinsics = picture.intrinsics.copy()
     intrinsics[:2, 2] -= PIXEL_CENTRE
     joints_m = picture.joints_3d_mm.astype(np.float64) / MM_PER_M
-    start, end = REFERENCE_BONE
+    start, end = _SCALE_BONE
     labels["K"].append(intrinsics.tolist())
     labels["xyz"].append(joints_m.tolist())
     labels["scale"].append(float(np.linalg.norm(joints_m[end] - joints_m[start])))
 
 
-JPEG_QUALITY_DEXYCB: Final = 95
-UNANNOTATED_EVERY: Final = 7
+UNANNOTATED_FRAME_EVERY: Final = 7
 """One frame in so many has no annotation."""
 LEAST_TAKES: Final = 12
 MOST_TAKES: Final = len(SUBJECTS) * SEQUENCES_PER_SUBJECT
 
 
 def write_dexycb(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
-    """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` frames a camera.
+    """Write a world in DexYCB's layout: ``videos`` sequences of ``hands_per_video`` frames for each camera.
 
-    Pictures are of ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than
-    12 sequences or more than 1000.
+    Images have the size ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer
+    than 12 sequences or more than 1000.
     """
     if config.videos > MOST_TAKES:
-        raise HandsimError(f"videos is {config.videos}; DexYCB has {MOST_TAKES} sequences at most")
+        raise HandsimError(f"videos is {config.videos}; DexYCB has at most {MOST_TAKES} sequences")
     begin_layout(root, "dexycb", config, least_videos=LEAST_TAKES)
     world = replace(config, people=replace(config.people, count=len(SUBJECTS)))
     for subject in range(len(SUBJECTS)):
@@ -191,56 +188,57 @@ def write_dexycb(root: Path, config: SyntheticConfig, progress: Progress | None 
             _write_meta(sequence_folder(root, subject, sequence), sequence)
     for camera in range(len(SERIALS)):
         for number, side in enumerate(SIDES):
-            _film_camera(root, world, camera, side, range(number, world.videos, len(SIDES)))
+            _write_dexycb_camera(root, world, camera, side, range(number, world.videos, len(SIDES)))
         if progress:
             progress(camera + 1, len(SERIALS))
 
 
 def place_of_take(take: int) -> tuple[int, int]:
-    """Subject and sequence of the take'th filmed sequence; the first 1000 are all different."""
+    """Subject and sequence of the take'th sequence with frames; the first 1000 are all different."""
     round_, subject = divmod(take, len(SUBJECTS))
     return subject, (14 * subject + 39 * round_ + 4) % SEQUENCES_PER_SUBJECT
 
 
 def video_of_take(take: int, camera: int) -> int:
-    """The world's video that a camera films of a take; all of a subject have its remainder, one person's."""
+    """The world's video of a camera and a take; all of a subject have its remainder, which is one
+    person's."""
     return take % len(SUBJECTS) + len(SUBJECTS) * (take * len(SERIALS) + camera)
 
 
 def sequence_folder(root: Path, subject: int, sequence: int) -> Path:
-    """Folder of a sequence, named by date and time as the real ones are: one a minute, from noon."""
+    """Folder of a sequence, named by date and time as in the real dataset: one a minute, from noon."""
     date = SUBJECTS[subject][:8]
     return root / SUBJECTS[subject] / f"{date}_{12 + sequence // 60:02d}{sequence % 60:02d}00"
 
 
-def _film_camera(root: Path, world: SyntheticConfig, camera: int, side: Side, takes: range) -> None:
-    """Film and write what one camera sees of the takes of one side."""
+def _write_dexycb_camera(root: Path, world: SyntheticConfig, camera: int, side: Side, takes: range) -> None:
+    """Write what one camera sees of the takes of one side."""
     frames = world.hands_per_video
     focal = focal_of_camera(world, camera, len(SERIALS))
     _write_camera(root, camera, focal, world.view.picture_px)
     videos = [video_of_take(take, camera) for take in takes]
-    for take, footage in zip(takes, film_hands(world, videos, side, focal), strict=True):
+    for take, clip in zip(takes, _render_clips(world, videos, side, focal), strict=True):
         subject, sequence = place_of_take(take)
         folder = sequence_folder(root, subject, sequence)
-        annotated = (take * frames + np.arange(frames) + 1) % UNANNOTATED_EVERY != 0
-        _write_footage(folder / SERIALS[camera], footage, annotated)
+        annotated = (take * frames + np.arange(frames) + 1) % UNANNOTATED_FRAME_EVERY != 0
+        _write_clip(folder / SERIALS[camera], clip, annotated)
         if camera == 0:
             pose = np.zeros((frames, 1, 51), dtype=np.float32)
-            pose[annotated, 0, 48:] = footage.joints_mm[annotated, WRIST] / MM_PER_M
+            pose[annotated, 0, 48:] = clip.joints_mm[annotated, WRIST] / MM_PER_M
             np.savez(folder / "pose.npz", pose_m=pose)
             _write_meta(folder, sequence, frames, side)
 
 
-def _write_footage(folder: Path, footage: Footage, annotated: NDArray[np.bool_]) -> None:
-    """The pictures and labels of one camera; all is -1 in the labels of frames without annotation."""
+def _write_clip(folder: Path, clip: _Clip, annotated: NDArray[np.bool_]) -> None:
+    """Write images and labels of one camera; labels of frames without annotation are all -1."""
     folder.mkdir()
-    pixels = project(footage.joints_mm, footage.intrinsics) - PIXEL_CENTRE
-    for frame, image in enumerate(footage.images):
-        Image.fromarray(image).save(folder / f"color_{frame:06d}.jpg", quality=JPEG_QUALITY_DEXYCB)
+    pixels = project(clip.joints_mm, clip.intrinsics) - PIXEL_CENTRE
+    for frame, image in enumerate(clip.images):
+        Image.fromarray(image).save(folder / f"color_{frame:06d}.jpg", quality=_JPEG_QUALITY)
         joint_3d = np.full((1, JOINT_COUNT, 3), NOT_ANNOTATED, dtype=np.float32)
         joint_2d = np.full((1, JOINT_COUNT, 2), NOT_ANNOTATED, dtype=np.float32)
         if annotated[frame]:
-            joint_3d[0], joint_2d[0] = footage.joints_mm[frame] / MM_PER_M, pixels[frame]
+            joint_3d[0], joint_2d[0] = clip.joints_mm[frame] / MM_PER_M, pixels[frame]
         np.savez(folder / f"labels_{frame:06d}.npz", joint_3d=joint_3d, joint_2d=joint_2d)
 
 
@@ -269,25 +267,22 @@ def _write_yaml(path: Path, content: dict[str, Any]) -> None:
 
 
 CAMERAS: Final = ("HMC_84346135", "HMC_84347414", "HMC_84355350", "HMC_84358933")
-JPEG_QUALITY_ASSEMBLYHANDS: Final = 95
-TURNS: Final = 2
-"""How many of the cameras film a sequence, one after the other."""
+_TURNS: Final = 2
+"""How many of the cameras record a sequence, one after the other."""
 FRAME_STEP: Final = 2
-"""Every second frame is annotated, as in the real ones."""
-UNSEEN_SHARE: Final = 0.2
+"""Every second frame is annotated, as in the real dataset."""
+_INVALID_SHARE: Final = 0.2
 """Share of the hands of which some joints are not valid."""
-UNANNOTATED_EVERY_ASSEMBLYHANDS: Final = 11
+_UNANNOTATED_HAND_EVERY: Final = 11
 """One hand in so many has a box and no valid joint."""
-HEAD_MM: Final = 800.0
-"""How far the head moves about the world."""
+_HEAD_MM: Final = 800.0
+"""How far the head moves about the world: a standard deviation on each axis."""
 _INFO: Final = {"description": "synthetic hands in the layout of AssemblyHands", "version": "1.1"}
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """One picture of one or two hands."""
+    """One image of one or two hands."""
 
     image: NDArray[np.uint8]
     """[H, W, 3] RGB."""
@@ -297,7 +292,7 @@ class _View:
 
 @dataclass
 class _Split:
-    """A split as it is filmed, and what its three files will hold."""
+    """A split that is being written, and the contents of its three files so far."""
 
     root: Path
     name: str
@@ -309,19 +304,19 @@ class _Split:
     hands: int = 0
 
     def add_camera(self, sequence: str, camera: str, intrinsics: Floats) -> None:
-        """Enter a camera of a sequence."""
+        """Add a camera of a sequence."""
         theirs = intrinsics.copy()
         theirs[:2, 2] -= PIXEL_CENTRE
         cameras = self.calibration.setdefault(sequence, {"intrinsics": {}, "extrinsics": {}})
         cameras["intrinsics"][camera + CAMERA_SUFFIX] = theirs.tolist()
 
     def add_view(self, sequence: str, camera: str, frame: int, view: _View, intrinsics: Floats) -> None:
-        """Write a picture and enter what it shows."""
+        """Write an image and add its annotations."""
         folder = f"ego_images_rectified/{self.name}/{sequence}/{camera}{CAMERA_SUFFIX}"
         file_name = f"{folder}/{frame:06d}.jpg"
         path = self.root / "images" / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(view.image).convert("L").save(path, quality=JPEG_QUALITY_ASSEMBLYHANDS)
+        Image.fromarray(view.image).convert("L").save(path, quality=_JPEG_QUALITY)
         height, width = view.image.shape[:2]
         picture = {"id": len(self.images), "file_name": file_name, "width": width, "height": height}
         self.images.append({**picture, "seq_name": sequence, "camera": camera, "frame_idx": frame})
@@ -350,15 +345,15 @@ class _Split:
     def _valid(
         self, pixels: Floats, size_px: NDArray[np.int64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which joints [21] of a hand are valid in its picture, and which in 3D."""
+        """Which joints [21] of a hand are valid in its image, and which in 3D."""
         self.hands += 1
         in_3d = np.ones(JOINT_COUNT, dtype=np.bool_)
-        if self.rng.random() < UNSEEN_SHARE:
+        if self.rng.random() < _INVALID_SHARE:
             in_3d[self.rng.integers(JOINT_COUNT)] = False
-        seen = np.all((pixels > 0) & (pixels < size_px - 1), axis=1)
-        if self.rng.random() < UNSEEN_SHARE:
-            seen[self.rng.choice(JOINT_COUNT, 4, replace=False)] = False
-        return seen & (self.hands % UNANNOTATED_EVERY_ASSEMBLYHANDS != 0), in_3d
+        in_2d = np.all((pixels > 0) & (pixels < size_px - 1), axis=1)
+        if self.rng.random() < _INVALID_SHARE:
+            in_2d[self.rng.choice(JOINT_COUNT, 4, replace=False)] = False
+        return in_2d & (self.hands % _UNANNOTATED_HAND_EVERY != 0), in_3d
 
     def write(self) -> None:
         """Write the three files of annotations."""
@@ -375,9 +370,9 @@ class _Split:
 
 
 def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
-    """Film a world into an empty folder: ``videos`` sequences, each of ``hands_per_video`` pictures a camera.
+    """Write a world in AssemblyHands' layout: ``videos`` sequences of ``hands_per_video`` images a camera.
 
-    Of five sequences three are for training, one is for validation and one for testing. Pictures are of
+    Of five sequences three are for training, one is for validation and one for testing. Images have the size
     ``view.picture_px``. Raises HandsimError for a folder that is not empty and for fewer than three videos.
     """
     begin_layout(root, "assemblyhands", config, least_videos=len(SPLITS))
@@ -386,11 +381,11 @@ def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress 
         name: _Split(root, name, np.random.default_rng((config.seed, number)))
         for number, name in enumerate(SPLITS)
     }
-    for turn in range(TURNS):
+    for turn in range(_TURNS):
         for camera in range(len(CAMERAS)):
-            _film_camera_assemblyhands(splits, world, camera, turn)
+            _add_assemblyhands_camera(splits, world, camera, turn)
             if progress:
-                progress(turn * len(CAMERAS) + camera + 1, TURNS * len(CAMERAS))
+                progress(turn * len(CAMERAS) + camera + 1, _TURNS * len(CAMERAS))
     for split in splits.values():
         split.write()
 
@@ -400,18 +395,18 @@ def split_of_sequence(number: int) -> str:
     return ("train", "val", "test", "train", "train")[number % 5]
 
 
-def _film_camera_assemblyhands(
+def _add_assemblyhands_camera(
     splits: dict[str, _Split], world: SyntheticConfig, camera: int, turn: int
 ) -> None:
-    """Film the sequences of which a camera is the first (turn 0) or second (turn 1), both hands of each."""
+    """Add the sequences of which a camera is the first (turn 0) or second (turn 1), both hands of each."""
     numbers = range((camera - turn) % len(CAMERAS), world.videos, len(CAMERAS))
     focal = focal_of_camera(world, camera, len(CAMERAS))
-    filmed = []
+    clips = []
     for place, side in enumerate(SIDES):
         # The same person in every video whose number has this remainder.
         videos = [number + world.videos * (len(SIDES) * turn + place) for number in numbers]
-        filmed.append(film_hands(world, videos, side, focal))
-    for number, left, right in zip(numbers, *filmed, strict=True):
+        clips.append(_render_clips(world, videos, side, focal))
+    for number, left, right in zip(numbers, *clips, strict=True):
         split = splits[split_of_sequence(number)]
         participant = 9001 + number
         sequence = f"nusar-2021_action_both_{participant}-c01a_{participant}_user_id_2021-02-01_120000"
@@ -421,8 +416,8 @@ def _film_camera_assemblyhands(
             split.add_view(sequence, CAMERAS[camera], frame, view, right.intrinsics)
 
 
-def _views(right: Footage, left: Footage) -> Iterator[_View]:
-    """Pictures that show both hands, the left and the right one in turn."""
+def _views(right: _Clip, left: _Clip) -> Iterator[_View]:
+    """Images of both hands, of the left and of the right one in turn."""
     for frame in range(len(right.images)):
         kind = frame % 3
         both = _joined(right, left, frame) if kind == 0 else None
@@ -434,8 +429,8 @@ def _views(right: Footage, left: Footage) -> Iterator[_View]:
             yield _View(right.images[frame], {"right": right.joints_mm[frame]})
 
 
-def _joined(right: Footage, left: Footage, frame: int) -> _View | None:
-    """A right hand's frame joined with one of the left hand beside it, if there is any."""
+def _joined(right: _Clip, left: _Clip, frame: int) -> _View | None:
+    """A right hand's frame joined with one of the left hand beside it, if there is one."""
     points = project(right.joints_mm[frame], right.intrinsics)[:, 0]
     for other, joints in enumerate(left.joints_mm):
         others = project(joints, left.intrinsics)[:, 0]
@@ -456,4 +451,4 @@ def _joined(right: Footage, left: Footage, frame: int) -> _View | None:
 def _head(rng: np.random.Generator) -> tuple[Floats, Floats]:
     """A camera anywhere in the world: rotation [3, 3] and translation [3], camera = R world + t."""
     rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
-    return rotation * np.linalg.det(rotation), HEAD_MM * rng.standard_normal(3)
+    return rotation * np.linalg.det(rotation), _HEAD_MM * rng.standard_normal(3)

@@ -1,8 +1,8 @@
-"""What every labelled dataset yields: one hand in one picture with its 3D truth, told as a right hand.
+"""What every labelled dataset yields: one hand in one image with its 3D joints, always as a right hand.
 
-The picture that belongs to a label, read and checked.
-
-Names that people write: of datasets and of their splits.
+Left hands are mirrored when they are read, image and labels alike, so that every later stage sees right hands
+only. Points are in continuous pixel coordinates (see `handsim.geometry`): x right, y down, the first pixel
+centred at (0.5, 0.5).
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from handsim.errors import HandsimError, NotThereError, UnusableError, did_you_m
 from handsim.geometry import mirror_points
 from handsim.hand import Side
 from handsim.images import decode_image, read_file
+from training.runs.recipes import nearest
 
 MM_PER_M: Final = 1000.0
 """Official files are in metres, records in millimetres."""
@@ -24,32 +25,31 @@ MM_PER_M: Final = 1000.0
 
 @dataclass(frozen=True, eq=False)
 class HandLabel:
-    """The truth of one hand, as for a **right** hand.
+    """The truth of one hand, as a **right** hand.
 
-    A left hand's picture is mirrored left to right, and with it the 2D joints, x of the 3D joints and the
-    camera's K; all agree with each other. Joints are in our order (`handsim.skeleton`).
+    For a left hand the image is mirrored, and with it the 2D joints, x of the 3D joints and the camera's K:
+    all agree with each other. Joints are in our order (`handsim.skeleton`).
     """
 
     sample_id: str
-    """Unique in its dataset, and the same in every split and release: what predictions are kept under."""
+    """Unique in its dataset, and the same in every split and release: predictions are stored under it."""
     subject: str
-    """Whose hand it is, as far as the dataset tells; sequences of one person share it."""
+    """Whose hand it is, as far as the dataset says; sequences of one person share it."""
     side: Side
     """The subject's own hand, before any mirroring."""
     size_px: tuple[int, int]
-    """Width and height of the picture."""
+    """Width and height of the image."""
     keypoints_2d_px: NDArray[np.float32]
-    """[21, 2] x right, y down in the picture's pixels (continuous coordinates: see `handsim.geometry`). NaN
-    where not ``valid``."""
+    """[21, 2] in the image. NaN where not ``valid``."""
     joints_3d_mm: NDArray[np.float32]
-    """[21, 3] in the camera frame: x right, y down, z into the picture. NaN where not ``valid``."""
+    """[21, 3] in the camera frame: x right, y down, z into the image. NaN where not ``valid``."""
     intrinsics: NDArray[np.float64]
-    """[3, 3] K of the picture, in its pixels: ``keypoints_2d_px`` is the projection of ``joints_3d_mm``."""
+    """[3, 3] K of the image, in its pixels: ``keypoints_2d_px`` is the projection of ``joints_3d_mm``."""
     valid: NDArray[np.bool_]
-    """[21] which joints were annotated; the others are to be left out of every loss and every metric."""
+    """[21] which joints are annotated; every loss and every metric leaves the others out."""
 
     def mirrored(self) -> "HandLabel":
-        """The same hand in the mirrored picture; ``side`` stays the subject's own."""
+        """The same hand in the mirrored image; ``side`` stays the subject's own."""
         width = self.size_px[0]
         joints, intrinsics = self.joints_3d_mm.copy(), self.intrinsics.copy()
         joints[:, 0] *= -1
@@ -64,14 +64,14 @@ class HandLabel:
 
 @dataclass(frozen=True, eq=False)
 class LabelledHand(HandLabel):
-    """A label with the picture it belongs to."""
+    """A label with its image."""
 
     image: NDArray[np.uint8]
-    """[H, W, 3] RGB: the whole picture as the dataset has it, mirrored if ``side`` is ``left``."""
+    """[H, W, 3] RGB: the whole image as the dataset has it, mirrored if ``side`` is ``left``."""
 
 
 class HandDataset(Protocol):
-    """One split of a labelled dataset; lazy, and picklable, so that loading processes can have it."""
+    """One split of a labelled dataset; lazy, and picklable, so that workers can have it."""
 
     name: str
     """As on the command line: ``freihand``."""
@@ -82,26 +82,26 @@ class HandDataset(Protocol):
         """How many hands."""
 
     def label(self, index: int) -> HandLabel:
-        """The truth of one hand, without reading its picture; raises HandsimError for damaged files."""
+        """The truth of one hand, without its image; raises HandsimError for damaged files."""
 
     def __getitem__(self, index: int) -> LabelledHand:
-        """One hand with its picture; raises HandsimError for damaged files, IndexError past the end."""
+        """One hand with its image; raises HandsimError for damaged files, IndexError past the end."""
 
 
 class StoredDataset(HandDataset, Protocol):
     """A dataset in a folder, as downloaded."""
 
     skipped: int
-    """How many hands of the split are no samples, as no joint of theirs is annotated."""
+    """How many hands of the split are left out, because none of their joints is annotated."""
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand alone is read from, its picture first."""
+        """The files of one hand alone, its image first."""
 
 
 def with_picture(label: HandLabel, path: Path, remedy: str) -> LabelledHand:
-    """The label with its picture from ``path``, mirrored if the hand is a left one.
+    """The label with the image of ``path``, mirrored for a left hand.
 
-    Raises HandsimError, ending in ``remedy`` (what mends a damaged download), for a picture that is missing,
+    Raises HandsimError, ending in ``remedy`` (how to mend a damaged download), for an image that is missing,
     damaged or not of the label's size.
     """
     if not path.exists():
@@ -120,7 +120,7 @@ def with_picture(label: HandLabel, path: Path, remedy: str) -> LabelledHand:
 
 
 def check_split(dataset: str, split: str, known: Iterable[str]) -> None:
-    """Raise HandsimError, naming the nearest one, for a split that is none of a dataset's."""
+    """Raise HandsimError for a split that the dataset does not have, and suggest the nearest one."""
     splits = tuple(known)
     if split not in splits:
         raise HandsimError(

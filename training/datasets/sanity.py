@@ -1,16 +1,15 @@
-"""Are the joints those of a hand, in millimetres, and of the side that is told?
+"""Checks of labels by what is true of every hand and camera: each gives one `Finding`.
 
-What one check found.
+Do 3D joints, cameras and images belong together (`check_projection`, `check_depth`, `check_inside`)? Are the
+joints in our order (`check_joint_order`), in millimetres (`check_units`), of a hand (`check_bones`), and of
+the right side (`check_sides`)? Bounds are wide: noisy annotations and unusual people pass, wrong conventions
+do not.
 
-Do joints, cameras and pictures belong together?
-
-Are the joints in our order? A wrong one makes hands that no hand could be.
-
-An order is scored by three things that do not depend on the pose: how far the distances between joints that
-one bone or the palm holds together are from those of an average hand, relative to the hand's size; how much
-they change from hand to hand; and how often a finger folds back upon itself. The given order has to score
-better than every other likely one: the orders of other datasets, any two joints or fingers exchanged, fingers
-turned round. Noisy annotations and unusual people make every order score worse, and so do not matter.
+An order of joints is scored by three numbers that do not depend on the pose: how far the distances between
+joints that one bone or the palm holds together are from those of an average hand, relative to the hand's
+size; how much they change from hand to hand; and how often a finger folds back on itself. The order of the
+files has to score better than every other likely one: the orders of other datasets, any two joints or fingers
+exchanged, fingers reversed. Noise makes every order score worse, and so does not matter.
 """
 
 from collections.abc import Sequence
@@ -40,27 +39,27 @@ Verdict = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check."""
+    """The result of one check."""
 
     check: str
     """Which check: ``units``, ``joint order``, ..."""
     verdict: Verdict
-    """``skipped`` where there was nothing to judge by."""
+    """``skipped`` where there is nothing to check."""
     detail: str
-    """What was seen, and where it failed what is likely to be wrong; one line."""
+    """What was measured, and where it failed what is likely wrong; one line."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """What was measured; units are in the names."""
+    """Measurements; names have the units."""
 
 
 Floats = NDArray[np.floating]
 
 MEDIAN_PX: Final = 2.0
-"""How far projections may lie from the annotated 2D joints in the median."""
+"""Bound of the median distance between projections and annotated 2D joints."""
 FAR_PX: Final = 10.0
 FAR_SHARE: Final = 0.05
-"""Share of the joints that may be farther off than `FAR_PX`: some are annotated badly."""
+"""Share of the joints that may be farther away than `FAR_PX`: some annotations are bad."""
 OUTSIDE_SHARE: Final = 0.5
-"""Share of the joints that may lie outside of their pictures."""
+"""Share of the joints that may lie outside of their images."""
 NEAREST_MM: Final = 50.0
 FARTHEST_MM: Final = 5000.0
 DEPTH_SHARE: Final = 0.02
@@ -68,13 +67,10 @@ DEPTH_SHARE: Final = 0.02
 
 
 def check_projection(labels: Sequence[HandLabel], annotated_px: Floats | None) -> Finding:
-    """Whether 3D joints, projected by K, fall on the 2D joints [N, 21, 2] that the files hold.
-
-    None: the files hold none, and there is nothing to compare with.
-    """
+    """Whether 3D joints, projected by K, fall on the annotated 2D joints [N, 21, 2]; None: there are none."""
     name = "projection"
     if annotated_px is None:
-        return Finding(name, "skipped", "the files hold no 2D joints; the reader projects the 3D ones")
+        return Finding(name, "skipped", "the files have no 2D joints; the reader projects the 3D ones")
     projected = np.stack(
         [project(label.joints_3d_mm.astype(np.float64), label.intrinsics) for label in labels]
     )
@@ -92,7 +88,7 @@ def check_projection(labels: Sequence[HandLabel], annotated_px: Floats | None) -
 
 
 def check_depth(labels: Sequence[HandLabel]) -> Finding:
-    """Whether hands are before the camera, at a distance at which hands are filmed."""
+    """Whether hands are in front of the camera, at a plausible distance."""
     depth = np.concatenate([label.joints_3d_mm[label.valid, 2] for label in labels])
     median, wrong = float(np.median(depth)), float(((depth < NEAREST_MM) | (depth > FARTHEST_MM)).mean())
     numbers = {"median_depth_mm": median, "implausible_share": wrong}
@@ -105,7 +101,7 @@ def check_depth(labels: Sequence[HandLabel]) -> Finding:
 
 
 def check_inside(labels: Sequence[HandLabel]) -> Finding:
-    """Whether the 2D joints lie in their pictures, but for some at the edge."""
+    """Whether most 2D joints lie in their images."""
     points = np.concatenate([label.keypoints_2d_px[label.valid] / label.size_px for label in labels])
     share = float(((points < 0) | (points > 1)).any(axis=1).mean())
     numbers = {"outside_share": share}
@@ -147,20 +143,20 @@ _TURNS: Final = np.array(
         for place in range(3)
     ]
 )
-_OTHERS_MAKE_ORDERS: Final = ("assemblyhands", "mano")
+_OTHER_ORDERS: Final = ("assemblyhands", "mano")
 _LEAST_MM: Final = 1e-3
 
 FOLDED_COSINE: Final = -0.5
-"""Bones that turn by more than 120 degrees at a joint fold back: no finger can."""
+"""Bones that turn by more than 120 degrees at a joint fold back, which no finger can."""
 WORST_SCORE: Final = 0.45
 """Hands in the right order score 0.1, or 0.2 with 4 mm of noise; shuffled ones 0.8 and more."""
 MARGIN: Final = 0.01
-"""Another order has to score better by this much. Of hands in the right order all score worse, by 0.03."""
+"""Another order has to score better by this much; for hands in the right order, all others are 0.03 worse."""
 FEWEST_HANDS: Final = 8
 
 
 def check_joint_order(hands_mm: Floats) -> Finding:
-    """Whether the joints of whole hands [N, 21, 3], in any frame, are in our order."""
+    """Whether the joints of complete hands [N, 21, 3], in any frame, are in our order."""
     name = "joint order"
     if len(hands_mm) < FEWEST_HANDS:
         detail = f"only {len(hands_mm)} hands have all their joints; {FEWEST_HANDS} are needed"
@@ -174,7 +170,10 @@ def check_joint_order(hands_mm: Floats) -> Finding:
         return Finding(name, "failed", f"{best}: that makes better hands", numbers)
     if own > WORST_SCORE:
         return Finding(
-            name, "failed", "the joints make no hands, in this order or any that was tried", numbers
+            name,
+            "failed",
+            "the joints are not those of hands, in this order or any other that was tried",
+            numbers,
         )
     return Finding(name, "passed", f"none of {len(scores)} others makes better hands", numbers)
 
@@ -187,7 +186,7 @@ def joint_distances(hands_mm: Floats) -> NDArray[np.float64]:
 
 
 def order_score(distances_mm: NDArray[np.float64], order: NDArray[np.intp]) -> float:
-    """How bad hands of `joint_distances` are with the joints ``order`` [21]; 0 is average and noiseless."""
+    """Score of an ``order`` [21] of the joints of `joint_distances`; 0 is an average hand without noise."""
     pairs = order[_PAIRS]
     ratios = np.log(distances_mm[pairs[:, 0], pairs[:, 1]] / _LENGTHS_MM[:, None])
     ratios -= np.median(ratios, axis=0)
@@ -201,32 +200,32 @@ def order_score(distances_mm: NDArray[np.float64], order: NDArray[np.intp]) -> f
 
 
 def _suspects() -> dict[str, NDArray[np.intp]]:
-    """What may be wrong, and the order [21] of the given joints that would be right then."""
+    """Error -> the order [21] of the files' joints that would then be ours."""
     suspects: dict[str, NDArray[np.intp]] = {}
-    for name in _OTHERS_MAKE_ORDERS:
+    for name in _OTHER_ORDERS:
         order = np.array(JOINT_ORDERS[name], dtype=np.intp)
         suspects[f"the joints seem to be in the order of {name}"] = order
         suspects[f"the joints seem to be reordered from that of {name} once too often"] = np.argsort(order)
     for first, second in combinations(range(JOINT_COUNT), 2):
         names = f"{JOINT_NAMES[first]} and {JOINT_NAMES[second]}"
-        suspects[f"{names} seem to be exchanged"] = _replaced([first, second], [second, first])
+        suspects[f"{names} seem to be exchanged"] = _exchange([first, second], [second, first])
     fingers = {finger: list(FINGER_JOINTS[finger]) for finger in FINGERS}
     for (one, its), (other, others) in combinations(fingers.items(), 2):
-        suspects[f"{one} and {other} finger seem to be exchanged"] = _replaced(
+        suspects[f"{one} and {other} finger seem to be exchanged"] = _exchange(
             [*its, *others], [*others, *its]
         )
     for finger, joints in fingers.items():
-        suspects[f"the {finger} seems to go from tip to base"] = _replaced(joints, joints[::-1])
+        suspects[f"the {finger} seems to go from tip to base"] = _exchange(joints, joints[::-1])
     forward = [joint for joints in fingers.values() for joint in joints]
     from_tips = [joint for joints in fingers.values() for joint in joints[::-1]]
     little_first = [joint for joints in reversed(fingers.values()) for joint in joints]
-    suspects["the fingers seem to go from tip to base"] = _replaced(forward, from_tips)
-    suspects["the fingers seem to go from little finger to thumb"] = _replaced(forward, little_first)
+    suspects["the fingers seem to go from tip to base"] = _exchange(forward, from_tips)
+    suspects["the fingers seem to go from little finger to thumb"] = _exchange(forward, little_first)
     return suspects
 
 
-def _replaced(joints: list[int], others: list[int]) -> NDArray[np.intp]:
-    """Our order with ``others`` in the places of ``joints``."""
+def _exchange(joints: list[int], others: list[int]) -> NDArray[np.intp]:
+    """Our order with ``others`` at the indices ``joints``."""
     order = np.arange(JOINT_COUNT)
     order[joints] = others
     return order
@@ -244,15 +243,15 @@ _THUMB_TIP: Final = FINGER_JOINTS["thumb"][-1]
 PLAUSIBLE_REFERENCE_MM: Final = (50.0, 140.0)
 """Wrist to middle_mcp, from small children to very large adults, with room."""
 PLAUSIBLE_RATIO: Final = (0.55, 1.8)
-"""A bone's median length in all hands, for the hand's size, relative to the average hand's."""
+"""A bone's median length over all hands, for the hand's size, relative to the average hand's."""
 POSSIBLE_RATIO: Final = (0.25, 4.0)
 """The same in a single hand."""
 IMPOSSIBLE_SHARE: Final = 0.02
-"""Share of the hands that may have an impossible bone: annotators slip, too."""
+"""Share of the hands that may have an impossible bone: annotators make mistakes."""
 CLEARLY_CURLED: Final = 0.2
-"""How far tips have to lie off the palm's plane, relative to wrist to middle_mcp, to tell palm from back."""
+"""Distance of tips from the palm's plane, relative to wrist to middle_mcp, that tells palm from back."""
 RIGHT_SHARE: Final = 0.9
-"""Share of the clearly curled hands that have to curl as a right hand does."""
+"""Share of the clearly curled hands that must curl as a right hand does."""
 
 
 def check_units(joints_mm: Floats) -> Finding:
@@ -272,7 +271,8 @@ def check_units(joints_mm: Floats) -> Finding:
 
 
 def check_bones(joints_mm: Floats, sample_ids: Sequence[str]) -> Finding:
-    """Whether bones are as long as a hand's of that size; joints [N, 21, 3] are NaN where not annotated."""
+    """Whether bones have the lengths of a hand of that size; joints [N, 21, 3] are NaN where not
+    annotated."""
     name = "bone lengths"
     ratios = _lengths(joints_mm) / _USUAL_MM
     known = np.isfinite(ratios).any(axis=1)
@@ -305,10 +305,10 @@ def check_bones(joints_mm: Floats, sample_ids: Sequence[str]) -> Finding:
 
 
 def check_sides(hands_mm: Floats, sides: Sequence[Side]) -> Finding:
-    """Whether whole hands [N, 21, 3] in the camera frame are right hands, as records tell all hands.
+    """Whether complete hands [N, 21, 3] in the camera frame are right hands, as all records are.
 
     Fingers and thumb curl to the palm's side, and the cross product from index to little finger points out of
-    a right palm. Each of ``sides`` (what the subject's hands are said to be) is judged apart.
+    a right palm. Each of ``sides``, the subjects' own hands, is checked separately.
     """
     name = "left and right"
     wrist = hands_mm[:, WRIST]
@@ -326,12 +326,12 @@ def check_sides(hands_mm: Floats, sides: Sequence[Side]) -> Finding:
         share = float((some > 0).mean())
         numbers[f"{side}_as_told_share"] = share
         if share < RIGHT_SHARE:
-            wrong.append(f"{1 - share:.0%} of the hands told to be {side} ones are not")
+            wrong.append(f"{1 - share:.0%} of the hands labelled {side} are not")
     if wrong:
         return Finding(name, "failed", "; ".join(wrong), numbers)
     if not numbers:
         return Finding(name, "skipped", f"fewer than {FEWEST_HANDS} hands of either side are clearly curled")
-    return Finding(name, "passed", f"{clear.sum()} hands curl to the palm of the side they are told", numbers)
+    return Finding(name, "passed", f"{clear.sum()} hands curl to the palm of their labelled side", numbers)
 
 
 def _lengths(joints_mm: Floats) -> NDArray[np.float64]:

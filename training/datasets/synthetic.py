@@ -1,9 +1,8 @@
-"""The project's own labelled set of synthetic hands.
+"""handsim's own labelled dataset of synthetic hands: read, and written.
 
-A folder with ``synthetic-hands.json`` (format, world, counts), ``labels.npz`` (arrays over all N hands, told
-as the camera saw them: `FIELDS`) and ``images/%07d.jpg``. Splits are by people: nobody is in two of them.
-
-The project's own labelled set, written (see `training.datasets.synthetic`).
+A folder with ``synthetic-hands.json`` (format, world, counts), ``labels.npz`` (arrays over all N hands, as
+the camera saw them, left hands not mirrored: `FIELDS`) and ``images/%07d.jpg``. Splits are by person: nobody
+is in two of them.
 """
 
 import hashlib
@@ -24,11 +23,15 @@ from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic import LabelledPicture, SyntheticConfig, synthesise_labelled
 from training.datasets.layouts import Progress, begin_layout
 from training.datasets.record import HandLabel, LabelledHand, check_split, with_picture
+from training.runs.recipes import SHIPPED, Recipes
+
+WORLDS: Final = Recipes(SyntheticConfig, SHIPPED / "worlds", "handsim synth", "world")
+"""The worlds that come with handsim, and the reader of others: YAML files that fill a `SyntheticConfig`."""
 
 SPLITS: Final = ("train", "val", "test")
 FORMAT: Final = 1
-FACTS: Final = "synthetic-hands.json"
-LABELS: Final = "labels.npz"
+METADATA_FILE: Final = "synthetic-hands.json"
+LABELS_FILE: Final = "labels.npz"
 FIELDS: Final[Mapping[str, tuple[int, ...]]] = {
     "keypoints_2d_px": (JOINT_COUNT, 2),
     "joints_3d_mm": (JOINT_COUNT, 3),
@@ -40,7 +43,7 @@ FIELDS: Final[Mapping[str, tuple[int, ...]]] = {
     "video": (),
     "frame": (),
 }
-"""Name of each array, and its shape after [N]; ``split`` is a place in `SPLITS`."""
+"""Name of each array, and its shape after [N]; ``split`` is an index into `SPLITS`."""
 _WRITE_AGAIN: Final = "write it again with `handsim synth --layout synthetic`"
 
 
@@ -53,8 +56,8 @@ class SyntheticHands:
         check_split(self.name, split, SPLITS)
         self.root, self.split, self.skipped = root, split, 0
         self.world = _read_world(root)
-        """Digest of the world it was filmed in; hands of other worlds are other samples."""
-        labels = _read_labels(root / LABELS)
+        """Digest of the settings that it was made with; hands of other worlds are other samples."""
+        labels = _read_labels(root / LABELS_FILE)
         self._rows = np.flatnonzero(labels["split"] == SPLITS.index(split))
         self._labels = {name: array[self._rows] for name, array in labels.items()}
 
@@ -80,28 +83,28 @@ class SyntheticHands:
         return with_picture(self.label(index), self.files(index)[0], _WRITE_AGAIN)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """What one hand is read from, but for the labels of all: its picture."""
+        """The image of one hand; the labels of all are in one file."""
         return (picture_path(self.root, int(self._rows[index])),)
 
 
 def picture_path(root: Path, row: int) -> Path:
-    """The picture of the hand in a row of the labels."""
+    """The image of the hand in a row of the labels."""
     return root / "images" / f"{row:07d}.jpg"
 
 
 def _read_world(root: Path) -> str:
-    path = root / FACTS
+    path = root / METADATA_FILE
     if not path.is_file():
-        raise NotThereError(f"{root} is no synthetic set: it has no {FACTS}; {_WRITE_AGAIN}")
+        raise NotThereError(f"{root} is not a synthetic dataset: it has no {METADATA_FILE}; {_WRITE_AGAIN}")
     try:
-        facts = json.loads(path.read_text())
-        version, world = facts["format"], facts["world"]
+        metadata = json.loads(path.read_text())
+        version, world = metadata["format"], metadata["world"]
     except KeyError as error:
         raise HandsimError(f"{path} lacks {error.args[0]!r}; {_WRITE_AGAIN}") from error
     except (OSError, ValueError, TypeError) as error:
         raise HandsimError(f"{path} cannot be read ({error}); {_WRITE_AGAIN}") from error
     if version != FORMAT:
-        raise HandsimError(f"{path} tells of format {version}, this handsim reads {FORMAT}; {_WRITE_AGAIN}")
+        raise HandsimError(f"{path} has format {version}, this handsim reads {FORMAT}; {_WRITE_AGAIN}")
     return str(world)
 
 
@@ -124,18 +127,18 @@ def _read_labels(path: Path) -> dict[str, NDArray[Any]]:
     return labels
 
 
-JPEG_QUALITY: Final = 92
+_JPEG_QUALITY: Final = 92
 CROP_ENLARGEMENT: Final = 2.6
-"""As much of the surroundings as views for fine-tuning are taken from."""
-HELD_OUT_SHARE: Final = 0.15
+"""Side of an image in sizes of the hand's box: views for fine-tuning show that much of the surroundings."""
+_EVALUATION_SHARE: Final = 0.15
 """Of the people, for validation and for testing each; at least one."""
 
 
 def write_synthetic(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
-    """Film a world into an empty folder: crops of ``size_px`` with their surroundings.
+    """Write the hands of a world into an empty folder: crops of ``size_px`` with their surroundings.
 
-    It is a set once it is whole: its facts are written last. Raises HandsimError for a folder that is not
-    empty and for fewer than three people or videos, one a split.
+    The metadata is written last: without it the folder is not a dataset. Raises HandsimError for a folder
+    that is not empty and for fewer than three people or videos, one for each split.
     """
     if 0 < config.people.count < len(SPLITS):
         raise HandsimError(
@@ -148,25 +151,25 @@ def write_synthetic(root: Path, config: SyntheticConfig, progress: Progress | No
     rows: list[dict[str, Any]] = []
     total = config.videos * config.hands_per_video
     for row, picture in enumerate(synthesise_labelled(config, crop_enlargement=CROP_ENLARGEMENT)):
-        Image.fromarray(picture.image).save(picture_path(root, row), quality=JPEG_QUALITY)
+        Image.fromarray(picture.image).save(picture_path(root, row), quality=_JPEG_QUALITY)
         rows.append(_row(picture, int(split_of[picture.person])))
         if progress:
             progress(row + 1, total)
     labels: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    np.savez(root / LABELS, **labels)
+    np.savez(root / LABELS_FILE, **labels)
     counts = {name: sum(int(row["split"]) == place for row in rows) for place, name in enumerate(SPLITS)}
-    facts = {"format": FORMAT, "world": world, "seed": config.seed, "hands": counts}
-    write_text_atomically(root / FACTS, json.dumps(facts, indent=1) + "\n")
+    metadata = {"format": FORMAT, "world": world, "seed": config.seed, "hands": counts}
+    write_text_atomically(root / METADATA_FILE, json.dumps(metadata, indent=1) + "\n")
 
 
 def split_of_people(config: SyntheticConfig) -> NDArray[np.int64]:
-    """The split of each person [P] that is filmed, as a place in `SPLITS`."""
+    """The split of each person [P] of a world, as an index into `SPLITS`."""
     people = min(config.people.count or config.videos, config.videos)
-    held_out = max(1, round(HELD_OUT_SHARE * people))
-    drawn = np.random.default_rng(config.seed).permutation(people)
+    count = max(1, round(_EVALUATION_SHARE * people))
+    shuffled = np.random.default_rng(config.seed).permutation(people)
     split = np.zeros(people, dtype=np.int64)
-    split[drawn[:held_out]] = SPLITS.index("val")
-    split[drawn[held_out : 2 * held_out]] = SPLITS.index("test")
+    split[shuffled[:count]] = SPLITS.index("val")
+    split[shuffled[count : 2 * count]] = SPLITS.index("test")
     return split
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from handsim.embedding.image import FEATURES
 from handsim.errors import HandsimError
 from handsim.synthetic import SyntheticConfig
-from training.datasets.open_dataset import WORLDS
+from training.datasets.synthetic import WORLDS
 from training.experiments.config import Axis, Experiment, Point, Settings
 from training.experiments.steps import Step
 from training.finetune.config import RECIPES as FINETUNE_RECIPES

@@ -35,5 +35,5 @@ def test_unknown_names_tell_the_nearest(tmp_path: Path) -> None:
         open_dataset("freihnd", tmp_path, "train")
     with pytest.raises(HandsimError, match=r"dexycb has no split s0_tain; did you mean s0_train\?"):
         open_dataset("dexycb", tmp_path, "s0_tain")
-    with pytest.raises(NotThereError, match="is no folder; give the one that freihand was extracted in"):
+    with pytest.raises(NotThereError, match="is not a folder; give the one that freihand was extracted in"):
         open_dataset("freihand", tmp_path / "none", "train")

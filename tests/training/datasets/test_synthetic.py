@@ -14,8 +14,8 @@ from tests.training.datasets.conftest import Copier
 from tests.training.datasets.small_sets import SYNTHETIC
 from training.datasets.synthetic import (
     CROP_ENLARGEMENT,
-    FACTS,
-    LABELS,
+    METADATA_FILE,
+    LABELS_FILE,
     SPLITS,
     SyntheticHands,
     write_synthetic,
@@ -64,42 +64,42 @@ def test_nobody_is_in_two_splits(root: Path) -> None:
         people.append({dataset.label(index).subject for index in range(len(dataset))})
     assert len(people[0] | people[1] | people[2]) == sum(map(len, people))
     assert all(people)
-    counts = json.loads((root / FACTS).read_text())["hands"]
+    counts = json.loads((root / METADATA_FILE).read_text())["hands"]
     assert counts == {split: len(SyntheticHands(root, split)) for split in SPLITS}
 
 
 def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> None:
-    with pytest.raises(NotThereError, match="is no synthetic set"):
+    with pytest.raises(NotThereError, match="is not a synthetic dataset"):
         SyntheticHands(tmp_path, "train")
     with pytest.raises(HandsimError, match=r"no split eval; did you mean val\?; it has train, val, test"):
         SyntheticHands(root, "eval")
     copy = copy_of(root)
-    facts = (copy / FACTS).read_text()
-    (copy / FACTS).write_text(facts.replace('"format": 1', '"format": 2'))
-    with pytest.raises(HandsimError, match="tells of format 2, this handsim reads 1"):
+    facts = (copy / METADATA_FILE).read_text()
+    (copy / METADATA_FILE).write_text(facts.replace('"format": 1', '"format": 2'))
+    with pytest.raises(HandsimError, match="has format 2, this handsim reads 1"):
         SyntheticHands(copy, "train")
-    (copy / FACTS).write_text("{")
-    with pytest.raises(HandsimError, match=f"{FACTS} cannot be read"):
+    (copy / METADATA_FILE).write_text("{")
+    with pytest.raises(HandsimError, match=f"{METADATA_FILE} cannot be read"):
         SyntheticHands(copy, "train")
-    (copy / FACTS).write_text('{"format": 1}')
-    with pytest.raises(HandsimError, match=f"{FACTS} lacks 'world'; write it again with"):
+    (copy / METADATA_FILE).write_text('{"format": 1}')
+    with pytest.raises(HandsimError, match=f"{METADATA_FILE} lacks 'world'; write it again with"):
         SyntheticHands(copy, "train")
-    (copy / FACTS).write_text(facts)
-    whole = dict(np.load(copy / LABELS))
-    np.savez(copy / LABELS, **{**whole, "joints_3d_mm": whole["joints_3d_mm"][:, :20]})
+    (copy / METADATA_FILE).write_text(facts)
+    whole = dict(np.load(copy / LABELS_FILE))
+    np.savez(copy / LABELS_FILE, **{**whole, "joints_3d_mm": whole["joints_3d_mm"][:, :20]})
     with pytest.raises(HandsimError, match=r"has joints_3d_mm \[24, 20, 3\], expected \[24, 21, 3\]"):
         SyntheticHands(copy, "train")
-    np.savez(copy / LABELS, **{**whole, "joints_3d_mm": np.full_like(whole["joints_3d_mm"], np.nan)})
+    np.savez(copy / LABELS_FILE, **{**whole, "joints_3d_mm": np.full_like(whole["joints_3d_mm"], np.nan)})
     with pytest.raises(HandsimError, match="has numbers in joints_3d_mm that are not finite; write it again"):
         SyntheticHands(copy, "train")
-    np.savez(copy / LABELS, **{**whole, "split": np.array([None] * 24)})  # an array of objects is a pickle
-    with pytest.raises(HandsimError, match=f"{LABELS} cannot be read"):
+    np.savez(copy / LABELS_FILE, **{**whole, "split": np.array([None] * 24)})  # an array of objects is a pickle
+    with pytest.raises(HandsimError, match=f"{LABELS_FILE} cannot be read"):
         SyntheticHands(copy, "train")
-    (copy / LABELS).write_bytes((root / LABELS).read_bytes()[:500])
-    with pytest.raises(HandsimError, match=f"{LABELS} cannot be read"):
+    (copy / LABELS_FILE).write_bytes((root / LABELS_FILE).read_bytes()[:500])
+    with pytest.raises(HandsimError, match=f"{LABELS_FILE} cannot be read"):
         SyntheticHands(copy, "train")
-    (copy / LABELS).unlink()
-    with pytest.raises(NotThereError, match=f"{LABELS} is missing"):
+    (copy / LABELS_FILE).unlink()
+    with pytest.raises(NotThereError, match=f"{LABELS_FILE} is missing"):
         SyntheticHands(copy, "train")
 
 

@@ -33,7 +33,7 @@ def test_an_unknown_split(assemblyhands_root: Path) -> None:
 def test_a_wrong_root(tmp_path: Path, assemblyhands_root: Path) -> None:
     for wrong in (tmp_path, tmp_path / "nowhere", assemblyhands_root / "annotations"):
         with pytest.raises(
-            NotThereError, match=r"no annotations/.*; give the folder that holds annotations/"
+            NotThereError, match=r"no annotations/.*; give the folder that has annotations/"
         ):
             AssemblyHands(wrong, "val")
 
@@ -51,7 +51,7 @@ def test_a_file_of_another_version(assemblyhands_root: Path, copy_of: Copier, ki
     root = copy_of(assemblyhands_root)
     path = path_of(root, kind)
     path.rename(path.with_name(path.name.replace("v1-1", "v2-0")))
-    refused(root, f"has assemblyhands_val_{kind}_v2-0.json, but version v1-1 is what is read; download that")
+    refused(root, f"has assemblyhands_val_{kind}_v2-0.json, but handsim reads version v1-1; download that")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,7 +106,7 @@ def without_valid_joints(data: Any) -> None:
         (with_21_joints, rf"is not as in v1-1 \(.*42.*\); {AGAIN}"),
         (
             without_valid_joints,
-            rf"none of the \d+ hands of val has a valid joint.*; take another split, or {AGAIN}",
+            rf"none of the \d+ hands of val has a valid joint; .*take another split, else {AGAIN}",
         ),
     ],
 )

@@ -91,14 +91,14 @@ def test_left_hands_that_were_not_mirrored_fail_alone() -> None:
     hands = np.concatenate([mirrored(HANDS[:100]), HANDS[100:]])
     finding = check_sides(hands, told("left", 100) + told("right", 100))
     assert finding.verdict == "failed"
-    assert finding.detail == "100% of the hands told to be left ones are not"
+    assert finding.detail == "100% of the hands labelled left are not"
 
 
 def test_sides_that_are_told_at_random_fail() -> None:
     hands = np.concatenate([mirrored(HANDS[:60]), HANDS[60:]])
     finding = check_sides(hands, told("right", 200))
     assert finding.verdict == "failed"
-    assert "30% of the hands told to be right ones are not" in finding.detail
+    assert "30% of the hands labelled right are not" in finding.detail
 
 
 def test_flat_hands_tell_no_side() -> None:

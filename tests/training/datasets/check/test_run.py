@@ -14,7 +14,7 @@ from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_ORDERS, PARENTS
 from tests.training.datasets.check.breaking import Joints, change_dexycb, change_json, pass_for_real
 from tests.training.datasets.conftest import Copier
-from training.datasets.check import DRAWN, OFFICIAL_HANDS, CheckOptions, CheckReport, check_dataset
+from training.datasets.check import SAMPLES, OFFICIAL_HANDS, CheckOptions, CheckReport, check_dataset
 from training.datasets.dexycb import SPLITS, SUBJECTS, DexYCB
 from training.datasets.sanity import Finding
 
@@ -45,7 +45,7 @@ def test_sound_sets_pass(name: str, skipped: set[str], request: pytest.FixtureRe
     assert list(verdicts) == CHECKS
     assert {check for check, verdict in verdicts.items() if verdict == "skipped"} == skipped
     assert "failed" not in verdicts.values()
-    assert len(report.samples) == DRAWN
+    assert len(report.samples) == SAMPLES
     assert json.loads(json.dumps(report.to_json()))["passed"] is True
 
 
@@ -63,7 +63,7 @@ def test_the_same_seed_draws_the_same_hands(dexycb_root: Path) -> None:
         return [sample.sample_id for sample in report.samples]
 
     assert drawn(1) == drawn(1)
-    assert len(set(drawn(1))) == DRAWN
+    assert len(set(drawn(1))) == SAMPLES
     assert drawn(1) != drawn(2)
 
 
@@ -237,7 +237,7 @@ def test_exchanged_sides_of_dexycb(dexycb_root: Path, copy_of: Copier) -> None:
         path.write_text(yaml.safe_dump(meta))
     report = check_dataset("dexycb", root, None, FEW)
     assert list(failed(report)) == ["left and right"]
-    assert "100% of the hands told to be left ones are not" in report.failed[0].detail
+    assert "100% of the hands labelled left are not" in report.failed[0].detail
 
 
 def test_wrong_order_and_units_of_freihand(freihand_root: Path, copy_of: Copier) -> None:

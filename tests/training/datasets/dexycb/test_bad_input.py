@@ -50,7 +50,7 @@ def test_a_missing_subject(dexycb_root: Path, copy_of: Copier) -> None:
 def test_a_missing_sequence_is_no_smaller_split(dexycb_root: Path, copy_of: Copier) -> None:
     root = copy_of(dexycb_root)
     shutil.rmtree(sequence_folder(root, 0, 99))
-    refused(root, f"has 99 sequences and not 100, by whose order splits are made; .*{AGAIN}")
+    refused(root, f"has 99 sequences and not 100, splits need all of them in order; .*{AGAIN}")
 
 
 def test_missing_calibration(dexycb_root: Path, copy_of: Copier) -> None:
@@ -69,9 +69,9 @@ def test_missing_calibration(dexycb_root: Path, copy_of: Copier) -> None:
         ("meta.yml", "mano_sides: [up]\nnum_frames: 2\n", r"has mano_sides \['up'\]; one of left, right"),
         ("meta.yml", "mano_sides: [left, right]\nnum_frames: 2\n", "has mano_sides"),
         ("meta.yml", "mano_sides: !!python/object/apply:os.getcwd []\n", "meta.yml is not YAML"),
-        ("meta.yml", "mano_sides: [left]\nnum_frames: 3\n", "pose_m of .* meta.yml tells of 3 frames"),
+        ("meta.yml", "mano_sides: [left]\nnum_frames: 3\n", "pose_m of .* meta.yml says 3 frames"),
         ("pose.npz", None, "pose.npz is missing"),
-        ("pose.npz", "no archive", "pose.npz holds more than plain arrays"),
+        ("pose.npz", "no archive", "pose.npz has more than plain arrays"),
     ],
 )
 def test_damaged_sequences(
@@ -127,7 +127,7 @@ def emptied(path: Path) -> None:
     [
         (Path.unlink, f"labels_00000[01].npz is missing; .*{AGAIN}"),
         (pickled, rf"more than plain arrays \(pickled objects could run code and are not read\); .*{AGAIN}"),
-        (without_joint_2d, f"holds no joint_2d.*{AGAIN}"),
+        (without_joint_2d, f"has no joint_2d.*{AGAIN}"),
         (of_two_hands, r"joint_3d \[2, 21, 3\] and joint_2d \[2, 21, 2\]; expected are \[1, 21, 3\]"),
         (one_array, f"cannot be read .*{AGAIN}"),
         (all_invalid, f"has no valid joint, though pose.npz has the pose of the hand; .*{AGAIN}"),

@@ -13,7 +13,7 @@ from tests.training.datasets.dexycb.test_splits import oracle
 from tests.training.datasets.small_sets import DEXYCB, told_as_right
 from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, DexYCB
 from training.datasets.layouts import (
-    UNANNOTATED_EVERY,
+    UNANNOTATED_FRAME_EVERY,
     focal_of_camera,
     place_of_take,
     sequence_folder,
@@ -32,7 +32,7 @@ def filmed(root: Path, split: str) -> dict[str, tuple[int, int, int]]:
         folder = sequence_folder(root, subject, sequence).relative_to(root)
         for camera, serial in enumerate(SERIALS):
             for frame in range(DEXYCB.hands_per_video):
-                annotated = (take * DEXYCB.hands_per_video + frame + 1) % UNANNOTATED_EVERY
+                annotated = (take * DEXYCB.hands_per_video + frame + 1) % UNANNOTATED_FRAME_EVERY
                 if annotated and oracle(setup, subject, camera, sequence) == part:
                     expected[f"{folder}/{serial}/{frame:06d}"] = take, camera, frame
     return expected
@@ -75,7 +75,7 @@ def sample_ids(dataset: DexYCB) -> list[str]:
 def test_frames_without_a_valid_joint_are_skipped_and_counted(dexycb_root: Path) -> None:
     datasets = [DexYCB(dexycb_root, split) for split in ("s1_train", "s1_val", "s1_test")]
     pictures = DEXYCB.videos * DEXYCB.hands_per_video * len(SERIALS)
-    unannotated = DEXYCB.videos * DEXYCB.hands_per_video // UNANNOTATED_EVERY * len(SERIALS)
+    unannotated = DEXYCB.videos * DEXYCB.hands_per_video // UNANNOTATED_FRAME_EVERY * len(SERIALS)
     assert sum(dataset.skipped for dataset in datasets) == unannotated
     assert sum(map(len, datasets)) == pictures - unannotated
 

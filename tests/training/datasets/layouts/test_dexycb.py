@@ -60,7 +60,7 @@ def test_the_same_seed_writes_the_same_bytes(dexycb_root: Path, tmp_path: Path) 
 
 def test_too_many_and_too_few_takes_and_full_folders_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "set"
-    with pytest.raises(HandsimError, match="videos is 1001; DexYCB has 1000 sequences at most"):
+    with pytest.raises(HandsimError, match="videos is 1001; DexYCB has at most 1000 sequences"):
         write_dexycb(root, replace(DEXYCB, videos=1001))
     with pytest.raises(HandsimError, match="videos is 11; the layout of dexycb needs 12"):
         write_dexycb(root, replace(DEXYCB, videos=11))
