@@ -1,8 +1,7 @@
-"""Poses of hands in a picture as it is: left ones are mirrored on the way in, and back on the way out.
+"""Estimate the poses of hands in photographs and videos.
 
-Photographs, and frames of videos, one after the other.
-
-Where hands are in a picture, before an estimator looks at them.
+The estimator sees right hands only: left hands are mirrored before it and mirrored back after it, so places
+and estimates are in the image as it is. Points are in pixels, x right, y down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,21 +27,21 @@ class Picture:
     image: NDArray[np.uint8]
     """[H, W, 3] RGB, upright."""
     frame: int | None = None
-    """Its number in its video, from 0; None for a photograph."""
+    """Its number in the video, from 0; None for a photograph."""
     time_s: float | None = None
-    """When it is shown; None for a photograph."""
+    """Its time in the video; None for a photograph."""
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file's name says that it is one."""
+    """Whether a file is a video, by its name."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def pictures_of(path: Path, every_s: float) -> Iterator[Picture]:
-    """A file's picture, or a frame of a video every ``every_s`` seconds.
+def read_pictures(path: Path, every_s: float) -> Iterator[Picture]:
+    """Yield the image of a file, or a frame of a video every ``every_s`` seconds.
 
-    Raises UnusableError for a file that is not there, is no picture or is damaged; for a video that is cut
-    off, after the frames before the cut.
+    Raises UnusableError for a file that is missing, damaged or of another kind; for a truncated video after
+    the frames before its end.
     """
     if not path.exists():
         raise UnusableError("no such file", "")
@@ -58,28 +57,29 @@ def pictures_of(path: Path, every_s: float) -> Iterator[Picture]:
 
 @dataclass(frozen=True, eq=False)
 class HandPlace:
-    """A hand's place in a picture; nothing is mirrored."""
+    """A hand's place in an image; nothing is mirrored."""
 
     side: Side
     """The subject's own hand, as far as is known."""
     score: float | None
-    """The detector's confidence, 0 to 1; None where no detector was asked."""
+    """The detector's confidence, 0 to 1; None without a detector."""
     box_px: NDArray[np.float64]
-    """[4] x0, y0, x1, y1: tight around the hand, or the whole picture."""
+    """[4] x0, y0, x1, y1: tight around the hand, or the whole image."""
     square_px: NDArray[np.float64]
-    """[4] what the estimator sees; it may reach outside the picture, where edge pixels are repeated."""
+    """[4] the estimator's crop; it may reach outside the image, where edge pixels are repeated."""
 
 
-def place_of_detection(found: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
-    """That of a detected hand in a picture (width, height), cut as in training: around its 2D joints."""
-    square_px = inference.square(found.keypoints_px[:, :2], size_px)
-    return HandPlace(found.side, found.score, found.box_px.astype(np.float64), square_px)
+def place_of_detection(detection: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
+    """The place of a detected hand in an image (width, height), cropped as in training: around its 2D
+    joints."""
+    square_px = inference.square(detection.keypoints_px[:, :2], size_px)
+    return HandPlace(detection.side, detection.score, detection.box_px.astype(np.float64), square_px)
 
 
 def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], inference: Inference) -> HandPlace:
-    """That of a hand in a tight box [4]: the square as many times as long as the estimator is used to.
+    """The place of a hand in a tight box [4], enlarged by the factor of the training.
 
-    Raises HandsimError for a box without extent, and for one that lies outside the picture.
+    Raises HandsimError for an empty box, and for one that lies outside the image.
     """
     box = np.asarray(box_px, np.float64)
     square_px = square_around(box, inference.crop.factor)
@@ -91,8 +91,8 @@ def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], infere
     return HandPlace(side, None, box, square_px)
 
 
-def whole_picture(side: Side, size_px: tuple[int, int]) -> HandPlace:
-    """A picture that is a crop already, as cut for the estimator."""
+def place_of_whole_picture(side: Side, size_px: tuple[int, int]) -> HandPlace:
+    """The place of the hand in an image that is a crop for the estimator already."""
     box = np.array([0.0, 0.0, *size_px])
     return HandPlace(side, None, box, square_around(box, 1.0))
 
@@ -102,17 +102,17 @@ _MIRROR = np.array([-1, 1, 1], np.float32)
 
 @dataclass(frozen=True, eq=False)
 class EstimatedHand:
-    """A hand in its picture; a left one is told as a left one."""
+    """A hand in its image; left hands are not mirrored."""
 
     place: HandPlace
-    """Where it was looked for."""
+    """Where it is."""
     keypoints_2d_px: NDArray[np.float32]
-    """[21, 2] in the picture's pixels."""
+    """[21, 2] in the image's pixels."""
     confidence: NDArray[np.float32]
     """[21] from 0 to 1."""
     joints_3d_mm: NDArray[np.float32]
-    """[21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the picture. As large as
-    the mean hand of those that were trained on."""
+    """[21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the image. Its size is
+    that of the mean hand of the training."""
     camera_3d_mm: NDArray[np.float32] | None
     """[21, 3] in the camera frame; None without the focal length."""
 
@@ -120,35 +120,35 @@ class EstimatedHand:
 def estimate_hands(
     inference: Inference, image: NDArray[np.uint8], places: Sequence[HandPlace], focal_px: float | None = None
 ) -> list[EstimatedHand]:
-    """Estimate the hands at ``places`` of a picture [H, W, 3] (RGB); none where there is no place.
+    """Estimate the hands at ``places`` of an image [H, W, 3] (RGB).
 
-    ``focal_px`` is the camera's focal length in the picture's pixels; its axis is taken to go through the
-    picture's centre. Raises HandsimError where the estimator needs it and it is not given.
+    ``focal_px`` is the camera's focal length in the image's pixels; its axis is assumed to go through the
+    image's centre. Raises HandsimError where the estimator needs it and it is None.
     """
     if not places:
         return []
     height, width = image.shape[:2]
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    squares = np.stack([_as_right(place, width) for place in places])
+    squares = np.stack([_mirrored_square(place, width) for place in places])
     intrinsics = None
     if focal_px is not None:
-        # The centre is the mirrored picture's, too.
+        # The centre is also that of the mirrored image.
         k = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
         intrinsics = np.repeat(k[None], len(places), axis=0)
     pictures = [mirrored if place.side == "left" else image for place in places]
-    said = inference.predict(pictures, squares, intrinsics)
-    return [_as_seen(place, said, row, width) for row, place in enumerate(places)]
+    predictions = inference.predict(pictures, squares, intrinsics)
+    return [_unmirrored(place, predictions, row, width) for row, place in enumerate(places)]
 
 
-def _as_right(place: HandPlace, width: int) -> NDArray[np.float64]:
+def _mirrored_square(place: HandPlace, width: int) -> NDArray[np.float64]:
     x0, y0, x1, y1 = place.square_px
     return np.array([width - x1, y0, width - x0, y1]) if place.side == "left" else place.square_px
 
 
-def _as_seen(place: HandPlace, said: Predictions, row: int, width: int) -> EstimatedHand:
-    keypoints, joints = said.keypoints_2d_px[row], said.joints_3d_mm[row]
-    camera = None if said.camera_3d_mm is None else said.camera_3d_mm[row]
+def _unmirrored(place: HandPlace, predictions: Predictions, row: int, width: int) -> EstimatedHand:
+    keypoints, joints = predictions.keypoints_2d_px[row], predictions.joints_3d_mm[row]
+    camera = None if predictions.camera_3d_mm is None else predictions.camera_3d_mm[row]
     if place.side == "left":
         keypoints, joints = mirror_points(keypoints, width), joints * _MIRROR
         camera = None if camera is None else camera * _MIRROR
-    return EstimatedHand(place, keypoints, said.confidence[row], joints, camera)
+    return EstimatedHand(place, keypoints, predictions.confidence[row], joints, camera)

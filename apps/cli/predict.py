@@ -141,13 +141,13 @@ def _check(options: argparse.Namespace) -> None:
 @contextmanager
 def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindHands]:
     from handsim.detection import open_detector, require_model
-    from training.predict import place_of_box, place_of_detection, whole_picture
+    from training.predict import place_of_box, place_of_detection, place_of_whole_picture
 
     side: Side = options.side or "right"
     if options.box is not None:
         yield lambda image: [place_of_box(options.box, side, _size(image), inference)]
     elif options.whole:
-        yield lambda image: [whole_picture(side, _size(image))]
+        yield lambda image: [place_of_whole_picture(side, _size(image))]
     else:
         with closing(open_detector(require_model(options.model), retry=not options.no_retry)) as detector:
             yield lambda image: [
@@ -233,11 +233,11 @@ class Predictor:
                 )
 
     def _predict_file(self, path: Path, name: str, update: Callable[[], None]) -> FileResult:
-        from training.predict import estimate_hands, is_video, pictures_of
+        from training.predict import estimate_hands, is_video, read_pictures
 
         frames: list[dict[str, Any]] = []
         problem: HandsimError | None = None
-        pictures = pictures_of(path, self.every_s)
+        pictures = read_pictures(path, self.every_s)
         while True:
             try:
                 picture = next(pictures, None)

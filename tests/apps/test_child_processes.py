@@ -13,7 +13,7 @@ from apps.browser.serve import BrowserSettings, run_server
 from apps.cli import main
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.browser.builders import wait_for_job
-from tests.training.experiments.contents import SHORT
+from tests.training.experiments.builders import SHORT
 
 NAMES = ("handsim", "index", "training", "apps", "streamlit", "pip")
 

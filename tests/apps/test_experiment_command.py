@@ -9,7 +9,7 @@ import yaml
 from apps.cli import main
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.commands import run_ok, run_refused
-from tests.training.experiments.contents import SHORT, runs_of
+from tests.training.experiments.builders import SHORT, runs_of
 from training.experiments.steps import StepStore, in_order
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"

@@ -101,7 +101,9 @@ def _without_labels(root: Path) -> None:
 
 
 def _of_another_version(root: Path) -> None:
-    (root / METADATA_FILE).write_text((root / METADATA_FILE).read_text().replace('"format": 1', '"format": 7'))
+    (root / METADATA_FILE).write_text(
+        (root / METADATA_FILE).read_text().replace('"format": 1', '"format": 7')
+    )
 
 
 def _change_joints(root: Path, change: Callable[[NDArray[np.float32]], None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from apps.cli.evaluate import format_pose_evaluation
-from tests.training.evaluation.some_hands import some_predictions, some_truth
+from tests.training.evaluation.builders import some_predictions, some_truth
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.evaluation.evaluate import evaluate_predictions
 from training.evaluation.report import ALIGNMENT_TITLES

@@ -17,7 +17,6 @@ from handsim.errors import HandsimError, NotThereError, UnusableError, did_you_m
 from handsim.geometry import mirror_points
 from handsim.hand import Side
 from handsim.images import decode_image, read_file
-from training.runs.recipes import nearest
 
 MM_PER_M: Final = 1000.0
 """Official files are in metres, records in millimetres."""

@@ -1,8 +1,8 @@
-"""One evaluation from a checkpoint to its scores.
+"""Evaluate an estimator on a split, from its checkpoint to the scores.
 
-The truth of many hands, read without their pictures.
-
-An estimator asked about every hand of a split, at the speed of its network.
+Hands are cut out around their true 2D joints, as for the published numbers, so only the pose is measured and
+not the detection. Beside the estimator stands the mean pose of the training split: an estimator that does no
+better has learned nothing from images.
 """
 
 import hashlib
@@ -41,11 +41,214 @@ from training.finetune.predictor import Inference, load_estimator
 from training.runs.optimizer import check_at_least
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
-MOST_HANDS: Final = 5000
-"""Hands that a mean pose is taken of, spread evenly, because those of one person follow each other."""
+MEAN_POSE_HANDS: Final = 5000
+"""At most so many hands make up a mean pose; evenly spaced, because those of one person follow each other."""
 _CHUNK_HANDS: Final = 64
 
 Progress = Callable[[int, int], None]
+"""Called with how many hands are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class PoseRequest:
+    """What to evaluate, and on what. Raises HandsimError for a number out of bounds."""
+
+    checkpoint: Path
+    """Of `handsim finetune`."""
+    dataset: str | None = None
+    """By its name; None: the one of the training."""
+    root: Path | None = None
+    """Its folder; None: where it was in training."""
+    split: str | None = None
+    """None: the one that the dataset's papers report (`evaluation_split`)."""
+    predictions: Path | None = None
+    """A Parquet file to score; None: predict."""
+    pred_json: Path | None = None
+    """Where to write the file for FreiHAND's server, before anything is measured; None: nowhere."""
+    batch_size: int | None = None
+    """Hands in a batch; None: as in training."""
+    workers: int | None = None
+    """Processes that read, 0: threads of this one; None: as in training, but at most one for each core."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            check_at_least("--batch-size", self.batch_size, 1)
+        if self.workers is not None:
+            check_at_least("--workers", self.workers, 0)
+
+    @property
+    def run(self) -> str:
+        """The name of the checkpoint's run, else of its file."""
+        in_run = self.checkpoint.parent.name == "checkpoints"
+        return self.checkpoint.parent.parent.name if in_run else self.checkpoint.stem
+
+
+def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Evaluation:
+    """Predict a split, or read its predictions, and score them.
+
+    Raises HandsimError for a checkpoint, a dataset or predictions that are missing, are damaged or do not fit
+    together. Without the training split only the mean pose is missing.
+    """
+    inference = load_estimator(request.checkpoint)
+    dataset, root = _open(request, inference)
+    if request.pred_json is not None:
+        check_submittable(dataset.name, dataset.split, request.pred_json)
+    trainer = inference.config.trainer
+    workers = min(trainer.workers, available_cores()) if request.workers is None else request.workers
+    metadata = _metadata(request, inference)
+    settings: dict[str, Any] = {"dataset": dataset.name, "split": dataset.split, "root": str(root.resolve())}
+    if request.predictions is None:
+        size = request.batch_size or trainer.batch_size
+        predicted, true = predict_split(
+            inference, dataset, batch_size=size, workers=workers, progress=progress
+        )
+    else:
+        settings["predictions"] = str(request.predictions.resolve())
+        predicted = _read_own_predictions(request.predictions, metadata["checkpoint_sha256"])
+        true = read_true_hands(dataset, workers=workers, progress=progress)
+        predicted = predicted.in_order_of(true.sample_ids, str(request.predictions))
+    if request.pred_json is not None:
+        write_submission(request.pred_json, predicted)
+    mean_pose_mm, metadata["mean_pose"] = _training_mean_pose(dataset, root, workers)
+    metadata["official"] = list(OFFICIAL.get(dataset.name, ()))
+    metadata["hands"], metadata["hands_with_truth"] = len(true), int(true.valid.any(axis=1).sum())
+    return evaluate_predictions(dataset, predicted, true, mean_pose_mm, settings, metadata)
+
+
+def evaluate_predictions(
+    dataset: HandDataset,
+    predicted: PredictedHands,
+    true: TrueHands,
+    mean_pose_mm: NDArray[np.float64] | None,
+    settings: dict[str, Any],
+    metadata: dict[str, Any],
+) -> Evaluation:
+    """Score predictions of a split's hands in its order, and the mean pose [21, 3] beside them.
+
+    Raises HandsimError as `score_split` does; a split without truth gives an evaluation without scores.
+    """
+    has_truth = true.valid.any()
+    scores = score_split(predicted, true) if has_truth else None
+    mean_pose = score_mean_pose(mean_pose_mm, true) if has_truth and mean_pose_mm is not None else None
+    return Evaluation(dataset, predicted, true, scores, mean_pose, settings, metadata)
+
+
+def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path]:
+    data = inference.config.data
+    name = request.dataset or data.dataset
+    root = request.root or (data.root if name == data.dataset else None)
+    if root is None:
+        raise HandsimError(
+            f"the folder of {name} is unknown: the checkpoint does not say it; give --root FOLDER"
+        )
+    train_split = data.train_split if name == data.dataset else "s0_train"  # matters for DexYCB only
+    split = request.split or evaluation_split(name, train_split)
+    return open_dataset(name, root, split), Path(root)
+
+
+def _metadata(request: PoseRequest, inference: Inference) -> dict[str, Any]:
+    training = {name: value for name, value in inference.facts.items() if name != "config"}
+    return {
+        "run": request.run,
+        "checkpoint": str(request.checkpoint.resolve()),
+        "checkpoint_sha256": _sha256_of(request.checkpoint),
+        "init": training.get("init"),
+        "trained_on": inference.config.data.dataset,
+        "architecture": inference.config.encoder.architecture,
+        "head": inference.config.estimator.head,
+        "crop_factor": inference.crop.factor,
+        "size_px": inference.crop.size_px,
+        "training": training,
+    }
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_own_predictions(path: Path, checkpoint_sha256: str) -> PredictedHands:
+    """Predictions of this checkpoint, or of a file that names none."""
+    predicted, metadata = read_predictions(path)
+    if metadata.get("checkpoint_sha256", checkpoint_sha256) != checkpoint_sha256:
+        theirs = str(metadata["checkpoint_sha256"])[:12]
+        raise HandsimError(
+            f"{path} was predicted by another checkpoint ({metadata.get('checkpoint')}, SHA-256 "
+            f"{theirs}...), not by {checkpoint_sha256[:12]}...; name that one, or predict again"
+        )
+    return predicted
+
+
+def _training_mean_pose(
+    dataset: HandDataset, root: Path, workers: int
+) -> tuple[NDArray[np.float64] | None, str]:
+    """The mean pose of the dataset's training split, and a note on it for the report."""
+    split = training_split(dataset.name, dataset.split)
+    try:
+        pose_mm, hands = mean_pose_of(open_dataset(dataset.name, root, split), workers=workers)
+    except HandsimError as error:
+        return None, f"not known: {error}"
+    return pose_mm, f"of {hands:,} hands of {split}"
+
+
+def predict_split(
+    inference: Inference,
+    dataset: HandDataset,
+    *,
+    batch_size: int = 128,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> tuple[PredictedHands, TrueHands]:
+    """Predict each hand of a split, in its order, and collect the truth that is read on the way.
+
+    Hands are cut out around their true 2D joints; the crop of a hand without any is its whole image.
+    ``workers`` processes read, 0: threads of this one. Raises HandsimError for a split without hands, and for
+    a hand that cannot be read.
+    """
+    _check_not_empty(dataset, len(dataset))
+    parts, truths = [], []
+    sides: list[Side] = []
+    for batch, predictions in inference.predict_dataset(dataset, batch_size=batch_size, workers=workers):
+        parts.append(predictions)
+        truths.append(_true_hands(batch))
+        sides += batch.sides
+        if progress:
+            progress(len(sides), len(dataset))
+    true = _concatenate(truths)
+    cameras = [part.camera_3d_mm for part in parts if part.camera_3d_mm is not None]
+    predicted = PredictedHands(
+        true.sample_ids,
+        tuple(sides),
+        np.concatenate([part.joints_3d_mm for part in parts]),
+        np.concatenate(cameras) if len(cameras) == len(parts) else None,
+        np.concatenate([part.keypoints_2d_px for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+    )
+    return predicted, true
+
+
+def _true_hands(batch: HandBatch) -> TrueHands:
+    """The truth of a batch; its 2D joints are in the crops' unit squares."""
+    squares: NDArray[np.float64] = batch.squares_px.numpy()[:, None]
+    in_square = batch.keypoints.double().numpy()
+    keypoints_px = squares[..., :2] + in_square * (squares[..., 2:] - squares[..., :2])
+    return TrueHands(
+        batch.sample_ids,
+        batch.joints_mm.numpy().copy(),
+        keypoints_px.astype(np.float32),
+        batch.valid.numpy().copy(),
+    )
+
+
+def mean_pose_of(dataset: HandDataset, *, workers: int = 0) -> tuple[NDArray[np.float64], int]:
+    """The mean hand [21, 3] of a split in mm, at its mean wrist in the camera frame, and of how many hands.
+
+    At most `MEAN_POSE_HANDS` are read. Raises HandsimError as `read_true_hands` and `mean_pose_mm` do.
+    """
+    count = min(len(dataset), MEAN_POSE_HANDS)
+    rows = np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)
+    true = read_true_hands(dataset, rows, workers=workers)
+    return mean_pose_mm(true.joints_3d_mm, true.valid), len(true)
 
 
 def read_true_hands(
@@ -55,15 +258,14 @@ def read_true_hands(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> TrueHands:
-    """The truth of a split's hands, or of those of ``rows``, in order.
+    """Read the truth of a split's hands, or of those of ``rows``, in order and without their images.
 
-    ``workers`` processes read, 0: threads of this one; ``progress`` is told (done, total). Raises
-    HandsimError for a damaged label and for a split without hands.
+    ``workers`` processes read, 0: threads of this one. Raises HandsimError for a damaged label and for a
+    split without hands.
     """
     rows = np.arange(len(dataset)) if rows is None else rows
-    if not len(rows):
-        raise HandsimError(f"split {dataset.split} of {dataset.name} has no hand; choose another one")
-    read = _Labels(dataset)
+    _check_not_empty(dataset, len(rows))
+    read = _LabelReader(dataset)
     readers: Workers[NDArray[np.integer], TrueHands] = (
         WorkerProcesses(read, workers) if workers else WorkerThreads(read, "handsim-labels")
     )
@@ -74,31 +276,10 @@ def read_true_hands(
             done += len(part)
             if progress:
                 progress(done, len(rows))
-    return joined(parts)
+    return _concatenate(parts)
 
 
-def mean_pose_of(dataset: HandDataset, *, workers: int = 0) -> tuple[NDArray[np.float64], int]:
-    """The mean hand [21, 3] of a split in mm, at its mean wrist in the camera frame, and of how many hands.
-
-    At most `MOST_HANDS` are read. Raises HandsimError as `read_true_hands` and `mean_pose_mm` do.
-    """
-    count = min(len(dataset), MOST_HANDS)
-    rows = np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)
-    true = read_true_hands(dataset, rows, workers=workers)
-    return mean_pose_mm(true.joints_3d_mm, true.valid), len(true)
-
-
-def joined(parts: list[TrueHands]) -> TrueHands:
-    """One after the other."""
-    return TrueHands(
-        tuple(name for part in parts for name in part.sample_ids),
-        np.concatenate([part.joints_3d_mm for part in parts]),
-        np.concatenate([part.keypoints_2d_px for part in parts]),
-        np.concatenate([part.valid for part in parts]),
-    )
-
-
-class _Labels:
+class _LabelReader:
     """In a worker: rows of the dataset to their truth."""
 
     def __init__(self, dataset: HandDataset) -> None:
@@ -119,191 +300,15 @@ def _chunks(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
         yield rows[start : start + _CHUNK_HANDS]
 
 
-def predict_split(
-    inference: Inference,
-    dataset: HandDataset,
-    *,
-    batch_size: int = 128,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> tuple[PredictedHands, TrueHands]:
-    """Predict each hand of a split once, in its order, and gather the truth that was read along with it.
-
-    Hands are cut out around their true 2D joints, as the published numbers are; a hand without any is looked
-    for in its whole picture. ``workers`` processes read, 0: threads of this one; ``progress`` is told
-    (done, total). Raises HandsimError for a split without hands, and for a hand that cannot be read.
-    """
-    if not len(dataset):
-        raise HandsimError(f"split {dataset.split} of {dataset.name} has no hand; choose another one")
-    said, truths = [], []
-    sides: list[Side] = []
-    done = 0
-    for batch, predictions in inference.predict_dataset(dataset, batch_size=batch_size, workers=workers):
-        said.append(predictions)
-        truths.append(_truth(batch))
-        sides += batch.sides
-        done += len(batch)
-        if progress:
-            progress(done, len(dataset))
-    true = joined(truths)
-    cameras = [part.camera_3d_mm for part in said if part.camera_3d_mm is not None]
-    predicted = PredictedHands(
-        true.sample_ids,
-        tuple(sides),
-        np.concatenate([part.joints_3d_mm for part in said]),
-        np.concatenate(cameras) if len(cameras) == len(said) else None,
-        np.concatenate([part.keypoints_2d_px for part in said]),
-        np.concatenate([part.confidence for part in said]),
-    )
-    return predicted, true
-
-
-def _truth(batch: HandBatch) -> TrueHands:
-    squares: NDArray[np.float64] = batch.squares_px.numpy()[:, None]
-    inside = batch.keypoints.double().numpy()
-    keypoints_px = squares[..., :2] + inside * (squares[..., 2:] - squares[..., :2])
+def _concatenate(parts: list[TrueHands]) -> TrueHands:
     return TrueHands(
-        batch.sample_ids,
-        batch.joints_mm.numpy().copy(),
-        keypoints_px.astype(np.float32),
-        batch.valid.numpy().copy(),
+        tuple(name for part in parts for name in part.sample_ids),
+        np.concatenate([part.joints_3d_mm for part in parts]),
+        np.concatenate([part.keypoints_2d_px for part in parts]),
+        np.concatenate([part.valid for part in parts]),
     )
 
 
-@dataclass(frozen=True)
-class PoseRequest:
-    """What to evaluate on what. Raises HandsimError for a number that cannot be."""
-
-    checkpoint: Path
-    """Of `handsim finetune`."""
-    dataset: str | None = None
-    """By its name; None: the one that was trained on."""
-    root: Path | None = None
-    """Where it lies; None: where it lay in training."""
-    split: str | None = None
-    """None: the one that the dataset's papers report (`evaluation_split`)."""
-    predictions: Path | None = None
-    """A Parquet file to be scored; None: the estimator is asked."""
-    pred_json: Path | None = None
-    """Where to write what FreiHAND's server takes, before anything is measured; None: nowhere."""
-    batch_size: int | None = None
-    """Hands at once; None: as in training."""
-    workers: int | None = None
-    """Processes that read, 0: threads of this one; None: as in training, no more than there are cores."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None:
-            check_at_least("--batch-size", self.batch_size, 1)
-        if self.workers is not None:
-            check_at_least("--workers", self.workers, 0)
-
-    @property
-    def run(self) -> str:
-        """The name of the run that the checkpoint lies in, else of its file."""
-        in_run = self.checkpoint.parent.name == "checkpoints"
-        return self.checkpoint.parent.parent.name if in_run else self.checkpoint.stem
-
-
-def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Evaluation:
-    """Predict a split, or read its predictions, and measure them; ``progress`` is told (done, total).
-
-    Raises HandsimError for a checkpoint, a dataset or predictions that are not there, are damaged or do not
-    go together. A training split that is not there costs the mean pose alone.
-    """
-    inference = load_estimator(request.checkpoint)
-    dataset, root = _open(request, inference)
-    if request.pred_json is not None:
-        check_submittable(dataset.name, dataset.split, request.pred_json)
-    trainer = inference.config.trainer
-    workers = min(trainer.workers, available_cores()) if request.workers is None else request.workers
-    facts = _facts(request, inference)
-    settings: dict[str, Any] = {"dataset": dataset.name, "split": dataset.split, "root": str(root.resolve())}
-    if request.predictions is None:
-        size = request.batch_size or trainer.batch_size
-        predicted, true = predict_split(
-            inference, dataset, batch_size=size, workers=workers, progress=progress
-        )
-    else:
-        settings["predictions"] = str(request.predictions.resolve())
-        predicted = _read(request.predictions, facts["checkpoint_sha256"])
-        true = read_true_hands(dataset, workers=workers, progress=progress)
-        predicted = predicted.in_order_of(true.sample_ids, str(request.predictions))
-    if request.pred_json is not None:
-        write_submission(request.pred_json, predicted)
-    mean_pose_mm, facts["mean_pose"] = _mean_pose(dataset, root, workers)
-    facts["official"] = list(OFFICIAL.get(dataset.name, ()))
-    facts["hands"], facts["hands_with_truth"] = len(true), int(true.valid.any(axis=1).sum())
-    return evaluate_predictions(dataset, predicted, true, mean_pose_mm, settings, facts)
-
-
-def evaluate_predictions(
-    dataset: HandDataset,
-    predicted: PredictedHands,
-    true: TrueHands,
-    mean_pose_mm: NDArray[np.float64] | None,
-    settings: dict[str, Any],
-    facts: dict[str, Any],
-) -> Evaluation:
-    """Measure predictions of a split's hands in its order, and the mean pose [21, 3] beside them.
-
-    Raises HandsimError as `score_split` does, but not for a split without truth.
-    """
-    has_truth = true.valid.any()
-    scores = score_split(predicted, true) if has_truth else None
-    mean_pose = score_mean_pose(mean_pose_mm, true) if has_truth and mean_pose_mm is not None else None
-    return Evaluation(dataset, predicted, true, scores, mean_pose, settings, facts)
-
-
-def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path]:
-    data = inference.config.data
-    name = request.dataset or data.dataset
-    trained_on = data.root if name == data.dataset else None
-    root = request.root or trained_on
-    if root is None:
-        raise HandsimError(f"where does {name} lie? The checkpoint does not tell; give --root FOLDER")
-    learned = data.train_split if name == data.dataset else "s0_train"  # only DexYCB's are told apart
-    split = request.split or evaluation_split(name, learned)
-    return open_dataset(name, root, split), Path(root)
-
-
-def _facts(request: PoseRequest, inference: Inference) -> dict[str, Any]:
-    told = {name: value for name, value in inference.facts.items() if name != "config"}
-    return {
-        "run": request.run,
-        "checkpoint": str(request.checkpoint.resolve()),
-        "checkpoint_sha256": _sha256_of(request.checkpoint),
-        "init": told.get("init"),
-        "trained_on": inference.config.data.dataset,
-        "architecture": inference.config.encoder.architecture,
-        "head": inference.config.estimator.head,
-        "crop_factor": inference.crop.factor,
-        "size_px": inference.crop.size_px,
-        "training": told,
-    }
-
-
-def _read(path: Path, checkpoint_sha256: str) -> PredictedHands:
-    """Predictions that are of this checkpoint, or do not tell of which."""
-    predicted, told = read_predictions(path)
-    if told.get("checkpoint_sha256", checkpoint_sha256) != checkpoint_sha256:
-        theirs = str(told["checkpoint_sha256"])[:12]
-        raise HandsimError(
-            f"{path} was predicted by another checkpoint ({told.get('checkpoint')}, SHA-256 {theirs}...), "
-            f"not by {checkpoint_sha256[:12]}...; name that one, or predict again"
-        )
-    return predicted
-
-
-def _mean_pose(dataset: HandDataset, root: Path, workers: int) -> tuple[NDArray[np.float64] | None, str]:
-    """That of the dataset's training split, and what is to be told of it."""
-    split = training_split(dataset.name, dataset.split)
-    try:
-        pose_mm, hands = mean_pose_of(open_dataset(dataset.name, root, split), workers=workers)
-    except HandsimError as error:
-        return None, f"not known: {error}"
-    return pose_mm, f"of {hands:,} hands of {split}"
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_not_empty(dataset: HandDataset, hands: int) -> None:
+    if not hands:
+        raise HandsimError(f"split {dataset.split} of {dataset.name} has no hand; choose another one")

@@ -1,22 +1,20 @@
-"""Predictions in Parquet: a row a hand, readable with any tool.
+"""Predictions of a split: in arrays, in Parquet, and as FreiHAND's server takes them.
 
-Columns: ``sample_id``, ``side`` (the subject's own hand; all numbers are told as for right hands, those of
-left ones in the mirrored picture), ``joints_3d_mm`` (63 numbers, the 21 joints' x, y, z relative to the
-wrist), ``camera_3d_mm`` (63, in the camera frame; may be null, or left out), ``keypoints_2d_px`` (42, x and y
-in the picture) and ``confidence`` (21). Joints are in the order of `handsim.skeleton`. The schema's metadata
-says where they come from.
+`PredictedHands` and `TrueHands` are the hands of a split in arrays, all as right hands (see
+`training.datasets.record`), joints in the order of `handsim.skeleton`.
 
-A split's hands in arrays: what was predicted of them, and what is true.
+``predictions.parquet`` has a row for each hand: ``sample_id``, ``side`` (the subject's own hand),
+``joints_3d_mm`` (63 numbers, the 21 joints' x, y, z relative to the wrist), ``camera_3d_mm`` (63, in the
+camera frame; may be null, or left out), ``keypoints_2d_px`` (42, x and y in the image) and ``confidence``
+(21). The schema's metadata says where the predictions come from.
 
-FreiHAND's ``pred.json``, as its evaluation server and its ``eval.py`` read it.
-
-A list of two: the joints [N, 21, 3] and the mesh's vertices [N, 778, 3] of all N evaluation pictures in the
-order of their numbers, in metres in the camera frame. No mesh is estimated here: all vertices are zero, so
-every score of the mesh is that of the all-zero prediction, and means nothing.
+``pred.json``, as FreiHAND's evaluation server and its ``eval.py`` read it, is a list of two: the joints
+[N, 21, 3] and the mesh's vertices [N, 778, 3] of all N evaluation images in the order of their numbers, in
+metres in the camera frame. handsim estimates no mesh: all vertices are zero, and the scores of the mesh mean
+nothing.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.files import replacing
 from handsim.hand import SIDES, Side
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.record import MM_PER_M
@@ -37,18 +36,18 @@ from training.datasets.record import MM_PER_M
 
 @dataclass(frozen=True, eq=False)
 class PredictedHands:
-    """What was predicted of N hands, all told as right hands (see `training.datasets.record`)."""
+    """The predictions of N hands."""
 
     sample_ids: tuple[str, ...]
-    """[N] as the dataset names them."""
+    """[N] as in the dataset."""
     sides: tuple[Side, ...]
     """[N] the subjects' own hands."""
     joints_3d_mm: NDArray[np.float32]
-    """[N, 21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the picture."""
+    """[N, 21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the image."""
     camera_3d_mm: NDArray[np.float32] | None
-    """[N, 21, 3] in the camera frame; None where the hands were not placed in it."""
+    """[N, 21, 3] in the camera frame; None where the wrists' positions are unknown."""
     keypoints_2d_px: NDArray[np.float32]
-    """[N, 21, 2] in the picture's pixels."""
+    """[N, 21, 2] in the image's pixels."""
     confidence: NDArray[np.float32]
     """[N, 21] from 0 to 1."""
 
@@ -59,19 +58,19 @@ class PredictedHands:
     def in_order_of(self, sample_ids: Sequence[str], origin: str) -> "PredictedHands":
         """The same predictions in the order of a split's samples.
 
-        Raises HandsimError, naming ``origin`` (where they come from), unless there is one for each sample.
+        Raises HandsimError, with ``origin`` (where they come from), unless there is exactly one for each.
         """
         rows = {name: row for row, name in enumerate(self.sample_ids)}
         missing = next((name for name in sample_ids if name not in rows), None)
-        remedy = "predict the split again, or name the one that they are of with --dataset and --split"
+        remedy = "predict the split again, or name the right one with --dataset and --split"
         counts = f"{origin} has predictions for {len(self):,} hands and the split has {len(sample_ids):,}"
         if missing is not None:
             raise HandsimError(f"{counts}; the first one without is {missing}: {remedy}")
         if len(self) != len(sample_ids):
             twice = next((name for name, count in Counter(self.sample_ids).items() if count > 1), None)
-            strangers = set(self.sample_ids) - set(sample_ids)
-            why = f"{twice} is there twice" if twice else f"{min(strangers)} is none of its hands"
-            raise HandsimError(f"{counts}; {why}: {remedy}")
+            unknown = set(self.sample_ids) - set(sample_ids)
+            problem = f"{twice} is there twice" if twice else f"{min(unknown)} is none of its hands"
+            raise HandsimError(f"{counts}; {problem}: {remedy}")
         order = np.array([rows[name] for name in sample_ids], dtype=np.int64)
         if (order == np.arange(len(order))).all():
             return self
@@ -87,25 +86,25 @@ class PredictedHands:
 
 @dataclass(frozen=True, eq=False)
 class TrueHands:
-    """The truth of N hands, all told as right hands."""
+    """The truth of N hands."""
 
     sample_ids: tuple[str, ...]
-    """[N] as the dataset names them."""
+    """[N] as in the dataset."""
     joints_3d_mm: NDArray[np.float32]
     """[N, 21, 3] in the camera frame; anything where not ``valid``."""
     keypoints_2d_px: NDArray[np.float32]
-    """[N, 21, 2] in the picture's pixels; anything where not ``valid``."""
+    """[N, 21, 2] in the image's pixels; anything where not ``valid``."""
     valid: NDArray[np.bool_]
-    """[N, 21] which joints were annotated."""
+    """[N, 21] which joints are annotated."""
 
     def __len__(self) -> int:
         """N."""
         return len(self.sample_ids)
 
 
-_FACTS: Final = b"handsim"
+_METADATA_KEY: Final = b"handsim"
 _WIDTHS: Final = {"joints_3d_mm": 3, "camera_3d_mm": 3, "keypoints_2d_px": 2, "confidence": 1}
-"""Column -> numbers of each joint."""
+"""Column -> numbers for each joint."""
 _OPTIONAL: Final = "camera_3d_mm"
 
 SCHEMA: Final = pa.schema(
@@ -120,8 +119,8 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def write_predictions(path: Path, predicted: PredictedHands, facts: Mapping[str, Any]) -> None:
-    """Write them, and ``facts`` of where they come from; the file appears whole or not at all."""
+def write_predictions(path: Path, predicted: PredictedHands, metadata: Mapping[str, Any]) -> None:
+    """Write predictions and ``metadata`` on where they come from; the file appears whole or not at all."""
     columns: list[pa.Array] = [pa.array(predicted.sample_ids), pa.array(predicted.sides)]
     for name, width in _WIDTHS.items():
         numbers: NDArray[np.float32] | None = getattr(predicted, name)
@@ -131,20 +130,16 @@ def write_predictions(path: Path, predicted: PredictedHands, facts: Mapping[str,
         else:
             flat = pa.array(numbers.reshape(-1), pa.float32())
             columns.append(pa.FixedSizeListArray.from_arrays(flat, JOINT_COUNT * width))
-    schema = SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts))})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(dict(metadata))})
+    with replacing(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_predictions(path: Path) -> tuple[PredictedHands, dict[str, Any]]:
-    """The predictions of a file, and what its metadata says of where they come from.
+    """Read the predictions of a file, and its metadata on where they come from.
 
-    Raises NotThereError where there is no file, HandsimError for one that is no Parquet or lacks a column,
-    for lists of another length, and for numbers that are missing.
+    Raises NotThereError where there is no file, HandsimError for one that is not Parquet or lacks a column,
+    for lists of another length, and for missing numbers.
     """
     if not path.is_file():
         raise NotThereError(f"there are no predictions {path}; leave --predictions out to predict now")
@@ -178,7 +173,7 @@ def read_predictions(path: Path) -> tuple[PredictedHands, dict[str, Any]]:
         keypoints,
         confidence[..., 0],
     )
-    return predicted, _facts(table.schema.metadata or {})
+    return predicted, _parse_metadata(table.schema.metadata or {})
 
 
 def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32] | None:
@@ -196,62 +191,58 @@ def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32] | No
     expected = JOINT_COUNT * width
     lengths = set(pc.list_value_length(column).to_pylist())
     if not lengths <= {expected}:
-        found = next(length for length in lengths if length != expected)
+        wrong = next(length for length in lengths if length != expected)
         raise HandsimError(
-            f"column {name} of {path} has a list of {found or 'no'} numbers; each holds {expected}, "
+            f"column {name} of {path} has a list of {wrong or 'no'} numbers; each holds {expected}, "
             f"{width} for each of the {JOINT_COUNT} joints"
         )
     flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return flat.reshape(-1, JOINT_COUNT, width)
 
 
-def _facts(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+def _parse_metadata(schema_metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
     try:
-        facts = json.loads(metadata.get(_FACTS, b"{}"))
+        metadata = json.loads(schema_metadata.get(_METADATA_KEY, b"{}"))
     except ValueError:
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-VERTICES: Final = 778
+_VERTICES: Final = 778
 """Of MANO's mesh."""
 _DECIMALS: Final = 6
 """Of a metre: micrometres."""
 
 
 def check_submittable(dataset: str, split: str, path: Path) -> None:
-    """Raise HandsimError for any other split than FreiHAND's evaluation, and where there is no folder."""
+    """Raise HandsimError for any split but FreiHAND's evaluation, and for a missing folder."""
     if not path.parent.is_dir():
-        raise HandsimError(f"{path} cannot be written, as there is no folder {path.parent}; make it first")
+        raise HandsimError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if (dataset, split) != ("freihand", "eval"):
         raise HandsimError(
-            f"--pred-json is what FreiHAND's server takes, of its split eval; this is {split} of {dataset}"
+            f"--pred-json is for FreiHAND's server, and its split eval; this is {split} of {dataset}"
             "; leave it out, or evaluate --dataset freihand --split eval"
         )
 
 
 def write_submission(path: Path, predicted: PredictedHands) -> None:
-    """Write ``pred.json``; raises HandsimError for hands that were not placed in their camera.
+    """Write ``pred.json``; raises HandsimError for hands without joints in the camera frame.
 
-    Samples are put in the order of their names, which is that of FreiHAND's pictures.
+    Samples are sorted by name, which is the order of FreiHAND's images.
     """
     if predicted.camera_3d_mm is None:
         raise HandsimError(
             "FreiHAND takes joints in the camera frame and these predictions are relative to the wrist; "
-            "predict with an estimator of `handsim finetune`, which places hands by the pictures' K"
+            "predict with an estimator of `handsim finetune`, which gets positions from the images' K"
         )
     order = np.argsort(np.array(predicted.sample_ids), kind="stable")
     joints_m = (predicted.camera_3d_mm[order].astype(np.float64) / MM_PER_M).round(_DECIMALS)
-    no_mesh = [[0.0, 0.0, 0.0]] * VERTICES
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    no_mesh = [[0.0, 0.0, 0.0]] * _VERTICES
     try:
-        with temporary.open("w") as file:
+        with replacing(path) as temporary, temporary.open("w") as file:
             file.write(f"[{json.dumps(joints_m.tolist())}, [")
-            for number in range(len(order)):  # the zeros of all at once would be 9 million objects
+            for number in range(len(order)):  # all zeros at once would be 9 million objects
                 file.write(f"{', ' if number else ''}{json.dumps(no_mesh)}")
             file.write("]]")
-        os.replace(temporary, path)
     except OSError as error:
         raise HandsimError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.datasets.small_sets import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
+from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
 from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
 from training.datasets.synthetic import write_synthetic
 

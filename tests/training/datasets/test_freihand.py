@@ -12,8 +12,8 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import LabelledPicture, PeopleConfig, synthesise_labelled
 from handsim.synthetic.camera import project
 from handsim.synthetic.config import MotionConfig
+from tests.training.datasets.builders import FREIHAND
 from tests.training.datasets.conftest import Copier
-from tests.training.datasets.small_sets import FREIHAND
 from training.datasets.freihand import SPLITS, FreiHAND
 from training.datasets.layouts import CROP_ENLARGEMENT, EVALUATION_EVERY, write_freihand
 

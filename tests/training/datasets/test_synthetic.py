@@ -10,12 +10,12 @@ import pytest
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import mirror_points
 from handsim.synthetic import PeopleConfig, synthesise_labelled
+from tests.training.datasets.builders import SYNTHETIC
 from tests.training.datasets.conftest import Copier
-from tests.training.datasets.small_sets import SYNTHETIC
 from training.datasets.synthetic import (
     CROP_ENLARGEMENT,
-    METADATA_FILE,
     LABELS_FILE,
+    METADATA_FILE,
     SPLITS,
     SyntheticHands,
     write_synthetic,
@@ -92,7 +92,9 @@ def test_bad_folders_are_told(root: Path, tmp_path: Path, copy_of: Copier) -> No
     np.savez(copy / LABELS_FILE, **{**whole, "joints_3d_mm": np.full_like(whole["joints_3d_mm"], np.nan)})
     with pytest.raises(HandsimError, match="has numbers in joints_3d_mm that are not finite; write it again"):
         SyntheticHands(copy, "train")
-    np.savez(copy / LABELS_FILE, **{**whole, "split": np.array([None] * 24)})  # an array of objects is a pickle
+    np.savez(
+        copy / LABELS_FILE, **{**whole, "split": np.array([None] * 24)}
+    )  # an array of objects is a pickle
     with pytest.raises(HandsimError, match=f"{LABELS_FILE} cannot be read"):
         SyntheticHands(copy, "train")
     (copy / LABELS_FILE).write_bytes((root / LABELS_FILE).read_bytes()[:500])

@@ -1,4 +1,7 @@
-"""Scores by flat names, against loops."""
+"""Scores by flat names, against loops.
+
+Which split belongs to which.
+"""
 
 from dataclasses import replace
 
@@ -7,9 +10,19 @@ import pytest
 
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_NAMES
-from tests.training.evaluation.some_hands import some_predictions, some_truth
+from tests.training.evaluation.builders import some_predictions, some_truth
+from training.datasets.open_dataset import DATASETS, known_splits
 from training.evaluation.predictions import PredictedHands, TrueHands
-from training.evaluation.report import ALIGNMENTS, NUMBERS, hand_errors_mm, score_mean_pose, score_split
+from training.evaluation.report import (
+    ALIGNMENTS,
+    NUMBERS,
+    OFFICIAL,
+    evaluation_split,
+    hand_errors_mm,
+    score_mean_pose,
+    score_split,
+    training_split,
+)
 
 
 def _slow_errors(predicted: PredictedHands, true: TrueHands) -> list[list[float]]:
@@ -127,3 +140,28 @@ def test_a_network_that_diverged_is_told() -> None:
     predicted.keypoints_2d_px[1, 0] = np.nan
     with pytest.raises(HandsimError, match=r"2D joints of sample 1 are not finite .* has not diverged"):
         score_split(predicted, some_truth(3))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "trained_on", "judged_by"),
+    [
+        ("freihand", "train", "eval"),
+        ("freihand", "train_v0", "eval"),
+        ("dexycb", "s0_train", "s0_test"),
+        ("dexycb", "s3_train", "s3_test"),
+        ("assemblyhands", "train", "val"),
+        ("synthetic", "train", "test"),
+    ],
+)
+def test_splits_of_the_papers(dataset: str, trained_on: str, judged_by: str) -> None:
+    assert evaluation_split(dataset, trained_on) == judged_by
+    assert training_split(dataset, judged_by) in known_splits(dataset)
+
+
+def test_every_dataset_has_its_convention() -> None:
+    assert set(OFFICIAL) == set(DATASETS)
+    for dataset in DATASETS:
+        assert set(OFFICIAL[dataset]) <= set(ALIGNMENTS)
+        for split in known_splits(dataset):
+            assert training_split(dataset, split) in known_splits(dataset)
+            assert evaluation_split(dataset, training_split(dataset, split)) in known_splits(dataset)

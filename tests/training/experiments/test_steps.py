@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handsim.errors import HandsimError
-from tests.training.experiments.contents import pool_step
+from tests.training.experiments.builders import pool_step
 from training.experiments.steps import LAST_LINE_CHARACTERS, Step, StepFolder, StepStore
 
 STEP = Step("index", "wild", {"components": 3}, {"pool": pool_step()})

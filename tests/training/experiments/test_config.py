@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError, NotThereError
-from tests.training.experiments.contents import CONTENT, SHORT, Content, changed, nested
+from tests.training.experiments.builders import CONTENT, SHORT, Content, changed, nested
 from training.experiments.config import EXPERIMENTS, check_inputs, parse_overrides, read_experiment
 from training.experiments.plan import expand, merge_settings
 

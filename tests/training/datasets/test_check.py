@@ -12,9 +12,9 @@ import yaml
 
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_ORDERS, PARENTS
-from tests.training.datasets.check.breaking import Joints, change_dexycb, change_json, pass_for_real
+from tests.training.datasets.builders import Joints, change_dexycb, change_json, pass_for_real
 from tests.training.datasets.conftest import Copier
-from training.datasets.check import SAMPLES, OFFICIAL_HANDS, CheckOptions, CheckReport, check_dataset
+from training.datasets.check import OFFICIAL_HANDS, SAMPLES, CheckOptions, CheckReport, check_dataset
 from training.datasets.dexycb import SPLITS, SUBJECTS, DexYCB
 from training.datasets.sanity import Finding
 

@@ -1,12 +1,31 @@
-"""Left hands are estimated as the right hands that they are in a mirror."""
+"""Left hands are estimated as the right hands that they are in a mirror.
+
+What of a picture the estimator sees.
+
+Pictures and frames, as they come.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from handsim.detection import Detection
+from handsim.errors import HandsimError, UnusableError
+from tests.handsim.builders import write_video
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.finetune.predictor import Inference
-from training.predict import HandPlace, estimate_hands, place_of_box
+from training.predict import (
+    HandPlace,
+    estimate_hands,
+    is_video,
+    place_of_box,
+    place_of_detection,
+    place_of_whole_picture,
+    read_pictures,
+)
 
 FOCAL_PX = 150.0
 
@@ -80,3 +99,76 @@ def test_hands_of_both_sides_keep_their_order(untrained: Inference, picture: NDA
 
 def test_without_a_place_there_is_no_hand(untrained: Inference, picture: NDArray[np.uint8]) -> None:
     assert estimate_hands(untrained, picture, []) == []
+
+
+def test_a_detected_hand_is_cut_as_in_training(untrained: Inference) -> None:
+    hand = DrawnHands(1).label(0)
+    keypoints = np.concatenate([hand.keypoints_2d_px, np.zeros((21, 1), np.float32)], axis=1)
+    place = place_of_detection(Detection("left", 0.8, keypoints), hand.size_px, untrained)
+    assert (place.side, place.score) == ("left", 0.8)
+    box = np.concatenate([hand.keypoints_2d_px.min(axis=0), hand.keypoints_2d_px.max(axis=0)])
+    np.testing.assert_allclose(place.box_px, box)
+    # DetNet's 1.75, as the recipe says.
+    side = 1.75 * max(box[2] - box[0], box[3] - box[1])
+    np.testing.assert_allclose(place.square_px[2:] - place.square_px[:2], side, rtol=1e-5)
+    np.testing.assert_allclose(place.square_px[:2] + place.square_px[2:], box[:2] + box[2:], rtol=1e-5)
+
+
+def test_a_box_is_enlarged_as_in_training(untrained: Inference) -> None:
+    place = place_of_box([40, 50, 80, 70], "right", (200, 100), untrained)
+    np.testing.assert_allclose(place.square_px, [60 - 35, 60 - 35, 60 + 35, 60 + 35])
+    assert (place.side, place.score) == ("right", None)
+
+
+def test_a_whole_picture_is_seen_to_its_longer_side() -> None:
+    np.testing.assert_allclose(place_of_whole_picture("right", (80, 100)).square_px, [-10, 0, 90, 100])
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([10, 10, 10, 20], r"box \[10.0, 10.0, 10.0, 20.0\] is not"),
+        ([10, 10, 5, 20], "with x1 > x0"),
+        ([200, 10, 240, 20], "lies outside the picture of 200 x 100 pixels; give x0,y0,x1,y1"),
+        ([10, -40, 30, -20], "lies outside the picture"),
+    ],
+)
+def test_bad_boxes_are_told(untrained: Inference, box: list[float], said: str) -> None:
+    with pytest.raises(HandsimError, match=said):
+        place_of_box(box, "right", (200, 100), untrained)
+
+
+def test_a_photograph_is_one_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20), (10, 200, 30)).save(tmp_path / "a.png")
+    (picture,) = read_pictures(tmp_path / "a.png", 1.0)
+    assert picture.image.shape == (20, 30, 3)
+    assert picture.image[0, 0].tolist() == [10, 200, 30]
+    assert (picture.frame, picture.time_s) == (None, None)
+
+
+@pytest.mark.parametrize("every_s", [0.5, 1.0, 2.0])
+def test_a_video_gives_a_frame_every_so_often(tmp_path: Path, every_s: float) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=4)
+    pictures = list(read_pictures(path, every_s))
+    assert [picture.time_s for picture in pictures] == pytest.approx(np.arange(0, 4, every_s))
+    for picture in pictures:
+        assert picture.frame is not None
+        assert abs(float(picture.image.mean()) - picture.frame / 2) < 5
+
+
+def test_videos_are_told_by_their_names() -> None:
+    assert is_video(Path("a/B.MP4"))
+    assert not is_video(Path("a/mp4.jpg"))
+
+
+def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no picture")
+    (tmp_path / "v.mp4").write_text("no video")
+    for name, said in (
+        ("gone.jpg", "no such file"),
+        (".", r"a folder: its pictures would do, as in .*\*.jpg"),
+        ("note.txt", "not an image"),
+        ("v.mp4", "not a video"),
+    ):
+        with pytest.raises(UnusableError, match=said):
+            next(read_pictures(tmp_path / name, 1.0))

@@ -1,4 +1,9 @@
-"""From a checkpoint to its scores, on datasets that lie in their layouts."""
+"""From a checkpoint to its scores, on datasets that lie in their layouts.
+
+A split's predictions are those of its hands, each asked for alone.
+
+Predictions are matched to a split's hands by their names.
+"""
 
 import json
 import shutil
@@ -10,13 +15,22 @@ import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
+from tests.training.evaluation.builders import some_predictions
+from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.open_dataset import open_dataset
 from training.datasets.synthetic import write_synthetic
-from training.evaluation.evaluate import PoseRequest, evaluate_pose, mean_pose_of, read_true_hands
-from training.evaluation.predictions import write_predictions
+from training.evaluation.evaluate import (
+    PoseRequest,
+    evaluate_pose,
+    mean_pose_of,
+    predict_split,
+    read_true_hands,
+)
+from training.evaluation.predictions import PredictedHands, write_predictions
 from training.evaluation.report import score_mean_pose, write_evaluation
+from training.finetune.predictor import Inference
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 
@@ -129,14 +143,14 @@ def test_without_a_training_split_the_rest_is_measured(
 def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
     rootless = untrained_checkpoint(tmp_path / "rootless.ckpt", small_config())
     for request, said in (
-        (PoseRequest(rootless), "where does synthetic lie.* give --root"),
-        (PoseRequest(checkpoint, dataset="freihand"), "where does freihand lie"),
+        (PoseRequest(rootless), "the folder of synthetic is unknown.* give --root"),
+        (PoseRequest(checkpoint, dataset="freihand"), "the folder of freihand is unknown"),
         (
             PoseRequest(checkpoint, dataset="freihnd", root=tmp_path),
             "no dataset freihnd; did you mean freihand",
         ),
         (PoseRequest(checkpoint, split="tst"), "no split tst; did you mean test"),
-        (PoseRequest(checkpoint, root=tmp_path), "no synthetic set"),
+        (PoseRequest(checkpoint, root=tmp_path), "not a synthetic dataset"),
         (PoseRequest(checkpoint, pred_json=tmp_path / "p.json"), "this is test of synthetic"),
     ):
         with pytest.raises(HandsimError, match=said):
@@ -162,3 +176,128 @@ def test_a_file_of_another_tool_is_scored(checkpoint: Path, tmp_path: Path) -> N
     assert scored.scores is not None
     assert scored.scores.metrics["root_relative_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
     assert scored.scores.metrics["keypoints_2d_mean_px"] == pytest.approx(0, abs=1e-3)
+
+
+HANDS = 7
+
+
+@pytest.fixture(scope="module")
+def dataset() -> DrawnHands:
+    """Hand 1 lacks two fingertips; hand 3 has no truth at all."""
+    return DrawnHands(HANDS, "test", invalid={1: [4, 8], 3: list(range(21))})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_predictions_are_those_of_each_hand_alone(
+    untrained: Inference, dataset: DrawnHands, workers: int
+) -> None:
+    told: list[tuple[int, int]] = []
+    predicted, true = predict_split(
+        untrained, dataset, batch_size=3, workers=workers, progress=lambda *done: told.append(done)
+    )
+    assert told == [(3, 7), (6, 7), (7, 7)]
+    assert predicted.camera_3d_mm is not None
+    for row in range(HANDS):
+        hand = dataset[row]
+        square = untrained.square(hand.keypoints_2d_px, hand.size_px, hand.valid)
+        alone = untrained.predict([hand.image], square[None], hand.intrinsics[None])
+        assert (predicted.sample_ids[row], predicted.sides[row]) == (hand.sample_id, hand.side)
+        assert true.sample_ids[row] == hand.sample_id
+        np.testing.assert_allclose(predicted.joints_3d_mm[row], alone.joints_3d_mm[0], atol=0.01)
+        np.testing.assert_allclose(predicted.keypoints_2d_px[row], alone.keypoints_2d_px[0], atol=0.01)
+        np.testing.assert_allclose(predicted.confidence[row], alone.confidence[0], atol=1e-4)
+        assert alone.camera_3d_mm is not None
+        np.testing.assert_allclose(predicted.camera_3d_mm[row], alone.camera_3d_mm[0], atol=1)
+
+
+def test_the_truth_that_comes_along_is_that_of_the_labels(untrained: Inference, dataset: DrawnHands) -> None:
+    _, along = predict_split(untrained, dataset, batch_size=4)
+    read = read_true_hands(dataset)
+    assert along.sample_ids == read.sample_ids
+    np.testing.assert_array_equal(along.valid, read.valid)
+    assert along.valid.sum() == 21 * (HANDS - 1) - 2
+    np.testing.assert_array_equal(along.joints_3d_mm[read.valid], read.joints_3d_mm[read.valid])
+    np.testing.assert_allclose(along.keypoints_2d_px[read.valid], read.keypoints_2d_px[read.valid], atol=1e-3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_labels_are_read_in_the_order_of_the_rows(dataset: DrawnHands, workers: int) -> None:
+    many = DrawnHands(150, "test")
+    rows = np.random.default_rng(0).permutation(150)[:140]
+    told: list[tuple[int, int]] = []
+    true = read_true_hands(many, rows, workers=workers, progress=lambda *done: told.append(done))
+    assert true.sample_ids == tuple(many.label(row).sample_id for row in rows.tolist())
+    np.testing.assert_array_equal(true.joints_3d_mm[77], many.label(int(rows[77])).joints_3d_mm)
+    assert told == [(64, 140), (128, 140), (140, 140)]
+
+
+def test_the_mean_pose_is_that_of_a_loop(dataset: DrawnHands) -> None:
+    pose, hands = mean_pose_of(dataset)
+    assert hands == HANDS
+    labels = [dataset.label(row) for row in range(HANDS)]
+    wrist = np.mean([label.joints_3d_mm[0] for label in labels if label.valid[0]], axis=0)
+    for joint in range(21):
+        relative = [
+            label.joints_3d_mm[joint] - label.joints_3d_mm[0] for label in labels if label.valid[joint]
+        ]
+        np.testing.assert_allclose(pose[joint], wrist + np.mean(relative, axis=0), atol=1e-3)
+
+
+def test_a_split_without_hands_is_told(untrained: Inference) -> None:
+    with pytest.raises(HandsimError, match="split test of drawn has no hand; choose another one"):
+        predict_split(untrained, DrawnHands(0, "test"))
+    with pytest.raises(HandsimError, match="split train of drawn has no hand"):
+        mean_pose_of(DrawnHands(0))
+
+
+def _rows(hands: PredictedHands, rows: list[int]) -> PredictedHands:
+    assert hands.camera_3d_mm is not None
+    return PredictedHands(
+        tuple(hands.sample_ids[row] for row in rows),
+        tuple(hands.sides[row] for row in rows),
+        hands.joints_3d_mm[rows],
+        hands.camera_3d_mm[rows],
+        hands.keypoints_2d_px[rows],
+        hands.confidence[rows],
+    )
+
+
+def test_another_order_is_put_right() -> None:
+    hands = some_predictions(5)
+    sorted_again = _rows(hands, [3, 0, 4, 1, 2]).in_order_of(hands.sample_ids, "file")
+    assert sorted_again.sample_ids == hands.sample_ids
+    assert sorted_again.sides == hands.sides
+    for name in ("joints_3d_mm", "camera_3d_mm", "keypoints_2d_px", "confidence"):
+        np.testing.assert_array_equal(getattr(sorted_again, name), getattr(hands, name))
+
+
+def test_the_right_order_is_left_alone() -> None:
+    hands = some_predictions(3)
+    assert hands.in_order_of(hands.sample_ids, "file") is hands
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [0, 1, 2],
+            "p has predictions for 3 hands and the split has 4; the first one without is set/0003: pre",
+        ),
+        (
+            [0, 1, 1, 2, 3],
+            "for 5 hands and the split has 4; set/0001 is there twice: predict the split again",
+        ),
+        ([0, 1, 2, 3, 4], "for 5 hands and the split has 4; set/0004 is none of its hands: .* --split"),
+    ],
+)
+def test_other_counts_are_told_with_the_first_culprit(rows: list[int], said: str) -> None:
+    hands = some_predictions(5)
+    with pytest.raises(HandsimError, match=said):
+        _rows(hands, rows).in_order_of(hands.sample_ids[:4], "p")
+
+
+def test_as_many_hands_of_another_split_are_told() -> None:
+    hands = some_predictions(2)
+    others = replace(hands, sample_ids=("set/0000", "val/0001"))
+    with pytest.raises(HandsimError, match=r"2 hands and the split has 2; the first one without is set/0001"):
+        others.in_order_of(hands.sample_ids, "p")

@@ -1,0 +1,420 @@
+"""What was filmed comes back from AssemblyHands' layout, in every split and for both sides.
+
+AssemblyHands that is not wholly or not rightly there: one sentence each, with the remedy.
+
+What the synthetic set in AssemblyHands' layout promises.
+"""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import SIDES
+from handsim.skeleton import JOINT_COUNT, REFERENCE_BONE
+from tests.training.datasets.builders import ASSEMBLYHANDS, told_as_right
+from tests.training.datasets.conftest import Copier
+from training.datasets.assemblyhands import SPLITS, AssemblyHands
+from training.datasets.layouts import (
+    CAMERAS,
+    FRAME_STEP,
+    focal_of_camera,
+    is_synthetic,
+    split_of_sequence,
+    write_assemblyhands,
+)
+
+WORLD = replace(ASSEMBLYHANDS, people=replace(ASSEMBLYHANDS.people, count=ASSEMBLYHANDS.videos))
+
+# The official README's picture: each finger's tip comes first, the wrist last; the left hand's are 21 on.
+THEIRS = [20, *(3, 2, 1, 0), *(7, 6, 5, 4), *(11, 10, 9, 8), *(15, 14, 13, 12), *(19, 18, 17, 16)]
+
+
+@cache
+def stored(root: Path, split: str, kind: str) -> Any:
+    return json.loads((root / f"annotations/{split}/assemblyhands_{split}_{kind}_v1-1.json").read_text())
+
+
+def boxes(root: Path, split: str) -> dict[str, tuple[Any, Any]]:
+    """Image and annotation of every hand with a box, by sample id."""
+    data = stored(root, split, "ego_data")
+    images = {image["id"]: image for image in data["images"]}
+    found = {}
+    for annotation in data["annotations"]:
+        image = images[annotation["image_id"]]
+        for side in ("right", "left"):
+            if annotation["bbox"][side] is not None:
+                sample_id = f"{image['seq_name']}/{image['camera']}/{image['frame_idx']:06d}/{side}"
+                found[sample_id] = image, annotation
+    return found
+
+
+def valid_joints(root: Path, split: str, sample_id: str) -> list[bool]:
+    sequence, _, frame, side = sample_id.split("/")
+    _, annotation = boxes(root, split)[sample_id]
+    pose = stored(root, split, "joint_3d")["annotations"][sequence][frame]
+    first = 0 if side == "right" else 21
+    return [
+        bool(annotation["joint_valid"][first + joint]) and bool(pose["joint_valid"][first + joint])
+        for joint in THEIRS
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_round_trip(assemblyhands_root: Path, split: str) -> None:
+    dataset = AssemblyHands(assemblyhands_root, split)
+    sides = set()
+    for index in range(len(dataset)):
+        label = dataset.label(index)
+        sequence, camera_name, frame, side = label.sample_id.split("/")
+        number, camera = int(label.subject) - 9001, CAMERAS.index(camera_name)
+        assert f"_{9001 + number}_user_id_" in sequence
+        assert split_of_sequence(number) == split
+        turn = (camera - number) % len(CAMERAS)
+        video = number + WORLD.videos * (2 * turn + SIDES.index(label.side))
+        focal = focal_of_camera(WORLD, camera, len(CAMERAS))
+        joints, points, intrinsics = told_as_right(WORLD, video, label.side, focal)
+        filmed = int(frame) // FRAME_STEP - 1 - turn * WORLD.hands_per_video
+        if label.side == "left":  # beside a right hand any of its frames may stand
+            filmed = int(np.nanargmin(np.nanmean(abs(joints - label.joints_3d_mm), axis=(1, 2))))
+        assert label.side == side
+        np.testing.assert_allclose(label.joints_3d_mm[label.valid], joints[filmed, label.valid], atol=0.01)
+        np.testing.assert_allclose(label.keypoints_2d_px[label.valid], points[filmed, label.valid], atol=0.01)
+        np.testing.assert_allclose(label.intrinsics, intrinsics, atol=1e-6)
+        assert label.size_px == (80, 64)
+        sides.add(label.side)
+    assert sides == {"left", "right"}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_hand_with_a_box_and_a_valid_joint_is_a_sample(assemblyhands_root: Path, split: str) -> None:
+    dataset = AssemblyHands(assemblyhands_root, split)
+    labels = {label.sample_id: label for label in map(dataset.label, range(len(dataset)))}
+    expected = {
+        name: valid_joints(assemblyhands_root, split, name) for name in boxes(assemblyhands_root, split)
+    }
+    assert list(labels) == [name for name, valid in expected.items() if any(valid)]
+    assert dataset.skipped == sum(not any(valid) for valid in expected.values()) > 0
+    for name, label in labels.items():
+        assert label.valid.tolist() == expected[name]
+        assert np.isnan(label.joints_3d_mm[~label.valid]).all()
+        assert np.isnan(label.keypoints_2d_px[~label.valid]).all()
+        assert np.isfinite(label.joints_3d_mm[label.valid]).all()
+
+
+def test_the_set_has_what_it_is_to_test(assemblyhands_root: Path) -> None:
+    annotations = stored(assemblyhands_root, "train", "ego_data")["annotations"]
+    shown = [tuple(annotation["bbox"][side] is not None for side in SIDES) for annotation in annotations]
+    assert {(True, True), (True, False), (False, True)} == set(shown)
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    assert 0.02 < np.mean([~dataset.label(index).valid for index in range(len(dataset))]) < 0.3
+    for sequence in stored(assemblyhands_root, "train", "ego_calib")["calibration"].values():
+        poses = [np.array(camera) for frame in sequence["extrinsics"].values() for camera in frame.values()]
+        assert len(np.unique(np.round(poses, 6), axis=0)) == len(poses)
+        for pose in poses:
+            np.testing.assert_allclose(pose[:, :3] @ pose[:, :3].T, np.eye(3), atol=1e-12)
+            assert np.linalg.det(pose[:, :3]) == pytest.approx(1)
+            assert np.linalg.norm(pose[:, 3]) > 10
+
+
+def test_joints_by_hand(assemblyhands_root: Path) -> None:
+    """One left and one right hand, joint after joint as the README tells it."""
+    dataset = AssemblyHands(assemblyhands_root, "val")
+    labels = {label.side: label for label in map(dataset.label, range(len(dataset)))}
+    for side, label in labels.items():
+        sequence, camera, frame, _ = label.sample_id.split("/")
+        calibration = stored(assemblyhands_root, "val", "ego_calib")["calibration"][sequence]
+        extrinsics = calibration["extrinsics"][frame][f"{camera}_mono10bit"]
+        k = calibration["intrinsics"][f"{camera}_mono10bit"]
+        world = stored(assemblyhands_root, "val", "joint_3d")["annotations"][sequence][frame]["world_coord"]
+        for joint in np.flatnonzero(label.valid):
+            x, y, z = world[THEIRS[joint] + (21 if side == "left" else 0)]
+            seen = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in extrinsics]
+            across = k[0][0] * seen[0] / seen[2] + k[0][2] + 0.5
+            down = k[1][1] * seen[1] / seen[2] + k[1][2] + 0.5
+            sign, across = (-1, 80 - across) if side == "left" else (1, across)
+            assert label.joints_3d_mm[joint] == pytest.approx([sign * seen[0], seen[1], seen[2]], abs=0.01)
+            assert label.keypoints_2d_px[joint] == pytest.approx([across, down], abs=0.01)
+
+
+def test_pictures_are_grey_rgb_and_left_hands_ones_mirrored(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "val")
+    for index in range(len(dataset)):
+        hand = dataset[index]
+        with Image.open(dataset.files(index)[0]) as file:
+            assert file.mode == "L"
+            grey = np.asarray(file)
+        expected = grey[:, ::-1] if hand.side == "left" else grey
+        np.testing.assert_array_equal(hand.image, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_both_hands_of_a_picture_share_it(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    files = [dataset.files(index)[0] for index in range(len(dataset))]
+    pair = next(index for index in range(1, len(files)) if files[index] == files[index - 1])
+    right, left = dataset[pair - 1], dataset[pair]
+    assert (right.side, left.side) == ("right", "left")
+    np.testing.assert_array_equal(right.image, left.image[:, ::-1])
+    # In the picture the one is wholly beside the other.
+    across, others = right.keypoints_2d_px[:, 0], 80 - left.keypoints_2d_px[:, 0]
+    assert np.nanmax(across) < np.nanmin(others) or np.nanmax(others) < np.nanmin(across)
+
+
+def test_annotated_2d_joints_are_the_projections(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    indices = list(range(len(dataset)))[::-3]
+    annotated = dataset.annotated_keypoints_px(indices)
+    assert annotated.shape == (len(indices), JOINT_COUNT, 2)
+    for row, index in enumerate(indices):
+        label = dataset.label(index)
+        np.testing.assert_allclose(annotated[row, label.valid], label.keypoints_2d_px[label.valid], atol=0.01)
+
+
+def test_a_dataset_can_be_pickled(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "test")
+    copy = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(copy[3].image, dataset[3].image)
+
+
+def test_past_the_end_is_an_index_error(assemblyhands_root: Path) -> None:
+    dataset = AssemblyHands(assemblyhands_root, "test")
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+AGAIN = "download all three files of annotations v1-1 of the split again"
+KINDS = ("ego_data", "ego_calib", "joint_3d")
+
+
+def path_of(root: Path, kind: str) -> Path:
+    return root / "annotations" / "val" / f"assemblyhands_val_{kind}_v1-1.json"
+
+
+def refused(root: Path, match: str) -> None:
+    with pytest.raises(HandsimError, match=match) as refusal:
+        AssemblyHands(root, "val")
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_split(assemblyhands_root: Path) -> None:
+    with pytest.raises(HandsimError, match=r"no split eval; did you mean val\?; it has train, val, test"):
+        AssemblyHands(assemblyhands_root, "eval")
+
+
+def test_a_wrong_root(tmp_path: Path, assemblyhands_root: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "nowhere", assemblyhands_root / "annotations"):
+        with pytest.raises(NotThereError, match=r"no annotations/.*; give the folder that has annotations/"):
+            AssemblyHands(wrong, "val")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_file(assemblyhands_root: Path, copy_of: Copier, kind: str) -> None:
+    root = copy_of(assemblyhands_root)
+    path_of(root, kind).unlink()
+    refused(root, f"assemblyhands_val_{kind}_v1-1.json is missing; {AGAIN}")
+    assert len(AssemblyHands(root, "train")) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_another_version(assemblyhands_root: Path, copy_of: Copier, kind: str) -> None:
+    root = copy_of(assemblyhands_root)
+    path = path_of(root, kind)
+    path.rename(path.with_name(path.name.replace("v1-1", "v2-0")))
+    refused(root, f"has assemblyhands_val_{kind}_v2-0.json, but handsim reads version v1-1; download that")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_breaks_off(assemblyhands_root: Path, copy_of: Copier, kind: str) -> None:
+    root = copy_of(assemblyhands_root)
+    path = path_of(root, kind)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(root, rf"{path.name} is not whole JSON \(.*\); {AGAIN}")
+
+
+@pytest.mark.parametrize("content", ["", "<html>404</html>", "[1, 2]", "{}", '{"annotations": []}'])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_contents(assemblyhands_root: Path, copy_of: Copier, kind: str, content: str) -> None:
+    root = copy_of(assemblyhands_root)
+    path_of(root, kind).write_text(content)
+    refused(root, AGAIN)
+
+
+def without_images(data: Any) -> None:
+    data["images"] = []
+
+
+def without_camera(data: Any) -> None:
+    del data["images"][3]["camera"]
+
+
+def without_boxes(data: Any) -> None:
+    for annotation in data["annotations"]:
+        annotation["bbox"] = {"right": None, "left": None}
+
+
+def with_one_box(data: Any) -> None:
+    data["annotations"][2]["bbox"] = [1.0, 2.0, 3.0, 4.0]
+
+
+def with_21_joints(data: Any) -> None:
+    data["annotations"][2]["joint_valid"] = [1] * 21
+
+
+def without_valid_joints(data: Any) -> None:
+    for annotation in data["annotations"]:
+        annotation["joint_valid"] = [0] * 42
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (without_images, f"ego_data_v1-1.json lacks 0, so it is not v1-1; {AGAIN}"),
+        (without_camera, f"lacks 'camera', so it is not v1-1; {AGAIN}"),
+        (without_boxes, rf"no annotations\[\] with a box in bbox; {AGAIN}"),
+        (with_one_box, rf"is not as in v1-1 \(.*\); {AGAIN}"),
+        (with_21_joints, rf"is not as in v1-1 \(.*42.*\); {AGAIN}"),
+        (
+            without_valid_joints,
+            rf"none of the \d+ hands of val has a valid joint; .*take another split, else {AGAIN}",
+        ),
+    ],
+)
+def test_pictures_and_boxes(
+    assemblyhands_root: Path, copy_of: Copier, damage: Callable[[Any], None], match: str
+) -> None:
+    changed(copy_of(assemblyhands_root), "ego_data", damage, match)
+
+
+def first(mapping: dict[str, Any]) -> Any:
+    return next(iter(mapping.values()))
+
+
+def without_a_sequence(data: Any) -> None:
+    members = data.get("annotations") or data["calibration"]
+    members.pop(next(iter(members)))
+
+
+def without_a_pose(data: Any) -> None:
+    first(data["annotations"]).pop("000004")
+
+
+def without_left_hands(data: Any) -> None:
+    for pose in first(data["annotations"]).values():
+        pose["world_coord"] = pose["world_coord"][:21]
+
+
+def without_extrinsics(data: Any) -> None:
+    first(data["calibration"])["extrinsics"].pop("000004")
+
+
+def without_intrinsics(data: Any) -> None:
+    first(data["calibration"])["intrinsics"].clear()
+
+
+def with_affine_extrinsics(data: Any) -> None:
+    for cameras in first(data["calibration"])["extrinsics"].values():
+        for camera in cameras:
+            cameras[camera] = cameras[camera][:2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "match"),
+    [
+        ("joint_3d", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
+        ("joint_3d", without_a_pose, f"lacks '000004', so it is not v1-1; {AGAIN}"),
+        ("joint_3d", without_left_hands, rf"is not as in v1-1 \(.*\); {AGAIN}"),
+        ("ego_calib", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
+        ("ego_calib", without_extrinsics, f"lacks '000004', so it is not v1-1; {AGAIN}"),
+        ("ego_calib", without_intrinsics, f"lacks 'HMC_.*_mono10bit', so it is not v1-1; {AGAIN}"),
+        ("ego_calib", with_affine_extrinsics, rf"is not as in v1-1 \(.*\); {AGAIN}"),
+    ],
+)
+def test_poses_and_cameras(
+    assemblyhands_root: Path, copy_of: Copier, kind: str, damage: Callable[[Any], None], match: str
+) -> None:
+    changed(copy_of(assemblyhands_root), kind, damage, match)
+
+
+def changed(root: Path, kind: str, damage: Callable[[Any], None], match: str) -> None:
+    data = json.loads(path_of(root, kind).read_text())
+    damage(data)
+    path_of(root, kind).write_text(json.dumps(data))
+    refused(root, match)
+
+
+def test_damaged_pictures(assemblyhands_root: Path, copy_of: Copier) -> None:
+    dataset = AssemblyHands(copy_of(assemblyhands_root), "val")
+    path = dataset.files(2)[0]
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(
+        HandsimError, match=rf"{path.name} cannot be read \(truncated.*; extract that sequence"
+    ):
+        dataset[2]
+    path.unlink()
+    with pytest.raises(NotThereError, match=rf"{path.name} is missing; extract that sequence's archive"):
+        dataset[2]
+    assert dataset.label(2).valid.any()
+
+
+def test_keypoints_are_not_needed_to_read(assemblyhands_root: Path, copy_of: Copier) -> None:
+    root = copy_of(assemblyhands_root)
+    data = json.loads(path_of(root, "ego_data").read_text())
+    for annotation in data["annotations"]:
+        del annotation["keypoints"]
+    path_of(root, "ego_data").write_text(json.dumps(data))
+    dataset = AssemblyHands(root, "val")
+    assert dataset.label(0).valid.any()
+    assert not (dataset.annotated_keypoints_px([0, 1]) > -1e9).any()
+
+
+def test_a_participant_is_one_person_in_one_split(assemblyhands_root: Path) -> None:
+    """Both hands of a person are mirror images, so their bones are equally long."""
+    lengths: dict[str, list[float]] = {}
+    people = []
+    for split in SPLITS:
+        dataset = AssemblyHands(assemblyhands_root, split)
+        labels = [dataset.label(index) for index in range(len(dataset))]
+        people.append({label.subject for label in labels})
+        for label in labels:
+            span = label.joints_3d_mm[REFERENCE_BONE[1]] - label.joints_3d_mm[REFERENCE_BONE[0]]
+            if np.isfinite(span).all():
+                lengths.setdefault(label.subject, []).append(float(np.linalg.norm(span)))
+    assert sum(map(len, people)) == len(set.union(*people)) == ASSEMBLYHANDS.videos
+    for found in lengths.values():
+        assert np.ptp(found) < 0.01
+    assert len({round(found[0], 1) for found in lengths.values()}) == len(lengths)
+
+
+def test_three_sequences_reach_every_split() -> None:
+    assert {split_of_sequence(number) for number in range(3)} == set(SPLITS)
+
+
+def test_the_same_seed_writes_the_same_bytes(assemblyhands_root: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    write_assemblyhands(again, ASSEMBLYHANDS)
+    assert is_synthetic(again)
+    files = [path.relative_to(again) for path in sorted(again.rglob("*")) if path.is_file()]
+    assert files == [
+        path.relative_to(assemblyhands_root)
+        for path in sorted(assemblyhands_root.rglob("*"))
+        if path.is_file()
+    ]
+    for file in files:
+        assert (again / file).read_bytes() == (assemblyhands_root / file).read_bytes(), file
+
+
+def test_too_few_sequences_and_full_folders_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    with pytest.raises(HandsimError, match="videos is 2; the layout of assemblyhands needs 3"):
+        write_assemblyhands(root, replace(ASSEMBLYHANDS, videos=2))
+    assert not root.exists()
+    with pytest.raises(HandsimError, match="is not empty; a dataset is written into a folder of its own"):
+        write_assemblyhands(Path(__file__).parent, ASSEMBLYHANDS)

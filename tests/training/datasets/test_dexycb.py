@@ -1,0 +1,441 @@
+"""The twelve splits against the rules in words, and against the numbers in the paper.
+
+What was filmed comes back from DexYCB's layout, in every split and for both sides.
+
+DexYCB that is not wholly or not rightly there: one sentence each, with the remedy.
+
+What the synthetic set in DexYCB's layout promises.
+"""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.skeleton import BONES, JOINT_COUNT
+from tests.training.datasets.builders import DEXYCB, told_as_right
+from tests.training.datasets.conftest import Copier
+from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, DexYCB
+from training.datasets.layouts import (
+    LEAST_TAKES,
+    MOST_TAKES,
+    UNANNOTATED_FRAME_EVERY,
+    focal_of_camera,
+    is_synthetic,
+    place_of_take,
+    sequence_folder,
+    video_of_take,
+    write_dexycb,
+)
+
+SETUPS = ("s0", "s1", "s2", "s3")
+
+
+def oracle(setup: str, subject: int, camera: int, sequence: int) -> str:
+    """What part of a setup a frame belongs to: the rules as they are told, all counted from 0."""
+    if setup == "s0":
+        if sequence % 5 != 4:
+            return "train"
+        return "val" if subject in (0, 1) else "test"
+    if setup == "s1":
+        return {6: "val", 7: "test", 8: "test"}.get(subject, "train")
+    if setup == "s2":
+        return {6: "val", 7: "test"}.get(camera, "train")
+    return {3: "val", 19: "val", 7: "test", 11: "test", 15: "test"}.get(sequence // 5, "train")
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_every_frame_is_in_just_the_split_that_the_rules_say(setup: str) -> None:
+    for subject in range(10):
+        for camera in range(8):
+            for sequence in range(100):
+                in_splits = [
+                    split
+                    for split, rule in SPLITS.items()
+                    if split.startswith(setup)
+                    and subject in rule.subjects
+                    and camera in rule.cameras
+                    and sequence in rule.sequences
+                ]
+                assert in_splits == [f"{setup}_{oracle(setup, subject, camera, sequence)}"]
+
+
+@pytest.mark.parametrize(
+    ("split", "subjects", "objects", "views", "sequences"),
+    [
+        ("s0_train", 10, 20, 8, 800),
+        ("s0_val", 2, 20, 8, 40),
+        ("s0_test", 8, 20, 8, 160),
+        ("s1_train", 7, 20, 8, 700),
+        ("s1_val", 1, 20, 8, 100),
+        ("s1_test", 2, 20, 8, 200),
+        ("s2_train", 10, 20, 6, 1000),  # table 9 says 750; the authors have corrected that
+        ("s2_val", 10, 20, 1, 1000),
+        ("s2_test", 10, 20, 1, 1000),
+        ("s3_train", 10, 15, 8, 750),
+        ("s3_val", 10, 2, 8, 100),
+        ("s3_test", 10, 3, 8, 150),
+    ],
+)
+def test_numbers_of_the_papers_table_9(
+    split: str, subjects: int, objects: int, views: int, sequences: int
+) -> None:
+    rule = SPLITS[split]
+    assert len(rule.subjects) == subjects
+    assert len({sequence // 5 for sequence in rule.sequences}) == objects
+    assert len(rule.cameras) == views
+    assert len(rule.subjects) * len(rule.sequences) == sequences
+
+
+def test_folders_come_in_their_order() -> None:
+    assert list(SUBJECTS) == sorted(SUBJECTS)
+    assert [subject[-2:] for subject in SUBJECTS] == [f"{number:02d}" for number in range(1, 11)]
+    assert list(SERIALS) == sorted(SERIALS)
+
+
+WORLD = replace(DEXYCB, people=replace(DEXYCB.people, count=len(SUBJECTS)))
+
+
+def filmed(root: Path, split: str) -> dict[str, tuple[int, int, int]]:
+    """Take, camera and frame of every annotated picture of a split, by sample id."""
+    setup, part = split.split("_")
+    expected = {}
+    for take in range(DEXYCB.videos):
+        subject, sequence = place_of_take(take)
+        folder = sequence_folder(root, subject, sequence).relative_to(root)
+        for camera, serial in enumerate(SERIALS):
+            for frame in range(DEXYCB.hands_per_video):
+                annotated = (take * DEXYCB.hands_per_video + frame + 1) % UNANNOTATED_FRAME_EVERY
+                if annotated and oracle(setup, subject, camera, sequence) == part:
+                    expected[f"{folder}/{serial}/{frame:06d}"] = take, camera, frame
+    return expected
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_round_trip(dexycb_root: Path, split: str) -> None:
+    dataset = DexYCB(dexycb_root, split)
+    expected = filmed(dexycb_root, split)
+    assert len(dataset) == len(expected) > 0
+    seen = set()
+    for index in range(len(dataset)):
+        label = dataset.label(index)
+        take, camera, frame = expected[label.sample_id]
+        focal = focal_of_camera(DEXYCB, camera, len(SERIALS))
+        assert label.side == ("left", "right")[take % 2]
+        joints, points, intrinsics = told_as_right(WORLD, video_of_take(take, camera), label.side, focal)
+        np.testing.assert_allclose(label.joints_3d_mm, joints[frame], atol=0.01)
+        np.testing.assert_allclose(label.keypoints_2d_px, points[frame], atol=0.01)
+        np.testing.assert_allclose(label.intrinsics, intrinsics, atol=1e-6)
+        assert label.subject == SUBJECTS[place_of_take(take)[0]]
+        assert label.size_px == (80, 64)
+        assert label.valid.all()
+        seen.add(label.sample_id)
+    assert seen == set(expected)
+
+
+def test_the_splits_of_each_setup_share_the_annotated_pictures_out(dexycb_root: Path) -> None:
+    ids = {split: sample_ids(DexYCB(dexycb_root, split)) for split in SPLITS}
+    everything = sorted(ids["s0_train"] + ids["s0_val"] + ids["s0_test"])
+    assert len(set(everything)) == len(everything)
+    for setup in ("s1", "s2", "s3"):
+        assert sorted(ids[f"{setup}_train"] + ids[f"{setup}_val"] + ids[f"{setup}_test"]) == everything
+
+
+def sample_ids(dataset: DexYCB) -> list[str]:
+    return [dataset.label(index).sample_id for index in range(len(dataset))]
+
+
+def test_frames_without_a_valid_joint_are_skipped_and_counted(dexycb_root: Path) -> None:
+    datasets = [DexYCB(dexycb_root, split) for split in ("s1_train", "s1_val", "s1_test")]
+    pictures = DEXYCB.videos * DEXYCB.hands_per_video * len(SERIALS)
+    unannotated = DEXYCB.videos * DEXYCB.hands_per_video // UNANNOTATED_FRAME_EVERY * len(SERIALS)
+    assert sum(dataset.skipped for dataset in datasets) == unannotated
+    assert sum(map(len, datasets)) == pictures - unannotated
+
+
+def test_samples_come_camera_after_camera_in_each_sequence(dexycb_root: Path) -> None:
+    ids = sample_ids(DexYCB(dexycb_root, "s0_train"))
+    assert ids == sorted(ids)
+
+
+def test_left_hands_pictures_are_mirrored_and_right_ones_are_not(dexycb_root: Path) -> None:
+    dataset = DexYCB(dexycb_root, "s1_val")
+    sides = {dataset.label(index).side: index for index in range(len(dataset))}
+    dataset = DexYCB(dexycb_root, "s0_train")
+    sides |= {dataset.label(index).side: index for index in range(len(dataset))}
+    assert set(sides) == {"left", "right"}
+    for side, index in sides.items():
+        stored = np.asarray(Image.open(dataset.files(index)[0]))
+        hand = dataset[index]
+        assert hand.image.shape == (64, 80, 3)
+        np.testing.assert_array_equal(hand.image, stored[:, ::-1] if side == "left" else stored)
+        assert hand.sample_id == dataset.label(index).sample_id
+
+
+def test_what_is_stored_is_official(dexycb_root: Path) -> None:
+    """Metres, pixels that are centred at whole numbers, left hands as the camera saw them."""
+    dataset = DexYCB(dexycb_root, "s0_train")
+    left = next(index for index in range(len(dataset)) if dataset.label(index).side == "left")
+    label = dataset.label(left)
+    with np.load(dataset.files(left)[1]) as stored:
+        assert stored["joint_3d"].shape == (1, JOINT_COUNT, 3)
+        assert stored["joint_3d"].dtype == stored["joint_2d"].dtype == np.float32
+        np.testing.assert_allclose(stored["joint_3d"][0] * 1000, label.joints_3d_mm * [-1, 1, 1], atol=0.01)
+        np.testing.assert_allclose(
+            80 - (stored["joint_2d"][0, :, 0] + 0.5), label.keypoints_2d_px[:, 0], atol=0.01
+        )
+
+
+def test_a_dataset_can_be_pickled(dexycb_root: Path) -> None:
+    dataset = DexYCB(dexycb_root, "s3_val")
+    copy = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(copy[3].image, dataset[3].image)
+
+
+def test_past_the_end_is_an_index_error(dexycb_root: Path) -> None:
+    dataset = DexYCB(dexycb_root, "s3_val")
+    with pytest.raises(IndexError):
+        dataset.label(len(dataset))
+    assert len(list(iter(dataset))) == len(dataset)
+
+
+SPLIT = "s1_train"
+AGAIN = "extract its archive again"
+FILMED = place_of_take(0)
+
+
+def first_sequence(root: Path) -> Path:
+    return sequence_folder(root, *FILMED)
+
+
+def refused(root: Path, match: str) -> str:
+    with pytest.raises(HandsimError, match=match) as refusal:
+        DexYCB(root, SPLIT)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_an_unknown_split(dexycb_root: Path) -> None:
+    with pytest.raises(HandsimError, match=r"no split train; did you mean s0_train\?; it has s0_train"):
+        DexYCB(dexycb_root, "train")
+
+
+def test_a_wrong_root(tmp_path: Path, dexycb_root: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "nowhere", dexycb_root / SUBJECTS[0], dexycb_root / SUBJECTS[0] / "x"):
+        with pytest.raises(NotThereError, match=r"none of DexYCB's subjects .*; give the folder that"):
+            DexYCB(wrong, SPLIT)
+
+
+def test_a_missing_subject(dexycb_root: Path, copy_of: Copier) -> None:
+    root = copy_of(dexycb_root)
+    shutil.rmtree(root / SUBJECTS[3])
+    refused(root, rf"{SUBJECTS[3]} is missing and the split needs it; download {SUBJECTS[3]}.tar.gz")
+    assert len(DexYCB(root, "s1_test")) > 0  # needs other subjects
+
+
+def test_a_missing_sequence_is_no_smaller_split(dexycb_root: Path, copy_of: Copier) -> None:
+    root = copy_of(dexycb_root)
+    shutil.rmtree(sequence_folder(root, 0, 99))
+    refused(root, f"has 99 sequences and not 100, splits need all of them in order; .*{AGAIN}")
+
+
+def test_missing_calibration(dexycb_root: Path, copy_of: Copier) -> None:
+    root = copy_of(dexycb_root)
+    shutil.rmtree(root / "calibration")
+    refused(root, f"836212060125_640x480.yml is missing; .*{AGAIN}")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "match"),
+    [
+        ("meta.yml", None, "meta.yml is missing"),
+        ("meta.yml", "num_frames: [", "meta.yml is not YAML"),
+        ("meta.yml", "mano_sides: [left]\n", "meta.yml lacks num_frames and mano_sides"),
+        ("meta.yml", "- 1\n", "meta.yml lacks num_frames and mano_sides"),
+        ("meta.yml", "mano_sides: [up]\nnum_frames: 2\n", r"has mano_sides \['up'\]; one of left, right"),
+        ("meta.yml", "mano_sides: [left, right]\nnum_frames: 2\n", "has mano_sides"),
+        ("meta.yml", "mano_sides: !!python/object/apply:os.getcwd []\n", "meta.yml is not YAML"),
+        ("meta.yml", "mano_sides: [left]\nnum_frames: 3\n", "pose_m of .* meta.yml says 3 frames"),
+        ("pose.npz", None, "pose.npz is missing"),
+        ("pose.npz", "no archive", "pose.npz has more than plain arrays"),
+    ],
+)
+def test_damaged_sequences(
+    dexycb_root: Path, copy_of: Copier, file: str, content: str | None, match: str
+) -> None:
+    root = copy_of(dexycb_root)
+    path = first_sequence(root) / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    refused(root, match)
+
+
+def test_damaged_calibration(dexycb_root: Path, copy_of: Copier) -> None:
+    root = copy_of(dexycb_root)
+    path = next((root / "calibration" / "intrinsics").glob("836212060125_*.yml"))
+    path.write_text("color:\n  fx: 1.0\n")
+    refused(root, f"{path.name} lacks color: fx, fy, ppx, ppy; .*{AGAIN}")
+
+
+def pickled(path: Path) -> None:
+    np.savez(path, joint_3d=np.array([{"a": 1}], dtype=object), joint_2d=np.zeros((1, 21, 2)))
+
+
+def without_joint_2d(path: Path) -> None:
+    np.savez(path, joint_3d=np.zeros((1, 21, 3)))
+
+
+def of_two_hands(path: Path) -> None:
+    np.savez(path, joint_3d=np.zeros((2, 21, 3)), joint_2d=np.zeros((2, 21, 2)))
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros((1, 21, 3)))
+
+
+def all_invalid(path: Path) -> None:
+    np.savez(path, joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0))
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (Path.unlink, f"labels_00000[01].npz is missing; .*{AGAIN}"),
+        (pickled, rf"more than plain arrays \(pickled objects could run code and are not read\); .*{AGAIN}"),
+        (without_joint_2d, f"has no joint_2d.*{AGAIN}"),
+        (of_two_hands, r"joint_3d \[2, 21, 3\] and joint_2d \[2, 21, 2\]; expected are \[1, 21, 3\]"),
+        (one_array, f"cannot be read .*{AGAIN}"),
+        (all_invalid, f"has no valid joint, though pose.npz has the pose of the hand; .*{AGAIN}"),
+        (truncated, f"cannot be read .*{AGAIN}"),
+        (emptied, f"cannot be read .*{AGAIN}"),
+    ],
+)
+def test_damaged_labels(
+    dexycb_root: Path, copy_of: Copier, damage: Callable[[Path], None], match: str
+) -> None:
+    dataset = DexYCB(copy_of(dexycb_root), SPLIT)
+    damage(dataset.files(4)[1])
+    for read in (dataset.label, dataset.__getitem__):
+        with pytest.raises(HandsimError, match=match) as refusal:
+            read(4)
+        assert "\n" not in str(refusal.value)
+    assert dataset[3].valid.all()
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def text(path: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+def of_another_size(path: Path) -> None:
+    Image.new("RGB", (640, 480)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (Path.unlink, f"the picture .*color_00000[01].jpg is missing; .*{AGAIN}"),
+        (halved, rf"the picture .*color_00000[01].jpg cannot be read \(truncated image.*{AGAIN}"),
+        (text, rf"cannot be read \(not an image.*{AGAIN}"),
+        (emptied, rf"cannot be read \(empty file.*{AGAIN}"),
+        (of_another_size, f"is 640x480 pixels and not 80x64; .*{AGAIN}"),
+    ],
+)
+def test_damaged_pictures(
+    dexycb_root: Path, copy_of: Copier, damage: Callable[[Path], None], match: str
+) -> None:
+    dataset = DexYCB(copy_of(dexycb_root), SPLIT)
+    damage(dataset.files(4)[0])
+    with pytest.raises(HandsimError, match=match) as refusal:
+        dataset[4]
+    assert "\n" not in str(refusal.value)
+    assert dataset.label(4).valid.all()  # without its picture
+
+
+def test_single_joints_that_are_not_annotated(dexycb_root: Path, copy_of: Copier) -> None:
+    dataset = DexYCB(copy_of(dexycb_root), SPLIT)
+    before, path = dataset.label(4), dataset.files(4)[1]
+    with np.load(path) as stored:
+        joint_3d, joint_2d = stored["joint_3d"], stored["joint_2d"]
+    joint_3d[0, [3, 17]] = joint_2d[0, [3, 17]] = -1
+    np.savez(path, joint_3d=joint_3d, joint_2d=joint_2d)
+    after = dataset.label(4)
+    assert np.flatnonzero(~after.valid).tolist() == [3, 17]
+    assert np.isnan(after.joints_3d_mm[[3, 17]]).all()
+    assert np.isnan(after.keypoints_2d_px[[3, 17]]).all()
+    np.testing.assert_array_equal(after.joints_3d_mm[after.valid], before.joints_3d_mm[after.valid])
+
+
+def test_no_two_takes_have_the_same_place() -> None:
+    assert len({place_of_take(take) for take in range(MOST_TAKES)}) == MOST_TAKES
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_the_fewest_takes_reach_every_split(setup: str) -> None:
+    places = [place_of_take(take) for take in range(LEAST_TAKES)]
+    reached = {
+        oracle(setup, subject, camera, sequence) for subject, sequence in places for camera in range(8)
+    }
+    assert reached == {"train", "val", "test"}
+
+
+def test_a_subject_is_one_person(dexycb_root: Path) -> None:
+    """Bone lengths differ between subjects, not between a subject's sequences and cameras."""
+    dataset = DexYCB(dexycb_root, "s0_train")
+    lengths: dict[str, list[float]] = {}
+    for label in map(dataset.label, range(len(dataset))):
+        bone = BONES[9]
+        span = label.joints_3d_mm[bone[1]] - label.joints_3d_mm[bone[0]]
+        lengths.setdefault(label.subject, []).append(float(np.linalg.norm(span)))
+    for found in lengths.values():
+        assert np.ptp(found) < 0.01
+    assert len({round(found[0], 1) for found in lengths.values()}) == len(lengths)
+
+
+def test_cameras_differ(dexycb_root: Path) -> None:
+    dataset = DexYCB(dexycb_root, "s1_test")
+    labels = [dataset.label(index) for index in range(len(dataset))]
+    focal = {label.sample_id.split("/")[2]: label.intrinsics[0, 0] for label in labels}
+    assert len(set(focal.values())) == 8
+
+
+def test_the_same_seed_writes_the_same_bytes(dexycb_root: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    write_dexycb(again, replace(DEXYCB, videos=LEAST_TAKES))
+    same = [path for path in sorted(again.rglob("*")) if path.is_file()]
+    assert is_synthetic(again)
+    for path in same:
+        if path.name == "meta.yml" or path.suffix == ".json":
+            continue  # other takes are empty there
+        assert path.read_bytes() == (dexycb_root / path.relative_to(again)).read_bytes(), path
+
+
+def test_too_many_and_too_few_takes_and_full_folders_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    with pytest.raises(HandsimError, match="videos is 1001; DexYCB has at most 1000 sequences"):
+        write_dexycb(root, replace(DEXYCB, videos=1001))
+    with pytest.raises(HandsimError, match="videos is 11; the layout of dexycb needs 12"):
+        write_dexycb(root, replace(DEXYCB, videos=11))
+    assert not root.exists()
+    with pytest.raises(HandsimError, match="is not empty; a dataset is written into a folder of its own"):
+        write_dexycb(Path(__file__).parent, DEXYCB)

@@ -1,0 +1,472 @@
+"""Slots: GPUs as the environment allows them, cores shared.
+
+How long is left: from steps that are alike, else from those of the same kind.
+
+What is run for a step, and what is laid ready in its folder for it.
+
+Steps that are really done, small ones: failures, signals, kills, and what a second run makes of them.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import yaml
+
+from handsim.errors import HandsimError
+from handsim.pool import Pool
+from handsim.synthetic import SyntheticConfig, synthesise_pool
+from tests.training.experiments.builders import SHORT, Content, nested, pool_step, runs_of
+from training.experiments import run as slots
+from training.experiments.plan import merge_settings
+from training.experiments.run import (
+    DurationEstimator,
+    Slot,
+    as_duration,
+    make_slots,
+    prepare,
+    remove_unused_checkpoint,
+    run_steps,
+)
+from training.experiments.steps import Kind, Step, StepStore
+from training.finetune.config import RECIPES as FINETUNE_RECIPES
+from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, *, gpus: int, cores: int, allowed: str | None = None) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(slots, "available_cores", lambda: cores)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+
+
+def _gpu(name: str, threads: int) -> Slot:
+    return Slot(f"GPU {name}", {"CUDA_VISIBLE_DEVICES": name, "OMP_NUM_THREADS": str(threads)})
+
+
+def test_a_cpu_is_one_slot_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, gpus=0, cores=8)
+    assert make_slots(None) == [Slot("8 cores", {"OMP_NUM_THREADS": "8"})]
+    assert make_slots(3) == [Slot("2 cores", {"OMP_NUM_THREADS": "2"})] * 3
+    assert make_slots(8) == [Slot("a core", {"OMP_NUM_THREADS": "1"})] * 8
+
+
+def test_a_slot_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, gpus=3, cores=8)
+    assert make_slots(None) == [_gpu("0", 2), _gpu("1", 2), _gpu("2", 2)]
+    assert make_slots(1) == [_gpu("0", 8)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "count", "names"),
+    [
+        ("2,5", 2, ["2", "5"]),
+        (" 7 , 3", 2, ["7", "3"]),
+        ("GPU-8932f937,GPU-27eb", 2, ["GPU-8932f937", "GPU-27eb"]),
+        ("1,-1,2", 1, ["1"]),  # CUDA stops at the first that is none
+        ("", 0, []),
+    ],
+)
+def test_gpus_that_the_environment_allows(
+    monkeypatch: pytest.MonkeyPatch, allowed: str, count: int, names: list[str]
+) -> None:
+    _machine(monkeypatch, gpus=count, cores=4, allowed=allowed)
+    expected = [_gpu(name, 4 // count) for name in names] or [Slot("4 cores", {"OMP_NUM_THREADS": "4"})]
+    assert make_slots(None) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "jobs", "said"),
+    [
+        (0, 0, "--jobs is 0; it is at least 1"),
+        (2, -1, "--jobs is -1; it is at least 1"),
+        (0, 5, "--jobs is 5, and there are 4 cores; give at most 4"),
+        (2, 3, "--jobs is 3, and there are 2 GPUs; give at most 2"),
+    ],
+)
+def test_numbers_of_jobs_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, jobs: int, said: str
+) -> None:
+    _machine(monkeypatch, gpus=gpus, cores=4)
+    with pytest.raises(HandsimError) as caught:
+        make_slots(jobs)
+    assert str(caught.value) == said
+
+
+def _step(kind: Kind, what: str, seed: int = 1) -> Step:
+    return Step(kind, what, {"seed": seed}, seed=seed)
+
+
+def test_estimates() -> None:
+    pace = DurationEstimator()
+    simhand, peclr = _step("pretrain", "simhand"), _step("pretrain", "peclr")
+    assert pace.seconds(simhand) is None
+    pace.add(simhand, 100.0)
+    pace.add(_step("pretrain", "simhand", 2), 120.0)
+    pace.add(peclr, 50.0)
+    assert pace.seconds(_step("pretrain", "simhand", 3)) == 110.0
+    assert pace.seconds(peclr) == 50.0
+    assert pace.seconds(_step("pretrain", "simclr")) == 90.0
+    assert pace.seconds(_step("finetune", "simhand")) is None
+
+
+def test_what_is_left_is_shared_by_the_slots() -> None:
+    pace = DurationEstimator()
+    pace.add(_step("pretrain", "peclr"), 50.0)
+    left = [_step("pretrain", "peclr", seed) for seed in (2, 3)]
+    under_way = {_step("pretrain", "peclr", 4): 20.0, _step("pretrain", "peclr", 5): 70.0}
+    assert pace.seconds_left(left, under_way, 2) == ((50 + 50 + 30 + 0) / 2, True)
+    assert pace.seconds_left([], {}, 3) == (0.0, True)
+    unknown = _step("finetune", "peclr")
+    assert pace.seconds_left([*left, unknown], {}, 1) == (100.0, False)
+    assert pace.seconds_left(left, {unknown: 3.0}, 1) == (100.0, False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.2, "0 s"),
+        (8, "8 s"),
+        (59.6, "1 min 00 s"),
+        (192, "3 min 12 s"),
+        (3900, "1 h 05 min"),
+        (90000, "25 h 00 min"),
+    ],
+)
+def test_durations_for_people(seconds: float, told: str) -> None:
+    assert as_duration(seconds) == told
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StepStore:
+    store = StepStore(tmp_path / "steps")
+    store.make()
+    return store
+
+
+def _simhand(content: Content) -> dict[str, Step]:
+    """The steps of the run of SiMHand."""
+    evaluate = runs_of(content)[1].evaluation
+    finetune = evaluate.inputs["finetune"]
+    pretrain = finetune.inputs["init"]
+    return {
+        "evaluate": evaluate,
+        "finetune": finetune,
+        "pretrain": pretrain,
+        **pretrain.inputs,
+        **finetune.inputs,
+    }
+
+
+def _prepared(step: Step, store: StepStore) -> tuple[Path, list[list[str]]]:
+    home = store.folder(step).path
+    home.mkdir(parents=True, exist_ok=True)
+    return home, prepare(step, store)
+
+
+def _read(path: str) -> Any:
+    return yaml.safe_load(Path(path).read_text())
+
+
+def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
+    steps = _simhand(merge_settings(SHORT, nested("data.pools.wild.keypoint_noise", 0.03)))
+    home, (command,) = _prepared(steps["pool"], store)
+    assert command == [
+        "synth",
+        "--world",
+        str(home / "world.yaml"),
+        "--keypoint-noise",
+        "0.03",
+        "--home",
+        str(home),
+    ]
+    world = _read(command[2])
+    assert (world["videos"], world["scene"]["passing_share"]) == (4, 0.35)
+    home, (command,) = _prepared(steps["dataset"], store)
+    assert command[3:] == ["--layout", "synthetic", "--out", str(home / "set")]
+    (home / "set").mkdir()
+    _prepared(steps["dataset"], store)
+    assert not (home / "set").exists()  # of what is half written nothing is kept
+
+
+def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) -> None:
+    part = _simhand(merge_settings(SHORT, nested("data.pools.wild.hands", 5)))["pool"]
+    home, (command,) = _prepared(part, store)
+    whole = store.folder(part.inputs["pool"]).path
+    assert command == ["pool", "subset", "5", "--to", str(home), "--home", str(whole)]
+    (home / "pool").mkdir()
+    _prepared(part, store)
+    assert not (home / "pool").exists()
+    content = {**SHORT, "data": {**SHORT["data"], "home": "hands", "pools": {"wild": {"hands": 5}}}}
+    _, (command,) = _prepared(_simhand(content)["pool"], store)
+    assert command[-1] == str(Path("hands").resolve())
+
+
+def test_an_index_is_fitted_and_built_anew(store: StepStore) -> None:
+    steps = _simhand(merge_settings(SHORT, nested("axes.components", [5])))
+    home, commands = _prepared(steps["index"], store)
+    fit = ["embedding", "fit", "--components", "5", "--normalisation", "centre-scale", "--home", str(home)]
+    assert commands == [fit, ["index", "build", "--home", str(home)]]
+    pool = store.folder(steps["pool"]).path / "pool"
+    assert (home / "pool").readlink() == pool
+    (home / "index").mkdir()
+    (home / "embedding.json").touch()
+    _prepared(steps["index"], store)
+    assert [path.name for path in home.iterdir()] == ["pool"]
+
+
+def test_a_home_is_shown_as_the_step_s_own(store: StepStore) -> None:
+    content = {**SHORT, "data": {"pools": {"mine": {"home": "hands"}}, "datasets": {"d": {"root": "set"}}}}
+    evaluate = runs_of(content)[1].evaluation
+    pretrain = evaluate.inputs["finetune"].inputs["init"]
+    home, _ = _prepared(pretrain, store)
+    assert (home / "pool").readlink() == Path("hands/pool").resolve()
+    recipe = _read(_prepared(evaluate.inputs["finetune"], store)[1][0][1])
+    assert recipe["data"]["root"] == str(Path("set").resolve())
+
+
+def test_trainings_are_given_their_inputs(store: StepStore) -> None:
+    steps = _simhand(SHORT)
+    home, (command,) = _prepared(steps["pretrain"], store)
+    index = store.folder(steps["index"]).path / "index"
+    recipe = str(home / "recipe.yaml")
+    assert command == ["pretrain", recipe, "--name", "run", "--home", str(home), "--index", str(index)]
+    start = store.folder(steps["pretrain"].inputs["init"]).path / "runs/run/checkpoints/last.ckpt"
+    assert PRETRAIN_RECIPES.read(recipe).encoder.init == str(start)
+    assert "--index" not in _prepared(steps["pretrain"].inputs["init"], store)[1][0]  # SimCLR asks none
+
+    home, (command,) = _prepared(steps["finetune"], store)
+    assert command == ["finetune", str(home / "recipe.yaml"), "--name", "run", "--home", str(home)]
+    config = FINETUNE_RECIPES.read(home / "recipe.yaml")
+    assert config.encoder.init == str(store.folder(steps["pretrain"]).path / "runs/run/checkpoints/last.ckpt")
+    assert config.data.root == str(store.folder(steps["dataset"]).path / "set")
+    assert config.seed == 1
+
+
+def test_a_training_with_a_checkpoint_goes_on(store: StepStore) -> None:
+    """Others begin again, in an empty folder."""
+    steps = _simhand(SHORT)
+    for kind in ("pretrain", "finetune"):
+        home, _ = _prepared(steps[kind], store)
+        checkpoints = home / "runs/run/checkpoints"
+        checkpoints.mkdir(parents=True)
+        (home / "runs/run-2").mkdir()
+        _, (command,) = _prepared(steps[kind], store)
+        assert command[1] == str(home / "recipe.yaml")
+        assert not (home / "runs").exists()
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "last.ckpt").touch()
+        _, (command,) = _prepared(steps[kind], store)
+        assert command[:5] == [kind, "run", "--resume", "--home", str(home)]
+        assert ("--index" in command) == (kind == "pretrain")
+
+
+def test_the_best_checkpoint_is_evaluated(store: StepStore) -> None:
+    for split in (None, "val"):
+        steps = _simhand(merge_settings(SHORT, nested("data.datasets.studio.split", split)))
+        home, (command,) = _prepared(steps["evaluate"], store)
+        best = store.folder(steps["finetune"]).path / "runs/run/checkpoints/best.ckpt"
+        words = [] if split is None else ["--split", split]
+        assert command == ["evaluate", "pose", str(best), "--name", "run", *words, "--home", str(home)]
+        assert store.folder(steps["evaluate"]).report == home / "runs/run/pose.json"
+
+
+def test_of_a_training_that_is_done_one_checkpoint_is_kept(store: StepStore) -> None:
+    steps = _simhand(SHORT)
+    for kind, kept in (("pretrain", "last.ckpt"), ("finetune", "best.ckpt")):
+        checkpoints = store.folder(steps[kind]).path / "runs/run/checkpoints"
+        checkpoints.mkdir(parents=True)
+        other = ({"last.ckpt", "best.ckpt"} - {kept}).pop()
+        (checkpoints / other).touch()
+        remove_unused_checkpoint(steps[kind], store)
+        assert [path.name for path in checkpoints.iterdir()] == [other]  # better than none
+        (checkpoints / kept).touch()
+        remove_unused_checkpoint(steps[kind], store)
+        assert [path.name for path in checkpoints.iterdir()] == [kept]
+    remove_unused_checkpoint(steps["pool"], store)
+
+
+SLOT = Slot("a core", {"OMP_NUM_THREADS": "1"})
+PATIENCE_S = 120.0
+
+
+def _is_whole(step: Step, store: StepStore) -> bool:
+    """Whether its pool has the hands that filming it without a break gives."""
+    world, folder = step.recipe, store.folder(step)
+    straight = store.path.parent / f"straight-{step.key}"
+    synthesise_pool(straight, SyntheticConfig(**world))
+    expected, found = Pool.open(straight), Pool.open(folder.path / "pool")
+    assert len(expected.hand_ids) == world["videos"] * world["hands_per_video"]
+    first, second = np.argsort(expected.hand_ids), np.argsort(found.hand_ids)
+    return (
+        folder.is_done
+        and np.array_equal(expected.hand_ids[first], found.hand_ids[second])
+        and np.array_equal(expected.keypoints[first], found.keypoints[second])
+    )
+
+
+def test_what_fails_holds_up_only_what_needs_it(store: StepStore) -> None:
+    """Two at a time, inputs first."""
+    bad, good = pool_step(size_px=65), pool_step()
+    needs_bad = Step("index", "of bad", {"components": 3, "normalisation": "none"}, {"pool": bad})
+    needs_more = Step("pretrain", "on bad", {}, {"pool": bad, "index": needs_bad})
+    after = Step("pool", "after good", good.settings, {"first": good}, {**good.recipe, "videos": 1})
+    steps, said = [bad, needs_bad, needs_more, good, after], list[str]()
+    left, right = Slot("left", SLOT.environment), Slot("right", SLOT.environment)
+    outcome = run_steps(steps, store, [left, right], said.append)
+    assert (outcome.done, outcome.stopped) == (2, False)
+    assert outcome.failed == [bad]
+    assert outcome.blocked == [needs_bad, needs_more]
+    assert said[0].startswith("5 steps, 0 of them done already")
+    assert said[1:3] == [f"{bad.title}: begins on left", f"{good.title}: begins on right"]
+    log = store.folder(bad).log
+    refusal = "handsim: size_px is 65; it must be a multiple of 8, at least 32"
+    assert f"{bad.title}: failed, {refusal} (all of it in {log})" in said
+    assert " handsim synth --world " in log.read_text().splitlines()[0]
+    assert (store.folder(bad).failed_file.exists(), store.folder(bad).is_done) == (True, False)
+    assert not store.folder(needs_bad).path.exists()
+    ended = next(number for number, line in enumerate(said) if line.startswith(f"{good.title}: done in "))
+    assert any(line.startswith(f"{after.title}: begins on ") for line in said[ended:])
+    assert _is_whole(good, store)
+
+    # What is done is not done again, what failed is tried again; here it can be done now.
+    said.clear()
+    mended = Step(bad.kind, bad.description, bad.settings, recipe={**bad.recipe, "size_px": 64})
+    assert mended.key == bad.key
+    outcome = run_steps([mended, good, after], store, [SLOT], said.append)
+    assert (outcome.done, outcome.failed, outcome.blocked) == (3, [], [])
+    assert said[0].startswith("3 steps, 2 of them done already")
+    assert [line.split(":")[0] for line in said[1:]] == [mended.title] * 2
+    assert said[-1].endswith("; 3 of 3")
+    assert not store.folder(mended).failed_file.exists()
+    assert store.folder(mended).seconds() is None  # not at once
+    assert store.folder(good).seconds() is not None
+
+
+def _children(process: int, count: int) -> list[psutil.Process]:
+    """The commands that a process has started, as soon as there are ``count`` of them."""
+    for _ in _until_late():
+        found = [child for child in psutil.Process(process).children() if "apps.cli" in _words(child)]
+        if len(found) >= count:
+            return found
+    raise AssertionError(f"there are no {count} commands under way")
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _wait_for_the_end(process: psutil.Process) -> None:
+    """Of one that is not ours; nobody may be there to take note of it."""
+    for _ in _until_late():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            return
+    raise AssertionError(f"{process} lives on")
+
+
+def _until_late() -> Iterator[None]:
+    """Again and again, for a while."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE_S / 0.02)):
+        yield
+        pause.wait(0.02)
+
+
+def test_a_signal_stops_and_a_second_run_goes_on(store: StepStore) -> None:
+    first, second = pool_step(40), pool_step(3)
+
+    def interrupt() -> None:
+        _children(os.getpid(), 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        interrupted = elsewhere.submit(interrupt)
+        outcome = run_steps([first, second], store, [SLOT], lambda line: None)
+    interrupted.result()
+    assert (outcome.stopped, outcome.done, outcome.failed, outcome.blocked) == (True, 0, [], [])
+    assert not store.folder(first).failed_file.exists()
+    assert not store.folder(second).path.exists()
+    short = Step(
+        first.kind, first.description, first.settings, recipe=second.recipe
+    )  # all 40 videos take too long
+    assert short.key == first.key
+    outcome = run_steps([short], store, [SLOT], lambda line: None)
+    assert (outcome.stopped, outcome.done) == (False, 1)
+    assert _is_whole(short, store)
+
+
+def test_a_second_signal_ends_at_once(store: StepStore) -> None:
+    """Also what does not heed the first one: here a command that is suspended, with SIGTERM before it."""
+    deaf, second = pool_step(40), pool_step(3)
+    seen: list[psutil.Process] = []
+    rescue: list[threading.Timer] = []
+
+    def say(line: str) -> None:
+        if line.startswith(f"{second.title}: begins"):  # said by the main thread; the other one has begun
+            seen.extend(_children(os.getpid(), 1))
+            seen[0].suspend()
+            os.waitid(os.P_PID, seen[0].pid, os.WSTOPPED)
+            rescue.append(threading.Timer(PATIENCE_S, seen[0].resume))  # or this test would never end
+            rescue[0].start()
+            signal.raise_signal(signal.SIGINT)
+            assert seen[0].status() == psutil.STATUS_STOPPED
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_steps([deaf, second], store, [SLOT] * 2, say)
+    assert not rescue[0].finished.is_set()
+    rescue[0].cancel()
+    assert not seen[0].is_running()
+    assert not store.folder(deaf).is_done
+    assert not store.folder(second).path.exists()
+
+
+def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
+    """One of its two commands is killed with it; the other lives on, is waited for, and nothing is lost."""
+    steps = [pool_step(2, seed=1), pool_step(2, seed=2)]
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from tests.training.experiments.builders import pool_step\n"
+        "from training.experiments.run import run_steps\n"
+        "from training.experiments.run import Slot\n"
+        "from training.experiments.steps import StepStore\n"
+        "steps, store = [pool_step(2, seed=1), pool_step(2, seed=2)], StepStore(Path(sys.argv[1]))\n"
+        "run_steps(steps, store, [Slot('', {'OMP_NUM_THREADS': '1'})] * 2, print)\n"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", script, str(store.path)], stdout=subprocess.DEVNULL)
+    survivor, victim = _children(runner.pid, 2)
+    survivor.suspend()  # so that it is still there when it is waited for
+    runner.kill()
+    victim.kill()
+    assert runner.wait() == -signal.SIGKILL
+    _wait_for_the_end(victim)
+    assert not any(store.folder(step).is_done for step in steps)
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "another process" in line:
+            survivor.resume()
+
+    outcome = run_steps(steps, store, [SLOT] * 2, say)
+    assert (outcome.done, outcome.failed, outcome.stopped) == (2, [], False)
+    assert sum("another process is doing it; waiting for that" in line for line in said) == 1
+    assert all(_is_whole(step, store) for step in steps)
