@@ -1,9 +1,4 @@
-"""Small synthetic sets in official layouts, and their truth by geometry alone.
-
-Hands without pictures for the checks, and ways to break them.
-
-Sets broken in one way each: every annotation of a copy is written anew.
-"""
+"""Small synthetic datasets and their true labels, hands for the checks, and ways to break them."""
 
 import json
 from collections.abc import Callable
@@ -29,18 +24,17 @@ DEXYCB = SyntheticConfig(videos=14, hands_per_video=2, seed=5, view=VIEW)
 ASSEMBLYHANDS = SyntheticConfig(videos=10, hands_per_video=6, seed=5, view=VIEW)
 
 
-def told_as_right(
+def true_labels(
     world: SyntheticConfig, video: int, side: Side, focal_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Joints [F, 21, 3] in mm, projections [F, 21, 2] in px and K [3, 3] of a video, as records have them.
 
-    The synthetic world is that of right hands, and a left hand's picture its mirror image: nothing is to be
-    mirrored here, whichever side the camera saw.
+    The world model has right hands, and a left hand's image is the mirror image: nothing is mirrored here.
     """
     motion = replace(world.motion, left_share=float(side == "left"))
     view = replace(world.view, focal_px=(focal_px, focal_px))
-    filmed = sample_video(replace(world, motion=motion, view=view), video)
-    joints, intrinsics = see([filmed]).joints_mm, filmed.view.intrinsics
+    sample = sample_video(replace(world, motion=motion, view=view), video)
+    joints, intrinsics = see([sample]).joints_mm, sample.view.intrinsics
     return joints, project(joints, intrinsics), intrinsics
 
 
@@ -57,7 +51,7 @@ def whole_hands(videos: int = 40, seed: int = 3) -> NDArray[np.float64]:
 
 
 def odd_hands(seed: int, noise_mm: float) -> NDArray[np.float64]:
-    """The same of people whose bones are unlike everyone's, annotated badly."""
+    """The same of unusual people, with noisy annotations."""
     rng = np.random.default_rng(seed)
     phalanges = (MANO_PHALANGES_MM if seed % 2 else PHALANGES_MM) * np.exp(0.15 * rng.standard_normal((5, 3)))
     mcps = MCPS_MM * [rng.uniform(0.85, 1.3), 1.0, 1.0]
@@ -101,6 +95,6 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(content))
 
 
-def pass_for_real(root: Path) -> None:
-    """Take away what tells that handsim made the set."""
+def remove_marker(root: Path) -> None:
+    """Make it look like a real dataset."""
     (root / MARKER).unlink()

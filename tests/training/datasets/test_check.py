@@ -1,4 +1,4 @@
-"""The doctor as a whole: sound sets pass, and each check fires on a set that is broken in just that way."""
+"""The dataset check: sound datasets pass, and each check fires for exactly its own fault."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import yaml
 
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_ORDERS, PARENTS
-from tests.training.datasets.builders import Joints, change_dexycb, change_json, pass_for_real
+from tests.training.datasets.builders import Joints, change_dexycb, change_json, remove_marker
 from tests.training.datasets.conftest import Copier
 from training.datasets.check import OFFICIAL_HANDS, SAMPLES, CheckOptions, CheckReport, check_dataset
 from training.datasets.dexycb import SPLITS, SUBJECTS, DexYCB
@@ -57,14 +57,14 @@ def test_splits_are_counted(dexycb_root: Path) -> None:
         assert (count.hands, count.skipped, count.official) == (len(dataset), dataset.skipped, None)
 
 
-def test_the_same_seed_draws_the_same_hands(dexycb_root: Path) -> None:
-    def drawn(seed: int) -> list[str]:
+def test_the_same_seed_reads_the_same_hands(dexycb_root: Path) -> None:
+    def sample_ids(seed: int) -> list[str]:
         report = check_dataset("dexycb", dexycb_root, None, CheckOptions(40, 20, seed))
         return [sample.sample_id for sample in report.samples]
 
-    assert drawn(1) == drawn(1)
-    assert len(set(drawn(1))) == SAMPLES
-    assert drawn(1) != drawn(2)
+    assert sample_ids(1) == sample_ids(1)
+    assert len(set(sample_ids(1))) == SAMPLES
+    assert sample_ids(1) != sample_ids(2)
 
 
 def test_unknown_datasets_and_splits_are_refused(dexycb_root: Path) -> None:
@@ -93,7 +93,7 @@ def test_official_counts_add_up_to_the_whole() -> None:
     assert 4 * freihand["train_v0"] == freihand["train"]
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_an_empty_folder_is_one_finding(tmp_path: Path) -> None:
     report = check_dataset("dexycb", tmp_path)
     assert [finding.check for finding in report.findings] == ["splits"]
     assert "none of DexYCB's subjects" in report.failed[0].detail
@@ -102,7 +102,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert not report.samples
 
 
-def test_withheld_truth_is_no_fault(freihand_root: Path, copy_of: Copier) -> None:
+def test_withheld_truth_is_not_a_fault(freihand_root: Path, copy_of: Copier) -> None:
     root = copy_of(freihand_root)
     (root / "evaluation_xyz.json").unlink()
     report = check_dataset("freihand", root, ["eval"])
@@ -112,7 +112,7 @@ def test_withheld_truth_is_no_fault(freihand_root: Path, copy_of: Copier) -> Non
     assert report.samples  # to be drawn without joints
 
 
-def test_a_split_that_cannot_be_opened(dexycb_root: Path, copy_of: Copier) -> None:
+def test_a_split_that_cannot_be_opened_is_a_finding(dexycb_root: Path, copy_of: Copier) -> None:
     root = copy_of(dexycb_root)
     shutil.rmtree(root / SUBJECTS[9])
     report = check_dataset("dexycb", root, ["s0_val", "s0_test"], FEW)
@@ -122,9 +122,9 @@ def test_a_split_that_cannot_be_opened(dexycb_root: Path, copy_of: Copier) -> No
     assert [count.split for count in report.splits] == ["s0_val"]
 
 
-def test_counts(dexycb_root: Path, copy_of: Copier) -> None:
+def test_counts_differ_from_the_official_ones(dexycb_root: Path, copy_of: Copier) -> None:
     root = copy_of(dexycb_root)
-    pass_for_real(root)
+    remove_marker(root)
     report = check_dataset("dexycb", root, ["s1_val"], FEW)
     assert list(failed(report)) == ["counts"]
     assert "not 47,656 as the official one" in report.failed[0].detail
@@ -137,9 +137,9 @@ def test_missing_files(dexycb_root: Path, copy_of: Copier) -> None:
     picture, labels = dataset.files(3)
     picture.unlink()
     shutil.rmtree(dataset.files(5)[0].parent)
-    found = failed(check_dataset("dexycb", root, ["s0_test"], CheckOptions(labels=1, pictures=0)))["files"]
-    assert found.numbers["missing"] >= 3
-    assert str(picture) in found.detail
+    missing = failed(check_dataset("dexycb", root, ["s0_test"], CheckOptions(labels=1, pictures=0)))["files"]
+    assert missing.numbers["missing"] >= 3
+    assert str(picture) in missing.detail
     assert labels.exists()
 
 
@@ -224,9 +224,9 @@ def test_wrong_joints_of_dexycb(
 ) -> None:
     root = copy_of(dexycb_root)
     change_dexycb(root, change, reproject=reproject)
-    found = failed(check_dataset("dexycb", root, None, FEW))
-    assert set(found) == checks
-    assert any(says in finding.detail for finding in found.values())
+    findings = failed(check_dataset("dexycb", root, None, FEW))
+    assert set(findings) == checks
+    assert any(says in finding.detail for finding in findings.values())
 
 
 def test_exchanged_sides_of_dexycb(dexycb_root: Path, copy_of: Copier) -> None:
@@ -245,12 +245,12 @@ def test_wrong_order_and_units_of_freihand(freihand_root: Path, copy_of: Copier)
     path = root / "training_xyz.json"
     joints = np.array(json.loads(path.read_text()))
     path.write_text(json.dumps(joints[:, np.argsort(JOINT_ORDERS["assemblyhands"])].tolist()))
-    found = failed(check_dataset("freihand", root, ["train"]))
-    assert list(found) == ["joint order"]
-    assert "in the order of assemblyhands" in found["joint order"].detail
+    findings = failed(check_dataset("freihand", root, ["train"]))
+    assert list(findings) == ["joint order"]
+    assert "in the order of assemblyhands" in findings["joint order"].detail
     path.write_text(json.dumps((joints * [-1, 1, 1] / 10).tolist()))
-    found = failed(check_dataset("freihand", root, ["train"]))
-    assert list(found) == ["distance", "units", "left and right"]
+    findings = failed(check_dataset("freihand", root, ["train"]))
+    assert list(findings) == ["distance", "units", "left and right"]
 
 
 def in_our_order(data: Any) -> None:
@@ -300,5 +300,5 @@ def test_wrong_annotations_of_assemblyhands(
     root = copy_of(assemblyhands_root)
     for split in ("train", "val", "test"):
         change_json(root / f"annotations/{split}/assemblyhands_{split}_{kind}_v1-1.json", change)
-    found = failed(check_dataset("assemblyhands", root, None, FEW))
-    assert says in found[check].detail
+    findings = failed(check_dataset("assemblyhands", root, None, FEW))
+    assert says in findings[check].detail

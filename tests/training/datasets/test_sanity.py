@@ -1,9 +1,4 @@
-"""Projection, distance and picture size: each check fires on just what it is for.
-
-Units, bones and sides: each check fires on just what it is for.
-
-Wrong permutations are caught and named; right ones never are, however odd the hands.
-"""
+"""Checks of labels: each fires for exactly its own fault, and never for odd people or noisy annotations."""
 
 from dataclasses import replace
 
@@ -105,7 +100,7 @@ def test_pictures_of_another_size_fail() -> None:
     assert "pictures or cameras are of another size" in finding.detail
 
 
-def test_joints_that_are_not_annotated_count_nowhere() -> None:
+def test_joints_without_annotation_are_ignored() -> None:
     valid = np.arange(JOINT_COUNT) < 15
     broken = [
         replace(
@@ -136,7 +131,7 @@ def test_millimetres_pass() -> None:
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1e3, "1000"), (1e-3, "0.001"), (10, "10"), (0.1, "0.1")])
-def test_other_units_are_told(factor: float, says: str) -> None:
+def test_other_units_are_named(factor: float, says: str) -> None:
     finding = check_units(HANDS * factor)
     assert finding.verdict == "failed"
     assert f"seem to be {says} times as large" in finding.detail
@@ -183,12 +178,12 @@ def test_bones_without_joints_are_left_out() -> None:
     assert check_bones(np.full_like(HANDS, np.nan), IDS).verdict == "skipped"
 
 
-def told(side: Side, count: int) -> list[Side]:
+def sides_of(side: Side, count: int) -> list[Side]:
     return [side] * count
 
 
 def test_right_hands_pass_whatever_side_they_were() -> None:
-    sides = told("left", 100) + told("right", 100)
+    sides = sides_of("left", 100) + sides_of("right", 100)
     finding = check_sides(HANDS, sides)
     assert finding.verdict == "passed"
     assert finding.numbers == {"left_as_told_share": 1.0, "right_as_told_share": 1.0}
@@ -196,29 +191,29 @@ def test_right_hands_pass_whatever_side_they_were() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_badly_annotated_odd_hands_pass(seed: int) -> None:
-    assert check_sides(odd_hands(seed, 4.0), told("right", 50)).verdict == "passed"
+    assert check_sides(odd_hands(seed, 4.0), sides_of("right", 50)).verdict == "passed"
 
 
-def test_left_hands_that_were_not_mirrored_fail_alone() -> None:
+def test_left_hands_that_are_not_mirrored_fail_alone() -> None:
     hands = np.concatenate([mirrored(HANDS[:100]), HANDS[100:]])
-    finding = check_sides(hands, told("left", 100) + told("right", 100))
+    finding = check_sides(hands, sides_of("left", 100) + sides_of("right", 100))
     assert finding.verdict == "failed"
     assert finding.detail == "100% of the hands labelled left are not"
 
 
-def test_sides_that_are_told_at_random_fail() -> None:
+def test_random_sides_fail() -> None:
     hands = np.concatenate([mirrored(HANDS[:60]), HANDS[60:]])
-    finding = check_sides(hands, told("right", 200))
+    finding = check_sides(hands, sides_of("right", 200))
     assert finding.verdict == "failed"
     assert "30% of the hands labelled right are not" in finding.detail
 
 
-def test_flat_hands_tell_no_side() -> None:
+def test_flat_hands_have_no_side() -> None:
     flat = HANDS.copy()
     wrist, across, along = flat[:, 0], flat[:, 17] - flat[:, 5], flat[:, 9] - flat[:, 0]
     axes = np.linalg.qr(np.stack([across, along], axis=-1))[0]
     flat = wrist[:, None] + ((flat - wrist[:, None]) @ axes) @ axes.swapaxes(-1, -2)
-    assert check_sides(flat, told("right", 200)).verdict == "skipped"
+    assert check_sides(flat, sides_of("right", 200)).verdict == "skipped"
 
 
 def test_hands_in_our_order_pass() -> None:
@@ -291,5 +286,5 @@ def test_the_score_of_an_order_is_that_of_the_reordered_hands() -> None:
     assert order_score(joint_distances(HANDS), order) == pytest.approx(reordered, abs=1e-12)
 
 
-def test_few_hands_are_not_judged() -> None:
+def test_few_hands_are_not_checked() -> None:
     assert check_joint_order(HANDS[:7]).verdict == "skipped"
