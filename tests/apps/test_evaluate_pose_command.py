@@ -15,7 +15,7 @@ from apps.cli.figures import PoseSample, plot_pose_samples, save_figure
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
-from tests.training.evaluation.builders import some_predictions
+from tests.training.evaluation.builders import random_predictions
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
@@ -142,7 +142,7 @@ def test_a_hand_without_a_reference_bone_is_told(
 def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:
     dataset = DrawnHands(12, "test", invalid={4: [0]})
     evaluation = evaluate_predictions(
-        dataset, some_predictions(12), read_true_hands(dataset), None, settings={}, metadata={}
+        dataset, random_predictions(12), read_true_hands(dataset), None, settings={}, metadata={}
     )
     chosen = choose_samples(evaluation, 3)
     assert list(chosen) == ["best", "median", "worst"]
@@ -170,7 +170,7 @@ def test_people_differ_only_among_the_best(hands: int, ranks: list[int]) -> None
     """The stranger's hand is the third: drawn where that is in the best tenth."""
     dataset = _WithAStranger(hands, "test")
     evaluation = evaluate_predictions(
-        dataset, some_predictions(hands), read_true_hands(dataset), None, settings={}, metadata={}
+        dataset, random_predictions(hands), read_true_hands(dataset), None, settings={}, metadata={}
     )
     errors = hand_errors_mm(evaluation.predicted, evaluation.true)
     order = np.argsort(errors).tolist()
@@ -181,7 +181,7 @@ def test_people_differ_only_among_the_best(hands: int, ranks: list[int]) -> None
 def test_few_hands_are_drawn_once_each() -> None:
     dataset = DrawnHands(2, "test")
     evaluation = evaluate_predictions(
-        dataset, some_predictions(2), read_true_hands(dataset), None, settings={}, metadata={}
+        dataset, random_predictions(2), read_true_hands(dataset), None, settings={}, metadata={}
     )
     rows = [row for rows in choose_samples(evaluation).values() for row, _ in rows]
     assert sorted(rows) == [0, 1]

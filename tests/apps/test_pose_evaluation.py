@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from apps.cli.evaluate import format_pose_evaluation
-from tests.training.evaluation.builders import some_predictions, some_truth
+from tests.training.evaluation.builders import random_predictions, random_truth
 from tests.training.finetune.drawn_hands import DrawnHands
 from training.evaluation.evaluate import evaluate_predictions
 from training.evaluation.report import ALIGNMENT_TITLES
@@ -23,7 +23,7 @@ FACTS: dict[str, Any] = {
 def test_the_mean_pose_stands_beside_every_result() -> None:
     pose_mm = np.random.default_rng(3).normal(0, 40, (21, 3)) + np.array([0, 0, 600])
     evaluation = evaluate_predictions(
-        DrawnHands(6, "test"), some_predictions(6), some_truth(6), pose_mm, {}, FACTS
+        DrawnHands(6, "test"), random_predictions(6), random_truth(6), pose_mm, {}, FACTS
     )
     assert evaluation.scores is not None
     assert evaluation.mean_pose is not None

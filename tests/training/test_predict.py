@@ -1,9 +1,4 @@
-"""Left hands are estimated as the right hands that they are in a mirror.
-
-What of a picture the estimator sees.
-
-Pictures and frames, as they come.
-"""
+"""Estimates in photographs and videos: left hands are mirrored on the way in and back on the way out."""
 
 from pathlib import Path
 
@@ -40,19 +35,21 @@ def _place(x0: float, x1: float, side: str, inference: Inference, picture: NDArr
     return place_of_box([x0, 20, x1, 70], "left" if side == "left" else "right", size, inference)
 
 
-def test_a_right_hand_is_what_the_estimator_says(untrained: Inference, picture: NDArray[np.uint8]) -> None:
+def test_a_right_hand_is_the_output_of_the_estimator(
+    untrained: Inference, picture: NDArray[np.uint8]
+) -> None:
     place = _place(30, 70, "right", untrained, picture)
     (hand,) = estimate_hands(untrained, picture, [place], FOCAL_PX)
     k = np.array([[FOCAL_PX, 0, 48], [0, FOCAL_PX, 40], [0, 0, 1]])
-    said = untrained.predict([picture], place.square_px[None], k[None])
-    np.testing.assert_array_equal(hand.keypoints_2d_px, said.keypoints_2d_px[0])
-    np.testing.assert_array_equal(hand.joints_3d_mm, said.joints_3d_mm[0])
-    np.testing.assert_array_equal(hand.confidence, said.confidence[0])
-    assert said.camera_3d_mm is not None
-    np.testing.assert_array_equal(hand.camera_3d_mm, said.camera_3d_mm[0])
+    expected = untrained.predict([picture], place.square_px[None], k[None])
+    np.testing.assert_array_equal(hand.keypoints_2d_px, expected.keypoints_2d_px[0])
+    np.testing.assert_array_equal(hand.joints_3d_mm, expected.joints_3d_mm[0])
+    np.testing.assert_array_equal(hand.confidence, expected.confidence[0])
+    assert expected.camera_3d_mm is not None
+    np.testing.assert_array_equal(hand.camera_3d_mm, expected.camera_3d_mm[0])
 
 
-def test_a_left_hand_is_the_right_one_of_the_mirrored_picture(
+def test_a_left_hand_is_the_right_hand_of_the_mirrored_picture(
     untrained: Inference, picture: NDArray[np.uint8]
 ) -> None:
     mirrored = np.ascontiguousarray(picture[:, ::-1])
@@ -68,7 +65,7 @@ def test_a_left_hand_is_the_right_one_of_the_mirrored_picture(
     np.testing.assert_allclose(left.camera_3d_mm, right.camera_3d_mm * flip, atol=0.1)
 
 
-def test_the_focal_length_of_a_camera_puts_hands_in_it(
+def test_the_focal_length_gives_positions_in_the_camera_frame(
     untrained: Inference, picture: NDArray[np.uint8]
 ) -> None:
     """Seen by a camera of twice the focal length, the same picture shows a hand about twice as far away."""
@@ -81,8 +78,8 @@ def test_the_focal_length_of_a_camera_puts_hands_in_it(
         np.testing.assert_allclose(relative, hand.joints_3d_mm - hand.joints_3d_mm[0], atol=0.1)
         depths.append(float(hand.camera_3d_mm[0, 2]))
     assert depths[1] / depths[0] == pytest.approx(2, rel=0.1)
-    (unplaced,) = estimate_hands(untrained, picture, [place])
-    assert unplaced.camera_3d_mm is None
+    (relative,) = estimate_hands(untrained, picture, [place])
+    assert relative.camera_3d_mm is None
 
 
 def test_hands_of_both_sides_keep_their_order(untrained: Inference, picture: NDArray[np.uint8]) -> None:
@@ -97,11 +94,11 @@ def test_hands_of_both_sides_keep_their_order(untrained: Inference, picture: NDA
         np.testing.assert_allclose(hand.joints_3d_mm, alone.joints_3d_mm, atol=0.01)
 
 
-def test_without_a_place_there_is_no_hand(untrained: Inference, picture: NDArray[np.uint8]) -> None:
+def test_no_places_give_no_hands(untrained: Inference, picture: NDArray[np.uint8]) -> None:
     assert estimate_hands(untrained, picture, []) == []
 
 
-def test_a_detected_hand_is_cut_as_in_training(untrained: Inference) -> None:
+def test_a_detected_hand_is_cropped_as_in_training(untrained: Inference) -> None:
     hand = DrawnHands(1).label(0)
     keypoints = np.concatenate([hand.keypoints_2d_px, np.zeros((21, 1), np.float32)], axis=1)
     place = place_of_detection(Detection("left", 0.8, keypoints), hand.size_px, untrained)
@@ -120,7 +117,7 @@ def test_a_box_is_enlarged_as_in_training(untrained: Inference) -> None:
     assert (place.side, place.score) == ("right", None)
 
 
-def test_a_whole_picture_is_seen_to_its_longer_side() -> None:
+def test_a_whole_picture_becomes_a_square_of_its_longer_side() -> None:
     np.testing.assert_allclose(place_of_whole_picture("right", (80, 100)).square_px, [-10, 0, 90, 100])
 
 
@@ -133,7 +130,7 @@ def test_a_whole_picture_is_seen_to_its_longer_side() -> None:
         ([10, -40, 30, -20], "lies outside the picture"),
     ],
 )
-def test_bad_boxes_are_told(untrained: Inference, box: list[float], said: str) -> None:
+def test_bad_boxes_are_refused(untrained: Inference, box: list[float], said: str) -> None:
     with pytest.raises(HandsimError, match=said):
         place_of_box(box, "right", (200, 100), untrained)
 
@@ -156,12 +153,12 @@ def test_a_video_gives_a_frame_every_so_often(tmp_path: Path, every_s: float) ->
         assert abs(float(picture.image.mean()) - picture.frame / 2) < 5
 
 
-def test_videos_are_told_by_their_names() -> None:
+def test_videos_are_recognised_by_their_names() -> None:
     assert is_video(Path("a/B.MP4"))
     assert not is_video(Path("a/mp4.jpg"))
 
 
-def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
+def test_unusable_files_say_why(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no picture")
     (tmp_path / "v.mp4").write_text("no video")
     for name, said in (

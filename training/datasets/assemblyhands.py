@@ -232,8 +232,10 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
             for side, half in HALVES.items():
                 if annotation["bbox"][side] is not None:
                     hands.append((number, annotation["image_id"], side == "left", valid[half]))
-        shown = {image_id: row for row, image_id in enumerate(dict.fromkeys(hand[1] for hand in hands))}
-        rows = [pictures[image_id] for image_id in shown]
+        row_of_image = {
+            image_id: row for row, image_id in enumerate(dict.fromkeys(hand[1] for hand in hands))
+        }
+        rows = [pictures[image_id] for image_id in row_of_image]
     if not hands:
         raise HandsimError(f"{path} has no annotations[] with a box in bbox; {DOWNLOAD_AGAIN}")
     table = np.array([row[:-1] for row in rows], dtype=np.int32)
@@ -250,7 +252,7 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
     )
     return images, _Hands(
         annotation=np.array([hand[0] for hand in hands], dtype=np.int32),
-        view=np.array([shown[hand[1]] for hand in hands], dtype=np.int32),
+        view=np.array([row_of_image[hand[1]] for hand in hands], dtype=np.int32),
         left=np.array([hand[2] for hand in hands]),
         valid=np.array([hand[3] for hand in hands]),
     )

@@ -1,4 +1,4 @@
-"""Predictions and truths drawn at random."""
+"""Random predictions and truths."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from handsim.hand import SIDES
 from training.evaluation.predictions import PredictedHands, TrueHands
 
 
-def some_predictions(hands: int, seed: int = 0, *, placed: bool = True) -> PredictedHands:
+def random_predictions(hands: int, seed: int = 0, *, in_camera: bool = True) -> PredictedHands:
     random = np.random.default_rng(seed)
     joints = random.normal(0, 40, (hands, 21, 3)).astype(np.float32)
     joints -= joints[:, :1]
@@ -14,14 +14,14 @@ def some_predictions(hands: int, seed: int = 0, *, placed: bool = True) -> Predi
         tuple(f"set/{number:04d}" for number in range(hands)),
         tuple(SIDES[number % 2] for number in range(hands)),
         joints,
-        joints + np.array([10, -20, 500], np.float32) if placed else None,
+        joints + np.array([10, -20, 500], np.float32) if in_camera else None,
         random.uniform(0, 200, (hands, 21, 2)).astype(np.float32),
         random.uniform(0, 1, (hands, 21)).astype(np.float32),
     )
 
 
-def some_truth(hands: int, seed: int = 1) -> TrueHands:
-    """Some joints are not annotated, and NaN; every wrist and middle knuckle is."""
+def random_truth(hands: int, seed: int = 1) -> TrueHands:
+    """Some joints are NaN and not valid; every wrist and middle knuckle is valid."""
     random = np.random.default_rng(seed)
     valid = random.random((hands, 21)) > 0.2
     valid[:, [0, 9]] = True

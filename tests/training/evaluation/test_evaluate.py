@@ -1,9 +1,4 @@
-"""From a checkpoint to its scores, on datasets that lie in their layouts.
-
-A split's predictions are those of its hands, each asked for alone.
-
-Predictions are matched to a split's hands by their names.
-"""
+"""From a checkpoint to its scores, on synthetic datasets in official layouts."""
 
 import json
 import shutil
@@ -15,7 +10,7 @@ import pytest
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
-from tests.training.evaluation.builders import some_predictions
+from tests.training.evaluation.builders import random_predictions
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
@@ -55,18 +50,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Pat
     return untrained_checkpoint(path, small_config(root=synthetic))
 
 
-def test_defaults_come_from_the_run(checkpoint: Path, synthetic: Path, tmp_path: Path) -> None:
+def test_dataset_and_split_default_to_those_of_the_training(
+    checkpoint: Path, synthetic: Path, tmp_path: Path
+) -> None:
     evaluation = evaluate_pose(PoseRequest(checkpoint))
     assert (evaluation.dataset.name, evaluation.dataset.split) == ("synthetic", "test")
     assert evaluation.settings == {"dataset": "synthetic", "split": "test", "root": str(synthetic)}
-    facts = evaluation.metadata
-    assert (facts["run"], facts["hands"], facts["hands_with_truth"]) == ("first", 2, 2)
-    assert (facts["init"], facts["head"], facts["architecture"]) == ("random weights", "detnet", "resnet18")
-    assert len(facts["checkpoint_sha256"]) == 64
+    metadata = evaluation.metadata
+    assert (metadata["run"], metadata["hands"], metadata["hands_with_truth"]) == ("first", 2, 2)
+    assert (metadata["init"], metadata["head"], metadata["architecture"]) == (
+        "random weights",
+        "detnet",
+        "resnet18",
+    )
+    assert len(metadata["checkpoint_sha256"]) == 64
     write_evaluation(tmp_path, evaluation)
     report = json.loads((tmp_path / "pose.json").read_text())
     assert report["settings"] == evaluation.settings
-    assert report["facts"] == facts
+    assert report["facts"] == metadata
     assert evaluation.scores is not None
     assert report["metrics"] == evaluation.scores.metrics
     assert report["metrics"]["root_relative_mpjpe_mm"] > 0
@@ -76,7 +77,7 @@ def test_defaults_come_from_the_run(checkpoint: Path, synthetic: Path, tmp_path:
     }
 
 
-def test_the_baseline_is_the_training_splits_mean_pose(checkpoint: Path, synthetic: Path) -> None:
+def test_the_baseline_is_the_mean_pose_of_the_training_split(checkpoint: Path, synthetic: Path) -> None:
     evaluation = evaluate_pose(PoseRequest(checkpoint, split="val"))
     pose, hands = mean_pose_of(open_dataset("synthetic", synthetic, "train"))
     true = read_true_hands(open_dataset("synthetic", synthetic, "val"))
@@ -85,7 +86,7 @@ def test_the_baseline_is_the_training_splits_mean_pose(checkpoint: Path, synthet
     assert evaluation.metadata["mean_pose"] == f"of {hands} hands of train"
 
 
-def test_predictions_are_scored_again_to_the_same_numbers(checkpoint: Path, tmp_path: Path) -> None:
+def test_written_predictions_score_the_same_numbers_again(checkpoint: Path, tmp_path: Path) -> None:
     first = evaluate_pose(PoseRequest(checkpoint))
     write_evaluation(tmp_path, first)
     again = evaluate_pose(PoseRequest(checkpoint, predictions=tmp_path / "predictions.parquet"))
@@ -109,7 +110,7 @@ def test_predictions_of_another_checkpoint_or_split_are_refused(
         evaluate_pose(PoseRequest(checkpoint, split="train", predictions=file))
 
 
-def test_freihand_is_submitted_and_nothing_measured_where_its_truth_is_not_there(
+def test_freihand_without_truth_is_predicted_and_not_scored(
     checkpoint: Path, freihand: Path, tmp_path: Path
 ) -> None:
     blind = tmp_path / "blind"
@@ -128,7 +129,7 @@ def test_freihand_is_submitted_and_nothing_measured_where_its_truth_is_not_there
     assert (report["metrics"], report["mean_pose"], report["curves"]) == ({}, {}, {})
 
 
-def test_without_a_training_split_the_rest_is_measured(
+def test_without_a_training_split_only_the_mean_pose_is_missing(
     checkpoint: Path, freihand: Path, tmp_path: Path
 ) -> None:
     for name in ("evaluation", "evaluation_K.json", "evaluation_xyz.json"):
@@ -140,9 +141,9 @@ def test_without_a_training_split_the_rest_is_measured(
     assert "training" in evaluation.metadata["mean_pose"]
 
 
-def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
+def test_bad_requests_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     rootless = untrained_checkpoint(tmp_path / "rootless.ckpt", small_config())
-    for request, said in (
+    for request, problem in (
         (PoseRequest(rootless), "the folder of synthetic is unknown.* give --root"),
         (PoseRequest(checkpoint, dataset="freihand"), "the folder of freihand is unknown"),
         (
@@ -153,7 +154,7 @@ def test_bad_requests_are_told_in_one_sentence(checkpoint: Path, tmp_path: Path)
         (PoseRequest(checkpoint, root=tmp_path), "not a synthetic dataset"),
         (PoseRequest(checkpoint, pred_json=tmp_path / "p.json"), "this is test of synthetic"),
     ):
-        with pytest.raises(HandsimError, match=said):
+        with pytest.raises(HandsimError, match=problem):
             evaluate_pose(request)
     with pytest.raises(NotThereError, match=r"no checkpoint .*gone.ckpt"):
         evaluate_pose(PoseRequest(tmp_path / "gone.ckpt"))
@@ -188,14 +189,14 @@ def dataset() -> DrawnHands:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_predictions_are_those_of_each_hand_alone(
+def test_batches_predict_what_each_hand_alone_does(
     untrained: Inference, dataset: DrawnHands, workers: int
 ) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     predicted, true = predict_split(
-        untrained, dataset, batch_size=3, workers=workers, progress=lambda *done: told.append(done)
+        untrained, dataset, batch_size=3, workers=workers, progress=lambda *done: progress.append(done)
     )
-    assert told == [(3, 7), (6, 7), (7, 7)]
+    assert progress == [(3, 7), (6, 7), (7, 7)]
     assert predicted.camera_3d_mm is not None
     for row in range(HANDS):
         hand = dataset[row]
@@ -210,25 +211,27 @@ def test_predictions_are_those_of_each_hand_alone(
         np.testing.assert_allclose(predicted.camera_3d_mm[row], alone.camera_3d_mm[0], atol=1)
 
 
-def test_the_truth_that_comes_along_is_that_of_the_labels(untrained: Inference, dataset: DrawnHands) -> None:
-    _, along = predict_split(untrained, dataset, batch_size=4)
+def test_predicting_collects_the_truth_of_the_labels(untrained: Inference, dataset: DrawnHands) -> None:
+    _, collected = predict_split(untrained, dataset, batch_size=4)
     read = read_true_hands(dataset)
-    assert along.sample_ids == read.sample_ids
-    np.testing.assert_array_equal(along.valid, read.valid)
-    assert along.valid.sum() == 21 * (HANDS - 1) - 2
-    np.testing.assert_array_equal(along.joints_3d_mm[read.valid], read.joints_3d_mm[read.valid])
-    np.testing.assert_allclose(along.keypoints_2d_px[read.valid], read.keypoints_2d_px[read.valid], atol=1e-3)
+    assert collected.sample_ids == read.sample_ids
+    np.testing.assert_array_equal(collected.valid, read.valid)
+    assert collected.valid.sum() == 21 * (HANDS - 1) - 2
+    np.testing.assert_array_equal(collected.joints_3d_mm[read.valid], read.joints_3d_mm[read.valid])
+    np.testing.assert_allclose(
+        collected.keypoints_2d_px[read.valid], read.keypoints_2d_px[read.valid], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_labels_are_read_in_the_order_of_the_rows(dataset: DrawnHands, workers: int) -> None:
+def test_labels_are_read_in_the_order_of_rows(dataset: DrawnHands, workers: int) -> None:
     many = DrawnHands(150, "test")
     rows = np.random.default_rng(0).permutation(150)[:140]
-    told: list[tuple[int, int]] = []
-    true = read_true_hands(many, rows, workers=workers, progress=lambda *done: told.append(done))
+    progress: list[tuple[int, int]] = []
+    true = read_true_hands(many, rows, workers=workers, progress=lambda *done: progress.append(done))
     assert true.sample_ids == tuple(many.label(row).sample_id for row in rows.tolist())
     np.testing.assert_array_equal(true.joints_3d_mm[77], many.label(int(rows[77])).joints_3d_mm)
-    assert told == [(64, 140), (128, 140), (140, 140)]
+    assert progress == [(64, 140), (128, 140), (140, 140)]
 
 
 def test_the_mean_pose_is_that_of_a_loop(dataset: DrawnHands) -> None:
@@ -243,7 +246,7 @@ def test_the_mean_pose_is_that_of_a_loop(dataset: DrawnHands) -> None:
         np.testing.assert_allclose(pose[joint], wrist + np.mean(relative, axis=0), atol=1e-3)
 
 
-def test_a_split_without_hands_is_told(untrained: Inference) -> None:
+def test_a_split_without_hands_is_refused(untrained: Inference) -> None:
     with pytest.raises(HandsimError, match="split test of drawn has no hand; choose another one"):
         predict_split(untrained, DrawnHands(0, "test"))
     with pytest.raises(HandsimError, match="split train of drawn has no hand"):
@@ -262,8 +265,8 @@ def _rows(hands: PredictedHands, rows: list[int]) -> PredictedHands:
     )
 
 
-def test_another_order_is_put_right() -> None:
-    hands = some_predictions(5)
+def test_predictions_are_put_into_the_order_of_the_split() -> None:
+    hands = random_predictions(5)
     sorted_again = _rows(hands, [3, 0, 4, 1, 2]).in_order_of(hands.sample_ids, "file")
     assert sorted_again.sample_ids == hands.sample_ids
     assert sorted_again.sides == hands.sides
@@ -271,13 +274,13 @@ def test_another_order_is_put_right() -> None:
         np.testing.assert_array_equal(getattr(sorted_again, name), getattr(hands, name))
 
 
-def test_the_right_order_is_left_alone() -> None:
-    hands = some_predictions(3)
+def test_predictions_in_order_are_returned_as_they_are() -> None:
+    hands = random_predictions(3)
     assert hands.in_order_of(hands.sample_ids, "file") is hands
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "problem"),
     [
         (
             [0, 1, 2],
@@ -290,14 +293,14 @@ def test_the_right_order_is_left_alone() -> None:
         ([0, 1, 2, 3, 4], "for 5 hands and the split has 4; set/0004 is none of its hands: .* --split"),
     ],
 )
-def test_other_counts_are_told_with_the_first_culprit(rows: list[int], said: str) -> None:
-    hands = some_predictions(5)
-    with pytest.raises(HandsimError, match=said):
+def test_missing_and_surplus_predictions_are_named(rows: list[int], problem: str) -> None:
+    hands = random_predictions(5)
+    with pytest.raises(HandsimError, match=problem):
         _rows(hands, rows).in_order_of(hands.sample_ids[:4], "p")
 
 
-def test_as_many_hands_of_another_split_are_told() -> None:
-    hands = some_predictions(2)
+def test_predictions_of_another_split_are_refused() -> None:
+    hands = random_predictions(2)
     others = replace(hands, sample_ids=("set/0000", "val/0001"))
     with pytest.raises(HandsimError, match=r"2 hands and the split has 2; the first one without is set/0001"):
         others.in_order_of(hands.sample_ids, "p")

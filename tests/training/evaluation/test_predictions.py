@@ -1,7 +1,4 @@
-"""What is written is read back to the bit; what others wrote is checked.
-
-What FreiHAND's server gets.
-"""
+"""Files of predictions: Parquet, and FreiHAND's pred.json."""
 
 import json
 from dataclasses import replace
@@ -13,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from handsim.errors import HandsimError, NotThereError
-from tests.training.evaluation.builders import some_predictions
+from tests.training.evaluation.builders import random_predictions
 from training.evaluation.predictions import (
     check_submittable,
     read_predictions,
@@ -22,17 +19,17 @@ from training.evaluation.predictions import (
 )
 
 
-@pytest.mark.parametrize("placed", [True, False])
-def test_predictions_and_their_origin_come_back_to_the_bit(tmp_path: Path, placed: bool) -> None:
-    written = some_predictions(5, placed=placed)
+@pytest.mark.parametrize("in_camera", [True, False])
+def test_written_predictions_are_read_bit_for_bit(tmp_path: Path, in_camera: bool) -> None:
+    written = random_predictions(5, in_camera=in_camera)
     write_predictions(tmp_path / "p.parquet", written, {"split": "eval", "checkpoint_sha256": "ab"})
-    read, facts = read_predictions(tmp_path / "p.parquet")
-    assert facts == {"split": "eval", "checkpoint_sha256": "ab"}
+    read, metadata = read_predictions(tmp_path / "p.parquet")
+    assert metadata == {"split": "eval", "checkpoint_sha256": "ab"}
     assert (read.sample_ids, read.sides) == (written.sample_ids, written.sides)
     np.testing.assert_array_equal(read.joints_3d_mm, written.joints_3d_mm)
     np.testing.assert_array_equal(read.keypoints_2d_px, written.keypoints_2d_px)
     np.testing.assert_array_equal(read.confidence, written.confidence)
-    if placed:
+    if in_camera:
         assert read.camera_3d_mm is not None
         np.testing.assert_array_equal(read.camera_3d_mm, written.camera_3d_mm)
     else:
@@ -40,8 +37,8 @@ def test_predictions_and_their_origin_come_back_to_the_bit(tmp_path: Path, place
     assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
 
 
-def test_columns_have_their_units_and_any_tool_reads_them(tmp_path: Path) -> None:
-    written = some_predictions(3)
+def test_any_tool_reads_the_columns(tmp_path: Path) -> None:
+    written = random_predictions(3)
     write_predictions(tmp_path / "p.parquet", written, {})
     rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert list(rows[0]) == [
@@ -59,7 +56,7 @@ def test_columns_have_their_units_and_any_tool_reads_them(tmp_path: Path) -> Non
 
 def test_the_file_of_another_tool_is_read(tmp_path: Path) -> None:
     """Plain lists of doubles, no camera, no metadata, columns in another order."""
-    mine = some_predictions(4)
+    mine = random_predictions(4)
     table = pa.table(
         {
             "confidence": pa.array(mine.confidence.astype(float).tolist()),
@@ -70,15 +67,15 @@ def test_the_file_of_another_tool_is_read(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "theirs.parquet")
-    read, facts = read_predictions(tmp_path / "theirs.parquet")
-    assert facts == {}
+    read, metadata = read_predictions(tmp_path / "theirs.parquet")
+    assert metadata == {}
     assert read.camera_3d_mm is None
     np.testing.assert_array_equal(read.joints_3d_mm, mine.joints_3d_mm)
     np.testing.assert_array_equal(read.confidence, mine.confidence)
 
 
 def _columns() -> dict[str, pa.Array]:
-    mine = some_predictions(3)
+    mine = random_predictions(3)
     return {
         "sample_id": pa.array(mine.sample_ids),
         "side": pa.array(mine.sides),
@@ -89,7 +86,7 @@ def _columns() -> dict[str, pa.Array]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [
         ({"confidence": None}, "no column confidence; predictions have sample_id, side, joints_3d_mm"),
         ({"joints_3d_mm": [[1.0] * 48] * 3}, "joints_3d_mm of .* has a list of 48 numbers; each holds 63, 3"),
@@ -99,8 +96,8 @@ def _columns() -> dict[str, pa.Array]:
         ({"side": ["left", "both", "right"]}, "has a side 'both'; it is left or right"),
     ],
 )
-def test_what_holds_something_else_is_refused(
-    tmp_path: Path, change: dict[str, list[object] | None], said: str
+def test_files_of_other_contents_are_refused(
+    tmp_path: Path, change: dict[str, list[object] | None], problem: str
 ) -> None:
     columns = _columns()
     for name, values in change.items():
@@ -108,13 +105,13 @@ def test_what_holds_something_else_is_refused(
         if values is not None:
             columns[name] = pa.array(values)
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
-    with pytest.raises(HandsimError, match=said):
+    with pytest.raises(HandsimError, match=problem):
         read_predictions(tmp_path / "p.parquet")
 
 
-def test_damaged_and_missing_files_are_told(tmp_path: Path) -> None:
+def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    write_predictions(path, some_predictions(3), {})
+    write_predictions(path, random_predictions(3), {})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(HandsimError, match=r"cannot be read as Parquet .*; predict again"):
         read_predictions(path)
@@ -122,8 +119,8 @@ def test_damaged_and_missing_files_are_told(tmp_path: Path) -> None:
         read_predictions(tmp_path / "other.parquet")
 
 
-def test_joints_are_in_metres_in_the_order_of_the_pictures_and_the_mesh_is_zero(tmp_path: Path) -> None:
-    predicted = some_predictions(4)
+def test_a_submission_has_joints_in_metres_in_freihands_order_and_a_zero_mesh(tmp_path: Path) -> None:
+    predicted = random_predictions(4)
     names = ("evaluation/00000002", "evaluation/00000000", "evaluation/00000003", "evaluation/00000001")
     write_submission(tmp_path / "pred.json", replace(predicted, sample_ids=names))
     content = json.loads((tmp_path / "pred.json").read_text())
@@ -136,12 +133,12 @@ def test_joints_are_in_metres_in_the_order_of_the_pictures_and_the_mesh_is_zero(
     assert [path.name for path in tmp_path.iterdir()] == ["pred.json"]
 
 
-def test_hands_without_a_place_cannot_be_submitted(tmp_path: Path) -> None:
+def test_hands_without_camera_coordinates_cannot_be_submitted(tmp_path: Path) -> None:
     with pytest.raises(HandsimError, match=r"takes joints in the camera frame .* relative to the wrist"):
-        write_submission(tmp_path / "pred.json", some_predictions(2, placed=False))
+        write_submission(tmp_path / "pred.json", random_predictions(2, in_camera=False))
 
 
-def test_only_the_evaluation_split_of_freihand_is_taken(tmp_path: Path) -> None:
+def test_only_freihands_evaluation_split_can_be_submitted(tmp_path: Path) -> None:
     check_submittable("freihand", "eval", tmp_path / "pred.json")
     with pytest.raises(HandsimError, match="of its split eval; this is s0_test of dexycb; leave it out"):
         check_submittable("dexycb", "s0_test", tmp_path / "pred.json")

@@ -1,4 +1,4 @@
-"""A small experiment as its file has it, and what it expands to."""
+"""A small experiment as the content of its file, and the runs and steps that it expands to."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ CONTENT: Content = {
         "seeds": [1, 2],
     },
 }
-"""Never run; each method is a recipe to fill, and takes its time."""
+"""Never run; few methods, because resolving the recipe of each takes a while."""
 
 SHORT: Content = {
     **CONTENT,
@@ -43,11 +43,11 @@ SHORT: Content = {
         "seeds": [1],
     },
 }
-"""Every kind of step in it once."""
+"""Every kind of step, once."""
 
 
 def changed(*changes: Content) -> Content:
-    """It with changes, key by key."""
+    """`CONTENT` with changes, key by key."""
     return merge_settings(CONTENT, *changes)
 
 
@@ -82,7 +82,7 @@ def keys_of(content: Content) -> dict[Kind, set[str]]:
 
 
 def pool_step(videos: int = 3, seed: int = 0, size_px: int = 64, hands_per_video: int = 2) -> Step:
-    """A pool to be filmed, small enough to be filmed in a test."""
+    """A synthetic pool, small enough to be made in a test."""
     world = {"videos": videos, "hands_per_video": hands_per_video, "size_px": size_px, "seed": seed}
-    what = f"of {videos} videos, number {seed}"
-    return Step("pool", what, {"world": world, "keypoint_noise": 0.0}, recipe=world)
+    description = f"of {videos} videos, number {seed}"
+    return Step("pool", description, {"world": world, "keypoint_noise": 0.0}, recipe=world)

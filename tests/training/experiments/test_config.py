@@ -1,4 +1,4 @@
-"""Files of experiments: what is wrong in one is told in a line; the command line comes after it."""
+"""Files of experiments: what is wrong in one is said in one line, and the command line overrides it."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def _refused(content: Content, path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "problem"),
     [
         # keys that do not exist, in the file and in what it passes on
         ("titel", "x", "there is no setting titel; did you mean title?"),
@@ -98,7 +98,7 @@ def _refused(content: Content, path: Path) -> str:
         ("axes.label_fractions", {0.1: {}, 1.0: {}}, "not show label_fraction, which has the values 0.1, 1;"),
     ],
 )  # fmt: skip
-def test_bad_files_are_told_in_one_line(tmp_path: Path, setting: str, value: object, said: str) -> None:
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, setting: str, value: object, problem: str) -> None:
     *groups, name = setting.split(".")
     content = merge_settings(SHORT, {"tables": {"main": {}}})
     place = content
@@ -106,10 +106,10 @@ def test_bad_files_are_told_in_one_line(tmp_path: Path, setting: str, value: obj
         place[group] = dict(place.get(group) or {})
         place = place[group]
     place[name] = value
-    assert said in _refused(content, tmp_path / "bad.yaml")
+    assert problem in _refused(content, tmp_path / "bad.yaml")
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_of_other_contents_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotThereError, match=r"no experiment synthetic_mian; did you mean synthetic_main\?"):
         read_experiment("synthetic_mian", {})
     for text, said in (("- 1", "holds a list; it has to be a mapping"), ("a: [", "cannot be read as YAML")):
@@ -121,15 +121,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_experiment(tmp_path / "empty.yaml", {})
 
 
-def test_where_is_by_label(file: Path) -> None:
-    """A whole number and its float are the same value, as YAML has it."""
+def test_where_accepts_a_whole_number_and_its_float(file: Path) -> None:
     for one in (1, 1.0):
         where = {"axes.label_fractions": {0.1: {}, 1: {}}, "tables.main.where": {"label_fraction": one}}
         experiment = read_experiment(file, where)
         assert experiment.labels("label_fraction") == ["0.1", "1"]
 
 
-def test_the_command_line_comes_after_the_file(file: Path) -> None:
+def test_the_command_line_overrides_the_file(file: Path) -> None:
     words = [
         "--axes.seeds",
         "[7]",
@@ -159,14 +158,13 @@ def test_the_command_line_comes_after_the_file(file: Path) -> None:
         (["--axes.seeds", "[1"], "--axes.seeds is '[1', which is not YAML; quote it"),
     ],
 )
-def test_words_that_are_no_settings(words: list[str], said: str) -> None:
+def test_words_that_are_not_settings_are_refused(words: list[str], said: str) -> None:
     with pytest.raises(HandsimError) as caught:
         parse_overrides(words)
     assert str(caught.value) == said
 
 
-def test_a_file_may_be_like_another_one(file: Path) -> None:
-    """It takes whole groups that it leaves out; what is compared is its own."""
+def test_a_file_inherits_whole_groups_from_the_one_that_it_is_like(file: Path) -> None:
     own = file.with_name("own.yaml")
     own.write_text(
         "like: small.yaml\nbase: {components: 3}\naxes: {methods: {peclr: {recipe: peclr, init: start}}}\n"
@@ -191,20 +189,20 @@ def test_a_file_may_be_like_another_one(file: Path) -> None:
         ("[1]", r"there is no experiment \[1\]"),
     ],
 )
-def test_files_that_nothing_can_be_like(file: Path, like: str, said: str) -> None:
+def test_like_takes_one_file_that_exists(file: Path, like: str, said: str) -> None:
     own = file.with_name("own.yaml")
     own.write_text(f"like: {like}\n")
     with pytest.raises(HandsimError, match=said):
         read_experiment(own, {})
 
 
-def test_the_home_is_the_one_that_is_worked_in_unless_another_is_named(file: Path) -> None:
+def test_the_home_of_the_command_is_used_unless_the_file_names_one(file: Path) -> None:
     assert read_experiment(file, {}).data.home is None
     assert read_experiment(file, {}, Path("here")).data.home == "here"
     assert read_experiment(file, {"data.home": "there"}, Path("here")).data.home == "there"
 
 
-def test_a_setting_of_the_command_line_that_is_not_there(file: Path) -> None:
+def test_unknown_settings_of_the_command_line_are_refused(file: Path) -> None:
     with pytest.raises(HandsimError, match=r"no setting axes\.seed; did you mean axes\.seeds\?"):
         read_experiment(file, {"axes.seed": [1]})
     with pytest.raises(HandsimError, match=r"title"):
@@ -222,7 +220,7 @@ def test_merge_settings() -> None:
     assert merge_settings() == {}
 
 
-def test_places_are_looked_at_before_anything_is_done(tmp_path: Path) -> None:
+def test_missing_inputs_are_refused_before_any_step(tmp_path: Path) -> None:
     (tmp_path / "home" / "pool").mkdir(parents=True)
     (tmp_path / "set").mkdir()
     (tmp_path / "a.ckpt").touch()

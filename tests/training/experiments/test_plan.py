@@ -1,8 +1,9 @@
-"""From an experiment to steps: who shares what with whom, and what makes a step another one.
+"""From an experiment to steps: which runs share steps, and which settings make another step.
 
-The experiments that come with handsim: how much each is, what it shows, and what they share.
+Keys are promises: an experiment that was done must not be done again by a later handsim.
 """
 
+import hashlib
 import re
 from collections import Counter
 from functools import cache
@@ -54,13 +55,13 @@ def _trunk(run: Run) -> Step | None:
     return run.evaluation.inputs["finetune"].inputs.get("init")
 
 
-def test_steps_of_all_runs() -> None:
+def test_equal_steps_are_counted_once() -> None:
     """Two seeds, four methods: the pool, its index and the dataset are made once, the start once a seed."""
     counts = Counter(step.kind for step in steps_of(CONTENT))
     assert counts == {"pool": 1, "index": 1, "dataset": 1, "pretrain": 2 * 3, "finetune": 8, "evaluate": 8}
 
 
-def test_what_a_run_is_made_of() -> None:
+def test_runs_of_a_seed_share_pool_index_and_start() -> None:
     runs = runs_of(CONTENT)
     assert [(run.point.method, run.seed) for run in runs] == [
         (method, seed) for seed in (1, 2) for method in ("scratch", "start", "peclr", "simhand")
@@ -99,7 +100,7 @@ def test_equal_settings_have_equal_keys(keys: Keys) -> None:
     assert keys_of(said_elsewhere) == keys
 
 
-def test_what_decides_nothing_changes_no_key(keys: Keys) -> None:
+def test_settings_without_effect_change_no_key(keys: Keys) -> None:
     """What is written meanwhile, and how many processes decode pictures."""
     log = {
         "metrics_every_steps": 7,
@@ -108,9 +109,9 @@ def test_what_decides_nothing_changes_no_key(keys: Keys) -> None:
         "tensorboard": True,
     }
     settings = {"log": log, "trainer": {"workers": 3}}
-    told = changed({"base": {"pretrain": settings, "finetune": settings}})
-    assert keys_of(told) == keys
-    for step in steps_of(told):
+    content = changed({"base": {"pretrain": settings, "finetune": settings}})
+    assert keys_of(content) == keys
+    for step in steps_of(content):
         if step.kind in ("pretrain", "finetune"):  # but it reaches the command
             assert (step.recipe["log"], step.recipe["trainer"]["workers"]) == (log, 3)
 
@@ -154,7 +155,7 @@ def test_any_other_setting_makes_another_step(
     assert {kind for kind in ALL if short_keys[kind] != after[kind]} == {*others}
 
 
-def test_what_is_reached_by_a_change_alone_is_another_step() -> None:
+def test_a_change_reaches_only_the_runs_that_use_it() -> None:
     """A start that changes leaves those runs as they were that do not begin with it."""
     before = runs_of(SHORT)
     after = runs_of(merge_settings(SHORT, nested("start.settings.loss.temperature", 0.1)))
@@ -170,7 +171,7 @@ def _axis(content: Content) -> dict[str, set[str]]:
     return found
 
 
-def test_methods_that_an_axis_means_nothing_to_are_run_once() -> None:
+def test_an_axis_multiplies_only_the_methods_that_use_it() -> None:
     """Top-K and components are the index's, weights pre-training's, pools pre-training's: the rest shares."""
     one_seed = nested("axes.seeds", [1])
 
@@ -196,7 +197,7 @@ def test_methods_that_an_axis_means_nothing_to_are_run_once() -> None:
     assert count(nested("axes.top_k", [1, 3]), nested("axes.components", [2, 14])) == [1, 1, 1, 4]
 
 
-def test_axes_reach_the_settings() -> None:
+def test_values_on_the_axes_reach_the_configurations() -> None:
     content = changed(
         nested("axes.top_k", [4]),
         nested("axes.weightings", {"steep": {"pairs": "positives", "form": "sigmoid"}}),
@@ -220,29 +221,30 @@ def test_axes_reach_the_settings() -> None:
     assert (finetune.recipe["data"]["label_fraction"], finetune.recipe["trainer"]["epochs"]) == (0.25, 9)
 
 
-def test_homes_and_folders_are_known_by_where_they_lie() -> None:
+def test_homes_and_folders_are_identified_by_their_paths() -> None:
     """There is no step for them, and what they hold plays no part."""
 
     def steps(home: str, root: str) -> list[Step]:
         data = {"pools": {"h": {"home": home}}, "datasets": {"d": {"root": root}}}
         return steps_of({**CONTENT, "data": data})
 
-    found = steps("hands", "set")
-    assert {step.kind for step in found} == {"index", *TRAINED}
-    assert {step.settings["home"] for step in found if step.kind == "index"} == {str(Path("hands").resolve())}
+    first = steps("hands", "set")
+    assert {step.kind for step in first} == {"index", *TRAINED}
+    assert {step.settings["home"] for step in first if step.kind == "index"} == {str(Path("hands").resolve())}
     named_otherwise = steps("./hands", f"../{Path.cwd().name}/set")
-    assert [step.key for step in named_otherwise] == [step.key for step in found]
+    assert [step.key for step in named_otherwise] == [step.key for step in first]
 
-    def kept(moved: list[Step]) -> list[str]:
-        known = {step.key for step in found}
+    def shared_kinds(moved: list[Step]) -> list[str]:
+        known = {step.key for step in first}
         return sorted(step.kind for step in moved if step.key in known)
 
-    assert kept(steps("hands2", "set")) == ["evaluate"] * 2 + ["finetune"] * 2  # from scratch, two seeds
-    assert kept(steps("hands", "set2")) == ["index"] + ["pretrain"] * 6  # which has seen no dataset
+    assert (
+        shared_kinds(steps("hands2", "set")) == ["evaluate"] * 2 + ["finetune"] * 2
+    )  # from scratch, two seeds
+    assert shared_kinds(steps("hands", "set2")) == ["index"] + ["pretrain"] * 6  # which has seen no dataset
 
 
-def test_some_hands_of_a_pool() -> None:
-    """Of a home's, or of one that is filmed, which is done once for all its parts."""
+def test_subsets_of_a_pool_share_the_whole_pool() -> None:
     wild = CONTENT["data"]["pools"]["wild"]
     pools = {"few": {**wild, "hands": 3}, "more": {**wild, "hands": 5}, "all": wild}
     content = {**SHORT, "data": {**SHORT["data"], "pools": pools}}
@@ -262,7 +264,7 @@ def test_some_hands_of_a_pool() -> None:
     assert homes == {str(Path("o").resolve())}
 
 
-def test_weights_that_are_there_are_no_step() -> None:
+def test_existing_weights_are_not_a_step() -> None:
     axes = {"methods": {"imagenet": {"init": "resnet18"}, "ours": {"init": "a.ckpt"}}}
     imagenet = {**CONTENT, "axes": axes}
     by_method = {run.point.method: run.evaluation.inputs["finetune"] for run in runs_of(imagenet)}
@@ -271,7 +273,7 @@ def test_weights_that_are_there_are_no_step() -> None:
     assert not any("init" in step.inputs for step in by_method.values())
 
 
-def test_an_axis_that_is_added_keeps_what_was_done() -> None:
+def test_an_added_axis_keeps_the_steps_that_are_done() -> None:
     """Also where its first value is what the recipe says anyway."""
     assert {*_axis(SHORT)["simhand"]} < _axis(merge_settings(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
 
@@ -325,6 +327,14 @@ STEPS: dict[str, dict[Kind, int]] = {
     "synthetic_weights": {"pool": 1, "dataset": 1, "index": 1, "pretrain": 24, "finetune": 21},
 }
 """By kind; each fine-tuning is evaluated once."""
+KEYS = {
+    "synthetic_main": "ee000219abe2d0d9",
+    "synthetic_pretraining_size": "59bf6b5fa0f02569",
+    "synthetic_tiny": "a68038a725cf82f7",
+    "synthetic_weights": "5e3f45fb0907625b",
+}
+"""Digests of the names of all steps, since handsim has experiments. If one differs, users' steps would be done
+again: find the setting that changed, and leave it out of the key or keep its old form."""
 SYNTHETIC = [name for name in STEPS if name.startswith("synthetic_")]
 REAL = [name for name in STEPS if name not in SYNTHETIC]
 HOME = Path("somebodys-home")
@@ -348,12 +358,12 @@ def _missing(name: str, after: str) -> dict[Kind, int]:
     return dict(Counter(step.kind for step in _steps(name) if step.key not in done))
 
 
-def test_these_are_all() -> None:
+def test_the_documentation_lists_the_shipped_experiments() -> None:
     assert EXPERIMENTS.shipped() == sorted(STEPS)
     assert {name for name in STEPS if f"| `{name}` |" in PAGE} == {*STEPS}
 
 
-def test_the_page_s_example_can_be_run() -> None:
+def test_the_example_in_the_documentation_has_every_kind_of_step() -> None:
     example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert example
     experiment = EXPERIMENTS.fill(yaml.safe_load(example.group(1)), [], "the page")
@@ -361,13 +371,21 @@ def test_the_page_s_example_can_be_run() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_steps(name: str) -> None:
+def test_shipped_experiments_have_so_many_steps(name: str) -> None:
     counts = Counter(step.kind for step in _steps(name))
     assert counts == {**STEPS[name], "evaluate": STEPS[name]["finetune"]}
 
 
+@pytest.mark.parametrize(("name", "digest"), KEYS.items())
+def test_keys_of_steps_never_change(name: str, digest: str) -> None:
+    names = " ".join(
+        sorted(step.name for step in in_order(run.evaluation for run in expand(read_experiment(name, {}))))
+    )
+    assert hashlib.blake2b(names.encode(), digest_size=8).hexdigest() == digest
+
+
 @pytest.mark.parametrize("name", STEPS)
-def test_what_is_written_for_its_trainings_can_be_read(name: str) -> None:
+def test_recipes_of_its_trainings_can_be_read_back(name: str) -> None:
     """The last one of each kind, which differs most from the recipe."""
     last = {step.kind: step for step in _steps(name)}
     pretrain, finetune = last["pretrain"], last["finetune"]
@@ -376,7 +394,7 @@ def test_what_is_written_for_its_trainings_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_what_it_shows(name: str) -> None:
+def test_shipped_tables_are_over_three_seeds(name: str) -> None:
     """Tables are of means over three seeds, and those of the papers are named as the experiment."""
     experiment = _experiment(name)
     assert experiment.title
@@ -387,13 +405,13 @@ def test_what_it_shows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_ones_ask_where_their_data_lie(name: str) -> None:
+def test_experiments_on_real_data_ask_for_their_folders(name: str) -> None:
     setting = "data.datasets.freihand.root"
     with pytest.raises(HandsimError, match=f"{setting} is not set; give its place with --{setting} FOLDER"):
         check_inputs(_experiment(name))
 
 
-def test_a_home_s_pool_is_taken_unless_another_one_is_named(tmp_path: Path) -> None:
+def test_the_pool_of_the_home_is_used_unless_the_file_names_another(tmp_path: Path) -> None:
     (tmp_path / "home" / "pool").mkdir(parents=True)
     root = {"data.datasets.freihand.root": str(tmp_path)}
     check_inputs(read_experiment("top_k", root, tmp_path / "home"))
@@ -403,7 +421,7 @@ def test_a_home_s_pool_is_taken_unless_another_one_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
-def test_synthetic_ones_need_nothing(name: str) -> None:
+def test_synthetic_experiments_need_no_data(name: str) -> None:
     check_inputs(_experiment(name))
     assert not any(step.settings.get("home") for step in _steps(name))
 

@@ -1,11 +1,4 @@
-"""Slots: GPUs as the environment allows them, cores shared.
-
-How long is left: from steps that are alike, else from those of the same kind.
-
-What is run for a step, and what is laid ready in its folder for it.
-
-Steps that are really done, small ones: failures, signals, kills, and what a second run makes of them.
-"""
+"""Doing steps: slots, estimates, commands, and real small steps with failures, signals and kills."""
 
 import os
 import signal
@@ -55,14 +48,14 @@ def _gpu(name: str, threads: int) -> Slot:
     return Slot(f"GPU {name}", {"CUDA_VISIBLE_DEVICES": name, "OMP_NUM_THREADS": str(threads)})
 
 
-def test_a_cpu_is_one_slot_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_is_one_slot_unless_jobs_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(monkeypatch, gpus=0, cores=8)
     assert make_slots(None) == [Slot("8 cores", {"OMP_NUM_THREADS": "8"})]
     assert make_slots(3) == [Slot("2 cores", {"OMP_NUM_THREADS": "2"})] * 3
     assert make_slots(8) == [Slot("a core", {"OMP_NUM_THREADS": "1"})] * 8
 
 
-def test_a_slot_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_gpu_is_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(monkeypatch, gpus=3, cores=8)
     assert make_slots(None) == [_gpu("0", 2), _gpu("1", 2), _gpu("2", 2)]
     assert make_slots(1) == [_gpu("0", 8)]
@@ -78,7 +71,7 @@ def test_a_slot_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", 0, []),
     ],
 )
-def test_gpus_that_the_environment_allows(
+def test_only_gpus_that_the_environment_allows_are_used(
     monkeypatch: pytest.MonkeyPatch, allowed: str, count: int, names: list[str]
 ) -> None:
     _machine(monkeypatch, gpus=count, cores=4, allowed=allowed)
@@ -87,7 +80,7 @@ def test_gpus_that_the_environment_allows(
 
 
 @pytest.mark.parametrize(
-    ("gpus", "jobs", "said"),
+    ("gpus", "jobs", "problem"),
     [
         (0, 0, "--jobs is 0; it is at least 1"),
         (2, -1, "--jobs is -1; it is at least 1"),
@@ -95,46 +88,46 @@ def test_gpus_that_the_environment_allows(
         (2, 3, "--jobs is 3, and there are 2 GPUs; give at most 2"),
     ],
 )
-def test_numbers_of_jobs_that_cannot_be(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, jobs: int, said: str
+def test_numbers_of_jobs_out_of_bounds_are_refused(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, jobs: int, problem: str
 ) -> None:
     _machine(monkeypatch, gpus=gpus, cores=4)
     with pytest.raises(HandsimError) as caught:
         make_slots(jobs)
-    assert str(caught.value) == said
+    assert str(caught.value) == problem
 
 
 def _step(kind: Kind, what: str, seed: int = 1) -> Step:
     return Step(kind, what, {"seed": seed}, seed=seed)
 
 
-def test_estimates() -> None:
-    pace = DurationEstimator()
+def test_estimates_come_from_the_same_step_else_from_its_kind() -> None:
+    durations = DurationEstimator()
     simhand, peclr = _step("pretrain", "simhand"), _step("pretrain", "peclr")
-    assert pace.seconds(simhand) is None
-    pace.add(simhand, 100.0)
-    pace.add(_step("pretrain", "simhand", 2), 120.0)
-    pace.add(peclr, 50.0)
-    assert pace.seconds(_step("pretrain", "simhand", 3)) == 110.0
-    assert pace.seconds(peclr) == 50.0
-    assert pace.seconds(_step("pretrain", "simclr")) == 90.0
-    assert pace.seconds(_step("finetune", "simhand")) is None
+    assert durations.seconds(simhand) is None
+    durations.add(simhand, 100.0)
+    durations.add(_step("pretrain", "simhand", 2), 120.0)
+    durations.add(peclr, 50.0)
+    assert durations.seconds(_step("pretrain", "simhand", 3)) == 110.0
+    assert durations.seconds(peclr) == 50.0
+    assert durations.seconds(_step("pretrain", "simclr")) == 90.0
+    assert durations.seconds(_step("finetune", "simhand")) is None
 
 
-def test_what_is_left_is_shared_by_the_slots() -> None:
-    pace = DurationEstimator()
-    pace.add(_step("pretrain", "peclr"), 50.0)
+def test_the_time_left_is_divided_by_the_slots() -> None:
+    durations = DurationEstimator()
+    durations.add(_step("pretrain", "peclr"), 50.0)
     left = [_step("pretrain", "peclr", seed) for seed in (2, 3)]
     under_way = {_step("pretrain", "peclr", 4): 20.0, _step("pretrain", "peclr", 5): 70.0}
-    assert pace.seconds_left(left, under_way, 2) == ((50 + 50 + 30 + 0) / 2, True)
-    assert pace.seconds_left([], {}, 3) == (0.0, True)
+    assert durations.seconds_left(left, under_way, 2) == ((50 + 50 + 30 + 0) / 2, True)
+    assert durations.seconds_left([], {}, 3) == (0.0, True)
     unknown = _step("finetune", "peclr")
-    assert pace.seconds_left([*left, unknown], {}, 1) == (100.0, False)
-    assert pace.seconds_left(left, {unknown: 3.0}, 1) == (100.0, False)
+    assert durations.seconds_left([*left, unknown], {}, 1) == (100.0, False)
+    assert durations.seconds_left(left, {unknown: 3.0}, 1) == (100.0, False)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0.2, "0 s"),
         (8, "8 s"),
@@ -144,8 +137,8 @@ def test_what_is_left_is_shared_by_the_slots() -> None:
         (90000, "25 h 00 min"),
     ],
 )
-def test_durations_for_people(seconds: float, told: str) -> None:
-    assert as_duration(seconds) == told
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert as_duration(seconds) == text
 
 
 @pytest.fixture
@@ -179,7 +172,7 @@ def _read(path: str) -> Any:
     return yaml.safe_load(Path(path).read_text())
 
 
-def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
+def test_synthetic_pools_and_datasets_are_made_by_synth(store: StepStore) -> None:
     steps = _simhand(merge_settings(SHORT, nested("data.pools.wild.keypoint_noise", 0.03)))
     home, (command,) = _prepared(steps["pool"], store)
     assert command == [
@@ -200,7 +193,7 @@ def test_pool_and_dataset_are_filmed(store: StepStore) -> None:
     assert not (home / "set").exists()  # of what is half written nothing is kept
 
 
-def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) -> None:
+def test_a_subset_is_taken_from_another_step_or_from_a_home(store: StepStore) -> None:
     part = _simhand(merge_settings(SHORT, nested("data.pools.wild.hands", 5)))["pool"]
     home, (command,) = _prepared(part, store)
     whole = store.folder(part.inputs["pool"]).path
@@ -213,7 +206,7 @@ def test_a_pool_in_part_is_taken_of_another_step_or_of_a_home(store: StepStore) 
     assert command[-1] == str(Path("hands").resolve())
 
 
-def test_an_index_is_fitted_and_built_anew(store: StepStore) -> None:
+def test_an_index_is_always_built_from_the_start(store: StepStore) -> None:
     steps = _simhand(merge_settings(SHORT, nested("axes.components", [5])))
     home, commands = _prepared(steps["index"], store)
     fit = ["embedding", "fit", "--components", "5", "--normalisation", "centre-scale", "--home", str(home)]
@@ -226,7 +219,7 @@ def test_an_index_is_fitted_and_built_anew(store: StepStore) -> None:
     assert [path.name for path in home.iterdir()] == ["pool"]
 
 
-def test_a_home_is_shown_as_the_step_s_own(store: StepStore) -> None:
+def test_the_pool_of_a_home_is_linked_into_the_folder(store: StepStore) -> None:
     content = {**SHORT, "data": {"pools": {"mine": {"home": "hands"}}, "datasets": {"d": {"root": "set"}}}}
     evaluate = runs_of(content)[1].evaluation
     pretrain = evaluate.inputs["finetune"].inputs["init"]
@@ -236,7 +229,7 @@ def test_a_home_is_shown_as_the_step_s_own(store: StepStore) -> None:
     assert recipe["data"]["root"] == str(Path("set").resolve())
 
 
-def test_trainings_are_given_their_inputs(store: StepStore) -> None:
+def test_trainings_get_their_inputs(store: StepStore) -> None:
     steps = _simhand(SHORT)
     home, (command,) = _prepared(steps["pretrain"], store)
     index = store.folder(steps["index"]).path / "index"
@@ -254,7 +247,7 @@ def test_trainings_are_given_their_inputs(store: StepStore) -> None:
     assert config.seed == 1
 
 
-def test_a_training_with_a_checkpoint_goes_on(store: StepStore) -> None:
+def test_a_training_with_a_checkpoint_resumes(store: StepStore) -> None:
     """Others begin again, in an empty folder."""
     steps = _simhand(SHORT)
     for kind in ("pretrain", "finetune"):
@@ -282,7 +275,7 @@ def test_the_best_checkpoint_is_evaluated(store: StepStore) -> None:
         assert store.folder(steps["evaluate"]).report == home / "runs/run/pose.json"
 
 
-def test_of_a_training_that_is_done_one_checkpoint_is_kept(store: StepStore) -> None:
+def test_only_one_checkpoint_of_a_finished_training_remains(store: StepStore) -> None:
     steps = _simhand(SHORT)
     for kind, kept in (("pretrain", "last.ckpt"), ("finetune", "best.ckpt")):
         checkpoints = store.folder(steps[kind]).path / "runs/run/checkpoints"
@@ -298,7 +291,7 @@ def test_of_a_training_that_is_done_one_checkpoint_is_kept(store: StepStore) -> 
 
 
 SLOT = Slot("a core", {"OMP_NUM_THREADS": "1"})
-PATIENCE_S = 120.0
+LIMIT_S = 120.0
 
 
 def _is_whole(step: Step, store: StepStore) -> bool:
@@ -316,39 +309,39 @@ def _is_whole(step: Step, store: StepStore) -> bool:
     )
 
 
-def test_what_fails_holds_up_only_what_needs_it(store: StepStore) -> None:
+def test_a_failed_step_blocks_only_the_steps_that_need_it(store: StepStore) -> None:
     """Two at a time, inputs first."""
     bad, good = pool_step(size_px=65), pool_step()
     needs_bad = Step("index", "of bad", {"components": 3, "normalisation": "none"}, {"pool": bad})
     needs_more = Step("pretrain", "on bad", {}, {"pool": bad, "index": needs_bad})
     after = Step("pool", "after good", good.settings, {"first": good}, {**good.recipe, "videos": 1})
-    steps, said = [bad, needs_bad, needs_more, good, after], list[str]()
+    steps, lines = [bad, needs_bad, needs_more, good, after], list[str]()
     left, right = Slot("left", SLOT.environment), Slot("right", SLOT.environment)
-    outcome = run_steps(steps, store, [left, right], said.append)
+    outcome = run_steps(steps, store, [left, right], lines.append)
     assert (outcome.done, outcome.stopped) == (2, False)
     assert outcome.failed == [bad]
     assert outcome.blocked == [needs_bad, needs_more]
-    assert said[0].startswith("5 steps, 0 of them done already")
-    assert said[1:3] == [f"{bad.title}: begins on left", f"{good.title}: begins on right"]
+    assert lines[0].startswith("5 steps, 0 of them done already")
+    assert lines[1:3] == [f"{bad.title}: begins on left", f"{good.title}: begins on right"]
     log = store.folder(bad).log
     refusal = "handsim: size_px is 65; it must be a multiple of 8, at least 32"
-    assert f"{bad.title}: failed, {refusal} (all of it in {log})" in said
+    assert f"{bad.title}: failed, {refusal} (all of it in {log})" in lines
     assert " handsim synth --world " in log.read_text().splitlines()[0]
     assert (store.folder(bad).failed_file.exists(), store.folder(bad).is_done) == (True, False)
     assert not store.folder(needs_bad).path.exists()
-    ended = next(number for number, line in enumerate(said) if line.startswith(f"{good.title}: done in "))
-    assert any(line.startswith(f"{after.title}: begins on ") for line in said[ended:])
+    ended = next(number for number, line in enumerate(lines) if line.startswith(f"{good.title}: done in "))
+    assert any(line.startswith(f"{after.title}: begins on ") for line in lines[ended:])
     assert _is_whole(good, store)
 
     # What is done is not done again, what failed is tried again; here it can be done now.
-    said.clear()
+    lines.clear()
     mended = Step(bad.kind, bad.description, bad.settings, recipe={**bad.recipe, "size_px": 64})
     assert mended.key == bad.key
-    outcome = run_steps([mended, good, after], store, [SLOT], said.append)
+    outcome = run_steps([mended, good, after], store, [SLOT], lines.append)
     assert (outcome.done, outcome.failed, outcome.blocked) == (3, [], [])
-    assert said[0].startswith("3 steps, 2 of them done already")
-    assert [line.split(":")[0] for line in said[1:]] == [mended.title] * 2
-    assert said[-1].endswith("; 3 of 3")
+    assert lines[0].startswith("3 steps, 2 of them done already")
+    assert [line.split(":")[0] for line in lines[1:]] == [mended.title] * 2
+    assert lines[-1].endswith("; 3 of 3")
     assert not store.folder(mended).failed_file.exists()
     assert store.folder(mended).seconds() is None  # not at once
     assert store.folder(good).seconds() is not None
@@ -384,12 +377,12 @@ def _wait_for_the_end(process: psutil.Process) -> None:
 def _until_late() -> Iterator[None]:
     """Again and again, for a while."""
     pause = threading.Event()
-    for _ in range(int(PATIENCE_S / 0.02)):
+    for _ in range(int(LIMIT_S / 0.02)):
         yield
         pause.wait(0.02)
 
 
-def test_a_signal_stops_and_a_second_run_goes_on(store: StepStore) -> None:
+def test_a_signal_stops_and_the_next_run_completes(store: StepStore) -> None:
     first, second = pool_step(40), pool_step(3)
 
     def interrupt() -> None:
@@ -412,33 +405,33 @@ def test_a_signal_stops_and_a_second_run_goes_on(store: StepStore) -> None:
     assert _is_whole(short, store)
 
 
-def test_a_second_signal_ends_at_once(store: StepStore) -> None:
+def test_a_second_signal_kills_the_commands(store: StepStore) -> None:
     """Also what does not heed the first one: here a command that is suspended, with SIGTERM before it."""
     deaf, second = pool_step(40), pool_step(3)
-    seen: list[psutil.Process] = []
+    children: list[psutil.Process] = []
     rescue: list[threading.Timer] = []
 
-    def say(line: str) -> None:
-        if line.startswith(f"{second.title}: begins"):  # said by the main thread; the other one has begun
-            seen.extend(_children(os.getpid(), 1))
-            seen[0].suspend()
-            os.waitid(os.P_PID, seen[0].pid, os.WSTOPPED)
-            rescue.append(threading.Timer(PATIENCE_S, seen[0].resume))  # or this test would never end
+    def report(line: str) -> None:
+        if line.startswith(f"{second.title}: begins"):  # lines by the main thread; the other one has begun
+            children.extend(_children(os.getpid(), 1))
+            children[0].suspend()
+            os.waitid(os.P_PID, children[0].pid, os.WSTOPPED)
+            rescue.append(threading.Timer(LIMIT_S, children[0].resume))  # or this test would never end
             rescue[0].start()
             signal.raise_signal(signal.SIGINT)
-            assert seen[0].status() == psutil.STATUS_STOPPED
+            assert children[0].status() == psutil.STATUS_STOPPED
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run_steps([deaf, second], store, [SLOT] * 2, say)
+        run_steps([deaf, second], store, [SLOT] * 2, report)
     assert not rescue[0].finished.is_set()
     rescue[0].cancel()
-    assert not seen[0].is_running()
+    assert not children[0].is_running()
     assert not store.folder(deaf).is_done
     assert not store.folder(second).path.exists()
 
 
-def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
+def test_a_killed_run_is_completed_by_the_next_one(store: StepStore) -> None:
     """One of its two commands is killed with it; the other lives on, is waited for, and nothing is lost."""
     steps = [pool_step(2, seed=1), pool_step(2, seed=2)]
     script = (
@@ -459,14 +452,14 @@ def test_a_run_that_was_killed_is_gone_on_with(store: StepStore) -> None:
     _wait_for_the_end(victim)
     assert not any(store.folder(step).is_done for step in steps)
 
-    said: list[str] = []
+    lines: list[str] = []
 
-    def say(line: str) -> None:
-        said.append(line)
+    def report(line: str) -> None:
+        lines.append(line)
         if "another process" in line:
             survivor.resume()
 
-    outcome = run_steps(steps, store, [SLOT] * 2, say)
+    outcome = run_steps(steps, store, [SLOT] * 2, report)
     assert (outcome.done, outcome.failed, outcome.stopped) == (2, [], False)
-    assert sum("another process is doing it; waiting for that" in line for line in said) == 1
+    assert sum("another process is doing it; waiting for that" in line for line in lines) == 1
     assert all(_is_whole(step, store) for step in steps)

@@ -1,4 +1,4 @@
-"""Folders of steps: who holds one, and what is known of it."""
+"""Folders of steps: what they record, and who may work in one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> StepFolder:
 
 
 def _never() -> None:
-    raise AssertionError("nobody is to be waited for")
+    raise AssertionError("the folder should be free")
 
 
 def test_a_folder_is_named_by_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,12 +41,11 @@ def test_a_folder_is_named_by_its_step(tmp_path: Path, monkeypatch: pytest.Monke
         StepStore(tmp_path / "file" / "steps").make()
 
 
-def test_marks(folder: StepFolder) -> None:
+def test_a_folder_records_its_step_and_how_it_ended(folder: StepFolder) -> None:
     assert not folder.is_done
     assert folder.seconds() is None
     folder.begin(STEP)
-    told = json.loads((folder.path / "step.json").read_text())
-    assert told == {
+    assert json.loads((folder.path / "step.json").read_text()) == {
         "title": "index wild",
         "kind": "index",
         "key": STEP.key,
@@ -63,7 +62,7 @@ def test_marks(folder: StepFolder) -> None:
     assert folder.seconds() == 12.346
 
 
-def test_seconds_are_those_of_what_was_done_at_once(folder: StepFolder) -> None:
+def test_seconds_are_known_for_steps_done_in_one_try(folder: StepFolder) -> None:
     folder.finish(3.0, at_once=False)
     assert folder.is_done
     assert folder.seconds() is None
@@ -72,7 +71,7 @@ def test_seconds_are_those_of_what_was_done_at_once(folder: StepFolder) -> None:
     assert folder.seconds() is None
 
 
-def test_the_last_line_of_a_log(folder: StepFolder) -> None:
+def test_the_last_line_of_a_log_skips_blank_ones_and_is_short(folder: StepFolder) -> None:
     assert folder.last_line() == ""
     folder.log.write_text("")
     assert folder.last_line() == ""
@@ -82,43 +81,41 @@ def test_the_last_line_of_a_log(folder: StepFolder) -> None:
     assert len(folder.last_line()) == LAST_LINE_CHARACTERS
 
 
-def test_one_holds_a_folder_at_a_time(folder: StepFolder) -> None:
-    said: list[str] = []
+def test_a_locked_folder_is_refused_until_it_is_released(folder: StepFolder) -> None:
+    calls: list[str] = []
     with folder.lock(_never, lambda: False) as first:
         assert first is not None
-        with folder.lock(lambda: said.append("waits"), lambda: False) as second:
+        with folder.lock(lambda: calls.append("waits"), lambda: False) as second:
             assert second is None
-    assert said == ["waits"]
+    assert calls == ["waits"]
     with folder.lock(_never, lambda: False) as again:
         assert again is not None
 
 
-def test_a_folder_is_waited_for(folder: StepFolder) -> None:
-    """As long as ``wait`` says so; it is asked again after each look, ``on_wait`` is told once."""
-    said: list[str] = []
+def test_a_locked_folder_is_tried_again_as_long_as_wait_says(folder: StepFolder) -> None:
+    calls: list[str] = []
     first = folder.lock(_never, lambda: False)
     assert first.__enter__() is not None
 
     def wait() -> bool:
-        said.append("looks")
-        if len(said) == 3:
+        calls.append("looks")
+        if len(calls) == 3:
             first.__exit__(None, None, None)
         return True
 
-    with folder.lock(lambda: said.append("waits"), wait) as second:
+    with folder.lock(lambda: calls.append("waits"), wait) as second:
         assert second is not None
-    assert said == ["waits", "looks", "looks"]
+    assert calls == ["waits", "looks", "looks"]
 
 
-def test_a_mistake_lets_go_of_a_folder(folder: StepFolder) -> None:
+def test_an_exception_releases_the_folder(folder: StepFolder) -> None:
     with pytest.raises(ZeroDivisionError), folder.lock(_never, lambda: False):
         _ = 1 // 0
     with folder.lock(_never, lambda: False) as lock:
         assert lock is not None
 
 
-def test_a_process_that_inherited_it_holds_a_folder(folder: StepFolder) -> None:
-    """Its parent may be gone: here one that ends without letting go, as a killed one does."""
+def test_a_child_process_keeps_the_lock_when_its_parent_is_killed(folder: StepFolder) -> None:
     child = "import sys; sys.stdin.read()"
     parent = (
         "import os, subprocess, sys; from pathlib import Path\n"

@@ -1,7 +1,4 @@
-"""The arithmetic of tables, against numbers worked out by hand.
-
-Results of runs, read from their folders, and written to and read from ``results.json``.
-"""
+"""Results and tables of an experiment: the arithmetic against numbers worked out by hand, and the JSON."""
 
 import json
 import math
@@ -21,6 +18,7 @@ from training.experiments.steps import Step, StepStore
 from training.experiments.tables import (
     MEAN_POSE,
     Cell,
+    ExperimentResults,
     RunResult,
     Table,
     collect_results,
@@ -67,7 +65,7 @@ def _cell(table: Table, row: str, column: int) -> Cell:
     return table.cells[table.rows.index(row)][column]
 
 
-def test_means_and_spreads() -> None:
+def test_cells_have_means_and_standard_deviations_over_the_seeds() -> None:
     experiment = _experiment(columns="label_fraction", metrics=[ERROR, AUC])
     (table,) = make_tables(experiment, [*_results(experiment)])
     assert table.rows == [*METHODS, MEAN_POSE]
@@ -88,7 +86,7 @@ def test_means_and_spreads() -> None:
     assert (floor.mean, floor.spread, floor.best) == (40.0, None, False)
 
 
-def test_the_best_of_each_column() -> None:
+def test_the_best_cell_of_each_column_is_marked() -> None:
     experiment = _experiment(columns="label_fraction", metrics=[ERROR, AUC])
     (table,) = make_tables(experiment, [*_results(experiment)])
     best = [
@@ -98,7 +96,7 @@ def test_the_best_of_each_column() -> None:
     assert best == [["simhand"]] * 4  # the lowest error, the highest area
 
 
-def test_only_what_is_there_for_all_seeds_can_be_best() -> None:
+def test_only_cells_with_all_seeds_can_be_best() -> None:
     """The seeds that are missing may be the hard ones."""
     experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR])
     results = [
@@ -114,7 +112,7 @@ def test_only_what_is_there_for_all_seeds_can_be_best() -> None:
     assert not _cell(table, "scratch", 0).best
 
 
-def test_none_is_best_alone_and_equals_are_best_together() -> None:
+def test_a_single_cell_is_not_best_and_equal_ones_are_best_together() -> None:
     experiment = _experiment(where={"label_fraction": 1.0}, metrics=[ERROR])
     results = [*_results(experiment)]
     alone = [result if result.labels["method"] == "peclr" else _without(result) for result in results]
@@ -129,7 +127,7 @@ def test_none_is_best_alone_and_equals_are_best_together() -> None:
     assert _cell(table, "scratch", 0).best
 
 
-def test_what_is_missing_is_missing() -> None:
+def test_missing_runs_leave_cells_empty() -> None:
     experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, AUC])
     results = [
         _without(result, "failed" if result.seed == 2 else "missing")
@@ -145,7 +143,7 @@ def test_what_is_missing_is_missing() -> None:
     assert all(cell.mean is None for row in table.cells for cell in row)
 
 
-def test_one_seed_has_no_spread_and_a_number_that_is_not_there_no_cell() -> None:
+def test_one_seed_has_no_spread_and_a_missing_number_no_mean() -> None:
     experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, "absolute_mpjpe_mm"])
     (table,) = make_tables(experiment, [result for result in _results(experiment) if result.seed == 1])
     assert (_cell(table, "scratch", 0).n, _cell(table, "scratch", 0).spread) == (1, None)
@@ -153,7 +151,7 @@ def test_one_seed_has_no_spread_and_a_number_that_is_not_there_no_cell() -> None
     assert _cell(table, MEAN_POSE, 1).mean is None
 
 
-def test_rows_of_another_axis() -> None:
+def test_any_axis_can_be_rows_or_columns() -> None:
     experiment = _experiment(rows="label_fraction", where={"method": "simhand"}, metrics=[ERROR])
     (table,) = make_tables(experiment, [*_results(experiment)])
     assert table.rows == ["0.1", "1", MEAN_POSE]
@@ -175,7 +173,7 @@ def test_rows_of_datasets_have_no_mean_pose_in_common() -> None:
     assert MEAN_POSE not in table.rows
 
 
-def test_metrics_know_which_way_is_better() -> None:
+def test_metrics_say_which_direction_is_better() -> None:
     assert not find_metric(ERROR).higher_is_better
     assert find_metric(AUC).higher_is_better
     assert (find_metric(ERROR).digits, find_metric(AUC).digits) == (2, 3)
@@ -202,7 +200,7 @@ def store(tmp_path: Path) -> StepStore:
     return StepStore(tmp_path / "steps")
 
 
-def _results_test_results(experiment: Experiment, runs: list[Run], store: StepStore) -> list[RunResult]:
+def _run_results(experiment: Experiment, runs: list[Run], store: StepStore) -> list[RunResult]:
     return collect_results(experiment, runs, store).runs
 
 
@@ -219,7 +217,7 @@ def test_numbers_of_a_run_that_is_done(experiment: Experiment, runs: list[Run], 
     """As `handsim evaluate pose` writes them; what could not be measured is left out."""
     report = {"metrics": {"a_mm": 3, "b_mm": float("nan")}, "mean_pose": {"a_mm": 4.5}, "joints": {}}
     _finish(runs[0].evaluation, store, json.dumps(report))
-    done, missing = _results_test_results(experiment, runs, store)
+    done, missing = _run_results(experiment, runs, store)
     assert (done.labels["method"], done.seed, done.step) == ("scratch", 1, runs[0].evaluation.name)
     assert (done.state, done.metrics, done.mean_pose) == ("done", {"a_mm": 3.0}, {"a_mm": 4.5})
     assert (missing.state, missing.metrics, missing.mean_pose) == ("missing", {}, {})
@@ -235,7 +233,7 @@ def test_a_run_with_a_failed_step_has_failed(
     assert step_state(simhand, store) == "missing"
     store.folder(index).path.mkdir()
     store.folder(index).fail(2)
-    assert [result.state for result in _results_test_results(experiment, runs, store)] == [
+    assert [result.state for result in _run_results(experiment, runs, store)] == [
         "missing",
         "failed",
     ]
@@ -256,3 +254,93 @@ def test_a_damaged_report_is_an_error(
         HandsimError, match=r"pose\.json cannot be read \(.*\); remove .*evaluate-\w+ and run"
     ):
         collect_results(experiment, runs, store)
+
+
+def test_results_are_written_to_json_and_read_back(
+    experiment: Experiment, runs: list[Run], store: StepStore
+) -> None:
+    report = {"metrics": {ERROR: 30.0, AUC: 0.5}, "mean_pose": {ERROR: 40.0, AUC: 0.2}}
+    _finish(runs[0].evaluation, store, json.dumps(report))
+    store.folder(runs[1].evaluation).path.mkdir()
+    store.folder(runs[1].evaluation).fail(1)
+    content = {
+        **SHORT,
+        "tables": {"main": {"metrics": [ERROR, AUC]}, "labels": {"columns": "label_fraction"}},
+    }
+    results = collect_results(experiment_of(content), runs, store)
+    written = json.dumps(results.to_json(), allow_nan=False)
+    again = ExperimentResults.from_json(json.loads(written))
+    assert again.tables == results.tables
+    assert again.to_json() == results.to_json()
+    assert again.to_markdown() == results.to_markdown()
+    assert (again.count("done"), again.count("failed"), again.count("missing")) == (1, 1, 0)
+    assert [[run.seed for run in group] for group in again.runs_by_point()] == [[1], [1]]
+
+
+FORMAT_1: dict[str, Any] = {
+    "format": 1,
+    "title": "Small",
+    "seeds": [1, 2],
+    "axes": {**{axis: ["as it is"] for axis in AXES}, "method": ["simhand"]},
+    "runs": [
+        {
+            **dict.fromkeys(AXES, "as it is"),
+            **{"method": "simhand", "seed": seed, "state": state, "step": f"evaluate-{seed:016x}"},
+            "metrics": {ERROR: 12.5} if state == "done" else {},
+            "mean_pose": {},
+        }
+        for seed, state in ((1, "done"), (2, "failed"))
+    ],
+    "tables": [
+        {
+            **{"name": "main", "title": "", "rows_axis": "method", "columns_axis": None},
+            **{"where": {"label_fraction": 0.1}, "rows": ["simhand"]},
+            "columns": [
+                {
+                    "label": None,
+                    "metric": ERROR,
+                    "title": "MPJPE mm, root-relative",
+                    "higher_is_better": False,
+                }
+            ],
+            "cells": [
+                [
+                    {
+                        "mean": 12.5,
+                        "spread": None,
+                        "n": 1,
+                        "seeds": 2,
+                        "failed": 1,
+                        "best": False,
+                        "values": {"1": 12.5},
+                    }
+                ]
+            ],
+        }
+    ],
+}
+"""``results.json`` as the first handsim with experiments wrote it; an untitled table had an empty title."""
+
+
+def test_results_of_the_first_format_are_read() -> None:
+    results = ExperimentResults.from_json(FORMAT_1)
+    (table,) = results.tables
+    assert (table.title, table.condition) == ("main", "share of the labels 0.1")
+    assert table.metrics == [find_metric(ERROR)]
+    assert table.cells == [[Cell({1: 12.5}, 2, failed=1)]]
+    assert "| simhand | 12.50 (1 of 2 seeds) |" in results.to_markdown()
+    assert results.to_json()["runs"] == FORMAT_1["runs"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"runs": [{}]},
+        {"axes": {}},
+        {"tables": [{**FORMAT_1["tables"][0], "rows_axis": "colour"}]},
+    ],
+)
+def test_other_results_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        ExperimentResults.from_json({**FORMAT_1, **change})
