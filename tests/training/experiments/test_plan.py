@@ -333,7 +333,7 @@ KEYS = {
     "synthetic_tiny": "a68038a725cf82f7",
     "synthetic_weights": "5e3f45fb0907625b",
 }
-"""Digests of the names of all steps, since handsim has experiments. If one differs, users' steps would be done
+"""Digests of the names of all steps, since handsim has experiments. If one differs, users' steps are done
 again: find the setting that changed, and leave it out of the key or keep its old form."""
 SYNTHETIC = [name for name in STEPS if name.startswith("synthetic_")]
 REAL = [name for name in STEPS if name not in SYNTHETIC]
