@@ -70,10 +70,9 @@ class AssemblyHands:
         self.root = root
         self.split = split
         self._images, hands = _read_hands(root, split)
-        self._poses = _read_poses(root, split, self._images)
-        self._calibration = _read_calibration(root, split, self._images)
-        frame = self._poses.frame[hands.view]
-        in_3d = self._poses.valid[frame].reshape(len(frame), 2, -1)
+        self._frame, self._world_mm, valid_3d = _read_poses(root, split, self._images)
+        self._intrinsics, self._extrinsics = _read_calibration(root, split, self._images)
+        in_3d = valid_3d[self._frame[hands.view]].reshape(len(hands.view), 2, -1)
         valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
         some = np.asarray(valid.any(axis=1))
         self.skipped = int((~some).sum())
@@ -92,10 +91,10 @@ class AssemblyHands:
         """The truth of one hand; raises IndexError past the end."""
         images, view, side = self._images, int(self._view[index]), self._side(index)
         valid = to_handsim_order(self._valid[index][:, None], self.name)[:, 0]
-        world = to_handsim_order(self._poses.world_mm[self._poses.frame[view], HALVES[side]], self.name)
-        extrinsics = self._calibration.extrinsics[view]
+        world = to_handsim_order(self._world_mm[self._frame[view], HALVES[side]], self.name)
+        extrinsics = self._extrinsics[view]
         joints = np.where(valid[:, None], world @ extrinsics[:, :3].T + extrinsics[:, 3], np.nan)
-        intrinsics = self._calibration.intrinsics[images.sequence[view], images.camera[view]].copy()
+        intrinsics = self._intrinsics[images.sequence[view], images.camera[view]].copy()
         intrinsics[:2, 2] += PIXEL_CENTRE  # whole numbers in the toolkit's camera model
         sequence = images.sequences[images.sequence[view]]
         label = HandLabel(
@@ -119,8 +118,7 @@ class AssemblyHands:
         return (self.root / "images" / images.folders[images.folder[view]] / str(images.file[view]),)
 
     def annotated_keypoints_px(self, indices: Sequence[int]) -> NDArray[np.float32]:
-        """The 2D joints [len, 21, 2] of the annotations, in the convention of labels; NaN where there are
-        none.
+        """Read the annotated 2D joints [len, 21, 2], as labels have them; NaN where there are none.
 
         Labels have projections of the 3D joints instead. This reads the file of annotations again.
         """
@@ -181,28 +179,6 @@ class _Hands:
     """[N, 21] ``joint_valid`` of the image, in their order."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Poses:
-    """Joints of both hands in F frames."""
-
-    frame: NDArray[np.int32]
-    """[V] which of the F frames an image shows."""
-    world_mm: NDArray[np.float32]
-    """[F, 42, 3] in their order."""
-    valid: NDArray[np.bool_]
-    """[F, 42] ``joint_valid`` of the frame, in their order."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Calibration:
-    """The cameras of V images."""
-
-    intrinsics: NDArray[np.float64]
-    """[sequences, cameras, 3, 3] K, with the first pixel centred at (0, 0)."""
-    extrinsics: NDArray[np.float64]
-    """[V, 3, 4] R and t: camera = R world + t, in mm."""
-
-
 class _Numbers(dict[str, int]):
     """Numbers names in the order of their first use."""
 
@@ -217,17 +193,12 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
     sequences, cameras, folders = _Numbers(), _Numbers(), _Numbers()
     pictures, hands = {}, []
     with _explain_errors(path):
-        for image in _stream_items(path, "images.item"):
+        for image in _stream(path, ijson.items, "images.item"):
             file = PurePosixPath(image["file_name"])
             numbers = (sequences[image["seq_name"]], cameras[image["camera"]], folders[str(file.parent)])
-            pictures[image["id"]] = (
-                *numbers,
-                int(image["frame_idx"]),
-                int(image["width"]),
-                int(image["height"]),
-                file.name,
-            )
-        for number, annotation in enumerate(_stream_items(path, "annotations.item")):
+            integers = (int(image[key]) for key in ("frame_idx", "width", "height"))
+            pictures[image["id"]] = (*numbers, *integers, file.name)
+        for number, annotation in enumerate(_stream(path, ijson.items, "annotations.item")):
             valid = np.array(annotation["joint_valid"], dtype=np.bool_).reshape(2 * JOINT_COUNT)
             for side, half in HALVES.items():
                 if annotation["bbox"][side] is not None:
@@ -261,66 +232,71 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
 def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> NDArray[np.float32]:
     """Read the 2D joints [len, 42, 2] of some annotations of ego_data, by number, in their order and pixels.
 
-    NaN where there are no ``keypoints``. This reads the whole file again; all 2D joints would fill the
-    memory.
+    NaN where there are no ``keypoints``. This reads the file again; all 2D joints would fill the memory.
     """
     path = _annotation_path(root, split, "ego_data")
     keypoints = np.full((len(annotations), 2 * JOINT_COUNT, 2), np.nan, dtype=np.float32)
     with _explain_errors(path):
-        for number, annotation in enumerate(_stream_items(path, "annotations.item")):
+        for number, annotation in enumerate(_stream(path, ijson.items, "annotations.item")):
             rows = np.flatnonzero(annotations == number)
             if len(rows) and "keypoints" in annotation:
                 keypoints[rows] = np.array(annotation["keypoints"], dtype=np.float32)[:, :2]
     return keypoints
 
 
-def _read_poses(root: Path, split: str, images: _Images) -> _Poses:
-    """Read joint_3d: the joints in the frames of the images; raises HandsimError where any is missing."""
+def _read_poses(
+    root: Path, split: str, images: _Images
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+    """Read joint_3d: which of F frames each image shows [V], and joints [F, 42, 3] and ``joint_valid`` [F, 42].
+
+    Both are in their order, joints in mm in the world. Raises HandsimError where any is missing.
+    """
     path = _annotation_path(root, split, "joint_3d")
     pairs = np.stack([images.sequence, images.frame], axis=1)
-    frames, of_view = np.unique(pairs, axis=0, return_inverse=True)
+    frames, frame_of_image = np.unique(pairs, axis=0, return_inverse=True)
     world = np.empty((len(frames), 2 * JOINT_COUNT, 3), dtype=np.float32)
     valid = np.empty((len(frames), 2 * JOINT_COUNT), dtype=np.bool_)
-    unread = set(range(len(images.sequences)))
     with _explain_errors(path):
-        for name, poses in _stream_members(path, "annotations"):
-            for row in np.flatnonzero(frames[:, 0] == _number(images, name)):
+        for sequence, poses in _stream_sequences(path, "annotations", images):
+            for row in np.flatnonzero(frames[:, 0] == sequence):
                 pose = poses[f"{frames[row, 1]:06d}"]
                 world[row] = pose["world_coord"]
                 valid[row] = np.array(pose["joint_valid"], dtype=np.bool_).reshape(-1)
-            unread.discard(_number(images, name))
-    _check_complete(path, images, unread)
-    return _Poses(of_view.reshape(-1).astype(np.int32), world, valid)
+    return frame_of_image.reshape(-1), world, valid
 
 
-def _read_calibration(root: Path, split: str, images: _Images) -> _Calibration:
-    """Read ego_calib: the cameras of all images; raises HandsimError where one is missing."""
+def _read_calibration(
+    root: Path, split: str, images: _Images
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read ego_calib: K [sequences, cameras, 3, 3] and extrinsics [V, 3, 4].
+
+    The first pixel is centred at (0, 0). Extrinsics are R and t in mm: camera = R world + t. Raises
+    HandsimError where any is missing.
+    """
     path = _annotation_path(root, split, "ego_calib")
     intrinsics = np.full((len(images.sequences), len(images.cameras), 3, 3), np.nan)
     extrinsics = np.empty((len(images.frame), 3, 4))
-    unread = set(range(len(images.sequences)))
     with _explain_errors(path):
-        for name, calibration in _stream_members(path, "calibration"):
-            sequence = _number(images, name)
+        for sequence, calibration in _stream_sequences(path, "calibration", images):
             for row in np.flatnonzero(images.sequence == sequence):
                 camera = images.cameras[images.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
                 intrinsics[sequence, images.camera[row]] = calibration["intrinsics"][camera]
                 extrinsics[row] = calibration["extrinsics"][f"{images.frame[row]:06d}"][camera]
-            unread.discard(sequence)
-    _check_complete(path, images, unread)
-    return _Calibration(intrinsics, extrinsics)
+    return intrinsics, extrinsics
 
 
-def _number(images: _Images, sequence: str) -> int:
-    return images.sequences.index(sequence) if sequence in images.sequences else -1
-
-
-def _check_complete(path: Path, images: _Images, unread: set[int]) -> None:
-    missing = [images.sequences[number] for number in sorted(unread & set(images.sequence.tolist()))]
+def _stream_sequences(path: Path, prefix: str, images: _Images) -> Iterator[tuple[int, Any]]:
+    """Yield number and content of each sequence; raises HandsimError at the end where one is missing."""
+    missing = set(images.sequence.tolist())
+    for name, content in _stream(path, ijson.kvitems, prefix):
+        if name in images.sequences:
+            number = images.sequences.index(name)
+            missing.discard(number)
+            yield number, content
     if missing:
         raise HandsimError(
-            f"{path} lacks {len(missing)} of {len(images.sequences)} sequences, such as {missing[0]}; "
-            f"{DOWNLOAD_AGAIN}"
+            f"{path} lacks {len(missing)} of {len(images.sequences)} sequences, such as "
+            f"{images.sequences[min(missing)]}; {DOWNLOAD_AGAIN}"
         )
 
 
@@ -356,20 +332,10 @@ def _annotation_path(root: Path, split: str, kind: str) -> Path:
     raise NotThereError(f"{path} is missing; {DOWNLOAD_AGAIN}")
 
 
-def _stream_items(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an array at ``prefix`` (``images.item``).
-
-    Raises HandsimError where the JSON is broken.
-    """
-    yield from _stream(path, ijson.items, prefix)
-
-
-def _stream_members(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the members (key, value) of the object at ``prefix``; raises as `_stream_items`."""
-    yield from _stream(path, ijson.kvitems, prefix)
-
-
 def _stream(path: Path, reader: Any, prefix: str) -> Iterator[Any]:
+    """Yield what ``reader`` of ijson finds at ``prefix``: the ``items`` of an array (``images.item``), or
+    ``kvitems`` of an object. Raises HandsimError for broken JSON.
+    """
     try:
         with path.open("rb") as file:
             yield from reader(file, prefix, use_float=True)

@@ -143,8 +143,9 @@ class DexYCB:
         """The truth of one hand; raises HandsimError for damaged files and IndexError past the end."""
         sequence, camera, frame = self._table[index]
         path = self.files(index)[1]
-        joints = _read_joints(path)
-        if not joints.valid.any():
+        intrinsics, size_px = self._cameras[camera]
+        joints_mm, keypoints_px, valid = _read_joints(path)
+        if not valid.any():
             raise HandsimError(
                 f"{path} has no valid joint, though pose.npz has the pose of the hand; {_EXTRACT_AGAIN}"
             )
@@ -152,11 +153,11 @@ class DexYCB:
             sample_id=f"{path.parent.relative_to(self.root).as_posix()}/{frame:06d}",
             subject=self._subjects[sequence],
             side=self._sequences[sequence].side,
-            size_px=self._cameras[camera].size_px,
-            keypoints_2d_px=joints.picture_px,
-            joints_3d_mm=joints.camera_mm,
-            intrinsics=self._cameras[camera].intrinsics.copy(),
-            valid=joints.valid,
+            size_px=size_px,
+            keypoints_2d_px=keypoints_px,
+            joints_3d_mm=joints_mm,
+            intrinsics=intrinsics.copy(),
+            valid=valid,
         )
         return label.mirrored() if label.side == "left" else label
 
@@ -183,28 +184,6 @@ class _Sequence:
     """The hand that grasps."""
     annotated: NDArray[np.bool_]
     """[frames] whether the hand is annotated; the same for all eight cameras."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Camera:
-    """A camera; its calibration is the same for all subjects."""
-
-    intrinsics: NDArray[np.float64]
-    """[3, 3] K, in pixels."""
-    size_px: tuple[int, int]
-    """Width and height of its pictures."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Joints:
-    """The hand's joints in one image; left hands are not mirrored."""
-
-    camera_mm: NDArray[np.float32]
-    """[21, 3] in the camera frame; NaN where not annotated."""
-    picture_px: NDArray[np.float32]
-    """[21, 2] in the image; NaN where not annotated."""
-    valid: NDArray[np.bool_]
-    """[21] which joints are annotated."""
 
 
 def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[_Sequence]]:
@@ -256,8 +235,8 @@ def _read_sequence(path: Path) -> _Sequence:
     return _Sequence(path, sides[0], (pose[:, 0] != 0).any(axis=1))
 
 
-def _read_camera(root: Path, serial: str) -> _Camera:
-    """Read a camera's colour intrinsics from ``calibration/intrinsics/<serial>_<width>x<height>.yml``.
+def _read_camera(root: Path, serial: str) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Read ``calibration/intrinsics/<serial>_<width>x<height>.yml``: K [3, 3], and the size of images.
 
     Official images are 640x480; another size is read where it is the only one.
     """
@@ -274,13 +253,14 @@ def _read_camera(root: Path, serial: str) -> _Camera:
         fx, fy, cx, cy = (float(content["color"][key]) for key in ("fx", "fy", "ppx", "ppy"))
     except (KeyError, TypeError, ValueError) as error:
         raise HandsimError(f"{path} lacks color: fx, fy, ppx, ppy; {_EXTRACT_AGAIN}") from error
-    return _Camera(
-        np.array([[fx, 0, cx + PIXEL_CENTRE], [0, fy, cy + PIXEL_CENTRE], [0, 0, 1]], dtype=np.float64), size
-    )
+    return np.array([[fx, 0, cx + PIXEL_CENTRE], [0, fy, cy + PIXEL_CENTRE], [0, 0, 1.0]]), size
 
 
-def _read_joints(path: Path) -> _Joints:
-    """Read ``labels_<frame>.npz``: ``joint_3d`` [1, 21, 3] in metres and ``joint_2d`` [1, 21, 2]."""
+def _read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Read ``labels_<frame>.npz``: joints in mm [21, 3] and in the image [21, 2], and which are valid [21].
+
+    Joints are NaN where not valid; left hands are not mirrored. Raises HandsimError for other arrays.
+    """
     joint_3d, joint_2d = _read_arrays(path, ("joint_3d", "joint_2d"))
     expected = ((1, JOINT_COUNT, 3), (1, JOINT_COUNT, 2))
     if (joint_3d.shape, joint_2d.shape) != expected:
@@ -291,7 +271,7 @@ def _read_joints(path: Path) -> _Joints:
     valid = (joint_3d[0] != NOT_ANNOTATED).any(axis=1) & np.isfinite(joint_3d[0]).all(axis=1)
     camera_mm = np.where(valid[:, None], joint_3d[0] * MM_PER_M, np.nan).astype(np.float32)
     picture_px = np.where(valid[:, None], joint_2d[0] + PIXEL_CENTRE, np.nan).astype(np.float32)
-    return _Joints(camera_mm, picture_px, valid)
+    return camera_mm, picture_px, valid
 
 
 def _read_yaml(path: Path) -> Any:
