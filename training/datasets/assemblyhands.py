@@ -247,7 +247,7 @@ def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> N
 def _read_poses(
     root: Path, split: str, images: _Images
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Read joint_3d: which of F frames each image shows [V], and joints [F, 42, 3] and ``joint_valid`` [F, 42].
+    """Read joint_3d: which of F frames each image shows [V], joints [F, 42, 3], and ``joint_valid`` [F, 42].
 
     Both are in their order, joints in mm in the world. Raises HandsimError where any is missing.
     """
