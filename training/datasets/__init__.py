@@ -1,1 +1,9 @@
-"""Labelled hands of FreiHAND, DexYCB, AssemblyHands and the synthetic set: one file each, one record."""
+"""Labelled hands of FreiHAND, DexYCB, AssemblyHands and our synthetic dataset: one file each, one record.
+
+`training.datasets.open_dataset` opens any of them by name. This package exports what needs no torch, which
+synthetic hands do.
+"""
+
+from training.datasets.record import HandDataset, HandLabel, LabelledHand, StoredDataset
+
+__all__ = ["HandDataset", "HandLabel", "LabelledHand", "StoredDataset"]
