@@ -69,9 +69,9 @@ class AssemblyHands:
         check_split(self.name, split, SPLITS)
         self.root = root
         self.split = split
-        self._images, hands = _read_hands(root, split)
-        self._frame, self._world_mm, valid_3d = _read_poses(root, split, self._images)
-        self._intrinsics, self._extrinsics = _read_calibration(root, split, self._images)
+        self._views, hands = _read_hands(root, split)
+        self._frame, self._world_mm, valid_3d = _read_poses(root, split, self._views)
+        self._intrinsics, self._extrinsics = _read_calibration(root, split, self._views)
         in_3d = valid_3d[self._frame[hands.view]].reshape(len(hands.view), 2, -1)
         valid = hands.valid & np.where(hands.left[:, None], in_3d[:, 1], in_3d[:, 0])
         some = np.asarray(valid.any(axis=1))
@@ -89,19 +89,19 @@ class AssemblyHands:
 
     def label(self, index: int) -> HandLabel:
         """The truth of one hand; raises IndexError past the end."""
-        images, view, side = self._images, int(self._view[index]), self._side(index)
+        views, view, side = self._views, int(self._view[index]), self._side(index)
         valid = to_handsim_order(self._valid[index][:, None], self.name)[:, 0]
         world = to_handsim_order(self._world_mm[self._frame[view], HALVES[side]], self.name)
         extrinsics = self._extrinsics[view]
         joints = np.where(valid[:, None], world @ extrinsics[:, :3].T + extrinsics[:, 3], np.nan)
-        intrinsics = self._intrinsics[images.sequence[view], images.camera[view]].copy()
+        intrinsics = self._intrinsics[views.sequence[view], views.camera[view]].copy()
         intrinsics[:2, 2] += PIXEL_CENTRE  # whole numbers in the toolkit's camera model
-        sequence = images.sequences[images.sequence[view]]
+        sequence = views.sequences[views.sequence[view]]
         label = HandLabel(
-            sample_id=f"{sequence}/{images.cameras[images.camera[view]]}/{images.frame[view]:06d}/{side}",
+            sample_id=f"{sequence}/{views.cameras[views.camera[view]]}/{views.frame[view]:06d}/{side}",
             subject=_subject(sequence),
             side=side,
-            size_px=(int(images.size_px[view, 0]), int(images.size_px[view, 1])),
+            size_px=(int(views.size_px[view, 0]), int(views.size_px[view, 1])),
             keypoints_2d_px=project(joints, intrinsics).astype(np.float32),
             joints_3d_mm=joints.astype(np.float32),
             intrinsics=intrinsics,
@@ -114,8 +114,8 @@ class AssemblyHands:
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The image of one hand; all annotations are in files of their own."""
-        images, view = self._images, int(self._view[index])
-        return (self.root / "images" / images.folders[images.folder[view]] / str(images.file[view]),)
+        views, view = self._views, int(self._view[index])
+        return (self.root / "images" / views.folders[views.folder[view]] / str(views.file[view]),)
 
     def annotated_keypoints_px(self, indices: Sequence[int]) -> NDArray[np.float32]:
         """Read the annotated 2D joints [len, 21, 2], as labels have them; NaN where there are none.
@@ -127,7 +127,7 @@ class AssemblyHands:
         for row, index in enumerate(indices):
             side = self._side(index)
             points = to_handsim_order(keypoints[row, HALVES[side]], self.name) + np.float32(PIXEL_CENTRE)
-            width = int(self._images.size_px[self._view[index], 0])
+            width = int(self._views.size_px[self._view[index], 0])
             points_px[row] = mirror_points(points, width) if side == "left" else points
         return points_px
 
@@ -142,7 +142,7 @@ def _subject(sequence: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Images:
+class _CameraViews:
     """The V images that show a hand with a box."""
 
     sequences: list[str]
@@ -187,7 +187,7 @@ class _Numbers(dict[str, int]):
         return self[name]
 
 
-def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
+def _read_hands(root: Path, split: str) -> tuple[_CameraViews, _Hands]:
     """Read ego_data: the hands, and the images that show them; raises HandsimError for other contents."""
     path = _annotation_path(root, split, "ego_data")
     sequences, cameras, folders = _Numbers(), _Numbers(), _Numbers()
@@ -210,7 +210,7 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
     if not hands:
         raise HandsimError(f"{path} has no annotations[] with a box in bbox; {DOWNLOAD_AGAIN}")
     table = np.array([row[:-1] for row in rows], dtype=np.int32)
-    images = _Images(
+    views = _CameraViews(
         list(sequences),
         list(cameras),
         list(folders),
@@ -221,7 +221,7 @@ def _read_hands(root: Path, split: str) -> tuple[_Images, _Hands]:
         size_px=table[:, 4:],
         file=np.array([row[-1] for row in rows]),
     )
-    return images, _Hands(
+    return views, _Hands(
         annotation=np.array([hand[0] for hand in hands], dtype=np.int32),
         view=np.array([row_of_image[hand[1]] for hand in hands], dtype=np.int32),
         left=np.array([hand[2] for hand in hands]),
@@ -245,19 +245,19 @@ def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> N
 
 
 def _read_poses(
-    root: Path, split: str, images: _Images
+    root: Path, split: str, views: _CameraViews
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """Read joint_3d: which of F frames each image shows [V], joints [F, 42, 3], and ``joint_valid`` [F, 42].
 
     Both are in their order, joints in mm in the world. Raises HandsimError where any is missing.
     """
     path = _annotation_path(root, split, "joint_3d")
-    pairs = np.stack([images.sequence, images.frame], axis=1)
+    pairs = np.stack([views.sequence, views.frame], axis=1)
     frames, frame_of_image = np.unique(pairs, axis=0, return_inverse=True)
     world = np.empty((len(frames), 2 * JOINT_COUNT, 3), dtype=np.float32)
     valid = np.empty((len(frames), 2 * JOINT_COUNT), dtype=np.bool_)
     with _explain_errors(path):
-        for sequence, poses in _stream_sequences(path, "annotations", images):
+        for sequence, poses in _stream_sequences(path, "annotations", views):
             for row in np.flatnonzero(frames[:, 0] == sequence):
                 pose = poses[f"{frames[row, 1]:06d}"]
                 world[row] = pose["world_coord"]
@@ -266,7 +266,7 @@ def _read_poses(
 
 
 def _read_calibration(
-    root: Path, split: str, images: _Images
+    root: Path, split: str, views: _CameraViews
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read ego_calib: K [sequences, cameras, 3, 3] and extrinsics [V, 3, 4].
 
@@ -274,29 +274,29 @@ def _read_calibration(
     HandsimError where any is missing.
     """
     path = _annotation_path(root, split, "ego_calib")
-    intrinsics = np.full((len(images.sequences), len(images.cameras), 3, 3), np.nan)
-    extrinsics = np.empty((len(images.frame), 3, 4))
+    intrinsics = np.full((len(views.sequences), len(views.cameras), 3, 3), np.nan)
+    extrinsics = np.empty((len(views.frame), 3, 4))
     with _explain_errors(path):
-        for sequence, calibration in _stream_sequences(path, "calibration", images):
-            for row in np.flatnonzero(images.sequence == sequence):
-                camera = images.cameras[images.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
-                intrinsics[sequence, images.camera[row]] = calibration["intrinsics"][camera]
-                extrinsics[row] = calibration["extrinsics"][f"{images.frame[row]:06d}"][camera]
+        for sequence, calibration in _stream_sequences(path, "calibration", views):
+            for row in np.flatnonzero(views.sequence == sequence):
+                camera = views.cameras[views.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
+                intrinsics[sequence, views.camera[row]] = calibration["intrinsics"][camera]
+                extrinsics[row] = calibration["extrinsics"][f"{views.frame[row]:06d}"][camera]
     return intrinsics, extrinsics
 
 
-def _stream_sequences(path: Path, prefix: str, images: _Images) -> Iterator[tuple[int, Any]]:
+def _stream_sequences(path: Path, prefix: str, views: _CameraViews) -> Iterator[tuple[int, Any]]:
     """Yield number and content of each sequence; raises HandsimError at the end where one is missing."""
-    missing = set(images.sequence.tolist())
+    missing = set(views.sequence.tolist())
     for name, content in _stream(path, ijson.kvitems, prefix):
-        if name in images.sequences:
-            number = images.sequences.index(name)
+        if name in views.sequences:
+            number = views.sequences.index(name)
             missing.discard(number)
             yield number, content
     if missing:
         raise HandsimError(
-            f"{path} lacks {len(missing)} of {len(images.sequences)} sequences, such as "
-            f"{images.sequences[min(missing)]}; {DOWNLOAD_AGAIN}"
+            f"{path} lacks {len(missing)} of {len(views.sequences)} sequences, such as "
+            f"{views.sequences[min(missing)]}; {DOWNLOAD_AGAIN}"
         )
 
 

@@ -281,7 +281,7 @@ _INFO: Final = {"description": "synthetic hands in the layout of AssemblyHands",
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _Picture:
     """One image of one or two hands."""
 
     image: NDArray[np.uint8]
@@ -310,21 +310,23 @@ class _Split:
         cameras = self.calibration.setdefault(sequence, {"intrinsics": {}, "extrinsics": {}})
         cameras["intrinsics"][camera + CAMERA_SUFFIX] = theirs.tolist()
 
-    def add_view(self, sequence: str, camera: str, frame: int, view: _View, intrinsics: Floats) -> None:
+    def add_picture(
+        self, sequence: str, camera: str, frame: int, picture: _Picture, intrinsics: Floats
+    ) -> None:
         """Write an image and add its annotations."""
         folder = f"ego_images_rectified/{self.name}/{sequence}/{camera}{CAMERA_SUFFIX}"
         file_name = f"{folder}/{frame:06d}.jpg"
         path = self.root / "images" / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(view.image).convert("L").save(path, quality=_JPEG_QUALITY)
-        height, width = view.image.shape[:2]
-        picture = {"id": len(self.images), "file_name": file_name, "width": width, "height": height}
-        self.images.append({**picture, "seq_name": sequence, "camera": camera, "frame_idx": frame})
+        Image.fromarray(picture.image).convert("L").save(path, quality=_JPEG_QUALITY)
+        height, width = picture.image.shape[:2]
+        image = {"id": len(self.images), "file_name": file_name, "width": width, "height": height}
+        self.images.append({**image, "seq_name": sequence, "camera": camera, "frame_idx": frame})
         rotation, translation = _head(self.rng)
         world, valid_3d = np.zeros((2 * JOINT_COUNT, 3)), np.zeros(2 * JOINT_COUNT, dtype=np.int64)
         pixels, valid_2d = np.zeros((2 * JOINT_COUNT, 3)), np.zeros(2 * JOINT_COUNT, dtype=np.int64)
         box: dict[Side, list[float] | None] = dict.fromkeys(SIDES)
-        for side, joints in view.hands.items():
+        for side, joints in picture.hands.items():
             points = project(joints, intrinsics) - PIXEL_CENTRE
             half, ordered = HALVES[side], from_handsim_order(joints, "assemblyhands")
             world[half] = (ordered - translation) @ rotation
@@ -337,7 +339,7 @@ class _Split:
         self.calibration[sequence]["extrinsics"][key] = {camera + CAMERA_SUFFIX: extrinsics}
         poses = self.joints.setdefault(sequence, {})
         poses[key] = {"world_coord": world.tolist(), "joint_valid": valid_3d.tolist()}
-        annotation = {"id": len(self.annotations), "image_id": picture["id"], "frame_id": frame, "bbox": box}
+        annotation = {"id": len(self.annotations), "image_id": image["id"], "frame_id": frame, "bbox": box}
         self.annotations.append(
             {**annotation, "keypoints": pixels.tolist(), "joint_valid": valid_2d.tolist()}
         )
@@ -411,12 +413,12 @@ def _add_assemblyhands_camera(
         participant = 9001 + number
         sequence = f"nusar-2021_action_both_{participant}-c01a_{participant}_user_id_2021-02-01_120000"
         split.add_camera(sequence, CAMERAS[camera], right.intrinsics)
-        for place, view in enumerate(_views(right, left)):
+        for place, picture in enumerate(_pictures(right, left)):
             frame = FRAME_STEP * (1 + turn * world.hands_per_video + place)
-            split.add_view(sequence, CAMERAS[camera], frame, view, right.intrinsics)
+            split.add_picture(sequence, CAMERAS[camera], frame, picture, right.intrinsics)
 
 
-def _views(right: _Clip, left: _Clip) -> Iterator[_View]:
+def _pictures(right: _Clip, left: _Clip) -> Iterator[_Picture]:
     """Images of both hands, of the left and of the right one in turn."""
     for frame in range(len(right.images)):
         kind = frame % 3
@@ -424,12 +426,12 @@ def _views(right: _Clip, left: _Clip) -> Iterator[_View]:
         if both:
             yield both
         elif kind == 1:
-            yield _View(left.images[frame], {"left": left.joints_mm[frame]})
+            yield _Picture(left.images[frame], {"left": left.joints_mm[frame]})
         else:
-            yield _View(right.images[frame], {"right": right.joints_mm[frame]})
+            yield _Picture(right.images[frame], {"right": right.joints_mm[frame]})
 
 
-def _joined(right: _Clip, left: _Clip, frame: int) -> _View | None:
+def _joined(right: _Clip, left: _Clip, frame: int) -> _Picture | None:
     """A right hand's frame joined with one of the left hand beside it, if there is one."""
     points = project(right.joints_mm[frame], right.intrinsics)[:, 0]
     for other, joints in enumerate(left.joints_mm):
@@ -444,7 +446,7 @@ def _joined(right: _Clip, left: _Clip, frame: int) -> _View | None:
             continue
         before = np.arange(pictures[0].shape[1])[:, None] < seam / 2
         image = np.where(before, *pictures)
-        return _View(image, {"right": right.joints_mm[frame], "left": joints})
+        return _Picture(image, {"right": right.joints_mm[frame], "left": joints})
     return None
 
 

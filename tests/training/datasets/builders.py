@@ -1,7 +1,8 @@
 """Small synthetic datasets and their true labels, hands for the checks, and ways to break them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,13 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
 def remove_marker(root: Path) -> None:
     """Make it look like a real dataset."""
     (root / MARKER).unlink()
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """A file of a shared dataset that may be changed or removed; it is restored at the end."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)

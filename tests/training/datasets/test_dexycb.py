@@ -3,10 +3,11 @@
 The rules of the splits are written again here, in words of the paper (`oracle`).
 """
 
+import io
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.skeleton import BONES, JOINT_COUNT
-from tests.training.datasets.builders import DEXYCB, true_labels
+from tests.training.datasets.builders import DEXYCB, damaged, true_labels
 from tests.training.datasets.conftest import Copier
 from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, DexYCB
 from training.datasets.layouts import (
@@ -187,18 +188,12 @@ def test_what_is_stored_is_official(dexycb_root: Path) -> None:
 
 SPLIT = "s1_train"
 AGAIN = "extract its archive again"
-FIRST_TAKE = place_of_take(0)
 
 
-def first_sequence(root: Path) -> Path:
-    return sequence_folder(root, *FIRST_TAKE)
-
-
-def refused(root: Path, match: str) -> str:
-    with pytest.raises(HandsimError, match=match) as refusal:
+def refused(root: Path, problem: str) -> None:
+    with pytest.raises(HandsimError, match=problem) as error:
         DexYCB(root, SPLIT)
-    assert "\n" not in str(refusal.value)
-    return str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_wrong_root_is_refused(tmp_path: Path, dexycb_root: Path) -> None:
@@ -207,121 +202,116 @@ def test_a_wrong_root_is_refused(tmp_path: Path, dexycb_root: Path) -> None:
             DexYCB(wrong, SPLIT)
 
 
-def test_a_missing_subject_is_refused(dexycb_root: Path, copy_of: Copier) -> None:
-    root = copy_of(dexycb_root)
-    shutil.rmtree(root / SUBJECTS[3])
-    refused(root, rf"{SUBJECTS[3]} is missing and the split needs it; download {SUBJECTS[3]}.tar.gz")
-    assert len(DexYCB(root, "s1_test")) > 0  # needs other subjects
-
-
-def test_a_missing_sequence_is_refused_and_not_a_smaller_split(dexycb_root: Path, copy_of: Copier) -> None:
-    root = copy_of(dexycb_root)
-    shutil.rmtree(sequence_folder(root, 0, 99))
-    refused(root, f"has 99 sequences and not 100, splits need all of them in order; .*{AGAIN}")
-
-
-def test_missing_calibration_is_refused(dexycb_root: Path, copy_of: Copier) -> None:
+def test_missing_folders_are_refused(dexycb_root: Path, copy_of: Copier) -> None:
+    """A missing sequence must not make a smaller split."""
     root = copy_of(dexycb_root)
     shutil.rmtree(root / "calibration")
     refused(root, f"836212060125_640x480.yml is missing; .*{AGAIN}")
+    shutil.rmtree(root / SUBJECTS[3])
+    refused(root, rf"{SUBJECTS[3]} is missing and the split needs it; download {SUBJECTS[3]}.tar.gz")
+    shutil.rmtree(sequence_folder(root, 0, 99))
+    refused(root, f"has 99 sequences and not 100; splits need all of them in order; .*{AGAIN}")
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "match"),
+    ("file", "content", "problem"),
     [
         ("meta.yml", None, "meta.yml is missing"),
         ("meta.yml", "num_frames: [", "meta.yml is not YAML"),
         ("meta.yml", "mano_sides: [left]\n", "meta.yml lacks num_frames and mano_sides"),
         ("meta.yml", "- 1\n", "meta.yml lacks num_frames and mano_sides"),
-        ("meta.yml", "mano_sides: [up]\nnum_frames: 2\n", r"has mano_sides \['up'\]; one of left, right"),
+        (
+            "meta.yml",
+            "mano_sides: [up]\nnum_frames: 2\n",
+            r"has mano_sides \['up'\]; it is one of",
+        ),
         ("meta.yml", "mano_sides: [left, right]\nnum_frames: 2\n", "has mano_sides"),
         ("meta.yml", "mano_sides: !!python/object/apply:os.getcwd []\n", "meta.yml is not YAML"),
         ("meta.yml", "mano_sides: [left]\nnum_frames: 3\n", "pose_m of .* meta.yml says 3 frames"),
         ("pose.npz", None, "pose.npz is missing"),
         ("pose.npz", "no archive", "pose.npz has more than plain arrays"),
+        (
+            "calibration",
+            "color:\n  fx: 1.0\n",
+            f"_80x64.yml lacks color: fx, fy, ppx, ppy; .*{AGAIN}",
+        ),
     ],
 )
-def test_damaged_sequences_are_refused(
-    dexycb_root: Path, copy_of: Copier, file: str, content: str | None, match: str
+def test_damaged_sequences_and_cameras_are_refused(
+    dexycb_root: Path, file: str, content: str | None, problem: str
 ) -> None:
-    root = copy_of(dexycb_root)
-    path = first_sequence(root) / file
-    if content is None:
-        path.unlink()
-    else:
-        path.write_text(content)
-    refused(root, match)
+    path = sequence_folder(dexycb_root, *place_of_take(0)) / file
+    if file == "calibration":
+        path = next((dexycb_root / "calibration" / "intrinsics").glob("836212060125_*.yml"))
+    with damaged(path):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(content)
+        refused(dexycb_root, problem)
 
 
-def test_damaged_calibration_is_refused(dexycb_root: Path, copy_of: Copier) -> None:
-    root = copy_of(dexycb_root)
-    path = next((root / "calibration" / "intrinsics").glob("836212060125_*.yml"))
-    path.write_text("color:\n  fx: 1.0\n")
-    refused(root, f"{path.name} lacks color: fx, fy, ppx, ppy; .*{AGAIN}")
+def arrays(**by_name: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **by_name)
+    return file.getvalue()
 
 
-def pickled(path: Path) -> None:
-    np.savez(path, joint_3d=np.array([{"a": 1}], dtype=object), joint_2d=np.zeros((1, 21, 2)))
+def single_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros((1, 21, 3)))
+    return file.getvalue()
 
 
-def without_joint_2d(path: Path) -> None:
-    np.savez(path, joint_3d=np.zeros((1, 21, 3)))
-
-
-def of_two_hands(path: Path) -> None:
-    np.savez(path, joint_3d=np.zeros((2, 21, 3)), joint_2d=np.zeros((2, 21, 2)))
-
-
-def one_array(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.zeros((1, 21, 3)))
-
-
-def all_invalid(path: Path) -> None:
-    np.savez(path, joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0))
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:300])
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
+UNREADABLE = f"cannot be read .*{AGAIN}"
 
 
 @pytest.mark.parametrize(
-    ("damage", "match"),
+    ("content", "problem"),
     [
-        (Path.unlink, f"labels_00000[01].npz is missing; .*{AGAIN}"),
-        (pickled, rf"more than plain arrays \(pickled objects could run code and are not read\); .*{AGAIN}"),
-        (without_joint_2d, f"has no joint_2d.*{AGAIN}"),
-        (of_two_hands, r"joint_3d \[2, 21, 3\] and joint_2d \[2, 21, 2\]; expected are \[1, 21, 3\]"),
-        (one_array, f"cannot be read .*{AGAIN}"),
-        (all_invalid, f"has no valid joint, though pose.npz has the pose of the hand; .*{AGAIN}"),
-        (truncated, f"cannot be read .*{AGAIN}"),
-        (emptied, f"cannot be read .*{AGAIN}"),
+        (None, f"labels_00000[01].npz is missing; .*{AGAIN}"),
+        (
+            arrays(joint_3d=np.array([{"a": 1}], dtype=object), joint_2d=np.zeros((1, 21, 2))),
+            rf"more than plain arrays \(pickled objects could run code and are not read\); .*{AGAIN}",
+        ),
+        (arrays(joint_3d=np.zeros((1, 21, 3))), f"has no joint_2d.*{AGAIN}"),
+        (
+            arrays(joint_3d=np.zeros((2, 21, 3)), joint_2d=np.zeros((2, 21, 2))),
+            r"joint_3d \[2, 21, 3\] and joint_2d \[2, 21, 2\]; expected are \[1, 21, 3\]",
+        ),
+        (
+            arrays(joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0)),
+            f"has no valid joint, though pose.npz has the pose of the hand; .*{AGAIN}",
+        ),
+        (single_array(), UNREADABLE),
+        (arrays(joint_3d=np.zeros((1, 21, 3)))[:300], UNREADABLE),
+        (b"", UNREADABLE),
     ],
 )
-def test_damaged_labels_are_named(
-    dexycb_root: Path, copy_of: Copier, damage: Callable[[Path], None], match: str
-) -> None:
-    dataset = DexYCB(copy_of(dexycb_root), SPLIT)
-    damage(dataset.files(4)[1])
-    for read in (dataset.label, dataset.__getitem__):
-        with pytest.raises(HandsimError, match=match) as refusal:
-            read(4)
-        assert "\n" not in str(refusal.value)
-    assert dataset[3].valid.all()
+def test_damaged_labels_are_named(dexycb_root: Path, content: bytes | None, problem: str) -> None:
+    dataset = DexYCB(dexycb_root, SPLIT)
+    path = dataset.files(4)[1]
+    with damaged(path):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        for read in (dataset.label, dataset.__getitem__):
+            with pytest.raises(HandsimError, match=problem) as error:
+                read(4)
+            assert "\n" not in str(error.value)
+        assert dataset[3].valid.all()
 
 
-def test_single_joints_without_annotation_are_not_valid(dexycb_root: Path, copy_of: Copier) -> None:
-    dataset = DexYCB(copy_of(dexycb_root), SPLIT)
+def test_single_joints_without_annotation_are_not_valid(dexycb_root: Path) -> None:
+    dataset = DexYCB(dexycb_root, SPLIT)
     before, path = dataset.label(4), dataset.files(4)[1]
     with np.load(path) as stored:
         joint_3d, joint_2d = stored["joint_3d"], stored["joint_2d"]
     joint_3d[0, [3, 17]] = joint_2d[0, [3, 17]] = -1
-    np.savez(path, joint_3d=joint_3d, joint_2d=joint_2d)
-    after = dataset.label(4)
+    with damaged(path):
+        path.write_bytes(arrays(joint_3d=joint_3d, joint_2d=joint_2d))
+        after = dataset.label(4)
     assert np.flatnonzero(~after.valid).tolist() == [3, 17]
     assert np.isnan(after.joints_3d_mm[[3, 17]]).all()
     assert np.isnan(after.keypoints_2d_px[[3, 17]]).all()
