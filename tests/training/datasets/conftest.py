@@ -1,11 +1,13 @@
-"""Small synthetic sets in official layouts, written once, and copies to be broken."""
+"""Small synthetic datasets in official layouts, written once, and copies to be broken."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from handsim.synthetic import SyntheticConfig
 from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
 from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
 from training.datasets.synthetic import write_synthetic
@@ -13,41 +15,27 @@ from training.datasets.synthetic import write_synthetic
 Copier = Callable[[Path], Path]
 
 
-@pytest.fixture(scope="session")
-def dexycb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DexYCB's layout; never written in."""
-    root = tmp_path_factory.mktemp("sets") / "dexycb"
-    write_dexycb(root, DEXYCB)
+def _dataset(name: str, write: Callable[[Path, SyntheticConfig], None], config: SyntheticConfig) -> Any:
+    """A fixture that writes a dataset; tests leave it as they found it."""
+
+    @pytest.fixture(scope="session", name=f"{name}_root")
+    def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("sets") / name
+        write(folder, config)
+        return folder
+
     return root
 
 
-@pytest.fixture(scope="session")
-def assemblyhands_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AssemblyHands' layout; never written in."""
-    root = tmp_path_factory.mktemp("sets") / "assemblyhands"
-    write_assemblyhands(root, ASSEMBLYHANDS)
-    return root
-
-
-@pytest.fixture(scope="session")
-def freihand_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FreiHAND's layout; never written in."""
-    root = tmp_path_factory.mktemp("sets") / "freihand"
-    write_freihand(root, FREIHAND)
-    return root
-
-
-@pytest.fixture(scope="session")
-def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own set; never written in."""
-    root = tmp_path_factory.mktemp("sets") / "synthetic"
-    write_synthetic(root, SYNTHETIC)
-    return root
+dexycb_root = _dataset("dexycb", write_dexycb, DEXYCB)
+assemblyhands_root = _dataset("assemblyhands", write_assemblyhands, ASSEMBLYHANDS)
+freihand_root = _dataset("freihand", write_freihand, FREIHAND)
+synthetic_root = _dataset("synthetic", write_synthetic, SYNTHETIC)
 
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Copier:
-    """Makes a copy of a set that the test may break."""
+    """Makes a copy of a dataset that the test may break."""
 
     def copy(root: Path) -> Path:
         return Path(shutil.copytree(root, tmp_path / root.name))
