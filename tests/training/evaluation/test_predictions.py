@@ -140,7 +140,7 @@ def test_hands_without_camera_coordinates_cannot_be_submitted(tmp_path: Path) ->
 
 def test_only_freihands_evaluation_split_can_be_submitted(tmp_path: Path) -> None:
     check_submittable("freihand", "eval", tmp_path / "pred.json")
-    with pytest.raises(HandsimError, match="of its split eval; this is s0_test of dexycb; leave it out"):
+    with pytest.raises(HandsimError, match="and its split eval; this is s0_test of dexycb; leave it out"):
         check_submittable("dexycb", "s0_test", tmp_path / "pred.json")
     with pytest.raises(HandsimError, match="this is val of freihand"):
         check_submittable("freihand", "val", tmp_path / "pred.json")
