@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -344,3 +346,8 @@ def test_results_of_the_first_format_are_read() -> None:
 def test_other_results_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError)):
         ExperimentResults.from_json({**FORMAT_1, **change})
+
+
+def test_results_are_read_without_torch() -> None:
+    code = "import sys, training.experiments, training.evaluation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
