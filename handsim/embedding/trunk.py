@@ -20,19 +20,12 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from handsim.embedding.image import Architecture, Device
+from handsim.embedding.image import FEATURES, Architecture, Device
 from handsim.errors import HandsimError, NotThereError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 """Of RGB in 0..1: what torchvision's ResNets were trained with."""
-_IMAGENET_WEIGHTS: Final[dict[str, Any]] = {
-    "resnet18": models.ResNet18_Weights.DEFAULT,
-    "resnet34": models.ResNet34_Weights.DEFAULT,
-    "resnet50": models.ResNet50_Weights.DEFAULT,
-    "resnet101": models.ResNet101_Weights.DEFAULT,
-    "resnet152": models.ResNet152_Weights.DEFAULT,
-}
 _WRAPPERS: Final = ("state_dict", "model", "model_state_dict")
 """Keys of a checkpoint under which the weights may lie."""
 _PICKLED_OBJECT: Final = re.compile(r"GLOBAL (\S+)")
@@ -166,18 +159,16 @@ def read_trunk(encoder: str) -> TrunkWeights:
     Pickled objects are refused, never unpickled. Raises NotThereError or HandsimError for what is no
     checkpoint.
     """
-    if encoder in _IMAGENET_WEIGHTS:
+    if encoder in FEATURES:
         return _select_trunk(_fetch_imagenet(encoder), encoder)
     path = Path(encoder)
     if not path.is_file():
-        raise NotThereError(
-            f"there is no checkpoint at {encoder}; give one, or one of {', '.join(_IMAGENET_WEIGHTS)}"
-        )
+        raise NotThereError(f"there is no checkpoint at {encoder}; give one, or one of {', '.join(FEATURES)}")
     return _select_trunk(_rename_layers(_unwrap(_read_checkpoint(path)), path), path.name)
 
 
 def _fetch_imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
-    weights = _IMAGENET_WEIGHTS[architecture]
+    weights = models.get_model_weights(architecture).DEFAULT
     try:
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:

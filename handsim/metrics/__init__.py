@@ -1,1 +1,1 @@
-"""How good it is, in numbers; nothing here knows where they came from."""
+"""Metrics of 3D and 2D pose, and of retrieval: functions of arrays, whatever these come from."""

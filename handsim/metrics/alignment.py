@@ -1,12 +1,12 @@
 """Laying predicted hands onto the true ones before their errors are measured.
 
-Every alignment is fitted on the valid joints alone and moves all 21. A hand that has too few of them for
-the fit is left out: its aligned joints are NaN and none of them is valid any more.
-
-Predicted and true joints, checked before anything is measured on them.
+Joints are checked once, by `compare_poses`; every function here takes and returns the `PoseComparison` that
+it makes. Alignments are fitted on the valid joints alone and move all 21. A hand that has too few of them for
+the fit is left out: its aligned joints are NaN, and none of them is valid any more.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,14 +14,32 @@ from numpy.typing import ArrayLike, NDArray
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, REFERENCE_BONE, WRIST
 
+Floats = NDArray[np.float64]
 
-def checked_joints(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64 [N, 21, 3]; ``valid`` [N, 21] says which joints were annotated.
+SHORTEST_MM: Final = 1e-3
+"""Bones and hands shorter than this have no length to scale by."""
+_FEWEST_JOINTS: Final = 3
+"""Procrustes fits two points exactly whatever they are, which says nothing."""
+_MEND_TRUTH: Final = "mend the annotation or mark its joints as not valid"
+
+
+@dataclass(frozen=True, eq=False)
+class PoseComparison:
+    """Predicted and true joints of the same N hands, in one frame."""
+
+    predicted_mm: Floats
+    """[N, 21, 3] NaN for hands that could not be aligned."""
+    true_mm: Floats
+    """[N, 21, 3]."""
+    valid: NDArray[np.bool_]
+    """[N, 21] which joints may be measured; elsewhere anything may stand, NaN too."""
+
+
+def compare_poses(predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]) -> PoseComparison:
+    """Check joints [N, 21, 3]; ``valid`` [N, 21] says which of them are annotated.
 
     Raises HandsimError for other shapes, for counts that do not match, and for joints that are not
-    finite where they are valid, naming the sample by its place (from 0). Elsewhere anything may stand.
+    finite where they are valid, naming the sample by its number (from 0).
     """
     predicted, true = np.asarray(predicted_mm, np.float64), np.asarray(true_mm, np.float64)
     if predicted.ndim > 0 and true.ndim > 0 and len(predicted) != len(true):
@@ -29,20 +47,18 @@ def checked_joints(
             f"there are predictions for {len(predicted)} hands, but the truth has {len(true)}; "
             "predict every hand of the split once, in its order"
         )
-    _check_shapes(predicted, valid, "predicted")
-    _check_finite(predicted, valid, "prediction", "predict again with a network that has not diverged")
-    return predicted, checked_truth(true, valid)
+    _check(predicted, valid, "predicted", "prediction", "predict again with a network that has not diverged")
+    return PoseComparison(predicted, check_truth(true, valid), valid)
 
 
-def checked_truth(true_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Annotated joints alone as float64 [N, 21, 3]; raises HandsimError as `checked_joints` does."""
+def check_truth(true_mm: ArrayLike, valid: NDArray[np.bool_]) -> Floats:
+    """True joints as float64 [N, 21, 3]; raises HandsimError as `compare_poses` does."""
     true = np.asarray(true_mm, np.float64)
-    _check_shapes(true, valid, "true")
-    _check_finite(true, valid, "truth", "mend the annotation or mark the joint as not valid")
+    _check(true, valid, "true", "truth", "mend the annotation or mark the joint as not valid")
     return true
 
 
-def _check_shapes(joints: NDArray[np.float64], valid: NDArray[np.bool_], kind: str) -> None:
+def _check(joints: Floats, valid: NDArray[np.bool_], kind: str, noun: str, remedy: str) -> None:
     if joints.ndim != 3 or joints.shape[1:] != (JOINT_COUNT, 3):
         raise HandsimError(
             f"the {kind} joints have shape {joints.shape}; expected [N, {JOINT_COUNT}, 3] in millimetres"
@@ -52,124 +68,95 @@ def _check_shapes(joints: NDArray[np.float64], valid: NDArray[np.bool_], kind: s
             f"valid has shape {valid.shape} and type {valid.dtype}; "
             f"expected bool [{len(joints)}, {JOINT_COUNT}], a mask for the {kind} joints"
         )
-
-
-def _check_finite(joints: NDArray[np.float64], valid: NDArray[np.bool_], kind: str, remedy: str) -> None:
     broken = valid & ~np.isfinite(joints).all(axis=-1)
     if broken.any():
         sample, joint = np.argwhere(broken)[0].tolist()
         raise HandsimError(
-            f"the {kind} of sample {sample} is {joints[sample, joint].tolist()} mm at {JOINT_NAMES[joint]} "
+            f"the {noun} of sample {sample} is {joints[sample, joint].tolist()} mm at {JOINT_NAMES[joint]} "
             f"({int(broken.any(axis=1).sum())} of {len(joints)} samples are not finite); {remedy}"
         )
 
 
-SHORTEST_MM = 1e-3
-"""Bones and hands shorter than this have no length to scale by."""
+def align_root(poses: PoseComparison, root: int = WRIST) -> PoseComparison:
+    """Move the predictions so that their root lies on the true one (root-relative errors).
 
-FEWEST_JOINTS = 3
-"""Procrustes fits two points always, and says nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedHands:
-    """Predictions in the frame of the truth."""
-
-    predicted_mm: NDArray[np.float64]
-    """[N, 21, 3] NaN for hands that could not be aligned."""
-    valid: NDArray[np.bool_]
-    """[N, 21] which joints may be measured: the annotated ones of the hands that could be aligned."""
-
-
-def align_root(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_], root: int = WRIST
-) -> AlignedHands:
-    """Move the predictions [N, 21, 3] so that their root lies on the true one (root-relative errors).
-
-    Hands whose root is not valid are left out. Raises HandsimError as `checked_joints` does.
+    Hands whose root is not valid are left out.
     """
-    predicted, true = checked_joints(predicted_mm, true_mm, valid)
-    return _aligned(predicted - predicted[:, [root]] + true[:, [root]], valid, valid[:, root])
+    predicted, true = poses.predicted_mm, poses.true_mm
+    return _moved(poses, predicted - predicted[:, [root]] + true[:, [root]], poses.valid[:, root])
 
 
-def align_root_and_scale(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]
-) -> AlignedHands:
+def align_root_and_scale(poses: PoseComparison) -> PoseComparison:
     """Root at the true root, and the bone from wrist to middle_mcp as long as the true one.
 
     SiMHand's and minimal-hand's evaluation (REFERENCE: ``pred_root_scale_aligned``). Hands without both
     ends of the bone are left out. A prediction with all joints at one point stays a point, at the true root.
-    Raises HandsimError as `checked_joints` does and for a bone without length.
+    Raises HandsimError for a bone without length.
     """
-    predicted, true = checked_joints(predicted_mm, true_mm, valid)
+    predicted, true, valid = poses.predicted_mm, poses.true_mm, poses.valid
     root, end = REFERENCE_BONE
     usable = valid[:, root] & valid[:, end]
     relative = predicted - predicted[:, [root]]
     true_bone = np.linalg.norm(true[:, end] - true[:, root], axis=-1)
-    _refuse(usable & (true_bone < SHORTEST_MM), "true", "mend the annotation or mark its joints as not valid")
-    distances = np.linalg.norm(relative, axis=-1)
-    boneless = usable & (distances[:, end] < SHORTEST_MM)
+    _refuse_short_bone(usable & (true_bone < SHORTEST_MM), "true", _MEND_TRUTH)
+    predicted_bone = np.linalg.norm(relative[:, end], axis=-1)
+    boneless = usable & (predicted_bone < SHORTEST_MM)
     point = boneless & (_reach(np.where(valid[..., None], relative, 0)) < SHORTEST_MM)
-    _refuse(boneless & ~point, "predicted", "predict again with the two joints apart")
-    scale = np.divide(true_bone, distances[:, end], out=np.zeros(len(true)), where=usable & ~point)
-    return _aligned(relative * scale[:, None, None] + true[:, [root]], valid, usable)
+    _refuse_short_bone(boneless & ~point, "predicted", "predict again with the two joints apart")
+    scale = np.divide(true_bone, predicted_bone, out=np.zeros(len(true)), where=usable & ~point)
+    return _moved(poses, relative * scale[:, None, None] + true[:, [root]], usable)
 
 
-def align_procrustes(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_], *, proper: bool
-) -> AlignedHands:
+def align_procrustes(poses: PoseComparison, *, proper: bool) -> PoseComparison:
     """The least-squares fit of translation, scale and rotation onto the true joints.
 
     Without ``proper`` the rotation may be a reflection, as in FreiHAND's official evaluation: a mirrored
     hand fits perfectly. With it, it may not (Umeyama, PAMI 1991). Hands with fewer than three valid joints
     are left out. A prediction with all joints at one point comes to lie at the mean of the true ones.
-    Raises HandsimError as `checked_joints` does and for a true hand with all joints at one point.
+    Raises HandsimError for a true hand with all joints at one point.
     """
-    predicted, true = checked_joints(predicted_mm, true_mm, valid)
-    usable = valid.sum(axis=1) >= FEWEST_JOINTS
+    predicted, true, valid = poses.predicted_mm, poses.true_mm, poses.valid
+    usable = valid.sum(axis=1) >= _FEWEST_JOINTS
     true_mean, predicted_mean = _mean_of_valid(true, valid), _mean_of_valid(predicted, valid)
-    to = np.where(valid[..., None], true - true_mean, 0)
-    start = np.where(valid[..., None], predicted - predicted_mean, 0)
-    flat = usable & (_reach(to) < SHORTEST_MM)
+    target = np.where(valid[..., None], true - true_mean, 0)
+    source = np.where(valid[..., None], predicted - predicted_mean, 0)
+    flat = usable & (_reach(target) < SHORTEST_MM)
     if flat.any():
+        sample = int(flat.argmax())
         raise HandsimError(
-            f"all valid joints of the true hand of sample {int(flat.argmax())} lie at one point; "
-            "mend the annotation or mark its joints as not valid"
+            f"all valid joints of the true hand of sample {sample} lie at one point; {_MEND_TRUTH}"
         )
-    left, strength, right = np.linalg.svd(start.transpose(0, 2, 1) @ to)
+    left, strength, right = np.linalg.svd(source.transpose(0, 2, 1) @ target)
     if proper:
         reflected = np.linalg.det(left @ right) < 0
         left[reflected, :, -1] *= -1
         strength[reflected, -1] *= -1
-    spread = (start**2).sum(axis=(1, 2))
-    extended = _reach(start) >= SHORTEST_MM
+    spread = (source**2).sum(axis=(1, 2))
+    extended = _reach(source) >= SHORTEST_MM
     scale = np.divide(strength.sum(axis=1), spread, out=np.zeros(len(true)), where=extended)
-    moved = (predicted - predicted_mean) @ (left @ right) * scale[:, None, None] + true_mean
-    return _aligned(moved, valid, usable)
+    fitted = (predicted - predicted_mean) @ (left @ right) * scale[:, None, None] + true_mean
+    return _moved(poses, fitted, usable)
 
 
-def _mean_of_valid(joints: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mean_of_valid(joints: Floats, valid: NDArray[np.bool_]) -> Floats:
     """[N, 1, 3]; zero for hands without valid joints."""
     counts = np.maximum(valid.sum(axis=1), 1)[:, None, None]
-    mean: NDArray[np.float64] = np.where(valid[..., None], joints, 0).sum(axis=1, keepdims=True) / counts
+    mean: Floats = np.where(valid[..., None], joints, 0).sum(axis=1, keepdims=True) / counts
     return mean
 
 
-def _reach(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _reach(vectors: Floats) -> Floats:
     """Length [N] of the longest of vectors [N, 21, 3]."""
-    reach: NDArray[np.float64] = np.linalg.norm(vectors, axis=-1).max(axis=1)
+    reach: Floats = np.linalg.norm(vectors, axis=-1).max(axis=1)
     return reach
 
 
-def _aligned(
-    joints: NDArray[np.float64], valid: NDArray[np.bool_], usable: NDArray[np.bool_]
-) -> AlignedHands:
-    return AlignedHands(
-        predicted_mm=np.where(usable[:, None, None], joints, np.nan), valid=valid & usable[:, None]
-    )
+def _moved(poses: PoseComparison, predicted_mm: Floats, usable: NDArray[np.bool_]) -> PoseComparison:
+    moved = np.where(usable[:, None, None], predicted_mm, np.nan)
+    return PoseComparison(moved, poses.true_mm, poses.valid & usable[:, None])
 
 
-def _refuse(boneless: NDArray[np.bool_], kind: str, remedy: str) -> None:
+def _refuse_short_bone(boneless: NDArray[np.bool_], kind: str, remedy: str) -> None:
     if boneless.any():
         root, end = (JOINT_NAMES[joint] for joint in REFERENCE_BONE)
         raise HandsimError(

@@ -1,16 +1,11 @@
-"""All that is told of how well a set of hands was estimated in 3D.
-
-How far predicted joints are from the true ones, and what is told of it.
+"""How well a set of hands was estimated: errors of predicted joints in 3D (mm) and 2D (px), and their scores.
 
 FreiHAND, DexYCB and AssemblyHands agree (their official evaluations): a number is taken for each joint over
 the hands that have it, and the mean over the joints is reported. Where every joint is valid, the mean is
-the plain mean of all errors. Errors are float [N, 21] in mm, NaN where a joint is not to be measured.
+the plain mean of all errors. Errors are float [N, 21], NaN where a joint is not to be measured.
 
-PCK: the share of joints within a threshold, over a range of thresholds, and the area under that curve.
-
-What a predictor that never looks at the picture scores: the floor that others are read against.
-
-How far predicted 2D joints are from the true ones, in the picture's pixels.
+The scores of a constant pose are the floor that others are read against: what a predictor scores that never
+looks at the picture.
 """
 
 from dataclasses import dataclass
@@ -21,68 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from handsim.errors import HandsimError
 from handsim.metrics.alignment import (
+    Floats,
+    PoseComparison,
     align_procrustes,
     align_root,
     align_root_and_scale,
-    checked_joints,
-    checked_truth,
+    check_truth,
+    compare_poses,
 )
 from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, WRIST
 
 
-def joint_errors_mm(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Euclidean distances [N, 21] of joints [N, 21, 3] in one frame; NaN where not ``valid`` [N, 21].
-
-    Raises HandsimError as `checked_joints` does.
-    """
-    predicted, true = checked_joints(predicted_mm, true_mm, valid)
-    return np.where(valid, np.linalg.norm(predicted - true, axis=-1), np.nan)
-
-
-def mean_of_each_joint_mm(errors_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean error of each joint [21] over the hands that have it; NaN for a joint that none has."""
-    check_measured(errors_mm)
-    return _nan_mean(errors_mm, axis=0)
-
-
-def mean_of_each_hand_mm(errors_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean error of each hand [N] over its joints, to rank hands by; NaN for a hand without any."""
-    check_measured(errors_mm)
-    return _nan_mean(errors_mm, axis=1)
-
-
-def mpjpe_mm(errors_mm: NDArray[np.float64]) -> float:
-    """Mean per-joint position error: the mean over joints of `mean_of_each_joint_mm`."""
-    return float(np.nanmean(mean_of_each_joint_mm(errors_mm)))
-
-
-def median_mm(errors_mm: NDArray[np.float64]) -> float:
-    """The mean over joints of each joint's median error."""
-    check_measured(errors_mm)
-    seen = ~np.isnan(errors_mm).all(axis=0)
-    return float(np.nanmedian(errors_mm[:, seen], axis=0).mean())
-
-
-def check_measured(errors_mm: NDArray[np.float64]) -> None:
-    """Raises HandsimError where no joint of any hand has an error."""
-    if np.isnan(errors_mm).all():
-        raise HandsimError(
-            f"none of the joints of the {len(errors_mm)} hands can be measured: they are not valid, or their "
-            "hands lack the joints to be aligned by; choose a split with annotated hands"
-        )
-
-
-def _nan_mean(errors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    counts = (~np.isnan(errors)).sum(axis=axis)
-    mean: NDArray[np.float64] = np.nansum(errors, axis=axis) / np.where(counts > 0, counts, np.nan)
-    return mean
-
-
 @dataclass(frozen=True)
 class PckRange:
-    """Evenly spaced thresholds."""
+    """Evenly spaced thresholds of PCK, the share of joints whose error is at most a threshold."""
 
     lowest_mm: float
     """The first threshold."""
@@ -99,7 +46,7 @@ class PckRange:
             )
 
     @property
-    def thresholds_mm(self) -> NDArray[np.float64]:
+    def thresholds_mm(self) -> Floats:
         """[steps] ascending."""
         return np.linspace(self.lowest_mm, self.highest_mm, self.steps)
 
@@ -111,34 +58,9 @@ PCK_20_50: Final = PckRange(20.0, 50.0, 15)
 """The range of the one call that survives in SiMHand's code."""
 
 
-def pck_curve(errors_mm: NDArray[np.float64], thresholds: PckRange) -> NDArray[np.float64]:
-    """The share [steps] of errors [N, 21] that are at most each threshold, in 0 to 1.
-
-    Taken for each joint over the hands that have it (NaN: it has not), then averaged over joints, as FreiHAND
-    does. Raises HandsimError where nothing can be measured.
-    """
-    check_measured(errors_mm)
-    joints, steps = errors_mm.shape[1], thresholds.steps
-    # NaN sorts last, so it counts as reached by no threshold.
-    first_reached = np.searchsorted(thresholds.thresholds_mm, errors_mm, side="left")
-    places = first_reached + np.arange(joints) * (steps + 1)
-    histogram = np.bincount(places.ravel(), minlength=joints * (steps + 1)).reshape(joints, steps + 1)
-    counts = (~np.isnan(errors_mm)).sum(axis=0)
-    seen = counts > 0
-    within = histogram[seen, :steps].cumsum(axis=1) / counts[seen, None]
-    curve: NDArray[np.float64] = within.mean(axis=0)
-    return curve
-
-
-def area_under_curve(curve: NDArray[np.float64], thresholds: PckRange) -> float:
-    """Area under a PCK curve [steps] by the trapezoid rule, over the range's width: in 0 to 1."""
-    width = thresholds.highest_mm - thresholds.lowest_mm
-    return float(np.trapezoid(curve, thresholds.thresholds_mm) / width)
-
-
 @dataclass(frozen=True)
 class AlignmentScores:
-    """The numbers of one alignment; each is the mean over joints of the joint's own (`joint_errors`)."""
+    """The numbers of one alignment; each is the mean over joints of the joint's own number."""
 
     hands: int
     """How many hands could be measured."""
@@ -173,9 +95,9 @@ class PoseScores:
     absolute: AlignmentScores
     """Joints as they were predicted, in the camera frame."""
     root_relative: AlignmentScores
-    """Wrists laid upon each other."""
+    """With the wrist on the true wrist."""
     root_scale: AlignmentScores
-    """And the bone from wrist to middle_mcp made equally long."""
+    """With the wrist there, and the bone from wrist to middle_mcp as long as the true one."""
     procrustes: AlignmentScores
     """Best translation, scale and rotation or reflection: FreiHAND's official one, blind to mirroring."""
     procrustes_proper: AlignmentScores
@@ -189,51 +111,105 @@ def score_poses(predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.b
     may be NaN. Raises HandsimError for shapes and counts that do not match, for valid joints that are not
     finite, where no joint is valid, and for hands that are a point or lack the length of the reference bone.
     """
-    predicted, true = checked_joints(predicted_mm, true_mm, valid)
+    poses = compare_poses(predicted_mm, true_mm, valid)
     if not valid.any():
         raise HandsimError(
-            f"no joint of the {len(true)} hands is valid, so there is nothing to measure; "
+            f"no joint of the {len(valid)} hands is valid, so there is nothing to measure; "
             "choose a split with annotated hands"
         )
-    rooted = align_root(predicted, true, valid)
-    scaled = align_root_and_scale(predicted, true, valid)
-    fitted = align_procrustes(predicted, true, valid, proper=False)
-    turned = align_procrustes(predicted, true, valid, proper=True)
     return PoseScores(
-        hands=len(true),
-        absolute=score_errors(joint_errors_mm(predicted, true, valid)),
-        root_relative=score_errors(joint_errors_mm(rooted.predicted_mm, true, rooted.valid)),
-        root_scale=score_errors(joint_errors_mm(scaled.predicted_mm, true, scaled.valid)),
-        procrustes=score_errors(joint_errors_mm(fitted.predicted_mm, true, fitted.valid)),
-        procrustes_proper=score_errors(joint_errors_mm(turned.predicted_mm, true, turned.valid)),
+        hands=len(valid),
+        absolute=score_errors(joint_errors_mm(poses)),
+        root_relative=score_errors(joint_errors_mm(align_root(poses))),
+        root_scale=score_errors(joint_errors_mm(align_root_and_scale(poses))),
+        procrustes=score_errors(joint_errors_mm(align_procrustes(poses, proper=False))),
+        procrustes_proper=score_errors(joint_errors_mm(align_procrustes(poses, proper=True))),
     )
 
 
-def score_errors(errors_mm: NDArray[np.float64]) -> AlignmentScores:
+def joint_errors_mm(poses: PoseComparison) -> Floats:
+    """Euclidean distances [N, 21] of the predicted joints to the true ones; NaN where not valid."""
+    return np.where(poses.valid, np.linalg.norm(poses.predicted_mm - poses.true_mm, axis=-1), np.nan)
+
+
+def score_errors(errors_mm: Floats) -> AlignmentScores:
     """Sum up errors [N, 21], NaN where a joint was not measured; raises HandsimError where none was."""
+    _check_measured(errors_mm)
     measured = ~np.isnan(errors_mm)
-    each_joint = mean_of_each_joint_mm(errors_mm).tolist()
+    joint_means = _nan_mean(errors_mm, axis=0)
     wide, narrow = pck_curve(errors_mm, PCK_0_50), pck_curve(errors_mm, PCK_20_50)
     return AlignmentScores(
         hands=int(measured.any(axis=1).sum()),
         joints=int(measured.sum()),
-        mpjpe_mm=mpjpe_mm(errors_mm),
-        median_mm=median_mm(errors_mm),
+        mpjpe_mm=float(np.nanmean(joint_means)),
+        median_mm=_mean_of_medians(errors_mm),
         auc_0_50=area_under_curve(wide, PCK_0_50),
         auc_20_50=area_under_curve(narrow, PCK_20_50),
-        joint_mpjpe_mm=tuple(None if np.isnan(error) else error for error in each_joint),
+        joint_mpjpe_mm=tuple(None if np.isnan(error) else error for error in joint_means.tolist()),
         pck_0_50=tuple(wide.tolist()),
         pck_20_50=tuple(narrow.tolist()),
     )
 
 
-def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def pck_curve(errors_mm: Floats, thresholds: PckRange) -> Floats:
+    """The share [steps] of errors [N, 21] that are at most each threshold, in 0 to 1.
+
+    Taken for each joint over the hands that have it (not NaN), then averaged over joints, as FreiHAND does.
+    At least one error must not be NaN.
+    """
+    joints, steps = errors_mm.shape[1], thresholds.steps
+    # NaN sorts last, so it counts as reached by no threshold.
+    first_reached = np.searchsorted(thresholds.thresholds_mm, errors_mm, side="left")
+    bins = first_reached + np.arange(joints) * (steps + 1)
+    histogram = np.bincount(bins.ravel(), minlength=joints * (steps + 1)).reshape(joints, steps + 1)
+    counts = (~np.isnan(errors_mm)).sum(axis=0)
+    measured = counts > 0
+    within = histogram[measured, :steps].cumsum(axis=1) / counts[measured, None]
+    curve: Floats = within.mean(axis=0)
+    return curve
+
+
+def area_under_curve(curve: Floats, thresholds: PckRange) -> float:
+    """Area under a PCK curve [steps] by the trapezoid rule, over the range's width: in 0 to 1."""
+    width = thresholds.highest_mm - thresholds.lowest_mm
+    return float(np.trapezoid(curve, thresholds.thresholds_mm) / width)
+
+
+def mean_of_each_hand_mm(errors_mm: Floats) -> Floats:
+    """Mean of errors [N, 21] of each hand [N], to rank hands by; NaN for a hand without any.
+
+    Raises HandsimError where no joint of any hand was measured.
+    """
+    _check_measured(errors_mm)
+    return _nan_mean(errors_mm, axis=1)
+
+
+def _check_measured(errors_mm: Floats) -> None:
+    if np.isnan(errors_mm).all():
+        raise HandsimError(
+            f"none of the joints of the {len(errors_mm)} hands can be measured: they are not valid, or their "
+            "hands lack the joints to be aligned by; choose a split with annotated hands"
+        )
+
+
+def _nan_mean(errors: Floats, axis: int) -> Floats:
+    counts = (~np.isnan(errors)).sum(axis=axis)
+    mean: Floats = np.nansum(errors, axis=axis) / np.where(counts > 0, counts, np.nan)
+    return mean
+
+
+def _mean_of_medians(errors: Floats) -> float:
+    measured = ~np.isnan(errors).all(axis=0)
+    return float(np.nanmedian(errors[:, measured], axis=0).mean())
+
+
+def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> Floats:
     """The mean hand [21, 3] of joints [N, 21, 3] in the camera frame, at their mean wrist.
 
     Each joint is averaged relative to the wrist over the hands in which both are ``valid`` [N, 21]. Raises
-    HandsimError for a joint that no hand has, and as `checked_truth` does.
+    HandsimError for a joint that no hand has, and as `check_truth` does.
     """
-    joints = checked_truth(joints_mm, valid)
+    joints = check_truth(joints_mm, valid)
     usable = valid & valid[:, [WRIST]]
     counts = usable.sum(axis=0)
     if (counts == 0).any():
@@ -242,14 +218,11 @@ def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> NDArray[np.f
             "valid, so there is no mean pose; choose training hands that have every joint at least once"
         )
     relative = np.where(usable[..., None], joints - joints[:, [WRIST]], 0).sum(axis=0) / counts[:, None]
-    wrist = joints[usable[:, WRIST], WRIST].mean(axis=0)
-    mean: NDArray[np.float64] = relative + wrist
+    mean: Floats = relative + joints[usable[:, WRIST], WRIST].mean(axis=0)
     return mean
 
 
-def score_constant_pose(
-    pose_mm: NDArray[np.float64], true_mm: ArrayLike, valid: NDArray[np.bool_]
-) -> PoseScores:
+def score_constant_pose(pose_mm: Floats, true_mm: ArrayLike, valid: NDArray[np.bool_]) -> PoseScores:
     """The scores of predicting ``pose_mm`` [21, 3] for every one of the true hands [N, 21, 3].
 
     Of `mean_pose_mm` of the training hands: the mean-pose baseline. Of zeros: FreiHAND's all-zero
@@ -262,7 +235,7 @@ def score_constant_pose(
 
 @dataclass(frozen=True)
 class KeypointScores:
-    """The numbers of a set of hands, each the mean over joints of the joint's own (see `joint_errors`)."""
+    """The numbers of a set of hands in 2D, each the mean over joints of the joint's own number."""
 
     mean_px: float
     """Mean distance. Pictures of different sizes cannot be compared by it."""
@@ -295,8 +268,5 @@ def score_keypoints(
             f"({int(broken.any(axis=1).sum())} of {len(valid)} samples are not); predict again with a "
             "network that has not diverged, or mend the annotation"
         )
-    seen = valid.any(axis=0)
-    return KeypointScores(
-        mean_px=float(np.nanmean(errors[:, seen], axis=0).mean()),
-        median_px=float(np.nanmedian(errors[:, seen], axis=0).mean()),
-    )
+    joint_means = _nan_mean(errors[:, valid.any(axis=0)], axis=0)
+    return KeypointScores(mean_px=float(joint_means.mean()), median_px=_mean_of_medians(errors))

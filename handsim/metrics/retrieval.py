@@ -1,4 +1,4 @@
-"""How good the answers of a search are."""
+"""How good the results of a search are."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ def precision_at_k(query_labels: NDArray[np.integer], neighbour_labels: NDArray[
 
     Labels are codes, queries [Q] and neighbours [Q, at least k]. A negative code (no label, no
     neighbour) never counts as a match. Raises HandsimError without queries, for a query without a label
-    and for k out of reach.
+    and for k out of bounds.
     """
     _check_k(k, neighbour_labels)
     if (query_labels < 0).any():
@@ -20,26 +20,28 @@ def precision_at_k(query_labels: NDArray[np.integer], neighbour_labels: NDArray[
 
 
 def recall_at_k(
-    found: NDArray[np.floating],
-    true: NDArray[np.floating],
+    distances: NDArray[np.floating],
+    true_distances: NDArray[np.floating],
     k: int,
     *,
     relative_tolerance: float = 1e-4,
     absolute_tolerance: float = 1e-6,
 ) -> float:
-    """Mean share of the k truly nearest that a search found, told by distances so that ties count alike.
+    """Mean share of the k true nearest neighbours in the results of a search.
 
-    ``found`` and ``true`` are distances [Q, at least k], nearest first, infinite in places left over.
-    A found place counts when it is no further than the k-th true one, within tolerance. Queries that have
-    no true neighbour at all are left out; 1 when none has. Raises HandsimError for k out of reach.
+    Judged by distances, so that ties count as hits: ``distances`` of the results and ``true_distances`` are
+    [Q, at least k], nearest first, infinite where there is no neighbour. A result is a hit when it is no
+    further than the k-th true neighbour, within tolerance. Queries without any true neighbour are left out;
+    1 when none has one. Raises HandsimError for k out of bounds.
     """
-    _check_k(k, found)
-    _check_k(k, true)
-    expected = np.isfinite(true[:, :k]).sum(axis=1)
-    limit = np.where(np.isfinite(true[:, :k]), true[:, :k], -np.inf).max(axis=1)
-    hits = (found[:, :k] <= (limit * (1 + relative_tolerance) + absolute_tolerance)[:, None]).sum(axis=1)
-    asked = expected > 0
-    return float((hits[asked] / expected[asked]).mean()) if asked.any() else 1.0
+    _check_k(k, distances)
+    _check_k(k, true_distances)
+    exists = np.isfinite(true_distances[:, :k])
+    expected = exists.sum(axis=1)
+    limit = np.where(exists, true_distances[:, :k], -np.inf).max(axis=1)
+    hits = (distances[:, :k] <= (limit * (1 + relative_tolerance) + absolute_tolerance)[:, None]).sum(axis=1)
+    counted = expected > 0
+    return float((hits[counted] / expected[counted]).mean()) if counted.any() else 1.0
 
 
 def pose_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,23 +1,26 @@
-"""The background of a hand: textured pictures that look roughly like rooms, walls, tables and gardens."""
+"""Textured pictures to put behind a hand: rooms, walls, tables and gardens, roughly.
+
+Apart from `scene`, because a scene is drawn without torch.
+"""
 
 import math
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from handsim.synthetic.config import Floats
 from handsim.synthetic.scene import Scene, sample_colours
 
-_WIDER: Final = 1.5
+_BACKGROUND_WIDTH: Final = 1.5
 """The background is this much wider than the crop, so that it can move behind the hand."""
 
 
 def paint_background(rng: np.random.Generator, scene: Scene, size_px: int) -> Tensor:
     """A background float32 [3, W, W], sRGB 0 to 1, with W = 1.5 ``size_px``, lit roughly as the scene is."""
-    width = int(size_px * _WIDER)
+    width = int(size_px * _BACKGROUND_WIDTH)
     painted = {
         "wall": _wall,
         "blurred": _blurred,
@@ -29,7 +32,7 @@ def paint_background(rng: np.random.Generator, scene: Scene, size_px: int) -> Te
     return (painted * exposure).clamp_(0, 1)
 
 
-def pan(background: Tensor, places: NDArray[np.float64], size_px: int) -> Tensor:
+def pan(background: Tensor, places: Floats, size_px: int) -> Tensor:
     """Cut crops [N, 3, size_px, size_px] at ``places`` [N, 2] (0 to 1 of the room there is)."""
     room = background.shape[-1] - size_px
     corners = np.rint(places * room).astype(int)

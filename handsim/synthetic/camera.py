@@ -1,7 +1,7 @@
 """The camera: how it looks at a hand, where joints fall in its picture, and the crop around them.
 
 The camera frame is x right, y down, z into the picture, in millimetres. A hand with its palm to the camera
-and its fingers up is turned by diag(1, -1, -1) from the hand frame (see `kinematics`).
+and its fingers up is turned by diag(1, -1, -1) from the hand frame (see `hand_model`).
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from handsim.geometry import CROP_ENLARGEMENT
 from handsim.skeleton import WRIST
-from handsim.synthetic.config import ViewConfig
-from handsim.synthetic.motion import wander
-
-Floats = NDArray[np.float64]
+from handsim.synthetic.config import Floats, ViewConfig
+from handsim.synthetic.motion import smooth_noise
 
 PALM_TO_CAMERA: Final = np.diag([1.0, -1.0, -1.0])
 
@@ -42,27 +40,27 @@ def sample_view(rng: np.random.Generator, config: ViewConfig, frames: int) -> Vi
     else:
         turn = rng.uniform(0, 360)
     middle = np.array([turn, *(rng.standard_normal(2) * [config.tilt_deg, config.roll_deg])])
-    turns = np.radians(middle + config.drift_deg * wander(rng, frames, 3, (12.0, 60.0)))
+    turns = np.radians(middle + config.drift_deg * smooth_noise(rng, frames, 3, (12.0, 60.0)))
     rotation = _about("z", turns[:, 2]) @ _about("x", turns[:, 1]) @ _about("y", turns[:, 0]) @ PALM_TO_CAMERA
     width, height = config.picture_px
     focal = rng.uniform(*config.focal_px)
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     place = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
-    place = place + 0.04 * width * wander(rng, frames, 2, (10.0, 50.0))
-    depth = rng.uniform(*config.distance_mm) * (1 + 0.04 * wander(rng, frames, 1, (15.0, 60.0)))
+    place = place + 0.04 * width * smooth_noise(rng, frames, 2, (10.0, 50.0))
+    depth = rng.uniform(*config.distance_mm) * (1 + 0.04 * smooth_noise(rng, frames, 1, (15.0, 60.0)))
     aside = (place - [width / 2, height / 2]) / focal * depth
     return View(rotation, np.concatenate([aside, depth], axis=1), intrinsics)
 
 
 def project(points_mm: Floats, intrinsics: Floats) -> Floats:
     """Pixels [..., 2] of points [..., 3] in the camera frame; ``intrinsics`` is [..., 3, 3]."""
-    seen = points_mm @ np.swapaxes(intrinsics, -1, -2)
-    pixels: Floats = seen[..., :2] / seen[..., 2:]
+    homogeneous = points_mm @ np.swapaxes(intrinsics, -1, -2)
+    pixels: Floats = homogeneous[..., :2] / homogeneous[..., 2:]
     return pixels
 
 
 def squares_around(points_px: Floats, enlargement: float = CROP_ENLARGEMENT) -> Floats:
-    """Of each hand [N, 21, 2] the crop's square [N, 4], as `geometry.square_around` has it for one box."""
+    """The crop squares [N, 4] of hands [N, 21, 2]: `geometry.square_around` for many at once."""
     low, high = points_px.min(axis=1), points_px.max(axis=1)
     half = (high - low).max(axis=1, keepdims=True) * enlargement / 2
     centre = (low + high) / 2

@@ -1,15 +1,20 @@
-"""What a synthetic world is like: everything that is drawn at random, and from which range.
+"""What a synthetic world is like: everything that is random in it, and its range.
 
 Two worlds that differ in these numbers (other people, other cameras, other rooms) differ as two data sets do.
 """
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from handsim.errors import HandsimError
 from handsim.synthetic.prototypes import PROTOTYPES
 
 BACKGROUNDS = ("wall", "blurred", "clutter", "boards", "foliage")
 Range = tuple[float, float]
+"""Lowest and highest, or mean and standard deviation."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """A synthetic world, and how much of it to film."""
+    """A synthetic world, and how many of its videos to render."""
 
     videos: int = 150
     """Number of videos."""
@@ -112,16 +117,16 @@ class SyntheticConfig:
     """Light, clothes, things and rooms."""
 
     def __post_init__(self) -> None:
-        _at_least("videos", self.videos, 0)
-        _at_least("hands_per_video", self.hands_per_video, 1)
-        _at_least("seed", self.seed, 0)
-        _at_least("people.count", self.people.count, 0)
+        _check_at_least("videos", self.videos, 0)
+        _check_at_least("hands_per_video", self.hands_per_video, 1)
+        _check_at_least("seed", self.seed, 0)
+        _check_at_least("people.count", self.people.count, 0)
         if self.size_px < 32 or self.size_px % 8:
             raise HandsimError(f"size_px is {self.size_px}; it must be a multiple of 8, at least 32")
         if self.motion.frames_per_pose <= 0:
             raise HandsimError(f"frames_per_pose is {self.motion.frames_per_pose}; it must be above 0")
-        _known("prototype", self.motion.prototypes, tuple(PROTOTYPES))
-        _known("background", self.scene.backgrounds, BACKGROUNDS)
+        _check_known("prototype", self.motion.prototypes, tuple(PROTOTYPES))
+        _check_known("background", self.scene.backgrounds, BACKGROUNDS)
         for name, share in (
             ("child_share", self.people.child_share),
             ("blend_share", self.motion.blend_share),
@@ -150,13 +155,13 @@ class SyntheticConfig:
             )
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _check_at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise HandsimError(f"{name} is {value}; it must be at least {least}")
 
 
-def _known(noun: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _check_known(noun: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        asked = repr(unknown[0]) if unknown else "none at all"
-        raise HandsimError(f"{asked} is not a {noun}; known are {', '.join(known)}")
+        name = repr(unknown[0]) if unknown else "none at all"
+        raise HandsimError(f"{name} is not a {noun}; known are {', '.join(known)}")

@@ -1,14 +1,7 @@
-"""Filming many videos of a synthetic world: a thread a core, each rendering a video alone.
+"""What a synthetic world is turned into: poses, crops, whole labelled pictures, or a pool.
 
-Pictures for labelled sets: hands as the camera took them, each with its whole truth.
-
-Unlike in `world` nothing is mirrored: a left hand is in its picture, and in the camera frame, as a left hand.
-
-Poses without pictures: as many hands as an index should be tried with, in seconds and without torch.
-
-Keypoints as a detector gives them: near the truth, and less near where it cannot see.
-
-A pool of synthetic hands: what the demo, the tests and the benchmarks run on.
+Each is made of videos, which do not depend on each other: any of them can be made alone, and are then the
+same to the byte. Videos are rendered on threads, one on each core.
 """
 
 import hashlib
@@ -34,93 +27,89 @@ from handsim.pool import ItemRecord, PoolWriter
 from handsim.processes import available_cores
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic.camera import crop_intrinsics, project, squares_around, unit_keypoints
-from handsim.synthetic.config import SyntheticConfig
+from handsim.synthetic.config import Floats, SyntheticConfig
 from handsim.synthetic.video import (
     DETECTOR,
     FRAME_STEP,
-    GRAIN,
+    HandGeometry,
     Samples,
-    Sight,
     Video,
-    sample_surroundings,
+    compute_geometry,
+    make_rng,
+    render_frames,
     sample_video,
-    see,
-    stream,
     synthesise_video,
 )
 
-Filmed = TypeVar("Filmed")
+_Result = TypeVar("_Result")
+
+_SOURCE: Final = "synthetic"
+_JPEG_QUALITY: Final = 92
+_CHUNK_HANDS: Final = 16384
+"""Hands whose poses are computed together: bounds memory."""
+HIDDEN_FACTOR: Final = 3.0
+"""How much larger a detector's error is at hidden joints: it guesses them."""
+_MAX_NOISE: Final = 0.5
+
+Progress = Callable[[int, int], None]
+"""Called with the number of hands done and of all hands."""
 
 
 def synthesise(
     config: SyntheticConfig, *, batch_size: int = 64, videos: Iterable[int] | None = None
 ) -> Iterator[Samples]:
-    """Film a world, or some of its ``videos`` (by number), in batches of ``batch_size`` or, at last, fewer.
+    """Render a world, or some of its ``videos`` (by number), in batches of ``batch_size``.
 
-    The same config gives the same bytes, whatever the batch size and whichever other videos are filmed.
+    The last batch may be smaller. The same config gives the same bytes, whatever the batch size and whichever
+    other videos are rendered.
     """
     if batch_size < 1:
         raise HandsimError(f"batch_size is {batch_size}; it must be at least 1")
-    waiting: list[Samples] = []
-    for filmed in film(config, range(config.videos) if videos is None else videos):
-        waiting.append(filmed)
-        if sum(map(len, waiting)) >= batch_size:
-            joined = _join(waiting)
+    pending: list[Samples] = []
+    for samples in _map_videos(
+        partial(synthesise_video, config), range(config.videos) if videos is None else videos
+    ):
+        pending.append(samples)
+        if sum(map(len, pending)) >= batch_size:
+            joined = _join(pending)
             whole = len(joined) // batch_size * batch_size
             for first in range(0, whole, batch_size):
                 yield joined[first : first + batch_size]
-            waiting = [joined[whole:]]
-    if sum(map(len, waiting)):
-        yield _join(waiting)
+            pending = [joined[whole:]]
+    if sum(map(len, pending)):
+        yield _join(pending)
 
 
-def film(config: SyntheticConfig, videos: Iterable[int]) -> Iterator[Samples]:
-    """The ``videos`` of a world (by number), each whole, in their order."""
-    return film_each(partial(synthesise_video, config), videos)
+def _map_videos(render: Callable[[int], _Result], videos: Iterable[int]) -> Iterator[_Result]:
+    """``render`` of each of ``videos`` (by number), in their order.
 
-
-def film_each(film_video: Callable[[int], Filmed], videos: Iterable[int]) -> Iterator[Filmed]:
-    """What ``film_video`` makes of each of ``videos`` (by number), in their order.
-
-    A video a core, rather than every core on each step of one video: torch's threads wait for each other
-    after every step, which costs a quarter on an idle machine and most of the speed on a busy one.
+    One video on each core, rather than every core on each step of one video: torch's threads wait for each
+    other after every step, which costs a quarter on an idle machine and most of the speed on a busy one.
     """
     import torch
 
-    # The number a thread sets is its own, but also what threads after it begin with: put back at the end.
+    # A thread's number is its own, but threads that start later begin with it: put back at the end.
     torch_threads = torch.get_num_threads()
     cores = available_cores()
-    left = iter(videos)
+    numbers = iter(videos)
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-        filming: deque[Future[Filmed]] = deque()
+        futures: deque[Future[_Result]] = deque()
         try:
             while True:
-                for index in islice(left, cores + 1 - len(filming)):
-                    filming.append(threads.submit(film_video, index))
-                if not filming:
+                for index in islice(numbers, cores + 1 - len(futures)):
+                    futures.append(threads.submit(render, index))
+                if not futures:
                     return
-                yield filming.popleft().result()
+                yield futures.popleft().result()
         finally:
-            for future in filming:
+            for future in futures:
                 future.cancel()
             torch.set_num_threads(torch_threads)
 
 
 def _join(parts: list[Samples]) -> Samples:
-    if len(parts) == 1:
-        return parts[0]
-    return Samples(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(Samples)
-        }
-    )
-
-
-Floats = NDArray[np.float64]
-
-PIXELS_AT_ONCE: Final = 4 * 640 * 640
-"""Pixels of a video that are rendered together: bounds a core's memory to some 500 MB."""
+    names = [field.name for field in fields(Samples)]
+    return Samples(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +125,7 @@ class LabelledPicture:
     intrinsics: Floats
     """[3, 3] K of this picture, in its pixels."""
     visible: NDArray[np.bool_]
-    """[21] the joint lies in the picture, and no thing or other part of the hand before it."""
+    """[21] the joint lies in the picture, and no object or other part of the hand before it."""
     box_px: NDArray[np.float32]
     """[4] tight box of the joints; may reach outside the picture."""
     side: Side
@@ -152,76 +141,58 @@ class LabelledPicture:
 def synthesise_labelled(
     config: SyntheticConfig, *, crop_enlargement: float | None = None, videos: Iterable[int] | None = None
 ) -> Iterator[LabelledPicture]:
-    """Film a world, or some of its ``videos`` (by number), in the order of videos and frames.
+    """Render a world, or some of its ``videos`` (by number), in the order of videos and frames.
 
     Pictures are the camera's whole ones, of ``config.view.picture_px``; or, with ``crop_enlargement``, square
-    crops of ``config.size_px`` around the joints' box, so many times as long as its longer side. Hands, poses
-    and views are those of `synthesise`. The same arguments give the same bytes.
+    crops of ``config.size_px`` around the joints' box, that many times as long as its longer side. Hands,
+    poses and views are those of `synthesise`; but nothing is mirrored. The same arguments give the same
+    bytes.
     """
     if crop_enlargement is not None and crop_enlargement < 1:
         raise HandsimError(f"crop_enlargement is {crop_enlargement}; below 1 it would cut the hand off")
     numbers = range(config.videos) if videos is None else videos
-    for pictures in film_each(partial(_film_video, config, crop_enlargement), numbers):
+    for pictures in _map_videos(partial(_render_labelled, config, crop_enlargement), numbers):
         yield from pictures
 
 
-def _film_video(config: SyntheticConfig, crop_enlargement: float | None, index: int) -> list[LabelledPicture]:
-    # Only pixels need torch.
-    import torch
-
-    from handsim.synthetic.ray_march import TILE
-    from handsim.synthetic.render import joints_in_sight, render
-
+def _render_labelled(
+    config: SyntheticConfig, crop_enlargement: float | None, index: int
+) -> list[LabelledPicture]:
     video = sample_video(config, index)
-    scene = sample_surroundings(config, video)
-    sight = see([video])
-    (width, height), intrinsics = _frame(config, video, sight, crop_enlargement)
-    # The renderer makes squares of whole tiles; what hangs over on the right and below is cut off.
-    square_px = -(-max(width, height) // TILE) * TILE
-    step = max(1, PIXELS_AT_ONCE // square_px**2)
-    taken: list[LabelledPicture] = []
-    for first in range(0, config.hands_per_video, step):
-        some = slice(first, min(first + step, config.hands_per_video))
-        with torch.no_grad():
-            pictures = render(
-                video,
-                scene,
-                sight.posture[some],
-                intrinsics[some],
-                some,
-                square_px,
-                (config.seed, GRAIN, index),
+    geometry = compute_geometry([video])
+    size_px, intrinsics = _picture_size_and_intrinsics(config, video, geometry, crop_enlargement)
+    labelled: list[LabelledPicture] = []
+    for images, unhidden in render_frames(config, video, geometry, intrinsics, size_px):
+        for image, joints_unhidden in zip(images, unhidden, strict=True):
+            frame = len(labelled)
+            labelled.append(
+                _label_picture(
+                    video, frame, image, geometry.joints_mm[frame], intrinsics[frame], joints_unhidden
+                )
             )
-        joints = sight.joints_mm[some]
-        in_sight = joints_in_sight(pictures, joints, intrinsics[some], video.person.shape)
-        images = pictures.images[:, :height, :width]
-        taken += [
-            _as_seen(video, first + row, images[row], joints[row], intrinsics[first + row], in_sight[row])
-            for row in range(len(joints))
-        ]
-    return taken
+    return labelled
 
 
-def _frame(
-    config: SyntheticConfig, video: Video, sight: Sight, crop_enlargement: float | None
+def _picture_size_and_intrinsics(
+    config: SyntheticConfig, video: Video, geometry: HandGeometry, crop_enlargement: float | None
 ) -> tuple[tuple[int, int], Floats]:
-    """Width and height of a video's pictures, and the K [frames, 3, 3] of each, as for a right hand."""
-    intrinsics = np.repeat(video.view.intrinsics[None], len(sight.joints_mm), axis=0)
+    """Width and height of a video's pictures, and the K [frames, 3, 3] of each, of a right hand."""
+    intrinsics = np.repeat(video.view.intrinsics[None], len(geometry.joints_mm), axis=0)
     if crop_enlargement is None:
         return config.view.picture_px, intrinsics
-    squares = squares_around(project(sight.joints_mm, intrinsics), crop_enlargement)
+    squares = squares_around(project(geometry.joints_mm, intrinsics), crop_enlargement)
     return (config.size_px, config.size_px), crop_intrinsics(intrinsics, squares, config.size_px)
 
 
-def _as_seen(
+def _label_picture(
     video: Video,
     row: int,
     image: NDArray[np.uint8],
     joints_mm: Floats,
     intrinsics: Floats,
-    in_sight: NDArray[np.bool_],
+    unhidden: NDArray[np.bool_],
 ) -> LabelledPicture:
-    """A frame rendered as for a right hand, as the camera saw it: a left hand is mirrored back."""
+    """A picture of a right hand with its truth, as the camera saw it: a left hand is mirrored back."""
     height, width = image.shape[:2]
     points_px, k = project(joints_mm, intrinsics), intrinsics.copy()
     inside = ((points_px >= 0) & (points_px < [width, height])).all(axis=1)
@@ -234,7 +205,7 @@ def _as_seen(
         keypoints_2d_px=points_px.astype(np.float32),
         joints_3d_mm=joints_mm.astype(np.float32),
         intrinsics=k,
-        visible=in_sight & inside,
+        visible=unhidden & inside,
         box_px=box_around(points_px).astype(np.float32),
         side=video.side,
         person=video.person_index,
@@ -243,14 +214,11 @@ def _as_seen(
     )
 
 
-CHUNK_HANDS = 16384
-
-
 class SyntheticPoses(NamedTuple):
     """N poses, video after video."""
 
     keypoints: NDArray[np.float32]
-    """[N, 21, 3] as `Hand.keypoints`: the unit square of the crop, as seen for a right hand."""
+    """[N, 21, 3] as `Hand.keypoints`: the unit square of the crop, of a right hand."""
     video: NDArray[np.int32]
     """[N] number of the video."""
     frame: NDArray[np.int64]
@@ -262,19 +230,19 @@ def synthesise_poses(
 ) -> SyntheticPoses:
     """The poses of a world: those that `synthesise` renders for the same seed.
 
-    ``config`` tells what the world is like; its numbers of videos and hands and its seed are replaced.
+    ``config`` says what the world is like; its numbers of videos and hands and its seed are replaced.
     The N = videos x hands_per_video hands of one video follow each other at one a second, so neighbours
     are near-identical. Works in chunks: beyond the result, memory does not grow with N.
     """
     config = replace(config or SyntheticConfig(), videos=videos, hands_per_video=hands_per_video, seed=seed)
     keypoints = np.empty((videos * hands_per_video, JOINT_COUNT, 3), dtype=np.float32)
-    step = max(1, CHUNK_HANDS // hands_per_video)
+    step = max(1, _CHUNK_HANDS // hands_per_video)
     for first in range(0, videos, step):
         some = [sample_video(config, index) for index in range(first, min(first + step, videos))]
-        sight = see(some)
+        geometry = compute_geometry(some)
         start = first * hands_per_video
-        keypoints[start : start + len(sight.joints_mm)] = unit_keypoints(
-            sight.joints_mm, sight.unit_intrinsics
+        keypoints[start : start + len(geometry.joints_mm)] = unit_keypoints(
+            geometry.joints_mm, geometry.unit_intrinsics
         )
     return SyntheticPoses(
         keypoints,
@@ -283,23 +251,18 @@ def synthesise_poses(
     )
 
 
-HIDDEN_FACTOR: Final = 3.0
-"""How much further off a detector is at joints that something hides: it guesses them."""
-MOST_NOISE: Final = 0.5
-
-
 def check_keypoint_noise(noise: float) -> None:
-    """Raises HandsimError for what is no share of a hand's size."""
-    if not (math.isfinite(noise) and 0 <= noise <= MOST_NOISE):
+    """Raise HandsimError unless ``noise`` is a share of a hand's size, 0 to 0.5."""
+    if not (math.isfinite(noise) and 0 <= noise <= _MAX_NOISE):
         raise HandsimError(
-            f"keypoint_noise is {noise}; it is a share of the hand's box, from 0 (exact) to {MOST_NOISE}"
+            f"keypoint_noise is {noise}; it is a share of the hand's box, from 0 (exact) to {_MAX_NOISE}"
         )
 
 
-def as_detected(
+def add_keypoint_noise(
     rng: np.random.Generator, keypoints: NDArray[np.float32], visible: NDArray[np.bool_], noise: float
 ) -> NDArray[np.float32]:
-    """Keypoints [N, 21, 3] in the unit square of crops (`Hand.keypoints`), each moved at random.
+    """Keypoints [N, 21, 3] in the unit square of crops, moved at random as a detector errs.
 
     ``noise`` is the standard deviation of each coordinate, as a share of the longer side of the hand's box;
     where a joint is not ``visible`` [N, 21] it is `HIDDEN_FACTOR` times that.
@@ -309,13 +272,6 @@ def as_detected(
     return moved.astype(np.float32)
 
 
-SOURCE = "synthetic"
-JPEG_QUALITY = 92
-
-Progress = Callable[[int, int], None]
-"""Called with the hands done and all there are to do."""
-
-
 def synthesise_pool(
     pool_dir: str | Path,
     config: SyntheticConfig,
@@ -323,12 +279,12 @@ def synthesise_pool(
     keypoint_noise: float = 0.0,
     progress: Progress | None = None,
 ) -> None:
-    """Film a world into the pool at ``pool_dir``, made when it is not there.
+    """Render a world into the pool at ``pool_dir``, which is made when it is not there.
 
-    Keypoints are exact, or with ``keypoint_noise`` as far off as a detector's (`detection.as_detected`); the
+    Keypoints are exact, or with ``keypoint_noise`` as far off as a detector's (`add_keypoint_noise`); the
     crops are the same. A world whose keypoints are noisy counts as another one.
 
-    A video that the pool has already is not filmed again: running twice adds nothing, a killed run goes on
+    A video that the pool has already is not rendered again: running twice adds nothing, a killed run goes on
     where it stopped, and more ``videos`` of the same world are added to those that are there. Raises
     HandsimError for a noise out of its bounds, and when the pool has crops of another size or is being
     written by another process.
@@ -337,10 +293,12 @@ def synthesise_pool(
     total = config.videos * config.hands_per_video
     world = _fingerprint(config, keypoint_noise)
     with PoolWriter(pool_dir, crop_size_px=config.size_px) as writer:
-        keys = {make_hand_id(SOURCE, _video_name(world, i), -1, 0, world): i for i in range(config.videos)}
+        keys = {make_hand_id(_SOURCE, _video_name(world, i), -1, 0, world): i for i in range(config.videos)}
         missing = {key: index for key, index in keys.items() if key not in writer.known_items}
         done = total - len(missing) * config.hands_per_video
-        for key, samples in zip(missing, film(config, missing.values()), strict=True):
+        for key, samples in zip(
+            missing, _map_videos(partial(synthesise_video, config), missing.values()), strict=True
+        ):
             hands = _hands(samples, world, _keypoints(samples, config, keypoint_noise))
             writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
             done += len(hands)
@@ -349,11 +307,11 @@ def synthesise_pool(
 
 
 def _keypoints(samples: Samples, config: SyntheticConfig, noise: float) -> NDArray[np.float32]:
-    """Those of one video [N, 21, 3], as the pool gets them."""
+    """The keypoints [N, 21, 3] of one video, as they are written to the pool."""
     if noise == 0:
         return samples.keypoints
-    rng = stream(config, DETECTOR, int(samples.video[0]))
-    return as_detected(rng, samples.keypoints, samples.visible, noise)
+    rng = make_rng(config, DETECTOR, int(samples.video[0]))
+    return add_keypoint_noise(rng, samples.keypoints, samples.visible, noise)
 
 
 def _hands(samples: Samples, world: str, keypoints: NDArray[np.float32]) -> list[tuple[Hand, bytes]]:
@@ -362,8 +320,8 @@ def _hands(samples: Samples, world: str, keypoints: NDArray[np.float32]) -> list
         video, frame = _video_name(world, int(samples.video[row])), int(samples.frame[row])
         side: Side = "left" if samples.side[row] == "left" else "right"
         hand = Hand(
-            hand_id=make_hand_id(SOURCE, video, frame, 0, world),
-            source=SOURCE,
+            hand_id=make_hand_id(_SOURCE, video, frame, 0, world),
+            source=_SOURCE,
             video=video,
             frame=frame,
             side=side,
@@ -371,20 +329,22 @@ def _hands(samples: Samples, world: str, keypoints: NDArray[np.float32]) -> list
             box_px=samples.box_px[row],
             keypoints=keypoints[row],
             label=samples.label[row],
-            file=f"{SOURCE}/{video}/{frame:06d}",
+            file=f"{_SOURCE}/{video}/{frame:06d}",
         )
         jpeg = io.BytesIO()
-        Image.fromarray(samples.images[row]).save(jpeg, format="JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(samples.images[row]).save(jpeg, format="JPEG", quality=_JPEG_QUALITY)
         hands.append((hand, jpeg.getvalue()))
     return hands
 
 
 def _video_name(world: str, index: int) -> str:
-    """Videos of two worlds in one pool are different videos."""
+    """With a part of the world's digest: videos of two worlds in one pool are different videos."""
     return f"{world[:4]}-{index:06d}"
 
 
 def _fingerprint(config: SyntheticConfig, keypoint_noise: float) -> str:
     """Digest of everything that decides what a video shows; how many videos there are does not."""
-    told = repr(replace(config, videos=0)) + (f" keypoint_noise={keypoint_noise}" if keypoint_noise else "")
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    content = repr(replace(config, videos=0))
+    if keypoint_noise:
+        content += f" keypoint_noise={keypoint_noise}"
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()

@@ -1,13 +1,11 @@
-"""A person: how long and how thick the hand's parts are, and the colour of its skin.
-
-Bone lengths follow X-ray averages of adults (Buryanov and Kotiuk, 2010, with the carpus added to the
-metacarpals and the soft fingertip to the last phalanx), varied as people vary.
-
-The hand as a mechanism: joint angles in, 21 joints out.
+"""The hand: its bones and colours, which vary from person to person, and its forward kinematics.
 
 The hand frame of a **right** hand: origin at the wrist joint, x towards the thumb's side, y towards the
 fingers, z out of the palm, in millimetres. Palm towards you and fingers up, that is x right, y up and z
 towards you (the thumb is on your right): a right-handed frame. Flexing turns a finger from y towards z.
+
+Bone lengths follow X-ray averages of adults (Buryanov and Kotiuk, 2010, with the carpus added to the
+metacarpals and the soft fingertip to the last phalanx), varied as people vary.
 """
 
 from collections.abc import Sequence
@@ -15,22 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handsim.skeleton import FINGER_JOINTS, FINGERS, JOINT_COUNT
-from handsim.synthetic.config import PeopleConfig
+from handsim.synthetic.config import Floats, PeopleConfig
 
-Floats = NDArray[np.float64]
-
-MEAN_LENGTH_MM: Final = 186.0
+_MEAN_LENGTH_MM: Final = 186.0
 """Wrist to the tip of the middle finger of the hand described below."""
 MCPS_MM: Final = np.array([[26.0, 89.0, 1.0], [5.5, 93.5, -2.0], [-14.5, 87.0, 0.0], [-32.0, 76.5, 4.0]])
-THUMB_BASE_MM: Final = np.array([21.0, 20.0, 7.0])
-OPPOSITION_MM: Final = np.array([-4.0, 80.0, 52.0])
+_THUMB_BASE_MM: Final = np.array([21.0, 20.0, 7.0])
+_OPPOSITION_MM: Final = np.array([-4.0, 80.0, 52.0])
 PHALANGES_MM: Final = np.array(
     [[44.0, 32.5, 26.0], [41.0, 24.0, 20.5], [45.5, 27.5, 21.5], [42.0, 26.5, 21.5], [33.5, 19.5, 19.5]]
 )
-RADII_MM: Final = np.array(
+_RADII_MM: Final = np.array(
     [
         [12.5, 10.4, 9.4, 7.4],
         [10.3, 9.3, 8.0, 6.5],
@@ -39,7 +34,7 @@ RADII_MM: Final = np.array(
         [9.0, 7.8, 6.8, 5.6],
     ]
 )
-SKIN_TONES: Final = np.array(
+_SKIN_TONES: Final = np.array(
     [
         [250, 217, 195],
         [238, 192, 165],
@@ -56,10 +51,10 @@ SKIN_TONES: Final = np.array(
 
 @dataclass(frozen=True, eq=False)
 class HandShape:
-    """The bones and the flesh of one hand, or of N hands stacked along a leading axis."""
+    """Lengths and thicknesses of one hand, or of N hands stacked along a leading axis."""
 
     mcps_mm: Floats
-    """[4, 3] first knuckles, index to little finger, in the flat hand's frame (see `kinematics`)."""
+    """[4, 3] first knuckles, index to little finger, in the flat hand's frame (all angles 0)."""
     thumb_base_mm: Floats
     """[3] the thumb's carpometacarpal joint."""
     opposition_mm: Floats
@@ -69,13 +64,13 @@ class HandShape:
     radii_mm: Floats
     """[5, 4] half the thickness at each finger's four joints."""
     scale: Floats
-    """[] size relative to the average adult's hand: what is not listed here grows with it."""
+    """[] size relative to the average adult's hand; what is not listed here scales with it."""
     thickness: Floats
     """[] thickness relative to the hand's size."""
 
 
 AVERAGE_SHAPE: Final = HandShape(
-    MCPS_MM, THUMB_BASE_MM, OPPOSITION_MM, PHALANGES_MM, RADII_MM, np.asarray(1.0), np.asarray(1.0)
+    MCPS_MM, _THUMB_BASE_MM, _OPPOSITION_MM, PHALANGES_MM, _RADII_MM, np.asarray(1.0), np.asarray(1.0)
 )
 """The average adult's hand."""
 
@@ -99,16 +94,16 @@ def sample_person(rng: np.random.Generator, config: PeopleConfig) -> Person:
     mean, deviation = config.hand_length_mm
     child = rng.random() < config.child_share
     length = mean + deviation * np.clip(rng.standard_normal(), -2.5, 2.5)
-    scale = length / MEAN_LENGTH_MM * (rng.uniform(0.70, 0.88) if child else 1.0)
+    scale = length / _MEAN_LENGTH_MM * (rng.uniform(0.70, 0.88) if child else 1.0)
     width, fingers = 1 + 0.05 * rng.standard_normal(), 1 + 0.035 * rng.standard_normal()
     thickness = np.clip((1.06 if child else 1.0) + 0.07 * rng.standard_normal(), 0.82, 1.22)
-    own = 1 + 0.025 * np.clip(rng.standard_normal((5, 3)), -2.5, 2.5)
+    variation = 1 + 0.025 * np.clip(rng.standard_normal((5, 3)), -2.5, 2.5)
     shape = HandShape(
         mcps_mm=MCPS_MM * scale * [width, 1.0, 1.0],
-        thumb_base_mm=THUMB_BASE_MM * scale * [width, 1.0, 1.0],
-        opposition_mm=OPPOSITION_MM * scale,
-        phalanges_mm=PHALANGES_MM * scale * fingers * own,
-        radii_mm=RADII_MM * scale * thickness * np.sqrt(width),
+        thumb_base_mm=_THUMB_BASE_MM * scale * [width, 1.0, 1.0],
+        opposition_mm=_OPPOSITION_MM * scale,
+        phalanges_mm=PHALANGES_MM * scale * fingers * variation,
+        radii_mm=_RADII_MM * scale * thickness * np.sqrt(width),
         scale=np.asarray(scale),
         thickness=np.asarray(thickness),
     )
@@ -126,8 +121,8 @@ def stack_shapes(shapes: Sequence[HandShape], repeats: int) -> HandShape:
 
 def _sample_colours(rng: np.random.Generator, config: PeopleConfig) -> tuple[Floats, Floats, Floats]:
     tone = rng.uniform(*config.tone)
-    steps = np.linspace(0, 1, len(SKIN_TONES))
-    skin = np.array([np.interp(tone, steps, SKIN_TONES[:, channel]) for channel in range(3)]) / 255
+    steps = np.linspace(0, 1, len(_SKIN_TONES))
+    skin = np.array([np.interp(tone, steps, _SKIN_TONES[:, channel]) for channel in range(3)]) / 255
     skin = np.clip(skin * (1 + 0.05 * rng.standard_normal()) * (1 + 0.02 * rng.standard_normal(3)), 0.05, 1)
     palm = skin + (np.array([0.94, 0.72, 0.63]) - skin) * (0.30 + 0.25 * tone)
     nail = skin + (np.array([0.97, 0.80, 0.76]) - skin) * 0.45
@@ -136,7 +131,7 @@ def _sample_colours(rng: np.random.Generator, config: PeopleConfig) -> tuple[Flo
     return skin, palm, nail
 
 
-LIMITS_DEG: Final[dict[str, tuple[float, float]]] = {
+_LIMITS_DEG: Final[dict[str, tuple[float, float]]] = {
     **{
         f"{finger}_{angle}": limits
         for finger in FINGERS[1:]
@@ -164,22 +159,22 @@ that plane, ``roll`` turns its pad, ``mcp`` and ``ip`` flex it. ``cup`` hollows 
 flexes the hand towards the forearm's inner side and ``wrist_lean`` moves it towards the thumb's side.
 """
 
-ANGLES: Final = tuple(LIMITS_DEG)
+ANGLES: Final = tuple(_LIMITS_DEG)
 ANGLE_INDEX: Final = {name: i for i, name in enumerate(ANGLES)}
-LOWEST_DEG: Final = np.array([LIMITS_DEG[name][0] for name in ANGLES])
-HIGHEST_DEG: Final = np.array([LIMITS_DEG[name][1] for name in ANGLES])
+LOWEST_DEG: Final = np.array([_LIMITS_DEG[name][0] for name in ANGLES])
+HIGHEST_DEG: Final = np.array([_LIMITS_DEG[name][1] for name in ANGLES])
 
 DIP_PER_PIP: Final = 0.62
 """The last joint of a finger follows the one before it: one tendon moves both."""
-SPLAY_DEG: Final = np.array([-5.0, 0.0, 4.0, 9.0])
+_SPLAY_DEG: Final = np.array([-5.0, 0.0, 4.0, 9.0])
 """How index to little finger point apart at spread 0."""
-CUP_SHARE: Final = np.array([0.0, 0.0, 0.5, 1.0])
+_CUP_SHARE: Final = np.array([0.0, 0.0, 0.5, 1.0])
 """How much of the cupping each metacarpal takes, index to little finger."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posture:
-    """N hands bent, in the hand frame."""
+    """The joints of N hands, in the hand frame."""
 
     joints_mm: Floats
     """[N, 21, 3]."""
@@ -192,12 +187,12 @@ class Posture:
         return Posture(self.joints_mm[which], self.pads[which], self.forearm[which])
 
 
-def within_limits(angles_deg: Floats) -> Floats:
-    """Angles [..., 24] brought into their ranges of motion."""
+def clip_to_limits(angles_deg: Floats) -> Floats:
+    """Clip angles [..., 24] to their ranges of motion."""
     return np.clip(angles_deg, LOWEST_DEG, HIGHEST_DEG)
 
 
-def bend(shape: HandShape, angles_deg: Floats) -> Posture:
+def forward_kinematics(shape: HandShape, angles_deg: Floats) -> Posture:
     """Forward kinematics of N hands.
 
     ``shape`` holds one hand, or N of them (arrays with a leading N); ``angles_deg`` is [N, 24] in the order
@@ -208,8 +203,8 @@ def bend(shape: HandShape, angles_deg: Floats) -> Posture:
     joints = np.zeros((count, JOINT_COUNT, 3))
     pads = np.zeros((count, JOINT_COUNT, 3))
     pads[..., 2] = 1.0
-    _bend_fingers(shape, angles, joints, pads)
-    _bend_thumb(shape, angles, joints, pads)
+    _place_fingers(shape, angles, joints, pads)
+    _place_thumb(shape, angles, joints, pads)
     wrist_bend, lean = angles[:, ANGLE_INDEX["wrist_bend"]], angles[:, ANGLE_INDEX["wrist_lean"]]
     forearm = np.stack(
         [np.sin(lean) * np.cos(wrist_bend), -np.cos(lean) * np.cos(wrist_bend), np.sin(wrist_bend)], axis=-1
@@ -217,11 +212,11 @@ def bend(shape: HandShape, angles_deg: Floats) -> Posture:
     return Posture(joints, pads, forearm)
 
 
-def _bend_fingers(shape: HandShape, angles: Floats, joints: Floats, pads: Floats) -> None:
-    """Fill in the joints and pads of the four fingers."""
+def _place_fingers(shape: HandShape, angles: Floats, joints: Floats, pads: Floats) -> None:
+    """Write the joints and pads of the four fingers."""
     spread, *flexions = angles[:, :16].reshape(-1, 4, 4).transpose(2, 0, 1)
-    cup = angles[:, ANGLE_INDEX["cup"], None] * CUP_SHARE
-    direction = spread + np.radians(SPLAY_DEG)
+    cup = angles[:, ANGLE_INDEX["cup"], None] * _CUP_SHARE
+    direction = spread + np.radians(_SPLAY_DEG)
     mcps = np.broadcast_to(shape.mcps_mm, (len(angles), 4, 3))
     # Cupping turns a metacarpal about the wrist's x axis, so that its length stays.
     position = np.stack(
@@ -246,8 +241,8 @@ def _bend_fingers(shape: HandShape, angles: Floats, joints: Floats, pads: Floats
         )
 
 
-def _bend_thumb(shape: HandShape, angles: Floats, joints: Floats, pads: Floats) -> None:
-    """Fill in the joints and pads of the thumb."""
+def _place_thumb(shape: HandShape, angles: Floats, joints: Floats, pads: Floats) -> None:
+    """Write the joints and pads of the thumb."""
     out, lift, roll, mcp, ip = angles[:, 16:21].T
     metacarpal = np.stack([np.sin(out) * np.cos(lift), np.cos(out) * np.cos(lift), np.sin(lift)], axis=-1)
     base = np.broadcast_to(shape.thumb_base_mm, metacarpal.shape)

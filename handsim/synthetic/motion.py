@@ -1,61 +1,30 @@
-"""How a hand moves along a video: from key pose to key pose, holding each for a while, never quite still.
-
-Smooth random signals and smooth ways from one value to the next.
-"""
+"""How a hand moves along a video: from key pose to key pose, holding each for a while, never quite still."""
 
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from handsim.synthetic.config import MotionConfig
-from handsim.synthetic.hand_model import ANGLE_INDEX, ANGLES, DIP_PER_PIP, within_limits
+from handsim.synthetic.config import Floats, MotionConfig
+from handsim.synthetic.hand_model import ANGLE_INDEX, ANGLES, DIP_PER_PIP, clip_to_limits
 from handsim.synthetic.prototypes import GRASPING, PROTOTYPES, Prototype
 
-
-def wander(
-    rng: np.random.Generator, frames: int, channels: int, period: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Smooth noise [frames, channels] of mean 0 and standard deviation 1: three sine waves a channel.
-
-    ``period`` is the range of the waves' periods in frames.
-    """
-    periods = np.exp(rng.uniform(np.log(period[0]), np.log(period[1]), (3, channels)))
-    phases = rng.uniform(0, 2 * np.pi, (3, channels))
-    weights = rng.standard_normal((3, channels))
-    time = np.arange(frames)[:, None, None]
-    waves = np.sin(2 * np.pi * time / periods + phases)
-    wandering: NDArray[np.float64] = (waves * weights).sum(axis=1) * np.sqrt(2 / 3)
-    return wandering
-
-
-def minimum_jerk(progress: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far a reaching movement is (0 to 1) after a part ``progress`` of its time: the path of least jerk.
-
-    Flash and Hogan (1985): 10 p^3 - 15 p^4 + 6 p^5.
-    """
-    return progress**3 * (10 - 15 * progress + 6 * progress**2)
-
-
-Floats = NDArray[np.float64]
-
-LABEL_REACH_DEG: Final = 11.0
-"""A hand this close to a prototype (root mean square over the angles) shows it."""
-SHAPING: Final = slice(0, ANGLE_INDEX["cup"])
+_LABEL_REACH_DEG: Final = 11.0
+"""A hand this close to a prototype (root mean square over the angles) is labelled with it."""
+_SHAPE_ANGLES: Final = slice(0, ANGLE_INDEX["cup"])
 """The angles that make the hand's shape: all of fingers and thumb."""
-WRIST_DEVIATION_DEG: Final = (16.0, 7.0)
+_WRIST_DEVIATION_DEG: Final = (16.0, 7.0)
 
 
-def prototype_angles(prototype: Prototype) -> Floats:
+def _prototype_angles(prototype: Prototype) -> Floats:
     """Joint angles [24] in degrees of a prototype, the wrist straight."""
     fingers = (prototype.index, prototype.middle, prototype.ring, prototype.little)
     angles = [value for f in fingers for value in (f.spread, f.mcp, f.pip, DIP_PER_PIP * f.pip)]
     thumb = prototype.thumb
     angles += [thumb.out, thumb.lift, thumb.roll, thumb.mcp, thumb.ip, prototype.cup, 0.0, 0.0]
-    return within_limits(np.array(angles))
+    return clip_to_limits(np.array(angles))
 
 
-PROTOTYPE_ANGLES: Final = {name: prototype_angles(prototype) for name, prototype in PROTOTYPES.items()}
+PROTOTYPE_ANGLES: Final = {name: _prototype_angles(prototype) for name, prototype in PROTOTYPES.items()}
 """Name to angles [24] in degrees."""
 
 
@@ -70,27 +39,16 @@ def sample_motion(
     while times[-1] < frames:
         times.append(times[-1] + config.frames_per_pose * float(rng.uniform(0.6, 1.4)))
     keys = np.array([_key_pose(rng, config, names) for _ in times])
-    # A key pose is held for a part of the time before the hand moves on.
-    held = float(rng.uniform(0.15, 0.55))
+    # The hand stays in a key pose for a part of the time before it moves on.
+    hold_share = float(rng.uniform(0.15, 0.55))
     frame = np.arange(frames)
     key = np.clip(np.searchsorted(times, frame, side="right") - 1, 0, len(times) - 2)
     start, end = np.array(times)[key], np.array(times)[key + 1]
-    reached = minimum_jerk(np.clip(((frame - start) / (end - start) - held) / (1 - held), 0, 1))[:, None]
-    angles = keys[key] * (1 - reached) + keys[key + 1] * reached
-    unrest = wander(rng, frames, len(ANGLES), (5.0, 40.0)) * config.wobble_deg
-    return within_limits(angles + unrest)
-
-
-def nearest_labels(angles_deg: Floats) -> list[str | None]:
-    """Of each hand [N, 24] the prototype it shows, or None where it is close to none."""
-    names = list(PROTOTYPE_ANGLES)
-    table = np.array([PROTOTYPE_ANGLES[name][SHAPING] for name in names])
-    away = np.sqrt(((angles_deg[:, None, SHAPING] - table) ** 2).mean(axis=-1))
-    best = away.argmin(axis=1)
-    return [
-        names[nearest] if away[hand, nearest] <= LABEL_REACH_DEG else None
-        for hand, nearest in enumerate(best)
-    ]
+    time = np.clip(((frame - start) / (end - start) - hold_share) / (1 - hold_share), 0, 1)
+    progress = _minimum_jerk(time)[:, None]
+    angles = keys[key] * (1 - progress) + keys[key + 1] * progress
+    wobble = smooth_noise(rng, frames, len(ANGLES), (5.0, 40.0)) * config.wobble_deg
+    return clip_to_limits(angles + wobble)
 
 
 def _key_pose(rng: np.random.Generator, config: MotionConfig, names: tuple[str, ...]) -> Floats:
@@ -107,6 +65,40 @@ def _key_pose(rng: np.random.Generator, config: MotionConfig, names: tuple[str, 
     own[3:16:4] = DIP_PER_PIP * own[2:16:4] + 0.3 * own[3:16:4]
     own[ANGLE_INDEX["cup"] :] = 0
     angles = angles + config.jitter_deg * own
-    angles[ANGLE_INDEX["wrist_bend"]] = WRIST_DEVIATION_DEG[0] * rng.standard_normal()
-    angles[ANGLE_INDEX["wrist_lean"]] = WRIST_DEVIATION_DEG[1] * rng.standard_normal()
-    return within_limits(angles)
+    angles[ANGLE_INDEX["wrist_bend"]] = _WRIST_DEVIATION_DEG[0] * rng.standard_normal()
+    angles[ANGLE_INDEX["wrist_lean"]] = _WRIST_DEVIATION_DEG[1] * rng.standard_normal()
+    return clip_to_limits(angles)
+
+
+def nearest_labels(angles_deg: Floats) -> list[str | None]:
+    """The prototype that each hand [N, 24] shows, or None where it is close to none."""
+    names = list(PROTOTYPE_ANGLES)
+    table = np.array([PROTOTYPE_ANGLES[name][_SHAPE_ANGLES] for name in names])
+    distances = np.sqrt(((angles_deg[:, None, _SHAPE_ANGLES] - table) ** 2).mean(axis=-1))
+    best = distances.argmin(axis=1)
+    return [
+        names[nearest] if distances[hand, nearest] <= _LABEL_REACH_DEG else None
+        for hand, nearest in enumerate(best)
+    ]
+
+
+def smooth_noise(rng: np.random.Generator, frames: int, channels: int, period: tuple[float, float]) -> Floats:
+    """Smooth noise [frames, channels] of mean 0 and standard deviation 1: three sine waves a channel.
+
+    ``period`` is the range of the waves' periods in frames.
+    """
+    periods = np.exp(rng.uniform(np.log(period[0]), np.log(period[1]), (3, channels)))
+    phases = rng.uniform(0, 2 * np.pi, (3, channels))
+    weights = rng.standard_normal((3, channels))
+    time = np.arange(frames)[:, None, None]
+    waves = np.sin(2 * np.pi * time / periods + phases)
+    noise: Floats = (waves * weights).sum(axis=1) * np.sqrt(2 / 3)
+    return noise
+
+
+def _minimum_jerk(time: Floats) -> Floats:
+    """How far a reaching movement is (0 to 1) after a part ``time`` of its time: the path of least jerk.
+
+    Flash and Hogan (1985): 10 p^3 - 15 p^4 + 6 p^5.
+    """
+    return time**3 * (10 - 15 * time + 6 * time**2)

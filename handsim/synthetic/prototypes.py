@@ -1,7 +1,7 @@
 """The vocabulary of hand shapes: what hands of people do again and again.
 
-Each is written as a person would tell it: of each finger, how far it is bent at its first two joints and
-spread (the last joint follows, see `kinematics.DIP_PER_PIP`), and of the thumb its five angles.
+Each is written as a person would describe it: of each finger, how far it is bent at its first two joints and
+spread (the last joint follows, see `hand_model.DIP_PER_PIP`), and of the thumb its five angles.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Finger(NamedTuple):
 
 
 class Thumb(NamedTuple):
-    """Of the thumb, in degrees; see `kinematics.LIMITS_DEG`."""
+    """Of the thumb, in degrees; see `hand_model.ANGLES`."""
 
     out: float
     lift: float
@@ -39,36 +39,36 @@ class Prototype:
     """How far the palm is hollowed, in degrees."""
 
 
-STRAIGHT: Final = Finger(2, 6)
-CURLED: Final = Finger(76, 98)
-BESIDE: Final = Thumb(24, 8, 8, 6)
+_STRAIGHT: Final = Finger(2, 6)
+_CURLED: Final = Finger(76, 98)
+_BESIDE: Final = Thumb(24, 8, 8, 6)
 """The thumb along the flat hand."""
-AWAY: Final = Thumb(56, 12, 0, -6)
+_AWAY: Final = Thumb(56, 12, 0, -6)
 """The thumb stretched away from the hand."""
-OVER: Final = Thumb(22, 46, 26, 38)
+_OVER: Final = Thumb(22, 46, 26, 38)
 """The thumb laid over curled fingers."""
-ACROSS: Final = Thumb(2, 38, 34, 44)
+_ACROSS: Final = Thumb(2, 38, 34, 44)
 """The thumb folded across the palm under straight fingers."""
 
 PROTOTYPES: Final[dict[str, Prototype]] = {
-    "flat": Prototype(Finger(0, 4, 2), Finger(0, 4, 0), Finger(0, 4, -1), Finger(0, 6, -3), BESIDE, cup=0),
+    "flat": Prototype(Finger(0, 4, 2), Finger(0, 4, 0), Finger(0, 4, -1), Finger(0, 6, -3), _BESIDE, cup=0),
     "spread": Prototype(
-        Finger(-6, 6, -11), Finger(-6, 6, -2), Finger(-5, 6, 7), Finger(-5, 8, 15), AWAY, cup=-2
+        Finger(-6, 6, -11), Finger(-6, 6, -2), Finger(-5, 6, 7), Finger(-5, 8, 15), _AWAY, cup=-2
     ),
     "rest": Prototype(
         Finger(24, 28), Finger(32, 34), Finger(36, 38), Finger(38, 40), Thumb(34, 26, 14, 18), cup=5
     ),
-    "fist": Prototype(CURLED, CURLED, CURLED, Finger(80, 94, -3), OVER, cup=9),
-    "thumbs_up": Prototype(CURLED, CURLED, CURLED, Finger(80, 94, -3), Thumb(58, 8, -4, -12), cup=7),
-    "point": Prototype(STRAIGHT, CURLED, CURLED, Finger(80, 94, -3), OVER, cup=7),
-    "victory": Prototype(Finger(0, 5, -9), Finger(0, 5, 7), CURLED, Finger(80, 94, -3), OVER, cup=7),
-    "three": Prototype(Finger(0, 5, -9), Finger(0, 5, 0), Finger(2, 6, 7), Finger(62, 92), ACROSS, cup=5),
-    "four": Prototype(Finger(0, 5, -9), Finger(0, 5, -2), Finger(0, 5, 5), Finger(0, 6, 12), ACROSS),
-    "gun": Prototype(STRAIGHT, CURLED, CURLED, Finger(80, 94, -3), AWAY, cup=6),
-    "gun_two": Prototype(Finger(2, 6, -7), Finger(2, 6, 6), CURLED, Finger(80, 94, -3), AWAY, cup=6),
-    "call": Prototype(CURLED, CURLED, Finger(74, 94), Finger(-2, 6, 12), AWAY, cup=3),
-    "horns": Prototype(Finger(0, 6, -3), CURLED, CURLED, Finger(0, 8, 8), OVER, cup=6),
-    "little": Prototype(CURLED, CURLED, Finger(72, 94), Finger(0, 8, 6), OVER, cup=3),
+    "fist": Prototype(_CURLED, _CURLED, _CURLED, Finger(80, 94, -3), _OVER, cup=9),
+    "thumbs_up": Prototype(_CURLED, _CURLED, _CURLED, Finger(80, 94, -3), Thumb(58, 8, -4, -12), cup=7),
+    "point": Prototype(_STRAIGHT, _CURLED, _CURLED, Finger(80, 94, -3), _OVER, cup=7),
+    "victory": Prototype(Finger(0, 5, -9), Finger(0, 5, 7), _CURLED, Finger(80, 94, -3), _OVER, cup=7),
+    "three": Prototype(Finger(0, 5, -9), Finger(0, 5, 0), Finger(2, 6, 7), Finger(62, 92), _ACROSS, cup=5),
+    "four": Prototype(Finger(0, 5, -9), Finger(0, 5, -2), Finger(0, 5, 5), Finger(0, 6, 12), _ACROSS),
+    "gun": Prototype(_STRAIGHT, _CURLED, _CURLED, Finger(80, 94, -3), _AWAY, cup=6),
+    "gun_two": Prototype(Finger(2, 6, -7), Finger(2, 6, 6), _CURLED, Finger(80, 94, -3), _AWAY, cup=6),
+    "call": Prototype(_CURLED, _CURLED, Finger(74, 94), Finger(-2, 6, 12), _AWAY, cup=3),
+    "horns": Prototype(Finger(0, 6, -3), _CURLED, _CURLED, Finger(0, 8, 8), _OVER, cup=6),
+    "little": Prototype(_CURLED, _CURLED, Finger(72, 94), Finger(0, 8, 6), _OVER, cup=3),
     "pinch": Prototype(
         Finger(50, 46, 0), Finger(50, 52), Finger(52, 56), Finger(52, 58), Thumb(30, 48, 12, 22), cup=6
     ),
@@ -92,7 +92,7 @@ PROTOTYPES: Final[dict[str, Prototype]] = {
     "claw": Prototype(
         Finger(-2, 62, -7), Finger(-2, 64, -1), Finger(-2, 64, 5), Finger(0, 62, 11), Thumb(52, 26, 10, 34)
     ),
-    "hook": Prototype(Finger(10, 84), Finger(10, 86), Finger(10, 86), Finger(12, 84), BESIDE, cup=4),
+    "hook": Prototype(Finger(10, 84), Finger(10, 86), Finger(10, 86), Finger(12, 84), _BESIDE, cup=4),
     "bent": Prototype(
         Finger(72, 8), Finger(74, 8), Finger(74, 8), Finger(72, 10), Thumb(26, 24, 6, 6), cup=6
     ),

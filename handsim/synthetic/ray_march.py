@@ -1,4 +1,4 @@
-"""Rays against soft capsules: where each pixel's ray meets the surface.
+"""Ray marching against soft capsules: where each pixel's ray meets the surface.
 
 The surface is the level set sum_i exp(-d_i / s_i) = 1 of the distances d_i to the capsules, s_i being their
 softness: alone a capsule is itself, near another they melt together. A ray starts where it would meet the
@@ -13,23 +13,25 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 TILE: Final = 8
 """Side of a tile in pixels."""
-NEAREST: Final = (7, 14)
+_NEAREST: Final = (7, 14)
 """How many capsules a tile looks at, when few are near and when many are."""
-REACH_MM: Final = 8.0
+_REACH_MM: Final = 8.0
 """How far from its skin a capsule still draws others out."""
-SWELL_MM: Final = 3.0
+_SWELL_MM: Final = 3.0
 """How far capsules that melt together can stand out from each of them."""
-STEPS: Final = (2, 3, 3, 5)
-"""How far the rays of all tiles walk, then those of the tiles in which one still walks, and so on."""
-BEHIND_MM: Final = 40.0
+_STEPS: Final = (2, 3, 3, 5)
+"""Steps that all rays walk, then the rays of tiles with one that has not arrived, and so on."""
+_BEHIND_MM: Final = 40.0
 """A ray this far behind where its tile's rays began will meet nothing more."""
-ARRIVED_MM: Final = 0.3
-TINY: Final = 1e-30
+_ARRIVED_MM: Final = 0.3
+_TINY: Final = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class Tiles:
     rays: Tensor
     """[T, 3, P] unit vectors in camera axes."""
     eye: Tensor
-    """[T, 3, 1] the camera, seen from the wrist."""
+    """[T, 3, 1] the camera's place, from the wrist."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Surface:
     normals: Tensor
     """[T, 3, P] unit vectors out of the surface."""
     shares: Tensor
-    """[T, K, P] to what part the surface is each capsule's; sums to 1."""
+    """[T, K, P] each capsule's share of the surface; sums to 1."""
 
 
 def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: int) -> tuple[Tiles, ...]:
@@ -87,7 +89,7 @@ def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: i
     ends = torch.stack([capsules.start, capsules.end], dim=2) + wrist_mm[:, None, None]
     depth = ends[..., 2].clamp(min=80.0)
     places = ends[..., :2] / depth[..., None] * focal[..., None, None] + middle[:, :, None]
-    reach = (capsules.radii + REACH_MM) / depth * focal[..., None] * 1.03
+    reach = (capsules.radii + _REACH_MM) / depth * focal[..., None] * 1.03
     centres = (torch.arange(size // TILE) + 0.5) * TILE
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     centre = torch.stack([x, y], dim=-1).reshape(1, -1, 1, 2)
@@ -96,10 +98,10 @@ def find_tiles(capsules: Capsules, wrist_mm: Tensor, intrinsics: Tensor, size: i
     away = (centre - start - along[..., None] * way).square().sum(-1).sqrt()
     away -= reach[:, None, :, 0] + along * (reach[..., 1] - reach[..., 0])[:, None]
     away -= TILE * 0.7072
-    near, nearest = away.topk(NEAREST[1], dim=-1, largest=False)
-    slack = (REACH_MM - SWELL_MM) / wrist_mm[:, 2:] * intrinsics[:, 0, :1]
-    shown, crowded = near[..., 0] < -slack, near[..., NEAREST[0]] < 0
-    groups = ((shown & ~crowded, NEAREST[0]), (shown & crowded, NEAREST[1]))
+    near, nearest = away.topk(_NEAREST[1], dim=-1, largest=False)
+    slack = (_REACH_MM - _SWELL_MM) / wrist_mm[:, 2:] * intrinsics[:, 0, :1]
+    occupied, crowded = near[..., 0] < -slack, near[..., _NEAREST[0]] < 0
+    groups = ((occupied & ~crowded, _NEAREST[0]), (occupied & crowded, _NEAREST[1]))
     return tuple(_cut_tiles(which, nearest[..., :count], wrist_mm, intrinsics) for which, count in groups)
 
 
@@ -139,8 +141,8 @@ class Field:
         self.products = torch.cat([along, square], dim=1)
         self.sums = torch.cat([ones, self.stiffness], dim=-1).transpose(1, 2).contiguous()
 
-    def only(self, which: Tensor) -> "Field":
-        """The field of the tiles ``which`` [T] says."""
+    def select(self, which: Tensor) -> "Field":
+        """The field of some of the tiles: ``which`` [T] is a mask."""
         some = copy(self)
         vars(some).update({name: tensor[which] for name, tensor in vars(self).items()})
         return some
@@ -163,7 +165,7 @@ class Field:
         """Signed distance [T, P] in mm of points [T, 3, P] to the surface, nearly; negative inside."""
         weights, _, _ = self.weigh(points)
         total, stiff = torch.bmm(self.sums, weights).unbind(dim=1)
-        return -torch.log(total + TINY) * (total + TINY) / (stiff + TINY)
+        return -torch.log(total + _TINY) * (total + _TINY) / (stiff + _TINY)
 
     def first_guess(self, rays: Tensor, eye: Tensor) -> Tensor:
         """How far [T, P] each ray goes to the nearest bare capsule (or past the one it all but touches)."""
@@ -183,21 +185,21 @@ class Field:
         return entry.add_(miss).amin(dim=1) - miss.amin(dim=1)
 
 
-def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surface]:
+def march_rays(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surface]:
     """Follow the tiles' rays to the surface, in the field returned with it; ``focal`` [T] is in pixels."""
     field = Field(capsules, tiles.picture, tiles.nearest)
     rays, eye = tiles.rays, tiles.eye
     reached = field.first_guess(rays, eye)
-    behind = reached.amax(dim=1, keepdim=True) + BEHIND_MM
+    behind = reached.amax(dim=1, keepdim=True) + _BEHIND_MM
     best, far = torch.full_like(reached, 1e3), reached.clone()
-    left, around = torch.arange(len(rays)), field
-    for steps in STEPS:
-        best[left], far[left], reached[left] = _walk(
-            around, rays[left], eye[left], reached[left], best[left], far[left], steps
+    active, active_field = torch.arange(len(rays)), field
+    for steps in _STEPS:
+        best[active], far[active], reached[active] = _walk(
+            active_field, rays[active], eye[active], reached[active], best[active], far[active], steps
         )
-        walking = (best[left] > ARRIVED_MM) & (reached[left] < behind[left])
-        on = walking.any(dim=1)
-        left, around = left[on], around.only(on)
+        unfinished = (best[active] > _ARRIVED_MM) & (reached[active] < behind[active])
+        on = unfinished.any(dim=1)
+        active, active_field = active[on], active_field.select(on)
     points = eye + rays * far[:, None]
     pixel_mm = far / focal[:, None]
     weights, distance, place = field.weigh(points)
@@ -205,7 +207,7 @@ def trace(capsules: Capsules, tiles: Tiles, focal: Tensor) -> tuple[Field, Surfa
     normals = points * pull.sum(1, keepdim=True)
     normals -= torch.bmm(field.start.transpose(1, 2), pull)
     normals -= torch.bmm(field.axis.transpose(1, 2), pull * place)
-    shares = weights / (weights.sum(1, keepdim=True) + TINY)
+    shares = weights / (weights.sum(1, keepdim=True) + _TINY)
     cover = (1 - best / pixel_mm).clamp(0, 1)
     return field, Surface(points, cover, unit(normals), shares)
 
@@ -219,8 +221,8 @@ def _walk(
         closer = distance < best
         far = torch.where(closer, reached, far)
         best = torch.where(closer, distance, best)
-        # The little more hurries rays past the edges that they only graze.
-        reached = reached + distance + 0.5 * (distance > ARRIVED_MM)
+        # The little extra moves rays past the edges that they only graze.
+        reached = reached + distance + 0.5 * (distance > _ARRIVED_MM)
     return best, far, reached
 
 
@@ -228,3 +230,8 @@ def unit(vectors: Tensor) -> Tensor:
     """Vectors [T, 3, P] brought to length 1."""
     x, y, z = vectors.unbind(1)
     return vectors / (x * x + y * y + z * z).sqrt_().clamp_(min=1e-12)[:, None]
+
+
+def to_tensor(array: NDArray[np.floating]) -> Tensor:
+    """A float32 copy on the CPU."""
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -1,22 +1,19 @@
-"""What is around a hand: light, sleeve, things held or passing by, and which background is behind it."""
+"""What is around a hand: light, sleeve, an object in the hand or before it, and the kind of background."""
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from handsim.synthetic.config import SceneConfig
-
-Floats = NDArray[np.float64]
+from handsim.synthetic.config import Floats, SceneConfig
 
 BARE_MM: Final = 1e4
-"""A sleeve that begins this far from the wrist is none."""
+"""A bare arm is one whose sleeve begins this far from the wrist."""
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
-    """A rod, bottle, ball or stick: a tapered capsule, in the hand's frame or the camera's."""
+class Occluder:
+    """A rod, bottle, ball or stick in the hand or before it: a tapered capsule."""
 
     start: Floats
     """[frames, 3] mm: centre of one end."""
@@ -24,8 +21,8 @@ class Thing:
     """[frames, 3] mm: centre of the other."""
     radii_mm: Floats
     """[2] at the ends."""
-    held: bool
-    """In the hand frame (it moves with the hand), or else relative to the wrist in the camera frame."""
+    in_hand: bool
+    """In the hand frame (it moves with the hand), or else in camera axes from the wrist."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +45,9 @@ class Scene:
     """[2, 3] the sleeve's two colours."""
     cloth_stripe_mm: float
     """Width of the sleeve's stripes."""
-    thing: Thing | None
-    """What the hand holds or what passes before it."""
-    thing_colours: Floats
+    occluder: Occluder | None
+    """The object that the hand holds or that passes before it."""
+    occluder_colours: Floats
     """[2, 3]."""
     background: str
     """One of `config.BACKGROUNDS`."""
@@ -65,17 +62,17 @@ class Scene:
 def sample_scene(
     rng: np.random.Generator, config: SceneConfig, frames: int, *, holding: bool, scale: float
 ) -> Scene:
-    """Draw the scene of a video; ``holding`` puts a thing into the hand, ``scale`` is the hand's size."""
+    """Draw the scene of a video; ``holding`` puts an object into the hand, ``scale`` is the hand's size."""
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 1.0)
     light = np.array([np.cos(azimuth), -height, -abs(np.sin(azimuth)) - 0.25])
     warmth = np.array([1.0, 0.96, 0.90]) ** rng.uniform(-1.0, 2.5)
     ambient = rng.uniform(*config.ambient_light)
     sleeved = rng.random() < config.sleeve_share
-    thing: Thing | None = None
+    occluder: Occluder | None = None
     if holding:
-        thing = _held(rng, frames, scale)
+        occluder = _sample_in_hand(rng, frames, scale)
     elif rng.random() < config.passing_share:
-        thing = _passing(rng, frames, scale)
+        occluder = _sample_passing(rng, frames, scale)
     cloth = sample_colours(rng, 2)
     if rng.random() < 0.6:
         cloth[1] = cloth[0]
@@ -88,24 +85,24 @@ def sample_scene(
         sleeve_from_mm=rng.uniform(-4, 70) if sleeved else BARE_MM,
         cloth=cloth,
         cloth_stripe_mm=rng.uniform(4, 18),
-        thing=thing,
-        thing_colours=sample_colours(rng, 2),
+        occluder=occluder,
+        occluder_colours=sample_colours(rng, 2),
         background=config.backgrounds[rng.integers(len(config.backgrounds))],
-        pan_px=_pan(rng, frames),
+        pan_px=_sample_pan(rng, frames),
         blur_px=rng.uniform(*config.blur_px),
         noise=rng.uniform(*config.noise),
     )
 
 
 def sample_colours(rng: np.random.Generator, count: int) -> Floats:
-    """Colours [count, 3] as things and rooms have them: mostly muted, some vivid."""
+    """Colours [count, 3] as objects and rooms have them: mostly muted, some vivid."""
     grey = rng.uniform(0.04, 0.92, (count, 1))
     vivid = rng.uniform(0.0, 1.0, (count, 3))
     colours: Floats = grey + (vivid - grey) * rng.beta(1.0, 3.0, (count, 1))
     return colours
 
 
-def _pan(rng: np.random.Generator, frames: int) -> Floats:
+def _sample_pan(rng: np.random.Generator, frames: int) -> Floats:
     """A slow straight drift with an unsteady hand: [frames, 2], within 0 to 1."""
     start, end = rng.uniform(0.1, 0.9, (2, 2))
     steady = np.linspace(0, 1, frames)[:, None]
@@ -113,7 +110,7 @@ def _pan(rng: np.random.Generator, frames: int) -> Floats:
     return places.clip(0, 1)
 
 
-def _held(rng: np.random.Generator, frames: int, scale: float) -> Thing:
+def _sample_in_hand(rng: np.random.Generator, frames: int, scale: float) -> Occluder:
     """Something in the grip, between palm and curled fingers."""
     radius = rng.uniform(8, 25) * scale
     tilt = np.radians(rng.normal(15, 18))
@@ -122,10 +119,10 @@ def _held(rng: np.random.Generator, frames: int, scale: float) -> Thing:
     reach = rng.uniform(0.0, 110, 2) * scale
     start, end = centre - axis * reach[0], centre + axis * reach[1]
     radii = radius * np.array([1.0, rng.choice([1.0, 1.0, rng.uniform(0.4, 1.0)])])
-    return Thing(np.tile(start, (frames, 1)), np.tile(end, (frames, 1)), radii, held=True)
+    return Occluder(np.tile(start, (frames, 1)), np.tile(end, (frames, 1)), radii, in_hand=True)
 
 
-def _passing(rng: np.random.Generator, frames: int, scale: float) -> Thing:
+def _sample_passing(rng: np.random.Generator, frames: int, scale: float) -> Occluder:
     """Something between camera and hand that moves across slowly."""
     angle = rng.uniform(0, np.pi)
     axis = np.array([np.cos(angle), np.sin(angle), 0.3 * rng.standard_normal()])
@@ -134,4 +131,4 @@ def _passing(rng: np.random.Generator, frames: int, scale: float) -> Thing:
     place[:, 2] = -rng.uniform(90, 130) * scale
     half = rng.uniform(5, 120) * scale
     radii = np.full(2, rng.uniform(4, 20) * scale)
-    return Thing(place - axis * half, place + axis * half, radii, held=False)
+    return Occluder(place - axis * half, place + axis * half, radii, in_hand=False)

@@ -1,9 +1,8 @@
-"""The flesh on the bones: the hand's body as tapered capsules that melt into each other.
+"""The surface of a hand: its body as tapered capsules that melt into each other, and the look of its skin.
 
 Every capsule has its own softness: the muscles of the palm blend over millimetres, two fingers that touch
-keep a sharp crease between them.
-
-What skin looks like up close: the palm's colour and lines, the folds at the joints, the nails.
+keep a sharp crease between them. Of the skin there are the palm's colour and lines, the folds at the joints,
+and the nails.
 """
 
 from dataclasses import dataclass
@@ -15,16 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from handsim.skeleton import FINGER_JOINTS, FINGERS, FINGERTIPS, PARENTS
+from handsim.synthetic.config import Floats
 from handsim.synthetic.hand_model import HandShape, Person, Posture
-from handsim.synthetic.ray_march import TILE, Tiles
+from handsim.synthetic.ray_march import TILE, Tiles, to_tensor
 from handsim.synthetic.scene import Scene
 
-Floats = NDArray[np.float64]
-
-SKIN, CLOTH, THING = range(3)
-ABSENT_MM: Final = -1e5
+SKIN, CLOTH, OCCLUDER = range(3)
+_ABSENT_MM: Final = -1e5
 """The radius of a capsule that is not there."""
-TIP_INSET: Final = 0.5
+_TIP_INSET: Final = 0.5
 """How far the last capsule ends short of the fingertip joint, in its radii."""
 
 
@@ -43,10 +41,10 @@ class Body:
     pads: Floats
     """[N, K, 3] unit vector out of the palmar side."""
     material: NDArray[np.int64]
-    """[K] SKIN, CLOTH or THING."""
+    """[K] SKIN, CLOTH or OCCLUDER."""
 
 
-class _Mould:
+class _BodyBuilder:
     """Collects capsules, in the hand frame, one after the other."""
 
     def __init__(self, count: int) -> None:
@@ -73,26 +71,26 @@ class _Mould:
         )
 
 
-def clothe(posture: Posture, shape: HandShape, scene: Scene, frames: slice) -> Body:
-    """Put flesh, sleeve and held thing on the ``frames`` of a video; in the hand frame.
+def build_body(posture: Posture, shape: HandShape, scene: Scene, frames: slice) -> Body:
+    """Hand, forearm, sleeve and an object in the hand, for ``frames`` of a video, in the hand frame.
 
-    A thing that passes by lies in the camera frame and is not in here.
+    An object that passes by lies in camera axes and is not among them.
     """
-    mould = _Mould(len(posture.joints_mm))
-    _fingers(mould, posture, shape)
-    _palm(mould, posture, shape)
-    _thumb_root(mould, posture, shape)
-    _arm(mould, posture, shape, scene)
-    thing = scene.thing
+    builder = _BodyBuilder(len(posture.joints_mm))
+    _fingers(builder, posture, shape)
+    _palm(builder, posture, shape)
+    _thumb_root(builder, posture, shape)
+    _arm(builder, posture, shape, scene)
+    occluder = scene.occluder
     nothing = np.zeros(3)
-    if thing is not None and thing.held:
-        mould.add(thing.start[frames], thing.end[frames], thing.radii_mm, 0.25, nothing, THING)
+    if occluder is not None and occluder.in_hand:
+        builder.add(occluder.start[frames], occluder.end[frames], occluder.radii_mm, 0.25, nothing, OCCLUDER)
     else:
-        mould.add(nothing, nothing, np.full(2, ABSENT_MM), 0.25, nothing, THING)
-    return mould.body()
+        builder.add(nothing, nothing, np.full(2, _ABSENT_MM), 0.25, nothing, OCCLUDER)
+    return builder.body()
 
 
-def _fingers(mould: _Mould, posture: Posture, shape: HandShape) -> None:
+def _fingers(builder: _BodyBuilder, posture: Posture, shape: HandShape) -> None:
     for finger, chain in enumerate(FINGER_JOINTS.values()):
         joints, pads = posture.joints_mm[:, chain, :], posture.pads[:, chain, :]
         radii = shape.radii_mm[finger]
@@ -101,12 +99,12 @@ def _fingers(mould: _Mould, posture: Posture, shape: HandShape) -> None:
             pad = pads[:, bone + 1]
             if bone == 2:
                 along = (end - start) / np.linalg.norm(end - start, axis=-1, keepdims=True)
-                end = end - TIP_INSET * radii[3] * along
+                end = end - _TIP_INSET * radii[3] * along
             # The flesh of a finger lies more on its palmar side than on its back.
-            mould.add(start + 0.06 * radii[bone] * pad, end, radii[bone : bone + 2], 0.8, pad)
+            builder.add(start + 0.06 * radii[bone] * pad, end, radii[bone : bone + 2], 0.8, pad)
 
 
-def _palm(mould: _Mould, posture: Posture, shape: HandShape) -> None:
+def _palm(builder: _BodyBuilder, posture: Posture, shape: HandShape) -> None:
     """Metacarpals, the pads below the fingers, the little finger's ball, and the webs."""
     scale, thick = float(shape.scale), float(shape.scale * shape.thickness)
     palmar = np.array([0.0, 0.0, 1.0])
@@ -115,37 +113,28 @@ def _palm(mould: _Mould, posture: Posture, shape: HandShape) -> None:
     carpals = 0.16 * knuckles + np.array([[9, 3, 0], [3, 3, -1], [-4, 3, -1], [-10, 3, 1]]) * scale
     for i in range(4):
         radii = np.array([11.0 * thick, shape.radii_mm[i + 1, 0] * 0.98])
-        mould.add(carpals[:, i], knuckles[:, i], radii, 2.6, palmar)
+        builder.add(carpals[:, i], knuckles[:, i], radii, 2.6, palmar)
     # Tendons and small muscles fill the gaps between the metacarpals, most of them towards the palm.
     for i in range(3):
         end = 0.46 * (knuckles[:, i] + knuckles[:, i + 1])
         start = 0.5 * (carpals[:, i] + carpals[:, i + 1])
-        mould.add(start, end + palmar * scale, np.array([11.0, 8.6]) * thick, 3.0, palmar)
+        builder.add(start, end + palmar * scale, np.array([11.0, 8.6]) * thick, 3.0, palmar)
     webs = knuckles + 0.34 * (seconds - knuckles)
     for i in range(3):
         radii = 0.66 * shape.radii_mm[i + 1 : i + 3, 0]
-        mould.add(webs[:, i], webs[:, i + 1], radii, 2.0, palmar)
+        builder.add(webs[:, i], webs[:, i + 1], radii, 2.0, palmar)
+    index, middle, little = knuckles[:, 0], knuckles[:, 1], knuckles[:, 3]
     below = np.array([[-1, -7, 6], [1, -9, 6]]) * scale
-    radii = np.array([8.0, 7.5]) * thick
-    mould.add(knuckles[:, 0] + below[0], knuckles[:, 3] + below[1], radii, 3.0, palmar)
-    heel = np.array([-15.0, 14.0, 7.0]) * scale
-    mould.add(
-        heel,
-        knuckles[:, 3] + np.array([-1, -20, 5]) * scale,
-        np.array([12.5, 9.5]) * thick,
-        3.0,
-        palmar,
-    )
-    mould.add(
-        np.array([-2.0, 24.0, 3.0]) * scale,
-        0.72 * knuckles[:, 1],
-        np.array([11.0, 10.0]) * thick,
-        3.0,
-        palmar,
-    )
+    heel, edge = np.array([-15.0, 14.0, 7.0]) * scale, np.array([-1, -20, 5]) * scale
+    for start, end, radii in (
+        (index + below[0], little + below[1], np.array([8.0, 7.5])),
+        (heel, little + edge, np.array([12.5, 9.5])),
+        (np.array([-2.0, 24.0, 3.0]) * scale, 0.72 * middle, np.array([11.0, 10.0])),
+    ):
+        builder.add(start, end, radii * thick, 3.0, palmar)
 
 
-def _thumb_root(mould: _Mould, posture: Posture, shape: HandShape) -> None:
+def _thumb_root(builder: _BodyBuilder, posture: Posture, shape: HandShape) -> None:
     """The thumb's metacarpal, its ball, and the fold of skin between it and the index finger."""
     scale, thick = float(shape.scale), float(shape.scale * shape.thickness)
     chain = FINGER_JOINTS["thumb"]
@@ -153,17 +142,17 @@ def _thumb_root(mould: _Mould, posture: Posture, shape: HandShape) -> None:
     pad = posture.pads[:, chain[1]]
     index = posture.joints_mm[:, FINGER_JOINTS["index"][0]]
     radii = shape.radii_mm[0]
-    mould.add(base, knuckle, radii[:2], 2.6, pad)
+    builder.add(base, knuckle, radii[:2], 2.6, pad)
     ball = base + 0.55 * (knuckle - base) + 5.5 * scale * pad
-    mould.add(np.array([10.0, 13.0, 9.0]) * scale, ball, np.array([11.5, 13.0]) * thick, 3.0, pad)
+    builder.add(np.array([10.0, 13.0, 9.0]) * scale, ball, np.array([11.5, 13.0]) * thick, 3.0, pad)
     palmar = np.array([0.0, 0.0, 1.0])
     for along_index, along_thumb, radius in ((0.42, 0.7, 8.5), (0.62, 0.86, 6.5), (0.76, 1.0, 4.6)):
         start = along_index * index + np.array([2.0, 0.0, 2.0]) * scale
         end = base + along_thumb * (knuckle - base)
-        mould.add(start, end, np.array([radius, radius]) * thick, 2.6, palmar)
+        builder.add(start, end, np.array([radius, radius]) * thick, 2.6, palmar)
 
 
-def _arm(mould: _Mould, posture: Posture, shape: HandShape, scene: Scene) -> None:
+def _arm(builder: _BodyBuilder, posture: Posture, shape: HandShape, scene: Scene) -> None:
     """Two bones' worth of forearm, broader than thick, and the sleeve over it."""
     scale, thick = float(shape.scale), float(shape.scale * shape.thickness)
     down = posture.forearm
@@ -173,17 +162,17 @@ def _arm(mould: _Mould, posture: Posture, shape: HandShape, scene: Scene) -> Non
     for side in (-1.0, 1.0):
         start = side * 9.5 * scale * across - 4.0 * scale * down
         end = side * 16.0 * scale * across + 230.0 * scale * down
-        mould.add(start, end, np.array([16.5, 27.0]) * thick, 3.0, pad)
+        builder.add(start, end, np.array([16.5, 27.0]) * thick, 3.0, pad)
         cuff = start + (scene.sleeve_from_mm * scale + 6.0) * down
-        wide = np.array([22.0, 34.0]) * thick if scene.sleeve_from_mm < 1e3 else np.full(2, ABSENT_MM)
-        mould.add(cuff, end, wide, 1.5, pad, CLOTH)
+        wide = np.array([22.0, 34.0]) * thick if scene.sleeve_from_mm < 1e3 else np.full(2, _ABSENT_MM)
+        builder.add(cuff, end, wide, 1.5, pad, CLOTH)
 
 
-HINGES: Final = tuple(joint for chain in FINGER_JOINTS.values() for joint in chain[1:3])
+_HINGES: Final = tuple(joint for chain in FINGER_JOINTS.values() for joint in chain[1:3])
 """The joints across which the skin folds: two of each finger."""
-NAIL_MM: Final = (6.4, 5.0)
+_NAIL_MM: Final = (6.4, 5.0)
 """Half the length and half the width of a nail on a fingertip of 6.5 mm radius."""
-FOLD_MM: Final = 1.0
+_FOLD_MM: Final = 1.0
 """How broad a fold is."""
 
 
@@ -209,7 +198,7 @@ class Marks:
     """Of the hand, 1 for the average adult's."""
 
 
-def find_marks(posture: Posture, person: Person, rotation: NDArray[np.float64]) -> Marks:
+def find_marks(posture: Posture, person: Person, rotation: Floats) -> Marks:
     """The marks on N hands bent to ``posture`` (hand frame) and turned by ``rotation`` [N, 3, 3]."""
     joints, pads = posture.joints_mm, posture.pads
     bones = joints - joints[:, np.maximum(PARENTS, 0)]
@@ -218,19 +207,19 @@ def find_marks(posture: Posture, person: Person, rotation: NDArray[np.float64]) 
     tip_radii, radii = person.shape.radii_mm[:, 3], person.shape.radii_mm[:, 1:3].reshape(-1)
     along, back = bones[:, tips], -pads[:, tips]
     frames = np.stack([along, np.cross(along, back), back], axis=2)
-    hinges = np.array(HINGES)
+    hinges = np.array(_HINGES)
 
-    def turned(vectors: NDArray[np.float64]) -> Tensor:
-        return _tensor(vectors @ rotation.swapaxes(-1, -2))
+    def turned(vectors: Floats) -> Tensor:
+        return to_tensor(vectors @ rotation.swapaxes(-1, -2))
 
     return Marks(
         hinges=turned(joints[:, hinges]),
         hinge_axes=turned(bones[:, hinges]),
-        hinge_radii=_tensor(radii),
+        hinge_radii=to_tensor(radii),
         nails=turned(joints[:, tips] - 0.25 * tip_radii[:, None] * along),
-        nail_frames=_tensor(frames @ rotation[:, None].swapaxes(-1, -2)),
-        nail_radii=_tensor(tip_radii),
-        to_hand=_tensor(rotation.swapaxes(-1, -2)),
+        nail_frames=to_tensor(frames @ rotation[:, None].swapaxes(-1, -2)),
+        nail_radii=to_tensor(tip_radii),
+        to_hand=to_tensor(rotation.swapaxes(-1, -2)),
         scale=float(person.shape.scale),
     )
 
@@ -244,7 +233,7 @@ def skin_colour(
     """
     palmar = torch.sigmoid(7 * (normals * pads).sum(1) + 0.6)
     skin, palm, nail = (
-        _tensor(linear(colour))[None, :, None] for colour in (person.skin, person.palm, person.nail)
+        to_tensor(linear(colour))[None, :, None] for colour in (person.skin, person.palm, person.nail)
     )
     colour = skin + (palm - skin) * palmar[:, None]
     to_hand = marks.to_hand[tiles.picture]
@@ -262,9 +251,9 @@ def skin_colour(
     return colour, 1 + 3 * nails
 
 
-def linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
+def linear(srgb: Floats) -> Floats:
     """sRGB (0 to 1) to linear light, by the power 2.2."""
-    light: NDArray[np.float64] = np.power(srgb, 2.2)
+    light: Floats = np.power(srgb, 2.2)
     return light
 
 
@@ -285,7 +274,7 @@ def _finger_folds(marks: Marks, tiles: Tiles, points: Tensor) -> Tensor:
     away += (hinges**2).sum(-1, keepdim=True)
     near = away < (1.35 * marks.hinge_radii[which[1]][..., None]) ** 2
     # Two folds side by side, one on either side of the joint.
-    beside = beside.abs_().sub_(1.3).mul_(1 / FOLD_MM)
+    beside = beside.abs_().sub_(1.3).mul_(1 / _FOLD_MM)
     return (beside.mul_(beside).neg_().exp_() * near).amax(dim=1)
 
 
@@ -297,10 +286,10 @@ def _palm_lines(place: Tensor) -> Tensor:
         ends = torch.sigmoid((x - left) * 0.6) * torch.sigmoid((right - x) * 0.6)
         return torch.exp(-((away / 1.1) ** 2)) * ends
 
-    heart = line(y - 69 - 0.0055 * (x + 34) ** 2, -38, 12)
-    head = line(y - 64 + 0.0050 * (x - 30) ** 2, -26, 32)
-    life = line(((x - 36) ** 2 + (y - 34) ** 2).sqrt() - 31, 4, 30) * torch.sigmoid(y - 14)
-    return torch.maximum(torch.maximum(heart, head), life)
+    heart_line = line(y - 69 - 0.0055 * (x + 34) ** 2, -38, 12)
+    head_line = line(y - 64 + 0.0050 * (x - 30) ** 2, -26, 32)
+    life_line = line(((x - 36) ** 2 + (y - 34) ** 2).sqrt() - 31, 4, 30) * torch.sigmoid(y - 14)
+    return torch.maximum(torch.maximum(heart_line, head_line), life_line)
 
 
 def _nails(marks: Marks, tiles: Tiles, points: Tensor, normals: Tensor) -> Tensor:
@@ -311,13 +300,9 @@ def _nails(marks: Marks, tiles: Tiles, points: Tensor, normals: Tensor) -> Tenso
     centres = (frames * marks.nails[which][:, :, None]).sum(-1)[..., None]
     local = torch.bmm(rows, points).reshape(*frames.shape[:3], -1) - centres
     size = radii / 6.5
-    along, across = local[:, :, 0] / (NAIL_MM[0] * size), local[:, :, 1] / (NAIL_MM[1] * size)
+    along, across = local[:, :, 0] / (_NAIL_MM[0] * size), local[:, :, 1] / (_NAIL_MM[1] * size)
     inside = 1 - (along.square().square() + across.square().square())
     facing = (torch.bmm(rows[:, 2::3], normals) - 0.2) * 4
     near = (local[:, :, 2] > 0) & (local[:, :, 2] < 2.0 * radii)
     nails: Tensor = (inside * 4).clamp(0, 1) * facing.clamp(0, 1) * near
     return nails.amax(dim=1)
-
-
-def _tensor(array: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

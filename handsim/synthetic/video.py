@@ -1,13 +1,14 @@
-"""One video of a synthetic world: a person's hand, its motion, the view of it. Geometry only, no pixels.
+"""One video of a synthetic world: its random draw, the geometry of its hands, and rendered crops with truth.
 
-One video of a synthetic world, filmed: hands with exact truth.
+Everything is that of a **right** hand, as in a pool. A left hand is its mirror image: where ``side`` is
+``left`` the picture, the joints and K are those of the mirrored camera picture, and agree with each other.
+`Samples.unmirror` turns the left hands back into what the camera saw.
 
-Everything is told as for a **right** hand, as in a pool: a left hand is its mirror image, so where ``side``
-is ``left`` the picture, the joints and K are those of the mirrored camera picture, and agree with each
-other. `Samples.as_seen` turns the left hands back into what the camera saw.
+Each kind of randomness has a generator of its own (`make_rng`), so that poses alone, without pictures, are
+the poses that the pictures show.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -24,21 +25,26 @@ from handsim.synthetic.camera import (
     squares_around,
     unit_keypoints,
 )
-from handsim.synthetic.config import SyntheticConfig
-from handsim.synthetic.hand_model import Person, Posture, bend, sample_person, stack_shapes
+from handsim.synthetic.config import Floats, SyntheticConfig
+from handsim.synthetic.hand_model import Person, Posture, forward_kinematics, sample_person, stack_shapes
 from handsim.synthetic.motion import nearest_labels, sample_motion
 from handsim.synthetic.scene import Scene, sample_scene
 
 FRAME_STEP: Final = 30
 """Frames of a 30 fps video from one sampled hand to the next: one a second."""
 
+_FRAMES_AT_ONCE: Final = 32
+"""Most frames of a video that are rendered together, whatever the size of the batches."""
+_PIXELS_AT_ONCE: Final = 4 * 640 * 640
+"""Most pixels of a video that are rendered together: bounds a core's memory to some 500 MB."""
+
 PERSON, MOTION, VIEW, SCENE, GRAIN, DETECTOR = range(6)
-"""The streams of randomness. Each is apart, so that poses alone are those of the pictures too."""
+"""The kinds of randomness, see `make_rng`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """What happens in one video, told as for a right hand (a left one is this world seen in a mirror)."""
+    """What happens in one video."""
 
     index: int
     """Its number in the world."""
@@ -50,32 +56,32 @@ class Video:
     """The hand that the camera really saw."""
     holding: bool
     """Whether the hand holds something."""
-    angles_deg: NDArray[np.float64]
-    """[frames, 24], see `kinematics.ANGLES`."""
+    angles_deg: Floats
+    """[frames, 24], see `hand_model.ANGLES`."""
     view: View
     """Camera, rotation and place of each frame."""
 
 
-def stream(config: SyntheticConfig, which: int, index: int) -> np.random.Generator:
-    """The generator of one stream of one video or person; nothing else draws from it."""
-    return np.random.default_rng(np.random.SeedSequence((config.seed, which, index)))
+def make_rng(config: SyntheticConfig, kind: int, index: int) -> np.random.Generator:
+    """The generator of one kind of randomness of one video or person; nothing else draws from it."""
+    return np.random.default_rng(np.random.SeedSequence((config.seed, kind, index)))
 
 
 def sample_video(config: SyntheticConfig, index: int) -> Video:
     """Draw video ``index`` of a world."""
     person_index = index % config.people.count if config.people.count else index
-    person = sample_person(stream(config, PERSON, person_index), config.people)
-    rng = stream(config, MOTION, index)
+    person = sample_person(make_rng(config, PERSON, person_index), config.people)
+    rng = make_rng(config, MOTION, index)
     side: Side = "left" if rng.random() < config.motion.left_share else "right"
     holding = bool(rng.random() < config.motion.holding_share)
     angles = sample_motion(rng, config.motion, config.hands_per_video, holding=holding)
-    view = sample_view(stream(config, VIEW, index), config.view, config.hands_per_video)
+    view = sample_view(make_rng(config, VIEW, index), config.view, config.hands_per_video)
     return Video(index, person_index, person, side, holding, angles, view)
 
 
 def sample_surroundings(config: SyntheticConfig, video: Video) -> Scene:
     """Draw what is around the hand of a video."""
-    rng = stream(config, SCENE, video.index)
+    rng = make_rng(config, SCENE, video.index)
     return sample_scene(
         rng,
         config.scene,
@@ -86,33 +92,29 @@ def sample_surroundings(config: SyntheticConfig, video: Video) -> Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What the camera sees of N hands, and the crops around them; right hands all."""
+class HandGeometry:
+    """N hands before the camera, and the crops around them."""
 
     posture: Posture
     """The hands in the hand frame."""
-    joints_mm: NDArray[np.float64]
+    joints_mm: Floats
     """[N, 21, 3] in the camera frame."""
-    squares_px: NDArray[np.float64]
+    squares_px: Floats
     """[N, 4] the crops in the picture."""
-    unit_intrinsics: NDArray[np.float64]
+    unit_intrinsics: Floats
     """[N, 3, 3] K of the crops, each spanning [0, 1]."""
 
 
-def see(videos: Sequence[Video]) -> Sight:
-    """Bend, place and project all frames of equally long videos, one video after the other."""
+def compute_geometry(videos: Sequence[Video]) -> HandGeometry:
+    """Pose, place and project the hands of equally long videos, one video after the other."""
     shapes = stack_shapes([video.person.shape for video in videos], len(videos[0].angles_deg))
-    posture = bend(shapes, np.concatenate([video.angles_deg for video in videos]))
+    posture = forward_kinematics(shapes, np.concatenate([video.angles_deg for video in videos]))
     rotation = np.concatenate([video.view.rotation for video in videos])
     wrist = np.concatenate([video.view.wrist_mm for video in videos])
-    intrinsics = np.repeat([v.view.intrinsics for v in videos], len(videos[0].angles_deg), axis=0)
+    intrinsics = np.repeat([video.view.intrinsics for video in videos], len(videos[0].angles_deg), axis=0)
     joints = posture.joints_mm @ rotation.swapaxes(-1, -2) + wrist[:, None]
     squares = squares_around(project(joints, intrinsics))
-    return Sight(posture, joints, squares, crop_intrinsics(intrinsics, squares, 1.0))
-
-
-FRAMES_AT_ONCE: Final = 32
-"""Frames of a video that are rendered together, whatever the size of the batches asked for."""
+    return HandGeometry(posture, joints, squares, crop_intrinsics(intrinsics, squares, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +129,12 @@ class Samples:
     """[B, 21, 2] in the crop's pixels: the projection of ``joints_mm`` by ``intrinsics``."""
     joints_mm: NDArray[np.float32]
     """[B, 21, 3] in the camera frame: x right, y down, z into the picture."""
-    intrinsics: NDArray[np.float64]
+    intrinsics: Floats
     """[B, 3, 3] K of the crop, in its pixels."""
     box_px: NDArray[np.float32]
     """[B, 4] tight box of the joints in the camera's whole picture, never mirrored."""
     visible: NDArray[np.bool_]
-    """[B, 21] nothing stands between the joint and the camera: no thing, no other part of the hand."""
+    """[B, 21] nothing stands between the joint and the camera: no object, no other part of the hand."""
     video: NDArray[np.int32]
     """[B] number of the video."""
     frame: NDArray[np.int64]
@@ -150,7 +152,7 @@ class Samples:
     def __getitem__(self, which: slice) -> "Samples":
         return Samples(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
-    def as_seen(self) -> "Samples":
+    def unmirror(self) -> "Samples":
         """The same hands as the camera saw them: left ones mirrored back, picture and truth alike."""
         left = self.side == "left"
         size = self.images.shape[2]
@@ -172,35 +174,21 @@ class Samples:
 
 
 def synthesise_video(config: SyntheticConfig, index: int) -> Samples:
-    """Film video ``index`` of a world: all its frames in order."""
-    # Only pixels need torch; poses and settings are to be had without it.
-    import torch
-
-    from handsim.synthetic.render import joints_in_sight, render
-
+    """Render video ``index`` of a world: all its frames in order."""
     video = sample_video(config, index)
-    scene = sample_surroundings(config, video)
-    sight = see([video])
+    geometry = compute_geometry([video])
     frames = config.hands_per_video
-    intrinsics = sight.unit_intrinsics.copy()
+    intrinsics = geometry.unit_intrinsics.copy()
     intrinsics[:, :2] *= config.size_px
-    grain = (config.seed, GRAIN, index)
-    images, visible = [], []
-    for first in range(0, frames, FRAMES_AT_ONCE):
-        some = slice(first, min(first + FRAMES_AT_ONCE, frames))
-        with torch.no_grad():
-            pictures = render(
-                video, scene, sight.posture[some], intrinsics[some], some, config.size_px, grain
-            )
-        images.append(pictures.images)
-        visible.append(joints_in_sight(pictures, sight.joints_mm[some], intrinsics[some], video.person.shape))
+    size_px = (config.size_px, config.size_px)
+    images, visible = zip(*render_frames(config, video, geometry, intrinsics, size_px), strict=True)
     return Samples(
         images=np.concatenate(images),
-        keypoints=unit_keypoints(sight.joints_mm, sight.unit_intrinsics),
-        keypoints_px=project(sight.joints_mm, intrinsics).astype(np.float32),
-        joints_mm=sight.joints_mm.astype(np.float32),
+        keypoints=unit_keypoints(geometry.joints_mm, geometry.unit_intrinsics),
+        keypoints_px=project(geometry.joints_mm, intrinsics).astype(np.float32),
+        joints_mm=geometry.joints_mm.astype(np.float32),
         intrinsics=intrinsics,
-        box_px=_boxes_as_seen(config, video, project(sight.joints_mm, video.view.intrinsics)),
+        box_px=_camera_boxes(config, video, project(geometry.joints_mm, video.view.intrinsics)),
         visible=np.concatenate(visible),
         video=np.full(frames, index, dtype=np.int32),
         frame=np.arange(frames, dtype=np.int64) * FRAME_STEP,
@@ -210,9 +198,39 @@ def synthesise_video(config: SyntheticConfig, index: int) -> Samples:
     )
 
 
-def _boxes_as_seen(
-    config: SyntheticConfig, video: Video, points_px: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def render_frames(
+    config: SyntheticConfig,
+    video: Video,
+    geometry: HandGeometry,
+    intrinsics: Floats,
+    size_px: tuple[int, int],
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """The pictures [n, H, W, 3] of a video's frames, n at a time, and the joints [n, 21] that nothing hides.
+
+    ``intrinsics`` [frames, 3, 3] are those of the pictures, whose width and height are ``size_px``.
+    """
+    import torch
+
+    from handsim.synthetic.ray_march import TILE
+    from handsim.synthetic.render import find_visible_joints, render
+
+    scene = sample_surroundings(config, video)
+    width, height = size_px
+    # The renderer makes squares of whole tiles; what is too much on the right and below is cut off.
+    square_px = -(-max(size_px) // TILE) * TILE
+    step = min(_FRAMES_AT_ONCE, max(1, _PIXELS_AT_ONCE // square_px**2))
+    grain = (config.seed, GRAIN, video.index)
+    for first in range(0, len(intrinsics), step):
+        some = slice(first, min(first + step, len(intrinsics)))
+        with torch.no_grad():
+            pictures = render(video, scene, geometry.posture[some], intrinsics[some], some, square_px, grain)
+        unhidden = find_visible_joints(
+            pictures, geometry.joints_mm[some], intrinsics[some], video.person.shape
+        )
+        yield pictures.images[:, :height, :width], unhidden
+
+
+def _camera_boxes(config: SyntheticConfig, video: Video, points_px: Floats) -> NDArray[np.float32]:
     """Tight boxes [N, 4] in the camera's picture of joints [N, 21, 2] in the right hand's."""
     if video.side == "left":
         points_px = mirror_points(points_px, config.view.picture_px[0])

@@ -20,6 +20,8 @@ from handsim import Hand, HandsimError, Pool, PoolWriter
 from handsim.detection import Detection
 from handsim.hand import Side, make_hand_id
 from handsim.images import encode_jpeg
+from handsim.metrics.alignment import PoseComparison
+from handsim.skeleton import JOINT_COUNT
 
 CROP_PX = 32
 
@@ -203,3 +205,16 @@ def write_slides(path: Path, starts_ms: Sequence[int], end_ms: int) -> Path:
 
 def _grey_frame(level: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+
+
+def random_hands(seed: int, count: int = 6, valid_share: float = 1.0) -> PoseComparison:
+    """Hands without any structure, as far from the camera as FreiHAND's; predictions a few cm off.
+
+    Each joint is valid with a chance of ``valid_share``; the truth is NaN where it is not.
+    """
+    random = np.random.default_rng(seed)
+    true = random.normal(0, 40, (count, JOINT_COUNT, 3)) + random.normal((0, 0, 700), 50, (count, 1, 3))
+    predicted = true + random.normal(0, 12, true.shape) + random.normal(0, 20, (count, 1, 3))
+    valid = random.random((count, JOINT_COUNT)) < valid_share
+    true[~valid] = np.nan
+    return PoseComparison(predicted, true, valid)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, did_you_mean
 from handsim.files import write_text_atomically
-from handsim.metrics.alignment import align_root
+from handsim.metrics.alignment import align_root, compare_poses
 from handsim.metrics.pose import (
     PCK_0_50,
     PCK_20_50,
@@ -202,8 +202,8 @@ def _by_name(scores: PoseScores, *, in_camera: bool) -> dict[str, AlignmentScore
 
 def hand_errors_mm(predicted: PredictedHands, true: TrueHands) -> NDArray[np.float64]:
     """Mean root-relative error [N] of each hand, to rank hands by; NaN where no joint can be measured."""
-    aligned = align_root(predicted.joints_3d_mm, true.joints_3d_mm, true.valid)
-    return mean_of_each_hand_mm(joint_errors_mm(aligned.predicted_mm, true.joints_3d_mm, aligned.valid))
+    poses = compare_poses(predicted.joints_3d_mm, true.joints_3d_mm, true.valid)
+    return mean_of_each_hand_mm(joint_errors_mm(align_root(poses)))
 
 
 @dataclass(frozen=True, eq=False)

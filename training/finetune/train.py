@@ -10,6 +10,7 @@ How good the estimator is after each epoch, on hands that it was not trained on.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from handsim.metrics.alignment import align_root, align_root_and_scale
+from handsim.metrics.alignment import align_root, align_root_and_scale, compare_poses
 from handsim.metrics.pose import joint_errors_mm
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.open_dataset import open_dataset
@@ -205,9 +206,9 @@ def errors_mm(predicted_mm: NDArray[np.float64], batch: HandBatch) -> list[NDArr
     """
     true_mm, valid = batch.joints_mm.double().numpy(), batch.valid.numpy()
     _, scalable = bone_lengths_mm(true_mm, valid)
-    rooted = align_root(predicted_mm, true_mm, valid)
-    scaled = align_root_and_scale(predicted_mm, true_mm, valid & scalable[:, None])
-    return [joint_errors_mm(each.predicted_mm, true_mm, each.valid) for each in (rooted, scaled)]
+    poses = compare_poses(predicted_mm, true_mm, valid)
+    scaled = align_root_and_scale(replace(poses, valid=valid & scalable[:, None]))
+    return [joint_errors_mm(align_root(poses)), joint_errors_mm(scaled)]
 
 
 def finetune(

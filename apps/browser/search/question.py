@@ -200,10 +200,11 @@ PRESETS: Final = {"Flat": "flat", "Fist": "fist", "Point": "point", "Pinch": "pi
 def make_preset(name: str) -> tuple[int, ...]:
     """`Question.pose` of a preset: an average adult's right hand, seen from its palm."""
     from handsim.synthetic.camera import PALM_TO_CAMERA, squares_around
-    from handsim.synthetic.hand_model import AVERAGE_SHAPE, bend
+    from handsim.synthetic.hand_model import AVERAGE_SHAPE, forward_kinematics
     from handsim.synthetic.motion import PROTOTYPE_ANGLES
 
-    joints_mm = bend(AVERAGE_SHAPE, PROTOTYPE_ANGLES[PRESETS[name]][None]).joints_mm @ PALM_TO_CAMERA.T
+    posture = forward_kinematics(AVERAGE_SHAPE, PROTOTYPE_ANGLES[PRESETS[name]][None])
+    joints_mm = posture.joints_mm @ PALM_TO_CAMERA.T
     places = joints_mm[..., :2]  # an orthographic view
     square = squares_around(places)[0]
     return quantise_keypoints((places[0] - square[:2]) / np.array(square[2] - square[0]))

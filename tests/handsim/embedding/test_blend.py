@@ -1,9 +1,10 @@
-"""Poses and pictures in one embedding: distances add up by shares; it travels whole and fills an index."""
+"""Poses and pictures in one embedding: distances add up by shares, and it fills an index.
 
-import json
+What it shares with image embeddings is tested in `test_image`.
+"""
+
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from handsim import Pool
-from handsim.embedding import (
-    BlendEmbedding,
-    ImageEmbedding,
-    PoseEmbedding,
-    embedding_from_json,
-    load_embedding,
-)
+from handsim.embedding import BlendEmbedding, ImageEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError
 from index import open_catalog
 from tests.handsim.builders import CROP_PX
 
@@ -107,29 +102,6 @@ def test_a_part_without_variance_is_refused(fitted: Path) -> None:
         BlendEmbedding(same, blend(fitted, 0.5).image, 0.5)
 
 
-def test_it_travels_with_its_weights(home: Path, tmp_path: Path) -> None:
-    pool, written = Pool.open(home / "pool"), load_embedding(home / "blend.json")
-    (tmp_path / "version").mkdir()
-    written.save(tmp_path / "version" / "embedding.json")
-    weights = next((tmp_path / "version").glob("encoder-*.safetensors"))
-    assert weights.samefile(home / weights.name)  # shared, not copied
-    there = load_embedding(tmp_path / "version" / "embedding.json")
-    assert (there.kind, there.fingerprint, there.to_json()) == (
-        "blend",
-        written.fingerprint,
-        written.to_json(),
-    )
-    expected = written.embed_hands(pool, slice(None))
-    np.testing.assert_array_equal(there.embed_hands(pool, slice(None)), expected)
-    again = embedding_from_json(json.loads(json.dumps(written.to_json())), [tmp_path, home])
-    np.testing.assert_array_equal(again.embed_hands(pool, slice(None)), expected)
-    crops = [pool.crop(int(pool.hand_ids[0]))]
-    assert there.embed(keypoints=pool.keypoints[:1], crops=crops).shape == (1, 9)
-    (home / weights.name).unlink()
-    with pytest.raises(NotThereError, match=f"{weights.name}, are missing"):
-        embedding_from_json(written.to_json(), [home]).embed(keypoints=pool.keypoints[:1], crops=crops)
-
-
 def test_different_blends_have_different_fingerprints(home: Path, checkpoint: Path) -> None:
     pool, half = Pool.open(home / "pool"), blend(home, 0.5)
     options = ImageFitOptions(components=6, image_size_px=CROP_PX, device="cpu")
@@ -142,35 +114,6 @@ def test_different_blends_have_different_fingerprints(home: Path, checkpoint: Pa
     ]
     assert len({one.fingerprint for one in blends} | {half.pose.fingerprint, half.image.fingerprint}) == 6
     assert blend(home, 0.5).fingerprint == half.fingerprint
-
-
-@pytest.mark.parametrize(
-    ("part", "change", "message"),
-    [
-        (None, {"pose_share": 0.31}, "was altered"),
-        (None, {"pose_share": 1.0}, "damaged"),
-        (None, {"pose_share": "half"}, "damaged"),
-        (None, {"pose": None}, "damaged"),
-        (None, {"image": {}}, "version is missing"),
-        (None, {"fingerprint": "0" * 16}, "was altered"),
-        (None, {"version": 2}, "has format 2, this handsim reads up to 1; upgrade"),
-        ("pose", {"normalisation": "none"}, "was altered"),
-        ("pose", {"explained_variance": [1.0, 0.5, 0.2, 0.1]}, "was altered"),
-        ("pose", {"explained_variance": [-1.0, 0.5, 0.2, 0.1]}, "damaged"),
-        ("image", {"trunk_sha256": "0" * 64}, "was altered"),
-        ("image", {"explained_variance": [5.0, 4.0, 3.0, 2.0, 1.0]}, "was altered"),
-    ],
-)
-def test_an_altered_file_is_refused(
-    home: Path, part: str | None, change: dict[str, Any], message: str
-) -> None:
-    metadata = json.loads((home / "blend.json").read_text())
-    (metadata if part is None else metadata[part]).update(change)
-    (home / "blend.json").write_text(json.dumps(metadata))
-    with pytest.raises(HandsimError, match=rf"^[^\n]*blend\.json[^\n]*{message}[^\n]*$"):
-        load_embedding(home / "blend.json")
-    with pytest.raises(HandsimError, match=f"the index's embedding.*{message}"):
-        embedding_from_json(metadata, [home])
 
 
 def test_it_fills_an_index_that_answers_by_hand_and_by_picture(home: Path) -> None:

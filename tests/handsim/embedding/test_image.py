@@ -10,14 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 
 from handsim import Pool
-from handsim.embedding import ImageEmbedding, embedding_from_json, load_embedding
+from handsim.embedding import embedding_from_json, load_embedding
 from handsim.errors import HandsimError, NotThereError
 from tests.handsim.builders import CROP_PX, limited, picture, write_picture_pool
+
+KINDS = pytest.mark.parametrize("kind", ["image", "blend"])
 
 
 def weights_file(home: Path) -> Path:
@@ -78,18 +81,22 @@ def test_hands_of_a_read_only_pool_are_encoded_without_being_cached(
     assert len(list((home / "vectors").rglob("*.npy"))) == cached + 2
 
 
-def test_it_travels_with_its_weights(home: Path, tmp_path: Path) -> None:
+@KINDS
+def test_it_travels_with_its_weights(kind: str, home: Path, tmp_path: Path) -> None:
+    pool, embedding = Pool.open(home / "pool"), load_embedding(home / f"{kind}.json")
+    expected = embedding.embed_hands(pool, slice(None))
     (tmp_path / "version").mkdir()
-    embedding = load_embedding(home / "image.json")
     embedding.save(tmp_path / "version" / "embedding.json")
     weights = weights_file(home)
     assert (tmp_path / "version" / weights.name).samefile(weights)  # shared, not copied
     weights.unlink()
     there = load_embedding(tmp_path / "version" / "embedding.json")
-    assert there.fingerprint == embedding.fingerprint
+    assert (there.kind, there.fingerprint) == (kind, embedding.fingerprint)
     assert there.to_json() == embedding.to_json()
-    assert there.embed(crops=[picture(1)]).shape == (1, 5)
-    there.save(home / "image.json")
+    np.testing.assert_array_equal(there.embed_hands(pool, slice(None)), expected)
+    query = there.embed(keypoints=pool.keypoints[:1], crops=[picture(1)])
+    assert query.shape == (1, embedding.dimension)
+    there.save(home / f"{kind}.json")
     assert weights.exists()
 
 
@@ -106,16 +113,22 @@ def test_its_weights_are_copied_to_another_disk(home: Path) -> None:
         assert len(list(Path(other).iterdir())) == 2
 
 
-def test_its_json_is_enough_where_the_weights_can_be_found(fitted: Path, tmp_path: Path) -> None:
-    embedding = load_embedding(fitted / "image.json")
+@KINDS
+def test_its_json_is_enough_where_the_weights_can_be_found(kind: str, fitted: Path, tmp_path: Path) -> None:
+    pool, embedding = Pool.open(fitted / "pool"), load_embedding(fitted / f"{kind}.json")
     metadata = json.loads(json.dumps(embedding.to_json()))
     again = embedding_from_json(metadata, [tmp_path, fitted])
-    assert isinstance(again, ImageEmbedding)
     assert again.fingerprint == embedding.fingerprint == metadata["fingerprint"]
-    np.testing.assert_array_equal(again.embed(crops=[picture(1)]), embedding.embed(crops=[picture(1)]))
+    np.testing.assert_array_equal(
+        again.embed_hands(pool, slice(None)), embedding.embed_hands(pool, slice(None))
+    )
     np.testing.assert_array_equal(again.explained_variance_ratio_, embedding.explained_variance_ratio_)
+    keypoints, crops = pool.keypoints[:1], [picture(1)]
+    np.testing.assert_array_equal(
+        again.embed(keypoints=keypoints, crops=crops), embedding.embed(keypoints=keypoints, crops=crops)
+    )
     with pytest.raises(NotThereError, match=r"encoder-\w{16}.safetensors, are missing"):
-        embedding_from_json(metadata).embed(crops=[picture(1)])
+        embedding_from_json(metadata).embed(keypoints=keypoints, crops=crops)
 
 
 @pytest.mark.parametrize("place", [2000, -40], ids=["header or trunk", "last tensor"])
@@ -149,22 +162,38 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(fitted: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("kind", "part", "change", "message"),
     [
-        ({"dimension": 6}, "was altered"),
-        ({"trunk_sha256": "0" * 64}, "was altered"),
-        ({"architecture": "vit"}, "unknown architecture 'vit'"),
-        ({"image_size_px": None}, "damaged"),
-        ({"version": 2}, "has format 2, this handsim reads up to 1; upgrade"),
-        ({"version": None}, "version is missing"),
-        ({"format": "another"}, "its format is 'another'"),
+        ("image", None, {"dimension": 6}, "was altered"),
+        ("image", None, {"trunk_sha256": "0" * 64}, "was altered"),
+        ("image", None, {"architecture": "vit"}, "unknown architecture 'vit'"),
+        ("image", None, {"image_size_px": None}, "damaged"),
+        ("image", None, {"version": 2}, "has format 2, this handsim reads up to 1; upgrade"),
+        ("image", None, {"version": None}, "version is missing"),
+        ("image", None, {"format": "another"}, "its format is 'another'"),
+        ("blend", None, {"pose_share": 0.31}, "was altered"),
+        ("blend", None, {"pose_share": 1.0}, "damaged"),
+        ("blend", None, {"pose_share": "half"}, "damaged"),
+        ("blend", None, {"pose": None}, "damaged"),
+        ("blend", None, {"image": {}}, "version is missing"),
+        ("blend", None, {"fingerprint": "0" * 16}, "was altered"),
+        ("blend", None, {"version": 2}, "has format 2, this handsim reads up to 1; upgrade"),
+        ("blend", "pose", {"normalisation": "none"}, "was altered"),
+        ("blend", "pose", {"explained_variance": [1.0, 0.5, 0.2, 0.1]}, "was altered"),
+        ("blend", "pose", {"explained_variance": [-1.0, 0.5, 0.2, 0.1]}, "damaged"),
+        ("blend", "image", {"trunk_sha256": "0" * 64}, "was altered"),
+        ("blend", "image", {"explained_variance": [5.0, 4.0, 3.0, 2.0, 1.0]}, "was altered"),
     ],
 )
-def test_an_altered_file_is_refused(home: Path, change: dict[str, object], message: str) -> None:
-    metadata = json.loads((home / "image.json").read_text()) | change
-    (home / "image.json").write_text(json.dumps(metadata))
-    with pytest.raises(HandsimError, match=message):
-        load_embedding(home / "image.json")
+def test_an_altered_file_is_refused_in_one_line(
+    kind: str, part: str | None, change: dict[str, Any], message: str, home: Path
+) -> None:
+    path = home / f"{kind}.json"
+    metadata = json.loads(path.read_text())
+    (metadata if part is None else metadata[part]).update(change)
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(HandsimError, match=rf"^[^\n]*{kind}\.json[^\n]*{message}[^\n]*$"):
+        load_embedding(path)
     with pytest.raises(HandsimError, match=f"the index's embedding.*{message}"):
         embedding_from_json(metadata, [home])
 

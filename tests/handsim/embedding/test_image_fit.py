@@ -1,3 +1,5 @@
+"""Fitting on a pool's crops: against torchvision and numpy, stopped and resumed, and refused."""
+
 import os
 import shutil
 import signal
@@ -14,7 +16,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim import Pool
 from handsim.embedding import ImageEmbedding
-from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
+from handsim.embedding.image_fit import ImageFitOptions, Progress, fit_image_embedding
 from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
@@ -23,8 +25,10 @@ from tests.handsim.builders import CROP_PX, picture, write_picture_pool
 OPTIONS = ImageFitOptions(components=5, image_size_px=CROP_PX, device="cpu")
 
 
-def fit(pool: Pool, checkpoint: Path, options: ImageFitOptions = OPTIONS) -> ImageEmbedding:
-    return fit_image_embedding(pool, str(checkpoint), pool.path.parent / "embedding.json", options)
+def fit(
+    pool: Pool, checkpoint: Path, options: ImageFitOptions = OPTIONS, progress: Progress | None = None
+) -> ImageEmbedding:
+    return fit_image_embedding(pool, str(checkpoint), pool.path.parent / "embedding.json", options, progress)
 
 
 def plain_features(network: torch.nn.Module, crops: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -92,13 +96,7 @@ def test_kept_features_are_not_encoded_again(checkpoint: Path, tmp_path: Path) -
     encoded: list[tuple[int, int]] = []
     for components in (3, 6):
         options = ImageFitOptions(components, CROP_PX, device="cpu", keep_features=True)
-        fit_image_embedding(
-            pool,
-            str(checkpoint),
-            tmp_path / "embedding.json",
-            options,
-            lambda done, total: encoded.append((done, total)),
-        )
+        fit(pool, checkpoint, options, lambda done, total: encoded.append((done, total)))
     assert encoded == [(30, 30)]
 
 
@@ -129,15 +127,9 @@ def test_a_killed_fit_goes_on_where_it_stopped(checkpoint: Path, tmp_path: Path)
     )
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "home" / "embedding.json").exists()
-    seen: list[int] = []
-    resumed = fit_image_embedding(
-        pool,
-        str(checkpoint),
-        tmp_path / "home" / "embedding.json",
-        OPTIONS,
-        lambda done, total: seen.append(done),
-    )
-    assert seen == [1100]  # an undisturbed fit says 1024 first
+    steps: list[int] = []
+    resumed = fit(pool, checkpoint, progress=lambda done, total: steps.append(done))
+    assert steps == [1100]  # an undisturbed fit says 1024 first
     whole = fit(Pool.open(tmp_path / "whole" / "pool"), checkpoint)
     assert resumed.fingerprint == whole.fingerprint
     np.testing.assert_array_equal(

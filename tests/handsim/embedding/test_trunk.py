@@ -1,4 +1,7 @@
+"""Reading a trunk out of every layout of checkpoint, and refusing what is none."""
+
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
+from tests.handsim.builders import limited
 
 State = dict[str, torch.Tensor]
 
@@ -19,7 +23,7 @@ def prefixed(state: State, prefix: str) -> State:
 
 
 def in_a_sequential(network: torch.nn.Module) -> State:
-    """Its weights, named as PeCLR and SiMHand name them: the children but for the classifier, in a row."""
+    """Its weights, named as PeCLR and SiMHand name them: the children but the classifier, numbered."""
     return prefixed(torch.nn.Sequential(*list(network.children())[:-1]).state_dict(), "features.")
 
 
@@ -55,12 +59,22 @@ LAYOUTS: dict[str, Callable[[torch.nn.Module], Any]] = {
     ),
     "the Sequential alone": lambda network: torch.nn.Sequential(*list(network.children())[:-1]).state_dict(),
     "across processes": lambda network: {"state_dict": prefixed(in_a_sequential(network), "module.encoder.")},
+    "without the classifier": lambda network: {
+        name: value for name, value in network.state_dict().items() if not name.startswith("fc.")
+    },
+    "model in state_dict": lambda network: {"state_dict": {"model": network.state_dict()}},
+    "encoder. beside a head": lambda network: {
+        "state_dict": prefixed(network.state_dict(), "encoder.") | {"head.0.weight": torch.zeros(4, 4)}
+    },
+    "old, without counters": lambda network: {
+        name: value for name, value in network.state_dict().items() if "num_batches" not in name
+    },
 }
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["", "before torch 1.6"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_published_layout_gives_the_same_numbers(
+def test_every_usual_layout_gives_the_same_numbers(
     layout: str, zipped: bool, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
 ) -> None:
     content = LAYOUTS[layout](network)
@@ -68,30 +82,8 @@ def test_every_published_layout_gives_the_same_numbers(
     theirs, ours = read_trunk(str(tmp_path / "theirs.ckpt")), read_trunk(str(checkpoint))
     assert theirs.sha256 == ours.sha256
     assert list(theirs.tensors) == list(ours.tensors)
-
-
-WRAPPINGS: dict[str, Callable[[State], Any]] = {
-    "with the classifier": lambda state: state,
-    "without it": lambda state: {name: value for name, value in state.items() if not name.startswith("fc.")},
-    "state_dict": lambda state: {"epoch": 3, "state_dict": state},
-    "model in state_dict": lambda state: {"state_dict": {"model": state}},
-    "module.": lambda state: prefixed(state, "module."),
-    "encoder. beside a head": lambda state: {
-        "state_dict": prefixed(state, "encoder.") | {"head.0.weight": torch.zeros(4, 4)}
-    },
-    "old, without counters": lambda state: {name: state[name] for name in state if "num_batches" not in name},
-}
-
-
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_checkpoints_of_every_usual_shape_are_the_same(
-    wrapping: str, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
-) -> None:
-    torch.save(WRAPPINGS[wrapping](network.state_dict()), tmp_path / "wrapped.pth")
-    trunk = read_trunk(str(tmp_path / "wrapped.pth"))
-    assert (trunk.encoder, trunk.architecture) == ("wrapped.pth", "resnet18")
-    assert trunk.sha256 == read_trunk(str(checkpoint)).sha256
-    assert "fc.weight" not in trunk.tensors
+    assert "fc.weight" not in theirs.tensors
+    assert (theirs.encoder, theirs.architecture) == ("theirs.ckpt", "resnet18")
 
 
 def test_safetensors_are_read_too(network: torch.nn.Module, checkpoint: Path, tmp_path: Path) -> None:
@@ -107,14 +99,14 @@ def test_one_number_makes_another_trunk(network: torch.nn.Module, checkpoint: Pa
 
 
 def empty_state(architecture: str) -> State:
-    """A state dict of that shape which takes no room on disk: one zero, seen many times."""
+    """A state dict of that shape which takes no room on disk: one zero, expanded."""
     with torch.device("meta"):
         network = models.get_model(architecture, weights=None)
     return {name: torch.zeros(()).expand(value.shape) for name, value in network.state_dict().items()}
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
-def test_the_architecture_is_told_from_the_shapes(architecture: str, tmp_path: Path) -> None:
+def test_the_architecture_follows_from_the_shapes(architecture: str, tmp_path: Path) -> None:
     torch.save(prefixed(empty_state(architecture), "encoder."), tmp_path / "some.pt")
     assert read_trunk(str(tmp_path / "some.pt")).architecture == architecture
 
@@ -209,6 +201,19 @@ def test_other_files_are_refused_in_one_line(name: str, content: bytes, tmp_path
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HandsimError, match=rf"^[^\n]*{name}[^\n]*$"):
         read_trunk(str(tmp_path / name))
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_called_damaged(
+    checkpoint: Path, network: torch.nn.Module
+) -> None:
+    save_file(network.state_dict(), checkpoint.with_suffix(".safetensors"))
+    for path in (checkpoint, checkpoint.with_suffix(".safetensors")):
+        read_trunk(str(path))  # what it imports needs files too
+        with (
+            limited(resource.RLIMIT_NOFILE, 0),
+            pytest.raises(HandsimError, match=r"cannot be read \(Too many open files\); let it be readable$"),
+        ):
+            read_trunk(str(path))
 
 
 def test_a_missing_checkpoint_names_the_choices(tmp_path: Path) -> None:

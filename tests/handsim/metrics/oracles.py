@@ -4,7 +4,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from tests.handsim.metrics.hands import Floats, Hands, rotation_of
+from handsim.metrics.alignment import Floats, PoseComparison
+
+
+def rotation_of(quaternion: Floats) -> Floats:
+    """The rotation [3, 3] of a quaternion [4] (w, x, y, z) of any length; of a normal one: uniform."""
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def similarity_fit(predicted: Floats, true: Floats) -> Floats:
@@ -36,22 +48,22 @@ def orthogonal_fit(predicted: Floats, true: Floats) -> Floats:
 class JointLists:
     """The errors of each joint in a list of its own, as FreiHAND's evaluation gathers them."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, poses: PoseComparison) -> None:
         self.lists: list[list[float]] = [[] for _ in range(21)]
-        for predicted, true, valid in zip(hands.predicted_mm, hands.true_mm, hands.valid, strict=True):
+        for predicted, true, valid in zip(poses.predicted_mm, poses.true_mm, poses.valid, strict=True):
             for joint in range(21):
                 if valid[joint]:
                     self.lists[joint].append(float(np.sqrt(((predicted[joint] - true[joint]) ** 2).sum())))
-        self.filled = [errors for errors in self.lists if errors]
+        self.measured = [errors for errors in self.lists if errors]
 
     def mean(self) -> float:
-        return float(np.mean([np.mean(errors) for errors in self.filled]))
+        return float(np.mean([np.mean(errors) for errors in self.measured]))
 
     def median(self) -> float:
-        return float(np.mean([np.median(errors) for errors in self.filled]))
+        return float(np.mean([np.median(errors) for errors in self.measured]))
 
     def pck(self, threshold_mm: float) -> float:
-        shares = [sum(error <= threshold_mm for error in errors) / len(errors) for errors in self.filled]
+        shares = [sum(error <= threshold_mm for error in errors) / len(errors) for errors in self.measured]
         return float(np.mean(shares))
 
     def auc(self, lowest_mm: float, highest_mm: float, steps: int) -> float:

@@ -15,7 +15,7 @@ from handsim.hand import Side
 from handsim.synthetic import PeopleConfig, SyntheticConfig, ViewConfig
 from handsim.synthetic.camera import project
 from handsim.synthetic.hand_model import MCPS_MM, PHALANGES_MM
-from handsim.synthetic.video import Video, sample_video, see
+from handsim.synthetic.video import Video, compute_geometry, sample_video
 from training.datasets.layouts import MARKER
 
 SYNTHETIC = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
@@ -35,7 +35,7 @@ def true_labels(
     motion = replace(world.motion, left_share=float(side == "left"))
     view = replace(world.view, focal_px=(focal_px, focal_px))
     sample = sample_video(replace(world, motion=motion, view=view), video)
-    joints, intrinsics = see([sample]).joints_mm, sample.view.intrinsics
+    joints, intrinsics = compute_geometry([sample]).joints_mm, sample.view.intrinsics
     return joints, project(joints, intrinsics), intrinsics
 
 
@@ -48,7 +48,7 @@ MANO_PHALANGES_MM = np.array(
 def whole_hands(videos: int = 40, seed: int = 3) -> NDArray[np.float64]:
     """Joints [N, 21, 3] of right hands in the camera frame, five of each video, in mm."""
     config = SyntheticConfig(videos=videos, hands_per_video=5, seed=seed)
-    return see([sample_video(config, index) for index in range(videos)]).joints_mm
+    return compute_geometry([sample_video(config, index) for index in range(videos)]).joints_mm
 
 
 def odd_hands(seed: int, noise_mm: float) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def odd_hands(seed: int, noise_mm: float) -> NDArray[np.float64]:
     mcps = MCPS_MM * [rng.uniform(0.85, 1.3), 1.0, 1.0]
     config = SyntheticConfig(videos=10, hands_per_video=5, seed=seed)
     videos = [_with_bones(sample_video(config, index), phalanges, mcps) for index in range(10)]
-    joints = see(videos).joints_mm
+    joints = compute_geometry(videos).joints_mm
     return joints + noise_mm * rng.standard_normal(joints.shape)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from handsim.skeleton import JOINT_COUNT, REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from handsim.synthetic.camera import project, squares_around
-from handsim.synthetic.video import sample_video, see
+from handsim.synthetic.video import compute_geometry, sample_video
 from training.finetune.module import crop_intrinsics
 from training.models.detnet import DetNetHead
 from training.models.estimator import HeadName
@@ -83,7 +83,7 @@ def see_hands(videos: int, hands_per_video: int = 2, seed: int = 0) -> CameraHan
     """Hands of ``videos`` people, each with a camera; views are 1.75 times as large as the hand."""
     config = SyntheticConfig(videos=videos, hands_per_video=hands_per_video, seed=seed)
     samples = [sample_video(config, number) for number in range(videos)]
-    joints_mm = np.concatenate([see([video]).joints_mm for video in samples])
+    joints_mm = np.concatenate([compute_geometry([video]).joints_mm for video in samples])
     intrinsics = np.repeat([video.view.intrinsics for video in samples], hands_per_video, axis=0)
     points_px = project(joints_mm, intrinsics)
     squares = squares_around(points_px, 1.75)

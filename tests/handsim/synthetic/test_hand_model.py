@@ -1,4 +1,4 @@
-"""The mechanism: limits, constant bones, and which way a right hand bends."""
+"""The hand model and its motion: limits, constant bones, and which way a right hand bends."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from handsim.synthetic.hand_model import (
     ANGLE_INDEX,
     HIGHEST_DEG,
     LOWEST_DEG,
-    bend,
+    clip_to_limits,
+    forward_kinematics,
     sample_person,
-    within_limits,
 )
 from handsim.synthetic.motion import PROTOTYPE_ANGLES, nearest_labels, sample_motion
 
@@ -31,7 +31,9 @@ def bone_lengths(joints: np.ndarray) -> np.ndarray:
 def test_bone_lengths_do_not_depend_on_the_pose(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = sample_person(rng, PeopleConfig()).shape
-    lengths = bone_lengths(bend(shape, rng.uniform(LOWEST_DEG, HIGHEST_DEG, (8, len(LOWEST_DEG)))).joints_mm)
+    lengths = bone_lengths(
+        forward_kinematics(shape, rng.uniform(LOWEST_DEG, HIGHEST_DEG, (8, len(LOWEST_DEG)))).joints_mm
+    )
     np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=1e-9)
 
 
@@ -49,12 +51,12 @@ def test_joint_limits_hold_along_a_video(seed: int, holding: bool) -> None:
 def test_the_palm_normal_of_a_right_hand(seed: int) -> None:
     """Index knuckle x little knuckle, seen from the wrist, points out of the palm; fists close towards it."""
     shape = sample_person(np.random.default_rng(seed), PeopleConfig()).shape
-    joints = bend(shape, PROTOTYPE_ANGLES["fist"][None]).joints_mm[0]
+    joints = forward_kinematics(shape, PROTOTYPE_ANGLES["fist"][None]).joints_mm[0]
     wrist = joints[WRIST]
     normal = np.cross(joints[INDEX_MCP] - wrist, joints[LITTLE_MCP] - wrist)
     for tip in FINGERTIPS:
         assert (joints[tip] - joints[INDEX_MCP]) @ normal > 0
-    flat = bend(shape, PROTOTYPE_ANGLES["flat"][None]).joints_mm[0]
+    flat = forward_kinematics(shape, PROTOTYPE_ANGLES["flat"][None]).joints_mm[0]
     thumb_tip, little_tip = flat[FINGERTIPS[0]], flat[FINGERTIPS[-1]]
     assert thumb_tip[0] > flat[INDEX_MCP][0] > flat[LITTLE_MCP][0]
     assert little_tip[1] > flat[LITTLE_MCP][1] > 0
@@ -63,12 +65,12 @@ def test_the_palm_normal_of_a_right_hand(seed: int) -> None:
 def test_flexing_a_single_joint_moves_the_tip_towards_the_palm() -> None:
     shape = sample_person(np.random.default_rng(0), PeopleConfig()).shape
     straight = np.zeros((1, len(LOWEST_DEG)))
-    tips = bend(shape, straight).joints_mm[0, list(FINGERTIPS)]
+    tips = forward_kinematics(shape, straight).joints_mm[0, list(FINGERTIPS)]
     for finger, name in enumerate(("index", "middle", "ring", "little"), start=1):
         for joint in ("mcp", "pip", "dip"):
             bent = straight.copy()
             bent[0, ANGLE_INDEX[f"{name}_{joint}"]] = 30
-            tip = bend(shape, bent).joints_mm[0, FINGERTIPS[finger]]
+            tip = forward_kinematics(shape, bent).joints_mm[0, FINGERTIPS[finger]]
             assert tip[2] > tips[finger, 2] + 3
             assert tip[1] < tips[finger, 1]
 
@@ -78,7 +80,7 @@ def test_thumb_and_index_meet(touching: str) -> None:
     shape = sample_person(
         np.random.default_rng(1), PeopleConfig(hand_length_mm=(186, 0), child_share=0)
     ).shape
-    joints = bend(shape, PROTOTYPE_ANGLES[touching][None]).joints_mm[0]
+    joints = forward_kinematics(shape, PROTOTYPE_ANGLES[touching][None]).joints_mm[0]
     gap = np.linalg.norm(joints[FINGERTIPS[0]] - joints[FINGERTIPS[1]])
     assert gap < 28
 
@@ -91,4 +93,4 @@ def test_a_prototype_is_labelled_with_its_own_name() -> None:
 
 
 def test_limits_clip() -> None:
-    assert (within_limits(np.full((1, len(LOWEST_DEG)), 999.0)) == HIGHEST_DEG).all()
+    assert (clip_to_limits(np.full((1, len(LOWEST_DEG)), 999.0)) == HIGHEST_DEG).all()
