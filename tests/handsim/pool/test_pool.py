@@ -1,7 +1,5 @@
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -18,7 +16,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
 from handsim.pool.layout import count_hands, published_parts, read_pool_json
-from tests.handsim.builders import make_hand, make_jpeg
+from tests.handsim.builders import add_hands, make_hand, make_jpeg
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -52,9 +50,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_threads_that_read_first_at_once_open_a_tar_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with PoolWriter(tmp_path / "pool") as writer:
-        writer.add(make_hand(1), make_jpeg(1))
-    pool, together = Pool.open(tmp_path / "pool"), Barrier(4)
+    pool, together = Pool.open(add_hands(tmp_path / "pool", [1])), Barrier(4)
     open_file = os.open
 
     def open_together(path: Path, flags: int) -> int:
@@ -80,10 +76,7 @@ def test_hands_are_kept_once(tmp_path: Path) -> None:
 
 
 def test_the_shards_are_webdatasets(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool") as writer:
-        for number in range(5):
-            writer.add(make_hand(number), make_jpeg(number))
-    part = published_parts(tmp_path / "pool")[0]
+    (part,) = published_parts(add_hands(tmp_path / "pool", range(5)))
     samples = list(webdataset.WebDataset(str(part / "crops.tar"), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == [
         format_hand_id(make_hand(number).hand_id) for number in range(5)
@@ -95,14 +88,11 @@ def test_the_shards_are_webdatasets(tmp_path: Path) -> None:
 
 def test_a_pool_knows_whether_it_is_current(tmp_path: Path) -> None:
     for number in (1, 2):
-        with PoolWriter(tmp_path / "pool") as writer:
-            writer.add(make_hand(number))
-        pool = Pool.open(tmp_path / "pool")
+        pool = Pool.open(add_hands(tmp_path / "pool", [number]))
         assert pool.is_current()
         assert int(pool.hand_ids[-1]) in pool
         assert 7 not in pool
-    with PoolWriter(tmp_path / "pool") as writer:
-        writer.add(make_hand(3))
+    add_hands(tmp_path / "pool", [3])
     assert not pool.is_current()
     shutil.rmtree(tmp_path / "pool")
     assert not pool.is_current()
@@ -131,25 +121,18 @@ def test_items_that_failed_are_not_known_to_the_next_writer(tmp_path: Path) -> N
         assert writer.known_items == {0, 1, 5}
 
 
-def test_an_empty_pool_opens(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool"):
-        pass
-    pool = Pool.open(tmp_path / "pool")
-    assert len(pool) == 0
+def test_hands_are_counted_without_reading_them(tmp_path: Path) -> None:
+    path = add_hands(tmp_path / "pool", [])
+    pool = Pool.open(path)
+    assert count_hands(path) == len(pool) == 0
     assert pool.keypoints.shape == (0, 21, 3)
     with pytest.raises(HandsimError, match="no hand 0000000000000007"):
         pool.rows([7])
-
-
-def test_hands_are_counted_without_reading_them(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool", part_hands=3) as writer:
-        assert count_hands(tmp_path / "pool") == 0
-        for number in range(7):
-            writer.add(make_hand(number), None)
-    assert count_hands(tmp_path / "pool") == 7 == len(Pool.open(tmp_path / "pool"))
-    (published_parts(tmp_path / "pool")[1] / "hands.parquet").write_bytes(b"cut")
+    add_hands(path, range(7), part_hands=3)
+    assert count_hands(path) == 7 == len(Pool.open(path))
+    (published_parts(path)[1] / "hands.parquet").write_bytes(b"cut")
     with pytest.raises(HandsimError, match="part 000001 of the pool"):
-        count_hands(tmp_path / "pool")
+        count_hands(path)
     with pytest.raises(NotThereError, match="there is no pool at"):
         count_hands(tmp_path / "elsewhere")
 
@@ -176,14 +159,16 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
         with pytest.raises(HandsimError, match="is not a pool"):
             PoolWriter(place)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
-    with PoolWriter(tmp_path / "pool"):
-        pass
+    path = add_hands(tmp_path / "pool", [1])
     with pytest.raises(HandsimError, match="224 px crops, not 128"):
-        PoolWriter(tmp_path / "pool", crop_size_px=128)
-    content = (tmp_path / "pool" / "pool.json").read_text()
-    (tmp_path / "pool" / "pool.json").write_text(content.replace('"version": 1', '"version": 2'))
+        PoolWriter(path, crop_size_px=128)
+    content = (path / "pool.json").read_text()
+    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 2'))
     with pytest.raises(HandsimError, match=r"format 2.*upgrade"):
-        Pool.open(tmp_path / "pool")
+        Pool.open(path)
+    (path / "pool.json").write_text("")  # and hands are there: nothing is begun anew
+    with pytest.raises(HandsimError, match="is not a pool"):
+        PoolWriter(path)
 
 
 @pytest.mark.parametrize(
@@ -194,17 +179,7 @@ def test_a_pool_whose_beginning_was_killed_is_begun_again(tmp_path: Path, left: 
         place = tmp_path / "pool" / name
         place.parent.mkdir(exist_ok=True)
         place.mkdir() if name.startswith("parts") else place.touch()
-    with PoolWriter(tmp_path / "pool") as writer:
-        writer.add(make_hand(1), make_jpeg(1))
-    assert len(Pool.open(tmp_path / "pool")) == 1
-
-
-def test_hands_without_their_pool_json_are_not_begun_anew(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool") as writer:
-        writer.add(make_hand(1))
-    (tmp_path / "pool" / "pool.json").write_text("")
-    with pytest.raises(HandsimError, match="is not a pool"):
-        PoolWriter(tmp_path / "pool")
+    assert len(Pool.open(add_hands(tmp_path / "pool", [1]))) == 1
 
 
 def test_pool_json_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,31 +194,22 @@ def test_pool_json_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(KeyboardInterrupt):
             PoolWriter(tmp_path / "pool")
     assert not (tmp_path / "pool" / "pool.json").exists()
-    with PoolWriter(tmp_path / "pool"):
-        assert read_pool_json(tmp_path / "pool") == 224
-    assert json.loads((tmp_path / "pool" / "pool.json").read_text())["version"] == 1
+    assert read_pool_json(add_hands(tmp_path / "pool", [])) == 224
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "delete"])
 def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path, damage: str) -> None:
-    with PoolWriter(tmp_path / "pool", part_hands=4) as writer:
-        for number in range(8):
-            writer.add(make_hand(number), make_jpeg(number))
-    table = published_parts(tmp_path / "pool")[1] / "hands.parquet"
-    if damage == "truncate":
-        table.write_bytes(table.read_bytes()[:-100])
-    elif damage == "garbage":
-        table.write_bytes(b"not parquet at all")
-    else:
+    table = published_parts(add_hands(tmp_path / "pool", range(8), part_hands=4))[1] / "hands.parquet"
+    if damage == "delete":
         table.unlink()
+    else:
+        table.write_bytes(table.read_bytes()[:-100] if damage == "truncate" else b"not parquet at all")
     with pytest.raises(HandsimError, match=r"part 000001 .* is damaged.*ingest again"):
         Pool.open(tmp_path / "pool")
 
 
 def test_a_tar_that_ends_too_early_is_named(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool") as writer:
-        writer.add(make_hand(1), make_jpeg(1))
-    tar = published_parts(tmp_path / "pool")[0] / "crops.tar"
+    tar = published_parts(add_hands(tmp_path / "pool", [1]))[0] / "crops.tar"
     tar.write_bytes(tar.read_bytes()[:600])
     with pytest.raises(HandsimError, match="ends too early"):
         Pool.open(tmp_path / "pool").crop(make_hand(1).hand_id)
@@ -261,22 +227,20 @@ with PoolWriter(sys.argv[1], part_hands=7) as writer:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_only_its_part_and_the_next_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "pool"
+    command = [sys.executable, "-c", WRITE_FOR_EVER, str(path)]
     for kill_after in (1, 12, 40, 133):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        for _ in range(kill_after):
-            process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(kill_after):
+                process.stdout.readline()
+            process.kill()
         pool = Pool.open(path)  # readers are never disturbed
         for hand_id in pool.hand_ids.tolist():
             pool.crop_jpeg(hand_id)
-    subprocess.run([sys.executable, "-c", WRITE_FOR_EVER, str(path)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     pool = Pool.open(path)
     assert sorted(pool.hand_ids.tolist()) == sorted(make_hand(number).hand_id for number in range(400))
     assert not list((path / "parts").glob(".*"))

@@ -1,5 +1,3 @@
-"""Smaller pools out of a larger one."""
-
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
 from handsim.pool.subset import write_subset
-from tests.handsim.builders import make_hand, make_jpeg
+from tests.handsim.builders import add_hands, make_hand, make_jpeg
 
 HANDS = 60
 """Of 12 videos, in parts of 8 hands: most videos begin in one part and end in the next."""
@@ -56,20 +54,15 @@ def test_whole_videos_and_smaller_within_larger_ones(whole: Path) -> None:
 
 
 def test_the_order_of_writing_plays_no_part(whole: Path) -> None:
-    with PoolWriter(whole.parent / "other", part_hands=50) as writer:
-        for number in reversed(range(HANDS)):
-            writer.add(make_hand(number))
+    other = add_hands(whole.parent / "other", reversed(range(HANDS)), crops=False, part_hands=50)
     first = _subset(whole, 33)
-    write_subset(whole.parent / "other", whole.parent / "of other", 33)
+    write_subset(other, whole.parent / "of other", 33)
     assert {*Pool.open(whole.parent / "of other").hand_ids.tolist()} == {*first.hand_ids.tolist()}
 
 
 def test_a_subset_can_be_added_to(whole: Path) -> None:
     some = _subset(whole, 20)
-    with PoolWriter(some.path) as writer:
-        for number in range(HANDS):
-            writer.add(make_hand(number), make_jpeg(number))
-    assert len(Pool.open(some.path)) == HANDS
+    assert len(Pool.open(add_hands(some.path, range(HANDS)))) == HANDS
     assert len(Pool.open(whole)) == HANDS
 
 
@@ -81,13 +74,13 @@ def test_what_a_killed_one_left_is_cleared_away(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("hands", [0, -1, HANDS + 1])
-def test_numbers_that_cannot_be(whole: Path, hands: int) -> None:
+def test_more_or_fewer_hands_than_there_are_are_refused(whole: Path, hands: int) -> None:
     with pytest.raises(HandsimError, match=rf"{hands} hands cannot be taken of .*whole; it holds 60"):
         _subset(whole, hands)
     assert not (whole.parent / f"of {hands}").exists()
 
 
-def test_places_that_cannot_be(whole: Path) -> None:
+def test_a_place_that_is_taken_and_a_pool_that_is_not_there_are_refused(whole: Path) -> None:
     with pytest.raises(HandsimError, match="whole is there already; give another place"):
         write_subset(whole, whole, 3)
     with pytest.raises(NotThereError, match="there is no pool at"):
