@@ -13,7 +13,7 @@ class HandsimError(ValueError):
 
 
 class NotThereError(HandsimError, FileNotFoundError):
-    """A file, directory, hand, model or version that was asked for and is not there."""
+    """A file, directory, hand, model or version that a person named and that is not there."""
 
     def __str__(self) -> str:
         # That of FileNotFoundError would print the errno of each.

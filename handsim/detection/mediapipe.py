@@ -190,8 +190,7 @@ class FullBoxHands:
         crop = cut_crop(image, square_px, _INPUT_PX)
         scale = (square_px[2] - square_px[0]) / _INPUT_PX
         to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
-        looks = [self._look(view) for view in quarter_turns(crop)]
-        best = max(looks, key=lambda detection: detection.score)
+        best = max(map(self._detect_in, quarter_turns(crop)), key=lambda detection: detection.score)
         if best.score < self._min_presence:
             return []
         keypoints_px = CropView(crop, to_picture).keypoints_in_picture(best.keypoints_px)
@@ -200,7 +199,7 @@ class FullBoxHands:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _look(self, view: CropView) -> Detection:
+    def _detect_in(self, view: CropView) -> Detection:
         """What the network finds in one view of the crop, in the crop's pixels."""
         pixels = view.image.astype(np.float32).transpose(2, 0, 1)[None] / 255
         self._network.setInput(pixels)

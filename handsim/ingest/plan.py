@@ -289,10 +289,15 @@ def annotation_items(path: Path, options: IngestOptions) -> Iterator[AnnotationI
     options = replace(options, source=source)
     annotations = read_annotations(path)
     for number in count():
-        rows = []
+        rows: list[tuple[Annotation | BadAnnotation, Path, Origin]] = []
         for annotation in islice(annotations, _ANNOTATION_BATCH):
-            origin = _origin(PurePosixPath(annotation.file_name), options, NameRule("parent"))
-            rows.append((annotation, images / annotation.file_name, origin))
+            file = PurePosixPath(annotation.file_name)
+            try:
+                origin = _origin(file, options, NameRule("parent"))
+            except UnusableError as error:
+                annotation = BadAnnotation(str(file), error.detail)
+                origin = Origin(str(file), source, "", None, 0)
+            rows.append((annotation, images / file, origin))
         if not rows:
             return
         pictures = [

@@ -85,10 +85,11 @@ class CropFiles:
         Raises NotThereError for a hand without a crop, HandsimError for a damaged tar.
         """
         rows = np.searchsorted(self._hand_ids, hand_ids)
-        found = rows < len(self._hand_ids)
-        found[found] = (self._hand_ids[rows[found]] == hand_ids[found]) & (self._offsets[rows[found]] >= 0)
-        if not found.all():
-            name = format_hand_id(int(hand_ids[~found][0]))
+        has_crop = rows < len(self._hand_ids)
+        has_crop[has_crop] = self._hand_ids[rows[has_crop]] == hand_ids[has_crop]
+        has_crop[has_crop] = self._offsets[rows[has_crop]] >= 0
+        if not has_crop.all():
+            name = format_hand_id(int(hand_ids[~has_crop][0]))
             raise NotThereError(f"there is no picture of hand {name} in {self.path}")
         columns = (self._part_of, self._offsets, self._sizes)
         places = zip(*(column[rows].tolist() for column in columns), strict=True)

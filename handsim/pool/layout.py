@@ -1,7 +1,7 @@
 """How a pool lies on disk. Version 1:
 
     pool/pool.json                   format version and crop size
-    pool/.lock                       held by the one process that writes
+    pool/.lock                       locked by the one process that writes
     pool/parts/000000/hands.parquet  one row per hand, keypoints included
     pool/parts/000000/crops.tar      the crops, <hand_id>.jpg, uncompressed (WebDataset reads it)
     pool/parts/000000/items.parquet  what was looked at to get them, and what could not be used
@@ -122,7 +122,7 @@ def damaged(part: Path, why: str) -> HandsimError:
     """The error for a part that cannot be read."""
     return HandsimError(
         f"part {part.name} of the pool {part.parent.parent} is damaged ({why.splitlines()[0][:120]}); "
-        f"move {part} away and ingest again: what it held is taken anew"
+        f"move {part} away and ingest again: its hands are taken anew"
     )
 
 

@@ -25,11 +25,11 @@ def _hand(left: float, top: float, size: float) -> np.ndarray[tuple[int, ...], n
 
 def test_a_finger_has_its_colour_where_its_joints_are() -> None:
     points = _hand(60, 50, 80)
-    drawn = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(points)]))
-    assert drawn.shape == (200, 300, 3)
+    picture = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(points)]))
+    assert picture.shape == (200, 300, 3)
     x, y = points[10:12].mean(axis=0).round().astype(int)  # the middle finger, between pip and dip
-    np.testing.assert_allclose(drawn[y, x], FINGER_COLOURS["middle"], atol=12)
-    changed = np.argwhere((drawn != GREY).any(axis=2))
+    np.testing.assert_allclose(picture[y, x], FINGER_COLOURS["middle"], atol=12)
+    changed = np.argwhere((picture != GREY).any(axis=2))
     assert (changed.min(axis=0) >= [50 - 8, 60 - 8]).all()
     assert (changed.max(axis=0) <= [130 + 8, 140 + 8]).all()
 
@@ -48,17 +48,17 @@ def test_every_hand_is_drawn_and_a_caption_above_it() -> None:
 
 def test_a_large_picture_is_drawn_on_a_smaller_copy() -> None:
     points = _hand(1000, 1000, 1600)
-    drawn = np.asarray(draw_hands(_picture(4000, 3000), [HandDrawing(points)]))
-    assert drawn.shape == (LONGEST_SIDE_PX * 3 // 4, LONGEST_SIDE_PX, 3)
+    picture = np.asarray(draw_hands(_picture(4000, 3000), [HandDrawing(points)]))
+    assert picture.shape == (LONGEST_SIDE_PX * 3 // 4, LONGEST_SIDE_PX, 3)
     x, y = (points[10:12].mean(axis=0) * LONGEST_SIDE_PX / 4000).round().astype(int)
-    np.testing.assert_allclose(drawn[y, x], FINGER_COLOURS["middle"], atol=12)
+    np.testing.assert_allclose(picture[y, x], FINGER_COLOURS["middle"], atol=12)
 
 
 @pytest.mark.parametrize("corner", [(-40, -40), (270, 170), (-500, 20)])
 def test_what_lies_outside_is_cut_off(corner: tuple[int, int]) -> None:
-    drawn = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(_hand(*corner, 80), "right")]))
-    assert drawn.shape == (200, 300, 3)
-    assert (drawn != GREY).any() == (corner != (-500, 20))
+    picture = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(_hand(*corner, 80), "right")]))
+    assert picture.shape == (200, 300, 3)
+    assert (picture != GREY).any() == (corner != (-500, 20))
 
 
 def test_nearer_bones_cover_farther_ones() -> None:
@@ -67,7 +67,7 @@ def test_nearer_bones_cover_farther_ones() -> None:
     colours = []
     for depth in (50, -50):
         points[9:13, 2] = depth
-        drawn = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(points)]))
+        picture = np.asarray(draw_hands(_picture(300, 200), [HandDrawing(points)]))
         x, y = points[6:8, :2].mean(axis=0).round().astype(int)
-        colours.append(drawn[y, x])
+        colours.append(picture[y, x])
     np.testing.assert_allclose(colours, [FINGER_COLOURS["index"], FINGER_COLOURS["middle"]], atol=12)

@@ -65,8 +65,8 @@ def test_every_view_leads_back_to_the_very_pixel(
         rows, columns = np.nonzero(view.image[..., 0])
         if len(rows) == 0:
             continue  # a tile that the marker is not in
-        seen = np.tile(np.array([columns[0] + 0.5, rows[0] + 0.5, 3.0], np.float32), (21, 1))
-        back = view.keypoints_in_picture(seen)
+        keypoints = np.tile(np.array([columns[0] + 0.5, rows[0] + 0.5, 3.0], np.float32), (21, 1))
+        back = view.keypoints_in_picture(keypoints)
         np.testing.assert_allclose(back, np.tile([column + 0.5, row + 0.5, 3.0], (21, 1)), atol=1e-3)
 
 

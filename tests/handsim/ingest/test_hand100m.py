@@ -187,6 +187,15 @@ def test_what_decides_how_annotations_are_read_decides_what_is_done_again(tmp_pa
         assert ingest([path], tmp_path / "pool", BrightnessDetector, options, workers=1).done_now == 4
 
 
+def test_a_picture_without_a_video_name_does_not_end_the_file(tmp_path: Path) -> None:
+    path = write_hand100m_pictures(tmp_path / "a.json", 5)
+    options = IngestOptions(video_from=NameRule("video0/([0-2])"))
+    report = ingest([path], tmp_path / "pool", BrightnessDetector, options, workers=1)
+    assert report.hands_new == 3
+    assert {skip.file for skip in report.skipped} == {"video0/3.png", "video1/4.png"}
+    assert "--video-from 'video0/([0-2])' does not match it" in report.skipped[0].detail
+
+
 def test_what_we_export_comes_back_unchanged(tmp_path: Path) -> None:
     ingest([write_pictures(tmp_path / "signs")], tmp_path / "pool", BrightnessDetector, workers=1)
     pool = Pool.open(tmp_path / "pool")
