@@ -150,6 +150,7 @@ def test_keypoints_stay_on_their_pixels_even_at_the_border(
     np.testing.assert_allclose(back[:, :2], in_picture, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_authors_hands_come_with_their_keypoints_sides_and_positives(tmp_path: Path) -> None:
     path = write_hand100m_pictures(tmp_path / "Hand100M_Ego4D_50k_v1-1.json", 40)
     (tmp_path / "video3" / "13.png").unlink()
@@ -173,6 +174,7 @@ def test_the_authors_hands_come_with_their_keypoints_sides_and_positives(tmp_pat
     assert ingest([path], tmp_path / "pool", BrightnessDetector, workers=1).done_before == 40
 
 
+@pytest.mark.slow
 def test_what_decides_how_annotations_are_read_decides_what_is_done_again(tmp_path: Path) -> None:
     path = write_hand100m_pictures(tmp_path / "here" / "a.json", 4)
     elsewhere = write_hand100m_pictures(tmp_path / "elsewhere" / "a.json", 4).parent

@@ -106,6 +106,7 @@ def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> Non
     assert {skip.file for skip in again.skipped} == {skip.file for skip in report.skipped}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_kills_its_worker_is_named_and_tried_again(tmp_path: Path, workers: int) -> None:
     folder = write_pictures(tmp_path / "photos")
