@@ -277,16 +277,16 @@ def test_the_best_checkpoint_is_evaluated(store: StepStore) -> None:
 
 def test_only_one_checkpoint_of_a_finished_training_remains(store: StepStore) -> None:
     steps = _simhand(SHORT)
-    for kind, kept in (("pretrain", "last.ckpt"), ("finetune", "best.ckpt")):
+    for kind, result in (("pretrain", "last.ckpt"), ("finetune", "best.ckpt")):
         checkpoints = store.folder(steps[kind]).path / "runs/run/checkpoints"
         checkpoints.mkdir(parents=True)
-        other = ({"last.ckpt", "best.ckpt"} - {kept}).pop()
+        other = ({"last.ckpt", "best.ckpt"} - {result}).pop()
         (checkpoints / other).touch()
         remove_unused_checkpoint(steps[kind], store)
         assert [path.name for path in checkpoints.iterdir()] == [other]  # better than none
-        (checkpoints / kept).touch()
+        (checkpoints / result).touch()
         remove_unused_checkpoint(steps[kind], store)
-        assert [path.name for path in checkpoints.iterdir()] == [kept]
+        assert [path.name for path in checkpoints.iterdir()] == [result]
     remove_unused_checkpoint(steps["pool"], store)
 
 
