@@ -1,6 +1,9 @@
 """Commands as a user runs them, inside this process, and what they print."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +40,16 @@ def run_refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> s
 def pick_hand(home: Path, row: int = 7) -> str:
     """The id of the hand in a row of the home's pool."""
     return format_hand_id(int(Pool.open(home / "pool").hand_ids[row]))
+
+
+def start_command(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The console script as from a shell, on one core, in a session of its own."""
+    command = [str(Path(sys.executable).with_name("handsim")), *arguments, "--home", str(home)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )

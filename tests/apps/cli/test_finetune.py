@@ -1,11 +1,9 @@
 """`handsim finetune` as people run it, on a synthetic set: bad input in one line, signals, two processes."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from apps.cli import main
 from handsim.skeleton import REFERENCE_BONE
-from tests.apps.commands import run_ok, run_refused
+from tests.apps.commands import run_ok, run_refused, start_command
 from training.datasets.synthetic import LABELS_FILE, METADATA_FILE
 from training.models.estimator import PoseEstimator
 
@@ -210,18 +208,8 @@ def test_a_loss_that_is_no_number(
     assert _steps(place) == [1, 2]
 
 
-def _start(place: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """As in a shell, on one core, in a session of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).with_name("handsim")), *arguments, "--home", str(place)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    )  # fmt: skip
-
-
 def test_a_signal_stops_with_a_checkpoint(labelled: Path, place: Path) -> None:
-    process = _start(place, *_run(labelled, "--trainer.epochs=40"))
+    process = start_command(place, *_run(labelled, "--trainer.epochs=40"))
     metrics = place / "runs/run/metrics.jsonl"
     until = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text()):
@@ -244,7 +232,7 @@ def test_a_signal_stops_with_a_checkpoint(labelled: Path, place: Path) -> None:
 def test_two_processes(labelled: Path, place: Path) -> None:
     """While a trunk is frozen its weights have no gradients, which the processes are to agree on."""
     words = _run(labelled, "--trainer.devices=2", "--trainer.batch_size=4", "--trainer.epochs=2")
-    process = _start(place, *words, "--trainer.freeze_trunk=1")
+    process = start_command(place, *words, "--trainer.freeze_trunk=1")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert _runs(place) == ["run"]

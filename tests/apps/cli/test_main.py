@@ -1,3 +1,5 @@
+"""The command line as a whole: queries, mining, help, bad input, and which libraries are loaded."""
+
 import json
 import subprocess
 import sys

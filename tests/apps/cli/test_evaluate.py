@@ -1,28 +1,30 @@
-"""`handsim evaluate pose`, run as a person would."""
+"""``handsim evaluate pose``: files, figures, and the table in the terminal."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from apps.cli.evaluate import choose_samples
+from apps.cli.evaluate import choose_samples, format_pose_evaluation
 from apps.cli.figures import PoseSample, plot_pose_samples, save_figure
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
-from tests.training.evaluation.builders import random_predictions
+from tests.training.evaluation.builders import random_predictions, random_truth
 from tests.training.finetune.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel
 from training.datasets.synthetic import LABELS_FILE, write_synthetic
 from training.evaluation.evaluate import evaluate_predictions, read_true_hands
-from training.evaluation.report import hand_errors_mm
+from training.evaluation.report import ALIGNMENT_TITLES, hand_errors_mm
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 
@@ -202,3 +204,34 @@ def test_joints_that_are_not_annotated_are_not_drawn(tmp_path: Path) -> None:
 
     none, one, all_five = grey_pixels([0]), grey_pixels([0, 1, 2, 3, 4]), grey_pixels(list(range(21)))
     assert none < one < all_five
+
+
+FACTS: dict[str, Any] = {
+    "run": "first",
+    "checkpoint": "/runs/first/checkpoints/best.ckpt",
+    "init": "random weights",
+    "hands": 6,
+    "mean_pose": "of 8 hands of train",
+}
+
+
+def test_the_mean_pose_stands_beside_every_result() -> None:
+    pose_mm = np.random.default_rng(3).normal(0, 40, (21, 3)) + np.array([0, 0, 600])
+    evaluation = evaluate_predictions(
+        DrawnHands(6, "test"), random_predictions(6), random_truth(6), pose_mm, {}, FACTS
+    )
+    assert evaluation.scores is not None
+    assert evaluation.mean_pose is not None
+    found, floor = evaluation.scores.metrics, evaluation.mean_pose.metrics
+    lines = format_pose_evaluation(evaluation).splitlines()
+    assert "mean pose: of 8 hands of train" in lines
+    for name, title in ALIGNMENT_TITLES.items():
+        (numbers,) = [
+            row[1].split() for row in map(re.compile(f"{title}  +([0-9. ]+)").fullmatch, lines) if row
+        ]
+        told = ("mpjpe_mm", "median_mm", "auc_0_50", "auc_20_50")
+        expected = [found[f"{name}_{number}"] for number in told]
+        expected += [floor[f"{name}_{number}"] for number in ("mpjpe_mm", "auc_0_50")]
+        assert numbers == [
+            f"{number:.{digits}f}" for number, digits in zip(expected, (2, 2, 3, 3, 2, 3), strict=True)
+        ], name

@@ -1,4 +1,4 @@
-"""``handsim export``, from checkpoints and from runs."""
+"""``handsim pool subset`` and ``handsim export``."""
 
 from pathlib import Path
 
@@ -10,9 +10,29 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from handsim import Pool
 from handsim.embedding import load_embedding
 from handsim.embedding.trunk import read_trunk
+from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.commands import run_ok, run_refused
 from tests.handsim.builders import write_picture_pool
 from training.models.encoder import Encoder
+
+
+def test_a_subset_is_a_home_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home, small = tmp_path / "home", tmp_path / "some" / "small"
+    synthesise_pool(home / "pool", SyntheticConfig(videos=3, hands_per_video=4, size_px=32))
+    answer = run_ok(capsys, "pool", "subset", "5", "--to", small, "--home", home)
+    assert answer == f"5 hands in {small}/pool; next: handsim index build --home {small}\n"
+    some = Pool.open(small / "pool")
+    assert {*some.hand_ids.tolist()} < {*Pool.open(home / "pool").hand_ids.tolist()}
+    assert some.crop(int(some.hand_ids[0])).shape == (32, 32, 3)
+    assert "pool is there already" in run_refused(
+        capsys, "pool", "subset", "5", "--to", small, "--home", home
+    )
+    assert "13 hands cannot be taken of" in run_refused(
+        capsys, "pool", "subset", "13", "--to", tmp_path / "x", "--home", home
+    )
+    assert "there is no pool at" in run_refused(
+        capsys, "pool", "subset", "5", "--to", tmp_path / "x", "--home", tmp_path / "none"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """`handsim pretrain` as people run it: bad input in one line, Ctrl-C, kill, two processes."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import torch
 from apps.cli import main
 from handsim.errors import UnavailableError
 from handsim.pool import Pool
-from tests.apps.commands import run_refused
+from tests.apps.commands import run_refused, start_command
 from tests.apps.conftest import copy_home
 from training.losses import nt_xent
 from training.pairs.live import LiveNeighbors
@@ -193,16 +191,6 @@ def test_a_new_version_in_mid_run_is_told(
     assert log.count("pairs come from index version v0002 now, until here from v0001") == 1
 
 
-def _start(place: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """As in a shell, on one core, in a session of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).with_name("handsim")), *arguments, "--home", str(place)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    )  # fmt: skip
-
-
 def _await_step(process: "subprocess.Popen[str]", place: Path, step: int) -> None:
     metrics = place / "runs" / "run" / "metrics.jsonl"
     until = time.monotonic() + 120
@@ -215,7 +203,7 @@ def _await_step(process: "subprocess.Popen[str]", place: Path, step: int) -> Non
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_stops_with_a_checkpoint(place: Path, sent: signal.Signals) -> None:
-    process = _start(place, *RUN, "--trainer.epochs=40")
+    process = start_command(place, *RUN, "--trainer.epochs=40")
     _await_step(process, place, 1)
     process.send_signal(sent)
     out, err = process.communicate(timeout=120)
@@ -233,7 +221,7 @@ def test_a_signal_stops_with_a_checkpoint(place: Path, sent: signal.Signals) -> 
 
 
 def test_kill_leaves_a_whole_checkpoint(place: Path) -> None:
-    process = _start(place, *RUN, "--trainer.epochs=40", "--log.checkpoint_every_steps=1")
+    process = start_command(place, *RUN, "--trainer.epochs=40", "--log.checkpoint_every_steps=1")
     _await_step(process, place, 3)
     process.kill()
     process.communicate(timeout=60)
@@ -251,7 +239,9 @@ def test_two_processes(place: Path) -> None:
 
     Batch norm's statistics are each process's own on a CPU, so a whole run is not one of twice the batch.
     """
-    process = _start(place, *RUN, "--trainer.devices=2", "--trainer.max_steps=3", "--trainer.batch_size=6")
+    process = start_command(
+        place, *RUN, "--trainer.devices=2", "--trainer.max_steps=3", "--trainer.batch_size=6"
+    )
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert _runs(place) == ["run"]
