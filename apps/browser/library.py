@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.browser.jobs import Jobs
-from apps.browser.results.evaluations import ResultShelf
+from apps.browser.results.evaluations import ResultFiles
 from apps.browser.serve import BrowserSettings
-from apps.browser.training.runs import RunShelf
+from apps.browser.training.runs import RunStore
 from apps.cli.console import EncoderFolders
 from handsim.detection import DetectedHand, HandDetector, detect_hands, open_detector, require_model
 from handsim.errors import HandsimError
@@ -153,8 +153,8 @@ class Library:
         self.home = Home(settings.home)
         self.thumbnails = Thumbnails()
         self.finder = HandFinder(settings.model)
-        self.runs = RunShelf(self.home)
-        self.results = ResultShelf()
+        self.runs = RunStore(self.home)
+        self.results = ResultFiles()
         self.jobs = Jobs(self.home.jobs)
         self._lock = Lock()
         self._pool_lock = Lock()

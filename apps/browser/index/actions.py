@@ -1,6 +1,6 @@
-"""What can be done to an index's versions. Each is checked here, whatever the page offered.
+"""The actions on an index: what they do, and the dialog that asks before they do it.
 
-Actions on the index are asked about first: what will be done, and the button that does it.
+Each action is checked here, whatever the page offered.
 """
 
 import json
@@ -33,29 +33,29 @@ WORKS: Final[dict[Work, str]] = {"build": "Build", "add": "Add hands", "verify":
 
 
 def start_build(library: Library, settings: IndexSettings, *, publish: bool) -> str:
-    """Have a new version of the whole pool built; raises HandsimError while another one is."""
+    """Start to build a new version of the whole pool; raises HandsimError while another one is built."""
     _check_nobody_builds(_catalog(library))
     words = ["--settings", json.dumps(asdict(settings)), *_no_publish(publish)]
     return _start(library, "build", words)
 
 
 def start_add(library: Library, *, publish: bool) -> str:
-    """Have the pool's new hands added in a new version; raises HandsimError while another one is built."""
+    """Start to add the pool's new hands in a new version; raises HandsimError while another one is built."""
     _check_nobody_builds(_catalog(library))
     return _start(library, "add", _no_publish(publish))
 
 
 def start_verify(library: Library, name: str) -> str:
-    """Have a version verified; raises NotThereError when there is none of that name."""
+    """Start to verify a version; raises NotThereError when there is none of that name."""
     return _start(library, "verify", ["--version", _catalog(library).info(name).name])
 
 
 def stop(library: Library, work: Work) -> str:
-    """End a job."""
+    """Stop a job."""
     _check_allowed(library)
     if library.jobs.stop(work):
         return f"{WORKS[work]}: stopped."
-    return f"{WORKS[work]} had come to its end already."
+    return f"{WORKS[work]} had ended already."
 
 
 def publish(library: Library, name: str) -> str:
@@ -79,7 +79,7 @@ def roll_back(library: Library, expected: str) -> str:
 def remove(library: Library, name: str) -> str:
     """Remove a version for good; raises HandsimError for the current one, or one that a reader has open."""
     catalog = _catalog(library)
-    _move_on(library)
+    _leave_old_version(library)
     if not catalog.remove(name):
         raise HandsimError(f"a reader has {name} open; end it first, or wait")
     return f"{name} is removed."
@@ -88,10 +88,10 @@ def remove(library: Library, name: str) -> str:
 def prune(library: Library, keep: int) -> str:
     """Keep the newest versions alone, and those that are current or in use."""
     catalog = _catalog(library)
-    _move_on(library)
+    _leave_old_version(library)
     removed, in_use = catalog.prune(keep)
-    said = f"Removed {', '.join(removed)}." if removed else "There was nothing to remove."
-    return f"{said} Left {', '.join(in_use)}: readers have them open." if in_use else said
+    message = f"Removed {', '.join(removed)}." if removed else "There was nothing to remove."
+    return f"{message} Left {', '.join(in_use)}: readers have them open." if in_use else message
 
 
 def _catalog(library: Library) -> Catalog:
@@ -119,68 +119,68 @@ def _start(library: Library, work: Work, words: Sequence[str]) -> str:
     if library.settings.index is not None:
         at += ["--index", library.settings.index]
     library.jobs.start(work, module_command("apps.browser.index.job", work, *at, *words))
-    return f"{WORKS[work]}: started; it goes on when this page is closed."
+    return f"{WORKS[work]}: started; it continues when this page is closed."
 
 
-def _move_on(library: Library) -> None:
-    """Let the browser itself go on to the current version, so that it holds no other one open."""
+def _leave_old_version(library: Library) -> None:
+    """Have the browser itself open the current version, so that it keeps no other one open."""
     if library.catalog.current_name() is not None:
         with library.open_version():
             pass
 
 
-_ASKED: Final = "index_asked"
+_PENDING: Final = "index_pending"
 _OUTCOME: Final = "index_outcome"
 _PUBLISH: Final = "index_option_publish"
 _KEEP: Final = "index_option_keep"
 _SETTING: Final = "index_option_"
-_KEPT: Final = 2
+_VERSIONS_TO_KEEP: Final = 2
 
 
 def ask(action: Action, name: str = "") -> None:
-    """Have the page ask about an action, on a version where it is about one."""
-    st.session_state[_ASKED] = (action, name)
+    """Make an action pending: the page shows its dialog. ``name`` is the version, where it is about one."""
+    st.session_state[_PENDING] = (action, name)
 
 
 def act(library: Library, run: partial[str]) -> None:
-    """Do it, as a callback; the page then says what came of it."""
-    st.session_state.pop(_ASKED, None)
+    """Run an action, as a callback; the page then shows the outcome."""
+    st.session_state.pop(_PENDING, None)
     try:
         st.session_state[_OUTCOME] = (True, run())
     except (HandsimError, OSError) as error:
         st.session_state[_OUTCOME] = (False, str(error))
 
 
-def outcome() -> None:
-    """What came of the last action, said once."""
-    done, said = st.session_state.pop(_OUTCOME, (True, ""))
-    if said and done:
-        st.toast(escape(said), icon=":material/check:")
-    elif said:
-        st.error(escape(said), icon=":material/error:")
+def show_outcome() -> None:
+    """Show once what the last action did."""
+    done, message = st.session_state.pop(_OUTCOME, (True, ""))
+    if message and done:
+        st.toast(escape(message), icon=":material/check:")
+    elif message:
+        st.error(escape(message), icon=":material/error:")
 
 
-def question(library: Library, seen: Overview) -> None:
-    """The dialog, while something is asked about."""
-    asked: tuple[Action, str] | None = st.session_state.get(_ASKED)
-    if asked is not None:
-        action, name = asked
+def show_dialog(library: Library, overview: Overview) -> None:
+    """The dialog of the pending action, if there is one."""
+    pending: tuple[Action, str] | None = st.session_state.get(_PENDING)
+    if pending is not None:
+        action, name = pending
         title = f"{TITLES[action]}: {name}" if name else TITLES[action]
-        st.dialog(title, on_dismiss=_leave)(_body)(library, seen, action, name)
+        st.dialog(title, on_dismiss=_close)(_body)(library, overview, action, name)
 
 
-def _leave() -> None:
-    st.session_state.pop(_ASKED, None)
+def _close() -> None:
+    st.session_state.pop(_PENDING, None)
 
 
-def _body(library: Library, seen: Overview, action: Action, name: str) -> None:
-    if st.session_state.get(_ASKED) != (action, name):
-        st.rerun()  # it was answered: the dialog closes with the page drawn anew
-    for sentence in what_happens(seen, action, name):
+def _body(library: Library, overview: Overview, action: Action, name: str) -> None:
+    if st.session_state.get(_PENDING) != (action, name):
+        st.rerun()  # it was answered: redrawing the page closes the dialog
+    for sentence in what_happens(overview, action, name):
         st.markdown(escape(sentence))
-    run = _chosen(library, seen, action, name)
+    run = _choose_action(library, overview, action, name)
     with st.container(horizontal=True, horizontal_alignment="right"):
-        st.button("Cancel", key="index_no", on_click=_leave, help="Leave everything as it is")
+        st.button("Cancel", key="index_no", on_click=_close, help="Leave everything as it is")
         st.button(
             VERBS[action],
             key="index_yes",
@@ -192,16 +192,16 @@ def _body(library: Library, seen: Overview, action: Action, name: str) -> None:
         )
 
 
-def _chosen(library: Library, seen: Overview, action: Action, name: str) -> partial[str] | None:
-    """The action with what is chosen about it in the dialog; None where that cannot be."""
+def _choose_action(library: Library, overview: Overview, action: Action, name: str) -> partial[str] | None:
+    """The action with the settings chosen in the dialog; None where they are invalid."""
     match action:
         case "build":
-            at_once, settings = _publish(), _settings(seen.is_on_server)
+            at_once, settings = _choose_publish(), _choose_settings(overview.is_on_server)
             if settings is None:
                 return None
             return partial(start_build, library, settings, publish=at_once)
         case "add":
-            return partial(start_add, library, publish=_publish())
+            return partial(start_add, library, publish=_choose_publish())
         case "verify":
             return partial(start_verify, library, name)
         case "publish":
@@ -211,10 +211,10 @@ def _chosen(library: Library, seen: Overview, action: Action, name: str) -> part
         case "remove":
             return partial(remove, library, name)
         case "prune":
-            return partial(prune, library, _keep(seen))
+            return partial(prune, library, _choose_keep(overview))
 
 
-def _publish() -> bool:
+def _choose_publish() -> bool:
     return st.toggle(
         "Publish it once it is verified",
         value=True,
@@ -223,22 +223,22 @@ def _publish() -> bool:
     )
 
 
-def _keep(seen: Overview) -> int:
+def _choose_keep(overview: Overview) -> int:
     keep = int(
         st.number_input(
             "Newest versions to keep",
             1,
-            value=_KEPT,
+            value=_VERSIONS_TO_KEEP,
             key=_KEEP,
             help="Besides the current one and those in use",
         )
     )
-    names = pruned(seen, keep)
+    names = pruned(overview, keep)
     st.markdown(f"That removes **{', '.join(names)}**." if names else "That removes no version.")
     return keep
 
 
-def _settings(on_server: bool) -> IndexSettings | None:
+def _choose_settings(on_server: bool) -> IndexSettings | None:
     """The graph's settings; None, with the reason, where they are out of their bounds."""
     usual = IndexSettings()
     with st.expander("Graph", icon=":material/tune:"):

@@ -1,6 +1,6 @@
-"""How the index of a home stands, from what can be known without reading hands.
+"""The state of a home's index: versions, health, what cannot be done now, and what an action would do.
 
-What an action on the index will do, and to whom, before it is done.
+No hands are read for it.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +19,8 @@ Level = Literal["good", "note", "bad"]
 Action = Literal["build", "add", "verify", "publish", "rollback", "remove", "prune"]
 
 READ_ONLY: Final = (
-    "Only looking is allowed here: the browser was started with --read-only, or where other computers reach "
-    "it and without --allow-actions"
+    "This browser is read-only: it was started with --read-only, or where other computers reach it, without "
+    "--allow-actions"
 )
 
 
@@ -40,7 +40,7 @@ class Overview:
     """None without a pool."""
     embedding: tuple[str, str] | None
     """Of the home, for the next build: ``pose-14`` and its fingerprint. None: it is to be fitted."""
-    trouble: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     """What could not be read, each in a sentence."""
 
     @property
@@ -69,19 +69,19 @@ class Finding:
     """A sentence, with the remedy where there is one."""
 
 
-def look(library: Library) -> Overview:
+def read_overview(library: Library) -> Overview:
     """Ask the catalog, the pool's footers and the home's embedding; raises as the catalog does."""
     catalog, home = library.catalog, library.home
     versions = tuple(reversed(catalog.versions()))
-    trouble: list[str] = []
+    errors: list[str] = []
     return Overview(
         address=catalog.address,
         versions=versions,
         earlier=earlier_version(catalog, versions),
         builder=catalog.active_builder(),
-        pool_hands=_pool_hands(home, trouble),
-        embedding=_embedding(home, trouble),
-        trouble=tuple(trouble),
+        pool_hands=_pool_hands(home, errors),
+        embedding=_embedding(home, errors),
+        errors=tuple(errors),
     )
 
 
@@ -91,101 +91,106 @@ def earlier_version(catalog: Catalog, versions: Iterable[VersionInfo]) -> str | 
     return next((name for name in catalog.publications()[1:] if name in names), None)
 
 
-def _pool_hands(home: Home, trouble: list[str]) -> int | None:
+def _pool_hands(home: Home, errors: list[str]) -> int | None:
     try:
         return count_hands(home.pool)
     except NotThereError:
         return None
     except (HandsimError, OSError) as error:
-        trouble.append(str(error))
+        errors.append(str(error))
         return None
 
 
-def _embedding(home: Home, trouble: list[str]) -> tuple[str, str] | None:
+def _embedding(home: Home, errors: list[str]) -> tuple[str, str] | None:
     try:
-        found = load_embedding(home.embedding)
+        embedding = load_embedding(home.embedding)
     except NotThereError:
         return None
     except (HandsimError, OSError) as error:
-        trouble.append(str(error))
+        errors.append(str(error))
         return None
-    return f"{found.kind}-{found.dimension}", found.fingerprint
+    return f"{embedding.kind}-{embedding.dimension}", embedding.fingerprint
 
 
-def told_embedding(info: VersionInfo) -> str:
-    """Kind, length and fingerprint of a version's embedding, as `handsim index list` writes them."""
+def embedding_title(info: VersionInfo) -> str:
+    """Kind, dimension and fingerprint of a version's embedding, as `handsim index list` writes them."""
     return f"{info.embedding_kind}-{info.dimension} {info.embedding_fingerprint}"
 
 
-def findings(seen: Overview) -> list[Finding]:
+def findings(overview: Overview) -> list[Finding]:
     """What there is to say about the health of an index with versions; what is bad first."""
-    said = [Finding("bad", sentence) for sentence in seen.trouble]
-    if seen.current is None:
-        said.append(Finding("bad", "No version is current, so nothing can be searched; publish one."))
-    for info in sorted(seen.versions, key=lambda info: not info.is_current):
-        said.extend(_recall_findings(info))
-    if seen.current is not None:
-        said.extend(_pool_findings(seen, seen.current))
-        said.extend(_embedding_findings(seen, seen.current))
-    if seen.builder is not None:
-        said.append(Finding("note", f"A version is being built by {seen.builder}."))
-    if not said:
-        said.append(
+    found = [Finding("bad", sentence) for sentence in overview.errors]
+    if overview.current is None:
+        found.append(Finding("bad", "No version is current, so nothing can be searched; publish one."))
+    for info in sorted(overview.versions, key=lambda info: not info.is_current):
+        found.extend(_recall_findings(info))
+    if overview.current is not None:
+        found.extend(_pool_findings(overview, overview.current))
+        found.extend(_embedding_findings(overview, overview.current))
+    if overview.builder is not None:
+        found.append(Finding("note", f"A version is being built by {overview.builder}."))
+    if not found:
+        found.append(
             Finding(
                 "good",
                 "The current version finds what exact search finds, holds as many hands as the pool, and was "
                 "made by the home's embedding.",
             )
         )
-    return sorted(said, key=lambda finding: finding.level != "bad")
+    return sorted(found, key=lambda finding: finding.level != "bad")
 
 
 def _recall_findings(info: VersionInfo) -> list[Finding]:
     if info.recall_at_1 is None:
         return [Finding("note", f"{info.name} was never verified.")]
     if info.recall_at_1 < LEAST_RECALL:
-        told = f"{info.name} misses neighbours: recall@1 is {info.recall_at_1:.4f}, below {LEAST_RECALL:.3g};"
-        return [Finding("bad", f"{told} build again with a larger ef, ef_construct or m.")]
-    return []
-
-
-def _pool_findings(seen: Overview, current: VersionInfo) -> list[Finding]:
-    if seen.pool_hands is None:
-        return [
-            Finding("note", "There is no pool in this home that could be read, so hands are not compared.")
-        ]
-    if seen.to_add:
-        return [
-            Finding(
-                "note",
-                f"The pool holds {seen.pool_hands:,} hands, {current.name} {current.points:,}: "
-                f"{seen.to_add:,} cannot be searched yet; add them.",
-            )
-        ]
-    if seen.pool_hands < current.points:
         return [
             Finding(
                 "bad",
-                f"{current.name} holds {current.points - seen.pool_hands:,} hands more than the pool, "
+                f"{info.name} misses neighbours: recall@1 is {info.recall_at_1:.4f}, below "
+                f"{LEAST_RECALL:.3g}; build again with a larger ef, ef_construct or m.",
+            )
+        ]
+    return []
+
+
+def _pool_findings(overview: Overview, current: VersionInfo) -> list[Finding]:
+    if overview.pool_hands is None:
+        return [
+            Finding("note", "There is no pool in this home that could be read, so hands are not compared.")
+        ]
+    if overview.to_add:
+        return [
+            Finding(
+                "note",
+                f"The pool holds {overview.pool_hands:,} hands, {current.name} {current.points:,}: "
+                f"{overview.to_add:,} cannot be searched yet; add them.",
+            )
+        ]
+    if overview.pool_hands < current.points:
+        return [
+            Finding(
+                "bad",
+                f"{current.name} holds {current.points - overview.pool_hands:,} hands more than the pool, "
                 f"which have no pictures; build again.",
             )
         ]
     return []
 
 
-def _embedding_findings(seen: Overview, current: VersionInfo) -> list[Finding]:
-    if seen.embedding is None or seen.embedding[1] == current.embedding_fingerprint:
+def _embedding_findings(overview: Overview, current: VersionInfo) -> list[Finding]:
+    if overview.embedding is None or overview.embedding[1] == current.embedding_fingerprint:
         return []
     return [
         Finding(
             "note",
-            f"The home's embedding is {' '.join(seen.embedding)}, that of {current.name} is "
-            f"{told_embedding(current)}: the next build takes the home's, distances then are others.",
+            f"The home's embedding is {' '.join(overview.embedding)}, that of {current.name} is "
+            f"{embedding_title(current)}: the next build takes the home's, distances then are others.",
         )
     ]
 
 
-def refusals(seen: Overview, *, actions: bool, running: frozenset[str]) -> dict[Action, str]:
+def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> dict[Action, str]:
     """Why actions cannot be done now; those that can be are not in it.
 
     ``running`` are the jobs that run, ``actions`` whether any may be done at all.
@@ -196,17 +201,17 @@ def refusals(seen: Overview, *, actions: bool, running: frozenset[str]) -> dict[
     refused: dict[Action, str] = {}
     if "verify" in running:
         refused["verify"] = "Another version is being verified"
-    if seen.earlier is None:
+    if overview.earlier is None:
         refused["rollback"] = "No other version was published before the current one and is still there"
-    if len(seen.versions) < 2:
+    if len(overview.versions) < 2:
         refused["prune"] = "There are no older versions"
-    if seen.current is None:
+    if overview.current is None:
         refused["add"] = "There is no current version to add to; build one"
-    elif not seen.to_add:
+    elif not overview.to_add:
         refused["add"] = "The pool holds no more hands than the current version"
-    if not seen.pool_hands:
+    if not overview.pool_hands:
         refused["build"] = refused["add"] = "There are no hands in the pool; `handsim ingest PATH` first"
-    if seen.builder is not None or running & {"build", "add"}:
+    if overview.builder is not None or running & {"build", "add"}:
         refused["build"] = refused["add"] = "Another version is being built"
     return refused
 
@@ -232,40 +237,40 @@ VERBS: Final[dict[Action, str]] = {
 _OUTSIDE: Final = "It runs in a process of its own, goes on when this page is closed, and can be stopped."
 
 
-def what_happens(seen: Overview, action: Action, name: str) -> list[str]:
+def what_happens(overview: Overview, action: Action, name: str) -> list[str]:
     """Sentences for who is about to do it; ``name`` is the version, where it is about one."""
-    return _SAID[action](seen, name)
+    return _SENTENCES[action](overview, name)
 
 
-def _build(seen: Overview, name: str) -> list[str]:
+def _build(overview: Overview, name: str) -> list[str]:
     by = (
         "an embedding that is fitted first"
-        if seen.embedding is None
-        else f"the home's embedding, {' '.join(seen.embedding)}"
+        if overview.embedding is None
+        else f"the home's embedding, {' '.join(overview.embedding)}"
     )
-    made = f"All {seen.pool_hands or 0:,} hands of the pool are written into a new version by {by}."
-    return [made, _meanwhile(seen), _OUTSIDE]
+    made = f"All {overview.pool_hands or 0:,} hands of the pool are written into a new version by {by}."
+    return [made, _meanwhile(overview), _OUTSIDE]
 
 
-def _add(seen: Overview, name: str) -> list[str]:
-    assert seen.current is not None, "nothing to add to is refused"
+def _add(overview: Overview, name: str) -> list[str]:
+    assert overview.current is not None, "nothing to add to is refused"
     return [
-        f"A new version is made of {seen.current.name} and some {seen.to_add:,} hands that only the pool "
-        f"holds, placed by the embedding of {seen.current.name}.",
-        _meanwhile(seen),
+        f"A new version is made of {overview.current.name} and the {overview.to_add:,} hands that only the "
+        f"pool has, with the embedding of {overview.current.name}.",
+        _meanwhile(overview),
         _OUTSIDE,
     ]
 
 
-def _meanwhile(seen: Overview) -> str:
+def _meanwhile(overview: Overview) -> str:
     return (
         "There is nothing to search before it is done."
-        if seen.current is None
-        else f"Whoever searches, mines or trains goes on in {seen.current.name} meanwhile."
+        if overview.current is None
+        else f"Whoever searches, mines or trains goes on in {overview.current.name} meanwhile."
     )
 
 
-def _verify(seen: Overview, name: str) -> list[str]:
+def _verify(overview: Overview, name: str) -> list[str]:
     return [
         f"Every hand of {name} is read, and what it finds for some of them is compared with exact search. "
         f"It changes nothing but the recall shown here.",
@@ -273,25 +278,25 @@ def _verify(seen: Overview, name: str) -> list[str]:
     ]
 
 
-def _publish(seen: Overview, name: str) -> list[str]:
-    said = [_everybody(seen, name)]
-    if seen.current is not None:
-        said.append(f"{seen.current.name} stays, and rolling back returns to it.")
-    info = _info(seen, name)
+def _publish(overview: Overview, name: str) -> list[str]:
+    sentences = [_everybody(overview, name)]
+    if overview.current is not None:
+        sentences.append(f"{overview.current.name} stays, and rolling back returns to it.")
+    info = _info(overview, name)
     if info is not None and info.recall_at_1 is not None and info.recall_at_1 < LEAST_RECALL:
-        said.append(f"Mind that {name} misses neighbours: its recall@1 is {info.recall_at_1:.4f}.")
-    return [*said, *_other_distances(seen, info)]
+        sentences.append(f"Note that {name} misses neighbours: its recall@1 is {info.recall_at_1:.4f}.")
+    return [*sentences, *_other_distances(overview, info)]
 
 
-def _rollback(seen: Overview, name: str) -> list[str]:
-    said = [_everybody(seen, name)]
-    if seen.current is not None:
-        said.append(f"{seen.current.name} stays, and can be published again.")
-    return [*said, *_other_distances(seen, _info(seen, name))]
+def _rollback(overview: Overview, name: str) -> list[str]:
+    sentences = [_everybody(overview, name)]
+    if overview.current is not None:
+        sentences.append(f"{overview.current.name} stays, and can be published again.")
+    return [*sentences, *_other_distances(overview, _info(overview, name))]
 
 
-def _everybody(seen: Overview, name: str) -> str:
-    info = _info(seen, name)
+def _everybody(overview: Overview, name: str) -> str:
+    info = _info(overview, name)
     holds = "" if info is None else f", which holds {info.points:,} hands"
     return (
         f"Everybody who searches, mines or trains by this index is answered by {name}{holds}, from the next "
@@ -299,44 +304,44 @@ def _everybody(seen: Overview, name: str) -> str:
     )
 
 
-def _other_distances(seen: Overview, info: VersionInfo | None) -> list[str]:
-    if info is None or seen.current is None:
+def _other_distances(overview: Overview, info: VersionInfo | None) -> list[str]:
+    if info is None or overview.current is None:
         return []
-    if info.embedding_fingerprint == seen.current.embedding_fingerprint:
+    if info.embedding_fingerprint == overview.current.embedding_fingerprint:
         return []
     return [
-        f"{info.name} was made by another embedding, {told_embedding(info)}: distances are not comparable "
-        f"with those of {seen.current.name}."
+        f"{info.name} was made by another embedding, {embedding_title(info)}: distances are not comparable "
+        f"with those of {overview.current.name}."
     ]
 
 
-def _remove(seen: Overview, name: str) -> list[str]:
-    info = _info(seen, name)
+def _remove(overview: Overview, name: str) -> list[str]:
+    info = _info(overview, name)
     size = "" if info is None or info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:,.1f} MB"
     hands = "" if info is None else f" ({info.points:,} hands{size})"
     return [
-        f"{name}{hands} is removed for good; it can be built again, but no more gone back to.",
-        "If anybody has it open, it is left where it is, and you are told.",
+        f"{name}{hands} is removed for good; it can be built again, but not restored.",
+        "If a reader has it open, it stays, and a message says so.",
     ]
 
 
-def _prune(seen: Overview, name: str) -> list[str]:
+def _prune(overview: Overview, name: str) -> list[str]:
     return [
         "Older versions are removed for good, and what builds left behind that were killed. The current "
         "version stays, and so does every one that somebody has open.",
     ]
 
 
-def pruned(seen: Overview, keep: int) -> list[str]:
+def pruned(overview: Overview, keep: int) -> list[str]:
     """Versions that clearing up takes where nobody has them open, oldest first."""
-    return [info.name for info in reversed(seen.versions[keep:]) if not info.is_current]
+    return [info.name for info in reversed(overview.versions[keep:]) if not info.is_current]
 
 
-def _info(seen: Overview, name: str) -> VersionInfo | None:
-    return next((info for info in seen.versions if info.name == name), None)
+def _info(overview: Overview, name: str) -> VersionInfo | None:
+    return next((info for info in overview.versions if info.name == name), None)
 
 
-_SAID: Final[dict[Action, Callable[[Overview, str], list[str]]]] = {
+_SENTENCES: Final[dict[Action, Callable[[Overview, str], list[str]]]] = {
     "build": _build,
     "add": _add,
     "verify": _verify,

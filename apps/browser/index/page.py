@@ -1,9 +1,4 @@
-"""Index: its versions, how they are, and what can be done to them.
-
-The versions as a table, and the chosen one as a card.
-
-Jobs on the index: how far they are, and how they ended.
-"""
+"""The page Index: the versions of the index, their health, the actions on them, and the jobs that run."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +8,15 @@ import streamlit as st
 
 from apps.browser.index import actions
 from apps.browser.index.actions import WORKS, Work, act, ask
-from apps.browser.index.overview import READ_ONLY, Action, Overview, findings, look, refusals, told_embedding
+from apps.browser.index.overview import (
+    READ_ONLY,
+    Action,
+    Overview,
+    embedding_title,
+    findings,
+    read_overview,
+    refusals,
+)
 from apps.browser.jobs import Job
 from apps.browser.library import Library
 from apps.browser.ui import escape, show_errors
@@ -28,23 +31,23 @@ _BUTTONS: Final[tuple[tuple[Action, str, str, str], ...]] = (
 )
 
 
-def table(seen: Overview) -> VersionInfo:
+def _table(overview: Overview) -> VersionInfo:
     """Draw the versions, newest first; returns the one that is chosen."""
-    names = [info.name for info in seen.versions]
+    names = [info.name for info in overview.versions]
     before = st.session_state.get(_CHOSEN)
     if before not in names:
-        before = next((info.name for info in seen.versions if info.is_current), names[0])
+        before = next((info.name for info in overview.versions if info.is_current), names[0])
     picked = st.dataframe(
         {
             "Version": names,
-            "Standing": [standing(info) for info in seen.versions],
-            "Hands": [info.points for info in seen.versions],
-            "Recall@1": [info.recall_at_1 for info in seen.versions],
-            "Embedding": [told_embedding(info) for info in seen.versions],
-            "Built (UTC)": [_built(info) for info in seen.versions],
-            "Took": [info.build_seconds for info in seen.versions],
+            "Standing": [standing(info) for info in overview.versions],
+            "Hands": [info.points for info in overview.versions],
+            "Recall@1": [info.recall_at_1 for info in overview.versions],
+            "Embedding": [embedding_title(info) for info in overview.versions],
+            "Built (UTC)": [_built(info) for info in overview.versions],
+            "Took": [info.build_seconds for info in overview.versions],
             "Size": [
-                None if info.bytes_on_disk is None else info.bytes_on_disk / 1e6 for info in seen.versions
+                None if info.bytes_on_disk is None else info.bytes_on_disk / 1e6 for info in overview.versions
             ],
         },
         # Rows are chosen by their number: other versions are another table.
@@ -66,8 +69,12 @@ def table(seen: Overview) -> VersionInfo:
         alt="Versions of the index, newest first; one is chosen",
     )
     rows = picked["selection"]["rows"]
-    chosen = seen.versions[rows[0]] if rows and rows[0] < len(names) else seen.versions[names.index(before)]
-    if chosen.name != before:  # who chose none sees the current one, whichever that is
+    chosen = (
+        overview.versions[rows[0]]
+        if rows and rows[0] < len(names)
+        else overview.versions[names.index(before)]
+    )
+    if chosen.name != before:  # until one is chosen, the current one is shown
         st.session_state[_CHOSEN] = chosen.name
     return chosen
 
@@ -75,24 +82,24 @@ def table(seen: Overview) -> VersionInfo:
 def standing(info: VersionInfo) -> str:
     """What to know of a version before anything else."""
     if info.recall_at_1 is None:
-        minded = "not verified"
+        problem = "not verified"
     else:
-        minded = "low recall" if info.recall_at_1 < LEAST_RECALL else ""
-    return ", ".join(word for word in ("current" if info.is_current else "", minded) if word)
+        problem = "low recall" if info.recall_at_1 < LEAST_RECALL else ""
+    return ", ".join(word for word in ("current" if info.is_current else "", problem) if word)
 
 
-def card(info: VersionInfo, refused: dict[Action, str]) -> None:
+def _card(info: VersionInfo, refused: dict[Action, str]) -> None:
     """One version: its facts, and what can be done to it."""
     with st.container(border=True):
         st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
-        st.table({what: escape(value) for what, value in facts(info).items()}, border="horizontal")
+        st.table({what: escape(value) for what, value in describe_version(info).items()}, border="horizontal")
         with st.container(horizontal=True):
             for action, label, icon, help in _BUTTONS:
-                button(action, label, icon, help, refused, info.name)
+                _button(action, label, icon, help, refused, info.name)
 
 
-def of_version(info: VersionInfo, refused: dict[Action, str]) -> dict[Action, str]:
-    """The refusals, and those that only a version has."""
+def _refusals_of(info: VersionInfo, refused: dict[Action, str]) -> dict[Action, str]:
+    """Why actions on a version cannot be done now."""
     if not info.is_current:
         return refused
     return {
@@ -102,7 +109,7 @@ def of_version(info: VersionInfo, refused: dict[Action, str]) -> dict[Action, st
     }
 
 
-def button(
+def _button(
     action: Action,
     label: str,
     icon: str,
@@ -125,13 +132,13 @@ def button(
     )
 
 
-def facts(info: VersionInfo) -> dict[str, str]:
+def describe_version(info: VersionInfo) -> dict[str, str]:
     """What is known of a version, for people."""
     settings = info.settings
     known = {
         "Hands": f"{info.points:,}",
         "Recall@1": "never verified" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
-        "Embedding": told_embedding(info),
+        "Embedding": embedding_title(info),
         "Built": f"{_built(info)} UTC in {info.build_seconds:,.1f} s",
         "Graph": f"m {settings.m}, ef_construct {settings.ef_construct}, ef {settings.ef}",
     }
@@ -162,31 +169,33 @@ _ICONS: Final = {
 }
 
 
-def running(library: Library) -> frozenset[str]:
+def _running_jobs(library: Library) -> frozenset[str]:
     """The jobs on the index that run just now."""
     return frozenset(work for work, job in _jobs(library).items() if job.status == "running")
 
 
-def progress(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
+def _progress(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
     """How far jobs are; while there is something to wait for, that is looked at by the clock.
 
     When one has ended, or another process's build, the whole page is drawn again.
     """
-    every = _LOOKS_EVERY_S if at_work else _WAITS_S if seen.builder or not seen.versions else None
-    st.fragment(_watch, run_every=every)(library, seen, at_work)
+    every = (
+        _LOOKS_EVERY_S if running_jobs else _WAITS_S if overview.builder or not overview.versions else None
+    )
+    st.fragment(_watch, run_every=every)(library, overview, running_jobs)
 
 
-def ended(library: Library) -> None:
+def _ended_jobs(library: Library) -> None:
     """How the last job of each kind ended, the latest first."""
     found = [(work, job) for work, job in _jobs(library).items() if job.status != "running"]
     for work, job in sorted(found, key=lambda each: each[1].record.started_at, reverse=True):
         _ended(library, work, job)
 
 
-def _watch(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
+def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
     with show_errors():
-        before = (at_work, seen.builder, None if seen.current is None else seen.current.name)
-        if before != (running(library), library.catalog.active_builder(), library.catalog.current_name()):
+        before = (running_jobs, overview.builder, None if overview.current is None else overview.current.name)
+        if before != (_running_jobs(library), library.catalog.active_builder(), library.catalog.current_name()):
             st.rerun()
         for work, job in _jobs(library).items():
             if job.status == "running":
@@ -195,8 +204,8 @@ def _watch(library: Library, seen: Overview, at_work: frozenset[str]) -> None:
 
 
 def _jobs(library: Library) -> dict[Work, Job]:
-    found = {work: library.jobs.find(work) for work in WORKS}
-    return {work: job for work, job in found.items() if job is not None}
+    jobs = {work: library.jobs.find(work) for work in WORKS}
+    return {work: job for work, job in jobs.items() if job is not None}
 
 
 def _running(library: Library, work: Work, job: Job) -> None:
@@ -230,7 +239,7 @@ def _ended(library: Library, work: Work, job: Job) -> None:
     record = job.record
     at = (record.finished_at or record.started_at)[:16].replace("T", " ")
     st.markdown(
-        f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(_how(job))} "
+        f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(_outcome(job))} "
         f":gray[· {'ended' if record.finished_at else 'started'} {at} UTC]"
     )
     if rows := record.result.get("rows"):
@@ -242,13 +251,14 @@ def _ended(library: Library, work: Work, job: Job) -> None:
             st.code(log, language=None, wrap_lines=True)
 
 
-def _how(job: Job) -> str:
+def _outcome(job: Job) -> str:
     """How a job ended, in a sentence."""
     if job.status == "died":
         return f"it was stopped from outside while {job.record.phase}: its process is gone"
     if job.status == "stopped":
         return f"stopped while {job.record.phase}"
-    return job.record.error or str(job.record.result.get("said", "done"))
+    result = job.record.result  # "said" is the older name
+    return job.record.error or str(result.get("message") or result.get("said", "done"))
 
 
 _LEVELS: Final = {
@@ -260,43 +270,43 @@ _LEVELS: Final = {
 
 def index(library: Library) -> None:
     """Where the index stands, the jobs at work on it, its health, its versions."""
-    actions.outcome()
+    actions.show_outcome()
     with show_errors():
-        at_work = running(library)
-        seen = look(library)
-        refused = refusals(seen, actions=library.settings.actions, running=at_work)
-        _head(seen)
+        running_jobs = _running_jobs(library)
+        overview = read_overview(library)
+        refused = refusals(overview, actions=library.settings.actions, running=running_jobs)
+        _head(overview)
         if not library.settings.actions:
             st.info(f"{escape(READ_ONLY)}.", icon=":material/lock:")
-        if seen.versions:
-            _actions(seen, refused)
+        if overview.versions:
+            _actions(overview, refused)
         else:
-            _first_steps(library, seen, refused)
-        progress(library, seen, at_work)
-        if seen.versions:
-            chosen = table(seen)
+            _first_steps(library, overview, refused)
+        _progress(library, overview, running_jobs)
+        if overview.versions:
+            chosen = _table(overview)
             left, right = st.columns(2, gap="large")
             with left:
-                card(chosen, of_version(chosen, refused))
+                _card(chosen, _refusals_of(chosen, refused))
             with right:
-                _health(seen)
-                ended(library)
+                _health(overview)
+                _ended_jobs(library)
         else:
-            ended(library)
-        actions.question(library, seen)
+            _ended_jobs(library)
+        actions.show_dialog(library, overview)
 
 
-def _head(seen: Overview) -> None:
-    current = seen.current
-    said = "Nothing is published yet"
+def _head(overview: Overview) -> None:
+    current = overview.current
+    state = "Nothing is published yet"
     if current is not None:
-        said = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
-    st.markdown(f"{said} :gray[· {escape(seen.address)}]")
+        state = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
+    st.markdown(f"{state} :gray[· {escape(overview.address)}]")
 
 
-def _actions(seen: Overview, refused: dict[Action, str]) -> None:
+def _actions(overview: Overview, refused: dict[Action, str]) -> None:
     with st.container(horizontal=True):
-        button(
+        _button(
             "build",
             "Build a new version",
             ":material/construction:",
@@ -304,45 +314,45 @@ def _actions(seen: Overview, refused: dict[Action, str]) -> None:
             refused,
             primary=True,
         )
-        button(
+        _button(
             "add",
-            f"Add {seen.to_add:,} hands" if seen.to_add else "Add hands",
+            f"Add {overview.to_add:,} hands" if overview.to_add else "Add hands",
             ":material/add:",
             "Make those hands searchable that were ingested since",
             refused,
         )
-        button(
+        _button(
             "rollback",
-            f"Roll back to {seen.earlier}" if seen.earlier else "Roll back",
+            f"Roll back to {overview.earlier}" if overview.earlier else "Roll back",
             ":material/undo:",
             "Make the version current again that was published before",
             refused,
-            seen.earlier or "",
+            overview.earlier or "",
         )
-        button("prune", "Clear up", ":material/cleaning_services:", "Remove old versions", refused)
+        _button("prune", "Clear up", ":material/cleaning_services:", "Remove old versions", refused)
 
 
-def _health(seen: Overview) -> None:
-    for finding in findings(seen):
+def _health(overview: Overview) -> None:
+    for finding in findings(overview):
         show = {"good": st.success, "note": st.info, "bad": st.warning}[finding.level]
         show(escape(finding.text), icon=_LEVELS[finding.level])
 
 
-def _first_steps(library: Library, seen: Overview, refused: dict[Action, str]) -> None:
+def _first_steps(library: Library, overview: Overview, refused: dict[Action, str]) -> None:
     """The way to an index, and how far along it this home is."""
-    pool = bool(seen.pool_hands)
-    for trouble in seen.trouble:
-        st.warning(escape(trouble), icon=":material/warning:")
+    pool = bool(overview.pool_hands)
+    for error in overview.errors:
+        st.warning(escape(error), icon=":material/warning:")
     for number, done, what, command in (
         (1, pool, "Take hands out of pictures and videos", library.format_command("ingest PATH")),
         (2, False, "Build an index of them", library.format_command("index build")),
         (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
     ):
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
-        told_pool = f" :gray[· the pool holds {seen.pool_hands:,} hands]" if done else ""
-        st.markdown(f"{mark} {what}{told_pool}")
+        pool_size = f" :gray[· the pool holds {overview.pool_hands:,} hands]" if done else ""
+        st.markdown(f"{mark} {what}{pool_size}")
         st.code(command, language="bash", wrap_lines=True)
-    button(
+    _button(
         "build",
         "Build the index",
         ":material/construction:",

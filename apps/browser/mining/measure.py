@@ -1,16 +1,9 @@
-"""A mining policy tried on a sample: the pairs that pre-training would draw, and what they are like.
+"""A mining policy tried on a sample: the pairs that pre-training would draw, their numbers, and examples.
 
-What a tried policy comes to, as numbers, a histogram, and hands to look at.
-
-Trials of policies that are kept in mind for all visitors.
-
-SiMHand's weights of positive pairs, told without the network's libraries.
-
-The formulas are those of `training.losses.simhand_weights`, which the tests compare them with; a page needs
-a few thousand numbers, and not the seconds and the memory that loading those libraries takes.
+Distances are in the index's embedding; pose distances are mean 2D joint distances in crop widths.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -26,17 +19,17 @@ from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
 from training.pairs.live import read_hand_set
 from training.pairs.sources import HandSet, choose_valid
 
-CHOICE: Final = 1
-"""What the second stream of random numbers is drawn for: a positive of each anchor's."""
+POSITIVE_STREAM: Final = 1
+"""Which stream of random numbers draws a positive for each anchor."""
 _HUBS: Final = 60
-"""Most-chosen positives that are kept."""
-_LONELY: Final = 200
-"""Hands without a positive that are asked about again, to say what to relax."""
+"""Number of the most-chosen positives in a result."""
+_RELAXED: Final = 200
+"""Hands without a positive that are searched for again, to find which condition to relax."""
 
 
 @dataclass(frozen=True, eq=False)
-class TriedSample:
-    """A policy on N anchors, of which some have no positive; a few hundred kilobytes for 10,000 of them."""
+class TrialResult:
+    """The pairs of N anchors under a policy; some anchors have no positive. 400 KB for 10,000 anchors."""
 
     anchors: NDArray[np.uint64]
     """[N] hands of the pool, in its order, that the index holds."""
@@ -56,8 +49,8 @@ class TriedSample:
     """[H] how many anchors that are."""
     all_positives: int
     """Of all anchors, each with those of all its ranks."""
-    different_positives: int
-    """Different hands among them."""
+    unique_positives: int
+    """Unique hands among them."""
     same_label: float | None
     """Share of the pairs with two labels in which these are equal; None without such pairs."""
     not_in_index: int
@@ -77,8 +70,8 @@ class TriedSample:
         return len(self.anchors)
 
 
-def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TriedSample:
-    """Ask a version for the positives of a sample of the pool's hands: of those with a picture, if any has.
+def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialResult:
+    """Search a version for the positives of a sample of the pool's hands (with a picture, if any have one).
 
     The same seed takes the same hands, whatever the policy. Raises HandsimError for an empty pool, and for an
     index with fewer hands than the policy has ranks.
@@ -87,39 +80,39 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TriedSa
     if not len(pictured):
         raise HandsimError("the pool has no hands yet; `handsim ingest PATH` adds some")
     random = np.random.default_rng(trial.seed)
-    drawn = random.choice(len(pictured), min(trial.sample, len(pictured)), replace=False)
-    rows = np.sort(pool.rows(pictured.hand_ids[drawn]))
+    sample = random.choice(len(pictured), min(trial.sample, len(pictured)), replace=False)
+    rows = np.sort(pool.rows(pictured.hand_ids[sample]))
     partners = random.integers(len(pool), size=len(rows))
-    held = np.ones(len(rows), dtype=np.bool_)
+    in_index = np.ones(len(rows), dtype=np.bool_)
     try:
-        mined = _mined(version, pool.hand_ids[rows], trial.policy)
+        mined = _mine(version, pool.hand_ids[rows], trial.policy)
     except NotThereError:
-        # Hardly an index lacks hands of its pool, so which ones it holds is only asked once it turns out to.
-        held = read_hand_set(version).contains(pool.hand_ids[rows])
-        if not held.any():
+        # Few indexes lack hands of their pool, so the hands of the index are read only when one does.
+        in_index = read_hand_set(version).contains(pool.hand_ids[rows])
+        if not in_index.any():
             raise
-        mined = _mined(version, pool.hand_ids[rows[held]], trial.policy)
-    rows, partners = rows[held], partners[held]
-    shown = mined.is_found & pictured.contains(mined.positives)
-    return _described(version, pool, trial, mined, shown, rows, partners, int((~held).sum()))
+        mined = _mine(version, pool.hand_ids[rows[in_index]], trial.policy)
+    rows, partners = rows[in_index], partners[in_index]
+    usable = mined.is_found & pictured.contains(mined.positives)
+    return _result(version, pool, trial, mined, usable, rows, partners, int((~in_index).sum()))
 
 
-def _mined(version: IndexVersion, hand_ids: NDArray[np.uint64], policy: MiningPolicy) -> MinedPairs:
+def _mine(version: IndexVersion, hand_ids: NDArray[np.uint64], policy: MiningPolicy) -> MinedPairs:
     return MinedPairs.concatenate(mine(version, hand_ids, policy))
 
 
-def _described(
+def _result(
     version: IndexVersion,
     pool: Pool,
     trial: MiningTrial,
     mined: MinedPairs,
-    shown: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
     rows: NDArray[np.int64],
     partners: NDArray[np.int64],
     not_in_index: int,
-) -> TriedSample:
-    """What is told of anchors at ``rows`` [N] whose positives ``shown`` [N, K] can be drawn."""
-    places, chosen = choose_valid(shown, 1, np.random.default_rng([trial.seed, CHOICE]))
+) -> TrialResult:
+    """The result of anchors at ``rows`` [N]; of their positives the ``usable`` ones [N, K] can be drawn."""
+    places, chosen = choose_valid(usable, 1, np.random.default_rng([trial.seed, POSITIVE_STREAM]))
     paired = chosen[:, 0]
     positives = np.take_along_axis(mined.positives, places, axis=1)[:, 0]
     distances = np.take_along_axis(mined.distances, places, axis=1)[:, 0]
@@ -129,9 +122,9 @@ def _described(
     crosses = np.zeros(len(rows), dtype=np.bool_)
     crosses[paired] = pool.videos.codes[rows[paired]] != pool.videos.codes[others]
     elsewhere = pool.videos.codes[partners] != pool.videos.codes[rows]
-    hubs, counts = np.unique(mined.positives[shown], return_counts=True)
+    hubs, counts = np.unique(mined.positives[usable], return_counts=True)
     first = np.lexsort((hubs, -counts))[:_HUBS]
-    return TriedSample(
+    return TrialResult(
         anchors=mined.hand_ids,
         positives=np.where(paired, positives, np.uint64(NO_HAND)),
         distances=np.where(paired, distances, np.float32(np.inf)),
@@ -140,8 +133,8 @@ def _described(
         random_distances=pose_distance(pool.keypoints[rows[elsewhere]], pool.keypoints[partners[elsewhere]]),
         hubs=hubs[first],
         hub_counts=counts[first].astype(np.int64),
-        all_positives=int(shown.sum()),
-        different_positives=len(hubs),
+        all_positives=int(usable.sum()),
+        unique_positives=len(hubs),
         same_label=_same_label(pool.labels.codes[rows[paired]], pool.labels.codes[others]),
         not_in_index=not_in_index,
         to_relax=to_relax(version, mined.hand_ids[~paired], trial.policy),
@@ -155,23 +148,24 @@ def _same_label(first: NDArray[np.int32], second: NDArray[np.int32]) -> float | 
 
 
 def to_relax(
-    version: IndexVersion, lonely: NDArray[np.uint64], policy: MiningPolicy
+    version: IndexVersion, without_positive: NDArray[np.uint64], policy: MiningPolicy
 ) -> tuple[tuple[Condition, float], ...]:
     """Which conditions, left out alone, give hands [M] without a positive one, and to what share of them.
 
     Of more than 200 hands, those evenly spread among them are asked about.
     """
-    asked = lonely[:: -(-len(lonely) // _LONELY) or 1]
-    if not len(asked):
+    hands = without_positive[:: -(-len(without_positive) // _RELAXED) or 1]
+    if not len(hands):
         return ()
     helped = [
-        (each, float(_mined(version, asked, without(policy, each)).is_found.any(axis=1).mean()))
+        (each, float(_mine(version, hands, without(policy, each)).is_found.any(axis=1).mean()))
         for each in conditions(policy)
     ]
     return tuple(sorted((each for each in helped if each[1]), key=lambda each: -each[1]))
 
 
 Order = Literal["worst", "best", "random"]
+WeightForm = Literal["linear", "sigmoid"]
 BINS: Final = 40
 
 
@@ -190,27 +184,27 @@ class Figures:
     distance: float | None
     """Mean over pairs, in the index's embedding."""
     different: float | None
-    """Different hands for each time that one is a positive: 1 where nobody is chosen twice."""
+    """Unique hands per positive: 1 where no hand is chosen twice."""
     most_chosen: int | None
     """Anchors that have the most-chosen hand among their positives."""
     same_label: float | None
     """Share of the labelled pairs with equal labels."""
 
 
-def figures(tried: TriedSample) -> Figures:
-    """The numbers of a tried policy."""
-    paired = tried.paired
+def figures(result: TrialResult) -> Figures:
+    """The numbers of a trial."""
+    paired = result.paired
     some = bool(paired.any())
-    apart = tried.random_distances
+    apart = result.random_distances
     return Figures(
         with_positive=float(paired.mean()),
-        cross_video=float(tried.crosses[paired].mean()) if some else None,
-        pose_distance=float(tried.pose_distances[paired].mean()) if some else None,
+        cross_video=float(result.crosses[paired].mean()) if some else None,
+        pose_distance=float(result.pose_distances[paired].mean()) if some else None,
         random_pose_distance=float(apart.mean()) if len(apart) else None,
-        distance=float(tried.distances[paired].mean(dtype=np.float64)) if some else None,
-        different=tried.different_positives / tried.all_positives if some else None,
-        most_chosen=int(tried.hub_counts[0]) if some else None,
-        same_label=tried.same_label,
+        distance=float(result.distances[paired].mean(dtype=np.float64)) if some else None,
+        different=result.unique_positives / result.all_positives if some else None,
+        most_chosen=int(result.hub_counts[0]) if some else None,
+        same_label=result.same_label,
     )
 
 
@@ -236,69 +230,60 @@ def histogram(named: dict[str, NDArray[np.float64]], bins: int = BINS) -> Histog
     )
 
 
-def pairs_in_order(tried: TriedSample, order: Order, count: int, seed: int = 0) -> NDArray[np.intp]:
+def pairs_in_order(result: TrialResult, order: Order, count: int, seed: int = 0) -> NDArray[np.intp]:
     """Places [at most count] of anchors with a positive, by pose distance, among equal ones by the id."""
-    paired = np.flatnonzero(tried.paired)
+    paired = np.flatnonzero(result.paired)
     if order == "random":
         return np.random.default_rng(seed).permutation(paired)[:count]
-    distances = tried.pose_distances[paired]
-    return paired[np.lexsort((tried.anchors[paired], -distances if order == "worst" else distances))][:count]
+    distances = result.pose_distances[paired]
+    return paired[np.lexsort((result.anchors[paired], -distances if order == "worst" else distances))][:count]
 
 
-def lonely_hands(tried: TriedSample, count: int) -> NDArray[np.uint64]:
+def hands_without_positive(result: TrialResult, count: int) -> NDArray[np.uint64]:
     """Hands [at most count] without a positive, evenly spread over the sample."""
-    alone = tried.anchors[~tried.paired]
+    alone = result.anchors[~result.paired]
     return alone[np.unique(np.linspace(0, len(alone) - 1, min(count, len(alone))).astype(np.intp))]
 
 
-def distance_quantiles(tried: TriedSample) -> tuple[float, float] | None:
+def distance_quantiles(result: TrialResult) -> tuple[float, float] | None:
     """Embedding distances within which half of the pairs lie, and 95 of 100; None without pairs."""
-    known = tried.distances[tried.paired].astype(np.float64)
+    known = result.distances[result.paired].astype(np.float64)
     if not len(known):
         return None
     half, most = np.quantile(known, (0.5, 0.95))
     return float(half), float(most)
 
 
-_KEPT: Final = 32
-"""Of some 400 KB each at most."""
+_CACHED: Final = 32
+"""Results of at most 400 KB each."""
 
 
-def kept_trial(library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial) -> TriedSample:
-    """What `try_policy` finds, asked for once; raises as it does."""
+def cached_trial(library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial) -> TrialResult:
+    """The result of `try_policy`, computed once for all visitors; raises as it does."""
     place = (str(library.home.path), version.info.name, version.info.checksum, str(len(pool)))
-    return _tried(version, pool, place, trial)
+    return _cached(version, pool, place, trial)
 
 
-@st.cache_data(max_entries=_KEPT, show_spinner="Asking the index for pairs")
-def _tried(_version: IndexVersion, _pool: Pool, place: tuple[str, ...], trial: MiningTrial) -> TriedSample:
-    """``place`` tells one home and version from another."""
+@st.cache_data(max_entries=_CACHED, show_spinner="Asking the index for pairs")
+def _cached(_version: IndexVersion, _pool: Pool, place: tuple[str, ...], trial: MiningTrial) -> TrialResult:
+    """``place`` distinguishes homes and versions."""
     return try_policy(_version, _pool, trial)
 
 
-WeightForm = Literal["linear", "sigmoid"]
-
-LAMBDA: Final = 0.1 * 128
-"""Steepness of the sigmoid per crop width: SiMHand's 0.1 is per pixel of a view 128 pixels wide."""
-_ROUNDING: Final = 8 * float(np.finfo(np.float32).eps)
-"""Distances that differ by less than this part are equal: keypoints are float32."""
+_SIZE_PX: Final = 128
+"""Side of SiMHand's views: its lambdas are per pixel of them."""
 
 
 def pair_weights(pose_distances: NDArray[np.float64], form: WeightForm) -> NDArray[np.float64]:
-    """Weights [N] in 0..1 of pairs by their pose distances [N] in crop widths, as if they were one batch.
+    """SiMHand's weights [N] of pairs by their pose distances [N], as if they were one batch.
 
-    linear: 1 for the nearest pair to 0 for the furthest; sigmoid: 1 / (1 + exp(lambda (d - mean d))). What is
-    no finite number has no pair: NaN, and it counts in no min, max or mean.
+    NaN where there is no pair. It loads torch.
     """
-    paired = np.isfinite(pose_distances)
-    weights = np.full(len(pose_distances), np.nan)
-    known = pose_distances[paired]
-    if not len(known):
-        return weights
-    if form == "sigmoid":
-        weights[paired] = 1 / (1 + np.exp(LAMBDA * (known - known.mean())))
-        return weights
-    nearest, furthest = known.min(), known.max()
-    spread = furthest - nearest
-    weights[paired] = (furthest - known) / spread if spread > _ROUNDING * furthest else 1.0
-    return weights
+    import torch
+
+    from training.losses import Weighting, weigh_distances
+
+    weighting = Weighting("positives", form)
+    weighting = replace(weighting, lambda_positive=_SIZE_PX * weighting.lambda_positive)
+    weights = weigh_distances(torch.from_numpy(pose_distances), weighting).numpy()
+    return np.where(np.isfinite(pose_distances), weights, np.nan)

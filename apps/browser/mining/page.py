@@ -1,15 +1,9 @@
-"""Mining: what pre-training will see under a policy, tried on a sample, and what a change of it does.
-
-Hands of a tried sample to look at: pairs, hands without a positive, most-chosen positives.
-
-A tried policy's figures, each beside what it was under another policy.
-
-Distances of mined and of random pairs, drawn.
-"""
+"""The page Mining: the pairs that pre-training gets under a policy, and what a change of the policy does."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final, get_args
 
 import altair as alt
@@ -23,13 +17,13 @@ from apps.browser.mining.measure import (
     Figures,
     Histogram,
     Order,
-    TriedSample,
+    TrialResult,
     WeightForm,
+    cached_trial,
     distance_quantiles,
     figures,
+    hands_without_positive,
     histogram,
-    kept_trial,
-    lonely_hands,
     pair_weights,
     pairs_in_order,
 )
@@ -38,8 +32,8 @@ from apps.browser.mining.policy import (
     POLICIES,
     Against,
     MiningTrial,
-    compared_with,
-    trial_asked,
+    find_other_policy,
+    read_trial,
     without,
 )
 from apps.browser.search.question import Question
@@ -51,21 +45,26 @@ from index import IndexVersion
 _ORDERS: Final[dict[Order, str]] = {"worst": "Worst first", "best": "Best first", "random": "At random"}
 _COUNTS: Final = (12, 24, 48)
 _FEW: Final = 24
+_HAS_TORCH: Final = find_spec("torch") is not None
+"""The weights of pairs need it; without it they are left out."""
 
 
 def pairs_panel(
-    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, result: TrialResult
 ) -> None:
     """Anchors and their positives side by side, in the order that is chosen."""
-    order, form, count, skeletons = _which_pairs()
-    places = pairs_in_order(tried, order, count, trial.seed)
-    weights = pair_weights(tried.pose_distances, form)
+    order, form, count, skeletons = _choose_pairs()
+    places = pairs_in_order(result, order, count, trial.seed)
     captions = [
-        f"pose {tried.pose_distances[place]:.3f} · distance {tried.distances[place]:.3f} · "
-        f"weight {weights[place]:.2f}"
+        f"pose {result.pose_distances[place]:.3f} · distance {result.distances[place]:.3f}"
         for place in places
     ]
-    both = [hand for place in places for hand in (int(tried.anchors[place]), int(tried.positives[place]))]
+    if _HAS_TORCH:
+        weights = pair_weights(result.pose_distances, form)
+        captions = [
+            f"{text} · weight {weights[place]:.2f}" for text, place in zip(captions, places, strict=True)
+        ]
+    both = [hand for place in places for hand in (int(result.anchors[place]), int(result.positives[place]))]
     titles = ["Anchor", "Positive"] * len(places)
     st.caption(
         "pose: mean distance of the joints, in crop widths. distance: in the index's embedding. "
@@ -81,8 +80,8 @@ def pairs_panel(
     )
 
 
-def _which_pairs() -> tuple[Order, WeightForm, int, bool]:
-    """Order, weights, number of pairs and whether with skeletons, as this visitor has chosen them."""
+def _choose_pairs() -> tuple[Order, WeightForm, int, bool]:
+    """Order, weights, number of pairs and whether to draw skeletons."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order: Order = st.segmented_control(
             "Order",
@@ -124,20 +123,20 @@ def _which_pairs() -> tuple[Order, WeightForm, int, bool]:
     return order, form, count, skeletons
 
 
-def lonely_panel(
-    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+def without_positive_panel(
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, result: TrialResult
 ) -> None:
     """Hands without a positive, and what to relax for them."""
-    count = int((~tried.paired).sum())
+    count = int((~result.paired).sum())
     if not count:
-        st.success(f"All {len(tried):,} hands have a positive under this policy.", icon=":material/check:")
+        st.success(f"All {len(result):,} hands have a positive under this policy.", icon=":material/check:")
         return
     st.markdown(
-        f"**{count:,} of {len(tried):,}** hands have no positive. Pre-training shows each of them with a "
+        f"**{count:,} of {len(result):,}** hands have no positive. Pre-training shows each of them with a "
         f"second view of its own, as SimCLR does."
     )
-    _relaxing(trial, tried)
-    hands = lonely_hands(tried, _FEW).tolist()
+    _suggest_relaxing(trial, result)
+    hands = hands_without_positive(result, _FEW).tolist()
     if len(hands) < count:
         st.caption(f"{len(hands)} of them, spread over the sample:")
     hand_grid(
@@ -148,14 +147,14 @@ def lonely_panel(
     )
 
 
-def _relaxing(trial: MiningTrial, tried: TriedSample) -> None:
-    """Buttons that leave out one condition each, and what that would do; or why none helps."""
-    if tried.one_video is not None and trial.policy.other_video:
+def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
+    """Buttons that leave out one condition each, with the effect; or why none helps."""
+    if result.one_video is not None and trial.policy.other_video:
         st.caption(
             "All hands of this pool are of one video, "
-            f"{escape(tried.one_video) or 'which has no name'}, and positives must be of another one."
+            f"{escape(result.one_video) or 'which has no name'}, and positives must be of another one."
         )
-    for condition, share in tried.to_relax:
+    for condition, share in result.to_relax:
         st.button(
             f"Leave out “{CONDITIONS[condition]}”: {share:.0%} of them would have one",
             key=f"mining_relax_{condition}",
@@ -164,20 +163,20 @@ def _relaxing(trial: MiningTrial, tried: TriedSample) -> None:
             args=(trial.with_policy(without(trial.policy, condition)),),
             help="Try the policy without this condition",
         )
-    if not tried.to_relax:
+    if not result.to_relax:
         st.caption("No single condition can be left out that would give one of them a positive.")
 
 
 def hubs_panel(
-    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, tried: TriedSample
+    library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, result: TrialResult
 ) -> None:
     """The positives that most anchors have."""
     st.markdown(
-        f"**{tried.different_positives:,}** different hands are chosen {tried.all_positives:,} times, by "
-        f"{int(tried.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
+        f"**{result.unique_positives:,}** different hands are chosen {result.all_positives:,} times, by "
+        f"{int(result.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
     )
-    hands = tried.hubs[:_FEW].tolist()
-    titles = [f"by {times:,} hand{'' if times == 1 else 's'}" for times in tried.hub_counts[:_FEW].tolist()]
+    hands = result.hubs[:_FEW].tolist()
+    titles = [f"by {times:,} hand{'' if times == 1 else 's'}" for times in result.hub_counts[:_FEW].tolist()]
     hand_grid(
         _cards(library, pool, version, hands, titles),
         key="mining_hubs",
@@ -205,16 +204,16 @@ _KEY: Final = "mining_numbers"
 
 
 @dataclass(frozen=True)
-class _Told:
-    """How one figure is told: its name, where it is, its format, and what it means."""
+class _Metric:
+    """One figure: its label, where it is read, its format, and its meaning."""
 
     label: str
     of: Callable[[Figures], float | None]
     form: str
     help: str
 
-    def changed(self, value: float | None, before: float | None) -> str | int | None:
-        """The change as text; 0 where it is too small to be told."""
+    def change(self, value: float | None, before: float | None) -> str | int | None:
+        """The change as text; 0 where it is too small to be seen."""
         if value is None or before is None:
             return None
         if self.form.format(value) == self.form.format(before):
@@ -227,102 +226,102 @@ class _Told:
         return float(self.form.format(value).rstrip("%×").replace(",", ""))
 
 
-def _times_nearer(found: Figures) -> float | None:
-    if not found.pose_distance or found.random_pose_distance is None:
+def _times_nearer(mined: Figures) -> float | None:
+    if not mined.pose_distance or mined.random_pose_distance is None:
         return None
-    return found.random_pose_distance / found.pose_distance
+    return mined.random_pose_distance / mined.pose_distance
 
 
 _SHARE: Final = "{:.1%}"
 _LENGTH: Final = "{:.3f}"
-_TOLD: Final = (
-    _Told(
+_METRICS: Final = (
+    _Metric(
         "With a positive",
-        lambda found: found.with_positive,
+        lambda mined: mined.with_positive,
         _SHARE,
         "Hands that have a positive under this policy; the others are shown in a second view of their own",
     ),
-    _Told(
+    _Metric(
         "Of another video",
-        lambda found: found.cross_video,
+        lambda mined: mined.cross_video,
         _SHARE,
         "Pairs that lie in two videos: those of one teach little more than the next frame does",
     ),
-    _Told(
+    _Metric(
         "Pose distance",
-        lambda found: found.pose_distance,
+        lambda mined: mined.pose_distance,
         _LENGTH,
         "Mean distance between the joints of anchor and positive (2D), in crop widths: what weights rest on",
     ),
-    _Told(
+    _Metric(
         "Nearer than random",
         _times_nearer,
         "{:.1f}×",
         "How many times the pose distance is that of random hands of two videos",
     ),
-    _Told(
+    _Metric(
         "Embedding distance",
-        lambda found: found.distance,
+        lambda mined: mined.distance,
         _LENGTH,
         "Mean distance between anchor and positive in the index's embedding: what 'largest distance' caps",
     ),
-    _Told(
+    _Metric(
         "Different positives",
-        lambda found: found.different,
+        lambda mined: mined.different,
         _SHARE,
         "Of all times that a hand is a positive, how many different hands that are. Low: a few hands, "
         "hubs, are chosen again and again. It falls with the sample's size and with Top-K",
     ),
-    _Told(
+    _Metric(
         "Most chosen",
-        lambda found: found.most_chosen,
+        lambda mined: mined.most_chosen,
         "{:,}",
         "How many of the sample's hands have the most-chosen hand among their positives",
     ),
-    _Told(
+    _Metric(
         "Same label",
-        lambda found: found.same_label,
+        lambda mined: mined.same_label,
         _SHARE,
         "Of the pairs of which both hands have a label, those where it is the same one",
     ),
 )
 
 
-def numbers(found: Figures, other: Figures | None) -> None:
-    """Draw the figures, and how they differ from the ``other`` ones. What cannot be told is left out."""
+def draw_figures(mined: Figures, other: Figures | None) -> None:
+    """Draw the figures and their changes against the ``other`` ones; unknown ones are left out."""
     with st.container(key=_KEY, gap="small"):
-        for told in _TOLD:
-            value = told.of(found)
+        for metric in _METRICS:
+            value = metric.of(mined)
             if value is None:
                 continue
-            delta = None if other is None else told.changed(value, told.of(other))
+            delta = None if other is None else metric.change(value, metric.of(other))
             st.metric(
-                told.label,
-                told.form.format(value),
+                metric.label,
+                metric.form.format(value),
                 delta,
                 delta_color="off",
-                help=told.help,
+                help=metric.help,
                 border=True,
             )
 
 
 _HEIGHT_PX: Final = 240
 _DASHES: Final = [[1, 0], [6, 3], [2, 2]]
-"""Lines are told apart by these as well as by their colours."""
+"""Lines differ by these as well as by their colours."""
 
 
-def distances_chart(drawn: Histogram) -> alt.Chart:
+def distances_chart(histogram: Histogram) -> alt.Chart:
     """Steps over the bins, a line for each set of distances, in the theme's colours."""
-    names = list(drawn.shares)
+    names = list(histogram.shares)
     rows = [
         {"distance": left, "to": right, "share": share, "pairs": name}
-        for name, shares in drawn.shares.items()
+        for name, shares in histogram.shares.items()
         for left, right, share in zip(
-            drawn.edges.tolist(), drawn.edges[1:].tolist(), shares.tolist(), strict=False
+            histogram.edges.tolist(), histogram.edges[1:].tolist(), shares.tolist(), strict=False
         )
     ]
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=500, labelLimit=0)
-    drawn_chart: alt.Chart = (
+    chart: alt.Chart = (
         alt.Chart({"values": rows})
         .mark_line(interpolate="step-after", strokeWidth=2.2)
         .encode(
@@ -341,28 +340,32 @@ def distances_chart(drawn: Histogram) -> alt.Chart:
         )
         .properties(height=_HEIGHT_PX)
     )
-    return drawn_chart
+    return chart
 
 
-_PANELS: Final = {"Pairs": pairs_panel, "Without a positive": lonely_panel, "Most chosen": hubs_panel}
+_PANELS: Final = {
+    "Pairs": pairs_panel,
+    "Without a positive": without_positive_panel,
+    "Most chosen": hubs_panel,
+}
 
 
 @st.fragment
 def mining(library: Library) -> None:
-    """The policy at the left, what it comes to at the right; a changed control draws this again."""
+    """The policy on the left, its results on the right; a changed control redraws this section."""
     with show_errors():
-        trial = trial_asked()
+        trial = read_trial()
         session.save_address(MINING_PATH)
         with library.open_version() as version:
             pool = library.open_pool()
             left, right = st.columns([1, 3], gap="large")
             quantiles = None
-            # Where the trial fails, the controls stay, so that it can be changed.
+            # Where the trial fails, the controls stay: it can be changed.
             with right, show_errors():
                 started = time.perf_counter()
-                tried = kept_trial(library, pool, version, trial)
-                quantiles = distance_quantiles(tried)
-                _result(library, pool, version, trial, tried, started)
+                result = cached_trial(library, pool, version, trial)
+                quantiles = distance_quantiles(result)
+                _result(library, pool, version, trial, result, started)
             with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
                 policy.controls(trial, quantiles)
 
@@ -372,29 +375,29 @@ def _result(
     pool: Pool,
     version: IndexVersion,
     trial: MiningTrial,
-    tried: TriedSample,
+    result: TrialResult,
     started: float,
 ) -> None:
-    """Figures, distances and hands; ``started`` is when the question was asked, in seconds."""
-    if not tried.paired.any():
+    """Figures, distances and hands; ``started`` is the clock when the search began, in seconds."""
+    if not result.paired.any():
         st.warning(
             "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
         )
-        lonely_panel(library, pool, version, trial, tried)
+        without_positive_panel(library, pool, version, trial, result)
         return
-    other, than = compared_with(trial)
-    against = None if other is None else kept_trial(library, pool, version, trial.with_policy(other))
+    other, than = find_other_policy(trial)
+    against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     st.markdown(
-        f"**{len(tried):,} hands** of {len(pool):,}"
+        f"**{len(result):,} hands** of {len(pool):,}"
         + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
         + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
     )
-    numbers(figures(tried), None if against is None else figures(against))
-    _distances(tried, against, than)
-    if tried.not_in_index:
+    draw_figures(figures(result), None if against is None else figures(against))
+    _distances(result, against, than)
+    if result.not_in_index:
         st.caption(
-            f"{tried.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
+            f"{result.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
             f"makes a version that has them."
         )
     panel = st.segmented_control(
@@ -406,11 +409,11 @@ def _result(
         persist_state="session",
         help="The pairs themselves, the hands that have none, or the positives that many hands share",
     )
-    _PANELS[panel](library, pool, version, trial, tried)
+    _PANELS[panel](library, pool, version, trial, result)
 
 
-def _distances(tried: TriedSample, against: TriedSample | None, than: Against) -> None:
-    sets = {"mined": tried.pose_distances, "random": tried.random_distances}
+def _distances(result: TrialResult, against: TrialResult | None, than: Against) -> None:
+    sets = {"mined": result.pose_distances, "random": result.random_distances}
     if against is not None:
         sets[POLICIES[than]] = against.pose_distances
     st.altair_chart(

@@ -1,7 +1,4 @@
-"""The policy and its sample as controls: what they show is what the address says, and back.
-
-A mining policy to be tried on a sample, as a value: what the page asks, and what its address says.
-"""
+"""A mining policy and the sample that it is tried on: as a value, in the page's address, and as controls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -21,7 +18,7 @@ MOST_RANKS: Final = 32
 _LAST_SEED: Final = 9_999
 
 Condition = Literal["other_video", "one_per_video", "first_rank", "max_distance"]
-"""What of a policy leaves neighbours out."""
+"""The parts of a policy that leave neighbours out."""
 CONDITIONS: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
@@ -70,18 +67,18 @@ class MiningTrial:
 
     @classmethod
     def names(cls) -> list[str]:
-        """What an address may say."""
+        """The parameters that an address may have."""
         return [*_POLICY_FIELDS, "sample", "seed"]
 
     def as_params(self) -> dict[str, str]:
-        """What the address says: only what differs from the defaults."""
-        plain, told = MiningTrial(), {}
-        for held, of in ((self, plain), (self.policy, plain.policy)):
-            for field in fields(held):
-                value = getattr(held, field.name)
-                if field.name != "policy" and value != getattr(of, field.name):
-                    told[field.name] = _as_text(value)
-        return told
+        """The parameters of the address: only what differs from the defaults."""
+        default, params = MiningTrial(), {}
+        for part, usual in ((self, default), (self.policy, default.policy)):
+            for field in fields(part):
+                value = getattr(part, field.name)
+                if field.name != "policy" and value != getattr(usual, field.name):
+                    params[field.name] = _as_text(value)
+        return params
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "MiningTrial":
@@ -97,7 +94,7 @@ _POLICY_FIELDS: Final = tuple(field.name for field in fields(MiningPolicy))
 
 
 def conditions(policy: MiningPolicy) -> list[Condition]:
-    """Those of a policy's conditions that leave neighbours out."""
+    """The conditions of a policy that leave neighbours out."""
     return [name for name in get_args(Condition) if getattr(policy, name) != getattr(_LOOSEST, name)]
 
 
@@ -131,7 +128,7 @@ def _from_text(name: str, text: str) -> float | bool:
             return _SWITCHES[text]
         return float(text) if name == "max_distance" else int(text)
     except (ValueError, KeyError) as error:
-        raise HandsimError(f"the address says {name} = {text[:40]!r}, which cannot be read") from error
+        raise HandsimError(f"the address has {name} = {text[:40]!r}, which cannot be read") from error
 
 
 _KEY: Final = "mining_"
@@ -139,20 +136,20 @@ _BEFORE: Final = "mining_policy_before"
 _AGAINST: Final = "mining_against"
 Against = Literal["default", "before"]
 POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
-"""What a trial's policy is held against, for people."""
+"""What a trial's policy is compared with, for people."""
 _FIRST_CAP: Final = 0.5
 """The largest distance that is offered first, where nothing is known of the sample's."""
 
 
-def trial_asked() -> MiningTrial:
-    """What the address asks; raises HandsimError where it cannot be read."""
+def read_trial() -> MiningTrial:
+    """The trial in the page's address; raises HandsimError for an address that cannot be read."""
     return MiningTrial.from_params(st.query_params.to_dict())
 
 
 def ask(trial: MiningTrial) -> None:
-    """Put a trial into the address, from which the page answers it; the policy before is remembered."""
+    """Put a trial into the page's address, and remember the policy before it."""
     try:
-        before = trial_asked().policy
+        before = read_trial().policy
     except HandsimError:
         before = trial.policy
     if before != trial.policy:
@@ -160,27 +157,27 @@ def ask(trial: MiningTrial) -> None:
     st.query_params.from_dict(trial.as_params())
 
 
-def compared_with(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
-    """The policy that this visitor holds the trial's against, None where that is the same one; and which."""
+def find_other_policy(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
+    """The policy that this visitor compares with, None where it is the trial's own; and which one it is."""
     against: Against = st.session_state.get(_AGAINST) or "default"
     other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE, trial.policy)
     return (None if other == trial.policy else other), against
 
 
 def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
-    """Draw them; a change is in the address before the page is drawn again.
+    """Draw the controls; a change is in the address before the page is drawn again.
 
     ``quantiles`` are the embedding distances within which half of the pairs lie, and 95 of 100, if known.
     """
-    _show(trial, quantiles)
-    _of_policy(trial, quantiles)
-    _of_sample(trial)
+    _set_widgets(trial, quantiles)
+    _draw_policy(trial, quantiles)
+    _draw_sample(trial)
     with st.expander("As a recipe", icon=":material/description:"):
         st.caption("What a pre-training recipe says to mine like this.")
         st.code(as_recipe(trial.policy), language="yaml")
 
 
-def _of_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     st.slider(
         "Ranks, first to Top-K",
         1,
@@ -200,7 +197,7 @@ def _of_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> Non
         "One per video",
         key=_KEY + "one_per_video",
         on_change=_changed,
-        help="Count ranks over videos, each told by its nearest hand; makes a difference from Top-2 on",
+        help="Count ranks over videos, each represented by its nearest hand; matters from Top-2 on",
     )
     st.toggle(
         "Limit the distance",
@@ -223,7 +220,7 @@ def _of_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> Non
             st.caption(f"Under it half of the pairs lie within {half:.3f}, 95 of 100 within {most:.3f}.")
 
 
-def _of_sample(trial: MiningTrial) -> None:
+def _draw_sample(trial: MiningTrial) -> None:
     st.segmented_control(
         "Hands to try it on",
         SAMPLES,
@@ -243,7 +240,7 @@ def _of_sample(trial: MiningTrial) -> None:
         persist_state="session",
         help="Whose figures stand beside this policy's, of the same hands",
     )
-    if compared_with(trial)[0] is None:
+    if find_other_policy(trial)[0] is None:
         st.caption("That is this very policy; change it, and its figures stand beside the other's.")
     st.button(
         "Other hands",
@@ -264,10 +261,10 @@ def _of_sample(trial: MiningTrial) -> None:
     )
 
 
-def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+def _set_widgets(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     policy = trial.policy
     likely_cap = _FIRST_CAP if quantiles is None else round(quantiles[1], 3)
-    shown = {
+    values = {
         "ranks": (policy.first_rank, policy.top_k),
         "other_video": policy.other_video,
         "one_per_video": policy.one_per_video,
@@ -275,23 +272,23 @@ def _show(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         "max_distance": likely_cap if policy.max_distance is None else policy.max_distance,
         "sample": trial.sample,
     }
-    for name, value in shown.items():
+    for name, value in values.items():
         session.set_widget(_KEY + name, value)
 
 
 def _changed() -> None:
-    """Take what the controls show into the address."""
-    said = st.session_state
-    first, last = said[_KEY + "ranks"]
+    """Put the values of the controls into the address."""
+    state = st.session_state
+    first, last = state[_KEY + "ranks"]
     try:
         policy = MiningPolicy(
             first_rank=first,
             top_k=last,
-            other_video=said[_KEY + "other_video"],
-            one_per_video=said[_KEY + "one_per_video"],
-            max_distance=said[_KEY + "max_distance"] if said[_KEY + "capped"] else None,
+            other_video=state[_KEY + "other_video"],
+            one_per_video=state[_KEY + "one_per_video"],
+            max_distance=state[_KEY + "max_distance"] if state[_KEY + "capped"] else None,
         )
-        asked = replace(trial_asked(), policy=policy, sample=said[_KEY + "sample"])
+        trial = replace(read_trial(), policy=policy, sample=state[_KEY + "sample"])
     except HandsimError:
-        return  # the page says what is wrong with the address
-    ask(asked)
+        return  # the page shows what is wrong with the address
+    ask(trial)

@@ -1,9 +1,4 @@
-"""Shares of joints within a distance of the truth, evaluations over each other.
-
-Errors of single joints on a drawn hand.
-
-An experiment's table as a chart: means over the seeds, their spread, and each seed as a dot.
-"""
+"""Charts of results: PCK curves, errors of single joints on a hand, and the tables of experiments."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,21 +8,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from apps.browser.results.evaluations import PoseGroup, Table, spaced
-from apps.browser.results.tables import MEAN_POSE
-from apps.browser.search.question import make_preset
+from apps.browser.results.evaluations import PoseGroup
+from apps.browser.search.answer import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
+from training.evaluation.report import Metric
+from training.experiments.tables import AXIS_TITLES, MEAN_POSE, Table
 
 SHAPES: Final = (
     *("circle", "square", "triangle-up", "diamond"),
     *("cross", "triangle-down", "triangle-right", "triangle-left"),
 )
-"""As many as can be told apart."""
+"""Enough to be distinguished."""
 GREY: Final = "#858e99"
 _EVERY_MM: Final = 10.0
 """Between the signs on a curve."""
-_PLOT_PX: Final = 390
-_LEGEND_ROW_PX: Final = 27
+_CURVES_PX: Final = 390
+_CURVES_LEGEND_ROW_PX: Final = 27
 _SCHEMA: Final = pa.schema(
     [
         ("group", pa.string()),
@@ -68,21 +64,21 @@ def pck_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
 def mean_pose_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
     """An Arrow table of ``which``, ``number``, ``mm`` and ``share`` of the mean poses, each once."""
     rows: list[dict[str, Any]] = []
-    seen: set[tuple[float, ...]] = set()
+    curves: set[tuple[float, ...]] = set()
     for group in groups:
         curve, thresholds = group.report.mean_pose_curves.get(alignment), group.report.thresholds_mm
-        if curve is None or len(curve) != len(thresholds) or tuple(curve) in seen:
+        if curve is None or len(curve) != len(thresholds) or tuple(curve) in curves:
             continue
-        seen.add(tuple(curve))
+        curves.add(tuple(curve))
         rows += [
-            {"which": MEAN_POSE, "number": len(seen), "mm": mm, "share": share}
+            {"which": MEAN_POSE, "number": len(curves), "mm": mm, "share": share}
             for mm, share in zip(thresholds.tolist(), curve.tolist(), strict=True)
         ]
     return pa.Table.from_pylist(rows, _MEAN_POSE_SCHEMA)
 
 
 def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | alt.FacetChart:
-    """A group is told by its colour and its sign, its seeds are a band; the mean pose is dashed."""
+    """A curve for each group, with a colour and a sign; a band over its seeds; the mean pose dashed."""
     legend = alt.Legend(
         orient="bottom", title=None, columns=1, labelLimit=300, symbolSize=90, symbolOpacity=1, rowPadding=2
     )
@@ -94,7 +90,7 @@ def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | a
     across = alt.X("mm:Q", title="distance from the truth (mm)", scale=alt.Scale(nice=False))
     percent, whole = alt.Axis(format=".0%"), alt.Scale(domain=[0, 1])
     up = alt.Y("share:Q", title="share of joints", axis=percent, scale=whole)
-    told = [
+    tooltip = [
         alt.Tooltip("group:N", title="evaluation"),
         alt.Tooltip("mm:Q", title="within (mm)", format=".1f"),
         alt.Tooltip("share:Q", title="share of joints", format=".1%"),
@@ -109,14 +105,14 @@ def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | a
         scale=alt.Scale(domain=[MEAN_POSE], range=[[5, 4]]),
         legend=alt.Legend(orient="top-left", title=None, symbolType="stroke", symbolSize=500),
     )
-    signs = base.mark_point(filled=True, size=70, opacity=1).encode(y=up, shape=shape, tooltip=told)
+    signs = base.mark_point(filled=True, size=70, opacity=1).encode(y=up, shape=shape, tooltip=tooltip)
     return alt.layer(
         band,
         floor.encode(x=across, y=up, strokeDash=dashed, detail="number:N"),
         base.mark_line(strokeWidth=2).encode(y=up),
         signs.transform_filter("datum.sign"),
-        base.mark_circle(opacity=0, size=80).encode(y=up, tooltip=told),
-    ).properties(height=_PLOT_PX + _LEGEND_ROW_PX * len(groups))
+        base.mark_circle(opacity=0, size=80).encode(y=up, tooltip=tooltip),
+    ).properties(height=_CURVES_PX + _CURVES_LEGEND_ROW_PX * len(groups))
 
 
 _WIDTH_PX: Final = 310
@@ -147,7 +143,7 @@ def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | 
 def hand_chart(
     errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None, largest_mm: float
 ) -> alt.LayerChart | alt.FacetChart:
-    """A flat hand seen from its palm; a joint's circle is larger and fuller, the larger its error.
+    """A flat hand seen from its palm; the larger a joint's error, the larger and more opaque its circle.
 
     ``errors_mm`` and ``floor_mm`` are [21]; ``largest_mm`` is the error of the largest circle.
     """
@@ -178,9 +174,9 @@ def hand_chart(
     return drawn.properties(width=_WIDTH_PX, height=height)
 
 
-_PLOT_PX_EXPERIMENT_CHART: Final = 320
-_LEGEND_ROW_PX_EXPERIMENT_CHART: Final = 14
-"""Two stand beside each other."""
+_CELLS_PX: Final = 320
+_CELLS_LEGEND_ROW_PX: Final = 14
+"""Two entries stand beside each other."""
 _AXIS_PX: Final = 80
 _ROW_PX: Final = 38
 """Of rows that lie below each other."""
@@ -194,10 +190,10 @@ _MEANS: Final = pa.schema(
 _SEEDS: Final = pa.schema([("row", pa.string()), ("column", pa.string()), ("value", pa.float64())])
 
 
-def cell_tables(table: Table, metric: str) -> tuple[Any, Any, list[float]]:
+def cell_tables(table: Table, metric: Metric) -> tuple[Any, Any, list[float]]:
     """Arrow tables of the means (``row``, ``column``, ``mean``, ``low``, ``high``) and of single seeds.
 
-    Beside them the levels of the mean pose, each once. What is missing is not there.
+    The third result is the scores of the mean pose, each once. Missing cells are left out.
     """
     means: list[dict[str, Any]] = []
     seeds: list[dict[str, Any]] = []
@@ -212,14 +208,15 @@ def cell_tables(table: Table, metric: str) -> tuple[Any, Any, list[float]]:
             place = {"row": name, "column": name if column.label is None else column.label}
             spread = cell.spread or 0.0
             means.append({**place, "mean": cell.mean, "low": cell.mean - spread, "high": cell.mean + spread})
-            seeds += [{**place, "value": value} for value in cell.values]
+            seeds += [{**place, "value": value} for value in cell.values.values()]
     return pa.Table.from_pylist(means, _MEANS), pa.Table.from_pylist(seeds, _SEEDS), list(floors)
 
 
-def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetChart:
-    """One number of a table; a row is told by colour and sign. Points and not bars: differences are small.
+def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.FacetChart:
+    """One metric of a table: means with a colour and a sign for each row, their spread, each seed as a dot.
 
-    Where no axis goes along the columns, rows lie below each other: there is room for their whole names.
+    Points and not bars: differences are small. Without an axis along the columns the rows lie below each
+    other, where there is room for their whole names.
     """
     means, seeds, floors = cell_tables(table, metric)
     rows = [row for row in table.rows if row != MEAN_POSE]
@@ -229,8 +226,8 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
         orient="bottom", title=None, columns=2, labelLimit=160, symbolSize=90, symbolOpacity=1
     )
     places: list[alt.X | alt.Y | alt.XOffset]
-    if aside:
-        title = spaced(str(table.columns_axis))
+    if table.columns_axis is not None:
+        title = AXIS_TITLES[table.columns_axis]
         axis, scale = alt.Axis(labelAngle=0), alt.Scale(domain=labels)
         across = alt.X("column:N", sort=labels, scale=scale, title=title, axis=axis)
         places = [across, alt.XOffset("row:N", scale=alt.Scale(domain=rows))]
@@ -242,7 +239,7 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
     shape = alt.Shape("row:N", scale=alt.Scale(domain=rows, range=repeated), legend=legend if aside else None)
 
     def level(column: str) -> alt.X | alt.Y:
-        title, scale = table.metrics[metric], alt.Scale(zero=False)
+        title, scale = metric.title, alt.Scale(zero=False)
         return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
 
     end = alt.Y2("high:Q") if aside else alt.X2("high:Q")
@@ -259,9 +256,5 @@ def experiment_chart(table: Table, metric: str) -> alt.LayerChart | alt.FacetCha
         layers.append(floor.mark_rule(color=GREY, strokeDash=[5, 4]).encode(level("mean:Q")))
         named = floor.mark_text(align="left", dx=4, dy=-7, x=0) if aside else floor.mark_text(dy=-8, y=0)
         layers.append(named.encode(level("mean:Q"), text="name:N"))
-    height = (
-        _PLOT_PX_EXPERIMENT_CHART + _LEGEND_ROW_PX_EXPERIMENT_CHART * len(rows)
-        if aside
-        else _AXIS_PX + _ROW_PX * len(rows)
-    )
+    height = _CELLS_PX + _CELLS_LEGEND_ROW_PX * len(rows) if aside else _AXIS_PX + _ROW_PX * len(rows)
     return alt.layer(*layers).properties(height=height)

@@ -1,15 +1,7 @@
-"""Results: what evaluations and experiments say, side by side.
-
-Evaluations of estimated poses on the page: table, curves, a drawn hand, samples.
-
-Evaluations of retrieval on the page.
-
-Experiments on the page: the tables of papers.
-"""
+"""The page Results: pose evaluations, evaluations of retrieval and the tables of experiments."""
 
 import re
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +12,12 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.results.charts import SHAPES, experiment_chart, hand_chart, pck_chart
 from apps.browser.results.evaluations import (
-    ExperimentResults,
-    Measured,
+    Evaluation,
     PoseGroup,
-    Table,
-    as_texts,
+    by_error,
+    by_split,
     experiment_files,
     pose_groups,
-    ranked,
-    spaced,
-    splits,
     step_counts,
 )
 from apps.browser.results.tables import (
@@ -38,18 +26,20 @@ from apps.browser.results.tables import (
     BEST_PX,
     KEYPOINTS,
     NUMBERS,
+    RETRIEVAL_FILE,
     SPREADS,
+    experiment_table,
     pose_table,
     retrieval_figures,
     retrieval_reports,
     retrieval_table,
 )
-from apps.browser.results.tables import FILE as RETRIEVAL_FILE
-from apps.browser.training.page import duration
+from apps.browser.training.page import format_duration
 from apps.browser.training.runs import RunPlace, by_tail
 from apps.browser.ui import escape, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
+from training.experiments.tables import ExperimentResults, Table
 
 _COMPARED_AT_FIRST: Final = 6
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
@@ -59,12 +49,12 @@ _PERCENT: Final = "%.1f %%"
 
 @st.fragment
 def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
-    """All of it; a changed control draws this again, and nothing else."""
+    """Table, curves, one hand and samples; a changed control redraws this section alone."""
     with show_errors():
         reports, objects = library.results.pose_reports, library.runs.objects
         groups = pose_groups(places, reports, objects)
         if not groups:
-            _nothing_yet(library)
+            _no_poses_yet(library)
             _unreadable(places, library)
             return
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -75,30 +65,30 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
                 help="Put those together that differ by their seeds alone, with the standard deviation",
             ):
                 groups = pose_groups(places, reports, objects, over_seeds=False)
-            shown = _one_split(groups)
-            alignment = _alignment(shown)
-            shown = ranked(shown, alignment)
+            groups = _choose_split(groups)
+            alignment = _choose_alignment(groups)
+            groups = by_error(groups, alignment)
         st.dataframe(
-            pose_table(shown, alignment, by_tail(places), objects),
+            pose_table(groups, alignment, by_tail(places), objects),
             hide_index=True,
             placeholder="–",
             column_config=_columns(),
         )
         _unreadable(places, library)
-        compared = _compared(shown)
+        compared = _choose_compared(groups)
         left, right = st.columns([3, 2], gap="large")
         with left:
             st.markdown(f"**Joints within a distance of the truth**, {ALIGNMENT_TITLES[alignment]}")
             if compared:
                 st.altair_chart(pck_chart(compared, alignment), key="pck")
         with right:
-            group = _closer(shown)
-            _hand(group, shown, alignment)
+            group = _choose_one(groups)
+            _joint_errors(group, groups, alignment)
         _samples(group)
 
 
-def _nothing_yet(library: Library) -> None:
-    st.info("**No poses were evaluated yet.**", icon=":material/back_hand:")
+def _no_poses_yet(library: Library) -> None:
+    st.info("**No poses have been evaluated yet.**", icon=":material/back_hand:")
     st.markdown("A fine-tuned estimator, on the split that papers report:")
     st.code(library.format_command("evaluate pose RUN"), language="sh", wrap_lines=True)
     st.markdown("There is no estimator yet? Hands to learn from, and one that learns from them:")
@@ -110,20 +100,20 @@ def _nothing_yet(library: Library) -> None:
     )
 
 
-def _one_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
-    by_split = splits(groups)
+def _choose_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
+    splits = by_split(groups)
     chosen = st.selectbox(
         "Judged on",
-        list(by_split),
+        list(splits),
         key="split",
         bind="query-params",
         width=260,
         help="Dataset and split: only what was measured on the same hands can be compared",
     )
-    return by_split[chosen]
+    return splits[chosen]
 
 
-def _alignment(groups: Sequence[PoseGroup]) -> str:
+def _choose_alignment(groups: Sequence[PoseGroup]) -> str:
     there = [name for name in ALIGNMENTS if any(name in group.report.curves for group in groups)]
     official = [name for name in OFFICIAL.get(groups[0].report.dataset, ()) if name in there]
     at_first = (official or there)[0]
@@ -175,7 +165,7 @@ def _unreadable(places: Sequence[RunPlace], library: Library) -> None:
         st.caption(f"Cannot be read, evaluate them anew: {escape(', '.join(damaged))}")
 
 
-def _compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
+def _choose_compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
     by_title = {group.title: group for group in groups}
     chosen = st.multiselect(
         "Curves",
@@ -189,19 +179,19 @@ def _compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
     return [by_title[title] for title in chosen]
 
 
-def _closer(groups: Sequence[PoseGroup]) -> PoseGroup:
+def _choose_one(groups: Sequence[PoseGroup]) -> PoseGroup:
     by_title = {group.title: group for group in groups}
     chosen = st.selectbox(
         "Look closer at",
         list(by_title),
         key="closer",
         bind="query-params",
-        help="Its errors joint by joint, and below the hands that it told best and worst",
+        help="Its error joint by joint, and below it its best and worst hands",
     )
     return by_title[chosen]
 
 
-def _hand(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str) -> None:
+def _joint_errors(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str) -> None:
     errors = group.joints_mm(alignment)
     if errors is None:
         st.caption("Single joints were not measured.")
@@ -236,7 +226,7 @@ def _samples(group: PoseGroup) -> None:
     st.image(picture, escape(group.title), alt=alt)
 
 
-def _downloads(member: Measured) -> None:
+def _downloads(member: Evaluation) -> None:
     for name, kind in _FILES.items():
         path = member.place.path / name
         if path.is_file():
@@ -273,7 +263,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
     with show_errors():
         reports = retrieval_reports(places, library.runs.objects)
         if not reports:
-            st.info("**Retrieval was not evaluated yet.**", icon=":material/search:")
+            st.info("**Retrieval has not been evaluated yet.**", icon=":material/search:")
             st.markdown("How many of the truly nearest hands the index finds, and how alike they are:")
             evaluate = library.format_command("evaluate retrieval --labels --name FIRST")
             st.code(evaluate, language="sh", wrap_lines=True)
@@ -294,17 +284,17 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
             },
         )
-        drawn = {place.title: figures for place, _ in reports if (figures := retrieval_figures(place.path))}
-        if drawn:
+        figures = {place.title: files for place, _ in reports if (files := retrieval_figures(place.path))}
+        if figures:
             title = st.selectbox(
                 "Figures of",
-                list(drawn),
+                list(figures),
                 key="retrieval_run",
                 bind="query-params",
                 width=320,
                 help="The evaluation whose pictures are shown",
             )
-            for side, (caption, path) in zip(st.columns(2), drawn[title].items(), strict=False):
+            for side, (caption, path) in zip(st.columns(2), figures[title].items(), strict=False):
                 side.image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
 
 
@@ -317,7 +307,7 @@ def experiment_section(library: Library) -> None:
     with show_errors():
         files = experiment_files(library.home)
         if not files:
-            _nothing_yet_experiment_section(library)
+            _no_experiment_yet(library)
             return
         name = st.selectbox(
             "Experiment",
@@ -325,7 +315,7 @@ def experiment_section(library: Library) -> None:
             key="experiment",
             bind="query-params",
             width=320,
-            help="Many runs from one file, told in tables",
+            help="Many runs from one file, summarised in tables",
         )
         results = library.results.experiments(files[name])
         if results is None:
@@ -337,13 +327,12 @@ def experiment_section(library: Library) -> None:
             _table(table, number)
 
 
-def _nothing_yet_experiment_section(library: Library) -> None:
+def _no_experiment_yet(library: Library) -> None:
     counts = step_counts(library.home)
     if any(counts.values()):
-        told_counts = f"{counts['done']:,} steps are done, {counts['failed']:,} failed"
         st.info(
-            f"**An experiment has begun, its tables were not made yet.** {told_counts}, "
-            f"{counts['begun']:,} are under way or were stopped.",
+            f"**An experiment has begun; its tables have not been made yet.** {counts['done']:,} steps are "
+            f"done, {counts['failed']:,} failed, {counts['begun']:,} are under way or were stopped.",
             icon=":material/science:",
         )
         st.markdown("Tables of what is there so far, with the experiment's file or name:")
@@ -354,37 +343,36 @@ def _nothing_yet_experiment_section(library: Library) -> None:
 
 
 def _head(library: Library, name: str, path: Path, results: ExperimentResults) -> None:
-    counts = Counter(results.states)
+    done, failed = results.count("done"), results.count("failed")
     command = library.format_command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
-    age = duration(max(0.0, time.time() - path.stat().st_mtime))
-    failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
+    age = format_duration(max(0.0, time.time() - path.stat().st_mtime))
     st.subheader(escape(results.title))
     st.markdown(
-        f"{counts['done']:,} of {len(results.states):,} runs are done{failed}. Mean ± standard deviation "
-        "over the seeds; ★ **best** of what is there for all seeds. "
-        f":gray[Written {age} ago; `{command}` brings it up to date.]"
+        f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
+        "Mean ± standard deviation over the seeds; ★ **best** of those with all seeds. "
+        f":gray[Written {age} ago; `{command}` updates it.]"
     )
 
 
 def _table(table: Table, number: int) -> None:
     st.markdown(f"#### {escape(table.title)}")
     if table.where:
-        st.caption(escape(", ".join(f"{spaced(axis)} {value}" for axis, value in table.where.items())))
-    st.table(as_texts(table, escape), width="content", border="horizontal", alt=table.title)
+        st.caption(escape(table.condition))
+    st.table(experiment_table(table, escape), width="content", border="horizontal", alt=table.title)
     if not any(cell.n for row in table.cells for cell in row):
         return
-    metrics = table.metrics
-    metric = next(iter(metrics))
+    metrics = {metric.name: metric for metric in table.metrics}
+    name = next(iter(metrics))
     if len(metrics) > 1:
-        metric = st.selectbox(
+        name = st.selectbox(
             "Drawn",
             list(metrics),
-            format_func=lambda name: metrics[name],
+            format_func=lambda name: metrics[name].title,
             key=f"drawn_{number}",
             width=320,
-            help="The number of the table that is drawn: means, standard deviations, and each seed as a dot",
+            help="Which number of the table to draw: means, standard deviations, and each seed as a dot",
         )
-    st.altair_chart(experiment_chart(table, metric), key=f"experiment_{number}")
+    st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 
 
 _POSES: Final = "Poses"
@@ -393,26 +381,26 @@ _EXPERIMENTS: Final = "Experiments"
 
 
 def results(library: Library) -> None:
-    """One kind of results; at first one of which there are some."""
+    """Draw one kind of results; at first a kind that the home has."""
     with show_errors():
         places = library.runs.places()
-        there = {
+        has_any = {
             _POSES: any((place.path / REPORT_FILE).exists() for place in places),
             _RETRIEVAL: any((place.path / RETRIEVAL_FILE).exists() for place in places),
             _EXPERIMENTS: bool(experiment_files(library.home)),
         }
-        shown = st.segmented_control(
+        kind = st.segmented_control(
             "Results of",
-            list(there),
-            default=next((kind for kind, is_there in there.items() if is_there), _POSES),
+            list(has_any),
+            default=next((kind for kind, has in has_any.items() if has), _POSES),
             required=True,
             key="of",
             bind="query-params",
             help="Estimated poses on labelled hands; the index's answers; the papers' tables",
         )
-        if shown == _POSES:
+        if kind == _POSES:
             pose_section(library, places)
-        elif shown == _RETRIEVAL:
+        elif kind == _RETRIEVAL:
             retrieval_section(library, places)
         else:
             experiment_section(library)

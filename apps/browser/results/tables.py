@@ -1,8 +1,6 @@
-"""Evaluations on one split as a table: sortable numbers, the best ones named, the mean pose below.
+"""Results as Arrow tables: pose evaluations, evaluations of retrieval, and the tables of experiments.
 
-Which rows of a table are best in what.
-
-Evaluations of retrieval as a table.
+Numbers stay numbers, so that people can sort them. The mean pose of the training split is the last row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +10,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from apps.browser.results.evaluations import Objects, PoseGroup
-from apps.browser.training.runs import FACTS, FileMemory, RunPlace, Tail, init_title, number, owner_of, text
+from apps.browser.training.runs import (
+    FACTS_FILE,
+    RunPlace,
+    Tail,
+    as_number,
+    as_text,
+    init_title,
+    owner_of,
+)
+from training.experiments.tables import AXIS_TITLES, MEAN_POSE, Cell, Table
 
 Numbers = Sequence[float | None]
 
@@ -52,12 +59,11 @@ NUMBERS: Final = {
     "auc_0_50": "AUC 0–50",
     "auc_20_50": "AUC 20–50",
 }
-"""What is told of each alignment -> its column."""
+"""Metric of an alignment -> its column."""
 SPREADS: Final = {"MPJPE (mm)": "± mm", "AUC 0–50": "± AUC"}
-"""Columns whose spread over the seeds is told -> its column."""
+"""Column -> the column of its standard deviation over the seeds."""
 KEYPOINTS: Final = "2D (px)"
 AGAINST_MEAN: Final = "Of mean pose"
-MEAN_POSE: Final = "mean pose"
 
 
 def pose_table(
@@ -70,46 +76,48 @@ def pose_table(
     floors = mean_poses(groups)
     blank = [None] * len(floors)
 
-    def told(of_group: Callable[[PoseGroup], Any]) -> list[Any]:
-        return [*map(of_group, groups), *blank]
+    def column_of(value: Callable[[PoseGroup], Any]) -> list[Any]:
+        return [*map(value, groups), *blank]
 
     metrics = {column: f"{alignment}_{number}" for number, column in NUMBERS.items()}
     metrics[KEYPOINTS] = "keypoints_2d_mean_px"
     means = {column: [group.mean(metric) for group in groups] for column, metric in metrics.items()}
-    judged = {column: (numbers, column.startswith("AUC")) for column, numbers in means.items()}
+    ranked = {column: (numbers, column.startswith("AUC")) for column, numbers in means.items()}
     numbers: dict[str, list[Any]] = {}
     for column, metric in metrics.items():
         numbers[column] = [*means[column], *(floor.get(metric) for floor in floors)]
         spreads = [group.spread(metric) for group in groups]
         if column in SPREADS and any(spread is not None for spread in spreads):
             numbers[SPREADS[column]] = [*spreads, *blank]
-    numbers[AGAINST_MEAN] = told(lambda group: _percent(_against_mean(group, alignment)))
-    numbers["Labels"] = told(lambda group: _percent(number(group.report.training.get("label_fraction"))))
+    numbers[AGAINST_MEAN] = column_of(lambda group: _percent(_against_mean(group, alignment)))
+    numbers["Labels"] = column_of(
+        lambda group: _percent(as_number(group.report.training.get("label_fraction")))
+    )
     texts = {
-        "Begins with": told(lambda group: _begins_with(group, tails, objects)),
-        "Encoder": told(lambda group: text(group.report.facts.get("architecture"))),
-        "Trained on": told(lambda group: text(group.report.facts.get("trained_on"))),
-        "Seeds": told(lambda group: group.seeds),
+        "Begins with": column_of(lambda group: _begins_with(group, tails, objects)),
+        "Encoder": column_of(lambda group: as_text(group.report.facts.get("architecture"))),
+        "Trained on": column_of(_train_set),
+        "Seeds": column_of(lambda group: group.seeds),
     }
     return pa.table(
         {
             "Evaluation": [*(group.title for group in groups), *(MEAN_POSE for _ in floors)],
             **{column: pa.array(each, pa.float64()) for column, each in numbers.items()},
-            **best_column(judged, len(groups), below=len(floors)),
+            **best_column(ranked, len(groups), below=len(floors)),
             **{column: pa.array(each, pa.string()) for column, each in texts.items()},
         }
     )
 
 
 def mean_poses(groups: Sequence[PoseGroup]) -> list[Mapping[str, float]]:
-    """What the mean poses score that the groups are held against: mostly one, each once."""
-    found = {
+    """The scores of the mean poses of the groups' training splits, each once."""
+    scores = {
         tuple(sorted(each.report.mean_pose.items())): each.report.mean_pose
         for group in groups
         for each in group.members
         if each.report.mean_pose
     }
-    return list(found.values())
+    return list(scores.values())
 
 
 def _percent(share: float | None) -> float | None:
@@ -117,37 +125,42 @@ def _percent(share: float | None) -> float | None:
 
 
 def _against_mean(group: PoseGroup, alignment: str) -> float | None:
-    """The error as a share of the mean pose's: from 1 on, nothing was learned from pictures."""
+    """The error as a share of the mean pose's; at 1 or above the estimator learned nothing from images."""
     metric = f"{alignment}_mpjpe_mm"
     error, floor = group.mean(metric), group.report.mean_pose.get(metric)
     return None if error is None or not floor else error / floor
 
 
+def _train_set(group: PoseGroup) -> str | None:
+    facts = group.report.facts
+    return as_text(facts.get("train_set", facts.get("trained_on")))  # the second is the older name
+
+
 def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Objects) -> str | None:
-    """What the trunk began with; over seeds, what the first one's did."""
+    """What the trunk started from; over seeds, that of the first one."""
     facts = group.report.facts
     owner = owner_of(str(facts.get("checkpoint")), tails)
-    config = None if owner is None else (objects(owner.path / FACTS) or {}).get("config")
+    config = None if owner is None else (objects(owner.path / FACTS_FILE) or {}).get("config")
     encoder = config.get("encoder") if isinstance(config, dict) else None
     if not isinstance(encoder, dict):
-        return text(facts.get("init"))
+        return as_text(facts.get("init"))
     return init_title(encoder.get("init"), tails)
 
 
-FILE: Final = "retrieval.json"
+RETRIEVAL_FILE: Final = "retrieval.json"
 FIGURES: Final = {
     "pose_distances.png": "Joint distances of mined and of random pairs",
     "explained_variance.png": "Variance that the embedding keeps",
 }
 """What `handsim evaluate retrieval` draws -> its caption."""
-_JUDGED: Final = {
+_RANKED: Final = {
     "recall_at_1": ("Recall@1", True),
     "recall_at_10": ("Recall@10", True),
     "precision_at_1": ("Precision@1", True),
     "precision_at_10": ("Precision@10", True),
     "mined_pose_distance": ("Mined distance", False),
 }
-_TOLD: Final = {
+_OTHER_NUMBERS: Final = {
     "random_pose_distance": "Random distance",
     "covered": "With a positive",
     "cross_video_share": "Across videos",
@@ -158,39 +171,59 @@ _COUNTS: Final = {"points": "Hands", "sample": "Asked for"}
 Reports = list[tuple[RunPlace, Mapping[str, Any]]]
 
 
-def retrieval_reports(places: Sequence[RunPlace], objects: FileMemory[dict[str, Any]]) -> Reports:
+def retrieval_reports(places: Sequence[RunPlace], objects: Objects) -> Reports:
     """The evaluations that are there, in the order of ``places``."""
-    found = ((place, objects(place.path / FILE)) for place in places)
-    return [(place, report) for place, report in found if report is not None]
+    reports = ((place, objects(place.path / RETRIEVAL_FILE)) for place in places)
+    return [(place, report) for place, report in reports if report is not None]
 
 
 def retrieval_table(reports: Reports) -> Any:
     """An Arrow table with a row for each."""
-    told = [report for _, report in reports]
-    judged = {
-        column: (_numbers(told, name), higher_is_better)
-        for name, (column, higher_is_better) in _JUDGED.items()
+    contents = [report for _, report in reports]
+    ranked = {
+        column: (_numbers(contents, name), higher_is_better)
+        for name, (column, higher_is_better) in _RANKED.items()
     }
-    columns = {column: numbers for column, (numbers, _) in judged.items()}
-    columns |= {column: _numbers(told, name) for name, column in _TOLD.items()}
-    counts = {column: _numbers(told, name) for name, column in _COUNTS.items()}
+    columns = {column: numbers for column, (numbers, _) in ranked.items()}
+    columns |= {column: _numbers(contents, name) for name, column in _OTHER_NUMBERS.items()}
+    counts = {column: _numbers(contents, name) for name, column in _COUNTS.items()}
     return pa.table(
         {
             "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
-            "Index": pa.array([text(report.get("index_version")) for report in told], pa.string()),
+            "Index": pa.array([as_text(report.get("index_version")) for report in contents], pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
-            **best_column(judged, len(reports)),
+            **best_column(ranked, len(reports)),
             **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
-            "Embedding": pa.array([text(each.get("embedding_fingerprint")) for each in told], pa.string()),
+            "Embedding": pa.array(
+                [as_text(each.get("embedding_fingerprint")) for each in contents], pa.string()
+            ),
         }
     )
 
 
 def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
-    return [number(report.get(name)) for report in reports]
+    return [as_number(report.get(name)) for report in reports]
 
 
 def retrieval_figures(path: Path) -> dict[str, Path]:
     """Caption -> picture, of a run's folder."""
     files = {caption: path / "figures" / name for name, caption in FIGURES.items()}
     return {caption: file for caption, file in files.items() if file.is_file()}
+
+
+def experiment_table(table: Table, escape: Callable[[str], str]) -> Any:
+    """A table of an experiment in Markdown, the best cells bold with a star."""
+    names = [
+        escape(AXIS_TITLES[table.rows_axis]),
+        *(escape(table.heading(column)) for column in table.columns),
+    ]
+    columns = [
+        [_cell_text(row[place], column.metric.digits) for row in table.cells]
+        for place, column in enumerate(table.columns)
+    ]
+    rows = [escape(row) for row in table.rows]
+    return pa.table([pa.array(column, pa.string()) for column in (rows, *columns)], names)
+
+
+def _cell_text(cell: Cell, digits: int) -> str:
+    return f"{STAR} **{cell.text(digits)}**" if cell.best else cell.text(digits)

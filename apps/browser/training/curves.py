@@ -1,8 +1,6 @@
-"""One number of a run over its steps, in bounded memory.
+"""Curves of runs: points in bounded memory, the panels that show them, and their charts.
 
-Which curves of runs are shown, and as what.
-
-Curves of runs as charts; a run is told by its colour and by its dashes.
+A `Curve` is one metric of one run over its steps; a `Panel` is one chart with a curve for each run.
 """
 
 from array import array
@@ -16,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-MOST: Final = 1000
+MOST_POINTS: Final = 1000
 """More points than a chart is wide."""
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -29,8 +27,8 @@ class Curve:
     A portion doubles whenever there is no room left, so that the whole curve is always there, evenly.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        """``most`` is how many points are kept; even."""
+    def __init__(self, most: int = MOST_POINTS) -> None:
+        """At most ``most`` points, an even number."""
         assert most % 2 == 0
         self._most = most
         self._steps, self._values = array("d"), array("d")
@@ -51,7 +49,7 @@ class Curve:
         self._values.append(self._value_sum / self._count)
         self._count, self._step_sum, self._value_sum = 0, 0.0, 0.0
         if len(self._steps) == self._most:
-            self._steps, self._values = _halved(self._steps), _halved(self._values)
+            self._steps, self._values = _halve(self._steps), _halve(self._values)
             self._portion *= 2
 
     def points(self) -> Points:
@@ -63,11 +61,11 @@ class Curve:
         return steps, values
 
 
-def _halved(numbers: "array[float]") -> "array[float]":
+def _halve(numbers: "array[float]") -> "array[float]":
     return array("d", np.array(numbers).reshape(-1, 2).mean(axis=1).tobytes())
 
 
-def smoothed(values: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
     """Values [N] as exponential moving averages, of which the first ones are not drawn towards zero.
 
     ``weight`` in 0 to 1 (excluded) is that of what came before; 0 changes nothing.
@@ -138,10 +136,10 @@ _NEVER: Final = ("epoch", "step")
 
 
 def panels(metrics: Iterable[str]) -> tuple[list[Panel], list[Panel]]:
-    """The charts for the numbers that runs have: those that everybody looks at, and the others."""
-    there = set(metrics).difference(_NEVER)
-    main = [panel for panel in (LOSS, *_MAIN) if panel.metric in there]
-    left = sorted(there.difference(panel.metric for panel in main))
+    """The panels for the metrics of some runs: the main ones, and the others."""
+    names = set(metrics).difference(_NEVER)
+    main = [panel for panel in (LOSS, *_MAIN) if panel.metric in names]
+    left = sorted(names.difference(panel.metric for panel in main))
     return main, [_other(metric) for metric in left]
 
 
@@ -171,14 +169,14 @@ def panel_table(
         if logarithmic:
             steps, values = steps[values > 0], values[values > 0]
         names += [run] * len(steps)
-        for column, numbers in zip(columns, (steps, values, smoothed(values, smoothing)), strict=True):
+        for column, numbers in zip(columns, (steps, values, smooth(values, smoothing)), strict=True):
             column.append(numbers)
-    step, value, smooth = (np.concatenate([np.empty(0), *column]) for column in columns)
-    return pa.table({"run": pa.array(names, pa.string()), "step": step, "value": value, "smooth": smooth})
+    step, value, smoothed = (np.concatenate([np.empty(0), *column]) for column in columns)
+    return pa.table({"run": pa.array(names, pa.string()), "step": step, "value": value, "smooth": smoothed})
 
 
 DASHES: Final = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 6], [12, 3], [1, 4], [6, 2, 1, 2, 1, 2])
-"""As many as can be told apart."""
+"""Enough to be distinguished."""
 _FIRST_PX: Final = 300
 _PANEL_PX: Final = 190
 _LEGEND_PX: Final = 28

@@ -1,7 +1,4 @@
-"""Training: how runs of the home go, while they go.
-
-Runs for people: a table of them, and how each stands in a line.
-"""
+"""The page Training: a table of the runs, their progress, curves and figures, while they train."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,12 +12,12 @@ from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figur
 from apps.browser.ui import escape, show_errors
 
 STATES: Final[dict[State, str]] = {
-    "going": "▶ going",
+    "running": "▶ running",
     "done": "✓ done",
     "stopped": "■ stopped",
     "diverged": "⚠ diverged",
 }
-"""With a sign each, as no colour tells them."""
+"""Each with a sign: no colour shows them."""
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
@@ -42,13 +39,13 @@ def run_table(records: Sequence[RunRecord]) -> Any:
             "Begins with": [record.init for record in records],
             "Index": pa.array([record.index for record in records], pa.string()),
             "Seed": pa.array([record.seed for record in records], pa.int64()),
-            "Last change": [f"{duration(record.age_s)} ago" for record in records],
+            "Last change": [f"{format_duration(record.age_s)} ago" for record in records],
         }
     )
 
 
 def progress_line(record: RunRecord) -> str:
-    """State, steps, loss, rate, waiting and the time that is left, without the run's name."""
+    """State, steps, loss, rate, waiting and remaining time of a run."""
     latest = record.latest
     parts = [STATES[record.state], f"{_steps(record)} steps"]
     if "loss" in latest:
@@ -60,8 +57,8 @@ def progress_line(record: RunRecord) -> str:
         parts.append(f"{rate} image{'' if rate == '1' else 's'}/s")
     if "data_wait" in latest:
         parts.append(f"waiting {latest['data_wait']:.0%}")
-    if record.state == "going" and record.left_s is not None:
-        parts.append(f"about {duration(record.left_s)} left")
+    if record.state == "running" and record.left_s is not None:
+        parts.append(f"about {format_duration(record.left_s)} left")
     return " · ".join(parts)
 
 
@@ -70,8 +67,8 @@ def _steps(record: RunRecord) -> str:
     return done if record.steps is None else f"{done} of {record.steps:,}"
 
 
-def duration(seconds: float) -> str:
-    """In the largest unit that it has some of."""
+def format_duration(seconds: float) -> str:
+    """In the largest unit that fits."""
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:
@@ -100,26 +97,26 @@ def training(library: Library) -> None:
     with show_errors():
         records = library.runs.records()
         if not records:
-            st.fragment(_nothing_yet, run_every=_TABLE_S)(library)
+            st.fragment(_no_run_yet, run_every=_TABLE_S)(library)
             return
-        some_going = any(record.state == "going" for record in records)
-        st.fragment(_table, run_every=_TABLE_S if some_going else _IDLE_S)(library, _states(records))
-        chosen = _chosen(records)
+        any_running = any(record.state == "running" for record in records)
+        st.fragment(_table, run_every=_TABLE_S if any_running else _IDLE_S)(library, _states(records))
+        chosen = _choose_runs(records)
         if not chosen:
             st.info("Choose a run to see its curves.", icon=":material/arrow_upward:")
             return
         metrics = [library.runs.metrics(record.place) for record in chosen]
-        going = any(record.state == "going" for record in chosen)
-        live = going or any(each.behind_bytes > BUDGET_BYTES for each in metrics)
+        is_running = any(record.state == "running" for record in chosen)
+        live = is_running or any(each.behind_bytes > BUDGET_BYTES for each in metrics)
         titles = [record.place.title for record in chosen]
         st.fragment(_curves, run_every=_LIVE_S if live else None)(library, titles, live)
-        st.fragment(_figures, run_every=_FIGURES_S if going else None)(library, titles)
+        st.fragment(_figures, run_every=_FIGURES_S if is_running else None)(library, titles)
 
 
-def _nothing_yet(library: Library) -> None:
+def _no_run_yet(library: Library) -> None:
     if library.runs.records():
         st.rerun()
-    st.info("**No training yet.** Its curves are drawn here while it goes on.", icon=":material/show_chart:")
+    st.info("**No training yet.** Its curves are drawn here while it runs.", icon=":material/show_chart:")
     st.markdown("An encoder, from pairs that the index answers:")
     st.code(library.format_command("pretrain cpu_small"), language="sh", wrap_lines=True)
     st.markdown("An estimator of 3D poses, from labelled hands:")
@@ -135,7 +132,7 @@ def _table(library: Library, known: Mapping[str, State]) -> None:
     with show_errors():
         records = library.runs.records()
         if _states(records) != known:
-            st.rerun()  # one was begun, resumed or removed, or ended: the page looks at others, or no longer
+            st.rerun()  # a run was started, resumed, removed or has ended
         st.dataframe(
             run_table(records),
             hide_index=True,
@@ -143,7 +140,7 @@ def _table(library: Library, known: Mapping[str, State]) -> None:
             height=_ROW_PX * (1 + min(len(records), _ROWS_SEEN)) + 2 * _BORDER_PX,
             column_config={
                 "Run": st.column_config.TextColumn(width=_NAME_PX, pinned=True),
-                "State": st.column_config.TextColumn(help="Told by when it last wrote: nobody asks it"),
+                "State": st.column_config.TextColumn(help="Judged by when it last wrote"),
                 "Done": st.column_config.ProgressColumn(
                     format="percent", min_value=0, max_value=1, width="small", help="Share of its steps"
                 ),
@@ -162,14 +159,14 @@ def _table(library: Library, known: Mapping[str, State]) -> None:
         )
 
 
-def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Those in the address, in the order in which they were chosen; at first those that go on."""
+def _choose_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs in the address, in the order in which they were chosen; at first those that are running."""
     by_title = {record.place.title: record for record in records}
-    going = [record.place.title for record in records if record.state == "going"]
+    running = [record.place.title for record in records if record.state == "running"]
     chosen = st.multiselect(
         "Runs to compare",
         list(by_title),
-        default=(going or list(by_title))[: 3 if going else 1],
+        default=(running or list(by_title))[: 3 if running else 1],
         key="run",
         bind="query-params",
         max_selections=_MOST_RUNS,
@@ -180,10 +177,10 @@ def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
     with show_errors():
-        found = {record.place.title: record for record in library.runs.records(titles=titles)}
-        if any(title not in found for title in titles):
-            st.rerun()  # one was removed: the choice is made anew, without it
-        chosen = [found[title] for title in titles]
+        by_title = {record.place.title: record for record in library.runs.records(titles=titles)}
+        if any(title not in by_title for title in titles):
+            st.rerun()  # a run was removed: the choice is made again without it
+        chosen = [by_title[title] for title in titles]
         behind = 0
         curves: dict[str, dict[str, Points]] = {}
         for record in chosen:
@@ -191,16 +188,16 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
             metrics.advance()
             behind += metrics.behind_bytes
             curves[record.place.title] = metrics.points()
-        if live and behind <= BUDGET_BYTES and all(record.state != "going" for record in chosen):
-            st.rerun()  # nothing is to come: the page goes on without looking again
+        if live and behind <= BUDGET_BYTES and all(record.state != "running" for record in chosen):
+            st.rerun()  # nothing more will come: stop looking
         for record in chosen:
             share = record.share_done
             line = f"**{escape(record.place.title)}** · {escape(progress_line(record))}"
             st.progress(0.0 if share is None else share, line)
-        logarithmic, smoothing = _drawn_how()
+        logarithmic, smoothing = _choose_scale()
         main, others = panels(name for each in curves.values() for name in each)
         if not main:
-            st.caption("No line of numbers yet.")
+            st.caption("No metrics yet.")
         if main and main[0] == LOSS:
             _draw(main.pop(0), curves, logarithmic, smoothing, is_first=True)
         _grid(main, curves, logarithmic, smoothing)
@@ -210,7 +207,7 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
             _grid(others, curves, logarithmic, smoothing)
 
 
-def _drawn_how() -> tuple[bool, float]:
+def _choose_scale() -> tuple[bool, float]:
     with st.container(horizontal=True, vertical_alignment="top", gap="large"):
         scale = st.segmented_control(
             "Scale",
@@ -273,32 +270,32 @@ def _draw(
 
 
 def _figures(library: Library, titles: Sequence[str]) -> None:
-    """The pictures of one of the runs; the latest, as long as nobody asks for an earlier one."""
+    """The figures of one of the runs: the latest one, until a visitor chooses an earlier one."""
     with show_errors():
         places = {place.title: place for place in library.runs.places()}
         figures = {title: run_figures(places[title].path) for title in titles if title in places}
-        drawn = [title for title, steps in figures.items() if steps]
-        if not drawn:
+        with_figures = [title for title, steps in figures.items() if steps]
+        if not with_figures:
             return
         st.subheader("What it is trained on")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-            title = drawn[0]
-            if len(drawn) > 1:
+            title = with_figures[0]
+            if len(with_figures) > 1:
                 title = st.selectbox(
-                    "Run", drawn, key="figures_run", width=320, help="Whose pictures are looked at"
+                    "Run", with_figures, key="figures_run", width=320, help="Whose figures to show"
                 )
             steps = list(figures[title])
-            step = _step(steps, key=f"figure_step_{title}")
+            step = _choose_step(steps, key=f"figure_step_{title}")
         try:
             picture = figures[title][step].read_bytes()
         except OSError:
-            st.caption("The picture is gone.")
+            st.caption("The figure is gone.")
             return
-        seen = f"{title}, step {step:,}"
-        st.image(picture, escape(seen), alt=f"What it is trained on: {seen}")
+        caption = f"{title}, step {step:,}"
+        st.image(picture, escape(caption), alt=f"What it is trained on: {caption}")
 
 
-def _step(steps: Sequence[int], key: str) -> int:
+def _choose_step(steps: Sequence[int], key: str) -> int:
     if len(steps) == 1:
         return steps[0]
     latest = f"{key}_latest"
@@ -312,5 +309,5 @@ def _step(steps: Sequence[int], key: str) -> int:
         key=key,
         format_func=lambda step: f"{step:,}",
         width=420,
-        help="When the picture was drawn; at the end of the slider it follows the training",
+        help="When the figure was drawn; at its end the slider follows the training",
     )

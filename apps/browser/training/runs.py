@@ -1,16 +1,8 @@
-"""What a run is, how far it is, and whether it goes on.
+"""The training runs of a home: where they lie, how far they are, and their curves.
 
-The pictures that a run drew of what it trains on.
-
-Small files, read again only where they changed.
-
-Where a home's runs lie: its own ones, and those that the steps of experiments made.
-
-Values out of JSON files that anybody may have written: what they should be, or None.
-
-A run's ``metrics.jsonl``, read on from where it was read before.
-
-The runs of a home, kept in mind for all who look.
+A run is a folder ``runs/NAME`` of the home, or of a step of an experiment. Everything is read from its files,
+``config.yaml``, ``facts.json``, ``metrics.jsonl`` and ``figures/``. Anybody may have written them, so each
+value is checked. `RunStore` reads a file again only where it changed.
 """
 
 import json
@@ -24,62 +16,50 @@ from pathlib import Path, PurePath
 from threading import Lock
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from apps.browser.training.curves import MOST, Curve, Points
+from apps.browser.training.curves import MOST_POINTS, Curve, Points
 from handsim.home import Home
 from training.runs.optimizer import Schedule, TrainerSettings
 
-_NAME: Final = re.compile(r"(?:pairs|hands)-([0-9]{1,15})\.png")
-
-
-def run_figures(path: Path) -> dict[int, Path]:
-    """Step -> picture, of a run's folder, by step."""
-    found = {}
-    for file in (path / "figures").glob("*.png"):
-        if named := _NAME.fullmatch(file.name):
-            found[int(named[1])] = file
-    return dict(sorted(found.items()))
-
-
 Content = TypeVar("Content")
 
-_KEPT_FILE_MEMORY: Final = 4000
+_MOST_FILES: Final = 4000
 
 
-class FileMemory(Generic[Content]):
-    """What the last files that were asked for hold; threads may share it."""
+class FileCache(Generic[Content]):
+    """The contents of the files that were read last; a file is read again where it changed. Thread-safe."""
 
-    def __init__(self, read: Callable[[Path], Content], kept: int = _KEPT_FILE_MEMORY) -> None:
-        """``read`` makes something of a file; ``kept`` is how many are remembered."""
-        self._read, self._kept = read, kept
+    def __init__(self, read: Callable[[Path], Content], most: int = _MOST_FILES) -> None:
+        """``read`` makes the content of a file; of ``most`` files it stays in memory."""
+        self._read, self._most = read, most
         self._lock = Lock()
-        self._known: OrderedDict[Path, tuple[tuple[int, int, int], Content | None]] = OrderedDict()
+        self._entries: OrderedDict[Path, tuple[tuple[int, int, int], Content | None]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._entries)
 
     def __call__(self, path: Path) -> Content | None:
-        """None for a file that is not there, or cannot be read as what it should be."""
+        """The content; None for a file that is missing, or that ``read`` fails on."""
         try:
             stat = path.stat()
         except OSError:
             with self._lock:
-                self._known.pop(path, None)
+                self._entries.pop(path, None)
             return None
         state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         with self._lock:
-            known = self._known.get(path)
-            if known is not None and known[0] == state:
-                self._known.move_to_end(path)
-                return known[1]
+            entry = self._entries.get(path)
+            if entry is not None and entry[0] == state:
+                self._entries.move_to_end(path)
+                return entry[1]
         try:
             content = self._read(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             content = None
         with self._lock:
-            self._known[path] = (state, content)
-            self._known.move_to_end(path)
-            while len(self._known) > self._kept:
-                self._known.popitem(last=False)
+            self._entries[path] = (state, content)
+            self._entries.move_to_end(path)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
         return content
 
 
@@ -89,6 +69,33 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
     return content
+
+
+_LARGEST_COUNT: Final = 2**63 - 1
+"""A column of a table holds no larger integer."""
+
+
+def as_text(value: object) -> str | None:
+    """The value of a JSON file if it is a string, else None."""
+    return value if isinstance(value, str) else None
+
+
+def as_number(value: object) -> float | None:
+    """The value if it is a finite number that a float can hold, else None."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_count(value: object) -> int | None:
+    """The value if it is an integer from 0 on of at most 63 bits, else None."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _LARGEST_COUNT else None
 
 
 Tail = tuple[str, ...]
@@ -102,7 +109,7 @@ class RunPlace:
     """The folder of one run."""
 
     title: str
-    """What it is called, unlike every other of its home."""
+    """Unlike that of every other run of the home."""
     path: Path
     """The directory."""
     tail: Tail
@@ -110,38 +117,38 @@ class RunPlace:
 
     @property
     def is_step(self) -> bool:
-        """Whether an experiment made it."""
+        """Whether it is a step of an experiment."""
         return self.tail[0] == _STEPS
 
     @property
     def step_file(self) -> Path:
-        """What a step of an experiment says of itself; beside runs of a home there is none."""
+        """The description of an experiment's step; the home's own runs have none."""
         return self.path.parent.parent / "step.json"
 
 
 def read_title(path: Path) -> str:
-    """What ``step.json`` calls a step."""
+    """The title in a step's ``step.json``."""
     return str(read_object(path)["title"])
 
 
-def run_places(home: Home, titles: FileMemory[str]) -> list[RunPlace]:
+def find_runs(home: Home, titles: FileCache[str]) -> list[RunPlace]:
     """The home's own runs by name, then those of its experiments by title; ``titles`` reads theirs."""
     own = [RunPlace(path.name, path, (path.parent.name, path.name)) for path in _folders(home.runs, "*")]
     steps = home.path / "experiments" / _STEPS
-    made = []
+    of_steps = []
     for path in _folders(steps, "*/runs/*"):
         tail = path.parts[-3:]
         title = titles(path.parent.parent / "step.json") or tail[0]
-        made.append(RunPlace(title, path, (_STEPS, *tail)))
-    return _told_apart([*own, *sorted(made, key=lambda place: place.title)])
+        of_steps.append(RunPlace(title, path, (_STEPS, *tail)))
+    return _with_unique_titles([*own, *sorted(of_steps, key=lambda place: place.title)])
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_dir())
 
 
-def _told_apart(places: Sequence[RunPlace]) -> list[RunPlace]:
-    """Titles that several have get the folder's name."""
+def _with_unique_titles(places: Sequence[RunPlace]) -> list[RunPlace]:
+    """Add the folder's name to a title that several runs have."""
     counts = Counter(place.title for place in places)
     return [
         place if counts[place.title] == 1 else replace(place, title=f"{place.title} ({place.tail[1]})")
@@ -150,191 +157,17 @@ def _told_apart(places: Sequence[RunPlace]) -> list[RunPlace]:
 
 
 def by_tail(places: Iterable[RunPlace]) -> dict[Tail, RunPlace]:
-    """What `owner_of` looks runs up in."""
+    """The index that `owner_of` looks runs up in."""
     return {place.tail: place for place in places}
 
 
 def owner_of(checkpoint: str, places: Mapping[Tail, RunPlace]) -> RunPlace | None:
-    """The run that a checkpoint is of, by the end of its path; None for one of another home, or of none.
+    """The run that a checkpoint belongs to, by the end of its path; None where the home has no such run.
 
-    So nothing is read but what the home lists, and a home that was moved is still understood.
+    The end alone counts, so that a home that was moved is still understood.
     """
     parts = PurePath(checkpoint).parts[:-2]  # the run's folder
     return places.get(parts[-4:] if parts[-4:-3] == (_STEPS,) else parts[-2:])
-
-
-_MOST: Final = 2**63 - 1
-"""What a column of a table holds."""
-
-
-def text(value: object) -> str | None:
-    """A string."""
-    return value if isinstance(value, str) else None
-
-
-def number(value: object) -> float | None:
-    """A finite number; None for an integer too that no float is as large as."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        told = float(value)
-    except OverflowError:
-        return None
-    return told if math.isfinite(told) else None
-
-
-def whole(value: object) -> int | None:
-    """An integer from 0 on, of no more than 63 bits."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value <= _MOST else None
-
-
-State = Literal["going", "done", "stopped", "diverged"]
-
-CONFIG: Final = "config.yaml"
-FACTS: Final = "facts.json"
-METRICS: Final = "metrics.jsonl"
-_SIGNS_OF_LIFE: Final = (METRICS, "log.txt", FACTS, CONFIG)
-_PATIENCE_S: Final = 120.0
-_PATIENCE_AT_START_S: Final = 600.0
-"""Until the first line: data is opened, crops are cut, a network is compiled."""
-_LINES_OF_PATIENCE: Final = 3
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A training run as its files tell it; None where they do not."""
-
-    place: RunPlace
-    """Where it lies."""
-    kind: str
-    """``pre-training`` or ``fine-tuning``."""
-    architecture: str | None
-    """Of the encoder."""
-    init: str
-    """What the encoder began with, for people."""
-    index: str | None
-    """The index version that its pairs come from."""
-    seed: int | None
-    """Of the run."""
-    steps_done: int
-    """Optimizer steps up to its last line."""
-    steps: int | None
-    """In the whole run."""
-    images_a_step: int | None
-    """Of pre-training, views."""
-    latest: Mapping[str, float]
-    """The latest numbers by name."""
-    age_s: float
-    """Since it last wrote anything."""
-    state: State
-    """Told by the age: nobody asks the process."""
-
-    @property
-    def share_done(self) -> float | None:
-        """Of its steps, 0 to 1."""
-        return None if not self.steps else min(1.0, self.steps_done / self.steps)
-
-    @property
-    def left_s(self) -> float | None:
-        """How long it will take at the latest rate; None where that is not known."""
-        rate = self.latest.get("images_per_s")
-        if self.steps is None or not rate or not self.images_a_step:
-            return None
-        return (self.steps - self.steps_done) * self.images_a_step / rate
-
-
-def is_training(path: Path) -> bool:
-    """Whether a run's folder is one of a training, and not of an evaluation."""
-    return (path / CONFIG).exists() or (path / METRICS).exists()
-
-
-def make_record(
-    place: RunPlace,
-    facts: Mapping[str, Any],
-    latest: Mapping[str, float],
-    places: Mapping[Tail, RunPlace],
-    now: float,
-) -> RunRecord:
-    """Put together what a run's files say; ``now`` is seconds since the epoch."""
-    config = _mapping(facts.get("config"))
-    steps, steps_done = _steps(facts, config), int(latest.get("step", 0))
-    images = _images_a_step(facts)
-    age_s = max(0.0, now - _last_change(place.path))
-    return RunRecord(
-        place=place,
-        kind=str(facts.get("kind", "pre-training")),
-        architecture=text(facts.get("architecture")),
-        init=init_title(_mapping(config.get("encoder")).get("init"), places),
-        index=text(facts.get("index")),
-        seed=whole(facts.get("seed")),
-        steps_done=steps_done,
-        steps=steps,
-        images_a_step=images,
-        latest=latest,
-        age_s=age_s,
-        state=_state(place.path, steps_done, steps, age_s, _patience_s(config, images, latest)),
-    )
-
-
-def _state(path: Path, steps_done: int, steps: int | None, age_s: float, patience_s: float) -> State:
-    if steps is not None and steps_done >= steps:
-        return "done"
-    if (path / "diverged.json").exists():
-        return "diverged"
-    return "going" if age_s < patience_s else "stopped"
-
-
-def _patience_s(config: Mapping[str, Any], images: int | None, latest: Mapping[str, float]) -> float:
-    """A run that wrote nothing for so long is taken for one that stopped."""
-    if "step" not in latest:
-        return _PATIENCE_AT_START_S
-    every = whole(_mapping(config.get("log")).get("metrics_every_steps"))
-    rate = latest.get("images_per_s")
-    if not (every and images and rate):
-        return _PATIENCE_S
-    return max(_PATIENCE_S, _LINES_OF_PATIENCE * every * images / rate)
-
-
-def _steps(facts: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
-    trainer, batches = _mapping(config.get("trainer")), whole(facts.get("batches_an_epoch"))
-    epochs, accumulate = whole(trainer.get("epochs")), whole(trainer.get("accumulate"))
-    if not (batches and epochs and accumulate):
-        return None
-    most = whole(trainer.get("max_steps")) or None
-    settings = TrainerSettings(epochs=epochs, accumulate=accumulate, max_steps=most)
-    return Schedule.of(settings, batches, processes=1).steps
-
-
-def _images_a_step(facts: Mapping[str, Any]) -> int | None:
-    pairs, hands = whole(facts.get("pairs_a_step")), whole(facts.get("hands_a_step"))
-    return hands if pairs is None else 2 * pairs
-
-
-def init_title(init: object, places: Mapping[Tail, RunPlace]) -> str:
-    """A trunk's beginning for people: a run, a file, or an architecture for ImageNet's weights."""
-    if init is None:
-        return "random weights"
-    owner = owner_of(str(init), places)
-    if owner is not None:
-        return owner.title
-    path = Path(str(init))
-    return path.name if path.suffix else f"{init} (ImageNet)"
-
-
-def _last_change(path: Path) -> float:
-    changes = []
-    for name in _SIGNS_OF_LIFE:
-        try:
-            changes.append((path / name).stat().st_mtime)
-        except OSError:
-            continue
-    return max(changes, default=0.0)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 BUDGET_BYTES: Final = 16 * 2**20
@@ -345,21 +178,21 @@ _MOST_NAMES: Final = 64
 
 
 class Metrics:
-    """The curves of a run; each byte of the file is read once, unless what was read is changed.
+    """The curves of a run out of its ``metrics.jsonl``, of which each byte is read once. Thread-safe.
 
-    A resumed run replaces its file by a shorter one: then all is read anew. Lines that are no metrics, as the
-    last one of a run that was killed while writing it, are left out. Threads may share it.
+    A resumed run replaces its file by a shorter one: then all of it is read again. Lines that are no metrics,
+    as the last one of a run that was killed while writing it, are left out.
     """
 
-    def __init__(self, path: Path, most: int = MOST) -> None:
-        """``path`` need not be there yet; ``most`` points of each curve are kept."""
+    def __init__(self, path: Path, most: int = MOST_POINTS) -> None:
+        """``path`` need not exist yet; a curve has at most ``most`` points."""
         self._path, self._most = path, most
         self._lock = Lock()
         self._forget()
 
     def _forget(self) -> None:
         self._offset = 0
-        self._mark = b""  # what stands before the offset
+        self._mark = b""  # the bytes before the offset: they change when the file is replaced
         self._curves: dict[str, Curve] = {}
 
     @property
@@ -371,7 +204,7 @@ class Metrics:
             return 0
 
     def advance(self, budget_bytes: int = BUDGET_BYTES) -> None:
-        """Read on, no more than about ``budget_bytes``; what was read of a file that is gone stays."""
+        """Read at most about ``budget_bytes`` more; if the file is gone, the curves stay."""
         with self._lock:
             try:
                 self._advance(budget_bytes)
@@ -392,10 +225,10 @@ class Metrics:
             end = self._offset + budget_bytes
             while self._offset < end:
                 chunk = file.read(_CHUNK_BYTES)
-                whole = chunk.rfind(b"\n") + 1
-                if not whole and len(chunk) < _CHUNK_BYTES:
+                complete = chunk.rfind(b"\n") + 1
+                if not complete and len(chunk) < _CHUNK_BYTES:
                     return  # the rest of a line is still to come
-                taken = chunk[: whole or len(chunk)]
+                taken = chunk[: complete or len(chunk)]
                 for line in taken.split(b"\n"):
                     self._add(line)
                 self._offset += len(taken)
@@ -403,11 +236,11 @@ class Metrics:
                 file.seek(self._offset)
 
     def _add(self, line: bytes) -> None:
-        told = parse_line(line)
-        if told is None:
+        numbers = parse_line(line)
+        if numbers is None:
             return
-        step = told.pop("step")
-        for name, value in told.items():
+        step = numbers.pop("step")
+        for name, value in numbers.items():
             if name not in self._curves and len(self._curves) < _MOST_NAMES:
                 self._curves[name] = Curve(self._most)
             if name in self._curves:
@@ -415,20 +248,20 @@ class Metrics:
 
 
 def parse_line(line: bytes) -> dict[str, float] | None:
-    """The numbers of a line, ``step`` among them; those that are none are left out. None for another line."""
+    """The finite numbers of a line of metrics; None for a line without ``step``."""
     try:
-        told: Any = json.loads(line)
+        content: Any = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         return None
-    found = ((str(name), number(value)) for name, value in told.items())
-    numbers = {name: value for name, value in found if value is not None}
+    values = ((str(name), as_number(value)) for name, value in content.items())
+    numbers = {name: value for name, value in values if value is not None}
     return numbers if "step" in numbers else None
 
 
 def read_latest(path: Path) -> dict[str, float]:
-    """The latest number of each name, out of the last lines of the file."""
+    """The latest value of each metric, out of the last lines of the file."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         start = max(0, size - 2**14)
@@ -440,37 +273,196 @@ def read_latest(path: Path) -> dict[str, float]:
     return latest
 
 
-_KEPT: Final = 32
+State = Literal["running", "done", "stopped", "diverged"]
+
+_CONFIG_FILE: Final = "config.yaml"
+FACTS_FILE: Final = "facts.json"
+METRICS_FILE: Final = "metrics.jsonl"
+_FILES_OF_PROGRESS: Final = (METRICS_FILE, "log.txt", FACTS_FILE, _CONFIG_FILE)
+_SILENCE_S: Final = 120.0
+"""A run that writes nothing for so long has stopped."""
+_SILENCE_AT_START_S: Final = 600.0
+"""The same before its first metrics: data is opened, crops are cut, a network is compiled."""
+_SILENT_LINES: Final = 3
+"""At least so many lines of metrics must be missing."""
 
 
-class RunShelf:
-    """What the runs of a home wrote; nothing is read twice that did not change. Threads may share it."""
+@dataclass(frozen=True)
+class RunRecord:
+    """A training run as its files describe it; None where they do not."""
 
-    def __init__(self, home: Home, kept: int = _KEPT) -> None:
-        """``kept`` is of how many runs the curves are remembered."""
-        self._home, self._kept = home, kept
+    place: RunPlace
+    kind: str
+    """``pre-training`` or ``fine-tuning``."""
+    architecture: str | None
+    """Of the encoder."""
+    init: str
+    """What the encoder started from, for people."""
+    index: str | None
+    """The index version of its pairs."""
+    seed: int | None
+    steps_done: int
+    """Optimizer steps up to its last line of metrics."""
+    steps: int | None
+    """In the whole run."""
+    images_a_step: int | None
+    """Of pre-training, views."""
+    latest: Mapping[str, float]
+    """The latest numbers by name."""
+    age_s: float
+    """Since it last wrote anything."""
+    state: State
+    """Judged by the age; the process is not asked."""
+
+    @property
+    def share_done(self) -> float | None:
+        """Of its steps, 0 to 1."""
+        return None if not self.steps else min(1.0, self.steps_done / self.steps)
+
+    @property
+    def left_s(self) -> float | None:
+        """Remaining time at the latest rate; None where that is unknown."""
+        rate = self.latest.get("images_per_s")
+        if self.steps is None or not rate or not self.images_a_step:
+            return None
+        return (self.steps - self.steps_done) * self.images_a_step / rate
+
+
+def is_training(path: Path) -> bool:
+    """Whether a run's folder is of a training, not of an evaluation."""
+    return (path / _CONFIG_FILE).exists() or (path / METRICS_FILE).exists()
+
+
+def make_record(
+    place: RunPlace,
+    facts: Mapping[str, Any],
+    latest: Mapping[str, float],
+    places: Mapping[Tail, RunPlace],
+    now: float,
+) -> RunRecord:
+    """The record of a run from its files; ``now`` is in seconds since the epoch."""
+    config = _mapping(facts.get("config"))
+    steps, steps_done = _steps(facts, config), int(latest.get("step", 0))
+    images = _images_a_step(facts)
+    age_s = max(0.0, now - _last_change(place.path))
+    return RunRecord(
+        place=place,
+        kind=str(facts.get("kind", "pre-training")),
+        architecture=as_text(facts.get("architecture")),
+        init=init_title(_mapping(config.get("encoder")).get("init"), places),
+        index=as_text(facts.get("index")),
+        seed=as_count(facts.get("seed")),
+        steps_done=steps_done,
+        steps=steps,
+        images_a_step=images,
+        latest=latest,
+        age_s=age_s,
+        state=_state(place.path, steps_done, steps, age_s, _longest_silence_s(config, images, latest)),
+    )
+
+
+def _state(path: Path, steps_done: int, steps: int | None, age_s: float, longest_silence_s: float) -> State:
+    if steps is not None and steps_done >= steps:
+        return "done"
+    if (path / "diverged.json").exists():
+        return "diverged"
+    return "running" if age_s < longest_silence_s else "stopped"
+
+
+def _longest_silence_s(config: Mapping[str, Any], images: int | None, latest: Mapping[str, float]) -> float:
+    """A run that wrote nothing for longer is shown as stopped."""
+    if "step" not in latest:
+        return _SILENCE_AT_START_S
+    every = as_count(_mapping(config.get("log")).get("metrics_every_steps"))
+    rate = latest.get("images_per_s")
+    if not (every and images and rate):
+        return _SILENCE_S
+    return max(_SILENCE_S, _SILENT_LINES * every * images / rate)
+
+
+def _steps(facts: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
+    trainer, batches = _mapping(config.get("trainer")), as_count(facts.get("batches_an_epoch"))
+    epochs, accumulate = as_count(trainer.get("epochs")), as_count(trainer.get("accumulate"))
+    if not (batches and epochs and accumulate):
+        return None
+    most = as_count(trainer.get("max_steps")) or None
+    settings = TrainerSettings(epochs=epochs, accumulate=accumulate, max_steps=most)
+    return Schedule.of(settings, batches, processes=1).steps
+
+
+def _images_a_step(facts: Mapping[str, Any]) -> int | None:
+    pairs, hands = as_count(facts.get("pairs_a_step")), as_count(facts.get("hands_a_step"))
+    return hands if pairs is None else 2 * pairs
+
+
+def init_title(init: object, places: Mapping[Tail, RunPlace]) -> str:
+    """What a trunk started from: a run's title, a file's name, or an architecture with ImageNet's weights."""
+    if init is None:
+        return "random weights"
+    owner = owner_of(str(init), places)
+    if owner is not None:
+        return owner.title
+    path = Path(str(init))
+    return path.name if path.suffix else f"{init} (ImageNet)"
+
+
+def _last_change(path: Path) -> float:
+    changes = []
+    for name in _FILES_OF_PROGRESS:
+        try:
+            changes.append((path / name).stat().st_mtime)
+        except OSError:
+            continue
+    return max(changes, default=0.0)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+_FIGURE_NAME: Final = re.compile(r"(?:pairs|hands)-([0-9]{1,15})\.png")
+
+
+def run_figures(path: Path) -> dict[int, Path]:
+    """Step -> figure of a run's folder, by step: what the network is trained on."""
+    figures = {}
+    for file in (path / "figures").glob("*.png"):
+        if match := _FIGURE_NAME.fullmatch(file.name):
+            figures[int(match[1])] = file
+    return dict(sorted(figures.items()))
+
+
+_MOST_CURVES: Final = 32
+
+
+class RunStore:
+    """The runs of a home; a file is read again only where it changed. Thread-safe."""
+
+    def __init__(self, home: Home, most: int = _MOST_CURVES) -> None:
+        """The curves of ``most`` runs stay in memory."""
+        self._home, self._most = home, most
         self._lock = Lock()
-        self._titles = FileMemory(read_title)
-        self._latest = FileMemory(read_latest)
-        self.objects = FileMemory(read_object)
+        self._titles = FileCache(read_title)
+        self._latest = FileCache(read_latest)
+        self.objects = FileCache(read_object)
         """JSON files of runs."""
         self._metrics: OrderedDict[Path, Metrics] = OrderedDict()
 
     def places(self) -> list[RunPlace]:
-        """All runs, of trainings and evaluations."""
-        return run_places(self._home, self._titles)
+        """All runs: trainings and evaluations."""
+        return find_runs(self._home, self._titles)
 
     def records(self, now: float | None = None, titles: Collection[str] | None = None) -> list[RunRecord]:
-        """All trainings, or those of ``titles``, those that wrote last first."""
-        at, places = time.time() if now is None else now, self.places()
+        """All trainings, or those with ``titles``; the one that wrote last comes first."""
+        places, now = self.places(), time.time() if now is None else now
         tails = by_tail(places)
         records = [
             make_record(
                 place,
-                self.objects(place.path / FACTS) or {},
-                self._latest(place.path / METRICS) or {},
+                self.objects(place.path / FACTS_FILE) or {},
+                self._latest(place.path / METRICS_FILE) or {},
                 tails,
-                at,
+                now,
             )
             for place in places
             if (titles is None or place.title in titles) and is_training(place.path)
@@ -478,10 +470,10 @@ class RunShelf:
         return sorted(records, key=lambda record: record.age_s)
 
     def metrics(self, place: RunPlace) -> Metrics:
-        """The curves of a run, as far as they were read."""
+        """The curves of a run, as far as they have been read."""
         with self._lock:
-            found = self._metrics.setdefault(place.path, Metrics(place.path / METRICS))
+            metrics = self._metrics.setdefault(place.path, Metrics(place.path / METRICS_FILE))
             self._metrics.move_to_end(place.path)
-            while len(self._metrics) > self._kept:
+            while len(self._metrics) > self._most:
                 self._metrics.popitem(last=False)
-            return found
+            return metrics

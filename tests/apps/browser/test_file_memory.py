@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from apps.browser.training.runs import FileMemory, read_object
+from apps.browser.training.runs import FileCache, read_object
 
 
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
@@ -11,7 +11,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
         reads.append(path)
         return path.read_text()
 
-    memory, file = FileMemory(read), tmp_path / "file"
+    memory, file = FileCache(read), tmp_path / "file"
     assert memory(file) is None
     file.write_text("one")
     assert [memory(file), memory(file)] == ["one", "one"]
@@ -24,7 +24,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
 
 
 def test_no_more_are_kept_than_fit(tmp_path: Path) -> None:
-    memory = FileMemory(Path.read_text, kept=3)
+    memory = FileCache(Path.read_text, most=3)
     for number in range(10):
         (tmp_path / str(number)).write_text(str(number))
         assert memory(tmp_path / str(number)) == str(number)
@@ -32,7 +32,7 @@ def test_no_more_are_kept_than_fit(tmp_path: Path) -> None:
 
 
 def test_what_is_no_object_is_none(tmp_path: Path) -> None:
-    memory = FileMemory(read_object)
+    memory = FileCache(read_object)
     for number, content in enumerate(["[1]", "{", "3", "[" * 100_000, '{"a": 1}']):
         (tmp_path / str(number)).write_text(content)
     assert [memory(tmp_path / str(number)) for number in range(5)] == [None, None, None, None, {"a": 1}]
@@ -40,4 +40,4 @@ def test_what_is_no_object_is_none(tmp_path: Path) -> None:
 
 def test_a_number_that_is_too_large_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("1" + "0" * 400)
-    assert FileMemory(lambda path: float(int(path.read_text())))(tmp_path / "file") is None
+    assert FileCache(lambda path: float(int(path.read_text())))(tmp_path / "file") is None

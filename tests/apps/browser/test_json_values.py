@@ -1,6 +1,6 @@
 import pytest
 
-from apps.browser.training.runs import number, text, whole
+from apps.browser.training.runs import as_count, as_text
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ from apps.browser.training.runs import number, text, whole
     ],
 )
 def test_what_is_something_else_is_none(value: object, as_number: float | None, as_whole: int | None) -> None:
-    assert number(value) == as_number
-    assert whole(value) == as_whole
-    assert text(value) == ("3" if value == "3" else None)
+    assert as_number(value) == as_number
+    assert as_count(value) == as_whole
+    assert as_text(value) == ("3" if value == "3" else None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from apps.browser.training.curves import MOST
+from apps.browser.training.curves import MOST_POINTS
 from tests.apps.browser.conftest import Visit
 from tests.apps.browser.runs.some_runs import NOW, loss_lines, write_run
 
@@ -43,7 +43,7 @@ def test_at_first_it_shows_the_runs_that_go_on(visit: Visit, tmp_path: Path) -> 
 
 def test_the_address_says_which_are_compared(visit: Visit, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
-        write_run(tmp_path / "runs" / name, loss_lines(MOST * 3, every=1), steps=MOST * 3)
+        write_run(tmp_path / "runs" / name, loss_lines(MOST_POINTS * 3, every=1), steps=MOST_POINTS * 3)
     page = visit(tmp_path, "training", run=["c", "a", "../../etc"], scale="logarithmic", smoothing="0.9")
     assert not page.exception
     assert page.multiselect(key="run").value == ["c", "a"]

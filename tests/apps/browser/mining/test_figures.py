@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from apps.browser.mining.measure import (
-    TriedSample,
+    TrialResult,
     distance_quantiles,
     figures,
+    hands_without_positive,
     histogram,
-    lonely_hands,
     pairs_in_order,
 )
 from apps.browser.mining.page import distances_chart
 from index import NO_HAND
 
-TRIED = TriedSample(
+TRIED = TrialResult(
     anchors=np.array([11, 12, 13, 14, 15], dtype=np.uint64),
     positives=np.array([21, NO_HAND, 21, 13, 22], dtype=np.uint64),
     distances=np.array([0.2, np.inf, 0.4, 0.6, 0.8], dtype=np.float32),
@@ -26,7 +26,7 @@ TRIED = TriedSample(
     hubs=np.array([21, 13, 22], dtype=np.uint64),
     hub_counts=np.array([2, 1, 1]),
     all_positives=4,
-    different_positives=3,
+    unique_positives=3,
     same_label=0.25,
     not_in_index=0,
     to_relax=(),
@@ -72,10 +72,10 @@ def test_orders() -> None:
 
 
 def test_hands_without_a_positive() -> None:
-    assert lonely_hands(TRIED, 3).tolist() == [12]
-    assert lonely_hands(ALONE, 3).tolist() == [11, 13, 15]
-    assert lonely_hands(ALONE, 9).tolist() == [11, 12, 13, 14, 15]
-    assert lonely_hands(replace(TRIED, positives=TRIED.anchors), 3).tolist() == []
+    assert hands_without_positive(TRIED, 3).tolist() == [12]
+    assert hands_without_positive(ALONE, 3).tolist() == [11, 13, 15]
+    assert hands_without_positive(ALONE, 9).tolist() == [11, 12, 13, 14, 15]
+    assert hands_without_positive(replace(TRIED, positives=TRIED.anchors), 3).tolist() == []
 
 
 def test_quantiles() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from apps.browser.library import Library
-from apps.browser.mining.measure import CHOICE, TriedSample, to_relax, try_policy
+from apps.browser.mining.measure import POSITIVE_STREAM, TrialResult, to_relax, try_policy
 from apps.browser.mining.policy import MiningTrial
 from handsim import Pool, PoolWriter, PoseEmbedding
 from handsim.errors import HandsimError, NotThereError
@@ -92,7 +92,7 @@ def test_against_looking_at_every_hand(
         assert tried.pose_distances[place] == pytest.approx(mean, rel=1e-5)
         assert tried.crosses[place] == (pool.videos[row] != pool.videos[other])
     assert tried.all_positives == chosen.total()
-    assert tried.different_positives == len(chosen)
+    assert tried.unique_positives == len(chosen)
     expected = sorted(chosen.items(), key=lambda each: (-each[1], each[0]))[: len(tried.hubs)]
     assert list(zip(tried.hubs.tolist(), tried.hub_counts.tolist(), strict=True)) == expected
 
@@ -101,7 +101,7 @@ def test_against_looking_at_every_hand(
 def test_pre_training_draws_the_same_pairs(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> None:
     tried = try_policy(version, pool, MiningTrial(policy, 500, seed=3))
     source = LiveNeighbors(PinnedVersion(version), PairSettings(policy=policy), HandSet(pool.hand_ids))
-    drawn = source.draw(tried.anchors, np.random.default_rng([3, CHOICE]))
+    drawn = source.draw(tried.anchors, np.random.default_rng([3, POSITIVE_STREAM]))
     own = np.where(tried.paired, tried.positives, tried.anchors)
     np.testing.assert_array_equal(drawn.positives, own)
     assert drawn.without_positive == (~tried.paired).sum()
@@ -205,7 +205,7 @@ def test_what_cannot_be_tried(version: IndexVersion, pool: Pool, tmp_path: Path)
 def test_a_real_index(library: Library) -> None:
     pool = library.open_pool()
     with library.open_version() as version:
-        tried: TriedSample = try_policy(version, pool, MiningTrial())
+        tried: TrialResult = try_policy(version, pool, MiningTrial())
     assert len(tried) == 60
     assert tried.crosses.all()
     np.testing.assert_array_equal(tried.anchors, pool.hand_ids)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps.browser.mining.page import _TOLD
+from apps.browser.mining.page import _METRICS
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from apps.browser.mining.page import _TOLD
     ],
 )
 def test_changes(label: str, value: float, before: float | None, said: str | int | None) -> None:
-    (told,) = (each for each in _TOLD if each.label == label)
-    assert told.changed(value, before) == said
+    (metric,) = (each for each in _METRICS if each.label == label)
+    assert metric.change(value, before) == said

@@ -9,6 +9,7 @@ import numpy as np
 from handsim.metrics.pose import PCK_0_50
 from handsim.skeleton import JOINT_NAMES
 from training.evaluation.report import ALIGNMENTS, REPORT_FILE
+from training.experiments.config import AXES
 
 
 def write_pose_report(
@@ -23,7 +24,7 @@ def write_pose_report(
 ) -> Path:
     """An evaluation in which each joint is ``error_mm`` off, and the mean pose twice as far."""
     path.mkdir(parents=True, exist_ok=True)
-    told = {
+    content = {
         "format": 1,
         "settings": {"dataset": dataset, "split": "test", "root": "/hands"},
         "facts": {
@@ -42,7 +43,7 @@ def write_pose_report(
         "curves": {"pck_0_50": _curve(error_mm)},
         "mean_pose_curves": {"pck_0_50": _curve(2 * error_mm)},
     }
-    (path / REPORT_FILE).write_text(json.dumps(told))
+    (path / REPORT_FILE).write_text(json.dumps(content))
     return path
 
 
@@ -72,13 +73,13 @@ def _curve(error_mm: float) -> dict[str, list[float]]:
 def write_retrieval(path: Path, **numbers: object) -> Path:
     """An evaluation of retrieval without labels."""
     path.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "index_version": "v0001",
         "embedding_fingerprint": "abc",
         **{"points": 1000, "sample": 100, "recall_at_1": 0.9, "recall_at_10": 0.8, "covered": 1.0},
         **{"precision_at_1": None, "precision_at_10": None, "mined_pose_distance": 0.1},
     }
-    (path / "retrieval.json").write_text(json.dumps(told | numbers))
+    (path / "retrieval.json").write_text(json.dumps(content | numbers))
     return path
 
 
@@ -105,12 +106,16 @@ def write_experiment(path: Path, *, columns: bool = True) -> Path:
         [cell(), cell(failed=2)],
         [cell(30.0, seeds=1), cell(30.0, seeds=1)],
     ]
-    told = {
+    content = {
         "format": 1,
         "title": "A tenth of *all* labels",
         "seeds": [1, 2],
-        "axes": {},
-        "runs": [{"state": state} for state in ("done", "done", "done", "failed")],
+        "axes": {axis: ["any"] for axis in AXES},
+        "runs": [
+            dict.fromkeys(AXES, "any")
+            | {"seed": 1, "step": f"evaluate-{number}", "state": state, "metrics": {}, "mean_pose": {}}
+            for number, state in enumerate(("done", "done", "done", "failed"))
+        ],
         "tables": [
             {
                 "name": "main",
@@ -124,5 +129,5 @@ def write_experiment(path: Path, *, columns: bool = True) -> Path:
             }
         ],
     }
-    (path / "results.json").write_text(json.dumps(told))
+    (path / "results.json").write_text(json.dumps(content))
     return path

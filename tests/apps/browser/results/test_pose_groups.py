@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from apps.browser.results.charts import hand_chart, joint_table, mean_pose_table, pck_chart, pck_table
-from apps.browser.results.evaluations import PoseGroup, ResultShelf, common_title, pose_groups, ranked, splits
+from apps.browser.results.evaluations import (
+    PoseGroup,
+    ResultFiles,
+    by_error,
+    by_split,
+    common_title,
+    pose_groups,
+)
 from apps.browser.results.tables import pose_table
-from apps.browser.training.runs import RunShelf, by_tail
+from apps.browser.training.runs import RunStore, by_tail
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
 from tests.apps.browser.results.some_results import write_pose_report
@@ -16,12 +23,12 @@ from tests.apps.browser.runs.some_runs import write_run
 
 
 def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
-    runs, results = RunShelf(Home(home)), ResultShelf()
+    runs, results = RunStore(Home(home)), ResultFiles()
     return pose_groups(runs.places(), results.pose_reports, runs.objects, over_seeds=over_seeds)
 
 
 def _table(home: Path, groups: list[PoseGroup]) -> list[dict[str, object]]:
-    runs = RunShelf(Home(home))
+    runs = RunStore(Home(home))
     rows: list[dict[str, object]] = pose_table(
         groups, "procrustes", by_tail(runs.places()), runs.objects
     ).to_pylist()
@@ -81,7 +88,7 @@ def test_only_what_was_judged_on_the_same_hands_is_compared(tmp_path: Path) -> N
     write_pose_report(tmp_path / "runs" / "a", dataset="freihand")
     write_pose_report(tmp_path / "runs" / "b", dataset="dexycb")
     write_pose_report(tmp_path / "runs" / "c", dataset="dexycb", lr=1)
-    assert {name: len(groups) for name, groups in splits(_groups(tmp_path)).items()} == {
+    assert {name: len(groups) for name, groups in by_split(_groups(tmp_path)).items()} == {
         "dexycb test": 2,
         "freihand test": 1,
     }
@@ -119,7 +126,7 @@ def test_titles_of_several_runs() -> None:
 def test_the_table_names_the_best_and_ends_with_the_mean_pose(tmp_path: Path) -> None:
     _two_seeds(tmp_path)
     write_pose_report(tmp_path / "runs" / "scratch", error_mm=13.0, seed=1, note="another")
-    groups = ranked(_groups(tmp_path), "procrustes")
+    groups = by_error(_groups(tmp_path), "procrustes")
     rows = _table(tmp_path, groups)
     assert [row["Evaluation"] for row in rows[:2]] == ["tuned-s*-test", "scratch"]
     assert {row["Evaluation"] for row in rows[2:]} == {"mean pose"}

@@ -5,8 +5,7 @@ import pytest
 
 from apps.browser.results.charts import cell_tables, experiment_chart
 from apps.browser.results.evaluations import (
-    ResultShelf,
-    as_texts,
+    ResultFiles,
     experiment_files,
     read_results,
     step_counts,
@@ -14,14 +13,16 @@ from apps.browser.results.evaluations import (
 from apps.browser.results.tables import (
     Numbers,
     best_in,
+    experiment_table,
     retrieval_figures,
     retrieval_reports,
     retrieval_table,
 )
-from apps.browser.training.runs import RunShelf
+from apps.browser.training.runs import RunStore
 from apps.browser.ui import escape
 from handsim.home import Home
 from tests.apps.browser.results.some_results import write_experiment, write_retrieval
+from training.evaluation.report import find_metric
 
 
 def test_the_best_are_named_by_column() -> None:
@@ -39,7 +40,7 @@ def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
     (tmp_path / "runs" / "third").mkdir()
     (tmp_path / "runs" / "third" / "retrieval.json").write_text("{")
-    shelf = RunShelf(Home(tmp_path))
+    shelf = RunStore(Home(tmp_path))
     rows = retrieval_table(retrieval_reports(shelf.places(), shelf.objects)).to_pylist()
     assert [row["Evaluation"] for row in rows] == ["first", "second"]
     assert [row["Best"] for row in rows] == ["", "★ Recall@1"]
@@ -62,11 +63,11 @@ def test_an_experiment_is_told_as_its_tables(tmp_path: Path) -> None:
     (path,) = experiment_files(Home(tmp_path)).values()
     results = read_results(path)
     (table,) = results.tables
-    texts = as_texts(table, escape).to_pydict()
+    texts = experiment_table(table, escape).to_pydict()
     assert list(texts) == [
         "method",
-        escape("label fraction 0.1: MPJPE mm, Procrustes"),
-        escape("label fraction 1: MPJPE mm, Procrustes"),
+        escape("share of the labels 0.1: MPJPE mm, Procrustes"),
+        escape("share of the labels 1: MPJPE mm, Procrustes"),
     ]
     first, second, third = texts.values()
     assert first == ["simhand", r"peclr\|x", "mean pose"]
@@ -76,21 +77,21 @@ def test_an_experiment_is_told_as_its_tables(tmp_path: Path) -> None:
 
 def test_its_chart_has_a_point_for_each_mean_and_each_seed(tmp_path: Path) -> None:
     (table,) = read_results(write_experiment(tmp_path / "main") / "results.json").tables
-    means, seeds, floors = cell_tables(table, "procrustes_mpjpe_mm")
+    means, seeds, floors = cell_tables(table, find_metric("procrustes_mpjpe_mm"))
     assert [(row["row"], row["column"], row["mean"]) for row in means.to_pylist()] == [
         ("simhand", "0.1", 13.0),
         ("simhand", "1", 9.0),
     ]
     assert seeds["value"].to_pylist() == [12.0, 14.0, 9.0]
     assert floors == [30.0]
-    assert len(experiment_chart(table, "procrustes_mpjpe_mm").to_dict()["layer"]) == 5
+    assert len(experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()["layer"]) == 5
 
 
 def test_without_columns_the_rows_lie_below_each_other(tmp_path: Path) -> None:
     (table,) = read_results(write_experiment(tmp_path / "main", columns=False) / "results.json").tables
-    means, _, _ = cell_tables(table, "procrustes_mpjpe_mm")
+    means, _, _ = cell_tables(table, find_metric("procrustes_mpjpe_mm"))
     assert means["column"].to_pylist() == ["simhand"]
-    drawn = experiment_chart(table, "procrustes_mpjpe_mm").to_dict()
+    drawn = experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()
     assert drawn["layer"][1]["encoding"]["y"]["scale"]["domain"] == ["simhand", "peclr|x"]
 
 
@@ -98,7 +99,7 @@ def test_without_columns_the_rows_lie_below_each_other(tmp_path: Path) -> None:
 def test_tables_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
     path = write_experiment(tmp_path / "main") / "results.json"
     path.write_text(content)
-    assert ResultShelf().experiments(path) is None
+    assert ResultFiles().experiments(path) is None
 
 
 def test_a_mean_that_is_too_large_is_damage(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_mean_that_is_too_large_is_damage(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     told["tables"][0]["cells"][0][0]["mean"] = 10**400
     path.write_text(json.dumps(told))
-    assert ResultShelf().experiments(path) is None
+    assert ResultFiles().experiments(path) is None
 
 
 def test_steps_are_counted_by_what_became_of_them(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.browser.training.curves import Curve, smoothed
+from apps.browser.training.curves import Curve, smooth
 
 
 def test_as_long_as_there_is_room_each_point_is_there() -> None:
@@ -46,11 +46,11 @@ def test_a_curve_of_a_million_steps_takes_no_more_room() -> None:
 def test_smoothing_is_the_weighted_mean_of_what_came_before() -> None:
     values = np.array([3.0, -1.0, 4.0, 1.0, -5.0])
     weight = 0.7
-    for place, found in enumerate(smoothed(values, weight)):
+    for place, found in enumerate(smooth(values, weight)):
         weights = weight ** np.arange(place, -1, -1)
         assert found == pytest.approx((weights * values[: place + 1]).sum() / weights.sum())
 
 
 def test_no_smoothing_changes_nothing() -> None:
     values = np.array([3.0, -1.0, 4.0])
-    np.testing.assert_array_equal(smoothed(values, 0.0), values)
+    np.testing.assert_array_equal(smooth(values, 0.0), values)

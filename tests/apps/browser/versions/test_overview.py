@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.browser.index.overview import Finding, Overview, findings, look, refusals
+from apps.browser.index.overview import Finding, Overview, findings, read_overview, refusals
 from apps.browser.library import Library
 from apps.browser.serve import BrowserSettings
 from handsim import Pool
@@ -18,7 +18,7 @@ NOBODY: frozenset[str] = frozenset()
 
 
 def test_a_home_as_it_is(home: Path) -> None:
-    seen = look(Library(BrowserSettings(home)))
+    seen = read_overview(Library(BrowserSettings(home)))
     assert seen.current is not None
     assert (seen.current.name, seen.current.points, seen.pool_hands, seen.to_add) == ("v0001", 60, 60, 0)
     assert (seen.earlier, seen.builder, seen.trouble) == (None, None, ())
@@ -30,26 +30,26 @@ def test_a_home_as_it_is(home: Path) -> None:
 
 def test_what_changes_is_seen_at_the_next_look(own_home: Path) -> None:
     library = Library(BrowserSettings(own_home))
-    look(library)
+    read_overview(library)
     build(own_home)
     more_hands(own_home)
-    seen = look(library)
+    seen = read_overview(library)
     assert [info.name for info in seen.versions] == ["v0002", "v0001"]
     assert (seen.earlier, seen.pool_hands, seen.to_add) == ("v0001", 70, 10)
     library.catalog.remove("v0001")
-    assert look(library).earlier is None  # it was published, and is no more
+    assert read_overview(library).earlier is None  # it was published, and is no more
     (own_home / "embedding.json").write_text("{}")
     shutil.rmtree(own_home / "pool")
-    seen = look(library)
+    seen = read_overview(library)
     assert (seen.pool_hands, seen.embedding) == (None, None)
     assert "is not an embedding" in seen.trouble[0]
     (own_home / "embedding.json").unlink()
-    assert (look(library).embedding, look(library).trouble) == (None, ())
+    assert (read_overview(library).embedding, read_overview(library).trouble) == (None, ())
 
 
 def test_a_damaged_pool_does_not_hide_the_index(own_home: Path) -> None:
     next((own_home / "pool" / "parts").glob("*/hands.parquet")).write_bytes(b"cut")
-    seen = look(Library(BrowserSettings(own_home)))
+    seen = read_overview(Library(BrowserSettings(own_home)))
     assert seen.current is not None
     assert seen.pool_hands is None
     assert findings(seen)[0].level == "bad"
@@ -60,7 +60,7 @@ def test_somebody_builds(own_home: Path) -> None:
     with open_catalog(own_home / "index") as catalog:
 
         def progress(done: int, total: int) -> None:
-            seen = look(Library(BrowserSettings(own_home)))
+            seen = read_overview(Library(BrowserSettings(own_home)))
             assert seen.builder is not None
             assert seen.builder.startswith("process ")
             said.append(seen)
@@ -92,7 +92,7 @@ def test_somebody_builds(own_home: Path) -> None:
         (replace(SOUND, embedding=("image-128", "ff")), "note", "The home's embedding is image-128 ff"),
         (replace(SOUND, embedding=None), "good", "finds"),
         (replace(SOUND, builder="process 7 on host"), "note", "is being built by process 7 on host"),
-        (replace(SOUND, trouble=("it is cut",)), "bad", "it is cut"),
+        (replace(SOUND, errors=("it is cut",)), "bad", "it is cut"),
         (
             replace(SOUND, versions=(NEWER, replace(OLDER, recall_at_1=0.5))),
             "bad",
