@@ -195,7 +195,11 @@ def _ended_jobs(library: Library) -> None:
 def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
     with show_errors():
         before = (running_jobs, overview.builder, None if overview.current is None else overview.current.name)
-        if before != (_running_jobs(library), library.catalog.active_builder(), library.catalog.current_name()):
+        if before != (
+            _running_jobs(library),
+            library.catalog.active_builder(),
+            library.catalog.current_name(),
+        ):
             st.rerun()
         for work, job in _jobs(library).items():
             if job.status == "running":

@@ -4,7 +4,7 @@ from apps.browser.training.runs import as_count, as_text
 
 
 @pytest.mark.parametrize(
-    ("value", "as_number", "as_whole"),
+    ("value", "number", "count"),
     [
         (3, 3.0, 3),
         (0, 0.0, 0),
@@ -21,7 +21,7 @@ from apps.browser.training.runs import as_count, as_text
         ([3], None, None),
     ],
 )
-def test_what_is_something_else_is_none(value: object, as_number: float | None, as_whole: int | None) -> None:
-    assert as_number(value) == as_number
-    assert as_count(value) == as_whole
+def test_what_is_something_else_is_none(value: object, number: float | None, count: int | None) -> None:
+    assert as_number(value) == number
+    assert as_count(value) == count
     assert as_text(value) == ("3" if value == "3" else None)

@@ -21,7 +21,7 @@ def test_a_home_as_it_is(home: Path) -> None:
     seen = read_overview(Library(BrowserSettings(home)))
     assert seen.current is not None
     assert (seen.current.name, seen.current.points, seen.pool_hands, seen.to_add) == ("v0001", 60, 60, 0)
-    assert (seen.earlier, seen.builder, seen.trouble) == (None, None, ())
+    assert (seen.earlier, seen.builder, seen.errors) == (None, None, ())
     assert seen.embedding == ("pose-14", seen.current.embedding_fingerprint)
     assert seen.address == str(home / "index")
     assert not seen.is_on_server
@@ -42,9 +42,9 @@ def test_what_changes_is_seen_at_the_next_look(own_home: Path) -> None:
     shutil.rmtree(own_home / "pool")
     seen = read_overview(library)
     assert (seen.pool_hands, seen.embedding) == (None, None)
-    assert "is not an embedding" in seen.trouble[0]
+    assert "is not an embedding" in seen.errors[0]
     (own_home / "embedding.json").unlink()
-    assert (read_overview(library).embedding, read_overview(library).trouble) == (None, ())
+    assert (read_overview(library).embedding, read_overview(library).errors) == (None, ())
 
 
 def test_a_damaged_pool_does_not_hide_the_index(own_home: Path) -> None:
