@@ -1,6 +1,6 @@
 import pytest
 
-from apps.browser.training.runs import as_count, as_text
+from apps.browser.training.runs import as_count, as_number, as_text
 
 
 @pytest.mark.parametrize(
