@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup
-from apps.browser.search.answer import make_preset
+from apps.browser.search.question import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 from training.evaluation.report import Metric
 from training.experiments.tables import AXIS_TITLES, MEAN_POSE, Table

@@ -1,3 +1,5 @@
+"""Results as Arrow tables and charts."""
+
 import json
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from apps.browser.results.tables import (
 from apps.browser.training.runs import RunStore
 from apps.browser.ui import escape
 from handsim.home import Home
-from tests.apps.browser.results.some_results import write_experiment, write_retrieval
+from tests.apps.browser.results.result_files import write_experiment, write_retrieval
 from training.evaluation.report import find_metric
 
 
@@ -40,8 +42,8 @@ def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
     (tmp_path / "runs" / "third").mkdir()
     (tmp_path / "runs" / "third" / "retrieval.json").write_text("{")
-    shelf = RunStore(Home(tmp_path))
-    rows = retrieval_table(retrieval_reports(shelf.places(), shelf.objects)).to_pylist()
+    store = RunStore(Home(tmp_path))
+    rows = retrieval_table(retrieval_reports(store.places(), store.objects)).to_pylist()
     assert [row["Evaluation"] for row in rows] == ["first", "second"]
     assert [row["Best"] for row in rows] == ["", "★ Recall@1"]
     assert [row["Mined distance"] for row in rows] == [0.1, None]
@@ -104,9 +106,9 @@ def test_tables_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> No
 
 def test_a_mean_that_is_too_large_is_damage(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "main") / "results.json"
-    told = json.loads(path.read_text())
-    told["tables"][0]["cells"][0][0]["mean"] = 10**400
-    path.write_text(json.dumps(told))
+    content = json.loads(path.read_text())
+    content["tables"][0]["cells"][0][0]["mean"] = 10**400
+    path.write_text(json.dumps(content))
     assert ResultFiles().experiments(path) is None
 
 

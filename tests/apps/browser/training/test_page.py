@@ -8,7 +8,7 @@ from PIL import Image
 
 from apps.browser.training.curves import MOST_POINTS
 from tests.apps.browser.conftest import Visit
-from tests.apps.browser.runs.some_runs import NOW, loss_lines, write_run
+from tests.apps.browser.training.run_files import NOW, loss_lines, write_run
 
 
 def _running(path: Path, count: int = 5) -> Path:

@@ -1,13 +1,35 @@
-"""The mining page, as a visitor meets it."""
+"""The page Mining: controls, figures and examples."""
 
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from apps.browser.mining.page import _METRICS
 from apps.cli import main
 from tests.apps.browser.conftest import Visit
 from tests.index.builders import write_pool
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "before", "text"),
+    [
+        ("With a positive", 0.952, 0.951, "0.1 points"),
+        ("With a positive", 0.9, 0.951, "-5.1 points"),
+        ("With a positive", 0.95101, 0.951, 0),
+        ("With a positive", 0.0745, 0.99951, "-92.6 points"),
+        ("Nearer than random", 1.24, 1.06, "0.1×"),
+        ("Pose distance", 0.1, 0.15, "-0.050"),
+        ("Pose distance", 0.1, None, None),
+        ("Most chosen", 12, 9, "3"),
+        ("Most chosen", 9, 9, 0),
+    ],
+)
+def test_a_change_is_that_of_the_rounded_figures(
+    label: str, value: float, before: float | None, text: str | int | None
+) -> None:
+    (metric,) = (each for each in _METRICS if each.label == label)
+    assert metric.change(value, before) == text
 
 
 def figure(page: AppTest, label: str) -> tuple[str, str]:
@@ -109,8 +131,8 @@ def test_one_video_says_so(visit: Visit, tmp_path: Path) -> None:
     assert main(["index", "build", "--home", str(tmp_path)]) == 0
     page = visit(tmp_path, "mining")
     assert page.warning
-    said = [caption.value for caption in page.caption]
-    assert any("All hands of this pool are of one video, video 0," in each for each in said)
+    captions = [caption.value for caption in page.caption]
+    assert any("All hands of this pool are of one video, video 0," in each for each in captions)
     (way_out,) = (button for button in page.button if button.label.startswith("Leave out"))
     assert way_out.label == "Leave out “other videos only”: 100% of them would have one"
 

@@ -11,7 +11,7 @@ from apps.browser.jobs import JobReporter, Jobs, run_job
 from handsim.errors import HandsimError
 from index import open_catalog
 from tests.apps.browser.conftest import Visit
-from tests.apps.browser.versions.some_versions import build, more_hands
+from tests.apps.browser.index.versions import build, more_hands
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_settings_of_a_build(visit: Visit, own_home: Path, jobs: Jobs) -> None:
     page.number_input("index_option_m").set_value(8).run()
     page.toggle("index_option_publish").set_value(False).run()
     page.button("index_yes").click().run()
-    assert "started; it goes on when this page is closed" in texts(page)
+    assert "started; it continues when this page is closed" in texts(page)
     give_up_at = time.monotonic() + 300
     while (job := jobs.find("build")) is None or job.status == "running":
         assert time.monotonic() < give_up_at

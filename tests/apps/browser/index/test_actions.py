@@ -16,7 +16,7 @@ from apps.browser.serve import BrowserSettings
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from index import IndexSettings, open_catalog
-from tests.apps.browser.versions.some_versions import build, more_hands
+from tests.apps.browser.index.versions import build, more_hands
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ def test_remove_and_prune(mine: Library) -> None:
 
 
 def test_build_in_a_process_of_its_own(mine: Library) -> None:
-    said = actions.start_build(mine, IndexSettings(m=8, ef=50), publish=True)
-    assert said == "Build: started; it goes on when this page is closed."
+    message = actions.start_build(mine, IndexSettings(m=8, ef=50), publish=True)
+    assert message == "Build: started; it continues when this page is closed."
     job = ended(mine, "build")
     assert (job.status, job.record.error) == ("done", None)
     assert job.record.result["version"] == "v0002"
-    assert job.record.result["said"].endswith("published")
+    assert job.record.result["message"].endswith("published")
     assert mine.catalog.info("v0002").settings == IndexSettings(m=8, ef=50)
     with mine.open_version() as version:
         assert version.info.name == "v0002"
@@ -103,13 +103,13 @@ def test_while_another_process_builds(mine: Library) -> None:
         for start in (partial(actions.start_build, mine, IndexSettings()), partial(actions.start_add, mine)):
             with pytest.raises(HandsimError, match="a version is being built by process"):
                 start(publish=True)
-        told.append(done)
+        progress.append(done)
 
-    told: list[int] = []
+    progress: list[int] = []
     with mine.catalog.current() as version:
         embedding = version.embedding
     mine.catalog.build(Pool.open(mine.home.pool), embedding, progress=progress)
-    assert told
+    assert progress
 
 
 def test_stopped(mine: Library) -> None:

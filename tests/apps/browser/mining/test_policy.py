@@ -1,4 +1,4 @@
-"""Trials, and the addresses that tell them."""
+"""Trials, and the addresses that describe them."""
 
 import pytest
 import yaml
@@ -22,15 +22,15 @@ TRIALS = st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(
 
 
 @given(TRIALS)
-def test_an_address_tells_it_all(trial: MiningTrial) -> None:
+def test_a_trial_survives_its_address(trial: MiningTrial) -> None:
     assert MiningTrial.from_params(trial.as_params()) == trial
 
 
-def test_what_is_usual_is_not_told() -> None:
+def test_an_address_has_only_what_differs_from_the_defaults() -> None:
     assert MiningTrial().as_params() == {}
     assert MiningTrial.from_params({}) == MiningTrial(DEFAULT_POLICY)
-    told = MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params()
-    assert told == {
+    params = MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params()
+    assert params == {
         "top_k": "4",
         "first_rank": "2",
         "other_video": "no",
@@ -48,7 +48,7 @@ def test_a_first_rank_alone_is_one_rank() -> None:
 @pytest.mark.parametrize(
     ("params", "why"),
     [
-        ({"top_k": "many"}, "the address says top_k = 'many', which cannot be read"),
+        ({"top_k": "many"}, "the address has top_k = 'many', which cannot be read"),
         ({"other_video": "perhaps"}, "other_video = 'perhaps'"),
         ({"max_distance": "far" * 100}, r"max_distance = '(far){13}f'"),
         ({"max_distance": "nan"}, "max_distance is nan"),
@@ -83,7 +83,9 @@ def test_conditions_left_out_one_by_one() -> None:
 def test_a_recipe_says_the_same(policy: MiningPolicy) -> None:
     read = yaml.safe_load(as_recipe(policy))
     assert read["pairs"]["positives"] == "neighbours"
-    said = read["pairs"]["policy"]
-    if said["max_distance"] is not None:
-        said["max_distance"] = float(said["max_distance"])  # YAML 1.1 takes 1e-05 for a word
-    assert MiningPolicy(**said) == policy
+    policy_settings = read["pairs"]["policy"]
+    if policy_settings["max_distance"] is not None:
+        policy_settings["max_distance"] = float(
+            policy_settings["max_distance"]
+        )  # YAML 1.1 takes 1e-05 for a word
+    assert MiningPolicy(**policy_settings) == policy

@@ -10,7 +10,7 @@ import pytest
 from apps.browser.index import job as work
 from apps.browser.jobs import Job, JobReporter, Jobs
 from index import IndexSettings, open_catalog
-from tests.apps.browser.versions.some_versions import more_hands
+from tests.apps.browser.index.versions import more_hands
 from tests.index.builders import write_pool
 
 
@@ -35,9 +35,9 @@ def jobs_home(own_home: Path) -> Path:
 def test_add(jobs_home: Path) -> None:
     more_hands(jobs_home)
     job = ran(jobs_home, "add", "--no-publish")
-    assert job.record.result["said"].startswith("v0002: 70 hands, 10 of them new, not published")
+    assert job.record.result["message"].startswith("v0002: 70 hands, 10 of them new, not published")
     open_catalog(jobs_home / "index").publish("v0002")
-    assert ran(jobs_home, "add").record.result["said"] == "v0002 holds every hand of the pool already (70)"
+    assert ran(jobs_home, "add").record.result["message"] == "v0002 holds every hand of the pool already (70)"
 
 
 def test_phases(jobs_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_phases(jobs_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_verify(jobs_home: Path) -> None:
     more_hands(jobs_home)
     result = ran(jobs_home, "verify", "--version", "v0001").record.result
-    assert (result["said"], result["sound"]) == ("v0001 is sound", True)
+    assert (result["message"], result["sound"]) == ("v0001 is sound", True)
     found = dict(result["rows"])
     assert (found["version"], found["hands"], found["in the pool, not here"]) == ("v0001", "60", "10")
 
@@ -79,7 +79,7 @@ def test_verify_tells_of_a_poor_graph(tmp_path: Path) -> None:
     assert job.record.error is not None
     assert "v0001 is written but not published: recall@1 is 0." in job.record.error
     result = ran(tmp_path, "verify", "--version", "v0001").record.result
-    assert result["said"].startswith("v0001 is not sound: recall@1 is 0.")
+    assert result["message"].startswith("v0001 is not sound: recall@1 is 0.")
     assert not result["sound"]
     assert dict(result["rows"])["hands"] == f"{len(pool):,}"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.apps.browser.conftest import Visit
-from tests.apps.browser.results.some_results import write_experiment, write_pose_report, write_retrieval
+from tests.apps.browser.results.result_files import write_experiment, write_pose_report, write_retrieval
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Evaluations that differ by their seeds alone are one group."""
+
 import json
 import os
 from pathlib import Path
@@ -18,8 +20,8 @@ from apps.browser.results.tables import pose_table
 from apps.browser.training.runs import RunStore, by_tail
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
-from tests.apps.browser.results.some_results import write_pose_report
-from tests.apps.browser.runs.some_runs import write_run
+from tests.apps.browser.results.result_files import write_pose_report
+from tests.apps.browser.training.run_files import write_run
 
 
 def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
@@ -61,9 +63,9 @@ def test_runs_that_differ_by_their_seeds_alone_are_one(tmp_path: Path) -> None:
 def test_another_setting_of_what_they_come_from_parts_them(tmp_path: Path) -> None:
     _two_seeds(tmp_path)
     facts = tmp_path / "runs" / "pre-s2" / "facts.json"
-    told = json.loads(facts.read_text())
-    told["config"]["encoder"]["architecture"] = "resnet50"
-    facts.write_text(json.dumps(told))
+    content = json.loads(facts.read_text())
+    content["config"]["encoder"]["architecture"] = "resnet50"
+    facts.write_text(json.dumps(content))
     assert len(_groups(tmp_path)) == 2
 
 
