@@ -1,4 +1,4 @@
-"""A policy result on a sample, against slow and obvious answers; its numbers, histogram, examples and weights."""
+"""A policy tried on a sample, against slow and obvious answers: numbers, histogram, examples and weights."""
 
 import math
 import subprocess
