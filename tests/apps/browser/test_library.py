@@ -25,7 +25,7 @@ from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from handsim.images import encode_jpeg
 from tests.apps.browser.builders import build_huge_png
-from tests.apps.browser.versions.some_versions import more_hands
+from tests.apps.browser.index.versions import more_hands
 
 
 def test_the_pool_is_opened_again_when_hands_were_added_and_only_then(own_home: Path) -> None:

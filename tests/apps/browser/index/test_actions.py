@@ -103,13 +103,13 @@ def test_while_another_process_builds(mine: Library) -> None:
         for start in (partial(actions.start_build, mine, IndexSettings()), partial(actions.start_add, mine)):
             with pytest.raises(HandsimError, match="a version is being built by process"):
                 start(publish=True)
-        progress.append(done)
+        calls.append(done)
 
-    progress: list[int] = []
+    calls: list[int] = []
     with mine.catalog.current() as version:
         embedding = version.embedding
     mine.catalog.build(Pool.open(mine.home.pool), embedding, progress=progress)
-    assert progress
+    assert calls
 
 
 def test_stopped(mine: Library) -> None:

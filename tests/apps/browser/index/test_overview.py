@@ -158,7 +158,7 @@ def test_nothing_can_be_done_where_only_looking_is_allowed() -> None:
     assert all("--read-only" in reason for reason in overviews.values())
 
 
-def overviews(overview: Overview, action: str, name: str = "") -> str:
+def said(overview: Overview, action: str, name: str = "") -> str:
     return " ".join(what_happens(overview, action, name))  # type: ignore[arg-type]
 
 

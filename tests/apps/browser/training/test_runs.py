@@ -37,7 +37,9 @@ def test_a_run_that_still_writes_is_going(tmp_path: Path) -> None:
     assert (record.state, record.steps_done, record.steps) == ("running", 50, 100)
     assert record.share_done == 0.5
     assert record.left_s == pytest.approx(50 * 32 / 320)
-    assert progress_line(record).startswith("▶ going · 50 of 100 steps · loss 1 · 320 images/s · waiting 25%")
+    assert progress_line(record).startswith(
+        "▶ running · 50 of 100 steps · loss 1 · 320 images/s · waiting 25%"
+    )
 
 
 def test_one_that_stopped_writing_has_stopped(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_the_table_has_a_row_for_each(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "second", age_s=5)
     rows = run_table(RunStore(Home(tmp_path)).records(NOW)).to_pylist()
     assert [row["Run"] for row in rows] == ["second", "first"]
-    assert [row["State"] for row in rows] == ["▶ going", "✓ done"]
+    assert [row["State"] for row in rows] == ["▶ running", "✓ done"]
     assert [row["Done"] for row in rows] == [0.0, 1.0]
     assert rows[1]["Loss"] == pytest.approx(0.5)
     assert rows[1]["Last change"] == "2 min ago"
