@@ -146,53 +146,53 @@ def test_what_is_bad_comes_first() -> None:
     ],
 )
 def test_what_cannot_be_done(overview: Overview, running: tuple[str, ...], refused: dict[str, str]) -> None:
-    overviews = refusals(overview, actions=True, running=frozenset(running))
-    assert overviews.keys() == refused.keys()
-    for action, reason in overviews.items():
+    reasons = refusals(overview, actions=True, running=frozenset(running))
+    assert reasons.keys() == refused.keys()
+    for action, reason in reasons.items():
         assert refused[action] in reason
 
 
 def test_nothing_can_be_done_where_only_looking_is_allowed() -> None:
-    overviews = refusals(replace(SOUND, pool_hands=99), actions=False, running=NOBODY)
-    assert set(overviews) == {"build", "add", "verify", "publish", "rollback", "remove", "prune"}
-    assert all("--read-only" in reason for reason in overviews.values())
+    reasons = refusals(replace(SOUND, pool_hands=99), actions=False, running=NOBODY)
+    assert set(reasons) == {"build", "add", "verify", "publish", "rollback", "remove", "prune"}
+    assert all("--read-only" in reason for reason in reasons.values())
 
 
-def said(overview: Overview, action: str, name: str = "") -> str:
+def sentences(overview: Overview, action: str, name: str = "") -> str:
     return " ".join(what_happens(overview, action, name))  # type: ignore[arg-type]
 
 
 def test_every_action_is_told() -> None:
     assert TITLES.keys() == VERBS.keys()
     for action in TITLES:
-        assert len(overviews(SOUND, action, "v0001")) > 50
+        assert len(sentences(SOUND, action, "v0001")) > 50
 
 
 def test_for_whom() -> None:
-    published = overviews(SOUND, "publish", "v0001")
+    published = sentences(SOUND, "publish", "v0001")
     assert "is answered by v0001, which holds 60 hands, from the next question on" in published
     assert "v0002 stays, and rolling back returns to it" in published
-    assert "goes on in v0002 meanwhile" in overviews(SOUND, "build")
-    assert "some 5 hands that only the pool holds" in overviews(replace(SOUND, pool_hands=75), "add")
-    assert "v0001 (60 hands, 1.5 MB) is removed for good" in overviews(SOUND, "remove", "v0001")
+    assert "goes on in v0002 meanwhile" in sentences(SOUND, "build")
+    assert "some 5 hands that only the pool holds" in sentences(replace(SOUND, pool_hands=75), "add")
+    assert "v0001 (60 hands, 1.5 MB) is removed for good" in sentences(SOUND, "remove", "v0001")
 
 
 def test_before_there_is_anything() -> None:
     empty = replace(SOUND, versions=(), earlier=None, embedding=None)
-    built = overviews(empty, "build")
+    built = sentences(empty, "build")
     assert "an embedding that is fitted first" in built
     assert "nothing to search before it is done" in built
 
 
 def test_warnings() -> None:
     poor = replace(OLDER, recall_at_1=0.9, embedding_fingerprint="ff")
-    warned = overviews(replace(SOUND, versions=(NEWER, poor)), "publish", "v0001")
+    warned = sentences(replace(SOUND, versions=(NEWER, poor)), "publish", "v0001")
     assert "v0001 misses neighbours: its recall@1 is 0.9000" in warned
     assert "distances are not comparable with those of v0002" in warned
-    assert "misses" not in overviews(SOUND, "publish", "v0001")
-    assert "comparable" not in overviews(SOUND, "rollback", "v0001")
-    # Removed by somebody else meanwhile: overviews all the same, and refused when it is done.
-    assert "is answered by v0009, from" in overviews(SOUND, "publish", "v0009")
+    assert "misses" not in sentences(SOUND, "publish", "v0001")
+    assert "comparable" not in sentences(SOUND, "rollback", "v0001")
+    # Removed by somebody else meanwhile: described all the same, and refused when it is done.
+    assert "is answered by v0009, from" in sentences(SOUND, "publish", "v0009")
 
 
 def test_what_clearing_up_takes() -> None:
