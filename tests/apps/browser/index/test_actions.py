@@ -81,7 +81,7 @@ def test_build_in_a_process_of_its_own(mine: Library) -> None:
     assert mine.catalog.info("v0002").settings == IndexSettings(m=8, ef=50)
     with mine.open_version() as version:
         assert version.info.name == "v0002"
-    assert actions.stop(mine, "build") == "Build had come to its end already."
+    assert actions.stop(mine, "build") == "Build had ended already."
 
 
 def test_one_at_a_time(mine: Library) -> None:

@@ -173,7 +173,7 @@ def test_for_whom() -> None:
     assert "is answered by v0001, which holds 60 hands, from the next question on" in published
     assert "v0002 stays, and rolling back returns to it" in published
     assert "goes on in v0002 meanwhile" in sentences(SOUND, "build")
-    assert "some 5 hands that only the pool holds" in sentences(replace(SOUND, pool_hands=75), "add")
+    assert "the 5 hands that only the pool has" in sentences(replace(SOUND, pool_hands=75), "add")
     assert "v0001 (60 hands, 1.5 MB) is removed for good" in sentences(SOUND, "remove", "v0001")
 
 

@@ -119,13 +119,13 @@ def test_remove_and_clear_up(visit: Visit, own_home: Path) -> None:
 def test_only_looking(visit: Visit, own_home: Path) -> None:
     build(own_home)
     page = visit(own_home, "index", actions=False)
-    assert "Only looking is allowed here" in texts(page)
+    assert "This browser is read-only" in texts(page)
     assert all("--read-only" in why for why in off(page, "build", "add", "rollback", "prune", "verify"))
     # What a button that is off would ask is refused where it is done, as well.
     page.session_state["index_asked"] = ("rollback", "v0001")
     page.run()
     page.button("index_yes").click().run()
-    assert "Only looking is allowed here" in page.error[0].value.replace("\\", "")
+    assert "This browser is read-only" in page.error[0].value.replace("\\", "")
     assert current(own_home) == "v0002"
 
 
