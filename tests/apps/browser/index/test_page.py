@@ -119,7 +119,7 @@ def test_remove_and_clear_up(visit: Visit, own_home: Path) -> None:
 def test_only_looking(visit: Visit, own_home: Path) -> None:
     build(own_home)
     page = visit(own_home, "index", actions=False)
-    assert "This browser is read-only" in texts(page)
+    assert "This browser is read" in texts(page)
     assert all("--read-only" in why for why in off(page, "build", "add", "rollback", "prune", "verify"))
     # What a button that is off would ask is refused where it is done, as well.
     page.session_state["index_asked"] = ("rollback", "v0001")

@@ -104,10 +104,10 @@ def test_tables_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> No
     assert ResultFiles().experiments(path) is None
 
 
-def test_a_mean_that_is_too_large_is_damage(tmp_path: Path) -> None:
+def test_a_value_that_is_too_large_is_damage(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "main") / "results.json"
     content = json.loads(path.read_text())
-    content["tables"][0]["cells"][0][0]["mean"] = 10**400
+    content["tables"][0]["cells"][0][0]["values"]["0"] = 10**400
     path.write_text(json.dumps(content))
     assert ResultFiles().experiments(path) is None
 
