@@ -5,19 +5,19 @@ the ``--``, ours (`BrowserSettings`) behind it.
 """
 
 import argparse
-import http.client
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final
+from urllib.request import urlopen
 
 from handsim.errors import HandsimError
 from handsim.processes import module_command
@@ -28,15 +28,20 @@ _UPLOAD_MB: Final = 30
 _START_TIMEOUT_S: Final = 120
 _STOP_TIMEOUT_S: Final = 20
 
-# White text is written on both accents.
-_ACCENT_LIGHT: Final = "#006e8c"
-_ACCENT_DARK: Final = "#1a7f9b"
-_SERIES_LIGHT: Final = (
-    '["#006e8c", "#c8553d", "#a87900", "#00805c", "#7a4fa3", "#b3478b", "#3a6fd8", "#5c636e"]'
-)
-_SERIES_DARK: Final = (
-    '["#4fc3dc", "#ff8a70", "#f2b84b", "#4fcf9f", "#b99be8", "#ef8fc9", "#7fb0ff", "#a9b2bd"]'
-)
+_COLOURS: Final = {
+    # White text is written on the primary colours.
+    "primaryColor": ("#006e8c", "#1a7f9b"),
+    "linkColor": ("#006e8c", "#5cc4de"),
+    "backgroundColor": ("#ffffff", "#14181b"),
+    "secondaryBackgroundColor": ("#f1f4f6", "#20262b"),
+    "textColor": ("#14181b", "#e8ecef"),
+    "borderColor": ("#d5dbe0", "#3a434a"),
+    "chartCategoricalColors": (
+        '["#006e8c", "#c8553d", "#a87900", "#00805c", "#7a4fa3", "#b3478b", "#3a6fd8", "#5c636e"]',
+        '["#4fc3dc", "#ff8a70", "#f2b84b", "#4fcf9f", "#b99be8", "#ef8fc9", "#7fb0ff", "#a9b2bd"]',
+    ),
+}
+"""Streamlit option -> (light, dark); the accent is that of the report and of the montages."""
 
 THEME: Final[dict[str, str]] = {
     "theme.baseRadius": "8px",
@@ -44,22 +49,9 @@ THEME: Final[dict[str, str]] = {
     "theme.headingFontSizes": '["1.6rem", "1.25rem", "1.05rem", "1rem", "1rem", "1rem"]',
     "theme.headingFontWeights": "[600, 600, 600, 600, 600, 600]",
     "theme.showWidgetBorder": "true",
-    "theme.light.primaryColor": _ACCENT_LIGHT,
-    "theme.light.linkColor": _ACCENT_LIGHT,
-    "theme.light.backgroundColor": "#ffffff",
-    "theme.light.secondaryBackgroundColor": "#f1f4f6",
-    "theme.light.textColor": "#14181b",
-    "theme.light.borderColor": "#d5dbe0",
-    "theme.light.chartCategoricalColors": _SERIES_LIGHT,
-    "theme.dark.primaryColor": _ACCENT_DARK,
-    "theme.dark.linkColor": "#5cc4de",
-    "theme.dark.backgroundColor": "#14181b",
-    "theme.dark.secondaryBackgroundColor": "#20262b",
-    "theme.dark.textColor": "#e8ecef",
-    "theme.dark.borderColor": "#3a434a",
-    "theme.dark.chartCategoricalColors": _SERIES_DARK,
+    **{f"theme.light.{name}": light for name, (light, _) in _COLOURS.items()},
+    **{f"theme.dark.{name}": dark for name, (_, dark) in _COLOURS.items()},
 }
-"""Streamlit option -> value, light and dark; the accent is that of the report and of the montages."""
 
 
 @dataclass(frozen=True)
@@ -175,15 +167,9 @@ def _await_health(server: subprocess.Popen[str], port: int, output: IO[str]) -> 
         if server.poll() is not None:
             output.seek(0)
             raise HandsimError(f"the browser ended at once: {output.read()}")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", "/_stcore/health")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            time.sleep(0.1)
-        finally:
-            connection.close()
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
+            return
+        time.sleep(0.1)
     raise HandsimError(
         f"the browser did not answer within {_START_TIMEOUT_S} s; run `handsim browse` to see its output"
     )

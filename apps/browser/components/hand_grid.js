@@ -1,21 +1,6 @@
 // Hands side by side: the crop with its skeleton, captions, and buttons to search with.
 // All texts are set as textContent, so text from files is never read as markup.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function element(name, className, text) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function svgElement(name, attributes) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-}
-
 function drawSkeleton(points, bones, colours) {
   const svg = svgElement("svg", { viewBox: "0 0 1000 1000", "aria-hidden": "true" });
   for (const rim of [true, false]) {

@@ -2,24 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from apps.browser.components import read_css, read_scripts
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id, parse_hand_id
 from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
 
-_HERE: Final = Path(__file__)
 _VIEW_BOX: Final = 1000
 _grid = st.components.v2.component(
     "handsim_hand_grid",
     html='<div class="grid" role="group"></div>',
-    css=_HERE.with_suffix(".css").read_text("utf-8"),
-    js=_HERE.with_suffix(".js").read_text("utf-8"),
+    css=read_css("hand_grid"),
+    js=read_scripts("hand_grid"),
 )
 
 BONE_LIST: Final = [list(bone) for bone in BONES]

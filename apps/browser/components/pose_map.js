@@ -12,13 +12,6 @@ const LEGEND_STEPS = 8;
 const states = new WeakMap();
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-function element(name, className, text) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 class PoseMap {
   constructor(root) {
     this.stage = root.querySelector(".stage");

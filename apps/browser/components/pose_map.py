@@ -8,17 +8,15 @@ and channels of one ``topic`` talk by window events.
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import streamlit as st
 
+from apps.browser.components import read_css, read_scripts
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.map.selection import Colouring, Outline, parse_outline
 
-_HERE: Final = Path(__file__)
-_PARTS: Final = ("pose_map_points.js", "pose_map.js", "pose_map_drawing.js", "pose_map_input.js")
 _TOOLS: Final = (
     ("zoomIn", "sign", "+", "Zoom in (+)"),
     ("zoomOut", "sign", "−", "Zoom out (−)"),
@@ -38,12 +36,10 @@ _canvas = st.components.v2.component(
       <div class="tools" role="toolbar" aria-label="Map">{_BUTTONS}</div>
       <div class="tip" role="status" hidden></div>
     </div><div class="legend" role="group" aria-label="What the colours say"></div></div>""",
-    css=_HERE.with_suffix(".css").read_text("utf-8"),
-    js="\n".join(_HERE.with_name(part).read_text("utf-8") for part in _PARTS),
+    css=read_css("pose_map"),
+    js=read_scripts("pose_map_points", "pose_map", "pose_map_drawing", "pose_map_input"),
 )
-_channel = st.components.v2.component(
-    "handsim_pose_map_channel", js=_HERE.with_name("pose_map_channel.js").read_text("utf-8")
-)
+_channel = st.components.v2.component("handsim_pose_map_channel", js=read_scripts("pose_map_channel"))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,7 @@
 // A hand whose joints are dragged, with the pointer or with the arrow keys.
 
-const SVG = "http://www.w3.org/2000/svg";
 const STEP = 10;
 const editors = new WeakMap();
-
-function svgElement(name, attributes) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-}
 
 // Fills an SVG; returns a function to call with each answer of Python.
 function buildEditor(svg, { bones, colours, names }) {

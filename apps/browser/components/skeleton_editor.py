@@ -1,20 +1,18 @@
 """A hand whose 21 joints can be dragged."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
 
 import streamlit as st
 
+from apps.browser.components import read_css, read_scripts
 from apps.browser.components.hand_grid import BONE_LIST, COLOURS
 from handsim.skeleton import JOINT_COUNT, JOINT_NAMES
 
-_HERE: Final = Path(__file__)
 _editor = st.components.v2.component(
     "handsim_skeleton_editor",
     html='<svg viewBox="0 0 1000 1000" role="group" aria-label="A hand; drag its joints"></svg>',
-    css=_HERE.with_suffix(".css").read_text("utf-8"),
-    js=_HERE.with_suffix(".js").read_text("utf-8"),
+    css=read_css("skeleton_editor"),
+    js=read_scripts("skeleton_editor"),
 )
 
 

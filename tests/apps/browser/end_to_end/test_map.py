@@ -1,4 +1,4 @@
-"""The map in a real browser: pointing, clicking, zooming, drawing around."""
+"""The map in a real web browser: pointing, clicking, zooming, outlines, fingers."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from apps.browser.serve import run_server
 from tests.apps.browser.builders import put_map
+from tests.apps.browser.end_to_end.test_search import answers, centre
 from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
 
@@ -34,7 +35,7 @@ def tip(page: Page) -> Locator:
     return page.locator(".tip")
 
 
-def gathered(page: Page) -> Locator:
+def selected(page: Page) -> Locator:
     return page.locator(".grid[aria-label^='Hands within'] .card")
 
 
@@ -43,7 +44,7 @@ def open_map(page: Page, address: str) -> None:
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
-def meet_some_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
+def find_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
     """Go from place to place on the map until one of them is a hand, and return which."""
     box = stage(page).bounding_box()
     assert box is not None
@@ -56,21 +57,17 @@ def meet_some_hand(page: Page, go: Callable[[float, float], None]) -> tuple[floa
     raise AssertionError("there is no hand anywhere on the map")
 
 
-def point_at_some_hand(page: Page) -> tuple[float, float]:
-    return meet_some_hand(page, page.mouse.move)
-
-
-def picture(page: Page) -> str:
+def read_canvas(page: Page) -> str:
     """What the canvas shows."""
-    shown: str = page.locator("canvas.face").evaluate("face => face.toDataURL()")
-    return shown
+    content: str = page.locator("canvas.face").evaluate("face => face.toDataURL()")
+    return content
 
 
-def another_picture(page: Page, before: str) -> str:
+def wait_for_redraw(page: Page, before: str) -> str:
     """Wait until the canvas shows something else."""
     face = page.locator("canvas.face").element_handle()
     page.wait_for_function("([face, before]) => face.toDataURL() !== before", arg=[face, before])
-    return picture(page)
+    return read_canvas(page)
 
 
 def draw_around_all(page: Page) -> None:
@@ -95,7 +92,7 @@ def test_pointing_shows_the_crop_and_sends_the_points_once(page: Page, site_with
     page.on("websocket", listen)
     open_map(page, f"{site_with_map}/map")
     before = len(received)
-    point_at_some_hand(page)
+    find_hand(page, page.mouse.move)
     expect(tip(page).locator("img")).to_be_visible()
     expect(tip(page)).to_contain_text(re.compile(r"[0-9a-f]{8}…"))
     expect(tip(page)).to_contain_text("to another video")
@@ -108,24 +105,22 @@ def test_pointing_shows_the_crop_and_sends_the_points_once(page: Page, site_with
 
 def test_a_click_searches_and_the_way_back_leads_to_the_map(page: Page, site_with_map: str) -> None:
     open_map(page, f"{site_with_map}/map")
-    x, y = point_at_some_hand(page)
+    x, y = find_hand(page, page.mouse.move)
     short = tip(page).locator("b")
     expect(short).to_be_visible()
     begins = short.inner_text().rstrip("…")
     page.mouse.click(x, y)
     expect(page).to_have_url(re.compile(rf"/\?hand={begins}[0-9a-f]{{8}}$"))
-    expect(page.locator(".grid[aria-label^=Answers] .card")).to_have_count(24)
+    expect(answers(page)).to_have_count(24)
     page.get_by_role("link", name="Map").click()
     expect(page.locator(".legend > *").first).to_be_visible()
-    point_at_some_hand(page)  # also where it asks again about the hand that it asked about last
+    find_hand(page, page.mouse.move)  # also where it asks again about the hand that it asked about last
     expect(tip(page).locator("img")).to_be_visible()
 
 
-def test_zooming_and_moving(page: Page, site_with_map: str) -> None:
+def test_wheel_buttons_keys_and_drags_move_the_view(page: Page, site_with_map: str) -> None:
     open_map(page, f"{site_with_map}/map")
-    box = stage(page).bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = centre(stage(page))
     page.mouse.move(x, y)
     page.mouse.wheel(0, -600)
     expect(stage(page)).to_have_attribute("data-zoom", re.compile(r"^[2-9]\."))
@@ -135,47 +130,47 @@ def test_zooming_and_moving(page: Page, site_with_map: str) -> None:
     expect(stage(page)).to_have_attribute("data-zoom", "1.00")
     page.locator("canvas.face").press("+")
     expect(stage(page)).to_have_attribute("data-zoom", "1.60")
-    moved = another_picture(page, "")
+    moved = wait_for_redraw(page, "")
     page.locator("canvas.face").press("ArrowLeft")
-    moved = another_picture(page, moved)
+    moved = wait_for_redraw(page, moved)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 120, y + 40, steps=5)
     page.mouse.up()
-    another_picture(page, moved)
+    wait_for_redraw(page, moved)
     expect(page).to_have_url(f"{site_with_map}/map")  # a drag is no click
 
 
-def test_drawing_around_hands_gathers_them(page: Page, site_with_map: str) -> None:
+def test_an_outline_shows_its_hands_together(page: Page, site_with_map: str) -> None:
     open_map(page, f"{site_with_map}/map")
     page.keyboard.down("Shift")
     draw_around_all(page)
     page.keyboard.up("Shift")
-    expect(gathered(page)).to_have_count(60)
+    expect(selected(page)).to_have_count(60)
     expect(page.get_by_text("60 hands of 12 videos")).to_be_visible()
     page.get_by_role("button", name="Put away").click()
-    expect(gathered(page)).to_have_count(0)
+    expect(selected(page)).to_have_count(0)
     lasso = page.get_by_role("button", name="Draw around hands")
     lasso.click()
     expect(lasso).to_have_attribute("aria-pressed", "true")
     draw_around_all(page)
-    expect(gathered(page)).to_have_count(60)
+    expect(selected(page)).to_have_count(60)
 
 
-def test_with_the_keyboard_alone(page: Page, site_with_map: str) -> None:
+def test_the_keyboard_alone_is_enough_on_the_map(page: Page, site_with_map: str) -> None:
     open_map(page, f"{site_with_map}/map")
     page.get_by_role("button", name="Show the hands together").press("Enter")
-    expect(gathered(page)).to_have_count(60)
-    gathered(page).first.locator("button.frame").press("Enter")
+    expect(selected(page)).to_have_count(60)
+    selected(page).first.locator("button.frame").press("Enter")
     expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
 
 
-def test_the_legend_calls_up_its_hands(page: Page, site_with_map: str) -> None:
+def test_a_key_of_the_legend_highlights_its_hands(page: Page, site_with_map: str) -> None:
     open_map(page, f"{site_with_map}/map?colour=Video")
     key = page.locator(".key").first
-    before = another_picture(page, "")
+    before = wait_for_redraw(page, "")
     key.hover()
-    another_picture(page, before)
+    wait_for_redraw(page, before)
     key.click()
     expect(key).to_have_attribute("aria-pressed", "true")
     page.mouse.move(2, 2)
@@ -189,16 +184,14 @@ def test_the_search_page_leads_to_its_hand(page: Page, site_with_map: str, home:
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
-def test_with_fingers(chromium: Browser, site_with_map: str) -> None:
+def test_fingers_zoom_point_and_search(chromium: Browser, site_with_map: str) -> None:
     """Two zoom; a tap shows what is under it, for a finger cannot point, and another one searches from it."""
     with chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     ) as context:
         page = context.new_page()
         open_map(page, f"{site_with_map}/map")
-        box = stage(page).bounding_box()
-        assert box is not None
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        x, y = centre(stage(page))
         fingers = context.new_cdp_session(page)
 
         def touch(kind: str, *places: float) -> None:
@@ -212,7 +205,7 @@ def test_with_fingers(chromium: Browser, site_with_map: str) -> None:
         expect(stage(page)).to_have_attribute("data-zoom", re.compile(r"^[34]\."))
         page.get_by_role("button", name="Show the whole map").tap()
         expect(stage(page)).to_have_attribute("data-zoom", "1.00")
-        hand = meet_some_hand(page, page.touchscreen.tap)
+        hand = find_hand(page, page.touchscreen.tap)
         expect(tip(page).locator("img")).to_be_visible()
         page.touchscreen.tap(*hand)
         expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
@@ -220,6 +213,6 @@ def test_with_fingers(chromium: Browser, site_with_map: str) -> None:
 
 def test_the_hand_in_the_address_is_marked(page: Page, site_with_map: str, home: Path) -> None:
     open_map(page, f"{site_with_map}/map")
-    without = another_picture(page, "")
+    without = wait_for_redraw(page, "")
     open_map(page, f"{site_with_map}/map?hand={pick_hand(home)}")
-    another_picture(page, without)
+    wait_for_redraw(page, without)

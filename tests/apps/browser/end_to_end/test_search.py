@@ -1,4 +1,4 @@
-"""Searching, with the mouse, the keyboard and pictures."""
+"""The search page in a real web browser: mouse, keyboard, pictures, and changes of the index meanwhile."""
 
 import re
 from pathlib import Path
@@ -24,6 +24,14 @@ def query(page: Page) -> Locator:
     return page.locator(".grid[aria-label='What is asked about'] .card")
 
 
+def beginnings(page: Page) -> Locator:
+    return page.locator(".grid[aria-label='Hands to begin with'] .card")
+
+
+def trail(page: Page) -> Locator:
+    return page.locator(".grid[aria-label^='What was asked before'] .card")
+
+
 def hand_of(card: Locator) -> str:
     """The id that a card's button names."""
     found = re.search("[0-9a-f]{16}", card.locator("button.frame").get_attribute("aria-label") or "")
@@ -31,12 +39,11 @@ def hand_of(card: Locator) -> str:
     return found[0]
 
 
-def test_clicking_from_hand_to_hand_and_back(page: Page, site: str) -> None:
+def test_a_click_searches_from_a_hand_and_the_trail_leads_back(page: Page, site: str) -> None:
     page.goto(site)
-    beginnings = page.locator(".grid[aria-label='Hands to begin with'] .card")
-    expect(beginnings).to_have_count(24)
-    first = hand_of(beginnings.nth(3))
-    beginnings.nth(3).locator("button.frame").click()
+    expect(beginnings(page)).to_have_count(24)
+    first = hand_of(beginnings(page).nth(3))
+    beginnings(page).nth(3).locator("button.frame").click()
     expect(answers(page)).to_have_count(24)
     expect(page).to_have_url(re.compile(f"hand={first}"))
     expect(query(page)).to_contain_text(first)
@@ -44,7 +51,7 @@ def test_clicking_from_hand_to_hand_and_back(page: Page, site: str) -> None:
     answers(page).nth(2).locator("button.frame").click()
     expect(page).to_have_url(re.compile(f"hand={second}"))
     expect(query(page)).to_contain_text(second)
-    page.locator(".grid[aria-label^='What was asked before'] button.frame").first.click()
+    trail(page).first.locator("button.frame").click()
     expect(page).to_have_url(re.compile(f"hand={first}"))
     expect(query(page)).to_contain_text(first)
 
@@ -60,7 +67,7 @@ def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: P
     expect(answers(page).locator("img")).to_have_count(10)
 
 
-def test_a_filter_changes_answers_and_address(page: Page, site: str, home: Path) -> None:
+def test_a_condition_changes_answers_and_address(page: Page, site: str, home: Path) -> None:
     page.goto(f"{site}/?hand={pick_hand(home)}&other_video=no")
     expect(answers(page)).to_have_count(24)
     page.get_by_text("One per video", exact=True).click()
@@ -70,7 +77,7 @@ def test_a_filter_changes_answers_and_address(page: Page, site: str, home: Path)
     expect(answers(page)).to_have_count(12)
 
 
-def test_more_like_these_less_like_those(page: Page, site: str, home: Path) -> None:
+def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: str, home: Path) -> None:
     page.goto(f"{site}/?hand={pick_hand(home)}&k=12")
     expect(answers(page)).to_have_count(12)
     more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
@@ -87,7 +94,7 @@ def test_more_like_these_less_like_those(page: Page, site: str, home: Path) -> N
     expect(query(page)).to_have_count(2)
 
 
-def test_the_keyboard_alone(page: Page, site: str, home: Path) -> None:
+def test_the_keyboard_alone_is_enough_to_search(page: Page, site: str, home: Path) -> None:
     page.goto(f"{site}/?hand={pick_hand(home)}&k=4")
     expect(answers(page)).to_have_count(4)
     second = hand_of(answers(page).nth(1))
@@ -104,41 +111,46 @@ def draw(page: Page, site: str, shape: str) -> None:
     expect(answers(page)).to_have_count(24)
 
 
-def test_dragging_a_joint(page: Page, site: str) -> None:
-    draw(page, site, "Point")
-    before = page.url
-    tip = page.locator("circle[data-joint='8']")
-    box = tip.bounding_box()
+def pose_in(url: str) -> list[int]:
+    """The pose in an address, [42]."""
+    return [int(number) for number in re.findall(r"-?\d+", url.split("pose=")[1])]
+
+
+def joint(page: Page, number: int) -> Locator:
+    return page.locator(f"circle[data-joint='{number}']")
+
+
+def centre(locator: Locator) -> tuple[float, float]:
+    box = locator.bounding_box()
     assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_dragged_joint_moves_the_rest_of_its_finger(page: Page, site: str) -> None:
+    draw(page, site, "Point")
+    drawn, before = pose_in(page.url), page.url
+    x, y = centre(joint(page, 8))
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x - 40, y + 90, steps=5)
     page.mouse.up()
     expect(page).not_to_have_url(before)
     expect(answers(page)).to_have_count(24)
-    moved = [int(number) for number in re.findall(r"-?\d+", page.url.split("pose=")[1])]
-    drawn = [int(number) for number in re.findall(r"-?\d+", before.split("pose=")[1])]
-    changed = {number // 2 for number in range(42) if moved[number] != drawn[number]}
-    assert changed == {8}  # nothing hangs on a tip
-    joint = page.locator("circle[data-joint='5']")
-    joint.focus()
-    dragged = page.url
+    dragged, before = pose_in(page.url), page.url
+    assert {number // 2 for number in range(42) if dragged[number] != drawn[number]} == {
+        8
+    }  # a tip moves alone
+    joint(page, 5).focus()
     page.keyboard.press("ArrowUp")
-    expect(page).not_to_have_url(dragged)
-    lifted = [int(number) for number in re.findall(r"-?\d+", page.url.split("pose=")[1])]
-    assert {number // 2 for number in range(42) if lifted[number] != moved[number]} == {5, 6, 7, 8}
+    expect(page).not_to_have_url(before)
+    lifted = pose_in(page.url)
+    assert {number // 2 for number in range(42) if lifted[number] != dragged[number]} == {5, 6, 7, 8}
 
 
-def pose_in(url: str) -> list[int]:
-    """Of its address, [42]."""
-    return [int(number) for number in re.findall(r"-?\d+", url.split("pose=")[1])]
-
-
-def test_a_joint_is_moved_on_while_answers_come(page: Page, site: str) -> None:
+def test_a_joint_can_be_moved_on_while_answers_arrive(page: Page, site: str) -> None:
     draw(page, site, "Point")
     begun = pose_in(page.url)
-    knuckle = page.locator("circle[data-joint='5']")
+    knuckle = joint(page, 5)
     knuckle.focus()
     for _ in range(2):
         before = page.url
@@ -148,9 +160,7 @@ def test_a_joint_is_moved_on_while_answers_come(page: Page, site: str) -> None:
         expect(knuckle).to_be_focused()
     assert pose_in(page.url)[11] == begun[11] - 20
     # The answer to a third key comes while another joint is held.
-    box = page.locator("circle[data-joint='20']").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = centre(joint(page, 20))
     before = page.url
     page.keyboard.press("ArrowUp")
     page.mouse.move(x, y)
@@ -168,7 +178,7 @@ def test_a_joint_is_moved_on_while_answers_come(page: Page, site: str) -> None:
     assert ended[41] - begun[41] == pytest.approx(60 * scale, abs=3)
 
 
-def test_a_picture_is_searched_with(page: Page, site: str, home: Path, model_path: Path) -> None:
+def test_a_photograph_of_a_hand_is_searched_with(page: Page, site: str, home: Path, model_path: Path) -> None:
     pool = Pool.open(home / "pool")
     page.goto(site)
     page.get_by_role("radio", name="Photograph").click()
@@ -188,7 +198,7 @@ def test_a_picture_is_searched_with(page: Page, site: str, home: Path, model_pat
         ("huge.png", build_huge_png(30_000), "the limit is 100 megapixels"),
     ],
 )
-def test_what_is_no_picture_is_refused_kindly(
+def test_a_file_that_is_not_a_picture_is_refused(
     page: Page, site: str, name: str, data: bytes, said: str
 ) -> None:
     page.goto(site)
@@ -196,13 +206,13 @@ def test_what_is_no_picture_is_refused_kindly(
     sent = FilePayload(name=name, mimeType="image/jpeg", buffer=data)
     page.locator("input[type=file]").set_input_files(files=[sent])
     expect(page.get_by_role("alert")).to_contain_text(said)
-    expect(page.locator(".grid[aria-label='Hands to begin with'] .card")).to_have_count(24)
+    expect(beginnings(page)).to_have_count(24)
 
 
 @pytest.mark.parametrize(
     "text", ["https://evil.example/x", "www.evil.example", "a@evil.example", ":material/delete: :smile: -> x"]
 )
-def test_texts_from_elsewhere_are_shown_as_they_are(page: Page, site: str, text: str) -> None:
+def test_text_from_an_address_is_shown_unchanged(page: Page, site: str, text: str) -> None:
     page.goto(f"{site}/?{urlencode({'k': text})}")
     said = page.get_by_role("alert")
     expect(said).to_contain_text("cannot be read")
@@ -210,7 +220,7 @@ def test_texts_from_elsewhere_are_shown_as_they_are(page: Page, site: str, text:
     expect(said.locator("a")).to_have_count(0)
 
 
-def test_exports(page: Page, site: str, home: Path) -> None:
+def test_the_answers_are_downloaded_as_table_and_montage(page: Page, site: str, home: Path) -> None:
     page.goto(f"{site}/?hand={pick_hand(home)}&k=9")
     expect(answers(page)).to_have_count(9)
     with page.expect_download() as table:
@@ -263,7 +273,7 @@ def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, o
         expect(answers(page)).to_have_count(5)
 
 
-def test_two_visitors(chromium: Browser, site: str, home: Path) -> None:
+def test_two_visitors_do_not_see_each_other(chromium: Browser, site: str, home: Path) -> None:
     with chromium.new_context() as one, chromium.new_context() as other:
         first, second = one.new_page(), other.new_page()
         first.goto(f"{site}/?hand={pick_hand(home, 1)}&k=5")
@@ -271,9 +281,62 @@ def test_two_visitors(chromium: Browser, site: str, home: Path) -> None:
         expect(answers(first)).to_have_count(5)
         expect(answers(second)).to_have_count(6)
         answers(first).nth(2).locator("button.frame").click()
-        expect(first.locator(".grid[aria-label^='What was asked before'] .card")).to_have_count(1)
+        expect(trail(first)).to_have_count(1)
         second.get_by_text("Skeletons", exact=True).click()
         expect(answers(second).locator("svg")).to_have_count(0)
         expect(answers(first).locator("svg")).to_have_count(5)
-        expect(second.locator(".grid[aria-label^='What was asked before'] .card")).to_have_count(0)
+        expect(trail(second)).to_have_count(0)
         assert pick_hand(home, 2) in second.url
+
+
+def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={pick_hand(home)}")
+    expect(answers(page)).to_have_count(24)
+    slider = page.get_by_role("slider", name="Answers")
+    slider.focus()
+    values = []
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(40)
+        values.append(int(slider.input_value()))
+    assert values == list(range(25, 37))
+    expect(answers(page)).to_have_count(36)
+
+
+def test_the_last_mark_cannot_be_taken_off_and_that_moves_nothing(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?like={pick_hand(home)}&k=5")
+    expect(answers(page)).to_have_count(5)
+    start = page.get_by_role("button", name="Random hand")
+    before = start.bounding_box()
+    query(page).get_by_role("button", name="More like").click()
+    expect(page.get_by_text("Mark a hand with + first")).to_be_visible()
+    assert start.bounding_box() == before
+
+
+def test_a_preset_is_chosen_again_after_a_drag(page: Page, site: str) -> None:
+    draw(page, site, "OK")
+    chosen = page.url
+    joint(page, 8).press("ArrowUp")
+    expect(page).not_to_have_url(chosen)
+    expect(page.get_by_role("radio", name="OK")).not_to_be_checked()
+    page.get_by_text("OK", exact=True).click()
+    expect(page).to_have_url(chosen)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_joint_stays_within_the_editor(page: Page, site: str, number: int) -> None:
+    draw(page, site, "Flat")
+    before = page.url
+    page.mouse.move(*centre(joint(page, number)))
+    page.mouse.down()
+    page.mouse.move(2, 2, steps=4)
+    page.mouse.up()
+    expect(page).not_to_have_url(before)
+    assert min(pose_in(page.url)) >= 0
+
+
+def test_start_afresh_leaves_an_invalid_address(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?like={pick_hand(home)}&diversity=0.5")
+    expect(page.get_by_text("Diversity does not go with examples")).to_be_visible()
+    page.get_by_role("button", name="Start afresh").click()
+    expect(beginnings(page)).to_have_count(24)
