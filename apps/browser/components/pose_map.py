@@ -7,7 +7,6 @@ and channels of one ``topic`` talk by window events.
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -42,16 +41,6 @@ _canvas = st.components.v2.component(
 _channel = st.components.v2.component("handsim_pose_map_channel", js=read_scripts("pose_map_channel"))
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A ring around a hand."""
-
-    place: tuple[float, float]
-    """In the map's unit square."""
-    text: str
-    """Beside it."""
-
-
 def map_canvas(
     pose_map: PoseMap,
     colouring: Colouring,
@@ -60,12 +49,12 @@ def map_canvas(
     most: int,
     unknown: str,
     note: str = "",
-    mark: Mark | None = None,
+    marked_row: int | None = None,
 ) -> None:
     """Draw at most ``most`` hands of a map.
 
-    In the legend, ``unknown`` names the hands without a value, and ``note`` is a remark. Clicks and outlines
-    arrive in the channels whose ``topic`` is this ``key``.
+    In the legend, ``unknown`` names the hands without a value, and ``note`` is a remark. A ring marks the
+    hand in ``marked_row``. Clicks and outlines arrive in the channels whose ``topic`` is this ``key``.
     """
     rows = pose_map.drawing_order[:most]
     shares = np.rint(pose_map.places[rows] * 65535).astype("<u2")
@@ -81,7 +70,7 @@ def map_canvas(
         "others": [colouring.name_count - len(colouring.classes), colouring.others],
         "unknown": [unknown, colouring.unknown],
         "note": note,
-        "mark": None if mark is None else {"place": list(mark.place), "text": mark.text},
+        "mark": None if marked_row is None else pose_map.places[marked_row].tolist(),
         "label": f"Map of {len(rows):,} hands. Arrow keys move it, + and - zoom, 0 shows all of it",
     }
     _canvas(key=key, data=data)

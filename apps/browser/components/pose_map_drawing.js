@@ -5,6 +5,7 @@ const DIMMED = 0.16;
 const OPAQUE = 0.82;
 const MAX_PER_FRAME = 2500; // more points than this cannot be drawn in each frame
 const REST_MS = 90;
+const MARK_TEXT = "asked about";
 
 PoseMap.prototype.redraw = function (all) {
   this.stale ||= all;
@@ -70,7 +71,7 @@ PoseMap.prototype.drawFace = function (width, height) {
   context.drawImage(this.buffer, left, top, width * stretch, height * stretch);
   const outline = this.drawing || this.outline;
   if (outline) this.drawOutline(context, outline);
-  if (this.data.mark) this.drawMark(context, ...this.project(...this.data.mark.place));
+  if (this.data.mark) this.drawMark(context, ...this.project(...this.data.mark));
   if (this.hovered >= 0) {
     const [x, y] = this.project(this.points.x[this.hovered], this.points.y[this.hovered]);
     this.drawRing(context, x, y, this.radius() + 3.5, this.ink, 2.5);
@@ -98,9 +99,9 @@ PoseMap.prototype.drawMark = function (context, x, y) {
   context.textBaseline = "middle";
   context.lineWidth = 4;
   context.strokeStyle = this.ground;
-  context.strokeText(this.data.mark.text, x + 17, y);
+  context.strokeText(MARK_TEXT, x + 17, y);
   context.fillStyle = this.ink;
-  context.fillText(this.data.mark.text, x + 17, y);
+  context.fillText(MARK_TEXT, x + 17, y);
 };
 
 PoseMap.prototype.drawRing = function (context, x, y, radius, colour, width) {

@@ -12,7 +12,6 @@ import streamlit as st
 
 from apps.browser.components.hand_grid import hand_grid
 from apps.browser.components.pose_map import (
-    Mark,
     choice_channel,
     describe_hover,
     hover_channel,
@@ -135,13 +134,14 @@ def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
                 f"{colouring.name_count:,} {_COLOURS[by].lower()}s, more than the {MAX_CLASSES} that a "
                 "legend has room for: point at a hand to read its own"
             )
-        row = _find_marked_row(pose_map)
-        mark = None
-        if row is not None:
-            x, y = pose_map.places[row].tolist()
-            mark = Mark((x, y), "asked about")
         map_canvas(
-            pose_map, colouring, key=_TOPIC, most=most, unknown=_UNKNOWN_TITLES[by], note=note, mark=mark
+            pose_map,
+            colouring,
+            key=_TOPIC,
+            most=most,
+            unknown=_UNKNOWN_TITLES[by],
+            note=note,
+            marked_row=_find_marked_row(pose_map),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from apps.browser import session
 from apps.browser.components.hand_grid import Card, hand_grid
@@ -148,25 +149,25 @@ def _draw_upload(library: Library) -> None:
         max_upload_size=UPLOAD_LIMIT_MB,
         help=f"Search from a hand in it. At most {UPLOAD_LIMIT_MB} MB; the photograph is not stored",
     )
-    if upload is not None:
-        _choose_hand(library, upload.file_id, upload.getvalue())
+    _choose_hand(library, upload)
 
 
 def _draw_camera(library: Library) -> None:
     upload = st.camera_input("Camera", help="Show your hand; the picture is not stored")
-    if upload is not None:
-        _choose_hand(library, upload.file_id, upload.getvalue())
+    _choose_hand(library, upload)
 
 
-def _choose_hand(library: Library, file_id: str, data: bytes) -> None:
+def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
     """Show the hands in a picture to choose from; search at once from a single one."""
+    if upload is None:
+        return
     with show_errors(), st.spinner("Looking for hands"):
-        hands = _find_hands(library, file_id, data)
+        hands = _find_hands(library, upload)
         poses = [quantise_keypoints(hand.keypoints) for hand in hands]
         for pose, hand in zip(poses, hands, strict=True):
             session.store_detection(pose, hand)
-        if len(hands) == 1 and st.session_state.get(_SEARCHED_UPLOAD) != file_id:
-            st.session_state[_SEARCHED_UPLOAD] = file_id
+        if len(hands) == 1 and st.session_state.get(_SEARCHED_UPLOAD) != upload.file_id:
+            st.session_state[_SEARCHED_UPLOAD] = upload.file_id
             session.ask(_current_question().with_pose(poses[0]))
             return
         cards = [
@@ -190,16 +191,16 @@ def _choose_hand(library: Library, file_id: str, data: bytes) -> None:
         )
 
 
-def _find_hands(library: Library, file_id: str, data: bytes) -> list[DetectedHand]:
+def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
     """The hands in a picture, or the error that it gave: detected once, not each time the page is drawn."""
     cached: tuple[str, list[DetectedHand] | HandsimError] | None = st.session_state.get(_UPLOAD)
-    if cached is None or cached[0] != file_id:
+    if cached is None or cached[0] != upload.file_id:
         try:
-            cached = (file_id, library.finder.find(data))
+            cached = (upload.file_id, library.finder.find(upload.getvalue()))
         except NotThereError:
             raise  # the model is absent; it may be there the next time
         except HandsimError as error:
-            cached = (file_id, error)
+            cached = (upload.file_id, error)
         st.session_state[_UPLOAD] = cached
     if isinstance(cached[1], HandsimError):
         raise cached[1]

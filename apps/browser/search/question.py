@@ -3,10 +3,10 @@
 An address holds only what differs from the defaults, so it can be shared as a link: ``?hand=03ab...&k=7``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,17 +153,26 @@ class Question:
 
     def to_params(self) -> dict[str, str]:
         """The address's parameters: only what differs from the defaults."""
-        defaults = Question()
-        values = {name: getattr(self, name) for name in self.param_names()}
+        values, defaults = vars(self), vars(Question())
         return {
-            name: _to_text(name, value) for name, value in values.items() if value != getattr(defaults, name)
+            name: to_text(values[name])
+            for name, (to_text, _) in _CODECS.items()
+            if values[name] != defaults[name]
         }
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "Question":
         """Read what `to_params` wrote; ignore other names. Raises HandsimError for unreadable values."""
-        values = {name: _from_text(name, params[name]) for name in cls.param_names() if name in params}
-        return cls(**values)  # type: ignore[arg-type]  # each is of its field's type
+        values: dict[str, Any] = {}
+        for name in cls.param_names():
+            if name in params:
+                try:
+                    values[name] = _CODECS[name][1](params[name])
+                except (ValueError, KeyError) as error:
+                    raise HandsimError(
+                        f"the address says {name} = {params[name][:40]!r}, which cannot be read"
+                    ) from error
+        return cls(**values)
 
 
 _NEUTRAL: Final[dict[Condition, object]] = {
@@ -210,39 +219,32 @@ def make_preset(name: str) -> tuple[int, ...]:
     return quantise_keypoints((places[0] - square[:2]) / np.array(square[2] - square[0]))
 
 
-_NAME_LISTS: Final = ("sources", "labels")
-_SEPARATOR: Final = "\n"
-"""Between names, which may contain anything else."""
+_Codec = tuple[Callable[[Any], str], Callable[[str], Any]]
 
 
-def _to_text(name: str, value: object) -> str:
-    if name == "hand" and isinstance(value, int):
-        return format_hand_id(value)
-    if name in ("like", "unlike") and isinstance(value, tuple):
-        return ".".join(map(format_hand_id, value))
-    if name == "pose" and isinstance(value, tuple):
-        return ".".join(map(str, value))
-    if name in _NAME_LISTS and isinstance(value, tuple):
-        return _SEPARATOR.join(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+def _join(to_text: Callable[[Any], str], from_text: Callable[[str], Any], separator: str) -> _Codec:
+    return (
+        lambda values: separator.join(map(to_text, values)),
+        lambda text: tuple(map(from_text, text.split(separator))),
+    )
 
 
-def _from_text(name: str, text: str) -> object:
-    try:
-        if name == "hand":
-            return parse_hand_id(text)
-        if name in ("like", "unlike"):
-            return tuple(map(parse_hand_id, text.split(".")))
-        if name == "pose":
-            return tuple(map(int, text.split(".")))
-        if name in _NAME_LISTS:
-            return tuple(text.split(_SEPARATOR))
-        if name in ("other_video", "one_per_video"):
-            return {"yes": True, "no": False}[text]
-        if name == "side":
-            return dict(zip(map(str, SIDES), SIDES, strict=True))[text]
-        return int(text) if name == "k" else float(text)
-    except (ValueError, KeyError) as error:
-        raise HandsimError(f"the address says {name} = {text[:40]!r}, which cannot be read") from error
+_FLAG: Final[_Codec] = (lambda value: "yes" if value else "no", {"yes": True, "no": False}.__getitem__)
+_HANDS: Final = _join(format_hand_id, parse_hand_id, ".")
+_NAMES: Final = _join(str, str, "\n")  # names may contain anything else
+
+_CODECS: Final[dict[str, _Codec]] = {
+    "hand": (format_hand_id, parse_hand_id),
+    "like": _HANDS,
+    "unlike": _HANDS,
+    "pose": _join(str, int, "."),
+    "k": (str, int),
+    "other_video": _FLAG,
+    "one_per_video": _FLAG,
+    "sources": _NAMES,
+    "labels": _NAMES,
+    "side": (str, {str(side): side for side in SIDES}.__getitem__),
+    "max_distance": (str, float),
+    "diversity": (str, float),
+}
+"""Field -> how its value is written into an address, and how it is read."""
