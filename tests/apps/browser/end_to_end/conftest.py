@@ -1,4 +1,4 @@
-"""The real app in a real browser: `handsim browse` and a headless Chromium."""
+"""The real app in a real web browser: ``handsim browse`` and a headless Chromium; all of it is slow."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,15 +13,21 @@ from handsim.errors import NotThereError
 from tests.apps.browser.chromium import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
-_WAIT_MS: Final = 30_000
+_TIMEOUT_MS: Final = 90_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A headless Chromium of this machine."""
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         try:
-            browser = opened.enter_context(headless_chromium())
+            browser = stack.enter_context(headless_chromium())
         except NotThereError as error:
             pytest.skip(str(error))
         yield browser
@@ -29,11 +35,11 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """A window of one's own; what goes wrong in it fails the test."""
+    """A window of the test's own; a JavaScript error in it fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     window = context.new_page()
-    window.set_default_timeout(_WAIT_MS)
-    expect.set_options(timeout=_WAIT_MS)
+    window.set_default_timeout(_TIMEOUT_MS)
+    expect.set_options(timeout=_TIMEOUT_MS)
     errors: list[str] = []
     window.on("pageerror", lambda error: errors.append(str(error)))
     yield window
@@ -43,6 +49,6 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def site(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the small home is shown, for all tests that change nothing of it."""
-    with run_server(copy_home(home, tmp_path_factory.mktemp("site") / "home")) as served:
-        yield served.url
+    """Where the small home is shown, for all tests that do not change it."""
+    with run_server(copy_home(home, tmp_path_factory.mktemp("site") / "home")) as server:
+        yield server.url

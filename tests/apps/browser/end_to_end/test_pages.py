@@ -72,7 +72,7 @@ def test_an_open_page_goes_on_with_a_server_that_was_restarted(page: Page, home:
         expect(page).to_have_url(re.compile(clicked))
 
 
-def test_a_policy_changed_and_a_hand_clicked(page: Page, site: str) -> None:
+def test_a_changed_policy_shows_other_pairs_and_a_hand_leads_to_its_search(page: Page, site: str) -> None:
     page.goto(f"{site}/mining")
     expect(pairs(page)).to_have_count(12)
     expect(pairs(page).first.locator(".card")).to_have_count(2)
@@ -114,7 +114,7 @@ def test_a_version_is_built_rolled_back_and_published_from_the_page(
         expect(searching.get_by_text("index v0001")).to_be_visible()
 
 
-def test_who_may_only_look_cannot_act(page: Page, own_home: Path) -> None:
+def test_a_read_only_browser_offers_no_actions(page: Page, own_home: Path) -> None:
     with run_server(own_home, "--read-only") as served:
         page.goto(f"{served.url}/index")
         current(page, "v0001")

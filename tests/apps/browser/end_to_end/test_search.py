@@ -296,8 +296,7 @@ def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, ho
     slider.focus()
     values = []
     for _ in range(12):
-        page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(40)
+        page.keyboard.press("ArrowRight", delay=40)
         values.append(int(slider.input_value()))
     assert values == list(range(25, 37))
     expect(answers(page)).to_have_count(36)
