@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.browser.map.selection import (
@@ -52,6 +52,7 @@ def winding_number(x: float, y: float, corners: np.ndarray) -> float:
     return float(((turns + math.pi) % (2 * math.pi) - math.pi).sum()) / (2 * math.pi)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a busy machine
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=3, max_size=9),
     st.integers(0, 2**32 - 1),

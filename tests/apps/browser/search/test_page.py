@@ -79,6 +79,14 @@ def test_an_id_is_searched_or_refused(visit: Visit, home: Path) -> None:
     assert "**24 hands**" in head(page)
 
 
+def test_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
+    page = visit(home)
+    page.segmented_control(key="start_way").set_value("Pose").run()
+    page.pills(key="start_preset").set_value("Fist").run()
+    assert "**24 hands**" in head(page)
+    assert len(address(page)["pose"].split(".")) == 42
+
+
 def test_a_picture_without_a_hand_is_searched_once(
     visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.browser.search.question import PRESETS, Question, make_preset, quantise_keypoints
@@ -37,6 +37,7 @@ _conditions = st.fixed_dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a busy machine
 @given(_subjects, _conditions)
 def test_an_address_holds_the_whole_question(subject: dict, conditions: dict) -> None:  # type: ignore[type-arg]
     question = Question(**subject, **conditions)
