@@ -8,7 +8,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -225,9 +224,7 @@ class Catalog(ABC):
     def __enter__(self) -> "Catalog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _verify_and_publish(self, name: str, publish: bool) -> VersionInfo:

@@ -1,7 +1,7 @@
 """How an index version is built and searched, and what is known of it without opening it."""
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from handsim.errors import HandsimError
 
@@ -52,6 +52,37 @@ class IndexSettings:
 
 
 DEFAULT_SETTINGS: Final = IndexSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRecord:
+    """What both engines write down of a version; `VersionInfo` says what each field means."""
+
+    points: int
+    dimension: int
+    embedding_kind: str
+    embedding_fingerprint: str
+    built_at: str
+    build_seconds: float
+    checksum: str
+    settings: IndexSettings
+
+    def to_info(
+        self, name: str, *, bytes_on_disk: int | None, recall_at_1: float | None, is_current: bool
+    ) -> "VersionInfo":
+        """With what is not part of the record."""
+        common: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(BaseRecord)}
+        return VersionInfo(
+            name=name, bytes_on_disk=bytes_on_disk, recall_at_1=recall_at_1, is_current=is_current, **common
+        )
+
+
+def check_format(version: object, newest: int, origin: object) -> None:
+    """Raise HandsimError unless this program reads the format of that version."""
+    if not isinstance(version, int) or version > newest:
+        raise HandsimError(
+            f"{origin} has format {version}, this handsim reads up to {newest}; upgrade handsim"
+        )
 
 
 @dataclass(frozen=True)

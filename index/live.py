@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from types import TracebackType
 
 from handsim.errors import NotThereError
 from index.catalog import Catalog
@@ -52,9 +51,7 @@ class LiveIndex:
     def __enter__(self) -> "LiveIndex":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _acquire(self) -> "_SharedVersion":

@@ -8,7 +8,6 @@ are no more hands.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -249,9 +248,7 @@ class IndexVersion(ABC):
     def __enter__(self) -> "IndexVersion":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _search(

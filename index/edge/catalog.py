@@ -135,13 +135,11 @@ class EdgeCatalog(Catalog):
 
     def _read_info(self, name: str, *, is_current: bool) -> VersionInfo:
         self._check_name(name)
-        directory = self.root / name
         try:
-            record = layout.read_record(directory)
+            return layout.read_info(self.root / name, is_current=is_current)
         except HandsimError:
             self._check_name(name)  # it may have been removed meanwhile
             raise
-        return record.info(directory, is_current=is_current)
 
     def _extend(
         self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool

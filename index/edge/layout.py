@@ -24,7 +24,7 @@ from typing import Any, Final
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync, write_text_atomically
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo
+from index.info import BaseRecord, IndexSettings, VersionInfo, check_format
 
 _FORMAT_VERSION: Final = 1
 _CATALOG_FORMAT: Final = "handsim-index"
@@ -45,38 +45,24 @@ _REWRITTEN_ON_OPENING: Final = "edge_config.json"
 _SMALL_FILE_BYTES: Final = 65_536
 
 
-@dataclass(frozen=True)
-class VersionRecord:
+@dataclass(frozen=True, kw_only=True)
+class VersionRecord(BaseRecord):
     """The contents of ``version.json``."""
 
-    points: int
-    dimension: int
-    embedding_kind: str
-    embedding_fingerprint: str
-    built_at: str
-    build_seconds: float
-    checksum: str
     bytes_on_disk: int
-    settings: IndexSettings
     files: dict[str, list[int]]
     """See `list_files`."""
 
-    def info(self, directory: Path, *, is_current: bool) -> VersionInfo:
-        """With what lies beside it."""
-        return VersionInfo(
-            name=directory.name,
-            points=self.points,
-            dimension=self.dimension,
-            embedding_kind=self.embedding_kind,
-            embedding_fingerprint=self.embedding_fingerprint,
-            built_at=self.built_at,
-            build_seconds=self.build_seconds,
-            settings=self.settings,
-            checksum=self.checksum,
-            bytes_on_disk=self.bytes_on_disk,
-            recall_at_1=read_recall(directory),
-            is_current=is_current,
-        )
+
+def read_info(directory: Path, *, is_current: bool) -> VersionInfo:
+    """The record of a version and its last verification; raises as `read_record` does."""
+    record = read_record(directory)
+    return record.to_info(
+        directory.name,
+        bytes_on_disk=record.bytes_on_disk,
+        recall_at_1=_read_recall(directory),
+        is_current=is_current,
+    )
 
 
 def version_names(root: Path) -> list[str]:
@@ -116,12 +102,6 @@ def write_publications(root: Path, names: list[str]) -> None:
     """Make the first one the current version, at once for all readers. Only under the pointer's lock."""
     write_text_atomically(root / _POINTER_FILE, "".join(f"{name}\n" for name in names))
     sync(root)
-
-
-def read_recall(directory: Path) -> float | None:
-    """Recall@1 at a version's last verification, or None."""
-    recall = (_read_json(directory / VERIFICATION_FILE) or {}).get("recall_at_1")
-    return recall if isinstance(recall, float) else None
 
 
 def write_verification(directory: Path, verification: Verification) -> None:
@@ -176,7 +156,7 @@ def check_catalog(root: Path) -> None:
             f"{root} is not an index of handsim ({_CATALOG_FILE} is missing or not ours); "
             f"name another directory, then `handsim index build`"
         )
-    _check_format(root, record)
+    check_format(record.get("version"), _FORMAT_VERSION, root)
 
 
 def write_record(directory: Path, record: VersionRecord) -> None:
@@ -190,8 +170,7 @@ def read_record(directory: Path) -> VersionRecord:
     fields = _read_json(directory / VERSION_FILE)
     if fields is None or fields.pop("format", None) != _VERSION_FORMAT:
         raise damaged_error(directory, f"{VERSION_FILE} is missing or garbled")
-    _check_format(directory, fields)
-    del fields["version"]
+    check_format(fields.pop("version", None), _FORMAT_VERSION, directory)
     try:
         return VersionRecord(**{**fields, "settings": IndexSettings(**fields["settings"])})
     except (KeyError, TypeError, HandsimError) as error:
@@ -216,8 +195,10 @@ def check_files(directory: Path, record: VersionRecord) -> None:
     for name, expected in record.files.items():
         try:
             actual = _size_and_checksum(directory / SHARD / name)
+        except FileNotFoundError as error:
+            raise damaged_error(directory, f"{SHARD}/{name} is missing") from error
         except OSError as error:
-            raise damaged_error(directory, f"{SHARD}/{name} cannot be read: {error.strerror}") from error
+            raise unreadable_error(directory / SHARD / name, error.strerror) from error
         if actual != expected:
             raise damaged_error(directory, f"{SHARD}/{name} was cut or changed")
 
@@ -239,6 +220,11 @@ def damaged_error(directory: Path, why: str) -> HandsimError:
     )
 
 
+def unreadable_error(path: Path, reason: str | None) -> HandsimError:
+    """The error for a file that the system does not open, which says nothing about its content."""
+    return HandsimError(f"{path} cannot be read ({reason})")
+
+
 def missing_error(root: Path, name: str) -> NotThereError:
     """The error for a version that does not exist."""
     known = ", ".join(version_names(root)) or "none"
@@ -247,18 +233,20 @@ def missing_error(root: Path, name: str) -> NotThereError:
     )
 
 
-def _check_format(path: Path, record: dict[str, Any]) -> None:
-    version = record.get("version")
-    if not isinstance(version, int) or version > _FORMAT_VERSION:
-        raise HandsimError(
-            f"{path} has format {version}, this handsim reads up to {_FORMAT_VERSION}; upgrade handsim"
-        )
+def _read_recall(directory: Path) -> float | None:
+    recall = (_read_json(directory / VERIFICATION_FILE) or {}).get("recall_at_1")
+    return recall if isinstance(recall, float) else None
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:
-    """The object in a file, or None when there is no such file or it is not an object."""
+    """The object in a file, or None when there is no such file or it is not an object.
+
+    Raises HandsimError when the file cannot be read.
+    """
     try:
         value = json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise unreadable_error(file, error.strerror) from error
     return value if isinstance(value, dict) else None

@@ -43,10 +43,12 @@ class EdgeVersion(IndexVersion):
         try:
             self.embedding = load_embedding(directory / layout.EMBEDDING_FILE)
         except HandsimError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
             raise layout.damaged_error(directory, f"its embedding cannot be read: {error}") from error
         if self.embedding.fingerprint != record.embedding_fingerprint:
             raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
-        self.info = record.info(directory, is_current=is_current)
+        self.info = layout.read_info(directory, is_current=is_current)
         self.address = str(directory.parent)
         self._default_ef = record.settings.ef
         self._shard = _load_shard(directory)
@@ -154,7 +156,10 @@ def _load_shard(directory: Path) -> edge.EdgeShard:
     except HandsimError:
         raise
     except Exception as error:
-        raise layout.damaged_error(directory, _first_line(error)) from error
+        message = _first_line(error)
+        if "(os error " in message and "(os error 2)" not in message:  # other than a missing file
+            raise layout.unreadable_error(directory / layout.SHARD, message) from error
+        raise layout.damaged_error(directory, message) from error
     except BaseException as error:
         # Damage that the engine does not expect makes it panic: PanicException is no Exception.
         if type(error).__name__ != "PanicException":

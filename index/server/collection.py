@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient, models
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo
+from index.info import BaseRecord, IndexSettings, VersionInfo, check_format
 from index.server.client import Connection
 
 _FORMAT: Final = "handsim-index-version"
@@ -24,24 +24,14 @@ _MAX_SEGMENT_KB: Final = 2**30
 """A terabyte, no bound: one graph over all hands of a shard answers faster than several."""
 
 
-@dataclass(frozen=True)
-class VersionRecord:
-    """What a collection's metadata say of its version."""
+@dataclass(frozen=True, kw_only=True)
+class VersionRecord(BaseRecord):
+    """What a collection's metadata say of its version; an unfinished one has no checksum yet."""
 
     state: Literal["building", "complete", "growing", "removing"]
     """``growing``: hands are being added in place. Readers cannot open ``building`` and ``removing``."""
     embedding: str
     """JSON."""
-    embedding_kind: str
-    embedding_fingerprint: str
-    dimension: int
-    settings: IndexSettings
-    """How it was built and is searched."""
-    points: int
-    """How many hands it holds, or will hold."""
-    checksum: str = ""
-    built_at: str = ""
-    build_seconds: float = 0.0
     published_at: int | None = None
     """Grows with every publication; None before the first."""
     recall_at_1: float | None = None
@@ -58,6 +48,9 @@ class VersionRecord:
             dimension=embedding.dimension,
             settings=settings,
             points=points,
+            built_at="",
+            build_seconds=0.0,
+            checksum="",
         )
 
     @classmethod
@@ -65,12 +58,7 @@ class VersionRecord:
         """Read `metadata`; raises HandsimError when it is damaged or newer than this program."""
         if metadata is None or metadata.get("format") != _FORMAT:
             raise damaged_error(collection, "its metadata are not handsim's")
-        version = metadata.get("version")
-        if not isinstance(version, int) or version > _FORMAT_VERSION:
-            raise HandsimError(
-                f"{collection} has format {version}, this handsim reads up to {_FORMAT_VERSION}; "
-                f"upgrade handsim"
-            )
+        check_format(metadata.get("version"), _FORMAT_VERSION, collection)
         names = [field.name for field in fields(cls)]
         values = {name: metadata[name] for name in names if metadata.get(name) is not None}
         try:
@@ -91,20 +79,7 @@ class VersionRecord:
 
     def info(self, name: str, *, is_current: bool) -> VersionInfo:
         """Without what only the server needs."""
-        return VersionInfo(
-            name=name,
-            points=self.points,
-            dimension=self.dimension,
-            embedding_kind=self.embedding_kind,
-            embedding_fingerprint=self.embedding_fingerprint,
-            built_at=self.built_at,
-            build_seconds=self.build_seconds,
-            settings=self.settings,
-            checksum=self.checksum,
-            bytes_on_disk=None,
-            recall_at_1=self.recall_at_1,
-            is_current=is_current,
-        )
+        return self.to_info(name, bytes_on_disk=None, recall_at_1=self.recall_at_1, is_current=is_current)
 
 
 def verification_metadata(verification: Verification) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from threading import Event, Thread
-from types import TracebackType
 from typing import Any, Final, Literal
 from uuid import uuid4
 
 from qdrant_client import QdrantClient, models
 
 from handsim.errors import HandsimError, UnavailableError
+from index.info import check_format
 from index.server.client import AlreadyExistsError, Connection, DeniedError, NotFoundError
 
 Role = Literal["builder", "publisher", "reader"]
@@ -253,12 +253,7 @@ class LeaseRegistry:
                 f"the collection {self._name} is another program's; "
                 f"give this index another name: http://host:6333/NAME"
             )
-        version = metadata.get("version")
-        if not isinstance(version, int) or version > _FORMAT_VERSION:
-            raise HandsimError(
-                f"{self._address} has format {version}, this handsim reads up to {_FORMAT_VERSION}; "
-                f"upgrade handsim"
-            )
+        check_format(metadata.get("version"), _FORMAT_VERSION, self._address)
         return metadata
 
 
@@ -337,9 +332,7 @@ class ExclusiveLease:
     def __enter__(self) -> "ExclusiveLease":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

@@ -117,14 +117,33 @@ def three_versions(
 
 
 @pytest.fixture
-def published(three_versions: Path, tmp_path: Path) -> Catalog:
-    """A copy of ``three_versions``."""
-    return open_catalog(copy_index(three_versions, tmp_path / "index"))
-
-
-@pytest.fixture
 def qdrant() -> MemoryServer:
     return MemoryServer()
+
+
+@pytest.fixture(params=["edge", "memory"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path, qdrant: MemoryServer) -> Iterator[Catalog]:
+    """An empty index, embedded and on a server."""
+    with qdrant.catalog() if request.param == "memory" else open_catalog(tmp_path / "index") as catalog:
+        yield catalog
+
+
+@pytest.fixture(params=["edge", "memory"])
+def published(
+    request: pytest.FixtureRequest,
+    small_pool: Pool,
+    small_embedding: PoseEmbedding,
+    other_embedding: PoseEmbedding,
+    tmp_path: Path,
+) -> Catalog:
+    """An index as ``three_versions``, embedded and on a server."""
+    if request.param == "edge":
+        root: Path = request.getfixturevalue("three_versions")
+        return open_catalog(copy_index(root, tmp_path / "published"))
+    catalog = memory_catalog()
+    for embedding in (small_embedding, other_embedding, small_embedding):
+        catalog.build(small_pool, embedding)
+    return catalog
 
 
 @pytest.fixture

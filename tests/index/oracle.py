@@ -1,4 +1,4 @@
-"""The slow, obvious answer to every question: all distances, one by one."""
+"""The slow, obvious answer to every search: all distances, one by one."""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,17 +10,17 @@ from handsim import Pool, PoseEmbedding
 from index import NO_HAND, Filter, Neighbors
 
 EF: Final = 400
-"""Generous: what is tested is the question, not the graph."""
+"""Large: the tests are about the conditions of a search, not about the graph."""
 
 Admits = Callable[[int, int], bool]
-"""(row of the query, row of a candidate) -> whether it may be answered."""
+"""(row of the query, row of a candidate) -> whether the answer may hold it."""
 
 FILTERS: Final[dict[str, tuple[Filter | None, Callable[[Pool, int], bool]]]] = {
     "none": (None, lambda pool, row: True),
     "source": (Filter(sources=("100doh",)), lambda pool, row: pool.sources[row] == "100doh"),
     "sides": (Filter(sides=("left",)), lambda pool, row: bool(pool.is_left[row])),
     "videos": (
-        Filter(videos=("video 3", "video 8", "never seen")),
+        Filter(videos=("video 3", "video 8", "unknown")),
         lambda pool, row: pool.videos[row] in ("video 3", "video 8"),
     ),
     "labels": (
@@ -34,10 +34,21 @@ FILTERS: Final[dict[str, tuple[Filter | None, Callable[[Pool, int], bool]]]] = {
             pool.sources[row] == "ego4d" and not pool.is_left[row] and pool.scores[row] >= np.float32(0.5)
         ),
     ),
-    "nothing passes": (Filter(videos=("never seen",)), lambda pool, row: False),
+    "nothing passes": (Filter(videos=("unknown",)), lambda pool, row: False),
     "no side": (Filter(sides=()), lambda pool, row: False),
 }
 """A filter, and (pool, row) -> whether that hand passes it."""
+
+
+def admits_for(pool: Pool, name: str, *, other_video: bool) -> Admits:
+    """What a search for hands of the pool through one of `FILTERS` admits: never the query's own hand."""
+    passes = FILTERS[name][1]
+
+    def admits(query: int, row: int) -> bool:
+        is_own = query == row or (other_video and pool.videos[query] == pool.videos[row])
+        return not is_own and passes(pool, row)
+
+    return admits
 
 
 def true_distances(
@@ -67,34 +78,34 @@ def true_distances(
 def nearest(
     pool: Pool, distances: NDArray[np.floating], candidates: list[int], k: int, *, per_video: bool
 ) -> list[float]:
-    """The k smallest of distances [N] among candidates, one for each video where asked; infinite behind."""
-    kept: list[float] = []
-    seen: set[str | None] = set()
+    """The k smallest of distances [N] among candidates, one per video where asked for; then infinity."""
+    smallest: list[float] = []
+    videos: set[str | None] = set()
     for row in sorted(candidates, key=lambda row: float(distances[row])):
-        if not (per_video and pool.videos[row] in seen):
-            kept.append(float(distances[row]))
-            seen.add(pool.videos[row])
-    return [*kept, *[np.inf] * k][:k]
+        if not (per_video and pool.videos[row] in videos):
+            smallest.append(float(distances[row]))
+            videos.add(pool.videos[row])
+    return [*smallest, *[np.inf] * k][:k]
 
 
 def assert_sound(
-    pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], found: Neighbors, admits: Admits
+    pool: Pool, embedding: PoseEmbedding, rows: NDArray[np.intp], neighbors: Neighbors, admits: Admits
 ) -> None:
-    """Hands answered once, all admitted, nearest first, each with its own distance; the rest left over."""
-    assert (found.hand_ids[~found.is_found] == NO_HAND).all()
+    """Each hand once, admitted, with its own distance; the nearest first, then empty places."""
+    assert (neighbors.hand_ids[~neighbors.is_found] == NO_HAND).all()
     vectors = embedding.transform(pool.keypoints)
     for place, row in enumerate(rows.tolist()):
-        answered = pool.rows(found.hand_ids[place, found.is_found[place]])
-        assert len(set(answered.tolist())) == len(answered)
-        assert all(admits(row, other) for other in answered.tolist())
-        distances = found.distances[place, : len(answered)]
-        own = np.linalg.norm(vectors[answered] - vectors[row], axis=1)
-        np.testing.assert_allclose(distances, own, rtol=1e-4, atol=1e-5)
+        others = pool.rows(neighbors.hand_ids[place, neighbors.is_found[place]])
+        assert len(set(others.tolist())) == len(others)
+        assert all(admits(row, other) for other in others.tolist())
+        distances = neighbors.distances[place, : len(others)]
+        expected = np.linalg.norm(vectors[others] - vectors[row], axis=1)
+        np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)
         assert (np.diff(distances) >= 0).all()
 
 
-def assert_a_hand_a_video(pool: Pool, found: Neighbors) -> None:
-    """No two hands of one answer are of the same video."""
-    videos = pool.videos.codes[pool.rows(found.hand_ids[found.is_found])]
-    queries = np.nonzero(found.is_found)[0]
+def assert_a_hand_a_video(pool: Pool, neighbors: Neighbors) -> None:
+    """No two neighbours of one query are of the same video."""
+    videos = pool.videos.codes[pool.rows(neighbors.hand_ids[neighbors.is_found])]
+    queries = np.nonzero(neighbors.is_found)[0]
     assert len(set(zip(queries.tolist(), videos.tolist(), strict=True))) == len(videos)

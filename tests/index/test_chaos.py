@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from tests.index.chaos.siege import besiege
+import pytest
+
+from tests.index.chaos.stress import run_stress_test
 
 
+@pytest.mark.slow
 def test_readers_and_versions_outlive_a_rebuilder_killed_anywhere(tmp_path: Path) -> None:
-    seen = besiege(tmp_path, kills=8)
-    assert seen["wrong"] == []
-    assert [reader["failures"] for reader in seen["readers"]] == [[]] * 4
-    assert all(reader["questions"] > 20 and reader["moves"] > 1 for reader in seen["readers"])
-    assert any(where.startswith("at ") for where in seen["where"])
-    assert any(where.startswith("after ") for where in seen["where"])
+    report = run_stress_test(tmp_path, kills=8)
+    assert report["problems"] == []
+    assert [reader["failures"] for reader in report["readers"]] == [[]] * 4
+    assert all(reader["searches"] > 20 and reader["moves"] > 1 for reader in report["readers"])
+    assert any(where.startswith("at ") for where in report["where"])
+    assert any(where.startswith("after ") for where in report["where"])

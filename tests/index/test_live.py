@@ -1,25 +1,17 @@
-"""Readers that stay while versions are published under them, in both engines."""
+"""A live index that readers use while versions are published, on both catalogs."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier, Event
 
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
-from index import Catalog, IndexVersion, LiveIndex, open_catalog
+from index import Catalog, IndexVersion, LiveIndex
 from tests.index.builders import memory_catalog
 
 
-@pytest.fixture(params=["edge", "memory"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    with memory_catalog() if request.param == "memory" else open_catalog(tmp_path / "index") as catalog:
-        yield catalog
-
-
-def test_it_moves_between_questions(
+def test_it_moves_to_the_new_version_between_two_queries(
     catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
 ) -> None:
     catalog.build(small_pool, small_embedding)
@@ -32,7 +24,7 @@ def test_it_moves_between_questions(
             assert catalog.current_name() == "v0002"
             with live.version() as second:
                 assert (second.info.name, second.info.dimension) == ("v0002", 5)
-            # Whoever is in a question stays in the version it began with.
+            # Who is within a block keeps the version it began with.
             assert (
                 again.search_keypoints(small_pool.keypoints[:1], 1).hand_ids[0, 0] == small_pool.hand_ids[0]
             )
@@ -95,7 +87,7 @@ def test_other_threads_go_on_with_the_old_version_while_one_opens_the_new_one(
     catalog.drop()
 
 
-def test_the_old_version_is_let_go_with_its_last_user(
+def test_the_old_version_is_closed_after_its_last_user(
     catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
     catalog.build(small_pool, small_embedding)
@@ -108,7 +100,7 @@ def test_the_old_version_is_let_go_with_its_last_user(
             assert catalog.prune(1) == ([], ["v0001"])
             assert one.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         assert catalog.prune(1) == (["v0001"], [])
-        # It holds the current one even between two questions.
+        # The current one stays open between two queries.
         catalog.build(small_pool, small_embedding)
         assert catalog.prune(1) == ([], ["v0002"])
         with live.version():
@@ -117,7 +109,7 @@ def test_the_old_version_is_let_go_with_its_last_user(
     catalog.drop()
 
 
-def test_closing_waits_for_nobody_and_cuts_nobody_off(
+def test_closing_waits_for_no_reader_and_interrupts_none(
     catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
     catalog.build(small_pool, small_embedding)
@@ -131,7 +123,7 @@ def test_closing_waits_for_nobody_and_cuts_nobody_off(
     catalog.drop()
 
 
-def test_nothing_published_and_everything_dropped(
+def test_an_index_may_appear_and_be_dropped_meanwhile(
     catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
 ) -> None:
     live = LiveIndex(catalog)
@@ -165,14 +157,14 @@ def test_threads_share_it(
 
         def read(thread: int) -> set[str]:
             together.wait()
-            seen = set()
+            names = set()
             for number in range(40):
                 row = (thread * 40 + number) % len(small_pool)
                 with live.version() as version:
-                    seen.add(version.info.name)
-                    found = version.search(vectors[version.info.name][[row]], 2)
-                    assert small_pool.hand_ids[row] in found.hand_ids
-            return seen
+                    names.add(version.info.name)
+                    neighbors = version.search(vectors[version.info.name][[row]], 2)
+                    assert small_pool.hand_ids[row] in neighbors.hand_ids
+            return names
 
         def publish() -> None:
             together.wait()
@@ -182,9 +174,9 @@ def test_threads_share_it(
         with ThreadPoolExecutor(5) as threads:
             readers = [threads.submit(read, thread) for thread in range(4)]
             threads.submit(publish).result()
-            seen = set().union(*(reader.result() for reader in readers))
-        assert seen <= {"v0001", "v0002"}
+            names = set().union(*(reader.result() for reader in readers))
+        assert names <= {"v0001", "v0002"}
         with live.version() as version:
             assert version.info.name == "v0002" == catalog.current_name()
-    # Everybody has left: nothing is held any more.
+    # Nothing is open any more.
     catalog.drop()

@@ -1,3 +1,5 @@
+"""Mined pairs from every engine, by one or several processes, and the files they are written to."""
+
 import json
 import multiprocessing
 from pathlib import Path
@@ -14,11 +16,11 @@ from index.hand100m import box_of_whole_crop, write_hand100m
 from index.mining import write_pairs
 
 
-def mined(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
+def mine_all(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
     return MinedPairs.concatenate(mine(version, pool.hand_ids, policy, ef=400))
 
 
-def test_top_1_lies_in_another_video(version: IndexVersion, pool: Pool) -> None:
+def test_the_nearest_hand_of_another_video_has_the_same_pose(version: IndexVersion, pool: Pool) -> None:
     calls: list[tuple[int, int]] = []
     batches = mine(version, pool.hand_ids, progress=lambda done, total: calls.append((done, total)))
     pairs = MinedPairs.concatenate(batches)
@@ -31,39 +33,39 @@ def test_top_1_lies_in_another_video(version: IndexVersion, pool: Pool) -> None:
         for row, partner in enumerate(partners.tolist())
         if pool.labels[row] and pool.labels[partner]
     ]
-    assert np.mean(same) > 0.95  # a pose that was drawn for one video alone has no partner
+    assert np.mean(same) > 0.95  # a pose of a single video has no partner
 
 
 def test_ranks_are_a_window_of_the_search(version: IndexVersion, pool: Pool) -> None:
-    everything = mined(version, pool, MiningPolicy(top_k=5))
-    window = mined(version, pool, MiningPolicy(first_rank=3, top_k=5))
-    np.testing.assert_array_equal(window.distances, everything.distances[:, 2:])
+    uncapped = mine_all(version, pool, MiningPolicy(top_k=5))
+    window = mine_all(version, pool, MiningPolicy(first_rank=3, top_k=5))
+    np.testing.assert_array_equal(window.distances, uncapped.distances[:, 2:])
 
 
 def test_a_distance_cap_leaves_places_over(version: IndexVersion, pool: Pool) -> None:
-    everything = mined(version, pool, MiningPolicy(top_k=3))
-    cap = float(np.median(everything.distances))
-    capped = mined(version, pool, MiningPolicy(top_k=3, max_distance=cap))
-    np.testing.assert_array_equal(capped.is_found, everything.distances <= cap)
+    uncapped = mine_all(version, pool, MiningPolicy(top_k=3))
+    cap = float(np.median(uncapped.distances))
+    capped = mine_all(version, pool, MiningPolicy(top_k=3, max_distance=cap))
+    np.testing.assert_array_equal(capped.is_found, uncapped.distances <= cap)
     assert (capped.positives[~capped.is_found] == NO_HAND).all()
     assert 0 < capped.is_found.sum() < capped.is_found.size
 
 
-def test_one_per_video(version: IndexVersion, pool: Pool) -> None:
-    pairs = mined(version, pool, MiningPolicy(top_k=4, one_per_video=True))
+def test_with_one_per_video_ranks_are_those_of_videos(version: IndexVersion, pool: Pool) -> None:
+    pairs = mine_all(version, pool, MiningPolicy(top_k=4, one_per_video=True))
     videos = pool.videos.codes[pool.rows(pairs.positives.ravel())].reshape(-1, 4)
     together = np.concatenate([pool.videos.codes[:, None], videos], axis=1)
     assert all(len(set(row)) == 5 for row in together.tolist())
 
 
 def test_the_same_video_may_be_allowed(version: IndexVersion, pool: Pool) -> None:
-    pairs = mined(version, pool, MiningPolicy(other_video=False))
+    pairs = mine_all(version, pool, MiningPolicy(other_video=False))
     assert (pairs.positives[:, 0] != pool.hand_ids).all()
     partners = pool.rows(pairs.positives[:, 0])
     assert (pool.videos.codes[partners] == pool.videos.codes).mean() > 0.5
 
 
-def test_bad_policies(version: IndexVersion, pool: Pool) -> None:
+def test_a_policy_that_cannot_be_mined_is_refused(version: IndexVersion, pool: Pool) -> None:
     for ranks in ((0, 1), (2, 1), (1, 0)):
         with pytest.raises(HandsimError, match=r"^ranks -?\d+ to -?\d+ cannot be mined"):
             MiningPolicy(first_rank=ranks[0], top_k=ranks[1])
@@ -71,13 +73,13 @@ def test_bad_policies(version: IndexVersion, pool: Pool) -> None:
         with pytest.raises(HandsimError, match="max_distance"):
             MiningPolicy(max_distance=distance)
     with pytest.raises(HandsimError, match="k is 2000"):
-        mined(version, pool, MiningPolicy(top_k=2000))
+        mine_all(version, pool, MiningPolicy(top_k=2000))
     with pytest.raises(NotThereError, match="no hand 0000000000000001"):
         list(mine(version, np.array([1], dtype=np.uint64)))
 
 
-def test_pairs_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
-    pairs = mined(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+def test_pairs_are_written_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
+    pairs = mine_all(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
     halves = [
         MinedPairs(pairs.hand_ids[rows], pairs.positives[rows], pairs.distances[rows])
         for rows in (slice(0, 450), slice(450, None))
@@ -92,9 +94,7 @@ def test_pairs_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> 
     np.testing.assert_array_equal(table["distance"], pairs.distances[rows, ranks])
 
 
-def test_a_file_that_could_not_be_finished_is_not_left_behind(
-    version: IndexVersion, pool: Pool, tmp_path: Path
-) -> None:
+def test_an_unfinished_file_is_not_left_behind(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
     unknown = np.array([1], dtype=np.uint64)
     with pytest.raises(NotThereError):
         write_pairs(tmp_path / "pairs.parquet", mine(version, unknown), version.info)
@@ -103,8 +103,10 @@ def test_a_file_that_could_not_be_finished_is_not_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hand100m_layout(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
-    pairs = mined(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+def test_pairs_are_written_in_the_layout_of_hand100m(
+    version: IndexVersion, pool: Pool, tmp_path: Path
+) -> None:
+    pairs = mine_all(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
     assert write_hand100m(tmp_path / "hands.json", pool, [pairs]) == len(pool)
     file = json.loads((tmp_path / "hands.json").read_text())
     names = {image["id"]: image["file_name"] for image in file["images"]}
@@ -116,14 +118,14 @@ def test_hand100m_layout(version: IndexVersion, pool: Pool, tmp_path: Path) -> N
         assert annotation["left_right"] == "Right"
         assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.is_found[row].sum()
         np.testing.assert_allclose(annotation["keypoint_25d"], pool.keypoints[row].ravel(), atol=1e-6)
-    kept = pairs.is_found[0]
+    mask = pairs.is_found[0]
     assert file["annotations"][0]["positive_sample"] == [
-        format_hand_id(hand) for hand in pairs.positives[0, kept].tolist()
+        format_hand_id(hand) for hand in pairs.positives[0, mask].tolist()
     ]
 
 
 @pytest.mark.parametrize("size", range(32, 513, 7))
-def test_the_reader_cuts_out_the_whole_crop(size: int) -> None:
+def test_the_reader_of_hand100m_cuts_out_the_whole_crop(size: int) -> None:
     """The reader's rule: a square of floor(1.3 x the longer side) about the box, clipped at the border."""
     x0, y0, x1, y1 = json.loads(json.dumps(box_of_whole_crop(size)))
     side = int(max(x1 - x0, y1 - y0) * 1.3)
@@ -152,7 +154,7 @@ def test_several_processes_mine_the_same(version: IndexVersion, pool: Pool) -> N
     assert calls[-1] == len(hands)
 
 
-def test_what_a_process_meets_is_raised_here(version: IndexVersion, pool: Pool) -> None:
+def test_an_error_of_a_process_is_raised_in_the_main_one(version: IndexVersion, pool: Pool) -> None:
     unknown = np.append(pool.hand_ids, np.uint64(123))
     with pytest.raises(NotThereError, match="no hand 000000000000007b"):
         list(mine(version, unknown, workers=2))

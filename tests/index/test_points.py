@@ -15,7 +15,7 @@ Points = tuple[NDArray[np.uint64], NDArray[np.float32]]
 
 
 @st.composite
-def some_points(draw: st.DrawFn) -> Points:
+def points(draw: st.DrawFn) -> Points:
     """Up to 12 hands with different ids and vectors of 1 to 4 numbers."""
     ids = draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=12, unique=True))
     shape = (len(ids), draw(st.integers(1, 4)))
@@ -31,16 +31,16 @@ def digest(ids: NDArray[np.uint64], vectors: NDArray[np.float32], batch: int = 1
     return checksum.digest
 
 
-@given(some_points(), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_order_and_batches_do_not_matter(points: Points, batch: int, random: Random) -> None:
-    ids, vectors = points
+@given(points(), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_order_and_batches_do_not_matter(hands: Points, batch: int, random: Random) -> None:
+    ids, vectors = hands
     order = np.array(random.sample(range(len(ids)), len(ids)))
     assert digest(ids[order], vectors[order], batch) == digest(ids, vectors)
 
 
-@given(some_points(), st.data())
-def test_one_flipped_bit_shows(points: Points, data: st.DataObject) -> None:
-    ids, vectors = points
+@given(points(), st.data())
+def test_one_flipped_bit_changes_it(hands: Points, data: st.DataObject) -> None:
+    ids, vectors = hands
     row = data.draw(st.integers(0, len(ids) - 1))
     column = data.draw(st.integers(0, vectors.shape[1] - 1))
     altered = vectors.copy()
@@ -51,9 +51,9 @@ def test_one_flipped_bit_shows(points: Points, data: st.DataObject) -> None:
     assert digest(renamed, vectors) != digest(ids, vectors)
 
 
-@given(some_points(), st.data())
-def test_two_hands_with_each_others_vectors_show(points: Points, data: st.DataObject) -> None:
-    ids, vectors = points
+@given(points(), st.data())
+def test_two_hands_with_each_others_vectors_change_it(hands: Points, data: st.DataObject) -> None:
+    ids, vectors = hands
     one, other = (data.draw(st.integers(0, len(ids) - 1)) for _ in range(2))
     assume(vectors[one].tobytes() != vectors[other].tobytes())
     swapped = ids.copy()
@@ -61,27 +61,27 @@ def test_two_hands_with_each_others_vectors_show(points: Points, data: st.DataOb
     assert digest(swapped, vectors) != digest(ids, vectors)
 
 
-@given(some_points())
-def test_two_numbers_of_a_vector_swapped_show(points: Points) -> None:
-    ids, vectors = points
+@given(points())
+def test_two_swapped_numbers_of_a_vector_change_it(hands: Points) -> None:
+    ids, vectors = hands
     assume(vectors[0].tobytes() != vectors[0, ::-1].tobytes())
     mirrored = vectors.copy()
     mirrored[0] = vectors[0, ::-1]
     assert digest(ids, mirrored) != digest(ids, vectors)
 
 
-@given(some_points(), some_points())
-def test_it_goes_on_from_what_it_said(first: Points, second: Points) -> None:
-    going_on = Checksum.parse(digest(*first))
-    assert going_on.digest == digest(*first)
-    going_on.add(PointBatch(*second, []))
+@given(points(), points())
+def test_it_continues_from_its_digest(first: Points, second: Points) -> None:
+    resumed = Checksum.parse(digest(*first))
+    assert resumed.digest == digest(*first)
+    resumed.add(PointBatch(*second, []))
     alone = Checksum()
     alone.add(PointBatch(*first, []))
     alone.add(PointBatch(*second, []))
-    assert going_on.digest == alone.digest
+    assert resumed.digest == alone.digest
 
 
-def test_it_starts_with_how_many() -> None:
+def test_a_digest_begins_with_the_number_of_hands() -> None:
     ids, vectors = np.arange(7, dtype=np.uint64), np.zeros((7, 2), dtype=np.float32)
     assert digest(ids, vectors).startswith("7-")
     assert Checksum().digest == "0-0000000000000000"

@@ -1,5 +1,5 @@
-"""Processes that read an embedded index while another one rebuilds it and is killed, and who judges them.
+"""Processes that read an embedded index while another one rebuilds it and is killed, and the checks of both.
 
-`siege` starts and kills them; `reader` and `rebuilder` are what runs in them; `world` is what both know of
-the right answers; `steps` kills at a chosen step on the file system; `ledger` says what must be there then.
+`stress` starts and kills them; `reader` and `rebuilder` are what runs in them; `contents` is what both know
+of the right answers; `expected` is the state that the index must have after a kill.
 """

@@ -1,7 +1,7 @@
 """A server that speaks as much of Qdrant's gRPC as an index needs, over the client's local mode.
 
-What goes over the wire is real: messages, status codes, deadlines, sockets that are closed. What is
-behind it is not: exact search, no indexes. It can be stopped, and started again with what it held.
+The wire is real: messages, status codes, deadlines, closed sockets. What is behind it is not: exact search,
+no indexes. It can be stopped, and started again with its data.
 """
 
 import json
@@ -31,7 +31,7 @@ class SmallServer:
         self.key = key
         self.read_key = read_key
         self.calls: list[tuple[str, Any]] = []
-        """Names and messages of all that was asked, in order."""
+        """Names and messages of all requests, in order."""
         self.lock = Lock()
         self.port, self.grpc_port = _free_ports()
         self._with_grpc = grpc
@@ -72,7 +72,7 @@ class SmallServer:
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Finds the function below for a method, decodes, checks the key, and translates what is raised."""
+    """Finds the function below for a method, decodes, checks the key, and translates errors."""
 
     def __init__(self, server: SmallServer) -> None:
         self._server = server
@@ -82,11 +82,11 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         if service == "qdrant.Collections" and name in ("Get", "Delete"):
             name += "Collection"
         message, answer = METHODS[name]
-        sent = dict(details.invocation_metadata).get("api-key", "")
+        key = dict(details.invocation_metadata).get("api-key", "")
 
         def handle(request: Any, context: Any) -> Any:
-            if name != "HealthCheck" and self._server.key and sent != self._server.key:
-                if not sent or sent != self._server.read_key:
+            if name != "HealthCheck" and self._server.key and key != self._server.key:
+                if not key or key != self._server.read_key:
                     context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
                 elif name.startswith(WRITES):
                     context.abort(grpc.StatusCode.PERMISSION_DENIED, "Global manage access is required")
@@ -111,43 +111,43 @@ def _health(server: SmallServer, _: Any) -> Any:
     return q.HealthCheckReply(title="qdrant", version=server.version)
 
 
-def _create(server: SmallServer, asked: Any) -> Any:
-    vectors = GrpcToRest.convert_vectors_config(asked.vectors_config)
+def _create(server: SmallServer, request: Any) -> Any:
+    vectors = GrpcToRest.convert_vectors_config(request.vectors_config)
     done = server.memory.create_collection(
-        asked.collection_name, vectors_config=vectors, metadata=GrpcToRest.convert_payload(asked.metadata)
+        request.collection_name, vectors_config=vectors, metadata=GrpcToRest.convert_payload(request.metadata)
     )
     return q.CollectionOperationResponse(result=done)
 
 
-def _update(server: SmallServer, asked: Any) -> Any:
-    metadata = GrpcToRest.convert_payload(asked.metadata) if asked.metadata else None
-    done = server.memory.update_collection(asked.collection_name, metadata=metadata)
+def _update(server: SmallServer, request: Any) -> Any:
+    metadata = GrpcToRest.convert_payload(request.metadata) if request.metadata else None
+    done = server.memory.update_collection(request.collection_name, metadata=metadata)
     return q.CollectionOperationResponse(result=done)
 
 
-def _delete_collection(server: SmallServer, asked: Any) -> Any:
-    return q.CollectionOperationResponse(result=server.memory.delete_collection(asked.collection_name))
+def _delete_collection(server: SmallServer, request: Any) -> Any:
+    return q.CollectionOperationResponse(result=server.memory.delete_collection(request.collection_name))
 
 
-def _get_collection(server: SmallServer, asked: Any) -> Any:
-    info = server.memory.get_collection(asked.collection_name)
+def _get_collection(server: SmallServer, request: Any) -> Any:
+    info = server.memory.get_collection(request.collection_name)
     return q.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
 
 
 def _list(server: SmallServer, _: Any) -> Any:
-    found = server.memory.get_collections().collections
+    collections = server.memory.get_collections().collections
     return q.ListCollectionsResponse(
-        collections=[q.CollectionDescription(name=collection.name) for collection in found]
+        collections=[q.CollectionDescription(name=collection.name) for collection in collections]
     )
 
 
 def _aliases(server: SmallServer, _: Any) -> Any:
-    found = server.memory.get_aliases().aliases
-    return q.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(alias) for alias in found])
+    aliases = server.memory.get_aliases().aliases
+    return q.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(alias) for alias in aliases])
 
 
-def _change_aliases(server: SmallServer, asked: Any) -> Any:
-    operations = [GrpcToRest.convert_alias_operations(action) for action in asked.actions]
+def _change_aliases(server: SmallServer, request: Any) -> Any:
+    operations = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
     done = server.memory.update_collection_aliases(change_aliases_operations=operations)
     return q.CollectionOperationResponse(result=done)
 
@@ -156,48 +156,48 @@ def _done() -> Any:
     return q.PointsOperationResponse(result=q.UpdateResult(status=q.UpdateStatus.Completed))
 
 
-def _upsert(server: SmallServer, asked: Any) -> Any:
-    only = (
-        _filter(GrpcToRest.convert_filter(asked.update_filter)) if asked.HasField("update_filter") else None
-    )
-    points = [GrpcToRest.convert_point_struct(point) for point in asked.points]
-    server.memory.upsert(asked.collection_name, points, update_filter=only)
+def _upsert(server: SmallServer, request: Any) -> Any:
+    condition = None
+    if request.HasField("update_filter"):
+        condition = _filter(GrpcToRest.convert_filter(request.update_filter))
+    points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+    server.memory.upsert(request.collection_name, points, update_filter=condition)
     return _done()
 
 
-def _delete(server: SmallServer, asked: Any) -> Any:
-    selector = GrpcToRest.convert_points_selector(asked.points)
+def _delete(server: SmallServer, request: Any) -> Any:
+    selector = GrpcToRest.convert_points_selector(request.points)
     if isinstance(selector, models.FilterSelector):
         selector = models.FilterSelector(filter=_filter(selector.filter))
-    server.memory.delete(asked.collection_name, selector)
+    server.memory.delete(request.collection_name, selector)
     return _done()
 
 
-def _get(server: SmallServer, asked: Any) -> Any:
+def _get(server: SmallServer, request: Any) -> Any:
     records = server.memory.retrieve(
-        asked.collection_name,
-        [GrpcToRest.convert_point_id(point) for point in asked.ids],
-        with_payload=asked.with_payload.enable,
-        with_vectors=asked.with_vectors.enable,
+        request.collection_name,
+        [GrpcToRest.convert_point_id(point) for point in request.ids],
+        with_payload=request.with_payload.enable,
+        with_vectors=request.with_vectors.enable,
     )
     return q.GetResponse(result=[_record(record) for record in records])
 
 
-def _scroll(server: SmallServer, asked: Any) -> Any:
-    records, following = server.memory.scroll(
-        asked.collection_name,
-        scroll_filter=_filter(GrpcToRest.convert_filter(asked.filter)),
-        limit=asked.limit,
-        offset=GrpcToRest.convert_point_id(asked.offset) if asked.HasField("offset") else None,
-        with_payload=asked.with_payload.enable,
-        with_vectors=asked.with_vectors.enable,
+def _scroll(server: SmallServer, request: Any) -> Any:
+    records, next_point = server.memory.scroll(
+        request.collection_name,
+        scroll_filter=_filter(GrpcToRest.convert_filter(request.filter)),
+        limit=request.limit,
+        offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
+        with_payload=request.with_payload.enable,
+        with_vectors=request.with_vectors.enable,
     )
-    following_id = None if following is None else RestToGrpc.convert_extended_point_id(following)
-    return q.ScrollResponse(result=[_record(record) for record in records], next_page_offset=following_id)
+    next_id = None if next_point is None else RestToGrpc.convert_extended_point_id(next_point)
+    return q.ScrollResponse(result=[_record(record) for record in records], next_page_offset=next_id)
 
 
 def _filter(filter: Any) -> Any:
-    """Without the empty alternatives that decoding adds: older clients' memory lets nothing pass them."""
+    """Without the empty alternatives that decoding adds: nothing passes them in older clients' local mode."""
     return filter.model_copy(update={"should": filter.should or None})
 
 
@@ -205,16 +205,16 @@ def _record(record: Any) -> Any:
     return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
 
 
-def _count(server: SmallServer, asked: Any) -> Any:
-    count = server.memory.count(asked.collection_name, exact=True).count
+def _count(server: SmallServer, request: Any) -> Any:
+    count = server.memory.count(request.collection_name, exact=True).count
     return q.CountResponse(result=q.CountResult(count=count))
 
 
-def _query_batch(server: SmallServer, asked: Any) -> Any:
-    requests = [GrpcToRest.convert_query_points(query) for query in asked.query_points]
-    for request in requests:
-        request.filter = _filter(request.filter)
-    answers = server.memory.query_batch_points(asked.collection_name, requests)
+def _query_batch(server: SmallServer, request: Any) -> Any:
+    queries = [GrpcToRest.convert_query_points(query) for query in request.query_points]
+    for query in queries:
+        query.filter = _filter(query.filter)
+    answers = server.memory.query_batch_points(request.collection_name, queries)
     return q.QueryBatchResponse(
         result=[
             q.BatchResult(result=[RestToGrpc.convert_scored_point(point) for point in answer.points])
@@ -238,19 +238,19 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
     "Scroll": (q.ScrollPoints, _scroll),
     "Count": (q.CountPoints, _count),
     "QueryBatch": (q.QueryBatchPoints, _query_batch),
-    "CreateFieldIndex": (q.CreateFieldIndexCollection, lambda server, asked: _done()),
+    "CreateFieldIndex": (q.CreateFieldIndexCollection, lambda server, request: _done()),
 }
 
 
 def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
     class Root(BaseHTTPRequestHandler):
-        """Says who it is, and has nothing else."""
+        """Answers with its name and version, and nothing else."""
 
         def do_GET(self) -> None:
-            known = self.path == "/"
-            facts = {"title": "qdrant", "version": server.version} if known else {"status": {"error": "no"}}
-            body = json.dumps(facts).encode()
-            self.send_response(200 if known else 404)
+            is_root = self.path == "/"
+            root = {"title": "qdrant", "version": server.version}
+            body = json.dumps(root if is_root else {"status": {"error": "no"}}).encode()
+            self.send_response(200 if is_root else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -1,4 +1,4 @@
-"""The same over sockets: keys, versions of the server, a server that goes away, a builder that is killed."""
+"""An index over sockets: keys, versions of the server, a server that goes away, a builder that is killed."""
 
 import signal
 import subprocess
@@ -27,12 +27,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallServer]:
         yield server
 
 
-def reach(server: SmallServer, pause: Callable[[float], None]) -> ServerCatalog:
-    """Its index, by somebody who waits in a way of his own."""
-    return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, sleep=pause))
+def connect_to(server: SmallServer, sleep: Callable[[float], None]) -> ServerCatalog:
+    """Its index, with another way to sleep."""
+    return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, sleep=sleep))
 
 
-def test_all_questions_go_over_the_wire(
+def test_every_search_goes_over_the_wire(
     server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
     oracle = ExactIndex(small_pool, small_embedding)
@@ -46,28 +46,28 @@ def test_all_questions_go_over_the_wire(
                 SearchOptions(filter=Filter(labels=())),
                 SearchOptions(min_distance=0.1, max_distance=3.0),
             ):
-                found, true = (
+                neighbors, true = (
                     one.search_hands(hands, 3, other_video=True, options=options) for one in (version, oracle)
                 )
-                np.testing.assert_allclose(found.distances, true.distances, rtol=1e-4, atol=1e-5)
-                assert found.payloads == true.payloads
-            liked = version.recommend(hands[:2], hands[-1:], 3)
+                np.testing.assert_allclose(neighbors.distances, true.distances, rtol=1e-4, atol=1e-5)
+                assert neighbors.payloads == true.payloads
+            recommended = version.recommend(hands[:2], hands[-1:], 3)
             np.testing.assert_allclose(
-                liked.distances, oracle.recommend(hands[:2], hands[-1:], 3).distances, rtol=1e-4
+                recommended.distances, oracle.recommend(hands[:2], hands[-1:], 3).distances, rtol=1e-4
             )
             assert version.search_hands(hands, 3, options=SearchOptions(diversity=0.5)).is_found.all()
-            drawn = version.sample(20, Filter(sides=("left",)))
-            assert small_pool.is_left[small_pool.rows(drawn)].all()
+            sample = version.sample(20, Filter(sides=("left",)))
+            assert small_pool.is_left[small_pool.rows(sample)].all()
             assert verify(version, read_all=True).problems() == []
-    assert server.memory.count("hands-catalog").count == 0, "readers and builders signed out"
+    assert server.memory.count("hands-catalog").count == 0, "readers and builders released their leases"
 
 
-def test_vectors_are_linked_only_when_all_are_there(
+def test_the_graph_is_built_after_the_last_hand_is_written(
     server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
 ) -> None:
     with open_catalog(server.address) as catalog:
         catalog.build(small_pool, small_embedding)
-    of_version = [(name, asked) for name, asked in server.calls if "hands-v0001" in str(asked)]
+    of_version = [(name, request) for name, request in server.calls if "hands-v0001" in str(request)]
     names = [name for name, _ in of_version]
     first, last = names.index("Upsert"), len(names) - names[::-1].index("Upsert")
     assert names[:first].count("CreateFieldIndex") == 5
@@ -75,12 +75,12 @@ def test_vectors_are_linked_only_when_all_are_there(
     created = of_version[names.index("Create")][1]
     assert created.optimizers_config.indexing_threshold == 0
     assert created.hnsw_config.ef_construct == 100
-    switched_on = next(asked for name, asked in of_version[last:] if name == "Update")
+    switched_on = next(request for name, request in of_version[last:] if name == "Update")
     assert switched_on.optimizers_config.indexing_threshold == 256
 
 
 @pytest.mark.parametrize("key", ["wrong", None])
-def test_a_key_that_does_not_fit(
+def test_a_wrong_key_is_reported_after_one_call(
     server: SmallServer, monkeypatch: pytest.MonkeyPatch, key: str | None
 ) -> None:
     if key is None:
@@ -92,23 +92,23 @@ def test_a_key_that_does_not_fit(
     assert "\n" not in str(caught.value)
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert len(server.calls) == 1, "asked once, not again and again"
+    assert len(server.calls) == 1, "one call, without retries"
 
 
-def test_a_key_that_may_only_read(
+def test_a_key_that_may_only_read_reads(
     server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_catalog(server.address) as catalog:
         catalog.build(small_pool, small_embedding)
     monkeypatch.setenv(KEY_VARIABLE, "only-reading")
-    with open_catalog(server.address) as reading:
-        with reading.current() as version:
+    with open_catalog(server.address) as catalog:
+        with catalog.current() as version:
             assert version.search_hands(small_pool.hand_ids[:2], 3).is_found.all()
         for write in (
-            lambda: reading.build(small_pool, small_embedding),
-            lambda: reading.publish("v0001"),
-            lambda: reading.remove("v0001"),
-            reading.drop,
+            lambda: catalog.build(small_pool, small_embedding),
+            lambda: catalog.publish("v0001"),
+            lambda: catalog.remove("v0001"),
+            catalog.drop,
         ):
             with pytest.raises(HandsimError, match=f"does not admit this .*{KEY_VARIABLE}"):
                 write()
@@ -130,18 +130,18 @@ def test_an_old_server_is_refused() -> None:
 
 def test_without_grpc_it_goes_on_over_rest() -> None:
     with SmallServer(grpc=False) as server:
-        told = f"no gRPC at port {server.grpc_port} of 127.0.0.1: going on over REST"
-        with pytest.warns(UserWarning, match=told):
+        message = f"no gRPC at port {server.grpc_port} of 127.0.0.1: going on over REST"
+        with pytest.warns(UserWarning, match=message):
             catalog = open_catalog(server.address)
         with catalog, pytest.raises(NotThereError, match="404"):
             catalog.current()  # this small server has no more of REST than its greeting
 
 
-def test_a_server_that_is_down() -> None:
+def test_a_server_that_is_down_is_waited_for_some_time() -> None:
     server = SmallServer()
     pauses: list[float] = []
     with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port} does not answer .*; start it"):
-        reach(server, pauses.append)
+        connect_to(server, pauses.append)
     assert len(pauses) == 7
     assert all(0 < pause <= 12 for pause in pauses)
 
@@ -151,11 +151,11 @@ def test_a_build_outlives_a_restart_of_the_server(
 ) -> None:
     stops: list[int] = []
 
-    somebody = Lock()
+    lock = Lock()
 
     def restart(seconds: float) -> None:
-        """Waits as the product does; somebody mends the server meanwhile."""
-        with somebody:
+        """Sleep as the product does; meanwhile the server is started again."""
+        with lock:
             if server.is_stopped:
                 server.start()
         time.sleep(seconds)
@@ -165,7 +165,7 @@ def test_a_build_outlives_a_restart_of_the_server(
             stops.append(done)
             server.stop()
 
-    with reach(server, restart) as catalog:
+    with connect_to(server, restart) as catalog:
         built = catalog.build(small_pool, small_embedding, progress=stop)
         assert stops == [20]
         with catalog.current() as version:
@@ -180,7 +180,7 @@ def test_a_server_that_stays_away_ends_the_build(
             server.stop()
 
     pauses: list[float] = []
-    with reach(server, pauses.append) as catalog, pytest.raises(UnavailableError, match="start it"):
+    with connect_to(server, pauses.append) as catalog, pytest.raises(UnavailableError, match="start it"):
         catalog.build(small_pool, small_embedding, progress=stop)
     assert 20 <= server.memory.count("hands-v0001").count < 60
 
@@ -201,30 +201,30 @@ open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
 """
 
 
-def test_a_killed_build_harms_nothing_and_is_taken_up(
+def test_a_killed_build_changes_nothing_and_is_resumed(
     server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
 ) -> None:
     with open_catalog(server.address) as catalog:
         catalog.build(small_pool, small_embedding)
         command = [sys.executable, "-c", BUILDER, str(small_pool.path), server.address]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        held = server.memory.count("hands-v0002").count
-        assert 20 <= held < 60
-        assert catalog.active_builder() is None, "its process is known to be gone"
+        written_before = server.memory.count("hands-v0002").count
+        assert 20 <= written_before < 60
+        assert catalog.active_builder() is None, "its process no longer runs"
         assert [(info.name, info.is_current) for info in catalog.versions()] == [("v0001", True)]
         with catalog.current() as version:
             assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
         before = len(server.calls)
         assert catalog.build(small_pool, small_embedding).name == "v0002"
         written = [
-            len(asked.points)
-            for name, asked in server.calls[before:]
-            if name == "Upsert" and asked.collection_name == "hands-v0002"
+            len(request.points)
+            for name, request in server.calls[before:]
+            if name == "Upsert" and request.collection_name == "hands-v0002"
         ]
-        assert sum(written) == 60 - held
+        assert sum(written) == 60 - written_before
 
 
-def test_an_embedded_index_needs_no_client() -> None:
+def test_an_embedded_index_does_not_import_the_client() -> None:
     code = (
         "import sys, index.edge.catalog, index\n"
         "index.open_catalog(sys.argv[1])\n"

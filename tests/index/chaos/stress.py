@@ -1,4 +1,4 @@
-"""Four readers, a rebuilder that is killed again and again, and a look at the index after each kill."""
+"""Four readers, a rebuilder that is killed again and again, and a check of the index after each kill."""
 
 import json
 import signal
@@ -15,22 +15,21 @@ from handsim import PoseEmbedding
 from index import open_catalog, verify
 from index.edge import layout
 from tests.index.builders import write_pool
-from tests.index.chaos.ledger import Ledger
-from tests.index.chaos.rebuilder import SETTINGS
-from tests.index.chaos.steps import STEPS, SWEEPING_STEPS
-from tests.index.chaos.world import GROWN, KINDS, World
+from tests.index.chaos.contents import GROWN, KINDS, KnownContents
+from tests.index.chaos.expected import ExpectedState
+from tests.index.chaos.rebuilder import SETTINGS, STEPS, SWEEPING_STEPS
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
 _READERS: Final = 4
 _COMPONENTS: Final = {"plain": 14, "other": 8}
 _LONGEST_DELAY_SECONDS: Final = 2.5
-_STEP_COMES_WITHIN_SECONDS: Final = 12.0
+_STEP_COMES_WITHIN_SECONDS: Final = 30.0
 _OF_EVERY_INDEX: Final = {"catalog.json", "current", ".lock", ".pointer-lock"}
 _OF_EVERY_VERSION: Final = {"version.json", "embedding.json", "shard", "verification.json"}
 
 
-def write_world(directory: Path, scale: int) -> None:
-    """Pools and embeddings of every kind, as `world.World` reads them; 15 hands make a video."""
+def write_pools(directory: Path, scale: int) -> None:
+    """Pools and embeddings of every kind, as `KnownContents` reads them; 15 hands make a video."""
     videos = {"plain": 10 * scale, "other": 7 * scale}
     for seed, kind in enumerate(KINDS):
         pool = write_pool(directory / kind, videos[kind], seed)
@@ -38,76 +37,76 @@ def write_world(directory: Path, scale: int) -> None:
         PoseEmbedding.fit(pool, components=_COMPONENTS[kind]).save(directory / f"{kind}.json")
 
 
-class Siege:
-    """One index, who reads it, and what became of it."""
+class StressTest:
+    """One index, its readers, and the problems of both."""
 
     def __init__(self, directory: Path, scale: int, seed: int) -> None:
-        """Build the first version in an empty directory and let the readers at it."""
-        self._world_path = directory / "world"
+        """Build the first version in an empty directory and start the readers."""
+        self._pools_path = directory / "pools"
         self._root = directory / "index"
         self._random = np.random.default_rng(seed)
-        write_world(self._world_path, scale)
-        self._world = World(self._world_path)
+        write_pools(self._pools_path, scale)
+        self._known = KnownContents(self._pools_path)
         self._catalog = open_catalog(self._root)
-        first = self._world.contents[KINDS[0]]
+        first = self._known.contents[KINDS[0]]
         info = self._catalog.build(first.pool, first.embedding, SETTINGS)
-        self._ledger = Ledger([info.name], info.name)
+        self._expected = ExpectedState([info.name], info.name)
         self._steps: list[str] = []
         self.kills = 0
         self.where: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.problems: list[str] = []
         self._readers = [self._start("reader", str(number), stdin=True) for number in range(_READERS)]
 
     def kill_one(self) -> None:
-        """Let a rebuilder work, kill it, look at the index, give the next command and look again."""
-        where, lines = self._life_and_death()
+        """Let a rebuilder work, kill it, check the index, give the next command and check again."""
+        where, lines = self._run_rebuilder()
         self.kills += 1
         self.where[where] += 1
         for line in lines:
-            self._ledger.hear(line)
-        self._look(where)
+            self._expected.update(line)
+        self._check(where)
         choice = self._random.integers(3)
         if choice == 0:
             return  # the next rebuilder gives the next command
         if choice == 1:
             command = "prune"
             removed, _ = self._catalog.prune(keep=3)
-            self._ledger.hear(f"pruned {' '.join(removed)}")
+            self._expected.update(f"pruned {' '.join(removed)}")
         else:
             command = "build"
-            contents = self._world.contents[KINDS[self._random.integers(len(KINDS))]]
+            contents = self._known.contents[KINDS[self._random.integers(len(KINDS))]]
             info = self._catalog.build(contents.pool, contents.embedding, SETTINGS)
-            self._ledger.hear(f"built {info.name} current")
-        self._look(f"{where}, then {command}")
-        self._look_for_orphans(f"{where}, then {command}")
+            self._expected.update(f"built {info.name} current")
+        self._check(f"{where}, then {command}")
+        self._check_no_leftovers(f"{where}, then {command}")
 
-    def end(self) -> dict[str, Any]:
-        """Stop the readers, look a last time, and tell all."""
+    def finish(self) -> dict[str, Any]:
+        """Stop the readers, check a last time, and report."""
         reports = []
         for reader in self._readers:
-            output, _ = reader.communicate(timeout=60)
+            output, _ = reader.communicate(timeout=300)
             if reader.returncode:
-                self.wrong.append(f"a reader ended with {reader.returncode}")
+                self.problems.append(f"a reader ended with {reader.returncode}")
             else:
                 reports.append(json.loads(output))
         newest = self._catalog.versions()[-1].name
         self._catalog.publish(newest)
         self._catalog.prune(keep=1)
-        self._look_for_orphans("and the readers gone")
+        self._check_no_leftovers("and the readers gone")
         if layout.version_names(self._root) != [newest]:
-            self.wrong.append(f"not only {newest} was left when nobody read any more")
+            self.problems.append(f"not only {newest} was left when nobody read any more")
         if layout.engine_leftovers(self._root / newest):
-            self.wrong.append(f"the engine's temporary files were left in {newest}")
+            self.problems.append(f"the engine's temporary files were left in {newest}")
         return {
             "kills": self.kills,
             "where": dict(sorted(self.where.items())),
-            "done": dict(self._ledger.done),
-            "wrong": self.wrong,
+            "done": dict(self._expected.done),
+            "problems": self.problems,
             "readers": reports,
         }
 
-    def release_readers(self) -> None:
-        """End those that still read."""
+    def kill_readers(self) -> None:
+        """End the readers that still run."""
         for reader in self._readers:
             reader.kill()
             reader.wait()
@@ -115,15 +114,15 @@ class Siege:
     def _start(self, module: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", f"tests.index.chaos.{module}", str(self._root)]
         return subprocess.Popen(
-            [*command, str(self._world_path), *arguments],
+            [*command, str(self._pools_path), *arguments],
             cwd=_REPOSITORY,
             bufsize=0,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
 
-    def _life_and_death(self) -> tuple[str, list[str]]:
-        """Where a rebuilder was killed, and what it said before: by turns after a delay and at a step."""
+    def _run_rebuilder(self) -> tuple[str, list[str]]:
+        """Where a rebuilder was killed, and what it printed before: by turns after a delay and at a step."""
         step = self._next_step() if self.kills % 2 else ""
         arguments = [str(self._random.integers(2**31))]
         if step:
@@ -141,52 +140,52 @@ class Siege:
             output, _ = process.communicate()
         lines = output.decode().splitlines()
         if process.returncode != -signal.SIGKILL:
-            self.wrong.append(f"the rebuilder ended with {process.returncode} after {lines[-3:]}")
+            self.problems.append(f"the rebuilder ended with {process.returncode} after {lines[-3:]}")
         last = lines[-1].split()[0] if lines else "ready"
         return f"at {step}" if step else f"after {last}", lines
 
     def _next_step(self) -> str:
-        """Every step in turn, in an order of chance."""
+        """Every step in turn, in random order."""
         if (self._root / layout.BUILDING).exists():
             return str(self._random.choice(SWEEPING_STEPS))
         if not self._steps:
             self._steps = self._random.permutation(STEPS).tolist()
         return self._steps.pop()
 
-    def _look(self, when: str) -> None:
-        """Compare the index with what it must hold, and read all of it."""
+    def _check(self, when: str) -> None:
+        """Compare the index with its expected state, and read all of it."""
         names = [info.name for info in self._catalog.versions()]
-        wrong = self._ledger.settle(names, self._catalog.current_name())
+        problems = self._expected.check(names, self._catalog.current_name())
         self._catalog.current().close()
         for name in names:
             with self._catalog.open(name) as version:
-                self._world.name_of(version.info)
-                wrong += [
+                self._known.name_of(version.info)
+                problems += [
                     f"{name}: {problem}" for problem in verify(version, sample=100, read_all=True).problems()
                 ]
-        self.wrong += [f"{problem} (killed {when})" for problem in wrong]
+        self.problems += [f"{problem} (killed {when})" for problem in problems]
 
-    def _look_for_orphans(self, when: str) -> None:
+    def _check_no_leftovers(self, when: str) -> None:
         versions = set(layout.version_names(self._root))
         extra = {path.name for path in self._root.iterdir()} ^ (_OF_EVERY_INDEX | versions)
         for name in versions:
             extra |= {path.name for path in (self._root / name).iterdir()} - _OF_EVERY_VERSION
         if extra:
-            self.wrong.append(f"left over or missing: {sorted(extra)} (killed {when})")
+            self.problems.append(f"left over or missing: {sorted(extra)} (killed {when})")
 
 
-def besiege(
+def run_stress_test(
     directory: Path, *, kills: int, seconds: float = 0, scale: int = 3, seed: int = 0
 ) -> dict[str, Any]:
-    """At least so many kills, and so many seconds of them, in an empty directory; returns what was seen.
+    """Kill at least so often, and for so many seconds, in an empty directory; returns counts and problems.
 
-    ``scale`` is the size of the pools, in some 150 hands.
+    ``scale`` is the size of the pools, in about 150 hands.
     """
     started = time.perf_counter()
-    siege = Siege(directory, scale, seed)
+    stress = StressTest(directory, scale, seed)
     try:
-        while siege.kills < kills or time.perf_counter() - started < seconds:
-            siege.kill_one()
-        return {"seconds": round(time.perf_counter() - started, 1), **siege.end()}
+        while stress.kills < kills or time.perf_counter() - started < seconds:
+            stress.kill_one()
+        return {"seconds": round(time.perf_counter() - started, 1), **stress.finish()}
     finally:
-        siege.release_readers()
+        stress.kill_readers()

@@ -1,4 +1,4 @@
-"""What versions may hold, so that every answer can be checked and no mixture of two passes for one."""
+"""What versions may hold, so that every answer can be checked, and a mixture of two versions is found."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,10 @@ class Contents:
     """[N]."""
 
     @classmethod
-    def read(cls, world: Path, kind: str, suffix: str) -> "Contents":
-        """What `write` of the siege left in a directory."""
-        pool = Pool.open(world / f"{kind}{suffix}")
-        embedding = PoseEmbedding.load(world / f"{kind}.json")
+    def read(cls, directory: Path, kind: str, suffix: str) -> "Contents":
+        """Read what `stress.write_pools` wrote."""
+        pool = Pool.open(directory / f"{kind}{suffix}")
+        embedding = PoseEmbedding.load(directory / f"{kind}.json")
         videos = np.array([video or "" for video in pool.videos.values()])
         return cls(pool, embedding, embedding.embed(keypoints=pool.keypoints), videos)
 
@@ -45,35 +45,37 @@ class Contents:
         order = np.argsort(self.pool.hand_ids)
         places = np.searchsorted(self.pool.hand_ids, hand_ids, sorter=order)
         rows: NDArray[np.intp] = order[np.minimum(places, len(order) - 1)]
-        strangers = int((self.pool.hand_ids[rows] != hand_ids).sum())
-        if strangers:
-            raise WrongAnswerError(f"{strangers} of {len(hand_ids)} hands are not in this version")
+        unknown = int((self.pool.hand_ids[rows] != hand_ids).sum())
+        if unknown:
+            raise WrongAnswerError(f"{unknown} of {len(hand_ids)} hands are not in this version")
         return rows
 
-    def check(self, asked: NDArray[np.intp], found: Neighbors, *, exactly: bool) -> None:
-        """Raise WrongAnswerError unless hands [Q, K] of other videos than rows [Q] were found, truly so far.
+    def check(self, rows: NDArray[np.intp], neighbors: Neighbors, *, exactly: bool) -> None:
+        """Raise WrongAnswerError unless the neighbours [Q, K] of rows [Q] are of other videos, so far away.
 
-        With ``exactly`` the first must be the nearest there is.
+        With ``exactly`` the first must be the nearest of all.
         """
-        if not found.is_found.all():
+        if not neighbors.is_found.all():
             raise WrongAnswerError(
-                f"{int((~found.is_found).sum())} places of {found.is_found.size} are empty"
+                f"{int((~neighbors.is_found).sum())} places of {neighbors.is_found.size} are empty"
             )
-        answered = self.rows(found.hand_ids.ravel()).reshape(found.hand_ids.shape)
-        if (self.videos[answered] == self.videos[asked, None]).any():
-            raise WrongAnswerError("a hand of the query's own video was answered")
-        true = np.linalg.norm(self.vectors[answered] - self.vectors[asked, None], axis=2)
-        if not np.allclose(true, found.distances, rtol=1e-4, atol=1e-4):
-            raise WrongAnswerError(f"distances are off by up to {np.abs(true - found.distances).max():.4g}")
+        others = self.rows(neighbors.hand_ids.ravel()).reshape(neighbors.hand_ids.shape)
+        if (self.videos[others] == self.videos[rows, None]).any():
+            raise WrongAnswerError("a hand of the query's own video is among the neighbours")
+        distances = np.linalg.norm(self.vectors[others] - self.vectors[rows, None], axis=2)
+        if not np.allclose(distances, neighbors.distances, rtol=1e-4, atol=1e-4):
+            raise WrongAnswerError(
+                f"distances are off by up to {np.abs(distances - neighbors.distances).max():.4g}"
+            )
         if exactly:
-            apart = np.linalg.norm(self.vectors - self.vectors[asked, None], axis=2)
-            apart[self.videos == self.videos[asked, None]] = np.inf
-            if not np.allclose(apart.min(axis=1), found.distances[:, 0], rtol=1e-4, atol=1e-4):
+            apart = np.linalg.norm(self.vectors - self.vectors[rows, None], axis=2)
+            apart[self.videos == self.videos[rows, None]] = np.inf
+            if not np.allclose(apart.min(axis=1), neighbors.distances[:, 0], rtol=1e-4, atol=1e-4):
                 raise WrongAnswerError("exact search passed over the nearest hand")
 
 
-class World:
-    """All that versions may hold."""
+class KnownContents:
+    """Everything that a version may hold."""
 
     def __init__(self, directory: Path) -> None:
         """Read it from a directory."""
@@ -82,7 +84,7 @@ class World:
         }
 
     def name_of(self, info: VersionInfo) -> str:
-        """Which contents a version has; raises WrongAnswerError for none."""
+        """Which contents a version has; raises WrongAnswerError for others."""
         for name, contents in self.contents.items():
             if (info.embedding_fingerprint, info.points) == (
                 contents.embedding.fingerprint,
@@ -92,5 +94,5 @@ class World:
         raise WrongAnswerError(f"nobody built {info.name} with {info.points} hands")
 
     def of(self, version: IndexVersion) -> Contents:
-        """What an open version must hold."""
+        """The contents of an open version."""
         return self.contents[self.name_of(version.info)]

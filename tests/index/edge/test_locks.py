@@ -1,6 +1,5 @@
-"""Several people at one embedded index: none sees half-done work, and nobody is told what is not so."""
+"""Several people at one embedded index: nobody reads half-done work, and nobody is refused without reason."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from handsim import Pool, PoseEmbedding
+from handsim import Pool
+from handsim.files import FileLock
 from index import open_catalog, verify
 from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
@@ -21,7 +21,7 @@ import numpy as np
 from handsim import HandsimError, Pool, PoseEmbedding
 from index import IndexSettings, open_catalog, verify
 
-# All that may be said to one who comes second.
+# The only messages for somebody who comes second.
 EXPECTED = ("is being built by", "left to go back to", "has no version", "is the current version")
 catalog, pool, grown = open_catalog(sys.argv[1]), Pool.open(sys.argv[2]), Pool.open(sys.argv[3])
 embeddings = [PoseEmbedding.fit(pool, components=components) for components in (5, 14)]
@@ -45,12 +45,13 @@ for _ in range(15):
     try:
         commands[random.integers(len(commands))]()
     except HandsimError as error:
-        if not any(words in str(error) for words in EXPECTED):
+        if not any(text in str(error) for text in EXPECTED):
             raise
 """
 
 
-def test_three_people_at_once(
+@pytest.mark.slow
+def test_three_people_at_once_leave_a_sound_index(
     three_versions: Path, small_pool: Pool, grown_pool: Pool, tmp_path: Path
 ) -> None:
     root = copy_index(three_versions, tmp_path / "index")
@@ -63,35 +64,33 @@ def test_three_people_at_once(
     catalog = open_catalog(root)
     catalog.prune(keep=2)
     names = {info.name for info in catalog.versions()}
-    assert {path.name for path in root.iterdir()} == {
-        "catalog.json",
-        "current",
-        ".lock",
-        ".pointer-lock",
-        *names,
-    }
+    entries = {path.name for path in root.iterdir()}
+    assert entries == {"catalog.json", "current", ".lock", ".pointer-lock", *names}
     for name in names:
         with catalog.open(name) as version:
             assert verify(version, sample=20, read_all=True).problems() == []
 
 
-def test_asking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
+def test_reading_who_builds_keeps_nobody_from_building(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.edge.locks._TIMEOUT_SECONDS", 60.0)
+
     def build() -> str | None:
         with lock_builder(tmp_path):
             return active_builder(tmp_path)
 
     assert str(os.getpid()) in str(build())
-    asking = os.open(tmp_path / ".lock", os.O_RDWR)
-    fcntl.flock(asking, fcntl.LOCK_SH)  # as `active_builder` does for a moment
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(1) as threads, FileLock(tmp_path / ".lock") as lock:
+        assert lock.acquire(shared=True)  # as `active_builder` does for a moment
         building = threads.submit(build)
         with pytest.raises(TimeoutError):
             building.result(0.1)
-        os.close(asking)
-        assert str(os.getpid()) in str(building.result(10))
+        lock.release()
+        assert str(os.getpid()) in str(building.result(60))
 
 
-def test_a_reader_waits_for_who_is_alone_in_a_version(three_versions: Path, tmp_path: Path) -> None:
+def test_a_reader_waits_for_a_removal_that_may_not_happen(three_versions: Path, tmp_path: Path) -> None:
     root = copy_index(three_versions, tmp_path / "index")
 
     def read() -> str:
@@ -103,42 +102,29 @@ def test_a_reader_waits_for_who_is_alone_in_a_version(three_versions: Path, tmp_
             reading = threads.submit(read)
             with pytest.raises(TimeoutError):
                 reading.result(0.1)
-        assert reading.result(10) == "v0003"
+        assert reading.result(60) == "v0003"
 
 
-@pytest.mark.parametrize("read", [False, True])
-def test_what_a_killed_reader_left_is_neither_copied_nor_kept(
-    three_versions: Path, grown_pool: Pool, tmp_path: Path, read: bool
+@pytest.mark.parametrize("is_read", [False, True])
+def test_what_a_killed_reader_left_is_neither_copied_nor_left(
+    three_versions: Path, grown_pool: Pool, tmp_path: Path, is_read: bool
 ) -> None:
     root = copy_index(three_versions, tmp_path / "index")
-    left = [
+    files = [
         root / "v0003" / "shard" / ".atomicwriteAbCdEf" / "tmpfile.tmp",
         root / "v0003" / ".verification.json.9",
     ]
-    left[0].parent.mkdir()
-    for file in left:
+    files[0].parent.mkdir()
+    for file in files:
         file.write_text("{")
     catalog = open_catalog(root)
-    claim = lock_version(root / "v0003" / VERSION_FILE, exclusive=False) if read else None
+    lock = lock_version(root / "v0003" / VERSION_FILE, exclusive=False) if is_read else None
     assert catalog.add(grown_pool).name == "v0004"
     assert not list((root / "v0004").rglob(".atomicwrite*"))
     catalog.sweep()
-    # While somebody reads the version, such a file may be his.
-    assert [file.exists() for file in left] == [read, False]
-    if claim is not None:
-        claim.release()
+    # While somebody reads the version, such a file may belong to that reader.
+    assert [file.exists() for file in files] == [is_read, False]
+    if lock is not None:
+        lock.release()
         catalog.sweep()
-        assert not left[0].parent.exists()
-
-
-def test_a_failed_build_leaves_nothing(
-    three_versions: Path, small_pool: Pool, small_embedding: PoseEmbedding, tmp_path: Path
-) -> None:
-    root = copy_index(three_versions, tmp_path / "index")
-
-    def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        open_catalog(root).build(small_pool, small_embedding, progress=interrupt)
-    assert not (root / ".building").exists()
+        assert not files[0].parent.exists()

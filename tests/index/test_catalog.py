@@ -1,0 +1,229 @@
+"""What every catalog promises, embedded or on a server, of its versions and of which one is current."""
+
+import os
+
+import numpy as np
+import pytest
+
+from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
+from handsim.errors import NotThereError
+from index import Catalog, Filter, SearchOptions, Verification, verify
+
+
+def names(catalog: Catalog) -> list[str]:
+    return [info.name for info in catalog.versions()]
+
+
+def test_without_a_version_there_is_nothing_to_read_publish_or_remove(catalog: Catalog) -> None:
+    assert (catalog.versions(), catalog.publications()) == ([], [])
+    assert catalog.active_builder() is None
+    for read in (catalog.current, catalog.current_info, catalog.rollback):
+        with pytest.raises(NotThereError, match=r"there is no index at .* yet; `handsim index build`"):
+            read()
+    for name in (catalog.open, catalog.info, catalog.publish, catalog.remove):
+        with pytest.raises(
+            NotThereError, match=r"no version 'v0001' \(it has: none\); `handsim index build`"
+        ):
+            name("v0001")
+    catalog.sweep()
+    catalog.drop()
+
+
+def test_an_empty_pool_builds_nothing(
+    catalog: Catalog, small_embedding: PoseEmbedding, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("empty")
+    with PoolWriter(path):
+        pass
+    with pytest.raises(HandsimError, match="there are no hands"):
+        catalog.build(Pool.open(path), small_embedding)
+    assert catalog.versions() == []
+
+
+def test_a_reader_goes_on_with_its_version_when_another_is_published(
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
+) -> None:
+    calls: list[tuple[int, int]] = []
+    first = catalog.build(small_pool, small_embedding, progress=lambda *done: calls.append(done))
+    assert calls[-1] == (60, 60)
+    assert (first.name, first.points, first.dimension, first.is_current) == ("v0001", 60, 14, True)
+    assert (first.embedding_fingerprint, first.recall_at_1) == (small_embedding.fingerprint, 1.0)
+    catalog.build(small_pool, other_embedding, publish=False)
+    assert [info.is_current for info in catalog.versions()] == [True, False]
+    with catalog.current() as reader:
+        catalog.publish("v0002")
+        assert [info.is_current for info in catalog.versions()] == [False, True]
+        assert catalog.current_info() == catalog.info("v0002")
+        with catalog.current() as version:
+            for name, one, embedding in (
+                ("v0001", reader, small_embedding),
+                ("v0002", version, other_embedding),
+            ):
+                assert (one.info.name, one.embedding.fingerprint) == (name, embedding.fingerprint)
+                nearest = one.search_keypoints(small_pool.keypoints[:2], 1).hand_ids[:, 0]
+                assert nearest.tolist() == small_pool.hand_ids[:2].tolist()
+
+
+def test_a_version_holds_what_was_written(published: Catalog, small_pool: Pool) -> None:
+    with published.current() as version:
+        measured = verify(version, read_all=True, pool_ids=small_pool.hand_ids)
+    assert (measured.points, measured.duplicates, measured.altered) == (60, 0, False)
+    assert (measured.missing_from_index, measured.missing_from_pool) == (0, 0)
+    assert measured.problems() == []
+
+
+def test_a_verification_is_listed(published: Catalog) -> None:
+    with published.current() as version:
+        measured = verify(version, sample=20)
+    published.record_verification("v0003", Verification(**{**vars(measured), "recall_at_1": 0.5}))
+    assert [info.recall_at_1 for info in published.versions()] == [1.0, 1.0, 0.5]
+    with pytest.raises(NotThereError, match="v0009"):
+        published.record_verification("v0009", measured)
+
+
+def test_a_second_builder_is_refused(
+    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    builders: list[str | None] = []
+
+    def build_again(done: int, total: int) -> None:
+        builders.append(catalog.active_builder())
+        with pytest.raises(HandsimError, match=f"is being built by process {os.getpid()} on .*; wait"):
+            catalog.build(small_pool, small_embedding)
+
+    catalog.build(small_pool, small_embedding, progress=build_again)
+    assert [str(builder).partition(" on ")[0] for builder in builders] == [f"process {os.getpid()}"]
+    assert catalog.active_builder() is None
+    assert names(catalog) == ["v0001"]
+
+
+def test_rolling_back_until_none_is_left(published: Catalog) -> None:
+    assert published.publications() == ["v0003", "v0002", "v0001"]
+    assert published.rollback() == "v0002"
+    assert published.rollback() == "v0001"
+    assert published.publications() == ["v0001"]
+    with published.current() as version:
+        assert version.info.name == "v0001"
+    with pytest.raises(
+        HandsimError, match=r"v0001 is the only version of .*index list.* `handsim index publish`"
+    ):
+        published.rollback()
+    assert published.current_name() == "v0001"
+
+
+def test_rolling_back_skips_versions_that_were_removed(published: Catalog) -> None:
+    assert published.remove("v0002")
+    assert published.rollback() == "v0001"
+    assert published.publications() == ["v0001"]
+
+
+def test_a_version_can_be_published_again(published: Catalog) -> None:
+    for _ in range(2):
+        published.publish("v0001")
+        assert published.publications() == ["v0001", "v0003", "v0002"]
+    assert published.rollback() == "v0003"
+
+
+def test_what_was_rolled_back_is_not_gone_back_to(
+    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    published.rollback()
+    assert published.build(small_pool, small_embedding).name == "v0004"
+    assert published.publications() == ["v0004", "v0002", "v0001"]
+    assert published.rollback() == "v0002"
+
+
+def test_pruning_keeps_the_newest_and_the_current_one(published: Catalog) -> None:
+    assert published.prune(5) == ([], [])
+    published.publish("v0001")
+    assert published.prune(1) == (["v0002"], [])
+    assert names(published) == ["v0001", "v0003"]
+    published.publish("v0003")
+    assert published.prune(1) == (["v0001"], [])
+    with pytest.raises(HandsimError, match="v0003 is the only version"):
+        published.rollback()
+    for keep in (0, -1):
+        with pytest.raises(HandsimError, match=f"^keep is {keep}; keep at least 1 version"):
+            published.prune(keep)
+
+
+def test_a_version_that_is_read_is_not_removed(published: Catalog, small_pool: Pool) -> None:
+    with published.open("v0001") as reader:
+        assert published.prune(1) == (["v0002"], ["v0001"])
+        assert not published.remove("v0001")
+        with pytest.raises(HandsimError, match=f"a reader has v0001 of {published.address} open; end it"):
+            published.drop()
+        assert (names(published), published.current_name()) == (["v0001", "v0003"], "v0003"), "all as before"
+        assert reader.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+    reader.close()  # a second time changes nothing
+    assert published.prune(1) == (["v0001"], [])
+
+
+def test_neither_the_current_version_nor_an_unknown_one_can_be_removed(published: Catalog) -> None:
+    with pytest.raises(HandsimError, match=r"^v0003 is the current version; publish another one first"):
+        published.remove("v0003")
+    with pytest.raises(NotThereError, match=r"no version 'v0009' \(it has: v0001, v0002, v0003\)"):
+        published.remove("v0009")
+    assert names(published) == ["v0001", "v0002", "v0003"]
+
+
+def test_numbers_are_never_used_twice(
+    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    published.publish("v0001")
+    published.prune(1)
+    assert published.remove("v0003")
+    assert names(published) == ["v0001"]
+    assert published.build(small_pool, small_embedding, publish=False).name == "v0004"
+    assert published.remove("v0004")
+    assert published.build(small_pool, small_embedding).name == "v0005"
+
+
+def test_a_dropped_index_can_be_built_anew(
+    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    for _ in range(2):
+        published.drop()
+        assert names(published) == []
+    with pytest.raises(NotThereError, match="`handsim index build` makes one"):
+        published.current()
+    assert published.build(small_pool, small_embedding).name == "v0001"
+
+
+def test_new_hands_go_into_a_copy_of_the_current_version(
+    published: Catalog, small_pool: Pool, grown_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    calls: list[tuple[int, int]] = []
+    added = published.add(grown_pool, progress=lambda *done: calls.append(done))
+    assert (added.name, added.points, added.is_current) == ("v0004", 90, True)
+    assert published.info("v0003").points == 60
+    new = np.setdiff1d(grown_pool.hand_ids, small_pool.hand_ids)
+    with published.current() as version:
+        assert version.embedding.fingerprint == small_embedding.fingerprint
+        expected = small_embedding.transform(grown_pool.keypoints[grown_pool.rows(new)])
+        np.testing.assert_allclose(version.vectors(new), expected, atol=1e-6)
+        in_new_video = SearchOptions(filter=Filter(videos=("video 5",)))
+        assert version.search_hands(small_pool.hand_ids[:1], 20, options=in_new_video).is_found.sum() == 15
+        measured = verify(version, read_all=True, pool_ids=grown_pool.hand_ids)
+        assert (measured.problems(), measured.missing_from_index) == ([], 0)
+    assert published.build(grown_pool, small_embedding).checksum == added.checksum
+
+
+def test_without_a_new_hand_nothing_is_added(published: Catalog, small_pool: Pool) -> None:
+    assert published.add(small_pool) == published.info("v0003")
+    assert len(published.versions()) == 3
+
+
+def test_hands_are_added_with_the_embedding_of_the_current_version(
+    published: Catalog, grown_pool: Pool, other_embedding: PoseEmbedding
+) -> None:
+    published.publish("v0002")
+    added = published.add(grown_pool, publish=False)
+    assert (added.name, added.points, added.dimension, added.is_current) == ("v0004", 90, 5, False)
+    assert added.embedding_fingerprint == other_embedding.fingerprint
+    assert published.current_name() == "v0002"
+
+
+def test_nothing_is_added_to_an_index_that_is_not_there(catalog: Catalog, grown_pool: Pool) -> None:
+    with pytest.raises(NotThereError, match="`handsim index build` makes one"):
+        catalog.add(grown_pool)

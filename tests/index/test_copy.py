@@ -1,0 +1,117 @@
+"""A copied index, between directories and servers in all directions: every version, hand by hand the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from handsim import HandsimError, Pool, PoseEmbedding
+from handsim.errors import NotThereError
+from index import Catalog, open_catalog
+from index.copy import copy_catalog
+from tests.index.builders import MemoryServer, memory_catalog
+
+NAMES = ["v0001", "v0002", "v0003"]
+
+
+@pytest.fixture(params=["directory", "server"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    with memory_catalog() if request.param == "server" else open_catalog(tmp_path / "copy") as catalog:
+        yield catalog
+
+
+def assert_same(copied: Catalog, original: Catalog, pool: Pool) -> None:
+    """Every version has the same facts and payloads, and finds the same."""
+    assert [info.name for info in copied.versions()] == [info.name for info in original.versions()]
+    assert copied.publications() == original.publications()
+    for info in original.versions():
+        with copied.open(info.name) as copy, original.open(info.name) as version:
+            for field in ("points", "dimension", "embedding_fingerprint", "checksum", "settings"):
+                assert getattr(copy.info, field) == getattr(version.info, field)
+            assert copy.payloads(pool.hand_ids) == version.payloads(pool.hand_ids)
+            ours, theirs = (
+                one.search_hands(pool.hand_ids[::9], 4, other_video=True) for one in (copy, version)
+            )
+            np.testing.assert_allclose(ours.distances, theirs.distances, rtol=1e-4)
+
+
+def test_all_versions_are_copied_once_and_published_in_the_same_order(
+    published: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    published.publish("v0002")
+    calls: list[tuple[int, int]] = []
+    assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
+    assert calls == [(60, 60)] * 3
+    assert_same(target, published, small_pool)
+    assert target.publications() == ["v0002", "v0003", "v0001"]
+    assert target.rollback() == "v0003"
+    assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
+    assert len(calls) == 3, "nothing is copied twice"
+    assert target.current_name() == "v0002"
+    # The copy does not need its original, and its numbers go on.
+    published.drop()
+    with target.current() as version:
+        assert version.search_keypoints(small_pool.keypoints[:1], 1).hand_ids[0, 0] == small_pool.hand_ids[0]
+    assert target.build(small_pool, small_embedding).name == "v0004"
+
+
+def test_an_interrupted_copy_is_resumed(published: Catalog, target: Catalog, small_pool: Pool) -> None:
+    calls: list[int] = []
+
+    def interrupt(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_catalog(published, target, progress=interrupt)
+    assert [info.name for info in target.versions()] == ["v0001"]
+    calls.clear()
+    assert copy_catalog(published, target, progress=lambda done, total: calls.append(done)) == NAMES
+    assert calls == [60, 60], "a version that is there is not copied again"
+    assert_same(target, published, small_pool)
+
+
+def test_a_version_that_was_never_published_is_copied_unpublished(
+    catalog: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog.build(small_pool, small_embedding, publish=False)
+    assert copy_catalog(catalog, target) == ["v0001"]
+    assert target.publications() == []
+
+
+def test_another_version_of_the_same_name_is_not_overwritten(
+    published: Catalog, target: Catalog, small_pool: Pool, other_embedding: PoseEmbedding
+) -> None:
+    own = target.build(small_pool, other_embedding)
+    message = f"{target.address} has a v0001 of its own; copy to an empty place"
+    with pytest.raises(HandsimError, match=message):
+        copy_catalog(published, target)
+    assert target.versions() == [own]
+
+
+def test_a_copy_that_was_altered_is_reported(
+    published: Catalog, qdrant: MemoryServer, small_pool: Pool
+) -> None:
+    with qdrant.catalog() as target:
+        copy_catalog(published, target)
+        moved = models.PointVectors(id=int(small_pool.hand_ids[5]), vector=np.ones(5).tolist())
+        qdrant.client.update_vectors("hands-v0002", [moved])
+        with pytest.raises(HandsimError) as caught:
+            copy_catalog(published, target)
+    message = str(caught.value)
+    assert message.startswith("v0002 at memory/hands differs from its original (60-")
+    assert message.endswith("`handsim index drop v0002 --index memory/hands` and copy again")
+
+
+def test_an_index_without_a_version_cannot_be_copied(catalog: Catalog, target: Catalog) -> None:
+    with pytest.raises(NotThereError, match=r"there is no index at .*; `handsim index build` makes one"):
+        copy_catalog(catalog, target)
+
+
+def test_a_copy_onto_itself_changes_nothing(published: Catalog) -> None:
+    before = published.versions()
+    assert copy_catalog(published, published) == NAMES
+    assert published.versions() == before
