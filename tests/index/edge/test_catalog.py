@@ -219,18 +219,19 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_reported_in_one_line_and_repaired_by_building(
-    root: Path, small_pool: Pool, small_embedding: PoseEmbedding, kind: str
+    built: Path, small_pool: Pool, small_embedding: PoseEmbedding, tmp_path: Path, kind: str
 ) -> None:
-    DAMAGE[kind](root / "v0003")
+    root = copy_index(built, tmp_path / "index")
+    DAMAGE[kind](root / "v0001")
     with pytest.raises(HandsimError) as caught:
         open_catalog(root).current()
     message = str(caught.value)
     assert "\n" not in message
-    assert str(root / "v0003") in message
+    assert str(root / "v0001") in message
     assert "`handsim index build`" in message
     open_catalog(root).build(small_pool, small_embedding)
     with open_catalog(root).current() as version:
-        assert version.info.name == "v0004"
+        assert version.info.name == "v0002"
 
 
 OPENER = """
