@@ -14,8 +14,9 @@ from training.losses import nt_xent
 from training.losses.equivariance import undo_motion
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
-from training.pretrain.module import PretrainModule, weighed_keypoints
-from training.runs.optimizer import Precision, Schedule, make_optimizer
+from training.pretrain.module import PretrainModule, weighted_keypoints
+from training.runs.optimizer import make_optimizer
+from training.runs.settings import Precision, Schedule
 
 
 class _InMemory(PretrainModule):
@@ -24,8 +25,8 @@ class _InMemory(PretrainModule):
     kept: tuple[AugmentedViews, AugmentedViews] | None = None
     """Used as they are; None: made anew for every step."""
 
-    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
-        return super()._views(batch, rows, view) if self.kept is None else self.kept[view]
+    def _augment(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
+        return super()._augment(batch, rows, view) if self.kept is None else self.kept[view]
 
 
 def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def ceiling(config: PretrainConfig, batch: PairBatch, steps: int, warm_up: int) 
 
     def augment() -> None:
         for view, rows in enumerate((batch.anchors, batch.positives)):
-            module._views(batch, rows, view)
+            module._augment(batch, rows, view)
 
     with torch.no_grad(), autocast(config.trainer.precision, device):
         projections = module._project(list(views))
@@ -108,7 +109,7 @@ def _loss(
         second,
         temperature=config.loss.temperature,
         weighting=config.loss.weighting,
-        keypoints1=weighed_keypoints(views[0]),
-        keypoints2=weighed_keypoints(views[1]),
+        keypoints1=weighted_keypoints(views[0]),
+        keypoints2=weighted_keypoints(views[1]),
     )
     torch.autograd.backward(loss)

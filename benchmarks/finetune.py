@@ -35,7 +35,8 @@ from training.finetune.module import FinetuneModule, estimate_crops
 from training.finetune.predictor import Inference
 from training.finetune.train import finetune_on
 from training.runs.folder import RunFolder
-from training.runs.optimizer import Schedule, make_optimizer
+from training.runs.optimizer import make_optimizer
+from training.runs.settings import Schedule
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {"architecture": "resnet18", "batch": 32, "view": 128, "workers": 0, "precision": "32-true"},
@@ -72,9 +73,9 @@ class _InMemory(FinetuneModule):
 
     kept: AugmentedViews | None = None
 
-    def _views(self, batch: HandBatch) -> AugmentedViews:
+    def _augment(self, batch: HandBatch) -> AugmentedViews:
         if self.kept is None:
-            self.kept = super()._views(batch)
+            self.kept = super()._augment(batch)
         return self.kept
 
 

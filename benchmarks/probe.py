@@ -39,7 +39,7 @@ from training.pretrain.config import RECIPES, PretrainConfig
 from training.pretrain.module import PretrainModule
 from training.pretrain.train import pretrain
 from training.runs.folder import RunFolder
-from training.runs.optimizer import Schedule
+from training.runs.settings import Schedule
 
 RANDOM: Final = "random"
 START: Final = "start"

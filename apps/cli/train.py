@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from training.pretrain.config import PretrainConfig
     from training.runs.folder import RunFolder
     from training.runs.recipes import Recipes
-    from training.runs.trainer import Outcome
+    from training.runs.trainer import RunOutcome
 
 _Config = TypeVar("_Config", bound="DataclassInstance")
 
@@ -90,7 +90,7 @@ def _pretrain(options: argparse.Namespace) -> int:
 
     home = find_home(options)
 
-    def train(config: "PretrainConfig", folder: "RunFolder") -> "Outcome":
+    def train(config: "PretrainConfig", folder: "RunFolder") -> "RunOutcome":
         searches_index = config.pairs.positives == "neighbours" and config.pairs.table is None
         with find_catalog(options) if searches_index else nullcontext() as catalog:
             return pretrain(config, home, catalog, folder, resume=options.resume)
@@ -121,12 +121,11 @@ def _train(
     command: str,
     recipes: "Recipes[_Config]",
     overrides: Sequence[str],
-    train: "Callable[[_Config, RunFolder], Outcome]",
+    train: "Callable[[_Config, RunFolder], RunOutcome]",
     next_command: str,
 ) -> int:
     """What both commands do around ``train``; ``next_command`` is suggested at the end of a finished run."""
-    from training.runs.folder import RunFolder
-    from training.runs.trainer import is_first_process
+    from training.runs.folder import RunFolder, is_first_process
 
     if options.settings:
         recipes.print_settings()
@@ -139,8 +138,7 @@ def _train(
         config = recipes.fill(folder.read_config(), overrides, str(folder.config))
     else:
         config = recipes.read(options.recipe, overrides)
-        # The first process of a distributed run makes the folder; the others never write there.
-        folder = RunFolder.new(home, name) if is_first_process() else RunFolder(home.run(name))
+        folder = RunFolder.new(home, name)
     try:
         outcome = train(config, folder)
     finally:
@@ -149,7 +147,10 @@ def _train(
         return 0
     run = folder.path.name
     if not outcome.finished:
-        print(f"stopped after step {outcome.steps:,}; `handsim {command} {run} --resume` goes on from there")
+        line = f"stopped after step {outcome.steps:,}; `handsim {command} {run} --resume` goes on from there"
+        if not outcome.steps:
+            line = f"stopped before the first checkpoint; start again with `handsim {command} RECIPE`"
+        print(line)
         return EXIT_INTERRUPTED
     print(f"{outcome.steps:,} steps done in {folder.path}; `handsim {next_command.format(run=run)}`")
     return 0

@@ -10,7 +10,7 @@ from PIL import Image
 from handsim.detection import Detection
 from handsim.errors import HandsimError, UnusableError
 from tests.handsim.builders import write_video
-from tests.training.finetune.drawn_hands import DrawnHands
+from tests.training.finetune.builders import DrawnHands
 from training.finetune.predictor import Inference
 from training.predict import (
     HandPlace,

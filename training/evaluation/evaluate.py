@@ -38,7 +38,7 @@ from training.evaluation.report import (
 )
 from training.finetune.data import HandBatch
 from training.finetune.predictor import Inference, load_estimator
-from training.runs.optimizer import check_at_least
+from training.runs.settings import check_at_least
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
 MEAN_POSE_HANDS: Final = 5000
@@ -147,7 +147,7 @@ def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path
 
 
 def _metadata(request: PoseRequest, inference: Inference) -> dict[str, Any]:
-    training = {name: value for name, value in inference.facts.items() if name != "config"}
+    training = {name: value for name, value in inference.metadata.items() if name != "config"}
     return {
         "run": request.run,
         "checkpoint": str(request.checkpoint.resolve()),

@@ -26,7 +26,8 @@ from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.processes import available_cores, module_command
 from training.experiments.steps import RUN, Kind, Step, StepFolder, StepStore
-from training.runs.checkpoints import BEST, LAST, StopRequest
+from training.runs.checkpoints import StopRequest
+from training.runs.folder import BEST, LAST
 
 _LOCK_POLL_SECONDS: Final = 1.0
 """Between two tries to lock the folder of a step that another process is doing."""
@@ -121,7 +122,7 @@ class _Scheduler:
 
     def run(self) -> ExperimentOutcome:
         runner, stop = StepRunner(self._store, self._report), StopRequest()
-        stop.also = runner.stop
+        stop.on_signal = runner.stop
         self._report(f"{self._count:,} steps, {len(self._done):,} of them done already{self._time_left()}")
         with ThreadPoolExecutor(self._slots, thread_name_prefix="step") as threads:
             try:
@@ -131,14 +132,14 @@ class _Scheduler:
                         finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
                         for future in finished:
                             self._end(future)
-                        if not stop.asked:
+                        if not stop.requested:
                             self._start_ready(runner, threads)
             except KeyboardInterrupt:  # a second signal
                 runner.kill()
                 raise
             finally:
                 runner.stop()
-        return ExperimentOutcome(len(self._done), self._failed, self._blocked, stopped=stop.asked)
+        return ExperimentOutcome(len(self._done), self._failed, self._blocked, stopped=stop.requested)
 
     def _start_ready(self, runner: "StepRunner", threads: ThreadPoolExecutor) -> None:
         for step in list(self._waiting):

@@ -1,9 +1,4 @@
-"""What a recipe says: everything that decides a fine-tuning run, as frozen dataclasses.
-
-What a fine-tuning recipe says of its data and of how long the trunk stays as it came.
-
-The recipes of fine-tuning: YAML files that fill a `FinetuneConfig`.
-"""
+"""Settings of a fine-tuning run, as frozen dataclasses that recipes (YAML files) fill."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -13,56 +8,56 @@ from training.augmentation import AugmentationSettings
 from training.finetune.data import check_fraction
 from training.models.encoder import EncoderSettings
 from training.models.estimator import STRIDE_PX, EstimatorSettings
-from training.runs.optimizer import LogSettings, OptimizerSettings, TrainerSettings, check_at_least
+from training.runs.optimizer import OptimizerSettings
 from training.runs.recipes import SHIPPED, Recipes
+from training.runs.settings import LogSettings, TrainerSettings, check_at_least
 
-MOST_FACTOR: Final = 10.0
+_MAX_FACTOR: Final = 10.0
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which labelled hands are trained on, and how they are cut out of their pictures."""
+    """The labelled hands, and how they are cut out of their pictures."""
 
     dataset: str = "synthetic"
     """freihand, dexycb, assemblyhands or synthetic."""
     root: str | None = None
     """The folder it lies in, as downloaded."""
     train_split: str = "train"
-    """What is trained on."""
+    """The split to train on."""
     val_split: str = "val"
-    """What each epoch is judged by."""
+    """The split for validation."""
     label_fraction: float = 1.0
     """Share of the training split's annotations that are used; a smaller one is part of every larger one."""
     crop_factor: float = 1.75
-    """A picture is judged by the square around its 2D joints, this many times as long as the longer side of
-    their box (DetNet's)."""
+    """Side of the square around a hand in validation and prediction, in longer sides of the box of its 2D
+    joints (DetNet's)."""
     training_crop_factor: float = 2.6
-    """The same, of what views for training are taken from: large enough that turning and moving them shows
-    the picture, not repeated edges."""
+    """The same for crops from which views for training are made: large enough that a turned or moved view
+    shows the picture, not repeated edges."""
     training_crop_px: int = 224
-    """Side of that, in pixels of the crop."""
+    """Side of these crops in their own pixels."""
 
     def __post_init__(self) -> None:
         check_fraction(self.label_fraction)
         for name in ("crop_factor", "training_crop_factor"):
-            if not 1 <= getattr(self, name) <= MOST_FACTOR:
-                raise HandsimError(f"data.{name} is {getattr(self, name)}; it goes from 1 to {MOST_FACTOR:g}")
+            if not 1 <= getattr(self, name) <= _MAX_FACTOR:
+                raise HandsimError(f"data.{name} is {getattr(self, name)}; it goes from 1 to {_MAX_FACTOR:g}")
         check_at_least("data.training_crop_px", self.training_crop_px, 8)
 
 
 @dataclass(frozen=True)
 class FinetuneTrainerSettings(TrainerSettings):
-    """How long, on what, in what portions, and whether the trunk takes part."""
+    """How long to train, on what, in what portions, and whether the trunk is trained."""
 
     batch_size: int = 128
     """Hands in each process's batch."""
     freeze_trunk: int | Literal["never", "always"] = "never"
-    """For how many epochs the ResNet is left as it came, its batch norms' running statistics too, while what
-    is on top of it is trained."""
-
+    """For how many epochs the ResNet stays as it is, with the running statistics of its batch norms, while
+    the head is trained."""
     validate_every_epochs: int = 1
-    """How often the validation split is estimated, and the best checkpoint chosen; at the very end, too.
-    Where few labels make short epochs, it would take longer than they do."""
+    """How often the error on the validation split is measured, and with it the best checkpoint chosen; at the
+    end of the run, too. With few labels epochs are short, and validation can take longer than they do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,16 +66,16 @@ class FinetuneTrainerSettings(TrainerSettings):
             check_at_least("trainer.freeze_trunk", self.freeze_trunk, 0)
 
     def freezes(self, epoch: int) -> bool:
-        """Whether the trunk is left alone in an epoch, from 0."""
+        """Whether the trunk is frozen in an epoch, from 0."""
         if isinstance(self.freeze_trunk, int):
             return epoch < self.freeze_trunk
         return self.freeze_trunk == "always"
 
 
 def finetuning_views() -> AugmentationSettings:
-    """Views for fine-tuning: PeCLR's turns, moved either way around DetNet's crop, colours changed mildly.
+    """Views for fine-tuning: PeCLR's rotations, shifts around DetNet's crop, and mild changes of colour.
 
-    PeCLR's own changes of colour, which may take away any hue, are for contrast.
+    PeCLR's changes of colour are for contrastive training: they may remove any hue.
     """
     return replace(
         AugmentationSettings(),
@@ -104,17 +99,17 @@ class FinetuneConfig:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     """The trunk, and in ``init`` the pre-training that it comes from."""
     estimator: EstimatorSettings = field(default_factory=EstimatorSettings)
-    """What is put on top of it to tell joints."""
+    """The head on top of it, which estimates joints."""
     data: DataSettings = field(default_factory=DataSettings)
-    """Which labelled hands are trained on, and how they are cut out of their pictures."""
+    """The labelled hands, and how they are cut out of their pictures."""
     augmentation: AugmentationSettings = field(default_factory=finetuning_views)
-    """How a view is made of a crop; ``size_px`` is also that of the crops that are judged."""
+    """How a view is made from a crop; ``size_px`` is also the size of crops in validation and prediction."""
     optimizer: OptimizerSettings = field(default_factory=_optimizer)
     """How the weights follow the gradient."""
     trainer: FinetuneTrainerSettings = field(default_factory=FinetuneTrainerSettings)
-    """How long, on what, in what portions, and whether the trunk takes part."""
+    """How long to train, on what, in what portions, and whether the trunk is trained."""
     log: LogSettings = field(default_factory=LogSettings)
-    """What is written while it trains."""
+    """What is written during training."""
     seed: int = 1
     """Decides the initial weights, which labels are used, the batches and the augmentations."""
 
@@ -127,4 +122,3 @@ class FinetuneConfig:
 
 
 RECIPES: Final = Recipes(FinetuneConfig, SHIPPED / "finetune", "handsim finetune")
-"""Those that come with handsim, and how any is read."""

@@ -1,25 +1,14 @@
-"""One batch of labelled hands, as the trainer gets it.
+"""Labelled hands as the trainer gets them: which hands of a split, cut out of their pictures, in batches.
 
-The square around a hand, cut out of its picture once.
-
-Reading, decoding and cutting hands, batch after batch, by threads of this process or by others.
-
-Batches of labelled hands, ready before the trainer asks for them.
-
-Which hands of a split are trained on where only a share of its labels is to be used.
-
-A smaller share is contained in every larger one of the same seed, so that curves over label fractions differ
-by what is added alone. Hands that are one annotation are drawn together: FreiHAND has each hand four times,
-before four backgrounds, with the same labels (Zimmermann et al., ICCV 2019), and as one subject. In every
-other dataset a hand in a picture is an annotation of its own.
-
-The size of hands: a network tells joints in reference-bone lengths, and this makes millimetres of them.
+A hand is cut out once, in a square around its annotated 2D joints. Keypoints of a crop are finite everywhere:
+joints that are not annotated lie at the mean of those that are. Pictures are read, decoded and cut by worker
+processes, or by threads, some batches ahead of the trainer.
 """
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -40,19 +29,80 @@ from training.pairs.loader import AnchorBatches
 from training.runs.prefetch import Prefetcher
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
+_MIN_EXTENT_PX: Final = 1.0
+"""The size of a hand cannot be told from joints that are closer together."""
+_CHUNK_HANDS: Final = 16
+"""Hands that a worker reads in one go: few, so that all workers share one batch."""
+_BATCHES_READY: Final = 2
+"""Batches in memory beside the trainer's; they are large."""
+_SHARE_STREAM: Final = 2
+"""Apart from the streams of random numbers that `training.pairs.loader` draws with the same seed."""
+MAX_LABELS_READ: Final = 2000
+"""For the mean length of a bone, spread evenly, because hands of one person follow each other."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How much of a picture a crop shows, and how finely."""
+
+    factor: float
+    """Side of the square, in longer sides of the box around the annotated 2D joints (DetNet: 1.75)."""
+    size_px: int
+    """Side of the crop."""
+
+
+@dataclass(frozen=True, eq=False)
+class CroppedHand:
+    """A hand in its crop."""
+
+    crop: NDArray[np.uint8]
+    """[S, S, 3] RGB."""
+    square_px: NDArray[np.float64]
+    """[4] the part of the picture; it may reach outside, where edge pixels are repeated."""
+    keypoints: NDArray[np.float32]
+    """[21, 2] in the crop's unit square; the mean of the valid ones where not ``valid``, else 0.5."""
+
+
+def hand_square(
+    keypoints_px: NDArray[np.floating], valid: NDArray[np.bool_], size_px: tuple[int, int], factor: float
+) -> NDArray[np.float64]:
+    """The square [4] around the valid ones of 2D joints [21, 2], in pixels of a picture (width, height).
+
+    It has the centre of their box and ``factor`` times its longer side. Without two valid joints apart from
+    each other it is the square around the whole picture.
+    """
+    points = keypoints_px[valid]
+    if len(points):
+        box = box_around(points)
+        extent = box[2:] - box[:2]
+        if extent.max() >= _MIN_EXTENT_PX:
+            # A box of straight fingers may have no width, which `square_around` refuses.
+            widening = np.where(extent < _MIN_EXTENT_PX, _MIN_EXTENT_PX / 2, 0)
+            return square_around(np.concatenate([box[:2] - widening, box[2:] + widening]), factor)
+    return square_around((0, 0, *size_px), 1.0)
+
+
+def cut_hand(hand: LabelledHand, settings: CropSettings) -> CroppedHand:
+    """Cut a hand out of its picture."""
+    square = hand_square(hand.keypoints_2d_px, hand.valid, hand.size_px, settings.factor)
+    keypoints = apply_affine(crop_affine(square, size=1.0), hand.keypoints_2d_px.astype(np.float64))
+    middle = keypoints[hand.valid].mean(axis=0) if hand.valid.any() else np.full(2, 0.5)
+    keypoints = np.where(hand.valid[:, None], keypoints, middle)
+    return CroppedHand(cut_crop(hand.image, square, settings.size_px), square, keypoints.astype(np.float32))
+
 
 @dataclass(frozen=True, eq=False)
 class HandBatch:
     """B labelled hands in their crops, all as right hands."""
 
     sample_ids: tuple[str, ...]
-    """[B] as the dataset names them."""
+    """[B] the dataset's names for them."""
     sides: tuple[Side, ...]
-    """[B] the subjects' own hands; all are told as right ones."""
+    """[B] the subjects' own hands; left ones are mirrored."""
     crops: Tensor
     """uint8 [B, S, S, 3], RGB."""
     keypoints: Tensor
-    """float32 [B, 21, 2] in the crop's unit square; finite everywhere, see `training.finetune.data`."""
+    """float32 [B, 21, 2] in the crop's unit square; finite everywhere, see `CroppedHand`."""
     joints_mm: Tensor
     """float32 [B, 21, 3] in the camera frame; 0 where not ``valid``."""
     valid: Tensor
@@ -66,11 +116,11 @@ class HandBatch:
     number: int = 0
     """Of the batch in its epoch, from 0."""
     waited_s: float = 0.0
-    """Seconds in which the trainer had no batch."""
+    """Seconds for which the trainer waited for it."""
 
     @classmethod
-    def joined(cls, parts: Sequence["HandBatch"], epoch: int, number: int, *, pin: bool) -> "HandBatch":
-        """One batch of several; with ``pin`` in page-locked memory, from where it reaches a GPU in the
+    def concatenate(cls, parts: Sequence["HandBatch"], epoch: int, number: int, *, pin: bool) -> "HandBatch":
+        """One batch from several; with ``pin`` in page-locked memory, which a GPU copies in the
         background."""
 
         def cat(tensors: Sequence[Tensor]) -> Tensor:
@@ -92,9 +142,10 @@ class HandBatch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "HandBatch":
         """The same batch with the tensors that a network needs on a device; squares and K stay."""
-        return self._with_each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def _with_each(self, move: Callable[[Tensor], Tensor]) -> "HandBatch":
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
         return replace(
             self,
             crops=move(self.crops),
@@ -106,65 +157,6 @@ class HandBatch:
     def __len__(self) -> int:
         """B."""
         return len(self.sample_ids)
-
-
-_LEAST_EXTENT_PX = 1.0
-"""Joints closer together than this tell no size of a hand."""
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How much of a picture a crop shows, and how finely."""
-
-    factor: float
-    """Side of the square, in longer sides of the box around the annotated 2D joints (DetNet: 1.75)."""
-    size_px: int
-    """Side of the crop."""
-
-
-@dataclass(frozen=True, eq=False)
-class CroppedHand:
-    """A hand in its crop."""
-
-    crop: NDArray[np.uint8]
-    """[S, S, 3] RGB."""
-    square_px: NDArray[np.float64]
-    """[4] which part of the picture it is; it may reach outside, where edge pixels are repeated."""
-    keypoints: NDArray[np.float32]
-    """[21, 2] in the crop's unit square; the mean of the valid ones where not ``valid``, else 0.5."""
-
-
-def hand_square(
-    keypoints_px: NDArray[np.floating], valid: NDArray[np.bool_], size_px: tuple[int, int], factor: float
-) -> NDArray[np.float64]:
-    """The square [4] around the valid ones of 2D joints [21, 2], in pixels of a picture (width, height).
-
-    It has the centre of their box and ``factor`` times its longer side. Without two valid joints apart from
-    each other it is the square around the whole picture.
-    """
-    points = keypoints_px[valid]
-    if len(points):
-        box = box_around(points)
-        if (box[2:] - box[:2]).max() >= _LEAST_EXTENT_PX:
-            # A box of straight fingers may have no width; its square only asks for the longer side.
-            widening = np.where(box[2:] - box[:2] < _LEAST_EXTENT_PX, _LEAST_EXTENT_PX / 2, 0)
-            return square_around(np.concatenate([box[:2] - widening, box[2:] + widening]), factor)
-    return square_around((0, 0, *size_px), 1.0)
-
-
-def cut_hand(hand: LabelledHand, settings: CropSettings) -> CroppedHand:
-    """Cut a hand out of its picture."""
-    square = hand_square(hand.keypoints_2d_px, hand.valid, hand.size_px, settings.factor)
-    inside = apply_affine(crop_affine(square, size=1.0), hand.keypoints_2d_px.astype(np.float64))
-    middle = inside[hand.valid].mean(axis=0) if hand.valid.any() else np.full(2, 0.5)
-    keypoints = np.where(hand.valid[:, None], inside, middle).astype(np.float32)
-    return CroppedHand(cut_crop(hand.image, square, settings.size_px), square, keypoints)
-
-
-_CHUNK_HANDS: Final = 16
-"""Hands read in one go: few enough that all workers share in one batch."""
-_BATCHES_READY: Final = 2
-"""Batches that lie ready: they are large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,67 +171,67 @@ class BatchPlan:
     """[B] of the dataset."""
 
 
-class HandReader:
-    """Makes batches of a dataset's hands, a few ahead of whoever trains or evaluates on them."""
-
-    def __init__(
-        self, dataset: HandDataset, settings: CropSettings, *, workers: int = 0, pin: bool | None = None
-    ) -> None:
-        """``workers`` processes read, 0: threads of this one. Nothing is started before the first batch.
-
-        ``pin`` has batches in page-locked memory, None: where there is a GPU.
-        """
-        cut = _Cut(dataset, settings)
-        self._pin = torch.cuda.is_available() if pin is None else pin
-        self._workers: Workers[NDArray[np.integer], HandBatch] = (
-            WorkerProcesses(cut, workers) if workers else WorkerThreads(cut, "handsim-read")
-        )
-
-    @contextmanager
-    def ahead(self, plans: Iterable[BatchPlan]) -> Iterator[Iterator[HandBatch]]:
-        """The batches in their order, made on a thread; one such block may be under way at a time.
-
-        Raises HandsimError for a hand that cannot be read.
-        """
-        ready = Prefetcher(self.read(plans), _BATCHES_READY, "handsim-assemble")
-        ready.start()
-        try:
-            yield ready
-        finally:
-            ready.close()
-
-    def read(self, plans: Iterable[BatchPlan]) -> Generator[HandBatch, None, None]:
-        """The batches in their order, on the calling thread; raises as `ahead` does."""
-        under_way: deque[BatchPlan] = deque()
-
-        def chunks() -> Iterator[NDArray[np.integer]]:
-            for plan in plans:
-                under_way.append(plan)
-                for start in range(0, len(plan.rows), _CHUNK_HANDS):
-                    yield plan.rows[start : start + _CHUNK_HANDS]
-
-        parts: list[HandBatch] = []
-        for part in self._workers.map(chunks()):
-            parts.append(part)
-            plan = under_way[0]
-            if sum(map(len, parts)) == len(plan.rows):
-                yield HandBatch.joined(parts, plan.epoch, plan.number, pin=self._pin)
-                under_way.popleft()
-                parts = []
-
-    def close(self) -> None:
-        """End threads and processes; nobody may be reading."""
-        self._workers.close()
-
-
 def in_order(rows: NDArray[np.integer], batch_size: int) -> Iterator[BatchPlan]:
     """Each of the rows once; the last batch may be smaller."""
     for number, start in enumerate(range(0, len(rows), batch_size)):
         yield BatchPlan(0, number, rows[start : start + batch_size])
 
 
-class _Cut:
-    """In a worker: rows of the dataset to hands in their crops."""
+class HandReader:
+    """Makes batches of a dataset's hands, some ahead of the trainer."""
+
+    def __init__(
+        self, dataset: HandDataset, settings: CropSettings, *, workers: int = 0, pin: bool | None = None
+    ) -> None:
+        """``workers`` processes read, 0: threads of this one. Nothing is started before the first batch.
+
+        ``pin`` puts batches into page-locked memory, None: where there is a GPU.
+        """
+        cut = _CutHands(dataset, settings)
+        self._pin = torch.cuda.is_available() if pin is None else pin
+        self._workers: Workers[NDArray[np.integer], HandBatch] = (
+            WorkerProcesses(cut, workers) if workers else WorkerThreads(cut, "handsim-read")
+        )
+
+    @contextmanager
+    def prefetch(self, plans: Iterable[BatchPlan]) -> Iterator[Iterator[HandBatch]]:
+        """The batches in their order, made on a thread; one such block may be open at a time.
+
+        Raises HandsimError for a hand that cannot be read.
+        """
+        batches = Prefetcher(self.read(plans), _BATCHES_READY, "handsim-assemble")
+        batches.start()
+        try:
+            yield batches
+        finally:
+            batches.close()
+
+    def read(self, plans: Iterable[BatchPlan]) -> Generator[HandBatch, None, None]:
+        """The batches in their order, on the calling thread; raises as `prefetch` does."""
+        pending: deque[BatchPlan] = deque()
+
+        def chunks() -> Iterator[NDArray[np.integer]]:
+            for plan in plans:
+                pending.append(plan)
+                for start in range(0, len(plan.rows), _CHUNK_HANDS):
+                    yield plan.rows[start : start + _CHUNK_HANDS]
+
+        parts: list[HandBatch] = []
+        for part in self._workers.map(chunks()):
+            parts.append(part)
+            plan = pending[0]
+            if sum(map(len, parts)) == len(plan.rows):
+                yield HandBatch.concatenate(parts, plan.epoch, plan.number, pin=self._pin)
+                pending.popleft()
+                parts = []
+
+    def close(self) -> None:
+        """End threads and processes; no batch may be read meanwhile."""
+        self._workers.close()
+
+
+class _CutHands:
+    """In a worker: from rows of the dataset to hands in their crops."""
 
     def __init__(self, dataset: HandDataset, settings: CropSettings) -> None:
         self._dataset, self._settings = dataset, settings
@@ -265,14 +257,14 @@ class _Cut:
 
 
 class HandLoader:
-    """Shuffled batches of the hands that are trained on.
+    """Shuffled batches of the hands to train on.
 
     Which hands a batch holds follows from (seed, epoch, number) alone, as in pre-training: see
     `training.pairs.loader.AnchorBatches`, whose order this is.
     """
 
     batches_an_epoch: int
-    """How many batches an epoch has; the last hands, too few for one, sit it out: others every time."""
+    """How many batches an epoch has; hands that are left over sit it out, other ones every time."""
     fingerprint: str
     """16 hex digits: with equal ones and an equal seed, batches are the same."""
 
@@ -293,26 +285,25 @@ class HandLoader:
 
         Nothing is started before the first batch. Raises HandsimError where the hands make no batch.
         """
-        together = batch_size * world_size
-        if together > len(rows):
+        if batch_size * world_size > len(rows):
             ranks = f" on each of {world_size} processes" if world_size > 1 else ""
             raise HandsimError(
-                f"a batch of {batch_size:,} hands{ranks} takes {together:,}, and {len(rows):,} of "
-                f"{dataset.name}'s are trained on; lower trainer.batch_size, or raise data.label_fraction"
+                f"a batch of {batch_size:,} hands{ranks} takes {batch_size * world_size:,}, and there are "
+                f"{len(rows):,} of {dataset.name}; lower trainer.batch_size, or raise data.label_fraction"
             )
         self._order = AnchorBatches(
             rows.astype(np.uint64), batch_size, seed, rank=rank, world_size=world_size
         )
         self.batches_an_epoch, self.fingerprint = self._order.batches_an_epoch, self._order.fingerprint
         self._reader = HandReader(dataset, settings, workers=workers, pin=pin)
-        self._running = ExitStack()
-        self._ready: Iterator[HandBatch] = iter(())
+        self._prefetching = ExitStack()
+        self._batches: Iterator[HandBatch] = iter(())
         self._next: tuple[int, int] | None = None
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[HandBatch]:
         """Batches ``first`` and following of an epoch, both counted from 0.
 
-        Work goes on ahead over the end of an epoch into the next one. Raises HandsimError for a hand that
+        Batches of the next epoch are prepared before this one ends. Raises HandsimError for a hand that
         cannot be read.
         """
         for number in range(first, self.batches_an_epoch):
@@ -320,16 +311,16 @@ class HandLoader:
 
     def close(self) -> None:
         """End threads and processes."""
-        self._running.close()
+        self._prefetching.close()
         self._reader.close()
 
     def _take(self, epoch: int, number: int) -> HandBatch:
-        if self._next != (epoch, number):  # nearly always the one that comes next anyway
-            self._running.close()
-            self._ready = self._running.enter_context(self._reader.ahead(self._plans(epoch, number)))
-        self._next = None  # to begin anew after a mistake, if anybody asks again
+        if self._next != (epoch, number):  # it nearly always is
+            self._prefetching.close()
+            self._batches = self._prefetching.enter_context(self._reader.prefetch(self._plans(epoch, number)))
+        self._next = None  # so that after an error the next call begins anew
         since = time.perf_counter()
-        batch = next(self._ready)
+        batch = next(self._batches)
         at_end = number + 1 == self.batches_an_epoch
         self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
         return replace(batch, waited_s=time.perf_counter() - since)
@@ -351,59 +342,51 @@ class HandLoader:
         self.close()
 
 
-_DRAW: Final = 2
-"""Apart from the streams of numbers that `training.pairs.loader` draws with the same seed."""
-
-
 def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[np.int64]:
     """Rising indices of the hands [n] that make up ``fraction`` of the dataset's annotations, at least one.
 
-    Raises HandsimError for a fraction that is not above 0 and at most 1, and for an empty dataset.
+    A smaller share is part of every larger one of the same seed: curves over label fractions then differ only
+    by what is added. FreiHAND has each hand four times, before four backgrounds, with the same labels
+    (Zimmermann et al., ICCV 2019): these are one annotation. In other datasets each hand is one. Raises
+    HandsimError for a fraction that is not above 0 and at most 1, and for an empty dataset.
     """
     check_fraction(fraction)
     if len(dataset) == 0:
         raise HandsimError(f"split {dataset.split} of {dataset.name} has no hands; choose another one")
+    annotations = np.arange(len(dataset), dtype=np.int64)
     if fraction == 1:
-        return np.arange(len(dataset), dtype=np.int64)
-    return drawn_together(_annotations(dataset), fraction, seed)
+        return annotations
+    if dataset.name == "freihand":
+        hands = [dataset.label(row).subject for row in range(len(dataset))]
+        annotations = np.unique(hands, return_inverse=True)[1].astype(np.int64)
+    return sample_groups(annotations, fraction, seed)
 
 
-def _annotations(dataset: HandDataset) -> NDArray[np.int64]:
-    """[N] a number for each hand, the same for those that are one annotation."""
-    if dataset.name != "freihand":
-        return np.arange(len(dataset), dtype=np.int64)
-    hands = [dataset.label(row).subject for row in range(len(dataset))]
-    return np.unique(hands, return_inverse=True)[1].astype(np.int64)
-
-
-def drawn_together(groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rising indices of all members of a share of the groups; ``groups`` [N] says which each belongs to."""
+def sample_groups(groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Rising indices of all members of a share of the groups; ``groups`` [N] is the group of each member."""
     known = np.unique(groups)
-    order = np.random.default_rng([_DRAW, seed]).permutation(known)
+    order = np.random.default_rng([_SHARE_STREAM, seed]).permutation(known)
     # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
     chosen = order[: max(1, math.ceil(round(fraction * len(known), 6)))]
     return np.flatnonzero(np.isin(groups, chosen)).astype(np.int64)
 
 
 def check_fraction(fraction: float) -> None:
-    """Raises HandsimError for what is no share of the labels."""
+    """Raise HandsimError for what is no share of the labels."""
     if not 0 < fraction <= 1:
         raise HandsimError(
             f"data.label_fraction is {fraction}; it lies above 0 and goes to 1, where all labels are used"
         )
 
 
-MOST_HANDS: Final = 2000
-"""Hands whose labels are read for the mean, spread evenly, because those of one person follow each other."""
-
-
 def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:
-    """Mean length of the bone from wrist to middle_mcp over ``rows`` of a dataset, `MOST_HANDS` at most.
+    """Mean length of the bone from wrist to middle_mcp over ``rows`` of a dataset, `MAX_LABELS_READ` at most.
 
-    Hands without both ends of the bone, or whose bone has no length, do not count. Raises HandsimError where
-    none of them counts.
+    A network estimates joints in lengths of this bone; multiplied by the mean they are millimetres. Hands
+    without both ends of the bone, or whose bone has no length, do not count. Raises HandsimError where none
+    counts.
     """
-    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_HANDS)).round().astype(np.int64)]
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_LABELS_READ)).round().astype(np.int64)]
     labels = [dataset.label(row) for row in spread.tolist()]
     joints = np.stack([label.joints_3d_mm for label in labels]).astype(np.float64)
     valid = np.stack([label.valid for label in labels])
@@ -417,8 +400,8 @@ def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> floa
         else:
             why = f"a bone from {root} to {end} of length 0"
         raise HandsimError(
-            f"all {len(labels):,} hands looked at in split {dataset.split} of {dataset.name} have {why}, by "
-            f"which their size is told; mend the labels, or choose another split"
+            f"all {len(labels):,} hands that were read of split {dataset.split} of {dataset.name} have "
+            f"{why}, so that their size is unknown; mend the labels, or choose another split"
         )
     return float(lengths[usable].mean())
 
@@ -426,7 +409,7 @@ def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> floa
 def bone_lengths_mm(
     joints_mm: NDArray[np.float64], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Lengths [N] of the reference bone of joints [N, 21, 3], and which of them [N] can be scaled by.
+    """Lengths [N] of the reference bone of joints [N, 21, 3], and which of them [N] give a scale.
 
     A length is 0 where an end of the bone is not ``valid`` [N, 21].
     """

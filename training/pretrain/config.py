@@ -1,9 +1,4 @@
-"""What a recipe says: everything that decides a pre-training run, as frozen dataclasses.
-
-What a recipe says of mining in what was learned so far.
-
-The recipes of pre-training: YAML files that fill a `PretrainConfig`.
-"""
+"""Settings of a pre-training run, as frozen dataclasses that recipes (YAML files) fill."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,26 +8,27 @@ from training.augmentation import AugmentationSettings
 from training.losses import Weighting
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings
-from training.runs.optimizer import LogSettings, OptimizerSettings, TrainerSettings, check_at_least
+from training.runs.optimizer import OptimizerSettings
 from training.runs.recipes import SHIPPED, Recipes
+from training.runs.settings import LogSettings, TrainerSettings, check_at_least
 
 
 @dataclass(frozen=True)
 class FeedbackSettings:
-    """Every so many epochs, an index version made with the encoder as it is then; off by default.
+    """Every so many epochs, a new index version that is made with the present encoder; off by default.
 
-    Distances mean something else in it than in the one before: caps and bands of them do not carry over.
+    Each version has distances of its own: caps and bands of one mean nothing in the next.
     """
 
     every_epochs: int = 0
-    """How often; 0 never, so that pairs are mined in the pose embedding all along."""
+    """How often; 0: never, all pairs are mined in the pose embedding."""
     pose_share: float = 0.5
-    """What the pose counts in a distance beside the picture: 0 the picture alone, 1 the pose alone."""
+    """Weight of the pose in a distance beside the picture: 0 the picture alone, 1 the pose alone."""
     components: int = 64
     """Length of the picture's part of a vector."""
     keep_versions: int = 2
-    """How many of the versions made so are left in the index; the current one, those that readers have open
-    and those made by others stay anyway."""
+    """How many of these versions stay in the index; the current one, those that readers have open and those
+    that others made stay anyway."""
 
     def __post_init__(self) -> None:
         if self.every_epochs < 0:
@@ -40,7 +36,7 @@ class FeedbackSettings:
         if not 0 <= self.pose_share < 1:
             raise HandsimError(
                 f"feedback.pose_share is {self.pose_share}; it lies from 0 to below 1, "
-                "where nothing learned is left"
+                "where the encoder would not count"
             )
         if self.components < 1 or self.keep_versions < 2:
             raise HandsimError(
@@ -66,7 +62,7 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What the projections are trained towards."""
+    """The contrastive loss of the projections."""
 
     temperature: float = 0.5
     """Divides the cosine of two projections."""
@@ -87,21 +83,21 @@ class PretrainConfig:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     """The network that is pre-trained."""
     head: HeadSettings = field(default_factory=HeadSettings)
-    """What is put on top of it meanwhile, and thrown away afterwards."""
+    """The projection head on top of it, which is dropped after pre-training."""
     pairs: PairSettings = field(default_factory=PairSettings)
     """Where positives and negatives come from."""
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
-    """How a view is made of a crop."""
+    """How a view is made from a crop."""
     loss: LossSettings = field(default_factory=LossSettings)
-    """What the projections are trained towards."""
+    """The contrastive loss of the projections."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """How the weights follow the gradient."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    """How long, on what, and in what portions."""
+    """How long to train, on what, and in what portions."""
     log: LogSettings = field(default_factory=LogSettings)
-    """What is written while it trains."""
+    """What is written during training."""
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
-    """Mining in what was learned so far; off by default."""
+    """Mining with the encoder that is being trained; off by default."""
     seed: int = 1
     """Decides the initial weights, the batches, the choice of positives and the augmentations."""
 
@@ -112,11 +108,11 @@ class PretrainConfig:
             self._check_feedback()
 
     def _check_feedback(self) -> None:
-        """What it publishes must be heard of, and understood."""
+        """Pairs must come from the live index, whose versions change, and must not depend on distances."""
         pairs = self.pairs
         if pairs.policy.max_distance is not None or pairs.negatives_per_anchor:
             raise HandsimError(
-                "feedback publishes index versions whose distances mean something else each time; "
+                "feedback publishes index versions whose distances differ in meaning; "
                 "leave pairs.policy.max_distance and pairs.negatives_per_anchor out, or feedback.every_epochs"
             )
         if pairs.positives != "neighbours" or pairs.table is not None:
@@ -126,10 +122,9 @@ class PretrainConfig:
         else:
             return
         raise HandsimError(
-            f"feedback publishes index versions, but {why}, so that nobody asks them; "
+            f"feedback publishes index versions, but {why}, so that they are never searched; "
             f"set feedback.every_epochs to 0, or take pairs from the live index"
         )
 
 
 RECIPES: Final = Recipes(PretrainConfig, SHIPPED, "handsim pretrain")
-"""Those that come with handsim, and how any is read."""

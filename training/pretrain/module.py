@@ -1,4 +1,4 @@
-"""One step of contrastive pre-training: SimCLR, PeCLR, TempCLR or SiMHand, whichever the recipe makes it."""
+"""One step of contrastive pre-training: SimCLR, PeCLR, TempCLR or SiMHand, as the recipe's settings say."""
 
 import math
 from dataclasses import replace
@@ -14,22 +14,18 @@ from training.losses.equivariance import undo_motion
 from training.models.encoder import ProjectionHead, build_encoder
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
-from training.runs.module import DivergedError, RunModule
-from training.runs.optimizer import Schedule, derived_seed
+from training.runs.module import DivergedError, RunModule, derived_seed
+from training.runs.settings import Schedule
 
 _INITIAL_WEIGHTS: Final = 0
 _VIEWS: Final = 1
-"""What a seed is drawn for; each has a stream of random numbers of its own."""
+"""Streams of random numbers of one seed; fine-tuning has others."""
 
-_WEIGHED_PX: Final = 128
+_WEIGHTED_PX: Final = 128
 
 
 class PretrainModule(RunModule):
-    """An encoder and its projection head, trained to tell pairs apart.
-
-    Every random number is a function of the seed and of what is being done (epoch, batch, process), never of
-    what was drawn before: a run that is resumed anywhere goes on as if it had not been stopped.
-    """
+    """An encoder and its projection head, trained to tell pairs apart."""
 
     def __init__(self, config: PretrainConfig, schedule: Schedule, *, init: bool = True) -> None:
         """Build the networks, with the weights that the recipe's ``encoder.init`` names or random ones.
@@ -43,14 +39,14 @@ class PretrainModule(RunModule):
             self.encoder = build_encoder(config.encoder if init else replace(config.encoder, init=None))
             self.head = ProjectionHead(self.encoder.features, config.head.hidden, config.head.out)
         self.views: tuple[AugmentedViews, AugmentedViews] | None = None
-        """The last batch's, for those who want to look at them."""
+        """Those of the last batch, for figures."""
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
-        """The loss of one batch of pairs; raises DivergedError if it is no number, before a weight moves."""
+        """The loss of a batch of pairs; raises DivergedError where it is NaN or infinite."""
         config = self.config.loss
         extra = len(batch.negatives)
         views = [
-            self._views(batch, rows, view)
+            self._augment(batch, rows, view)
             for view, rows in enumerate((batch.anchors, batch.positives, batch.negatives)[: 2 + bool(extra)])
         ]
         self.views = (views[0], views[1])
@@ -65,22 +61,22 @@ class PretrainModule(RunModule):
             projections[1],
             temperature=config.temperature,
             weighting=config.weighting,
-            keypoints1=weighed_keypoints(views[0]),
-            keypoints2=weighed_keypoints(views[1]),
+            keypoints1=weighted_keypoints(views[0]),
+            keypoints2=weighted_keypoints(views[1]),
             negatives=projections[2] if extra else None,
-            negative_keypoints=weighed_keypoints(views[2]) if extra else None,
+            negative_keypoints=weighted_keypoints(views[2]) if extra else None,
         )
         self.loss = float(loss.detach())
         if not math.isfinite(self.loss):
-            raise DivergedError(self.loss, batch, _hands_of(batch))
+            raise DivergedError(self.loss, batch, _record_of(batch))
         self.batches_done = batch_index + 1
         return loss
 
-    def _views(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
-        drawn = torch.Generator().manual_seed(
+    def _augment(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
+        generator = torch.Generator().manual_seed(
             derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank, view)
         )
-        return augment(batch.crops[rows], batch.keypoints[rows], self.config.augmentation, drawn)
+        return augment(batch.crops[rows], batch.keypoints[rows], self.config.augmentation, generator)
 
     def _project(self, views: list[AugmentedViews]) -> list[Tensor]:
         """Projections of all views in one pass, so that batch norm sees them together."""
@@ -88,16 +84,16 @@ class PretrainModule(RunModule):
         return list(self.head(features).split([len(view.images) for view in views]))
 
 
-def weighed_keypoints(views: AugmentedViews) -> Tensor:
-    """Keypoints [B, 21, 2] of views as the loss weighs them: in pixels of a view 128 wide, whatever its size.
+def weighted_keypoints(views: AugmentedViews) -> Tensor:
+    """Keypoints [B, 21, 2] from which the loss computes its weights, in pixels of a view 128 wide.
 
-    So the paper's, in whose unit the steepness of sigmoid weights is told.
+    Views of the papers are that wide, and the steepness of sigmoid weights depends on the unit.
     """
-    return views.keypoints * _WEIGHED_PX
+    return views.keypoints * _WEIGHTED_PX
 
 
-def _hands_of(batch: PairBatch) -> dict[str, Any]:
-    """Which hands a batch holds, and where its pairs come from."""
+def _record_of(batch: PairBatch) -> dict[str, Any]:
+    """The hands of a batch, for ``diverged.json``."""
     hand_ids = [format_hand_id(hand_id) for hand_id in batch.hand_ids.tolist()]
     return {
         "index_version": batch.version,

@@ -1,8 +1,7 @@
-"""Checkpoints of a run: the last one and the best one, each whole or not there.
+"""Checkpoints of a run: when they are written, and whether a run can continue from one.
 
-Whether a checkpoint can go on as the run it came from.
-
-Ctrl-C while it trains: stop between two steps, with a checkpoint.
+Each is written beside the old one and renamed: it is there whole or not at all. A stop that somebody asks for
+waits for the end of the optimizer step and for its checkpoint.
 """
 
 import math
@@ -12,185 +11,208 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from handsim.errors import HandsimError, UnavailableError
-from handsim.files import sync
+from handsim.files import replacing, sync
+from training.runs.folder import BEST, LAST, RunFolder
 from training.runs.module import Batch, RunModule
 
 
-def check_resumable(path: Path, module: RunModule, same: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """What the checkpoint at ``path`` says of its run, once it is sure that ``module`` can go on with it.
+def load_checkpoint(path: Path, command: str) -> dict[str, Any]:
+    """The content of a file of torch; tensors are read when they are used.
 
-    ``same`` are facts that have to be the same there; ``kind`` says what was done: ``pre-training``. Raises
-    HandsimError for a file that is no checkpoint of such a run, that holds more than tensors and plain
-    values, or that came from another network or with other facts.
+    Raises HandsimError, which names the ``command`` that writes such files, where it is damaged, is something
+    else, or holds more than tensors and plain values.
     """
     try:
-        # mmap: the weights are not read, only what is said of them.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        told = checkpoint["handsim"]
-        shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
-    except Exception as error:  # in a file that is something else, the reader stumbles over anything
+    except Exception as error:  # which one, depends on where the reader stumbles
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise HandsimError(f"{path} is no checkpoint of a {kind} run ({why})") from error
-    for what, ours in same.items():
-        if told.get(what) != ours:
+        raise HandsimError(f"{path} cannot be read as a checkpoint of `{command}` ({why})") from error
+    return checkpoint if isinstance(checkpoint, dict) else {}
+
+
+def check_resumable(
+    path: Path, module: RunModule, must_match: Mapping[str, Any], command: str
+) -> dict[str, Any]:
+    """The metadata of the checkpoint at ``path``, once it is sure that ``module`` can continue from it.
+
+    ``must_match`` are entries that must be equal there. Raises HandsimError for a file that is no checkpoint
+    of ``command``, and for another network or other metadata.
+    """
+    checkpoint = load_checkpoint(path, command)
+    metadata = checkpoint.get("handsim")
+    if not isinstance(metadata, dict):
+        raise HandsimError(f"{path} is no checkpoint of `{command}`")
+    for name, value in must_match.items():
+        if metadata.get(name) != value:
             raise HandsimError(
-                f"{path} was written with {what.replace('_', ' ')} {told.get(what)}, this run has {ours}; "
-                f"start a new run, with --encoder.init {path} to begin with its weights"
+                f"{path} was written with {name.replace('_', ' ')} {metadata.get(name)}, this run has "
+                f"{value}; start a new run, with --encoder.init {path} to begin with its weights"
             )
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    other = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
-    if other:
+    different = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
+    if different:
+        name = different[0]
         raise HandsimError(
-            f"{path} is of another network: {other[0]} has shape {shapes.get(other[0])}, "
-            f"here {expected.get(other[0])}"
+            f"{path} is of another network: {name} has shape {shapes.get(name)}, here {expected.get(name)}"
         )
-    return dict(told)
+    return metadata
 
 
 class StopRequest:
-    """Whether somebody asked for an end: by SIGINT (Ctrl-C) or SIGTERM within a ``with`` block, or `ask`.
+    """Whether the run is to stop: after SIGINT (Ctrl-C) or SIGTERM within a ``with`` block, or `request`.
 
     A second signal interrupts at once. Only the main thread may enter the block.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        """Whether it was."""
-        self.also: Callable[[], None] = lambda: None
-        """What else to do when a signal comes; it runs in the signal's handler."""
+        self.requested = False
+        """Whether it is."""
+        self.on_signal: Callable[[], None] = lambda: None
+        """Called in the signal's handler."""
 
-    def ask(self) -> None:
-        """Ask for an end at the next opportunity."""
-        self.asked = True
+    def request(self) -> None:
+        """Ask for a stop at the next opportunity."""
+        self.requested = True
 
     def __enter__(self) -> "StopRequest":
         numbers = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        self._previous = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.ask()
-        self.also()
-
-
-LAST: Final = "last.ckpt"
-BEST: Final = "best.ckpt"
-"""Of the epochs, the one with the lowest error: its mean loss where nothing else is said."""
+        self.request()
+        self.on_signal()
 
 
 class Checkpoints(Callback):
-    """Keeps `LAST` every so many steps and at the end of each epoch, and `BEST` of the epochs."""
+    """Writes `LAST` every so many steps and at the end of each epoch, and `BEST` of the epochs.
+
+    ``folder`` is the first process's, in every process of a distributed run once it has begun.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        folder: RunFolder,
         every_steps: int,
         stop: StopRequest,
-        error: Callable[[], float] | None = None,
+        epoch_error: Callable[[], float] | None = None,
     ) -> None:
-        """The folder is made when the first one is kept; a ``stop`` is obeyed after keeping one.
+        """``epoch_error`` returns the error of the epoch that has just ended, or NaN where it was not
+        measured.
 
-        ``error`` tells the epoch's that is just over, the same in all processes; None: its mean loss.
+        It is the same in all processes; None: the epoch's mean loss. ``stop`` is obeyed after a step.
         """
-        self._folder, self._every_steps, self._stop, self._error = folder, every_steps, stop, error
-        self._losses = 0.0
+        self.folder, self.stop = folder, stop
+        self.step = 0
+        """The optimizer step after which `LAST` was written; 0: there is none."""
+        self._every_steps, self._epoch_error = every_steps, epoch_error
+        self._loss_sum = 0.0
         self._batches = 0
         self._best = math.inf
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Learn from the first process which directory it made."""
+        self.folder = RunFolder(Path(trainer.strategy.broadcast(str(self.folder.path))))
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Note the step of the checkpoint that the run resumes from, if it does."""
+        self.step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Keep one where it is due: never between two batches of one step, whose gradients it would lose."""
+        """Write one where it is due: never between two batches of one step, whose gradients it would lose."""
         assert isinstance(module, RunModule)
-        self._losses += module.loss
+        self._loss_sum += module.loss
         self._batches += 1
         schedule, done = module.schedule, batch_idx + 1
         if not schedule.ends_step(done):
             return
-        epoch_over = schedule.ends_epoch(done)
-        is_best = epoch_over and self._is_best_epoch(trainer, module)
-        stopping = trainer.strategy.reduce_boolean_decision(self._stop.asked, all=False)
+        epoch_ended = schedule.ends_epoch(done)
+        is_best = epoch_ended and self._is_best_epoch(trainer, module)
+        stopping = trainer.strategy.reduce_boolean_decision(self.stop.requested, all=False)
         due = trainer.global_step % self._every_steps == 0 or done == schedule.batches
-        if epoch_over or due or stopping:
-            self._keep(trainer, module, [BEST, LAST] if is_best else [LAST])
+        # Broken weights never replace whole ones.
+        if (epoch_ended or due or stopping) and trainer.strategy.reduce_boolean_decision(module.is_finite()):
+            self._write(trainer, [BEST, LAST] if is_best else [LAST], trainer.save_checkpoint)
         trainer.should_stop = trainer.should_stop or stopping
 
     def _is_best_epoch(self, trainer: Trainer, module: RunModule) -> bool:
-        if self._error is None:
-            mean = torch.tensor(self._losses / self._batches, device=module.device)
+        if self._epoch_error is None:
+            mean = torch.tensor(self._loss_sum / self._batches, device=module.device)
             error = float(trainer.strategy.reduce(mean, reduce_op="mean"))
         else:
-            error = self._error()
-        self._losses, self._batches = 0.0, 0
-        is_best = error < self._best
-        self._best = min(error, self._best)
+            error = self._epoch_error()
+        self._loss_sum, self._batches = 0.0, 0
+        is_best = error < self._best  # never for NaN
+        if is_best:
+            self._best = error
         return is_best
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Keep what was learned until the index went away; any other error may have come in mid-step."""
+        """Save what was learned until the index went away; any other error may have come in mid-step."""
         assert isinstance(module, RunModule)
         between_steps = module.batches_done % module.schedule.accumulate == 0
         away = isinstance(exception, UnavailableError)
-        if away and between_steps and trainer.is_global_zero and module.is_whole():
+        if away and between_steps and trainer.is_global_zero and module.is_finite():
             # Not `save_checkpoint`: it waits for the other processes, which may be waiting for this one.
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            self._write([LAST], lambda path: trainer.strategy.save_checkpoint(state, path))
+            self._write(trainer, [LAST], lambda path: trainer.strategy.save_checkpoint(state, path))
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums of the epoch that is under way, and the best so far."""
-        return {"losses": self._losses, "batches": self._batches, "best": self._best}
+        """The sums of the epoch that is under way, and the lowest error so far."""
+        return {"losses": self._loss_sum, "batches": self._batches, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those."""
-        self._losses, self._batches = state_dict["losses"], state_dict["batches"]
-        self._best = state_dict["best"]
+        """Continue with them; the lowest error is what `BEST` says of itself, whatever became of that
+        file."""
+        self._loss_sum, self._batches = state_dict["losses"], state_dict["batches"]
+        best = self.folder.checkpoints / BEST
+        # Not this state's: earlier versions wrote NaN there, or the error of an epoch that was not saved.
+        self._best = math.inf
+        if best.exists():
+            self._best = load_checkpoint(best, "handsim")["callbacks"]["Checkpoints"]["best"]
 
-    def _keep(self, trainer: Trainer, module: RunModule, names: list[str]) -> None:
-        """All processes take part; the first one writes. Broken weights never replace whole ones."""
-        if trainer.strategy.reduce_boolean_decision(module.is_whole(), all=True):
-            self._write(names, trainer.save_checkpoint)
-
-    def _write(self, names: list[str], save: Callable[[Path], None]) -> None:
-        """Beside the old ones first, then in their place: once, under all of the names."""
-        new = {name: self._folder / f".{name}.{os.getpid()}" for name in names}
+    def _write(self, trainer: Trainer, names: list[str], save: Callable[[Path], None]) -> None:
+        """One file under all of the names. All processes take part; the first one writes."""
+        first, *others = (self.folder.checkpoints / name for name in names)
+        if not trainer.is_global_zero:
+            save(first)
+            self.step = trainer.global_step
+            return
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            save(new[names[0]])
-            if new[names[0]].exists():  # in the first process
-                sync(new[names[0]])
-                for name in names[1:]:
-                    _give_name(new[names[0]], new[name])
-                for name in names:
-                    os.replace(new[name], self._folder / name)
-                sync(self._folder)
+            first.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(first) as temporary:
+                save(temporary)
+            for other in others:
+                with replacing(other) as temporary:
+                    _link_or_copy(first, temporary)
+            sync(first.parent)
         except OSError as error:
-            path = self._folder / names[0]
             raise HandsimError(
-                f"{path} cannot be written ({error.strerror or error}); make room and --resume"
+                f"{first} cannot be written ({error.strerror or error}); make room and --resume"
             ) from error
-        finally:
-            for temporary in new.values():
-                temporary.unlink(missing_ok=True)
+        self.step = trainer.global_step
 
 
-def _give_name(file: Path, name: Path) -> None:
-    """The file under another name, too; a copy where the file system knows no links."""
+def _link_or_copy(file: Path, name: Path) -> None:
+    """Give the file another name; a copy where the file system knows no links."""
     try:
         os.link(file, name)
     except OSError:
         shutil.copyfile(file, name)
-        sync(name)

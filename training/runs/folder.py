@@ -1,17 +1,25 @@
 """The directory of a training run, ``runs/<name>/``: the browser reads nothing else.
 
-A run's numbers as JSON lines: what the browser draws its curves from.
+    config.yaml     all settings, as a recipe
+    facts.json      what is trained on what: pool, index version, dataset, libraries
+    metrics.jsonl   numbers as JSON lines, from which the browser draws its curves
+    figures/        pictures of what is trained on
+    checkpoints/    last.ckpt, from which --resume continues, and best.ckpt
+    log.txt         what happened, with the time (UTC)
+
+In a distributed run only the first process makes the directory and writes there.
 """
 
 import json
 import math
+import os
 import re
 import shutil
 import time
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from lightning.pytorch.loggers.logger import Logger
@@ -20,23 +28,43 @@ from lightning.pytorch.utilities import rank_zero_only
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import write_text_atomically
 from handsim.home import Home
-from training.runs.checkpoints import LAST
 from training.runs.recipes import as_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+LAST: Final = "last.ckpt"
+BEST: Final = "best.ckpt"
+"""Of the epoch with the lowest validation error; in pre-training, with the lowest mean loss."""
+
+
+def is_first_process() -> bool:
+    """Whether this process makes the run's directory and writes there.
+
+    Torchrun, Slurm and Lightning say in the environment which process of which machine they start.
+    """
+    for name in ("RANK", "SLURM_PROCID"):  # over all machines
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("NODE_RANK", "LOCAL_RANK"))
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where things lie in it; nothing need exist yet."""
+    """Paths in the directory of a run; nothing need exist yet."""
 
     path: Path
     """The directory."""
 
     @classmethod
     def new(cls, home: Home, name: str) -> "RunFolder":
-        """The run ``name`` or, if there is one, ``name-2``, ...; made, so that nobody else takes it."""
+        """Make the directory of run ``name`` or, if there is one, of ``name-2``, ``name-3``, ...
+
+        Only the first process of a distributed run makes it; the others get it from `Checkpoints`, and until
+        then name a directory that is not theirs.
+        """
+        if not is_first_process():
+            return cls(home.run(name))
         number = 1
         while True:
             folder = cls(home.run(name if number == 1 else f"{name}-{number}"))
@@ -54,15 +82,14 @@ class RunFolder:
     @classmethod
     def latest(cls, home: Home, name: str) -> "RunFolder":
         """The latest of ``name``, ``name-2``, ... with a checkpoint; raises NotThereError without one."""
-        first = home.run(name)
         numbered = re.compile(re.escape(name) + r"-[0-9]+")
-        runs = [first, *(run for run in home.runs.glob("*") if numbered.fullmatch(run.name))]
-        kept = [run for run in runs if (run / "checkpoints" / LAST).exists()]
-        if not kept:
+        paths = [home.run(name), *(path for path in home.runs.glob("*") if numbered.fullmatch(path.name))]
+        resumable = [folder for folder in map(cls, paths) if folder.last.exists()]
+        if not resumable:
             raise NotThereError(
                 f"there is no checkpoint of a run {name} in {home.runs} to resume from; leave --resume out"
             )
-        return cls(max(kept, key=lambda run: (run / "checkpoints" / LAST).stat().st_mtime_ns))
+        return max(resumable, key=lambda folder: folder.last.stat().st_mtime_ns)
 
     @property
     def config(self) -> Path:
@@ -70,8 +97,8 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
-    def facts(self) -> Path:
-        """What it was trained on, as JSON."""
+    def metadata(self) -> Path:
+        """What is trained on what, as JSON."""
         return self.path / "facts.json"
 
     @property
@@ -81,26 +108,26 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Pictures of what it was trained on."""
+        """The directory of pictures."""
         return self.path / "figures"
 
     @property
     def checkpoints(self) -> Path:
-        """``last.ckpt`` and ``best.ckpt``."""
+        """The directory of `LAST` and `BEST`."""
         return self.path / "checkpoints"
 
     @property
     def last(self) -> Path:
-        """What `--resume` goes on from."""
+        """The checkpoint from which ``--resume`` continues."""
         return self.checkpoints / LAST
 
     @property
     def diverged(self) -> Path:
-        """The batch whose loss was no number, where that happened."""
+        """The batch whose loss was NaN or infinite, where that happened."""
         return self.path / "diverged.json"
 
     def write_config(self, config: "DataclassInstance") -> None:
-        """Write down all settings."""
+        """Write all settings."""
         write_text_atomically(self.config, as_yaml(config))
 
     def read_config(self) -> dict[str, Any]:
@@ -114,69 +141,67 @@ class RunFolder:
             raise HandsimError(f"{self.config} holds no settings; the run cannot be resumed")
         return content
 
-    def write_facts(self, facts: dict[str, Any]) -> None:
-        """Write down what it is trained on."""
-        write_text_atomically(self.facts, json.dumps(facts, indent=1) + "\n")
+    def write_metadata(self, metadata: dict[str, Any]) -> None:
+        """Write what is trained on what."""
+        write_text_atomically(self.metadata, json.dumps(metadata, indent=1) + "\n")
 
     def discard_unless_begun(self) -> None:
-        """Remove it if no training began in it: its settings are written down first."""
-        if self.path.exists() and not self.config.exists():
+        """Remove the directory if no training began in it; a run writes its settings first."""
+        if is_first_process() and self.path.exists() and not self.config.exists():
             shutil.rmtree(self.path)
 
     def add_to_log(self, line: str) -> None:
-        """Add a line of what happened to ``log.txt``, with the time (UTC)."""
+        """Add a line to ``log.txt``."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with (self.path / "log.txt").open("a") as file:
             file.write(f"{now} {line}\n")
 
 
 class MetricsFile(Logger):
-    """``metrics.jsonl``: one JSON object a line, each with its ``step``; numbers that are none are null."""
+    """``metrics.jsonl``: one JSON object a line, each with its ``step``; NaN and infinities become null."""
 
     def __init__(self, path: Path) -> None:
-        """Lines are added to what is there."""
+        """Lines are added to those that are there."""
         super().__init__()
         self._path = path
 
     @property
     def name(self) -> str:
-        """What Lightning calls it."""
+        """Lightning asks for it."""
         return "metrics"
 
     @property
     def version(self) -> str:
-        """There is one file a run."""
+        """Lightning asks for it."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Add a line."""
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in metrics.items()
+        }
         with self._path.open("a") as file:
-            file.write(
-                json.dumps({"step": step, **{name: _plain(value) for name, value in metrics.items()}}) + "\n"
-            )
+            file.write(json.dumps({"step": step, **finite}) + "\n")
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The settings have a file of their own."""
+        """Do nothing: the settings have a file of their own."""
 
     @rank_zero_only
-    def forget_after(self, step: int) -> None:
-        """Drop what was written after a step: a run that resumes from there writes it again."""
+    def drop_after(self, step: int) -> None:
+        """Drop lines of later steps: a run that resumes after ``step`` writes them again."""
         if not self._path.exists():
             return
         lines = self._path.read_text().splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
-        write_text_atomically(self._path, "".join(f"{line}\n" for line in kept))
+        remaining = [line for line in lines if _step_of(line) <= step]
+        write_text_atomically(self._path, "".join(f"{line}\n" for line in remaining))
 
 
 def _step_of(line: str) -> float:
-    """A line that was cut short when its writer was killed comes after every step."""
+    """Infinity for a line that was cut short when its writer was killed."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

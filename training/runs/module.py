@@ -1,6 +1,8 @@
-"""What the loop needs to know of a network in training, and what a checkpoint keeps beside its weights.
+"""The network in training: what the loop needs to know of it, and what a checkpoint says beside its weights.
 
-A loss that is no number: what is said, and what is kept for whoever looks into it.
+Random numbers are functions of the seed and of what is being done (epoch, batch, process), through
+`derived_seed`, never of what was drawn before: so a run that is resumed anywhere is equal to the bit to one
+that was not stopped.
 """
 
 import json
@@ -13,9 +15,19 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
-from training.runs.optimizer import OptimizerSettings, Schedule, make_optimizer, warmup_cosine
+from handsim.hashing import GOLDEN_GAMMA, mix64
+from training.runs.optimizer import OptimizerSettings, make_optimizer, warmup_cosine
+from training.runs.settings import Schedule
 
 BatchT = TypeVar("BatchT", bound="Batch")
+
+
+def derived_seed(*numbers: int) -> int:
+    """63 bits that any of the numbers changes wholly; the same ones on every machine."""
+    state = 0
+    for number in numbers:
+        state = mix64((state ^ (number + GOLDEN_GAMMA)) & 0xFFFFFFFFFFFFFFFF)
+    return state >> 1
 
 
 class Batch(Protocol):
@@ -34,25 +46,24 @@ class Batch(Protocol):
 
 
 class RunModule(lightning.LightningModule):
-    """A network in training; what is trained, and towards what, is its subclass's ``training_step``.
+    """A network in training; a subclass's ``training_step`` says what is trained, and towards what.
 
-    That sets ``loss`` and ``batches_done``, and raises `DivergedError` for a loss that is no number.
+    That sets ``loss`` and ``batches_done``, and raises `DivergedError` for a loss that is NaN or infinite.
     """
 
     def __init__(self, schedule: Schedule, optimizer: OptimizerSettings) -> None:
-        """How long it is trained, and how its weights follow the gradient."""
         super().__init__()
         self.schedule = schedule
         self._optimizer_settings = optimizer
-        self.facts: dict[str, Any] = {}
-        """What a checkpoint says of the run, beside its weights."""
+        self.metadata: dict[str, Any] = {}
+        """What a checkpoint and ``facts.json`` say of the run."""
         self.batches_done = 0
-        """Batches that were trained on, this run's earlier sessions counted in."""
+        """Batches that were trained on, in this session of the run and in earlier ones."""
         self.loss = float("nan")
         """Of the last batch: the mean over this process's samples."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The recipe's optimizer and its schedule, stepped with every optimizer step."""
+        """The recipe's optimizer and its schedule, which advances with every optimizer step."""
         settings, schedule = self._optimizer_settings, self.schedule
         optimizer = make_optimizer(self, settings, schedule.samples_a_step)
         warmup = settings.warmup_epochs * schedule.batches_an_epoch / schedule.accumulate
@@ -62,22 +73,22 @@ class RunModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Copies overlap with what the GPU is doing: the batch lies in pinned memory."""
+        """Copy from pinned memory, while the GPU works."""
         return batch.to(device, non_blocking=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Beside Lightning's own state, what the run is and how far it is."""
-        checkpoint["handsim"] = {**self.facts, "batches_done": self.batches_done}
+        """Add what the run is and how far it is."""
+        checkpoint["handsim"] = {**self.metadata, "batches_done": self.batches_done}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the batch after the last one."""
+        """Continue with the batch after the last one."""
         self.batches_done = int(checkpoint["handsim"]["batches_done"])
         # A run that was over can be given more steps: its last batch is then no longer the last one.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         progress["is_last_batch"] = self.batches_done == self.schedule.batches
 
-    def is_whole(self) -> bool:
-        """Whether all of its weights and running statistics are numbers."""
+    def is_finite(self) -> bool:
+        """Whether all weights and running statistics are finite numbers."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values())
 
 
@@ -85,13 +96,13 @@ class DivergedError(HandsimError):
     """The loss became NaN or infinite; no weight was moved by it."""
 
     def __init__(self, loss: float, batch: Batch, samples: dict[str, Any]) -> None:
-        """``batch`` is the one that gave this ``loss``; ``samples`` says in JSON's values what is in it."""
+        """``samples`` says in JSON's values what is in the batch that had this loss."""
         super().__init__(
             f"the loss is {loss} in batch {batch.number} of epoch {batch.epoch}; "
             f"resume from the last checkpoint with a lower --optimizer.lr, or look at the hands of that batch"
         )
-        self._facts = {"loss": str(loss), "epoch": batch.epoch, "batch": batch.number, **samples}
+        self._record = {"loss": str(loss), "epoch": batch.epoch, "batch": batch.number, **samples}
 
     def write(self, path: Path) -> None:
         """Write which batch it was, with the hands in it, as JSON."""
-        write_text_atomically(path, json.dumps(self._facts, indent=1) + "\n")
+        write_text_atomically(path, json.dumps(self._record, indent=1) + "\n")

@@ -1,8 +1,6 @@
-"""What a run does with its time, and how its loss falls: a line of numbers every so many steps.
+"""What people see of a run while it trains: lines of numbers with a progress bar, and pictures."""
 
-Pictures of what is being trained on, drawn while it trains.
-"""
-
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,67 +17,62 @@ from tqdm import tqdm
 from handsim.drawing import MontageRow, Tile, montage
 from training.runs.module import Batch, RunModule
 
+_COLUMNS: Final = 3
 
-class Window(Protocol):
-    """Sums over the batches since it was made."""
+
+class BatchMetrics(Protocol):
+    """Numbers over the batches since it was made."""
 
     def add(self, batch: Any, module: Any) -> None:
-        """Count a batch in, which the module was just trained on."""
+        """Include a batch on which the module was just trained."""
 
-    def leave_out(self, seconds: float) -> None:
-        """Do not count time that was spent on something else than training."""
-
-    def numbers(self, processes: int) -> dict[str, float]:
-        """What it comes to, for all processes where that can be said."""
+    def compute(self, elapsed_s: float, processes: int) -> dict[str, float]:
+        """The numbers of so many seconds; rates are those of all processes."""
 
     @staticmethod
-    def in_short(numbers: dict[str, float]) -> str:
-        """Those that people watch, in a few words."""
+    def describe(numbers: dict[str, float]) -> str:
+        """The most important ones in a few words."""
 
 
 class Meter(Callback):
-    """Sums up what batches tell, writes it to the loggers and shows it on a progress bar."""
+    """Writes the numbers of every so many steps to the loggers and shows them beside a progress bar."""
 
-    def __init__(self, every_steps: int, window: Callable[[], Window]) -> None:
-        """Numbers are of the last ``every_steps`` optimizer steps, a new ``window`` for each."""
-        self._every_steps, self._new_window = every_steps, window
-        self._window = window()
+    def __init__(self, every_steps: int, new_metrics: Callable[[], BatchMetrics]) -> None:
+        """``new_metrics`` is called at the start and after every ``every_steps`` optimizer steps."""
+        self._every_steps, self._new_metrics = every_steps, new_metrics
+        self._metrics, self._started = new_metrics(), time.perf_counter()
         self._bar: tqdm[Any] | None = None
-        self.note: Callable[[str], None] = print
-        """Says a line to people without tearing the progress bar."""
 
-    @property
-    def is_running(self) -> bool:
-        """Whether there is a bar that could be torn."""
-        return self._bar is not None
+    def write_line(self, line: str, otherwise: Callable[[str], None]) -> None:
+        """Print a line above the progress bar; where there is none, do ``otherwise``."""
+        (otherwise if self._bar is None else self._bar.write)(line)
 
-    def leave_out(self, seconds: float) -> None:
-        """Do not count time that was spent on something else than training."""
-        self._window.leave_out(seconds)
+    def exclude_time(self, seconds: float) -> None:
+        """Do not count time that was spent on something other than training."""
+        self._started += seconds
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock and the bar."""
         assert isinstance(module, RunModule)
-        self._window = self._new_window()
+        self._metrics, self._started = self._new_metrics(), time.perf_counter()
         if trainer.is_global_zero:
             steps, initial = module.schedule.steps, trainer.global_step
             # disable=None: silent where nobody watches, in a log or a pipe.
             self._bar = tqdm(total=steps, initial=initial, unit=" steps", dynamic_ncols=True, disable=None)
-            self.note = self._bar.write
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count a batch in; after the last of a window, write it."""
+        """Include a batch; write the numbers when they are due."""
         assert isinstance(module, RunModule)
-        self._window.add(batch, module)
+        self._metrics.add(batch, module)
         if not module.schedule.ends_step(batch_idx + 1):
             return
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
         if trainer.global_step % self._every_steps and trainer.global_step < module.schedule.steps:
             return
-        numbers = self._window.numbers(trainer.world_size)
+        numbers = self._metrics.compute(time.perf_counter() - self._started, trainer.world_size)
         numbers["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         numbers["epoch"] = (batch_idx + 1) / module.schedule.batches_an_epoch
         if torch.cuda.is_available() and module.device.type == "cuda":
@@ -87,45 +80,42 @@ class Meter(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=trainer.global_step)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"epoch {numbers['epoch']:.1f}, {self._window.in_short(numbers)}")
-        self._window = self._new_window()
+            self._bar.set_postfix_str(f"epoch {numbers['epoch']:.1f}, {self._metrics.describe(numbers)}")
+        self._metrics, self._started = self._new_metrics(), time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Let go of the bar."""
+        """Close the bar."""
         self._close()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Let go of the bar, so that what is printed next begins a line."""
+        """Close the bar, so that what is printed next begins a line."""
         self._close()
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-            self._bar, self.note = None, print
-
-
-COLUMNS: Final = 3
+            self._bar = None
 
 
 class TrainingFigures(Callback):
-    """Draws a batch every so many steps, and the very first one, into ``folder``."""
+    """Draws a batch every so many steps, and the very first one."""
 
     def __init__(
         self, folder: Path, every_steps: int, name: str, draw: Callable[[Any, Any], Image.Image]
     ) -> None:
-        """The folder is made when the first one is drawn, by ``draw`` of the batch and the module."""
+        """``draw`` takes the batch and the module; ``folder`` is made for the first picture."""
         self._folder, self._every_steps, self._name, self._draw = folder, every_steps, name, draw
-        self._drawn = -1
+        self._last_step = -1
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Draw it where it is due."""
+        """Draw the batch where that is due."""
         step = trainer.global_step
         due = step % self._every_steps == 0 or batch_idx == 0
-        if not (due and trainer.is_global_zero and step != self._drawn):
+        if not (due and trainer.is_global_zero and step != self._last_step):
             return
-        self._drawn = step
+        self._last_step = step
         figure = self._draw(batch, module)
         self._folder.mkdir(parents=True, exist_ok=True)
         figure.save(self._folder / f"{self._name}-{step:07d}.png")
@@ -137,7 +127,7 @@ class TrainingFigures(Callback):
 def view_tile(image: Tensor, keypoints: Tensor, caption: Sequence[str]) -> Tile:
     """A view [3, S, S] in 0..1 with its skeleton [21, 2] (unit square) and lines below it; empty ones go.
 
-    With a keypoint that is no number there is no skeleton.
+    There is no skeleton where a keypoint is NaN or infinite.
     """
     picture = image.detach().float().clamp(0, 1).mul(255).round().byte()
     pixels: NDArray[np.uint8] = picture.permute(1, 2, 0).cpu().numpy()
@@ -147,7 +137,7 @@ def view_tile(image: Tensor, keypoints: Tensor, caption: Sequence[str]) -> Tile:
 
 def draw_side_by_side(pairs: Sequence[tuple[Tile, Tile]]) -> Image.Image:
     """Pairs of tiles, a few to a row, the first of each framed."""
-    columns = [pairs[column::COLUMNS] for column in range(min(COLUMNS, len(pairs)))]
+    columns = [pairs[column::_COLUMNS] for column in range(min(_COLUMNS, len(pairs)))]
     sheets = [montage([MontageRow(left, [right]) for left, right in column]) for column in columns]
     size = (sum(sheet.width for sheet in sheets), max(sheet.height for sheet in sheets))
     whole = Image.new("RGB", size, "white")

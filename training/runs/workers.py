@@ -1,4 +1,4 @@
-"""Work that goes on beside the training, in other processes or on threads, its results in their order."""
+"""Work beside the training, by threads or by other processes; results keep the order of the jobs."""
 
 import os
 from collections import deque
@@ -16,75 +16,75 @@ from handsim.errors import HandsimError
 from handsim.processes import available_cores
 
 _JOBS_AHEAD: Final = 2
-"""For each worker: those that are done, or under way, before anybody asks for them."""
+"""Jobs for each worker that are done, or under way, before their results are asked for."""
 
 JobT = TypeVar("JobT")
-DoneT = TypeVar("DoneT")
+ResultT = TypeVar("ResultT")
 JobT_contra = TypeVar("JobT_contra", contravariant=True)
-DoneT_co = TypeVar("DoneT_co", covariant=True)
+ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
-class Workers(Protocol[JobT_contra, DoneT_co]):
-    """Who does the jobs."""
+class Workers(Protocol[JobT_contra, ResultT_co]):
+    """Threads or processes that do jobs."""
 
-    def map(self, jobs: Iterable[JobT_contra]) -> Generator[DoneT_co, None, None]:
-        """What each job comes to, in their order; a few jobs are asked for ahead.
+    def map(self, jobs: Iterable[JobT_contra]) -> Generator[ResultT_co, None, None]:
+        """The result of each job, in their order; a few jobs are taken ahead.
 
-        Raises the HandsimError of a job that cannot be done, and what ``jobs`` raises once all before it are
-        through.
+        Raises the HandsimError of a job that cannot be done, and what ``jobs`` raises once the results of all
+        jobs before it were returned.
         """
 
     def close(self) -> None:
         """End the threads or processes."""
 
 
-class WorkerThreads(Generic[JobT, DoneT]):
-    """Threads of this process, one a core: nothing to start, and nothing to copy."""
+class WorkerThreads(Generic[JobT, ResultT]):
+    """Threads of this process, one for each core: there is nothing to start and nothing to copy."""
 
-    def __init__(self, work: Callable[[JobT], DoneT], name: str) -> None:
-        """``name`` is what the threads are called."""
+    def __init__(self, work: Callable[[JobT], ResultT], name: str) -> None:
+        """``name`` is that of the threads."""
         self._work, self._ahead = work, _JOBS_AHEAD * available_cores()
         self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix=name)
 
-    def map(self, jobs: Iterable[JobT]) -> Generator[DoneT, None, None]:
+    def map(self, jobs: Iterable[JobT]) -> Generator[ResultT, None, None]:
         """See `Workers`."""
-        under_way: deque[Future[DoneT]] = deque()
+        running: deque[Future[ResultT]] = deque()
         error: Exception | None = None
-        waiting = iter(jobs)
+        remaining = iter(jobs)
         while True:
-            while error is None and len(under_way) < self._ahead:
+            while error is None and len(running) < self._ahead:
                 try:
-                    under_way.append(self._threads.submit(self._work, next(waiting)))
+                    running.append(self._threads.submit(self._work, next(remaining)))
                 except StopIteration:
                     break
-                except Exception as raised:  # kept until the jobs before it are through
+                except Exception as raised:  # raised again after the jobs before it
                     error = raised
-            if not under_way:
+            if not running:
                 break
-            yield under_way.popleft().result()
+            yield running.popleft().result()
         if error is not None:
             raise error
 
     def close(self) -> None:
-        """End the threads, once each is through with its job."""
+        """End the threads after the jobs that they are doing."""
         self._threads.shutdown(cancel_futures=True)
 
 
-class WorkerProcesses(Generic[JobT, DoneT]):
-    """Processes that stay from the first job until this is closed or this process ends."""
+class WorkerProcesses(Generic[JobT, ResultT]):
+    """Processes that live from the first job until this is closed or this process ends."""
 
-    def __init__(self, work: Callable[[JobT], DoneT], workers: int) -> None:
+    def __init__(self, work: Callable[[JobT], ResultT], workers: int) -> None:
         """``work`` is pickled into each; its tensors return in shared memory. None starts before `map`."""
-        self._jobs = _Jobs[JobT]()
-        # A forked process would hold a copy of threads' locks and of the index; these are born clean.
+        self._jobs = _JobSampler[JobT]()
+        # A forked process would have a copy of threads' locks and of the index; these do not.
         context = get_context("forkserver")
         context.set_forkserver_preload([type(work).__module__])
-        self._loader: DataLoader[DoneT | HandsimError] | None = DataLoader(
-            _Work(work),
+        self._loader: DataLoader[ResultT | HandsimError] | None = DataLoader(
+            _WorkDataset(work),
             batch_size=None,
             sampler=self._jobs,
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             prefetch_factor=_JOBS_AHEAD,
             persistent_workers=True,
             multiprocessing_context=context,
@@ -92,24 +92,24 @@ class WorkerProcesses(Generic[JobT, DoneT]):
             generator=torch.Generator(),  # else each start would use up one of the trainer's random numbers
         )
 
-    def map(self, jobs: Iterable[JobT]) -> Generator[DoneT, None, None]:
+    def map(self, jobs: Iterable[JobT]) -> Generator[ResultT, None, None]:
         """See `Workers`; only one map may be under way."""
         assert self._loader is not None, "it is closed"
         self._jobs.begin(jobs)
-        for done in living(self._loader):
-            if isinstance(done, HandsimError):
-                raise done
-            yield done
+        for result in check_workers(self._loader):
+            if isinstance(result, HandsimError):
+                raise result
+            yield result
         if self._jobs.error is not None:
             raise self._jobs.error
 
     def close(self) -> None:
-        """End the workers."""
+        """End the processes."""
         self._loader = None  # they end with it
 
 
-class _Jobs(Generic[JobT]):
-    """What the DataLoader takes for a sampler: it asks for a job whenever a worker has room.
+class _JobSampler(Generic[JobT]):
+    """A sampler for the DataLoader, which takes a job from it whenever a worker has room.
 
     It does so on the thread that iterates over the DataLoader, so nothing here is shared.
     """
@@ -118,18 +118,18 @@ class _Jobs(Generic[JobT]):
         self.begin(())
 
     def begin(self, jobs: Iterable[JobT]) -> None:
-        self._waiting = jobs
+        self._jobs = jobs
         self.error: Exception | None = None
 
     def __iter__(self) -> Iterator[JobT]:
         try:
-            yield from self._waiting
-        except Exception as error:  # kept until the jobs that are under way are through
+            yield from self._jobs
+        except Exception as error:  # raised again after the jobs that are under way
             self.error = error
 
 
-class _Work(Dataset[Any]):
-    """In a worker: a job to what it comes to."""
+class _WorkDataset(Dataset[Any]):
+    """In a worker: from a job to its result."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self._work = work
@@ -141,16 +141,16 @@ class _Work(Dataset[Any]):
             return error  # raised, it would arrive wrapped in a traceback
 
 
-def living(results: Iterable[DoneT]) -> Generator[DoneT, None, None]:
-    """What a DataLoader gives; raises HandsimError when one of its workers died."""
+def check_workers(results: Iterable[ResultT]) -> Generator[ResultT, None, None]:
+    """The results of a DataLoader; raises HandsimError when one of its workers died."""
     try:
         yield from results
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise HandsimError(
-            f"a process that decodes crops died ({str(error).splitlines()[0]}); memory ran out, or a "
-            f"container has too little of it in /dev/shm: take fewer trainer.workers, or give it more"
+            f"a process that decodes crops died ({str(error).splitlines()[0]}); where memory or a "
+            f"container's /dev/shm is full, take fewer trainer.workers or give it more"
         ) from error
 
 
@@ -160,7 +160,7 @@ def _begin_worker(number: int) -> None:
 
 
 def _end_with_the_parent() -> None:
-    # A DataLoader's worker looks whether its parent lives. Here that is the fork server, which in turn lives
+    # A DataLoader's worker checks whether its parent lives. Here that is the fork server, which in turn lives
     # as long as a worker does: were the main process killed, both would stay for good.
     parent = parent_process()
     assert parent is not None
@@ -168,5 +168,5 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _as_it_is(done: Any) -> Any:
-    return done
+def _unchanged(result: Any) -> Any:
+    return result

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from apps.browser.training.curves import MOST_POINTS, Curve, Points
 from handsim.home import Home
-from training.runs.optimizer import Schedule, TrainerSettings
+from training.runs.settings import Schedule, TrainerSettings
 
 Content = TypeVar("Content")
 

@@ -18,7 +18,7 @@ from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
 from tests.training.evaluation.builders import random_predictions, random_truth
-from tests.training.finetune.drawn_hands import DrawnHands
+from tests.training.finetune.builders import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel

@@ -11,7 +11,7 @@ import pytest
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
 from tests.training.evaluation.builders import random_predictions
-from tests.training.finetune.drawn_hands import DrawnHands
+from tests.training.finetune.builders import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.open_dataset import open_dataset

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from handsim.home import Home
-from tests.training.finetune.small_runs import Place
+from tests.training.finetune.builders import Place
 
 
 @pytest.fixture(autouse=True)

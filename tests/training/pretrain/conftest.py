@@ -10,7 +10,7 @@ from handsim import PoseEmbedding
 from handsim.pool import Pool
 from handsim.synthetic import SyntheticConfig, synthesise_pool
 from index import open_catalog
-from tests.training.pretrain.small_runs import HANDS_PER_VIDEO, POOL_PX, VIDEOS, Place
+from tests.training.pretrain.builders import HANDS_PER_VIDEO, POOL_PX, VIDEOS, Place
 
 
 @pytest.fixture(scope="session")

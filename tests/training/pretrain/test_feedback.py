@@ -1,6 +1,8 @@
-"""The index follows what is learned, and training takes no harm from it, whatever happens."""
+"""Mining with the encoder that is being trained: training takes no harm from it, whatever happens."""
 
+import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +16,25 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from handsim import PoseEmbedding
-from handsim.embedding import BlendEmbedding, ImageEmbedding, load_embedding
+from handsim.embedding import BlendEmbedding, Embedding, ImageEmbedding, load_embedding
 from handsim.embedding.row_cache import RowCache
+from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, verify
-from tests.training.pairs.builders import write_pool
-from tests.training.pretrain.feedback_places import CONFIG, SCHEDULE, SETTINGS, Place, leftovers, make_place
+from index import Catalog, IndexSettings, VersionInfo, verify
+from tests.index.builders import memory_catalog
+from tests.training.pairs.builders import SIZE_PX, write_pool
+from tests.training.pretrain.builders import CONFIG, SCHEDULE, SETTINGS, FeedbackPlace, leftovers, make_place
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings, PretrainConfig
-from training.pretrain.feedback import Feedback
+from training.pretrain.feedback import Feedback, LearnedVersions, trunk_weights
 from training.pretrain.module import PretrainModule
+from training.pretrain.train import pretrain
 from training.runs.checkpoints import StopRequest
 from training.runs.folder import RunFolder
-from training.runs.optimizer import Schedule
+from training.runs.settings import Schedule
+from training.runs.trainer import RunOutcome
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +43,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path) -> Iterator[FeedbackPlace]:
     place = make_place(tmp_path)
     with place.catalog:
         yield place
@@ -65,7 +71,9 @@ def end_batch(feedback: Feedback, trainer: Trainer, module: PretrainModule, done
     feedback.on_train_batch_end(trainer, module, None, cast(PairBatch, None), done - 1)
 
 
-def test_nothing_of_the_module_is_touched(place: Place, module: PretrainModule, trainer: Trainer) -> None:
+def test_nothing_of_the_module_is_touched(
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer
+) -> None:
     def state() -> list[Any]:
         random_states = [torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()]  # noqa: NPY002
         modes = [(name, one.training) for name, one in module.named_modules()]
@@ -87,7 +95,7 @@ def test_nothing_of_the_module_is_touched(place: Place, module: PretrainModule, 
     module.train()
 
 
-def test_pictures_alone(place: Place, module: PretrainModule, trainer: Trainer) -> None:
+def test_pictures_alone(place: FeedbackPlace, module: PretrainModule, trainer: Trainer) -> None:
     settings = replace(SETTINGS, pose_share=0.0)
     feedback = Feedback(settings, place.home, place.catalog, place.folder)
     feedback.on_fit_start(trainer, module)
@@ -99,7 +107,7 @@ def test_pictures_alone(place: Place, module: PretrainModule, trainer: Trainer) 
 
 
 def test_the_graph_is_built_as_the_current_one(
-    place: Place, module: PretrainModule, trainer: Trainer
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
     wanted = IndexSettings(m=8, ef=32, index_above_kb=1, full_scan_below_kb=10)
     place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 5), wanted)
@@ -123,7 +131,7 @@ def test_it_is_due_between_the_steps_in_which_so_many_epochs_end(
     turns: list[int] = []
 
     class Recorded(Feedback):
-        def _take_turn(self, trainer: Trainer, module: PretrainModule) -> None:
+        def _run_in_turn(self, trainer: Trainer, module: PretrainModule) -> None:
             turns.append(module.batches_done)
 
     recorded = Recorded(
@@ -160,7 +168,7 @@ def raising(error: Exception) -> Callable[..., None]:
     ids=["features", "version", "server", "pool"],
 )
 def test_trouble_is_told_and_training_goes_on(
-    place: Place,
+    place: FeedbackPlace,
     module: PretrainModule,
     trainer: Trainer,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +194,7 @@ def test_trouble_is_told_and_training_goes_on(
 
 
 def test_a_version_that_finds_too_little_is_not_left_there(
-    place: Place, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[str] = []
     feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder, heard.append)
@@ -201,7 +209,7 @@ def test_a_version_that_finds_too_little_is_not_left_there(
 
 
 def test_our_own_mistakes_are_raised(
-    place: Place, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder)
     feedback.on_fit_start(trainer, module)
@@ -211,7 +219,7 @@ def test_our_own_mistakes_are_raised(
 
 
 def test_what_cannot_be_done_is_told_before_training(
-    place: Place, module: PretrainModule, trainer: Trainer
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
     many = replace(SETTINGS, components=40)
     with pytest.raises(HandsimError, match="40 hands are too few to fit 40 components"):
@@ -222,14 +230,14 @@ def test_what_cannot_be_done_is_told_before_training(
 
 
 def test_a_round_that_is_broken_off_is_made_up_for(
-    place: Place, module: PretrainModule, trainer: Trainer
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
     stop, heard = StopRequest(), list[str]()
     feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder, heard.append, stop)
     feedback.on_fit_start(trainer, module)
-    stop.ask()
+    stop.request()
     end_batch(feedback, trainer, module, 4)
-    assert "broken off, because the run is to stop" in heard[-1]
+    assert "interrupted, because the run is to stop" in heard[-1]
     assert (place.names(), leftovers(place)) == (["v0001"], [])
     resumed = Feedback(SETTINGS, place.home, place.catalog, place.folder)
     resumed.load_state_dict(feedback.state_dict())
@@ -259,3 +267,222 @@ def test_settings_that_cannot_be(change: dict[str, float], message: str) -> None
 
 def test_it_is_off_by_default() -> None:
     assert PretrainConfig().feedback.every_epochs == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FeedbackPlace, RunOutcome]]:
+    """A run of three epochs and a half, with a round after each."""
+    torch.set_num_threads(1)
+    place = make_place(tmp_path_factory.mktemp("trained"))
+    config = replace(CONFIG, trainer=replace(CONFIG.trainer, epochs=4, max_steps=14))
+    with place.catalog:
+        yield place, pretrain(config, place.home, place.catalog, place.folder, say=lambda line: None)
+
+
+def test_pairs_come_from_what_was_learned(trained: tuple[FeedbackPlace, RunOutcome]) -> None:
+    place, outcome = trained
+    assert outcome == RunOutcome(14, finished=True)
+    assert place.catalog.current_name() == "v0004"
+    with place.catalog.current() as version:
+        assert (version.info.embedding_kind, version.info.dimension) == ("blend", 5 + 6)
+        # It is the encoder's own view of the hands, beside the pose of the version before.
+        written = load_embedding(place.feedback / "embedding.json")
+        assert isinstance(written, BlendEmbedding)
+        assert version.embedding.fingerprint == written.fingerprint
+        crops = [place.pool.crop(int(hand_id)) for hand_id in place.pool.hand_ids[:4]]
+        seen = written.embed(keypoints=place.pool.keypoints[:4], crops=crops)
+        np.testing.assert_allclose(version.vectors(place.pool.hand_ids[:4]), seen, atol=2e-3)
+    with place.catalog.open("v0001") as first:
+        assert written.pose.fingerprint == first.embedding.fingerprint
+    assert written.image.record.encoder == "run-epoch-3.safetensors"
+    assert written.image.record.image_size_px == SIZE_PX
+    log = place.log()
+    for number in (2, 3, 4):
+        published = f"index version v000{number} is published: 40 hands (blend-11) in "
+        assert sum(line.startswith(published) for line in log) == 1
+    moved = next(line for line in log if line.startswith("pairs come from index version"))
+    assert re.fullmatch(r"pairs come from index version v000[234] now, until here from v0001", moved)
+
+
+def test_nothing_piles_up(trained: tuple[FeedbackPlace, RunOutcome]) -> None:
+    place, _ = trained
+    assert place.names() == ["v0001", "v0003", "v0004"]
+    made = json.loads((place.feedback / "versions.json").read_text())
+    assert list(made) == ["v0003", "v0004"]
+    assert sorted(path.name for path in place.feedback.glob("encoder-*")) == sorted(made.values())
+    assert leftovers(place) == []
+    for name, encoder_file in made.items():  # on the disk once
+        assert (place.feedback / encoder_file).samefile(place.home.path / "index" / name / encoder_file)
+
+
+def test_a_run_that_is_resumed_goes_on_with_it(place: FeedbackPlace) -> None:
+    def run(batches: int, *, resume: bool = False) -> RunOutcome:
+        config = replace(CONFIG, trainer=replace(CONFIG.trainer, epochs=3, max_steps=batches))
+        return pretrain(config, place.home, place.catalog, place.folder, resume=resume, say=lambda line: None)
+
+    assert run(5) == RunOutcome(5, finished=True)
+    assert place.names() == ["v0001", "v0002"]
+    assert run(9, resume=True) == RunOutcome(9, finished=True)
+    assert list(json.loads((place.feedback / "versions.json").read_text())) == ["v0002", "v0003"]
+    poses = set()
+    for name in ("v0002", "v0003"):
+        with place.catalog.open(name) as version:
+            assert isinstance(version.embedding, BlendEmbedding)
+            poses.add(version.embedding.pose.fingerprint)
+    assert len(poses) == 1  # the resumed one found it in the version before
+
+
+def test_a_round_leaves_training_as_it_is(
+    place: FeedbackPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, as far as the pairs are the same: here no version is published after all."""
+
+    def losses(place: FeedbackPlace, feedback: FeedbackSettings) -> list[float]:
+        config = replace(CONFIG, feedback=feedback, trainer=replace(CONFIG.trainer, max_steps=6))
+        outcome = pretrain(config, place.home, place.catalog, place.folder, say=lambda line: None)
+        assert outcome == RunOutcome(6, finished=True)
+        lines = (place.folder.path / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["loss"] for line in lines]
+
+    def full(*arguments: object, **options: object) -> None:
+        raise HandsimError("the disk is full; make room")
+
+    other = make_place(tmp_path / "other")
+    with other.catalog:
+        without = losses(other, FeedbackSettings())
+    monkeypatch.setattr(place.catalog, "build", full)
+    assert losses(place, SETTINGS) == without
+    said = "no index version with the encoder of epoch 1; training goes on: the disk is full; make room"
+    assert sum(line == said for line in place.log()) == 1
+    assert leftovers(place) == []
+    assert list(place.feedback.iterdir()) == []
+
+
+pytestmark = [  # of what the client's local mode lacks, nothing is needed
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+
+
+@pytest.fixture(params=["edge", "server"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedbackPlace]:
+    """An index in a directory, and one that is asked as a server is."""
+    place = make_place(tmp_path, memory_catalog() if request.param == "server" else None)
+    with place.catalog:
+        yield place
+
+
+def make(place: FeedbackPlace, learned: LearnedVersions, module: PretrainModule, seed: int) -> VersionInfo:
+    """A version by a trunk that differs from others."""
+    weights = trunk_weights(module, f"seed-{seed}")
+    weights.tensors["conv1.weight"] *= 1 + seed / 10
+    options = ImageFitOptions(components=6, image_size_px=SIZE_PX, device="cpu")
+    return learned.make(weights, options, lambda done, total: None)
+
+
+def test_only_what_was_made_here_is_removed(anywhere: FeedbackPlace, module: PretrainModule) -> None:
+    place, learned = anywhere, anywhere.learned()
+    make(place, learned, module, 1)
+    place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 4))  # by somebody else, meanwhile
+    make(place, learned, module, 2)
+    place.catalog.publish("v0002")  # by somebody who liked it
+    make(place, learned, module, 3)
+    assert place.names() == ["v0001", "v0003", "v0004", "v0005"]
+    with place.catalog.open("v0004"):  # by somebody who reads
+        make(place, learned, module, 4)
+        assert place.names() == ["v0001", "v0003", "v0004", "v0005", "v0006"]
+        encoders = set(json.loads((place.feedback / "versions.json").read_text()).values())
+        assert {path.name for path in place.feedback.glob("encoder-*")} == encoders
+        assert len(encoders) == 3
+    place.catalog.remove("v0005")  # by somebody else
+    make(place, place.learned(), module, 5)  # by a run that was resumed
+    assert place.names() == ["v0001", "v0003", "v0006", "v0007"]
+    assert len(list(place.feedback.glob("encoder-*"))) == 2
+
+
+def test_the_current_version_stays_though_it_is_old(place: FeedbackPlace, module: PretrainModule) -> None:
+    learned = place.learned()
+    for seed in (1, 2):
+        make(place, learned, module, seed)
+    publish = type(place.catalog).publish
+
+    def published_and_taken_back(catalog: Catalog, name: str) -> None:
+        publish(catalog, name)
+        publish(catalog, "v0002")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(place.catalog), "publish", published_and_taken_back)
+        make(place, learned, module, 3)
+    assert place.names() == ["v0001", "v0002", "v0003", "v0004"]
+    assert len(list(place.feedback.glob("encoder-*"))) == 3
+
+
+def test_pictures_can_be_asked_about_wherever_the_index_is(
+    anywhere: FeedbackPlace, module: PretrainModule
+) -> None:
+    place = anywhere
+    make(place, place.learned(), module, 1)
+    written = load_embedding(place.feedback / "embedding.json")
+    with place.catalog.current() as version:
+        assert version.embedding.fingerprint == written.fingerprint
+        asked = written.embed(
+            keypoints=place.pool.keypoints[7:8], crops=[place.pool.crop(int(place.pool.hand_ids[7]))]
+        )
+        assert version.search(asked, 1).hand_ids[0, 0] == place.pool.hand_ids[7]
+
+
+def test_what_a_killed_round_left_goes_with_the_next(place: FeedbackPlace, module: PretrainModule) -> None:
+    left = place.feedback / ".round" / "features" / "abc"
+    left.mkdir(parents=True)
+    (left / "1.rows.npy").write_bytes(b"half")
+    (place.feedback / ".round" / "pool").symlink_to(place.home.pool)
+    make(place, place.learned(), module, 1)
+    assert leftovers(place) == []
+    assert len(Pool.open(place.home.pool)) == len(place.pool)  # the pool itself is not
+
+
+def test_the_homes_own_embedding_stays_as_it_is(
+    place: FeedbackPlace, module: PretrainModule, tmp_path: Path
+) -> None:
+    torch.save(module.encoder.trunk.state_dict(), tmp_path / "trunk.pt")
+    options = ImageFitOptions(components=6, image_size_px=SIZE_PX, device="cpu")
+    fit_image_embedding(place.pool, str(tmp_path / "trunk.pt"), place.home.embedding, options)
+
+    def files() -> dict[str, bytes]:
+        return {
+            str(path): path.read_bytes()
+            for path in place.home.path.rglob("*")
+            if path.is_file() and path.relative_to(place.home.path).parts[0] not in ("index", "runs")
+        }
+
+    before = files()
+    assert any("vectors" in name for name in before)
+    make(place, place.learned(), module, 0)  # the very same embedding
+    assert files() == before
+
+
+def test_the_pose_is_the_current_versions_or_the_homes_or_a_new_one(
+    place: FeedbackPlace, module: PretrainModule
+) -> None:
+    def chosen() -> str:
+        pose = place.learned().pose
+        assert pose is not None
+        return pose.fingerprint
+
+    def build(embedding: Embedding) -> None:
+        place.catalog.build(place.pool, embedding)
+
+    five, four = PoseEmbedding.fit(place.pool, 5), PoseEmbedding.fit(place.pool, 4)
+    four.save(place.home.embedding)
+    assert chosen() == five.fingerprint
+    make(place, place.learned(), module, 1)  # a blend
+    assert chosen() == five.fingerprint
+    make(place, place.learned(replace(SETTINGS, pose_share=0.0)), module, 1)  # pictures alone
+    assert chosen() == four.fingerprint
+    load_embedding(place.feedback / "embedding.json").save(place.home.embedding)  # an image embedding
+    assert chosen() == PoseEmbedding.fit(place.pool).fingerprint
+    place.home.embedding.unlink()
+    assert chosen() == PoseEmbedding.fit(place.pool).fingerprint
+    build(four)
+    assert chosen() == four.fingerprint
+    assert place.learned(replace(SETTINGS, pose_share=0.0)).pose is None

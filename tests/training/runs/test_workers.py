@@ -8,7 +8,7 @@ import torch
 
 from handsim.errors import HandsimError
 from handsim.processes import available_cores
-from training.runs.workers import WorkerThreads, living
+from training.runs.workers import WorkerThreads, check_workers
 
 
 def _half(number: int) -> float:
@@ -55,11 +55,11 @@ def test_a_worker_that_died_is_told_in_one_line() -> None:
         yield torch.zeros(1)
         raise RuntimeError(message)
 
-    guarded = living(chunks("DataLoader worker (pid(s) 7) exited unexpectedly"))
+    guarded = check_workers(chunks("DataLoader worker (pid(s) 7) exited unexpectedly"))
     next(guarded)
     with pytest.raises(
         HandsimError, match=r"^a process that decodes crops died \(DataLoader worker.*take fewer"
     ):
         next(guarded)
     with pytest.raises(RuntimeError, match="another mistake"):
-        list(living(chunks("another mistake")))
+        list(check_workers(chunks("another mistake")))

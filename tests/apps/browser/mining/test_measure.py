@@ -42,7 +42,7 @@ from training.losses import Weighting, positive_weights
 from training.pairs.live import LiveNeighbors, PinnedVersion
 from training.pairs.settings import PairSettings
 from training.pairs.sources import HandSet
-from training.pretrain.module import _WEIGHED_PX
+from training.pretrain.module import _WEIGHTED_PX
 
 POLICIES = [
     MiningPolicy(),
@@ -355,7 +355,7 @@ def test_pair_weights_are_those_of_the_loss(pairs: int, form: WeightForm, seed: 
     random = np.random.default_rng(seed)
     first = random.random((pairs, 21, 2)).astype(np.float32)
     second = (first + random.normal(scale=random.random((pairs, 1, 1)), size=first.shape)).astype(np.float32)
-    anchors, positives = (torch.from_numpy(points) * _WEIGHED_PX for points in (first, second))
+    anchors, positives = (torch.from_numpy(points) * _WEIGHTED_PX for points in (first, second))
     expected = positive_weights(anchors, positives, Weighting("positives", form)).numpy()
     np.testing.assert_allclose(pair_weights(pose_distance(first, second), form), expected, atol=2e-5)
 

@@ -1,4 +1,4 @@
-"""Runs of a few steps that take a second, and what they leave behind."""
+"""Small homes to pre-train in, and what a run of a few steps leaves there."""
 
 import json
 import signal
@@ -11,12 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from handsim import PoseEmbedding
 from handsim.home import Home
-from index import open_catalog
-from training.pretrain.config import RECIPES
+from handsim.pool import Pool
+from index import Catalog, open_catalog
+from tests.training.pairs.builders import SIZE_PX, write_pool
+from training.augmentation import AugmentationSettings
+from training.models.encoder import EncoderSettings
+from training.pairs import PairSettings
+from training.pretrain.config import RECIPES, FeedbackSettings, PretrainConfig
+from training.pretrain.feedback import LearnedVersions
 from training.pretrain.train import pretrain
 from training.runs.folder import MetricsFile, RunFolder
-from training.runs.trainer import Outcome
+from training.runs.optimizer import OptimizerSettings
+from training.runs.settings import LogSettings, Schedule, TrainerSettings
+from training.runs.trainer import RunOutcome
 
 VIDEOS, HANDS_PER_VIDEO, POOL_PX = 12, 5, 40
 BATCHES_AN_EPOCH = 5
@@ -59,7 +68,7 @@ class Place:
         path.write_text(json.dumps({**RECIPE, **changes}))
         return path
 
-    def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> Outcome:
+    def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> RunOutcome:
         """Run it to its end, or until something stops it."""
         config = RECIPES.fill(RECIPE, overrides, "test")
         folder = self.folder(name) if resume else RunFolder.new(self.home, name)
@@ -118,3 +127,62 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], object]
 def interrupt() -> None:
     """Ctrl-C."""
     signal.raise_signal(signal.SIGINT)
+
+
+SETTINGS = FeedbackSettings(every_epochs=1, components=6)
+CONFIG = PretrainConfig(
+    encoder=EncoderSettings("resnet18"),
+    pairs=PairSettings(prefetch=1),
+    augmentation=AugmentationSettings(size_px=SIZE_PX),
+    optimizer=OptimizerSettings("adamw", lr=1e-3, scale="none", warmup_epochs=0),
+    trainer=TrainerSettings(
+        epochs=2, batch_size=10, precision="32-true", accelerator="cpu", devices=1, workers=0
+    ),
+    log=LogSettings(metrics_every_steps=1, figures_every_steps=0, tensorboard=False),
+    feedback=SETTINGS,
+)
+SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, samples_a_step=10, accumulate=1)
+FEEDBACK_VIDEOS = 4
+"""40 hands: 4 batches an epoch."""
+
+
+@dataclass(frozen=True)
+class FeedbackPlace:
+    """A home with a pool and an index of its poses."""
+
+    home: Home
+    catalog: Catalog
+    pool: Pool
+    folder: RunFolder
+
+    @property
+    def feedback(self) -> Path:
+        return self.folder.path / "feedback"
+
+    def names(self) -> list[str]:
+        return [info.name for info in self.catalog.versions()]
+
+    def log(self) -> list[str]:
+        lines = (self.folder.path / "log.txt").read_text().splitlines()
+        return [line.partition(" ")[2] for line in lines]
+
+    def learned(self, settings: FeedbackSettings = SETTINGS) -> LearnedVersions:
+        return LearnedVersions.start(settings, self.home, self.catalog, self.feedback, self.pool)
+
+
+def make_place(path: Path, catalog: Catalog | None = None) -> FeedbackPlace:
+    home = Home(path / "home")
+    pool = write_pool(home.pool, videos=FEEDBACK_VIDEOS)
+    catalog = catalog or open_catalog(home.index)
+    catalog.build(pool, PoseEmbedding.fit(pool, 5))
+    return FeedbackPlace(home, catalog, pool, RunFolder.new(home, "run"))
+
+
+def leftovers(place: FeedbackPlace) -> list[str]:
+    """What lies in the home and in the run's feedback that is not to stay."""
+    kept = {"embedding.json", "versions.json"}
+    found = [path.name for path in place.home.path.iterdir()]
+    there = list(place.feedback.iterdir()) if place.feedback.exists() else []
+    return [name for name in found if name not in {"pool", "index", "runs", "embedding.json"}] + [
+        path.name for path in there if path.name not in kept and not path.name.startswith("encoder-")
+    ]

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, checkpoints, its folder."""
+"""What a run leaves behind: its folder, its metrics and its checkpoints."""
 
 import json
 import math
@@ -20,21 +20,21 @@ from training.pretrain.config import HeadSettings, PretrainConfig
 from training.pretrain.module import PretrainModule
 from training.runs.checkpoints import Checkpoints, StopRequest
 from training.runs.folder import MetricsFile, RunFolder
-from training.runs.optimizer import Schedule
+from training.runs.settings import Schedule
 
 
 def test_metrics_forget_what_comes_after_a_step(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
-    file.forget_after(3)  # nothing there yet
+    file.drop_after(3)  # nothing there yet
     assert not (tmp_path / "metrics.jsonl").exists()
     for step in range(1, 6):
         file.log_metrics({"loss": step / 8, "odd": math.nan}, step)
     with (tmp_path / "metrics.jsonl").open("a") as lines:
         lines.write('{"step": 2, "loss": 0.')
-    file.forget_after(3)
+    file.drop_after(3)
     kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert kept == [{"step": step, "loss": step / 8, "odd": None} for step in (1, 2, 3)]
-    file.forget_after(0)
+    file.drop_after(0)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
@@ -43,11 +43,12 @@ class _Trainer:
 
     def __init__(self) -> None:
         self.strategy = self
+        self.is_global_zero = True
         self.global_step = 0
         self.should_stop = False
         self.full = False
 
-    def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         return decision
 
     def reduce(self, value: torch.Tensor, reduce_op: str) -> torch.Tensor:
@@ -71,7 +72,7 @@ class _Kept:
         )
         self.trainer, self.stop = _Trainer(), StopRequest()
         self.folder, self.batches = folder, 0
-        self.checkpoints = Checkpoints(folder, every_steps, self.stop)
+        self.checkpoints = Checkpoints(RunFolder(folder.parent), every_steps, self.stop)
 
     def batch(self, loss: float) -> None:
         self.module.loss = loss
@@ -127,7 +128,7 @@ def test_never_within_a_step(tmp_path: Path) -> None:
 
 def test_a_stop_waits_for_the_end_of_the_step(tmp_path: Path) -> None:
     kept = _Kept(tmp_path / "checkpoints", accumulate=2)
-    kept.stop.ask()
+    kept.stop.request()
     kept.batch(1.0)
     assert (kept.holds(), kept.trainer.should_stop) == ({}, False)
     kept.batch(1.0)
@@ -204,6 +205,17 @@ def test_latest_is_the_one_whose_checkpoint_is(tmp_path: Path) -> None:
     _with_checkpoint(home, "ab", 50)
     assert RunFolder.latest(home, "a") == wanted
     assert RunFolder.latest(home, "a-3").path.name == "a-3"
+
+
+def test_other_processes_of_a_run_neither_make_nor_remove_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    earlier = RunFolder.new(home, "run")
+    monkeypatch.setenv("RANK", "1")
+    folder = RunFolder.new(home, "run")
+    folder.discard_unless_begun()
+    assert [path.name for path in home.runs.iterdir()] == [earlier.path.name]
 
 
 def test_only_what_has_begun_is_left(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from handsim.skeleton import REFERENCE_BONE
-from tests.training.finetune.drawn_hands import DrawnHands, dot_colour
+from tests.training.finetune.builders import DrawnHands, dot_colour
 from training.augmentation import AugmentationSettings, AugmentedViews, augment
 from training.finetune.config import finetuning_views
 from training.finetune.data import CropSettings, HandBatch, HandReader, in_order
-from training.finetune.module import crop_intrinsics, targets_of, turned, view_intrinsics
+from training.finetune.module import crop_intrinsics, make_targets, rotate_joints, view_intrinsics
 
 HANDS = 6
 PLAIN = AugmentationSettings(
@@ -57,7 +57,7 @@ def test_drawn_dots_land_where_keypoints_say(batch: HandBatch) -> None:
 def test_joints_project_onto_the_turned_view(batch: HandBatch) -> None:
     """A camera that was turned with the view sees turned joints exactly at the view's keypoints."""
     views = _views(batch)
-    joints = turned(batch.joints_mm, views.angle_deg).double()
+    joints = rotate_joints(batch.joints_mm, views.angle_deg).double()
     seen = joints @ view_intrinsics(batch, views).double().mT
     assert (seen[..., :2] / seen[..., 2:]).numpy() == pytest.approx(
         views.keypoints.double().numpy(), abs=1e-4
@@ -73,7 +73,7 @@ def test_crops_camera_sees_joints_at_the_crops_keypoints(batch: HandBatch) -> No
 
 def test_targets_are_counted_in_reference_bones(batch: HandBatch) -> None:
     views = _views(batch)
-    targets = targets_of(batch, views)
+    targets = make_targets(batch, views)
     root, end = REFERENCE_BONE
     assert targets.has_scale.all()
     assert (targets.joints[:, root] == 0).all()
@@ -90,7 +90,7 @@ def test_targets_are_counted_in_reference_bones(batch: HandBatch) -> None:
 def test_bones_point_where_they_are_seen_to(batch: HandBatch) -> None:
     """An angle of the wrong sign would be off by up to 90 degrees; perspective takes a few."""
     views = _views(batch)
-    targets = targets_of(batch, views)
+    targets = make_targets(batch, views)
     root, end = REFERENCE_BONE
     seen = views.keypoints[:, end] - views.keypoints[:, root]
     told = targets.joints[:, end, :2]
@@ -100,7 +100,7 @@ def test_bones_point_where_they_are_seen_to(batch: HandBatch) -> None:
 
 def test_masks_go_through_and_hide_what_is_not_known() -> None:
     batch = _batch(DrawnHands(4, invalid={0: [5, 6], 1: [9], 2: [0], 3: list(range(21))}))
-    targets = targets_of(batch, _views(batch))
+    targets = make_targets(batch, _views(batch))
     assert targets.valid.sum(dim=1).tolist() == [19, 20, 20, 0]
     assert targets.has_scale.tolist() == [True, False, False, False]
     assert torch.isfinite(targets.joints).all()
@@ -112,7 +112,7 @@ def test_masks_go_through_and_hide_what_is_not_known() -> None:
 def test_a_bone_without_length_tells_no_scale(batch: HandBatch) -> None:
     batch = _batch(DrawnHands(2))
     batch.joints_mm[0, REFERENCE_BONE[1]] = batch.joints_mm[0, REFERENCE_BONE[0]]
-    targets = targets_of(batch, _views(batch))
+    targets = make_targets(batch, _views(batch))
     assert targets.has_scale.tolist() == [False, True]
     assert torch.isfinite(targets.joints).all()
 

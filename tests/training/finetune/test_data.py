@@ -1,0 +1,249 @@
+"""Hands cut out of their pictures, in batches, and shares of them."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handsim.errors import HandsimError
+from handsim.geometry import apply_affine, crop_affine
+from tests.training.finetune.builders import DrawnHands, dot_colour
+from training.datasets.record import HandLabel, LabelledHand
+from training.finetune.data import (
+    CropSettings,
+    HandBatch,
+    HandLoader,
+    HandReader,
+    cut_hand,
+    hand_square,
+    in_order,
+    labelled_share,
+    sample_groups,
+)
+
+ALL = np.ones(21, np.bool_)
+
+
+def test_the_square_has_the_box_in_its_middle() -> None:
+    points = np.full((21, 2), 30.0)
+    points[3], points[7] = (10, 20), (50, 40)
+    assert hand_square(points, ALL, (100, 80), 1.75) == pytest.approx([-5, -5, 65, 65])
+    some = ALL.copy()
+    some[7] = False
+    assert hand_square(points, some, (100, 80), 2.0) == pytest.approx([0, 5, 40, 45])
+
+
+@pytest.mark.parametrize("keep", [[], [5]])
+def test_too_few_joints_take_the_whole_picture(keep: list[int]) -> None:
+    valid = np.zeros(21, np.bool_)
+    valid[keep] = True
+    assert hand_square(np.full((21, 2), 7.0), valid, (100, 80), 1.75) == pytest.approx([0, -10, 100, 90])
+
+
+def test_a_straight_line_has_a_square() -> None:
+    points = np.zeros((21, 2))
+    points[:, 1] = np.linspace(10, 30, 21)
+    assert hand_square(points, ALL, (100, 80), 1.5) == pytest.approx([-15, 5, 15, 35])
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.75, 2.6])
+def test_dots_lie_where_the_crops_keypoints_are(factor: float) -> None:
+    hand = DrawnHands(1, scale=2.5)[0]
+    cut = cut_hand(hand, CropSettings(factor, 160))
+    assert cut.crop.shape == (160, 160, 3)
+    back = apply_affine(crop_affine(cut.square_px, 1.0), hand.keypoints_2d_px.astype(np.float64))
+    assert cut.keypoints == pytest.approx(back, abs=1e-6)
+    extent = cut.keypoints.max(axis=0) - cut.keypoints.min(axis=0)
+    assert extent.max() == pytest.approx(1 / factor, abs=1e-6)
+    for joint, (x, y) in enumerate(cut.keypoints * 160):
+        if 1 < x < 159 and 1 < y < 159:
+            assert np.abs(cut.crop[int(y), int(x)].astype(int) - dot_colour(joint)).max() < 40, joint
+
+
+def test_joints_without_annotation_lie_in_the_middle_of_the_others() -> None:
+    hand = DrawnHands(1, invalid={0: [4, 8]})[0]
+    cut = cut_hand(hand, CropSettings(1.75, 32))
+    middle = cut.keypoints[hand.valid].mean(axis=0)
+    assert cut.keypoints[[4, 8]] == pytest.approx(np.stack([middle, middle]), abs=1e-6)
+    none = cut_hand(replace(hand, valid=np.zeros(21, np.bool_)), CropSettings(1.75, 32))
+    assert (none.keypoints == 0.5).all()
+
+
+CROP = CropSettings(2.0, 24)
+ROWS = np.arange(1, 38, 2)
+"""19 of the 40 hands."""
+
+
+def _loader(batch_size: int = 4, rank: int = 0, world_size: int = 1, workers: int = 0) -> HandLoader:
+    return HandLoader(
+        DrawnHands(40), ROWS, CROP, batch_size=batch_size, seed=5, rank=rank, world_size=world_size,
+        workers=workers, pin=False,
+    )  # fmt: skip
+
+
+def _ids(batch: HandBatch) -> list[str]:
+    return list(batch.sample_ids)
+
+
+def test_a_batch_holds_what_it_says() -> None:
+    dataset = DrawnHands(40, invalid={3: [2, 9]})
+    with (
+        closing(HandReader(dataset, CROP, pin=False)) as reader,
+        reader.prefetch(in_order(ROWS, 8)) as batches,
+    ):
+        read = list(batches)
+    assert [len(batch) for batch in read] == [8, 8, 3]
+    assert [batch.number for batch in read] == [0, 1, 2]
+    row = iter(ROWS.tolist())
+    for batch in read:
+        for place in range(len(batch)):
+            hand = dataset[next(row)]
+            cut = cut_hand(hand, CROP)
+            assert batch.sample_ids[place] == hand.sample_id
+            assert (batch.crops[place].numpy() == cut.crop).all()
+            assert (batch.keypoints[place].numpy() == cut.keypoints).all()
+            assert (batch.squares_px[place].numpy() == cut.square_px).all()
+            assert (batch.intrinsics[place].numpy() == hand.intrinsics).all()
+            assert (batch.valid[place].numpy() == hand.valid).all()
+            joints = np.where(hand.valid[:, None], hand.joints_3d_mm, 0)
+            assert (batch.joints_mm[place].numpy() == joints).all()
+
+
+def test_an_epoch_shows_every_hand_once() -> None:
+    with _loader() as loader:
+        assert loader.batches_an_epoch == 4
+        epochs = [[name for batch in loader.epoch(epoch) for name in _ids(batch)] for epoch in range(3)]
+    for names in epochs:
+        assert len(set(names)) == 16
+        assert set(names) <= {f"train/{row:05d}" for row in ROWS}
+    assert epochs[0] != epochs[1]
+
+
+def test_any_batch_can_be_the_first() -> None:
+    with _loader() as loader:
+        whole = {(e, b.number): b for e in range(2) for b in loader.epoch(e)}
+    with _loader() as loader:
+        for epoch, first in ((1, 2), (0, 1), (0, 3), (1, 0)):
+            batch = next(loader.epoch(epoch, first))
+            assert (batch.epoch, batch.number) == (epoch, first)
+            assert _ids(batch) == _ids(whole[epoch, first])
+            assert torch.equal(batch.crops, whole[epoch, first].crops)
+
+
+def test_processes_share_the_batches_of_one() -> None:
+    with _loader(6) as one, _loader(3, 0, 2) as left, _loader(3, 1, 2) as right:
+        for whole, *halves in zip(one.epoch(0), left.epoch(0), right.epoch(0), strict=True):
+            assert _ids(whole) == [name for half in halves for name in _ids(half)]
+
+
+def test_worker_processes_make_the_same_batches() -> None:
+    with _loader() as threads, _loader(workers=1) as processes:
+        for one, other in zip(threads.epoch(0), processes.epoch(0), strict=True):
+            assert _ids(one) == _ids(other)
+            assert torch.equal(one.crops, other.crops)
+            assert torch.equal(one.joints_mm, other.joints_mm)
+
+
+def test_too_few_hands_for_a_batch_are_told() -> None:
+    with pytest.raises(HandsimError, match=r"a batch of 20 hands takes 20, and 19 of drawn's are trained on"):
+        _loader(20)
+    with pytest.raises(HandsimError, match=r"10 hands on each of 2 processes takes 20"):
+        _loader(10, 1, 2)
+
+
+class _Damaged(DrawnHands):
+    def __getitem__(self, index: int) -> LabelledHand:
+        if index == 7:
+            raise HandsimError("the picture of hand 7 is cut short")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_told(workers: int) -> None:
+    reader = HandReader(_Damaged(9), CROP, workers=workers, pin=False)
+    with closing(reader), reader.prefetch(in_order(np.arange(9), 4)) as batches:
+        assert len(next(batches)) == 4
+        with pytest.raises(HandsimError, match=r"^the picture of hand 7 is cut short$"):
+            list(batches)
+
+
+@given(
+    hands=st.integers(1, 400),
+    shares=st.tuples(st.floats(0.001, 1), st.floats(0.001, 1)),
+    seed=st.integers(0, 9),
+)
+def test_a_smaller_share_is_part_of_a_larger_one(hands: int, shares: tuple[float, float], seed: int) -> None:
+    groups = np.arange(hands, dtype=np.int64)
+    few, many = (sample_groups(groups, share, seed) for share in sorted(shares))
+    assert set(few.tolist()) <= set(many.tolist())
+    assert len(few) >= 1
+    assert (np.diff(few) > 0).all()
+    assert len(many) == pytest.approx(max(shares) * hands, abs=1)
+
+
+@given(
+    groups=st.lists(st.integers(0, 12), min_size=1, max_size=60),
+    share=st.floats(0.01, 1),
+    seed=st.integers(0, 9),
+)
+def test_what_belongs_together_is_sample_groups(groups: list[int], share: float, seed: int) -> None:
+    of_hands = np.array(groups, dtype=np.int64)
+    drawn = sample_groups(of_hands, share, seed)
+    chosen = set(of_hands[drawn].tolist())
+    assert drawn.tolist() == [row for row, group in enumerate(groups) if group in chosen]
+
+
+class _Versions(DrawnHands):
+    """Every hand four times, as FreiHAND has it."""
+
+    name = "freihand"
+
+    def label(self, index: int) -> HandLabel:
+        label = super().label(index)
+        return HandLabel(**{**vars(label), "subject": f"training/{index % (len(self) // 4):08d}"})
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.7])
+def test_freihand_versions_stay_together(fraction: float) -> None:
+    rows = labelled_share(_Versions(80), fraction, seed=3)
+    assert len(rows) == 4 * round(fraction * 20)
+    hands = rows.reshape(4, -1) % 20
+    assert (hands == hands[0]).all()
+
+
+def test_seeds_differ_and_all_is_all() -> None:
+    dataset = DrawnHands(100)
+    assert labelled_share(dataset, 1.0, seed=1).tolist() == list(range(100))
+    ten = {seed: labelled_share(dataset, 0.1, seed).tolist() for seed in range(5)}
+    assert all(len(rows) == 10 for rows in ten.values())
+    assert len({tuple(rows) for rows in ten.values()}) == 5
+    assert labelled_share(dataset, 0.07, 1).tolist() == [
+        row for row in ten[1] if row in labelled_share(dataset, 0.07, 1)
+    ]
+    assert len(labelled_share(dataset, 0.07, 1)) == 7
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_every_hand_is_drawn_equally_often(seed: int) -> None:
+    """Over many seeds; each is in a tenth of the draws."""
+    counts = np.zeros(30)
+    for number in range(300):
+        counts[sample_groups(np.arange(30), 0.1, seed + 1000 * number)] += 1
+    assert counts.min() > 10
+    assert counts.max() < 60
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 2.0, float("nan")])
+def test_what_is_no_share_is_told(fraction: float) -> None:
+    with pytest.raises(HandsimError, match=r"label_fraction is .*; it lies above 0 and goes to 1"):
+        labelled_share(DrawnHands(4), fraction, seed=1)
+
+
+def test_an_empty_split_is_told() -> None:
+    with pytest.raises(HandsimError, match=r"split train of drawn has no hands"):
+        labelled_share(DrawnHands(0), 1.0, seed=1)

@@ -1,0 +1,243 @@
+"""A run that is stopped and resumed is equal to the bit to one that is not; its numbers and its pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from handsim.drawing import Tile
+from handsim.hand import format_hand_id
+from tests.training.pretrain.builders import RECIPE, Place, assert_equal, at_step, interrupt, weights
+from training.augmentation import AugmentationSettings, augment
+from training.pairs.decoding import PairBatch
+from training.pretrain.config import RECIPES
+from training.pretrain.module import PretrainModule
+from training.pretrain.train import draw_pairs
+from training.runs import monitor as figures
+from training.runs.folder import BEST, LAST
+from training.runs.settings import Schedule
+
+ODD = ["--trainer.accumulate", "2"]
+"""Five batches an epoch: the third step takes the last of one epoch and the first of the next."""
+ENDING_IN_HALF = [*ODD, "--trainer.epochs", "1"]
+"""Its third and last step has one batch."""
+
+
+@pytest.fixture(scope="module")
+def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Runs that nobody stopped."""
+    place = Place.beside(world, tmp_path_factory.mktemp("whole") / "home")
+    torch.set_num_threads(1)
+    place.train("plain")
+    place.train("odd", ODD)
+    place.train("half", ENDING_IN_HALF)
+    return place
+
+
+def stopped_at(place: Place, steps: list[int], overrides: list[str]) -> None:
+    """The run ``cut``, interrupted after each of the steps, resumed each time and at last finished."""
+    for number, step in enumerate(steps):
+        with pytest.MonkeyPatch.context() as patch:
+            at_step(patch, step, interrupt)
+            outcome = place.train("cut", overrides, resume=number > 0)
+        assert (outcome.steps, outcome.finished) == (step, False)
+        assert place.checkpoint("cut")["global_step"] == step
+    assert place.train("cut", overrides, resume=True).finished
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "stops"),
+    [
+        pytest.param("plain", [], [3], id="inside an epoch"),
+        pytest.param("plain", [], [5], id="at an epoch's end"),
+        pytest.param("plain", [], [2, 7], id="twice"),
+        pytest.param("odd", ODD, [1], id="accumulating, inside an epoch"),
+        pytest.param("odd", ODD, [3], id="accumulating, in a step over two epochs"),
+        pytest.param("half", ENDING_IN_HALF, [2], id="accumulating, with half a step left"),
+    ],
+)
+def test_a_resumed_run_is_equal_to_the_bit(
+    whole: Place, place: Place, name: str, overrides: list[str], stops: list[int]
+) -> None:
+    stopped_at(place, stops, overrides)
+
+    assert place.losses("cut") == whole.losses(name)
+    assert [line["step"] for line in place.lines("cut")] == list(range(1, len(place.lines("cut")) + 1))
+    for which in ("last.ckpt", "best.ckpt"):
+        cut, uncut = place.checkpoint("cut", which), whole.checkpoint(name, which)
+        assert_equal(weights(cut), weights(uncut))
+        assert cut["handsim"]["batches_done"] == uncut["handsim"]["batches_done"]
+        assert cut["lr_schedulers"] == uncut["lr_schedulers"]
+
+
+def test_a_run_that_is_not_the_same_differs(whole: Place, place: Place) -> None:
+    """Else the test above could not fail."""
+    place.train("other", ["--seed", "2", "--trainer.max_steps", "1"])
+    assert place.losses("other")[0][1] != whole.losses("plain")[0][1]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("plain", 10), ("odd", 5), ("half", 3)])
+def test_optimizer_and_schedule_step_once_a_step(whole: Place, name: str, steps: int) -> None:
+    checkpoint = whole.checkpoint(name)
+    assert checkpoint["global_step"] == steps
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == steps
+    assert {float(state["step"]) for state in checkpoint["optimizer_states"][0]["state"].values()} == {steps}
+    assert [line["step"] for line in whole.lines(name)] == [*range(1, steps + 1)]
+
+
+def test_a_killed_run_forgets_what_came_after_its_checkpoint(whole: Place, place: Place) -> None:
+    """Killed after step 4 with the checkpoint of step 3, in the middle of writing a line."""
+    overrides = ["--log.checkpoint_every_steps", "3"]
+
+    def die() -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 4, die)
+        with pytest.raises(MemoryError):
+            place.train("cut", overrides)
+    with place.folder("cut").metrics.open("a") as file:
+        file.write('{"step": 5, "lo')
+    assert place.checkpoint("cut")["global_step"] == 3
+
+    assert place.train("cut", overrides, resume=True).finished
+    assert place.losses("cut") == whole.losses("plain")
+    assert_equal(weights(place.checkpoint("cut")), weights(whole.checkpoint("plain")))
+
+
+def test_a_finished_run_has_nothing_to_resume(place: Place) -> None:
+    once = ["--trainer.max_steps", "1"]
+    place.train("done", once)
+    before = place.folder("done").last.read_bytes()
+    outcome = place.train("done", once, resume=True)
+    assert (outcome.steps, outcome.finished) == (1, True)
+    assert place.folder("done").last.read_bytes() == before
+
+
+def test_a_resumed_run_compares_with_the_best_checkpoint_itself(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the last one says: earlier versions wrote NaN there, or the error of an epoch not saved."""
+    at_step(monkeypatch, 5, interrupt)
+    place.train("cut")
+    state = place.checkpoint("cut")["callbacks"]["Checkpoints"]
+    mean = sum(line["loss"] for line in place.lines("cut")) / 5
+    assert state["best"] == pytest.approx(mean, rel=1e-6)
+    assert (state["losses"], state["batches"]) == (0.0, 0)
+    best = place.checkpoint("cut", "best.ckpt")
+    assert best["handsim"]["batches_done"] == 5
+
+    # As if it had been impossibly good.
+    last = place.checkpoint("cut")
+    last["callbacks"]["Checkpoints"]["best"] = float("nan")
+    best["callbacks"]["Checkpoints"]["best"] = -1.0
+    for name, checkpoint in ((LAST, last), (BEST, best)):
+        path = place.folder("cut").checkpoints / name
+        path.unlink()  # one file under two names
+        torch.save(checkpoint, path)
+    place.train("cut", resume=True)
+    assert place.checkpoint("cut")["handsim"]["batches_done"] == 10
+    assert place.checkpoint("cut", "best.ckpt")["handsim"]["batches_done"] == 5
+
+
+def test_low_precision_and_honest_shares(place: Place) -> None:
+    place.train("low", ["--trainer.precision=bf16-mixed", "--trainer.max_steps=3"])
+    lines = place.lines("low")
+    assert len(lines) == 3
+    for numbers in lines:
+        assert 0 < numbers["loss"] < 20
+        assert 0 <= numbers["index_wait"] <= numbers["data_wait"] <= 1
+        assert 0 <= numbers["without_positive"] <= 1
+        assert numbers["images_per_s"] > 0
+        assert numbers["positive_distance"] > 0
+
+
+PAIRS = 5
+
+
+@pytest.fixture
+def captions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What is written below each picture that is drawn from now on."""
+    found: list[tuple[str, ...]] = []
+
+    def noted(image: object, keypoints: object, caption: tuple[str, ...]) -> object:
+        found.append(caption)
+        return Tile(image, keypoints, caption)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(figures, "Tile", noted)
+    return found
+
+
+def _batch() -> PairBatch:
+    torch.manual_seed(0)
+    return PairBatch(
+        hand_ids=np.arange(10, 20, dtype=np.uint64),
+        crops=torch.randint(0, 256, (10, 32, 32, 3), dtype=torch.uint8),
+        keypoints=torch.rand(10, 21, 2),
+        anchors=torch.arange(PAIRS),
+        positives=torch.tensor([5, 6, 2, 8, 9]),  # the third is its own
+        negatives=torch.empty(0, dtype=torch.int64),
+        distances=torch.tensor([0.25, 1.5, torch.nan, torch.nan, 0.0]),
+        version="v0001",
+        epoch=0,
+        number=0,
+        without_positive=1,
+        not_in_index=0,
+        random_negatives=0,
+    )
+
+
+def _draw(batch: PairBatch, weighted: str) -> Image.Image:
+    config = RECIPES.fill({**RECIPE, "loss": {"weighting": {"pairs": weighted}}}, [], "test")
+    module = PretrainModule(config, Schedule(1, 1, 1, PAIRS, 1))
+    random = torch.Generator().manual_seed(1)
+    views = [
+        augment(batch.crops[rows], batch.keypoints[rows], AugmentationSettings(size_px=32), random)
+        for rows in (batch.anchors, batch.positives)
+    ]
+    return draw_pairs(batch, (views[0], views[1]), module)
+
+
+def test_each_pair_has_its_captions(captions: list[tuple[str, ...]]) -> None:
+    _draw(_batch(), "none")
+    assert sorted(captions[0::2]) == [(format_hand_id(number),) for number in range(10, 15)]
+    assert sorted(captions[1::2]) == sorted(
+        (said,)
+        for said in (
+            "distance 0.250",
+            "distance 1.500",
+            "its own second view",
+            format_hand_id(18),
+            "distance 0.000",
+        )
+    )
+
+
+def test_weights_are_told_where_there_are_any(captions: list[tuple[str, ...]]) -> None:
+    _draw(_batch(), "both")
+    weights = [caption[1] for caption in captions[1::2]]
+    assert len(weights) == PAIRS
+    assert all(weight.startswith("weight ") for weight in weights)
+    numbers = [float(weight.split()[1]) for weight in weights]
+    assert (min(numbers), max(numbers)) == (0.0, 1.0)  # linear ones reach from the farthest to the nearest
+
+
+def test_fewer_pairs_than_a_row_and_missing_keypoints() -> None:
+    batch = _batch()
+    batch.keypoints[0] = torch.nan
+    batch = replace(batch, anchors=batch.anchors[:1], positives=batch.positives[:1])
+    assert min(_draw(batch, "none").size) > 64
+
+
+def test_a_run_draws_its_first_batch_and_then_some(place: Place) -> None:
+    place.train("drawn", ["--log.figures_every_steps", "2", "--trainer.max_steps", "4"])
+    figures = sorted(place.folder("drawn").figures.glob("*"))
+    assert [path.name for path in figures] == [f"pairs-000000{step}.png" for step in (1, 2, 4)]
+    for path in figures:
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert len(picture.getcolors(1 << 20) or []) > 100

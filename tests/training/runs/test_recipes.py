@@ -1,0 +1,160 @@
+"""Every recipe that comes with handsim can be read; bad settings are refused in one line."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from handsim.errors import HandsimError, NotThereError
+from training.datasets.open_dataset import known_splits
+from training.finetune.config import RECIPES as FINETUNE
+from training.finetune.config import finetuning_views
+from training.losses import Weighting
+from training.pretrain.config import RECIPES as PRETRAIN
+from training.pretrain.config import LossSettings, PretrainConfig
+from training.runs.recipes import Recipes, as_mapping, as_yaml
+
+PAPERS = ["peclr", "peclr_w", "simclr", "simclr_w", "simhand", "simhand_no_weights", "tempclr"]
+DATASETS = ["assemblyhands", "dexycb", "freihand", "synthetic"]
+
+
+def test_all_methods_and_datasets_have_a_recipe() -> None:
+    assert set(PRETRAIN.shipped()) >= {*PAPERS, "cpu_small"}
+    assert FINETUNE.shipped() == DATASETS
+
+
+@pytest.mark.parametrize(
+    ("recipes", "name"),
+    [(recipes, name) for recipes in (PRETRAIN, FINETUNE) for name in recipes.shipped()],
+    ids=lambda value: value if isinstance(value, str) else value.command.split()[-1],
+)
+def test_a_recipe_is_read_and_written_back(recipes: Recipes[Any], name: str) -> None:
+    config = recipes.read(name)
+    again = recipes.fill(yaml.safe_load(as_yaml(config)), [], "again")
+    assert again == config
+    assert as_mapping(again) == as_mapping(config)
+
+
+def test_the_papers_recipes_differ_in_pairs_and_loss_alone() -> None:
+    same = [
+        replace(PRETRAIN.read(name), pairs=PretrainConfig().pairs, loss=LossSettings()) for name in PAPERS
+    ]
+    assert all(config == same[0] for config in same)
+    for name in ("simclr", "peclr"):
+        plain, weighted = PRETRAIN.read(name), PRETRAIN.read(f"{name}_w")
+        assert plain == replace(weighted, loss=replace(weighted.loss, weighting=Weighting("none")))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_fine_tuning_recipe_names_splits_of_its_dataset(name: str) -> None:
+    data = FINETUNE.read(name).data
+    assert data.dataset == name
+    assert {data.train_split, data.val_split} <= set(known_splits(name))
+
+
+def test_views_keep_their_defaults_where_a_recipe_says_less() -> None:
+    assert FINETUNE.read("freihand").augmentation == finetuning_views()
+    assert FINETUNE.read("synthetic").augmentation == replace(finetuning_views(), size_px=64)
+
+
+def test_the_command_line_overrides_the_recipe() -> None:
+    words = ["--optimizer.lr", "1e-3", "--pairs.policy.top_k=3", "--trainer.devices=2"]
+    config = PRETRAIN.read("simhand", words)
+    assert (config.optimizer.lr, config.pairs.policy.top_k, config.trainer.devices) == (1e-3, 3, 2)
+    assert config.pairs.policy.other_video
+    assert config.trainer.batch_size == 1024
+    words = ["--trainer.freeze_trunk=3", "--data.label_fraction", "0.2", "--augmentation.jitter_px=[0, 1]"]
+    tuned = FINETUNE.read("synthetic", words)
+    assert (tuned.trainer.freeze_trunk, tuned.data.label_fraction) == (3, 0.2)
+    assert tuned.augmentation.jitter_px == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "frozen"), [("3", [True, True, False]), ("always", [True] * 3), ("never", [False] * 3)]
+)
+def test_the_trunk_is_frozen_in_the_epochs_that_are_set(freeze: str, frozen: list[bool]) -> None:
+    trainer = FINETUNE.read("synthetic", [f"--trainer.freeze_trunk={freeze}"]).trainer
+    assert [trainer.freezes(epoch) for epoch in (0, 2, 3)] == frozen
+
+
+def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("")
+    assert PRETRAIN.read(tmp_path / "none.yaml") == PretrainConfig()
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(NotThereError, match=r"no recipe simhnd; did you mean simhand\?"):
+        PRETRAIN.read("simhnd")
+
+
+BAD_PRETRAIN = [
+    ("optimizer: {learning_rate: 1}", r"no setting optimizer\.learning_rate"),
+    ("optimiser: {lr: 1}", r"no setting optimiser"),
+    ("optimizer: {lrs: 1}", r"no setting optimizer\.lrs; did you mean optimizer\.lr\?"),
+    ("pairs: {policy: {topk: 1}}", r"pairs\.policy\.topk; did you mean pairs\.policy\.top_k\?"),
+    ("lr: 1", r"no setting lr; did you mean optimizer\.lr\?"),
+    ("pairs: own", r"pairs is a group"),
+    ("7: 1", r"no setting 7"),
+    ("trainer: {epochs: many}", r"epochs"),
+    ("trainer: {epochs: 1.5}", r"epochs"),
+    ("trainer: {epochs: 0}", r"trainer\.epochs is 0"),
+    ("trainer: {batch_size: 1}", r"trainer\.batch_size is 1"),
+    ("trainer: {precision: fp8}", r"precision"),
+    ("head: {out: 3}", r"head\.out is 3"),
+    ("loss: {temperature: 0}", r"loss\.temperature is 0"),
+    ("encoder: {architecture: vgg16}", r"architecture"),
+    ("log: {metrics_every_steps: 0}", r"log\.metrics_every_steps is 0"),
+    ("feedback: {every_epochs: -1}", r"feedback\.every_epochs is -1; it is 0 \(off\) or more"),
+    ("feedback: {pose_share: 1.0}", r"feedback\.pose_share is 1\.0; it lies from 0 to below 1"),
+    ("feedback: {components: 0}", r"components 0"),
+    ("feedback: {keep_versions: 1}", r"keep_versions 1"),
+    ("- 1", r"holds a list"),
+    ("a: [", r"cannot be read as YAML"),
+]
+BAD_FINETUNE = [
+    ("data: {label_fraction: 0}", r"data\.label_fraction is 0"),
+    ("data: {label_fraction: 2}", r"data\.label_fraction is 2"),
+    ("data: {fraction: 1}", r"no setting data\.fraction; did you mean data\.label_fraction\?"),
+    ("data: {crop_factor: 0.5}", r"data\.crop_factor is 0\.5; it goes from 1 to 10"),
+    ("data: {training_crop_px: 4}", r"data\.training_crop_px is 4; it is at least 8"),
+    ("trainer: {freeze_trunk: -1}", r"trainer\.freeze_trunk is -1"),
+    ("trainer: {freeze_trunk: sometimes}", r"freeze_trunk"),
+    ("augmentation: {size_px: 100}", r"augmentation\.size_px is 100; .* a multiple of 32"),
+    ("estimator: {head: mesh}", r"head"),
+    ("pairs: {positives: own}", r"no setting pairs"),
+]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "text", "message"),
+    [(PRETRAIN, *bad) for bad in BAD_PRETRAIN] + [(FINETUNE, *bad) for bad in BAD_FINETUNE],
+)
+def test_a_bad_recipe_is_refused_in_one_line(
+    tmp_path: Path, recipes: Recipes[Any], text: str, message: str
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(HandsimError, match=message) as caught:
+        recipes.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (
+            "--optimizer.lrr=1",
+            r"command line: there is no setting optimizer\.lrr; did you mean optimizer\.lr\?",
+        ),
+        ("--optimizer=adamw", r"optimizer is a group"),
+        ("--trainer.epochs=soon", r"epochs"),
+        ("extra", r"extra"),
+        ("--trainer.epochs", r"epochs"),
+    ],
+)
+def test_a_bad_override_is_refused_in_one_line(word: str, message: str) -> None:
+    with pytest.raises(HandsimError, match=message) as caught:
+        PRETRAIN.read("cpu_small", [word])
+    assert "\n" not in str(caught.value)
