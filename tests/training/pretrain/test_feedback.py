@@ -17,8 +17,8 @@ from lightning.pytorch import Trainer
 
 from handsim import PoseEmbedding
 from handsim.embedding import BlendEmbedding, Embedding, ImageEmbedding, load_embedding
-from handsim.embedding.row_cache import RowCache
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
+from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
