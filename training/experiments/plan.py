@@ -37,6 +37,9 @@ _RESERVED_SETTINGS: Final[Mapping[tuple[str, ...], str]] = {
 """Settings of a recipe that an experiment sets elsewhere, and where."""
 _WITHOUT_EFFECT: Final = (("log",), ("trainer", "workers"))
 """Settings of a training that change what it logs and how fast it is, not its result."""
+_LATER_DEFAULTS: Final = {("optimizer", "lars_variant"): "capped"}
+"""Settings that recipes got after experiments were run, with the value that was the only one before: they are
+no part of a step's key, which has to stay the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,4 +288,7 @@ def _with_effect(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for each in groups:
             group = group[each]
         del group[name]
+    for (section, name), default in _LATER_DEFAULTS.items():
+        if settings[section][name] == default:
+            del settings[section][name]
     return settings

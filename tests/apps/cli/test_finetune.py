@@ -130,7 +130,7 @@ def _without_a_reference_bone(root: Path) -> None:
         (_without_labels, "labels.npz is missing; write it again with `handsim synth"),
         (_of_another_version, "has format 7, this handsim reads 1; write it again"),
         (_all_invalid, "has numbers in joints_3d_mm that are not finite; write it again"),
-        (_without_a_reference_bone, "have a bone from wrist to middle_mcp of length 0, by which"),
+        (_without_a_reference_bone, "have a bone from wrist to middle_mcp of length 0, so that"),
     ],
 )
 def test_a_broken_set_is_one_line_and_leaves_nothing(

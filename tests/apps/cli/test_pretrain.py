@@ -129,12 +129,12 @@ def test_checkpoints_that_cannot_go_on(place: Path, capsys: pytest.CaptureFixtur
     assert "another network" in run_refused(capsys, *again, "--head.out=4")
 
     last.write_bytes(whole[: len(whole) // 2])
-    assert "no checkpoint of a pre-training run" in run_refused(capsys, *again)
+    assert "cannot be read as a checkpoint of `handsim pretrain`" in run_refused(capsys, *again)
 
     sprung = place / "sprung"
     trapped = {"handsim": _Trap(sprung), "state_dict": {}}
     torch.save(trapped, last)
-    assert "no checkpoint of a pre-training run" in run_refused(capsys, *again)
+    assert "cannot be read as a checkpoint of `handsim pretrain`" in run_refused(capsys, *again)
     assert not sprung.exists()
 
     assert (place / "runs/run/metrics.jsonl").read_text() == metrics

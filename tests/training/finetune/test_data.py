@@ -149,7 +149,7 @@ def test_worker_processes_make_the_same_batches() -> None:
 
 
 def test_too_few_hands_for_a_batch_are_told() -> None:
-    with pytest.raises(HandsimError, match=r"a batch of 20 hands takes 20, and 19 of drawn's are trained on"):
+    with pytest.raises(HandsimError, match=r"a batch of 20 hands takes 20, and there are 19 of drawn"):
         _loader(20)
     with pytest.raises(HandsimError, match=r"10 hands on each of 2 processes takes 20"):
         _loader(10, 1, 2)

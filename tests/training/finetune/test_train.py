@@ -230,7 +230,7 @@ class _Pointlike(DrawnHands):
     [
         (
             DrawnHands(3, invalid={hand: [*range(21)] for hand in range(3)}),
-            "have no valid joint, by which",
+            "have no valid joint, so that",
         ),
         (DrawnHands(3, invalid={hand: [9] for hand in range(3)}), "have no valid wrist and middle_mcp"),
         (_Pointlike(3), "have a bone from wrist to middle_mcp of length 0"),
@@ -239,7 +239,7 @@ class _Pointlike(DrawnHands):
 def test_hands_without_a_size_are_told(dataset: DrawnHands, said: str) -> None:
     with pytest.raises(HandsimError, match=said) as told:
         mean_bone_length_mm(dataset, np.arange(3))
-    assert str(told.value).startswith("all 3 hands looked at in split train of drawn")
+    assert str(told.value).startswith("all 3 hands that were read of split train of drawn")
 
 
 def test_a_split_to_judge_by_without_a_size_is_told_before_training(place: Place) -> None:

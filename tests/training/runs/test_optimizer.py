@@ -1,6 +1,7 @@
 """LARS beside a slow oracle in float64, and the learning rate beside its formula."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ Array = NDArray[np.float64]
 class _Oracle:
     """Adam (Kingma and Ba, algorithm 1) on one parameter's gradient, scaled as LARS does."""
 
-    def __init__(self, weight: Array, *, adapt: bool, decay: float, lr: float) -> None:
-        self.weight, self.adapt, self.decay, self.lr = weight.copy(), adapt, decay, lr
+    def __init__(self, weight: Array, *, published: bool, decay: float, lr: float) -> None:
+        is_bias_or_norm = weight.ndim <= 1
+        self.weight, self.adapt, self.lr = weight.copy(), published or not is_bias_or_norm, lr
+        self.decay, self.divisor = 0.0 if is_bias_or_norm else decay, lr if published else 1.0
         self.first, self.second = np.zeros_like(weight), np.zeros_like(weight)
         self.steps = 0
 
@@ -31,7 +34,7 @@ class _Oracle:
             gradient = gradient + self.decay * self.weight
             if weight_norm > 0 and gradient_norm > 0:
                 local = 0.02 * weight_norm / (gradient_norm + self.decay * weight_norm + 1e-8)
-                gradient = gradient * min(local, 1.0)
+                gradient = gradient * min(local / self.divisor, 1.0)
         self.steps += 1
         self.first = 0.9 * self.first + 0.1 * gradient
         self.second = 0.999 * self.second + 0.001 * gradient**2
@@ -47,15 +50,16 @@ def _network() -> nn.Sequential:
     ).double()
 
 
+@pytest.mark.parametrize("variant", ["capped", "published"])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_lars_beside_the_oracle(decay: float) -> None:
+def test_lars_is_equal_to_the_oracle(decay: float, variant: Literal["capped", "published"]) -> None:
     network = _network()
     with torch.no_grad():
         next(network[4].parameters()).zero_()  # no size to scale to
-    settings = OptimizerSettings("lars", lr=0.05, scale="none", weight_decay=decay)
+    settings = OptimizerSettings("lars", lr=0.05, scale="none", weight_decay=decay, lars_variant=variant)
     optimizer = make_optimizer(network, settings, samples_a_step=64)
     oracles = [
-        _Oracle(parameter.detach().numpy(), adapt=parameter.ndim > 1, decay=decay, lr=0.05)
+        _Oracle(parameter.detach().numpy(), published=variant == "published", decay=decay, lr=0.05)
         for parameter in network.parameters()
     ]
     random = np.random.default_rng(1)
@@ -128,7 +132,7 @@ def test_learning_rate_rises_then_falls(warmup: float, steps: int) -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-def test_rate_grows_with_the_root_of_the_pairs_behind_a_step() -> None:
+def test_the_rate_grows_with_the_root_of_the_pairs_in_a_step() -> None:
     assert OptimizerSettings(lr=1e-4).scaled_lr(8192) == pytest.approx(1e-4 * math.sqrt(8192))
     assert OptimizerSettings(lr=1e-4, scale="none").scaled_lr(8192) == 1e-4
     optimizer = make_optimizer(_network(), OptimizerSettings(lr=0.5), samples_a_step=16)
