@@ -68,7 +68,7 @@ def test_size_is_that_of_the_hands_it_was_trained_on(inference: Inference, whole
 
 
 @pytest.mark.parametrize(
-    ("pictures", "squares", "cameras", "said"),
+    ("pictures", "squares", "cameras", "message"),
     [
         (0, 0, None, "there is no picture to estimate a hand in"),
         (2, 1, None, "there are 2 pictures and 1 squares; give one for each"),
@@ -76,9 +76,9 @@ def test_size_is_that_of_the_hands_it_was_trained_on(inference: Inference, whole
     ],
 )
 def test_counts_that_do_not_match(
-    inference: Inference, pictures: int, squares: int, cameras: int | None, said: str
+    inference: Inference, pictures: int, squares: int, cameras: int | None, message: str
 ) -> None:
-    with pytest.raises(HandsimError, match=said):
+    with pytest.raises(HandsimError, match=message):
         inference.predict(
             [HANDS[0].image] * pictures,
             np.tile([0.0, 0, 50, 50], (squares, 1)),
@@ -97,10 +97,10 @@ class _Trap:
 
 
 def _refused(path: Path) -> str:
-    with pytest.raises(HandsimError) as told:
+    with pytest.raises(HandsimError) as caught:
         load_estimator(path)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_checkpoints_that_are_none(whole: Place, tmp_path: Path) -> None:

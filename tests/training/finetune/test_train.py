@@ -67,7 +67,7 @@ def test_what_a_run_leaves(whole: Place) -> None:
     )
 
 
-@pytest.mark.parametrize("stop", [None, 7, 10], ids=["never stopped", "after the best", "a epoch later"])
+@pytest.mark.parametrize("stop", [None, 7, 10], ids=["never stopped", "after the best", "an epoch later"])
 def test_best_is_the_validated_epoch_with_the_lowest_error(
     place: Place, monkeypatch: pytest.MonkeyPatch, stop: int | None
 ) -> None:
@@ -85,7 +85,7 @@ def test_best_is_the_validated_epoch_with_the_lowest_error(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["--encoder.architecture=resnet34"], "architecture resnet18, this run has resnet34"),
         (["--trainer.batch_size=5"], "batches an epoch 3, this run has 2"),
@@ -93,11 +93,11 @@ def test_best_is_the_validated_epoch_with_the_lowest_error(
         (["--data.label_fraction=0.9"], "trained on"),
     ],
 )
-def test_another_run_cannot_go_on(whole: Place, overrides: list[str], said: str) -> None:
+def test_another_run_cannot_go_on(whole: Place, overrides: list[str], message: str) -> None:
     before = whole.folder("odd").metrics.read_text()
-    with pytest.raises(ValueError, match=said) as told:
+    with pytest.raises(ValueError, match=message) as caught:
         whole.train("odd", ["--trainer.accumulate=2", "--trainer.epochs=3", *overrides], resume=True)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert whole.folder("odd").metrics.read_text() == before
 
 
@@ -226,7 +226,7 @@ class _Pointlike(DrawnHands):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "said"),
+    ("dataset", "message"),
     [
         (
             DrawnHands(3, invalid={hand: [*range(21)] for hand in range(3)}),
@@ -236,10 +236,10 @@ class _Pointlike(DrawnHands):
         (_Pointlike(3), "have a bone from wrist to middle_mcp of length 0"),
     ],
 )
-def test_hands_without_a_size_are_told(dataset: DrawnHands, said: str) -> None:
-    with pytest.raises(HandsimError, match=said) as told:
+def test_hands_without_a_size_are_told(dataset: DrawnHands, message: str) -> None:
+    with pytest.raises(HandsimError, match=message) as caught:
         mean_bone_length_mm(dataset, np.arange(3))
-    assert str(told.value).startswith("all 3 hands that were read of split train of drawn")
+    assert str(caught.value).startswith("all 3 hands that were read of split train of drawn")
 
 
 def test_a_split_to_judge_by_without_a_size_is_told_before_training(place: Place) -> None:

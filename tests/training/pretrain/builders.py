@@ -52,15 +52,13 @@ class Place:
     """A home to train in."""
 
     home: Home
-    said: list[str]
-    """What the runs said."""
 
     @classmethod
     def beside(cls, world: Path, path: Path) -> "Place":
         path.mkdir()
         for name in ("pool", "index"):
             (path / name).symlink_to(world / name)
-        return cls(Home(path), [])
+        return cls(Home(path))
 
     def recipe(self, name: str = "small", **changes: Any) -> Path:
         """The recipe as a file, a few keys of it changed."""
@@ -73,7 +71,7 @@ class Place:
         config = RECIPES.fill(RECIPE, overrides, "test")
         folder = self.folder(name) if resume else RunFolder.new(self.home, name)
         with open_catalog(self.home.index) as catalog:
-            return pretrain(config, self.home, catalog, folder, resume=resume, say=self.said.append)
+            return pretrain(config, self.home, catalog, folder, resume=resume, say=lambda line: None)
 
     def folder(self, name: str) -> RunFolder:
         return RunFolder(self.home.run(name))
