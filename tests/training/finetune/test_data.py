@@ -171,6 +171,7 @@ def test_a_damaged_picture_is_told(workers: int) -> None:
             list(batches)
 
 
+@settings(deadline=None)
 @given(
     hands=st.integers(1, 400),
     shares=st.tuples(st.floats(0.001, 1), st.floats(0.001, 1)),
@@ -185,16 +186,17 @@ def test_a_smaller_share_is_part_of_a_larger_one(hands: int, shares: tuple[float
     assert len(many) == pytest.approx(max(shares) * hands, abs=1)
 
 
+@settings(deadline=None)
 @given(
     groups=st.lists(st.integers(0, 12), min_size=1, max_size=60),
     share=st.floats(0.01, 1),
     seed=st.integers(0, 9),
 )
-def test_what_belongs_together_is_sample_groups(groups: list[int], share: float, seed: int) -> None:
+def test_members_of_a_group_are_sampled_together(groups: list[int], share: float, seed: int) -> None:
     of_hands = np.array(groups, dtype=np.int64)
-    drawn = sample_groups(of_hands, share, seed)
-    chosen = set(of_hands[drawn].tolist())
-    assert drawn.tolist() == [row for row, group in enumerate(groups) if group in chosen]
+    rows = sample_groups(of_hands, share, seed)
+    chosen = set(of_hands[rows].tolist())
+    assert rows.tolist() == [row for row, group in enumerate(groups) if group in chosen]
 
 
 class _Versions(DrawnHands):
@@ -227,9 +229,9 @@ def test_seeds_differ_and_all_is_all() -> None:
     assert len(labelled_share(dataset, 0.07, 1)) == 7
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
-def test_every_hand_is_drawn_equally_often(seed: int) -> None:
+def test_every_hand_is_sampled_equally_often(seed: int) -> None:
     """Over many seeds; each is in a tenth of the draws."""
     counts = np.zeros(30)
     for number in range(300):

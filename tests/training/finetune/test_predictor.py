@@ -6,7 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handsim.errors import HandsimError, NotThereError
@@ -164,6 +164,7 @@ def test_what_was_trained_is_what_is_asked(place: Place, head: HeadName) -> None
 EVEN = np.ones((1, 21))
 
 
+@settings(deadline=None)
 @given(index=st.integers(0, 1000))
 def test_exact_keypoints_tell_the_place_exactly(index: int) -> None:
     label = DrawnHands(1001).label(index)
@@ -212,6 +213,7 @@ def test_a_joint_that_is_not_trusted_does_not_count() -> None:
     assert root[0] == pytest.approx(joints[0, 0], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 500))
 def test_nonsense_lies_before_the_camera(seed: int) -> None:
     """What an untrained network says: keypoints that have nothing to do with the joints."""

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
@@ -123,6 +123,7 @@ def test_learning_rate_at_its_corners() -> None:
     assert warmup_cosine(3, 10, 4) == pytest.approx(4 / 11)  # cut before the warm-up was over
 
 
+@settings(deadline=None)
 @given(warmup=st.floats(0, 50), steps=st.integers(1, 200))
 def test_learning_rate_rises_then_falls(warmup: float, steps: int) -> None:
     rates = [warmup_cosine(step, warmup, steps) for step in range(steps + 1)]
