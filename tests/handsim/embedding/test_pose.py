@@ -1,3 +1,5 @@
+"""The pose embedding: against scikit-learn, by what its normalisations remove, and as a file."""
+
 import json
 from pathlib import Path
 
@@ -85,9 +87,9 @@ def test_the_fingerprint_tells_embeddings_apart() -> None:
 def test_an_altered_or_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "embedding.json"
     PoseEmbedding.fit(poses(300), 5).save(path)
-    facts = json.loads(path.read_text())
-    facts["mean"][3] += 1e-9
-    path.write_text(json.dumps(facts))
+    metadata = json.loads(path.read_text())
+    metadata["mean"][3] += 1e-9
+    path.write_text(json.dumps(metadata))
     with pytest.raises(HandsimError, match="was altered"):
         PoseEmbedding.load(path)
     for text in ("", "{}", "[1, 2]", '{"version": 1, "fingerprint": "x", "mean": "y"}'):

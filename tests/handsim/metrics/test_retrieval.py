@@ -1,3 +1,5 @@
+"""Precision, recall and pose distance: small cases by hand, ties, and bad input."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,9 +37,9 @@ def test_recall_forgives_ties_and_places_left_over() -> None:
 def test_recall_is_the_share_found_where_nothing_is_tied(k: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     candidates = random.permutation(np.arange(1.0, 21.0))
-    seen = np.sort(candidates[:10])[None, :k]
+    results = np.sort(candidates[:10])[None, :k]
     true = np.arange(1.0, k + 1.0)[None]
-    assert recall_at_k(seen, true, k) == pytest.approx(np.isin(seen, true).sum() / k)
+    assert recall_at_k(results, true, k) == pytest.approx(np.isin(results, true).sum() / k)
 
 
 def test_pose_distance_is_the_mean_over_joints() -> None:
