@@ -5,11 +5,17 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from handsim.detection import fetch_model
 from handsim.errors import HandsimError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+# An example may take as long as it takes: on a busy machine any of them is slow.
+settings.register_profile("handsim", deadline=None)
+settings.load_profile("handsim")
 
 
 def pytest_configure() -> None:
