@@ -235,7 +235,7 @@ def test_kill_leaves_a_whole_checkpoint(place: Path) -> None:
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_two_processes(place: Path) -> None:
-    """That their loss is that of one process is shown in tests/training/losses/test_processes.py.
+    """That their loss is that of one process is shown in tests/training/losses/test_distributed.py.
 
     Batch norm's statistics are each process's own on a CPU, so a whole run is not one of twice the batch.
     """
