@@ -60,7 +60,9 @@ class Reader:
 
     def report(self) -> dict[str, Any]:
         """Counts and times; a time is of one search, with the opening of a version where that came first."""
-        milliseconds = np.array(self._seconds) * 1000
+        milliseconds = (
+            np.array(self._seconds or [np.nan]) * 1000
+        )  # a reader that always failed reports its failures
         p50, p99, longest = (round(float(np.quantile(milliseconds, share)), 1) for share in (0.5, 0.99, 1))
         return {
             "searches": len(self._seconds),
@@ -91,7 +93,7 @@ class Reader:
         other_rows = contents.rows(others)
         if not np.allclose(version.vectors(others), contents.vectors[other_rows], rtol=1e-4, atol=1e-4):
             raise WrongAnswerError("vectors are not those of this version")
-        if [payload["video"] for payload in version.payloads(others)] != contents.videos[rows].tolist():
+        if [payload["video"] for payload in version.payloads(others)] != contents.videos[other_rows].tolist():
             raise WrongAnswerError("payloads are not those of this version")
         if not (self._root / version.info.name / "version.json").exists():
             raise WrongAnswerError(f"{version.info.name} was removed while it was open")
