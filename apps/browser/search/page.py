@@ -277,11 +277,10 @@ def _draw_trail(library: Library, pool: Pool) -> None:
 
 def _draw_examples(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
     """Random hands to start from; the same ones until the visitor wants others."""
-    name: str
-    name, hands = st.session_state.get(_EXAMPLES, ("", []))
-    if name != version.info.name:
+    state, hands = st.session_state.get(_EXAMPLES, (None, []))
+    if state != version.info.state:
         hands = version.sample(_EXAMPLE_COUNT).tolist()
-        st.session_state[_EXAMPLES] = (version.info.name, hands)
+        st.session_state[_EXAMPLES] = (version.info.state, hands)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"Some of **{len(version):,}** hands: click one to find similar poses.")
         st.button(

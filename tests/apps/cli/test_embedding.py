@@ -7,6 +7,7 @@ import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from apps.cli import main
+from apps.cli.embedding import IMAGE_DEFAULTS
 from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
@@ -99,3 +100,7 @@ def test_bad_input_is_one_line(
     assert message in said
     assert said.count("\n") == 1
     assert not (home / "embedding.json").exists()
+
+
+def test_the_help_states_the_defaults_of_the_options() -> None:
+    assert {name: getattr(ImageFitOptions(), name) for name in IMAGE_DEFAULTS} == IMAGE_DEFAULTS
