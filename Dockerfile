@@ -1,10 +1,10 @@
-# handsim as one image, for the browser and for the trainer. It holds no key and no hands: both come when it runs.
+# One image of handsim, for the browser and for the trainer. It has no key and no hands; it gets both at run time.
 #
 #   docker build --tag handsim .
 #   docker run --rm handsim --help
 #
-# What is installed comes from pip's usual index, or from the one that PIP_INDEX_URL and PIP_EXTRA_INDEX_URL
-# name as build arguments. They stay readable in the image's history, so no password belongs into them.
+# Packages come from pip's default index, or from those in the build arguments PIP_INDEX_URL and
+# PIP_EXTRA_INDEX_URL. The image's history shows these arguments, so never put a password in them.
 
 FROM python:3.12.13-slim-bookworm AS build
 ARG PIP_INDEX_URL
@@ -14,32 +14,32 @@ RUN python -m venv /opt/handsim
 ENV PATH=/opt/handsim/bin:$PATH
 WORKDIR /source
 
-# The dependencies are a layer of their own: they take minutes and gigabytes, and change rarely.
+# The dependencies are a separate layer, because they take minutes and gigabytes and change rarely.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; \
       project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
       print(*project['dependencies'], *extras['train'], *extras['browse'], sep='\n')" > dependencies.txt \
     && pip install --requirement dependencies.txt
-# .dockerignore lets in what the package is made of and nothing else.
+# .dockerignore lets in only the files of the package.
 COPY . ./
 RUN pip install --no-deps .
 
 
 FROM python:3.12.13-slim-bookworm
-# MediaPipe loads libEGL and libGLESv2, OpenCV loads libGL, GLib and xcb, though neither ever opens a window.
+# MediaPipe loads libEGL and libGLESv2, OpenCV loads libGL, GLib and xcb, although neither opens a window.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libegl1 libgl1 libgles2 libglib2.0-0 libxcb1 \
     && rm -rf /var/lib/apt/lists/*
 
-# The cache is anyone's to write, as /tmp is: the trainer may run as another user, to whom its home belongs.
+# Every user can write to the cache, as to /tmp, because the trainer may run as another user, the home's owner.
 RUN useradd --uid 1000 --home-dir /home/handsim --shell /usr/sbin/nologin handsim \
     && install --directory --owner=1000 --group=1000 /home/handsim /home/handsim/handsim-home \
     && install --directory --owner=1000 --group=1000 --mode=1777 /home/handsim/.cache
 COPY --from=build /opt/handsim /opt/handsim
 
-# HOME and USER are said here because a user that /etc/passwd does not list has neither. Numba, below UMAP,
-# wants to write what it compiles beside its source, which belongs to root.
+# HOME and USER are set here, because a user that is not in /etc/passwd has neither. Numba, which UMAP uses,
+# writes compiled code beside its source by default, but the source belongs to root.
 ENV PATH=/opt/handsim/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/home/handsim \
