@@ -106,8 +106,8 @@ def test_a_url_is_fetched_once_and_its_checksum_compared(
         server.shutdown()
     again = load(url, progress=False)
     assert torch.equal(first.conv1.weight, again.conv1.weight)
-    [kept] = (tmp_path / "hub" / "checkpoints").iterdir()
-    assert kept.name.endswith("-hands.pth")
+    [cached] = (tmp_path / "hub" / "checkpoints").iterdir()
+    assert cached.name.endswith("-hands.pth")
     with pytest.raises(ValueError, match=rf"{digest}, not 0123abcd; delete it"):
         load(url, sha256="0123abcd")
     with pytest.raises(ValueError, match="sha256 is '0123'; give at least 8"):

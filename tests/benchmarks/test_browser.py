@@ -27,5 +27,5 @@ def test_it_tells_the_hands_of_the_home_it_was_given(
     monkeypatch.setattr(browser, "measure", lambda *asked: {"clicks": asked[-1]})
     monkeypatch.setattr(sys, "argv", ["browser", "--home", str(tmp_path), "--clicks", "7"])
     browser.main()
-    told = json.loads(capsys.readouterr().out)
-    assert (told["hands"], told["clicks"], told["first_page_as_soon_as_up_s"]) == (3, 7, 0.5)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["hands"], report["clicks"], report["first_page_as_soon_as_up_s"]) == (3, 7, 0.5)

@@ -27,7 +27,7 @@ def untrained_checkpoint(path: Path, config: FinetuneConfig, seed: int = 0) -> P
         torch.manual_seed(seed)
         estimator = build_estimator(config.encoder, config.estimator)
     state = {f"estimator.{name}": tensor for name, tensor in estimator.state_dict().items()}
-    told = {
+    metadata = {
         "kind": KIND,
         "config": as_mapping(config),
         "mean_bone_mm": MEAN_BONE_MM,
@@ -35,5 +35,5 @@ def untrained_checkpoint(path: Path, config: FinetuneConfig, seed: int = 0) -> P
         "init": "random weights",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"handsim": told, "state_dict": state}, path)
+    torch.save({"handsim": metadata, "state_dict": state}, path)
     return path

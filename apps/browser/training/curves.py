@@ -208,7 +208,7 @@ def curve_chart(
 
     All panels reach from step 0 to ``last_step``; the first one is larger and says what holds for all.
     """
-    told = alt.Legend(
+    legend = alt.Legend(
         orient="bottom",
         title=None,
         columns=1,
@@ -218,7 +218,7 @@ def curve_chart(
         symbolOpacity=1,
         rowPadding=2,
     )
-    shown = told if is_first and len(runs) > 1 else None
+    shown = legend if is_first and len(runs) > 1 else None
     colour = alt.Color("run:N", scale=alt.Scale(domain=list(runs)), legend=shown)
     dash = alt.StrokeDash(
         "run:N",

@@ -28,7 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> list[str
     return lines[0]
 
 
-def told(command: list[str]) -> BrowserSettings:
+def parse_settings(command: list[str]) -> BrowserSettings:
     return BrowserSettings.from_arguments(command[command.index("--") + 1 :])
 
 
@@ -46,7 +46,7 @@ def told(command: list[str]) -> BrowserSettings:
     ],
 )
 def test_who_may_act(monkeypatch: pytest.MonkeyPatch, home: Path, options: list[str], actions: bool) -> None:
-    assert told(started(monkeypatch, "--home", home, *options)).actions == actions
+    assert parse_settings(started(monkeypatch, "--home", home, *options)).actions == actions
 
 
 def test_it_listens_to_this_computer_alone(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_container_says_it_in_streamlits_words(monkeypatch: pytest.MonkeyPatch
     command = started(monkeypatch, "--home", home)
     assert "--server.address=0.0.0.0" in command
     assert "--server.port=8502" in command
-    assert not told(command).actions
+    assert not parse_settings(command).actions
 
 
 @pytest.mark.parametrize("port", ["", "http", "85.1", "-1", "0", "65536"])

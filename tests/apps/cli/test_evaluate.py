@@ -229,8 +229,8 @@ def test_the_mean_pose_stands_beside_every_result() -> None:
         (numbers,) = [
             row[1].split() for row in map(re.compile(f"{title}  +([0-9. ]+)").fullmatch, lines) if row
         ]
-        told = ("mpjpe_mm", "median_mm", "auc_0_50", "auc_20_50")
-        expected = [found[f"{name}_{number}"] for number in told]
+        metric_names = ("mpjpe_mm", "median_mm", "auc_0_50", "auc_20_50")
+        expected = [found[f"{name}_{number}"] for number in metric_names]
         expected += [floor[f"{name}_{number}"] for number in ("mpjpe_mm", "auc_0_50")]
         assert numbers == [
             f"{number:.{digits}f}" for number, digits in zip(expected, (2, 2, 3, 3, 2, 3), strict=True)

@@ -79,10 +79,10 @@ def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixtur
         assert f"\n{line}\n" in text
     figures = {path.stem for path in (place / "figures").glob("*.png")}
     assert figures == {f"main-{ERROR}", f"main-{AUC}", f"labels-{ERROR}", f"shares-{ERROR}"}
-    told = json.loads((place / "results.json").read_text())
-    assert told["axes"]["label_fraction"] == ["0.1", "1"]
-    assert [run["state"] for run in told["runs"]] == ["done"] * 8
-    assert told["tables"][0]["cells"][1][0]["values"] == {"1": 201.0, "2": 202.0}
+    results = json.loads((place / "results.json").read_text())
+    assert results["axes"]["label_fraction"] == ["0.1", "1"]
+    assert [run["state"] for run in results["runs"]] == ["done"] * 8
+    assert results["tables"][0]["cells"][1][0]["values"] == {"1": 201.0, "2": 202.0}
 
 
 def test_what_is_missing_is_told(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,14 +126,14 @@ def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFi
     file = tmp_path / "little.yaml"
     file.write_text(yaml.safe_dump(content))
     assert main(["experiment", "run", str(file), "--jobs", "1", "--home", str(home)]) == 1
-    told = capsys.readouterr().out
-    assert "pool some: failed, handsim: 3 hands cannot be taken of " in told
-    assert "\nfailed: pool some; its log is " in told
-    assert "\n3 more steps need what failed, and were not done\n" in told
+    output = capsys.readouterr().out
+    assert "pool some: failed, handsim: 3 hands cannot be taken of " in output
+    assert "\nfailed: pool some; its log is " in output
+    assert "\n3 more steps need what failed, and were not done\n" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("run", "synthetic_mian"), "there is no experiment synthetic_mian; did you mean synthetic_main?"),
         (("run", "main"), "data.datasets.freihand.root is not set; give its place with --data.datasets."),
@@ -146,9 +146,9 @@ def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_bad_input_is_told_in_one_line(
-    words: tuple[str, ...], told: str, home: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], message: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told in run_refused(capsys, "experiment", *words, "--home", home)
+    assert message in run_refused(capsys, "experiment", *words, "--home", home)
     assert not home.exists()
 
 

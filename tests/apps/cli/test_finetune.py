@@ -64,7 +64,7 @@ def _last(place: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["synthetik"], "did you mean synthetic?"),
         ([], "which recipe?"),
@@ -87,10 +87,10 @@ def _last(place: Path) -> Any:
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    labelled: Path, place: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    labelled: Path, place: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     words = [str(labelled) if word == "SET" else word for word in words]
-    assert told in run_refused(capsys, "finetune", *words, "--home", place)
+    assert message in run_refused(capsys, "finetune", *words, "--home", place)
     assert _runs(place) == []
 
 
@@ -125,7 +125,7 @@ def _without_a_reference_bone(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told"),
+    ("break_it", "message"),
     [
         (_without_labels, "labels.npz is missing; write it again with `handsim synth"),
         (_of_another_version, "has format 7, this handsim reads 1; write it again"),
@@ -138,12 +138,12 @@ def test_a_broken_set_is_one_line_and_leaves_nothing(
     place: Path,
     capsys: pytest.CaptureFixture[str],
     break_it: Callable[[Path], None],
-    told: str,
+    message: str,
 ) -> None:
     root = place.parent / "broken"
     shutil.copytree(labelled, root)
     break_it(root)
-    assert told in run_refused(capsys, *_run(root), "--home", place)
+    assert message in run_refused(capsys, *_run(root), "--home", place)
     assert _runs(place) == []
 
 
@@ -199,9 +199,9 @@ def test_a_loss_that_is_no_number(
     assert line.startswith("handsim: the loss is nan in batch 1 of epoch 0; ")
     assert line.count("\n") == 1
     assert _last(place)["global_step"] == 1
-    told = json.loads((place / "runs/run/diverged.json").read_text())
-    assert (told["loss"], told["epoch"], told["batch"]) == ("nan", 0, 1)
-    assert len(set(told["sample_ids"])) == 8
+    record = json.loads((place / "runs/run/diverged.json").read_text())
+    assert (record["loss"], record["epoch"], record["batch"]) == ("nan", 0, 1)
+    assert len(set(record["sample_ids"])) == 8
 
     monkeypatch.undo()
     assert main(["finetune", "run", "--resume", "--home", str(place)]) == 0

@@ -23,8 +23,8 @@ def rows(capsys: Capture, home: Path) -> list[list[str]]:
     assert re.split(r"  +", lines[0].strip()) == [
         *("version", "hands", "embedding", "built (UTC)", "took", "size", "recall@1")
     ]
-    told = [re.split(r"  +", line.strip()) for line in lines[1:]]
-    return [[*(word for word in row[:1] if word == "current"), *row[-7:-5], row[-1]] for row in told]
+    listing = [re.split(r"  +", line.strip()) for line in lines[1:]]
+    return [[*(word for word in row[:1] if word == "current"), *row[-7:-5], row[-1]] for row in listing]
 
 
 def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None:
@@ -151,8 +151,11 @@ def test_the_same_commands_on_a_server(
         ]
         assert run_ok(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
-        told = run_ok(capsys, "index", "list", "--home", own_home)
-        assert [line.split()[:2] for line in told.splitlines()[1:]] == [["v0001", "60"], ["current", "v0002"]]
+        listing = run_ok(capsys, "index", "list", "--home", own_home)
+        assert [line.split()[:2] for line in listing.splitlines()[1:]] == [
+            ["v0001", "60"],
+            ["current", "v0002"],
+        ]
         back = run_ok(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
         assert back.endswith("/back holds v0001, v0002, compared hand by hand; current: v0002\n")
         assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)

@@ -115,7 +115,7 @@ def test_bad_queries_are_one_line(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert "does not exist" in run_refused(capsys, "query", tmp_path / "nowhere.jpg", *at)
     (tmp_path / "text.jpg").write_text("not a picture")
     assert "not an image" in run_refused(capsys, "query", tmp_path / "text.jpg", *at)
-    for name, value, told in (
+    for name, value, expected in (
         ("nan", [[float("nan"), 1.0]] * 21, "NaN|joint 0|finite"),
         ("shape", [[0.0, 1.0]] * 20, r"\[20, 2\]"),
         ("point", [[0.5, 0.5]] * 21, "x1 > x0|extent"),
@@ -123,7 +123,7 @@ def test_bad_queries_are_one_line(home: Path, tmp_path: Path, capsys: pytest.Cap
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
         message = run_refused(capsys, "query", "--keypoints", tmp_path / f"{name}.json", *at)
-        assert any(word.replace("\\", "") in message for word in told.split("|")), message
+        assert any(word.replace("\\", "") in message for word in expected.split("|")), message
 
 
 def test_bad_homes_are_one_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,9 +64,9 @@ def test_pictures_are_drawn_and_described_one_by_one(
         f"{photo}: 1 hand, {tmp_path / 'out' / f'{row}.json'}" for row, photo in enumerate(photos)
     ]
     for row, photo in enumerate(photos):
-        told = json.loads((tmp_path / "out" / f"{row}.json").read_text())
-        assert told["drawn"] == f"{row}.jpg"
-        with Image.open(tmp_path / "out" / told["drawn"]) as drawn, Image.open(photo) as plain:
+        answer = json.loads((tmp_path / "out" / f"{row}.json").read_text())
+        assert answer["drawn"] == f"{row}.jpg"
+        with Image.open(tmp_path / "out" / answer["drawn"]) as drawn, Image.open(photo) as plain:
             assert drawn.size == plain.size
             difference = np.abs(np.asarray(drawn).astype(int) - np.asarray(plain).astype(int))
             assert difference.max() > 80
@@ -101,12 +101,12 @@ def test_a_video_is_looked_at_every_so_many_seconds(
     every = ["--whole", "--every-seconds", "1.5", "--out", str(tmp_path / "out")]
     printed = run_ok(capsys, "predict", video, *every, *_using(home))
     assert printed == f"{video}: 2 hands in 2 frames, {tmp_path / 'out' / 'v.json'}\n"
-    told = json.loads((tmp_path / "out" / "v.json").read_text())
-    assert [(frame["frame"], frame["time_s"], frame["drawn"]) for frame in told["frames"]] == [
+    answer = json.loads((tmp_path / "out" / "v.json").read_text())
+    assert [(frame["frame"], frame["time_s"], frame["drawn"]) for frame in answer["frames"]] == [
         (0, 0.0, "v/000000.jpg"),
         (45, 1.5, "v/000045.jpg"),
     ]
-    assert all((tmp_path / "out" / frame["drawn"]).exists() for frame in told["frames"])
+    assert all((tmp_path / "out" / frame["drawn"]).exists() for frame in answer["frames"])
 
 
 def test_a_damaged_file_is_reported_and_the_others_go_on(

@@ -162,11 +162,16 @@ def test_a_loss_that_is_no_number(
     last = _last(place)
     assert last["global_step"] == 2
     assert all(bool(torch.isfinite(weight).all()) for weight in last["state_dict"].values())
-    told = json.loads((place / "runs/run/diverged.json").read_text())
-    assert (told["loss"], told["epoch"], told["batch"], told["index_version"]) == ("nan", 0, 3, "v0001")
+    record = json.loads((place / "runs/run/diverged.json").read_text())
+    assert (record["loss"], record["epoch"], record["batch"], record["index_version"]) == (
+        "nan",
+        0,
+        3,
+        "v0001",
+    )
     known = {f"{int(hand_id):016x}" for hand_id in Pool.open(place / "pool").hand_ids}
-    assert len({*told["anchors"]}) == len(told["positives"]) == 12
-    assert {*told["anchors"], *told["positives"]} <= known
+    assert len({*record["anchors"]}) == len(record["positives"]) == 12
+    assert {*record["anchors"], *record["positives"]} <= known
 
     monkeypatch.undo()
     assert main(["pretrain", "run", "--resume", "--home", str(place)]) == 0
@@ -247,8 +252,8 @@ def test_two_processes(place: Path) -> None:
     assert _runs(place) == ["run"]
     assert _steps(place) == [1, 2, 3]
     assert out.count("3 steps done") == 1
-    told = json.loads((place / "runs/run/facts.json").read_text())
-    assert (told["batches_an_epoch"], told["pairs_a_step"]) == (5, 12)
+    record = json.loads((place / "runs/run/facts.json").read_text())
+    assert (record["batches_an_epoch"], record["pairs_a_step"]) == (5, 12)
     assert all(bool(torch.isfinite(weight).all()) for weight in _last(place)["state_dict"].values())
 
 

@@ -34,9 +34,9 @@ def test_more_like_these_and_less_like_those(home: Path, tmp_path: Path, capsys:
         place = {
             hand: version.vectors(int(hand, 16)).astype(np.float64)[0] for hand in (*found, *like, *unlike)
         }
-    for hand, told in zip(found, distances(answer), strict=True):
+    for hand, distance in zip(found, distances(answer), strict=True):
         near = min(float(np.linalg.norm(place[hand] - place[one])) for one in like)
-        assert told == pytest.approx(near, rel=1e-4)
+        assert distance == pytest.approx(near, rel=1e-4)
         assert near < min(float(np.linalg.norm(place[hand] - place[one])) for one in unlike)
     elsewhere = run_json(capsys, *question, "--other-video")[0]["neighbors"]
     pool = Pool.open(home / "pool")

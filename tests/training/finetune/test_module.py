@@ -93,8 +93,8 @@ def test_bones_point_where_they_are_seen_to(batch: HandBatch) -> None:
     targets = make_targets(batch, views)
     root, end = REFERENCE_BONE
     seen = views.keypoints[:, end] - views.keypoints[:, root]
-    told = targets.joints[:, end, :2]
-    apart = torch.rad2deg(torch.atan2(seen[:, 1], seen[:, 0]) - torch.atan2(told[:, 1], told[:, 0]))
+    annotated = targets.joints[:, end, :2]
+    apart = torch.rad2deg(torch.atan2(seen[:, 1], seen[:, 0]) - torch.atan2(annotated[:, 1], annotated[:, 0]))
     assert ((apart + 180) % 360 - 180).abs().max() < 8
 
 

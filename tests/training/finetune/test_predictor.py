@@ -32,17 +32,17 @@ def test_pictures_and_datasets_are_told_alike(inference: Inference) -> None:
     hands = [HANDS[row] for row in range(5)]
     cameras = np.stack([hand.intrinsics for hand in hands])
     squares = np.stack(_squares(inference))
-    told = inference.predict([hand.image for hand in hands], squares, cameras, batch_size=2)
+    result = inference.predict([hand.image for hand in hands], squares, cameras, batch_size=2)
     read = list(inference.predict_dataset(HANDS, batch_size=3))
     assert [len(batch) for batch, _ in read] == [3, 2]
     for name in ("joints_3d_mm", "keypoints_2d_px", "confidence", "camera_3d_mm"):
         joined = np.concatenate([getattr(each, name) for _, each in read])
-        assert getattr(told, name) == pytest.approx(joined, rel=1e-3, abs=1e-2), name
-    assert told.camera_3d_mm is not None
-    assert told.joints_3d_mm.shape == told.camera_3d_mm.shape == (5, 21, 3)
-    assert (told.joints_3d_mm[:, 0] == 0).all()
-    assert told.camera_3d_mm - told.camera_3d_mm[:, :1] == pytest.approx(told.joints_3d_mm, abs=1e-2)
-    assert ((told.confidence >= 0) & (told.confidence <= 1)).all()
+        assert getattr(result, name) == pytest.approx(joined, rel=1e-3, abs=1e-2), name
+    assert result.camera_3d_mm is not None
+    assert result.joints_3d_mm.shape == result.camera_3d_mm.shape == (5, 21, 3)
+    assert (result.joints_3d_mm[:, 0] == 0).all()
+    assert result.camera_3d_mm - result.camera_3d_mm[:, :1] == pytest.approx(result.joints_3d_mm, abs=1e-2)
+    assert ((result.confidence >= 0) & (result.confidence <= 1)).all()
     (only, _) = inference.predict_dataset(HANDS, np.array([4, 1]), batch_size=2), None
     assert next(iter(only))[0].sample_ids == ("val/00004", "val/00001")
 
@@ -51,12 +51,12 @@ def test_keypoints_lie_in_their_squares(inference: Inference) -> None:
     """Peaks of heat maps lie in the crop, and so in the square."""
     hand = HANDS[0]
     square = np.array([10.0, -5.0, 50.0, 35.0])
-    told = inference.predict([hand.image], square[None])
-    assert told.camera_3d_mm is None
-    assert (told.keypoints_2d_px[0] >= square[:2] - 1e-3).all()
-    assert (told.keypoints_2d_px[0] <= square[2:] + 1e-3).all()
+    result = inference.predict([hand.image], square[None])
+    assert result.camera_3d_mm is None
+    assert (result.keypoints_2d_px[0] >= square[:2] - 1e-3).all()
+    assert (result.keypoints_2d_px[0] <= square[2:] + 1e-3).all()
     moved = inference.predict([np.roll(hand.image, (3, 7), axis=(0, 1))], square[None] + (7, 3, 7, 3))
-    inner = np.abs(moved.keypoints_2d_px - told.keypoints_2d_px - (7, 3)).max(axis=2)
+    inner = np.abs(moved.keypoints_2d_px - result.keypoints_2d_px - (7, 3)).max(axis=2)
     assert np.median(inner) < 0.5
 
 
@@ -121,9 +121,9 @@ def test_checkpoints_that_are_none(whole: Place, tmp_path: Path) -> None:
 
 def test_weights_of_another_network_than_is_told(whole: Place, tmp_path: Path) -> None:
     path = tmp_path / "mixed.ckpt"
-    told = whole.checkpoint("plain")["handsim"]
-    told["config"]["encoder"]["architecture"] = "resnet34"
-    torch.save({"handsim": told, "state_dict": whole.checkpoint("plain")["state_dict"]}, path)
+    metadata = whole.checkpoint("plain")["handsim"]
+    metadata["config"]["encoder"]["architecture"] = "resnet34"
+    torch.save({"handsim": metadata, "state_dict": whole.checkpoint("plain")["state_dict"]}, path)
     assert "holds other weights than those of the resnet34" in _refused(path)
 
 
@@ -156,9 +156,9 @@ def test_what_was_trained_is_what_is_asked(place: Place, head: HeadName) -> None
     hands = [val_set[row] for row in range(5)]
     squares = [inference.square(hand.keypoints_2d_px, hand.size_px, hand.valid) for hand in hands]
     cameras = np.stack([hand.intrinsics for hand in hands])
-    told = inference.predict([hand.image for hand in hands], np.stack(squares), cameras)
-    assert told.joints_3d_mm == pytest.approx(predicted.joints_3d_mm, rel=1e-3, abs=1e-2)
-    assert told.keypoints_2d_px == pytest.approx(predicted.keypoints_2d_px, rel=1e-3, abs=1e-2)
+    result = inference.predict([hand.image for hand in hands], np.stack(squares), cameras)
+    assert result.joints_3d_mm == pytest.approx(predicted.joints_3d_mm, rel=1e-3, abs=1e-2)
+    assert result.keypoints_2d_px == pytest.approx(predicted.keypoints_2d_px, rel=1e-3, abs=1e-2)
 
 
 EVEN = np.ones((1, 21))

@@ -186,8 +186,8 @@ def test_errors_are_those_of_the_metrics(place: Place, capsys: pytest.CaptureFix
     assert step == 3
     assert rooted == pytest.approx(scores.root_relative.mpjpe_mm, rel=1e-4)
     assert scaled == pytest.approx(scores.root_scale.mpjpe_mm, rel=1e-4)
-    told = f"epoch 1: {rooted:.2f} mm root-relative, {scaled:.2f} mm with the scale aligned, over 7 hands"
-    assert told in capsys.readouterr().out  # beside the progress bar
+    summary = f"epoch 1: {rooted:.2f} mm root-relative, {scaled:.2f} mm with the scale aligned, over 7 hands"
+    assert summary in capsys.readouterr().out  # beside the progress bar
 
 
 def test_the_mean_bone_is_that_of_the_hands_that_have_one() -> None:

@@ -178,9 +178,9 @@ def make_place(path: Path, catalog: Catalog | None = None) -> FeedbackPlace:
 
 def leftovers(place: FeedbackPlace) -> list[str]:
     """What lies in the home and in the run's feedback that is not to stay."""
-    kept = {"embedding.json", "versions.json"}
+    allowed = {"embedding.json", "versions.json"}
     found = [path.name for path in place.home.path.iterdir()]
     there = list(place.feedback.iterdir()) if place.feedback.exists() else []
     return [name for name in found if name not in {"pool", "index", "runs", "embedding.json"}] + [
-        path.name for path in there if path.name not in kept and not path.name.startswith("encoder-")
+        path.name for path in there if path.name not in allowed and not path.name.startswith("encoder-")
     ]

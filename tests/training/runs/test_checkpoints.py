@@ -32,8 +32,8 @@ def test_metrics_forget_what_comes_after_a_step(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("a") as lines:
         lines.write('{"step": 2, "loss": 0.')
     file.drop_after(3)
-    kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert kept == [{"step": step, "loss": step / 8, "odd": None} for step in (1, 2, 3)]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": step, "loss": step / 8, "odd": None} for step in (1, 2, 3)]
     file.drop_after(0)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
@@ -60,7 +60,7 @@ class _Trainer:
             raise OSError(28, "No space left on device")
 
 
-class _Kept:
+class _Recorder:
     """Checkpoints of a run of two epochs, three batches each, whose losses the test makes up."""
 
     def __init__(self, folder: Path, every_steps: int = 100, accumulate: int = 1) -> None:
@@ -88,83 +88,83 @@ class _Kept:
         )
         self.batches += 1
 
-    def holds(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in self.folder.glob("*")}
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> _Kept:
-    return _Kept(tmp_path / "checkpoints")
+def recorder(tmp_path: Path) -> _Recorder:
+    return _Recorder(tmp_path / "checkpoints")
 
 
-def test_last_and_best_of_epochs(kept: _Kept) -> None:
+def test_last_and_best_of_epochs(recorder: _Recorder) -> None:
     for loss in (1.0, 2.0):
-        kept.batch(loss)
-    assert not kept.folder.exists()
-    kept.batch(3.0)
-    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+        recorder.batch(loss)
+    assert not recorder.folder.exists()
+    recorder.batch(3.0)
+    assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
     for loss in (0.1, 0.1, 9.0):  # worse on the whole
-        kept.batch(loss)
-    assert kept.holds() == {"last.ckpt": "step 6", "best.ckpt": "step 3"}
+        recorder.batch(loss)
+    assert recorder.contents() == {"last.ckpt": "step 6", "best.ckpt": "step 3"}
 
 
 def test_every_so_many_steps(tmp_path: Path) -> None:
-    kept = _Kept(tmp_path / "checkpoints", every_steps=2)
-    kept.batch(1.0)
-    assert kept.holds() == {}
-    kept.batch(1.0)
-    assert kept.holds() == {"last.ckpt": "step 2"}
+    recorder = _Recorder(tmp_path / "checkpoints", every_steps=2)
+    recorder.batch(1.0)
+    assert recorder.contents() == {}
+    recorder.batch(1.0)
+    assert recorder.contents() == {"last.ckpt": "step 2"}
 
 
 def test_never_within_a_step(tmp_path: Path) -> None:
-    """With two batches a step the first epoch ends within the second step, and is kept with it."""
-    kept = _Kept(tmp_path / "checkpoints", accumulate=2)
+    """With two batches a step the first epoch ends within the second step, and is saved with it."""
+    recorder = _Recorder(tmp_path / "checkpoints", accumulate=2)
     for _ in range(3):
-        kept.batch(1.0)
-    assert kept.holds() == {}
-    kept.batch(1.0)
-    assert kept.holds() == {"last.ckpt": "step 2", "best.ckpt": "step 2"}
+        recorder.batch(1.0)
+    assert recorder.contents() == {}
+    recorder.batch(1.0)
+    assert recorder.contents() == {"last.ckpt": "step 2", "best.ckpt": "step 2"}
 
 
 def test_a_stop_waits_for_the_end_of_the_step(tmp_path: Path) -> None:
-    kept = _Kept(tmp_path / "checkpoints", accumulate=2)
-    kept.stop.request()
-    kept.batch(1.0)
-    assert (kept.holds(), kept.trainer.should_stop) == ({}, False)
-    kept.batch(1.0)
-    assert (kept.holds(), kept.trainer.should_stop) == ({"last.ckpt": "step 1"}, True)
+    recorder = _Recorder(tmp_path / "checkpoints", accumulate=2)
+    recorder.stop.request()
+    recorder.batch(1.0)
+    assert (recorder.contents(), recorder.trainer.should_stop) == ({}, False)
+    recorder.batch(1.0)
+    assert (recorder.contents(), recorder.trainer.should_stop) == ({"last.ckpt": "step 1"}, True)
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_broken_weights_never_replace_whole_ones(kept: _Kept, broken: float) -> None:
+def test_broken_weights_never_replace_whole_ones(recorder: _Recorder, broken: float) -> None:
     for _ in range(3):
-        kept.batch(1.0)
+        recorder.batch(1.0)
     with torch.no_grad():
-        next(kept.module.head.parameters())[0, 0] = broken
+        next(recorder.module.head.parameters())[0, 0] = broken
     for _ in range(3):
-        kept.batch(0.5)
-    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+        recorder.batch(0.5)
+    assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
 
 
-def test_a_broken_running_statistic_does_not_either(kept: _Kept) -> None:
+def test_a_broken_running_statistic_does_not_either(recorder: _Recorder) -> None:
     """Batch norm's are no parameters, and as much a part of what is resumed."""
     for _ in range(3):
-        kept.batch(1.0)
-    kept.module.encoder.trunk.bn1.running_var.fill_(math.nan)  # type: ignore[union-attr, operator]
+        recorder.batch(1.0)
+    recorder.module.encoder.trunk.bn1.running_var.fill_(math.nan)  # type: ignore[union-attr, operator]
     for _ in range(3):
-        kept.batch(0.5)
-    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+        recorder.batch(0.5)
+    assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
 
 
-def test_a_full_disk_is_told_and_leaves_the_last_one(kept: _Kept) -> None:
+def test_a_full_disk_is_told_and_leaves_the_last_one(recorder: _Recorder) -> None:
     for _ in range(3):
-        kept.batch(1.0)
-    kept.trainer.full = True
-    kept.batch(0.5)
-    kept.batch(0.5)
+        recorder.batch(1.0)
+    recorder.trainer.full = True
+    recorder.batch(0.5)
+    recorder.batch(0.5)
     with pytest.raises(HandsimError, match=r"best\.ckpt cannot be written \(No space left on device\)"):
-        kept.batch(0.5)
-    assert kept.holds() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
+        recorder.batch(0.5)
+    assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
 
 
 def test_new_folders_are_numbered(tmp_path: Path) -> None:
