@@ -103,7 +103,7 @@ def test_bad_input_is_told_in_one_line(
         (["first", "--last"], "run first has no last.ckpt (it has best.ckpt)"),
         (["first", "--split", "tst"], "did you mean test?"),
         (["first", "--root", tmp_path], "is not a synthetic dataset"),
-        (["first", "--root", tmp_path / "gone"], "is no folder"),
+        (["first", "--root", tmp_path / "gone"], "is not a folder"),
         (["first", "--name", "a/b"], "has other characters than letters, digits"),
         (["first", "--predictions", tmp_path / "gone.parquet"], "leave --predictions out"),
         (["first", "--pred-json", tmp_path / "pred.json"], "and its split eval"),

@@ -69,7 +69,7 @@ def _last(place: Path) -> Any:
         (["synthetik"], "did you mean synthetic?"),
         ([], "which recipe?"),
         (["synthetic"], "data.root is not set; say where synthetic lies, with --data.root FOLDER"),
-        (["synthetic", "--data.root", "nowhere"], "nowhere is no folder"),
+        (["synthetic", "--data.root", "nowhere"], "nowhere is not a folder"),
         (["synthetic", "--data.root", "SET", "--data.val_split", "vall"], "did you mean val?"),
         (["synthetic", "--data.root", "SET", "--data.dataset", "freihand"], "give the folder that FreiHAND"),
         (["synthetic", "--data.root", "SET", "--data.dataset", "frei"], "did you mean freihand?"),

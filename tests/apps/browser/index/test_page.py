@@ -122,7 +122,7 @@ def test_only_looking(visit: Visit, own_home: Path) -> None:
     assert "This browser is read" in texts(page)
     assert all("--read-only" in why for why in off(page, "build", "add", "rollback", "prune", "verify"))
     # What a button that is off would ask is refused where it is done, as well.
-    page.session_state["index_asked"] = ("rollback", "v0001")
+    page.session_state["index_pending"] = ("rollback", "v0001")
     page.run()
     page.button("index_yes").click().run()
     assert "This browser is read-only" in page.error[0].value.replace("\\", "")
