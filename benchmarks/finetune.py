@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -140,7 +141,8 @@ def _step_rate(options: argparse.Namespace, config: FinetuneConfig, dataset: Han
     device = torch.device(options.device)
     data = config.data
     crop = CropSettings(data.training_crop_factor, data.training_crop_px)
-    with HandLoader(dataset, np.arange(len(dataset)), crop, batch_size=options.batch, seed=1) as loader:
+    loader = HandLoader(dataset, np.arange(len(dataset)), crop, batch_size=options.batch, seed=1)
+    with closing(loader):
         batch = next(loader.epoch(0)).to(device)
     module = _InMemory(config, Schedule(1, 1, 1, options.batch, 1)).to(device)
     module.train()

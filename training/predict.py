@@ -22,8 +22,6 @@ from training.finetune.predictor import Inference, Predictions
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A photograph, or a frame."""
-
     image: NDArray[np.uint8]
     """[H, W, 3] RGB, upright."""
     frame: int | None = None
@@ -105,7 +103,6 @@ class EstimatedHand:
     """A hand in its image; left hands are not mirrored."""
 
     place: HandPlace
-    """Where it is."""
     keypoints_2d_px: NDArray[np.float32]
     """[21, 2] in the image's pixels."""
     confidence: NDArray[np.float32]

@@ -143,38 +143,30 @@ def _subject(sequence: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _CameraViews:
-    """The V images that show a hand with a box."""
+    """The V images that show a hand with a box, each with the numbers of its names in the three lists."""
 
     sequences: list[str]
-    """Names of the sequences."""
     cameras: list[str]
-    """Names of the cameras."""
     folders: list[str]
     """Folders of the images, below images/."""
     sequence: NDArray[np.int32]
-    """[V] which sequence."""
     camera: NDArray[np.int32]
-    """[V] which camera."""
     frame: NDArray[np.int32]
     """[V] ``frame_idx``."""
     size_px: NDArray[np.int32]
     """[V, 2] width and height."""
     folder: NDArray[np.int32]
-    """[V] which folder."""
     file: NDArray[np.str_]
-    """[V] the file's name in its folder."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Hands:
-    """N hands with a box, in the order of the annotations, right before left."""
+    """N hands with a box, in the order of the annotations, right before left: the numbers of their
+    annotations and images, and whether they are left hands."""
 
     annotation: NDArray[np.int32]
-    """[N] which of the file's annotations."""
     view: NDArray[np.int32]
-    """[N] which image."""
     left: NDArray[np.bool_]
-    """[N] whether it is a left hand."""
     valid: NDArray[np.bool_]
     """[N, 21] ``joint_valid`` of the image, in their order."""
 

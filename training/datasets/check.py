@@ -71,8 +71,6 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How much is read."""
-
     labels: int = 400
     """How many labels are read, drawn at random from all splits together."""
     pictures: int = 200
@@ -88,12 +86,8 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class SplitCount:
-    """How many hands a split has."""
-
     split: str
-    """Its name."""
     hands: int
-    """Samples."""
     skipped: int
     """Hands without an annotated joint, which are left out."""
     official: int | None
@@ -102,22 +96,16 @@ class SplitCount:
 
 @dataclass(frozen=True, eq=False)
 class CheckReport:
-    """The findings in one dataset."""
-
     name: str
-    """The dataset's."""
     root: Path
-    """Its folder."""
     splits: tuple[SplitCount, ...]
     """The splits that could be opened."""
     findings: tuple[Finding, ...]
-    """One for each check."""
     samples: tuple[LabelledHand, ...]
     """Hands with their images, to be shown in a figure."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """The checks that failed."""
         return tuple(finding for finding in self.findings if finding.verdict == "failed")
 
     def to_json(self) -> dict[str, Any]:
@@ -156,29 +144,21 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-@dataclass(frozen=True, eq=False)
-class _RandomHands:
-    """Hands drawn at random."""
-
-    sources: list[tuple[StoredDataset, int]]
-    """Dataset and index of each of ``labels``."""
-    labels: list[HandLabel]
-    """The labels that are readable and have an annotated joint."""
-    samples: list[LabelledHand]
-    """The first of them with their images."""
-    findings: tuple[Finding, Finding]
-    """Whether all labels and all images are readable."""
+_DrawnHands = list[tuple[StoredDataset, int, HandLabel]]
+"""Dataset, index and label of hands drawn at random; each has an annotated joint."""
 
 
 def _read_random(
     datasets: Sequence[StoredDataset], options: CheckOptions, progress: Progress | None
-) -> _RandomHands:
-    """Draw hands from all datasets together and read them."""
+) -> tuple[_DrawnHands, list[LabelledHand], list[Finding]]:
+    """Draw hands from all datasets together and read them.
+
+    Returns them, the first ones with their images, and whether all labels and all images are readable.
+    """
     ends = np.cumsum([len(dataset) for dataset in datasets])
     total = int(ends[-1])
     rows = np.random.default_rng(options.seed).choice(total, min(total, options.labels), replace=False)
-    sources: list[tuple[StoredDataset, int]] = []
-    labels: list[HandLabel] = []
+    hands: _DrawnHands = []
     samples: list[LabelledHand] = []
     bad_labels: list[str] = []
     bad_pictures: list[str] = []
@@ -191,8 +171,7 @@ def _read_random(
             bad_labels.append(str(error))
             continue
         if label.valid.any():  # none where the truth is withheld
-            sources.append((dataset, index))
-            labels.append(label)
+            hands.append((dataset, index, label))
         if number < options.pictures:
             try:
                 sample = dataset[index]
@@ -203,8 +182,8 @@ def _read_random(
         if progress:
             progress(number + 1, len(rows))
     decoded = min(len(rows), options.pictures)
-    findings = _readable("labels", len(rows), bad_labels), _readable("pictures", decoded, bad_pictures)
-    return _RandomHands(sources, labels, samples, findings)
+    findings = [_readable("labels", len(rows), bad_labels), _readable("pictures", decoded, bad_pictures)]
+    return hands, samples, findings
 
 
 def _readable(check: str, count: int, problems: list[str]) -> Finding:
@@ -234,10 +213,10 @@ def check_dataset(
     counts = tuple(_count(dataset, official=not is_synthetic(root)) for dataset in datasets)
     if not sum(count.hands for count in counts):
         return CheckReport(name, root, counts, (opened,), ())
-    hands = _read_random(datasets, options or CheckOptions(), progress)
+    hands, samples, readable = _read_random(datasets, options or CheckOptions(), progress)
     paths = (path for dataset in datasets for index in range(len(dataset)) for path in dataset.files(index))
-    findings = (opened, _check_counts(counts), _check_files(paths), *hands.findings, *_check_labels(hands))
-    return CheckReport(name, root, counts, findings, tuple(hands.samples))
+    findings = (opened, _check_counts(counts), _check_files(paths), *readable, *_check_labels(hands))
+    return CheckReport(name, root, counts, findings, tuple(samples))
 
 
 def _open_splits(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDataset], Finding]:
@@ -272,9 +251,8 @@ def _check_counts(counts: Sequence[SplitCount]) -> Finding:
     return Finding("counts", "passed", "as many hands as in the official splits", numbers)
 
 
-def _check_labels(hands: _RandomHands) -> list[Finding]:
-    """Check the conventions of the labels."""
-    labels = hands.labels
+def _check_labels(hands: _DrawnHands) -> list[Finding]:
+    labels = [label for _, _, label in hands]
     if not labels:
         return [Finding("joints", "skipped", "none of the hands that were read has an annotated joint")]
     complete = [label for label in labels if label.valid.all()]
@@ -296,13 +274,13 @@ def _check_labels(hands: _RandomHands) -> list[Finding]:
     return [*cameras, order, check_units(joints), bones, sides]
 
 
-def _annotated_px(hands: _RandomHands) -> Floats | None:
+def _annotated_px(hands: _DrawnHands) -> Floats | None:
     """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
-    if hands.sources[0][0].name == "freihand":
+    if hands[0][0].name == "freihand":
         return None
-    annotated = np.stack([label.keypoints_2d_px for label in hands.labels])
-    for dataset in dict.fromkeys(dataset for dataset, _ in hands.sources):
+    annotated = np.stack([label.keypoints_2d_px for _, _, label in hands])
+    for dataset in dict.fromkeys(dataset for dataset, _, _ in hands):
         if isinstance(dataset, AssemblyHands):
-            rows = [row for row, source in enumerate(hands.sources) if source[0] is dataset]
-            annotated[rows] = dataset.annotated_keypoints_px([hands.sources[row][1] for row in rows])
+            rows = [row for row, hand in enumerate(hands) if hand[0] is dataset]
+            annotated[rows] = dataset.annotated_keypoints_px([hands[row][1] for row in rows])
     return annotated

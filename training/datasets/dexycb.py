@@ -83,7 +83,6 @@ _OTHER_TAKES: Final = tuple(sequence for sequence in _ALL_SEQUENCES if sequence 
 
 
 def _of_objects(*objects: int) -> tuple[int, ...]:
-    """The sequences with these objects."""
     return tuple(sequence for sequence in _ALL_SEQUENCES if sequence // TAKES_PER_OBJECT in objects)
 
 
@@ -179,7 +178,6 @@ class _Sequence:
     """One take: a subject grasps an object, once."""
 
     path: Path
-    """Its folder."""
     side: Side
     """The hand that grasps."""
     annotated: NDArray[np.bool_]

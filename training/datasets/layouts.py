@@ -68,7 +68,6 @@ def begin_layout(root: Path, layout: str, config: SyntheticConfig, *, least_vide
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether handsim made the dataset."""
     return (root / MARKER).is_file()
 
 
@@ -212,7 +211,6 @@ def sequence_folder(root: Path, subject: int, sequence: int) -> Path:
 
 
 def _write_dexycb_camera(root: Path, world: SyntheticConfig, camera: int, side: Side, takes: range) -> None:
-    """Write what one camera sees of the takes of one side."""
     frames = world.hands_per_video
     focal = focal_of_camera(world, camera, len(SERIALS))
     _write_camera(root, camera, focal, world.view.picture_px)
@@ -304,7 +302,6 @@ class _Split:
     hands: int = 0
 
     def add_camera(self, sequence: str, camera: str, intrinsics: Floats) -> None:
-        """Add a camera of a sequence."""
         theirs = intrinsics.copy()
         theirs[:2, 2] -= PIXEL_CENTRE
         cameras = self.calibration.setdefault(sequence, {"intrinsics": {}, "extrinsics": {}})
@@ -313,7 +310,6 @@ class _Split:
     def add_picture(
         self, sequence: str, camera: str, frame: int, picture: _Picture, intrinsics: Floats
     ) -> None:
-        """Write an image and add its annotations."""
         folder = f"ego_images_rectified/{self.name}/{sequence}/{camera}{CAMERA_SUFFIX}"
         file_name = f"{folder}/{frame:06d}.jpg"
         path = self.root / "images" / file_name
@@ -358,7 +354,6 @@ class _Split:
         return in_2d & (self.hands % _UNANNOTATED_HAND_EVERY != 0), in_3d
 
     def write(self) -> None:
-        """Write the three files of annotations."""
         folder = self.root / "annotations" / self.name
         folder.mkdir(parents=True)
         contents: dict[str, dict[str, Any]] = {
@@ -393,7 +388,6 @@ def write_assemblyhands(root: Path, config: SyntheticConfig, progress: Progress 
 
 
 def split_of_sequence(number: int) -> str:
-    """The split of a sequence, by its number."""
     return ("train", "val", "test", "train", "train")[number % 5]
 
 

@@ -39,8 +39,6 @@ Verdict = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check."""
-
     check: str
     """Which check: ``units``, ``joint order``, ..."""
     verdict: Verdict
@@ -66,6 +64,11 @@ DEPTH_SHARE: Final = 0.02
 """Share of the joints that may be nearer or farther than that."""
 
 
+def _finding(check: str, problem: str, detail: str, numbers: dict[str, float]) -> Finding:
+    """Failed where there is a ``problem``, which follows the detail."""
+    return Finding(check, "failed" if problem else "passed", detail + problem, numbers)
+
+
 def check_projection(labels: Sequence[HandLabel], annotated_px: Floats | None) -> Finding:
     """Whether 3D joints, projected by K, fall on the annotated 2D joints [N, 21, 2]; None: there are none."""
     name = "projection"
@@ -81,10 +84,9 @@ def check_projection(labels: Sequence[HandLabel], annotated_px: Floats | None) -
     median, most, far = float(np.median(errors)), float(errors.max()), float((errors > FAR_PX).mean())
     numbers = {"median_px": median, "max_px": most, "farther_than_10_px_share": far}
     detail = f"3D joints fall {median:.3g} px from the 2D ones in the median, {most:.3g} px at most"
-    if median > MEDIAN_PX or far > FAR_SHARE:
-        detail += "; joints or cameras are of other pictures, or in another frame"
-        return Finding(name, "failed", detail, numbers)
-    return Finding(name, "passed", detail, numbers)
+    is_far = median > MEDIAN_PX or far > FAR_SHARE
+    problem = "; joints or cameras are of other pictures, or in another frame" if is_far else ""
+    return _finding(name, problem, detail, numbers)
 
 
 def check_depth(labels: Sequence[HandLabel]) -> Finding:
@@ -93,24 +95,18 @@ def check_depth(labels: Sequence[HandLabel]) -> Finding:
     median, wrong = float(np.median(depth)), float(((depth < NEAREST_MM) | (depth > FARTHEST_MM)).mean())
     numbers = {"median_depth_mm": median, "implausible_share": wrong}
     detail = f"hands are {median:.0f} mm from the camera in the median"
-    if wrong > DEPTH_SHARE:
-        bounds = f"{NEAREST_MM:.0f} to {FARTHEST_MM:.0f} mm"
-        detail += f", and {wrong:.0%} of the joints not within {bounds}: they are not in the camera frame"
-        return Finding("distance", "failed", detail, numbers)
-    return Finding("distance", "passed", detail, numbers)
+    bounds = f"{NEAREST_MM:.0f} to {FARTHEST_MM:.0f} mm"
+    problem = f", and {wrong:.0%} of the joints not within {bounds}: they are not in the camera frame"
+    return _finding("distance", problem if wrong > DEPTH_SHARE else "", detail, numbers)
 
 
 def check_inside(labels: Sequence[HandLabel]) -> Finding:
     """Whether most 2D joints lie in their images."""
     points = np.concatenate([label.keypoints_2d_px[label.valid] / label.size_px for label in labels])
     share = float(((points < 0) | (points > 1)).any(axis=1).mean())
-    numbers = {"outside_share": share}
     detail = f"{share:.1%} of the joints lie outside of their pictures"
-    if share > OUTSIDE_SHARE:
-        return Finding(
-            "in the picture", "failed", f"{detail}: pictures or cameras are of another size", numbers
-        )
-    return Finding("in the picture", "passed", detail, numbers)
+    problem = ": pictures or cameras are of another size" if share > OUTSIDE_SHARE else ""
+    return _finding("in the picture", problem, detail, {"outside_share": share})
 
 
 BONE_LENGTHS_MM: Final = (
@@ -169,12 +165,8 @@ def check_joint_order(hands_mm: Floats) -> Finding:
     if scores[best] < own - MARGIN:
         return Finding(name, "failed", f"{best}: that makes better hands", numbers)
     if own > WORST_SCORE:
-        return Finding(
-            name,
-            "failed",
-            "the joints are not those of hands, in this order or any other that was tried",
-            numbers,
-        )
+        detail = "the joints are not those of hands, in this order or any other that was tried"
+        return Finding(name, "failed", detail, numbers)
     return Finding(name, "passed", f"none of {len(scores)} others makes better hands", numbers)
 
 

@@ -88,7 +88,6 @@ class SyntheticHands:
 
 
 def picture_path(root: Path, row: int) -> Path:
-    """The image of the hand in a row of the labels."""
     return root / "images" / f"{row:07d}.jpg"
 
 

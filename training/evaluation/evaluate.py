@@ -6,7 +6,7 @@ better has learned nothing from images.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from training.evaluation.report import (
     training_split,
 )
 from training.finetune.data import HandBatch
-from training.finetune.predictor import Inference, load_estimator
+from training.finetune.predictor import Inference, Predictions, load_estimator
 from training.runs.settings import check_at_least
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
@@ -215,15 +215,7 @@ def predict_split(
         if progress:
             progress(len(sides), len(dataset))
     true = _concatenate(truths)
-    cameras = [part.camera_3d_mm for part in parts if part.camera_3d_mm is not None]
-    predicted = PredictedHands(
-        true.sample_ids,
-        tuple(sides),
-        np.concatenate([part.joints_3d_mm for part in parts]),
-        np.concatenate(cameras) if len(cameras) == len(parts) else None,
-        np.concatenate([part.keypoints_2d_px for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-    )
+    predicted = PredictedHands(true.sample_ids, tuple(sides), **vars(Predictions.concatenate(parts)))
     return predicted, true
 
 
@@ -269,9 +261,10 @@ def read_true_hands(
     readers: Workers[NDArray[np.integer], TrueHands] = (
         WorkerProcesses(read, workers) if workers else WorkerThreads(read, "handsim-labels")
     )
+    chunks = (rows[start : start + _CHUNK_HANDS] for start in range(0, len(rows), _CHUNK_HANDS))
     parts, done = [], 0
     with closing(readers):
-        for part in readers.map(_chunks(rows)):
+        for part in readers.map(chunks):
             parts.append(part)
             done += len(part)
             if progress:
@@ -293,11 +286,6 @@ class _LabelReader:
             np.stack([label.keypoints_2d_px for label in labels]),
             np.stack([label.valid for label in labels]),
         )
-
-
-def _chunks(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
-    for start in range(0, len(rows), _CHUNK_HANDS):
-        yield rows[start : start + _CHUNK_HANDS]
 
 
 def _concatenate(parts: list[TrueHands]) -> TrueHands:

@@ -52,7 +52,6 @@ class PredictedHands:
     """[N, 21] from 0 to 1."""
 
     def __len__(self) -> int:
-        """N."""
         return len(self.sample_ids)
 
     def in_order_of(self, sample_ids: Sequence[str], origin: str) -> "PredictedHands":
@@ -72,8 +71,6 @@ class PredictedHands:
             problem = f"{twice} is there twice" if twice else f"{min(unknown)} is none of its hands"
             raise HandsimError(f"{counts}; {problem}: {remedy}")
         order = np.array([rows[name] for name in sample_ids], dtype=np.int64)
-        if (order == np.arange(len(order))).all():
-            return self
         return PredictedHands(
             tuple(sample_ids),
             tuple(self.sides[row] for row in order.tolist()),
@@ -98,7 +95,6 @@ class TrueHands:
     """[N, 21] which joints are annotated."""
 
     def __len__(self) -> int:
-        """N."""
         return len(self.sample_ids)
 
 
@@ -158,29 +154,21 @@ def read_predictions(path: Path) -> tuple[PredictedHands, dict[str, Any]]:
     sides = tuple(table["side"].to_pylist())
     if not set(sides) <= set(SIDES):
         raise HandsimError(f"{path} has a side {(set(sides) - set(SIDES)).pop()!r}; it is left or right")
-    numbers = {name: _numbers(table, name, path) for name in _WIDTHS}
-    joints, keypoints, confidence = (
-        numbers[name] for name in ("joints_3d_mm", "keypoints_2d_px", "confidence")
-    )
-    assert joints is not None
-    assert keypoints is not None
-    assert confidence is not None
+    in_camera = _OPTIONAL in table.column_names and not table[_OPTIONAL].null_count
     predicted = PredictedHands(
         tuple(table["sample_id"].to_pylist()),
         sides,
-        joints,
-        numbers[_OPTIONAL],
-        keypoints,
-        confidence[..., 0],
+        _numbers(table, "joints_3d_mm", path),
+        _numbers(table, _OPTIONAL, path) if in_camera else None,
+        _numbers(table, "keypoints_2d_px", path),
+        _numbers(table, "confidence", path)[..., 0],
     )
-    return predicted, _parse_metadata(table.schema.metadata or {})
+    return predicted, json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
 
 
-def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32] | None:
-    """A column as [N, 21, width]; None for the optional one where any hand lacks it."""
+def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32]:
+    """A column as [N, 21, width]."""
     width = _WIDTHS[name]
-    if name == _OPTIONAL and (name not in table.column_names or table[name].null_count):
-        return None
     column = table[name].combine_chunks()
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
@@ -198,14 +186,6 @@ def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32] | No
         )
     flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return flat.reshape(-1, JOINT_COUNT, width)
-
-
-def _parse_metadata(schema_metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    try:
-        metadata = json.loads(schema_metadata.get(_METADATA_KEY, b"{}"))
-    except ValueError:
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
 
 
 _VERTICES: Final = 778

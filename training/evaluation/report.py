@@ -76,18 +76,14 @@ _KEYPOINT_TITLES: Final = {"keypoints_2d_mean_px": "2D mean px", "keypoints_2d_m
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of an evaluation."""
-
     name: str
     """Flat, as ``root_relative_mpjpe_mm``."""
     title: str
-    """For tables and figures."""
     higher_is_better: bool
     """True of areas under a curve, false of distances."""
 
     @property
     def digits(self) -> int:
-        """Digits after the decimal point in tables."""
         return 3 if self.higher_is_better else 2
 
 
@@ -128,8 +124,6 @@ def evaluation_split(dataset: str, train_split: str) -> str:
 
 @dataclass(frozen=True)
 class SplitScores:
-    """The scores of one set of predictions of a split."""
-
     alignments: dict[str, AlignmentScores]
     """By their names in `ALIGNMENTS`; without ``absolute`` where predictions are not in the camera frame."""
     keypoints: KeypointScores | None
@@ -208,8 +202,6 @@ def hand_errors_mm(predicted: PredictedHands, true: TrueHands) -> NDArray[np.flo
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The result of one evaluation."""
-
     dataset: HandDataset
     """The split that was evaluated on."""
     predicted: PredictedHands

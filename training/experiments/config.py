@@ -16,8 +16,10 @@ import yaml
 from handsim.embedding.image import FEATURES
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION, Normalisation
 from handsim.errors import HandsimError
+from handsim.synthetic.generate import check_keypoint_noise
 from training.evaluation.report import find_metric
 from training.runs.recipes import Recipes
+from training.runs.settings import check_fraction
 
 Axis = Literal["method", "dataset", "pool", "top_k", "weighting", "components", "label_fraction"]
 AXES: Final[tuple[Axis, ...]] = get_args(Axis)
@@ -36,11 +38,8 @@ class Point:
     """One combination of values on the axes; names are those of the experiment's file."""
 
     method: str
-    """One of the methods."""
     dataset: str
-    """Fine-tuned and evaluated on."""
     pool: str
-    """Pre-trained on."""
     top_k: int | None
     """Nearest neighbours that positives are drawn from; None: as in the recipe."""
     weighting: str | None
@@ -120,8 +119,6 @@ class PoolSettings:
     """Only so many of them: a smaller subset is part of every larger one (see `handsim pool subset`)."""
 
     def __post_init__(self) -> None:
-        from handsim.synthetic.generate import check_keypoint_noise  # torch
-
         check_keypoint_noise(self.keypoint_noise)
         if self.hands is not None and self.hands < 1:
             raise HandsimError(f"a pool's hands is {self.hands}; it is at least 1, or left out for all")
@@ -234,8 +231,6 @@ class AxisValues:
     """Of the pose embedding; empty: as in the base."""
 
     def __post_init__(self) -> None:
-        from training.finetune.data import check_fraction  # torch
-
         for fraction in self.label_fractions:
             if not isinstance(fraction, int | float):  # a key of YAML may be anything
                 raise HandsimError(f"axes.label_fractions has {fraction!r}; a share is a number, as 0.1")

@@ -47,11 +47,8 @@ class Run:
     """One point with one seed."""
 
     point: Point
-    """The values on the axes."""
     seed: int
-    """Of its trainings."""
     evaluation: Step
-    """The step that gives its numbers."""
 
 
 def expand(experiment: Experiment) -> list[Run]:
@@ -88,7 +85,6 @@ class ConfigResolver:
     """
 
     experiment: Experiment
-    """Whose configurations they are."""
     _cache: dict[str, Any] = field(default_factory=dict)
     # Many runs share a configuration, and filling one takes a while.
 

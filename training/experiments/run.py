@@ -42,7 +42,6 @@ class Slot:
     """A place for one step at a time."""
 
     name: str
-    """For people."""
     environment: dict[str, str]
     """Variables that its processes get, beside ours."""
 
@@ -76,12 +75,9 @@ def _allowed_gpus() -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentOutcome:
-    """How a run of an experiment ended."""
-
     done: int
     """Steps that are done, with those that were done before."""
     failed: list[Step] = field(default_factory=list)
-    """Those that failed."""
     blocked: list[Step] = field(default_factory=list)
     """Those that need a failed one."""
     stopped: bool = False
@@ -192,7 +188,6 @@ class DurationEstimator:
         self._of_kind: dict[str, list[float]] = {}
 
     def add(self, step: Step, seconds: float) -> None:
-        """Learn how long a step took."""
         self._of_step.setdefault((step.kind, step.description), []).append(seconds)
         self._of_kind.setdefault(step.kind, []).append(seconds)
 
@@ -382,9 +377,8 @@ def _finetune(step: Step, store: StepStore) -> list[Command]:
 def _evaluate(step: Step, store: StepStore) -> list[Command]:
     command = ["evaluate", "pose", str(_checkpoint(step.inputs["finetune"], store)), "--name", RUN]
     split = step.settings["split"]
-    return [
-        [*command, *([] if split is None else ["--split", split]), "--home", str(store.folder(step).path)]
-    ]
+    split_words = [] if split is None else ["--split", split]
+    return [[*command, *split_words, "--home", str(store.folder(step).path)]]
 
 
 _PREPARE: Final[Mapping[Kind, Callable[[Step, StepStore], list[Command]]]] = {

@@ -33,7 +33,6 @@ class Step:
     """One command, done once for all runs that need its result."""
 
     kind: Kind
-    """Which command."""
     description: str
     """For people, without the seed: of the first run that needs it. It does not change the result."""
     settings: Mapping[str, Any]
@@ -47,7 +46,6 @@ class Step:
 
     @property
     def title(self) -> str:
-        """For people."""
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.kind} {self.description}{seed}"
 
@@ -65,7 +63,6 @@ class Step:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
         return f"{self.kind}-{self.key}"
 
 
@@ -118,7 +115,6 @@ class StepFolder:
 
     @property
     def is_done(self) -> bool:
-        """Whether it need not be done any more."""
         return self.done_file.exists()
 
     def begin(self, step: Step) -> None:
@@ -140,7 +136,6 @@ class StepFolder:
         write_text_atomically(self.done_file, json.dumps(content) + "\n")
 
     def fail(self, exit_code: int) -> None:
-        """Mark it as failed."""
         write_text_atomically(self.failed_file, json.dumps({"exit_code": exit_code, "at": _now()}) + "\n")
 
     def seconds(self) -> float | None:
@@ -182,10 +177,8 @@ class StepStore:
     """The folders of all steps of a home."""
 
     path: Path
-    """The directory that they are in."""
 
     def folder(self, step: Step) -> StepFolder:
-        """The folder of a step."""
         return StepFolder(self.path.resolve() / step.name)
 
     def make(self) -> None:

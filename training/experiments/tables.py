@@ -46,7 +46,6 @@ class RunResult:
     labels: Mapping[Axis, str]
     """The point: its value on each axis."""
     seed: int
-    """Of its trainings."""
     step: str
     """Name of the folder of its evaluation."""
     state: State
@@ -57,7 +56,6 @@ class RunResult:
     """The same of the mean pose of the training split; empty where that is unknown."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
         return {
             **{str(axis): label for axis, label in self.labels.items()},
             "seed": self.seed,
@@ -69,7 +67,6 @@ class RunResult:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunResult":
-        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
         labels: dict[Axis, str] = {axis: str(content[axis]) for axis in AXES}
         metrics, mean_pose = (_finite(content[part]) for part in ("metrics", "mean_pose"))
         return cls(labels, int(content["seed"]), str(content["step"]), content["state"], metrics, mean_pose)
@@ -90,17 +87,14 @@ class Cell:
 
     @property
     def n(self) -> int:
-        """How many seeds are done."""
         return len(self.values)
 
     @property
     def is_complete(self) -> bool:
-        """Whether no seed is missing."""
         return self.n == self.seeds
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds that are done."""
         return fmean(self.values.values()) if self.values else None
 
     @property
@@ -119,7 +113,6 @@ class Cell:
         return number if self.is_complete else f"{number} ({self.n} of {self.seeds} seeds)"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
         return {
             "mean": self.mean,
             "spread": self.spread,
@@ -132,7 +125,6 @@ class Cell:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Cell":
-        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
         values = {int(seed): float(value) for seed, value in content["values"].items()}
         return cls(values, int(content["seeds"]), int(content["failed"]), bool(content["best"]))
 
@@ -144,19 +136,14 @@ class Column:
     label: str | None
     """The value; None for a table without an axis of columns."""
     metric: Metric
-    """The number."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and columns of cells."""
-
     name: str
-    """In the experiment's file."""
     title: str
     """Above the table; the name, where the file has no title."""
     rows_axis: Axis
-    """What the rows are values of."""
     columns_axis: Axis | None
     """What the columns are values of, if of anything."""
     where: Mapping[Axis, str | float]
@@ -170,11 +157,9 @@ class Table:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The numbers of its columns, each once."""
         return list(dict.fromkeys(column.metric for column in self.columns))
 
     def heading(self, column: Column) -> str:
-        """What stands above a column."""
         if self.columns_axis is None:
             return column.metric.title
         return f"{AXIS_TITLES[self.columns_axis]} {column.label}: {column.metric.title}"
@@ -199,7 +184,6 @@ class Table:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
         return {
             "name": self.name,
             "title": self.title,
@@ -221,7 +205,6 @@ class Table:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Table":
-        """From what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
         columns = [
             Column(
                 each["label"], Metric(str(each["metric"]), str(each["title"]), bool(each["higher_is_better"]))
@@ -248,26 +231,15 @@ class ExperimentResults:
     """All runs of an experiment, done or not, and its tables: ``results.json``."""
 
     title: str
-    """Of the experiment."""
     seeds: list[int]
     """Over which means are taken."""
     axes: dict[Axis, list[str]]
-    """The labels on each axis."""
     runs: list[RunResult]
     """Every point with every seed."""
     tables: list[Table]
-    """In the order of the experiment's file."""
 
     def count(self, state: State) -> int:
-        """How many runs are in a state."""
         return sum(run.state == state for run in self.runs)
-
-    def runs_by_point(self) -> list[list[RunResult]]:
-        """The runs of each point, which differ by their seeds alone."""
-        groups: dict[tuple[str, ...], list[RunResult]] = {}
-        for run in self.runs:
-            groups.setdefault(tuple(run.labels[axis] for axis in AXES), []).append(run)
-        return list(groups.values())
 
     def to_markdown(self) -> str:
         """All tables, below a line on the seeds and on what is missing."""
@@ -335,7 +307,6 @@ def _run_result(run: "Run", store: StepStore) -> RunResult:
 
 
 def _read_report(path: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of an evaluation, and those of the mean pose."""
     try:
         report = json.loads(path.read_text())
         return _finite(report["metrics"]), _finite(report["mean_pose"])
@@ -353,7 +324,6 @@ def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
 
 
 def make_tables(experiment: Experiment, results: Sequence[RunResult]) -> list[Table]:
-    """The tables that an experiment's file describes."""
     return [_table(name, settings, experiment, results) for name, settings in experiment.tables.items()]
 
 

@@ -5,12 +5,11 @@ from typing import Final, Literal
 
 from handsim.errors import HandsimError
 from training.augmentation import AugmentationSettings
-from training.finetune.data import check_fraction
 from training.models.encoder import EncoderSettings
 from training.models.estimator import STRIDE_PX, EstimatorSettings
 from training.runs.optimizer import OptimizerSettings
 from training.runs.recipes import SHIPPED, Recipes
-from training.runs.settings import LogSettings, TrainerSettings, check_at_least
+from training.runs.settings import LogSettings, TrainerSettings, check_at_least, check_fraction
 
 _MAX_FACTOR: Final = 10.0
 

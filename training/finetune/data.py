@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -48,13 +47,10 @@ class CropSettings:
     factor: float
     """Side of the square, in longer sides of the box around the annotated 2D joints (DetNet: 1.75)."""
     size_px: int
-    """Side of the crop."""
 
 
 @dataclass(frozen=True, eq=False)
 class CroppedHand:
-    """A hand in its crop."""
-
     crop: NDArray[np.uint8]
     """[S, S, 3] RGB."""
     square_px: NDArray[np.float64]
@@ -83,7 +79,6 @@ def hand_square(
 
 
 def cut_hand(hand: LabelledHand, settings: CropSettings) -> CroppedHand:
-    """Cut a hand out of its picture."""
     square = hand_square(hand.keypoints_2d_px, hand.valid, hand.size_px, settings.factor)
     keypoints = apply_affine(crop_affine(square, size=1.0), hand.keypoints_2d_px.astype(np.float64))
     middle = keypoints[hand.valid].mean(axis=0) if hand.valid.any() else np.full(2, 0.5)
@@ -155,14 +150,11 @@ class HandBatch:
         )
 
     def __len__(self) -> int:
-        """B."""
         return len(self.sample_ids)
 
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """Which hands make a batch."""
-
     epoch: int
     """From 0."""
     number: int
@@ -310,7 +302,6 @@ class HandLoader:
             yield self._take(epoch, number)
 
     def close(self) -> None:
-        """End threads and processes."""
         self._prefetching.close()
         self._reader.close()
 
@@ -333,24 +324,15 @@ class HandLoader:
             if number == self.batches_an_epoch:
                 epoch, number = epoch + 1, 0
 
-    def __enter__(self) -> "HandLoader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rising indices of the hands [n] that make up ``fraction`` of the dataset's annotations, at least one.
+    """Rising indices of the hands [n] that make up ``fraction`` (0 to 1) of the annotations, at least one.
 
     A smaller share is part of every larger one of the same seed: curves over label fractions then differ only
     by what is added. FreiHAND has each hand four times, before four backgrounds, with the same labels
     (Zimmermann et al., ICCV 2019): these are one annotation. In other datasets each hand is one. Raises
-    HandsimError for a fraction that is not above 0 and at most 1, and for an empty dataset.
+    HandsimError for an empty dataset.
     """
-    check_fraction(fraction)
     if len(dataset) == 0:
         raise HandsimError(f"split {dataset.split} of {dataset.name} has no hands; choose another one")
     annotations = np.arange(len(dataset), dtype=np.int64)
@@ -369,14 +351,6 @@ def sample_groups(groups: NDArray[np.int64], fraction: float, seed: int) -> NDAr
     # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
     chosen = order[: max(1, math.ceil(round(fraction * len(known), 6)))]
     return np.flatnonzero(np.isin(groups, chosen)).astype(np.int64)
-
-
-def check_fraction(fraction: float) -> None:
-    """Raise HandsimError for what is no share of the labels."""
-    if not 0 < fraction <= 1:
-        raise HandsimError(
-            f"data.label_fraction is {fraction}; it lies above 0 and goes to 1, where all labels are used"
-        )
 
 
 def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:

@@ -46,6 +46,17 @@ class Predictions:
     camera_3d_mm: NDArray[np.float32] | None
     """[N, 21, 3] in the camera frame; None without K."""
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """The hands of all parts, one part after the other."""
+        cameras = [part.camera_3d_mm for part in parts if part.camera_3d_mm is not None]
+        return cls(
+            np.concatenate([part.joints_3d_mm for part in parts]),
+            np.concatenate([part.keypoints_2d_px for part in parts]),
+            np.concatenate([part.confidence for part in parts]),
+            np.concatenate(cameras) if cameras else None,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Inference:
@@ -54,13 +65,11 @@ class Inference:
     estimator: PoseEstimator
     """In evaluation mode, on ``device``."""
     config: FinetuneConfig
-    """Of its training."""
     mean_bone_mm: float
     """Mean length of the reference bone in its training set: the unit of its joints."""
     metadata: dict[str, Any]
     """What the checkpoint says of its run, as in ``facts.json``."""
     device: torch.device
-    """That of the estimator."""
 
     @property
     def crop(self) -> CropSettings:
@@ -110,7 +119,7 @@ class Inference:
             parts.append(
                 self._estimate(torch.from_numpy(np.stack(crops)), torch.from_numpy(squares[some]), camera)
             )
-        return _concatenate(parts)
+        return Predictions.concatenate(parts)
 
     def predict_dataset(
         self,
@@ -177,7 +186,6 @@ def load_estimator(path: Path | str, device: torch.device | str | None = None) -
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata of a fine-tuning checkpoint and all its weights by name."""
     if not path.is_file():
         raise NotThereError(f"there is no checkpoint {path}; give one that `handsim finetune` wrote")
     checkpoint = load_checkpoint(path, "handsim finetune")
@@ -188,16 +196,6 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"first, with --init {path}"
         )
     return metadata, checkpoint["state_dict"]
-
-
-def _concatenate(parts: Sequence[Predictions]) -> Predictions:
-    cameras = [part.camera_3d_mm for part in parts if part.camera_3d_mm is not None]
-    return Predictions(
-        np.concatenate([part.joints_3d_mm for part in parts]),
-        np.concatenate([part.keypoints_2d_px for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-        np.concatenate(cameras) if cameras else None,
-    )
 
 
 def camera_root_mm(

@@ -107,18 +107,17 @@ def finetune_on(
         trainer = make_trainer(
             settings, log, folder, [*callbacks, checkpoints], find_unused_parameters=partly_frozen
         )
-        loader = stack.enter_context(
-            HandLoader(
-                train_set,
-                rows,
-                CropSettings(data.training_crop_factor, data.training_crop_px),
-                batch_size=settings.batch_size,
-                seed=config.seed,
-                rank=trainer.global_rank,
-                world_size=trainer.world_size,
-                workers=settings.workers,
-            )
+        loader = HandLoader(
+            train_set,
+            rows,
+            CropSettings(data.training_crop_factor, data.training_crop_px),
+            batch_size=settings.batch_size,
+            seed=config.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            workers=settings.workers,
         )
+        stack.callback(loader.close)
         schedule = Schedule.of(settings, loader.batches_an_epoch, trainer.world_size)
         module = FinetuneModule(config, schedule, init=not resume)
         module.metadata = {
@@ -142,7 +141,6 @@ def finetune_on(
 
 
 def _metadata(module: FinetuneModule, loader: HandLoader) -> dict[str, Any]:
-    """What a checkpoint and the run's folder say of it."""
     config, schedule = module.config, module.schedule
     return {
         "kind": KIND,
@@ -183,7 +181,6 @@ class Validation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: HandBatch, batch_idx: int
     ) -> None:
-        """Measure it where an epoch is over and validation is due."""
         assert isinstance(module, FinetuneModule)
         done, schedule = batch_idx + 1, module.schedule
         self.error_mm = float("nan")
@@ -256,14 +253,12 @@ class HandMetrics:
         self._waited_s = 0.0
 
     def add(self, batch: HandBatch, module: FinetuneModule) -> None:
-        """Include a batch on which the module was just trained."""
         self._losses.append(module.loss)
         self._parts.append(module.loss_parts)
         self._hands += len(batch)
         self._waited_s += batch.waited_s
 
     def compute(self, elapsed_s: float, processes: int) -> dict[str, float]:
-        """Mean loss and its parts, rate, and the share of the time spent waiting."""
         parts = {
             f"loss_{name}": float(torch.stack([part[name] for part in self._parts]).mean())
             for name in self._parts[0]
@@ -277,7 +272,6 @@ class HandMetrics:
 
     @staticmethod
     def describe(numbers: dict[str, float]) -> str:
-        """Loss, rate and waiting."""
         return (
             f"loss {numbers['loss']:.3f}, {numbers['images_per_s']:,.0f} images/s, "
             f"waiting {numbers['data_wait']:.0%}"

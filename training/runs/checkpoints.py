@@ -73,12 +73,9 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        """Whether it is."""
         self.on_signal: Callable[[], None] = lambda: None
-        """Called in the signal's handler."""
 
     def request(self) -> None:
-        """Ask for a stop at the next opportunity."""
         self.requested = True
 
     def __enter__(self) -> "StopRequest":
@@ -112,10 +109,8 @@ class Checkpoints(Callback):
         stop: StopRequest,
         epoch_error: Callable[[], float] | None = None,
     ) -> None:
-        """``epoch_error`` returns the error of the epoch that has just ended, or NaN where it was not
-        measured.
-
-        It is the same in all processes; None: the epoch's mean loss. ``stop`` is obeyed after a step.
+        """``epoch_error`` returns the error of the epoch that has just ended, the same in all processes, or
+        NaN where it was not measured; None: the epoch's mean loss. ``stop`` is obeyed after a step.
         """
         self.folder, self.stop = folder, stop
         self.step = 0
@@ -179,8 +174,7 @@ class Checkpoints(Callback):
         return {"losses": self._loss_sum, "batches": self._batches, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with them; the lowest error is what `BEST` says of itself, whatever became of that
-        file."""
+        """Continue with them; the lowest error is the one in the file `BEST`."""
         self._loss_sum, self._batches = state_dict["losses"], state_dict["batches"]
         best = self.folder.checkpoints / BEST
         # Not this state's: earlier versions wrote NaN there, or the error of an epoch that was not saved.

@@ -1,10 +1,11 @@
 """The directory of a training run, ``runs/<name>/``: the browser reads nothing else.
 
     config.yaml     all settings, as a recipe
-    facts.json      what is trained on what: pool, index version, dataset, libraries
+    facts.json      the metadata, what is trained on what: pool, index version, dataset, libraries
     metrics.jsonl   numbers as JSON lines, from which the browser draws its curves
     figures/        pictures of what is trained on
     checkpoints/    last.ckpt, from which --resume continues, and best.ckpt
+    diverged.json   the batch whose loss was NaN or infinite, where that happened
     log.txt         what happened, with the time (UTC)
 
 In a distributed run only the first process makes the directory and writes there.
@@ -51,10 +52,9 @@ def is_first_process() -> bool:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths in the directory of a run; nothing need exist yet."""
+    """The directory of a run and the paths in it; nothing need exist yet."""
 
     path: Path
-    """The directory."""
 
     @classmethod
     def new(cls, home: Home, name: str) -> "RunFolder":
@@ -93,41 +93,33 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """All settings, as a recipe."""
         return self.path / "config.yaml"
 
     @property
     def metadata(self) -> Path:
-        """What is trained on what, as JSON."""
         return self.path / "facts.json"
 
     @property
     def metrics(self) -> Path:
-        """Numbers as JSON lines."""
         return self.path / "metrics.jsonl"
 
     @property
     def figures(self) -> Path:
-        """The directory of pictures."""
         return self.path / "figures"
 
     @property
     def checkpoints(self) -> Path:
-        """The directory of `LAST` and `BEST`."""
         return self.path / "checkpoints"
 
     @property
     def last(self) -> Path:
-        """The checkpoint from which ``--resume`` continues."""
         return self.checkpoints / LAST
 
     @property
     def diverged(self) -> Path:
-        """The batch whose loss was NaN or infinite, where that happened."""
         return self.path / "diverged.json"
 
     def write_config(self, config: "DataclassInstance") -> None:
-        """Write all settings."""
         write_text_atomically(self.config, as_yaml(config))
 
     def read_config(self) -> dict[str, Any]:
@@ -142,7 +134,6 @@ class RunFolder:
         return content
 
     def write_metadata(self, metadata: dict[str, Any]) -> None:
-        """Write what is trained on what."""
         write_text_atomically(self.metadata, json.dumps(metadata, indent=1) + "\n")
 
     def discard_unless_begun(self) -> None:
@@ -151,7 +142,6 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     def add_to_log(self, line: str) -> None:
-        """Add a line to ``log.txt``."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with (self.path / "log.txt").open("a") as file:
             file.write(f"{now} {line}\n")
@@ -161,23 +151,19 @@ class MetricsFile(Logger):
     """``metrics.jsonl``: one JSON object a line, each with its ``step``; NaN and infinities become null."""
 
     def __init__(self, path: Path) -> None:
-        """Lines are added to those that are there."""
         super().__init__()
         self._path = path
 
     @property
     def name(self) -> str:
-        """Lightning asks for it."""
         return "metrics"
 
     @property
     def version(self) -> str:
-        """Lightning asks for it."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Add a line."""
         finite = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in metrics.items()

@@ -77,11 +77,9 @@ class RunModule(lightning.LightningModule):
         return batch.to(device, non_blocking=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the run is and how far it is."""
         checkpoint["handsim"] = {**self.metadata, "batches_done": self.batches_done}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with the batch after the last one."""
         self.batches_done = int(checkpoint["handsim"]["batches_done"])
         # A run that was over can be given more steps: its last batch is then no longer the last one.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

@@ -52,7 +52,6 @@ class Meter(Callback):
         self._started += seconds
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start the clock and the bar."""
         assert isinstance(module, RunModule)
         self._metrics, self._started = self._new_metrics(), time.perf_counter()
         if trainer.is_global_zero:
@@ -63,7 +62,6 @@ class Meter(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Include a batch; write the numbers when they are due."""
         assert isinstance(module, RunModule)
         self._metrics.add(batch, module)
         if not module.schedule.ends_step(batch_idx + 1):
@@ -84,11 +82,9 @@ class Meter(Callback):
         self._metrics, self._started = self._new_metrics(), time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
         self._close()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that what is printed next begins a line."""
         self._close()
 
     def _close(self) -> None:
@@ -110,7 +106,6 @@ class TrainingFigures(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Draw the batch where that is due."""
         step = trainer.global_step
         due = step % self._every_steps == 0 or batch_idx == 0
         if not (due and trainer.is_global_zero and step != self._last_step):

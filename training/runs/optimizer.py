@@ -40,7 +40,6 @@ class OptimizerSettings:
                 raise HandsimError(f"optimizer.{name} is {value}; it is a number of at least 0")
 
     def scaled_lr(self, samples_a_step: int) -> float:
-        """The learning rate at the end of the warm-up."""
         return self.lr * (math.sqrt(samples_a_step) if self.scale == "sqrt" else 1.0)
 
 

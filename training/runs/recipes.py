@@ -35,7 +35,6 @@ class Recipes(Generic[ConfigT]):
     command: str
     """What takes them: ``handsim pretrain``."""
     noun: str = "recipe"
-    """What one is called."""
 
     def shipped(self) -> list[str]:
         """The names of those that come with handsim, as `read` takes them."""
@@ -88,7 +87,7 @@ class Recipes(Generic[ConfigT]):
         try:
             # A copy, all the way down: it is filled in place.
             base = parser.parse_object(deepcopy(dict(content)), defaults=True)
-            parsed = parser.parse_args(list(overrides), namespace=base)
+            parsed = parser.parse_args(list(overrides), namespace=base) if overrides else base
             filled = parser.instantiate(parsed)
         except ArgumentError as error:
             raise HandsimError(f"{origin}: {_one_line(error)}") from error

@@ -72,6 +72,14 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise HandsimError(f"{name} is {value}; it is at least {least}")
 
 
+def check_fraction(fraction: float) -> None:
+    """Raise HandsimError for what is no share of the labels."""
+    if not 0 < fraction <= 1:
+        raise HandsimError(
+            f"data.label_fraction is {fraction}; it lies above 0 and goes to 1, where all labels are used"
+        )
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The length of a run."""

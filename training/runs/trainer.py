@@ -45,7 +45,6 @@ class BatchStream(Generic[BatchT_co]):
         self._batches, self._module = batches, module
 
     def __len__(self) -> int:
-        """Batches in the whole run, with those that are done."""
         return self._module.schedule.batches
 
     def __iter__(self) -> Iterator[BatchT_co]:
@@ -61,8 +60,6 @@ class BatchStream(Generic[BatchT_co]):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended."""
-
     steps: int
     """The optimizer step of its last checkpoint, earlier sessions included; 0: there is none."""
     finished: bool
@@ -70,7 +67,7 @@ class RunOutcome:
 
 
 def make_reporter(meter: Meter, folder: RunFolder, say: Callable[[str], None]) -> Callable[[str], None]:
-    """A function that prints a line of what happened and adds it to the run's log, in the first process."""
+    """A function that prints a line and adds it to the run's log, in the first process."""
 
     def report(line: str) -> None:
         if is_first_process():
@@ -88,7 +85,7 @@ class _NoSignalConnector(_SignalConnector):
     """
 
     def register_signal_handlers(self) -> None:
-        """Register none."""
+        pass
 
 
 def make_trainer(
@@ -175,7 +172,6 @@ def _read_launch() -> tuple[str, int, int] | None:
 
 
 def begin_run(module: RunModule, trainer: Trainer, folder: RunFolder, config: "DataclassInstance") -> None:
-    """Write the settings and the metadata of a run, in the first process."""
     if trainer.is_global_zero:
         folder.write_config(config)
         folder.write_metadata(module.metadata)

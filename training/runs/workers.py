@@ -42,12 +42,10 @@ class WorkerThreads(Generic[JobT, ResultT]):
     """Threads of this process, one for each core: there is nothing to start and nothing to copy."""
 
     def __init__(self, work: Callable[[JobT], ResultT], name: str) -> None:
-        """``name`` is that of the threads."""
         self._work, self._ahead = work, _JOBS_AHEAD * available_cores()
         self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix=name)
 
     def map(self, jobs: Iterable[JobT]) -> Generator[ResultT, None, None]:
-        """See `Workers`."""
         running: deque[Future[ResultT]] = deque()
         error: Exception | None = None
         remaining = iter(jobs)
@@ -66,7 +64,6 @@ class WorkerThreads(Generic[JobT, ResultT]):
             raise error
 
     def close(self) -> None:
-        """End the threads after the jobs that they are doing."""
         self._threads.shutdown(cancel_futures=True)
 
 
@@ -104,7 +101,6 @@ class WorkerProcesses(Generic[JobT, ResultT]):
             raise self._jobs.error
 
     def close(self) -> None:
-        """End the processes."""
         self._loader = None  # they end with it
 
 

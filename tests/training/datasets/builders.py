@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from handsim.synthetic import PeopleConfig, SyntheticConfig, ViewConfig
 from handsim.synthetic.camera import project
 from handsim.synthetic.hand_model import MCPS_MM, PHALANGES_MM
 from handsim.synthetic.video import Video, compute_geometry, sample_video
-from training.datasets.layouts import MARKER
 
 SYNTHETIC = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
 FREIHAND = SyntheticConfig(videos=6, hands_per_video=2, seed=3)
 VIEW = ViewConfig(picture_px=(80, 64), focal_px=(60.0, 90.0))
 DEXYCB = SyntheticConfig(videos=14, hands_per_video=2, seed=5, view=VIEW)
-ASSEMBLYHANDS = SyntheticConfig(videos=10, hands_per_video=6, seed=5, view=VIEW)
+ASSEMBLYHANDS = SyntheticConfig(videos=10, hands_per_video=3, seed=5, view=VIEW)
 
 
+@cache
 def true_labels(
     world: SyntheticConfig, video: int, side: Side, focal_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -51,6 +52,7 @@ def whole_hands(videos: int = 40, seed: int = 3) -> NDArray[np.float64]:
     return compute_geometry([sample_video(config, index) for index in range(videos)]).joints_mm
 
 
+@cache
 def odd_hands(seed: int, noise_mm: float) -> NDArray[np.float64]:
     """The same of unusual people, with noisy annotations."""
     rng = np.random.default_rng(seed)
@@ -96,16 +98,11 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(content))
 
 
-def remove_marker(root: Path) -> None:
-    """Make it look like a real dataset."""
-    (root / MARKER).unlink()
-
-
 @contextmanager
-def damaged(path: Path) -> Iterator[None]:
+def damaged(path: Path) -> Iterator[Path]:
     """A file of a shared dataset that may be changed or removed; it is restored at the end."""
     content = path.read_bytes()
     try:
-        yield
+        yield path
     finally:
         path.write_bytes(content)

@@ -60,7 +60,7 @@ def valid_joints(root: Path, split: str, sample_id: str) -> list[bool]:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_round_trip(assemblyhands_root: Path, split: str) -> None:
+def test_labels_are_those_of_the_world_that_was_rendered(assemblyhands_root: Path, split: str) -> None:
     dataset = AssemblyHands(assemblyhands_root, split)
     sides = set()
     for index in range(len(dataset)):
@@ -214,10 +214,6 @@ def without_images(data: Any) -> None:
     data["images"] = []
 
 
-def without_camera(data: Any) -> None:
-    del data["images"][3]["camera"]
-
-
 def without_boxes(data: Any) -> None:
     for annotation in data["annotations"]:
         annotation["bbox"] = {"right": None, "left": None}
@@ -225,10 +221,6 @@ def without_boxes(data: Any) -> None:
 
 def with_one_box(data: Any) -> None:
     data["annotations"][2]["bbox"] = [1.0, 2.0, 3.0, 4.0]
-
-
-def with_21_joints(data: Any) -> None:
-    data["annotations"][2]["joint_valid"] = [1] * 21
 
 
 def without_valid_joints(data: Any) -> None:
@@ -258,10 +250,6 @@ def without_extrinsics(data: Any) -> None:
     first(data["calibration"])["extrinsics"].pop("000004")
 
 
-def without_intrinsics(data: Any) -> None:
-    first(data["calibration"])["intrinsics"].clear()
-
-
 def with_affine_extrinsics(data: Any) -> None:
     for cameras in first(data["calibration"])["extrinsics"].values():
         for camera in cameras:
@@ -272,21 +260,14 @@ def with_affine_extrinsics(data: Any) -> None:
     ("kind", "damage", "problem"),
     [
         ("ego_data", without_images, f"ego_data_v1-1.json lacks 0, so it is not v1-1; {AGAIN}"),
-        ("ego_data", without_camera, f"lacks 'camera', so it is not v1-1; {AGAIN}"),
         ("ego_data", without_boxes, rf"no annotations\[\] with a box in bbox; {AGAIN}"),
         ("ego_data", with_one_box, OTHER),
-        ("ego_data", with_21_joints, OTHER),
-        (
-            "ego_data",
-            without_valid_joints,
-            rf"none of the \d+ hands of val has .* another split, else {AGAIN}",
-        ),
+        ("ego_data", without_valid_joints, rf"none of the \d+ hands .* another split, else {AGAIN}"),
         ("joint_3d", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
         ("joint_3d", without_a_pose, f"lacks '000004', so it is not v1-1; {AGAIN}"),
         ("joint_3d", without_left_hands, OTHER),
         ("ego_calib", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
         ("ego_calib", without_extrinsics, f"lacks '000004', so it is not v1-1; {AGAIN}"),
-        ("ego_calib", without_intrinsics, f"lacks 'HMC_.*_mono10bit', so it is not v1-1; {AGAIN}"),
         ("ego_calib", with_affine_extrinsics, OTHER),
     ],
 )

@@ -96,8 +96,10 @@ def test_equal_settings_have_equal_keys(keys: Keys) -> None:
         "axes": {"methods": {f"my_{name}": methods[name] for name in reversed(methods)}, "seeds": [2, 1]},
     }
     assert keys_of(renamed) == keys
-    said_elsewhere = changed({"axes": {"methods": {"simhand": {"settings": {"loss": {"temperature": 0.5}}}}}})
-    assert keys_of(said_elsewhere) == keys
+    written_elsewhere = changed(
+        {"axes": {"methods": {"simhand": {"settings": {"loss": {"temperature": 0.5}}}}}}
+    )
+    assert keys_of(written_elsewhere) == keys
 
 
 def test_keys_are_those_of_steps_that_were_done_by_earlier_versions() -> None:
@@ -132,29 +134,21 @@ def test_settings_without_effect_change_no_key(keys: Keys) -> None:
     ("setting", "value", "others"),
     [
         ("data.pools.wild.settings.seed", 5, ("pool", "index", *TRAINED)),
-        ("data.pools.wild.settings.videos", 5, ("pool", "index", *TRAINED)),
         ("data.pools.wild.keypoint_noise", 0.1, ("pool", "index", *TRAINED)),
-        ("data.datasets.studio.settings.seed", 5, ("dataset", "finetune", "evaluate")),
         ("data.datasets.studio.settings.scene.passing_share", 0.5, ("dataset", "finetune", "evaluate")),
         ("data.datasets.studio.finetune.optimizer.lr", 2e-3, ("finetune", "evaluate")),
         ("data.datasets.studio.split", "val", ("evaluate",)),
         ("base.components", 8, ("index", *TRAINED)),
-        ("base.normalisation", "none", ("index", *TRAINED)),
         ("base.pretrain.optimizer.lr", 2e-4, TRAINED),
-        ("base.pretrain.trainer.epochs", 2, TRAINED),
         ("base.pretrain.trainer.precision", "bf16-mixed", TRAINED),
         ("base.pretrain.trainer.devices", 2, TRAINED),
-        ("base.pretrain.head.out", 64, TRAINED),
         ("base.pretrain.loss.temperature", 0.1, TRAINED),
         ("base.pretrain.augmentation.size_px", 64, TRAINED),
-        ("base.pretrain.pairs.prefetch", 2, TRAINED),
-        ("base.finetune.trainer.epochs", 2, ("finetune", "evaluate")),
         ("base.finetune.trainer.freeze_trunk", 1, ("finetune", "evaluate")),
         ("base.finetune.data.crop_factor", 2.0, ("finetune", "evaluate")),
         ("start.settings.loss.temperature", 0.1, TRAINED),
         ("start.recipe", "simclr_w", TRAINED),
         ("axes.methods.simhand.settings.pairs.ef", 99, TRAINED),
-        ("axes.methods.simhand.recipe", "simhand_no_weights", TRAINED),
         ("axes.label_fractions", {0.5: {}}, ("finetune", "evaluate")),
         ("axes.seeds", [3], TRAINED),
     ],
@@ -193,18 +187,10 @@ def test_an_axis_multiplies_only_the_methods_that_use_it() -> None:
     assert count() == [1, 1, 1, 1]
     assert count(nested("axes.top_k", [1, 3, 5])) == [1, 1, 1, 3]
     assert count(nested("axes.components", [2, 14])) == [1, 1, 1, 2]
-    assert count(nested("axes.weightings", {"off": {"pairs": "none"}, "on": {"pairs": "both"}})) == [
-        1,
-        1,
-        2,
-        2,
-    ]
-    assert count(nested("data.pools.more", {"world": "in_the_wild"})) == [
-        1,
-        1,
-        2,
-        2,
-    ]  # the first pool's start
+    weightings = {"off": {"pairs": "none"}, "on": {"pairs": "both"}}
+    assert count(nested("axes.weightings", weightings)) == [1, 1, 2, 2]
+    # All start on the first pool.
+    assert count(nested("data.pools.more", {"world": "in_the_wild"})) == [1, 1, 2, 2]
     assert count(nested("axes.label_fractions", {0.5: {}, 1.0: {}})) == [2, 2, 2, 2]
     assert count(nested("axes.top_k", [1, 3]), nested("axes.components", [2, 14])) == [1, 1, 1, 4]
 
@@ -290,7 +276,7 @@ def test_an_added_axis_keeps_the_steps_that_are_done() -> None:
     assert {*_axis(SHORT)["simhand"]} < _axis(merge_settings(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
 
 
-def test_points_and_labels() -> None:
+def test_points_are_the_product_of_the_axes() -> None:
     experiment = experiment_of(
         changed(nested("axes.top_k", [1, 10]), nested("axes.label_fractions", {0.1: {}}))
     )
@@ -381,7 +367,7 @@ def test_keys_of_steps_never_change(name: str) -> None:
     assert hashlib.blake2b(names.encode(), digest_size=8).hexdigest() == KEYS[name]
 
 
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", ["main", "synthetic_main"])
 def test_recipes_of_its_trainings_can_be_read_back(name: str) -> None:
     """The last one of each kind, which differs most from the recipe."""
     last = {step.kind: step for step in _steps(name)}
@@ -390,11 +376,11 @@ def test_recipes_of_its_trainings_can_be_read_back(name: str) -> None:
     assert as_mapping(FINETUNE_RECIPES.fill(finetune.recipe, [], finetune.title)) == finetune.recipe
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_experiments_on_real_data_ask_for_their_folders(name: str) -> None:
+def test_experiments_on_real_data_ask_for_their_folders() -> None:
     setting = "data.datasets.freihand.root"
-    with pytest.raises(HandsimError, match=f"{setting} is not set; give its place with --{setting} FOLDER"):
-        check_inputs(_experiment(name))
+    for name in REAL:
+        with pytest.raises(HandsimError, match=f"{setting} is not set; give its place with --{setting} FOLD"):
+            check_inputs(_experiment(name))
 
 
 def test_the_pool_of_the_home_is_used_unless_the_file_names_another(tmp_path: Path) -> None:
@@ -406,10 +392,10 @@ def test_the_pool_of_the_home_is_used_unless_the_file_names_another(tmp_path: Pa
     check_inputs(read_experiment("top_k", {**root, "data.home": str(tmp_path / "home")}, tmp_path))
 
 
-@pytest.mark.parametrize("name", SYNTHETIC)
-def test_synthetic_experiments_need_no_data(name: str) -> None:
-    check_inputs(_experiment(name))
-    assert not any(step.settings.get("home") for step in _steps(name))
+def test_synthetic_experiments_need_no_data() -> None:
+    for name in SYNTHETIC:
+        check_inputs(_experiment(name))
+        assert not any(step.settings.get("home") for step in _steps(name))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""Doing steps: slots, estimates, commands, and real small steps with failures, signals and kills."""
+"""Doing steps: folders, locks, slots, estimates, commands, and real small steps with failures and signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -31,9 +32,131 @@ from training.experiments.run import (
     remove_unused_checkpoint,
     run_steps,
 )
-from training.experiments.steps import Kind, Step, StepStore
+from training.experiments.steps import LAST_LINE_CHARACTERS, Kind, Step, StepFolder, StepStore
 from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
+
+STEP = Step("index", "wild", {"components": 3}, {"pool": pool_step()})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StepFolder:
+    folder = StepStore(tmp_path / "steps").folder(STEP)
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def _never() -> None:
+    raise AssertionError("the folder should be free")
+
+
+def test_a_folder_is_named_by_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = StepStore(Path("steps"))
+    assert store.folder(STEP).path == tmp_path / "steps" / f"index-{STEP.key}"
+    assert not store.path.exists()
+    store.make()
+    store.make()
+    assert store.path.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        HandsimError, match=r"file/steps cannot be made \(Not a directory\); name another --home"
+    ):
+        StepStore(tmp_path / "file" / "steps").make()
+
+
+def test_a_folder_records_its_step_and_how_it_ended(folder: StepFolder) -> None:
+    assert not folder.is_done
+    assert folder.seconds() is None
+    folder.begin(STEP)
+    assert json.loads((folder.path / "step.json").read_text()) == {
+        "title": "index wild",
+        "kind": "index",
+        "key": STEP.key,
+        "inputs": {"pool": STEP.inputs["pool"].name},
+        "settings": {"components": 3},
+    }
+    folder.fail(2)
+    assert json.loads(folder.failed_file.read_text())["exit_code"] == 2
+    assert not folder.is_done
+    folder.begin(STEP)  # a failure is forgotten where it is tried again
+    assert not folder.failed_file.exists()
+    folder.finish(12.3456, at_once=True)
+    assert folder.is_done
+    assert folder.seconds() == 12.346
+
+
+def test_seconds_are_known_for_steps_done_in_one_try(folder: StepFolder) -> None:
+    folder.finish(3.0, at_once=False)
+    assert folder.is_done
+    assert folder.seconds() is None
+    folder.done_file.write_text("{")  # a damaged mark is a mark
+    assert folder.is_done
+    assert folder.seconds() is None
+
+
+def test_the_last_line_of_a_log_skips_blank_ones_and_is_short(folder: StepFolder) -> None:
+    assert folder.last_line() == ""
+    folder.log.write_text("")
+    assert folder.last_line() == ""
+    folder.log.write_text("one\nhandsim: two\n\n  \n")
+    assert folder.last_line() == "handsim: two"
+    folder.log.write_bytes(b"\xff" * 1000)
+    assert len(folder.last_line()) == LAST_LINE_CHARACTERS
+
+
+def test_a_locked_folder_is_refused_until_it_is_released(folder: StepFolder) -> None:
+    calls: list[str] = []
+    with folder.lock(_never, lambda: False) as first:
+        assert first is not None
+        with folder.lock(lambda: calls.append("waits"), lambda: False) as second:
+            assert second is None
+    assert calls == ["waits"]
+    with folder.lock(_never, lambda: False) as again:
+        assert again is not None
+
+
+def test_a_locked_folder_is_tried_again_as_long_as_wait_says(folder: StepFolder) -> None:
+    calls: list[str] = []
+    first = folder.lock(_never, lambda: False)
+    assert first.__enter__() is not None
+
+    def wait() -> bool:
+        calls.append("looks")
+        if len(calls) == 3:
+            first.__exit__(None, None, None)
+        return True
+
+    with folder.lock(lambda: calls.append("waits"), wait) as second:
+        assert second is not None
+    assert calls == ["waits", "looks", "looks"]
+
+
+def test_an_exception_releases_the_folder(folder: StepFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.lock(_never, lambda: False):
+        _ = 1 // 0
+    with folder.lock(_never, lambda: False) as lock:
+        assert lock is not None
+
+
+def test_a_child_process_keeps_the_lock_when_its_parent_is_killed(folder: StepFolder) -> None:
+    child = "import sys; sys.stdin.read()"
+    parent = (
+        "import os, subprocess, sys; from pathlib import Path\n"
+        "from training.experiments.steps import StepFolder\n"
+        f"with StepFolder(Path({str(folder.path)!r})).lock(print, bool) as lock:\n"
+        f"    subprocess.Popen([sys.executable, '-c', {child!r}], pass_fds=(lock,))\n"
+        "    os._exit(9)\n"
+    )
+    reading, writing = os.pipe()
+    ended = subprocess.run([sys.executable, "-c", parent], stdin=reading, check=False)
+    os.close(reading)
+    assert ended.returncode == 9
+    with folder.lock(lambda: None, lambda: False) as lock:
+        assert lock is None
+    os.close(writing)  # the child comes to its end
+    with folder.lock(lambda: None, lambda: True) as lock:
+        assert lock is not None
 
 
 def _machine(monkeypatch: pytest.MonkeyPatch, *, gpus: int, cores: int, allowed: str | None = None) -> None:
@@ -129,15 +252,14 @@ def test_the_time_left_is_divided_by_the_slots() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.2, "0 s"),
-        (8, "8 s"),
+        (8.2, "8 s"),
         (59.6, "1 min 00 s"),
         (192, "3 min 12 s"),
         (3900, "1 h 05 min"),
         (90000, "25 h 00 min"),
     ],
 )
-def test_durations_for_people(seconds: float, text: str) -> None:
+def test_durations_are_given_in_two_units_at_most(seconds: float, text: str) -> None:
     assert as_duration(seconds) == text
 
 
@@ -309,19 +431,19 @@ def _is_whole(step: Step, store: StepStore) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_failed_step_blocks_only_the_steps_that_need_it(store: StepStore) -> None:
     """Two at a time, inputs first."""
     bad, good = pool_step(size_px=65), pool_step()
     needs_bad = Step("index", "of bad", {"components": 3, "normalisation": "none"}, {"pool": bad})
     needs_more = Step("pretrain", "on bad", {}, {"pool": bad, "index": needs_bad})
-    after = Step("pool", "after good", good.settings, {"first": good}, {**good.recipe, "videos": 1})
-    steps, lines = [bad, needs_bad, needs_more, good, after], list[str]()
+    lines: list[str] = []
     left, right = Slot("left", SLOT.environment), Slot("right", SLOT.environment)
-    outcome = run_steps(steps, store, [left, right], lines.append)
-    assert (outcome.done, outcome.stopped) == (2, False)
+    outcome = run_steps([bad, needs_bad, needs_more, good], store, [left, right], lines.append)
+    assert (outcome.done, outcome.stopped) == (1, False)
     assert outcome.failed == [bad]
     assert outcome.blocked == [needs_bad, needs_more]
-    assert lines[0].startswith("5 steps, 0 of them done already")
+    assert lines[0].startswith("4 steps, 0 of them done already")
     assert lines[1:3] == [f"{bad.title}: begins on left", f"{good.title}: begins on right"]
     log = store.folder(bad).log
     refusal = "handsim: size_px is 65; it must be a multiple of 8, at least 32"
@@ -329,18 +451,18 @@ def test_a_failed_step_blocks_only_the_steps_that_need_it(store: StepStore) -> N
     assert " handsim synth --world " in log.read_text().splitlines()[0]
     assert (store.folder(bad).failed_file.exists(), store.folder(bad).is_done) == (True, False)
     assert not store.folder(needs_bad).path.exists()
-    ended = next(number for number, line in enumerate(lines) if line.startswith(f"{good.title}: done in "))
-    assert any(line.startswith(f"{after.title}: begins on ") for line in lines[ended:])
     assert _is_whole(good, store)
 
     # What is done is not done again, what failed is tried again; here it can be done now.
     lines.clear()
     mended = Step(bad.kind, bad.description, bad.settings, recipe={**bad.recipe, "size_px": 64})
+    after = Step("pool", "a part", {"hands": 2}, {"pool": mended})
     assert mended.key == bad.key
-    outcome = run_steps([mended, good, after], store, [SLOT], lines.append)
+    outcome = run_steps([mended, good, after], store, [SLOT] * 2, lines.append)
     assert (outcome.done, outcome.failed, outcome.blocked) == (3, [], [])
-    assert lines[0].startswith("3 steps, 2 of them done already")
-    assert [line.split(":")[0] for line in lines[1:]] == [mended.title] * 2
+    assert lines[0].startswith("3 steps, 1 of them done already")
+    begun = [line.split(":")[0] for line in lines[1:]]
+    assert begun == [mended.title] * 2 + [after.title] * 2
     assert lines[-1].endswith("; 3 of 3")
     assert not store.folder(mended).failed_file.exists()
     assert store.folder(mended).seconds() is None  # not at once
@@ -382,6 +504,7 @@ def _until_late() -> Iterator[None]:
         pause.wait(0.02)
 
 
+@pytest.mark.slow
 def test_a_signal_stops_and_the_next_run_completes(store: StepStore) -> None:
     first, second = pool_step(40), pool_step(3)
 
@@ -405,6 +528,7 @@ def test_a_signal_stops_and_the_next_run_completes(store: StepStore) -> None:
     assert _is_whole(short, store)
 
 
+@pytest.mark.slow
 def test_a_second_signal_kills_the_commands(store: StepStore) -> None:
     """Also what does not heed the first one: here a command that is suspended, with SIGTERM before it."""
     deaf, second = pool_step(40), pool_step(3)
@@ -431,6 +555,7 @@ def test_a_second_signal_kills_the_commands(store: StepStore) -> None:
     assert not store.folder(second).path.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_by_the_next_one(store: StepStore) -> None:
     """One of its two commands is killed with it; the other lives on, is waited for, and nothing is lost."""
     steps = [pool_step(2, seed=1), pool_step(2, seed=2)]

@@ -118,6 +118,7 @@ def _turn(about_x: float, about_y: float, about_z: float) -> NDArray[np.float64]
 BATCHES_AN_EPOCH = 3
 RECIPE: dict[str, Any] = {
     "encoder": {"architecture": "resnet18"},
+    "estimator": {"head": "simple"},
     "data": {"training_crop_px": 48},
     "augmentation": {"size_px": 32},
     "optimizer": {"lr": 1e-3, "warmup_epochs": 1},
@@ -162,7 +163,7 @@ class Place:
         return RunFolder(self.home.run(name))
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Its metrics, of training and of validation."""
+        """The metrics of training and of validation."""
         return [json.loads(line) for line in self.folder(name).metrics.read_text().splitlines()]
 
     def losses(self, name: str) -> list[tuple[int, float, float]]:

@@ -1,4 +1,4 @@
-"""Places to train in, on one thread."""
+"""Homes to train in, on one thread."""
 
 from pathlib import Path
 
