@@ -17,8 +17,8 @@ from apps.cli.figures import PoseSample, plot_pose_samples, save_figure
 from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
+from tests.training.drawn_hands import DrawnHands
 from tests.training.evaluation.builders import random_predictions, random_truth
-from tests.training.finetune.builders import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
-from handsim.skeleton import BONES, JOINT_COUNT
+from handsim.skeleton import JOINT_COUNT
 from tests.training.datasets.builders import DEXYCB, damaged, true_labels
 from training.datasets.dexycb import SERIALS, SPLITS, SUBJECTS, DexYCB
 from training.datasets.layouts import (
@@ -84,12 +84,6 @@ def test_numbers_of_the_papers_table_9(
     assert len({sequence // 5 for sequence in rule.sequences}) == objects
     assert len(rule.cameras) == views
     assert len(rule.subjects) * len(rule.sequences) == sequences
-
-
-def test_folders_are_in_the_official_order() -> None:
-    assert list(SUBJECTS) == sorted(SUBJECTS)
-    assert [subject[-2:] for subject in SUBJECTS] == [f"{number:02d}" for number in range(1, 11)]
-    assert list(SERIALS) == sorted(SERIALS)
 
 
 WORLD = replace(DEXYCB, people=replace(DEXYCB.people, count=len(SUBJECTS)))
@@ -206,22 +200,13 @@ def test_missing_folders_are_refused(dexycb_root: Path, tmp_path: Path) -> None:
         ("meta.yml", None, "meta.yml is missing"),
         ("meta.yml", "num_frames: [", "meta.yml is not YAML"),
         ("meta.yml", "mano_sides: [left]\n", "meta.yml lacks num_frames and mano_sides"),
-        ("meta.yml", "- 1\n", "meta.yml lacks num_frames and mano_sides"),
-        (
-            "meta.yml",
-            "mano_sides: [up]\nnum_frames: 2\n",
-            r"has mano_sides \['up'\]; it is one of",
-        ),
+        ("meta.yml", "mano_sides: [up]\nnum_frames: 2\n", r"has mano_sides \['up'\]; it is one of"),
         ("meta.yml", "mano_sides: [left, right]\nnum_frames: 2\n", "has mano_sides"),
         ("meta.yml", "mano_sides: !!python/object/apply:os.getcwd []\n", "meta.yml is not YAML"),
         ("meta.yml", "mano_sides: [left]\nnum_frames: 3\n", "pose_m of .* meta.yml says 3 frames"),
         ("pose.npz", None, "pose.npz is missing"),
         ("pose.npz", "no archive", "pose.npz has more than plain arrays"),
-        (
-            "calibration",
-            "color:\n  fx: 1.0\n",
-            f"_80x64.yml lacks color: fx, fy, ppx, ppy; .*{AGAIN}",
-        ),
+        ("calibration", "color:\n  fx: 1.0\n", f"_80x64.yml lacks color: fx, fy, ppx, ppy; .*{AGAIN}"),
     ],
 )
 def test_damaged_sequences_and_cameras_are_refused(
@@ -316,19 +301,6 @@ def test_the_fewest_takes_reach_every_split(setup: str) -> None:
         oracle(setup, subject, camera, sequence) for subject, sequence in places for camera in range(8)
     }
     assert reached == {"train", "val", "test"}
-
-
-def test_a_subject_is_one_person(dexycb_root: Path) -> None:
-    """Bone lengths differ between subjects, not between a subject's sequences and cameras."""
-    dataset = DexYCB(dexycb_root, "s0_train")
-    lengths: dict[str, list[float]] = {}
-    for label in map(dataset.label, range(len(dataset))):
-        bone = BONES[9]
-        span = label.joints_3d_mm[bone[1]] - label.joints_3d_mm[bone[0]]
-        lengths.setdefault(label.subject, []).append(float(np.linalg.norm(span)))
-    for found in lengths.values():
-        assert np.ptp(found) < 0.01
-    assert len({round(found[0], 1) for found in lengths.values()}) == len(lengths)
 
 
 def test_each_camera_has_its_own_focal_length(dexycb_root: Path) -> None:

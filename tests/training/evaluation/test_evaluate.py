@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
-from tests.training.finetune.builders import DrawnHands
+from tests.training.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.open_dataset import open_dataset
@@ -186,7 +186,7 @@ def dataset() -> DrawnHands:
     return DrawnHands(HANDS, "test", invalid={1: [4, 8], 3: list(range(21))})
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_batches_predict_what_each_hand_alone_does(
     untrained: Inference, dataset: DrawnHands, workers: int
 ) -> None:
@@ -221,7 +221,7 @@ def test_predicting_collects_the_truth_of_the_labels(untrained: Inference, datas
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_labels_are_read_in_the_order_of_rows(workers: int) -> None:
     many = DrawnHands(150, "test")
     rows = np.random.default_rng(0).permutation(150)[:140]

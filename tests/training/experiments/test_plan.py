@@ -102,18 +102,6 @@ def test_equal_settings_have_equal_keys(keys: Keys) -> None:
     assert keys_of(written_elsewhere) == keys
 
 
-def test_keys_are_those_of_steps_that_were_done_by_earlier_versions() -> None:
-    """Written by commit e522b75: a step with another key would be done again."""
-    assert keys_of(SHORT) == {
-        "pool": {"9cf273e27142d8f1"},
-        "index": {"5f0dcfbbc3ae6166"},
-        "dataset": {"48df54758e5d04f1"},
-        "pretrain": {"726581ed1efa3783", "7a8f627819d37139"},
-        "finetune": {"0d6b1efcc128f24b", "5ace4a1bb76904dd"},
-        "evaluate": {"2360f68e7cbe9b73", "3606440b131a76ff"},
-    }
-
-
 def test_settings_without_effect_change_no_key(keys: Keys) -> None:
     """What is written meanwhile, and how many processes decode pictures."""
     log = {

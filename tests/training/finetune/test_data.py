@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from handsim.errors import HandsimError
 from handsim.geometry import apply_affine, crop_affine
 from handsim.skeleton import REFERENCE_BONE
-from tests.training.finetune.builders import DrawnHands, dot_colour
+from tests.training.drawn_hands import DrawnHands, dot_colour
 from training.augmentation import AugmentationSettings, AugmentedViews, augment
-from training.datasets.record import HandLabel, LabelledHand
+from training.datasets.record import HandLabel
 from training.finetune.config import finetuning_views
 from training.finetune.data import (
     CropSettings,
@@ -147,6 +147,7 @@ def test_processes_share_the_batches_of_one() -> None:
             assert _ids(whole) == [name for half in halves for name in _ids(half)]
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_batches() -> None:
     with _loader() as threads, _loader(workers=1) as processes:
         for one, other in zip(threads.epoch(0), processes.epoch(0), strict=True):
@@ -162,16 +163,9 @@ def test_too_few_hands_for_a_batch_are_refused() -> None:
         _loader(10, 1, 2)
 
 
-class _Damaged(DrawnHands):
-    def __getitem__(self, index: int) -> LabelledHand:
-        if index == 7:
-            raise HandsimError("the picture of hand 7 is cut short")
-        return super().__getitem__(index)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_damaged_picture_is_an_error(workers: int) -> None:
-    reader = HandReader(_Damaged(9), CROP, workers=workers, pin=False)
+    reader = HandReader(DrawnHands(9, damaged=7), CROP, workers=workers, pin=False)
     with closing(reader), reader.prefetch(in_order(np.arange(9), 4)) as batches:
         assert len(next(batches)) == 4
         with pytest.raises(HandsimError, match=r"^the picture of hand 7 is cut short$"):

@@ -15,7 +15,8 @@ from handsim.detection import Detection
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.metrics.pose import score_poses
 from tests.handsim.builders import write_video
-from tests.training.finetune.builders import DrawnHands, Place
+from tests.training.drawn_hands import DrawnHands
+from tests.training.finetune.builders import Place
 from training.evaluation.evaluate import predict_split
 from training.evaluation.report import score_split
 from training.finetune.predictor import Inference, camera_root_mm, load_estimator

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from tests.training.finetune.builders import BATCHES_AN_EPOCH, RECIPE, DrawnHands, Place
+from tests.training.drawn_hands import DrawnHands
+from tests.training.finetune.builders import BATCHES_AN_EPOCH, RECIPE, Place
 from tests.training.pretrain.builders import assert_equal, at_step, interrupt, weights
 from training.finetune.config import RECIPES
 from training.finetune.data import MAX_LABELS_READ, mean_bone_length_mm
