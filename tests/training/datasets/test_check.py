@@ -400,7 +400,8 @@ def test_bones_without_joints_are_left_out() -> None:
 
 
 RIGHT: list[Side] = ["right"] * 200
-SIDES: list[Side] = ["left"] * 100 + ["right"] * 100
+SIDES: list[Side] = [*RIGHT]
+SIDES[:100] = ["left"] * 100
 
 
 def test_right_hands_pass_whatever_side_they_were() -> None:
