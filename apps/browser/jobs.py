@@ -1,6 +1,6 @@
 """Jobs: work that takes too long for a page, each in a process of its own that outlives the browser.
 
-A job has a name and a command line. A folder holds, for the job ``build``:
+A job has a name, which the code chooses, and a command line. A folder holds, for the job ``build``:
 
     build.json    its `JobRecord`, replaced as a whole at each report
     build.log     its output
@@ -11,7 +11,6 @@ The process inherits the lock when it starts, so every browser can see whether i
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -28,7 +27,6 @@ from handsim.files import FileLock, write_text_atomically
 
 Status = Literal["running", "done", "failed", "stopped", "died"]
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 _LOCK_TIMEOUT_S: Final = 1.0
 """How long to wait for a lock; those who only look hold it for a moment."""
 _TERMINATE_TIMEOUT_S: Final = 5.0
@@ -40,8 +38,6 @@ _LOG_BYTES: Final = 4000
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What a job's file says."""
-
     started_at: str
     """ISO 8601, UTC."""
     phase: str = "starting"
@@ -59,11 +55,14 @@ class JobRecord:
     result: dict[str, Any] = field(default_factory=dict)
     """What it returned."""
 
+    @property
+    def age_s(self) -> float:
+        """Since it was started."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.started_at)).total_seconds()
+
 
 @dataclass(frozen=True)
 class Job:
-    """A job and its state, now or when it ended."""
-
     name: str
     status: Status
     """``died``: the process is gone without a last report, as after SIGKILL or a power cut."""
@@ -83,7 +82,6 @@ class Jobs:
 
         Raises HandsimError while a job of that name runs.
         """
-        _check_name(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock_exclusively(name) as lock, open(self._log(name), "wb") as log:
             # Half-written records of killed writers. A running job would miss its own, but none runs now.
@@ -105,7 +103,6 @@ class Jobs:
 
     def find(self, name: str) -> Job | None:
         """A job and its state; None if no job of that name was ever started."""
-        _check_name(name)
         pid = self._find_pid(name)
         record = _read_record(self._record(name))
         if record is None:
@@ -116,7 +113,6 @@ class Jobs:
 
     def stop(self, name: str) -> bool:
         """End a job and all processes that it started; return False if none runs."""
-        _check_name(name)
         _wait_until(lambda: self._find_pid(name) != 0, _LOCK_TIMEOUT_S)
         pid = self._find_pid(name)
         if not pid:
@@ -132,7 +128,6 @@ class Jobs:
 
     def read_log_end(self, name: str) -> str:
         """The last lines of a job's output; empty if there are none."""
-        _check_name(name)
         try:
             with open(self._log(name), "rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
@@ -176,7 +171,6 @@ class JobReporter:
 
     def __init__(self, folder: Path, name: str) -> None:
         """Continue the record that `Jobs.start` wrote."""
-        _check_name(name)
         self._path = folder / f"{name}.json"
         self._record = _read_record(self._path) or JobRecord(_now())
         self._written_at = 0.0
@@ -229,15 +223,7 @@ def _status(is_running: bool, record: JobRecord) -> Status:
     return "died" if record.finished_at is None else "done"
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise HandsimError(
-            f"job name {name!r} must begin with a small letter and consist of small letters, digits and -"
-        )
-
-
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether the condition became true within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

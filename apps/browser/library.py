@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.browser.jobs import Jobs
-from apps.browser.results.evaluations import ResultFiles
+from apps.browser.results.evaluations import read_pose_report, read_results
 from apps.browser.serve import BrowserSettings
-from apps.browser.training.runs import RunStore
+from apps.browser.training.runs import FileCache, RunStore
 from apps.cli.console import EncoderFolders
 from handsim.detection import DetectedHand, HandDetector, detect_hands, open_detector, require_model
 from handsim.errors import HandsimError
@@ -63,7 +63,6 @@ class Thumbnails:
     """A cache of the thumbnails used last; threads may share it."""
 
     def __init__(self, size: int = _CACHED_THUMBNAILS) -> None:
-        """``size`` is how many thumbnails it holds at most."""
         self._size = size
         self._lock = Lock()
         self._uris: OrderedDict[tuple[str, int], str | None] = OrderedDict()
@@ -148,13 +147,13 @@ class Library:
     """
 
     def __init__(self, settings: BrowserSettings) -> None:
-        """Opens nothing yet."""
         self.settings = settings
         self.home = Home(settings.home)
         self.thumbnails = Thumbnails()
         self.finder = HandFinder(settings.model)
         self.runs = RunStore(self.home)
-        self.results = ResultFiles()
+        self.pose_reports = FileCache(read_pose_report)
+        self.experiments = FileCache(read_results)
         self.jobs = Jobs(self.home.jobs)
         self._lock = Lock()
         self._pool_lock = Lock()
@@ -164,12 +163,15 @@ class Library:
 
     @property
     def catalog(self) -> Catalog:
-        """The index's versions."""
-        with self._lock:
-            if self._catalog is None:
-                address = self.settings.index or self.home.index
-                self._catalog = open_catalog(address, folders=EncoderFolders(self.home), wait=False)
-            return self._catalog
+        if self._catalog is None:
+            # Opened outside the lock: one session that waits for a slow server does not stall the others.
+            address = self.settings.index or self.home.index
+            opened = open_catalog(address, folders=EncoderFolders(self.home), wait=False)
+            with self._lock:
+                catalog = self._catalog = self._catalog or opened
+            if catalog is not opened:  # another session was faster
+                opened.close()
+        return self._catalog
 
     @contextmanager
     def open_version(self) -> Iterator[IndexVersion]:
@@ -199,5 +201,4 @@ class Library:
 
 @st.cache_resource(show_spinner=False)
 def get_library(settings: BrowserSettings) -> Library:
-    """The library of a home, one for all sessions."""
     return Library(settings)

@@ -56,8 +56,6 @@ THEME: Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class BrowserSettings:
-    """Which home the browser shows, and what people may do in it."""
-
     home: Path
     """The directory with the pool and the runs."""
     index: str | None = None
@@ -123,8 +121,6 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A browser that is being served."""
-
     url: str
     pid: int
 

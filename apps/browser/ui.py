@@ -62,6 +62,17 @@ def escape(text: str) -> str:
     return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in inert)
 
 
+def show_command(command: str) -> None:
+    st.code(command, language="sh", wrap_lines=True)
+
+
+def show_log(log: str) -> None:
+    """The end of a job's output; nothing for an empty one."""
+    if log:
+        with st.expander("The end of its log", icon=":material/notes:"):
+            st.code(log, language=None, wrap_lines=True)
+
+
 def build_card(
     library: Library,
     pool: Pool,
@@ -94,5 +105,4 @@ def describe_payload(payload: Payload | None) -> tuple[str, ...]:
 
 
 def shorten_id(hand_id: int) -> str:
-    """The id's first 8 digits, for captions."""
     return format_hand_id(hand_id)[:8] + "…"

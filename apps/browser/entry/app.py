@@ -28,7 +28,6 @@ _RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
 
 
 def main() -> None:
-    """Draw the page that the address names."""
     library = get_library(BrowserSettings.from_arguments(sys.argv[1:]))
     st.html(_HERE.with_name("page.css"))
     pages = [

@@ -4,10 +4,9 @@ Each action is checked here, whatever the page offered.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import streamlit as st
 
@@ -35,23 +34,21 @@ WORKS: Final[dict[Work, str]] = {"build": "Build", "add": "Add hands", "verify":
 def start_build(library: Library, settings: IndexSettings, *, publish: bool) -> str:
     """Start to build a new version of the whole pool; raises HandsimError while another one is built."""
     _check_nobody_builds(_catalog(library))
-    words = ["--settings", json.dumps(asdict(settings)), *_no_publish(publish)]
-    return _start(library, "build", words)
+    return _start(library, "build", "--settings", json.dumps(asdict(settings)), publish=publish)
 
 
 def start_add(library: Library, *, publish: bool) -> str:
     """Start to add the pool's new hands in a new version; raises HandsimError while another one is built."""
     _check_nobody_builds(_catalog(library))
-    return _start(library, "add", _no_publish(publish))
+    return _start(library, "add", publish=publish)
 
 
 def start_verify(library: Library, name: str) -> str:
     """Start to verify a version; raises NotThereError when there is none of that name."""
-    return _start(library, "verify", ["--version", _catalog(library).info(name).name])
+    return _start(library, "verify", "--version", _catalog(library).info(name).name)
 
 
 def stop(library: Library, work: Work) -> str:
-    """Stop a job."""
     _check_allowed(library)
     if library.jobs.stop(work):
         return f"{WORKS[work]}: stopped."
@@ -110,15 +107,13 @@ def _check_nobody_builds(catalog: Catalog) -> None:
         raise HandsimError(f"a version is being built by {builder}; wait for it to end, or stop it")
 
 
-def _no_publish(publish: bool) -> list[str]:
-    return [] if publish else ["--no-publish"]
-
-
-def _start(library: Library, work: Work, words: Sequence[str]) -> str:
-    at = ["--home", str(library.home.path)]
+def _start(library: Library, work: Work, *words: str, publish: bool = True) -> str:
+    command = module_command("apps.browser.index.job", work, "--home", str(library.home.path), *words)
     if library.settings.index is not None:
-        at += ["--index", library.settings.index]
-    library.jobs.start(work, module_command("apps.browser.index.job", work, *at, *words))
+        command += ["--index", library.settings.index]
+    if not publish:
+        command.append("--no-publish")
+    library.jobs.start(work, command)
     return f"{WORKS[work]}: started; it continues when this page is closed."
 
 
@@ -135,6 +130,22 @@ _PUBLISH: Final = "index_option_publish"
 _KEEP: Final = "index_option_keep"
 _SETTING: Final = "index_option_"
 _VERSIONS_TO_KEEP: Final = 2
+_ON_A_VERSION: Final = {
+    "verify": start_verify,
+    "publish": publish,
+    "rollback": roll_back,
+    "remove": remove,
+}
+_GRAPH: Final = {
+    "m": "Links a hand has in the graph. More find more and cost memory",
+    "ef_construct": "Candidates looked at for each link. More build slower",
+    "ef": "Candidates that a query looks at. More find more, more slowly",
+}
+_SPREAD: Final = {
+    "shards": "Parts that the server's nodes share out",
+    "replicas": "Nodes that hold each part",
+}
+"""Settings of a server's index alone."""
 
 
 def ask(action: Action, name: str = "") -> None:
@@ -152,7 +163,6 @@ def act(library: Library, run: partial[str]) -> None:
 
 
 def show_outcome() -> None:
-    """Show once what the last action did."""
     done, message = st.session_state.pop(_OUTCOME, (True, ""))
     if message and done:
         st.toast(escape(message), icon=":material/check:")
@@ -161,7 +171,6 @@ def show_outcome() -> None:
 
 
 def show_dialog(library: Library, overview: Overview) -> None:
-    """The dialog of the pending action, if there is one."""
     pending: tuple[Action, str] | None = st.session_state.get(_PENDING)
     if pending is not None:
         action, name = pending
@@ -197,21 +206,13 @@ def _choose_action(library: Library, overview: Overview, action: Action, name: s
     match action:
         case "build":
             at_once, settings = _choose_publish(), _choose_settings(overview.is_on_server)
-            if settings is None:
-                return None
-            return partial(start_build, library, settings, publish=at_once)
+            return settings and partial(start_build, library, settings, publish=at_once)
         case "add":
             return partial(start_add, library, publish=_choose_publish())
-        case "verify":
-            return partial(start_verify, library, name)
-        case "publish":
-            return partial(publish, library, name)
-        case "rollback":
-            return partial(roll_back, library, name)
-        case "remove":
-            return partial(remove, library, name)
         case "prune":
             return partial(prune, library, _choose_keep(overview))
+        case _:
+            return partial(_ON_A_VERSION[action], library, name)
 
 
 def _choose_publish() -> bool:
@@ -241,33 +242,21 @@ def _choose_keep(overview: Overview) -> int:
 def _choose_settings(on_server: bool) -> IndexSettings | None:
     """The graph's settings; None, with the reason, where they are out of their bounds."""
     usual = IndexSettings()
+    values: dict[str, Any] = {}
     with st.expander("Graph", icon=":material/tune:"):
-        m = _number("m", usual.m, "Links a hand has in the graph. More find more and cost memory")
-        ef_construct = _number(
-            "ef_construct", usual.ef_construct, "Candidates looked at for each link. More build slower"
-        )
-        ef = _number("ef", usual.ef, "Candidates that a query looks at. More find more, more slowly")
-        if not on_server:
-            return _checked(usual.shards, usual.replicas, m, ef_construct, ef, on_disk=False)
-        shards = _number("shards", usual.shards, "Parts that the server's nodes share out")
-        replicas = _number("replicas", usual.replicas, "Nodes that hold each part")
-        on_disk = st.toggle(
-            "on disk", key=_SETTING + "on_disk", help="Leave vectors and graph on disk: less memory, slower"
-        )
-        return _checked(shards, replicas, m, ef_construct, ef, on_disk=on_disk)
-
-
-def _number(name: str, usual: int, help: str) -> int:
-    return int(st.number_input(name, value=usual, step=1, key=_SETTING + name, help=help))
-
-
-def _checked(
-    shards: int, replicas: int, m: int, ef_construct: int, ef: int, *, on_disk: bool
-) -> IndexSettings | None:
-    try:
-        return IndexSettings(
-            m=m, ef_construct=ef_construct, ef=ef, shards=shards, replicas=replicas, on_disk=on_disk
-        )
-    except HandsimError as error:
-        st.error(escape(str(error)))
-        return None
+        for name, help in (_GRAPH | _SPREAD if on_server else _GRAPH).items():
+            usual_value = getattr(usual, name)
+            values[name] = int(
+                st.number_input(name, value=usual_value, step=1, key=_SETTING + name, help=help)
+            )
+        if on_server:
+            values["on_disk"] = st.toggle(
+                "on disk",
+                key=_SETTING + "on_disk",
+                help="Leave vectors and graph on disk: less memory, slower",
+            )
+        try:
+            return IndexSettings(**values)
+        except HandsimError as error:
+            st.error(escape(str(error)))
+            return None

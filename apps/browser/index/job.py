@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ _NICENESS: Final = 5
 def main(words: Sequence[str]) -> int:
     """Run a job that `apps.browser.index.actions` started; returns the exit code."""
     parser = argparse.ArgumentParser(prog="apps.browser.index.job")
-    parser.add_argument("work", choices=list(_JOBS))
+    parser.add_argument("work", choices=("build", "add", "verify"))
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--index")
     parser.add_argument("--settings", type=json.loads, default={})
@@ -46,41 +46,32 @@ def main(words: Sequence[str]) -> int:
 
 
 def _work(home: Home, options: argparse.Namespace, reporter: JobReporter) -> dict[str, Any]:
+    progress, publish = _as_phases(reporter), not options.no_publish
     with open_catalog(options.index or home.index, folders=EncoderFolders(home)) as catalog:
-        return _JOBS[options.work](home, catalog, options, reporter)
+        match options.work:
+            case "build":
+                settings = IndexSettings(**options.settings)
+                reporter.begin_phase(
+                    "reading the pool" if home.embedding.exists() else "fitting the embedding"
+                )
+                info = build_version(
+                    home, catalog, settings, publish=publish, progress=progress, print_line=print
+                )
+                return {"message": describe_build(info), "version": info.name}
+            case "add":
+                reporter.begin_phase("looking for new hands")
+                info, new = add_hands(home, catalog, publish=publish, progress=progress)
+                return {"message": describe_addition(info, new), "version": info.name}
+            case _:
+                return _verify(home, catalog, options.version, reporter)
 
 
-def _build(
-    home: Home, catalog: Catalog, options: argparse.Namespace, reporter: JobReporter
-) -> dict[str, Any]:
-    settings = IndexSettings(**options.settings)
-    reporter.begin_phase("reading the pool" if home.embedding.exists() else "fitting the embedding")
-    info = build_version(
-        home,
-        catalog,
-        settings,
-        publish=not options.no_publish,
-        progress=_as_phases(reporter),
-        print_line=print,
-    )
-    return {"message": describe_build(info), "version": info.name}
-
-
-def _add(home: Home, catalog: Catalog, options: argparse.Namespace, reporter: JobReporter) -> dict[str, Any]:
-    reporter.begin_phase("looking for new hands")
-    info, new = add_hands(home, catalog, publish=not options.no_publish, progress=_as_phases(reporter))
-    return {"message": describe_addition(info, new), "version": info.name}
-
-
-def _verify(
-    home: Home, catalog: Catalog, options: argparse.Namespace, reporter: JobReporter
-) -> dict[str, Any]:
+def _verify(home: Home, catalog: Catalog, version: str | None, reporter: JobReporter) -> dict[str, Any]:
     reporter.begin_phase("comparing with exact search, then reading every hand")
-    name, verification = verify_version(home, catalog, options.version)
+    name, verification = verify_version(home, catalog, version)
     problems = verification.problems()
-    message = f"{name} is not sound: {'; '.join(problems)}" if problems else f"{name} is sound"
     return {
-        "message": message,
+        "message": f"{name} is not sound: {'; '.join(problems)}" if problems else f"{name} is sound",
         "version": name,
         "rows": summarize_verification(name, verification),
         "sound": not problems,
@@ -96,13 +87,6 @@ def _as_phases(reporter: JobReporter) -> Progress:
             reporter.begin_phase("linking hands into the graph, then verifying")
 
     return progress
-
-
-_JOBS: Final[dict[str, Callable[[Home, Catalog, argparse.Namespace, JobReporter], dict[str, Any]]]] = {
-    "build": _build,
-    "add": _add,
-    "verify": _verify,
-}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The page Index: the versions of the index, their health, the actions on them, and the jobs that run."""
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -19,16 +18,21 @@ from apps.browser.index.overview import (
 )
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.ui import escape, show_errors
+from apps.browser.ui import escape, show_command, show_errors, show_log
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
 
 _CHOSEN: Final = "index_chosen"
-_BUTTONS: Final[tuple[tuple[Action, str, str, str], ...]] = (
-    ("publish", "Publish", ":material/publish:", "Make it the current version, for everybody"),
-    ("verify", "Verify", ":material/fact_check:", "Read all of it, compare with exact search"),
-    ("remove", "Remove", ":material/delete:", "Remove it for good"),
-)
+_BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
+    "build": ("Build a new version", "construction", "Of all hands of the pool, beside the others"),
+    "add": ("Add hands", "add", "Make those hands searchable that were ingested since"),
+    "rollback": ("Roll back", "undo", "Make the version current again that was published before"),
+    "prune": ("Clear up", "cleaning_services", "Remove old versions"),
+    "publish": ("Publish", "publish", "Make it the current version, for everybody"),
+    "verify": ("Verify", "fact_check", "Read all of it, compare with exact search"),
+    "remove": ("Remove", "delete", "Remove it for good"),
+}
+"""Action -> label, icon and help."""
 
 
 def _table(overview: Overview) -> VersionInfo:
@@ -69,62 +73,44 @@ def _table(overview: Overview) -> VersionInfo:
         alt="Versions of the index, newest first; one is chosen",
     )
     rows = picked["selection"]["rows"]
-    chosen = (
-        overview.versions[rows[0]]
-        if rows and rows[0] < len(names)
-        else overview.versions[names.index(before)]
-    )
-    if chosen.name != before:  # until one is chosen, the current one is shown
-        st.session_state[_CHOSEN] = chosen.name
-    return chosen
+    row = rows[0] if rows and rows[0] < len(names) else names.index(before)
+    if names[row] != before:  # until one is chosen, the current one is shown
+        st.session_state[_CHOSEN] = names[row]
+    return overview.versions[row]
 
 
 def standing(info: VersionInfo) -> str:
-    """What to know of a version before anything else."""
+    words = ["current"] if info.is_current else []
     if info.recall_at_1 is None:
-        problem = "not verified"
-    else:
-        problem = "low recall" if info.recall_at_1 < LEAST_RECALL else ""
-    return ", ".join(word for word in ("current" if info.is_current else "", problem) if word)
+        words.append("not verified")
+    elif info.recall_at_1 < LEAST_RECALL:
+        words.append("low recall")
+    return ", ".join(words)
 
 
 def _card(info: VersionInfo, refused: dict[Action, str]) -> None:
-    """One version: its facts, and what can be done to it."""
+    if info.is_current:
+        refused = {
+            "publish": "It is the current version",
+            "remove": "It is the current version; publish another one first",
+            **refused,
+        }
     with st.container(border=True):
         st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
         st.table({what: escape(value) for what, value in describe_version(info).items()}, border="horizontal")
         with st.container(horizontal=True):
-            for action, label, icon, help in _BUTTONS:
-                _button(action, label, icon, help, refused, info.name)
+            for action in ("publish", "verify", "remove"):
+                _button(action, refused, name=info.name)
 
 
-def _refusals_of(info: VersionInfo, refused: dict[Action, str]) -> dict[Action, str]:
-    """Why actions on a version cannot be done now."""
-    if not info.is_current:
-        return refused
-    return {
-        "publish": "It is the current version",
-        "remove": "It is the current version; publish another one first",
-        **refused,
-    }
-
-
-def _button(
-    action: Action,
-    label: str,
-    icon: str,
-    help: str,
-    refused: dict[Action, str],
-    name: str = "",
-    *,
-    primary: bool = False,
-) -> None:
-    """A button that asks about an action, or is off and says why."""
+def _button(action: Action, refused: dict[Action, str], *, name: str = "", label: str = "") -> None:
+    """A button that asks about an action on the version ``name``, or is off and says why."""
+    usual_label, icon, help = _BUTTONS[action]
     st.button(
-        label,
+        label or usual_label,
         key=f"index_{action}",
-        icon=icon,
-        type="primary" if primary else "secondary",
+        icon=f":material/{icon}:",
+        type="primary" if action == "build" else "secondary",
         on_click=ask,
         args=(action, name),
         disabled=action in refused,
@@ -133,7 +119,6 @@ def _button(
 
 
 def describe_version(info: VersionInfo) -> dict[str, str]:
-    """What is known of a version, for people."""
     settings = info.settings
     known = {
         "Hands": f"{info.points:,}",
@@ -169,20 +154,35 @@ _ICONS: Final = {
 }
 
 
+def _jobs(library: Library) -> dict[Work, Job]:
+    """The last job of each kind."""
+    jobs = {work: library.jobs.find(work) for work in WORKS}
+    return {work: job for work, job in jobs.items() if job is not None}
+
+
 def _running_jobs(library: Library) -> frozenset[str]:
-    """The jobs on the index that run just now."""
     return frozenset(work for work, job in _jobs(library).items() if job.status == "running")
 
 
 def _progress(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
-    """How far jobs are; while there is something to wait for, that is looked at by the clock.
-
-    When one has ended, or another process's build, the whole page is drawn again.
-    """
-    every = (
-        _LOOKS_EVERY_S if running_jobs else _WAITS_S if overview.builder or not overview.versions else None
-    )
+    """How far jobs are; while there is something to wait for, that is looked at by the clock."""
+    every = _LOOKS_EVERY_S if running_jobs else None
+    if every is None and (overview.builder or not overview.versions):
+        every = _WAITS_S
     st.fragment(_watch, run_every=every)(library, overview, running_jobs)
+
+
+def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
+    """Draw the page again when a job has ended, or another process's build."""
+    with show_errors():
+        current = None if overview.current is None else overview.current.name
+        now = (_running_jobs(library), library.catalog.active_builder(), library.catalog.current_name())
+        if now != (running_jobs, overview.builder, current):
+            st.rerun()
+        for work, job in _jobs(library).items():
+            if job.status == "running":
+                with st.container(border=True):
+                    _running(library, work, job)
 
 
 def _ended_jobs(library: Library) -> None:
@@ -192,32 +192,11 @@ def _ended_jobs(library: Library) -> None:
         _ended(library, work, job)
 
 
-def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
-    with show_errors():
-        before = (running_jobs, overview.builder, None if overview.current is None else overview.current.name)
-        if before != (
-            _running_jobs(library),
-            library.catalog.active_builder(),
-            library.catalog.current_name(),
-        ):
-            st.rerun()
-        for work, job in _jobs(library).items():
-            if job.status == "running":
-                with st.container(border=True):
-                    _running(library, work, job)
-
-
-def _jobs(library: Library) -> dict[Work, Job]:
-    jobs = {work: library.jobs.find(work) for work in WORKS}
-    return {work: job for work, job in jobs.items() if job is not None}
-
-
 def _running(library: Library, work: Work, job: Job) -> None:
     record = job.record
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(record.started_at)).total_seconds()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(
-            f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(record.phase)} :gray[· {seconds:,.0f} s]"
+            f"{_ICONS[job.status]} **{WORKS[work]}** · {escape(record.phase)} :gray[· {record.age_s:,.0f} s]"
         )
         # A dialog would be in the way of what is drawn again every second.
         with st.popover("Stop", icon=":material/stop:", help="End it before it is done"):
@@ -249,14 +228,11 @@ def _ended(library: Library, work: Work, job: Job) -> None:
     if rows := record.result.get("rows"):
         with st.expander("What was found", icon=":material/fact_check:"):
             st.table(dict(rows), border="horizontal")
-    log = library.jobs.read_log_end(work) if job.status in ("failed", "died") else ""
-    if log:
-        with st.expander("The end of its log", icon=":material/notes:"):
-            st.code(log, language=None, wrap_lines=True)
+    if job.status in ("failed", "died"):
+        show_log(library.jobs.read_log_end(work))
 
 
 def _outcome(job: Job) -> str:
-    """How a job ended, in a sentence."""
     if job.status == "died":
         return f"it was stopped from outside while {job.record.phase}: its process is gone"
     if job.status == "stopped":
@@ -273,7 +249,6 @@ _LEVELS: Final = {
 
 
 def index(library: Library) -> None:
-    """Where the index stands, the jobs at work on it, its health, its versions."""
     actions.show_outcome()
     with show_errors():
         running_jobs = _running_jobs(library)
@@ -291,7 +266,7 @@ def index(library: Library) -> None:
             chosen = _table(overview)
             left, right = st.columns(2, gap="large")
             with left:
-                _card(chosen, _refusals_of(chosen, refused))
+                _card(chosen, refused)
             with right:
                 _health(overview)
                 _ended_jobs(library)
@@ -309,31 +284,12 @@ def _head(overview: Overview) -> None:
 
 
 def _actions(overview: Overview, refused: dict[Action, str]) -> None:
+    earlier = overview.earlier
     with st.container(horizontal=True):
-        _button(
-            "build",
-            "Build a new version",
-            ":material/construction:",
-            "Of all hands of the pool, beside the others",
-            refused,
-            primary=True,
-        )
-        _button(
-            "add",
-            f"Add {overview.to_add:,} hands" if overview.to_add else "Add hands",
-            ":material/add:",
-            "Make those hands searchable that were ingested since",
-            refused,
-        )
-        _button(
-            "rollback",
-            f"Roll back to {overview.earlier}" if overview.earlier else "Roll back",
-            ":material/undo:",
-            "Make the version current again that was published before",
-            refused,
-            overview.earlier or "",
-        )
-        _button("prune", "Clear up", ":material/cleaning_services:", "Remove old versions", refused)
+        _button("build", refused)
+        _button("add", refused, label=f"Add {overview.to_add:,} hands" if overview.to_add else "")
+        _button("rollback", refused, name=earlier or "", label=f"Roll back to {earlier}" if earlier else "")
+        _button("prune", refused)
 
 
 def _health(overview: Overview) -> None:
@@ -355,14 +311,7 @@ def _first_steps(library: Library, overview: Overview, refused: dict[Action, str
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
         pool_size = f" :gray[· the pool holds {overview.pool_hands:,} hands]" if done else ""
         st.markdown(f"{mark} {what}{pool_size}")
-        st.code(command, language="bash", wrap_lines=True)
-    _button(
-        "build",
-        "Build the index",
-        ":material/construction:",
-        "Of all hands of the pool, by a process of its own",
-        refused,
-        primary=True,
-    )
+        show_command(command)
+    _button("build", refused, label="Build the index")
     if "build" in refused:
         st.caption(escape(refused["build"]))

@@ -7,10 +7,10 @@ in its own process (see `apps.browser.jobs`). Memory: the sample's vectors and o
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +40,9 @@ _LARGEST_BATCH: Final = 20_000
 _QUERIES_AT_ONCE: Final = 2_000
 
 
-class Progress(Protocol):
-    """Receives the progress, as `apps.browser.jobs.JobReporter` does."""
-
-    def begin_phase(self, name: str) -> None: ...
-
-    def update(self, done: int, total: int) -> None: ...
-
-
 def make_map(
     version: IndexVersion,
-    reporter: Progress,
+    reporter: JobReporter,
     *,
     project: Callable[[NDArray[np.float32]], PlaneProjection] = PlaneProjection,
     max_hands: int = MAX_HANDS,
@@ -67,7 +59,9 @@ def make_map(
     places = np.empty((len(hand_ids), 2), dtype=np.float32)
     places[sample] = projection.places
     distances = np.full(len(hand_ids), np.nan, dtype=np.float32)
-    sources, videos, labels = _CategoricalBuilder(), _CategoricalBuilder(), _CategoricalBuilder()
+    sources: list[str] = []
+    videos: list[str] = []
+    labels: list[str | None] = []
     reporter.begin_phase("Placing hands and measuring distances")
     for rows, batch in _scroll_hands(version, hand_ids):
         others = ~np.isin(rows, sample)
@@ -77,9 +71,10 @@ def make_map(
             part = slice(start, start + _QUERIES_AT_ONCE)
             distances[rows[part]] = _distances_to_other_videos(version, batch, part)
             reporter.update(int(rows[part][-1]) + 1, len(hand_ids))
-        sources.add(payload["source"] for payload in batch.payloads)
-        videos.add(payload["video"] for payload in batch.payloads)
-        labels.add(payload["label"] for payload in batch.payloads)
+        # Interned: equal strings of all hands are one.
+        sources += (sys.intern(payload["source"]) for payload in batch.payloads)
+        videos += (sys.intern(payload["video"]) for payload in batch.payloads)
+        labels += (payload["label"] and sys.intern(payload["label"]) for payload in batch.payloads)
     return PoseMap(
         version.info.name,
         version.info.checksum,
@@ -87,13 +82,13 @@ def make_map(
         hand_ids,
         fit_unit_square(places),
         distances,
-        sources.build(),
-        videos.build(),
-        labels.build(),
+        Categorical.of(sources),
+        Categorical.of(videos),
+        Categorical.of(labels),
     )
 
 
-def _read_ids(version: IndexVersion, reporter: Progress) -> NDArray[np.uint64]:
+def _read_ids(version: IndexVersion, reporter: JobReporter) -> NDArray[np.uint64]:
     """[N], ascending."""
     batches, count = [], 0
     for batch in version.scroll(with_payload=False):
@@ -140,23 +135,6 @@ def _distances_to_other_videos(version: IndexVersion, batch: PointBatch, part: s
     return np.where(nearest.is_found[:, 0], nearest.distances[:, 0], np.float32(np.nan))
 
 
-class _CategoricalBuilder:
-    """Encodes a column batch by batch, without keeping the strings of all hands."""
-
-    def __init__(self) -> None:
-        self._code_of: dict[str, int] = {}
-        self._batches: list[NDArray[np.int32]] = []
-
-    def add(self, values: Iterable[str | None]) -> None:
-        codes = (
-            -1 if value is None else self._code_of.setdefault(value, len(self._code_of)) for value in values
-        )
-        self._batches.append(np.fromiter(codes, np.int32))
-
-    def build(self) -> Categorical:
-        return Categorical(np.concatenate(self._batches), tuple(self._code_of))
-
-
 def start_job(jobs: Jobs, settings: BrowserSettings, version: str) -> None:
     """Start making a version's map; raises HandsimError while one is made, or if it cannot be stored."""
     command = module_command("apps.browser.map.build", version, "--home", str(settings.home))
@@ -170,7 +148,6 @@ def start_job(jobs: Jobs, settings: BrowserSettings, version: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job; return the exit code."""
     parser = argparse.ArgumentParser(prog="apps.browser.map.build")
     parser.add_argument("version")
     parser.add_argument("--home", type=Path, required=True)

@@ -4,8 +4,7 @@ Three fragments share a map, so that each is drawn again without the others: the
 hands within an outline, and the hand under the pointer. Without a map, the page offers to make one.
 """
 
-from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import streamlit as st
@@ -34,7 +33,15 @@ from apps.browser.map.selection import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import search_for
-from apps.browser.ui import build_card, describe_payload, escape, find_keypoints, shorten_id, show_errors
+from apps.browser.ui import (
+    build_card,
+    describe_payload,
+    escape,
+    find_keypoints,
+    shorten_id,
+    show_errors,
+    show_log,
+)
 from handsim.errors import HandsimError
 from handsim.hand import parse_hand_id
 from index import VersionInfo
@@ -48,18 +55,6 @@ _DRAWN_CHOICES: Final = (2_000, 5_000, 10_000, 20_000)
 _DRAWN_DEFAULT: Final = 10_000
 _MAX_CARDS: Final = 60
 _POLL_S: Final = 1.0
-_COLOURS: Final[dict[ColourBy, str]] = {
-    "label": "Label",
-    "source": "Source",
-    "video": "Video",
-    "distance": "Distance",
-}
-_UNKNOWN_TITLES: Final[dict[ColourBy, str]] = {
-    "label": "no label",
-    "source": "no source",
-    "video": "no video",
-    "distance": "no other video",
-}
 _COLOUR_HELP: Final = (
     "Label, source and video of each hand, or its distance to the nearest hand of another video: "
     "the longer, the fewer pairs to learn from"
@@ -68,7 +63,6 @@ _CHOICES: Final[dict[Choice, str]] = {"middle": "Nearest to the middle", "random
 
 
 def map(library: Library) -> None:
-    """Draw the map of the current version, or offer to make it."""
     with show_errors():
         with library.open_version() as version:
             info = version.info
@@ -116,10 +110,10 @@ def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             by: ColourBy = st.segmented_control(
                 "Colour by",
-                list(_COLOURS),
+                list(get_args(ColourBy)),
                 default=_default_colour(pose_map),
                 required=True,
-                format_func=_COLOURS.__getitem__,
+                format_func=str.capitalize,
                 key="colour",
                 bind="query-params",
                 help=_COLOUR_HELP,
@@ -131,7 +125,7 @@ def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
             note = "to the nearest hand of another video"
         elif colouring.kind == "hues":
             note = (
-                f"{colouring.name_count:,} {_COLOURS[by].lower()}s, more than the {MAX_CLASSES} that a "
+                f"{colouring.name_count:,} {by}s, more than the {MAX_CLASSES} that a "
                 "legend has room for: point at a hand to read its own"
             )
         map_canvas(
@@ -139,14 +133,13 @@ def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
             colouring,
             key=_TOPIC,
             most=most,
-            unknown=_UNKNOWN_TITLES[by],
+            unknown="no other video" if by == "distance" else f"no {by}",
             note=note,
             marked_row=_find_marked_row(pose_map),
         )
 
 
 def _default_colour(pose_map: PoseMap) -> ColourBy:
-    """The most informative one."""
     if pose_map.labels.names:
         return "label"
     return "source" if len(pose_map.sources.names) > 1 else "distance"
@@ -194,7 +187,6 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
 
 
 def _describe_row(pose_map: PoseMap, row: int) -> tuple[str, ...]:
-    """Video; label and source; distance."""
     parts = [part for part in (pose_map.labels[row], pose_map.sources[row]) if part]
     distance = float(pose_map.distances[row])
     nearest = f"{distance:.3f} to another video" if np.isfinite(distance) else "no other video"
@@ -273,7 +265,6 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
 
 
 def _describe_summary(summary: Summary) -> str:
-    """A line of Markdown."""
     if not summary.hands:
         return "**No hand** lies within; draw around some points."
     details = [f"{escape(name)} {share:.0%}" for name, share in summary.labels]
@@ -336,17 +327,13 @@ def _draw_progress(library: Library) -> None:
         if job is None or job.status != "running":
             st.rerun()
         record = job.record
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(record.started_at)).total_seconds()
         share = min(1.0, record.done / record.total) if record.total else 0.0
         count = f" · {record.done:,} of {record.total:,} hands" if record.total else ""
-        st.markdown(f":material/progress_activity: **The map is being made** :gray[· {seconds:,.0f} s]")
+        st.markdown(f":material/progress_activity: **The map is being made** :gray[· {record.age_s:,.0f} s]")
         st.progress(share, f"{escape(record.phase)}{count}", width="stretch")
 
 
 def _draw_failure(library: Library, job: Job) -> None:
     reason = job.record.error or f"it ended while {job.record.phase.lower()}"
     st.error(f"The last attempt made no map: {escape(reason)}", icon=":material/error:")
-    log = library.jobs.read_log_end(JOB)
-    if log:
-        with st.expander("The end of its log", icon=":material/notes:"):
-            st.code(log, language=None, wrap_lines=True)
+    show_log(library.jobs.read_log_end(JOB))

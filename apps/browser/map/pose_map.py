@@ -67,7 +67,6 @@ class PoseMap:
         return f"{self.version}-{self.checksum}"
 
     def matches(self, info: VersionInfo) -> bool:
-        """Whether it is of this version."""
         return (self.version, self.checksum) == (info.name, info.checksum)
 
     @cached_property
@@ -102,7 +101,6 @@ def map_file(folder: Path, info: VersionInfo) -> Path:
 
 
 def write_map_file(pose_map: PoseMap, file: Path) -> None:
-    """Write a map atomically."""
     about = {
         "format": _FORMAT,
         "version": pose_map.version,

@@ -82,8 +82,6 @@ def choose_rows(pose_map: PoseMap, rows: NDArray[np.intp], most: int, choice: Ch
 
 @dataclass(frozen=True)
 class Summary:
-    """Some hands of a map together."""
-
     hands: int
     videos: int
     """How many videos the hands are from."""
@@ -94,7 +92,6 @@ class Summary:
 
 
 def summarise(pose_map: PoseMap, rows: NDArray[np.intp]) -> Summary:
-    """Summarise the hands at rows [n]."""
     distances = pose_map.distances[rows]
     distances = distances[np.isfinite(distances)]
     counts = Counter(pose_map.labels.codes[rows].tolist())
@@ -128,17 +125,14 @@ class Colouring:
 
     @property
     def others(self) -> int:
-        """Hands with `OTHERS`."""
         return int((self.codes == OTHERS).sum())
 
     @property
     def unknown(self) -> int:
-        """Hands with `UNKNOWN`."""
         return int((self.codes == UNKNOWN).sum())
 
 
 def colour(pose_map: PoseMap, by: ColourBy) -> Colouring:
-    """Code the hands of a map."""
     if by == "distance":
         return _colour_scale(pose_map.distances)
     column = {"label": pose_map.labels, "source": pose_map.sources, "video": pose_map.videos}[by]

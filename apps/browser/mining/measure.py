@@ -4,7 +4,7 @@ Distances are in the index's embedding; pose distances are mean 2D joint distanc
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import streamlit as st
@@ -93,25 +93,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
             raise
         mined = _mine(version, pool.hand_ids[rows[in_index]], trial.policy)
     rows, partners = rows[in_index], partners[in_index]
-    usable = mined.is_found & pictured.contains(mined.positives)
-    return _result(version, pool, trial, mined, usable, rows, partners, int((~in_index).sum()))
-
-
-def _mine(version: IndexVersion, hand_ids: NDArray[np.uint64], policy: MiningPolicy) -> MinedPairs:
-    return MinedPairs.concatenate(mine(version, hand_ids, policy))
-
-
-def _result(
-    version: IndexVersion,
-    pool: Pool,
-    trial: MiningTrial,
-    mined: MinedPairs,
-    usable: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    partners: NDArray[np.int64],
-    not_in_index: int,
-) -> TrialResult:
-    """The result of anchors at ``rows`` [N]; of their positives the ``usable`` ones [N, K] can be drawn."""
+    usable = mined.is_found & pictured.contains(mined.positives)  # [N, K] the positives that can be drawn
     places, chosen = choose_valid(usable, 1, np.random.default_rng([trial.seed, POSITIVE_STREAM]))
     paired = chosen[:, 0]
     positives = np.take_along_axis(mined.positives, places, axis=1)[:, 0]
@@ -119,9 +101,10 @@ def _result(
     others = pool.rows(positives[paired])
     apart = np.full(len(rows), np.nan)
     apart[paired] = pose_distance(pool.keypoints[rows[paired]], pool.keypoints[others])
+    videos = pool.videos.codes
     crosses = np.zeros(len(rows), dtype=np.bool_)
-    crosses[paired] = pool.videos.codes[rows[paired]] != pool.videos.codes[others]
-    elsewhere = pool.videos.codes[partners] != pool.videos.codes[rows]
+    crosses[paired] = videos[rows[paired]] != videos[others]
+    elsewhere = videos[partners] != videos[rows]
     hubs, counts = np.unique(mined.positives[usable], return_counts=True)
     first = np.lexsort((hubs, -counts))[:_HUBS]
     return TrialResult(
@@ -136,10 +119,14 @@ def _result(
         all_positives=int(usable.sum()),
         unique_positives=len(hubs),
         same_label=_same_label(pool.labels.codes[rows[paired]], pool.labels.codes[others]),
-        not_in_index=not_in_index,
+        not_in_index=int((~in_index).sum()),
         to_relax=to_relax(version, mined.hand_ids[~paired], trial.policy),
         one_video=pool.videos.names[0] if len(pool.videos.names) == 1 else None,
     )
+
+
+def _mine(version: IndexVersion, hand_ids: NDArray[np.uint64], policy: MiningPolicy) -> MinedPairs:
+    return MinedPairs.concatenate(mine(version, hand_ids, policy))
 
 
 def _same_label(first: NDArray[np.int32], second: NDArray[np.int32]) -> float | None:
@@ -169,65 +156,45 @@ WeightForm = Literal["linear", "sigmoid"]
 BINS: Final = 40
 
 
-@dataclass(frozen=True)
-class Figures:
-    """One policy's numbers; None where there is no pair, or no label, to measure."""
-
-    with_positive: float
-    """Share of the anchors that have a positive; the others are their own, in a second view."""
-    cross_video: float | None
-    """Share of the pairs that lie in different videos."""
-    pose_distance: float | None
-    """Mean over pairs, in crop widths."""
-    random_pose_distance: float | None
-    """The same between random hands of different videos."""
-    distance: float | None
-    """Mean over pairs, in the index's embedding."""
-    different: float | None
-    """Unique hands per positive: 1 where no hand is chosen twice."""
-    most_chosen: int | None
-    """Anchors that have the most-chosen hand among their positives."""
-    same_label: float | None
-    """Share of the labelled pairs with equal labels."""
+Figures = dict[str, float | None]
+"""One policy's numbers by name; absent or None where there is no pair, or no label, to measure."""
 
 
 def figures(result: TrialResult) -> Figures:
-    """The numbers of a trial."""
+    """The numbers of a trial; `apps.browser.mining.page` says what each means."""
     paired = result.paired
-    some = bool(paired.any())
+    numbers: Figures = {"with_positive": float(paired.mean()), "same_label": result.same_label}
+    if not paired.any():
+        return numbers
+    pose_distance = float(result.pose_distances[paired].mean())
     apart = result.random_distances
-    return Figures(
-        with_positive=float(paired.mean()),
-        cross_video=float(result.crosses[paired].mean()) if some else None,
-        pose_distance=float(result.pose_distances[paired].mean()) if some else None,
-        random_pose_distance=float(apart.mean()) if len(apart) else None,
-        distance=float(result.distances[paired].mean(dtype=np.float64)) if some else None,
-        different=result.unique_positives / result.all_positives if some else None,
-        most_chosen=int(result.hub_counts[0]) if some else None,
-        same_label=result.same_label,
-    )
+    return numbers | {
+        "cross_video": float(result.crosses[paired].mean()),
+        "pose_distance": pose_distance,
+        "times_nearer": float(apart.mean()) / pose_distance if len(apart) and pose_distance else None,
+        "distance": float(result.distances[paired].mean(dtype=np.float64)),
+        "different": result.unique_positives / result.all_positives,
+        "most_chosen": int(result.hub_counts[0]),
+    }
 
 
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """Shares of several sets of distances over the same bins."""
+def histogram(named: dict[str, NDArray[np.float64]], bins: int = BINS) -> list[dict[str, Any]]:
+    """Count distances, the finite ones, in bins from 0 to the largest of all.
 
-    edges: NDArray[np.float64]
-    """[B + 1], rising from 0."""
-    shares: dict[str, NDArray[np.float64]]
-    """By name: [B], adding up to 1; sets without any are left out."""
-
-
-def histogram(named: dict[str, NDArray[np.float64]], bins: int = BINS) -> Histogram:
-    """Count distances, the finite ones, in bins from 0 to the largest of all."""
+    A row for each bin of each set of distances: ``distance`` and ``to`` bound the bin, ``share`` is what lies
+    in it, ``pairs`` the name of the set. Sets without any are left out.
+    """
     finite = {name: distances[np.isfinite(distances)] for name, distances in named.items()}
-    finite = {name: distances for name, distances in finite.items() if len(distances)}
-    furthest = max((float(distances.max()) for distances in finite.values()), default=0.0)
+    furthest = max((float(distances.max()) for distances in finite.values() if len(distances)), default=0.0)
     edges = np.linspace(0, furthest or 1.0, bins + 1)
-    return Histogram(
-        edges,
-        {name: np.histogram(distances, edges)[0] / len(distances) for name, distances in finite.items()},
-    )
+    return [
+        {"distance": left, "to": right, "share": count / len(distances), "pairs": name}
+        for name, distances in finite.items()
+        if len(distances)
+        for left, right, count in zip(
+            edges[:-1].tolist(), edges[1:].tolist(), np.histogram(distances, edges)[0].tolist(), strict=True
+        )
+    ]
 
 
 def pairs_in_order(result: TrialResult, order: Order, count: int, seed: int = 0) -> NDArray[np.intp]:

@@ -1,10 +1,10 @@
 """The page Mining: the pairs that pre-training gets under a policy, and what a change of the policy does."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import altair as alt
 import streamlit as st
@@ -15,7 +15,6 @@ from apps.browser.library import Library
 from apps.browser.mining import policy
 from apps.browser.mining.measure import (
     Figures,
-    Histogram,
     Order,
     TrialResult,
     WeightForm,
@@ -81,7 +80,6 @@ def pairs_panel(
 
 
 def _choose_pairs() -> tuple[Order, WeightForm, int, bool]:
-    """Order, weights, number of pairs and whether to draw skeletons."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order: Order = st.segmented_control(
             "Order",
@@ -205,10 +203,11 @@ _KEY: Final = "mining_numbers"
 
 @dataclass(frozen=True)
 class _Metric:
-    """One figure: its label, where it is read, its format, and its meaning."""
+    """How one figure is shown."""
 
+    name: str
+    """In `apps.browser.mining.measure.figures`."""
     label: str
-    of: Callable[[Figures], float | None]
     form: str
     help: str
 
@@ -226,61 +225,55 @@ class _Metric:
         return float(self.form.format(value).rstrip("%×").replace(",", ""))
 
 
-def _times_nearer(mined: Figures) -> float | None:
-    if not mined.pose_distance or mined.random_pose_distance is None:
-        return None
-    return mined.random_pose_distance / mined.pose_distance
-
-
 _SHARE: Final = "{:.1%}"
 _LENGTH: Final = "{:.3f}"
 _METRICS: Final = (
     _Metric(
+        "with_positive",
         "With a positive",
-        lambda mined: mined.with_positive,
         _SHARE,
         "Hands that have a positive under this policy; the others are shown in a second view of their own",
     ),
     _Metric(
+        "cross_video",
         "Of another video",
-        lambda mined: mined.cross_video,
         _SHARE,
         "Pairs that lie in two videos: those of one teach little more than the next frame does",
     ),
     _Metric(
+        "pose_distance",
         "Pose distance",
-        lambda mined: mined.pose_distance,
         _LENGTH,
         "Mean distance between the joints of anchor and positive (2D), in crop widths: what weights rest on",
     ),
     _Metric(
+        "times_nearer",
         "Nearer than random",
-        _times_nearer,
         "{:.1f}×",
         "How many times the pose distance is that of random hands of two videos",
     ),
     _Metric(
+        "distance",
         "Embedding distance",
-        lambda mined: mined.distance,
         _LENGTH,
         "Mean distance between anchor and positive in the index's embedding: what 'largest distance' caps",
     ),
     _Metric(
+        "different",
         "Different positives",
-        lambda mined: mined.different,
         _SHARE,
         "Of all times that a hand is a positive, how many different hands that are. Low: a few hands, "
         "hubs, are chosen again and again. It falls with the sample's size and with Top-K",
     ),
     _Metric(
+        "most_chosen",
         "Most chosen",
-        lambda mined: mined.most_chosen,
         "{:,}",
         "How many of the sample's hands have the most-chosen hand among their positives",
     ),
     _Metric(
+        "same_label",
         "Same label",
-        lambda mined: mined.same_label,
         _SHARE,
         "Of the pairs of which both hands have a label, those where it is the same one",
     ),
@@ -291,10 +284,10 @@ def draw_figures(mined: Figures, other: Figures | None) -> None:
     """Draw the figures and their changes against the ``other`` ones; unknown ones are left out."""
     with st.container(key=_KEY, gap="small"):
         for metric in _METRICS:
-            value = metric.of(mined)
+            value = mined.get(metric.name)
             if value is None:
                 continue
-            delta = None if other is None else metric.change(value, metric.of(other))
+            delta = None if other is None else metric.change(value, other.get(metric.name))
             st.metric(
                 metric.label,
                 metric.form.format(value),
@@ -310,16 +303,9 @@ _DASHES: Final = [[1, 0], [6, 3], [2, 2]]
 """Lines differ by these as well as by their colours."""
 
 
-def distances_chart(histogram: Histogram) -> alt.Chart:
-    """Steps over the bins, a line for each set of distances, in the theme's colours."""
-    names = list(histogram.shares)
-    rows = [
-        {"distance": left, "to": right, "share": share, "pairs": name}
-        for name, shares in histogram.shares.items()
-        for left, right, share in zip(
-            histogram.edges.tolist(), histogram.edges[1:].tolist(), shares.tolist(), strict=False
-        )
-    ]
+def distances_chart(rows: list[dict[str, Any]]) -> alt.Chart:
+    """Steps over the bins of a `histogram`, a line for each set of distances, in the theme's colours."""
+    names = list(dict.fromkeys(row["pairs"] for row in rows))
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=500, labelLimit=0)
     chart: alt.Chart = (
         alt.Chart({"values": rows})

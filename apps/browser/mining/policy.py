@@ -1,10 +1,11 @@
 """A mining policy and the sample that it is tried on: as a value, in the page's address, and as controls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Final, Literal, get_args
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final, Literal, get_args
 
 import streamlit as st
+import yaml
 
 from apps.browser import session
 from handsim.errors import HandsimError
@@ -58,11 +59,9 @@ class MiningTrial:
             )
 
     def with_policy(self, policy: MiningPolicy) -> "MiningTrial":
-        """Another policy on the same hands."""
         return replace(self, policy=policy)
 
     def of_other_hands(self) -> "MiningTrial":
-        """The same policy on other hands."""
         return replace(self, seed=(self.seed + 1) % (_LAST_SEED + 1))
 
     @classmethod
@@ -99,21 +98,13 @@ def conditions(policy: MiningPolicy) -> list[Condition]:
 
 
 def without(policy: MiningPolicy, condition: Condition) -> MiningPolicy:
-    """The same policy without one condition."""
     return replace(policy, **{condition: getattr(_LOOSEST, condition)})
 
 
 def as_recipe(policy: MiningPolicy) -> str:
     """The lines of a pre-training recipe that ask for it."""
-    named = [(field.name, getattr(policy, field.name)) for field in fields(policy)]
-    lines = [f"    {name}: {_as_yaml(value)}" for name, value in named]
-    return "\n".join(["pairs:", "  positives: neighbours", "  policy:", *lines])
-
-
-def _as_yaml(value: object) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower()
+    pairs = {"positives": "neighbours", "policy": asdict(policy)}
+    return yaml.safe_dump({"pairs": pairs}, sort_keys=False)
 
 
 def _as_text(value: object) -> str:
@@ -177,32 +168,32 @@ def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
         st.code(as_recipe(trial.policy), language="yaml")
 
 
+def _bind(name: str) -> dict[str, Any]:
+    return {"key": _KEY + name, "on_change": _changed}
+
+
 def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     st.slider(
         "Ranks, first to Top-K",
         1,
         MOST_RANKS,
-        key=_KEY + "ranks",
-        on_change=_changed,
+        **_bind("ranks"),
         help="Which of a hand's nearest are its positives; pre-training draws one of them each time. "
         "1 to 1 is the nearest alone, as in the paper; a first rank above 1 leaves the nearest out",
     )
     st.toggle(
         "Other videos only",
-        key=_KEY + "other_video",
-        on_change=_changed,
+        **_bind("other_video"),
         help="Never a hand of the anchor's own video: its next frame is alike, but teaches nothing",
     )
     st.toggle(
         "One per video",
-        key=_KEY + "one_per_video",
-        on_change=_changed,
+        **_bind("one_per_video"),
         help="Count ranks over videos, each represented by its nearest hand; matters from Top-2 on",
     )
     st.toggle(
         "Limit the distance",
-        key=_KEY + "capped",
-        on_change=_changed,
+        **_bind("capped"),
         help="Leave out what is further away than the limit; a hand may be left without a positive",
     )
     if trial.policy.max_distance is not None:
@@ -211,8 +202,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
             0.0,
             step=0.05,
             format="%.3f",
-            key=_KEY + "max_distance",
-            on_change=_changed,
+            **_bind("max_distance"),
             help="Euclidean, in the index's embedding",
         )
         if quantiles is not None:
@@ -226,8 +216,7 @@ def _draw_sample(trial: MiningTrial) -> None:
         SAMPLES,
         required=True,
         format_func=lambda count: f"{count:,}",
-        key=_KEY + "sample",
-        on_change=_changed,
+        **_bind("sample"),
         help="A random sample of the pool, the same one for every policy; more are surer and slower",
     )
     st.segmented_control(

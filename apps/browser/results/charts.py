@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import altair as alt
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup
@@ -24,24 +23,16 @@ _EVERY_MM: Final = 10.0
 """Between the signs on a curve."""
 _CURVES_PX: Final = 390
 _CURVES_LEGEND_ROW_PX: Final = 27
-_SCHEMA: Final = pa.schema(
-    [
-        ("group", pa.string()),
-        *((name, pa.float64()) for name in ("mm", "share", "low", "high")),
-        ("sign", pa.bool_()),
-    ]
-)
-_MEAN_POSE_SCHEMA: Final = pa.schema(
-    [("which", pa.string()), ("number", pa.int64()), ("mm", pa.float64()), ("share", pa.float64())]
-)
+Rows = list[dict[str, Any]]
+"""Of a chart's data, by column."""
 
 
-def pck_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
-    """An Arrow table of ``group``, ``mm``, ``share``, its ``low`` and ``high`` over the seeds, and ``sign``.
+def pck_rows(groups: Sequence[PoseGroup], alignment: str) -> Rows:
+    """Rows of ``group``, ``mm``, ``share``, its ``low`` and ``high`` over the seeds, and ``sign``.
 
     ``sign`` says which points carry the group's sign.
     """
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for group in groups:
         curves, thresholds = group.curves(alignment), group.report.thresholds_mm
         if curves is None or curves.shape[1] != len(thresholds):
@@ -58,12 +49,12 @@ def pck_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
             {"group": group.title, "mm": mm, "share": share, "low": low, "high": high, "sign": place in signs}
             for place, (mm, share, low, high) in enumerate(columns)
         ]
-    return pa.Table.from_pylist(rows, _SCHEMA)
+    return rows
 
 
-def mean_pose_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
-    """An Arrow table of ``which``, ``number``, ``mm`` and ``share`` of the mean poses, each once."""
-    rows: list[dict[str, Any]] = []
+def mean_pose_rows(groups: Sequence[PoseGroup], alignment: str) -> Rows:
+    """Rows of ``which``, ``number``, ``mm`` and ``share`` of the mean poses, each once."""
+    rows: Rows = []
     curves: set[tuple[float, ...]] = set()
     for group in groups:
         curve, thresholds = group.report.mean_pose_curves.get(alignment), group.report.thresholds_mm
@@ -74,7 +65,11 @@ def mean_pose_table(groups: Sequence[PoseGroup], alignment: str) -> Any:
             {"which": MEAN_POSE, "number": len(curves), "mm": mm, "share": share}
             for mm, share in zip(thresholds.tolist(), curve.tolist(), strict=True)
         ]
-    return pa.Table.from_pylist(rows, _MEAN_POSE_SCHEMA)
+    return rows
+
+
+def _chart(rows: Rows) -> alt.Chart:
+    return alt.Chart({"values": rows})
 
 
 def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | alt.FacetChart:
@@ -95,11 +90,11 @@ def pck_chart(groups: Sequence[PoseGroup], alignment: str) -> alt.LayerChart | a
         alt.Tooltip("mm:Q", title="within (mm)", format=".1f"),
         alt.Tooltip("share:Q", title="share of joints", format=".1%"),
     ]
-    base = alt.Chart(pck_table(groups, alignment)).encode(x=across, color=colour)
+    base = _chart(pck_rows(groups, alignment)).encode(x=across, color=colour)
     band = base.mark_area(opacity=0.16).encode(
         y=alt.Y("low:Q", title="share of joints", axis=percent, scale=whole), y2="high:Q"
     )
-    floor = alt.Chart(mean_pose_table(groups, alignment)).mark_line(color=GREY, strokeWidth=1.6)
+    floor = _chart(mean_pose_rows(groups, alignment)).mark_line(color=GREY, strokeWidth=1.6)
     dashed = alt.StrokeDash(
         "which:N",
         scale=alt.Scale(domain=[MEAN_POSE], range=[[5, 4]]),
@@ -125,19 +120,15 @@ def hand_places() -> NDArray[np.float64]:
     return np.array(make_preset("Flat"), dtype=np.float64).reshape(JOINT_COUNT, 2) / 1000
 
 
-def joint_table(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None) -> Any:
-    """An Arrow table of ``joint``, ``x``, ``y``, ``error`` and the mean pose's ``floor``; NaN is null."""
-    places = hand_places()
-    floor = np.full(JOINT_COUNT, np.nan) if floor_mm is None else floor_mm
-    return pa.table(
-        {
-            "joint": [name.replace("_", " ") for name in JOINT_NAMES],
-            "x": places[:, 0],
-            "y": places[:, 1],
-            "error": pa.array(errors_mm, from_pandas=True),
-            "floor": pa.array(floor, from_pandas=True),
-        }
-    )
+def joint_rows(errors_mm: NDArray[np.float64], floor_mm: NDArray[np.float64] | None) -> Rows:
+    """A row for each joint: ``joint``, ``x``, ``y``, ``error`` and the mean pose's ``floor``; NaN is None."""
+    floors = np.full(JOINT_COUNT, np.nan) if floor_mm is None else floor_mm
+    numbers = np.column_stack([hand_places(), errors_mm, floors])
+    return [
+        {"joint": joint.replace("_", " "), "x": x, "y": y}
+        | {name: None if np.isnan(value) else value for name, value in (("error", error), ("floor", floor))}
+        for joint, (x, y, error, floor) in zip(JOINT_NAMES, numbers.tolist(), strict=True)
+    ]
 
 
 def hand_chart(
@@ -151,9 +142,9 @@ def hand_chart(
     low, high = places.min(axis=0) - _EDGE, places.max(axis=0) + _EDGE
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[low[0], high[0]], nice=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[high[1], low[1]], nice=False))
-    starts, ends = (places[[bone[end] for bone in BONES]] for end in (0, 1))
-    bones = pa.table({"x": starts[:, 0], "y": starts[:, 1], "x2": ends[:, 0], "y2": ends[:, 1]})
-    joints = alt.Chart(joint_table(errors_mm, floor_mm)).encode(x=x, y=y)
+    lines = places[np.array(BONES)].reshape(-1, 4)
+    bones = [dict(zip(("x", "y", "x2", "y2"), line, strict=True)) for line in lines.tolist()]
+    joints = _chart(joint_rows(errors_mm, floor_mm)).encode(x=x, y=y)
     errors = [0, max(largest_mm, 1.0)]
     circles = joints.mark_circle().encode(
         size=alt.Size("error:Q", legend=None, scale=alt.Scale(domain=errors, range=[20, 520], clamp=True)),
@@ -166,7 +157,7 @@ def hand_chart(
     )
     numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600)
     drawn = alt.layer(
-        alt.Chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
+        _chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
         circles,
         numbers.encode(text=alt.Text("error:Q", format=".0f")),
     )
@@ -181,22 +172,15 @@ _AXIS_PX: Final = 80
 _ROW_PX: Final = 38
 """Of rows that lie below each other."""
 _TICKS: Final = 8
-_MEANS: Final = pa.schema(
-    [
-        *(("row", pa.string()), ("column", pa.string())),
-        *((name, pa.float64()) for name in ("mean", "low", "high")),
-    ]
-)
-_SEEDS: Final = pa.schema([("row", pa.string()), ("column", pa.string()), ("value", pa.float64())])
 
 
-def cell_tables(table: Table, metric: Metric) -> tuple[Any, Any, list[float]]:
-    """Arrow tables of the means (``row``, ``column``, ``mean``, ``low``, ``high``) and of single seeds.
+def cell_rows(table: Table, metric: Metric) -> tuple[Rows, Rows, list[float]]:
+    """Rows of the means (``row``, ``column``, ``mean``, ``low``, ``high``), and of single seeds.
 
     The third result is the scores of the mean pose, each once. Missing cells are left out.
     """
-    means: list[dict[str, Any]] = []
-    seeds: list[dict[str, Any]] = []
+    means: Rows = []
+    seeds: Rows = []
     floors: dict[float, None] = {}
     for name, cells in zip(table.rows, table.cells, strict=True):
         for cell, column in zip(cells, table.columns, strict=True):
@@ -209,7 +193,7 @@ def cell_tables(table: Table, metric: Metric) -> tuple[Any, Any, list[float]]:
             spread = cell.spread or 0.0
             means.append({**place, "mean": cell.mean, "low": cell.mean - spread, "high": cell.mean + spread})
             seeds += [{**place, "value": value} for value in cell.values.values()]
-    return pa.Table.from_pylist(means, _MEANS), pa.Table.from_pylist(seeds, _SEEDS), list(floors)
+    return means, seeds, list(floors)
 
 
 def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.FacetChart:
@@ -218,7 +202,7 @@ def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.Facet
     Points and not bars: differences are small. Without an axis along the columns the rows lie below each
     other, where there is room for their whole names.
     """
-    means, seeds, floors = cell_tables(table, metric)
+    means, seeds, floors = cell_rows(table, metric)
     rows = [row for row in table.rows if row != MEAN_POSE]
     labels = list(dict.fromkeys(column.label for column in table.columns if column.label is not None))
     aside = table.columns_axis is not None
@@ -243,16 +227,16 @@ def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.Facet
         return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
 
     end = alt.Y2("high:Q") if aside else alt.X2("high:Q")
-    base = alt.Chart(means).encode(*places, colour)
+    base = _chart(means).encode(*places, colour)
     layers = [
-        alt.Chart(seeds).mark_circle(size=18, opacity=0.6).encode(*places, colour, level("value:Q")),
+        _chart(seeds).mark_circle(size=18, opacity=0.6).encode(*places, colour, level("value:Q")),
         base.mark_rule(strokeWidth=2).encode(level("low:Q"), end),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             level("mean:Q"), shape, tooltip=["row:N", "column:N", alt.Tooltip("mean:Q", format=".3f")]
         ),
     ]
     if floors:
-        floor = alt.Chart(pa.table({"mean": floors, "name": [MEAN_POSE] * len(floors)}))
+        floor = _chart([{"mean": mean, "name": MEAN_POSE} for mean in floors])
         layers.append(floor.mark_rule(color=GREY, strokeDash=[5, 4]).encode(level("mean:Q")))
         named = floor.mark_text(align="left", dx=4, dy=-7, x=0) if aside else floor.mark_text(dy=-8, y=0)
         layers.append(named.encode(level("mean:Q"), text="name:N"))

@@ -8,9 +8,9 @@ and those of the runs that they start from (`lineage`). Lengths are in mm.
 import json
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.browser.training.runs import FACTS_FILE, FileCache, RunPlace, Tail, by_tail, owner_of, read_object
+from apps.browser.training.runs import (
+    FACTS_FILE,
+    FileCache,
+    RunPlace,
+    Tail,
+    by_tail,
+    make_unique,
+    owner_of,
+    read_object,
+)
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
@@ -30,16 +39,6 @@ Curves = Mapping[str, NDArray[np.float64]]
 Joints = Mapping[str, NDArray[np.float64]]
 """Alignment -> mean error [21] in mm, NaN for a joint that no hand has."""
 Objects = FileCache[dict[str, Any]]
-
-
-class ResultFiles:
-    """Reads each file of results once, and again where it changed. Threads may share it."""
-
-    def __init__(self) -> None:
-        self.pose_reports = FileCache(read_pose_report)
-        """Of ``pose.json``."""
-        self.experiments = FileCache(read_results)
-        """Of an experiment's ``results.json``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +155,6 @@ def key_without_seed(report: PoseReport, tails: Mapping[Tail, RunPlace], objects
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One report and the folder of the run that wrote it."""
-
     place: RunPlace
     report: PoseReport
 
@@ -235,20 +232,21 @@ def pose_groups(
         if report is not None and report.metrics:
             key = key_without_seed(report, tails, objects) if over_seeds else place.title
             groups[key].append(Evaluation(place, report))
-    return _with_unique_titles([_group(members) for members in groups.values()])
+    members = [_latest_by_seed(each) for each in groups.values()]
+    titles = [common_title([each.place.title.removeprefix(_VERB) for each in group]) for group in members]
+    titles = make_unique(titles, [group[0].place.tail[1] for group in members])
+    return [PoseGroup(title, group) for title, group in zip(titles, members, strict=True)]
 
 
 _VERB: Final = "evaluate "
 """Titles of experiments' steps begin with it."""
 
 
-def _group(members: Sequence[Evaluation]) -> PoseGroup:
+def _latest_by_seed(members: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
     by_seed: dict[object, Evaluation] = {}
     for each in sorted(members, key=lambda each: _changed_at(each.place.path / REPORT_FILE)):
         by_seed[each.place.title if each.seed is None else each.seed] = each
-    latest = sorted(by_seed.values(), key=lambda each: (each.seed or 0, each.place.title))
-    titles = [each.place.title.removeprefix(_VERB) for each in latest]
-    return PoseGroup(common_title(titles), tuple(latest))
+    return tuple(sorted(by_seed.values(), key=lambda each: (each.seed or 0, each.place.title)))
 
 
 def _changed_at(path: Path) -> float:
@@ -279,17 +277,6 @@ def common_title(titles: Sequence[str]) -> str:
 def _common_start(texts: Sequence[str]) -> str:
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
     return "".join(letters[0] for letters in same)
-
-
-def _with_unique_titles(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
-    """Add the folder's name to a title that several groups have."""
-    counts = Counter(group.title for group in groups)
-    return [
-        group
-        if counts[group.title] == 1
-        else replace(group, title=f"{group.title} ({group.members[0].place.tail[1]})")
-        for group in groups
-    ]
 
 
 def by_error(groups: Sequence[PoseGroup], alignment: str) -> list[PoseGroup]:

@@ -36,7 +36,7 @@ from apps.browser.results.tables import (
 )
 from apps.browser.training.page import format_duration
 from apps.browser.training.runs import RunPlace, by_tail
-from apps.browser.ui import escape, show_errors
+from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
 from training.experiments.tables import ExperimentResults, Table
@@ -51,7 +51,7 @@ _PERCENT: Final = "%.1f %%"
 def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
     """Table, curves, one hand and samples; a changed control redraws this section alone."""
     with show_errors():
-        reports, objects = library.results.pose_reports, library.runs.objects
+        reports, objects = library.pose_reports, library.runs.objects
         groups = pose_groups(places, reports, objects)
         if not groups:
             _no_poses_yet(library)
@@ -90,13 +90,11 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
 def _no_poses_yet(library: Library) -> None:
     st.info("**No poses have been evaluated yet.**", icon=":material/back_hand:")
     st.markdown("A fine-tuned estimator, on the split that papers report:")
-    st.code(library.format_command("evaluate pose RUN"), language="sh", wrap_lines=True)
+    show_command(library.format_command("evaluate pose RUN"))
     st.markdown("There is no estimator yet? Hands to learn from, and one that learns from them:")
-    st.code(
+    show_command(
         "handsim synth --layout synthetic --out hands/ --videos 200\n"
-        + library.format_command("finetune synthetic --data.root hands/"),
-        language="sh",
-        wrap_lines=True,
+        + library.format_command("finetune synthetic --data.root hands/")
     )
 
 
@@ -158,8 +156,7 @@ def _unreadable(places: Sequence[RunPlace], library: Library) -> None:
     damaged = [
         place.title
         for place in places
-        if (place.path / REPORT_FILE).exists()
-        and library.results.pose_reports(place.path / REPORT_FILE) is None
+        if (place.path / REPORT_FILE).exists() and library.pose_reports(place.path / REPORT_FILE) is None
     ]
     if damaged:
         st.caption(f"Cannot be read, evaluate them anew: {escape(', '.join(damaged))}")
@@ -259,14 +256,12 @@ _DISTANCES: Final = {
 
 @st.fragment
 def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
-    """A table over runs, and the pictures of one of them."""
     with show_errors():
         reports = retrieval_reports(places, library.runs.objects)
         if not reports:
             st.info("**Retrieval has not been evaluated yet.**", icon=":material/search:")
             st.markdown("How many of the truly nearest hands the index finds, and how alike they are:")
-            evaluate = library.format_command("evaluate retrieval --labels --name FIRST")
-            st.code(evaluate, language="sh", wrap_lines=True)
+            show_command(library.format_command("evaluate retrieval --labels --name FIRST"))
             return
         column = st.column_config
         st.dataframe(
@@ -317,7 +312,7 @@ def experiment_section(library: Library) -> None:
             width=320,
             help="Many runs from one file, summarised in tables",
         )
-        results = library.results.experiments(files[name])
+        results = library.experiments(files[name])
         if results is None:
             raise HandsimError(
                 f"the tables of {name} cannot be read; handsim experiment table makes them anew"
@@ -336,10 +331,10 @@ def _no_experiment_yet(library: Library) -> None:
             icon=":material/science:",
         )
         st.markdown("Tables of what is there so far, with the experiment's file or name:")
-        st.code(library.format_command("experiment table FILE"), language="sh", wrap_lines=True)
+        show_command(library.format_command("experiment table FILE"))
         return
     st.info("**No experiment yet.** The papers' tables are made of many runs.", icon=":material/science:")
-    st.code(library.format_command("experiment run synthetic_main"), language="sh", wrap_lines=True)
+    show_command(library.format_command("experiment run synthetic_main"))
 
 
 def _head(library: Library, name: str, path: Path, results: ExperimentResults) -> None:
@@ -381,7 +376,6 @@ _EXPERIMENTS: Final = "Experiments"
 
 
 def results(library: Library) -> None:
-    """Draw one kind of results; at first a kind that the home has."""
     with show_errors():
         places = library.runs.places()
         has_any = {

@@ -30,10 +30,11 @@ STAR: Final = "★"
 _UNIT: Final = " ("
 
 
-def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]:
-    """For each of ``rows`` a star and the names of the columns, without units, that it is best in.
+def best_column(columns: Mapping[str, tuple[Numbers, bool]], rows: int, below: int = 0) -> dict[str, Any]:
+    """A table's column: for each of ``rows`` a star and the names of the columns that it is best in.
 
-    A column is its numbers and whether higher ones are better. Where all are equal, none is best.
+    A column is its numbers and whether higher ones are better; where all are equal, none is best. The names
+    lose their units. ``below`` blank rows follow. Empty where no row is best.
     """
     names: list[list[str]] = [[] for _ in range(rows)]
     for column, (numbers, higher_is_better) in columns.items():
@@ -44,12 +45,7 @@ def best_in(columns: Mapping[str, tuple[Numbers, bool]], rows: int) -> list[str]
         for row, value in enumerate(numbers):
             if value == top:
                 names[row].append(column.split(_UNIT)[0])
-    return [f"{STAR} {', '.join(row)}" if row else "" for row in names]
-
-
-def best_column(columns: Mapping[str, tuple[Numbers, bool]], rows: int, below: int = 0) -> dict[str, Any]:
-    """What `best_in` says as a table's column, with blank rows ``below``; nothing where no row is best."""
-    best = best_in(columns, rows)
+    best = [f"{STAR} {', '.join(row)}" if row else "" for row in names]
     return {BEST: pa.array([*best, *[""] * below], pa.string())} if any(best) else {}
 
 
@@ -172,13 +168,11 @@ Reports = list[tuple[RunPlace, Mapping[str, Any]]]
 
 
 def retrieval_reports(places: Sequence[RunPlace], objects: Objects) -> Reports:
-    """The evaluations that are there, in the order of ``places``."""
     reports = ((place, objects(place.path / RETRIEVAL_FILE)) for place in places)
     return [(place, report) for place, report in reports if report is not None]
 
 
 def retrieval_table(reports: Reports) -> Any:
-    """An Arrow table with a row for each."""
     contents = [report for _, report in reports]
     ranked = {
         column: (_numbers(contents, name), higher_is_better)

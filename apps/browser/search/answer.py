@@ -29,8 +29,6 @@ _NO_HAND: Final = 0
 
 @dataclass(frozen=True)
 class Answer:
-    """What the index answered to a question."""
-
     version: str
     """The name of the index version."""
     neighbors: tuple[Neighbor, ...]

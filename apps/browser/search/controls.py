@@ -17,7 +17,6 @@ _FIRST_LIMIT: Final = 1.0
 
 
 def draw_controls(question: Question, pool: Pool) -> None:
-    """Draw the widgets."""
     for name in ("k", "other_video", "one_per_video", "sources", "labels", "side", "diversity"):
         value = getattr(question, name)
         session.set_widget(_KEY + name, list(value) if isinstance(value, tuple) else value)

@@ -57,7 +57,6 @@ _CONDITION_TITLES: Final[dict[Condition, str]] = {
 
 
 def search(library: Library) -> None:
-    """Draw the page."""
     _draw_start(library)
     _draw_results(library)
 
@@ -66,7 +65,6 @@ def search(library: Library) -> None:
 
 
 def _draw_start(library: Library) -> None:
-    """The ways side by side, and below them the widgets of the chosen one."""
     ways: dict[str, Callable[[Library], None]] = {
         "Id": _draw_id,
         "Photograph": _draw_upload,
@@ -400,7 +398,6 @@ def _draw_downloads(
 
 
 def _offer_to_relax(question: Question, answer: Answer) -> None:
-    """Say why there is no answer, and offer the conditions to leave out."""
     if answer.to_relax:
         st.info(
             "No hand meets all conditions. Without one of these there are some:",

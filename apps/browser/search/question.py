@@ -91,7 +91,6 @@ class Question:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no subject yet."""
         return self.hand is None and not self.like and self.pose is None
 
     @property
@@ -100,11 +99,9 @@ class Question:
         return [name for name, neutral in _NEUTRAL.items() if getattr(self, name) != neutral]
 
     def without(self, condition: Condition) -> "Question":
-        """The same question without one condition."""
         return replace(self, **{condition: _NEUTRAL[condition]})  # type: ignore[arg-type]  # of its type
 
     def options(self) -> SearchOptions:
-        """The conditions as the index takes them."""
         selection = Filter(
             sources=self.sources or None,
             labels=self.labels or None,
@@ -119,11 +116,9 @@ class Question:
         )
 
     def with_hand(self, hand: int) -> "Question":
-        """The same conditions for a hand."""
         return replace(self, hand=hand, like=(), unlike=(), pose=None)
 
     def with_pose(self, pose: tuple[int, ...]) -> "Question":
-        """The same conditions for a pose."""
         return replace(self, hand=None, like=(), unlike=(), pose=pose)
 
     def with_mark(self, hand: int, *, like: bool) -> "Question":

@@ -39,7 +39,6 @@ class Curve:
         return len(self._steps) + bool(self._count)
 
     def add(self, step: float, value: float) -> None:
-        """Add the next point."""
         self._count += 1
         self._step_sum += step
         self._value_sum += value

@@ -9,7 +9,7 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
-from apps.browser.ui import escape, show_errors
+from apps.browser.ui import escape, show_command, show_errors
 
 STATES: Final[dict[State, str]] = {
     "running": "▶ running",
@@ -24,7 +24,6 @@ _DAY: Final = 24 * _HOUR
 
 
 def run_table(records: Sequence[RunRecord]) -> Any:
-    """An Arrow table with a row for each run."""
     latest = [record.latest for record in records]
     return pa.table(
         {
@@ -68,7 +67,6 @@ def _steps(record: RunRecord) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """In the largest unit that fits."""
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:
@@ -118,10 +116,9 @@ def _no_run_yet(library: Library) -> None:
         st.rerun()
     st.info("**No training yet.** Its curves are drawn here while it runs.", icon=":material/show_chart:")
     st.markdown("An encoder, from pairs that the index answers:")
-    st.code(library.format_command("pretrain cpu_small"), language="sh", wrap_lines=True)
+    show_command(library.format_command("pretrain cpu_small"))
     st.markdown("An estimator of 3D poses, from labelled hands:")
-    finetune = library.format_command("finetune synthetic --data.root FOLDER --init cpu_small")
-    st.code(finetune, language="sh", wrap_lines=True)
+    show_command(library.format_command("finetune synthetic --data.root FOLDER --init cpu_small"))
 
 
 def _states(records: Sequence[RunRecord]) -> dict[str, State]:

@@ -106,8 +106,6 @@ _STEPS: Final = "steps"
 
 @dataclass(frozen=True)
 class RunPlace:
-    """The folder of one run."""
-
     title: str
     """Unlike that of every other run of the home."""
     path: Path
@@ -115,44 +113,36 @@ class RunPlace:
     tail: Tail
     """``runs, NAME``, or of an experiment's step ``steps, STEP, runs, NAME``."""
 
-    @property
-    def is_step(self) -> bool:
-        """Whether it is a step of an experiment."""
-        return self.tail[0] == _STEPS
-
-    @property
-    def step_file(self) -> Path:
-        """The description of an experiment's step; the home's own runs have none."""
-        return self.path.parent.parent / "step.json"
-
 
 def read_title(path: Path) -> str:
     """The title in a step's ``step.json``."""
     return str(read_object(path)["title"])
 
 
-def find_runs(home: Home, titles: FileCache[str]) -> list[RunPlace]:
-    """The home's own runs by name, then those of its experiments by title; ``titles`` reads theirs."""
+def find_runs(home: Home, step_titles: FileCache[str]) -> list[RunPlace]:
+    """The home's own runs by name, then those of its experiments by title; ``step_titles`` reads theirs."""
     own = [RunPlace(path.name, path, (path.parent.name, path.name)) for path in _folders(home.runs, "*")]
     steps = home.path / "experiments" / _STEPS
     of_steps = []
     for path in _folders(steps, "*/runs/*"):
         tail = path.parts[-3:]
-        title = titles(path.parent.parent / "step.json") or tail[0]
+        title = step_titles(path.parent.parent / "step.json") or tail[0]
         of_steps.append(RunPlace(title, path, (_STEPS, *tail)))
-    return _with_unique_titles([*own, *sorted(of_steps, key=lambda place: place.title)])
+    places = [*own, *sorted(of_steps, key=lambda place: place.title)]
+    titles = make_unique([place.title for place in places], [place.tail[1] for place in places])
+    return [replace(place, title=title) for place, title in zip(places, titles, strict=True)]
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_dir())
 
 
-def _with_unique_titles(places: Sequence[RunPlace]) -> list[RunPlace]:
-    """Add the folder's name to a title that several runs have."""
-    counts = Counter(place.title for place in places)
+def make_unique(titles: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Add the folder's name to a title that occurs several times."""
+    counts = Counter(titles)
     return [
-        place if counts[place.title] == 1 else replace(place, title=f"{place.title} ({place.tail[1]})")
-        for place in places
+        title if counts[title] == 1 else f"{title} ({folder})"
+        for title, folder in zip(titles, folders, strict=True)
     ]
 
 

@@ -1,20 +1,30 @@
-"""Test data of the browser: maps made by hand and of a home, a picture, and a wait for jobs."""
+"""Test data of the browser: maps, pictures, index versions, runs, evaluations and experiments."""
 
-import struct
+import json
+import os
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from apps.browser.jobs import Job, Jobs
+from apps.browser.index.overview import Overview
+from apps.browser.jobs import Job, JobReporter, Jobs
 from apps.browser.map.build import make_map
 from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, write_map_file
+from handsim import Pool, PoolWriter
+from handsim.embedding import load_embedding
 from handsim.home import Home
+from handsim.metrics.pose import PCK_0_50
 from handsim.pool.reader import Categorical
-from index import VersionInfo, open_catalog
+from handsim.skeleton import JOINT_NAMES
+from index import IndexSettings, VersionInfo, open_catalog
+from tests.handsim.builders import make_hand
+from training.evaluation.report import ALIGNMENTS, REPORT_FILE
+from training.experiments.config import AXES
 
 _WAIT_S = 300.0
 
@@ -28,20 +38,6 @@ def wait_for_job(
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
     return job
-
-
-class ReporterSpy:
-    """Records the reports that a job's reporter would write."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.counts: list[tuple[int, int]] = []
-
-    def begin_phase(self, name: str) -> None:
-        self.phases.append(name)
-
-    def update(self, done: int, total: int) -> None:
-        self.counts.append((done, total))
 
 
 def build_map(
@@ -71,19 +67,222 @@ def put_map(path: Path) -> VersionInfo:
     """Make the map of a home's current version as the job does; fitted to few hands, it takes no time."""
     home = Home(path)
     with open_catalog(home.index) as catalog, catalog.current() as version:
-        pose_map = make_map(version, ReporterSpy(), max_fitted=20)
+        pose_map = make_map(version, JobReporter(path / "no jobs", "map"), max_fitted=20)
         write_map_file(pose_map, map_file(maps_folder(home), version.info))
         return version.info
 
 
-def build_huge_png(side: int) -> bytes:
-    """A valid PNG of side x side white pixels, in a few hundred kilobytes."""
+NEWER = VersionInfo(
+    name="v0002",
+    points=70,
+    dimension=14,
+    embedding_kind="pose",
+    embedding_fingerprint="00112233aabbccdd",
+    built_at="2026-01-02T03:04:05+00:00",
+    build_seconds=12.5,
+    settings=IndexSettings(),
+    checksum="70-0",
+    bytes_on_disk=1_500_000,
+    recall_at_1=0.9987,
+    is_current=True,
+)
+OLDER = replace(NEWER, name="v0001", points=60, is_current=False)
+SOUND = Overview(
+    address="/home/index",
+    versions=(NEWER, OLDER),
+    earlier="v0001",
+    builder=None,
+    pool_hands=70,
+    embedding=("pose-14", "00112233aabbccdd"),
+)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    packer = zlib.compressobj(9)
-    line = b"\0" + b"\xff" * ((side + 7) // 8)
-    packed = b"".join(packer.compress(line) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+def with_current(**changes: object) -> Overview:
+    """`SOUND` but for its current version."""
+    return replace(SOUND, versions=(replace(NEWER, **changes), OLDER))  # type: ignore[arg-type]
+
+
+def more_hands(home: Path, hands: int = 10) -> None:
+    """Add hands without pictures to the pool."""
+    with PoolWriter(home / "pool", crop_size_px=64) as writer:
+        for number in range(hands):
+            writer.add(make_hand(number), None)
+
+
+def build_version(home: Path, *, publish: bool = True) -> str:
+    """Another version of the whole pool; returns its name."""
+    with open_catalog(home / "index") as catalog:
+        embedding = load_embedding(home / "embedding.json")
+        return catalog.build(Pool.open(home / "pool"), embedding, publish=publish).name
+
+
+NOW = 1_800_000_000.0
+
+
+def write_run(
+    path: Path,
+    lines: Iterable[Mapping[str, Any]] = (),
+    *,
+    age_s: float = 3600.0,
+    steps: int = 100,
+    seed: int = 1,
+    init: str | None = None,
+    finetuning: bool = False,
+) -> Path:
+    """A run of one epoch of ``steps`` batches that last wrote ``age_s`` before `NOW`."""
+    path.mkdir(parents=True, exist_ok=True)
+    trainer = {"epochs": 1, "accumulate": 1, "max_steps": None}
+    config = {
+        "encoder": {"architecture": "resnet18", "init": init},
+        "trainer": trainer,
+        "log": {"metrics_every_steps": 10},
+        "seed": seed,
+    }
+    facts: dict[str, Any] = {"architecture": "resnet18", "seed": seed, "batches_an_epoch": steps}
+    if finetuning:
+        facts |= {"kind": "fine-tuning", "hands_a_step": 32}
+    else:
+        facts |= {"pairs_a_step": 16, "index": "v0001"}
+    (path / "config.yaml").write_text("seed: 1\n")
+    (path / "facts.json").write_text(json.dumps({**facts, "config": config}))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for file in path.iterdir():
+        os.utime(file, (NOW - age_s, NOW - age_s))
+    return path
+
+
+def loss_lines(count: int, every: int = 10) -> list[dict[str, Any]]:
+    """Lines of a training whose loss is falling."""
+    return [
+        {
+            "step": every * (number + 1),
+            "loss": 5.0 / (number + 1),
+            "images_per_s": 320.0,
+            "data_wait": 0.25,
+            "index_wait": 0.125,
+            "lr": 1e-3,
+            "epoch": 0.1,
+        }
+        for number in range(count)
+    ]
+
+
+def write_pose_report(
+    path: Path,
+    *,
+    error_mm: float = 20.0,
+    seed: int = 1,
+    checkpoint: Path | str = "/elsewhere/best.ckpt",
+    dataset: str = "synthetic",
+    init: str = "random weights",
+    **training: object,
+) -> Path:
+    """An evaluation in which each joint is ``error_mm`` off, and the mean pose twice as far."""
+    path.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": 1,
+        "settings": {"dataset": dataset, "split": "test", "root": "/hands"},
+        "facts": {
+            "run": path.name,
+            "checkpoint": str(checkpoint),
+            "init": init,
+            "trained_on": dataset,
+            "architecture": "resnet18",
+            "training": {"seed": seed, "label_fraction": 0.5, "init": init, **training},
+        },
+        "metrics": _metrics(error_mm) | {"keypoints_2d_mean_px": error_mm / 10},
+        "mean_pose": _metrics(2 * error_mm),
+        "measured": {},
+        "joint_mpjpe_mm": _joints(error_mm),
+        "mean_pose_joint_mpjpe_mm": _joints(2 * error_mm),
+        "curves": {"pck_0_50": _curve(error_mm)},
+        "mean_pose_curves": {"pck_0_50": _curve(2 * error_mm)},
+    }
+    (path / REPORT_FILE).write_text(json.dumps(content))
+    return path
+
+
+def _metrics(error_mm: float) -> dict[str, float]:
+    numbers = {
+        "mpjpe_mm": error_mm,
+        "median_mm": error_mm,
+        "auc_0_50": 1 - error_mm / 50,
+        "auc_20_50": 0.1,
+    }
+    return {f"{name}_{number}": value for name in ALIGNMENTS for number, value in numbers.items()}
+
+
+def _joints(error_mm: float) -> dict[str, dict[str, float | None]]:
+    """The wrist has no truth."""
+    return {
+        name: {joint: error_mm if at else None for at, joint in enumerate(JOINT_NAMES)} for name in ALIGNMENTS
+    }
+
+
+def _curve(error_mm: float) -> dict[str, list[float]]:
+    thresholds = PCK_0_50.thresholds_mm
+    within = (thresholds >= error_mm).astype(np.float64).tolist()
+    return {"thresholds_mm": thresholds.tolist(), **dict.fromkeys(ALIGNMENTS, within)}
+
+
+def write_retrieval(path: Path, **numbers: object) -> Path:
+    """An evaluation of retrieval without labels."""
+    path.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {
+        "index_version": "v0001",
+        "embedding_fingerprint": "abc",
+        **{"points": 1000, "sample": 100, "recall_at_1": 0.9, "recall_at_10": 0.8, "covered": 1.0},
+        **{"precision_at_1": None, "precision_at_10": None, "mined_pose_distance": 0.1},
+    }
+    (path / "retrieval.json").write_text(json.dumps(content | numbers))
+    return path
+
+
+def cell(*values: float, seeds: int = 2, best: bool = False, failed: int = 0) -> dict[str, Any]:
+    """Of a table, over some of the seeds."""
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "n": len(values),
+        "seeds": seeds,
+        "failed": failed,
+        "best": best,
+        "values": {str(seed): value for seed, value in enumerate(values)},
+    }
+
+
+def write_experiment(path: Path, *, columns: bool = True) -> Path:
+    """``results.json`` of two methods and the mean pose."""
+    path.mkdir(parents=True, exist_ok=True)
+    labels = ["0.1", "1"] if columns else [None]
+    metric = {"metric": "procrustes_mpjpe_mm", "title": "MPJPE mm, Procrustes", "higher_is_better": False}
+    rows = [
+        [cell(12.0, 14.0, best=True), cell(9.0)],
+        [cell(), cell(failed=2)],
+        [cell(30.0, seeds=1), cell(30.0, seeds=1)],
+    ]
+    content = {
+        "format": 1,
+        "title": "A tenth of *all* labels",
+        "seeds": [1, 2],
+        "axes": {axis: ["any"] for axis in AXES},
+        "runs": [
+            dict.fromkeys(AXES, "any")
+            | {"seed": 1, "step": f"evaluate-{number}", "state": state, "metrics": {}, "mean_pose": {}}
+            for number, state in enumerate(("done", "done", "done", "failed"))
+        ],
+        "tables": [
+            {
+                "name": "main",
+                "title": None,
+                "rows_axis": "method",
+                "columns_axis": "label_fraction" if columns else None,
+                "where": {"dataset": "synthetic"},
+                "rows": ["simhand", "peclr|x", "mean pose"],
+                "columns": [{"label": label, **metric} for label in labels],
+                "cells": [row[: len(labels)] for row in rows],
+            }
+        ],
+    }
+    (path / "results.json").write_text(json.dumps(content))
+    return path

@@ -35,8 +35,15 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
     """A visitor of a home, in a session of its own and without the caches of earlier tests."""
     st.cache_resource.clear()
 
-    def open_page(home: Path, page: str = "", *, actions: bool = True, **address: str | list[str]) -> AppTest:
-        settings = BrowserSettings(home, actions=actions)
+    def open_page(
+        home: Path,
+        page: str = "",
+        *,
+        index: str | None = None,
+        actions: bool = True,
+        **address: str | list[str],
+    ) -> AppTest:
+        settings = BrowserSettings(home, index, actions=actions)
         monkeypatch.setattr(sys, "argv", [str(_APP), *settings.to_arguments()])
         visitor = AppTest.from_file(_APP, default_timeout=60)
         for name, value in address.items():  # several values of a name as a list

@@ -1,15 +1,19 @@
-"""What all sessions share: the pool, thumbnails, and the search for hands in uploaded pictures."""
+"""What all sessions share: the home, thumbnails, hands in pictures, errors that are retried, the trail."""
 
 import base64
 import errno
 import io
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Lock
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from apps.browser.library import (
     THUMBNAIL_PX,
@@ -24,8 +28,9 @@ from apps.browser.serve import BrowserSettings
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from handsim.images import encode_jpeg
-from tests.apps.browser.builders import build_huge_png
-from tests.apps.browser.index.versions import more_hands
+from index import Catalog, open_catalog
+from tests.apps.browser.builders import more_hands
+from tests.handsim.builders import png_that_claims
 
 
 def test_the_pool_is_opened_again_when_hands_were_added_and_only_then(own_home: Path) -> None:
@@ -35,6 +40,27 @@ def test_the_pool_is_opened_again_when_hands_were_added_and_only_then(own_home: 
     more_hands(own_home, 10)
     assert len(library.open_pool()) == 70
     assert library.open_pool() is library.open_pool()
+
+
+def test_a_slow_server_stalls_one_session_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_one_waits, answer = Event(), Event()
+    lock = Lock()
+
+    def connect(*arguments: Any, **options: Any) -> Catalog:
+        if lock.acquire(blocking=False):  # the first session
+            slow_one_waits.set()
+            assert answer.wait(60)
+        return open_catalog(*arguments, **options)
+
+    monkeypatch.setattr("apps.browser.library.open_catalog", connect)
+    library = Library(BrowserSettings(home))
+    with ThreadPoolExecutor(1) as sessions:
+        slow = sessions.submit(lambda: library.catalog)
+        assert slow_one_waits.wait(60)
+        catalog = library.catalog
+        assert not slow.done()
+        answer.set()
+        assert slow.result(60) is catalog
 
 
 def test_a_command_line_names_the_home_as_a_shell_reads_it(tmp_path: Path) -> None:
@@ -98,25 +124,19 @@ def test_a_large_picture_becomes_a_small_thumbnail() -> None:
     assert decode(encode_thumbnail(picture)).size == (THUMBNAIL_PX, THUMBNAIL_PX)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_a_bad_file_is_refused_before_a_model_is_needed(tmp_path: Path) -> None:
+    finder, picture = HandFinder(tmp_path / "no.task"), encode_jpeg(np.zeros((200, 200, 3), np.uint8))
+    for data, message in (
         (b"this is no picture, whatever its name", "not an image"),
         (b"", "not an image"),
         (b"\0" * (UPLOAD_LIMIT_MB * 2**20 + 1), "at most 25 MB"),
-        (build_huge_png(30_000), "too many pixels"),
-        (encode_jpeg(np.zeros((200, 200, 3), np.uint8))[:400], "(truncated|corrupt) image"),
-    ],
-    ids=["text", "empty", "bytes", "pixels", "truncated"],
-)
-def test_a_bad_file_is_refused_before_a_model_is_needed(data: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(HandsimError, match=message):
-        HandFinder(tmp_path / "no.task").find(data)
-
-
-def test_the_error_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
+        (png_that_claims(20_000, 20_000), "too many pixels"),
+        (picture[:400], "(truncated|corrupt) image"),
+    ):
+        with pytest.raises(HandsimError, match=message):
+            finder.find(data)
     with pytest.raises(NotThereError, match="handsim models fetch"):
-        HandFinder(tmp_path / "no.task").find(encode_jpeg(np.zeros((64, 64, 3), np.uint8)))
+        finder.find(picture)
 
 
 @pytest.mark.slow
@@ -136,3 +156,39 @@ def test_only_pictures_above_the_limit_are_reduced() -> None:
     assert reduced[25, 20].max() == 0
     assert reduced[25, 80].min() == 240
     assert limit_size(reduced, 100) is reduced
+
+
+def _fail_twice() -> None:
+    import streamlit as st
+
+    from apps.browser.ui import show_errors
+    from handsim.errors import NotThereError
+
+    st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+    for name in ("model", "index"):
+        with show_errors():
+            raise NotThereError(f"no {name}")
+
+
+def test_two_failed_parts_of_a_page_wait_for_the_clock_before_they_are_tried_again() -> None:
+    page = AppTest.from_function(_fail_twice, default_timeout=60).run()
+    assert [info.value for info in page.info] == [
+        "**Not there yet.** no model",
+        "**Not there yet.** no index",
+    ]
+    assert page.session_state["runs"] == 1
+
+
+def _ask_three_times() -> None:
+    from apps.browser import session
+    from apps.browser.search.question import Question
+
+    session.ask(Question(hand=1))
+    session.ask(Question(hand=1, k=3))
+    session.ask(Question(hand=2).with_mark(3, like=True))
+
+
+def test_the_trail_has_a_question_once_whatever_its_conditions() -> None:
+    page = AppTest.from_function(_ask_three_times, default_timeout=60).run()
+    assert [question.hand for question in page.session_state["search_trail"]] == [1]
+    assert "0000000000000002.0000000000000003" in page.query_params["like"]

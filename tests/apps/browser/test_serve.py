@@ -1,45 +1,14 @@
 """The browser as a server: who may talk to it, its theme, and what it opens before somebody looks."""
 
-import base64
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import pytest
 
 from apps.browser.entry.server import open_home
 from apps.browser.library import get_library
-from apps.browser.serve import THEME, BrowserSettings, build_streamlit_command, run_server
-
-
-def upgrade(url: str, host: str) -> str:
-    """The first line of the answer to a page under ``host`` that opens the socket of all actions."""
-    port = urlsplit(url).port
-    lines = [
-        "GET /_stcore/stream HTTP/1.1",
-        f"Host: {host}:{port}",
-        f"Origin: http://{host}:{port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
-        "Sec-WebSocket-Protocol: streamlit",
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-    ]
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-        return connection.recv(100).decode().splitlines()[0]
-
-
-@pytest.mark.slow
-def test_only_pages_under_its_own_names_may_talk_to_it(home: Path) -> None:
-    """A foreign page whose name points to this computer (DNS rebinding) could build and remove versions."""
-    with run_server(home, "--allowed-host", "hands.example") as server:
-        for name in ("localhost", "127.0.0.1", "hands.example"):
-            assert " 101 " in upgrade(server.url, name), name
-        assert " 403 " in upgrade(server.url, "evil.example")
+from apps.browser.serve import THEME, BrowserSettings, build_streamlit_command
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5"])

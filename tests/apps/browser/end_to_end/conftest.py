@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from apps.browser.serve import run_server
 from handsim.errors import NotThereError
+from tests.apps.browser.builders import put_map
 from tests.apps.browser.chromium import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
@@ -48,7 +49,9 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def site(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the small home is shown, for all tests that do not change it."""
-    with run_server(copy_home(home, tmp_path_factory.mktemp("site") / "home")) as server:
+def site(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the small home is shown, with a map, for all tests that do not change it."""
+    path = copy_home(home, tmp_path_factory.mktemp("site") / "home")
+    put_map(path)
+    with run_server(path, "--allowed-host", "hands.example") as server:
         yield server.url

@@ -1,30 +1,17 @@
 """The map in a real web browser: pointing, clicking, zooming, outlines, fingers."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
-from apps.browser.serve import run_server
-from tests.apps.browser.builders import put_map
 from tests.apps.browser.end_to_end.test_search import answers, centre
 from tests.apps.commands import pick_hand
-from tests.apps.conftest import copy_home
 
 LASSO = [(0.01, 0.1), (0.99, 0.1), (0.99, 0.99), (0.01, 0.99)]
 """Around all hands, as shares of what the map takes up."""
-
-
-@pytest.fixture(scope="module")
-def site_with_map(chromium: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the small home is shown, with a map."""
-    path = copy_home(home, tmp_path_factory.mktemp("mapped") / "home")
-    put_map(path)
-    with run_server(path) as served:
-        yield served.url
 
 
 def stage(page: Page) -> Locator:
@@ -83,32 +70,25 @@ def draw_around_all(page: Page) -> None:
     page.mouse.up()
 
 
-def test_pointing_shows_the_crop_and_sends_the_points_once(page: Page, site_with_map: str) -> None:
+def test_pointing_shows_the_crop_and_a_click_searches(page: Page, site: str) -> None:
     received: list[bytes] = []
 
     def listen(socket: WebSocket) -> None:
         socket.on("framereceived", lambda frame: received.append(frame if isinstance(frame, bytes) else b""))
 
     page.on("websocket", listen)
-    open_map(page, f"{site_with_map}/map")
+    open_map(page, f"{site}/map")
     before = len(received)
-    find_hand(page, page.mouse.move)
+    x, y = find_hand(page, page.mouse.move)
     expect(tip(page).locator("img")).to_be_visible()
-    expect(tip(page)).to_contain_text(re.compile(r"[0-9a-f]{8}…"))
     expect(tip(page)).to_contain_text("to another video")
     points = re.compile(rb'"points": ?"[A-Za-z0-9+/=]+"')
     assert sum(bool(points.search(frame)) for frame in received[:before]) == 1
-    assert not any(points.search(frame) for frame in received[before:])
+    assert not any(points.search(frame) for frame in received[before:])  # they were sent once
     page.mouse.move(2, 2)
     expect(tip(page)).to_be_hidden()
-
-
-def test_a_click_searches_and_the_way_back_leads_to_the_map(page: Page, site_with_map: str) -> None:
-    open_map(page, f"{site_with_map}/map")
-    x, y = find_hand(page, page.mouse.move)
-    short = tip(page).locator("b")
-    expect(short).to_be_visible()
-    begins = short.inner_text().rstrip("…")
+    page.mouse.move(x, y)
+    begins = tip(page).locator("b").inner_text().rstrip("…")
     page.mouse.click(x, y)
     expect(page).to_have_url(re.compile(rf"/\?hand={begins}[0-9a-f]{{8}}$"))
     expect(answers(page)).to_have_count(24)
@@ -118,8 +98,8 @@ def test_a_click_searches_and_the_way_back_leads_to_the_map(page: Page, site_wit
     expect(tip(page).locator("img")).to_be_visible()
 
 
-def test_wheel_buttons_keys_and_drags_move_the_view(page: Page, site_with_map: str) -> None:
-    open_map(page, f"{site_with_map}/map")
+def test_wheel_buttons_keys_and_drags_move_the_view(page: Page, site: str) -> None:
+    open_map(page, f"{site}/map")
     x, y = centre(stage(page))
     page.mouse.move(x, y)
     page.mouse.wheel(0, -600)
@@ -138,11 +118,11 @@ def test_wheel_buttons_keys_and_drags_move_the_view(page: Page, site_with_map: s
     page.mouse.move(x + 120, y + 40, steps=5)
     page.mouse.up()
     wait_for_redraw(page, moved)
-    expect(page).to_have_url(f"{site_with_map}/map")  # a drag is no click
+    expect(page).to_have_url(f"{site}/map")  # a drag is no click
 
 
-def test_an_outline_shows_its_hands_together(page: Page, site_with_map: str) -> None:
-    open_map(page, f"{site_with_map}/map")
+def test_an_outline_shows_its_hands_together(page: Page, site: str) -> None:
+    open_map(page, f"{site}/map")
     page.keyboard.down("Shift")
     draw_around_all(page)
     page.keyboard.up("Shift")
@@ -155,18 +135,16 @@ def test_an_outline_shows_its_hands_together(page: Page, site_with_map: str) -> 
     expect(lasso).to_have_attribute("aria-pressed", "true")
     draw_around_all(page)
     expect(selected(page)).to_have_count(60)
-
-
-def test_the_keyboard_alone_is_enough_on_the_map(page: Page, site_with_map: str) -> None:
-    open_map(page, f"{site_with_map}/map")
-    page.get_by_role("button", name="Show the hands together").press("Enter")
+    page.get_by_role("button", name="Put away").click()
+    expect(selected(page)).to_have_count(0)
+    page.get_by_role("button", name="Show the hands together").press("Enter")  # the keyboard alone is enough
     expect(selected(page)).to_have_count(60)
     selected(page).first.locator("button.frame").press("Enter")
     expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
 
 
-def test_a_key_of_the_legend_highlights_its_hands(page: Page, site_with_map: str) -> None:
-    open_map(page, f"{site_with_map}/map?colour=Video")
+def test_a_key_of_the_legend_highlights_its_hands(page: Page, site: str) -> None:
+    open_map(page, f"{site}/map?colour=Video")
     key = page.locator(".key").first
     before = wait_for_redraw(page, "")
     key.hover()
@@ -177,20 +155,28 @@ def test_a_key_of_the_legend_highlights_its_hands(page: Page, site_with_map: str
     expect(key).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_search_page_leads_to_its_hand(page: Page, site_with_map: str, home: Path) -> None:
-    page.goto(f"{site_with_map}/?hand={pick_hand(home)}")
+def test_the_hand_of_a_question_is_marked_and_the_way_back_leads_to_all_of_it(
+    page: Page, site: str, home: Path
+) -> None:
+    open_map(page, f"{site}/map")
+    without = wait_for_redraw(page, "")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=7")
     page.get_by_role("button", name="On the map").click()
-    expect(page).to_have_url(f"{site_with_map}/map?hand={pick_hand(home)}")
+    expect(page).to_have_url(re.compile(rf"/map\?hand={pick_hand(home)}"))
     expect(page.locator(".legend > *").first).to_be_visible()
+    wait_for_redraw(page, without)
+    page.go_back()
+    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7")
+    expect(answers(page)).to_have_count(7)
 
 
-def test_fingers_zoom_point_and_search(chromium: Browser, site_with_map: str) -> None:
+def test_fingers_zoom_point_and_search(chromium: Browser, site: str) -> None:
     """Two zoom; a tap shows what is under it, for a finger cannot point, and another one searches from it."""
     with chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     ) as context:
         page = context.new_page()
-        open_map(page, f"{site_with_map}/map")
+        open_map(page, f"{site}/map")
         x, y = centre(stage(page))
         fingers = context.new_cdp_session(page)
 
@@ -209,10 +195,3 @@ def test_fingers_zoom_point_and_search(chromium: Browser, site_with_map: str) ->
         expect(tip(page).locator("img")).to_be_visible()
         page.touchscreen.tap(*hand)
         expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))
-
-
-def test_the_hand_in_the_address_is_marked(page: Page, site_with_map: str, home: Path) -> None:
-    open_map(page, f"{site_with_map}/map")
-    without = wait_for_redraw(page, "")
-    open_map(page, f"{site_with_map}/map?hand={pick_hand(home)}")
-    wait_for_redraw(page, without)

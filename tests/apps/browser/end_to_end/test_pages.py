@@ -1,11 +1,16 @@
-"""From page to page and back, over a restart of the server; and the mining and index pages in use."""
+"""From page to page and back; a server that is restarted; the mining and index pages; foreign pages."""
 
+import base64
+import os
 import re
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from apps.browser.serve import find_free_port, run_server
+from index import open_catalog
 from tests.apps.browser.end_to_end.test_search import answers, beginnings, hand_of, query, trail
 from tests.apps.commands import pick_hand
 
@@ -36,24 +41,6 @@ def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: P
     page.get_by_role("button", name="Start afresh").click()
     expect(beginnings(page)).to_have_count(24)
     trail(page).locator("button.frame").click()
-    expect(answers(page)).to_have_count(7)
-
-
-def test_the_way_back_from_a_hand_leads_to_the_policy(page: Page, site: str) -> None:
-    page.goto(f"{site}/mining?top_k=5")
-    pairs(page).first.get_by_role("button").last.click()
-    expect(answers(page)).to_have_count(24)
-    page.go_back()
-    expect(page).to_have_url(f"{site}/mining?top_k=5")
-    expect(page.get_by_text("changes against the default policy")).to_be_visible()
-
-
-def test_the_way_back_from_the_map_leads_to_the_whole_question(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=7")
-    page.get_by_role("button", name="On the map").click()
-    expect(page).to_have_url(re.compile(rf"/map\?hand={pick_hand(home)}"))
-    page.go_back()
-    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7")
     expect(answers(page)).to_have_count(7)
 
 
@@ -88,35 +75,60 @@ def test_a_changed_policy_shows_other_pairs_and_a_hand_leads_to_its_search(page:
     positive.click()
     expect(page).to_have_url(re.compile(rf"/\?hand={hand[0]}$"))
     expect(query(page)).to_contain_text(hand[0])
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"/mining\?top_k=2$"))
+    expect(page.get_by_text("changes against the default policy")).to_be_visible()
 
 
-def current(page: Page, name: str) -> None:
-    """Wait until the page says that a version answers everybody."""
-    expect(page.get_by_text("Everybody is answered by")).to_contain_text(name)
-
-
-def test_a_version_is_built_rolled_back_and_published_from_the_page(
-    chromium: Browser, page: Page, own_home: Path
-) -> None:
+def test_open_pages_follow_the_index(chromium: Browser, page: Page, own_home: Path) -> None:
+    """It is built and rolled back from the page, then it goes away and comes back."""
     with run_server(own_home) as served, chromium.new_context() as other:
+        state = page.get_by_text("Everybody is answered by")
         page.goto(f"{served.url}/index")
-        current(page, "v0001")
+        expect(state).to_contain_text("v0001")
         page.get_by_role("button", name="Build a new version").click()
-        page.get_by_role("dialog").get_by_role("button", name="Build", exact=True).click()
-        expect(page.get_by_text("Everybody is answered by")).to_contain_text("v0002", timeout=120_000)
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Graph").click()
+        dialog.get_by_label("m", exact=True).fill("8")
+        dialog.get_by_label("m", exact=True).press("Enter")
+        dialog.get_by_role("button", name="Build", exact=True).click()
+        expect(state).to_contain_text("v0002", timeout=120_000)  # by itself
+        assert open_catalog(own_home / "index").info("v0002").settings.m == 8
         searching = other.new_page()
-        searching.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
+        searching.goto(f"{served.url}/?hand={pick_hand(own_home)}")
         expect(searching.get_by_text("index v0002")).to_be_visible()
         page.get_by_role("button", name="Roll back to v0001").click()
-        page.get_by_role("dialog").get_by_role("button", name="Roll back", exact=True).click()
-        current(page, "v0001")
-        searching.locator(".grid[aria-label^=Answers] button.frame").first.click()
+        dialog.get_by_role("button", name="Roll back", exact=True).click()
+        expect(state).to_contain_text("v0001")
+        answers(searching).first.locator("button.frame").click()
         expect(searching.get_by_text("index v0001")).to_be_visible()
+        (own_home / "index").rename(own_home / "away")
+        searching.get_by_text("One per video", exact=True).click()
+        expect(searching.get_by_text("there is no index at")).to_be_visible()
+        (own_home / "away").rename(own_home / "index")
+        expect(answers(searching)).to_have_count(11)  # by itself
 
 
-def test_a_read_only_browser_offers_no_actions(page: Page, own_home: Path) -> None:
-    with run_server(own_home, "--read-only") as served:
-        page.goto(f"{served.url}/index")
-        current(page, "v0001")
-        for name in (re.compile("Build a new"), re.compile("Roll back"), re.compile("Verify")):
-            expect(page.get_by_role("button", name=name).first).to_be_disabled()
+def upgrade(url: str, host: str) -> str:
+    """The first line of the answer to a page under ``host`` that opens the socket of all actions."""
+    port = urlsplit(url).port
+    lines = [
+        "GET /_stcore/stream HTTP/1.1",
+        f"Host: {host}:{port}",
+        f"Origin: http://{host}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Protocol: streamlit",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+    ]
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        return connection.recv(100).decode().splitlines()[0]
+
+
+def test_only_pages_under_its_own_names_may_talk_to_the_server(site: str) -> None:
+    """A foreign page whose name points to this computer (DNS rebinding) could build and remove versions."""
+    for name in ("localhost", "127.0.0.1", "hands.example"):
+        assert " 101 " in upgrade(site, name), name
+    assert " 403 " in upgrade(site, "evil.example")

@@ -1,19 +1,14 @@
-"""The search page in a real web browser: mouse, keyboard, pictures, and changes of the index meanwhile."""
+"""The search page in a real web browser: mouse, keyboard, pictures."""
 
 import re
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from apps.browser.serve import run_server
-from apps.cli import main
 from handsim import Pool
-from index.server.client import KEY_VARIABLE
-from tests.apps.browser.builders import build_huge_png
 from tests.apps.commands import pick_hand
-from tests.index.server.small_server import SmallServer
 
 
 def answers(page: Page) -> Locator:
@@ -65,16 +60,9 @@ def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: P
     page.get_by_text("Skeletons", exact=True).click()
     expect(answers(page).locator("svg")).to_have_count(0)
     expect(answers(page).locator("img")).to_have_count(10)
-
-
-def test_a_condition_changes_answers_and_address(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&other_video=no")
-    expect(answers(page)).to_have_count(24)
-    page.get_by_text("One per video", exact=True).click()
-    expect(answers(page)).to_have_count(12)
-    expect(page).to_have_url(re.compile("one_per_video=yes"))
-    page.reload()  # a link says it all
-    expect(answers(page)).to_have_count(12)
+    second = hand_of(answers(page).nth(1))
+    answers(page).nth(1).locator("button.frame").press("Enter")  # the keyboard alone is enough
+    expect(page).to_have_url(re.compile(f"hand={second}"))
 
 
 def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: str, home: Path) -> None:
@@ -92,15 +80,14 @@ def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: 
         expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)
     query(page).nth(2).get_by_role("button", name="Less like").click()  # taken off again
     expect(query(page)).to_have_count(2)
-
-
-def test_the_keyboard_alone_is_enough_to_search(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=4")
-    expect(answers(page)).to_have_count(4)
-    second = hand_of(answers(page).nth(1))
-    answers(page).nth(1).locator("button.frame").focus()
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(f"hand={second}"))
+    query(page).nth(1).get_by_role("button", name="More like").click()
+    expect(query(page)).to_have_count(1)
+    # The last mark cannot be taken off, and saying so moves nothing.
+    start = page.get_by_role("button", name="Random hand")
+    before = start.bounding_box()
+    query(page).get_by_role("button", name="More like").click()
+    expect(page.get_by_text("Mark a hand with + first")).to_be_visible()
+    assert start.bounding_box() == before
 
 
 def draw(page: Page, site: str, shape: str) -> None:
@@ -128,7 +115,8 @@ def centre(locator: Locator) -> tuple[float, float]:
 
 def test_a_dragged_joint_moves_the_rest_of_its_finger(page: Page, site: str) -> None:
     draw(page, site, "Point")
-    drawn, before = pose_in(page.url), page.url
+    chosen = before = page.url
+    drawn = pose_in(chosen)
     x, y = centre(joint(page, 8))
     page.mouse.move(x, y)
     page.mouse.down()
@@ -137,14 +125,25 @@ def test_a_dragged_joint_moves_the_rest_of_its_finger(page: Page, site: str) -> 
     expect(page).not_to_have_url(before)
     expect(answers(page)).to_have_count(24)
     dragged, before = pose_in(page.url), page.url
-    assert {number // 2 for number in range(42) if dragged[number] != drawn[number]} == {
-        8
-    }  # a tip moves alone
+    moved = {number // 2 for number in range(42) if dragged[number] != drawn[number]}
+    assert moved == {8}  # a tip moves alone
     joint(page, 5).focus()
     page.keyboard.press("ArrowUp")
     expect(page).not_to_have_url(before)
     lifted = pose_in(page.url)
     assert {number // 2 for number in range(42) if lifted[number] != dragged[number]} == {5, 6, 7, 8}
+    # The preset can be chosen again.
+    expect(page.get_by_role("radio", name="Point")).not_to_be_checked()
+    page.get_by_text("Point", exact=True).click()
+    expect(page).to_have_url(chosen)
+    for number in (5, 0):  # a finger, the whole hand: no joint leaves the editor
+        before = page.url
+        page.mouse.move(*centre(joint(page, number)))
+        page.mouse.down()
+        page.mouse.move(2, 2, steps=4)
+        page.mouse.up()
+        expect(page).not_to_have_url(before)
+        assert min(pose_in(page.url)) >= 0
 
 
 def test_a_joint_can_be_moved_on_while_answers_arrive(page: Page, site: str) -> None:
@@ -191,33 +190,13 @@ def test_a_photograph_of_a_hand_is_searched_with(page: Page, site: str, home: Pa
     expect(page).to_have_url(re.compile("pose="))
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "said"),
-    [
-        ("notes.jpg", b"no picture at all", "not an image"),
-        ("huge.png", build_huge_png(30_000), "the limit is 100 megapixels"),
-    ],
-)
-def test_a_file_that_is_not_a_picture_is_refused(
-    page: Page, site: str, name: str, data: bytes, said: str
-) -> None:
-    page.goto(site)
-    page.get_by_role("radio", name="Photograph").click()
-    sent = FilePayload(name=name, mimeType="image/jpeg", buffer=data)
-    page.locator("input[type=file]").set_input_files(files=[sent])
-    expect(page.get_by_role("alert")).to_contain_text(said)
-    expect(beginnings(page)).to_have_count(24)
-
-
-@pytest.mark.parametrize(
-    "text", ["https://evil.example/x", "www.evil.example", "a@evil.example", ":material/delete: :smile: -> x"]
-)
-def test_text_from_an_address_is_shown_unchanged(page: Page, site: str, text: str) -> None:
-    page.goto(f"{site}/?{urlencode({'k': text})}")
-    said = page.get_by_role("alert")
-    expect(said).to_contain_text("cannot be read")
-    assert text in said.inner_text().replace("\u2060", "")
-    expect(said.locator("a")).to_have_count(0)
+def test_text_from_an_address_is_shown_unchanged(page: Page, site: str) -> None:
+    for text in ("https://e.xy www.e.xy a@e.xy :smile: ->", ":material/delete: https://evil.example/x"):
+        page.goto(f"{site}/?{urlencode({'k': text})}")
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("cannot be read")
+        assert text in alert.inner_text().replace("\u2060", "")
+        expect(alert.locator("a")).to_have_count(0)
 
 
 def test_the_answers_are_downloaded_as_table_and_montage(page: Page, site: str, home: Path) -> None:
@@ -231,64 +210,6 @@ def test_the_answers_are_downloaded_as_table_and_montage(page: Page, site: str, 
     assert Path(sheet.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_index_goes_away_and_comes_back(page: Page, own_home: Path) -> None:
-    with run_server(own_home) as served:
-        page.goto(f"{served.url}/?hand={pick_hand(own_home)}")
-        expect(answers(page)).to_have_count(24)
-        (own_home / "index").rename(own_home / "away")
-        page.get_by_text("One per video", exact=True).click()
-        expect(page.get_by_text("there is no index at")).to_be_visible()
-        (own_home / "away").rename(own_home / "index")
-        expect(answers(page)).to_have_count(11)  # by itself
-
-
-def test_a_server_goes_away_and_comes_back(
-    page: Page, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, "a-key")
-    with SmallServer(key="a-key") as server:
-        assert main(["index", "copy", str(own_home / "index"), server.address]) == 0
-        with run_server(own_home, "--index", server.address) as served:
-            page.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
-            expect(answers(page)).to_have_count(5)
-            server.stop()
-            page.get_by_text("One per video", exact=True).click()
-            expect(page.get_by_text("The index does not answer")).to_be_visible()
-            expect(page.get_by_text("Trying again every few seconds")).to_be_visible()
-            server.start()
-            expect(page.get_by_text("The index does not answer")).to_have_count(0)  # by itself
-            expect(answers(page)).to_have_count(5)
-
-
-def test_a_version_is_published_and_rolled_back_under_an_open_page(page: Page, own_home: Path) -> None:
-    with run_server(own_home) as served:
-        page.goto(f"{served.url}/?hand={pick_hand(own_home)}&k=5")
-        expect(page.get_by_text("index v0001")).to_be_visible()
-        assert main(["index", "build", "--home", str(own_home)]) == 0
-        answers(page).nth(1).locator("button.frame").click()
-        expect(page.get_by_text("index v0002")).to_be_visible()
-        assert main(["index", "rollback", "--home", str(own_home)]) == 0
-        answers(page).nth(1).locator("button.frame").click()
-        expect(page.get_by_text("index v0001")).to_be_visible()
-        expect(answers(page)).to_have_count(5)
-
-
-def test_two_visitors_do_not_see_each_other(chromium: Browser, site: str, home: Path) -> None:
-    with chromium.new_context() as one, chromium.new_context() as other:
-        first, second = one.new_page(), other.new_page()
-        first.goto(f"{site}/?hand={pick_hand(home, 1)}&k=5")
-        second.goto(f"{site}/?hand={pick_hand(home, 2)}&k=6")
-        expect(answers(first)).to_have_count(5)
-        expect(answers(second)).to_have_count(6)
-        answers(first).nth(2).locator("button.frame").click()
-        expect(trail(first)).to_have_count(1)
-        second.get_by_text("Skeletons", exact=True).click()
-        expect(answers(second).locator("svg")).to_have_count(0)
-        expect(answers(first).locator("svg")).to_have_count(5)
-        expect(trail(second)).to_have_count(0)
-        assert pick_hand(home, 2) in second.url
-
-
 def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, home: Path) -> None:
     page.goto(f"{site}/?hand={pick_hand(home)}")
     expect(answers(page)).to_have_count(24)
@@ -300,42 +221,3 @@ def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, ho
         values.append(int(slider.input_value()))
     assert values == list(range(25, 37))
     expect(answers(page)).to_have_count(36)
-
-
-def test_the_last_mark_cannot_be_taken_off_and_that_moves_nothing(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?like={pick_hand(home)}&k=5")
-    expect(answers(page)).to_have_count(5)
-    start = page.get_by_role("button", name="Random hand")
-    before = start.bounding_box()
-    query(page).get_by_role("button", name="More like").click()
-    expect(page.get_by_text("Mark a hand with + first")).to_be_visible()
-    assert start.bounding_box() == before
-
-
-def test_a_preset_is_chosen_again_after_a_drag(page: Page, site: str) -> None:
-    draw(page, site, "OK")
-    chosen = page.url
-    joint(page, 8).press("ArrowUp")
-    expect(page).not_to_have_url(chosen)
-    expect(page.get_by_role("radio", name="OK")).not_to_be_checked()
-    page.get_by_text("OK", exact=True).click()
-    expect(page).to_have_url(chosen)
-
-
-@pytest.mark.parametrize("number", [0, 5])
-def test_a_joint_stays_within_the_editor(page: Page, site: str, number: int) -> None:
-    draw(page, site, "Flat")
-    before = page.url
-    page.mouse.move(*centre(joint(page, number)))
-    page.mouse.down()
-    page.mouse.move(2, 2, steps=4)
-    page.mouse.up()
-    expect(page).not_to_have_url(before)
-    assert min(pose_in(page.url)) >= 0
-
-
-def test_start_afresh_leaves_an_invalid_address(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?like={pick_hand(home)}&diversity=0.5")
-    expect(page.get_by_text("Diversity does not go with examples")).to_be_visible()
-    page.get_by_role("button", name="Start afresh").click()
-    expect(beginnings(page)).to_have_count(24)

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from apps.browser.map.pose_map import map_file
-from apps.cli import main
 from handsim.home import Home
 from index import open_catalog
-from tests.apps.browser.builders import put_map
+from tests.apps.browser.builders import build_version, put_map
 from tests.apps.browser.conftest import Visit
 from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
@@ -39,20 +38,18 @@ def test_without_a_map_the_page_offers_one_and_reports_why_it_cannot_be_made(
     assert not page.run().error
 
 
-def test_every_colour_can_be_chosen(visit: Visit, mapped: Path) -> None:
-    page = visit(mapped, "map")
+def test_every_colour_can_be_chosen_and_an_unknown_hand_is_reported(visit: Visit, mapped: Path) -> None:
+    page = visit(mapped, "map", hand=pick_hand(mapped))
+    assert not page.caption
     colours = page.segmented_control(key="colour")
     assert colours.value == "label"
     for colour in ("source", "video", "distance"):
         colours.set_value(colour).run()
         assert not page.exception
     assert not page.select_slider  # all of sixty hands are drawn
-
-
-def test_a_hand_in_the_address_that_is_not_on_the_map_is_reported(visit: Visit, mapped: Path) -> None:
-    assert not visit(mapped, "map", hand=pick_hand(mapped)).caption
     for hand in ("00000000000003e7", "<b>x"):
-        page = visit(mapped, "map", hand=hand)
+        page.query_params["hand"] = hand
+        page.run()
         assert not page.exception
         assert "is not on this map" in page.caption[0].value
 
@@ -88,16 +85,9 @@ def test_a_new_version_needs_a_map_of_its_own(visit: Visit, own_home: Path) -> N
     put_map(own_home)
     page = visit(own_home, "map")
     assert "index v0001" in page.markdown[0].value
-    assert main(["index", "build", "--home", str(own_home)]) == 0
+    build_version(own_home)
     page.segmented_control(key="colour").set_value("source").run()
     assert not page.exception
     assert "No map of index v0002 yet" in page.info[0].value
     put_map(own_home)
     assert "index v0002" in page.run().markdown[0].value
-
-
-def test_a_home_without_an_index_is_reported(visit: Visit, own_home: Path) -> None:
-    (own_home / "index").rename(own_home / "away")
-    page = visit(own_home, "map")
-    assert not page.exception
-    assert "Not there yet" in page.info[0].value

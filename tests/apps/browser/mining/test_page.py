@@ -1,12 +1,19 @@
-"""The page Mining: controls, figures and examples."""
+"""The page Mining: policies as addresses and recipes, controls, figures and examples."""
 
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from apps.browser.mining.page import _METRICS
+from apps.browser.mining.policy import MOST_RANKS, SAMPLES, MiningTrial, as_recipe, conditions, without
 from apps.cli import main
+from handsim.errors import HandsimError
+from index import MiningPolicy
+from index.mining import DEFAULT_POLICY
 from tests.apps.browser.conftest import Visit
 from tests.index.builders import write_pool
 
@@ -38,12 +45,16 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
     return found.value, found.delta
 
 
+def press(page: AppTest, label: str) -> None:
+    next(button for button in page.button if button.label == label).click().run()
+
+
 def address(page: AppTest) -> dict[str, str]:
-    """What it says; a value comes as a text or as a list of one."""
+    """The address's parameters; a value comes as a text or as a list of one."""
     return {name: "".join(value) for name, value in page.query_params.items()}
 
 
-def test_it_begins_with_the_default_policy(visit: Visit, home: Path) -> None:
+def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
     assert not page.exception
     assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
@@ -51,6 +62,16 @@ def test_it_begins_with_the_default_policy(visit: Visit, home: Path) -> None:
     assert figure(page, "Of another video") == ("100.0%", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
+    page.button_group(key="mining_panel").set_value("Without a positive").run()
+    assert page.success[0].value == "All 60 hands have a positive under this policy."
+    page.button_group(key="mining_panel").set_value("Most chosen").run()
+    assert "different hands are chosen 60 times" in "".join(block.value for block in page.markdown)
+    page.button_group(key="mining_panel").set_value("Pairs").run()
+    for order in ("best", "random"):
+        page.button_group(key="mining_order").set_value(order).run()
+        assert not page.exception
+    page.button_group(key="mining_weights").set_value("sigmoid").run()
+    assert not page.exception
 
 
 def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit, home: Path) -> None:
@@ -70,7 +91,7 @@ def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit
     assert address(page)["other_video"] == "no"
 
 
-def test_a_link_reproduces_it(visit: Visit, home: Path) -> None:
+def test_a_link_reproduces_a_trial_and_buttons_lead_on(visit: Visit, home: Path) -> None:
     page = visit(
         home, "mining", first_rank="2", top_k="5", one_per_video="yes", max_distance="9", sample="500"
     )
@@ -79,6 +100,10 @@ def test_a_link_reproduces_it(visit: Visit, home: Path) -> None:
     assert page.toggle(key="mining_one_per_video").value
     assert page.number_input(key="mining_max_distance").value == 9
     assert "first_rank: 2" in page.code[0].value
+    press(page, "Other hands")
+    assert address(page)["seed"] == "1"
+    press(page, "Back to the default")
+    assert address(page) == {"sample": "500", "seed": "1"}
 
 
 def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) -> None:
@@ -91,59 +116,90 @@ def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) ->
     assert address(page) == {}
 
 
-def test_other_hands_and_the_default_policy(visit: Visit, home: Path) -> None:
-    page = visit(home, "mining", top_k="4")
-    buttons = {button.label: button for button in page.button}
-    buttons["Other hands"].click().run()
-    assert address(page) == {"top_k": "4", "seed": "1"}
-    buttons = {button.label: button for button in page.button}
-    buttons["Back to the default"].click().run()
-    assert address(page) == {"seed": "1"}
-
-
-def test_panels(visit: Visit, home: Path) -> None:
-    page = visit(home, "mining")
-    for panel in ("Without a positive", "Most chosen", "Pairs"):
-        page.button_group(key="mining_panel").set_value(panel).run()
-        assert not page.exception
-        if panel == "Without a positive":
-            assert page.success[0].value == "All 60 hands have a positive under this policy."
-    for order in ("best", "random"):
-        page.button_group(key="mining_order").set_value(order).run()
-        assert not page.exception
-    page.button_group(key="mining_weights").set_value("sigmoid").run()
-    assert not page.exception
-
-
-def test_no_positive_at_all_and_the_way_out(visit: Visit, home: Path) -> None:
+def test_without_any_positive_the_page_offers_what_to_leave_out(visit: Visit, home: Path) -> None:
     page = visit(home, "mining", max_distance="0.0")
     assert page.warning[0].value == "No hand of the sample has a positive under this policy."
     assert page.markdown[0].value.startswith("**60 of 60** hands have no positive")
-    (way_out,) = (button for button in page.button if button.label.startswith("Leave out"))
-    assert way_out.label == "Leave out “the distance limit”: 100% of them would have one"
-    way_out.click().run()
+    press(page, "Leave out “the distance limit”: 100% of them would have one")
     assert not page.warning
     assert address(page) == {}
 
 
-def test_one_video_says_so(visit: Visit, tmp_path: Path) -> None:
+def test_a_pool_of_one_video_is_explained(visit: Visit, tmp_path: Path) -> None:
     write_pool(tmp_path / "pool", videos=1)
     assert main(["index", "build", "--home", str(tmp_path)]) == 0
     page = visit(tmp_path, "mining")
     assert page.warning
     captions = [caption.value for caption in page.caption]
     assert any("All hands of this pool are of one video, video 0," in each for each in captions)
-    (way_out,) = (button for button in page.button if button.label.startswith("Leave out"))
-    assert way_out.label == "Leave out “other videos only”: 100% of them would have one"
+    assert "Leave out “other videos only”: 100% of them would have one" in [
+        button.label for button in page.button
+    ]
 
 
-def test_an_address_that_cannot_be_read(visit: Visit, home: Path) -> None:
-    page = visit(home, "mining", top_k="many")
-    assert "cannot be read" in page.error[0].value
-    assert not page.exception
+RANKS = st.lists(st.integers(1, MOST_RANKS), min_size=2, max_size=2).map(sorted)
+POLICIES = st.builds(
+    lambda ranks, other, one, far: MiningPolicy(ranks[1], ranks[0], other, one, far),
+    RANKS,
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.floats(0, 1e6),
+)
+TRIALS = st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(0, 9999))
 
 
-def test_no_index_yet(visit: Visit, tmp_path: Path) -> None:
-    page = visit(tmp_path, "mining")
-    assert not page.exception
-    assert "Not there yet" in page.info[0].value
+@given(TRIALS)
+def test_a_trial_survives_its_address(trial: MiningTrial) -> None:
+    assert MiningTrial.from_params(trial.as_params()) == trial
+
+
+def test_an_address_has_only_what_differs_from_the_defaults() -> None:
+    assert MiningTrial().as_params() == {}
+    assert MiningTrial.from_params({}) == MiningTrial(DEFAULT_POLICY)
+    assert MiningTrial.from_params({"first_rank": "3"}).policy == MiningPolicy(top_k=3, first_rank=3)
+    params = MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params()
+    assert params == {
+        "top_k": "4",
+        "first_rank": "2",
+        "other_video": "no",
+        "one_per_video": "yes",
+        "max_distance": "0.25",
+        "sample": "500",
+        "seed": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"top_k": "many"}, "the address has top_k = 'many', which cannot be read"),
+        ({"other_video": "perhaps"}, "other_video = 'perhaps'"),
+        ({"max_distance": "far" * 100}, r"max_distance = '(far){13}f'"),
+        ({"max_distance": "nan"}, "max_distance is nan"),
+        ({"top_k": "2", "first_rank": "3"}, "ranks 3 to 2 cannot be mined"),
+        ({"top_k": "33"}, "top_k is 33; ranks up to 32"),
+        ({"sample": "501"}, "sample is 501; a policy is tried on 500, 2000, 10000 hands"),
+        ({"seed": "-1"}, "seed is -1"),
+        ({"seed": "10000"}, "seed is 10000"),
+    ],
+)
+def test_an_invalid_address_is_refused(params: dict[str, str], why: str) -> None:
+    with pytest.raises(HandsimError, match=why):
+        MiningTrial.from_params(params)
+
+
+def test_each_condition_can_be_left_out() -> None:
+    policy = MiningPolicy(top_k=5, first_rank=2, one_per_video=True, max_distance=0.5)
+    left = conditions(policy)
+    assert left == ["other_video", "one_per_video", "first_rank", "max_distance"]
+    for condition in left:
+        policy = without(policy, condition)
+    assert policy == MiningPolicy(top_k=5, other_video=False)
+    assert conditions(policy) == []
+
+
+@given(POLICIES)
+def test_a_recipe_has_the_policy(policy: MiningPolicy) -> None:
+    read = yaml.safe_load(as_recipe(policy))
+    assert read["pairs"]["positives"] == "neighbours"
+    assert MiningPolicy(**read["pairs"]["policy"]) == policy

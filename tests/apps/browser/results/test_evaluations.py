@@ -1,4 +1,4 @@
-"""Evaluations that differ by their seeds alone are one group."""
+"""Evaluations and experiments of a home, their groups, tables and charts."""
 
 import json
 import os
@@ -7,26 +7,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.browser.results.charts import hand_chart, joint_table, mean_pose_table, pck_chart, pck_table
+from apps.browser.results.charts import (
+    cell_rows,
+    experiment_chart,
+    hand_chart,
+    joint_rows,
+    mean_pose_rows,
+    pck_chart,
+    pck_rows,
+)
 from apps.browser.results.evaluations import (
     PoseGroup,
-    ResultFiles,
     by_error,
     by_split,
     common_title,
+    experiment_files,
     pose_groups,
+    read_pose_report,
+    read_results,
+    step_counts,
 )
-from apps.browser.results.tables import pose_table
-from apps.browser.training.runs import RunStore, by_tail
+from apps.browser.results.tables import (
+    best_column,
+    experiment_table,
+    pose_table,
+    retrieval_figures,
+    retrieval_reports,
+    retrieval_table,
+)
+from apps.browser.training.runs import FileCache, RunStore, by_tail
+from apps.browser.ui import escape
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
-from tests.apps.browser.results.result_files import write_pose_report
-from tests.apps.browser.training.run_files import write_run
+from tests.apps.browser.builders import write_experiment, write_pose_report, write_retrieval, write_run
+from training.evaluation.report import find_metric
 
 
 def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
-    runs, results = RunStore(Home(home)), ResultFiles()
-    return pose_groups(runs.places(), results.pose_reports, runs.objects, over_seeds=over_seeds)
+    runs = RunStore(Home(home))
+    return pose_groups(runs.places(), FileCache(read_pose_report), runs.objects, over_seeds=over_seeds)
 
 
 def _table(home: Path, groups: list[PoseGroup]) -> list[dict[str, object]]:
@@ -96,28 +115,19 @@ def test_only_what_was_judged_on_the_same_hands_is_compared(tmp_path: Path) -> N
     }
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"format": 1, "settings": []}'])
-def test_what_cannot_be_read_is_left_out(tmp_path: Path, content: str) -> None:
-    write_pose_report(tmp_path / "runs" / "good")
-    damaged = write_pose_report(tmp_path / "runs" / "bad")
-    (damaged / "pose.json").write_text(content)
-    assert [group.title for group in _groups(tmp_path)] == ["good"]
-
-
-@pytest.mark.parametrize("change", [{"curves": {}}, {"facts": []}, {"metrics": {"x": 10**400}}])
-def test_what_is_damaged_in_a_part_is_left_out(tmp_path: Path, change: dict[str, object]) -> None:
-    write_pose_report(tmp_path / "runs" / "good")
+def test_a_damaged_evaluation_is_left_out(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "good", label_fraction=10**400)
     damaged = write_pose_report(tmp_path / "runs" / "bad") / "pose.json"
-    damaged.write_text(json.dumps(json.loads(damaged.read_text()) | change))
-    assert [group.title for group in _groups(tmp_path)] == ["good"]
+    content = json.loads(damaged.read_text())
+    changes: list[dict[str, object]] = [{"curves": {}}, {"facts": []}, {"metrics": {"x": 10**400}}]
+    parts = [json.dumps(content | change) for change in changes]
+    for text in ("", "[]", '{"format": 2}', '{"format": 1, "settings": []}', *parts):
+        damaged.write_text(text)
+        assert [group.title for group in _groups(tmp_path)] == ["good"]
+    assert _table(tmp_path, _groups(tmp_path))[0]["Labels"] is None  # the number is too large for a float
 
 
-def test_a_share_of_labels_that_is_too_large_is_none(tmp_path: Path) -> None:
-    write_pose_report(tmp_path / "runs" / "a", label_fraction=10**400)
-    assert _table(tmp_path, _groups(tmp_path))[0]["Labels"] is None
-
-
-def test_titles_of_several_runs() -> None:
+def test_runs_have_what_is_common_to_their_titles() -> None:
     assert common_title(["simclr, 10 % of studio, seed 1", "simclr, 10 % of studio, seed 12"]) == (
         "simclr, 10 % of studio"
     )
@@ -153,7 +163,7 @@ def test_a_lone_evaluation_has_no_spread_and_is_not_best(tmp_path: Path) -> None
 
 def test_curves_have_a_band_over_the_seeds_and_a_sign_every_ten_mm(tmp_path: Path) -> None:
     groups = _groups(_two_seeds(tmp_path))
-    rows = pck_table(groups, "procrustes").to_pylist()
+    rows = pck_rows(groups, "procrustes")
     assert len(rows) == 100
     for row in rows:
         assert row["low"] == (row["mm"] >= 14.0)
@@ -168,8 +178,8 @@ def test_the_mean_pose_is_drawn_once_and_dashed(tmp_path: Path) -> None:
     write_pose_report(tmp_path / "runs" / "b", note="another")
     groups = _groups(tmp_path)
     assert len(groups) == 2
-    assert mean_pose_table(groups, "root_relative").num_rows == 100
-    assert mean_pose_table(groups, "nothing").num_rows == 0
+    assert len(mean_pose_rows(groups, "root_relative")) == 100
+    assert mean_pose_rows(groups, "nothing") == []
     layers = pck_chart(groups, "root_relative").to_dict()["layer"]
     assert [layer for layer in layers if layer["encoding"].get("strokeDash")]
     signs = [layer["encoding"]["shape"]["scale"]["range"] for layer in layers if "shape" in layer["encoding"]]
@@ -181,10 +191,101 @@ def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
     (group,) = _groups(tmp_path)
     errors = group.joints_mm("absolute")
     assert errors is not None
-    rows = joint_table(errors, group.report.mean_pose_joints_mm["absolute"]).to_pylist()
+    rows = joint_rows(errors, group.report.mean_pose_joints_mm["absolute"])
     assert [row["joint"] for row in rows] == [name.replace("_", " ") for name in JOINT_NAMES]
     assert [row["error"] for row in rows] == [None] + [12.0] * 20
     assert [row["floor"] for row in rows] == [None] + [24.0] * 20
     assert all(0 <= row["x"] <= 1 and 0 <= row["y"] <= 1 for row in rows)
     drawn = hand_chart(errors, None, 12.0).to_dict()
     assert drawn["layer"][2]["encoding"]["text"]["field"] == "error"
+
+
+def test_the_best_are_named_by_column() -> None:
+    columns = {
+        "Error (mm)": ([1.0, 2.0, None], False),
+        "AUC": ([0.1, 0.9, 0.9], True),
+        "Same": ([1.0, 1.0, 1.0], True),
+        "Alone": ([None, None, 3.0], True),
+    }
+    assert best_column(columns, 3)["Best"].to_pylist() == ["★ Error", "★ AUC", "★ AUC"]
+
+
+def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
+    write_retrieval(tmp_path / "runs" / "first")
+    write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
+    (tmp_path / "runs" / "third").mkdir()
+    (tmp_path / "runs" / "third" / "retrieval.json").write_text("{")
+    store = RunStore(Home(tmp_path))
+    rows = retrieval_table(retrieval_reports(store.places(), store.objects)).to_pylist()
+    assert [row["Evaluation"] for row in rows] == ["first", "second"]
+    assert [row["Best"] for row in rows] == ["", "★ Recall@1"]
+    assert [row["Mined distance"] for row in rows] == [0.1, None]
+    assert rows[0]["Precision@1"] is None
+    assert rows[0]["Hands"] == 1000
+    assert rows[1]["Asked for"] is None
+
+
+def test_figures_are_those_that_are_there(tmp_path: Path) -> None:
+    path = write_retrieval(tmp_path / "runs" / "first")
+    assert retrieval_figures(path) == {}
+    (path / "figures").mkdir()
+    (path / "figures" / "pose_distances.png").touch()
+    assert list(retrieval_figures(path)) == ["Joint distances of mined and of random pairs"]
+
+
+def test_an_experiment_has_its_tables(tmp_path: Path) -> None:
+    write_experiment(tmp_path / "experiments" / "main")
+    (path,) = experiment_files(Home(tmp_path)).values()
+    results = read_results(path)
+    (table,) = results.tables
+    texts = experiment_table(table, escape).to_pydict()
+    assert list(texts) == [
+        "method",
+        escape("share of the labels 0.1: MPJPE mm, Procrustes"),
+        escape("share of the labels 1: MPJPE mm, Procrustes"),
+    ]
+    first, second, third = texts.values()
+    assert first == ["simhand", r"peclr\|x", "mean pose"]
+    assert second == ["★ **13.00 ± 1.41**", "missing", "30.00"]
+    assert third == ["9.00 (1 of 2 seeds)", "failed", "30.00"]
+
+
+def test_its_chart_has_a_point_for_each_mean_and_each_seed(tmp_path: Path) -> None:
+    (table,) = read_results(write_experiment(tmp_path / "main") / "results.json").tables
+    means, seeds, floors = cell_rows(table, find_metric("procrustes_mpjpe_mm"))
+    assert [(row["row"], row["column"], row["mean"]) for row in means] == [
+        ("simhand", "0.1", 13.0),
+        ("simhand", "1", 9.0),
+    ]
+    assert [row["value"] for row in seeds] == [12.0, 14.0, 9.0]
+    assert floors == [30.0]
+    assert len(experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()["layer"]) == 5
+
+
+def test_without_columns_the_rows_lie_below_each_other(tmp_path: Path) -> None:
+    (table,) = read_results(write_experiment(tmp_path / "main", columns=False) / "results.json").tables
+    means, _, _ = cell_rows(table, find_metric("procrustes_mpjpe_mm"))
+    assert [row["column"] for row in means] == ["simhand"]
+    drawn = experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()
+    assert drawn["layer"][1]["encoding"]["y"]["scale"]["domain"] == ["simhand", "peclr|x"]
+
+
+def test_tables_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "main") / "results.json"
+    content = json.loads(path.read_text())
+    content["tables"][0]["cells"][0][0]["values"]["0"] = 10**400
+    damaged = ["", "{}", '{"format": 2}', '{"format": 1, "title": 3, "runs": [1]}', json.dumps(content)]
+    for text in damaged:
+        path.write_text(text)
+        assert FileCache(read_results)(path) is None
+
+
+def test_steps_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    steps = tmp_path / "experiments" / "steps"
+    for name, file in (("a", "done"), ("b", "failed"), ("c", None), ("d", "done")):
+        (steps / name).mkdir(parents=True)
+        (steps / name / "step.json").write_text(json.dumps({"title": name}))
+        if file:
+            (steps / name / file).touch()
+    assert step_counts(Home(tmp_path)) == {"done": 2, "failed": 1, "begun": 1}
+    assert experiment_files(Home(tmp_path)) == {}

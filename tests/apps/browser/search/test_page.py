@@ -6,9 +6,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from apps.browser.library import HandFinder
+from apps.cli import main
 from handsim.detection import DetectedHand
+from index.server.client import KEY_VARIABLE
 from tests.apps.browser.conftest import Visit
 from tests.apps.commands import pick_hand
+from tests.index.server.small_server import SmallServer
 
 
 def address(page: AppTest) -> dict[str, str]:
@@ -62,6 +65,47 @@ def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
     assert "**24 hands**" in head(hopeless)
 
 
+def test_start_afresh_leaves_an_invalid_address(visit: Visit, home: Path) -> None:
+    page = visit(home, like=pick_hand(home), diversity="0.5")
+    assert "Diversity does not go with examples" in page.error[0].value
+    next(button for button in page.button if button.label == "Start afresh").click().run()
+    assert not page.error
+    assert "Some of **60** hands" in head(page)
+
+
+def test_visitors_have_trails_of_their_own(visit: Visit, home: Path) -> None:
+    one, other = visit(home), visit(home, hand=pick_hand(home))
+    for _ in range(3):
+        one.button[0].click().run()
+    assert 1 <= len(one.session_state["search_trail"]) <= 2
+    assert "search_trail" not in other.run().session_state
+    assert address(other) == {"hand": pick_hand(home)}
+
+
+def test_a_server_that_goes_away_is_reported_until_it_is_back(
+    visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a-key")
+    with SmallServer(key="a-key") as server:
+        assert main(["index", "copy", str(home / "index"), server.address]) == 0
+        page = visit(home, index=server.address, hand=pick_hand(home), k="5")
+        assert "**5 hands**" in head(page)
+        server.stop()
+        page.toggle(key="condition_one_per_video").set_value(True).run()
+        assert "The index does not answer" in page.warning[0].value
+        assert "Trying again every few seconds" in page.caption[0].value
+        server.start()
+        assert "**5 hands**" in head(page.run())
+        assert not page.warning
+
+
+@pytest.mark.parametrize("path", ["search", "map", "mining"])
+def test_a_home_without_an_index_is_reported(visit: Visit, tmp_path: Path, path: str) -> None:
+    page = visit(tmp_path, path)
+    assert not page.exception
+    assert "Not there yet" in page.info[0].value
+
+
 def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home: Path) -> None:
     page = visit(home, hand="00000000000003e7")
     assert not page.exception
@@ -69,7 +113,7 @@ def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home:
     assert page.slider(key="condition_k").value == 24
 
 
-def test_an_id_is_searched_or_refused(visit: Visit, home: Path) -> None:
+def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
     page = visit(home)
     page.segmented_control(key="start_way").set_value("Id").run()
     page.text_input(key="start_id").set_value("12").run()
@@ -77,10 +121,6 @@ def test_an_id_is_searched_or_refused(visit: Visit, home: Path) -> None:
     page.text_input(key="start_id").set_value(pick_hand(home)).run()
     assert address(page)["hand"] == pick_hand(home)
     assert "**24 hands**" in head(page)
-
-
-def test_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
-    page = visit(home)
     page.segmented_control(key="start_way").set_value("Pose").run()
     page.pills(key="start_preset").set_value("Fist").run()
     assert "**24 hands**" in head(page)

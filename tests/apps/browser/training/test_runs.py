@@ -4,9 +4,24 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from apps.browser.training.curves import (
+    LOSS,
+    Curve,
+    Points,
+    curve_chart,
+    last_step,
+    log_ticks,
+    panel_table,
+    panels,
+    smooth,
+)
 from apps.browser.training.page import format_duration, progress_line, run_table
 from apps.browser.training.runs import (
     FileCache,
@@ -18,12 +33,12 @@ from apps.browser.training.runs import (
     as_text,
     by_tail,
     owner_of,
-    parse_line,
     read_latest,
     read_object,
+    run_figures,
 )
 from handsim.home import Home
-from tests.apps.browser.training.run_files import NOW, loss_lines, set_age, write_run
+from tests.apps.browser.builders import NOW, loss_lines, write_run
 
 
 def _record(home: Path) -> RunRecord:
@@ -31,7 +46,7 @@ def _record(home: Path) -> RunRecord:
     return record
 
 
-def test_a_run_that_still_writes_is_going(tmp_path: Path) -> None:
+def test_a_run_that_writes_is_running(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "first", loss_lines(5), age_s=20)
     record = _record(tmp_path)
     assert (record.state, record.steps_done, record.steps) == ("running", 50, 100)
@@ -42,47 +57,41 @@ def test_a_run_that_still_writes_is_going(tmp_path: Path) -> None:
     )
 
 
-def test_one_that_stopped_writing_has_stopped(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "first", loss_lines(5), age_s=130)
-    assert _record(tmp_path).state == "stopped"
+_SLOW_LINES = [{"step": 10, "loss": 1.0, "images_per_s": 2.0}]  # 160 s a line
 
 
-def test_slow_lines_are_waited_for_longer(tmp_path: Path) -> None:
-    lines = [{"step": 10, "loss": 1.0, "images_per_s": 2.0}]  # 160 s a line
-    run = write_run(tmp_path / "runs" / "first", lines, age_s=470)
-    assert _record(tmp_path).state == "running"
-    set_age(run, 490)
-    assert _record(tmp_path).state == "stopped"
+@pytest.mark.parametrize(
+    ("lines", "age_s", "state"),
+    [
+        (loss_lines(5), 130, "stopped"),
+        (_SLOW_LINES, 470, "running"),
+        (_SLOW_LINES, 490, "stopped"),
+        ([], 500, "running"),  # the first line may take minutes
+        ([], 700, "stopped"),
+        (loss_lines(10), 1, "done"),
+    ],
+)
+def test_a_run_that_wrote_nothing_for_too_long_has_stopped(
+    tmp_path: Path, lines: list[dict[str, float]], age_s: float, state: str
+) -> None:
+    write_run(tmp_path / "runs" / "first", lines, age_s=age_s)
+    assert _record(tmp_path).state == state
 
 
-def test_the_first_line_may_take_minutes(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "runs" / "first", age_s=500)
-    assert _record(tmp_path).state == "running"
-    set_age(run, 700)
-    assert _record(tmp_path).state == "stopped"
-
-
-def test_one_that_did_all_its_steps_is_done(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "first", loss_lines(10), age_s=1)
-    assert _record(tmp_path).state == "done"
-
-
-def test_a_loss_that_was_no_number_is_told(tmp_path: Path) -> None:
+def test_a_run_whose_loss_was_no_number_has_diverged(tmp_path: Path) -> None:
     run = write_run(tmp_path / "runs" / "first", loss_lines(5), age_s=1)
     (run / "diverged.json").write_text("{}")
     assert _record(tmp_path).state == "diverged"
 
 
-@pytest.mark.parametrize(
-    "facts", ["", "[]", "{", '{"config": 3}', '{"config": {"trainer": {"epochs": "x"}}}']
-)
-def test_facts_that_say_nothing_leave_it_open(tmp_path: Path, facts: str) -> None:
+def test_steps_are_unknown_if_the_facts_are_unreadable(tmp_path: Path) -> None:
     run = write_run(tmp_path / "runs" / "first", loss_lines(5))
-    (run / "facts.json").write_text(facts)
-    record = _record(tmp_path)
-    assert record.steps is None
-    assert record.share_done is None
-    assert "50 steps" in progress_line(record)
+    for facts in ("", "[]", "{", '{"config": 3}', '{"config": {"trainer": {"epochs": "x"}}}'):
+        (run / "facts.json").write_text(facts)
+        record = _record(tmp_path)
+        assert record.steps is None
+        assert record.share_done is None
+        assert "50 steps" in progress_line(record)
 
 
 def test_numbers_that_are_too_large_are_left_out(tmp_path: Path) -> None:
@@ -99,7 +108,7 @@ def test_evaluations_and_other_folders_are_no_trainings(tmp_path: Path) -> None:
     assert RunStore(Home(tmp_path / "nowhere")).records() == []
 
 
-def test_a_trunk_that_another_run_trained_is_called_by_its_name(tmp_path: Path) -> None:
+def test_a_trunk_that_another_run_trained_has_the_name_of_that_run(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "first", loss_lines(10), age_s=100)
     # The home was elsewhere when this was written.
     init = "/before/it/was/moved/runs/first/checkpoints/last.ckpt"
@@ -135,13 +144,9 @@ def test_the_table_has_a_row_for_each(tmp_path: Path) -> None:
     assert rows[1]["Last change"] == "2 min ago"
 
 
-def test_durations_are_told_in_the_largest_unit() -> None:
-    assert [format_duration(seconds) for seconds in (5, 300, 5400, 500_000)] == [
-        "5 s",
-        "5 min",
-        "1.5 h",
-        "6 days",
-    ]
+def test_durations_are_in_the_largest_unit() -> None:
+    durations = [format_duration(seconds) for seconds in (5, 300, 5400, 500_000)]
+    assert durations == ["5 s", "5 min", "1.5 h", "6 days"]
 
 
 def _line(step: int, **numbers: float | None) -> str:
@@ -158,7 +163,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "metrics.jsonl"
 
 
-def test_what_is_added_is_read_on(file: Path) -> None:
+def test_metrics_that_are_added_are_read(file: Path) -> None:
     metrics = Metrics(file)
     metrics.advance()
     assert metrics.points() == {}
@@ -172,7 +177,7 @@ def test_what_is_added_is_read_on(file: Path) -> None:
     assert _values(metrics, "lr") == [0.1]
 
 
-def test_half_a_line_is_waited_for(file: Path) -> None:
+def test_half_a_line_is_read_once_it_is_complete(file: Path) -> None:
     metrics = Metrics(file)
     whole = _line(1, loss=3.0) + _line(2, loss=2.0)
     for cut in range(len(whole) + 1):
@@ -216,7 +221,7 @@ def test_a_resumed_run_that_dropped_lines_is_read_anew(file: Path) -> None:
     assert _values(metrics) == [100.0 + step for step in range(30)]
 
 
-def test_of_a_run_that_is_gone_stays_what_was_read(file: Path) -> None:
+def test_the_curves_of_a_run_that_is_gone_stay(file: Path) -> None:
     metrics = Metrics(file)
     file.write_text(_line(1, loss=3.0))
     metrics.advance()
@@ -244,7 +249,7 @@ def test_a_long_file_is_read_in_portions_and_each_byte_once(
     metrics.advance()
 
 
-def test_a_line_without_end_does_not_hold_it_up(file: Path) -> None:
+def test_a_line_of_megabytes_is_passed_over(file: Path) -> None:
     file.write_text("x" * (3 * 2**20) + "\n" + _line(7, loss=3.0))
     metrics = Metrics(file)
     metrics.advance()
@@ -257,49 +262,30 @@ def test_the_latest_numbers_are_those_of_the_last_lines(file: Path) -> None:
     assert read_latest(file) == {"step": 5000, "loss": 4999.0, "val_mpjpe_mm": 12.5}
 
 
-def test_a_line_tells_numbers_alone() -> None:
-    assert parse_line(b'{"step": 2, "a": 1, "b": null, "c": [1]}') == {"step": 2.0, "a": 1.0}
-    assert parse_line(b"") is None
-    assert all(parse_line(line) is None for line in (b"3", b'{"a": 1}', b"{"))
-
-
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
     reads: list[Path] = []
 
-    def read(path: Path) -> str:
+    def read(path: Path) -> dict[str, Any]:
         reads.append(path)
-        return path.read_text()
+        return read_object(path)
 
-    memory, file = FileCache(read), tmp_path / "file"
-    assert memory(file) is None
-    file.write_text("one")
-    assert [memory(file), memory(file)] == ["one", "one"]
+    cache, file = FileCache(read, most=3), tmp_path / "file"
+    assert cache(file) is None
+    file.write_text('{"a": 1}')
+    assert [cache(file), cache(file)] == [{"a": 1}] * 2
     assert len(reads) == 1
-    file.write_text("two")
+    file.write_text('{"a": 2}')
     os.utime(file, (1, 1))
-    assert memory(file) == "two"
+    assert cache(file) == {"a": 2}
+    for content in ("[1]", "{", "3", "[" * 100_000):
+        file.write_text(content)
+        assert cache(file) is None
     file.unlink()
-    assert memory(file) is None
-
-
-def test_no_more_are_kept_than_fit(tmp_path: Path) -> None:
-    memory = FileCache(Path.read_text, most=3)
+    assert cache(file) is None
     for number in range(10):
-        (tmp_path / str(number)).write_text(str(number))
-        assert memory(tmp_path / str(number)) == str(number)
-    assert len(memory) == 3
-
-
-def test_what_is_no_object_is_none(tmp_path: Path) -> None:
-    memory = FileCache(read_object)
-    for number, content in enumerate(["[1]", "{", "3", "[" * 100_000, '{"a": 1}']):
-        (tmp_path / str(number)).write_text(content)
-    assert [memory(tmp_path / str(number)) for number in range(5)] == [None, None, None, None, {"a": 1}]
-
-
-def test_a_number_that_is_too_large_is_none(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("1" + "0" * 400)
-    assert FileCache(lambda path: float(int(path.read_text())))(tmp_path / "file") is None
+        (tmp_path / str(number)).write_text("{}")
+        assert cache(tmp_path / str(number)) == {}
+    assert len(cache) == 3
 
 
 @pytest.mark.parametrize(
@@ -324,3 +310,96 @@ def test_what_is_something_else_is_none(value: object, number: float | None, cou
     assert as_number(value) == number
     assert as_count(value) == count
     assert as_text(value) == ("3" if value == "3" else None)
+
+
+@given(st.integers(1, 500), st.sampled_from([2, 4, 10, 64]))
+def test_a_curve_is_the_means_of_equal_portions(count: int, most: int) -> None:
+    curve = Curve(most)
+    added = np.cumsum(np.sin(np.arange(count)))
+    for step, value in enumerate(added.tolist()):
+        curve.add(step, value)
+    portion = 1
+    while count // portion >= most:
+        portion *= 2
+    expected = [added[first : first + portion].mean() for first in range(0, count, portion)]
+    steps, values = curve.points()
+    assert len(curve) == len(values) <= most
+    np.testing.assert_allclose(values, expected, atol=1e-9)
+    np.testing.assert_allclose(
+        steps, [np.arange(count)[first : first + portion].mean() for first in range(0, count, portion)]
+    )
+
+
+def test_a_curve_of_many_steps_takes_no_more_room() -> None:
+    curve = Curve()
+    for step in range(100_000):
+        curve.add(step, 1.0)
+    steps, values = curve.points()
+    assert 500 <= len(steps) <= 1000
+    assert (np.diff(steps) > 0).all()
+    assert (values == 1.0).all()
+
+
+def test_smoothing_is_the_weighted_mean_of_what_came_before() -> None:
+    values = np.array([3.0, -1.0, 4.0, 1.0, -5.0])
+    weight = 0.7
+    for place, found in enumerate(smooth(values, weight)):
+        weights = weight ** np.arange(place, -1, -1)
+        assert found == pytest.approx((weights * values[: place + 1]).sum() / weights.sum())
+    np.testing.assert_array_equal(smooth(values, 0.0), values)
+
+
+def _points(*values: float) -> Points:
+    return np.linspace(10.0, 10.0 * len(values), len(values)), np.array(values)
+
+
+def test_charts_are_those_of_the_numbers_that_exist() -> None:
+    main, others = panels(["epoch", "loss_delta", "lr", "loss", "loss"])
+    assert [panel.metric for panel in main] == ["loss", "lr"]
+    assert [(panel.metric, panel.title) for panel in others] == [("loss_delta", "Loss delta")]
+
+
+def test_a_table_has_the_points_of_all_runs() -> None:
+    runs = {"a": {"loss": _points(4.0, 2.0)}, "b": {"loss": _points(1.0)}, "c": {}}
+    rows = panel_table(LOSS, runs, 0.5, logarithmic=False).to_pylist()
+    assert [(row["run"], row["step"], row["value"]) for row in rows] == [
+        ("a", 10.0, 4.0),
+        ("a", 20.0, 2.0),
+        ("b", 10.0, 1.0),
+    ]
+    assert rows[1]["smooth"] == (0.25 * 4.0 + 0.5 * 2.0) / 0.75
+    assert last_step(runs) == 20.0
+
+
+def test_what_has_no_logarithm_is_left_out_of_it() -> None:
+    runs = {"a": {"loss": _points(4.0, 0.0, -1.0, 2.0)}}
+    assert panel_table(LOSS, runs, 0.0, logarithmic=True)["value"].to_pylist() == [4.0, 2.0]
+    assert panel_table(LOSS, {}, 0.0, logarithmic=True).num_rows == 0
+    assert last_step({}) == 1.0
+
+
+def test_runs_differ_by_colour_and_by_dashes() -> None:
+    runs = {name: {"loss": _points(4.0, 2.0)} for name in "abcdefgh"}
+    table = panel_table(LOSS, runs, 0.5, logarithmic=False)
+    chart = curve_chart(
+        table, LOSS, list(runs), logarithmic=False, smoothing=0.5, last_step=20, is_first=True
+    ).to_dict()
+    dashes = chart["layer"][1]["encoding"]["strokeDash"]["scale"]
+    assert dashes["domain"] == list(runs)
+    assert len({tuple(dash) for dash in dashes["range"]}) == len(runs)
+
+
+def test_a_logarithmic_axis_has_round_numbers() -> None:
+    assert log_ticks(np.array([3000.0, 0.2])) == [1, 10, 100, 1000]
+    assert log_ticks(np.array([5.0, 40.0])) == [5, 6, 8, 10, 15, 20, 30, 40]
+    assert log_ticks(np.array([8.4, 19.2])) == [9, 10, 12, 14, 16, 18]
+    assert log_ticks(np.array([3.0, 3.0])) == log_ticks(np.empty(0)) == []
+
+
+def test_figures_are_found_by_their_step(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    for name in ("pairs-0000200.png", "pairs-0000030.png", "pck.png", "pairs-x.png", "pairs-1.png.tmp"):
+        (folder / name).touch()
+    assert list(run_figures(tmp_path)) == [30, 200]
+    assert run_figures(tmp_path / "nowhere") == {}
