@@ -206,7 +206,7 @@ def _choose_action(library: Library, overview: Overview, action: Action, name: s
     match action:
         case "build":
             at_once, settings = _choose_publish(), _choose_settings(overview.is_on_server)
-            return settings and partial(start_build, library, settings, publish=at_once)
+            return None if settings is None else partial(start_build, library, settings, publish=at_once)
         case "add":
             return partial(start_add, library, publish=_choose_publish())
         case "prune":

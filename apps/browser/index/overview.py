@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeVar, get_args
 from apps.browser.library import Library
 from handsim.embedding import load_embedding
 from handsim.errors import HandsimError, NotThereError
+from handsim.home import Home
 from handsim.pool.layout import count_hands
 from index import Catalog, VersionInfo
 from index.evaluation import LEAST_RECALL
@@ -71,16 +72,21 @@ def read_overview(library: Library) -> Overview:
     catalog, home = library.catalog, library.home
     versions = tuple(reversed(catalog.versions()))
     errors: list[str] = []
-    embedding = _read(lambda: load_embedding(home.embedding), errors)
+    embedding = _read(lambda: _read_embedding(home), errors)
     return Overview(
         address=catalog.address,
         versions=versions,
         earlier=earlier_version(catalog, versions),
         builder=catalog.active_builder(),
         pool_hands=_read(lambda: count_hands(home.pool), errors),
-        embedding=embedding and (f"{embedding.kind}-{embedding.dimension}", embedding.fingerprint),
+        embedding=embedding,
         errors=tuple(errors),
     )
+
+
+def _read_embedding(home: Home) -> tuple[str, str]:
+    embedding = load_embedding(home.embedding)
+    return f"{embedding.kind}-{embedding.dimension}", embedding.fingerprint
 
 
 def earlier_version(catalog: Catalog, versions: Iterable[VersionInfo]) -> str | None:

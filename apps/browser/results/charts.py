@@ -157,7 +157,9 @@ def hand_chart(
     )
     numbers = joints.mark_text(dx=_NUMBER_ASIDE_PX, align="left", fontSize=12, fontWeight=600)
     drawn = alt.layer(
-        _chart(bones).mark_rule(color=GREY, strokeWidth=2, opacity=0.6).encode(x=x, y=y, x2="x2", y2="y2"),
+        _chart(bones)
+        .mark_rule(color=GREY, strokeWidth=2, opacity=0.6)
+        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q"),
         circles,
         numbers.encode(text=alt.Text("error:Q", format=".0f")),
     )

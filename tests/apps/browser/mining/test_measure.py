@@ -85,9 +85,11 @@ def allowed(apart: NDArray[np.float64], pool: Pool, row: int, policy: MiningPoli
             continue
         videos.add(pool.videos[other])
         ranked.append(other)
+        if len(ranked) == policy.top_k:
+            break
     within = [
         other
-        for other in ranked[policy.first_rank - 1 : policy.top_k]
+        for other in ranked[policy.first_rank - 1 :]
         if policy.max_distance is None or distances[other] <= policy.max_distance
     ]
     return {int(pool.hand_ids[other]): float(distances[other]) for other in within}

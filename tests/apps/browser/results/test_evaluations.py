@@ -28,6 +28,7 @@ from apps.browser.results.evaluations import (
     step_counts,
 )
 from apps.browser.results.tables import (
+    Numbers,
     best_column,
     experiment_table,
     pose_table,
@@ -201,7 +202,7 @@ def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
 
 
 def test_the_best_are_named_by_column() -> None:
-    columns = {
+    columns: dict[str, tuple[Numbers, bool]] = {
         "Error (mm)": ([1.0, 2.0, None], False),
         "AUC": ([0.1, 0.9, 0.9], True),
         "Same": ([1.0, 1.0, 1.0], True),

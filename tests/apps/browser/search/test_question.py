@@ -37,7 +37,7 @@ _conditions = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a busy machine
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(_subjects, _conditions)
 def test_an_address_holds_the_whole_question(subject: dict, conditions: dict) -> None:  # type: ignore[type-arg]
     question = Question(**subject, **conditions)
