@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from apps.browser.serve import find_free_port, run_server
 from index import open_catalog
-from tests.apps.browser.end_to_end.test_search import answers, beginnings, hand_of, query, trail
+from tests.apps.browser.end_to_end.test_search import answers, hand_of, query
 from tests.apps.commands import pick_hand
 
 
@@ -36,12 +36,6 @@ def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: P
     expect(answers(page)).to_have_count(7)
     go(page, "Mining")
     expect(page).to_have_url(f"{site}/mining?top_k=2")
-    go(page, "Search")
-    expect(answers(page)).to_have_count(7)
-    page.get_by_role("button", name="Start afresh").click()
-    expect(beginnings(page)).to_have_count(24)
-    trail(page).locator("button.frame").click()
-    expect(answers(page)).to_have_count(7)
 
 
 def test_an_open_page_goes_on_with_a_server_that_was_restarted(page: Page, home: Path) -> None:

@@ -140,6 +140,7 @@ def test_umap_keeps_neighbours_and_places_other_hands_among_them() -> None:
         distances = np.linalg.norm(places[:, None] - fitted[None], axis=2)
         assert (kinds[distances.argmin(axis=1)] == kinds[: len(some)]).all()
     np.testing.assert_array_equal(projection.places, fitted)
+    np.testing.assert_array_equal(projection.transform(others[:9]), places)  # they are always the same
 
 
 @pytest.mark.parametrize(("count", "dimension"), [(1, 14), (2, 14), (3, 1), (31, 2), (31, 64)])
