@@ -36,8 +36,8 @@ _CLICKS_A_READING: Final = 50
 
 def make_home(home: Home, hands: int) -> None:
     """Write a pool of poses that are all different, with a few pictures in turn, and build its index."""
-    (rendered,) = synthesise(SyntheticConfig(videos=_PICTURES, hands_per_video=1), batch_size=_PICTURES)
-    jpegs = [encode_jpeg(image) for image in rendered.images]
+    rendered = synthesise(SyntheticConfig(videos=_PICTURES, hands_per_video=1))
+    jpegs = [encode_jpeg(samples.images[0]) for samples in rendered]
     poses = VideoPoses.make(hands, seed=0)
     with PoolWriter(home.pool) as writer:
         for row in range(hands):

@@ -16,7 +16,7 @@ def images_per_s(size_px: int) -> float:
     config = SyntheticConfig(videos=VIDEOS, hands_per_video=HANDS_PER_VIDEO, seed=1, size_px=size_px)
     next(synthesise(config))  # the first pictures start torch's threads
     started = time.perf_counter()
-    images = sum(len(batch) for batch in synthesise(config))
+    images = sum(len(samples) for samples in synthesise(config))
     return images / (time.perf_counter() - started)
 
 

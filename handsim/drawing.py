@@ -77,14 +77,10 @@ class HandDrawing:
     keypoints_px: NDArray[np.floating]
     """[21, 2 or 3] in the photograph's pixels; see `draw_skeleton` for z."""
     caption: str = ""
-    """The line above it."""
 
 
 def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.Image:
-    """A copy of a photograph [H, W, 3] (RGB), no longer than `LONGEST_SIDE_PX`, with hands drawn over it.
-
-    What lies outside the photograph is cut off.
-    """
+    """A copy of a photograph [H, W, 3] (RGB), no longer than `LONGEST_SIDE_PX`, with hands drawn over it."""
     picture = Image.fromarray(image)
     scale = min(1.0, LONGEST_SIDE_PX / max(picture.size))
     if scale < 1:

@@ -5,13 +5,8 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from handsim.errors import HandsimError
-
-HOME_VARIABLE: Final = "HANDSIM_HOME"
-SETTINGS_FILE: Final = "handsim.toml"
-DEFAULT_HOME: Final = Path("handsim-home")
 
 
 @dataclass(frozen=True)
@@ -19,12 +14,11 @@ class Home:
     """Where the pool, the embedding, the index and the runs of one project lie; none need exist yet."""
 
     path: Path
-    """The directory."""
 
     @classmethod
     def find(cls, path: str | Path | None = None) -> "Home":
         """``path``, else the environment's ``HANDSIM_HOME``, else ``./handsim-home``."""
-        return cls(Path(path or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+        return cls(Path(path or os.environ.get("HANDSIM_HOME") or "handsim-home"))
 
     @property
     def pool(self) -> Path:
@@ -43,7 +37,7 @@ class Home:
         ``index = "http://host:6333"`` there names a server, ``index = "../shared-index"`` a directory,
         relative to the home. Raises HandsimError for a file that says anything else.
         """
-        file = self.path / SETTINGS_FILE
+        file = self.path / "handsim.toml"
         if not file.exists():
             return str(self.path / "index")
         try:

@@ -61,9 +61,7 @@ class HandDetector(Protocol):
         """Release what the detector holds (threads, native memory); calling it twice is harmless."""
 
 
-def drop_duplicates(
-    detections: Iterable[Detection], covered_limit: float = _COVERED_LIMIT
-) -> list[Detection]:
+def drop_duplicates(detections: Iterable[Detection]) -> list[Detection]:
     """The detections, best first, without those that lie inside a larger one.
 
     The palm detector now and then takes a finger or a fold for a palm, and the landmark network then draws a
@@ -72,7 +70,7 @@ def drop_duplicates(
     """
     unique: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -_area(detection.box_px)):
-        if all(covered_share(candidate.box_px, larger.box_px) <= covered_limit for larger in unique):
+        if all(covered_share(candidate.box_px, larger.box_px) <= _COVERED_LIMIT for larger in unique):
             unique.append(candidate)
     return sorted(unique, key=lambda detection: -detection.score)
 
@@ -111,7 +109,6 @@ class DetectedHand:
     keypoints: NDArray[np.float32]
     """[21, 3] in the crop's unit square, as a right hand."""
     side: Side
-    """The subject's own."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]

@@ -42,33 +42,19 @@ _DEPTH_UNIT: Final = 0.4
 """The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
 _ENLARGEMENT: Final = 1.1
 """The network was trained on boxes with some air around the hand."""
+_FULL_BOX_PRESENCE: Final = 0.9
+"""High, because no palm was found first: alone, the landmark network takes many things for a hand."""
 _STDERR_LOCK: Final = threading.Lock()
 
 
 class MediaPipeHands:
-    """Finds hands with MediaPipe; closed at the latest when the interpreter ends.
+    """Finds hands with MediaPipe, for one thread at a time; closed at the latest when the process ends."""
 
-    Not for use by several threads at once.
-    """
-
-    def __init__(
-        self,
-        model_path: Path,
-        *,
-        max_hands: int = 8,
-        min_detection: float = 0.1,
-        min_presence: float = 0.6,
-    ) -> None:
-        """Load ``model_path`` (a ``.task`` bundle; see `handsim.detection.model.require_model`).
-
-        ``min_detection`` (0 to 1) is the confidence of the palm detector below which the landmark network
-        does not look at a place; ``min_presence`` (0 to 1) is that of the landmark network below which it is
-        no hand. A low first one only costs time; the second decides the precision. Raises HandsimError when
-        the file is not a model that MediaPipe can read.
-        """
+    def __init__(self, model_path: Path) -> None:
+        """Load a ``.task`` bundle (see `require_model`); raises HandsimError if MediaPipe cannot read it."""
         _survive_profiling_timers()
         with _quiet_stderr():
-            self._landmarker = _create(model_path, max_hands, min_detection, min_presence)
+            self._landmarker = _create(model_path)
         self._finalizer = weakref.finalize(self, _release, self._landmarker)
         self._has_found_hand = False
 
@@ -98,15 +84,17 @@ class MediaPipeHands:
         self._finalizer()
 
 
-def _create(model_path: Path, max_hands: int, min_detection: float, min_presence: float) -> "HandLandmarker":
+def _create(model_path: Path) -> "HandLandmarker":
     from mediapipe.tasks.python.core.base_options import BaseOptions
     from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker, HandLandmarkerOptions
 
     options = HandLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU),
-        num_hands=max_hands,
-        min_hand_detection_confidence=min_detection,
-        min_hand_presence_confidence=min_presence,
+        num_hands=8,
+        # Below this the landmark network does not look at a place that the palm detector found. Low: it only
+        # costs time.
+        min_hand_detection_confidence=0.1,
+        min_hand_presence_confidence=0.6,  # below this it is no hand: decides the precision
     )
     try:
         return HandLandmarker.create_from_options(options)
@@ -174,14 +162,9 @@ def _quiet_stderr() -> Iterator[None]:
 class FullBoxHands:
     """Finds at most one hand: the one that fills the picture, in whichever of four directions it points."""
 
-    def __init__(self, model_path: Path, *, min_presence: float = 0.9) -> None:
-        """Load the landmark network of a ``.task`` bundle.
-
-        ``min_presence`` (0 to 1) is high because no palm was found first: alone, this network takes many
-        things for a hand. Raises HandsimError for a bundle without a network that OpenCV can read.
-        """
+    def __init__(self, model_path: Path) -> None:
+        """Load the landmark network of a ``.task`` bundle; raises HandsimError where OpenCV can read none."""
         self._network = _read_network(model_path)
-        self._min_presence = min_presence
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """See `HandDetector.detect`. The score is the network's presence."""
@@ -191,7 +174,7 @@ class FullBoxHands:
         scale = (square_px[2] - square_px[0]) / _INPUT_PX
         to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
         best = max(map(self._detect_in, quarter_turns(crop)), key=lambda detection: detection.score)
-        if best.score < self._min_presence:
+        if best.score < _FULL_BOX_PRESENCE:
             return []
         keypoints_px = CropView(crop, to_picture).keypoints_in_picture(best.keypoints_px)
         return [Detection(best.side, best.score, keypoints_px)]

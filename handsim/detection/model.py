@@ -79,14 +79,9 @@ def require_model(path: Path | None = None) -> Path:
     cached = default_model_path()
     if not cached.is_file():
         raise NotThereError(f"the hand model is not on this computer yet ({cached}); {_REMEDY}")
-    if not is_known_model(cached):
+    if name_model(cached) != "standard":
         raise HandsimError(f"the hand model {cached} is damaged (its checksum is wrong); {_REMEDY} anew")
     return cached
-
-
-def is_known_model(path: Path) -> bool:
-    """Whether the file is one of the two bundles known to be good."""
-    return name_model(path) == "standard"
 
 
 def name_model(path: Path) -> str:
@@ -104,7 +99,7 @@ def fetch_model(
     not at all, so several processes may fetch at once. Raises HandsimError when neither source can be used.
     """
     target = destination or default_model_path()
-    if target.is_file() and is_known_model(target):
+    if target.is_file() and name_model(target) == "standard":
         return FetchedModel(target, "already there")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

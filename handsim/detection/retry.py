@@ -62,10 +62,7 @@ def pad(image: NDArray[np.uint8]) -> Iterator[CropView]:
 
 
 def enlarge(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """Overlapping square tiles, large ones first: what is small in a picture is large in a tile.
-
-    Small pictures give fewer tiles or none.
-    """
+    """Overlapping square tiles, large ones first: what is small in a picture is large in a tile."""
     height, width = image.shape[:2]
     for fraction in _TILE_FRACTIONS:
         side = round(fraction * max(height, width))
@@ -174,9 +171,7 @@ class RetryingDetector:
         detector = stage.detector or self._detector
         return drop_duplicates(
             replace(
-                detection,
-                keypoints_px=view.keypoints_in_picture(detection.keypoints_px),
-                stage=stage.name,
+                detection, keypoints_px=view.keypoints_in_picture(detection.keypoints_px), stage=stage.name
             )
             for view in stage.views(image)
             for detection in detector.detect(view.image)

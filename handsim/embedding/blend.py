@@ -17,14 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding.base import (
-    Kind,
-    PosedHands,
-    Rows,
-    check_fingerprint,
-    check_version,
-    not_an_embedding,
-)
+from handsim.embedding.base import Kind, PosedHands, Rows, check_fingerprint, check_version, not_an_embedding
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.pose import PoseEmbedding
 from handsim.errors import HandsimError
@@ -55,7 +48,7 @@ class BlendEmbedding:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over everything that decides a vector; equal fingerprints give comparable vectors."""
+        """See `Embedding.fingerprint`."""
         numbers = (self.pose_share, self.pose_scale, self.image_scale)
         parts = [FORMAT, _FORMAT_VERSION, self.pose.fingerprint, self.image.fingerprint]
         parts += [float(number).hex() for number in numbers]
@@ -79,11 +72,7 @@ class BlendEmbedding:
         keypoints: NDArray[np.floating] | None = None,
         crops: Sequence[NDArray[np.uint8]] | None = None,
     ) -> NDArray[np.float32]:
-        """Vectors [Q, D] of hands by their keypoints [Q, 21, 2 or 3] and RGB crops, Q of [S, S, 3].
-
-        Raises HandsimError where one of the two is missing or malformed, and NotThereError when the weights
-        file is in none of the folders.
-        """
+        """See `Embedding.embed`; both are needed. Raises NotThereError as `ImageEmbedding.embed` does."""
         if keypoints is None or crops is None:
             present, absent = ("pictures", "keypoints") if keypoints is None else ("keypoints", "a picture")
             raise HandsimError(
@@ -119,10 +108,7 @@ class BlendEmbedding:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON file atomically, and put the encoder's weights file beside it.
-
-        Raises NotThereError without that file.
-        """
+        """Write the JSON file and put the weights file beside it; raises NotThereError without that one."""
         path = Path(path)
         self.image.save_weights(path.parent)
         write_text_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")

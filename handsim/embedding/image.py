@@ -20,14 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding.base import (
-    Kind,
-    PosedHands,
-    Rows,
-    check_fingerprint,
-    check_version,
-    not_an_embedding,
-)
+from handsim.embedding.base import Kind, PosedHands, Rows, check_fingerprint, check_version, not_an_embedding
 from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing, write_text_atomically
@@ -61,7 +54,6 @@ class ImageRecord:
     encoder: str
     """The network's name for people: its architecture, or the checkpoint's file name."""
     architecture: Architecture
-    """Which ResNet it is."""
     image_size_px: int
     """The side that crops are resized to."""
     trunk_sha256: str
@@ -71,7 +63,6 @@ class ImageRecord:
     dimension: int
     """D, the number of components."""
     fitted_hands: int
-    """How many hands the PCA was fitted on."""
     total_variance: float
     """Variance of the features over all F of them."""
     explained_variance: tuple[float, ...]
@@ -151,11 +142,7 @@ class ImageEmbedding:
         keypoints: NDArray[np.floating] | None = None,
         crops: Sequence[NDArray[np.uint8]] | None = None,
     ) -> NDArray[np.float32]:
-        """Vectors [Q, D] of RGB crops of right hands, each [S, S, 3] of any size; keypoints are ignored.
-
-        Raises HandsimError without crops or for malformed ones, and NotThereError when the weights file is
-        in none of the folders.
-        """
+        """See `Embedding.embed`; raises NotThereError when the weights file is in none of the folders."""
         if crops is None:
             raise HandsimError(
                 "this index embeds pictures, keypoints alone cannot be placed in it; "
@@ -198,19 +185,13 @@ class ImageEmbedding:
         return self.record.to_json()
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON file atomically, and put the weights file beside it if it is not there.
-
-        Raises NotThereError without that file.
-        """
+        """Write the JSON file and put the weights file beside it; raises NotThereError without that one."""
         path = Path(path)
         self.save_weights(path.parent)
         write_text_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     def save_weights(self, folder: Path) -> None:
-        """Put the weights file into a folder if it is not there; raises NotThereError without it.
-
-        On one disk the file is shared (a hard link), else copied.
-        """
+        """Put the weights file into a folder: a hard link on the same disk, else a copy; raises as `save`."""
         target = folder / self.record.encoder_file
         if target.exists():
             return

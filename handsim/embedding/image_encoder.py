@@ -19,11 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from handsim.embedding.image import ImageRecord
 from handsim.embedding.trunk import Trunk, TrunkWeights, digest_tensors
-from handsim.errors import HandsimError, UnusableError
+from handsim.errors import HandsimError
 from handsim.files import replacing
-from handsim.hand import format_hand_id
-from handsim.images import decode_image
 from handsim.pool import Pool
+from handsim.pool.crops import decode_crop
 from handsim.processes import available_cores
 
 _TRUNK: Final = "trunk."
@@ -127,22 +126,11 @@ def _decode(pool: Pool, batches: Sequence[NDArray[np.uint64]]) -> Iterator[list[
     try:
         for hand_ids in batches:
             # Read on this thread, in the order they lie on the disk: a pool is not made for several threads.
-            waiting.append(
-                [threads.submit(_crop, pool.crop_jpeg(hand_id), hand_id) for hand_id in hand_ids.tolist()]
-            )
+            jpegs = [(pool.crop_jpeg(hand_id), hand_id) for hand_id in hand_ids.tolist()]
+            waiting.append([threads.submit(decode_crop, *jpeg) for jpeg in jpegs])
             if len(waiting) > _BATCHES_AHEAD:
                 yield [crop.result() for crop in waiting.popleft()]
         for crops in waiting:
             yield [crop.result() for crop in crops]
     finally:
         threads.shutdown(cancel_futures=True)
-
-
-def _crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
-    try:
-        return decode_image(jpeg)
-    except UnusableError as error:
-        raise HandsimError(
-            f"the crop of hand {format_hand_id(hand_id)} is damaged ({error}); move its part of the pool "
-            f"away and ingest again"
-        ) from error

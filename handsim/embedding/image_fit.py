@@ -39,7 +39,7 @@ _ENCODED_TOGETHER: Final = 1024
 _PROJECTED_TOGETHER: Final = 4096
 
 Progress = Callable[[int, int], None]
-"""Called with the number of hands encoded and of all hands to encode."""
+"""Called with the number of hands encoded, and of all."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From an embedding's JSON to the embedding, whichever kind it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,19 @@ def load_embedding(path: str | Path) -> Embedding:
     The weights file of an encoder is looked for in the same folder, once it is needed.
     """
     path = Path(path)
-    return _from_json(read_embedding_json(path), [path.parent], path)
+    return embedding_from_json(read_embedding_json(path), [path.parent], path)
 
 
-def embedding_from_json(metadata: dict[str, Any], weights_folders: Iterable[str | Path] = ()) -> Embedding:
-    """The inverse of `Embedding.to_json`; raises HandsimError for damaged or altered values.
+def embedding_from_json(
+    metadata: dict[str, Any],
+    weights_folders: Iterable[str | Path] = (),
+    origin: str | Path = "the index's embedding",
+) -> Embedding:
+    """The inverse of `Embedding.to_json`; raises HandsimError that names ``origin`` for altered values.
 
     The weights file of an encoder is looked for in ``weights_folders``, in turn, once it is needed.
     """
-    return _from_json(metadata, [Path(folder) for folder in weights_folders], "the index's embedding")
-
-
-def _from_json(metadata: dict[str, Any], folders: Sequence[Path], origin: str | Path) -> Embedding:
-    name = metadata.get("format")
+    name, folders = metadata.get("format"), [Path(folder) for folder in weights_folders]
     if name == pose.FORMAT:
         return pose.PoseEmbedding.from_json(metadata, origin)
     if name == image.FORMAT:

@@ -82,7 +82,6 @@ class PoseEmbedding:
     total_variance_: float
     """Variance of the normalised poses over all 42 numbers."""
     fitted_hands: int
-    """How many hands it was fitted on."""
     kind: Kind = field(default="pose", init=False)
 
     @classmethod
@@ -137,10 +136,7 @@ class PoseEmbedding:
         return digest.hexdigest()[:16]
 
     def transform(self, keypoints: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Vectors float32 [N, D] of keypoints [N, 21, 2 or 3] in the crop's unit square.
-
-        Raises HandsimError for another shape, NaN or infinity.
-        """
+        """Vectors float32 [N, D] of keypoints [N, 21, 2 or 3]; raises HandsimError as `normalise` does."""
         vectors = np.empty((len(keypoints), self.dimension), dtype=np.float32)
         for start, chunk in zip(range(0, len(keypoints), _CHUNK_HANDS), _chunks(keypoints), strict=False):
             centred = normalise(chunk, self.normalisation) - self.mean_

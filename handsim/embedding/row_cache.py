@@ -54,10 +54,7 @@ class RowCache:
         return rows
 
     def add(self, hand_ids: NDArray[np.uint64], rows: NDArray[Any]) -> None:
-        """Write rows [n, width] of hands [n] that are not in the cache yet, down to the disk.
-
-        Raises HandsimError when they cannot be written.
-        """
+        """Write rows [n, width] of hands [n] that are not in it yet; raises HandsimError if it cannot."""
         if not len(hand_ids):
             return
         # Named by its content: two processes that add the same hands write the same file.

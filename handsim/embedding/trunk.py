@@ -7,7 +7,7 @@ Pooled features are the same on every device up to rounding, and are half-precis
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +57,6 @@ class TrunkWeights:
     encoder: str
     """Its name for people: the architecture, or the checkpoint's file name."""
     architecture: Architecture
-    """Which ResNet it is."""
     tensors: dict[str, NDArray[np.float32]]
     """Its weights and running statistics, named as torchvision names them."""
 
@@ -254,7 +253,8 @@ def _split(name: str) -> tuple[str, str]:
 
 def _select_trunk(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeights:
     """The trunk's part of the state dict of a ResNet; raises HandsimError if it is none."""
-    stages = tuple(len(set(_blocks(state, stage))) for stage in range(1, 5))
+    parts = [name.split(".") for name in state]
+    stages = tuple(len({block for layer, block, *_ in parts if layer == f"layer{n}"}) for n in range(1, 5))
     architecture = _BLOCKS.get(("layer1.0.conv3.weight" in state, stages))
     if architecture is None:
         blocks = "-".join(map(str, stages))
@@ -276,10 +276,3 @@ def _select_trunk(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeigh
         if not np.isfinite(tensors[name]).all():
             raise HandsimError(f"{encoder} holds NaN or infinity in {name}; take an earlier checkpoint")
     return TrunkWeights(encoder, architecture, tensors)
-
-
-def _blocks(state: Mapping[str, torch.Tensor], stage: int) -> Iterator[str]:
-    for name in state:
-        parts = name.split(".")
-        if parts[0] == f"layer{stage}" and len(parts) > 1:
-            yield parts[1]

@@ -34,13 +34,11 @@ class Annotation:
     file_name: str
     """The picture's path below the folder of images."""
     hand_id: str
-    """The authors' id."""
     box_px: NDArray[np.float64]
     """[4] x0, y0, x1, y1 in the picture."""
     keypoints: NDArray[np.float32]
     """[21, 3] in the unit square of the authors' crop, before mirroring."""
     side: Side
-    """The subject's own hand."""
     positives: tuple[str, ...]
     """The authors' ids of its positives, nearest first."""
 
@@ -52,7 +50,6 @@ class BadAnnotation:
     file_name: str
     """Its picture, where it names one."""
     detail: str
-    """What is wrong with it."""
 
 
 def read_annotations(path: Path) -> Iterator[Annotation | BadAnnotation]:

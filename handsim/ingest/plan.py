@@ -19,7 +19,7 @@ from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import MAX_HAND_ID
 from handsim.hashing import hash64
 from handsim.ingest.hand100m import Annotation, BadAnnotation, count_annotations, read_annotations
-from handsim.pool.writer import UNREADABLE, Skip
+from handsim.pool.writer import FAILED, UNREADABLE, Skip
 from handsim.videos import VIDEO_SUFFIXES, probe_video
 
 _DEFAULT_SOURCE: Final = "local"
@@ -40,7 +40,6 @@ class NameRule:
     """
 
     rule: str
-    """``parent``, ``stem``, or the expression."""
 
     def __post_init__(self) -> None:
         try:
@@ -71,7 +70,6 @@ class IngestOptions:
     label_from: NameRule | None = None
     """The class of a file, only used to evaluate; None: no labels."""
     samples_per_s: float = 1.0
-    """Frames taken from a second of video."""
     images: Path | None = None
     """The folder that the file names in Hand100M annotations are relative to; None: where the JSON lies."""
     detector: str = ""
@@ -116,11 +114,7 @@ class PictureItem:
     keys: ItemKeys
     path: Path
     origin: Origin
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures it holds."""
-        return 1
+    pictures: int = 1
 
 
 @dataclass(frozen=True)
@@ -180,14 +174,10 @@ class Plan:
     pictures: int = 0
     """All pictures, expected frames and annotations."""
     unusable: list[Skip] = field(default_factory=list)
-    """Files found useless while planning."""
 
 
 def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
-    """Walk the paths and look into the headers of videos.
-
-    Raises NotThereError at once for a path that does not exist.
-    """
+    """Walk the paths and look into the headers of videos; raises NotThereError for an absent path."""
     for path in paths:
         if not path.exists():
             raise NotThereError(
@@ -207,7 +197,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
                 details = ["picture", origin.source, origin.video, origin.label]
                 plan.files.append(PictureItem(_item_keys(path, details, [options.detector]), path, origin))
         except (UnusableError, OSError) as error:
-            plan.unusable.append(_skip(file, error))
+            plan.unusable.append(describe_failure(str(file), error))
     with ThreadPoolExecutor(_PROBING_THREADS) as threads:
         for stretches in threads.map(lambda video: _stretches(video[0], video[1], options), videos):
             if isinstance(stretches, Skip):
@@ -271,13 +261,16 @@ def _stretches(path: Path, file: PurePosixPath, options: IngestOptions) -> list[
             for start, stop in zip(starts, stops, strict=True)
         ]
     except (UnusableError, OSError) as error:
-        return _skip(file, error)
+        return describe_failure(str(file), error)
 
 
-def _skip(file: PurePosixPath, error: UnusableError | OSError) -> Skip:
+def describe_failure(file: str, error: Exception) -> Skip:
+    """What the report says of a file that could not be used."""
     if isinstance(error, UnusableError):
-        return Skip(str(file), error.reason, error.detail)
-    return Skip(str(file), UNREADABLE, error.strerror or str(error))
+        return Skip(file, error.reason, error.detail)
+    if isinstance(error, OSError):
+        return Skip(file, UNREADABLE, error.strerror or str(error))
+    return Skip(file, FAILED, f"{type(error).__name__}: {error}")
 
 
 def annotation_items(path: Path, options: IngestOptions) -> Iterator[AnnotationItem]:

@@ -18,7 +18,7 @@ from handsim.detection.detector import HandDetector
 from handsim.errors import HandsimError, UnusableError
 from handsim.files import write_text_atomically
 from handsim.ingest.plan import AnnotationItem, IngestOptions, Item, Plan, annotation_items, plan_ingest
-from handsim.ingest.worker import ItemResult, ItemWorker
+from handsim.ingest.worker import ItemResult, process_item
 from handsim.pool.writer import CRASHED, ItemRecord, PoolWriter, Skip, read_items
 from handsim.processes import PipeWorker, available_cores
 
@@ -35,7 +35,6 @@ class IngestReport:
     """One ingest, over everything below the paths that were named, whenever it was looked at."""
 
     paths: list[str]
-    """What the user named."""
     pictures: int = 0
     """Pictures, expected frames and annotations in all."""
     done_before: int = 0
@@ -49,7 +48,6 @@ class IngestReport:
     hands_in_pool: int = 0
     """All hands of the pool, after this run."""
     seconds: float = 0.0
-    """How long this run took."""
     interrupted: bool = False
     """Whether it was stopped before the end; running it again goes on from there."""
     stages: Counter[str] = field(default_factory=Counter)
@@ -274,11 +272,10 @@ def _process_items(connection: Connection, make_detector: DetectorFactory) -> No
     except HandsimError as error:
         connection.send(error)
         return
-    worker = ItemWorker(detector)
     try:
         connection.send(None)
         while True:
-            connection.send(worker.process(connection.recv()))
+            connection.send(process_item(connection.recv(), detector))
     finally:
         detector.close()
 

@@ -77,13 +77,10 @@ def _check(joints: Floats, valid: NDArray[np.bool_], kind: str, noun: str, remed
         )
 
 
-def align_root(poses: PoseComparison, root: int = WRIST) -> PoseComparison:
-    """Move the predictions so that their root lies on the true one (root-relative errors).
-
-    Hands whose root is not valid are left out.
-    """
+def align_root(poses: PoseComparison) -> PoseComparison:
+    """Move the predictions so that their wrist lies on the true one; hands without it are left out."""
     predicted, true = poses.predicted_mm, poses.true_mm
-    return _moved(poses, predicted - predicted[:, [root]] + true[:, [root]], poses.valid[:, root])
+    return _moved(poses, predicted - predicted[:, [WRIST]] + true[:, [WRIST]], poses.valid[:, WRIST])
 
 
 def align_root_and_scale(poses: PoseComparison) -> PoseComparison:

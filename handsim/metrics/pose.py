@@ -29,21 +29,11 @@ from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, WRIST
 
 @dataclass(frozen=True)
 class PckRange:
-    """Evenly spaced thresholds of PCK, the share of joints whose error is at most a threshold."""
+    """Evenly spaced thresholds of PCK, both ends included: the share of joints that err no more than each."""
 
     lowest_mm: float
-    """The first threshold."""
     highest_mm: float
-    """The last threshold, included."""
     steps: int
-    """How many thresholds there are, both ends counted."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lowest_mm < self.highest_mm < np.inf or self.steps < 2:
-            raise HandsimError(
-                f"a PCK range of {self.lowest_mm:g} to {self.highest_mm:g} mm in {self.steps} steps is "
-                "empty; it needs 0 <= lowest < highest and at least 2 steps"
-            )
 
     @property
     def thresholds_mm(self) -> Floats:
@@ -176,10 +166,7 @@ def area_under_curve(curve: Floats, thresholds: PckRange) -> float:
 
 
 def mean_of_each_hand_mm(errors_mm: Floats) -> Floats:
-    """Mean of errors [N, 21] of each hand [N], to rank hands by; NaN for a hand without any.
-
-    Raises HandsimError where no joint of any hand was measured.
-    """
+    """Mean [N] of the errors [N, 21] of each hand, NaN where it has none; raises as `score_errors` does."""
     _check_measured(errors_mm)
     return _nan_mean(errors_mm, axis=1)
 

@@ -19,19 +19,12 @@ def precision_at_k(query_labels: NDArray[np.integer], neighbour_labels: NDArray[
     return float((neighbour_labels[:, :k] == query_labels[:, None]).mean())
 
 
-def recall_at_k(
-    distances: NDArray[np.floating],
-    true_distances: NDArray[np.floating],
-    k: int,
-    *,
-    relative_tolerance: float = 1e-4,
-    absolute_tolerance: float = 1e-6,
-) -> float:
+def recall_at_k(distances: NDArray[np.floating], true_distances: NDArray[np.floating], k: int) -> float:
     """Mean share of the k true nearest neighbours in the results of a search.
 
     Judged by distances, so that ties count as hits: ``distances`` of the results and ``true_distances`` are
     [Q, at least k], nearest first, infinite where there is no neighbour. A result is a hit when it is no
-    further than the k-th true neighbour, within tolerance. Queries without any true neighbour are left out;
+    further than the k-th true neighbour, but for rounding. Queries without any true neighbour are left out;
     1 when none has one. Raises HandsimError for k out of bounds.
     """
     _check_k(k, distances)
@@ -39,7 +32,7 @@ def recall_at_k(
     exists = np.isfinite(true_distances[:, :k])
     expected = exists.sum(axis=1)
     limit = np.where(exists, true_distances[:, :k], -np.inf).max(axis=1)
-    hits = (distances[:, :k] <= (limit * (1 + relative_tolerance) + absolute_tolerance)[:, None]).sum(axis=1)
+    hits = (distances[:, :k] <= (limit * (1 + 1e-4) + 1e-6)[:, None]).sum(axis=1)
     counted = expected > 0
     return float((hits[counted] / expected[counted]).mean()) if counted.any() else 1.0
 

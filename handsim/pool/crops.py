@@ -10,9 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import NotThereError
+from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id
+from handsim.images import decode_image
 from handsim.pool import layout
+
+
+def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
+    """RGB [S, S, 3] of a hand's stored crop; raises HandsimError, naming the hand, for a damaged one."""
+    try:
+        return decode_image(jpeg)
+    except UnusableError as error:
+        raise HandsimError(
+            f"the crop of hand {format_hand_id(hand_id)} is damaged ({error}); move its part of the pool "
+            f"away and ingest again"
+        ) from error
 
 
 class TarFiles:
@@ -59,7 +71,6 @@ class CropFiles:
     """
 
     path: Path
-    """The pool's directory."""
     size_px: int
     """S, the side of every crop."""
 

@@ -48,34 +48,21 @@ HANDS_SCHEMA: Final = pa.schema(
     ]
 )
 
+_SKIP: Final = pa.struct(
+    {"file": pa.string(), "reason": pa.string(), "detail": pa.string(), "count": pa.int32()}.items()
+)
 ITEMS_SCHEMA: Final = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
         pa.field("pictures", pa.int32(), nullable=False),
         pa.field("hands", pa.int32(), nullable=False),
-        pa.field(
-            "skipped",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("file", pa.string()),
-                        ("reason", pa.string()),
-                        ("detail", pa.string()),
-                        ("count", pa.int32()),
-                    ]
-                )
-            ),
-            nullable=False,
-        ),
+        pa.field("skipped", pa.list_(_SKIP), nullable=False),
     ]
 )
 
 # Keypoints are noise to a compressor: stored plainly they load at the speed of the disk.
 HANDS_COMPRESSION: Final = {
-    name: "zstd" for name in HANDS_SCHEMA.names if name not in ("box_px", "keypoints")
-} | {
-    "box_px": "none",
-    "keypoints": "none",
+    name: "none" if name in ("box_px", "keypoints") else "zstd" for name in HANDS_SCHEMA.names
 }
 
 
@@ -90,10 +77,7 @@ def published_parts(pool: Path) -> list[Path]:
 
 
 def read_columns(part: Path, file: str, columns: list[str], as_dictionary: Sequence[str] = ()) -> pa.Table:
-    """Columns of one part's table, some of them left dictionary-encoded as they are stored.
-
-    Raises HandsimError that names a damaged part and the remedy.
-    """
+    """Columns of one part's table, some left dictionary-encoded; raises HandsimError for a damaged part."""
     try:
         with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary), memory_map=True) as parquet:
             return parquet.read(columns=columns, use_threads=False)

@@ -1,6 +1,5 @@
 """Reading a pool: the keypoints and columns of all hands in memory, each crop read when it is asked for."""
 
-import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import NotThereError
 from handsim.hand import Hand, format_hand_id
 from handsim.pool import layout
-from handsim.pool.crops import TarFiles
+from handsim.pool.crops import TarFiles, decode_crop
 from handsim.skeleton import JOINT_COUNT
 
 
@@ -26,7 +24,6 @@ class Categorical:
     codes: NDArray[np.int32]
     """[N] index into ``names``; -1 where there is no value. Equal strings have equal codes."""
     names: tuple[str, ...]
-    """The distinct values."""
 
     @classmethod
     def of(cls, values: Iterable[str | None]) -> "Categorical":
@@ -69,7 +66,6 @@ class Pool:
     """
 
     path: Path
-    """The directory."""
     crop_size_px: int
     """Side of every crop."""
     hand_ids: NDArray[np.uint64]
@@ -91,10 +87,7 @@ class Pool:
 
     @classmethod
     def open(cls, path: str | Path) -> "Pool":
-        """Open a pool for reading; one without hands yet is fine.
-
-        Raises NotThereError when there is no pool, HandsimError when a part of it is damaged.
-        """
+        """Open a pool, which may be empty; raises NotThereError, or HandsimError if a part is damaged."""
         return cls(Path(path))
 
     def __init__(self, path: Path) -> None:
@@ -176,11 +169,6 @@ class Pool:
             external_positives=tuple(fields["external_positives"]),
         )
 
-    def external_ids(self) -> Categorical:
-        """[N] the ids another collection gave its hands, read from disk at every call."""
-        columns = (layout.read_columns(part, layout.HANDS_FILE, ["external_id"]) for part in self._parts)
-        return Categorical.of(value for column in columns for value in column["external_id"].to_pylist())
-
     @property
     def has_crops(self) -> NDArray[np.bool_]:
         """[N] of which hands the pool holds the picture, not the keypoints alone."""
@@ -200,11 +188,7 @@ class Pool:
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
-        jpeg = self.crop_jpeg(hand_id)
-        try:
-            return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-        except OSError as error:
-            raise HandsimError(f"the crop of hand {format_hand_id(hand_id)} is damaged: {error}") from error
+        return decode_crop(self.crop_jpeg(hand_id), hand_id)
 
     def close(self) -> None:
         """Close the tar files that are open; the arrays stay usable."""

@@ -40,7 +40,6 @@ class Skip:
     reason: str
     """A short class of reasons: ``no hand``, ``not an image``, ``truncated video``."""
     detail: str = ""
-    """What is wrong with this file."""
     count: int = 1
     """How many pictures of this file it concerns (frames of a video)."""
 
@@ -54,9 +53,7 @@ class ItemRecord:
     pictures: int
     """Pictures or frames looked at."""
     hands: int
-    """Hands taken from it."""
     skipped: tuple[Skip, ...] = ()
-    """What of it could not be used."""
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:

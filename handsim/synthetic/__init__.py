@@ -3,13 +3,7 @@
 Poses alone need only numpy; torch is loaded when the first picture is rendered.
 """
 
-from handsim.synthetic.config import (
-    MotionConfig,
-    PeopleConfig,
-    SceneConfig,
-    SyntheticConfig,
-    ViewConfig,
-)
+from handsim.synthetic.config import MotionConfig, PeopleConfig, SceneConfig, SyntheticConfig, ViewConfig
 from handsim.synthetic.generate import (
     LabelledPicture,
     SyntheticPoses,

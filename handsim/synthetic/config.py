@@ -100,7 +100,6 @@ class SyntheticConfig:
     """A synthetic world, and how many of its videos to render."""
 
     videos: int = 150
-    """Number of videos."""
     hands_per_video: int = 20
     """Frames in each video; each shows one hand."""
     seed: int = 0
@@ -108,19 +107,19 @@ class SyntheticConfig:
     size_px: int = 128
     """Side of the square crop, a multiple of 8."""
     people: PeopleConfig = field(default_factory=PeopleConfig)
-    """Whose hands they are."""
     motion: MotionConfig = field(default_factory=MotionConfig)
-    """What the hands do."""
     view: ViewConfig = field(default_factory=ViewConfig)
-    """Where the camera is and which."""
     scene: SceneConfig = field(default_factory=SceneConfig)
-    """Light, clothes, things and rooms."""
 
     def __post_init__(self) -> None:
-        _check_at_least("videos", self.videos, 0)
-        _check_at_least("hands_per_video", self.hands_per_video, 1)
-        _check_at_least("seed", self.seed, 0)
-        _check_at_least("people.count", self.people.count, 0)
+        for name, value, least in (
+            ("videos", self.videos, 0),
+            ("hands_per_video", self.hands_per_video, 1),
+            ("seed", self.seed, 0),
+            ("people.count", self.people.count, 0),
+        ):
+            if value < least:
+                raise HandsimError(f"{name} is {value}; it must be at least {least}")
         if self.size_px < 32 or self.size_px % 8:
             raise HandsimError(f"size_px is {self.size_px}; it must be a multiple of 8, at least 32")
         if self.motion.frames_per_pose <= 0:
@@ -153,11 +152,6 @@ class SyntheticConfig:
             raise HandsimError(
                 f"distance_mm starts at {self.view.distance_mm[0]}; a hand needs at least 250 mm"
             )
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise HandsimError(f"{name} is {value}; it must be at least {least}")
 
 
 def _check_known(noun: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -10,9 +10,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -31,7 +31,6 @@ from handsim.synthetic.config import Floats, SyntheticConfig
 from handsim.synthetic.video import (
     DETECTOR,
     FRAME_STEP,
-    HandGeometry,
     Samples,
     Video,
     compute_geometry,
@@ -55,29 +54,13 @@ Progress = Callable[[int, int], None]
 """Called with the number of hands done and of all hands."""
 
 
-def synthesise(
-    config: SyntheticConfig, *, batch_size: int = 64, videos: Iterable[int] | None = None
-) -> Iterator[Samples]:
-    """Render a world, or some of its ``videos`` (by number), in batches of ``batch_size``.
+def synthesise(config: SyntheticConfig, *, videos: Iterable[int] | None = None) -> Iterator[Samples]:
+    """Render a world, or some of its ``videos`` (by number): the hands of one video after the other.
 
-    The last batch may be smaller. The same config gives the same bytes, whatever the batch size and whichever
-    other videos are rendered.
+    The same config gives the same bytes, whichever other videos are rendered.
     """
-    if batch_size < 1:
-        raise HandsimError(f"batch_size is {batch_size}; it must be at least 1")
-    pending: list[Samples] = []
-    for samples in _map_videos(
-        partial(synthesise_video, config), range(config.videos) if videos is None else videos
-    ):
-        pending.append(samples)
-        if sum(map(len, pending)) >= batch_size:
-            joined = _join(pending)
-            whole = len(joined) // batch_size * batch_size
-            for first in range(0, whole, batch_size):
-                yield joined[first : first + batch_size]
-            pending = [joined[whole:]]
-    if sum(map(len, pending)):
-        yield _join(pending)
+    numbers = range(config.videos) if videos is None else videos
+    yield from _map_videos(partial(synthesise_video, config), numbers)
 
 
 def _map_videos(render: Callable[[int], _Result], videos: Iterable[int]) -> Iterator[_Result]:
@@ -107,11 +90,6 @@ def _map_videos(render: Callable[[int], _Result], videos: Iterable[int]) -> Iter
             torch.set_num_threads(torch_threads)
 
 
-def _join(parts: list[Samples]) -> Samples:
-    names = [field.name for field in fields(Samples)]
-    return Samples(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
     """One hand in one picture, never mirrored, and its truth."""
@@ -129,13 +107,9 @@ class LabelledPicture:
     box_px: NDArray[np.float32]
     """[4] tight box of the joints; may reach outside the picture."""
     side: Side
-    """Which hand it is."""
     person: int
-    """Number of the person in the world."""
     video: int
-    """Number of the video in the world."""
     frame: int
-    """Frame in the video."""
 
 
 def synthesise_labelled(
@@ -160,33 +134,19 @@ def _render_labelled(
 ) -> list[LabelledPicture]:
     video = sample_video(config, index)
     geometry = compute_geometry([video])
-    size_px, intrinsics = _picture_size_and_intrinsics(config, video, geometry, crop_enlargement)
-    labelled: list[LabelledPicture] = []
-    for images, unhidden in render_frames(config, video, geometry, intrinsics, size_px):
-        for image, joints_unhidden in zip(images, unhidden, strict=True):
-            frame = len(labelled)
-            labelled.append(
-                _label_picture(
-                    video, frame, image, geometry.joints_mm[frame], intrinsics[frame], joints_unhidden
-                )
-            )
-    return labelled
-
-
-def _picture_size_and_intrinsics(
-    config: SyntheticConfig, video: Video, geometry: HandGeometry, crop_enlargement: float | None
-) -> tuple[tuple[int, int], Floats]:
-    """Width and height of a video's pictures, and the K [frames, 3, 3] of each, of a right hand."""
-    intrinsics = np.repeat(video.view.intrinsics[None], len(geometry.joints_mm), axis=0)
-    if crop_enlargement is None:
-        return config.view.picture_px, intrinsics
-    squares = squares_around(project(geometry.joints_mm, intrinsics), crop_enlargement)
-    return (config.size_px, config.size_px), crop_intrinsics(intrinsics, squares, config.size_px)
+    size_px, intrinsics = config.view.picture_px, np.repeat([video.view.intrinsics], len(video.angles_deg), 0)
+    if crop_enlargement is not None:
+        size_px = config.size_px, config.size_px
+        squares = squares_around(project(geometry.joints_mm, intrinsics), crop_enlargement)
+        intrinsics = crop_intrinsics(intrinsics, squares, config.size_px)
+    pictures, visible = zip(*render_frames(config, video, geometry, intrinsics, size_px), strict=True)
+    frames = zip(chain(*pictures), geometry.joints_mm, intrinsics, chain(*visible), strict=True)
+    return [_label_picture(video, number, *frame) for number, frame in enumerate(frames)]
 
 
 def _label_picture(
     video: Video,
-    row: int,
+    number: int,
     image: NDArray[np.uint8],
     joints_mm: Floats,
     intrinsics: Floats,
@@ -210,7 +170,7 @@ def _label_picture(
         side=video.side,
         person=video.person_index,
         video=video.index,
-        frame=row * FRAME_STEP,
+        frame=number * FRAME_STEP,
     )
 
 
@@ -296,25 +256,22 @@ def synthesise_pool(
         keys = {make_hand_id(_SOURCE, _video_name(world, i), -1, 0, world): i for i in range(config.videos)}
         missing = {key: index for key, index in keys.items() if key not in writer.known_items}
         done = total - len(missing) * config.hands_per_video
-        for key, samples in zip(
-            missing, _map_videos(partial(synthesise_video, config), missing.values()), strict=True
-        ):
-            hands = _hands(samples, world, _keypoints(samples, config, keypoint_noise))
+        for key, samples in zip(missing, synthesise(config, videos=missing.values()), strict=True):
+            hands = _hands(samples, world, config, keypoint_noise)
             writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
             done += len(hands)
             if progress is not None:
                 progress(done, total)
 
 
-def _keypoints(samples: Samples, config: SyntheticConfig, noise: float) -> NDArray[np.float32]:
-    """The keypoints [N, 21, 3] of one video, as they are written to the pool."""
-    if noise == 0:
-        return samples.keypoints
-    rng = make_rng(config, DETECTOR, int(samples.video[0]))
-    return add_keypoint_noise(rng, samples.keypoints, samples.visible, noise)
-
-
-def _hands(samples: Samples, world: str, keypoints: NDArray[np.float32]) -> list[tuple[Hand, bytes]]:
+def _hands(
+    samples: Samples, world: str, config: SyntheticConfig, keypoint_noise: float
+) -> list[tuple[Hand, bytes]]:
+    """The hands of one video, as they are written to the pool."""
+    keypoints = samples.keypoints
+    if keypoint_noise:
+        rng = make_rng(config, DETECTOR, int(samples.video[0]))
+        keypoints = add_keypoint_noise(rng, keypoints, samples.visible, keypoint_noise)
     hands = []
     for row in range(len(samples)):
         video, frame = _video_name(world, int(samples.video[row])), int(samples.frame[row])

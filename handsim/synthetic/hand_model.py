@@ -80,7 +80,6 @@ class Person:
     """Whose hand it is."""
 
     shape: HandShape
-    """Lengths and widths."""
     skin: Floats
     """[3] sRGB, 0 to 1, of the back of the hand."""
     palm: Floats

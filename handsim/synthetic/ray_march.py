@@ -36,16 +36,15 @@ _TINY: Final = 1e-30
 
 @dataclass(frozen=True, eq=False)
 class Capsules:
-    """Tapered capsules of N pictures, in camera axes with the wrist as the origin; mm."""
+    """Tapered capsules of N pictures, in camera axes with the wrist as the origin; mm.
+
+    ``start`` and ``end`` are [N, K, 3], ``radii`` at these ends [N, K, 2], ``softness`` [K].
+    """
 
     start: Tensor
-    """[N, K, 3]."""
     end: Tensor
-    """[N, K, 3]."""
     radii: Tensor
-    """[N, K, 2]."""
     softness: Tensor
-    """[K]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,8 +43,6 @@ _TILES_AT_ONCE: Final = 384
 """How many tiles are ray-marched together: few enough for the caches."""
 _VISIBLE_RADII: Final = 1.6
 """A joint is visible when the surface before it is within this many radii of the hand there."""
-
-
 _WRIST_RADIUS_MM: Final = 20.0
 
 
@@ -115,16 +113,13 @@ def _to_camera(body: Body, rotation: Floats, scene: Scene, frames: slice) -> tup
     """The body in camera axes, a passing object added as the last capsule; and its pads [N, K, 3]."""
     turn = rotation.swapaxes(-1, -2)
     start, end, pads = body.start @ turn, body.end @ turn, body.pads @ turn
-    occluder = scene.occluder
-    passing = occluder is not None and not occluder.in_hand
-    if occluder is not None and passing:
+    radii, softness, occluder = body.radii, body.softness, scene.occluder
+    if occluder is not None and not occluder.in_hand:
         start = np.concatenate([start, occluder.start[frames, None]], axis=1)
         end = np.concatenate([end, occluder.end[frames, None]], axis=1)
-        radii = np.concatenate([body.radii, np.tile(occluder.radii_mm, (len(start), 1, 1))], axis=1)
+        radii = np.concatenate([radii, np.tile(occluder.radii_mm, (len(start), 1, 1))], axis=1)
         pads = np.concatenate([pads, np.zeros((len(start), 1, 3))], axis=1)
-        softness = np.append(body.softness, 0.25)
-    else:
-        radii, softness = body.radii, body.softness
+        softness = np.append(softness, 0.25)
     capsules = Capsules(to_tensor(start), to_tensor(end), to_tensor(radii), to_tensor(softness))
     return capsules, to_tensor(pads)
 

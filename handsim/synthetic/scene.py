@@ -38,15 +38,12 @@ class Scene:
     ground: Floats
     """[3] the light thrown back from below."""
     gloss: float
-    """How much the skin shines."""
     sleeve_from_mm: float
     """Where the sleeve begins, from the wrist along the forearm; `BARE_MM` for a bare arm."""
     cloth: Floats
     """[2, 3] the sleeve's two colours."""
     cloth_stripe_mm: float
-    """Width of the sleeve's stripes."""
     occluder: Occluder | None
-    """The object that the hand holds or that passes before it."""
     occluder_colours: Floats
     """[2, 3]."""
     background: str
@@ -54,9 +51,7 @@ class Scene:
     pan_px: Floats
     """[frames, 2] how the background moves behind the hand, as a part of the crop's side."""
     blur_px: float
-    """Standard deviation of the lens's blur."""
     noise: float
-    """Standard deviation of the sensor's noise."""
 
 
 def sample_scene(

@@ -2,14 +2,13 @@
 
 Everything is that of a **right** hand, as in a pool. A left hand is its mirror image: where ``side`` is
 ``left`` the picture, the joints and K are those of the mirrored camera picture, and agree with each other.
-`Samples.unmirror` turns the left hands back into what the camera saw.
 
 Each kind of randomness has a generator of its own (`make_rng`), so that poses alone, without pictures, are
 the poses that the pictures show.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -47,19 +46,15 @@ class Video:
     """What happens in one video."""
 
     index: int
-    """Its number in the world."""
     person_index: int
     """Whose hand it is: the same index, the same person."""
     person: Person
-    """Lengths, widths and colours."""
     side: Side
     """The hand that the camera really saw."""
     holding: bool
-    """Whether the hand holds something."""
     angles_deg: Floats
     """[frames, 24], see `hand_model.ANGLES`."""
     view: View
-    """Camera, rotation and place of each frame."""
 
 
 def make_rng(config: SyntheticConfig, kind: int, index: int) -> np.random.Generator:
@@ -81,14 +76,8 @@ def sample_video(config: SyntheticConfig, index: int) -> Video:
 
 def sample_surroundings(config: SyntheticConfig, video: Video) -> Scene:
     """Draw what is around the hand of a video."""
-    rng = make_rng(config, SCENE, video.index)
-    return sample_scene(
-        rng,
-        config.scene,
-        config.hands_per_video,
-        holding=video.holding,
-        scale=float(video.person.shape.scale),
-    )
+    rng, scale = make_rng(config, SCENE, video.index), float(video.person.shape.scale)
+    return sample_scene(rng, config.scene, config.hands_per_video, holding=video.holding, scale=scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +85,6 @@ class HandGeometry:
     """N hands before the camera, and the crops around them."""
 
     posture: Posture
-    """The hands in the hand frame."""
     joints_mm: Floats
     """[N, 21, 3] in the camera frame."""
     squares_px: Floats
@@ -148,29 +136,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def __getitem__(self, which: slice) -> "Samples":
-        return Samples(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
-
-    def unmirror(self) -> "Samples":
-        """The same hands as the camera saw them: left ones mirrored back, picture and truth alike."""
-        left = self.side == "left"
-        size = self.images.shape[2]
-        images, intrinsics, joints = self.images.copy(), self.intrinsics.copy(), self.joints_mm.copy()
-        keypoints, keypoints_px = self.keypoints.copy(), self.keypoints_px.copy()
-        images[left] = images[left][:, :, ::-1]
-        intrinsics[left, 0, 2] = size - intrinsics[left, 0, 2]
-        joints[left, :, 0] *= -1
-        keypoints[left] = mirror_points(keypoints[left], 1)
-        keypoints_px[left] = mirror_points(keypoints_px[left], size)
-        return replace(
-            self,
-            images=images,
-            intrinsics=intrinsics,
-            joints_mm=joints,
-            keypoints=keypoints,
-            keypoints_px=keypoints_px,
-        )
 
 
 def synthesise_video(config: SyntheticConfig, index: int) -> Samples:

@@ -1,6 +1,5 @@
 """Hands, detections, detectors, pictures, videos, pools and limits, for the tests of `handsim`."""
 
-import io
 import os
 import resource
 import signal
@@ -34,20 +33,10 @@ def picture(number: int, size: int = CROP_PX) -> NDArray[np.uint8]:
 
 
 def write_picture_pool(path: Path, numbers: Iterable[int], with_crops: bool = True) -> Pool:
-    """Add the hands of these numbers to the pool at ``path`` and open it."""
+    """Add the hands of `make_hand` to the pool at ``path``, with small pictures, and open it."""
     with PoolWriter(path, crop_size_px=CROP_PX) as writer:
         for number in numbers:
-            hand = Hand(
-                hand_id=make_hand_id("test", "video", number, 0),
-                source="test",
-                video=f"video {number // 5}",
-                frame=number,
-                side="right",
-                score=1.0,
-                box_px=np.array([0, 0, 1, 1], dtype=np.float32),
-                keypoints=np.random.default_rng(number).random((21, 3), dtype=np.float32),
-            )
-            writer.add(hand, encode_jpeg(picture(number)) if with_crops else None)
+            writer.add(make_hand(number), encode_jpeg(picture(number)) if with_crops else None)
     return Pool.open(path)
 
 
@@ -81,11 +70,9 @@ def make_hand(number: int, **changes: object) -> Hand:
     return Hand(**{**fields, **changes})  # type: ignore[arg-type]  # fields are given by name
 
 
-def make_jpeg(number: int, size: int = 224) -> bytes:
+def make_jpeg(number: int) -> bytes:
     """A picture of one colour, whose red is the number."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (size, size), (number % 256, 90, 10)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
+    return encode_jpeg(np.full((224, 224, 3), (number % 256, 90, 10), dtype=np.uint8))
 
 
 def add_hands(path: Path, numbers: Iterable[int], *, crops: bool = True, part_hands: int = 8192) -> Path:

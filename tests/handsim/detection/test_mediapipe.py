@@ -1,5 +1,10 @@
+"""MediaPipe on real photographs, and its model: found, fetched, checked."""
+
+import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +13,20 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.detection import describe_detector, fetch_model, open_detector, require_model
+from handsim.detection import model as model_file
 from handsim.detection.detector import FIRST_TRY, hand_in_crop
 from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
-from handsim.detection.retry import RetryingDetector, open_detector
-from handsim.errors import HandsimError
+from handsim.detection.model import (
+    ALIGNMENT_BYTES,
+    EXTRA_HEADER_BYTES,
+    WHEEL_MEMBERS,
+    ZIP_HEADER_BYTES,
+    default_model_path,
+    repack_wheel,
+)
+from handsim.detection.retry import RetryingDetector
+from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine, square_around
 
 
@@ -71,7 +86,7 @@ def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, 
         assert np.median(distance) < 0.06
 
 
-def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector) -> None:
+def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector, model_path: Path) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     for image in (
@@ -81,6 +96,7 @@ def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector) -> Non
         np.asarray(coarse.resize((224, 224))),
     ):
         assert detector.detect(image) == []
+        assert FullBoxHands(model_path).detect(image) == []
 
 
 def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
@@ -99,11 +115,6 @@ def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
         length = float(np.ptp(hand.box_px.reshape(2, 2), axis=0).max())
         distances.append(np.linalg.norm((back - hand.keypoints_px)[:, :2], axis=1).mean() / length)
     assert np.median(distances) < 0.04
-
-
-def test_the_full_image_box_finds_no_hand_in_noise(model_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    assert FullBoxHands(model_path).detect(noise) == []
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
@@ -125,41 +136,121 @@ def test_a_picture_of_the_wrong_kind_and_a_closed_detector_are_refused(model_pat
 
 
 @pytest.mark.parametrize("closing", ["detector.close()", "pass"])
-def test_nothing_but_our_own_words_reaches_standard_error(
+def test_nothing_but_our_own_words_reaches_standard_error_and_no_signal_ends_the_process(
     model_path: Path, digits: list[Path], closing: str
 ) -> None:
     program = f"""
-import sys
+import signal, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from handsim.detection.mediapipe import MediaPipeHands
 assert "mediapipe" not in sys.modules
-detector = MediaPipeHands(Path({str(model_path)!r}))
 image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
 for _ in range(3):
-    detector.detect(np.pad(image, ((50, 50), (50, 50), (0, 0)), mode="edge"))
-{closing}
+    detector = MediaPipeHands(Path({str(model_path)!r}))
+    for _ in range(20):  # long enough for its profiling timers to fire
+        detector.detect(np.pad(image, ((50, 50), (50, 50), (0, 0)), mode="edge"))
+    {closing}
+    signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))  # what Lightning does after training
 print("our own words", file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "our own words\n")
 
 
-def test_a_detector_lives_on_where_signal_handlers_are_put_back(model_path: Path, digits: list[Path]) -> None:
-    program = f"""
-import signal
-from contextlib import closing
-from pathlib import Path
-import numpy as np
-from PIL import Image
-from handsim.detection.mediapipe import MediaPipeHands
-image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
-for _ in range(3):
-    with closing(MediaPipeHands(Path({str(model_path)!r}))) as detector:
-        for _ in range(20):  # long enough for its profiling timers to fire
-            detector.detect(image)
-    signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))  # what Lightning does after training
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HANDSIM_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_model_path() == tmp_path / ".cache" / "handsim" / "hand_landmarker.task"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_model_path() == tmp_path / "xdg" / "handsim" / "hand_landmarker.task"
+    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path / "own"))
+    assert default_model_path() == tmp_path / "own" / "hand_landmarker.task"
+
+
+def test_a_missing_model_is_one_sentence_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
+    with pytest.raises(NotThereError, match=r"handsim models fetch") as caught:
+        require_model()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NotThereError, match=r"no model at .*own\.task.*handsim models fetch"):
+        require_model(tmp_path / "own.task")
+
+
+def test_a_damaged_model_is_noticed_and_mended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_path: Path
+) -> None:
+    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
+    cached = default_model_path()
+    shutil.copy(model_path, cached)
+    assert require_model() == cached
+    with cached.open("r+b") as file:
+        file.seek(100_000)
+        file.write(b"damage")
+    with pytest.raises(HandsimError, match=r"damaged.*handsim models fetch"):
+        require_model()
+
+    monkeypatch.setattr(model_file, "download_official", lambda path: shutil.copy(model_path, path))
+    monkeypatch.setattr(model_file, "download_repacked", lambda path: shutil.copy(model_path, path))
+    fetch_model()
+    assert require_model() == cached
+    assert os.listdir(tmp_path) == [cached.name]
+    assert fetch_model().source == "already there"
+
+
+def test_what_fails_or_has_the_wrong_checksum_is_never_published(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unreachable(path: Path) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(model_file, "download_official", unreachable)
+    monkeypatch.setattr(model_file, "download_repacked", lambda path: path.write_bytes(b"a login page"))
+    target = tmp_path / "new" / "model.task"
+    lines: list[str] = []
+    with pytest.raises(HandsimError, match=r"no route to host.*what came has the sha256.*--model"):
+        fetch_model(target, lines.append)
+    assert len(lines) == 2
+    assert os.listdir(target.parent) == []
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HandsimError, match=r"cannot be made.*HANDSIM_CACHE"):
+        fetch_model(tmp_path / "file" / "below" / "model.task")
+
+
+def test_a_wheel_is_repacked_to_the_same_aligned_bytes(tmp_path: Path) -> None:
+    contents = {name: os.urandom(1000 + index) for index, name in enumerate(WHEEL_MEMBERS)}
+    wheel = tmp_path / "some.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mediapipe/unrelated.py", "x = 1")
+        for name, member in WHEEL_MEMBERS.items():
+            archive.writestr(member, contents[name])
+    first, second = tmp_path / "first.task", tmp_path / "second.task"
+    repack_wheel(wheel, first)
+    repack_wheel(wheel, second)
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as bundle:
+        assert bundle.testzip() is None
+        for entry in bundle.infolist():
+            begins = entry.header_offset + ZIP_HEADER_BYTES + len(entry.filename) + len(entry.extra)
+            assert entry.extra[:2] == b"\xfe\xca"
+            assert len(entry.extra) >= EXTRA_HEADER_BYTES
+            assert begins % ALIGNMENT_BYTES == 0
+            content = contents[entry.filename]
+            assert first.read_bytes()[begins : begins + len(content)] == content
+
+
+def test_detectors_that_may_find_other_hands_have_other_descriptions(
+    model_path: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copy(model_path, tmp_path / "copy.task"))
+    standard = describe_detector(model_path)
+    assert describe_detector(copy) == standard
+    copy.write_bytes(b"another model")
+    assert len({standard, describe_detector(model_path, retry=False), describe_detector(copy)}) == 3

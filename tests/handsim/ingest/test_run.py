@@ -1,3 +1,5 @@
+"""From files to hands in a pool: what is found, what is reported, and what is done again."""
+
 import json
 import os
 import signal
@@ -9,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from handsim import Pool, PoolWriter
+from handsim.detection import Detection
 from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
+from handsim.ingest.worker import process_item
 from handsim.pool import ItemRecord, Skip
 from tests.handsim.builders import (
     BrightnessDetector,
@@ -27,12 +32,13 @@ from tests.handsim.builders import (
 )
 
 
-def test_pictures_become_hands_with_video_label_and_frame(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "signs")
+@pytest.mark.slow
+def test_pictures_become_hands_once_from_wherever_they_lie(tmp_path: Path) -> None:
+    folder, pool_path = write_pictures(tmp_path / "signs"), tmp_path / "pool"
     options = IngestOptions(video_from=NameRule("parent"), label_from=NameRule("stem"))
-    report = ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=2)
+    report = ingest([folder], pool_path, BrightnessDetector, options, workers=2)
     assert (report.pictures, report.done_now, report.hands_new) == (12, 12, 12)
-    pool = Pool.open(tmp_path / "pool")
+    pool = Pool.open(pool_path)
     rows = {(pool.videos[row], pool.labels[row], int(pool.frames[row])) for row in range(len(pool))}
     assert rows == {(f"p{person}", str(number), number) for person in range(3) for number in range(4)}
     hand = pool.hand(int(pool.hand_ids[0]))
@@ -41,37 +47,30 @@ def test_pictures_become_hands_with_video_label_and_frame(tmp_path: Path) -> Non
     np.testing.assert_allclose(hand.keypoints[:, :2].mean(axis=0), 0.5, atol=5e-3)
     assert pool.crop(hand.hand_id).shape == (224, 224, 3)
 
-
-def test_ingesting_again_changes_nothing_from_anywhere(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "signs")
-    ingest([folder], tmp_path / "pool", BrightnessDetector, workers=1)
-    ids = set(Pool.open(tmp_path / "pool").hand_ids.tolist())
-    again = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=1)
+    again = ingest([folder], pool_path, BrightnessDetector, options)
     assert (again.done_before, again.done_now, again.hands_in_pool) == (12, 0, 12)
-    below = ingest([folder / "p1"], tmp_path / "pool", BrightnessDetector, workers=1)
+    below = ingest([folder / "p1"], pool_path, BrightnessDetector, options)
     assert (below.done_before, below.hands_new) == (4, 0)
     folder.rename(tmp_path / "moved")  # the records do not know the new path, the ids do
-    moved = ingest([tmp_path / "moved"], tmp_path / "pool", BrightnessDetector, workers=1)
+    moved = ingest([tmp_path / "moved"], pool_path, BrightnessDetector, options, workers=1)
     assert (moved.done_now, moved.hands_found, moved.hands_new) == (12, 12, 0)
-    assert set(Pool.open(tmp_path / "pool").hand_ids.tolist()) == ids
+    assert set(Pool.open(pool_path).hand_ids.tolist()) == set(pool.hand_ids.tolist())
 
 
-def test_equal_names_in_different_folders_are_different_hands(tmp_path: Path) -> None:
+def test_equal_names_in_different_folders_are_different_hands_and_the_home_is_left_out(
+    tmp_path: Path,
+) -> None:
     for day in (1, 2):
         write_picture(tmp_path / f"day{day}" / "images" / "1.png", 100 + day)
-        ingest([tmp_path / f"day{day}" / "images"], tmp_path / "pool", BrightnessDetector, workers=1)
-    assert len(Pool.open(tmp_path / "pool")) == 2
-
-
-def test_the_home_below_the_pictures_is_not_ingested(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "photos", 1, 2)
     write_picture(tmp_path / "home" / "runs" / "figure.png", 90)
-    options = IngestOptions(exclude=tmp_path / "home")
-    for _ in range(2):
-        report = ingest([tmp_path], tmp_path / "home" / "pool", BrightnessDetector, options, workers=1)
-        assert (report.pictures, report.hands_in_pool, report.skipped) == (2, 2, [])
+    options, pool = IngestOptions(exclude=tmp_path / "home"), tmp_path / "home" / "pool"
+    folders = [tmp_path / "day1" / "images", tmp_path / "day2" / "images"]
+    assert ingest(folders, pool, BrightnessDetector, options, workers=1).hands_in_pool == 2
+    report = ingest([tmp_path], pool, BrightnessDetector, options, workers=1)
+    assert (report.pictures, report.hands_in_pool, report.skipped) == (2, 2, [])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "photos", people=2)
     whole = (folder / "p0" / "0.png").read_bytes()
@@ -107,41 +106,41 @@ def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_that_kills_its_worker_is_named_and_tried_again(tmp_path: Path, workers: int) -> None:
-    folder = write_pictures(tmp_path / "photos")
+def test_a_file_that_kills_its_worker_is_named_and_tried_again(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "photos", 3, 2)
     write_picture(folder / "p1" / "deadly.png", (255, 0, 0))
     write_picture(folder / "p2" / "deadly.png", (254, 0, 0))
-    report = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=workers)
-    assert report.hands_new == 12
+    report = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=2)
+    assert report.hands_new == 6
     assert {(skip.file, skip.reason) for skip in report.skipped} == {
         ("photos/p1/deadly.png", "crashed a worker"),
         ("photos/p2/deadly.png", "crashed a worker"),
     }
-    for detector in (BrightnessDetector, SturdyDetector):  # the first item of its worker now
-        again = ingest([folder], tmp_path / "pool", detector, workers=workers)
-        assert (again.done_before, again.done_now) == (12, 2)
+    for detector in (BrightnessDetector, SturdyDetector):  # the first item of the only worker now
+        again = ingest([folder], tmp_path / "pool", detector, workers=1)
+        assert (again.done_before, again.done_now) == (6, 2)
     assert again.reasons() == {"no hand": 2}
-    assert ingest([folder], tmp_path / "pool", SturdyDetector, workers=workers).done_now == 0
+    assert ingest([folder], tmp_path / "pool", SturdyDetector).done_now == 0
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"source": "other"},
-        {"video_from": NameRule("stem")},
-        {"label_from": NameRule("stem")},
-        {"detector": "another model"},
-    ],
-)
-def test_what_decides_the_outcome_decides_what_is_done_again(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_what_decides_the_outcome_decides_what_is_done_again(tmp_path: Path) -> None:
     folder, options = write_pictures(tmp_path / "photos", 2, 2), IngestOptions(detector="a model")
     write_video(folder / "p0" / "walk.mkv", seconds=2)
-    ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=1)
-    assert ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=1).done_now == 0
-    report = ingest([folder], tmp_path / "pool", BrightnessDetector, replace(options, **changes), workers=1)
+
+    def keys(**changes: Any) -> set[int]:
+        items = plan_ingest([folder], replace(options, **changes)).files
+        assert len({item.keys.key for item in items}) == 5
+        return {item.keys.key for item in items}
+
+    assert keys() == keys()
+    for changes in (
+        {"source": "other"},
+        {"label_from": NameRule("stem")},
+        {"detector": "another model"},
+    ):
+        assert not keys() & keys(**changes)
     # The name of a video file is its video already.
-    assert (report.done_before, report.done_now) == ((2, 4) if "video_from" in changes else (0, 6))
+    assert len(keys() & keys(video_from=NameRule("stem"))) == 1
 
 
 def test_what_earlier_versions_did_is_not_done_again_unless_it_failed(tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_what_earlier_versions_did_is_not_done_again_unless_it_failed(tmp_path: 
     report = ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=1)
     assert (report.done_before, report.done_now) == (2, 1)
     assert report.reasons() == {"no hand": 1}
-    assert ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=1).done_before == 3
+    assert ingest([folder], tmp_path / "pool", BrightnessDetector, options).done_before == 3
 
 
 def test_keys_of_earlier_versions_are_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,21 +169,21 @@ def test_keys_of_earlier_versions_are_theirs(tmp_path: Path, monkeypatch: pytest
 
 
 def test_videos_are_sampled_and_shared_out(tmp_path: Path) -> None:
-    (tmp_path / "clips").mkdir()
-    write_video(tmp_path / "clips" / "walk.mkv", seconds=8)
-    options = IngestOptions(samples_per_s=10, source="clips")
-    report = ingest([tmp_path / "clips"], tmp_path / "pool", BrightnessDetector, options, workers=2)
-    pool = Pool.open(tmp_path / "pool")
-    assert report.pictures == report.done_now == 80  # two stretches
-    dark = sum(skip.count for skip in report.skipped)
-    assert len(pool) + dark == 80
-    assert set(pool.videos.values()) == {"walk"}
-    assert pool.frames.min() > 0
-    assert sorted(pool.frames.tolist()) == list(range(3 * dark, 240, 3))
+    path = write_video(tmp_path / "walk.mkv", seconds=8)
+    first, second = plan_ingest([path], IngestOptions(samples_per_s=10, source="clips")).files
+    assert first.pictures + second.pictures == 80
+    results = [process_item(item, BrightnessDetector()) for item in (first, second)]
+    assert sum(result.pictures for result in results) == 80
+    hands = [hand for result in results for hand, _ in result.hands]
+    (skip,) = results[0].skipped  # the first frames are black, which is no failure
+    assert (skip.reason, skip.count, results[0].has_failed) == ("no hand", 80 - len(hands), False)
+    assert [hand.frame for hand in hands] == list(range(3 * skip.count, 240, 3))
+    assert {(hand.video, hand.source) for hand in hands} == {("walk", "clips")}
 
 
-def test_a_cut_video_keeps_its_frames_and_is_completed_later(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "walk.mkv", seconds=120)
+@pytest.mark.slow
+def test_a_cut_video_gives_its_frames_and_is_completed_later(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mkv", seconds=120)  # ids depend on the first 64 kB, which both have
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     first = ingest([path], tmp_path / "pool", BrightnessDetector, workers=1)
@@ -196,15 +195,42 @@ def test_a_cut_video_keeps_its_frames_and_is_completed_later(tmp_path: Path) -> 
     assert "truncated video" not in second.reasons()
 
 
+class FailingDetector(BrightnessDetector):
+    """Raises an error at the first picture."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (MemoryError("no room"), "failed", "MemoryError: no room"),
+        (OSError(5, "Input/output error"), "unreadable", "Input/output error"),
+    ],
+)
+def test_an_error_at_one_item_is_its_result(
+    tmp_path: Path, error: Exception, reason: str, detail: str
+) -> None:
+    (item,) = plan_ingest([write_pictures(tmp_path, 1, 1)], IngestOptions()).files
+    result = process_item(item, FailingDetector(error))
+    assert [(skip.reason, skip.detail) for skip in result.skipped] == [(reason, detail)]
+    assert result.has_failed
+
+
+@pytest.mark.slow
 def test_bad_requests_are_refused_at_once(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "photos", 1, 1)
     with pytest.raises(HandsimError, match="nowhere does not exist"):
         ingest([folder, tmp_path / "nowhere"], tmp_path / "pool", BrightnessDetector)
     assert not (tmp_path / "pool").exists()
     with pytest.raises(HandsimError, match="model is not on this computer"):
-        ingest([folder], tmp_path / "pool", BrokenDetector, workers=2)
+        ingest([folder], tmp_path / "pool", BrokenDetector, workers=1)
     with pytest.raises(HandsimError, match="died while starting"):
-        ingest([folder], tmp_path / "pool", DyingDetector, workers=2)
+        ingest([folder], tmp_path / "pool", DyingDetector, workers=1)
     with pytest.raises(HandsimError, match="--workers is 0"):
         ingest([folder], tmp_path / "pool", BrightnessDetector, workers=0)
     with pytest.raises(HandsimError, match=r"--fps is 0"):
@@ -224,41 +250,32 @@ def test_names_are_read_off_the_path(rule: str, name: str | None) -> None:
 
 
 INGEST = """
-import sys
+import os, sys
 from handsim.ingest import ingest
 from tests.handsim.builders import BrightnessDetector
+
+def interrupt(report):
+    if report.done_now == 20:
+        os.kill(os.getpid(), int(sys.argv[3]))
+
 if __name__ == "__main__":
-    def show(report):
-        print(report.done_now, flush=True)
-    print(ingest([sys.argv[1]], sys.argv[2], BrightnessDetector, workers=2, progress=show).interrupted)
+    print(ingest([sys.argv[1]], sys.argv[2], BrightnessDetector, workers=1, progress=interrupt).interrupted)
 """
-
-
-def start_ingest(folder: Path, pool: Path) -> "subprocess.Popen[str]":
-    """An ingest in another process, which has done 50 pictures."""
-    command = [sys.executable, "-c", INGEST, str(folder), str(pool)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(50):
-        process.stdout.readline()
-    return process
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_a_kill_loses_nothing(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "photos", people=60, each=10)
-    pool = tmp_path / "pool"
-    process = start_ingest(folder, pool)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0
-    assert output.splitlines()[-1] == "True"
-    assert 50 <= len(Pool.open(pool)) < 600
+    folder, pool = write_pictures(tmp_path / "photos", people=15, each=4), tmp_path / "pool"
 
-    process = start_ingest(folder, pool)
-    process.kill()
-    process.communicate()
+    def ingest_until(number: signal.Signals) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", INGEST, str(folder), str(pool), str(int(number))]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    interrupted = ingest_until(signal.SIGINT)
+    assert (interrupted.returncode, interrupted.stdout) == (0, "True\n")
+    assert 20 <= len(Pool.open(pool)) < 60
+    assert ingest_until(signal.SIGKILL).returncode == -signal.SIGKILL
     report = ingest([folder], pool, BrightnessDetector, workers=2)
-    assert report.hands_in_pool == 600
+    assert report.hands_in_pool == 60
     ids = Pool.open(pool).hand_ids
-    assert len(np.unique(ids)) == len(ids) == 600
+    assert len(np.unique(ids)) == len(ids) == 60

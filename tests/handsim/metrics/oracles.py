@@ -67,6 +67,7 @@ class JointLists:
         return float(np.mean(shares))
 
     def auc(self, lowest_mm: float, highest_mm: float, steps: int) -> float:
-        thresholds = [lowest_mm + (highest_mm - lowest_mm) * step / (steps - 1) for step in range(steps)]
-        area = sum((self.pck(low) + self.pck(high)) / 2 * (high - low) for low, high in pairwise(thresholds))
-        return area / (highest_mm - lowest_mm)
+        shares = [
+            self.pck(lowest_mm + (highest_mm - lowest_mm) * step / (steps - 1)) for step in range(steps)
+        ]
+        return sum((low + high) / 2 for low, high in pairwise(shares)) / (steps - 1)

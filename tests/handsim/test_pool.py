@@ -1,8 +1,9 @@
+"""A pool: written, read, killed, damaged, and cut down to a subset."""
+
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -16,6 +17,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
 from handsim.pool.layout import count_hands, published_parts, read_pool_json
+from handsim.pool.subset import write_subset
 from tests.handsim.builders import add_hands, make_hand, make_jpeg
 
 
@@ -27,7 +29,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
             assert writer.add(hand, make_jpeg(number))
         assert writer.add(extra)
     pool = Pool.open(tmp_path / "pool")
-    assert len(published_parts(pool.path)) == 3
+    first, _, _ = published_parts(pool.path)
+    shard = list(webdataset.WebDataset(str(first / "crops.tar"), shardshuffle=False))
+    assert [sample["__key__"] for sample in shard] == [format_hand_id(hand.hand_id) for hand in hands[:16]]
+    assert shard[3]["jpg"] == make_jpeg(3)
     expected = [*hands, extra]
     assert pool.hand_ids.tolist() == [hand.hand_id for hand in expected]
     assert pool.videos.values() == [hand.video for hand in expected]
@@ -65,7 +70,7 @@ def test_threads_that_read_first_at_once_open_a_tar_once(
     assert [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()].count(tar) == 1
 
 
-def test_hands_are_kept_once(tmp_path: Path) -> None:
+def test_a_hand_is_added_once(tmp_path: Path) -> None:
     with PoolWriter(tmp_path / "pool") as writer:
         assert writer.add(make_hand(1))
         assert not writer.add(make_hand(1))
@@ -73,17 +78,6 @@ def test_hands_are_kept_once(tmp_path: Path) -> None:
         assert not writer.add(make_hand(1))
         assert writer.add(make_hand(2))
     assert len(Pool.open(tmp_path / "pool")) == 2
-
-
-def test_the_shards_are_webdatasets(tmp_path: Path) -> None:
-    (part,) = published_parts(add_hands(tmp_path / "pool", range(5)))
-    samples = list(webdataset.WebDataset(str(part / "crops.tar"), shardshuffle=False))
-    assert [sample["__key__"] for sample in samples] == [
-        format_hand_id(make_hand(number).hand_id) for number in range(5)
-    ]
-    assert samples[3]["jpg"] == make_jpeg(3)
-    with tarfile.open(part / "crops.tar") as tar:
-        assert len(tar.getmembers()) == 5
 
 
 def test_a_pool_knows_whether_it_is_current(tmp_path: Path) -> None:
@@ -130,9 +124,6 @@ def test_hands_are_counted_without_reading_them(tmp_path: Path) -> None:
         pool.rows([7])
     add_hands(path, range(7), part_hands=3)
     assert count_hands(path) == 7 == len(Pool.open(path))
-    (published_parts(path)[1] / "hands.parquet").write_bytes(b"cut")
-    with pytest.raises(HandsimError, match="part 000001 of the pool"):
-        count_hands(path)
     with pytest.raises(NotThereError, match="there is no pool at"):
         count_hands(tmp_path / "elsewhere")
 
@@ -204,15 +195,21 @@ def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
         table.unlink()
     else:
         table.write_bytes(table.read_bytes()[:-100] if damage == "truncate" else b"not parquet at all")
-    with pytest.raises(HandsimError, match=r"part 000001 .* is damaged.*ingest again"):
-        Pool.open(tmp_path / "pool")
+    for read in (Pool.open, count_hands):
+        with pytest.raises(HandsimError, match=r"part 000001 .* is damaged.*ingest again"):
+            read(tmp_path / "pool")
 
 
-def test_a_tar_that_ends_too_early_is_named(tmp_path: Path) -> None:
+def test_a_tar_that_ends_too_early_and_a_crop_that_is_none_are_named(tmp_path: Path) -> None:
     tar = published_parts(add_hands(tmp_path / "pool", [1]))[0] / "crops.tar"
-    tar.write_bytes(tar.read_bytes()[:600])
-    with pytest.raises(HandsimError, match="ends too early"):
-        Pool.open(tmp_path / "pool").crop(make_hand(1).hand_id)
+    content = tar.read_bytes()
+    for altered, message in (
+        (content[:600], "ends too early"),
+        (content[:512] + b"no JPEG." + content[520:], "crop of hand .* is damaged .*; move its part"),
+    ):
+        tar.write_bytes(altered)
+        with pytest.raises(HandsimError, match=message):
+            Pool.open(tmp_path / "pool").crop(make_hand(1).hand_id)
 
 
 WRITE_FOR_EVER = """
@@ -220,7 +217,7 @@ import sys
 from tests.handsim.builders import make_hand, make_jpeg
 from handsim.pool import ItemRecord, PoolWriter
 with PoolWriter(sys.argv[1], part_hands=7) as writer:
-    for number in range(400):
+    for number in range(60):
         if number not in writer.known_items:
             writer.add_item(ItemRecord(number, 1, 1), [(make_hand(number), make_jpeg(number))])
             print(number, flush=True)
@@ -231,7 +228,7 @@ with PoolWriter(sys.argv[1], part_hands=7) as writer:
 def test_a_killed_writer_loses_only_its_part_and_the_next_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "pool"
     command = [sys.executable, "-c", WRITE_FOR_EVER, str(path)]
-    for kill_after in (1, 12, 40, 133):
+    for kill_after in (1, 40):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for _ in range(kill_after):
@@ -242,7 +239,85 @@ def test_a_killed_writer_loses_only_its_part_and_the_next_goes_on(tmp_path: Path
             pool.crop_jpeg(hand_id)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     pool = Pool.open(path)
-    assert sorted(pool.hand_ids.tolist()) == sorted(make_hand(number).hand_id for number in range(400))
+    assert sorted(pool.hand_ids.tolist()) == sorted(make_hand(number).hand_id for number in range(60))
     assert not list((path / "parts").glob(".*"))
-    for number in (0, 123, 399):
+    for number in (0, 23, 59):
         assert pool.crop_jpeg(make_hand(number).hand_id) == make_jpeg(number)
+
+
+HANDS = 60
+"""Of 12 videos, in parts of 8 hands: most videos begin in one part and end in the next."""
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    path = add_hands(tmp_path / "whole", range(17), part_hands=8)
+    add_hands(path, [17], crops=False)
+    return add_hands(path, range(18, HANDS), part_hands=8)
+
+
+def subset(whole: Path, hands: int) -> Pool:
+    out = whole.parent / f"of {hands}"
+    write_subset(whole, out, hands)
+    return Pool.open(out)
+
+
+def test_the_hands_of_a_subset_are_the_same_ones(whole: Path) -> None:
+    pool, some = Pool.open(whole), subset(whole, 41)
+    assert (len(some), some.crop_size_px) == (41, pool.crop_size_px)
+    rows = pool.rows(some.hand_ids)
+    np.testing.assert_array_equal(some.keypoints, pool.keypoints[rows])
+    np.testing.assert_array_equal(some.frames, pool.frames[rows])
+    np.testing.assert_array_equal(some.has_crops, pool.has_crops[rows])
+    assert some.videos.values() == pool.videos.values(rows)
+    for hand_id in some.hand_ids[some.has_crops].tolist():
+        assert some.crop_jpeg(hand_id) == pool.crop_jpeg(hand_id)
+        assert some.hand(hand_id).file == pool.hand(hand_id).file
+    assert {path.name for path in whole.parent.iterdir()} == {"whole", "of 41"}
+
+
+def test_a_subset_takes_whole_videos_and_smaller_ones_lie_within_larger_ones(whole: Path) -> None:
+    known: set[int] = set()
+    for hands in (1, 4, 5, 23, 24, 50, HANDS):
+        some = subset(whole, hands)
+        ids = {*some.hand_ids.tolist()}
+        assert len(ids) == hands
+        assert known < ids
+        known = ids
+        per_video = np.bincount(some.videos.codes)
+        assert sorted(per_video)[1:] == [5] * (len(per_video) - 1)  # all but the last one
+        assert per_video.sum() == hands
+
+
+def test_the_order_of_writing_a_pool_plays_no_part(whole: Path) -> None:
+    other = add_hands(whole.parent / "other", reversed(range(HANDS)), crops=False, part_hands=50)
+    first = subset(whole, 33)
+    write_subset(other, whole.parent / "of other", 33)
+    assert {*Pool.open(whole.parent / "of other").hand_ids.tolist()} == {*first.hand_ids.tolist()}
+
+
+def test_a_subset_can_be_added_to(whole: Path) -> None:
+    some = subset(whole, 20)
+    assert len(Pool.open(add_hands(some.path, range(HANDS)))) == HANDS
+    assert len(Pool.open(whole)) == HANDS
+
+
+def test_what_a_killed_subset_left_is_cleared_away(whole: Path) -> None:
+    left = whole.parent / ".of 5.writing" / "parts" / "000099"
+    left.mkdir(parents=True)
+    assert len(subset(whole, 5)) == 5
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("hands", [0, -1, HANDS + 1])
+def test_more_or_fewer_hands_than_there_are_are_refused(whole: Path, hands: int) -> None:
+    with pytest.raises(HandsimError, match=rf"{hands} hands cannot be taken of .*whole; it holds 60"):
+        subset(whole, hands)
+    assert not (whole.parent / f"of {hands}").exists()
+
+
+def test_a_place_that_is_taken_and_a_pool_that_is_not_there_are_refused(whole: Path) -> None:
+    with pytest.raises(HandsimError, match="whole is there already; give another place"):
+        write_subset(whole, whole, 3)
+    with pytest.raises(NotThereError, match="there is no pool at"):
+        write_subset(whole.parent / "none", whole.parent / "out", 3)

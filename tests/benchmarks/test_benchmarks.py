@@ -1,12 +1,36 @@
-"""The probe finds what features hold, and nothing where they hold nothing."""
+"""What the benchmarks compute, without what they measure."""
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from apps.browser.serve import RunningServer
+from benchmarks import browser
 from benchmarks.linear_probe import Hands, joint_error, mean_pose_error, ridge_error, root_relative
 from benchmarks.pretrain import time_spent
 from benchmarks.probe import order
+from handsim.home import Home
+from tests.handsim.builders import add_hands
+
+
+def test_the_browser_is_measured_with_the_hands_of_the_home_that_was_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    add_hands(Home(tmp_path).pool, range(3), crops=False)
+    monkeypatch.setattr(browser, "_OPENED_AFTER_S", 0)
+    monkeypatch.setattr(browser, "chromium", nullcontext)
+    monkeypatch.setattr(browser, "run_server", lambda home: nullcontext(RunningServer("http://here", 1)))
+    monkeypatch.setattr(browser, "first_page_s", lambda *asked: 0.5)
+    monkeypatch.setattr(browser, "measure", lambda *asked: {"clicks": asked[-1]})
+    monkeypatch.setattr(sys, "argv", ["browser", "--home", str(tmp_path), "--clicks", "7"])
+    browser.main()
+    report = json.loads(capsys.readouterr().out)
+    assert (report["hands"], report["clicks"], report["first_page_as_soon_as_up_s"]) == (3, 7, 0.5)
 
 
 def hands(count: int, seed: int) -> Hands:
@@ -31,7 +55,7 @@ def test_an_error_is_the_mean_distance_in_percent() -> None:
     assert joint_error(off.reshape(2, 40), np.zeros((2, 40))) == pytest.approx(25)
 
 
-def test_features_that_hold_the_pose_tell_it_and_noise_tells_the_mean() -> None:
+def test_features_that_hold_the_pose_predict_it_and_noise_predicts_the_mean() -> None:
     train, test = hands(400, 1), hands(80, 2)
     mix = np.random.default_rng(3).standard_normal((40, 64))
     known, _ = ridge_error(train.poses @ mix, train, test.poses @ mix, test.poses)
@@ -69,9 +93,5 @@ def test_time_is_summed_over_steps_of_different_length() -> None:
         {"images_per_s": 25.0, "data_wait": 0.5, "index_wait": 0.25},
     ]
     # 1 s and 4 s for 100 views each.
-    assert time_spent(lines, 100) == {
-        "images_per_s": 40.0,
-        "median_step_s": 2.5,
-        "data_wait": 0.4,
-        "index_wait": 0.2,
-    }
+    expected = {"images_per_s": 40.0, "median_step_s": 2.5, "data_wait": 0.4, "index_wait": 0.2}
+    assert time_spent(lines, 100) == expected
