@@ -101,7 +101,6 @@ class BrightnessDetector:
     """
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """See `HandDetector`."""
         red, green, _ = image.reshape(-1, 3).mean(axis=0)
         if red > 240 and green < 15:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -115,15 +114,13 @@ class BrightnessDetector:
         )
         return [Detection("right", 0.9, points.astype(np.float32))]
 
-    def close(self) -> None:
-        """See `HandDetector`."""
+    def close(self) -> None: ...
 
 
 class SturdyDetector(BrightnessDetector):
     """Finds nothing in a pure red picture, and lives on."""
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """See `HandDetector`."""
         return [] if image[..., 1].mean() < 15 else super().detect(image)
 
 

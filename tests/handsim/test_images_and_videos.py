@@ -32,7 +32,8 @@ def gradient(width: int = 64, height: int = 48) -> Image.Image:
 )
 def test_every_mode_becomes_rgb(mode: str, format: str) -> None:
     image = decode_image(encoded(gradient().convert(mode), format))
-    assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
 
 
 def test_pictures_are_turned_upright() -> None:

@@ -28,6 +28,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         for number, hand in enumerate(hands):
             assert writer.add(hand, make_jpeg(number))
         assert writer.add(extra)
+        assert not writer.add(extra)
     pool = Pool.open(tmp_path / "pool")
     first, _, _ = published_parts(pool.path)
     shard = list(webdataset.WebDataset(str(first / "crops.tar"), shardshuffle=False))
@@ -68,16 +69,6 @@ def test_threads_that_read_first_at_once_open_a_tar_once(
     assert read == [make_jpeg(1)] * 4
     tar = os.path.realpath(published_parts(pool.path)[0] / "crops.tar")
     assert [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()].count(tar) == 1
-
-
-def test_a_hand_is_added_once(tmp_path: Path) -> None:
-    with PoolWriter(tmp_path / "pool") as writer:
-        assert writer.add(make_hand(1))
-        assert not writer.add(make_hand(1))
-    with PoolWriter(tmp_path / "pool") as writer:
-        assert not writer.add(make_hand(1))
-        assert writer.add(make_hand(2))
-    assert len(Pool.open(tmp_path / "pool")) == 2
 
 
 def test_a_pool_knows_whether_it_is_current(tmp_path: Path) -> None:

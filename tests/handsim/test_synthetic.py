@@ -158,7 +158,8 @@ def side_signs(joints_mm: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def test_2d_is_the_projection_of_3d_of_right_hands(samples: Samples) -> None:
-    assert (samples.images.shape, samples.images.dtype) == ((18, 64, 64, 3), np.uint8)
+    assert samples.images.shape == (18, 64, 64, 3)
+    assert samples.images.dtype == np.uint8
     assert samples.keypoints.dtype == samples.joints_mm.dtype == np.float32
     assert set(samples.side) == {"left", "right"}
     pixels = project(samples.joints_mm.astype(np.float64), samples.intrinsics)

@@ -47,6 +47,7 @@ def digits(shared_data: Path) -> list[Path]:
     return sorted((shared_data / "sign_digits").glob("*/*.jpg"))[::20]
 
 
+@pytest.mark.slow
 def test_each_photograph_of_a_sign_yields_its_one_right_hand(
     detector: RetryingDetector, digits: list[Path]
 ) -> None:
@@ -77,7 +78,7 @@ def test_large_hands_are_found_with_their_side(
 
 def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, shared_data: Path) -> None:
     """On spread hands (the five); a fist looks much the same from either side."""
-    for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:10]:
+    for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:6]:
         image = read(path)
         (plain,), (mirrored,) = detector.detect(image), detector.detect(image[:, ::-1])
         assert plain.side != mirrored.side
@@ -105,7 +106,7 @@ def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
     """The full-image box, against MediaPipe's own landmarks in the whole photograph."""
     full_box = FullBoxHands(model_path)
     distances = []
-    for path in digits[:8]:
+    for path in digits[:6]:
         image = read(path)
         (hand,) = detector.detect(image)
         square = square_around(hand.box_px, 1.1)
@@ -135,6 +136,7 @@ def test_a_picture_of_the_wrong_kind_and_a_closed_detector_are_refused(model_pat
         hands.detect(np.zeros((4, 4, 3), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", ["detector.close()", "pass"])
 def test_nothing_but_our_own_words_reaches_standard_error_and_no_signal_ends_the_process(
     model_path: Path, digits: list[Path], closing: str
@@ -174,9 +176,8 @@ def test_a_missing_model_is_one_sentence_with_the_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
-    with pytest.raises(NotThereError, match=r"handsim models fetch") as caught:
+    with pytest.raises(NotThereError, match=r"^[^\n]*handsim models fetch[^\n]*$"):
         require_model()
-    assert "\n" not in str(caught.value)
     with pytest.raises(NotThereError, match=r"no model at .*own\.task.*handsim models fetch"):
         require_model(tmp_path / "own.task")
 

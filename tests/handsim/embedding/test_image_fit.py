@@ -222,7 +222,7 @@ def test_rows_without_their_hand_ids_do_not_count(tmp_path: Path) -> None:
 
 
 def test_more_files_than_a_process_may_open_are_added_and_read(tmp_path: Path) -> None:
-    hands = np.arange(300, dtype=np.uint64)
+    hands = np.arange(150, dtype=np.uint64)
     with limited(resource.RLIMIT_NOFILE, 100):
         cache = RowCache(tmp_path, 3, np.float32)
         for hand in hands.tolist():
