@@ -22,14 +22,14 @@ _LEAST_DIGITS: typing.Final = 8
 def simhand_encoder(checkpoint: str, sha256: str | None = None, progress: bool = True) -> torch.nn.Module:
     """A torchvision ResNet with a checkpoint's weights, in evaluation mode, ``fc`` an Identity.
 
-    It takes RGB pictures [B, 3, S, S], from 0..1 normalised by ImageNet's mean (0.485, 0.456, 0.406) and
+    It takes RGB images [B, 3, S, S], from 0..1 normalised by ImageNet's mean (0.485, 0.456, 0.406) and
     standard deviation (0.229, 0.224, 0.225), and gives pooled features [B, F]; F is 512 for ResNet-18 and 34,
     else 2048. All hands it was trained on were right ones: mirror left ones.
 
-    ``checkpoint`` is the path or the URL of what ``handsim export`` wrote, ``.pth`` or ``.safetensors`` (for
-    the latter, have safetensors installed). Which ResNet it is follows from its names. A URL is fetched once,
-    into torch.hub's directory. ``sha256``, 8 or more of the first hex digits of the file's checksum, is
-    compared where it is given. Nothing in the file is run. Raises ValueError for what is none of these.
+    ``checkpoint`` is the path or the URL of what ``handsim export`` wrote, ``.pth`` or ``.safetensors``
+    (which needs safetensors). Which ResNet it is follows from its names. A URL is fetched once, into
+    torch.hub's directory. ``sha256``, 8 or more of the first hex digits of the file's checksum, is compared
+    where it is given. Nothing in the file is run. Raises ValueError for anything else.
     """
     if sha256 is not None and len(sha256) < _LEAST_DIGITS:
         raise ValueError(f"sha256 is {sha256!r}; give at least {_LEAST_DIGITS} of its digits")

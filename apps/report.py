@@ -1,9 +1,8 @@
-"""A page that stands alone, one HTML file with numbers, figures and montages; the figure of the pose map."""
+"""A page that stands alone: one HTML file with numbers, figures and montages; the figure of the pose map."""
 
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -25,63 +24,42 @@ _MAX_TRIES: Final = 40
 """Places tried for each name."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the page."""
-
-    data: bytes
-    """The encoded picture."""
-    alt: str
-    """What it shows, for those who cannot see it."""
-    kind: str
-    """``png`` or ``jpeg``."""
-
-    @classmethod
-    def from_figure(cls, figure: Figure, alt: str) -> "Picture":
-        """A matplotlib figure, as PNG."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
-        return cls(buffer.getvalue(), alt, "png")
-
-    @classmethod
-    def from_image(cls, image: Image.Image, alt: str) -> "Picture":
-        """A photograph or montage, as JPEG."""
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-        return cls(buffer.getvalue(), alt, "jpeg")
-
-    def to_html(self) -> str:
-        """An ``img`` that holds its own bytes."""
-        data = base64.b64encode(self.data).decode()
-        return f'<img alt="{escape(self.alt)}" src="data:image/{self.kind};base64,{data}">'
+def figure_to_html(figure: Figure, alt: str) -> str:
+    """A matplotlib figure as an ``img`` that holds its own bytes; ``alt`` is for those who cannot see it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    return _embed(buffer, "png", alt)
 
 
-@dataclass(frozen=True)
-class Section:
-    """A heading, a sentence or two, and pictures or commands below."""
+def image_to_html(image: Image.Image, alt: str) -> str:
+    """A photograph or montage as an ``img`` that holds its own bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return _embed(buffer, "jpeg", alt)
 
-    heading: str
-    text: str
-    pictures: Sequence[Picture] = ()
-    commands: str = ""
 
-    def to_html(self) -> str:
-        """Two pictures or more stand side by side where the page is wide enough."""
-        pictures = "".join(f'<div class="wide">{picture.to_html()}</div>' for picture in self.pictures)
-        layout = f'<div class="pair">{pictures}</div>' if len(self.pictures) > 1 else pictures
-        commands = f"<pre>{escape(self.commands)}</pre>" if self.commands else ""
-        return f"<h2>{escape(self.heading)}</h2><p>{escape(self.text)}</p>{layout}{commands}"
+def _embed(encoded: io.BytesIO, kind: str, alt: str) -> str:
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{data}">'
+
+
+def section_to_html(heading: str, text: str, images: Sequence[str] = (), commands: str = "") -> str:
+    """A heading and a sentence or two, above images (side by side where there is room) or commands."""
+    content = "".join(f'<div class="wide">{image}</div>' for image in images)
+    layout = f'<div class="pair">{content}</div>' if len(images) > 1 else content
+    code = f"<pre>{escape(commands)}</pre>" if commands else ""
+    return f"<h2>{escape(heading)}</h2><p>{escape(text)}</p>{layout}{code}"
 
 
 def write_report(
-    path: Path, title: str, subtitle: str, numbers: Sequence[tuple[str, str]], sections: Sequence[Section]
+    path: Path, title: str, subtitle: str, numbers: Sequence[tuple[str, str]], sections: Sequence[str]
 ) -> None:
     """Write the page atomically; ``numbers`` are pairs of a value and what it measures."""
     tiles = "".join(
         f'<div class="number"><b>{escape(value)}</b><span>{escape(measure)}</span></div>'
         for value, measure in numbers
     )
-    body = f'<div class="numbers">{tiles}</div>' + "".join(section.to_html() for section in sections)
+    body = f'<div class="numbers">{tiles}</div>{"".join(sections)}'
     page = Template(_PAGE.read_text("utf-8"))
     write_text_atomically(path, page.substitute(title=escape(title), subtitle=escape(subtitle), body=body))
 

@@ -11,14 +11,11 @@ from handsim.home import Home
 def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim pool``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    subset = actions.add_parser(
-        "subset",
-        help="a home with some of this home's hands: whole videos, smaller subsets within larger ones",
-    )
+    line = "a home with some of this home's hands: whole videos, smaller subsets within larger ones"
+    subset = actions.add_parser("subset", help=line)
     subset.add_argument("hands", type=int, metavar="HANDS", help="how many")
-    subset.add_argument(
-        "--to", type=Path, required=True, metavar="HOME", help="the new home; crops are linked, not copied"
-    )
+    line = "the new home; crops are linked, not copied"
+    subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
 
 
@@ -55,9 +52,8 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint's file, or the name of a run in the home: its last checkpoint",
     )
     parser.add_argument("--best", action="store_true", help="of a run: its best checkpoint, not its last")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the file: .pth (or .pt), or .safetensors"
-    )
+    line = "the file: .pth (or .pt), or .safetensors"
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=line)
     parser.set_defaults(run=_export)
 
 

@@ -18,25 +18,13 @@ _MAX_PORT: Final = 65_535
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line. A container sets address and port in Streamlit's own variables."""
-    parser.add_argument(
-        "--host",
-        default=os.environ.get("STREAMLIT_SERVER_ADDRESS", HOST),
-        help="the address to listen at (%(default)s)",
-    )
-    parser.add_argument(
-        "--port",
-        type=_parse_port,
-        default=os.environ.get("STREAMLIT_SERVER_PORT", str(PORT)),
-        help="the port (%(default)s)",
-    )
-    parser.add_argument(
-        "--allowed-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name under which a proxy on this computer offers the page; may be given several times",
-    )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in pictures")
+    host = os.environ.get("STREAMLIT_SERVER_ADDRESS", HOST)
+    parser.add_argument("--host", default=host, help="the address to listen at (%(default)s)")
+    port = os.environ.get("STREAMLIT_SERVER_PORT", str(PORT))
+    parser.add_argument("--port", type=_parse_port, default=port, help="the port (%(default)s)")
+    line = "a name under which a proxy on this computer offers the page; repeatable"
+    parser.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help=line)
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
         "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"

@@ -111,8 +111,3 @@ def progress_bar(title: str, unit: str = "hand") -> Iterator[Callable[[int, int]
             bar.update(done - bar.n)
 
         yield update
-
-
-def print_line(line: str) -> None:
-    """Print a line above the progress bar, if there is one."""
-    tqdm.write(line)

@@ -13,29 +13,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser(
-        "check", help="what is there, what is missing, and whether joints, cameras and pictures fit together"
+        "check", help="what is there, what is missing, and whether joints, cameras and images fit together"
     )
     check.add_argument("name", metavar="NAME", help="freihand, dexycb, assemblyhands or synthetic")
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
-    check.add_argument(
-        "--split",
-        action="append",
-        metavar="S",
-        help="only this split, can be repeated (default: those that make up the whole set)",
-    )
-    check.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where check.json and samples.png go (default: checks/NAME in the home)",
-    )
-    check.add_argument(
-        "--labels", type=int, default=400, metavar="N", help="hands whose joints are read (%(default)s)"
-    )
-    check.add_argument(
-        "--pictures", type=int, default=200, metavar="N", help="of which pictures are decoded (%(default)s)"
-    )
-    check.add_argument("--seed", type=int, default=0, help="which hands those are (%(default)s)")
+    line = "only this split; repeatable (default: those that make up the whole set)"
+    check.add_argument("--split", action="append", metavar="S", help=line)
+    line = "where check.json and samples.png go (default: checks/NAME in the home)"
+    check.add_argument("--out", type=Path, metavar="DIR", help=line)
+    for name, default, line in (
+        ("--labels", 400, "hands whose joints are read"),
+        ("--pictures", 200, "hands of these whose images are decoded"),
+        ("--seed", 0, "which hands those are"),
+    ):
+        check.add_argument(name, type=int, default=default, metavar="N", help=f"{line} (%(default)s)")
     check.set_defaults(run=_check)
 
 
@@ -57,9 +48,7 @@ def _check(options: argparse.Namespace) -> int:
         rows = [
             [
                 count.split,
-                f"{count.hands:,}",
-                f"{count.skipped:,}",
-                "" if count.official is None else f"{count.official:,}",
+                *("" if n is None else f"{n:,}" for n in (count.hands, count.skipped, count.official)),
             ]
             for count in report.splits
         ]

@@ -45,12 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     world = SyntheticConfig()
     parser.epilog = f"Works in ./{DEMO_HOME} unless --home says otherwise; run again, it reuses the hands."
     parser.add_argument("--videos", type=int, default=world.videos, metavar="N", help="videos (%(default)s)")
+    hands = world.hands_per_video
     parser.add_argument(
-        "--hands-per-video",
-        type=int,
-        default=world.hands_per_video,
-        metavar="N",
-        help="hands in each (%(default)s)",
+        "--hands-per-video", type=int, default=hands, metavar="N", help="in each (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=world.seed, help="which hands (%(default)s)")
     parser.set_defaults(run=_run)
@@ -65,9 +62,8 @@ def _run(options: argparse.Namespace) -> int:
     home = Home.find(options.home or DEMO_HOME)
     report = _run_demo(home, _make_world(options.videos, options.hands_per_video, options.seed))
     commands = _next_commands(home, Pool.open(home.pool))
-    print(f"\nOpen {report.resolve()} in a browser. Then try:\n\n{commands}")
-    print(f"\nTo look around and search in it: {_browse_command(home)}")
-    if sys.stdin.isatty() and input("Shall it open now? [y/N] ").strip().lower() in ("y", "yes"):
+    print(f"\nOpen {report.resolve()} in a browser. Then try:\n\n{commands}\n")
+    if sys.stdin.isatty() and input("Shall the browser open now? [y/N] ").strip().lower() in ("y", "yes"):
         browse(BrowserSettings(home.path.resolve()), HOST, PORT)
     return 0
 
@@ -90,8 +86,9 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
     from index.mining import write_pairs
 
     started = time.monotonic()
-    map_worker = PipeWorker(_serve_pose_map)
-    with _step(1, f"synthesising {config.videos * config.hands_per_video:,} hands"):
+    hands = config.videos * config.hands_per_video
+    map_worker = PipeWorker(_serve_pose_map, hands)
+    with _step(1, f"synthesising {hands:,} hands"):
         with progress_bar("   ") as progress:
             synthesise_pool(home.pool, config, progress=progress)
         pool = Pool.open(home.pool)
@@ -126,11 +123,12 @@ def _step(number: int, title: str) -> Iterator[None]:
     print(f"    {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _serve_pose_map(connection: Connection) -> None:
-    """Receive vectors [N, D] and send their points [N, 2]; UMAP is loaded and compiled before they come."""
+def _serve_pose_map(connection: Connection, hands: int) -> None:
+    """Receive vectors [hands, D] and send their points [hands, 2]; UMAP is compiled before they come."""
     from apps.browser.map.projection import PlaneProjection
 
-    PlaneProjection(np.random.default_rng(0).normal(size=(_WARM_UP_HANDS, 14)).astype(np.float32))
+    size = (min(hands, _WARM_UP_HANDS), 14)
+    PlaneProjection(np.random.default_rng(0).normal(size=size).astype(np.float32))
     while True:
         connection.send(PlaneProjection(connection.recv()).places)
 
@@ -146,7 +144,7 @@ def _write_report(
 ) -> None:
     """``points`` [N, 2] are the map of the pool's hands, ``seconds`` the duration of all steps before."""
     from apps.cli.figures import plot_explained_variance, plot_pose_distances
-    from apps.report import Picture, Section, plot_pose_map, write_report
+    from apps.report import figure_to_html, image_to_html, plot_pose_map, section_to_html, write_report
 
     measured = evaluation.report
     numbers = [
@@ -163,32 +161,30 @@ def _write_report(
         (f"{seconds:.0f} s", "to synthesise, index, mine and measure"),
     ]
     sections = [
-        Section(
+        section_to_html(
             "Hands posed alike",
             "A query on the left of each row, then its nearest hands in other videos, with their distance "
             "in the pose embedding. These are the positives that pre-training learns from.",
-            [Picture.from_image(_draw_montage(pool, version), "queries and their nearest hands")],
+            [image_to_html(_draw_montage(pool, version), "queries and their nearest hands")],
         ),
-        Section(
+        section_to_html(
             "The pose space",
             f"UMAP of the {version.embedding.dimension} numbers of every hand; the names are those of the "
             "shapes the synthetic hands move between, grey hands are on their way from one to the next.",
-            [Picture.from_figure(plot_pose_map(points, pool.labels.values()), "map of the poses")],
+            [figure_to_html(plot_pose_map(points, pool.labels.values()), "map of the poses")],
         ),
-        Section(
+        section_to_html(
             "How good are the pairs?",
             "Mined pairs are hands of different people, in different videos, whose joints almost coincide.",
             [
-                Picture.from_figure(
+                figure_to_html(
                     plot_pose_distances(evaluation.mined_distances, evaluation.random_distances),
                     "histograms of joint distances of mined and random pairs",
                 ),
-                Picture.from_figure(
-                    plot_explained_variance(version.embedding), "explained variance by component"
-                ),
+                figure_to_html(plot_explained_variance(version.embedding), "explained variance by component"),
             ],
         ),
-        Section("What to try next", "In this terminal:", commands=_next_commands(home, pool)),
+        section_to_html("What to try next", "In this terminal:", commands=_next_commands(home, pool)),
     ]
     subtitle = "Synthetic hands, found by pose: pool, embedding, index, mining, evaluation."
     write_report(path, "handsim demo", subtitle, numbers, sections)
@@ -217,27 +213,16 @@ def _draw_montage(pool: Pool, version: "IndexVersion") -> "Image":
 
 
 def _next_commands(home: Home, pool: Pool) -> str:
-    flag, program = f"--home {home.path}", _find_program()
+    # Its path, where `make demo` runs it out of an environment that is not active.
+    program = "handsim" if shutil.which("handsim") else sys.argv[0]
     example = format_hand_id(int(pool.hand_ids[0]))
-    return "\n".join(
-        [
-            _browse_command(home),
-            f"{program} query --hand {example} --other-video --montage answer.png {flag}",
-            f"{program} mine --top-k 5 --out pairs.parquet {flag}",
-            f"{program} evaluate retrieval --labels {flag}",
-            "",
-            f"{program} models fetch            # then with your own pictures and videos:",
-            f"{program} ingest photos/ videos/",
-            f"{program} index build",
-            f"{program} query photo.jpg --montage answer.png",
-        ]
-    )
+    return f"""\
+{program} browse --home {home.path}
+{program} query --hand {example} --other-video --montage answer.png --home {home.path}
+{program} mine --top-k 5 --out pairs.parquet --home {home.path}
+{program} evaluate retrieval --labels --home {home.path}
 
-
-def _browse_command(home: Home) -> str:
-    return f"{_find_program()} browse --home {home.path}"
-
-
-def _find_program() -> str:
-    """``handsim``, or its path, as `make demo` runs it out of an environment that is not active."""
-    return "handsim" if shutil.which("handsim") else sys.argv[0]
+{program} models fetch            # then with your own images and videos:
+{program} ingest photos/ videos/
+{program} index build
+{program} query photo.jpg --montage answer.png"""

@@ -1,4 +1,4 @@
-"""``handsim embedding fit|show``: the embedding of the home, of poses or (with ``--encoder``) of pictures."""
+"""``handsim embedding fit|show``: the embedding of the home, of poses or (with ``--encoder``) of images."""
 
 import argparse
 from typing import Final
@@ -31,19 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     fit = actions.add_parser("fit", help="fit it over the pool; the next `index build` uses it")
-    fit.add_argument(
-        "--components",
-        type=int,
-        metavar="D",
-        help=f"numbers for each hand ({DEFAULT_COMPONENTS}; with --encoder {IMAGE_DEFAULTS['components']})",
-    )
+    line = f"numbers for each hand ({DEFAULT_COMPONENTS}; with --encoder {IMAGE_DEFAULTS['components']})"
+    fit.add_argument("--components", type=int, metavar="D", help=line)
     pose = fit.add_argument_group("poses (without --encoder)")
-    pose.add_argument(
-        "--normalisation",
-        choices=NORMALISATIONS,
-        help=f"what is taken out of the keypoints first ({DEFAULT_NORMALISATION})",
-    )
-    image = fit.add_argument_group("pictures (needs handsim[train])")
+    line = f"what is taken out of the keypoints first ({DEFAULT_NORMALISATION})"
+    pose.add_argument("--normalisation", choices=NORMALISATIONS, help=line)
+    image = fit.add_argument_group("images (needs handsim[train])")
     image.add_argument(
         "--encoder",
         metavar="CHECKPOINT|resnet50",
@@ -51,30 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or resnet18 to resnet152 as trained on ImageNet",
     )
     image.add_argument("--batch", type=int, metavar="N", help=f"crops at a time ({IMAGE_DEFAULTS['batch']})")
-    image.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help=f"the side that crops are resized to for the ResNet ({IMAGE_DEFAULTS['image_size_px']})",
-    )
-    image.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one (auto)"
-    )
-    image.add_argument(
-        "--keep-features",
-        action="store_true",
-        default=None,
-        help="leave them on disk, to fit again with other components without encoding",
-    )
+    line = f"the side that crops are resized to for the ResNet ({IMAGE_DEFAULTS['image_size_px']})"
+    image.add_argument("--size", type=int, metavar="PX", help=line)
+    line = "auto: a GPU where there is one (auto)"
+    image.add_argument("--device", choices=("auto", "cpu", "cuda"), help=line)
+    line = "leave them on disk, to fit again with other components without encoding"
+    image.add_argument("--keep-features", action="store_true", default=None, help=line)
     fit.set_defaults(run=_fit)
-    show = actions.add_parser("show", help="explained variance and fingerprint")
-    show.set_defaults(run=_show)
+    actions.add_parser("show", help="explained variance and fingerprint").set_defaults(run=_show)
 
 
 def _fit(options: argparse.Namespace) -> int:
     home = find_home(options)
     if options.encoder is None:
-        _refuse(options, ("batch", "size", "device", "keep_features"), "is for pictures; add --encoder to it")
+        _refuse(options, ("batch", "size", "device", "keep_features"), "is for images; add --encoder to it")
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
         embedding: Embedding = PoseEmbedding.fit(Pool.open(home.pool), components, normalisation)

@@ -34,7 +34,7 @@ _GROUND_TRUTH_HINTS: Final = {
 _EPILOG: Final = """\
 Hands are cut out around their true 2D joints, as in the published evaluations. Into runs/NAME/ go pose.json
 (settings, facts, metrics), predictions.parquet and figures/. Beside every number stands that of the mean pose
-of the dataset's training split: the score of an estimator that ignores the picture.
+of the dataset's training split: the score of an estimator that ignores the image.
 """
 
 
@@ -47,13 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", action="store_true", help="also precision by label among other videos")
-    parser.add_argument(
-        "--sample", type=int, default=2000, metavar="N", help="hands to search for (%(default)s)"
-    )
+    line = "hands to search for (%(default)s)"
+    parser.add_argument("--sample", type=int, default=2000, metavar="N", help=line)
     parser.add_argument("--seed", type=int, default=0, help="which hands those are (%(default)s)")
-    parser.add_argument(
-        "--name", default="retrieval", metavar="RUN", help="name of the directory in runs/ (%(default)s)"
-    )
+    line = "name of the directory in runs/ (%(default)s)"
+    parser.add_argument("--name", default="retrieval", metavar="RUN", help=line)
     parser.set_defaults(run=_retrieval)
 
 
@@ -129,26 +127,16 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
         help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file",
     )
     parser.add_argument("--last", action="store_true", help="take the run's last checkpoint")
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="the dataset to evaluate on (default: that of the training)"
-    )
+    parser.add_argument("--dataset", metavar="NAME", help="the dataset (default: that of the training)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="its folder (default: as in training)")
-    parser.add_argument(
-        "--split", metavar="S", help="which part of it (default: the one that its papers report)"
-    )
-    parser.add_argument(
-        "--predictions", type=Path, metavar="FILE", help="score this Parquet file, and predict nothing"
-    )
-    parser.add_argument(
-        "--pred-json",
-        type=Path,
-        metavar="FILE",
-        help="also write the file that FreiHAND's server takes (split eval)",
-    )
+    parser.add_argument("--split", metavar="S", help="its split (default: the one that its papers report)")
+    line = "score this Parquet file, and predict nothing"
+    parser.add_argument("--predictions", type=Path, metavar="FILE", help=line)
+    line = "also write the file that FreiHAND's server takes (split eval)"
+    parser.add_argument("--pred-json", type=Path, metavar="FILE", help=line)
     parser.add_argument("--batch-size", type=int, metavar="N", help="hands at once (default: as in training)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read, 0: threads (default: as in training)"
-    )
+    line = "processes that read, 0: threads (default: as in training)"
+    parser.add_argument("--workers", type=int, metavar="N", help=line)
     parser.add_argument("--name", metavar="NAME", help="the directory in runs/ (default: RUN-SPLIT)")
     parser.set_defaults(run=_pose)
 
@@ -190,7 +178,7 @@ def _default_name(evaluation: "Evaluation") -> str:
 
 
 def _write_pose_figures(folder: Path, evaluation: "Evaluation") -> None:
-    """Raises HandsimError for a picture that cannot be read again."""
+    """Raises HandsimError for an image that cannot be read again."""
     from apps.cli.figures import plot_joint_errors, plot_pck_curves, plot_pose_samples, save_figure
 
     assert evaluation.scores is not None
@@ -274,11 +262,9 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
         lines.append(f"no joint of {dataset.split} is annotated, so nothing was measured{hint}")
         return "\n".join(lines)
     lines.append(_format_scores(evaluation.scores, evaluation.mean_pose, dataset.name))
-    if evaluation.scores.keypoints is not None:
-        keypoints = evaluation.scores.keypoints
-        lines.append(
-            f"\n2D joints: {keypoints.mean_px:.2f} px from the truth, median {keypoints.median_px:.2f} px"
-        )
+    if (keypoints := evaluation.scores.keypoints) is not None:
+        median = f"median {keypoints.median_px:.2f} px"
+        lines.append(f"\n2D joints: {keypoints.mean_px:.2f} px from the truth, {median}")
     if dataset.name in OFFICIAL:
         lines.append(f"* as results on {dataset.name} are reported")
     lines.append(f"mean pose: {metadata['mean_pose']}")

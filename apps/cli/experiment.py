@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.experiments.steps import Step, StepStore
 
 EXIT_FAILED: Final = 1
+_SETTINGS: Final = "settings.yaml"
 _EPILOG: Final = """\
 Any setting of the file can be given on the command line, as in --data.datasets.freihand.root FOLDER; it is
 remembered for this experiment, and need not be given again.
@@ -34,12 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     run = actions.add_parser("run", help="do the steps that are missing; those that were stopped go on")
-    run.add_argument(
-        "--jobs",
-        type=int,
-        metavar="N",
-        help="steps at a time (default: one for each GPU; without GPUs one, with all cores)",
-    )
+    line = "steps at a time (default: one for each GPU; without GPUs one, with all cores)"
+    run.add_argument("--jobs", type=int, metavar="N", help=line)
     run.add_argument("--dry-run", action="store_true", help="list the steps, and do nothing")
     run.set_defaults(run=_run)
     table = actions.add_parser("table", help="tables and figures of the runs that are done")
@@ -48,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.formatter_class = argparse.RawDescriptionHelpFormatter
         action.allow_abbrev = False
         action.epilog = _EPILOG
-        action.add_argument(
-            "file", metavar="FILE", help="a YAML file, or the name of one that comes with handsim: main, ..."
-        )
+        line = "a YAML file, or the name of one that comes with handsim: main, ..."
+        action.add_argument("file", metavar="FILE", help=line)
         action.set_defaults(overrides=[])
 
 
@@ -136,24 +132,19 @@ class ExperimentFolder:
 
         return StepStore(self.path.parent / "steps")
 
-    @property
-    def _settings(self) -> Path:
-        return self.path / "settings.yaml"
-
     def read_settings(self) -> dict[str, Any]:
         """The settings of earlier commands by dotted name; raises HandsimError for a damaged file."""
         import yaml
 
-        if not self._settings.exists():
+        file = self.path / _SETTINGS
+        if not file.exists():
             return {}
         try:
-            settings = yaml.safe_load(self._settings.read_text())
+            settings = yaml.safe_load(file.read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise HandsimError(
-                f"{self._settings} cannot be read; remove it, and give its settings again"
-            ) from error
+            raise HandsimError(f"{file} cannot be read; remove it, and give its settings again") from error
         if not isinstance(settings, dict):
-            raise HandsimError(f"{self._settings} holds no settings; remove it, and give them again")
+            raise HandsimError(f"{file} holds no settings; remove it, and give them again")
         return settings
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
@@ -161,7 +152,7 @@ class ExperimentFolder:
         import yaml
 
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self._settings, yaml.safe_dump(dict(settings), sort_keys=False))
+        write_text_atomically(self.path / _SETTINGS, yaml.safe_dump(dict(settings), sort_keys=False))
 
     def write_report(self, experiment: "Experiment", runs: "list[Run]") -> str:
         """Write ``tables.md``, ``results.json`` and figures of what is done; returns the Markdown."""

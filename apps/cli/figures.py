@@ -319,19 +319,15 @@ def plot_table(table: "Table", metric: "Metric") -> Figure:
         if name != MEAN_POSE
     ]
     columns = table.columns_axis
+    names = [str(table.columns[place].label) for place in places]
     if columns is None:  # then the rows stand side by side
         names = [name for name, _ in rows]
-    else:
-        names = [str(table.columns[place].label) for place in places]
     spacing = max(0.9, _LETTER_INCHES * max(map(len, names)))
     with new_figure(max(5.6, 1.6 + spacing * len(names)), 3.8) as figure:
         axes = figure.subplots()
         for number, (name, cells) in enumerate(rows):
-            if columns is None:
-                x: Sequence[float] = [number + place for place in range(len(cells))]
-            else:
-                offset = (number - (len(rows) - 1) / 2) * _OFFSET
-                x = [place + offset for place in range(len(cells))]
+            start = number if columns is None else (number - (len(rows) - 1) / 2) * _OFFSET
+            x = [start + place for place in range(len(cells))]
             colour = SERIES[number % len(SERIES)]
             _draw_cells(axes, x, cells, name, colour, joined=columns in ORDERED_AXES)
         axes.set_xticks(range(len(names)), names)
@@ -380,7 +376,7 @@ _MIN_BOX_PX: Final = 16.0
 """Joints that all but coincide are shown with so much around them."""
 _MAX_LETTERS: Final = 36
 _DATASET_KEY: Final = (
-    "left hands are mirrored, as everywhere in handsim; beside each picture the 3D joints from the side, the "
+    "left hands are mirrored, as everywhere in handsim; beside each image the 3D joints from the side, the "
     "camera on the left"
 )
 
@@ -403,7 +399,7 @@ def plot_dataset_samples(samples: "Sequence[LabelledHand]") -> Figure:
 
 
 def _draw_labelled_picture(axes: Axes, sample: "LabelledHand") -> None:
-    """The crop, or the whole picture of a hand without an annotated joint."""
+    """The crop, or the whole image of a hand without an annotated joint."""
     valid = sample.valid & np.isfinite(sample.keypoints_2d_px).all(axis=1)
     box = np.array([0.0, 0.0, *sample.size_px])
     if valid.any():

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from tqdm import tqdm
+
 from apps.cli.console import (
     EncoderFolders,
     find_catalog,
     find_home,
     format_table,
     load_or_fit_embedding,
-    print_line,
     progress_bar,
 )
 from handsim.errors import HandsimError
@@ -121,8 +122,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     build = actions.add_parser("build", help="a new version of the whole pool; readers go on meanwhile")
-    _add_settings(build)
-    _add_no_publish(build)
+    defaults = IndexSettings()
+    for name, value, line in (
+        ("--m", defaults.m, "links of each hand in the graph"),
+        ("--ef-construct", defaults.ef_construct, "candidates looked at for each link"),
+        ("--ef", defaults.ef, "candidates that a query looks at"),
+        ("--shards", defaults.shards, "on a server: parts, spread over its nodes"),
+        ("--replicas", defaults.replicas, "on a server: nodes that hold each part"),
+    ):
+        build.add_argument(name, type=int, default=value, metavar="N", help=f"{line} (%(default)s)")
+    build.add_argument(
+        "--on-disk", action="store_true", help="on a server: vectors and graph on disk, slower"
+    )
     build.set_defaults(run=_build)
     actions.add_parser("list", help="the versions, oldest first").set_defaults(run=_list)
     publish = actions.add_parser("publish", help="make a version the current one, for all readers at once")
@@ -131,20 +142,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rollback = actions.add_parser("rollback", help="go back to the version published before the current one")
     rollback.set_defaults(run=_rollback)
     prune = actions.add_parser("prune", help="remove old versions and the remains of killed builds")
-    prune.add_argument(
-        "--keep",
-        type=int,
-        default=2,
-        metavar="N",
-        help="newest versions to keep, besides the current one and those in use (%(default)s)",
-    )
+    line = "newest versions to keep, besides the current one and those in use (%(default)s)"
+    prune.add_argument("--keep", type=int, default=2, metavar="N", help=line)
     prune.set_defaults(run=_prune)
     add = actions.add_parser("add", help="make hands searchable that were ingested since the last build")
     add.add_argument(
         "--in-place", action="store_true", help="on a server: into the current version, not into a new one"
     )
-    _add_no_publish(add)
     add.set_defaults(run=_add)
+    for action in (build, add):
+        action.add_argument(
+            "--no-publish", action="store_true", help="do not make it current; `handsim index publish` does"
+        )
     check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
     check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
     check.add_argument(
@@ -160,29 +169,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
     what.add_argument("--all", action="store_true", help="every version, the current one too")
     drop.set_defaults(run=_drop)
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    defaults = IndexSettings()
-    for name, value, line in (
-        ("--m", defaults.m, "links of each hand in the graph"),
-        ("--ef-construct", defaults.ef_construct, "candidates looked at for each link"),
-        ("--ef", defaults.ef, "candidates that a query looks at"),
-        ("--shards", defaults.shards, "on a server: parts, spread over its nodes"),
-        ("--replicas", defaults.replicas, "on a server: nodes that hold each part"),
-    ):
-        parser.add_argument(name, type=int, default=value, metavar="N", help=f"{line} (%(default)s)")
-    parser.add_argument(
-        "--on-disk", action="store_true", help="on a server: leave vectors and graph on disk, slower"
-    )
-
-
-def _add_no_publish(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--no-publish",
-        action="store_true",
-        help="leave the current version as it is; `handsim index publish` comes later",
-    )
 
 
 @contextmanager
@@ -214,7 +200,7 @@ def _build(options: argparse.Namespace) -> int:
             settings,
             publish=not options.no_publish,
             progress=progress,
-            print_line=print_line,
+            print_line=tqdm.write,
         )
     print(describe_build(info))
     return 0

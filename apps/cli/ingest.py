@@ -1,4 +1,4 @@
-"""``handsim ingest PATH...``: hands out of pictures, videos and Hand100M annotations into the pool."""
+"""``handsim ingest PATH...``: hands out of images, videos and Hand100M annotations into the pool."""
 
 import argparse
 from functools import partial
@@ -19,26 +19,22 @@ _PRINTED_SKIPS: Final = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder, picture, video, or Hand100M JSON"
+        "paths", nargs="+", type=Path, metavar="PATH", help="folder, image, video, or Hand100M JSON"
     )
     parser.add_argument("--source", metavar="NAME", help="name of the collection (default: local)")
-    parser.add_argument(
-        "--video-from",
-        type=NameRule,
-        metavar="parent|stem|REGEX",
-        help="which recording or person a file belongs to (default: a picture's folder, a video's name)",
-    )
-    parser.add_argument(
-        "--label-from",
-        type=NameRule,
-        metavar="parent|stem|REGEX",
-        help="the class of a file, to evaluate with (default: none)",
-    )
+    for name, line in (
+        (
+            "--video-from",
+            "whose recording or person a file is of (default: an image's folder, a video's name)",
+        ),
+        ("--label-from", "the class of a file, to evaluate with (default: none)"),
+    ):
+        parser.add_argument(name, type=NameRule, metavar="parent|stem|REGEX", help=line)
     parser.add_argument(
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="the folder with the pictures of a Hand100M JSON"
+        "--images", type=Path, metavar="DIR", help="the folder with the images of a Hand100M JSON"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
@@ -46,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-retry",
         action="store_true",
-        help="look at each picture once; faster where most frames show no hand, as in long videos",
+        help="look at each image once; faster where most frames show no hand",
     )
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"

@@ -19,19 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
     )
-    parser.add_argument(
-        "--max-distance", type=float, metavar="D", help="leave out positives further than this"
-    )
+    parser.add_argument("--max-distance", type=float, metavar="D", help="no positives further than this")
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
-    parser.add_argument(
-        "--same-video", action="store_true", help="allow positives from the same video (default: never)"
-    )
+    parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
     parser.add_argument(
         "--workers",
         type=int,
         default=available_cores(),
         metavar="N",
-        help="processes that mine, each with the index open (%(default)s)",
+        help="processes that mine (%(default)s)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
@@ -41,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one row for each pair, or the JSON that SiMHand's own code trains on (%(default)s)",
     )
     parser.add_argument(
-        "--crops",
-        type=Path,
-        metavar="DIR",
-        help="with hand100m: also write the crops that it names, as JPEG files",
+        "--crops", type=Path, metavar="DIR", help="with hand100m: write its crops here, as JPEG"
     )
     parser.set_defaults(run=_run)
 

@@ -1,4 +1,4 @@
-"""``handsim predict``: the 3D pose of every hand in pictures and videos, in JSON and drawn.
+"""``handsim predict``: the 3D pose of every hand in images and videos, in JSON and drawn.
 
 One file after the other is read, frame by frame; what cannot be used is reported, and the others go on.
 """
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from training.predict import EstimatedHand, HandPlace, Picture
 
 _EPILOG: Final = """\
-Drawn pictures and a JSON file for each input go to --out; --json prints the same JSON, and writes files only
-where --out is given. A file that cannot be used is reported, and the others go on; the exit code is then 2,
-as it is where no hand was found at all. A picture does not show how large a hand is: each is given the mean
-size of the hands in the training set.
+Drawings and a JSON file for each input go to --out; --json prints the same JSON, and writes files only where
+--out is given. A file that cannot be used is reported, and the others go on; the exit code is then 2, as it
+is where no hand was found at all. An image does not show how large a hand is: each is given the mean size of
+the hands in the training set.
 """
-_NO_HAND: Final = "no hand was found; try a picture where one is larger or clearer, or give its --box"
+_NO_HAND: Final = "no hand was found; try an image where one is larger or clearer, or give its --box"
 _JPEG_QUALITY: Final = 92
 _DECIMALS: Final = 3
 """Of pixels, millimetres and confidences."""
 
 FindHands = Callable[[NDArray[np.uint8]], "list[HandPlace]"]
-"""Where the hands of a picture [H, W, 3] are."""
+"""Where the hands of an image [H, W, 3] are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,30 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where the hands are (default: MediaPipe looks for them)")
     either = where.add_mutually_exclusive_group()
     either.add_argument(
-        "--box", type=_parse_box, metavar="x0,y0,x1,y1", help="one hand, in this box, tight, in pixels"
+        "--box", type=_parse_box, metavar="x0,y0,x1,y1", help="one hand, in this tight box in px"
     )
-    either.add_argument("--whole", action="store_true", help="each picture is the crop of one hand")
+    either.add_argument("--whole", action="store_true", help="each image is the crop of one hand")
     where.add_argument("--side", choices=SIDES, help="whose hand that is, with --box and --whole (right)")
-    where.add_argument(
-        "--no-retry", action="store_true", help="look at each picture once: faster, finds fewer"
-    )
+    where.add_argument("--no-retry", action="store_true", help="look at each image once: faster, finds fewer")
     where.add_argument("--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)")
-    parser.add_argument(
-        "--focal-px",
-        type=float,
-        metavar="F",
-        help="the camera's focal length in pixels: then joints in the camera's frame are given, too",
-    )
-    parser.add_argument(
-        "--every-seconds",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="between frames of a video (%(default)g)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: predictions/ in the home)"
-    )
+    line = "the camera's focal length in pixels: then joints in the camera's frame are given, too"
+    parser.add_argument("--focal-px", type=float, metavar="F", help=line)
+    line = "between frames of a video (%(default)g)"
+    parser.add_argument("--every-seconds", type=float, default=1.0, metavar="S", help=line)
+    line = "where to write (default: predictions/ in the home)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=line)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
@@ -110,12 +99,9 @@ def _run(options: argparse.Namespace) -> int:
         predictor = Predictor(inference, find, options.focal_px, options.every_seconds, out)
         for result in predictor.predict_files(options.files, progress):
             results.append(result)
-            if result.problem is not None:
-                file = result.content["file"]
-                print(
-                    f"handsim: {file} cannot be used ({result.problem}); give whole pictures or videos",
-                    file=sys.stderr,
-                )
+            if (problem := result.content.get("problem")) is not None:
+                line = f"handsim: {result.content['file']} cannot be used ({problem})"
+                print(f"{line}; give whole images or videos", file=sys.stderr)
     if options.json:
         print(json.dumps([result.content for result in results]))
     else:
@@ -125,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
     if any(result.pictures for result in results) and not any(result.hands for result in results):
         print(f"handsim: {_NO_HAND}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    return EXIT_BAD_INPUT if any(result.problem is not None for result in results) else 0
+    return EXIT_BAD_INPUT if any("problem" in result.content for result in results) else 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -133,9 +119,7 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and not 0 < value < np.inf:
             raise HandsimError(f"{option} is {value:g}; it is more than 0")
     if options.side is not None and options.box is None and not options.whole:
-        raise HandsimError(
-            "--side goes with --box or --whole; MediaPipe, which looks otherwise, finds the side"
-        )
+        raise HandsimError("--side goes with --box or --whole; else MediaPipe looks, and finds the side")
 
 
 @contextmanager
@@ -171,25 +155,20 @@ class FileResult:
     """The estimated hands of one file."""
 
     content: dict[str, Any]
-    """For JSON: ``file``, and ``hands`` of a photograph or ``frames`` with hands of a video."""
+    """For JSON: ``file``, ``hands`` of an image or ``frames`` of a video, ``problem`` if there was one."""
     pictures: int
-    """Pictures that were looked at."""
+    """Images or frames that were looked at."""
     hands: int
-    """Hands that were estimated."""
     json_path: Path | None
     """The JSON file, if one was written."""
-    problem: HandsimError | None
-    """Why the file, or the rest of it, could not be used."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Estimates the hands of files; the fields decide all that is said of a picture."""
+    """Estimates the hands of files."""
 
     inference: "Inference"
-    """The estimator."""
     find: FindHands
-    """Where it is to look."""
     focal_px: float | None
     """The camera's focal length in pixels, if it is known."""
     every_s: float
@@ -209,15 +188,9 @@ class Predictor:
         for path in paths:
             names.append(_unused_name(path.stem, names))
         self._check_originals(paths, names)
-        done = 0
-
-        def update() -> None:
-            nonlocal done
-            done += 1
-            progress(done, 0)
-
+        numbers = count(1)
         for path, name in zip(paths, names, strict=True):
-            yield self._predict_file(path, name, update)
+            yield self._predict_file(path, name, lambda: progress(next(numbers), 0))
 
     def _check_originals(self, paths: Sequence[Path], names: Sequence[str]) -> None:
         from training.predict import is_video
@@ -236,14 +209,15 @@ class Predictor:
         from training.predict import estimate_hands, is_video, read_pictures
 
         frames: list[dict[str, Any]] = []
-        problem: HandsimError | None = None
+        content: dict[str, Any] = {"file": str(path)}
         pictures = read_pictures(path, self.every_s)
         while True:
             try:
-                picture = next(pictures, None)
+                picture = next(pictures)
+            except StopIteration:
+                break
             except HandsimError as error:  # of this file alone; an error of the estimator ends them all
-                problem, picture = error, None
-            if picture is None:
+                content["problem"] = str(error)
                 break
             hands = estimate_hands(self.inference, picture.image, self.find(picture.image), self.focal_px)
             frame = _picture_to_json(picture, hands)
@@ -253,17 +227,15 @@ class Predictor:
                 frame["drawn"] = drawing
             frames.append(frame)
             update()
-        content = {"file": str(path), **({"frames": frames} if is_video(path) else {})}
-        if frames and not is_video(path):
-            content.update(frames[0])
-        if problem is not None:
-            content["problem"] = str(problem)
+        if is_video(path):
+            content["frames"] = frames
+        elif frames:
+            content |= frames[0]
         json_path = None
         if self.out is not None and frames:
             json_path = self.out / f"{name}.json"
             write_text_atomically(json_path, json.dumps(content) + "\n")
-        count = sum(len(frame["hands"]) for frame in frames)
-        return FileResult(content, len(frames), count, json_path, problem)
+        return FileResult(content, len(frames), sum(len(frame["hands"]) for frame in frames), json_path)
 
 
 def _picture_to_json(picture: "Picture", hands: "Sequence[EstimatedHand]") -> dict[str, Any]:
@@ -309,9 +281,8 @@ def _draw(picture: "Picture", hands: "Sequence[EstimatedHand]", path: Path) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_hands(picture.image, drawings).save(path, "JPEG", quality=_JPEG_QUALITY)
     except OSError as error:
-        raise HandsimError(
-            f"{path} cannot be written ({error.strerror or error}); name another --out"
-        ) from error
+        why = error.strerror or error
+        raise HandsimError(f"{path} cannot be written ({why}); name another --out") from error
 
 
 def _unused_name(stem: str, names: Sequence[str]) -> str:

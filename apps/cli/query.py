@@ -1,4 +1,4 @@
-"""``handsim query``: the hands posed most like a hand, a picture, keypoints or examples; or any hands at all.
+"""``handsim query``: the hands posed most like a hand, an image, keypoints or examples; or any hands at all.
 
 A `Query` is one hand to search for. The answer is text, JSON or a montage. The browser uses `Query` too.
 """
@@ -79,14 +79,14 @@ def read_queries(path: Path, side: Side) -> list[Query]:
 
 
 def detect_queries(path: Path, model: Path | None) -> list[Query]:
-    """Every hand of a picture; raises HandsimError for a picture that cannot be used or shows no hand."""
+    """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
-        raise NotThereError(f"{path} does not exist; give a picture, or a hand's id with --hand")
+        raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
     image = decode_image(read_file(path))
     with closing(open_detector(require_model(model))) as detector:
         hands = detect_hands(image, detector)
     if not hands:
-        raise HandsimError(f"no hand was found in {path}; try a picture where one is larger or clearer")
+        raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
     queries = []
     for number, hand in enumerate(hands, start=1):
         metadata = {
@@ -108,7 +108,7 @@ def draw_montage(
     *,
     columns: int | None = None,
 ) -> Image.Image:
-    """One row for each query, wrapped after ``columns``; a hand that the pool lacks has no picture."""
+    """One row for each query, wrapped after ``columns``; a hand that the pool lacks has no image."""
     rows = [
         MontageRow(
             Tile(query.crop, query.keypoints, query.title),
@@ -134,14 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject = parser.add_argument_group("what to search for, one of").add_mutually_exclusive_group(
         required=True
     )
-    subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in a picture")
+    subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in an image")
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
     subject.add_argument(
         "--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several"
     )
-    subject.add_argument(
-        "--like", nargs="+", metavar="ID", help="several hands of the index: more like these"
-    )
+    subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")
     subject.add_argument("--list", action="store_true", help="no search: hands by rising id (see --after)")
     parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
@@ -161,9 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_conditions(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--other-video", action="store_true", help="no hand of the same video as --hand or --like"
-    )
+    group.add_argument("--other-video", action="store_true", help="no hand of the video of --hand or --like")
     group.add_argument("--one-per-video", action="store_true", help="at most one hand of each video")
     for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
         group.add_argument(
@@ -173,13 +169,8 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
     group.add_argument("--min-distance", type=float, default=0.0, metavar="D", help="none nearer than this")
     group.add_argument("--max-distance", type=float, metavar="D", help="none further than this")
-    group.add_argument(
-        "--diversity",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment",
-    )
+    line = "0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment"
+    group.add_argument("--diversity", type=float, default=0.0, metavar="X", help=line)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -25,16 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "--world",
-        metavar="WORLD",
-        help="what is filmed: a YAML file, or the name of one that comes with handsim, "
-        "in_the_wild or studio (default: a middling one)",
-    )
+    line = "what is filmed: a YAML file, or in_the_wild or studio (default: a middling one)"
+    parser.add_argument("--world", metavar="WORLD", help=line)
     for name, line in (
         ("--videos", f"videos ({world.videos})"),
         ("--hands-per-video", f"frames in each, one hand a frame ({world.hands_per_video})"),
-        ("--size", f"side of a crop ({world.size_px}); layouts other than synthetic have their own pictures"),
+        ("--size", f"side of a crop ({world.size_px}); other layouts than synthetic have their own images"),
         ("--seed", f"the same seed gives the same hands ({world.seed})"),
     ):
         parser.add_argument(name, type=int, metavar="PX" if name == "--size" else "N", help=line)
@@ -42,12 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keypoint-noise",
         type=float,
         metavar="SHARE",
-        help="error of the pool's keypoints, as a detector makes: a standard deviation in sizes of the "
-        "hand's box, as 0.03, three times that for a hidden joint (0: they are exact)",
+        help="standard deviation of the pool's keypoints in sizes of the hand's box, as 0.03; three times "
+        "that for a hidden joint (0: they are exact)",
     )
-    parser.add_argument(
-        "--layout", choices=LAYOUTS, help="write a labelled dataset in this layout, not into the pool"
-    )
+    line = "write a labelled dataset in this layout, not into the pool"
+    parser.add_argument("--layout", choices=LAYOUTS, help=line)
     parser.add_argument("--out", type=Path, metavar="ROOT", help="the dataset's folder; with --layout")
     parser.add_argument("--settings", action="store_true", help="list every setting of a world, and end")
     parser.set_defaults(run=_run, overrides=[])
@@ -80,14 +75,10 @@ def _read_world(options: argparse.Namespace) -> "SyntheticConfig":
     """The world's file, changed by the command line."""
     from training.datasets.synthetic import WORLDS
 
-    values = {
-        "videos": options.videos,
-        "hands_per_video": options.hands_per_video,
-        "size_px": options.size,
-        "seed": options.seed,
-    }
-    overrides = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    overrides = [*options.overrides, *overrides]
+    settings = ("videos", "hands_per_video", "size_px", "seed")
+    values = (options.videos, options.hands_per_video, options.size, options.seed)
+    given = [f"--{name}={value}" for name, value in zip(settings, values, strict=True) if value is not None]
+    overrides = [*options.overrides, *given]
     if options.world is None:
         return WORLDS.fill({}, overrides, "the command line")
     return WORLDS.read(options.world, overrides)

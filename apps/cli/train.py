@@ -37,8 +37,7 @@ def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim pretrain``."""
     parser.usage = "handsim pretrain RECIPE [--name NAME] [--resume] [--SETTING VALUE ...]"
     parser.epilog = _EPILOG.format(command="pretrain", example="--optimizer.lr 1e-3")
-    _add_recipe(parser, "simhand, peclr, cpu_small, ...")
-    _add_run_options(parser)
+    _add_recipe_and_run(parser, "simhand, peclr, cpu_small, ...")
     parser.set_defaults(run=_pretrain)
 
 
@@ -49,7 +48,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "[--name NAME] [--resume] [--SETTING VALUE ...]"
     )
     parser.epilog = _EPILOG.format(command="finetune", example="--data.root FOLDER")
-    _add_recipe(parser, "freihand, dexycb, assemblyhands, synthetic")
+    _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, synthetic")
     parser.add_argument(
         "--init",
         metavar="RUN|FILE",
@@ -59,11 +58,10 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-fraction", metavar="SHARE", help="share of the labels to train on, as 0.1 (default: all)"
     )
-    _add_run_options(parser)
     parser.set_defaults(run=_finetune)
 
 
-def _add_recipe(parser: argparse.ArgumentParser, examples: str) -> None:
+def _add_recipe_and_run(parser: argparse.ArgumentParser, examples: str) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     parser.add_argument(
@@ -73,12 +71,9 @@ def _add_recipe(parser: argparse.ArgumentParser, examples: str) -> None:
         help=f"a YAML file, or the name of one that comes with handsim: {examples}; "
         "with --resume the name of a run",
     )
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="the run's name (default: the recipe's)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the last run of that name, or recipe"
+        "--resume", action="store_true", help="go on with the last run of that name or recipe"
     )
     parser.add_argument("--settings", action="store_true", help="list every setting there is, and end")
     parser.set_defaults(overrides=[])
@@ -164,7 +159,6 @@ def _expand_short_options(options: argparse.Namespace, home: Home) -> list[str]:
     if options.label_fraction is not None:
         overrides.append(f"--data.label_fraction={options.label_fraction}")
     if options.init is not None:
-        is_architecture = options.init in FEATURES
-        init = options.init if is_architecture else find_checkpoint(options.init, home)[0]
+        init = options.init if options.init in FEATURES else find_checkpoint(options.init, home)[0]
         overrides.append(f"--encoder.init={init}")
     return overrides
