@@ -3,7 +3,6 @@
 import ast
 import functools
 import hashlib
-import subprocess
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -28,14 +27,14 @@ def encoder() -> Encoder:
     return Encoder("resnet18").eval()
 
 
-@pytest.fixture
-def exported(encoder: Encoder, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def exported(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``handsim export`` writes of a checkpoint."""
-    torch.save(
-        {"state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()}}, tmp_path / "a.ckpt"
-    )
-    write_torchvision(tmp_path / "hands.pth", read_trunk(str(tmp_path / "a.ckpt")), "a.ckpt")
-    return tmp_path / "hands.pth"
+    folder = tmp_path_factory.mktemp("exported")
+    state = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "a.ckpt")
+    write_torchvision(folder / "hands.pth", read_trunk(str(folder / "a.ckpt")), "a.ckpt")
+    return folder / "hands.pth"
 
 
 def load(checkpoint: Path | str, **options: Any) -> Any:
@@ -64,13 +63,10 @@ def test_safetensors_and_a_whole_state_dict_are_taken_too(exported: Path, tmp_pa
     model = load(exported)
     torch.save(model.state_dict(), tmp_path / "whole.pth")
     for name in ("hands.safetensors", "whole.pth"):
-        for (key, found), expected in zip(
-            load(tmp_path / name).state_dict().items(), model.state_dict().values(), strict=True
-        ):
-            assert torch.equal(found, expected), key
+        torch.testing.assert_close(load(tmp_path / name).state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "resnet152"])
+@pytest.mark.parametrize("name", ["resnet34", "resnet101"])
 def test_the_file_says_which_resnet_it_is(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         network = models.get_model(name)
@@ -95,7 +91,7 @@ def test_a_url_is_fetched_once_and_its_checksum_compared(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     digest = hashlib.sha256(exported.read_bytes()).hexdigest()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    handler = functools.partial(Quiet, directory=tmp_path)
+    handler = functools.partial(Quiet, directory=exported.parent)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{exported.name}?download=1"
@@ -114,17 +110,12 @@ def test_a_url_is_fetched_once_and_its_checksum_compared(
         load(url, sha256="0123")
 
 
+@pytest.mark.slow
 def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
     whole = torch.load(exported, weights_only=True)
     for content, message in (
-        (
-            {"state_dict": whole, "epoch": 3},
-            "other things than weights; `handsim export` takes the weights out",
-        ),
-        (
-            {f"encoder.{name}": value for name, value in whole.items()},
-            "no ResNet as `handsim export` writes it",
-        ),
+        ({"state_dict": whole, "epoch": 3}, "other things than weights; `handsim export` takes"),
+        ({f"encoder.{name}": value for name, value in whole.items()}, "no ResNet as `handsim export`"),
         ({name: value for name, value in whole.items() if name != "bn1.bias"}, "no ResNet as"),
         (whole | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "no ResNet as"),
     ):
@@ -135,24 +126,15 @@ def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
         load(tmp_path / "nothing.pth")
 
 
-def test_it_lists_one_thing_to_load_and_says_what_it_needs(exported: Path) -> None:
+def test_it_lists_one_function_and_needs_nothing_of_handsim() -> None:
     listed = [name for name, value in vars(hubconf).items() if callable(value) and not name.startswith("_")]
     assert listed == ["simhand_encoder"]  # torch.hub.list finds them so
     assert hubconf.dependencies == ["torch", "torchvision"]
-    tree = ast.parse((REPOSITORY / "hubconf.py").read_text())
-    imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert imported - set(sys.stdlib_module_names) == set(hubconf.dependencies)
-    code = (
-        "import sys, torch; repository, file = sys.argv[1:]\n"
-        "torch.hub.load(repository, 'simhand_encoder', source='local', checkpoint=file)\n"
-        "print({'handsim', 'index', 'training', 'apps'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(REPOSITORY), str(exported)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=exported.parent,
-    )
-    assert done.stdout.strip() == "set()"
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse((REPOSITORY / "hubconf.py").read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    # safetensors is imported where such a file is loaded.
+    assert imported - set(sys.stdlib_module_names) == {*hubconf.dependencies, "safetensors"}

@@ -40,7 +40,8 @@ def test_the_browser_and_its_jobs(own_home: Path, directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_steps_of_an_experiment(directory: Path) -> None:
+def test_the_steps_of_an_experiment(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first of them fails, which ends the command with 1; those that need it are not done."""
     content = {
         **SHORT,
         "data": {"pools": {"some": {"hands": 3}}, "datasets": {"d": {"root": str(directory)}}},
@@ -49,6 +50,10 @@ def test_the_steps_of_an_experiment(directory: Path) -> None:
     synthesise_pool(directory / "home" / "pool", SyntheticConfig(videos=1, hands_per_video=2, size_px=32))
     (directory / "little.yaml").write_text(yaml.safe_dump(content))
     assert main(["experiment", "run", "little.yaml", "--jobs", "1", "--home", "home"]) == 1
+    output = capsys.readouterr().out
+    assert "pool some: failed, handsim: 3 hands cannot be taken of " in output
+    assert "\nfailed: pool some; its log is " in output
+    assert "\n3 more steps need what failed, and were not done\n" in output
     (log,) = directory.glob("home/experiments/steps/*/log.txt")
     assert "handsim: 3 hands cannot be taken of" in log.read_text()
     assert not list(directory.glob("*.imported"))

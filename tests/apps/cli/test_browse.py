@@ -14,7 +14,7 @@ class Replaced(Exception):
     """Stands for the process that would go on in this one's place."""
 
 
-def started(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> list[str]:
+def command_line(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> list[str]:
     """The command line that the command turns into."""
     lines: list[list[str]] = []
 
@@ -28,8 +28,8 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> list[str
     return lines[0]
 
 
-def parse_settings(command: list[str]) -> BrowserSettings:
-    return BrowserSettings.from_arguments(command[command.index("--") + 1 :])
+def allows_actions(command: list[str]) -> bool:
+    return BrowserSettings.from_arguments(command[command.index("--") + 1 :]).actions
 
 
 @pytest.mark.parametrize(
@@ -45,51 +45,47 @@ def parse_settings(command: list[str]) -> BrowserSettings:
         (["--host", "0.0.0.0", "--allow-actions"], True),
     ],
 )
-def test_who_may_act(monkeypatch: pytest.MonkeyPatch, home: Path, options: list[str], actions: bool) -> None:
-    assert parse_settings(started(monkeypatch, "--home", home, *options)).actions == actions
+def test_only_this_computer_may_act_unless_others_are_allowed_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], actions: bool
+) -> None:
+    assert allows_actions(command_line(monkeypatch, "--home", tmp_path, *options)) == actions
 
 
-def test_it_listens_to_this_computer_alone(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    command = started(monkeypatch, "--home", home, "--port", "8765")
+def test_it_listens_to_this_computer_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = command_line(monkeypatch, "--home", tmp_path, "--port", "8765")
     assert "--server.address=127.0.0.1" in command
     assert "--server.port=8765" in command
     assert "--browser.gatherUsageStats=false" in command
 
 
-def test_a_container_says_it_in_streamlits_words(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+def test_a_container_sets_address_and_port_in_streamlits_variables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")
     monkeypatch.setenv("STREAMLIT_SERVER_PORT", "8502")
-    command = started(monkeypatch, "--home", home)
+    command = command_line(monkeypatch, "--home", tmp_path)
     assert "--server.address=0.0.0.0" in command
     assert "--server.port=8502" in command
-    assert not parse_settings(command).actions
+    assert not allows_actions(command)
 
 
 @pytest.mark.parametrize("port", ["", "http", "85.1", "-1", "0", "65536"])
-def test_a_port_that_is_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, port: str
+def test_what_is_no_port_is_refused_where_one_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, port: str
 ) -> None:
-    command = ["browse", "--home", str(home)]
-    monkeypatch.setattr(os, "execv", lambda program, command: pytest.fail("it was started"))
-    for variable, arguments in ((port, command), ("8502", [*command, f"--port={port}"])):
+    command = ["browse", "--home", str(tmp_path)]
+    for variable, arguments in (("8502", [*command, f"--port={port}"]), (port, command)):
         monkeypatch.setenv("STREAMLIT_SERVER_PORT", variable)
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith(f"handsim browse: error: argument --port: {port!r} is no port from 1 to")
-
-
-def test_a_port_that_is_none_is_no_matter_where_none_is_needed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
-) -> None:
-    monkeypatch.setenv("STREAMLIT_SERVER_PORT", "http")
     with pytest.raises(SystemExit, match="0"):
         main(["browse", "--help"])
-    assert "--port" in capsys.readouterr().out
-    assert "--server.port=8765" in started(monkeypatch, "--home", home, "--port", "8765")
+    assert "--server.port=8765" in command_line(monkeypatch, "--home", tmp_path, "--port", "8765")
 
 
-def test_no_home(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_home_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "there is no home at" in run_refused(capsys, "browse", "--home", tmp_path / "none")
 
 

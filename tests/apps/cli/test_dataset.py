@@ -1,4 +1,4 @@
-"""`handsim dataset check` as people run it, and its figure."""
+"""``handsim synth`` and ``handsim dataset check``: worlds, layouts, reports and figures."""
 
 import json
 import shutil
@@ -7,94 +7,134 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from apps.cli import main
-from apps.cli.figures import plot_dataset_samples, save_figure
-from handsim.skeleton import JOINT_COUNT
-from handsim.synthetic import PeopleConfig, SyntheticConfig
+from apps.cli.figures import plot_dataset_samples
+from apps.cli.synth import LAYOUTS
+from handsim.pool import Pool
+from handsim.skeleton import JOINT_COUNT, joint_colour
+from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
-from training.datasets.record import LabelledHand
-from training.datasets.synthetic import LABELS_FILE, SyntheticHands, write_synthetic
+from training.datasets.open_dataset import DATASETS
+from training.datasets.synthetic import LABELS_FILE, WORLDS, SyntheticHands
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def hands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A labelled set of 40 hands."""
+    """A labelled set of 12 hands, written by the command."""
     root = tmp_path_factory.mktemp("labelled") / "hands"
-    write_synthetic(root, SyntheticConfig(videos=10, hands_per_video=4, size_px=64, people=PeopleConfig(5)))
+    words = ["--videos", "6", "--hands-per-video", "2", "--size", "64", "--seed", "4", "--out", str(root)]
+    assert main(["synth", "--layout", "synthetic", *words]) == 0
     return root
 
 
-def test_a_sound_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_a_sound_set_passes(hands: Path, tmp_path: Path, capsys: Capture) -> None:
     out = run_ok(capsys, "--home", tmp_path, "dataset", "check", "synthetic", hands)
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["split", "hands", "not", "annotated", "official"]
-    assert sum(int(line[1]) for line in lines if line and line[0] in ("train", "val", "test")) == 40
+    assert sum(int(line[1]) for line in lines if line and line[0] in ("train", "val", "test")) == 12
     assert "joint order     passed" in out
     assert "failed" not in out
-    written = tmp_path / "checks" / "synthetic"
-    report = json.loads((written / "check.json").read_text())
+    folder = tmp_path / "checks" / "synthetic"
+    report = json.loads((folder / "check.json").read_text())
     assert report["passed"] is True
     assert [split["split"] for split in report["splits"]] == ["train", "val", "test"]
-    assert {finding["verdict"] for finding in report["findings"]} == {"passed", "skipped"}
-    assert len(report["samples"]) == 20
-    with Image.open(written / "samples.png") as figure:
-        assert min(figure.size) > 1000
+    assert len(report["samples"]) == 12
+    with Image.open(folder / "samples.png") as figure:
+        assert min(figure.size) > 500
 
 
-def test_a_broken_set(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = Path(shutil.copytree(hands, tmp_path / "broken"))
+def test_a_broken_set_ends_the_check_with_2(hands: Path, tmp_path: Path, capsys: Capture) -> None:
+    broken, out = Path(shutil.copytree(hands, tmp_path / "broken")), tmp_path / "out"
     with np.load(broken / LABELS_FILE) as stored:
-        labels = {name: stored[name] for name in stored.files}
+        labels = dict(stored)
     labels["joints_3d_mm"] = labels["joints_3d_mm"] / 1000
     np.savez(broken / LABELS_FILE, **labels)
-    out = tmp_path / "out"
-    command = ["dataset", "check", "synthetic", str(broken), "--split", "train", "--out", str(out)]
-    assert main(command) == 2
-    said_so = capsys.readouterr().out
-    assert "units           failed   wrist to middle_mcp is 0.0" in said_so
-    assert "0.001 times as large" in said_so
+    words = ["synthetic", str(broken), "--split", "val", "--labels", "1", "--pictures", "1"]
+    assert main(["dataset", "check", *words, "--out", str(out)]) == 2
+    assert "units           failed   wrist to middle_mcp is 0.0" in capsys.readouterr().out
     report = json.loads((out / "check.json").read_text())
     assert report["passed"] is False
-    assert [split["split"] for split in report["splits"]] == ["train"]
-    failed = [finding["check"] for finding in report["findings"] if finding["verdict"] == "failed"]
-    assert failed == ["distance", "units"]
+    assert [split["split"] for split in report["splits"]] == ["val"]
 
 
-def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "samples.png").write_bytes(b"of a set that was there")
-    assert main(["dataset", "check", "dexycb", str(tmp_path / "none"), "--out", str(out)]) == 2
-    said_so = capsys.readouterr().out
-    assert "is not a folder; give the one that dexycb was extracted in (and 2 more splits)" in said_so
-    assert json.loads((out / "check.json").read_text())["splits"] == []
-    assert not (out / "samples.png").exists()
+def test_a_check_that_finds_nothing_removes_the_figure_of_an_earlier_one(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "samples.png").write_bytes(b"of a set that was there")
+    assert main(["dataset", "check", "dexycb", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr().out
+    assert "is not a folder; give the one that dexycb was extracted in (and 2 more splits)" in printed
+    assert json.loads((tmp_path / "check.json").read_text())["splits"] == []
+    assert not (tmp_path / "samples.png").exists()
 
 
-def test_bad_input_in_one_line(hands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check: list[str | Path] = ["--home", tmp_path, "dataset", "check"]
-    cases: dict[str, list[str | Path]] = {
-        "no dataset synthetics; did you mean synthetic?": ["synthetics", hands],
-        "no split s0; it has train, val, test": ["synthetic", hands, "--split", "s0"],
-        "labels is 0; it must be at least 1": ["synthetic", hands, "--labels", "0"],
-    }
-    for says, arguments in cases.items():
-        assert says in run_refused(capsys, *check, *arguments)
-    assert not (tmp_path / "checks").exists()
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("dataset", "check", "synthetics", "SET"), "no dataset synthetics; did you mean synthetic?"),
+        (("dataset", "check", "synthetic", "SET", "--split", "s0"), "no split s0; it has train, val, test"),
+        (("dataset", "check", "synthetic", "SET", "--labels", "0"), "labels is 0; it must be at least 1"),
+        (("synth", "--layout", "freihand"), "--layout and --out go together"),
+        (("synth", "--out", "new"), "--layout and --out go together"),
+        (("synth", "--layout", "dexycb", "--out", "new", "--size", "64"), "--size 64 is not for --layout"),
+        (("synth", "--layout", "synthetic", "--out", "new", "--size", "0"), "size_px is 0; it must be"),
+        (("synth", "--layout", "synthetic", "--out", "new", "--keypoint-noise", "0.1"), "labels are exact"),
+        (("synth", "--keypoint-noise", "0.7"), "keypoint_noise is 0.7"),
+        (("synth", "--world", "in_the_wood"), "there is no world in_the_wood; did you mean in_the_wild?"),
+        (("synth", "--scene.passing_shar", "0.1"), "did you mean scene.passing_share?"),
+        *(
+            (("synth", "--layout", layout, "--out", "new", "--videos", "2"), f"the layout of {layout} needs")
+            for layout in LAYOUTS
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    words: tuple[str, ...],
+    message: str,
+    hands: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in run_refused(capsys, *(hands if word == "SET" else word for word in words))
+    assert not list(tmp_path.glob("*"))
 
 
-def drawn(samples: list[LabelledHand], path: Path) -> np.ndarray:
-    save_figure(plot_dataset_samples(samples), path)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
+def test_every_dataset_has_a_layout() -> None:
+    assert set(LAYOUTS) == set(DATASETS)
 
 
-def test_what_is_not_annotated_is_not_drawn(hands: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WORLDS.shipped())
+def test_every_world_is_read(name: str) -> None:
+    assert WORLDS.read(name) != SyntheticConfig()
+
+
+def test_the_command_line_goes_before_the_world(tmp_path: Path, capsys: Capture) -> None:
+    world = tmp_path / "world.yaml"
+    world.write_text("{videos: 9, hands_per_video: 2, size_px: 32, motion: {left_share: 1.0}}")
+    words = ("--world", str(world), "--videos", "2", "--keypoint-noise", "0.02", "--people.count", "1")
+    assert "4 hands" in run_ok(capsys, "synth", *words, "--home", str(tmp_path))
+    pool = Pool.open(tmp_path / "pool")
+    assert [pool.hand(int(hand)).side for hand in pool.hand_ids] == ["left"] * 4
+
+
+def bones_of(figure: Figure, joint: int) -> int:
+    """Lines in the colour of a joint's finger."""
+    colour = tuple(channel / 255 for channel in joint_colour(joint))
+    return sum(to_rgb(line.get_color()) == colour for axes in figure.axes for line in axes.lines)
+
+
+def test_joints_that_are_not_annotated_are_not_drawn(hands: Path) -> None:
     whole = SyntheticHands(hands, "train")[0]
-    valid = np.zeros(JOINT_COUNT, dtype=np.bool_)
-    valid[[0, 1, 2]] = True
+    valid = np.isin(np.arange(JOINT_COUNT), [0, 1, 2])  # the wrist and half the thumb
     part = replace(
         whole,
         valid=valid,
@@ -107,28 +147,20 @@ def test_what_is_not_annotated_is_not_drawn(hands: Path, tmp_path: Path) -> None
         keypoints_2d_px=np.full_like(whole.keypoints_2d_px, np.nan),
         joints_3d_mm=np.full_like(whole.joints_3d_mm, np.nan),
     )
-
-    def purple(sample: LabelledHand) -> int:
-        """Pixels in the colour of the little finger."""
-        picture = drawn([sample], tmp_path / "one.png")
-        return int((np.abs(picture - [165, 90, 210]).max(axis=2) < 12).sum())
-
-    def red(sample: LabelledHand) -> int:
-        picture = drawn([sample], tmp_path / "one.png")
-        return int((np.abs(picture - [230, 75, 60]).max(axis=2) < 12).sum())
-
-    assert purple(whole) > 100
-    assert purple(part) == purple(nothing) == 0
-    assert red(part) > 100
-    assert red(nothing) == 0
+    thumb, little = 1, 20
+    bones = [
+        [bones_of(plot_dataset_samples([hand]), joint) for joint in (thumb, little)]
+        for hand in (whole, part, nothing)
+    ]
+    assert bones == [[8, 8], [4, 0], [0, 0]]  # in the crop and from the side
 
 
-def test_joints_on_one_spot_and_no_samples_can_be_drawn(hands: Path, tmp_path: Path) -> None:
+def test_joints_on_one_spot_and_no_samples_can_be_drawn(hands: Path) -> None:
     whole = SyntheticHands(hands, "train")[0]
     spot = replace(
         whole,
         keypoints_2d_px=np.full_like(whole.keypoints_2d_px, 20),
         joints_3d_mm=np.full_like(whole.joints_3d_mm, 500),
     )
-    assert drawn([spot] * 6, tmp_path / "six.png").shape[0] > drawn([spot], tmp_path / "one.png").shape[0]
-    assert drawn([], tmp_path / "none.png").size > 0
+    for samples in ([spot] * 6, []):
+        plot_dataset_samples(samples).draw_without_rendering()

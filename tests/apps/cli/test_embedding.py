@@ -1,17 +1,23 @@
-"""``handsim embedding fit|show``, for pictures and for poses."""
+"""``handsim embedding fit|show``, of poses and of images; and indexes that change from one to the other."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
-from apps.cli import main
 from apps.cli.embedding import IMAGE_DEFAULTS
 from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
+from index import LiveIndex, open_catalog
+from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
 from tests.handsim.builders import write_picture_pool
+
+Capture = pytest.CaptureFixture[str]
+IMAGES = ("--size", "32", "--device", "cpu", "--batch", "8")
 
 
 @pytest.fixture(scope="module")
@@ -30,53 +36,34 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_pictures_then_poses(home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    at = ("--home", str(home))
-    fit = (
-        "embedding",
-        "fit",
-        "--encoder",
-        str(checkpoint),
-        "--size",
-        "32",
-        "--device",
-        "cpu",
-        "--batch",
-        "8",
-    )
-    assert main([*fit, "--components", "24", *at]) == 0
-    fitted = capsys.readouterr().out
+def test_images_then_poses(home: Path, checkpoint: Path, capsys: Capture) -> None:
+    fit, at = ("embedding", "fit"), ("--home", home)
+    fitted = run_ok(capsys, *fit, "--encoder", checkpoint, *IMAGES, "--components", "24", *at)
     assert "24 components of 512 features of hands.pt (resnet18) at 32 px" in fitted
     fingerprint = load_embedding(home / "embedding.json").fingerprint
-    assert main(["embedding", "show", *at]) == 0
-    shown = capsys.readouterr().out
-    assert f"fitted on 30 hands, fingerprint {fingerprint}" in shown
-    assert shown.splitlines() == fitted.splitlines()[: len(shown.splitlines())]
-    assert len(shown.splitlines()) < 20  # every second of the 24
-    assert main(["embedding", "fit", "--components", "6", *at]) == 0
-    assert "6 components of 42 2D coordinates, normalisation centre-scale" in capsys.readouterr().out
+    description = run_ok(capsys, "embedding", "show", *at)
+    assert f"fitted on 30 hands, fingerprint {fingerprint}" in description
+    assert fitted.startswith(description)
+    assert len(description.splitlines()) < 20  # every second of the 24
+    poses = run_ok(capsys, *fit, "--components", "6", "--normalisation", "centre", *at)
+    assert "6 components of 42 2D coordinates, normalisation centre" in poses
     assert load_embedding(home / "embedding.json").kind == "pose"
 
 
-def test_poses_and_pictures_together(
-    home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_poses_and_images_together(home: Path, checkpoint: Path, capsys: Capture) -> None:
     pool = Pool.open(home / "pool")
     options = ImageFitOptions(components=5, image_size_px=32, device="cpu")
     image = fit_image_embedding(pool, str(checkpoint), home / "embedding.json", options)
     blended = BlendEmbedding(PoseEmbedding.fit(pool, 4), image, 0.3)
     blended.save(home / "embedding.json")
-    assert main(["embedding", "show", "--home", str(home)]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(
+    assert run_ok(capsys, "embedding", "show", "--home", home).startswith(
         "9 components:\n"
         "30% of a distance squared are 4 components of 42 2D coordinates, normalisation centre-scale,\n"
         "70% of a distance squared are 5 components of 512 features of hands.pt (resnet18) at 32 px,\n"
         f"fitted on 30 hands, fingerprint {blended.fingerprint}\n"
     )
-    assert main(["index", "build", "--home", str(home)]) == 0
-    assert main(["index", "list", "--home", str(home)]) == 0
-    assert f"blend-9 {blended.fingerprint}" in capsys.readouterr().out
+    run_ok(capsys, "index", "build", "--home", home)
+    assert f"blend-9 {blended.fingerprint}" in run_ok(capsys, "index", "list", "--home", home)
 
 
 @pytest.mark.parametrize(
@@ -84,23 +71,59 @@ def test_poses_and_pictures_together(
     [
         (["--encoder", "nothing.pt"], "no checkpoint at nothing.pt"),
         (["--encoder", "CHECKPOINT"], "30 hands are too few to fit 64 components"),
-        (["--encoder", "CHECKPOINT", "--components", "0"], "components is 0; it is at least 1"),
         (["--encoder", "CHECKPOINT", "--normalisation", "none"], "--normalisation is for poses"),
-        (["--batch", "8"], "--batch is for pictures; add --encoder"),
-        (["--keep-features"], "--keep-features is for pictures; add --encoder"),
+        (["--batch", "8"], "--batch is for images; add --encoder"),
+        (["--keep-features"], "--keep-features is for images; add --encoder"),
         (["--components", "0"], "components is 0"),
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str], message: str, home: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, home: Path, checkpoint: Path, capsys: Capture
 ) -> None:
     words = [str(checkpoint) if word == "CHECKPOINT" else word for word in arguments]
-    assert main(["embedding", "fit", *words, "--home", str(home)]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    assert message in run_refused(capsys, "embedding", "fit", *words, "--home", home)
     assert not (home / "embedding.json").exists()
 
 
 def test_the_help_states_the_defaults_of_the_options() -> None:
     assert {name: getattr(ImageFitOptions(), name) for name in IMAGE_DEFAULTS} == IMAGE_DEFAULTS
+
+
+@pytest.mark.slow
+def test_an_index_changes_from_poses_to_images_and_back(
+    home: Path, checkpoint: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Every reader moves over; hands are added with the version's own encoder, not with the home's."""
+    at, hand = ("--home", home), pick_hand(home)
+    run_ok(capsys, "index", "build", *at)
+    with LiveIndex(open_catalog(home / "index")) as live:
+        with live.version() as version:
+            assert version.embedding.kind == "pose"
+        fit = ("embedding", "fit", "--encoder", checkpoint, *IMAGES, "--components", "6")
+        run_ok(capsys, *fit, *at)
+        run_ok(capsys, "index", "build", *at)
+        with live.version() as version:
+            assert (version.info.name, version.embedding.kind) == ("v0002", "image")
+    lines = run_ok(capsys, "index", "list", *at).splitlines()[1:]
+    assert [("pose-14" in line, "image-6" in line) for line in lines] == [(True, False), (False, True)]
+    (answer,) = run_json(capsys, "query", "--hand", hand, "-k", "3", "--other-video", *at)
+    assert len(answer["neighbors"]) == 3
+    keypoints = tmp_path / "hand.json"
+    keypoints.write_text(json.dumps(Pool.open(home / "pool").keypoints[7, :, :2].tolist()))
+    refusal = run_refused(capsys, "query", "--keypoints", keypoints, *at)
+    assert "keypoints alone cannot be placed in it" in refusal
+
+    pool = write_picture_pool(home / "pool", range(30, 35))
+    run_ok(capsys, "embedding", "fit", "--components", "4", *at)  # poses again
+    added = run_ok(capsys, "index", "add", *at)
+    assert added.startswith("v0003: 35 hands, 5 of them new, published")
+    with open_catalog(home / "index").current() as version:
+        assert (version.embedding.kind, version.info.dimension) == ("image", 6)
+        expected = version.embedding.embed(crops=[pool.crop(int(pool.hand_ids[-1]))])
+        atol = 2e-3 * np.abs(expected).max()
+        np.testing.assert_allclose(expected, version.vectors(pool.hand_ids[-1:]), atol=atol)
+    run_ok(capsys, "index", "verify", *at)
+
+    run_ok(capsys, "index", "publish", "v0001", *at)
+    (answer,) = run_json(capsys, "query", "--keypoints", keypoints, "-k", "1", *at)
+    assert answer["neighbors"][0]["hand_id"] == hand

@@ -1,4 +1,7 @@
-"""``handsim experiment run|table``: plans, tables of what is there, settings that are remembered."""
+"""``handsim experiment``: plans, tables and figures, settings that are remembered.
+
+A run with a step that fails is in tests/apps/test_child_processes.py.
+"""
 
 import json
 from pathlib import Path
@@ -6,12 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apps.cli import main
-from handsim.synthetic import SyntheticConfig, synthesise_pool
 from tests.apps.commands import run_ok, run_refused
 from tests.training.experiments.builders import SHORT, runs_of
 from training.experiments.steps import StepStore, in_order
 
+Capture = pytest.CaptureFixture[str]
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 CONTENT = {
     **SHORT,
@@ -36,22 +38,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def _finish(home: Path, *, but: int | None = None) -> None:
-    """Have all evaluations done, but for one run's, with numbers that are made up."""
+def finish_evaluations(home: Path) -> None:
+    """Have all evaluations done, with numbers that are made up."""
     store = StepStore(home / "experiments" / "steps")
-    for number, run in enumerate(runs_of(CONTENT)):
-        if number == but:
-            continue
+    for run in runs_of(CONTENT):
         error = {"scratch": 30.0, "simhand": 20.0}[run.point.method] / run.point.label_fraction + run.seed
         numbers = {ERROR: error, AUC: 1 / error}
-        store.folder(run.evaluation).report.parent.mkdir(parents=True, exist_ok=True)
-        store.folder(run.evaluation).report.write_text(
-            json.dumps({"metrics": numbers, "mean_pose": {ERROR: 400.0, AUC: 0.0}})
-        )
+        report = store.folder(run.evaluation).report
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps({"metrics": numbers, "mean_pose": {ERROR: 400.0, AUC: 0.0}}))
         store.folder(run.evaluation).finish(1.0, at_once=True)
 
 
-def test_a_plan_does_nothing(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_does_nothing(file: Path, home: Path, capsys: Capture) -> None:
     plan = run_ok(
         capsys, "experiment", "run", file, "--dry-run", "--axes.seeds", "[1]", "--home", home
     ).splitlines()
@@ -61,11 +60,12 @@ def test_a_plan_does_nothing(file: Path, home: Path, capsys: pytest.CaptureFixtu
     assert not home.exists()
 
 
-def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _finish(home)
+@pytest.mark.slow
+def test_tables_and_figures_are_of_the_runs_that_are_done(file: Path, home: Path, capsys: Capture) -> None:
+    finish_evaluations(home)
     text = run_ok(capsys, "experiment", "table", file, "--home", home)
-    place = home / "experiments" / "small"
-    assert text.startswith((place / "tables.md").read_text())
+    folder = home / "experiments" / "small"
+    assert text.startswith((folder / "tables.md").read_text())
     assert "over seeds 1, 2; **best** of those with all seeds. 8 of 8 runs are done." in text
     for line in (
         "## Few labels",
@@ -77,59 +77,35 @@ def test_tables_and_figures(file: Path, home: Path, capsys: pytest.CaptureFixtur
         "| 1 | **21.50 ± 0.71** |",
     ):
         assert f"\n{line}\n" in text
-    figures = {path.stem for path in (place / "figures").glob("*.png")}
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {f"main-{ERROR}", f"main-{AUC}", f"labels-{ERROR}", f"shares-{ERROR}"}
-    results = json.loads((place / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
     assert results["axes"]["label_fraction"] == ["0.1", "1"]
     assert [run["state"] for run in results["runs"]] == ["done"] * 8
-    assert results["tables"][0]["cells"][1][0]["values"] == {"1": 201.0, "2": 202.0}
-
-
-def test_what_is_missing_is_told(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _finish(home, but=2)  # SiMHand with a tenth of the labels, seed 1
-    text = run_ok(capsys, "experiment", "table", file, "--home", home)
-    assert "7 of 8 runs are done." in text
-    assert "\n| simhand | 202.00 (1 of 2 seeds) | 0.005 (1 of 2 seeds) |\n" in text
     text = run_ok(capsys, "experiment", "table", file, "--axes.seeds", "[5]", "--home", home)
     assert "\n| simhand | missing | missing |\n" in text
 
 
-def test_settings_are_remembered_by_runs(file: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seed, store = ("--axes.seeds", "[1]"), StepStore(home / "experiments" / "steps")
-    _finish(home)
-    run_ok(capsys, "experiment", "table", file, *seed, "--home", home)
-    assert "over seeds 1, 2;" in run_ok(capsys, "experiment", "table", file, "--home", home)
-    for step in in_order(run.evaluation for run in runs_of(CONTENT)):
-        store.folder(step).path.mkdir(exist_ok=True)
+def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Capture) -> None:
+    """And only by those: what a table is asked for is not."""
+    file = tmp_path / "short.yaml"
+    file.write_text(yaml.safe_dump(SHORT, sort_keys=False))
+    store = StepStore(home / "experiments" / "steps")
+    for step in in_order(run.evaluation for run in runs_of(SHORT)):
+        report = store.folder(step).report
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps({"metrics": {ERROR: 1.0}, "mean_pose": {}}))
         store.folder(step).finish(1.0, at_once=True)
-    answer = run_ok(capsys, "experiment", "run", file, *seed, "--home", home)
-    assert answer.startswith("13 steps, 13 of them done already\ntables and figures are in ")
-    assert "over seeds 1;" in run_ok(capsys, "experiment", "table", file, "--home", home)
-    assert "over seeds 2;" in run_ok(
-        capsys, "experiment", "table", file, "--axes.seeds", "[2]", "--home", home
-    )
-    (home / "experiments" / "small" / "settings.yaml").write_text("- 1")
+    settings = home / "experiments" / "short" / "settings.yaml"
+    run_ok(capsys, "experiment", "table", file, "--axes.seeds", "[1]", "--home", home)
+    assert not settings.exists()
+    answer = run_ok(capsys, "experiment", "run", file, "--axes.seeds", "[1]", "--home", home)
+    assert answer.startswith("9 steps, 9 of them done already\ntables and figures are in ")
+    assert yaml.safe_load(settings.read_text()) == {"axes.seeds": [1]}
+    settings.write_text("- 1")
     assert "settings.yaml holds no settings; remove it" in run_refused(
         capsys, "experiment", "table", file, "--home", home
     )
-
-
-def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The home's own pool, of which there is too little."""
-    synthesise_pool(home / "pool", SyntheticConfig(videos=1, hands_per_video=2, size_px=32))
-    (tmp_path / "set").mkdir()
-    content = {
-        **SHORT,
-        "data": {"pools": {"some": {"hands": 3}}, "datasets": {"d": {"root": str(tmp_path / "set")}}},
-        "axes": {"methods": {"start": {"init": "start"}}, "seeds": [1]},
-    }
-    file = tmp_path / "little.yaml"
-    file.write_text(yaml.safe_dump(content))
-    assert main(["experiment", "run", str(file), "--jobs", "1", "--home", str(home)]) == 1
-    output = capsys.readouterr().out
-    assert "pool some: failed, handsim: 3 hands cannot be taken of " in output
-    assert "\nfailed: pool some; its log is " in output
-    assert "\n3 more steps need what failed, and were not done\n" in output
 
 
 @pytest.mark.parametrize(
@@ -145,15 +121,13 @@ def test_what_fails_is_told(tmp_path: Path, home: Path, capsys: pytest.CaptureFi
         ),
     ],
 )
-def test_bad_input_is_told_in_one_line(
-    words: tuple[str, ...], message: str, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_line(words: tuple[str, ...], message: str, home: Path, capsys: Capture) -> None:
     assert message in run_refused(capsys, "experiment", *words, "--home", home)
     assert not home.exists()
 
 
 def test_an_experiment_is_not_called_as_the_folder_of_the_steps(
-    file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, home: Path, capsys: Capture
 ) -> None:
     other = file.rename(file.with_name("steps.yaml"))
     assert "steps.yaml would be mixed up with the folder of the steps" in run_refused(

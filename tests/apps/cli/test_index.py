@@ -1,4 +1,4 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``."""
+"""``handsim index``: its actions, the words they print, and where commands find their index."""
 
 import re
 import signal
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from apps.cli import main
-from handsim import Pool, PoseEmbedding
+from apps.cli.console import EncoderFolders
+from handsim import PoseEmbedding
+from handsim.home import Home
 from index import IndexSettings, open_catalog
 from index.server.client import KEY_VARIABLE
 from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
@@ -27,7 +29,7 @@ def rows(capsys: Capture, home: Path) -> list[list[str]]:
     return [[*(word for word in row[:1] if word == "current"), *row[-7:-5], row[-1]] for row in listing]
 
 
-def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None:
+def test_a_version_is_built_listed_published_and_rolled_back(own_home: Path, capsys: Capture) -> None:
     at, on_ctrl_c = ("--home", own_home), signal.getsignal(signal.SIGINT)
     built = run_ok(capsys, "index", "build", "--no-publish", "--m", "8", "--ef", "50", *at)
     assert signal.getsignal(signal.SIGINT) is on_ctrl_c  # what ended the build at once ends nothing else
@@ -45,11 +47,10 @@ def test_build_look_publish_and_go_back(own_home: Path, capsys: Capture) -> None
     assert "no version 'v0009' (it has: v0001, v0002)" in run_refused(
         capsys, "index", "publish", "v0009", *at
     )
-    built = run_ok(capsys, "index", "build", *at)
-    assert built.endswith("s, published\n")
 
 
-def test_prune_and_drop(own_home: Path, capsys: Capture) -> None:
+@pytest.mark.slow
+def test_versions_are_removed_but_not_one_that_is_open(own_home: Path, capsys: Capture) -> None:
     at = ("--home", own_home)
     for _ in range(3):
         assert main(["index", "build", "--home", str(own_home)]) == 0
@@ -71,7 +72,8 @@ def test_prune_and_drop(own_home: Path, capsys: Capture) -> None:
     assert ended.value.code == 2
 
 
-def test_add_and_verify(own_home: Path, capsys: Capture) -> None:
+@pytest.mark.slow
+def test_hands_are_added_and_the_version_verified(own_home: Path, capsys: Capture) -> None:
     at = ("--home", own_home)
     nothing = run_ok(capsys, "index", "add", *at)
     assert nothing == "v0001 holds every hand of the pool already (60)\n"
@@ -102,53 +104,37 @@ def test_add_and_verify(own_home: Path, capsys: Capture) -> None:
     assert run_json(capsys, "query", "--hand", pick_hand(own_home, 69), "-k", "2", *at)[0]["neighbors"]
 
 
-def test_verify_tells_of_a_poor_graph(tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.slow
+def test_an_unsound_version_ends_verify_with_1(tmp_path: Path, capsys: Capture) -> None:
     at = ("--home", str(tmp_path))
     pool = write_pool(tmp_path / "pool", videos=40)
     poor = IndexSettings(m=2, ef_construct=4, ef=1, index_above_kb=1, full_scan_below_kb=10)
     open_catalog(tmp_path / "index").build(pool, PoseEmbedding.fit(pool), poor, publish=False)
+    (tmp_path / "pool").rename(tmp_path / "elsewhere")
     assert main(["index", "verify", "v0001", *at]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"here, not in the pool +no pool here\n", printed)
     assert re.search(
-        r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again",
-        capsys.readouterr().out,
+        r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again", printed
     )
     assert "there is no index at" in run_refused(capsys, "index", "verify", *at)
-    assert "a random sample of 0 hands" in run_refused(
-        capsys, "index", "verify", "v0001", "--sample", "0", *at
-    )
-    (tmp_path / "pool").rename(tmp_path / "elsewhere")
-    main(["index", "verify", "v0001", *at])
-    assert re.search(r"here, not in the pool +no pool here\n", capsys.readouterr().out)
 
 
-def test_copy_to_a_directory_and_back(own_home: Path, tmp_path: Path, capsys: Capture) -> None:
-    there = tmp_path / "there"
-    copied = run_ok(capsys, "index", "copy", own_home / "index", there, "--home", own_home)
-    assert copied == f"{there} holds v0001, compared hand by hand; current: v0001\n"
-    hand = pick_hand(own_home)
-    question = ("query", "--hand", hand, "-k", "3", "--home", own_home)
-    assert run_json(capsys, *question, "--index", there) == run_json(capsys, *question)
-    empty = run_refused(capsys, "index", "copy", tmp_path / "nothing", there, "--home", own_home)
-    assert f"there is no index at {tmp_path / 'nothing'}" in empty
-    strange = run_refused(capsys, "index", "copy", own_home / "pool", there, "--home", own_home)
-    assert "is not an index of handsim" in strange
-
-
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Local mode performs exact")
-def test_the_same_commands_on_a_server(
+def test_an_index_moves_to_a_server_and_back(
     own_home: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "only-for-this-test")
-    hand = pick_hand(own_home)
+    question = ("query", "--hand", pick_hand(own_home), "-k", "3", "--home", own_home)
+    here = run_json(capsys, *question)
     with SmallServer(key="only-for-this-test") as server:
         at = ("--home", own_home, "--index", server.address)
-        assert "there is no index at" in run_refused(capsys, "query", "--hand", hand, *at)
+        assert "there is no index at" in run_refused(capsys, *question, "--index", server.address)
         run_ok(capsys, "index", "copy", own_home / "index", server.address, "--home", own_home)
-        question = ("query", "--hand", hand, "-k", "3", "--other-video", "--home", own_home)
-        here, there = (run_json(capsys, *question, *index)[0] for index in ((), ("--index", server.address)))
-        assert [found["hand_id"] for found in there["neighbors"]] == [
-            found["hand_id"] for found in here["neighbors"]
-        ]
+        there = run_json(capsys, *question, "--index", server.address)
+        hands = [[found["hand_id"] for found in answer[0]["neighbors"]] for answer in (here, there)]
+        assert hands[0] == hands[1]
         assert run_ok(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
         listing = run_ok(capsys, "index", "list", "--home", own_home)
@@ -157,8 +143,66 @@ def test_the_same_commands_on_a_server(
             ["current", "v0002"],
         ]
         back = run_ok(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
-        assert back.endswith("/back holds v0001, v0002, compared hand by hand; current: v0002\n")
+        assert back == f"{tmp_path / 'back'} holds v0001, v0002, compared hand by hand; current: v0002\n"
         assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)
         monkeypatch.setenv(KEY_VARIABLE, "a-wrong-one")
         assert "a-wrong-one" not in run_refused(capsys, "index", "list", "--home", own_home)
-    assert len(Pool.open(own_home / "pool")) == 60
+
+
+def test_the_index_may_be_named_anywhere_on_the_line_and_in_handsim_toml(
+    own_home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (own_home / "index").rename(elsewhere)
+    home, index = ("--home", own_home), ("--index", elsewhere)
+    for words in ((*index, "index", "list"), ("index", *index, "list"), ("index", "list", *index)):
+        assert "current  v0001" in run_ok(capsys, *words, *home)
+    hand = pick_hand(own_home)
+    assert run_json(capsys, *index, *home, "query", "--hand", hand)[0]["query"]["hand_id"] == hand
+    assert "there is no index" in run_refused(capsys, "query", "--hand", hand, *home)
+
+    settings = own_home / "handsim.toml"
+    for address in ("../elsewhere", str(elsewhere)):
+        settings.write_text(f'# where it is\nindex = "{address}"\n')
+        assert "current  v0001" in run_ok(capsys, "index", "list", *home)
+    settings.write_text('index = "nowhere"\n')
+    assert "no versions yet" in run_ok(capsys, "index", "list", *home)
+    assert "current  v0001" in run_ok(capsys, "index", "list", *home, *index)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index = ", "cannot be read as TOML"),
+        ("\0", "cannot be read as TOML"),
+        ("index = 7", 'says index; it holds one line, index = "PATH or URL"'),
+        ('index = "a"\npool = "b"\n', "says pool; it holds one line"),
+    ],
+)
+def test_a_settings_file_with_anything_else_is_refused(
+    tmp_path: Path, capsys: Capture, text: str, message: str
+) -> None:
+    (tmp_path / "handsim.toml").write_text(text)
+    assert message in run_refused(capsys, "index", "list", "--home", tmp_path)
+
+
+def test_what_is_no_address_is_refused(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    for address in ("ftp://host", "http://", "http://host:port", "https:///hands"):
+        message = run_refused(capsys, "index", "list", "--home", tmp_path, "--index", address)
+        assert "is not an address; one looks like http://127.0.0.1:6333/hands" in message
+    secret = run_refused(capsys, "index", "list", "--home", tmp_path, "--index", "http://me:secret@host")
+    assert "secret" not in secret
+    assert KEY_VARIABLE in secret
+
+
+def test_encoders_are_looked_for_in_the_home_and_in_every_run(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    folders = EncoderFolders(home)
+    assert list(folders) == [tmp_path]
+    for name in ("second", "first"):
+        (home.run(name) / "feedback").mkdir(parents=True)
+    home.run("without").mkdir()
+    assert list(folders) == [tmp_path, home.run("first") / "feedback", home.run("second") / "feedback"]

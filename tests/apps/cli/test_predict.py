@@ -16,25 +16,30 @@ from tests.training.drawn_hands import DrawnHands
 from tests.training.untrained import small_config, untrained_checkpoint
 from training.models.estimator import EstimatorSettings
 
+Capture = pytest.CaptureFixture[str]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the run ``first``, and pictures in it."""
+    """A home with the run ``first``, a checkpoint that needs the camera, two images and a plain file."""
     path = tmp_path_factory.mktemp("home")
     untrained_checkpoint(path / "runs" / "first" / "checkpoints" / "best.ckpt", small_config())
+    config = replace(small_config(), estimator=EstimatorSettings("regressor_25d"))
+    untrained_checkpoint(path / "25d.ckpt", config)
+    (path / "file").write_text("x")
     (path / "photos").mkdir()
     for row in range(2):
         Image.fromarray(DrawnHands(2)[row].image).save(path / "photos" / f"{row}.png")
     return path
 
 
-def _using(home: Path) -> list[str | Path]:
-    return ["--checkpoint", "first", "--home", home]
+def words_of(home: Path, *words: str | Path) -> list[str]:
+    return ["predict", *map(str, words), "--checkpoint", "first", "--home", str(home)]
 
 
-def test_every_hand_is_told_in_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_hand_is_in_the_json(home: Path, capsys: Capture) -> None:
     photo = home / "photos" / "0.png"
-    (answer,) = run_json(capsys, "predict", photo, "--whole", *_using(home))
+    (answer,) = run_json(capsys, *words_of(home, photo, "--whole"))
     assert (answer["file"], answer["width"], answer["height"]) == (str(photo), 96, 80)
     (hand,) = answer["hands"]
     assert (hand["side"], hand["score"], hand["box_px"]) == ("right", None, [0, 0, 96, 80])
@@ -45,9 +50,9 @@ def test_every_hand_is_told_in_json(home: Path, capsys: pytest.CaptureFixture[st
     assert not (home / "predictions").exists()
 
 
-def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--box", "20,10,80,70", "--side", "left", "--focal-px", "150"]
-    (answer,) = run_json(capsys, "predict", home / "photos" / "0.png", *arguments, *_using(home))
+def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: Capture) -> None:
+    options = ("--box", "20,10,80,70", "--side", "left", "--focal-px", "150")
+    (answer,) = run_json(capsys, *words_of(home, home / "photos" / "0.png", *options))
     (hand,) = answer["hands"]
     assert (hand["side"], hand["box_px"]) == ("left", [20, 10, 80, 70])
     placed, joints = np.array(hand["camera_3d_mm"]), np.array(hand["joints_3d_mm"])
@@ -55,108 +60,78 @@ def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: pytest
     assert (placed[:, 2] > 0).all()
 
 
-def test_pictures_are_drawn_and_described_one_by_one(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_images_and_videos_are_drawn_and_described_one_by_one(
+    home: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    photos = [home / "photos" / f"{row}.png" for row in range(2)]
-    printed = run_ok(capsys, "predict", *photos, "--whole", "--out", tmp_path / "out", *_using(home))
-    assert printed.splitlines() == [
-        f"{photo}: 1 hand, {tmp_path / 'out' / f'{row}.json'}" for row, photo in enumerate(photos)
-    ]
-    for row, photo in enumerate(photos):
-        answer = json.loads((tmp_path / "out" / f"{row}.json").read_text())
-        assert answer["drawn"] == f"{row}.jpg"
-        with Image.open(tmp_path / "out" / answer["drawn"]) as drawn, Image.open(photo) as plain:
-            assert drawn.size == plain.size
-            difference = np.abs(np.asarray(drawn).astype(int) - np.asarray(plain).astype(int))
-            assert difference.max() > 80
-
-
-def test_files_of_one_name_do_not_overwrite_each_other(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photo = home / "photos" / "0.png"
-    run_ok(capsys, "predict", photo, photo, "--whole", "--out", tmp_path, *_using(home))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-2.jpg", "0-2.json", "0.jpg", "0.json"]
-
-
-def test_a_photograph_is_not_drawn_over(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
-    for photo in photos:
-        Image.open(home / "photos" / "0.png").save(photo)
-    before = [photo.read_bytes() for photo in photos]
-    line = run_refused(capsys, "predict", *photos, "--whole", "--out", tmp_path, *_using(home))
-    assert f"the drawing of {photos[1]} would be written over {photos[1]}; name another --out" in line
-    assert [photo.read_bytes() for photo in photos] == before
-    assert sorted(tmp_path.iterdir()) == photos  # nothing else was written either
-    run_ok(capsys, "predict", photos[0], "--whole", "--out", tmp_path, *_using(home))
-
-
-def test_a_video_is_looked_at_every_so_many_seconds(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    """Files of the same name do not overwrite each other; a video's frames come every so many seconds."""
+    photo, out = home / "photos" / "0.png", tmp_path / "out"
     video = write_video(tmp_path / "v.mp4", seconds=3)
-    every = ["--whole", "--every-seconds", "1.5", "--out", str(tmp_path / "out")]
-    printed = run_ok(capsys, "predict", video, *every, *_using(home))
-    assert printed == f"{video}: 2 hands in 2 frames, {tmp_path / 'out' / 'v.json'}\n"
-    answer = json.loads((tmp_path / "out" / "v.json").read_text())
+    options = ("--whole", "--every-seconds", "1.5", "--out", out)
+    printed = run_ok(capsys, *words_of(home, photo, photo, video, *options))
+    assert printed.splitlines() == [
+        f"{photo}: 1 hand, {out / '0.json'}",
+        f"{photo}: 1 hand, {out / '0-2.json'}",
+        f"{video}: 2 hands in 2 frames, {out / 'v.json'}",
+    ]
+    assert json.loads((out / "0-2.json").read_text())["drawn"] == "0-2.jpg"
+    with Image.open(out / "0-2.jpg") as drawn, Image.open(photo) as plain:
+        assert drawn.size == plain.size
+        difference = np.abs(np.asarray(drawn).astype(int) - np.asarray(plain).astype(int))
+        assert difference.max() > 80
+    answer = json.loads((out / "v.json").read_text())
     assert [(frame["frame"], frame["time_s"], frame["drawn"]) for frame in answer["frames"]] == [
         (0, 0.0, "v/000000.jpg"),
         (45, 1.5, "v/000045.jpg"),
     ]
-    assert all((tmp_path / "out" / frame["drawn"]).exists() for frame in answer["frames"])
+    assert all((out / frame["drawn"]).exists() for frame in answer["frames"])
 
 
-def test_a_damaged_file_is_reported_and_the_others_go_on(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = tmp_path / "broken.png"
+def test_a_photograph_is_not_drawn_over(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for photo in photos:
+        Image.open(home / "photos" / "0.png").save(photo)
+    before = [photo.read_bytes() for photo in photos]
+    line = run_refused(capsys, *words_of(home, *photos, "--whole", "--out", tmp_path))
+    assert f"the drawing of {photos[1]} would be written over {photos[1]}; name another --out" in line
+    assert [photo.read_bytes() for photo in photos] == before
+    assert sorted(tmp_path.iterdir()) == photos  # nothing else was written either
+
+
+def test_a_damaged_file_is_reported_and_the_others_go_on(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Of a video that is cut off, the frames before the cut are estimated."""
+    broken, video = tmp_path / "broken.png", write_video(tmp_path / "v.mkv", seconds=6)
     broken.write_bytes((home / "photos" / "0.png").read_bytes()[:200])
-    files = [broken, home / "photos" / "1.png", tmp_path / "gone.jpg"]
-    capsys.readouterr()
-    assert main(["predict", *map(str, files), "--whole", "--json", *map(str, _using(home))]) == 2
-    captured = capsys.readouterr()
-    first, second = captured.err.splitlines()
-    assert first.startswith(f"handsim: {broken} cannot be used (")
-    assert first.endswith("; give whole pictures or videos")
-    assert second == f"handsim: {files[2]} cannot be used (no such file); give whole pictures or videos"
-    answers: list[dict[str, Any]] = json.loads(captured.out)
-    assert [len(answer.get("hands", [])) for answer in answers] == [0, 1, 0]
-    assert ["problem" in answer for answer in answers] == [True, False, True]
-
-
-def test_the_frames_before_a_cut_are_kept(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    video = write_video(tmp_path / "v.mkv", seconds=6)
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    capsys.readouterr()
-    assert main(["predict", str(video), "--whole", "--json", *map(str, _using(home))]) == 2
+    files = [broken, home / "photos" / "1.png", tmp_path / "gone.jpg", video]
+    assert main([*words_of(home, *files, "--whole", "--json")]) == 2
     captured = capsys.readouterr()
-    assert "truncated video" in captured.err
-    (answer,) = json.loads(captured.out)
-    assert 1 <= len(answer["frames"]) < 6
+    first, second, third = captured.err.splitlines()
+    assert first.startswith(f"handsim: {broken} cannot be used (")
+    assert first.endswith("; give whole images or videos")
+    assert second == f"handsim: {files[2]} cannot be used (no such file); give whole images or videos"
+    assert "truncated video" in third
+    answers: list[dict[str, Any]] = json.loads(captured.out)
+    assert [len(answer.get("hands", [])) for answer in answers] == [0, 1, 0, 0]
+    assert ["problem" in answer for answer in answers] == [True, False, True, True]
+    assert 1 <= len(answers[3]["frames"]) < 6
 
 
-def test_a_picture_without_a_hand_is_told(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model_path: Path
+def test_an_image_without_a_hand_ends_with_2(
+    home: Path, tmp_path: Path, capsys: Capture, model_path: Path
 ) -> None:
     Image.new("RGB", (120, 90), (90, 120, 90)).save(tmp_path / "lawn.png")
-    arguments = ["--model", str(model_path), "--no-retry", "--json"]
-    capsys.readouterr()
-    assert main(["predict", str(tmp_path / "lawn.png"), *arguments, *map(str, _using(home))]) == 2
+    options = ("--model", model_path, "--no-retry", "--json")
+    assert main(words_of(home, tmp_path / "lawn.png", *options)) == 2
     captured = capsys.readouterr()
-    assert captured.err.splitlines()[-1].startswith("handsim: no hand was found; try a picture")
+    assert captured.err.splitlines()[-1].startswith("handsim: no hand was found; try an image")
     assert json.loads(captured.out)[0]["hands"] == []
 
 
 def test_the_hands_of_photographs_are_found(
-    home: Path, shared_data: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, shared_data: Path, model_path: Path, capsys: Capture
 ) -> None:
     photo = shared_data / "hands_wild" / "test5.jpg"
-    (answer,) = run_json(capsys, "predict", photo, "--model", model_path, *_using(home))
+    (answer,) = run_json(capsys, *words_of(home, photo, "--model", model_path))
     assert {hand["side"] for hand in answer["hands"]} == {"left", "right"}
     for hand in answer["hands"]:
         x0, y0, x1, y1 = hand["square_px"]
@@ -168,37 +143,28 @@ def test_the_hands_of_photographs_are_found(
         assert (keypoints <= [x1, y1]).all()
 
 
-def test_bad_input_is_told_in_one_line(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--whole", "--focal-px", "0"), "--focal-px is 0; it is more than 0"),
+        (("--whole", "--every-seconds", "-1"), "--every-seconds is -1"),
+        (("--side", "left"), "--side goes with --box or --whole"),
+        (("--box", "5,5,5,9"), "with x1 > x0"),
+        (("--model", "/gone.task"), "no model at /gone.task"),
+        (("--whole", "--out", "file"), "cannot be written"),
+        (("--whole", "--checkpoint", "nobody"), "no run of that name"),
+        (("--whole", "--checkpoint", "25d.ckpt"), "give the focal length in pixels with --focal-px"),
+    ],
+)
+def test_bad_input_is_one_line(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
 ) -> None:
-    (tmp_path / "file").write_text("x")
-    for words, expected in (
-        (["--whole", "--focal-px", "0"], "--focal-px is 0; it is more than 0"),
-        (["--whole", "--every-seconds", "-1"], "--every-seconds is -1"),
-        (["--side", "left"], "--side goes with --box or --whole"),
-        (["--box", "5,5,5,9"], "with x1 > x0"),
-        (["--box", "500,5,510,9"], "lies outside the picture of 96 x 80 pixels"),
-        (["--model", "/gone.task"], "no model at /gone.task"),
-        (["--whole", "--out", str(tmp_path / "file")], "cannot be written"),
-    ):
-        assert expected in run_refused(capsys, "predict", home / "photos" / "0.png", *words, *_using(home)), (
-            words
-        )
-    of_nobody = ["--whole", "--home", str(home), "--checkpoint", "nobody"]
-    assert "no run of that name" in run_refused(capsys, "predict", home / "photos" / "0.png", *of_nobody)
+    monkeypatch.chdir(home)
+    words = ["predict", "photos/0.png", "--checkpoint", "first", "--home", "."]
+    assert message in run_refused(capsys, *words, *options)
 
 
-def test_an_estimator_that_needs_the_camera_asks_for_it(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = replace(small_config(), estimator=EstimatorSettings("regressor_25d"))
-    checkpoint = untrained_checkpoint(tmp_path / "25d.ckpt", config)
-    photo = home / "photos" / "0.png"
-    line = run_refused(capsys, "predict", photo, "--whole", "--checkpoint", checkpoint)
-    assert "give the focal length in pixels with --focal-px" in line
-
-
-def test_a_box_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_box_that_is_none_is_refused(home: Path, capsys: Capture) -> None:
     with pytest.raises(SystemExit):
-        main(["predict", "a.png", "--box", "1,2,3", *map(str, _using(home))])
+        main(words_of(home, "a.png", "--box", "1,2,3"))
     assert "'1,2,3' is not four numbers, as in 40,60,210,230" in capsys.readouterr().err

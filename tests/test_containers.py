@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises: pinned, locked, bound to this machine, healthy, limited, replicated."""
+"""What the container files promise: pinned, locked, bound to this machine, healthy, nothing to spare."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,14 +24,15 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 NODES = ("qdrant-1", "qdrant-2", "qdrant-3")
 QDRANTS = ("qdrant", *NODES)
 OURS = ("browser", "trainer")
-SERVERS = (*QDRANTS, "browser")
 REQUIRED_KEY = re.compile(r"\$\{HANDSIM_QDRANT_API_KEY:\?(\S+ ){5,}\S+\}")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+INSTRUCTIONS = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+FINAL = INSTRUCTIONS[INSTRUCTIONS.rindex("FROM ") :]
+IGNORED = (REPOSITORY / ".dockerignore").read_text().splitlines()
 
 every_service = pytest.mark.parametrize("name", SERVICES)
-every_server = pytest.mark.parametrize("name", SERVERS)
 every_qdrant = pytest.mark.parametrize("name", QDRANTS)
-every_node = pytest.mark.parametrize("name", NODES)
 
 
 def mounts(name: str) -> dict[str, dict[str, Any]]:
@@ -44,32 +46,25 @@ def mounts(name: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_these_are_the_services() -> None:
-    profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles == {
-        "qdrant": [],
-        "browser": [],
-        "trainer": ["train"],
-        **{name: ["cluster"] for name in NODES},
-    }
-
-
-@every_qdrant
-def test_qdrant_is_pinned_to_a_version_that_serves_us_and_is_not_root(name: str) -> None:
-    pinned = re.fullmatch(r"qdrant/qdrant:v(\d+)\.(\d+)\.(\d+)-unprivileged", SERVICES[name]["image"])
-    assert pinned
-    assert (int(pinned[1]), int(pinned[2])) >= (1, 18)
-    assert "user" not in SERVICES[name]
+@every_service
+def test_a_service_is_pinned_and_may_do_no_more_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    if name in QDRANTS:
+        pinned = re.fullmatch(r"qdrant/qdrant:v(\d+)\.(\d+)\.(\d+)-unprivileged", service["image"])
+        assert pinned
+        assert (int(pinned[1]), int(pinned[2])) >= (1, 18)
+    assert ("build" in service) == (name in OURS)
+    assert "latest" not in service["image"]
+    assert not service.keys() & {"network_mode", "privileged", "pid", "ipc", "cap_add", "devices"}
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert re.fullmatch(r"\$\{\w+:-\d+g\}", service["mem_limit"])
 
 
 def test_all_nodes_run_the_same_qdrant() -> None:
     assert len({SERVICES[name]["image"] for name in QDRANTS}) == 1
-
-
-@every_service
-def test_a_service_is_a_pinned_image_or_built_here(name: str) -> None:
-    assert ("build" in SERVICES[name]) == (name in OURS)
-    assert "latest" not in SERVICES[name]["image"]
 
 
 @every_service
@@ -82,20 +77,14 @@ def test_the_key_comes_from_nowhere_but_the_environment() -> None:
     uses = [match for match in VARIABLE.finditer(TEXT) if "KEY" in match[1]]
     assert uses
     assert all(REQUIRED_KEY.fullmatch(match[0]) for match in uses)
+    assert ".env" in (REPOSITORY / ".gitignore").read_text().splitlines()
 
 
-@every_service
-def test_ports_are_bound_to_this_machine(name: str) -> None:
-    for port in SERVICES[name].get("ports", []):
-        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
-    assert not SERVICES[name].keys() & {"network_mode", "privileged", "pid", "ipc", "cap_add", "devices"}
-
-
-def test_no_two_services_want_the_same_port_and_none_shows_the_nodes_own() -> None:
-    ports = [port.split(":")[1:] for service in SERVICES.values() for port in service.get("ports", [])]
-    published = [outside for outside, _ in ports]
+def test_ports_are_bound_to_this_machine_and_differ() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:(6333|6334|8501)", port) for port in ports)
+    published = [port.split(":")[1] for port in ports]
     assert len(set(published)) == len(published)
-    assert {inside for _, inside in ports} == {"6333", "6334", "8501"}
 
 
 @every_qdrant
@@ -103,17 +92,6 @@ def test_grpc_is_published_one_above_http(name: str) -> None:
     http, grpc = (port.split(":")[1:] for port in SERVICES[name]["ports"])
     assert (http[1], grpc[1]) == ("6333", "6334")
     assert int(grpc[0]) == int(http[0]) + 1
-
-
-@every_service
-def test_nothing_more_than_it_needs(name: str) -> None:
-    service = SERVICES[name]
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]
-    assert re.fullmatch(r"\$\{\w+:-\d+g\}", service["mem_limit"])
-    assert service["restart"] == ("no" if name == "trainer" else "unless-stopped")
 
 
 @every_qdrant
@@ -128,11 +106,6 @@ def test_what_qdrant_writes_is_in_volumes_of_its_own(name: str) -> None:
     marker = PurePosixPath(SERVICES[name]["environment"]["QDRANT_INIT_FILE_PATH"])
     assert str(marker.parent) in mine
     assert SERVICES[name]["ulimits"]["nofile"] >= 10_000
-
-
-def test_every_volume_is_used() -> None:
-    used = {mount["source"] for name in SERVICES for mount in mounts(name).values()}
-    assert COMPOSE["volumes"].keys() == {source for source in used if not source.startswith("$")}
 
 
 @contextmanager
@@ -168,7 +141,7 @@ def health(name: str, port: int) -> int:
     return subprocess.run([program, *arguments], capture_output=True, timeout=20).returncode
 
 
-@every_server
+@pytest.mark.parametrize("name", ["qdrant", "browser"])
 def test_the_health_check_tells_ready_from_not_ready_from_nobody(name: str) -> None:
     if not shutil.which("bash"):
         pytest.skip("bash, which runs the health check in Qdrant's image, is not on this machine")
@@ -180,46 +153,20 @@ def test_the_health_check_tells_ready_from_not_ready_from_nobody(name: str) -> N
     assert health(name, port) != 0  # by now nobody listens there
 
 
-@every_server
-def test_the_health_check_is_asked_again_and_in_time(name: str) -> None:
-    assert SERVICES[name]["healthcheck"].keys() == {"test", "interval", "timeout", "retries", "start_period"}
+def test_every_qdrant_is_checked_alike_and_ours_wait_for_a_healthy_one() -> None:
+    assert all(SERVICES[name]["healthcheck"] == SERVICES["qdrant"]["healthcheck"] for name in NODES)
+    for name in ("qdrant", "browser"):
+        settings = {"test", "interval", "timeout", "retries", "start_period"}
+        assert SERVICES[name]["healthcheck"].keys() == settings
+    for name in OURS:
+        assert SERVICES[name]["depends_on"] == {"qdrant": {"condition": "service_healthy"}}
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_our_services_wait_for_a_healthy_qdrant(name: str) -> None:
-    assert SERVICES[name]["depends_on"] == {"qdrant": {"condition": "service_healthy"}}
-
-
-def test_the_browser_reads_the_servers_index_and_cannot_write_the_pool() -> None:
-    browser = SERVICES["browser"]
-    assert browser["command"] == ["browse", "--index", "${HANDSIM_INDEX:-http://qdrant:6333}"]
-    pool = mounts("browser")["/home/handsim/handsim-home/pool"]
-    assert pool["source"] == "${HANDSIM_HOME:-./handsim-home}/pool"
+def test_the_browser_cannot_write_the_pool() -> None:
     binds = [mount for mount in mounts("browser").values() if mount["type"] == "bind"]
-    assert binds == [pool]
-    assert pool["read_only"] is True
-    assert pool["bind"] == {"create_host_path": False}
-
-
-def test_the_trainer_has_the_gpus_and_the_whole_home() -> None:
-    trainer = SERVICES["trainer"]
-    (device,) = trainer["deploy"]["resources"]["reservations"]["devices"]
-    assert device == {"driver": "nvidia", "count": "${HANDSIM_GPUS:-all}", "capabilities": ["gpu"]}
-    home = mounts("trainer")["/home/handsim/handsim-home"]
-    assert home["source"] == "${HANDSIM_HOME:-./handsim-home}"
-    assert "read_only" not in home
-    assert home["bind"] == {"create_host_path": False}
-    assert trainer["shm_size"] == "8g"
-    assert trainer["user"] == "${HANDSIM_USER:-1000:1000}"
-
-
-@every_node
-def test_nodes_find_each_other_through_the_first(name: str) -> None:
-    environment = SERVICES[name]["environment"]
-    assert environment["QDRANT__CLUSTER__ENABLED"] == "true"
-    assert environment["QDRANT_URI"] == f"http://{name}:6335"
-    assert environment.get("QDRANT_BOOTSTRAP") == (None if name == NODES[0] else f"http://{NODES[0]}:6335")
-    assert SERVICES[name]["networks"]["default"]["aliases"] == ["qdrant-cluster"]
+    assert [mount["target"] for mount in binds] == ["/home/handsim/handsim-home/pool"]
+    assert binds[0]["read_only"] is True
+    assert binds[0]["bind"] == {"create_host_path": False}
 
 
 def test_no_node_waits_until_another_is_ready() -> None:
@@ -258,3 +205,78 @@ def test_compose_itself_reads_the_file_and_asks_for_the_key(key: str) -> None:
     )
     assert (done.returncode == 0) == bool(key), done.stderr
     assert key or "copy .env.example to .env" in done.stderr
+
+
+def goes_in(path: str) -> bool:
+    """Whether .dockerignore lets ``path`` in: the last pattern that matches it or a folder above decides."""
+    way = [PurePosixPath(path), *PurePosixPath(path).parents][:-1]
+    let_in = True
+    for line in IGNORED:
+        pattern = line.removeprefix("!")
+        if not line or line.startswith("#"):
+            continue
+        if pattern.startswith("**/"):
+            matches = any(fnmatch(step.name, pattern.removeprefix("**/")) for step in way)
+        else:
+            assert "/" not in pattern, "this test reads patterns of one component only"
+            matches = fnmatch(way[-1].name, pattern)
+        if matches:
+            let_in = line.startswith("!")
+    return let_in
+
+
+def test_the_package_goes_in_but_no_key_no_hands_and_no_history() -> None:
+    for path in (
+        ".env",
+        ".git/config",
+        ".venv/bin/python",
+        "handsim-home/pool/hands.tar",
+        "handsim-demo/report.html",
+        "runs/simhand/last.ckpt",
+        "tests/test_containers.py",
+        "handsim/__pycache__/hand.cpython-312.pyc",
+    ):
+        assert not goes_in(path), path
+    for path in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "handsim/pool/reader.py",
+        "index/py.typed",
+        "apps/report.html",
+        "training/recipes/simhand.yaml",
+        "training/experiments/shipped/main.yaml",
+    ):
+        assert (REPOSITORY / path).exists()
+        assert goes_in(path), path
+
+
+def test_the_python_is_pinned() -> None:
+    bases = re.findall(r"^FROM (\S+)", INSTRUCTIONS, re.MULTILINE)
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"python:3\.12\.\d+-slim-[a-z]+", base) for base in bases)
+    assert len(set(bases)) == 1  # the environment is copied between them
+
+
+def test_it_runs_as_a_fixed_user_that_is_not_root() -> None:
+    assert "useradd --uid 1000 " in FINAL
+    assert re.findall(r"^USER (.*)$", FINAL, re.MULTILINE) == ["1000:1000"]
+    assert 'ENTRYPOINT ["handsim"]' in FINAL
+
+
+def test_nothing_to_build_with_and_no_cache_stays() -> None:
+    (packages,) = re.findall(
+        r"apt-get install --yes --no-install-recommends ([^&]+?)\s*&& rm -rf /var/lib/apt/lists/\*", FINAL
+    )
+    assert all(re.fullmatch(r"lib[a-z0-9.-]+", package) for package in packages.split())
+    assert "-dev" not in packages
+    assert INSTRUCTIONS.count("apt-get install") == 1
+    assert "pip install" not in FINAL
+    assert INSTRUCTIONS.index("PIP_NO_CACHE_DIR=1") < INSTRUCTIONS.index("pip install")
+
+
+def test_no_index_is_built_in() -> None:
+    assert not re.search(r"https?://", DOCKERFILE)
+    for argument in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        assert re.search(rf"^ARG {argument}$", INSTRUCTIONS, re.MULTILINE)
+        assert argument not in FINAL
