@@ -11,9 +11,8 @@ from typing import Any, Final, Literal
 import streamlit as st
 
 from apps.browser.index.overview import (
+    DIALOGS,
     READ_ONLY,
-    TITLES,
-    VERBS,
     Action,
     Overview,
     earlier_version,
@@ -174,8 +173,10 @@ def show_dialog(library: Library, overview: Overview) -> None:
     pending: tuple[Action, str] | None = st.session_state.get(_PENDING)
     if pending is not None:
         action, name = pending
-        title = f"{TITLES[action]}: {name}" if name else TITLES[action]
-        st.dialog(title, on_dismiss=_close)(_body)(library, overview, action, name)
+        title, _ = DIALOGS[action]
+        st.dialog(f"{title}: {name}" if name else title, on_dismiss=_close)(_body)(
+            library, overview, action, name
+        )
 
 
 def _close() -> None:
@@ -191,7 +192,7 @@ def _body(library: Library, overview: Overview, action: Action, name: str) -> No
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.button("Cancel", key="index_no", on_click=_close, help="Leave everything as it is")
         st.button(
-            VERBS[action],
+            DIALOGS[action][1],
             key="index_yes",
             type="primary",
             on_click=None if run is None else act,

@@ -192,24 +192,16 @@ def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> d
     return refused
 
 
-TITLES: Final[dict[Action, str]] = {
-    "build": "Build a new version",
-    "add": "Add the pool's new hands",
-    "verify": "Verify a version",
-    "publish": "Publish a version",
-    "rollback": "Roll back",
-    "remove": "Remove a version",
-    "prune": "Clear up old versions",
+DIALOGS: Final[dict[Action, tuple[str, str]]] = {
+    "build": ("Build a new version", "Build"),
+    "add": ("Add the pool's new hands", "Add them"),
+    "verify": ("Verify a version", "Verify"),
+    "publish": ("Publish a version", "Publish"),
+    "rollback": ("Roll back", "Roll back"),
+    "remove": ("Remove a version", "Remove for good"),
+    "prune": ("Clear up old versions", "Clear up"),
 }
-VERBS: Final[dict[Action, str]] = {
-    "build": "Build",
-    "add": "Add them",
-    "verify": "Verify",
-    "publish": "Publish",
-    "rollback": "Roll back",
-    "remove": "Remove for good",
-    "prune": "Clear up",
-}
+"""Action -> the title of its dialog, and the button that does it."""
 _OUTSIDE: Final = "It runs in a process of its own, goes on when this page is closed, and can be stopped."
 
 

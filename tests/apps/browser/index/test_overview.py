@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apps.browser.index.overview import (
-    TITLES,
+    DIALOGS,
     Overview,
     findings,
     pruned,
@@ -114,7 +114,7 @@ def test_an_action_that_cannot_be_done_has_its_reason(
 
 def test_a_read_only_browser_refuses_every_action() -> None:
     reasons = refusals(replace(SOUND, pool_hands=99), actions=False, running=frozenset())
-    assert reasons.keys() == TITLES.keys()
+    assert reasons.keys() == DIALOGS.keys()
     assert all("--read-only" in reason for reason in reasons.values())
 
 

@@ -340,6 +340,7 @@ def test_an_anchor_without_a_positive_has_no_weight() -> None:
     assert len(pair_weights(np.empty(0), "sigmoid")) == 0
 
 
+@pytest.mark.slow
 def test_opening_the_page_does_not_load_torch() -> None:
     code = "import sys, apps.browser.mining.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
