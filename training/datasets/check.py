@@ -210,7 +210,10 @@ def check_dataset(
     for split in splits or ():
         check_split(name, split, known)
     datasets, opened = _open_splits(name, root, splits if splits else WHOLE_DATASETS.get(name, known))
-    counts = tuple(_count(dataset, official=not is_synthetic(root)) for dataset in datasets)
+    official = {} if is_synthetic(root) else OFFICIAL_HANDS.get(name, {})
+    counts = tuple(
+        SplitCount(each.split, len(each), each.skipped, official.get(each.split)) for each in datasets
+    )
     if not sum(count.hands for count in counts):
         return CheckReport(name, root, counts, (opened,), ())
     hands, samples, readable = _read_random(datasets, options or CheckOptions(), progress)
@@ -231,11 +234,6 @@ def _open_splits(name: str, root: Path, splits: Sequence[str]) -> tuple[list[Sto
         more = f" (and {others} more split{'s' * (others > 1)})" if others else ""
         return datasets, Finding("splits", "failed", f"{problems[0]}{more}")
     return datasets, Finding("splits", "passed", f"{', '.join(splits)} can be opened")
-
-
-def _count(dataset: StoredDataset, *, official: bool) -> SplitCount:
-    known = OFFICIAL_HANDS.get(dataset.name, {}) if official else {}
-    return SplitCount(dataset.split, len(dataset), dataset.skipped, known.get(dataset.split))
 
 
 def _check_counts(counts: Sequence[SplitCount]) -> Finding:

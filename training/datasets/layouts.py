@@ -48,6 +48,8 @@ Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
 Floats = NDArray[np.float64]
 
+_Dumper: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The fast one, where there is one: DexYCB has a thousand files of YAML."""
 MARKER: Final = "made-by-handsim.json"
 _JPEG_QUALITY: Final = 95
 
@@ -261,7 +263,7 @@ def _write_camera(root: Path, camera: int, focal_px: float, size_px: tuple[int, 
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    path.write_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False))
 
 
 CAMERAS: Final = ("HMC_84346135", "HMC_84347414", "HMC_84355350", "HMC_84358933")

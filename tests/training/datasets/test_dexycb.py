@@ -129,7 +129,8 @@ def test_each_split_has_the_annotated_pictures_of_the_rules(dexycb_root: Path) -
     skipped = dict.fromkeys(SETUPS, 0)
     for split in SPLITS:
         dataset = DexYCB(dexycb_root, split)
-        ids = [dataset.label(index).sample_id for index in range(len(dataset))]
+        pictures = [dataset.files(index)[0] for index in range(len(dataset))]
+        ids = [str(path.relative_to(dexycb_root)).replace("color_", "")[:-4] for path in pictures]
         assert ids == sorted(annotated_frames(dexycb_root, split))
         skipped[split.split("_")[0]] += dataset.skipped
     unannotated = DEXYCB.videos * DEXYCB.hands_per_video // UNANNOTATED_FRAME_EVERY * len(SERIALS)

@@ -232,18 +232,6 @@ def test_labels_are_read_in_the_order_of_rows(workers: int) -> None:
     assert progress == [(64, 140), (128, 140), (140, 140)]
 
 
-def test_the_mean_pose_is_that_of_a_loop(dataset: DrawnHands) -> None:
-    pose, hands = mean_pose_of(dataset)
-    assert hands == HANDS
-    labels = [dataset.label(row) for row in range(HANDS)]
-    wrist = np.mean([label.joints_3d_mm[0] for label in labels if label.valid[0]], axis=0)
-    for joint in range(21):
-        relative = [
-            label.joints_3d_mm[joint] - label.joints_3d_mm[0] for label in labels if label.valid[joint]
-        ]
-        np.testing.assert_allclose(pose[joint], wrist + np.mean(relative, axis=0), atol=1e-3)
-
-
 def test_a_split_without_hands_is_refused(untrained: Inference) -> None:
     with pytest.raises(HandsimError, match="split test of drawn has no hand; choose another one"):
         predict_split(untrained, DrawnHands(0, "test"))

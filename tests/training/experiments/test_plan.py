@@ -259,11 +259,6 @@ def test_existing_weights_are_not_a_step() -> None:
     assert not any("init" in step.inputs for step in by_method.values())
 
 
-def test_an_added_axis_keeps_the_steps_that_are_done() -> None:
-    """Also where its first value is what the recipe says anyway."""
-    assert {*_axis(SHORT)["simhand"]} < _axis(merge_settings(SHORT, nested("axes.top_k", [1, 2])))["simhand"]
-
-
 def test_points_are_the_product_of_the_axes() -> None:
     experiment = experiment_of(
         changed(nested("axes.top_k", [1, 10]), nested("axes.label_fractions", {0.1: {}}))
@@ -345,7 +340,9 @@ def test_the_documentation_lists_the_shipped_experiments() -> None:
 def test_the_example_in_the_documentation_has_every_kind_of_step() -> None:
     example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert example
-    experiment = EXPERIMENTS.fill(yaml.safe_load(example.group(1)), [], "the page")
+    content = yaml.safe_load(example.group(1))
+    content["axes"] |= {"seeds": [1], "label_fractions": {0.1: {}}}  # of 1,152 runs one in six
+    experiment = EXPERIMENTS.fill(content, [], "the page")
     assert {step.kind for step in in_order(run.evaluation for run in expand(experiment))} == {*get_args(Kind)}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from handsim.errors import HandsimError
 from tests.training.experiments.builders import CONTENT, SHORT, experiment_of, runs_of
-from training.evaluation.report import METRICS, find_metric
+from training.evaluation.report import find_metric
 from training.experiments.config import AXES, Experiment
 from training.experiments.plan import Run
 from training.experiments.steps import Step, StepStore
@@ -162,17 +162,6 @@ def test_rows_of_datasets_have_no_mean_pose_in_common() -> None:
     )
     (table,) = make_tables(experiment, [*_results(experiment)])
     assert MEAN_POSE not in table.rows
-
-
-def test_metrics_say_which_direction_is_better() -> None:
-    assert not find_metric(ERROR).higher_is_better
-    assert find_metric(AUC).higher_is_better
-    assert (find_metric(ERROR).digits, find_metric(AUC).digits) == (2, 3)
-    assert len({each.title for each in METRICS.values()}) == len(METRICS) == 5 * 4 + 2
-    assert all(name == each.name for name, each in METRICS.items())
-    assert {name for name, each in METRICS.items() if each.higher_is_better} == {
-        name for name in METRICS if "auc" in name
-    }
 
 
 @pytest.fixture(scope="module")
