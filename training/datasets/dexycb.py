@@ -210,8 +210,7 @@ def _sequences(root: Path, rule: SplitRule) -> tuple[list[str], list[_Sequence]]
 def _read_sequence(path: Path) -> _Sequence:
     """Read ``meta.yml`` and ``pose.npz`` of a sequence.
 
-    Frames are annotated where ``pose_m`` (the hand's pose, one for all cameras) is not all 0. These are the
-    frames with ``joint_3d`` in their labels, found without opening a file for each image.
+    Frames have ``joint_3d`` in their labels where ``pose_m`` (of the hand, for all cameras) is not all 0.
     """
     meta = _read_yaml(path / "meta.yml")
     try:
@@ -234,10 +233,7 @@ def _read_sequence(path: Path) -> _Sequence:
 
 
 def _read_camera(root: Path, serial: str) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Read ``calibration/intrinsics/<serial>_<width>x<height>.yml``: K [3, 3], and the size of images.
-
-    Official images are 640x480; another size is read where it is the only one.
-    """
+    """K [3, 3] and the size of images; one that is not the official size is read where it is the only one."""
     folder = root / "calibration" / "intrinsics"
     sizes = {
         (int(match[1]), int(match[2])): path

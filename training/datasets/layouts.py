@@ -7,17 +7,14 @@ are as few hands as fill every split. (`training.datasets.synthetic` has handsim
 FreiHAND: right hands only, in crops of 224 pixels. The four versions of a training hand are one image,
 brighter or darker, and share its labels; ``evaluation_xyz.json`` lies beside the rest.
 
-DexYCB: ten subjects with a hundred sequences each, which the splits count; most are empty (``num_frames:
-0``). The others are spread over objects and takes, so that twelve of them reach every split. Written are
-images, joints, intrinsics and sides; of MANO's pose only the translation, in ``pose.npz``, which marks
-annotated frames. Objects, segmentation, depth and extrinsics are left out. Unlike in real ones, a sequence's
-eight cameras do not see the same moments.
+DexYCB: ten subjects with a hundred sequences each, most of them empty (``num_frames: 0``); the others are
+spread over objects and takes, so that twelve reach every split. Of MANO's pose there is only the translation,
+in ``pose.npz``, which marks annotated frames; objects, segmentation, depth and extrinsics are left out. The
+eight cameras of a sequence do not see the same moments.
 
 AssemblyHands: grey images of a camera on the head, annotated in world coordinates. A sequence is one
-person's. Two cameras take turns, and an image shows the right hand, the left one, or both, where two images
-can be joined between the hands. The head moves: each frame has its own extrinsics. Some joints are not valid,
-and some hands have a box and no valid joint. The keys are those in `training.datasets.assemblyhands`, and
-``frame_id``; ``timestamp`` is left out.
+person's. Two cameras take turns, and an image shows the right hand, the left one, or both. The head moves:
+each frame has its own extrinsics. Some joints are not valid, and some hands have a box and no valid joint.
 """
 
 import json
@@ -142,7 +139,8 @@ def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | Non
         (root / part / "rgb").mkdir(parents=True)
         pictures = synthesise_labelled(world, crop_enlargement=CROP_ENLARGEMENT, videos=videos)
         for number, picture in enumerate(pictures):
-            for version, image in enumerate(_versions(picture, part)):
+            for version, factor in enumerate(_BRIGHTNESS[: VERSIONS if part == "training" else 1]):
+                image = np.clip(picture.image * factor, 0, 255).astype(np.uint8)
                 path = root / part / "rgb" / f"{number + hands * version:08d}.jpg"
                 Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
             _add_freihand_labels(labels, picture)
@@ -151,11 +149,6 @@ def write_freihand(root: Path, config: SyntheticConfig, progress: Progress | Non
                 progress(done, total)
         for name, values in labels.items():
             (root / f"{part}_{name}.json").write_text(json.dumps(values))
-
-
-def _versions(picture: LabelledPicture, part: str) -> Iterator[NDArray[np.uint8]]:
-    for factor in _BRIGHTNESS[: VERSIONS if part == "training" else 1]:
-        yield np.clip(picture.image * factor, 0, 255).astype(np.uint8)
 
 
 def _add_freihand_labels(labels: dict[str, list[Any]], picture: LabelledPicture) -> None:

@@ -6,10 +6,9 @@ the right side (`check_sides`)? Bounds are wide: noisy annotations and unusual p
 do not.
 
 An order of joints is scored by three numbers that do not depend on the pose: how far the distances between
-joints that one bone or the palm holds together are from those of an average hand, relative to the hand's
-size; how much they change from hand to hand; and how often a finger folds back on itself. The order of the
-files has to score better than every other likely one: the orders of other datasets, any two joints or fingers
-exchanged, fingers reversed. Noise makes every order score worse, and so does not matter.
+joints of one bone or of the palm are from those of an average hand of that size; how much they change from
+hand to hand; and how often a finger folds back on itself. The order of the files has to score better than
+every other likely one: those of other datasets, any two joints or fingers exchanged, fingers reversed.
 """
 
 from collections.abc import Sequence

@@ -201,7 +201,6 @@ def predict_split(
 ) -> tuple[PredictedHands, TrueHands]:
     """Predict each hand of a split, in its order, and collect the truth that is read on the way.
 
-    Hands are cut out around their true 2D joints; the crop of a hand without any is its whole image.
     ``workers`` processes read, 0: threads of this one. Raises HandsimError for a split without hands, and for
     a hand that cannot be read.
     """

@@ -200,10 +200,7 @@ class DurationEstimator:
         self, waiting: Iterable[Step], running: Mapping[Step, float], slots: int
     ) -> tuple[float, bool]:
         """Time for the ``waiting`` steps and the rest of the ``running`` ones (seconds so far), over the
-        slots.
-
-        And whether that is all: False where nothing is known of some of them.
-        """
+        slots; and False where nothing is known of some of them."""
         estimates = [self.seconds(step) for step in waiting]
         for step, elapsed in running.items():
             total = self.seconds(step)

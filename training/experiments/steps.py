@@ -156,11 +156,10 @@ class StepFolder:
 
     @contextmanager
     def lock(self, on_wait: Callable[[], None], wait: Callable[[], bool]) -> Iterator[int | None]:
-        """Lock the folder and yield the lock's descriptor, for commands to inherit.
+        """Lock the folder and yield the lock's descriptor; the commands that inherit it keep the lock.
 
-        The folder stays locked until the last process with the descriptor ends, also where the one that
-        started it was killed. While another process has the lock, ``on_wait`` is called once and ``wait``
-        between tries; where ``wait`` returns False, None is yielded.
+        While another process has the lock, ``on_wait`` is called once and ``wait`` between tries; where
+        ``wait`` returns False, None is yielded.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / ".lock") as lock:

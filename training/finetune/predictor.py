@@ -212,9 +212,8 @@ def camera_root_mm(
     translation t, t_x - u t_z = u Z - X and t_y - v t_z = v Z - Y, which are solved by weighted least
     squares.
 
-    Keypoints that fit no hand before the camera can have a solution behind it. Where a joint would lie there,
-    the distance is that of weak perspective instead, the spread of the joints over that of the keypoints, and
-    the means of both lie on one ray.
+    Where a joint would lie behind the camera, because the keypoints fit no hand before it, the distance is
+    that of weak perspective: the spread of the joints over that of the keypoints, their means on one ray.
     """
     joints = joints_mm.astype(np.float64)
     homogeneous = np.concatenate([keypoints_px, np.ones_like(keypoints_px[..., :1])], -1, dtype=np.float64)

@@ -23,10 +23,8 @@ from training.runs.module import Batch, RunModule
 
 
 def load_checkpoint(path: Path, command: str) -> dict[str, Any]:
-    """The content of a file of torch; tensors are read when they are used.
-
-    Raises HandsimError, which names the ``command`` that writes such files, where it is damaged, is something
-    else, or holds more than tensors and plain values.
+    """The content of a file of torch, whose tensors are read when they are used; ``command`` writes such
+    files. Raises HandsimError where it is damaged or holds more than tensors and plain values.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -78,11 +78,7 @@ def make_reporter(meter: Meter, folder: RunFolder, say: Callable[[str], None]) -
 
 
 class _NoSignalConnector(_SignalConnector):
-    """Leaves signals to `StopRequest`.
-
-    Lightning's own ends a run between any two batches at SIGTERM, without a checkpoint, and in a distributed
-    run calls a collective operation in the signal's handler.
-    """
+    """Leaves signals to `StopRequest`: Lightning's own ends a run at SIGTERM without a checkpoint."""
 
     def register_signal_handlers(self) -> None:
         pass

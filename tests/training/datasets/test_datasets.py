@@ -120,6 +120,7 @@ def test_damaged_pictures_are_named_with_the_remedy(name: str, root: Path, copy_
         assert dataset.label(index).valid.any()  # labels are read without images
 
 
+@pytest.mark.slow
 def test_the_smallest_world_fills_every_split_and_the_same_seed_writes_the_same_bytes(
     name: str, tmp_path: Path
 ) -> None:

@@ -140,10 +140,8 @@ def test_without_a_training_split_only_the_mean_pose_is_missing(
 
 
 def test_bad_requests_are_refused(checkpoint: Path, tmp_path: Path) -> None:
-    rootless = untrained_checkpoint(tmp_path / "rootless.ckpt", small_config())
     for request, problem in (
-        (PoseRequest(rootless), "the folder of synthetic is unknown.* give --root"),
-        (PoseRequest(checkpoint, dataset="freihand"), "the folder of freihand is unknown"),
+        (PoseRequest(checkpoint, dataset="freihand"), "the folder of freihand is unknown.* give --root"),
         (
             PoseRequest(checkpoint, dataset="freihnd", root=tmp_path),
             "no dataset freihnd; did you mean freihand",
@@ -221,12 +219,11 @@ def test_predicting_collects_the_truth_of_the_labels(untrained: Inference, datas
     )
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_labels_are_read_in_the_order_of_rows(workers: int) -> None:
+def test_labels_are_read_in_the_order_of_rows() -> None:
     many = DrawnHands(150, "test")
     rows = np.random.default_rng(0).permutation(150)[:140]
     progress: list[tuple[int, int]] = []
-    true = read_true_hands(many, rows, workers=workers, progress=lambda *done: progress.append(done))
+    true = read_true_hands(many, rows, progress=lambda *done: progress.append(done))
     assert true.sample_ids == tuple(many.label(row).sample_id for row in rows.tolist())
     np.testing.assert_array_equal(true.joints_3d_mm[77], many.label(int(rows[77])).joints_3d_mm)
     assert progress == [(64, 140), (128, 140), (140, 140)]

@@ -230,17 +230,6 @@ def test_seeds_give_different_shares_and_1_gives_all_hands() -> None:
     assert len(labelled_share(dataset, 0.07, 1)) == 7
 
 
-@settings(max_examples=5)
-@given(seed=st.integers(0, 1000))
-def test_every_hand_is_sampled_equally_often(seed: int) -> None:
-    """Over many seeds; each is in a tenth of the draws."""
-    counts = np.zeros(30)
-    for number in range(300):
-        counts[sample_groups(np.arange(30), 0.1, seed + 1000 * number)] += 1
-    assert counts.min() > 10
-    assert counts.max() < 60
-
-
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(HandsimError, match=r"split train of drawn has no hands"):
         labelled_share(DrawnHands(0), 1.0, seed=1)
