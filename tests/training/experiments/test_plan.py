@@ -51,8 +51,8 @@ def _run(runs: list[Run], method: str, seed: int = 1) -> Run:
     return next(run for run in runs if (run.point.method, run.seed) == (method, seed))
 
 
-def _trunk(run: Run) -> Step | None:
-    return run.evaluation.inputs["finetune"].inputs.get("init")
+def _trunk(run: Run) -> Step:
+    return run.evaluation.inputs["finetune"].inputs["init"]
 
 
 def test_equal_steps_are_counted_once() -> None:
@@ -66,13 +66,10 @@ def test_runs_of_a_seed_share_pool_index_and_start() -> None:
     assert [(run.point.method, run.seed) for run in runs] == [
         (method, seed) for seed in (1, 2) for method in ("scratch", "start", "peclr", "simhand")
     ]
-    assert _trunk(_run(runs, "scratch")) is None
+    assert "init" not in _run(runs, "scratch").evaluation.inputs["finetune"].inputs
     start = _trunk(_run(runs, "start"))
-    assert start is not None
     assert {*start.inputs} == {"pool"}
     simhand, peclr = _trunk(_run(runs, "simhand")), _trunk(_run(runs, "peclr"))
-    assert simhand is not None
-    assert peclr is not None
     assert {*simhand.inputs} == {"pool", "index", "init"}
     assert {*peclr.inputs} == {"pool", "init"}
     assert simhand.inputs["init"].key == peclr.inputs["init"].key == start.key
@@ -80,7 +77,6 @@ def test_runs_of_a_seed_share_pool_index_and_start() -> None:
         simhand.inputs["index"].inputs["pool"].key == simhand.inputs["pool"].key == start.inputs["pool"].key
     )
     other = _trunk(_run(runs, "start", seed=2))
-    assert other is not None
     assert other.key != start.key
     assert (other.seed, other.recipe["seed"], other.settings["config"]["seed"]) == (2, 2, 2)
 
@@ -96,20 +92,13 @@ def test_equal_settings_have_equal_keys(keys: Keys) -> None:
         "axes": {"methods": {f"my_{name}": methods[name] for name in reversed(methods)}, "seeds": [2, 1]},
     }
     assert keys_of(renamed) == keys
-    written_elsewhere = changed(
-        {"axes": {"methods": {"simhand": {"settings": {"loss": {"temperature": 0.5}}}}}}
-    )
-    assert keys_of(written_elsewhere) == keys
+    assert keys_of(changed(nested("axes.methods.simhand.settings.loss.temperature", 0.5))) == keys
 
 
 def test_settings_without_effect_change_no_key(keys: Keys) -> None:
     """What is written meanwhile, and how many processes decode pictures."""
-    log = {
-        "metrics_every_steps": 7,
-        "figures_every_steps": 8,
-        "checkpoint_every_steps": 9,
-        "tensorboard": True,
-    }
+    every = {"metrics_every_steps": 7, "figures_every_steps": 8, "checkpoint_every_steps": 9}
+    log = {**every, "tensorboard": True}
     settings = {"log": log, "trainer": {"workers": 3}}
     content = changed({"base": {"pretrain": settings, "finetune": settings}})
     assert keys_of(content) == keys
@@ -193,7 +182,6 @@ def test_values_on_the_axes_reach_the_configurations() -> None:
     )
     run = _run(runs_of(content), "simhand")
     finetune, trunk = run.evaluation.inputs["finetune"], _trunk(run)
-    assert trunk is not None
     assert trunk.recipe["pairs"]["policy"]["top_k"] == 4
     assert trunk.recipe["loss"]["weighting"]["pairs"] == "positives"
     assert trunk.recipe["loss"]["weighting"]["form"] == "sigmoid"
