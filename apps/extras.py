@@ -21,8 +21,7 @@ EXTRAS: Final = {
 def explain_missing_library(error: ModuleNotFoundError) -> str | None:
     """What to install, in a sentence; None if ``error`` is not about a library of an extra.
 
-    Python names the first part that is missing: without torch, ``import torch.nn`` names ``torch``. An error
-    that names ``torch.nm`` is a mistake of ours.
+    Without torch, ``import torch.nn`` names ``torch``; an error that names ``torch.nm`` is our mistake.
     """
     if error.name not in EXTRAS:
         return None

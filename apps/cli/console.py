@@ -31,10 +31,8 @@ def find_catalog(options: argparse.Namespace) -> Catalog:
 
 @dataclass(frozen=True)
 class EncoderFolders:
-    """Folders that may hold the encoders of image embeddings, which a server does not store.
-
-    These are the home and the ``feedback`` folder of each run. Each iteration lists them anew, because runs
-    begin while an index is open.
+    """Folders that may hold the encoders of image embeddings, which a server does not store: the home and the
+    ``feedback`` folder of each run, listed anew in each iteration because runs begin while an index is open.
     """
 
     home: Home
@@ -79,10 +77,7 @@ def find_checkpoint(name: str, home: Home, *, best: bool = False) -> tuple[Path,
 
 
 def find_estimator(name: str, home: Home, *, last: bool = False) -> Path:
-    """The checkpoint of a fine-tuned estimator at a path, or the best (or last) one of a run of the home.
-
-    Raises NotThereError if ``name`` is neither.
-    """
+    """As `find_checkpoint`, of a fine-tuned estimator: a run's best checkpoint, or its last one."""
     return find_checkpoint(name, home, best=not last and not Path(name).is_file())[0]
 
 

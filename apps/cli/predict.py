@@ -187,23 +187,11 @@ class Predictor:
         names: list[str] = []
         for path in paths:
             names.append(_unused_name(path.stem, names))
-        self._check_originals(paths, names)
+        if self.out is not None:
+            _check_originals(paths, [self.out / f"{name}.jpg" for name in names])
         numbers = count(1)
         for path, name in zip(paths, names, strict=True):
             yield self._predict_file(path, name, lambda: progress(next(numbers), 0))
-
-    def _check_originals(self, paths: Sequence[Path], names: Sequence[str]) -> None:
-        from training.predict import is_video
-
-        if self.out is None:
-            return
-        originals = {path.resolve() for path in paths}
-        for path, name in zip(paths, names, strict=True):
-            drawing = self.out / f"{name}.jpg"
-            if not is_video(path) and drawing.resolve() in originals:
-                raise HandsimError(
-                    f"the drawing of {path} would be written over {drawing}; name another --out"
-                )
 
     def _predict_file(self, path: Path, name: str, update: Callable[[], None]) -> FileResult:
         from training.predict import estimate_hands, is_video, read_pictures
@@ -283,6 +271,15 @@ def _draw(picture: "Picture", hands: "Sequence[EstimatedHand]", path: Path) -> N
     except OSError as error:
         why = error.strerror or error
         raise HandsimError(f"{path} cannot be written ({why}); name another --out") from error
+
+
+def _check_originals(paths: Sequence[Path], drawings: Sequence[Path]) -> None:
+    from training.predict import is_video
+
+    originals = {path.resolve() for path in paths}
+    for path, drawing in zip(paths, drawings, strict=True):
+        if not is_video(path) and drawing.resolve() in originals:
+            raise HandsimError(f"the drawing of {path} would be written over {drawing}; name another --out")
 
 
 def _unused_name(stem: str, names: Sequence[str]) -> str:

@@ -226,7 +226,7 @@ def await_step(process: "subprocess.Popen[str]", place: Path, step: int) -> None
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: Path) -> None:
-    """Which the next command continues from. SIGTERM: see tests/training/runs/test_trainer.py."""
+    """SIGTERM, and going on from there: see tests/training/runs/test_trainer.py."""
     process = start_command(place, *PRETRAIN, "--trainer.epochs=40")
     await_step(process, place, 1)
     process.send_signal(signal.SIGINT)
@@ -237,9 +237,7 @@ def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: P
         f"stopped after step {steps:,}; `handsim pretrain run --resume` goes on from there"
     )
     assert "Traceback" not in err
-    resume = ["pretrain", "run", "--resume", f"--trainer.max_steps={steps + 1}"]
-    assert main([*resume, "--home", str(place)]) == 0
-    assert steps_of(place) == list(range(1, steps + 2))
+    assert steps_of(place) == list(range(1, steps + 1))
 
 
 @pytest.mark.slow
