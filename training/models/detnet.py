@@ -83,22 +83,10 @@ class DetNetHead(PoseHead[DetNetMaps]):
 
     def decode(self, prediction: DetNetMaps, intrinsics: Tensor | None) -> PoseEstimate:
         """2D joints at the peaks of the heat maps (`find_peaks`), 3D joints from the cells of the peaks."""
-        peaks = find_peaks(prediction.heat_maps.float())
-        places = peaks.cell[:, :, None, None].expand(-1, -1, 3, 1)
+        cells, points, heights = find_peaks(prediction.heat_maps.float())
+        places = cells[:, :, None, None].expand(-1, -1, 3, 1)
         joints = prediction.location_maps.float().flatten(3).gather(3, places)[..., 0]
-        return PoseEstimate(peaks.points, joints - joints[:, :1], peaks.height.clamp(0, 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Peaks:
-    """Where each of [B, 21] heat maps is highest."""
-
-    cell: Tensor
-    """int64 [B, 21] the highest cell, counted row by row; the first of several."""
-    points: Tensor
-    """[B, 21, 2] the peak in the unit square."""
-    height: Tensor
-    """[B, 21] the highest cell's value."""
+        return PoseEstimate(points, joints - joints[:, :1], heights.clamp(0, 1))
 
 
 def gaussian_heat_maps(keypoints: Tensor, side: int, sigma_cells: float = _SIGMA_CELLS) -> Tensor:
@@ -112,12 +100,14 @@ def gaussian_heat_maps(keypoints: Tensor, side: int, sigma_cells: float = _SIGMA
     return y[..., :, None] * x[..., None, :]
 
 
-def find_peaks(heat_maps: Tensor) -> Peaks:
-    """Peaks of heat maps [B, 21, H, W], finer than their cells.
+def find_peaks(heat_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Peaks of heat maps [B, 21, H, W]: cells int64 [B, 21], points [B, 21, 2] and heights [B, 21].
 
-    Along each axis a Gaussian is fitted to the highest cell and its two neighbours (a parabola to their
-    logarithms); its centre, half a cell away at most, is the peak. This is exact for maps made by
-    `gaussian_heat_maps`. At the border, and beside cells that are not above 0, the peak is the cell's centre.
+    The cell is the highest one (the first of several), counted row by row, the height its value. The point,
+    in the unit square, is finer than cells: along each axis a Gaussian is fitted to the highest cell and its
+    two neighbours (a parabola to their logarithms); its centre, half a cell away at most, is the peak. This
+    is exact for maps made by `gaussian_heat_maps`. At the border, and beside cells that are not above 0, the
+    peak is the cell's centre.
     """
     height, width = heat_maps.shape[-2:]
     value, cell = heat_maps.flatten(2).max(dim=2)
@@ -126,7 +116,7 @@ def find_peaks(heat_maps: Tensor) -> Peaks:
     along_y = heat_maps.gather(3, column[..., None, None].expand(-1, -1, height, 1))[..., 0]
     x = (column + 0.5 + _offset(along_x, column)) / width
     y = (row + 0.5 + _offset(along_y, row)) / height
-    return Peaks(cell, torch.stack([x, y], dim=-1), value)
+    return cell, torch.stack([x, y], dim=-1), value
 
 
 def _offset(profile: Tensor, highest: Tensor) -> Tensor:

@@ -122,19 +122,13 @@ def build_encoder(settings: EncoderSettings) -> Encoder:
         _check_compiler()
     encoder = Encoder(settings.architecture, channels_last=settings.channels_last)
     if settings.init is not None:
-        load_initial_weights(encoder, settings.init)
+        _load_initial_weights(encoder, settings.init)
     if settings.compile:
         encoder.compile()  # in place: a wrapper would rename every weight
     return encoder
 
 
-def load_initial_weights(encoder: Encoder, init: str) -> str:
-    """Load the weights of ``init`` into an encoder; returns a line that says what they are, its ``origin``.
-
-    ``init`` is whatever `handsim.embedding.trunk.read_trunk` reads, as for `handsim embedding fit
-    --encoder`. Raises what that raises, and HandsimError for another architecture than the encoder's, which
-    is then unchanged.
-    """
+def _load_initial_weights(encoder: Encoder, init: str) -> None:
     weights, architecture = read_trunk(init), encoder.architecture
     if weights.architecture != architecture:
         raise HandsimError(
@@ -147,7 +141,6 @@ def load_initial_weights(encoder: Encoder, init: str) -> str:
     assert all(name.endswith("num_batches_tracked") for name in keys.missing_keys)
     source = "ImageNet" if init in FEATURES else init
     encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
-    return encoder.origin
 
 
 def _check_compiler() -> None:
@@ -163,14 +156,11 @@ class ProjectionHead(nn.Sequential):
     """Projections z [B, M] of features [B, F]: linear, batch norm, ReLU, linear without bias.
 
     2048-512-128 as in PeCLR (arXiv 2106.05953) and SiMHand; SimCLR's g(h) (arXiv 2002.05709, section 2.1) has
-    one hidden layer too. The loss normalises its output. Raises HandsimError for widths below 1.
+    one hidden layer too. The loss normalises its output.
     """
 
     def __init__(self, in_features: int, hidden: int = 512, out: int = 128) -> None:
         """``in_features`` is F, the encoder's; ``out`` is M, which must be even for equivariance."""
-        for name, width in (("in_features", in_features), ("hidden", hidden), ("out", out)):
-            if width < 1:
-                raise HandsimError(f"the projection head's {name} is {width}; it is at least 1")
         super().__init__(
             nn.Linear(in_features, hidden),
             nn.BatchNorm1d(hidden),

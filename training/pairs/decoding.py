@@ -31,16 +31,6 @@ _CHUNK_HANDS: Final = 64
 _DECODE_FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-@dataclass(frozen=True)
-class WaitTimes:
-    """How long the trainer waited for a batch."""
-
-    data_s: float = 0.0
-    """Seconds in which the trainer had no batch."""
-    index_s: float = 0.0
-    """The part of these in which no pairs lay ready either, and so the index was waited for."""
-
-
 @dataclass(frozen=True, eq=False)
 class PairBatch:
     """B pairs and R further negatives, made of U different hands."""
@@ -71,8 +61,10 @@ class PairBatch:
     """Of those, the ones that the index version lacks."""
     random_negatives: int
     """Negatives drawn at random, where the band had too few."""
-    waits: WaitTimes = WaitTimes()
-    """How long it was waited for."""
+    data_wait_s: float = 0.0
+    """Seconds in which the trainer waited for this batch."""
+    index_wait_s: float = 0.0
+    """The part of these in which no pairs lay ready either, and so the index was waited for."""
 
     @classmethod
     def from_draw(cls, draw: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":

@@ -62,8 +62,8 @@ class PinnedVersion:
         self._version.close()
 
 
-class LiveNeighbors:
-    """A `PairSource` that asks the index about a whole batch at once, anew for every batch.
+class LiveNeighbors(PairSource):
+    """Asks the index about a whole batch at once, anew for every batch.
 
     An anchor that the version lacks (it was ingested later, or the index was rolled back) is paired with
     itself. A neighbour whose crop the pool lacks (it was ingested after the pool was opened) counts as not
@@ -113,17 +113,15 @@ class LiveNeighbors:
             in_index = self._version_hands[1].contains(anchors)
         positives = anchors.copy()
         distances = np.full(len(anchors), np.nan, dtype=np.float32)
-        not_in_pool = 0
         if in_index.any():
             policy, ef = self._settings.policy, self._settings.ef
             mined = MinedPairs.concatenate(mine(version, anchors[in_index], policy, ef=ef))
             valid = mined.is_found & self._pool_hands.contains(mined.positives)
-            not_in_pool = int(mined.is_found.sum() - valid.sum())
             columns, chosen = choose_valid(valid, 1, rng)
             rows = np.flatnonzero(in_index)[chosen[:, 0]]
             positives[rows] = np.take_along_axis(mined.positives, columns, axis=1)[chosen]
             distances[rows] = np.take_along_axis(mined.distances, columns, axis=1)[chosen]
-        negatives, from_band, lacking = self._negatives(version, anchors, positives, in_index, rng)
+        negatives, random_negatives = self._negatives(version, anchors, positives, in_index, rng)
         return PairDraw(
             anchors=anchors,
             positives=positives,
@@ -132,8 +130,7 @@ class LiveNeighbors:
             version=version.info.name,
             without_positive=int((positives == anchors).sum()),
             not_in_index=int((~in_index).sum()),
-            not_in_pool=not_in_pool + lacking,
-            random_negatives=negatives.size - from_band,
+            random_negatives=random_negatives,
         )
 
     def _negatives(
@@ -143,11 +140,10 @@ class LiveNeighbors:
         positives: NDArray[np.uint64],
         in_index: NDArray[np.bool_],
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.uint64], int, int]:
-        """Negatives [B, n], how many are from the band, and how many hands of it the pool lacks."""
+    ) -> tuple[NDArray[np.uint64], int]:
+        """Negatives [B, n], and how many of them are not from the band, but drawn from all hands."""
         settings, count = self._settings, self._settings.negatives_per_anchor
         negatives = np.full((len(anchors), count), NO_HAND, dtype=np.uint64)
-        not_in_pool = 0
         if count and in_index.any():
             options = SearchOptions(
                 min_distance=settings.negative_min_distance,
@@ -159,7 +155,6 @@ class LiveNeighbors:
                 anchors[in_index], min(most, len(version)), other_video=True, options=options
             ).resize(most)
             valid = neighbors.is_found & self._pool_hands.contains(neighbors.hand_ids)
-            not_in_pool = int(neighbors.is_found.sum() - valid.sum())
             # A hand of the batch is every row's negative already, and must not be that of its own pair.
             valid &= ~np.isin(neighbors.hand_ids, np.concatenate([anchors, positives]))
             columns, chosen = choose_valid(valid, count, rng)
@@ -172,7 +167,7 @@ class LiveNeighbors:
         missing = flat == NO_HAND
         taken = np.concatenate([anchors, positives, flat])
         flat[missing] = self._random_hands(taken, int(missing.sum()), rng)
-        return negatives, int((~missing).sum()), not_in_pool
+        return negatives, int(missing.sum())
 
     def _random_hands(
         self, taken: NDArray[np.uint64], count: int, rng: np.random.Generator
@@ -194,8 +189,8 @@ def read_hand_set(version: IndexVersion) -> HandSet:
     return HandSet(np.concatenate([np.empty(0, dtype=np.uint64), *pages]))
 
 
-class RetryingPairSource:
-    """A `PairSource` that asks another one again, after longer and longer pauses, while its index is away."""
+class RetryingPairSource(PairSource):
+    """Asks another source again, after longer and longer pauses, while its index is away."""
 
     def __init__(
         self,
@@ -251,8 +246,8 @@ class RetryingPairSource:
         return self._source.draw(anchors, deepcopy(rng))
 
 
-class QueryProcess:
-    """A `PairSource`: `LiveNeighbors` in another process, with the same answers."""
+class QueryProcess(PairSource):
+    """`LiveNeighbors` in another process, with the same answers."""
 
     def __init__(self, address: str, pinned: str | None, settings: PairSettings, pool_hands: HandSet) -> None:
         """Start it, on the index at an address, to stay in the version ``pinned`` if one is named.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from handsim.errors import HandsimError
 from handsim.pool import Pool
 from index.info import VersionInfo
-from training.pairs.decoding import Decoder, PairBatch, ProcessDecoder, ThreadDecoder, WaitTimes
+from training.pairs.decoding import Decoder, PairBatch, ProcessDecoder, ThreadDecoder
 from training.pairs.live import RetryingPairSource
 from training.pairs.sources import HandSet, PairSource
 from training.runs.prefetch import Prefetcher
@@ -53,13 +53,10 @@ class AnchorBatches:
     ) -> None:
         """Batches of ``batch_size`` of the hands [A], in any order, on each of ``world_size`` ranks.
 
-        Raises HandsimError where the hands do not make one batch, and for numbers out of their bounds.
+        Raises HandsimError where the hands do not make one batch, and for a seed below 0.
         """
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if value < least:
-                raise HandsimError(f"{name} is {value}; it is at least {least}")
-        if not 0 <= rank < world_size:
-            raise HandsimError(f"rank is {rank}; of {world_size} ranks it is 0 to {world_size - 1}")
+        if seed < 0:
+            raise HandsimError(f"seed is {seed}; it is at least 0")
         self.hand_ids = HandSet(hand_ids).hand_ids
         together = batch_size * world_size
         if together > len(self.hand_ids):
@@ -111,10 +108,8 @@ class PairLoader:
     Work continues ahead over the end of an epoch into the next one.
     """
 
-    anchors: NDArray[np.uint64]
-    """[A] all anchors, by rising id."""
-    batches_an_epoch: int
-    """How many batches an epoch has."""
+    anchors: AnchorBatches
+    """Which hands are the anchors of which batch."""
     version: VersionInfo | None
     """The index version that was current, or pinned, when it was opened; None where none is asked."""
 
@@ -126,7 +121,6 @@ class PairLoader:
         *,
         prefetch: int = 4,
         workers: int = 0,
-        pin: bool | None = None,
         version: VersionInfo | None = None,
         on_version: OnVersion | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -134,15 +128,11 @@ class PairLoader:
         """The source is closed with this, the pool is not. Nothing is started before the first batch.
 
         Up to ``prefetch`` batches of pairs are drawn ahead; ``workers`` processes decode, 0: threads of this
-        one; ``pin`` puts batches into page-locked memory, None: if there is a GPU. Raises HandsimError for
-        fewer than 0 workers.
+        one. Where there is a GPU, batches lie in page-locked memory.
         """
-        if workers < 0:
-            raise HandsimError(f"workers is {workers}; it is at least 0")
-        pin = torch.cuda.is_available() if pin is None else pin
-        self.anchors, self.batches_an_epoch = anchors.hand_ids, anchors.batches_an_epoch
-        self.version = version
-        self._pool, self._source, self._batches, self._prefetch = pool, source, anchors, prefetch
+        pin = torch.cuda.is_available()
+        self.anchors, self.version = anchors, version
+        self._pool, self._source, self._prefetch = pool, source, prefetch
         self._clock = clock
         self._on_version = on_version or (lambda old, new: None)
         self._decoder: Decoder = (
@@ -158,7 +148,7 @@ class PairLoader:
 
         Raises what the source raises, and HandsimError for a damaged crop or once this is closed.
         """
-        for number in range(first, self.batches_an_epoch):
+        for number in range(first, self.anchors.batches_an_epoch):
             yield self._take(epoch, number)
 
     def stop_waiting(self) -> None:
@@ -192,14 +182,14 @@ class PairLoader:
             self._next = None  # the next call starts the stages anew
             raise
         waited_s = self._clock() - since
-        waits = WaitTimes(waited_s, min(waited_s, pairs.waited_s - blocked_s))
-        at_end = number + 1 == self.batches_an_epoch
+        index_wait_s = min(waited_s, pairs.waited_s - blocked_s)
+        at_end = number + 1 == self.anchors.batches_an_epoch
         self._next = (epoch + 1, 0) if at_end else (epoch, number + 1)
         if batch.version is not None and batch.version != self._version:
             if self._version is not None:
                 self._on_version(self._version, batch.version)
             self._version = batch.version
-        return replace(batch, waits=waits)
+        return replace(batch, data_wait_s=waited_s, index_wait_s=index_wait_s)
 
     def _stages_at(self, epoch: int, number: int) -> _Stages:
         """The running stages, started anew if this is not the batch that comes next."""
@@ -221,11 +211,11 @@ class PairLoader:
     def _draw(self, epoch: int, number: int) -> Generator[PairBatch, None, None]:
         """All batches from this one on, without their crops, over the ends of epochs."""
         while True:
-            anchors = self._batches.batch(epoch, number)
-            pairs = self._source.draw(anchors, self._batches.generator(epoch, number))
+            anchors = self.anchors.batch(epoch, number)
+            pairs = self._source.draw(anchors, self.anchors.generator(epoch, number))
             yield PairBatch.from_draw(pairs, self._pool, epoch, number)
             number += 1
-            if number == self.batches_an_epoch:
+            if number == self.anchors.batches_an_epoch:
                 epoch, number = epoch + 1, 0
 
     def _stop(self, timeout_s: float = 10.0) -> None:

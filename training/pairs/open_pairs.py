@@ -1,7 +1,6 @@
 """From settings to batches: check that settings, pool and index go together, and open the source of pairs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,36 +27,6 @@ OnEvent = Callable[[str], None]
 """Called with a line for people, from any thread."""
 
 
-@dataclass(frozen=True, eq=False)
-class PoolMatch:
-    """The hands of a pool that can be anchors, and how many cannot."""
-
-    anchors: NDArray[np.uint64]
-    """[A] by rising id: those that the index holds and whose crop the pool has."""
-    not_in_index: int
-    """Hands of the pool that the index lacks: ingested since it was built."""
-    without_crop: int
-    """Hands of pool and index of which the pool has keypoints alone."""
-
-
-def check_pool_matches_index(pool: Pool, version: IndexVersion) -> PoolMatch:
-    """Check that the pool has every hand of an index version; raises HandsimError if it does not."""
-    index_hands, pool_hands = read_hand_set(version), HandSet(pool.hand_ids)
-    missing = int((~pool_hands.contains(index_hands.hand_ids)).sum())
-    if missing:
-        raise HandsimError(
-            f"{missing:,} of the {len(index_hands):,} hands of index version {version.info.name} are not in "
-            f"the pool {pool.path}; `handsim index build` makes an index of it, or name the home of the "
-            f"index's own pool"
-        )
-    has_crop = HandSet.with_crops(pool).contains(index_hands.hand_ids)
-    return PoolMatch(
-        anchors=index_hands.hand_ids[has_crop],
-        not_in_index=len(pool_hands) - len(index_hands),
-        without_crop=int((~has_crop).sum()),
-    )
-
-
 def open_pairs(
     settings: PairSettings,
     pool: Pool,
@@ -68,7 +37,6 @@ def open_pairs(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
-    pin: bool | None = None,
     on_event: OnEvent = print,
 ) -> PairLoader:
     """The pairs that settings ask for, of ``batch_size`` anchors on each rank; close it after use.
@@ -94,16 +62,10 @@ def open_pairs(
         name = settings.pin_version
         with catalog.current() if name is None or name == "current" else catalog.open(name) as opened:
             version, address = opened.info, opened.address
-            match = check_pool_matches_index(pool, opened)
-        hand_ids = match.anchors
-        if excluded := match.not_in_index + match.without_crop:
-            on_event(
-                f"{excluded:,} of the pool's {len(pool):,} hands are no anchors: index version "
-                f"{version.name} lacks {match.not_in_index:,}, and {match.without_crop:,} have no picture"
-            )
+            hand_ids = _find_anchors(pool, pool_hands, opened, on_event)
     anchors = AnchorBatches(hand_ids, batch_size, seed, rank=rank, world_size=world_size)
-    _check_negatives_fit(settings, pool_hands, batch_size)
     if catalog is not None and version is not None:
+        _check_negatives_fit(settings, pool_hands, batch_size)
         live = _open_live(settings, catalog, version, address if workers else None, pool_hands)
         source = RetryingPairSource(live, settings.patience_s, on_wait=_wait_reporter(settings, on_event))
     elif settings.table is not None:
@@ -118,12 +80,33 @@ def open_pairs(
         anchors,
         prefetch=settings.prefetch,
         workers=workers,
-        pin=pin,
         version=version,
         on_version=lambda old, new: on_event(
             f"pairs come from index version {new} now, until here from {old}"
         ),
     )
+
+
+def _find_anchors(
+    pool: Pool, with_crop: HandSet, version: IndexVersion, on_event: OnEvent
+) -> NDArray[np.uint64]:
+    """The hands of an index version whose crop the pool has; raises HandsimError if the pool lacks a hand."""
+    index_hands, pool_hands = read_hand_set(version).hand_ids, HandSet(pool.hand_ids)
+    missing = int((~pool_hands.contains(index_hands)).sum())
+    if missing:
+        raise HandsimError(
+            f"{missing:,} of the {len(index_hands):,} hands of index version {version.info.name} are not in "
+            f"the pool {pool.path}; `handsim index build` makes an index of it, or name the home of the "
+            f"index's own pool"
+        )
+    anchors = index_hands[with_crop.contains(index_hands)]
+    if len(anchors) < len(pool_hands):
+        on_event(
+            f"{len(pool_hands) - len(anchors):,} of the pool's {len(pool):,} hands are no anchors: index "
+            f"version {version.info.name} lacks {len(pool_hands) - len(index_hands):,}, and "
+            f"{len(index_hands) - len(anchors):,} have no picture"
+        )
+    return anchors
 
 
 def _open_live(

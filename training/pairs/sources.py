@@ -6,9 +6,10 @@
 a neighbour that the index finds while training (SiMHand). A hand without a positive is paired with itself.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -69,8 +70,6 @@ class PairDraw:
     """Anchors that are their own positive because no other was found."""
     not_in_index: int = 0
     """Of those, the ones that the index version lacks."""
-    not_in_pool: int = 0
-    """Hands that the index found and whose crop the pool lacks; they were left out."""
     random_negatives: int = 0
     """Negatives drawn from all hands, where the band had too few."""
 
@@ -94,32 +93,30 @@ class PairDraw:
         )
 
 
-class PairSource(Protocol):
+class PairSource(ABC):
     """Where pairs come from."""
 
+    @abstractmethod
     def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """The pairs of anchors [B] of the pool: the same ones for the same random numbers and index version.
 
         Raises UnavailableError where an index does not answer; a later call may succeed.
         """
 
-    def close(self) -> None:
-        """Release what it holds. A draw on another thread is not waited for long, and may fail."""
+    def close(self) -> None:  # noqa: B027
+        """Release what it holds, if anything. A draw on another thread is not waited for, and may fail."""
 
 
-class SelfPairs:
-    """A `PairSource` that pairs every hand with itself."""
+class SelfPairs(PairSource):
+    """Pairs every hand with itself."""
 
     def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
         """The anchors [B] as their own positives; none of them counts as without one."""
         return PairDraw.without_index(anchors, anchors, np.zeros(len(anchors), dtype=np.bool_))
 
-    def close(self) -> None:
-        """Nothing to release."""
 
-
-class TemporalNeighbors:
-    """A `PairSource` that needs no index: same video, same side, a few frames apart.
+class TemporalNeighbors(PairSource):
+    """Needs no index: same video, same side, a few frames apart.
 
     A positive is never another hand of the anchor's own frame.
     """
@@ -127,10 +124,8 @@ class TemporalNeighbors:
     def __init__(self, hands: HandColumns, window_frames: int, pool_hands: HandSet) -> None:
         """Positives are at most ``window_frames`` frames away, and in ``pool_hands``.
 
-        Raises HandsimError for a window below 1, and for frames too far apart to be frames of a video.
+        Raises HandsimError for frames too far apart to be frames of a video.
         """
-        if window_frames < 1:
-            raise HandsimError(f"window_frames is {window_frames}; it is at least 1")
         rows = np.flatnonzero(pool_hands.contains(hands.hand_ids))
         frames = hands.frames[rows]
         first, last = (int(frames.min()), int(frames.max())) if len(rows) else (0, 0)
@@ -164,29 +159,20 @@ class TemporalNeighbors:
         rows[count == 0] = 0
         return PairDraw.without_index(anchors, self._hand_ids[rows], count == 0)
 
-    def close(self) -> None:
-        """Nothing to release."""
 
-
-class MinedTable:
-    """A `PairSource` that reads a table of `index.mining`: no index is needed, and pairs never change."""
-
-    version: str | None
-    """Name of the index version in which they were mined, according to the file."""
-    not_in_pool: int
-    """Pairs of the file that are left out, because the pool lacks the crop of one of their hands."""
+class MinedTable(PairSource):
+    """Reads a table of `index.mining`: no index is needed, and pairs never change."""
 
     def __init__(self, path: str | Path, pool_hands: HandSet) -> None:
-        """Read all pairs into memory.
+        """Read all pairs into memory, but for those of which the pool lacks the crop of a hand.
 
         Raises NotThereError without the file, HandsimError for one of another kind or another pool.
         """
         table = _read_pairs(Path(path))
         version = (table.schema.metadata or {}).get(b"index_version")
-        self.version = None if version is None else version.decode()
+        self._version = None if version is None else version.decode()
         hands, positives, distances = (table[name].to_numpy() for name in _COLUMNS)
         usable = pool_hands.contains(hands) & pool_hands.contains(positives)
-        self.not_in_pool = int(len(usable) - usable.sum())
         if not usable.any():
             raise HandsimError(
                 f"none of the {len(usable):,} pairs of {path} is of this pool; mine them again, in its index"
@@ -203,11 +189,8 @@ class MinedTable:
         rows = begin + rng.integers(np.maximum(count, 1))
         rows[count == 0] = 0
         return PairDraw.without_index(
-            anchors, self._positives[rows], count == 0, self._distances[rows], self.version
+            anchors, self._positives[rows], count == 0, self._distances[rows], self._version
         )
-
-    def close(self) -> None:
-        """Nothing to release."""
 
 
 def choose_valid(

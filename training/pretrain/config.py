@@ -31,17 +31,13 @@ class FeedbackSettings:
     that others made stay anyway."""
 
     def __post_init__(self) -> None:
-        if self.every_epochs < 0:
-            raise HandsimError(f"feedback.every_epochs is {self.every_epochs}; it is 0 (off) or more")
+        check_at_least("feedback.every_epochs", self.every_epochs, 0)
+        check_at_least("feedback.components", self.components, 1)
+        check_at_least("feedback.keep_versions", self.keep_versions, 2)
         if not 0 <= self.pose_share < 1:
             raise HandsimError(
                 f"feedback.pose_share is {self.pose_share}; it lies from 0 to below 1, "
                 "where the encoder would not count"
-            )
-        if self.components < 1 or self.keep_versions < 2:
-            raise HandsimError(
-                f"feedback has components {self.components} and keep_versions {self.keep_versions}; "
-                "they are at least 1 and 2"
             )
 
 

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +26,7 @@ from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, VersionInfo
+from index import Catalog, VersionInfo
 from training.models.encoder import write_torchvision
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings
@@ -43,41 +42,28 @@ Progress = Callable[[int, int], None]
 """Called with hands done and hands in all, first while they are encoded, then for the index; it may raise."""
 
 
-@dataclass(frozen=True, eq=False)
 class LearnedVersions:
     """Makes index versions with a run's encoders and removes the oldest of them; those of others stay."""
 
-    settings: FeedbackSettings
-    """The weight of the pose, and how many versions stay."""
-    home: Home
-    """Its pool is embedded."""
-    catalog: Catalog
-    """Gets the versions."""
-    folder: Path
-    """The run's ``feedback/``."""
-    pose: PoseEmbedding | None
+    pose: PoseEmbedding | None = None
     """The pose's part of a vector; None where it has no share."""
-    index_settings: IndexSettings
-    """How the versions are built and searched."""
 
-    @classmethod
-    def start(
-        cls, settings: FeedbackSettings, home: Home, catalog: Catalog, folder: Path, pool: Pool
-    ) -> "LearnedVersions":
+    def __init__(
+        self, settings: FeedbackSettings, home: Home, catalog: Catalog, folder: Path, pool: Pool
+    ) -> None:
         """Take the settings of the graph and the pose embedding from the current version.
 
-        Where that has no pose embedding it is the home's, else one is fitted on the pool. Raises
-        NotThereError where nothing was published, and what the catalog raises.
+        Where that has no pose embedding it is the home's, else one is fitted on the pool. ``folder`` is the
+        run's ``feedback/``. Raises NotThereError where nothing was published, and what the catalog raises.
         """
+        self._settings, self._home, self._catalog, self._folder = settings, home, catalog, folder
         with catalog.current() as current:
-            embedding, index_settings = current.embedding, current.info.settings
-        pose = None
+            embedding, self._index_settings = current.embedding, current.info.settings
         if settings.pose_share:
-            pose = _pose_of(embedding)
-            if pose is None and home.embedding.exists():
-                pose = _pose_of(load_embedding(home.embedding))
-            pose = pose or PoseEmbedding.fit(pool)
-        return cls(settings, home, catalog, folder, pose, index_settings)
+            self.pose = _pose_of(embedding)
+            if self.pose is None and home.embedding.exists():
+                self.pose = _pose_of(load_embedding(home.embedding))
+            self.pose = self.pose or PoseEmbedding.fit(pool)
 
     def make(self, weights: TrunkWeights, options: ImageFitOptions, progress: Progress) -> VersionInfo:
         """Embed the pool with a trunk, build and publish a version, and remove the oldest of this run's.
@@ -87,18 +73,18 @@ class LearnedVersions:
         """
         with self._scratch_folder() as scratch:
             # Features and vectors are stored beside a pool: through this link they go with the round.
-            (scratch / "pool").symlink_to(self.home.pool.resolve(), target_is_directory=True)
+            (scratch / "pool").symlink_to(self._home.pool.resolve(), target_is_directory=True)
             pool = Pool.open(scratch / "pool")
             encoder = scratch / f"{weights.encoder}.safetensors"
-            write_torchvision(encoder, weights, source=str(self.folder.parent))
+            write_torchvision(encoder, weights, source=str(self._folder.parent))
             image = fit_image_embedding(pool, str(encoder), scratch / EMBEDDING_FILE, options, progress)
             embedding: Embedding = image
             if self.pose is not None:
-                embedding = BlendEmbedding(self.pose, image, self.settings.pose_share)
+                embedding = BlendEmbedding(self.pose, image, self._settings.pose_share)
             info = self._build(pool, embedding, progress)
             pool.close()
             self._write_versions({**self._read_versions(), info.name: image.record.encoder_file})
-            embedding.save(self.folder / EMBEDDING_FILE)
+            embedding.save(self._folder / EMBEDDING_FILE)
         # The version is published: what cannot be removed now is removed the next time.
         with suppress(HandsimError, OSError):
             self._prune()
@@ -107,7 +93,7 @@ class LearnedVersions:
     @contextmanager
     def _scratch_folder(self) -> Iterator[Path]:
         """An empty folder that is removed afterwards."""
-        scratch = self.folder / _ROUND
+        scratch = self._folder / _ROUND
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
@@ -116,36 +102,36 @@ class LearnedVersions:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _build(self, pool: Pool, embedding: Embedding, progress: Progress) -> VersionInfo:
-        before = {info.name for info in self.catalog.versions()}
+        before = {info.name for info in self._catalog.versions()}
         try:
-            return self.catalog.build(pool, embedding, self.index_settings, progress=progress)
+            return self._catalog.build(pool, embedding, self._index_settings, progress=progress)
         except HandsimError:
             # It may have been written, but not be good enough to be published.
             with suppress(HandsimError):
-                for info in self.catalog.versions():
+                for info in self._catalog.versions():
                     if info.name not in before and info.embedding_fingerprint == embedding.fingerprint:
-                        self.catalog.remove(info.name)
+                        self._catalog.remove(info.name)
             raise
 
     def _read_versions(self) -> dict[str, str]:
         """The encoder's file of each version that this run made, by the version's name."""
-        path = self.folder / VERSIONS_FILE
+        path = self._folder / VERSIONS_FILE
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def _write_versions(self, encoder_files: dict[str, str]) -> None:
-        write_text_atomically(self.folder / VERSIONS_FILE, json.dumps(encoder_files, indent=1) + "\n")
+        write_text_atomically(self._folder / VERSIONS_FILE, json.dumps(encoder_files, indent=1) + "\n")
 
     def _prune(self) -> None:
-        encoder_files, current = self._read_versions(), self.catalog.current_name()
-        names = [info.name for info in self.catalog.versions() if info.name in encoder_files]
+        encoder_files, current = self._read_versions(), self._catalog.current_name()
+        names = [info.name for info in self._catalog.versions() if info.name in encoder_files]
         left = set(names)
-        for name in names[: -self.settings.keep_versions]:
+        for name in names[: -self._settings.keep_versions]:
             # One that somebody has open stays, and so does the current one, which may be an old one again.
-            if name != current and self.catalog.remove(name):
+            if name != current and self._catalog.remove(name):
                 left.remove(name)
         encoder_files = {name: file for name, file in encoder_files.items() if name in left}
         self._write_versions(encoder_files)
-        for path in self.folder.glob("encoder-*"):
+        for path in self._folder.glob("encoder-*"):
             if path.name not in encoder_files.values():
                 path.unlink()
 
@@ -176,16 +162,15 @@ class Feedback(Callback):
         home: Home,
         catalog: Catalog,
         folder: RunFolder,
-        report: Callable[[str], None] | None = None,
-        stop: StopRequest | None = None,
+        report: Callable[[str], None],
+        stop: StopRequest,
     ) -> None:
-        """``report`` gets a line for what happens; None: the run's log.
+        """``report`` gets a line for what happens.
 
         A ``stop`` interrupts a round; the run makes up for it when it is resumed.
         """
         self._settings, self._home, self._catalog, self._folder = settings, home, catalog, folder
-        self._report = report or folder.add_to_log
-        self._stop = stop or StopRequest()
+        self._report, self._stop = report, stop
         self._versions: LearnedVersions | None = None
         self._barrier_group: distributed.ProcessGroup | None = None
         self._is_due_on_resume = False
@@ -201,7 +186,7 @@ class Feedback(Callback):
         check_fittable(pool, module.config.encoder.architecture, self._options(module))
         if trainer.is_global_zero:
             folder = self._folder.path / "feedback"
-            self._versions = LearnedVersions.start(self._settings, self._home, self._catalog, folder, pool)
+            self._versions = LearnedVersions(self._settings, self._home, self._catalog, folder, pool)
         pool.close()
         if trainer.world_size > 1:
             group = distributed.new_group(backend="gloo", timeout=_LONGEST_ROUND)
@@ -246,8 +231,10 @@ class Feedback(Callback):
         epoch = module.batches_done // module.schedule.batches_an_epoch
         self._report(f"building an index version with the encoder of epoch {epoch:,}")
         started = time.perf_counter()
+        weights = trunk_weights(module, f"{self._folder.path.name}-epoch-{epoch}")
+        assert self._versions is not None
         try:
-            info = self._make_version(module, epoch)
+            info = self._versions.make(weights, self._options(module), self._check_stop)
         except _Interrupted:
             self._is_due_on_resume = True
             self._report("interrupted, because the run is to stop; the resumed run makes up for it")
@@ -261,11 +248,6 @@ class Feedback(Callback):
                 f"index version {info.name} is published: {info.points:,} hands ({info.embedding_kind}-"
                 f"{info.dimension}) in {time.perf_counter() - started:,.1f} s{recall}"
             )
-
-    def _make_version(self, module: PretrainModule, epoch: int) -> VersionInfo:
-        assert self._versions is not None
-        name = f"{self._folder.path.name}-epoch-{epoch}"
-        return self._versions.make(trunk_weights(module, name), self._options(module), self._check_stop)
 
     def _options(self, module: PretrainModule) -> ImageFitOptions:
         return ImageFitOptions(

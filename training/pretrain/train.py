@@ -4,7 +4,6 @@ Beside the loop of `training.runs` it has numbers and pictures of pairs, and a n
 they come from, in every checkpoint and in the run's folder.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -20,7 +19,6 @@ from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog
-from training.augmentation import AugmentedViews
 from training.losses import positive_weights
 from training.pairs.decoding import PairBatch
 from training.pairs.loader import PairLoader
@@ -64,7 +62,7 @@ def pretrain(
     report = make_reporter(meter, folder, say)
     callbacks: list[Callback] = [meter]
     if config.log.figures_every_steps:
-        figures = TrainingFigures(folder.figures, config.log.figures_every_steps, "pairs", _draw_last_pairs)
+        figures = TrainingFigures(folder.figures, config.log.figures_every_steps, "pairs", draw_pairs)
         callbacks.append(figures)
     if catalog is not None:
         callbacks.append(_VersionNote(catalog, folder))
@@ -83,7 +81,7 @@ def pretrain(
         workers=config.trainer.workers,
         on_event=report,
     ) as loader:
-        schedule = Schedule.of(config.trainer, loader.batches_an_epoch, trainer.world_size)
+        schedule = Schedule.of(config.trainer, loader.anchors.batches_an_epoch, trainer.world_size)
         module = PretrainModule(config, schedule, init=not resume)
         module.metadata = _metadata(config, pool, loader, schedule)
         if resume:
@@ -106,7 +104,7 @@ def _metadata(config: PretrainConfig, pool: Pool, loader: PairLoader, schedule: 
         "seed": config.seed,
         "batches_an_epoch": schedule.batches_an_epoch,
         "pairs_a_step": schedule.samples_a_step,
-        "anchors": hashlib.blake2b(loader.anchors.tobytes(), digest_size=8).hexdigest(),
+        "anchors": loader.anchors.fingerprint,
         "pool": str(pool.path.resolve()),
         "hands": len(pool),
         "index": None if loader.version is None else loader.version.name,
@@ -163,8 +161,8 @@ class PairMetrics:
         distance = float(batch.distances.nanmean())
         if np.isfinite(distance):
             self._distances.append(distance)
-        self._data_wait_s += batch.waits.data_s
-        self._index_wait_s += batch.waits.index_s
+        self._data_wait_s += batch.data_wait_s
+        self._index_wait_s += batch.index_wait_s
 
     def compute(self, elapsed_s: float, processes: int) -> dict[str, float]:
         """Mean loss, rate, shares of the time spent waiting, and how pairs were found."""
@@ -188,21 +186,14 @@ class PairMetrics:
         )
 
 
-def _draw_last_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
+def draw_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
+    """The first pairs of the last batch as views: anchor and positive, with their distance and weight."""
     assert module.views is not None
-    return draw_pairs(batch, module.views, module)
-
-
-def draw_pairs(
-    batch: PairBatch, views: tuple[AugmentedViews, AugmentedViews], module: PretrainModule
-) -> Image.Image:
-    """The first pairs of a batch as views: anchor and positive side by side, with distance and weight."""
     weighting = module.config.loss.weighting
     weights = None
     if weighting.weights_positives:
-        weights = positive_weights(
-            weighted_keypoints(views[0]), weighted_keypoints(views[1]), weighting
-        ).tolist()
+        keypoints1, keypoints2 = map(weighted_keypoints, module.views)
+        weights = positive_weights(keypoints1, keypoints2, weighting).tolist()
     tiles = []
     for row in range(min(_PAIRS, len(batch.anchors))):
         anchor, positive = (int(batch.hand_ids[int(rows[row])]) for rows in (batch.anchors, batch.positives))
@@ -216,7 +207,7 @@ def draw_pairs(
         weight = "" if weights is None else f"weight {weights[row]:.2f}"
         left, right = (
             view_tile(view.images[row], view.keypoints[row], caption)
-            for view, caption in zip(views, ((format_hand_id(anchor),), (origin, weight)), strict=True)
+            for view, caption in zip(module.views, ((format_hand_id(anchor),), (origin, weight)), strict=True)
         )
         tiles.append((left, right))
     return draw_side_by_side(tiles)

@@ -14,9 +14,9 @@ from apps.cli.evaluate import choose_samples, format_pose_evaluation
 from apps.cli.figures import PoseSample, plot_pose_samples
 from handsim.synthetic import SyntheticConfig
 from tests.apps.commands import run_ok, run_refused
+from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
 from tests.training.evaluation.builders import random_predictions, random_truth
-from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel
 from training.datasets.synthetic import write_synthetic

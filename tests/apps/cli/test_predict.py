@@ -12,8 +12,8 @@ from PIL import Image
 from apps.cli import main
 from tests.apps.commands import run_json, run_ok, run_refused
 from tests.handsim.builders import write_video
+from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
-from tests.training.untrained import small_config, untrained_checkpoint
 from training.models.estimator import EstimatorSettings
 
 Capture = pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ from handsim.metrics.pose import (
 )
 from tests.handsim.builders import random_hands
 from tests.handsim.metrics.oracles import JointLists, orthogonal_fit, rotation_of, similarity_fit
-from tests.training.golden import read_golden
+from tests.training.builders import read_golden
 
 SEEDS = st.integers(0, 2**32 - 1)
 

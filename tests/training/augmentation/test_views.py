@@ -1,4 +1,4 @@
-"""Views: their random numbers, their geometry, and what augment makes of both."""
+"""Views: their settings, their random numbers, their geometry, and what augment makes of all."""
 
 import re
 from collections.abc import Iterator
@@ -278,7 +278,7 @@ def test_with_every_step_off_the_view_is_the_crop() -> None:
     assert not views.angle_deg.any()
 
 
-@pytest.mark.parametrize(("count", "crop_px", "size_px"), [(23, 61, 37), (3001, 8, 8)])
+@pytest.mark.parametrize(("count", "crop_px", "size_px"), [(23, 61, 37), (601, 8, 8)])
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(
     count: int, crop_px: int, size_px: int
 ) -> None:
@@ -390,3 +390,36 @@ def test_a_gpu_makes_the_same_views() -> None:
     assert float((apart > 2e-3).double().mean()) < 1e-3
     with pytest.raises(HandsimError, match="draws from one of the CPU"):
         augment(crops.cuda(), keypoints, settings, torch.Generator("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"size_px": 7}, "size_px is 7"),
+        ({"rotation_deg": -1.0}, "rotation_deg is -1.0"),
+        ({"rotation_deg": float("nan")}, "rotation_deg is nan"),
+        ({"margin": (1.5, 0.9)}, "margin is (1.5, 0.9)"),
+        ({"margin": (0.0, 1.0)}, "margin is (0.0, 1.0)"),
+        ({"jitter_px": (0.0, float("inf"))}, "jitter_px is (0.0, inf)"),
+        ({"hue": (0.5, 1.1)}, "hue is (0.5, 1.1)"),
+        ({"saturation": (-0.1, 1.0)}, "saturation is (-0.1, 1.0)"),
+        ({"value": (1.0, 0.5)}, "value is (1.0, 0.5)"),
+        ({"brightness": (0.0, 256.0)}, "brightness is (0.0, 256.0)"),
+        ({"grey_probability": 1.1}, "grey_probability is 1.1"),
+        ({"blur_probability": -0.1}, "blur_probability is -0.1"),
+        ({"cut_out_probability": float("nan")}, "cut_out_probability is nan"),
+        ({"blur_sigma_px": (0.0, 1.0)}, "blur_sigma_px is (0.0, 1.0)"),
+        ({"blur_sigma_px": (1.0, 40.0)}, "both within 0.05 to 32"),
+        ({"cut_out_side": (0.5, 1.5)}, "cut_out_side is (0.5, 1.5)"),
+    ],
+)
+def test_bad_settings_are_named_with_their_value_and_bound(changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(HandsimError, match=re.escape(named)):
+        AugmentationSettings(**changed)
+
+
+@pytest.mark.parametrize("name", ["hue", "saturation", "value", "brightness"])
+def test_colours_change_as_soon_as_one_of_their_numbers_can(name: str) -> None:
+    assert not COLOURS_UNCHANGED.changes_colour
+    changed: dict[str, Any] = {name: (0.5, 1.0)}
+    assert replace(COLOURS_UNCHANGED, **changed).changes_colour

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.synthetic import SyntheticConfig
+from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
-from tests.training.untrained import small_config, untrained_checkpoint
 from training.datasets.layouts import write_freihand
 from training.datasets.open_dataset import open_dataset
 from training.datasets.synthetic import write_synthetic

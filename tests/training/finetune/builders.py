@@ -1,13 +1,10 @@
 """Runs of a few steps that are trained on drawn hands."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from handsim.home import Home
+from tests.training.builders import EVERY_STEP, SMALL_TRAINER, RunPlace
 from tests.training.drawn_hands import DrawnHands
 from training.datasets.record import HandDataset
 from training.finetune.config import RECIPES
@@ -22,23 +19,15 @@ RECIPE: dict[str, Any] = {
     "data": {"training_crop_px": 48},
     "augmentation": {"size_px": 32},
     "optimizer": {"lr": 1e-3, "warmup_epochs": 1},
-    "trainer": {
-        "epochs": 2,
-        "batch_size": 4,
-        "precision": "32-true",
-        "accelerator": "cpu",
-        "workers": 0,
-    },
-    "log": {"metrics_every_steps": 1, "figures_every_steps": 0, "tensorboard": False},
+    "trainer": {**SMALL_TRAINER, "batch_size": 4},
+    "log": EVERY_STEP,
 }
 """14 hands in batches of 4: 3 batches an epoch, 6 in all."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A home to train in."""
-
-    home: Home
+class Place(RunPlace):
+    """A home to fine-tune in."""
 
     def train(
         self,
@@ -59,17 +48,6 @@ class Place:
             say=lambda line: None,
         )
 
-    def folder(self, name: str) -> RunFolder:
-        return RunFolder(self.home.run(name))
-
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """The metrics of training and of validation."""
-        return [json.loads(line) for line in self.folder(name).metrics.read_text().splitlines()]
-
-    def losses(self, name: str) -> list[tuple[int, float, float]]:
-        """Step, loss and learning rate of each line of training."""
-        return [(line["step"], line["loss"], line["lr"]) for line in self.lines(name) if "loss" in line]
-
     def errors(self, name: str) -> list[tuple[int, float, float]]:
         """Step and errors of each validation."""
         return [
@@ -77,8 +55,3 @@ class Place:
             for line in self.lines(name)
             if "val_mpjpe_mm" in line
         ]
-
-    def checkpoint(self, name: str, which: str = "last.ckpt") -> dict[str, Any]:
-        path = self.folder(name).checkpoints / which
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return found

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
+from tests.training.builders import assert_equal, at_step, interrupt, weights
 from tests.training.drawn_hands import DrawnHands
 from tests.training.finetune.builders import BATCHES_AN_EPOCH, RECIPE, Place
-from tests.training.pretrain.builders import assert_equal, at_step, interrupt, weights
 from training.finetune.config import RECIPES
 from training.finetune.data import MAX_LABELS_READ, mean_bone_length_mm
 from training.finetune.module import FinetuneModule
@@ -50,7 +50,7 @@ def test_a_resumed_run_is_equal_to_the_bit(
 
 
 def test_a_run_leaves_metrics_and_what_it_was_trained_on(whole: Place) -> None:
-    assert [step for step, _, _ in whole.losses("plain")] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, *_ in whole.losses("plain")] == [1, 2, 3, 4, 5, 6]
     assert [step for step, _, _ in whole.errors("plain")] == [3, 6]
     assert [step for step, _, _ in whole.errors("odd")] == [2, 3]
     metadata = whole.checkpoint("plain")["handsim"]
@@ -95,7 +95,7 @@ def test_a_run_with_other_settings_cannot_be_resumed(whole: Place, override: str
 
 def test_low_precision_gives_finite_losses_and_errors(place: Place) -> None:
     place.train("low", ["--trainer.precision=bf16-mixed", "--trainer.max_steps=1"])
-    assert all(0 < loss < 1000 for _, loss, _ in place.losses("low"))
+    assert all(0 < loss < 1000 for _, loss, *_ in place.losses("low"))
     assert all(0 < error < 1000 for _, *errors in place.errors("low") for error in errors)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from tests.training.golden import read_golden
+from tests.training.builders import read_golden
 
 
 @pytest.fixture

@@ -108,11 +108,10 @@ def make_head(name: HeadName) -> PoseHead[Any]:
 
 
 def stages(seed: int = 0, hands: int = HANDS) -> tuple[Tensor, ...]:
-    """Random maps of the four stages of a trunk, as for views of 64 pixels."""
+    """Random maps of the four stages of a trunk, as for views of 32 pixels."""
     random = torch.Generator().manual_seed(seed)
     return tuple(
-        torch.randn(hands, CHANNELS // 2**step, 2 * 2**step, 2 * 2**step, generator=random)
-        for step in (3, 2, 1, 0)
+        torch.randn(hands, CHANNELS // 2**step, 2**step, 2**step, generator=random) for step in (3, 2, 1, 0)
     )
 
 

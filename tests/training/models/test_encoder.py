@@ -23,7 +23,6 @@ from training.models.encoder import (
     EncoderSettings,
     ProjectionHead,
     build_encoder,
-    load_initial_weights,
     write_torchvision,
 )
 
@@ -97,20 +96,12 @@ def test_origin_names_the_weights_it_begins_with(network: torch.nn.Module, tmp_p
     torch.save({"state_dict": network.state_dict()}, path)
     encoder = encoder_of(path)
     assert encoder.origin == f"resnet18 of {path}, sha256 {read_trunk(str(path)).sha256[:16]}"
-    again = Encoder("resnet18").eval()
-    assert load_initial_weights(again, str(path)) == again.origin == encoder.origin
-    assert torch.equal(features(again), features(encoder))
 
 
 def test_another_architecture_is_refused_and_named(checkpoint: Path) -> None:
-    encoder = Encoder("resnet34")
-    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     message = (
         r"hands\.pt is a resnet18, and the encoder a resnet34; set encoder\.architecture to resnet18, or "
     )
-    with pytest.raises(HandsimError, match=message):
-        load_initial_weights(encoder, str(checkpoint))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     with pytest.raises(HandsimError, match=message):
         build_encoder(EncoderSettings("resnet34", str(checkpoint)))
 
@@ -146,7 +137,11 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
-def test_compiled_it_has_the_same_names_and_the_same_features(checkpoint: Path) -> None:
+def test_compiled_it_has_the_same_names_and_the_same_features(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Processes that compile in parallel would each import torch, for one kernel.
+    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)
     plain, compiled = encoder_of(checkpoint), encoder_of(checkpoint, compile=True)
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for encoder in (plain, compiled):  # all layers would take half a minute
@@ -169,25 +164,6 @@ def test_the_projection_head_is_linear_batch_norm_relu_linear() -> None:
     torch.testing.assert_close(head(features), hidden.clamp(min=0) @ weights["3.weight"].T)
 
 
-def test_the_projection_heads_default_widths_are_peclrs() -> None:
-    head = ProjectionHead(2048)
-    shapes = {name: tuple(parameter.shape) for name, parameter in head.named_parameters()}
-    assert shapes == {
-        "0.weight": (512, 2048),
-        "0.bias": (512,),
-        "1.weight": (512,),
-        "1.bias": (512,),
-        "3.weight": (128, 512),
-    }
-    assert head(torch.zeros(2, 2048)).shape == (2, 128)
-
-
-@pytest.mark.parametrize(("widths", "name"), [((0,), "in_features"), ((4, 0), "hidden"), ((4, 4, -1), "out")])
-def test_widths_below_1_are_named(widths: tuple[int, ...], name: str) -> None:
-    with pytest.raises(HandsimError, match=f"{name} is {widths[-1]}; it is at least 1"):
-        ProjectionHead(*widths)
-
-
 NAMES = ("out.pth", "out.pt", "out.safetensors")
 
 
@@ -199,13 +175,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_torchvision_loads_a_written_file_strictly(
+def test_torchvision_loads_a_written_file_strictly_and_it_is_written_again_the_same(
     name: str, network: torch.nn.Module, checkpoint: Path, tmp_path: Path
 ) -> None:
-    write_torchvision(tmp_path / name, read_trunk(str(checkpoint)), "run/last.ckpt")
-    model = models.resnet18()
+    weights = read_trunk(str(checkpoint))
+    write_torchvision(tmp_path / name, weights, "run/last.ckpt")
+    with torch.device("meta"):
+        model = models.resnet18()
     model.fc = torch.nn.Identity()
-    model.load_state_dict(read_state(tmp_path / name))
+    model.load_state_dict(read_state(tmp_path / name), assign=True)
     pictures = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     pooled: list[torch.Tensor] = []
     network.get_submodule("avgpool").register_forward_hook(
@@ -215,27 +193,16 @@ def test_torchvision_loads_a_written_file_strictly(
         network(pictures)
         assert torch.equal(model.eval()(pictures), pooled[0])
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_written_file_is_read_and_written_again_the_same(
-    name: str, checkpoint: Path, tmp_path: Path
-) -> None:
-    weights = read_trunk(str(checkpoint))
-    write_torchvision(tmp_path / name, weights, "run/last.ckpt")
     again = read_trunk(str(tmp_path / name))
     assert again.sha256 == weights.sha256
     (tmp_path / "again").mkdir()
     write_torchvision(tmp_path / "again" / name, again, "run/last.ckpt")
     assert read_trunk(str(tmp_path / "again" / name)).sha256 == weights.sha256
+    assert len(list(tmp_path.iterdir())) == 2
     if name != "out.safetensors":
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_safetensors_have_architecture_and_source_as_metadata(checkpoint: Path, tmp_path: Path) -> None:
-    write_torchvision(tmp_path / "out.safetensors", read_trunk(str(checkpoint)), "run/last.ckpt")
-    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        return
+    with safe_open(tmp_path / name, "pt") as file:
         assert file.metadata() == {"format": "pt", "architecture": "resnet18", "source": "run/last.ckpt"}
 
 

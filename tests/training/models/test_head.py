@@ -1,4 +1,4 @@
-"""Targets, masked means, and the promises of all heads: masks, precision, and complete poses."""
+"""Targets, masked means, the promises of all heads (masks, precision, poses), and the simple head."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,17 +9,21 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from tests.training.models.builders import (
+    CHANNELS,
     HANDS,
     HEADS,
     draw_targets,
     fields,
     hide,
     make_head,
+    slow_mean_absolute_error,
     some_hidden,
     stages,
 )
-from training.models.estimator import HeadName
+from training.models.encoder import EncoderSettings
+from training.models.estimator import EstimatorSettings, HeadName, build_estimator
 from training.models.head import HandTargets, masked_mean
+from training.models.simple_head import AttendedJoints, SimpleHead
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -1.0])
@@ -109,13 +113,13 @@ def _targets() -> HandTargets:
 
 
 @every_head
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])
-def test_hidden_joints_change_no_bit_of_losses_and_gradients(name: HeadName, value: float) -> None:
+def test_hidden_joints_change_no_bit_of_losses_and_gradients(name: HeadName) -> None:
     losses, gradients = _differentiate(name, some_hidden(_targets(), 0.0))
-    others, other_gradients = _differentiate(name, some_hidden(_targets(), value))
-    assert losses == others
     assert all(torch.isfinite(loss) for loss in losses.values())
-    assert all(torch.equal(gradients[weight], other_gradients[weight]) for weight in gradients)
+    for value in (torch.nan, torch.inf, 1e30):
+        others, other_gradients = _differentiate(name, some_hidden(_targets(), value))
+        assert losses == others
+        assert all(torch.equal(gradients[weight], other_gradients[weight]) for weight in gradients)
 
 
 @every_head
@@ -189,7 +193,7 @@ def test_a_batch_of_one_hand_has_a_finite_loss(name: HeadName) -> None:
     assert torch.isfinite(losses["loss"])
 
 
-@every_head
+@pytest.mark.parametrize("name", ["regressor_25d", "simple"])  # DetNet learns hands in a test of its own
 def test_a_few_steps_lower_the_loss(name: HeadName) -> None:
     head, targets = make_head(name).train(), some_hidden(_targets(), torch.nan)
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-4)
@@ -201,3 +205,98 @@ def test_a_few_steps_lower_the_loss(name: HeadName) -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.8 * losses[0], losses
+
+
+@pytest.fixture
+def simple_head() -> SimpleHead:
+    torch.manual_seed(0)
+    return SimpleHead(CHANNELS)
+
+
+def _set_output(head: SimpleHead, number: float) -> None:
+    """Let the last layer output a number for any input."""
+    torch.nn.init.zeros_(head.output_weight)
+    torch.nn.init.constant_(head.output_bias, number)
+
+
+def _attend(head: SimpleHead, cells: Tensor, side: int = 4) -> Tensor:
+    """2D joints [1, 21, 2] of a head whose maps have one cell each, and whose output is 0."""
+    logits = torch.zeros(1, 21, side * side)
+    logits[0, torch.arange(21), cells] = 1e4
+    _set_output(head, 0.0)
+    head.attention.register_forward_hook(lambda *_: logits.view(1, 21, side, side))
+    with torch.no_grad():
+        keypoints: Tensor = head.eval()(stages(hands=1)).keypoints
+    return keypoints
+
+
+@pytest.mark.parametrize("side_px", [32, 64, 96])
+def test_maps_of_the_simple_head_are_two_steps_finer_than_the_trunk(side_px: int) -> None:
+    with torch.device("meta"):
+        estimator = build_estimator(EncoderSettings("resnet18"), EstimatorSettings("simple"))
+        prediction = estimator(torch.zeros(3, 3, side_px, side_px))
+    assert prediction.attention.shape == (3, 21, side_px // 8, side_px // 8)
+    assert prediction.keypoints.shape == (3, 21, 2)
+    assert prediction.joints.shape == (3, 21, 3)
+
+
+def test_2d_joints_are_the_mean_places_of_maps_plus_the_output(simple_head: SimpleHead) -> None:
+    _set_output(simple_head, 0.25)
+    with torch.no_grad():
+        prediction = simple_head(stages())
+    torch.testing.assert_close(prediction.attention.sum((2, 3)), torch.ones(HANDS, 21))
+    for hand in range(HANDS):
+        for joint in range(21):
+            x = y = 0.0
+            for row in range(4):
+                for column in range(4):
+                    share = float(prediction.attention[hand, joint, row, column])
+                    x, y = x + share * (column + 0.5) / 4, y + share * (row + 0.5) / 4
+            assert prediction.keypoints[hand, joint].tolist() == pytest.approx([x + 0.25, y + 0.25], abs=1e-5)
+    assert not prediction.joints[:, 0].any()
+
+
+def test_a_map_of_one_cell_gives_its_centre(simple_head: SimpleHead) -> None:
+    cells = torch.arange(21) * 3 % 16
+    expected = torch.stack([cells % 4, cells // 4], -1)[None]
+    torch.testing.assert_close(_attend(simple_head, cells), (expected + 0.5) / 4)
+
+
+def test_autocast_does_not_round_places(simple_head: SimpleHead) -> None:
+    cells = torch.full((21,), 15)
+    with torch.autocast("cpu", torch.bfloat16):
+        keypoints = _attend(simple_head, cells)
+    assert keypoints.dtype == torch.float32
+    assert torch.equal(keypoints, torch.full((1, 21, 2), 3.5 / 4))
+
+
+def test_each_joint_depends_on_the_tokens_of_the_others(simple_head: SimpleHead) -> None:
+    embedding = simple_head.joint_embedding
+    torch.nn.init.normal_(simple_head.output_weight)
+    with torch.no_grad():
+        before = simple_head.eval()(stages()).joints
+        embedding[7] += torch.randn(embedding.shape[1], generator=torch.Generator().manual_seed(1))
+        moved = (simple_head(stages()).joints - before).abs().amax((0, 2))
+    assert (moved[1:] > 1e-4).all()
+
+
+def test_losses_of_the_simple_head_are_absolute_errors_joint_by_joint(simple_head: SimpleHead) -> None:
+    targets, random = some_hidden(draw_targets(4), torch.nan), torch.Generator().manual_seed(2)
+    keypoints = torch.randn(4, 21, 2, generator=random, dtype=torch.float64)
+    joints = torch.randn(4, 21, 3, generator=random, dtype=torch.float64)
+    losses = simple_head.loss(AttendedJoints(keypoints, joints, torch.zeros(4, 21, 8, 8)), targets)
+    keypoint = slow_mean_absolute_error(keypoints, targets.keypoints, targets.valid)
+    joint = slow_mean_absolute_error(joints, targets.joints, targets.valid_3d)
+    expected = {"loss": 2.5 * keypoint + joint, "keypoint": keypoint, "joint": joint}
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=1e-12)
+
+
+def test_poses_of_the_simple_head_are_the_predictions_with_and_without_k(simple_head: SimpleHead) -> None:
+    true, attention = draw_targets(HANDS), torch.zeros(HANDS, 21, 8, 8)
+    attention[..., 2, 5] = torch.linspace(0.2, 1, 21)
+    prediction = AttendedJoints(true.keypoints, true.joints, attention)
+    for intrinsics in (None, INTRINSICS):
+        estimate = simple_head.decode(prediction, intrinsics)
+        assert torch.equal(estimate.keypoints, true.keypoints.float())
+        assert torch.equal(estimate.joints, true.joints.float())
+        torch.testing.assert_close(estimate.confidence, torch.linspace(0.2, 1, 21).expand(len(attention), 21))

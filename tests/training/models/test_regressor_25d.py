@@ -18,7 +18,7 @@ from tests.training.models.builders import (
 )
 from training.models.regressor_25d import Joints25D, Regressor25DHead, lift, wrist_depth
 
-HANDS = see_hands(300)
+HANDS = see_hands(100)
 DEPTHS = HANDS.joints[..., 2]
 
 
@@ -82,7 +82,7 @@ def _slow_depth(keypoints: Tensor, depths: Tensor, intrinsics: Tensor) -> float:
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_exact_25d_joints_give_exact_3d_joints(dtype: torch.dtype, atol: float) -> None:
-    """600 hands, seen from everywhere: the larger root is the right one."""
+    """200 hands, seen from everywhere: the larger root is the right one."""
     arguments = [tensor.to(dtype) for tensor in (HANDS.keypoints, DEPTHS, HANDS.intrinsics)]
     lifted = lift(*arguments)
     assert lifted.dtype == dtype
@@ -101,7 +101,7 @@ def _noisy(keypoint: float, depth: float, seed: int = 0) -> tuple[Tensor, Tensor
 def test_the_wrists_depth_is_the_larger_root() -> None:
     noisy = _noisy(0.01, 0.05)
     roots = wrist_depth(*noisy)
-    for hand in range(0, 600, 7):
+    for hand in range(0, 200, 7):
         expected = _slow_depth(*(tensor[hand] for tensor in noisy))
         assert float(roots[hand]) == pytest.approx(expected, rel=1e-7)
 
@@ -124,7 +124,7 @@ def test_the_reference_bone_keeps_its_length_where_there_is_a_solution() -> None
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10)
 def test_the_unit_of_pixels_does_not_matter(seed: int) -> None:
     """Picture and K stretched, moved and turned together: the same pose."""
     random = torch.Generator().manual_seed(seed)
@@ -154,7 +154,7 @@ def test_without_a_solution_it_is_where_the_bone_comes_nearest_to_its_length() -
     roots = wrist_depth(keypoints, depths, HANDS.intrinsics)
     grid = torch.linspace(0.5, 40, 4000, dtype=torch.float64)
     checked = 0
-    for hand in range(0, 600, 11):
+    for hand in range(0, 200, 7):
         rays = (
             torch.linalg.inv(HANDS.intrinsics[hand])
             @ torch.cat([keypoints[hand, [0, 9]], torch.ones(2, 1, dtype=torch.float64)], 1).T
@@ -172,9 +172,9 @@ def test_without_a_solution_it_is_where_the_bone_comes_nearest_to_its_length() -
 def test_impossible_joints_still_give_a_finite_pose_in_front_of_the_camera(depth: float) -> None:
     """All joints at one point, joints far outside, depths that no hand has."""
     random = torch.Generator().manual_seed(3)
-    points = torch.stack([torch.full((600, 21, 2), 0.5), torch.randn(600, 21, 2, generator=random) * 5])
+    points = torch.stack([torch.full((200, 21, 2), 0.5), torch.randn(200, 21, 2, generator=random) * 5])
     for keypoints in points:
-        depths = torch.full((600, 21), depth) * torch.rand(600, 21, generator=random)
+        depths = torch.full((200, 21), depth) * torch.rand(200, 21, generator=random)
         depths[:, 0] = 0
         arguments = keypoints, depths, HANDS.intrinsics.float()
         assert ((wrist_depth(*arguments)[:, None] + depths).amin(1) >= 0.5 - 1e-4).all()

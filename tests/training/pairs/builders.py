@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from handsim.hand import Side, make_hand_id
 from handsim.images import encode_jpeg
 from index import IndexSettings
 from training.pairs import PairDraw, SelfPairs
+from training.pairs.decoding import PairBatch
 
 SIZE_PX = 32
 VIDEOS = 12
@@ -56,6 +58,12 @@ def write_pool(path: Path, videos: int = VIDEOS, first_video: int = 0, *, pictur
                 )
                 writer.add(hand, encode_jpeg(crop) if pictures else None)
     return Pool.open(path)
+
+
+def contents(batch: PairBatch) -> tuple[Any, ...]:
+    """All that must be equal in equal batches."""
+    tensors = (batch.anchors, batch.positives, batch.negatives, batch.keypoints, batch.crops)
+    return (batch.epoch, batch.number, batch.hand_ids.tolist(), *(tensor.tolist() for tensor in tensors))
 
 
 class Scripted(SelfPairs):

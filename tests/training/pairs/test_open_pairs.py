@@ -10,12 +10,12 @@ import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
-from index import Catalog, ExactIndex, MiningPolicy, mine
+from index import Catalog, MiningPolicy, mine
 from index.mining import write_pairs
-from tests.training.pairs.builders import SMALL_GRAPH, VIDEOS, write_pool
+from tests.training.pairs.builders import SMALL_GRAPH, VIDEOS, contents, write_pool
 from training.pairs import PairSettings
 from training.pairs.loader import PairLoader
-from training.pairs.open_pairs import check_pool_matches_index, open_pairs
+from training.pairs.open_pairs import open_pairs
 
 SETTINGS = PairSettings(policy=MiningPolicy(top_k=3))
 
@@ -31,16 +31,18 @@ def positives(loader: PairLoader) -> list[list[int]]:
         return [batch.hand_ids[batch.positives.numpy()].tolist() for batch in loader.epoch(0)]
 
 
-def test_live_pairs_are_the_same_here_and_from_another_process(built: Catalog, pool: Pool) -> None:
+@pytest.mark.slow
+def test_live_batches_are_the_same_here_and_from_other_processes(built: Catalog, pool: Pool) -> None:
     events: list[str] = []
-    loader = opened(SETTINGS, pool, built, on_event=events.append)
-    assert loader.version is not None
-    assert (loader.version.name, loader.version.points) == ("v0001", 120)
-    here = positives(loader)
+    with opened(SETTINGS, pool, built, on_event=events.append) as here:
+        assert here.version is not None
+        assert (here.version.name, here.version.points) == ("v0001", 120)
+        expected = [contents(batch) for epoch in (0, 1) for batch in here.epoch(epoch)]
     with opened(SETTINGS, pool, built, workers=1) as elsewhere:
         assert len(multiprocessing.active_children()) == 1, "the process that queries the index"
-        batch = next(elsewhere.epoch(0, first=2))
-        assert batch.hand_ids[batch.positives.numpy()].tolist() == here[2]
+        first = elsewhere.anchors.batches_an_epoch - 1
+        assert [contents(batch) for batch in elsewhere.epoch(0, first)] == expected[first : first + 1]
+        assert [contents(batch) for batch in elsewhere.epoch(1)] == expected[first + 1 :]
     assert not multiprocessing.active_children()
     assert events == []
 
@@ -55,7 +57,7 @@ def test_new_versions_are_reported_unless_one_is_pinned(
     def versions(pin: str | None) -> set[str | None]:
         settings = PairSettings(pin_version=pin, prefetch=1)
         catalog.publish("v0001")
-        with opened(settings, pool, catalog, batch_size=4, on_event=events.append) as loader:
+        with opened(settings, pool, catalog, batch_size=12, on_event=events.append) as loader:
             first = {next(loader.epoch(0)).version}
             catalog.publish("v0002")
             return first | {batch.version for batch in loader.epoch(0, first=1)}
@@ -67,15 +69,17 @@ def test_new_versions_are_reported_unless_one_is_pinned(
     assert events == ["pairs come from index version v0002 now, until here from v0001"]
 
 
-def test_hands_that_are_no_anchors_are_reported(
-    catalog: Catalog, pool: Pool, half: Pool, embedding: PoseEmbedding
+def test_hands_that_the_index_lacks_or_that_have_no_picture_are_no_anchors(
+    catalog: Catalog, embedding: PoseEmbedding, tmp_path: Path
 ) -> None:
-    catalog.build(half, embedding, SMALL_GRAPH)
+    write_pool(tmp_path / "pool", videos=3)
+    catalog.build(write_pool(tmp_path / "pool", 2, 3, pictures=False), embedding, SMALL_GRAPH)
+    pool = write_pool(tmp_path / "pool", 1, 5)
     events: list[str] = []
     with opened(SETTINGS, pool, catalog, on_event=events.append) as loader:
-        assert loader.anchors.tolist() == sorted(half.hand_ids.tolist())
+        assert loader.anchors.hand_ids.tolist() == sorted(pool.hand_ids[:30].tolist())
     assert events == [
-        "60 of the pool's 120 hands are no anchors: index version v0001 lacks 60, and 0 have no picture"
+        "30 of the pool's 60 hands are no anchors: index version v0001 lacks 10, and 20 have no picture"
     ]
 
 
@@ -102,12 +106,14 @@ def test_what_does_not_go_together_is_named(
     catalog: Catalog, built: Catalog, pool: Pool, half: Pool, tmp_path: Path
 ) -> None:
     bare = write_pool(tmp_path / "bare", videos=2, pictures=False)
+    other = write_pool(tmp_path / "other", videos=2, first_video=VIDEOS)
     own, unknown = PairSettings(positives="own"), PairSettings(pin_version="v0007")
     greedy = PairSettings(negatives_per_anchor=3, negative_min_distance=1.0)
     cases: list[tuple[PairSettings, Pool, Catalog | None, int, type[HandsimError], str]] = [
         (SETTINGS, pool, None, 16, HandsimError, "none is given; `handsim index build` makes one"),
         (SETTINGS, pool, catalog, 16, NotThereError, "there is no index at"),
         (SETTINGS, half, built, 16, HandsimError, "60 of the 120 hands of index version v0001 are not in"),
+        (SETTINGS, other, built, 16, HandsimError, "120 of the 120 hands of index version v0001 are not in"),
         (SETTINGS, pool, built, 121, HandsimError, "121 anchors takes 121 hands, and there are 120"),
         (unknown, pool, built, 16, NotThereError, "v0007"),
         (greedy, pool, built, 30, HandsimError, "3 negatives each takes 150 hands, and the pool has 120"),
@@ -118,36 +124,43 @@ def test_what_does_not_go_together_is_named(
             opened(settings, hands, index, batch_size)
 
 
-def test_the_index_of_a_pool_matches_it(pool: Pool, exact: ExactIndex) -> None:
-    match = check_pool_matches_index(pool, exact)
-    assert match.anchors.tolist() == sorted(pool.hand_ids.tolist())
-    assert (match.not_in_index, match.without_crop) == (0, 0)
+BAND: dict[str, Any] = {"negatives_per_anchor": 2, "negative_min_distance": 0.5}
 
 
-def test_a_pool_may_have_grown_since_its_index_was_built(
-    pool: Pool, half: Pool, embedding: PoseEmbedding
-) -> None:
-    match = check_pool_matches_index(pool, ExactIndex(half, embedding))
-    assert match.anchors.tolist() == sorted(half.hand_ids.tolist())
-    assert (match.not_in_index, match.without_crop) == (60, 0)
-
-
-def test_hands_without_a_crop_are_no_anchors(tmp_path: Path, embedding: PoseEmbedding) -> None:
-    write_pool(tmp_path / "pool", videos=3)
-    mixed = write_pool(tmp_path / "pool", videos=2, first_video=3, pictures=False)
-    match = check_pool_matches_index(mixed, ExactIndex(mixed, embedding))
-    assert match.anchors.tolist() == sorted(mixed.hand_ids[:30].tolist())
-    assert (match.not_in_index, match.without_crop) == (0, 20)
-
-
-def test_the_index_of_another_pool_is_refused(
-    tmp_path: Path, half: Pool, exact: ExactIndex, embedding: PoseEmbedding
-) -> None:
-    message = (
-        f"60 of the 120 hands of index version exact are not in the pool {half.path}; `handsim index build`"
-    )
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"positives": "neighbors"}, "positives is 'neighbors'; it is one of neighbours, temporal, own"),
+        ({"ef": 0}, "ef is 0; it is at least 1"),
+        ({"window_frames": 0}, "window_frames is 0; it is at least 1"),
+        ({"negatives_per_anchor": -1}, "negatives_per_anchor is -1; it is at least 0"),
+        ({"prefetch": 0}, "prefetch is 0; it is at least 1"),
+        ({"patience_s": -1.0}, "patience_s is -1.0"),
+        ({"patience_s": float("inf")}, "patience_s is inf"),
+        ({"negatives_per_anchor": 1}, "negative_min_distance is 0.0; with negatives it is above 0"),
+        ({**BAND, "negative_min_distance": float("nan")}, "negative_min_distance is nan"),
+        ({**BAND, "negative_max_distance": 0.5}, "negative_max_distance is 0.5; the band begins at 0.5"),
+        ({**BAND, "negative_top_k": 1}, "negative_top_k is 1; 2 negatives are drawn among at least as many"),
+        ({"positives": "own", "pin_version": "v0001"}, "pin_version is 'v0001', but positives is 'own'"),
+        (
+            {"positives": "temporal", "table": "t.parquet"},
+            "table is 't.parquet', but positives is 'temporal'",
+        ),
+        ({"positives": "own", **BAND}, "negatives_per_anchor is 2, but positives is 'own'"),
+        (
+            {"table": "t.parquet", **BAND},
+            "negatives_per_anchor is 2, but a table of mined pairs needs no index",
+        ),
+        ({"table": "t.parquet", "pin_version": "current"}, "pin_version is 'current', but a table"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(HandsimError, match=rf"^{re.escape(message)}[^\n]*$"):
-        check_pool_matches_index(half, exact)
-    other = write_pool(tmp_path / "other", videos=2, first_video=VIDEOS)
-    with pytest.raises(HandsimError, match=r"^20 of the 20 hands of index version exact"):
-        check_pool_matches_index(half, ExactIndex(other, embedding))
+        PairSettings(**values)
+
+
+def test_settings_that_go_together_are_accepted() -> None:
+    assert PairSettings() == PairSettings(positives="neighbours", policy=MiningPolicy())
+    PairSettings(**BAND, negative_max_distance=0.6, pin_version="current", patience_s=0.0)
+    PairSettings(table="t.parquet", policy=MiningPolicy(top_k=3))
+    PairSettings(positives="temporal", window_frames=1)

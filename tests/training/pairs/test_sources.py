@@ -174,9 +174,7 @@ def test_temporal_neighbours_of_a_pool(pool: Pool, pool_hands: HandSet) -> None:
     assert TemporalNeighbors(pool, 29, pool_hands).draw(pool.hand_ids, rng()).without_positive == 120
 
 
-def test_windows_and_frames_out_of_bounds_are_named(pool: Pool, pool_hands: HandSet) -> None:
-    with pytest.raises(HandsimError, match="window_frames is 0; it is at least 1"):
-        TemporalNeighbors(pool, 0, pool_hands)
+def test_times_in_place_of_numbers_of_frames_are_refused() -> None:
     times = Columns(
         hand_ids=np.arange(2, dtype=np.uint64),
         videos=Categorical.of(["one", "other"]),
@@ -225,10 +223,11 @@ def test_a_table_gives_one_of_the_mined_positives(
 
 
 def test_pairs_of_hands_that_the_pool_lacks_are_left_out(table: Path, mined: MinedPairs, half: Pool) -> None:
-    source = MinedTable(table, HandSet.with_crops(half))
-    half.rows(source.draw(half.hand_ids, rng()).positives)  # raises for a hand that it lacks
-    both = np.isin(mined.hand_ids, half.hand_ids)[:, None] & np.isin(mined.positives, half.hand_ids)
-    assert source.not_in_pool == mined.is_found.sum() - (both & mined.is_found).sum() > 0
+    pairs = MinedTable(table, HandSet.with_crops(half)).draw(half.hand_ids, rng())
+    half.rows(pairs.positives)  # raises for a hand that it lacks
+    rows = np.isin(mined.hand_ids, half.hand_ids)
+    usable = mined.is_found[rows] & np.isin(mined.positives[rows], half.hand_ids)
+    assert pairs.without_positive == (~usable.any(axis=1)).sum() > (~mined.is_found[rows].any(axis=1)).sum()
 
 
 def test_files_that_are_no_table_of_pairs_are_named(table: Path, pool_hands: HandSet, tmp_path: Path) -> None:

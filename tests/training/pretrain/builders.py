@@ -1,57 +1,41 @@
 """Small homes to pre-train in, and what a run of a few steps leaves there."""
 
 import json
-import signal
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import pytest
-import torch
-from torch import Tensor
 
 from handsim import PoseEmbedding
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
-from tests.training.pairs.builders import SIZE_PX, write_pool
-from training.augmentation import AugmentationSettings
-from training.models.encoder import EncoderSettings
-from training.pairs import PairSettings
-from training.pretrain.config import RECIPES, FeedbackSettings, PretrainConfig
-from training.pretrain.feedback import LearnedVersions
+from tests.training.builders import EVERY_STEP, SMALL_TRAINER, RunPlace
+from training.pretrain.config import RECIPES, FeedbackSettings
+from training.pretrain.feedback import Feedback, LearnedVersions
 from training.pretrain.train import pretrain
-from training.runs.folder import MetricsFile, RunFolder
-from training.runs.optimizer import OptimizerSettings
-from training.runs.settings import LogSettings, Schedule, TrainerSettings
+from training.runs.checkpoints import StopRequest
+from training.runs.folder import RunFolder
+from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome
 
-VIDEOS, HANDS_PER_VIDEO, POOL_PX = 12, 5, 40
-BATCHES_AN_EPOCH = 5
+VIDEOS, HANDS_PER_VIDEO, POOL_PX = 4, 5, 32
 RECIPE: dict[str, Any] = {
     "encoder": {"architecture": "resnet18"},
     "head": {"hidden": 16, "out": 8},
     "augmentation": {"size_px": 32},
     "optimizer": {"name": "lars", "lr": 1e-3, "warmup_epochs": 1},
     "pairs": {"patience_s": 0.0},
-    "trainer": {
-        "epochs": 2,
-        "batch_size": 12,
-        "precision": "32-true",
-        "accelerator": "cpu",
-        "workers": 0,
-    },
-    "log": {"metrics_every_steps": 1, "figures_every_steps": 0, "tensorboard": False},
+    "trainer": {**SMALL_TRAINER, "batch_size": 6},
+    "log": EVERY_STEP,
 }
-"""60 hands in batches of 12: 5 batches an epoch, 10 in all."""
+"""20 hands in batches of 6: 3 batches an epoch, 6 in all."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A home to train in."""
-
-    home: Home
+class Place(RunPlace):
+    """A home to pre-train in."""
 
     @classmethod
     def beside(cls, world: Path, path: Path) -> "Place":
@@ -60,10 +44,10 @@ class Place:
             (path / name).symlink_to(world / name)
         return cls(Home(path))
 
-    def recipe(self, name: str = "small", **changes: Any) -> Path:
-        """The recipe as a file, a few keys of it changed."""
-        path = self.home.path / f"{name}.yaml"
-        path.write_text(json.dumps({**RECIPE, **changes}))
+    def recipe(self) -> Path:
+        """The recipe as a file, small.yaml."""
+        path = self.home.path / "small.yaml"
+        path.write_text(json.dumps(RECIPE))
         return path
 
     def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> RunOutcome:
@@ -73,88 +57,38 @@ class Place:
         with open_catalog(self.home.index) as catalog:
             return pretrain(config, self.home, catalog, folder, resume=resume, say=lambda line: None)
 
-    def folder(self, name: str) -> RunFolder:
-        return RunFolder(self.home.run(name))
-
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """Its metrics, a line a step."""
-        return [json.loads(line) for line in self.folder(name).metrics.read_text().splitlines()]
-
-    def losses(self, name: str) -> list[tuple[int, float, float, float]]:
-        """Step, loss, learning rate and epoch of each line."""
-        return [(line["step"], line["loss"], line["lr"], line["epoch"]) for line in self.lines(name)]
-
-    def log(self, name: str) -> str:
-        return (self.folder(name).path / "log.txt").read_text()
-
-    def checkpoint(self, name: str, which: str = "last.ckpt") -> dict[str, Any]:
-        path = self.folder(name).checkpoints / which
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return found
-
-
-def weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """All there is in a checkpoint's weights and the optimizer's state, by name."""
-    found = dict(checkpoint["state_dict"])
-    for number, state in checkpoint["optimizer_states"][0]["state"].items():
-        found |= {f"{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    return found
-
-
-def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """To the bit."""
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], object]) -> None:
-    """Have something done when a step's loss is written: after it, before its checkpoint."""
-    write = MetricsFile.log_metrics
-
-    def and_then(
-        logger: MetricsFile, metrics: dict[str, Any], step_now: int | None = None, **kw: Any
-    ) -> None:
-        now = kw.get("step", step_now)
-        write(logger, metrics, now)
-        if now == step and "loss" in metrics:
-            do()
-
-    monkeypatch.setattr(MetricsFile, "log_metrics", and_then)
-
-
-def interrupt() -> None:
-    """Ctrl-C."""
-    signal.raise_signal(signal.SIGINT)
-
 
 SETTINGS = FeedbackSettings(every_epochs=1, components=6)
-CONFIG = PretrainConfig(
-    encoder=EncoderSettings("resnet18"),
-    pairs=PairSettings(prefetch=1),
-    augmentation=AugmentationSettings(size_px=SIZE_PX),
-    optimizer=OptimizerSettings("adamw", lr=1e-3, scale="none", warmup_epochs=0),
-    trainer=TrainerSettings(
-        epochs=2, batch_size=10, precision="32-true", accelerator="cpu", devices=1, workers=0
-    ),
-    log=LogSettings(metrics_every_steps=1, figures_every_steps=0, tensorboard=False),
-    feedback=SETTINGS,
+CONFIG = replace(
+    RECIPES.fill(RECIPE, ["--trainer.batch_size=5", "--pairs.prefetch=1"], "test"), feedback=SETTINGS
 )
-SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, samples_a_step=10, accumulate=1)
-FEEDBACK_VIDEOS = 4
-"""40 hands: 4 batches an epoch."""
+SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, samples_a_step=5, accumulate=1)
 
 
 @dataclass(frozen=True)
 class FeedbackPlace:
-    """A home with a pool and an index of its poses."""
+    """A home with a pool and an index of its poses, and a run of it."""
 
     home: Home
     catalog: Catalog
     pool: Pool
     folder: RunFolder
 
+    @classmethod
+    def copy(cls, world: Path, path: Path, catalog: Catalog | None = None) -> "FeedbackPlace":
+        """With the pool of another home, and its index or, in ``catalog``, one like it."""
+        home = Home(path)
+        shutil.copytree(world / "pool", home.pool)
+        pool = Pool.open(home.pool)
+        if catalog is None:
+            shutil.copytree(world / "index", home.index)
+            catalog = open_catalog(home.index)
+        else:
+            catalog.build(pool, PoseEmbedding.fit(pool, 5))
+        return cls(home, catalog, pool, RunFolder.new(home, "run"))
+
     @property
-    def feedback(self) -> Path:
+    def path(self) -> Path:
         return self.folder.path / "feedback"
 
     def names(self) -> list[str]:
@@ -164,23 +98,26 @@ class FeedbackPlace:
         lines = (self.folder.path / "log.txt").read_text().splitlines()
         return [line.partition(" ")[2] for line in lines]
 
+    def leftovers(self) -> list[str]:
+        """What lies in the home and in the run's feedback that is not to stay."""
+        found = {path.name for path in self.home.path.iterdir()} - {"pool", "index", "runs", "embedding.json"}
+        there = {path.name for path in self.path.glob("*") if not path.name.startswith("encoder-")}
+        return sorted(found | there - {"embedding.json", "versions.json"})
+
+    def feedback(
+        self,
+        settings: FeedbackSettings = SETTINGS,
+        report: Callable[[str], None] = print,
+        stop: StopRequest | None = None,
+    ) -> Feedback:
+        return Feedback(settings, self.home, self.catalog, self.folder, report, stop or StopRequest())
+
     def learned(self, settings: FeedbackSettings = SETTINGS) -> LearnedVersions:
-        return LearnedVersions.start(settings, self.home, self.catalog, self.feedback, self.pool)
+        return LearnedVersions(settings, self.home, self.catalog, self.path, self.pool)
 
-
-def make_place(path: Path, catalog: Catalog | None = None) -> FeedbackPlace:
-    home = Home(path / "home")
-    pool = write_pool(home.pool, videos=FEEDBACK_VIDEOS)
-    catalog = catalog or open_catalog(home.index)
-    catalog.build(pool, PoseEmbedding.fit(pool, 5))
-    return FeedbackPlace(home, catalog, pool, RunFolder.new(home, "run"))
-
-
-def leftovers(place: FeedbackPlace) -> list[str]:
-    """What lies in the home and in the run's feedback that is not to stay."""
-    allowed = {"embedding.json", "versions.json"}
-    found = [path.name for path in place.home.path.iterdir()]
-    there = list(place.feedback.iterdir()) if place.feedback.exists() else []
-    return [name for name in found if name not in {"pool", "index", "runs", "embedding.json"}] + [
-        path.name for path in there if path.name not in allowed and not path.name.startswith("encoder-")
-    ]
+    def train(
+        self, max_steps: int, settings: FeedbackSettings = SETTINGS, *, resume: bool = False
+    ) -> RunOutcome:
+        trainer = replace(CONFIG.trainer, epochs=5, max_steps=max_steps)
+        config = replace(CONFIG, trainer=trainer, feedback=settings)
+        return pretrain(config, self.home, self.catalog, self.folder, resume=resume, say=lambda line: None)

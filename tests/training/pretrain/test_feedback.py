@@ -16,21 +16,19 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from handsim import PoseEmbedding
-from handsim.embedding import BlendEmbedding, Embedding, ImageEmbedding, load_embedding
+from handsim.embedding import BlendEmbedding, ImageEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
-from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, VersionInfo, verify
+from index import Catalog, IndexSettings, IndexVersion, VersionInfo, verify
 from tests.index.builders import memory_catalog
-from tests.training.pairs.builders import SIZE_PX, write_pool
-from tests.training.pretrain.builders import CONFIG, SCHEDULE, SETTINGS, FeedbackPlace, leftovers, make_place
+from tests.training.pairs.builders import write_pool
+from tests.training.pretrain.builders import CONFIG, POOL_PX, SCHEDULE, SETTINGS, FeedbackPlace
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings
 from training.pretrain.feedback import Feedback, LearnedVersions, trunk_weights
 from training.pretrain.module import PretrainModule
-from training.pretrain.train import pretrain
 from training.runs.checkpoints import StopRequest
 from training.runs.folder import RunFolder
 from training.runs.settings import Schedule
@@ -39,17 +37,16 @@ from training.runs.trainer import RunOutcome
 pytestmark = [  # of what the client's local mode lacks, nothing is needed
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+    pytest.mark.usefixtures("one_thread"),
 ]
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+OPTIONS = ImageFitOptions(components=6, image_size_px=POOL_PX, device="cpu")
+PICTURES_ALONE = replace(SETTINGS, pose_share=0.0)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[FeedbackPlace]:
-    place = make_place(tmp_path)
+def place(world: Path, tmp_path: Path) -> Iterator[FeedbackPlace]:
+    place = FeedbackPlace.copy(world, tmp_path / "home")
     with place.catalog:
         yield place
 
@@ -76,7 +73,7 @@ def end_batch(feedback: Feedback, trainer: Trainer, module: PretrainModule, done
     feedback.on_train_batch_end(trainer, module, None, cast(PairBatch, None), done - 1)
 
 
-def test_nothing_of_the_module_is_touched(
+def test_a_round_touches_nothing_of_the_module_and_builds_the_graph_as_the_current_one(
     place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
     def state() -> list[Any]:
@@ -86,41 +83,21 @@ def test_nothing_of_the_module_is_touched(
         flags = [torch.is_grad_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32]
         return [random_states, modes, gradients, flags]
 
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder)
+    wanted = IndexSettings(m=8, ef=32, index_above_kb=1, full_scan_below_kb=10)
+    place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 5), wanted)
+    feedback = place.feedback()
     module.train()
     module.encoder.trunk.eval()  # as somebody might want it
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     before = state()
     feedback.on_fit_start(trainer, module)
     end_batch(feedback, trainer, module, 4)
-    assert place.catalog.current_name() == "v0002"
     assert state() == before
     after = module.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in weights.items())
     module.train()
-
-
-def test_pictures_alone(place: FeedbackPlace, module: PretrainModule, trainer: Trainer) -> None:
-    settings = replace(SETTINGS, pose_share=0.0)
-    feedback = Feedback(settings, place.home, place.catalog, place.folder)
-    feedback.on_fit_start(trainer, module)
-    end_batch(feedback, trainer, module, 4)
-    with place.catalog.current() as version:
-        assert (version.info.embedding_kind, version.info.dimension) == ("image", 6)
-    assert "(image-6)" in place.log()[-1]
-    assert isinstance(load_embedding(place.feedback / "embedding.json"), ImageEmbedding)
-
-
-def test_the_graph_is_built_as_the_current_one(
-    place: FeedbackPlace, module: PretrainModule, trainer: Trainer
-) -> None:
-    wanted = IndexSettings(m=8, ef=32, index_above_kb=1, full_scan_below_kb=10)
-    place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 5), wanted)
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder)
-    feedback.on_fit_start(trainer, module)
-    end_batch(feedback, trainer, module, 4)
-    current = place.catalog.info(place.catalog.current_name() or "")
-    assert (current.name, current.settings) == ("v0003", wanted)
+    with place.catalog.current() as current:
+        assert (current.info.name, current.info.settings) == ("v0003", wanted)
 
 
 @given(
@@ -129,7 +106,7 @@ def test_the_graph_is_built_as_the_current_one(
     accumulate=st.integers(1, 5),
     batches=st.integers(1, 60),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_is_due_between_the_steps_in_which_so_many_epochs_end(
     every: int, batches_an_epoch: int, accumulate: int, batches: int, module: PretrainModule
 ) -> None:
@@ -139,12 +116,8 @@ def test_it_is_due_between_the_steps_in_which_so_many_epochs_end(
         def _run_in_turn(self, trainer: Trainer, module: PretrainModule) -> None:
             turns.append(module.batches_done)
 
-    recorded = Recorded(
-        replace(SETTINGS, every_epochs=every),
-        Home(Path("home")),
-        cast(Catalog, None),
-        RunFolder(Path("run")),
-    )
+    settings, folder = replace(SETTINGS, every_epochs=every), RunFolder(Path("run"))
+    recorded = Recorded(settings, Home(Path("home")), cast(Catalog, None), folder, print, StopRequest())
     module.schedule = Schedule(batches_an_epoch, batches, batches, 12, accumulate)
     for done in range(1, batches + 1):
         end_batch(recorded, cast(Trainer, None), module, done)
@@ -162,272 +135,196 @@ def raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
-@pytest.mark.parametrize(
-    ("where", "error", "message"),
-    [
-        ((RowCache, "add"), HandsimError("no room for features; make some"), "no room for features"),
-        ((BlendEmbedding, "save"), OSError(28, "No space left on device"), "is full; `handsim index prune`"),
-        ((Catalog, "build"), UnavailableError("the server\nis away"), "the server is away"),
-        ((Pool, "crop_jpeg"), HandsimError("hands.tar ends too early"), "ends too early"),
-    ],
-    ids=["features", "version", "server", "pool"],
-)
-def test_trouble_is_told_and_training_goes_on(
-    place: FeedbackPlace,
-    module: PretrainModule,
-    trainer: Trainer,
-    monkeypatch: pytest.MonkeyPatch,
-    where: tuple[type, str],
-    error: Exception,
-    message: str,
+def verify_badly(version: IndexVersion, **options: Any) -> object:
+    return replace(verify(version, **options), recall_at_1=0.4)
+
+
+def test_trouble_is_reported_and_training_continues(
+    place: FeedbackPlace, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder, heard.append)
+    lines: list[str] = []
+    feedback = place.feedback(report=lines.append)
     feedback.on_fit_start(trainer, module)
+    no_room, full = HandsimError("no room for features; make some"), OSError(28, "No space left on device")
+    away = UnavailableError("the server\nis away")
+    for where, replacement, message in (
+        ("handsim.embedding.row_cache.RowCache.add", raising(no_room), "no room for features"),
+        ("handsim.embedding.BlendEmbedding.save", raising(full), "is full; `handsim index prune`"),
+        ("index.Catalog.build", raising(away), "the server is away"),
+        ("handsim.pool.Pool.crop_jpeg", raising(HandsimError("hands.tar ends too early")), "ends too early"),
+        ("index.catalog.verify", verify_badly, "v0002 is written but not published: recall@1 is 0.4000"),
+    ):
+        lines.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(where, replacement)
+            end_batch(feedback, trainer, module, 4)
+        assert len(lines) == 2
+        assert lines[1].startswith("no index version with the encoder of epoch 1; training goes on: ")
+        assert message in lines[1]
+        assert "\n" not in lines[1]
+        assert (place.names(), place.catalog.current_name()) == (["v0001"], "v0001")
+        assert place.leftovers() == []
     with monkeypatch.context() as patched:
-        patched.setattr(*where, raising(error))
-        end_batch(feedback, trainer, module, 4)
-    assert len(heard) == 2
-    assert heard[1].startswith("no index version with the encoder of epoch 1; training goes on: ")
-    assert message in heard[1]
-    assert "\n" not in heard[1]
-    assert place.names() == ["v0001"]
-    assert leftovers(place) == []
+        patched.setattr(Catalog, "build", raising(ValueError("shapes do not match")))
+        with pytest.raises(ValueError, match="shapes do not match"):  # a mistake of ours
+            end_batch(feedback, trainer, module, 4)
     end_batch(feedback, trainer, module, 8)  # and when the trouble is over
-    assert place.names() == ["v0001", "v0002"]
-    assert heard[-1].startswith("index version v0002 is published")
+    assert place.names() == ["v0001", "v0003"]
+    assert lines[-1].startswith("index version v0003 is published")
 
 
-def test_a_version_that_finds_too_little_is_not_left_there(
-    place: FeedbackPlace, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[str] = []
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder, heard.append)
-    feedback.on_fit_start(trainer, module)
-    monkeypatch.setattr(
-        "index.catalog.verify",
-        lambda version, **options: replace(verify(version, **options), recall_at_1=0.4),
-    )
-    end_batch(feedback, trainer, module, 4)
-    assert "v0002 is written but not published: recall@1 is 0.4000" in heard[-1]
-    assert (place.names(), place.catalog.current_name()) == (["v0001"], "v0001")
-
-
-def test_our_own_mistakes_are_raised(
-    place: FeedbackPlace, module: PretrainModule, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder)
-    feedback.on_fit_start(trainer, module)
-    monkeypatch.setattr(Catalog, "build", raising(ValueError("shapes do not match")))
-    with pytest.raises(ValueError, match="shapes do not match"):
-        end_batch(feedback, trainer, module, 4)
-
-
-def test_what_cannot_be_done_is_told_before_training(
+def test_what_cannot_be_done_is_refused_before_training(
     place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
-    many = replace(SETTINGS, components=40)
-    with pytest.raises(HandsimError, match="40 hands are too few to fit 40 components"):
-        Feedback(many, place.home, place.catalog, place.folder).on_fit_start(trainer, module)
-    write_pool(place.home.pool, videos=1, first_video=20, pictures=False)
-    with pytest.raises(HandsimError, match="10 of the 50 hands have keypoints but no picture to encode"):
-        Feedback(SETTINGS, place.home, place.catalog, place.folder).on_fit_start(trainer, module)
+    with pytest.raises(HandsimError, match="20 hands are too few to fit 40 components"):
+        place.feedback(replace(SETTINGS, components=40)).on_fit_start(trainer, module)
+    write_pool(place.home.pool, videos=1, pictures=False)
+    with pytest.raises(HandsimError, match="10 of the 30 hands have keypoints but no picture to encode"):
+        place.feedback().on_fit_start(trainer, module)
 
 
-def test_a_round_that_is_broken_off_is_made_up_for(
+def test_a_resumed_run_makes_up_for_an_interrupted_round_once(
     place: FeedbackPlace, module: PretrainModule, trainer: Trainer
 ) -> None:
-    stop, heard = StopRequest(), list[str]()
-    feedback = Feedback(SETTINGS, place.home, place.catalog, place.folder, heard.append, stop)
+    stop, lines = StopRequest(), list[str]()
+    feedback = place.feedback(report=lines.append, stop=stop)
     feedback.on_fit_start(trainer, module)
     stop.request()
     end_batch(feedback, trainer, module, 4)
-    assert "interrupted, because the run is to stop" in heard[-1]
-    assert (place.names(), leftovers(place)) == (["v0001"], [])
-    resumed = Feedback(SETTINGS, place.home, place.catalog, place.folder)
-    resumed.load_state_dict(feedback.state_dict())
-    resumed.on_fit_start(trainer, module)
-    resumed.on_train_start(trainer, module)
-    assert place.catalog.current_name() == "v0002"
-    again = Feedback(SETTINGS, place.home, place.catalog, place.folder)
-    again.load_state_dict(resumed.state_dict())
-    again.on_fit_start(trainer, module)
-    again.on_train_start(trainer, module)
-    assert place.catalog.current_name() == "v0002"
+    assert "interrupted, because the run is to stop" in lines[-1]
+    assert (place.names(), place.leftovers()) == (["v0001"], [])
+    for _ in range(2):
+        resumed = place.feedback()
+        resumed.load_state_dict(feedback.state_dict())
+        resumed.on_fit_start(trainer, module)
+        resumed.on_train_start(trainer, module)
+        assert place.catalog.current_name() == "v0002"
+        feedback = resumed
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FeedbackPlace, RunOutcome]]:
-    """A run of three epochs and a half, with a round after each."""
+def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackPlace]:
+    """A run of four epochs and a step, with a round after each epoch, resumed after the first round."""
     torch.set_num_threads(1)
-    place = make_place(tmp_path_factory.mktemp("trained"))
-    config = replace(CONFIG, trainer=replace(CONFIG.trainer, epochs=4, max_steps=14))
+    place = FeedbackPlace.copy(world, tmp_path_factory.mktemp("trained") / "home")
     with place.catalog:
-        yield place, pretrain(config, place.home, place.catalog, place.folder, say=lambda line: None)
+        assert place.train(5) == RunOutcome(5, finished=True)
+        assert place.names() == ["v0001", "v0002"]
+        assert place.train(17, resume=True) == RunOutcome(17, finished=True)
+        yield place
 
 
-def test_pairs_come_from_what_was_learned(trained: tuple[FeedbackPlace, RunOutcome]) -> None:
-    place, outcome = trained
-    assert outcome == RunOutcome(14, finished=True)
-    assert place.catalog.current_name() == "v0004"
-    with place.catalog.current() as version:
-        assert (version.info.embedding_kind, version.info.dimension) == ("blend", 5 + 6)
-        # It is the encoder's own view of the hands, beside the pose of the version before.
-        written = load_embedding(place.feedback / "embedding.json")
+def test_pairs_come_from_what_was_learned(trained: FeedbackPlace) -> None:
+    place, hand_ids = trained, trained.pool.hand_ids[:4]
+    with place.catalog.current() as version, place.catalog.open("v0001") as first:
+        assert (version.info.name, version.info.embedding_kind) == ("v0005", "blend")
+        # It is the encoder's own view of the hands, beside the pose of the version before, also when resumed.
+        written = load_embedding(place.path / "embedding.json")
         assert isinstance(written, BlendEmbedding)
         assert version.embedding.fingerprint == written.fingerprint
-        crops = [place.pool.crop(int(hand_id)) for hand_id in place.pool.hand_ids[:4]]
-        seen = written.embed(keypoints=place.pool.keypoints[:4], crops=crops)
-        np.testing.assert_allclose(version.vectors(place.pool.hand_ids[:4]), seen, atol=2e-3)
-    with place.catalog.open("v0001") as first:
         assert written.pose.fingerprint == first.embedding.fingerprint
-    assert written.image.record.encoder == "run-epoch-3.safetensors"
-    assert written.image.record.image_size_px == SIZE_PX
+        crops = [place.pool.crop(int(hand_id)) for hand_id in hand_ids]
+        computed = written.embed(keypoints=place.pool.keypoints[:4], crops=crops)
+        np.testing.assert_allclose(version.vectors(hand_ids), computed, atol=2e-3)
+    assert written.image.record.encoder == "run-epoch-4.safetensors"
+    assert written.image.record.image_size_px == POOL_PX
     log = place.log()
-    for number in (2, 3, 4):
-        published = f"index version v000{number} is published: 40 hands (blend-11) in "
+    for number in (2, 3, 4, 5):
+        published = f"index version v000{number} is published: 20 hands (blend-11) in "
         assert sum(line.startswith(published) for line in log) == 1
     moved = next(line for line in log if line.startswith("pairs come from index version"))
-    assert re.fullmatch(r"pairs come from index version v000[234] now, until here from v0001", moved)
+    assert re.fullmatch(r"pairs come from index version v000[345] now, until here from v0002", moved)
 
 
-def test_nothing_piles_up(trained: tuple[FeedbackPlace, RunOutcome]) -> None:
-    place, _ = trained
-    assert place.names() == ["v0001", "v0003", "v0004"]
-    made = json.loads((place.feedback / "versions.json").read_text())
-    assert list(made) == ["v0003", "v0004"]
-    assert sorted(path.name for path in place.feedback.glob("encoder-*")) == sorted(made.values())
-    assert leftovers(place) == []
+def test_nothing_piles_up(trained: FeedbackPlace) -> None:
+    place = trained
+    assert place.names() == ["v0001", "v0004", "v0005"]
+    made = json.loads((place.path / "versions.json").read_text())
+    assert list(made) == ["v0004", "v0005"]
+    assert sorted(path.name for path in place.path.glob("encoder-*")) == sorted(made.values())
+    assert place.leftovers() == []
     for name, encoder_file in made.items():  # on the disk once
-        assert (place.feedback / encoder_file).samefile(place.home.path / "index" / name / encoder_file)
-
-
-def test_a_run_that_is_resumed_goes_on_with_it(place: FeedbackPlace) -> None:
-    def run(batches: int, *, resume: bool = False) -> RunOutcome:
-        config = replace(CONFIG, trainer=replace(CONFIG.trainer, epochs=3, max_steps=batches))
-        return pretrain(config, place.home, place.catalog, place.folder, resume=resume, say=lambda line: None)
-
-    assert run(5) == RunOutcome(5, finished=True)
-    assert place.names() == ["v0001", "v0002"]
-    assert run(9, resume=True) == RunOutcome(9, finished=True)
-    assert list(json.loads((place.feedback / "versions.json").read_text())) == ["v0002", "v0003"]
-    poses = set()
-    for name in ("v0002", "v0003"):
-        with place.catalog.open(name) as version:
-            assert isinstance(version.embedding, BlendEmbedding)
-            poses.add(version.embedding.pose.fingerprint)
-    assert len(poses) == 1  # the resumed one found it in the version before
+        assert (place.path / encoder_file).samefile(place.home.path / "index" / name / encoder_file)
 
 
 def test_a_round_leaves_training_as_it_is(
-    place: FeedbackPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: FeedbackPlace, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the bit, as far as the pairs are the same: here no version is published after all."""
 
     def losses(place: FeedbackPlace, feedback: FeedbackSettings) -> list[float]:
-        config = replace(CONFIG, feedback=feedback, trainer=replace(CONFIG.trainer, max_steps=6))
-        outcome = pretrain(config, place.home, place.catalog, place.folder, say=lambda line: None)
-        assert outcome == RunOutcome(6, finished=True)
+        assert place.train(5, feedback) == RunOutcome(5, finished=True)
         lines = (place.folder.path / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
 
-    def full(*arguments: object, **options: object) -> None:
-        raise HandsimError("the disk is full; make room")
-
-    other = make_place(tmp_path / "other")
+    other = FeedbackPlace.copy(world, tmp_path / "other")
     with other.catalog:
         without = losses(other, FeedbackSettings())
-    monkeypatch.setattr(place.catalog, "build", full)
+    monkeypatch.setattr(place.catalog, "build", raising(HandsimError("the disk is full; make room")))
     assert losses(place, SETTINGS) == without
     message = "no index version with the encoder of epoch 1; training goes on: the disk is full; make room"
     assert place.log().count(message) == 1
-    assert leftovers(place) == []
-    assert list(place.feedback.iterdir()) == []
-
-
-@pytest.fixture(params=["edge", "server"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedbackPlace]:
-    """An index in a directory, and one that is asked as a server is."""
-    place = make_place(tmp_path, memory_catalog() if request.param == "server" else None)
-    with place.catalog:
-        yield place
+    assert place.leftovers() == []
+    assert list(place.path.iterdir()) == []
 
 
 def make(place: FeedbackPlace, learned: LearnedVersions, module: PretrainModule, seed: int) -> VersionInfo:
     """A version by a trunk that differs from others."""
     weights = trunk_weights(module, f"seed-{seed}")
     weights.tensors["conv1.weight"] *= 1 + seed / 10
-    options = ImageFitOptions(components=6, image_size_px=SIZE_PX, device="cpu")
-    return learned.make(weights, options, lambda done, total: None)
+    return learned.make(weights, OPTIONS, lambda done, total: None)
 
 
-def test_only_what_was_made_here_is_removed(anywhere: FeedbackPlace, module: PretrainModule) -> None:
-    place, learned = anywhere, anywhere.learned()
+def test_only_what_was_made_here_is_removed(place: FeedbackPlace, module: PretrainModule) -> None:
+    learned = place.learned()
     make(place, learned, module, 1)
     place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 4))  # by somebody else, meanwhile
     make(place, learned, module, 2)
-    place.catalog.publish("v0002")  # by somebody who liked it
-    make(place, learned, module, 3)
-    assert place.names() == ["v0001", "v0003", "v0004", "v0005"]
-    with place.catalog.open("v0004"):  # by somebody who reads
-        make(place, learned, module, 4)
-        assert place.names() == ["v0001", "v0003", "v0004", "v0005", "v0006"]
-        encoders = set(json.loads((place.feedback / "versions.json").read_text()).values())
-        assert {path.name for path in place.feedback.glob("encoder-*")} == encoders
-        assert len(encoders) == 3
-    place.catalog.remove("v0005")  # by somebody else
-    make(place, place.learned(), module, 5)  # by a run that was resumed
-    assert place.names() == ["v0001", "v0003", "v0006", "v0007"]
-    assert len(list(place.feedback.glob("encoder-*"))) == 2
+    publish = Catalog.publish
 
-
-def test_the_current_version_stays_though_it_is_old(place: FeedbackPlace, module: PretrainModule) -> None:
-    learned = place.learned()
-    for seed in (1, 2):
-        make(place, learned, module, seed)
-    publish = type(place.catalog).publish
-
-    def published_and_taken_back(catalog: Catalog, name: str) -> None:
+    def publish_and_take_back(catalog: Catalog, name: str) -> None:
         publish(catalog, name)
         publish(catalog, "v0002")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(type(place.catalog), "publish", published_and_taken_back)
+        patched.setattr(Catalog, "publish", publish_and_take_back)
         make(place, learned, module, 3)
-    assert place.names() == ["v0001", "v0002", "v0003", "v0004"]
-    assert len(list(place.feedback.glob("encoder-*"))) == 3
+    assert place.names() == ["v0001", "v0002", "v0003", "v0004", "v0005"], "v0002 is old, and current"
+    with place.catalog.open("v0004"):  # by somebody who reads
+        make(place, learned, module, 4)
+        assert place.names() == ["v0001", "v0003", "v0004", "v0005", "v0006"]
+        encoders = set(json.loads((place.path / "versions.json").read_text()).values())
+        assert {path.name for path in place.path.glob("encoder-*")} == encoders
+        assert len(encoders) == 3
+    place.catalog.remove("v0005")  # by somebody else
+    make(place, place.learned(), module, 5)  # by a run that was resumed
+    assert place.names() == ["v0001", "v0003", "v0006", "v0007"]
+    assert len(list(place.path.glob("encoder-*"))) == 2
 
 
-def test_pictures_can_be_asked_about_wherever_the_index_is(
-    anywhere: FeedbackPlace, module: PretrainModule
+def test_pictures_can_be_searched_for_on_a_server(
+    world: Path, module: PretrainModule, tmp_path: Path
 ) -> None:
-    place = anywhere
-    make(place, place.learned(), module, 1)
-    written = load_embedding(place.feedback / "embedding.json")
-    with place.catalog.current() as version:
-        assert version.embedding.fingerprint == written.fingerprint
-        asked = written.embed(
-            keypoints=place.pool.keypoints[7:8], crops=[place.pool.crop(int(place.pool.hand_ids[7]))]
-        )
-        assert version.search(asked, 1).hand_ids[0, 0] == place.pool.hand_ids[7]
+    place = FeedbackPlace.copy(world, tmp_path / "home", memory_catalog())
+    hand_id = place.pool.hand_ids[7]
+    with place.catalog:
+        make(place, place.learned(), module, 1)
+        written = load_embedding(place.path / "embedding.json")
+        with place.catalog.current() as version:
+            assert version.embedding.fingerprint == written.fingerprint
+            vector = written.embed(keypoints=place.pool.keypoints[7:8], crops=[place.pool.crop(int(hand_id))])
+            assert version.search(vector, 1).hand_ids[0, 0] == hand_id
 
 
-def test_what_a_killed_round_left_goes_with_the_next(place: FeedbackPlace, module: PretrainModule) -> None:
-    left = place.feedback / ".round" / "features" / "abc"
-    left.mkdir(parents=True)
-    (left / "1.rows.npy").write_bytes(b"half")
-    (place.feedback / ".round" / "pool").symlink_to(place.home.pool)
-    make(place, place.learned(), module, 1)
-    assert leftovers(place) == []
-    assert len(Pool.open(place.home.pool)) == len(place.pool)  # the pool itself is not
-
-
-def test_the_homes_own_embedding_stays_as_it_is(
+def test_the_homes_own_embedding_stays_and_what_a_killed_round_left_goes(
     place: FeedbackPlace, module: PretrainModule, tmp_path: Path
 ) -> None:
     torch.save(module.encoder.trunk.state_dict(), tmp_path / "trunk.pt")
-    options = ImageFitOptions(components=6, image_size_px=SIZE_PX, device="cpu")
-    fit_image_embedding(place.pool, str(tmp_path / "trunk.pt"), place.home.embedding, options)
+    fit_image_embedding(place.pool, str(tmp_path / "trunk.pt"), place.home.embedding, OPTIONS)
+    left = place.path / ".round" / "features" / "abc"
+    left.mkdir(parents=True)
+    (left / "1.rows.npy").write_bytes(b"half")
+    (place.path / ".round" / "pool").symlink_to(place.home.pool)
 
     def files() -> dict[str, bytes]:
         return {
@@ -438,32 +335,36 @@ def test_the_homes_own_embedding_stays_as_it_is(
 
     before = files()
     assert any("vectors" in name for name in before)
+    assert any("pool" in name for name in before)
     make(place, place.learned(), module, 0)  # the very same embedding
     assert files() == before
+    assert not (place.path / ".round").exists()
+    assert len(Pool.open(place.home.pool)) == len(place.pool)
 
 
 def test_the_pose_is_the_current_versions_or_the_homes_or_a_new_one(
     place: FeedbackPlace, module: PretrainModule
 ) -> None:
-    def chosen() -> str:
+    def fingerprint() -> str:
         pose = place.learned().pose
         assert pose is not None
         return pose.fingerprint
 
-    def build(embedding: Embedding) -> None:
-        place.catalog.build(place.pool, embedding)
-
     five, four = PoseEmbedding.fit(place.pool, 5), PoseEmbedding.fit(place.pool, 4)
     four.save(place.home.embedding)
-    assert chosen() == five.fingerprint
+    assert fingerprint() == five.fingerprint
     make(place, place.learned(), module, 1)  # a blend
-    assert chosen() == five.fingerprint
-    make(place, place.learned(replace(SETTINGS, pose_share=0.0)), module, 1)  # pictures alone
-    assert chosen() == four.fingerprint
-    load_embedding(place.feedback / "embedding.json").save(place.home.embedding)  # an image embedding
-    assert chosen() == PoseEmbedding.fit(place.pool).fingerprint
+    assert fingerprint() == five.fingerprint
+    make(place, place.learned(PICTURES_ALONE), module, 1)
+    pictures = load_embedding(place.path / "embedding.json")
+    assert isinstance(pictures, ImageEmbedding)
+    with place.catalog.current() as version:
+        assert (version.info.embedding_kind, version.info.dimension) == ("image", 6)
+    assert fingerprint() == four.fingerprint
+    pictures.save(place.home.embedding)
+    assert fingerprint() == PoseEmbedding.fit(place.pool).fingerprint
     place.home.embedding.unlink()
-    assert chosen() == PoseEmbedding.fit(place.pool).fingerprint
-    build(four)
-    assert chosen() == four.fingerprint
-    assert place.learned(replace(SETTINGS, pose_share=0.0)).pose is None
+    assert fingerprint() == PoseEmbedding.fit(place.pool).fingerprint
+    place.catalog.build(place.pool, four)
+    assert fingerprint() == four.fingerprint
+    assert place.learned(PICTURES_ALONE).pose is None

@@ -10,20 +10,23 @@ from PIL import Image
 
 from handsim.drawing import Tile
 from handsim.hand import format_hand_id
-from tests.training.pretrain.builders import RECIPE, Place, assert_equal, at_step, interrupt, weights
+from tests.training.builders import assert_equal, at_step, interrupt, weights
+from tests.training.pretrain.builders import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
+from training.losses import Weighting
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import RECIPES
 from training.pretrain.module import PretrainModule
 from training.pretrain.train import draw_pairs
-from training.runs import monitor as figures
+from training.runs import monitor
 from training.runs.folder import BEST, LAST
 from training.runs.settings import Schedule
 
-ODD = ["--trainer.accumulate", "2"]
-"""Five batches an epoch: the third step takes the last of one epoch and the first of the next."""
-ENDING_IN_HALF = [*ODD, "--trainer.epochs", "1"]
-"""Its third and last step has one batch."""
+ODD = ["--trainer.accumulate=2"]
+"""Three batches an epoch: the second step takes the last of one epoch and the first of the next."""
+ENDING_IN_HALF = [*ODD, "--trainer.epochs=1", "--trainer.precision=bf16-mixed"]
+"""Its second and last step has one batch."""
+OTHER = ["--seed=2", "--trainer.max_steps=4", "--log.figures_every_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +34,23 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Runs that nobody stopped."""
     place = Place.beside(world, tmp_path_factory.mktemp("whole") / "home")
     torch.set_num_threads(1)
-    place.train("plain")
-    place.train("odd", ODD)
-    place.train("half", ENDING_IN_HALF)
+    for name, overrides in (("plain", []), ("odd", ODD), ("half", ENDING_IN_HALF), ("other", OTHER)):
+        place.train(name, overrides)
     return place
 
 
-def stopped_at(place: Place, steps: list[int], overrides: list[str]) -> None:
-    """The run ``cut``, interrupted after each of the steps, resumed each time and at last finished."""
-    for number, step in enumerate(steps):
+@pytest.mark.parametrize(
+    ("name", "overrides", "stops", "steps"),
+    [
+        pytest.param("plain", [], [1, 3], 6, id="inside an epoch, and at its end"),
+        pytest.param("odd", ODD, [1, 2], 3, id="accumulating, inside an epoch and in a step over two"),
+        pytest.param("half", ENDING_IN_HALF, [1], 2, id="in low precision, with half a step left"),
+    ],
+)
+def test_a_resumed_run_is_equal_to_the_bit(
+    whole: Place, place: Place, name: str, overrides: list[str], stops: list[int], steps: int
+) -> None:
+    for number, step in enumerate(stops):
         with pytest.MonkeyPatch.context() as patch:
             at_step(patch, step, interrupt)
             outcome = place.train("cut", overrides, resume=number > 0)
@@ -47,88 +58,63 @@ def stopped_at(place: Place, steps: list[int], overrides: list[str]) -> None:
         assert place.checkpoint("cut")["global_step"] == step
     assert place.train("cut", overrides, resume=True).finished
 
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "stops"),
-    [
-        pytest.param("plain", [], [3], id="inside an epoch"),
-        pytest.param("plain", [], [5], id="at an epoch's end"),
-        pytest.param("plain", [], [2, 7], id="twice"),
-        pytest.param("odd", ODD, [1], id="accumulating, inside an epoch"),
-        pytest.param("odd", ODD, [3], id="accumulating, in a step over two epochs"),
-        pytest.param("half", ENDING_IN_HALF, [2], id="accumulating, with half a step left"),
-    ],
-)
-def test_a_resumed_run_is_equal_to_the_bit(
-    whole: Place, place: Place, name: str, overrides: list[str], stops: list[int]
-) -> None:
-    stopped_at(place, stops, overrides)
-
     assert place.losses("cut") == whole.losses(name)
-    assert [line["step"] for line in place.lines("cut")] == list(range(1, len(place.lines("cut")) + 1))
+    assert [line["step"] for line in place.lines("cut")] == [*range(1, steps + 1)]
     for which in ("last.ckpt", "best.ckpt"):
         cut, uncut = place.checkpoint("cut", which), whole.checkpoint(name, which)
         assert_equal(weights(cut), weights(uncut))
         assert cut["handsim"]["batches_done"] == uncut["handsim"]["batches_done"]
         assert cut["lr_schedulers"] == uncut["lr_schedulers"]
+    # Optimizer and schedule step once a step.
+    last = whole.checkpoint(name)
+    assert last["global_step"] == last["lr_schedulers"][0]["last_epoch"] == steps
+    assert {float(state["step"]) for state in last["optimizer_states"][0]["state"].values()} == {steps}
 
 
-def test_a_run_that_is_not_the_same_differs(whole: Place, place: Place) -> None:
+def test_a_run_of_another_seed_differs(whole: Place) -> None:
     """Else the test above could not fail."""
-    place.train("other", ["--seed", "2", "--trainer.max_steps", "1"])
-    assert place.losses("other")[0][1] != whole.losses("plain")[0][1]
-
-
-@pytest.mark.parametrize(("name", "steps"), [("plain", 10), ("odd", 5), ("half", 3)])
-def test_optimizer_and_schedule_step_once_a_step(whole: Place, name: str, steps: int) -> None:
-    checkpoint = whole.checkpoint(name)
-    assert checkpoint["global_step"] == steps
-    assert checkpoint["lr_schedulers"][0]["last_epoch"] == steps
-    assert {float(state["step"]) for state in checkpoint["optimizer_states"][0]["state"].values()} == {steps}
-    assert [line["step"] for line in whole.lines(name)] == [*range(1, steps + 1)]
+    assert whole.losses("other")[0][1] != whole.losses("plain")[0][1]
 
 
 def test_a_killed_run_forgets_what_came_after_its_checkpoint(whole: Place, place: Place) -> None:
-    """Killed after step 4 with the checkpoint of step 3, in the middle of writing a line."""
-    overrides = ["--log.checkpoint_every_steps", "3"]
+    """Killed after step 5 with the checkpoint of step 4, in the middle of writing a line."""
+    overrides = ["--log.checkpoint_every_steps=4"]
 
     def die() -> None:
         raise MemoryError
 
     with pytest.MonkeyPatch.context() as patch:
-        at_step(patch, 4, die)
+        at_step(patch, 5, die)
         with pytest.raises(MemoryError):
             place.train("cut", overrides)
     with place.folder("cut").metrics.open("a") as file:
-        file.write('{"step": 5, "lo')
-    assert place.checkpoint("cut")["global_step"] == 3
+        file.write('{"step": 6, "lo')
+    assert place.checkpoint("cut")["global_step"] == 4
 
     assert place.train("cut", overrides, resume=True).finished
     assert place.losses("cut") == whole.losses("plain")
     assert_equal(weights(place.checkpoint("cut")), weights(whole.checkpoint("plain")))
 
 
-def test_a_finished_run_has_nothing_to_resume(place: Place) -> None:
-    once = ["--trainer.max_steps", "1"]
-    place.train("done", once)
-    before = place.folder("done").last.read_bytes()
-    outcome = place.train("done", once, resume=True)
-    assert (outcome.steps, outcome.finished) == (1, True)
-    assert place.folder("done").last.read_bytes() == before
+def test_a_finished_run_has_nothing_to_resume(whole: Place) -> None:
+    before = whole.folder("half").last.stat().st_mtime_ns
+    outcome = whole.train("half", ENDING_IN_HALF, resume=True)
+    assert (outcome.steps, outcome.finished) == (2, True)
+    assert whole.folder("half").last.stat().st_mtime_ns == before
 
 
 def test_a_resumed_run_compares_with_the_best_checkpoint_itself(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the last one says: earlier versions wrote NaN there, or the error of an epoch not saved."""
-    at_step(monkeypatch, 5, interrupt)
+    at_step(monkeypatch, 3, interrupt)
     place.train("cut")
     state = place.checkpoint("cut")["callbacks"]["Checkpoints"]
-    mean = sum(line["loss"] for line in place.lines("cut")) / 5
+    mean = sum(line["loss"] for line in place.lines("cut")) / 3
     assert state["best"] == pytest.approx(mean, rel=1e-6)
     assert (state["losses"], state["batches"]) == (0.0, 0)
     best = place.checkpoint("cut", "best.ckpt")
-    assert best["handsim"]["batches_done"] == 5
+    assert best["handsim"]["batches_done"] == 3
 
     # As if it had been impossibly good.
     last = place.checkpoint("cut")
@@ -139,15 +125,12 @@ def test_a_resumed_run_compares_with_the_best_checkpoint_itself(
         path.unlink()  # one file under two names
         torch.save(checkpoint, path)
     place.train("cut", resume=True)
-    assert place.checkpoint("cut")["handsim"]["batches_done"] == 10
-    assert place.checkpoint("cut", "best.ckpt")["handsim"]["batches_done"] == 5
+    assert place.checkpoint("cut")["handsim"]["batches_done"] == 6
+    assert place.checkpoint("cut", "best.ckpt")["handsim"]["batches_done"] == 3
 
 
-def test_low_precision_and_honest_shares(place: Place) -> None:
-    place.train("low", ["--trainer.precision=bf16-mixed", "--trainer.max_steps=3"])
-    lines = place.lines("low")
-    assert len(lines) == 3
-    for numbers in lines:
+def test_numbers_of_a_step_are_possible_ones(whole: Place) -> None:
+    for numbers in whole.lines("half"):
         assert 0 < numbers["loss"] < 20
         assert 0 <= numbers["index_wait"] <= numbers["data_wait"] <= 1
         assert 0 <= numbers["without_positive"] <= 1
@@ -167,8 +150,13 @@ def captions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         found.append(caption)
         return Tile(image, keypoints, caption)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(figures, "Tile", noted)
+    monkeypatch.setattr(monitor, "Tile", noted)
     return found
+
+
+@pytest.fixture(scope="module")
+def module() -> PretrainModule:
+    return PretrainModule(RECIPES.fill(RECIPE, [], "test"), Schedule(1, 1, 1, PAIRS, 1))
 
 
 def _batch() -> PairBatch:
@@ -190,51 +178,48 @@ def _batch() -> PairBatch:
     )
 
 
-def _draw(batch: PairBatch, weighted: str) -> Image.Image:
-    config = RECIPES.fill({**RECIPE, "loss": {"weighting": {"pairs": weighted}}}, [], "test")
-    module = PretrainModule(config, Schedule(1, 1, 1, PAIRS, 1))
+def _draw(batch: PairBatch, module: PretrainModule, weighting: Weighting) -> Image.Image:
+    module.config = replace(module.config, loss=replace(module.config.loss, weighting=weighting))
     random = torch.Generator().manual_seed(1)
-    views = [
+    first, second = (
         augment(batch.crops[rows], batch.keypoints[rows], AugmentationSettings(size_px=32), random)
         for rows in (batch.anchors, batch.positives)
-    ]
-    return draw_pairs(batch, (views[0], views[1]), module)
-
-
-def test_each_pair_has_its_captions(captions: list[tuple[str, ...]]) -> None:
-    _draw(_batch(), "none")
-    assert sorted(captions[0::2]) == [(format_hand_id(number),) for number in range(10, 15)]
-    assert sorted(captions[1::2]) == sorted(
-        (said,)
-        for said in (
-            "distance 0.250",
-            "distance 1.500",
-            "its own second view",
-            format_hand_id(18),
-            "distance 0.000",
-        )
     )
+    module.views = (first, second)
+    return draw_pairs(batch, module)
 
 
-def test_weights_are_told_where_there_are_any(captions: list[tuple[str, ...]]) -> None:
-    _draw(_batch(), "both")
-    weights = [caption[1] for caption in captions[1::2]]
-    assert len(weights) == PAIRS
-    assert all(weight.startswith("weight ") for weight in weights)
-    numbers = [float(weight.split()[1]) for weight in weights]
+def test_each_pair_is_drawn_with_its_distance_and_its_weight(
+    module: PretrainModule, captions: list[tuple[str, ...]]
+) -> None:
+    origins = [
+        "distance 0.250",
+        "distance 1.500",
+        "its own second view",
+        format_hand_id(18),
+        "distance 0.000",
+    ]
+    _draw(_batch(), module, Weighting())
+    assert sorted(captions[0::2]) == [(format_hand_id(number),) for number in range(10, 15)]
+    assert sorted(captions[1::2]) == sorted((origin,) for origin in origins)
+    captions.clear()
+    _draw(_batch(), module, Weighting("both"))
+    assert sorted(caption[0] for caption in captions[1::2]) == sorted(origins)
+    texts = [caption[1] for caption in captions[1::2]]
+    assert all(text.startswith("weight ") for text in texts)
+    numbers = [float(text.split()[1]) for text in texts]
     assert (min(numbers), max(numbers)) == (0.0, 1.0)  # linear ones reach from the farthest to the nearest
 
 
-def test_fewer_pairs_than_a_row_and_missing_keypoints() -> None:
+def test_fewer_pairs_than_a_row_and_missing_keypoints_are_drawn(module: PretrainModule) -> None:
     batch = _batch()
     batch.keypoints[0] = torch.nan
     batch = replace(batch, anchors=batch.anchors[:1], positives=batch.positives[:1])
-    assert min(_draw(batch, "none").size) > 64
+    assert min(_draw(batch, module, Weighting()).size) > 64
 
 
-def test_a_run_draws_its_first_batch_and_then_some(place: Place) -> None:
-    place.train("drawn", ["--log.figures_every_steps", "2", "--trainer.max_steps", "4"])
-    figures = sorted(place.folder("drawn").figures.glob("*"))
+def test_a_run_draws_its_first_batch_and_then_some(whole: Place) -> None:
+    figures = sorted(whole.folder("other").figures.glob("*"))
     assert [path.name for path in figures] == [f"pairs-000000{step}.png" for step in (1, 2, 4)]
     for path in figures:
         with Image.open(path) as picture:

@@ -317,7 +317,7 @@ def test_two_processes_of_torchrun_are_one_run(place: Place) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "2 steps of 12 pairs, 5 batches an epoch, on 2 x cpu" in done.stdout
+    assert "2 steps of 12 pairs, 1 batches an epoch, on 2 x cpu" in done.stdout
     assert done.stdout.count("2 steps done") == 1
     assert [step for step, *_ in place.losses("small")] == [1, 2]
 
