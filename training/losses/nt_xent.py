@@ -25,7 +25,8 @@ from training.losses.simhand_weights import (
     DenominatorWeights,
     Weighting,
     check_keypoints,
-    weights_in_whole_batch,
+    positive_distances,
+    weigh_distances,
 )
 
 _UNWEIGHTED: Final = Weighting()
@@ -90,7 +91,8 @@ def nt_xent(
         denominator = mean_log_denominator(columns, len(rows), temperature, weights)
         positives = (rows[: len(z1)] * rows[len(z1) :]).sum(1)
         if weighting.weights_positives:
-            positives = positives * weights_in_whole_batch(points[0], points[1], weighting)
+            distances = positive_distances(points[0], points[1], weighting.distance)
+            positives = positives * weigh_distances(distances, weighting, gather(distances))
         return denominator - positives.mean() / temperature
 
 

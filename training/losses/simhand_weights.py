@@ -31,7 +31,7 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
-from training.losses.distributed import gather, maximum_over_ranks, sum_over_ranks
+from training.losses.distributed import maximum_over_ranks, sum_over_ranks
 
 WeightedPairs = Literal["none", "positives", "negatives", "both"]
 WeightForm = Literal["linear", "sigmoid"]
@@ -97,7 +97,7 @@ def positive_weights(keypoints1: Tensor, keypoints2: Tensor, weighting: Weightin
     check_keypoints("keypoints1", keypoints1, len(keypoints1))
     check_keypoints("keypoints2", keypoints2, len(keypoints1))
     dtype = torch.promote_types(torch.promote_types(keypoints1.dtype, keypoints2.dtype), torch.float32)
-    distances = _positive_distances(keypoints1.to(dtype), keypoints2.to(dtype), weighting.distance)
+    distances = positive_distances(keypoints1.to(dtype), keypoints2.to(dtype), weighting.distance)
     return weigh_distances(distances, weighting)
 
 
@@ -124,13 +124,6 @@ def weigh_distances(distances: Tensor, weighting: Weighting, batch: Tensor | Non
     return weights.where(distances.isfinite(), 1.0)
 
 
-@torch.no_grad()
-def weights_in_whole_batch(keypoints1: Tensor, keypoints2: Tensor, weighting: Weighting) -> Tensor:
-    """Weights [N] of this process's positive pairs among those of all processes."""
-    distances = _positive_distances(keypoints1, keypoints2, weighting.distance)
-    return weigh_distances(distances, weighting, gather(distances))
-
-
 def check_keypoints(name: str, keypoints: Tensor | None, hands: int) -> Tensor:
     """The keypoints; raises HandsimError if they are None or not [hands, 21, 2]."""
     shape = f"[{hands}, {JOINT_COUNT}, 2]"
@@ -141,7 +134,7 @@ def check_keypoints(name: str, keypoints: Tensor | None, hands: int) -> Tensor:
     return keypoints
 
 
-def _positive_distances(first: Tensor, second: Tensor, kind: KeypointDistance) -> Tensor:
+def positive_distances(first: Tensor, second: Tensor, kind: KeypointDistance) -> Tensor:
     """Distance [N] of each positive pair of keypoints [N, 21, 2], in their unit and dtype."""
     difference = first - second
     if kind == "w_abs":

@@ -324,12 +324,6 @@ def test_the_square_is_cut_last_with_clean_edges() -> None:
     assert filled.flatten(1).any(1).all()
 
 
-def test_colours_can_stay_unchanged() -> None:
-    crops = torch.full((2, 32, 32, 3), 77, dtype=torch.uint8)
-    settings = replace(COLOURS_UNCHANGED, size_px=32)
-    assert augment(crops, random_keypoints(2), settings, seeded()).images.mul(255).sub(77).abs().max() < 1e-3
-
-
 def test_a_hand_with_a_bad_keypoint_still_has_a_finite_view() -> None:
     crops, keypoints = smooth_crops(2, 64), random_keypoints(2)
     keypoints[1, 3] = torch.nan

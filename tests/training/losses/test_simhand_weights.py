@@ -15,7 +15,7 @@ from torch import Tensor
 from handsim.errors import HandsimError
 from tests.training.losses.oracle import Batch, slow_denominator_weights, slow_positive_weights
 from training.losses import Weighting, positive_weights, weigh_distances
-from training.losses.simhand_weights import DenominatorWeights, KeypointDistance, WeightedPairs, WeightForm
+from training.losses.simhand_weights import DenominatorWeights, KeypointDistance, WeightForm
 
 DISTANCES: list[KeypointDistance] = ["mpjpe", "w_abs", "w_o_abs"]
 FORMS: list[WeightForm] = ["linear", "sigmoid"]
@@ -145,13 +145,6 @@ def test_positives_that_are_not_weighted_weigh_1() -> None:
     assert positive_weights(torch.empty(0, 21, 2), torch.empty(0, 21, 2), Weighting("both")).shape == (0,)
 
 
-def test_keypoints_of_other_shapes_are_named() -> None:
-    with pytest.raises(HandsimError, match=r"keypoints1 is \[4, 21, 3\]; it is \[4, 21, 2\]"):
-        positive_weights(torch.zeros(4, 21, 3), torch.zeros(4, 21, 3), Weighting("both"))
-    with pytest.raises(HandsimError, match=r"keypoints2 is \[3, 21, 2\]; it is \[4, 21, 2\]"):
-        positive_weights(torch.zeros(4, 21, 2), torch.zeros(3, 21, 2), Weighting("both"))
-
-
 def test_distances_alone_can_be_weighed() -> None:
     distances = torch.tensor([0.1, torch.nan, 0.3, 0.2], dtype=torch.float64)
     weights = weigh_distances(distances, Weighting("positives"))
@@ -160,15 +153,6 @@ def test_distances_alone_can_be_weighed() -> None:
     expected = [1 / (1 + math.exp(12.8 * apart)) for apart in (-0.1, 0.1, 0.0)]
     assert weigh_distances(distances, sigmoid)[[0, 2, 3]].tolist() == pytest.approx(expected)
     assert weigh_distances(distances, Weighting("negatives")).tolist() == [1.0] * 4
-
-
-@pytest.mark.parametrize(
-    ("pairs", "positives", "negatives"),
-    [("none", False, False), ("positives", True, False), ("negatives", False, True), ("both", True, True)],
-)
-def test_pairs_names_what_is_weighted(pairs: WeightedPairs, positives: bool, negatives: bool) -> None:
-    weighting = Weighting(pairs)
-    assert (weighting.weights_positives, weighting.weights_negatives) == (positives, negatives)
 
 
 @pytest.mark.parametrize(

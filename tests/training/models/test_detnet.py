@@ -14,15 +14,13 @@ from torch import Tensor
 from handsim.metrics.pose import score_poses
 from handsim.skeleton import PARENTS, REFERENCE_BONE, WRIST
 from handsim.synthetic import MotionConfig, SyntheticConfig, synthesise_labelled
-from tests.training.models.builders import draw_targets, hide, some_hidden
+from tests.training.models.builders import draw_targets, some_hidden
 from training.models.detnet import (
     DetNetHead,
     DetNetMaps,
     bone_directions,
     find_peaks,
     gaussian_heat_maps,
-    heat_map_loss,
-    weighted_map_loss,
 )
 from training.models.encoder import EncoderSettings
 from training.models.estimator import EstimatorSettings, PoseEstimator, build_estimator
@@ -69,13 +67,6 @@ def _gradients(head: DetNetHead, targets: HandTargets) -> tuple[dict[str, Tensor
     return {name: loss.detach() for name, loss in losses.items()}, gradients
 
 
-def test_maps_are_four_steps_finer_than_the_trunk(head: DetNetHead) -> None:
-    stages = tuple(torch.randn(2, CHANNELS, side, side) for side in (16, 8, 4, 2))
-    maps = head(stages)
-    assert maps.heat_maps.shape == (2, 21, 16, 16)
-    assert maps.delta_maps.shape == maps.location_maps.shape == (2, 21, 3, 16, 16)
-
-
 def test_each_kind_of_map_is_made_of_features_coordinates_and_all_earlier_maps(head: DetNetHead) -> None:
     """Convolution after convolution, by hand."""
     head = head.eval()
@@ -120,27 +111,12 @@ def test_the_loss_is_100_heat_maps_and_the_two_others_joint_by_joint(head: DetNe
     assert losses["loss"] == pytest.approx(total, rel=1e-9)
 
 
-def test_true_maps_have_a_loss_of_0(head: DetNetHead) -> None:
-    targets = some_hidden(draw_targets(HANDS), torch.nan)
-    assert all(float(loss) == 0 for loss in head.loss(_true_maps(targets), targets).values())
-
-
 def test_only_joints_in_the_mask_of_a_kind_of_map_get_a_gradient(head: DetNetHead) -> None:
     targets = some_hidden(draw_targets(HANDS), torch.nan)
     _, gradients = _gradients(head, targets)
     _, has_bone = bone_directions(targets.masked_joints, targets.valid_3d)
     for name, mask in zip(NAMES, (targets.valid, has_bone, targets.valid_3d), strict=True):
         assert torch.equal(gradients[name].flatten(2).ne(0).any(2), mask), name
-
-
-def test_without_a_scale_only_heat_maps_have_a_loss(head: DetNetHead) -> None:
-    nothing = torch.zeros(HANDS, 21, dtype=torch.bool)
-    losses, gradients = _gradients(head, hide(draw_targets(HANDS), nothing, ~nothing[:, 0], torch.nan))
-    assert losses["delta"] == losses["location"] == 0
-    assert losses["heat_map"] > 0
-    assert losses["loss"] == 100 * losses["heat_map"]
-    assert (gradients["delta_maps"] == 0).all()
-    assert (gradients["location_maps"] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -291,32 +267,6 @@ def test_peaks_of_plateaus_stay_within_their_cell() -> None:
         column, row = cells % 6, cells // 6
         apart = points * torch.tensor([6.0, 4.0]) - torch.stack([column, row], -1) - 0.5
         assert (apart.abs() <= 0.5 + 1e-6).all()
-
-
-JOINTS, CELLS = 21, 5
-VALID = torch.rand(3, JOINTS, generator=torch.Generator().manual_seed(4)) > 0.3
-
-
-def test_maps_that_are_right_where_the_heat_map_is_above_0_have_a_loss_of_0() -> None:
-    heat = torch.zeros(3, JOINTS, CELLS, CELLS)
-    heat[..., 2, 3] = 1
-    vectors = torch.randn(3, JOINTS, 3, generator=torch.Generator().manual_seed(3))
-    maps = torch.full((3, JOINTS, 3, CELLS, CELLS), 7.0)
-    maps[..., 2, 3] = vectors
-    assert float(weighted_map_loss(maps, vectors, heat, VALID)) == 0
-    assert float(heat_map_loss(heat, heat, VALID)) == 0
-    assert float(heat_map_loss(heat + 1, heat, VALID)) == pytest.approx(0.5 * JOINTS)
-
-
-def test_the_size_of_a_loss_does_not_depend_on_the_number_of_joints() -> None:
-    ones = torch.ones(3, JOINTS, CELLS, CELLS, dtype=torch.float64)
-    vectors = torch.ones(3, JOINTS, 3, dtype=torch.float64)
-    maps = torch.zeros(3, JOINTS, 3, CELLS, CELLS, dtype=torch.float64)
-    one_joint = torch.zeros_like(VALID)
-    one_joint[1, 4] = True
-    for valid in (VALID, one_joint):
-        assert float(heat_map_loss(0 * ones, ones, valid)) == pytest.approx(0.5 * JOINTS)
-        assert float(weighted_map_loss(maps, vectors, ones, valid)) == pytest.approx(3 * CELLS**2)
 
 
 VIDEOS, LEARNED_HANDS, SIZE_PX = 8, 32, 32

@@ -38,6 +38,7 @@ pytestmark = [  # of what the client's local mode lacks, nothing is needed
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
     pytest.mark.usefixtures("one_thread"),
+    pytest.mark.slow,
 ]
 
 OPTIONS = ImageFitOptions(components=6, image_size_px=POOL_PX, device="cpu")

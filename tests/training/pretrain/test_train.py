@@ -22,6 +22,8 @@ from training.runs import monitor
 from training.runs.folder import BEST, LAST
 from training.runs.settings import Schedule
 
+pytestmark = pytest.mark.slow
+
 ODD = ["--trainer.accumulate=2"]
 """Three batches an epoch: the second step takes the last of one epoch and the first of the next."""
 ENDING_IN_HALF = [*ODD, "--trainer.epochs=1", "--trainer.precision=bf16-mixed"]
