@@ -183,30 +183,6 @@ def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, foll
     torch.testing.assert_close(geometry.translation, geometry.keypoints.mean(1) - 0.5)
 
 
-@given(st.integers(0, 2**31))
-def test_the_translation_is_the_jitter(seed: int) -> None:
-    geometry = placed(seed)
-    jitter_px = draw_parameters(TURNED, 6, seeded(seed)).jitter_px
-    torch.testing.assert_close(geometry.translation * geometry.side[:, None] * 224, jitter_px)
-
-
-def test_a_positive_angle_turns_counter_clockwise_as_displayed() -> None:
-    keypoints = random_keypoints(1).double()
-    keypoints[0, 5] = keypoints[0].mean(0) + torch.tensor([0.2, 0.0])  # to the right of the others
-    parameters = draw_parameters(AugmentationSettings(jitter_px=(0, 0)), 1, seeded())
-    parameters.angle_deg.fill_(90)
-    around = place_views(keypoints, parameters, follow_hand=True).keypoints[0]
-    up = around[5] - around.mean(0)
-    assert up[1] < -10 * up[0].abs()
-
-
-def test_the_margin_leaves_the_box_of_the_turned_hand_its_margin() -> None:
-    parameters = draw_parameters(AugmentationSettings(margin=(1.25, 1.25)), 40, seeded(1))
-    keypoints = place_views(random_keypoints(40).double(), parameters, follow_hand=True).keypoints
-    longer = (keypoints.amax(1) - keypoints.amin(1)).amax(1)
-    torch.testing.assert_close(longer, torch.full_like(longer, 1 / 1.25))
-
-
 @pytest.mark.parametrize("broken", ["one joint", "all joints", "infinite", "in one spot"])
 @pytest.mark.parametrize("follow_hand", [True, False])
 def test_a_hand_with_bad_keypoints_is_treated_as_one_that_fills_its_crop(

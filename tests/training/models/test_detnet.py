@@ -67,24 +67,6 @@ def _gradients(head: DetNetHead, targets: HandTargets) -> tuple[dict[str, Tensor
     return {name: loss.detach() for name, loss in losses.items()}, gradients
 
 
-def test_each_kind_of_map_is_made_of_features_coordinates_and_all_earlier_maps(head: DetNetHead) -> None:
-    """Convolution after convolution, by hand."""
-    head = head.eval()
-    last = torch.randn(1, CHANNELS, 2, 2, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        maps = head((last,))
-        line = torch.linspace(-1, 1, 16)
-        x, y = line.expand(16, 16), line[:, None].expand(16, 16)
-        features = torch.cat([head.upsampling(last), x[None, None], y[None, None]], 1)
-        heat = head.heat(features)
-        delta = head.delta(torch.cat([features, heat], 1))
-        location = head.location(torch.cat([features, heat, delta], 1))
-    head.train()
-    assert torch.equal(maps.heat_maps, heat)
-    assert torch.equal(maps.delta_maps.flatten(1, 2), delta)
-    assert torch.equal(maps.location_maps.flatten(1, 2), location)
-
-
 def test_the_loss_is_100_heat_maps_and_the_two_others_joint_by_joint(head: DetNetHead) -> None:
     targets = some_hidden(draw_targets(HANDS), torch.nan)
     maps = _random_maps()

@@ -138,19 +138,6 @@ def test_predictions_of_hidden_joints_get_no_gradient(name: HeadName) -> None:
 
 
 @every_head
-def test_a_hand_without_valid_joints_changes_nothing_for_the_others(name: HeadName) -> None:
-    hidden = torch.zeros(HANDS, 21, dtype=torch.bool)
-    hidden[2] = True
-    targets, others = hide(_targets(), hidden, hidden[:, 0], torch.nan), [0, 1, 3]
-    head = make_head(name).eval()
-    with torch.no_grad():
-        loss = head.loss(head(stages()), targets)
-        fewer = HandTargets(*(getattr(targets, field)[others] for field in vars(targets)))
-        expected = head.loss(head(tuple(maps[others] for maps in stages())), fewer)
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-7)
-
-
-@every_head
 @pytest.mark.parametrize("has_scale", [True, False])
 def test_without_a_valid_joint_losses_and_gradients_are_0(name: HeadName, has_scale: bool) -> None:
     everything = torch.ones(HANDS, 21, dtype=torch.bool)

@@ -106,16 +106,6 @@ def test_the_wrists_depth_is_the_larger_root() -> None:
         assert float(roots[hand]) == pytest.approx(expected, rel=1e-7)
 
 
-def test_errors_of_poses_grow_with_the_noise_and_stay_bounded() -> None:
-    before = 0.0
-    for keypoint, depth in [(0.002, 0.02), (0.01, 0.1), (0.03, 0.2)]:
-        noisy = _noisy(keypoint, depth)
-        apart = (lift(*noisy) - HANDS.joints).norm(dim=-1)
-        assert before < apart.mean() < 2 * depth
-        assert apart.max() < 4
-        before = float(apart.mean())
-
-
 def test_the_reference_bone_keeps_its_length_where_there_is_a_solution() -> None:
     lifted = lift(*_noisy(0.01, 0.05))
     length = lifted[:, 9].norm(dim=-1)
@@ -139,13 +129,6 @@ def test_the_unit_of_pixels_does_not_matter(seed: int) -> None:
     )
 
 
-def test_a_mirrored_camera_sees_a_mirrored_hand() -> None:
-    mirror = torch.diag(torch.tensor([-1.0, 1, 1], dtype=torch.float64))
-    keypoints, depths, intrinsics = _noisy(0.01, 0.05)
-    mirrored = lift(keypoints * torch.tensor([-1.0, 1]), depths, mirror @ intrinsics @ mirror)
-    torch.testing.assert_close(mirrored, lift(keypoints, depths, intrinsics) @ mirror, rtol=0, atol=1e-9)
-
-
 def test_without_a_solution_it_is_where_the_bone_comes_nearest_to_its_length() -> None:
     """An end twice a bone deeper than the wrist: the bone is shortest where it is seen straight on."""
     keypoints, depths = HANDS.keypoints[:, :1].repeat(1, 21, 1), torch.zeros_like(DEPTHS)
@@ -154,7 +137,7 @@ def test_without_a_solution_it_is_where_the_bone_comes_nearest_to_its_length() -
     roots = wrist_depth(keypoints, depths, HANDS.intrinsics)
     grid = torch.linspace(0.5, 40, 4000, dtype=torch.float64)
     checked = 0
-    for hand in range(0, 200, 7):
+    for hand in range(0, 200, 3):
         rays = (
             torch.linalg.inv(HANDS.intrinsics[hand])
             @ torch.cat([keypoints[hand, [0, 9]], torch.ones(2, 1, dtype=torch.float64)], 1).T

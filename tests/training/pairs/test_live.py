@@ -66,14 +66,6 @@ def test_a_positive_is_one_of_the_policys_ranks_all_equally_likely(
     assert (videos[pool.rows(pairs.positives)] != videos).all()
 
 
-def test_the_same_random_numbers_draw_the_same(built: Catalog, pool: Pool, pool_hands: HandSet) -> None:
-    settings = PairSettings(policy=MiningPolicy(top_k=5), negatives_per_anchor=1, negative_min_distance=5.0)
-    one, again, other = (draw(built, settings, pool_hands, pool.hand_ids[:30], seed) for seed in (1, 1, 2))
-    for name in ("positives", "distances", "negatives"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
-        assert (getattr(one, name) != getattr(other, name)).any()
-
-
 def test_an_anchor_whose_neighbours_are_too_far_is_its_own_positive(
     built: Catalog, exact: ExactIndex, pool: Pool, pool_hands: HandSet
 ) -> None:

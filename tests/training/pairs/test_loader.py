@@ -3,7 +3,6 @@
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -17,10 +16,8 @@ from tests.training.pairs.builders import SMALL_GRAPH, Away, Scripted, contents
 from training.pairs import (
     HandSet,
     LiveNeighbors,
-    PairDraw,
     PairSettings,
     RetryingPairSource,
-    SelfPairs,
     TemporalNeighbors,
 )
 from training.pairs.decoding import PairBatch
@@ -145,13 +142,13 @@ def test_an_epoch_can_begin_in_the_middle(built: Catalog, pool: Pool, pool_hands
     settings = PairSettings(policy=MiningPolicy(top_k=4), negatives_per_anchor=1, negative_min_distance=5.0)
 
     def loader() -> PairLoader:
-        return PairLoader(pool, LiveNeighbors(LiveIndex(built), settings, pool_hands), batches(pool, 8))
+        return PairLoader(pool, LiveNeighbors(LiveIndex(built), settings, pool_hands), batches(pool))
 
     with loader() as whole:
         everything = [contents(batch) for epoch in range(3) for batch in whole.epoch(epoch)]
     each = whole.anchors.batches_an_epoch
     with loader() as tail:
-        assert [contents(batch) for batch in tail.epoch(1, first=6)] == everything[each + 6 : 2 * each]
+        assert [contents(batch) for batch in tail.epoch(1, first=4)] == everything[each + 4 : 2 * each]
         # On into the next epoch, back to an earlier one, and to where that was left.
         assert [contents(batch) for batch in tail.epoch(2)] == everything[2 * each :]
         back = tail.epoch(0, first=3)
@@ -263,19 +260,6 @@ def test_an_error_of_the_source_is_raised(pool: Pool) -> None:
         with pytest.raises(KeyError, match="mistake"):
             taken.extend(loader.epoch(0))
         assert len(taken) == 4
-
-
-def test_a_batch_has_the_counts_of_its_draw(pool: Pool) -> None:
-    class Counting(SelfPairs):
-        def draw(self, anchors: np.ndarray, rng: np.random.Generator) -> PairDraw:
-            pairs = super().draw(anchors, rng)
-            return replace(pairs, without_positive=3, not_in_index=2, version="v0009")
-
-    with PairLoader(pool, Counting(), batches(pool)) as loader:
-        batch = next(loader.epoch(0))
-    assert (batch.without_positive, batch.not_in_index, batch.random_negatives) == (3, 2, 0)
-    assert batch.version == "v0009"
-    assert loader.version is None
 
 
 class Stopwatch:

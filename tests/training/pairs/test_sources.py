@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from handsim.errors import NotThereError
 from handsim.pool import Categorical
 from index import NO_HAND, ExactIndex, MinedPairs, MiningPolicy, mine
 from index.mining import write_pairs
+from index.points import HandColumns
 from tests.training.pairs.builders import rng, write_pool
 from training.pairs import HandSet, MinedTable, TemporalNeighbors
 from training.pairs.sources import choose_valid
@@ -76,31 +78,18 @@ def test_valid_columns_are_equally_likely() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Some columns of a pool; temporal neighbours use no others."""
+    """The columns of a pool that temporal neighbours use."""
 
     hand_ids: NDArray[np.uint64]
     videos: Categorical
     frames: NDArray[np.int64]
     is_left: NDArray[np.bool_]
 
-    @property
-    def keypoints(self) -> NDArray[np.float32]:
-        raise NotImplementedError
-
-    @property
-    def sources(self) -> Categorical:
-        raise NotImplementedError
-
-    @property
-    def labels(self) -> Categorical:
-        raise NotImplementedError
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        raise NotImplementedError
-
     def __len__(self) -> int:
         return len(self.hand_ids)
+
+    def source(self, window: int, pool_hands: HandSet | None = None) -> TemporalNeighbors:
+        return TemporalNeighbors(cast(HandColumns, self), window, pool_hands or HandSet(self.hand_ids))
 
 
 @st.composite
@@ -133,7 +122,7 @@ def test_temporal_positives_are_in_the_window(hands: Columns, window: int, seed:
     random = rng(seed)
     has_crop = random.random(len(hands)) < 0.8
     has_crop[0] = True
-    source = TemporalNeighbors(hands, window, HandSet(hands.hand_ids[has_crop]))
+    source = hands.source(window, HandSet(hands.hand_ids[has_crop]))
     rows = np.flatnonzero(has_crop)
     pairs = source.draw(hands.hand_ids[rows], random)
     alone = 0
@@ -154,8 +143,7 @@ def test_temporal_partners_are_equally_likely() -> None:
         frames=np.array([0, 30, 60, 90, 120, 60]),
         is_left=np.zeros(6, dtype=np.bool_),
     )
-    source = TemporalNeighbors(hands, 60, HandSet(hands.hand_ids))
-    pairs = source.draw(np.full(40_000, 12, dtype=np.uint64), rng())
+    pairs = hands.source(60).draw(np.full(40_000, 12, dtype=np.uint64), rng())
     counts = np.bincount(pairs.positives.astype(np.int64), minlength=16)[10:]
     assert counts[2] == counts[5] == 0
     np.testing.assert_allclose(counts[[0, 1, 3, 4]] / 40_000, 0.25, atol=0.01)
@@ -182,7 +170,7 @@ def test_times_in_place_of_numbers_of_frames_are_refused() -> None:
         is_left=np.zeros(2, dtype=np.bool_),
     )
     with pytest.raises(HandsimError, match="need numbers of frames, not times"):
-        TemporalNeighbors(times, 60, HandSet(times.hand_ids))
+        times.source(60)
 
 
 @pytest.fixture(scope="module")

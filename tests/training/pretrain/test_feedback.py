@@ -281,14 +281,15 @@ def test_only_what_was_made_here_is_removed(place: FeedbackPlace, module: Pretra
     make(place, learned, module, 1)
     place.catalog.build(place.pool, PoseEmbedding.fit(place.pool, 4))  # by somebody else, meanwhile
     make(place, learned, module, 2)
-    publish = Catalog.publish
+    catalog = type(place.catalog)
+    publish = catalog.publish
 
-    def publish_and_take_back(catalog: Catalog, name: str) -> None:
-        publish(catalog, name)
-        publish(catalog, "v0002")
+    def publish_and_take_back(self: Any, name: str) -> None:
+        publish(self, name)
+        publish(self, "v0002")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Catalog, "publish", publish_and_take_back)
+        patched.setattr(catalog, "publish", publish_and_take_back)
         make(place, learned, module, 3)
     assert place.names() == ["v0001", "v0002", "v0003", "v0004", "v0005"], "v0002 is old, and current"
     with place.catalog.open("v0004"):  # by somebody who reads
