@@ -78,7 +78,6 @@ def test_every_architecture_has_torchvisions_names_behind_trunk(architecture: Ar
         encoder = Encoder(architecture)
         names = [name for name in models.get_model(architecture).state_dict() if not name.startswith("fc.")]
     assert list(encoder.state_dict()) == [f"trunk.{name}" for name in names]
-    assert encoder(torch.zeros(2, 3, 64, 64, device="meta")).shape == (2, encoder.features)
 
 
 def test_random_weights_follow_the_seed() -> None:

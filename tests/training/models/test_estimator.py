@@ -30,8 +30,9 @@ def _views(seed: int = 0) -> torch.Tensor:
     return torch.rand(HANDS, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("side_px", [64, 96, 128])
-@pytest.mark.parametrize(("architecture", "features"), [("resnet18", 512), ("resnet50", 2048)])
+@pytest.mark.parametrize(
+    ("architecture", "features", "side_px"), [("resnet18", 512, 64), ("resnet50", 2048, 96)]
+)
 def test_maps_of_every_stage_and_of_the_head_have_their_shapes(
     architecture: Architecture, features: int, side_px: int
 ) -> None:
