@@ -240,6 +240,12 @@ class Catalog(ABC):
     def _not_published_error(self) -> NotThereError:
         return NotThereError(f"there is no index at {self.address} yet; `handsim index build` makes one")
 
+    def _missing_error(self, name: str, known: Iterable[str]) -> NotThereError:
+        return NotThereError(
+            f"the index {self.address} has no version {name!r} (it has: {', '.join(known) or 'none'}); "
+            f"`handsim index build` makes one"
+        )
+
     def _no_rollback_error(self) -> HandsimError:
         return HandsimError(
             f"{self.current_name()} is the only version of {self.address} left to go back to; "

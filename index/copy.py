@@ -24,7 +24,13 @@ def copy_catalog(source: Catalog, target: Catalog, *, progress: Progress | None 
                 raise HandsimError(
                     f"{target.address} has a {info.name} of its own; copy to an empty place instead"
                 )
-        _check_copy(target, info.name, info.checksum)
+        with target.open(info.name) as copied:
+            digest = Checksum.of(copied.scroll(with_vectors=True, with_payload=False)).digest
+        if digest != info.checksum:
+            raise HandsimError(
+                f"{info.name} at {target.address} differs from its original ({digest}, not {info.checksum}); "
+                f"`handsim index drop {info.name} --index {target.address}` and copy again"
+            )
     published = source.publications()
     # In the order of their publication, so that a rollback of the copy does what one of the original does.
     for name in reversed(published):
@@ -33,16 +39,3 @@ def copy_catalog(source: Catalog, target: Catalog, *, progress: Progress | None 
     if published and target.current_name() != published[0]:
         target.publish(published[0])
     return [info.name for info in versions]
-
-
-def _check_copy(target: Catalog, name: str, expected: str) -> None:
-    """Read all hands of a copy; raises HandsimError unless their checksum is the expected one."""
-    checksum = Checksum()
-    with target.open(name) as version:
-        for page in version.scroll(with_vectors=True, with_payload=False):
-            checksum.add(page)
-    if checksum.digest != expected:
-        raise HandsimError(
-            f"{name} at {target.address} differs from its original ({checksum.digest}, not {expected}); "
-            f"`handsim index drop {name} --index {target.address}` and copy again"
-        )

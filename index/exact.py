@@ -10,7 +10,7 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.info import DEFAULT_SETTINGS, VersionInfo
 from index.points import Checksum, HandColumns, PointBatch, PoolPoints, payloads_of
-from index.query import Filter, Neighbors, Payload, SearchOptions, mmr_candidates
+from index.query import NO_HAND, Filter, Neighbors, Payload, SearchOptions, mmr_candidates
 from index.version import IndexVersion
 
 _BLOCK_DISTANCES: Final = 2**22
@@ -31,9 +31,6 @@ class ExactIndex(IndexVersion):
         self._ids = hands.hand_ids[self._order]
         batches = list(PoolPoints(hands, embedding).batches())
         self._vectors = np.concatenate([batch.vectors for batch in batches])[self._order]
-        checksum = Checksum()
-        for batch in batches:
-            checksum.add(batch)
         self._video_codes = hands.videos.codes[self._order]
         self._code_of_video = {name: code for code, name in enumerate(hands.videos.names)}
         self.info = VersionInfo(
@@ -45,7 +42,7 @@ class ExactIndex(IndexVersion):
             built_at="",
             build_seconds=0.0,
             settings=DEFAULT_SETTINGS,
-            checksum=checksum.digest,
+            checksum=Checksum.of(batches).digest,
             bytes_on_disk=None,
             recall_at_1=None,
             is_current=True,
@@ -70,16 +67,13 @@ class ExactIndex(IndexVersion):
         block = max(1, _BLOCK_DISTANCES // max(1, len(admitted)))
         candidates = min(mmr_candidates(k), len(admitted)) if options.diversity else k
         bound = np.inf if options.padded_max_distance is None else options.padded_max_distance
+        own = np.full(len(vectors), NO_HAND, dtype=np.uint64) if not_hands is None else not_hands
         answers: list[tuple[list[int], list[float]]] = []
         payloads: list[list[Payload]] = []
         for start in range(0, len(vectors), block):
             queries = slice(start, start + block)
             rows, distances = self._nearest_block(
-                vectors[queries],
-                candidates,
-                admitted,
-                not_videos[queries],
-                None if not_hands is None else not_hands[queries],
+                vectors[queries], candidates, admitted, not_videos[queries], own[queries]
             )
             for hits, far in zip(rows, distances, strict=True):
                 hits = hits[np.isfinite(far) & (far <= bound)]
@@ -97,7 +91,7 @@ class ExactIndex(IndexVersion):
         k: int,
         admitted: NDArray[np.intp],
         not_videos: Sequence[Sequence[str]],
-        not_hands: NDArray[np.uint64] | None,
+        not_hands: NDArray[np.uint64],
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Rows [Q, K] and distances [Q, K], infinite for those that the query excludes."""
         vectors = queries.astype(np.float64)
@@ -109,8 +103,7 @@ class ExactIndex(IndexVersion):
             codes = self._codes_of(videos)
             if codes:
                 squared[row, np.isin(video_codes, codes)] = np.inf
-        if not_hands is not None:
-            squared[self._ids[admitted] == not_hands[:, None]] = np.inf
+        squared[self._ids[admitted] == not_hands[:, None]] = np.inf
         nearest = np.tile(np.arange(len(admitted)), (len(queries), 1))
         if k < len(admitted):
             nearest = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)

@@ -56,41 +56,8 @@ DEFAULT_SETTINGS: Final = IndexSettings()
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRecord:
-    """What both engines write down of a version; `VersionInfo` says what each field means."""
+    """What both engines write down of a version."""
 
-    points: int
-    dimension: int
-    embedding_kind: str
-    embedding_fingerprint: str
-    built_at: str
-    build_seconds: float
-    checksum: str
-    settings: IndexSettings
-
-    def to_info(
-        self, name: str, *, bytes_on_disk: int | None, recall_at_1: float | None, is_current: bool
-    ) -> "VersionInfo":
-        """With what is not part of the record."""
-        common: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(BaseRecord)}
-        return VersionInfo(
-            name=name, bytes_on_disk=bytes_on_disk, recall_at_1=recall_at_1, is_current=is_current, **common
-        )
-
-
-def check_format(version: object, newest: int, origin: object) -> None:
-    """Raise HandsimError unless this program reads the format of that version."""
-    if not isinstance(version, int) or version > newest:
-        raise HandsimError(
-            f"{origin} has format {version}, this handsim reads up to {newest}; upgrade handsim"
-        )
-
-
-@dataclass(frozen=True)
-class VersionInfo:
-    """What is known of one version."""
-
-    name: str
-    """``v0001``, ``v0002``, ... in the order they were built."""
     points: int
     """How many hands it holds."""
     dimension: int
@@ -103,10 +70,27 @@ class VersionInfo:
     """ISO 8601, UTC."""
     build_seconds: float
     """How long the build took."""
-    settings: IndexSettings
-    """How it was built and is searched."""
     checksum: str
     """Hash over ids and vectors, see `index.points.Checksum`; equal ones hold the same hands."""
+    settings: IndexSettings
+    """How it was built and is searched."""
+
+    def to_info(
+        self, name: str, *, bytes_on_disk: int | None, recall_at_1: float | None, is_current: bool
+    ) -> "VersionInfo":
+        """With what is not part of the record."""
+        common: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(BaseRecord)}
+        return VersionInfo(
+            name=name, bytes_on_disk=bytes_on_disk, recall_at_1=recall_at_1, is_current=is_current, **common
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionInfo(BaseRecord):
+    """What is known of one version."""
+
+    name: str
+    """``v0001``, ``v0002``, ... in the order they were built."""
     bytes_on_disk: int | None
     """Its size; None on a server, which does not report it."""
     recall_at_1: float | None
@@ -118,3 +102,16 @@ class VersionInfo:
     def state(self) -> tuple[str, str, str]:
         """Differs between two versions, and before and after hands are added to one in place."""
         return self.name, self.checksum, self.built_at
+
+
+def version_number(name: str) -> int:
+    """7 of ``v0007``."""
+    return int(name[1:])
+
+
+def check_format(version: object, newest: int, origin: object) -> None:
+    """Raise HandsimError unless this program reads the format of that version."""
+    if not isinstance(version, int) or version > newest:
+        raise HandsimError(
+            f"{origin} has format {version}, this handsim reads up to {newest}; upgrade handsim"
+        )

@@ -181,43 +181,34 @@ def _mine_in_processes(
     address: str, name: str, batches: Sequence[NDArray[np.uint64]], miner: _Miner, workers: int
 ) -> Iterator[MinedPairs]:
     """The pairs of each batch, in order. The processes take turns, so that the order needs no bookkeeping."""
-    processes = [_MinerProcess(address, name, miner) for _ in range(min(workers, len(batches)))]
+    processes = [PipeWorker(_serve, address, name, miner) for _ in range(min(workers, len(batches)))]
     try:
-        waiting: deque[_MinerProcess] = deque()
+        waiting: deque[PipeWorker] = deque()
         for batch, process in zip(batches, cycle(processes), strict=False):
             is_full = len(waiting) == _BATCHES_PER_PROCESS * len(processes)
-            pairs = waiting.popleft().receive() if is_full else None
-            process.send(batch)
+            pairs = _receive(waiting.popleft()) if is_full else None
+            process.connection.send(batch)
             waiting.append(process)
             if pairs is not None:
                 yield pairs
         while waiting:
-            yield waiting.popleft().receive()
+            yield _receive(waiting.popleft())
     finally:
         for process in processes:
             process.stop()
 
 
-class _MinerProcess(PipeWorker):
-    """A process with the version open."""
-
-    def __init__(self, address: str, name: str, miner: _Miner) -> None:
-        super().__init__(_serve, address, name, miner)
-
-    def send(self, hand_ids: NDArray[np.uint64]) -> None:
-        self.connection.send(hand_ids)
-
-    def receive(self) -> MinedPairs:
-        try:
-            message = self.connection.recv()
-        except (EOFError, ConnectionError) as error:
-            raise HandsimError(
-                "a mining process ended without an answer; see its output above, or take fewer --workers"
-            ) from error
-        if isinstance(message, Exception):
-            raise message
-        assert isinstance(message, MinedPairs)
-        return message
+def _receive(process: PipeWorker) -> MinedPairs:
+    try:
+        message = process.connection.recv()
+    except (EOFError, ConnectionError) as error:
+        raise HandsimError(
+            "a mining process ended without an answer; see its output above, or take fewer --workers"
+        ) from error
+    if isinstance(message, Exception):
+        raise message
+    assert isinstance(message, MinedPairs)
+    return message
 
 
 def _serve(connection: Connection, address: str, name: str, miner: _Miner) -> None:

@@ -1,6 +1,6 @@
 """What an index is built from: the columns of a pool, and hands with their vectors, a batch at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,39 +19,33 @@ Progress = Callable[[int, int], None]
 
 
 class HandColumns(Protocol):
-    """The columns of N hands that an index is built from; a `handsim.pool.Pool` is one."""
+    """The columns [N] of the hands that an index is built from; a `handsim.pool.Pool` is one."""
 
     @property
     def hand_ids(self) -> NDArray[np.uint64]:
-        """[N], unique."""
+        """Unique."""
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
         """[N, 21, 3] in the crop's unit square."""
 
     @property
-    def videos(self) -> Categorical:
-        """[N]."""
+    def videos(self) -> Categorical: ...
 
     @property
-    def sources(self) -> Categorical:
-        """[N]."""
+    def sources(self) -> Categorical: ...
 
     @property
-    def labels(self) -> Categorical:
-        """[N]."""
+    def labels(self) -> Categorical: ...
 
     @property
-    def is_left(self) -> NDArray[np.bool_]:
-        """[N]."""
+    def is_left(self) -> NDArray[np.bool_]: ...
 
     @property
-    def scores(self) -> NDArray[np.float32]:
-        """[N]."""
+    def scores(self) -> NDArray[np.float32]: ...
 
     @property
-    def frames(self) -> NDArray[np.int64]:
-        """[N]."""
+    def frames(self) -> NDArray[np.int64]: ...
 
     def __len__(self) -> int: ...
 
@@ -157,8 +151,16 @@ class Checksum:
 
     def __init__(self, count: int = 0, total: int = 0) -> None:
         """Of no hands yet, or continuing from the two numbers of a digest."""
-        self._count = count
+        self.count = count
         self._total = total
+
+    @classmethod
+    def of(cls, batches: Iterable[PointBatch]) -> "Checksum":
+        """Of all hands of the batches."""
+        checksum = cls()
+        for batch in batches:
+            checksum.add(batch)
+        return checksum
 
     @classmethod
     def parse(cls, digest: str) -> "Checksum":
@@ -172,12 +174,12 @@ class Checksum:
         for column in np.ascontiguousarray(batch.vectors, dtype="<f4").view("<u4").T:
             state = _mix(state ^ column)
         self._total = (self._total + int(state.sum(dtype=np.uint64))) % 2**64
-        self._count += len(batch)
+        self.count += len(batch)
 
     @property
     def digest(self) -> str:
         """``<number of hands>-<16 hex digits>``."""
-        return f"{self._count}-{self._total:016x}"
+        return f"{self.count}-{self._total:016x}"
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

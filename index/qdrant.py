@@ -1,16 +1,103 @@
-"""Points as Qdrant stores and returns them: the same in Qdrant Edge and on a server."""
+"""What Qdrant Edge and a Qdrant server have in common: stored points, and how a version is searched."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.points import PointBatch
-from index.query import Neighbors, Payload
+from index.query import Filter, Neighbors, Payload, SearchOptions
+from index.version import IndexVersion
 
 StoredPoint = Any
 """A point as either engine returns it. Their types allow every kind of id, vector and payload; those that
 `handsim` wrote are an int, a list of floats and a dict."""
+
+Query = tuple[Any, Sequence[str], int | None]
+"""What is searched, in the engine's own type; the videos and the hand to leave out."""
+
+_BATCH_QUERIES: Final = 256
+"""Queries in one call. Edge holds Python's lock meanwhile: some 25 ms with this many."""
+_HANDS_PER_LOOKUP: Final = 1000
+
+
+class QdrantVersion(IndexVersion):
+    """A version in either engine, which only says how a query looks in its own types, and runs it."""
+
+    _random_query: ClassVar[Any]
+    """Asks for random hands."""
+
+    def _nearest(
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[Sequence[str]],
+        options: SearchOptions,
+        not_hands: NDArray[np.uint64] | None = None,
+    ) -> Neighbors:
+        hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
+        answers: list[list[StoredPoint]] = []
+        for start in range(0, len(vectors), _BATCH_QUERIES):
+            rows = slice(start, start + _BATCH_QUERIES)
+            nearest = [self._nearest_query(vector, k, options.diversity) for vector in vectors[rows].tolist()]
+            queries = list(zip(nearest, not_videos[rows], hands[rows], strict=True))
+            answers += self._query(queries, k, options)
+        # Qdrant's score for Euclidean vectors is the distance itself.
+        ragged = [([hit.id for hit in hits], [hit.score for hit in hits]) for hits in answers]
+        payloads = [[decode_payload(hit.payload) for hit in hits] for hits in answers if options.with_payload]
+        return Neighbors.gather(ragged, k, payloads if options.with_payload else None)
+
+    def _recommend(
+        self,
+        positives: NDArray[np.float32],
+        negatives: NDArray[np.float32],
+        k: int,
+        not_videos: Sequence[str],
+        options: SearchOptions,
+    ) -> PointBatch:
+        query = self._recommend_query(positives.tolist(), negatives.tolist())
+        options = replace(options, max_distance=None)  # the score of a recommendation is no distance
+        (points,) = self._query([(query, not_videos, None)], k, options, with_vectors=True)
+        return self._to_batch(points, True, options.with_payload)
+
+    def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
+        points: list[StoredPoint] = []
+        for start in range(0, len(hand_ids), _HANDS_PER_LOOKUP):
+            points += self._retrieve(hand_ids[start : start + _HANDS_PER_LOOKUP].tolist())
+        return {point.id: (point.vector, decode_payload(point.payload)) for point in points}
+
+    def _sample(self, count: int, filter: Filter | None) -> NDArray[np.uint64]:
+        (points,) = self._query([(self._random_query, (), None)], count, SearchOptions(filter))
+        return np.array([point.id for point in points], dtype=np.uint64)
+
+    def _to_batch(self, points: Sequence[StoredPoint], with_vectors: bool, with_payload: bool) -> PointBatch:
+        vectors = [point.vector for point in points] if with_vectors else []
+        return PointBatch(
+            np.array([point.id for point in points], dtype=np.uint64),
+            np.array(vectors, dtype=np.float32).reshape(len(points), self.info.dimension if vectors else 0),
+            [decode_payload(point.payload) for point in points] if with_payload else [],
+        )
+
+    @abstractmethod
+    def _nearest_query(self, vector: list[float], k: int, diversity: float) -> Any:
+        """Asks for the hands nearest to a vector."""
+
+    @abstractmethod
+    def _recommend_query(self, positives: list[list[float]], negatives: list[list[float]]) -> Any:
+        """Asks for the best by best-score recommendation."""
+
+    @abstractmethod
+    def _query(
+        self, queries: Sequence[Query], limit: int, options: SearchOptions, *, with_vectors: bool = False
+    ) -> list[list[StoredPoint]]:
+        """At most ``limit`` points for each query."""
+
+    @abstractmethod
+    def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:
+        """Those of the hands that the version holds, with vectors and payloads."""
 
 
 def encode_payload(payload: Payload) -> dict[str, Any]:
@@ -28,29 +115,3 @@ def decode_payload(stored: Mapping[str, Any]) -> Payload:
         score=stored["score"],
         frame=stored["frame"],
     )
-
-
-def to_neighbors(answers: Sequence[Sequence[StoredPoint]], k: int, with_payload: bool) -> Neighbors:
-    """The hits of each query, nearest first. Qdrant's score for Euclidean vectors is the distance itself."""
-    return Neighbors.gather(
-        [([hit.id for hit in hits], [hit.score for hit in hits]) for hits in answers],
-        k,
-        [[decode_payload(hit.payload) for hit in hits] for hits in answers] if with_payload else None,
-    )
-
-
-def to_batch(
-    points: Sequence[StoredPoint], dimension: int, with_vectors: bool, with_payload: bool
-) -> PointBatch:
-    """Points whose vectors have ``dimension`` numbers."""
-    vectors = [point.vector for point in points] if with_vectors else []
-    return PointBatch(
-        np.array([point.id for point in points], dtype=np.uint64),
-        np.array(vectors, dtype=np.float32).reshape(len(points), dimension if vectors else 0),
-        [decode_payload(point.payload) for point in points] if with_payload else [],
-    )
-
-
-def to_lookup(points: Sequence[StoredPoint]) -> dict[int, tuple[Sequence[float], Payload]]:
-    """Vector and payload by id."""
-    return {point.id: (point.vector, decode_payload(point.payload)) for point in points}

@@ -68,7 +68,7 @@ class IndexVersion(ABC):
                 raise HandsimError(
                     f"{name} has {len(entries)} entries for {len(vectors)} queries; give one each"
                 )
-        engine_options = _for_engine(options)
+        engine_options = replace(options, with_payload=options.with_payload or options.one_per_video)
 
         def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             if hands is None or options.diversity:
@@ -139,7 +139,7 @@ class IndexVersion(ABC):
         self._check_k(k)
         (near, payloads), (far, _) = self._require(positive_ids), self._require(negative_ids)
         examples = np.concatenate([positive_ids, negative_ids])
-        engine_options = _for_engine(options)
+        engine_options = replace(options, with_payload=options.with_payload or options.one_per_video)
 
         def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             more = min(count + len(examples), len(self))
@@ -360,11 +360,6 @@ def search_beyond(search: SearchFn, min_distance: float, total: int) -> SearchFn
         return Neighbors.gather(answers, count, payloads)
 
     return search_band
-
-
-def _for_engine(options: SearchOptions) -> SearchOptions:
-    """With payloads where `search_one_per_video` needs them."""
-    return replace(options, with_payload=True) if options.one_per_video else options
 
 
 def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:

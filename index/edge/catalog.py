@@ -27,7 +27,6 @@ class EdgeCatalog(Catalog):
         self.address = str(root)
 
     def versions(self) -> list[VersionInfo]:
-        """All complete versions, oldest first."""
         infos = []
         for name in layout.version_names(self.root):
             with suppress(NotThereError):  # removed since they were listed
@@ -35,25 +34,21 @@ class EdgeCatalog(Catalog):
         return infos
 
     def active_builder(self) -> str | None:
-        """Who is writing a version now, or None."""
         return locks.active_builder(self.root)
 
     def open(self, name: str) -> EdgeVersion:
-        """Open a version by name; raises NotThereError, or HandsimError when it is damaged."""
         self._check_name(name)
         try:
             return EdgeVersion(self.root / name, is_current=name == self.current_name())
         except FileNotFoundError as error:
             if (self.root / name).exists():
                 raise layout.damaged_error(self.root / name, f"{layout.VERSION_FILE} is missing") from error
-            raise layout.missing_error(self.root, name) from error
+            raise self._missing_error(name, layout.version_names(self.root)) from error
 
     def publications(self) -> list[str]:
-        """Names of the current version and of those published before it, latest first."""
         return layout.read_publications(self.root)
 
     def publish(self, name: str) -> None:
-        """Make a version the current one, at once and for all readers from their next query on."""
         self._check_name(name)
         with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
             self._check_name(name)
@@ -62,7 +57,6 @@ class EdgeCatalog(Catalog):
             layout.write_publications(self.root, [name, *earlier])
 
     def rollback(self) -> str:
-        """Make the version current that was published before the current one; returns its name."""
         if not self.publications():
             raise self._not_published_error()
         with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
@@ -74,7 +68,6 @@ class EdgeCatalog(Catalog):
         return earlier[0]
 
     def remove(self, name: str) -> bool:
-        """Remove a version for good, unless a reader has it open (returns False)."""
         self._check_name(name)
         with locks.lock_pointer(self.root):
             self._check_name(name)
@@ -90,13 +83,11 @@ class EdgeCatalog(Catalog):
         return True
 
     def sweep(self) -> None:
-        """Remove what killed builders left behind; does nothing while a builder is active."""
         if self.root.is_dir() and not self.active_builder():
             with suppress(locks.ActiveBuilderError), self._building():
                 pass
 
     def drop(self) -> None:
-        """Remove the whole index; raises HandsimError while a reader has a version open."""
         if not self.root.is_dir():
             return
         with self._building(), locks.lock_pointer(self.root):
@@ -114,7 +105,6 @@ class EdgeCatalog(Catalog):
             layout.remove_root(self.root)
 
     def record_verification(self, name: str, verification: Verification) -> None:
-        """Store what a verification measured, for `versions`."""
         with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
             self._check_name(name)
             layout.write_verification(self.root / name, verification)
@@ -127,7 +117,6 @@ class EdgeCatalog(Catalog):
         progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
         return self._build(BuildRequest(points, embedding, settings), progress, name)
 
     def close(self) -> None:
@@ -151,7 +140,9 @@ class EdgeCatalog(Catalog):
         try:
             lock = locks.lock_version(self.root / base / layout.VERSION_FILE, exclusive=False)
         except FileNotFoundError as error:
-            raise layout.missing_error(self.root, base) from error  # it was removed just now
+            raise self._missing_error(
+                base, layout.version_names(self.root)
+            ) from error  # it was removed just now
         with lock:
             settings = layout.read_record(self.root / base).settings
             return self._build(BuildRequest(points, embedding, settings, self.root / base), progress)
@@ -203,5 +194,6 @@ class EdgeCatalog(Catalog):
         return removed
 
     def _check_name(self, name: str) -> None:
-        if name not in layout.version_names(self.root):
-            raise layout.missing_error(self.root, name)
+        known = layout.version_names(self.root)
+        if name not in known:
+            raise self._missing_error(name, known)

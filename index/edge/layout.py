@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError
 from handsim.files import sync, write_text_atomically
 from index.evaluation import Verification
-from index.info import BaseRecord, IndexSettings, VersionInfo, check_format
+from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
 
 _FORMAT_VERSION: Final = 1
 _CATALOG_FORMAT: Final = "handsim-index"
@@ -71,24 +71,20 @@ def version_names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     names = [entry.name for entry in root.iterdir() if _VERSION_NAME.fullmatch(entry.name)]
-    return sorted(names, key=_number)
+    return sorted(names, key=version_number)
 
 
 def next_version_name(root: Path) -> str:
     """The name of the version to build next; numbers are never used twice."""
     record = _read_json(root / _CATALOG_FILE) or {}
-    return f"v{max([record.get('newest', 0), *map(_number, version_names(root))]) + 1:04d}"
+    return f"v{max([record.get('newest', 0), *map(version_number, version_names(root))]) + 1:04d}"
 
 
 def record_number(root: Path, name: str) -> None:
     """Record that the number of a version is in use."""
     record = _read_json(root / _CATALOG_FILE) or {}
-    newest = max(record.get("newest", 0), _number(name))
+    newest = max(record.get("newest", 0), version_number(name))
     write_text_atomically(root / _CATALOG_FILE, json.dumps(record | {"newest": newest}) + "\n")
-
-
-def _number(name: str) -> int:
-    return int(name[1:])
 
 
 def read_publications(root: Path) -> list[str]:
@@ -224,14 +220,6 @@ def damaged_error(directory: Path, why: str) -> HandsimError:
 def unreadable_error(path: Path, reason: str | None) -> HandsimError:
     """The error for a file that the system does not open, which says nothing about its content."""
     return HandsimError(f"{path} cannot be read ({reason})")
-
-
-def missing_error(root: Path, name: str) -> NotThereError:
-    """The error for a version that does not exist."""
-    known = ", ".join(version_names(root)) or "none"
-    return NotThereError(
-        f"the index {root} has no version {name!r} (it has: {known}); `handsim index build` makes one"
-    )
 
 
 def _read_recall(directory: Path) -> float | None:

@@ -1,16 +1,19 @@
 """The index on a server: a collection for each version and an alias for the current one."""
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from handsim.embedding import Embedding
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError
 from index.catalog import Catalog
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo
+from index.info import IndexSettings, VersionInfo, version_number
 from index.points import ConcatenatedPoints, HandColumns, PointSource, Progress
-from index.server.build import grow_version, repair_growth, write_version
+from index.server.build import VersionWriter
 from index.server.client import (
     AlreadyExistsError,
     Connection,
@@ -23,8 +26,6 @@ from index.server.collection import (
     CollectionNames,
     VersionCollection,
     VersionRecord,
-    verification_metadata,
-    version_number,
 )
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
@@ -47,7 +48,7 @@ class ServerCatalog(Catalog):
         """
         self.address = f"{connection.address}/{name}"
         self._connection = connection
-        self._names = CollectionNames(name, self.address)
+        self._names = CollectionNames(connection, name, self.address)
         self._registry = LeaseRegistry(connection, name, self.address)
         self._folders = folders
         self._opened_address: str | None = None
@@ -70,7 +71,6 @@ class ServerCatalog(Catalog):
         return catalog
 
     def versions(self) -> list[VersionInfo]:
-        """All complete versions, oldest first."""
         current = self.current_name()
         return [
             record.info(name, is_current=name == current)
@@ -79,24 +79,21 @@ class ServerCatalog(Catalog):
         ]
 
     def active_builder(self) -> str | None:
-        """Who is writing a version now, or None."""
         builder = self._registry.holder("builder")
         is_active = builder is not None and builder.is_alive(self._connection.clock())
         return str(builder) if is_active else None
 
     def open(self, name: str) -> ServerVersion:
-        """Open a version by name; raises NotThereError, or HandsimError when it is damaged."""
         self._readable_record(name)
-        lease = ReaderLease(self._connection, self._registry, name)
+        lease = ReaderLease(self._registry, name)
         try:
             # The record is read again: `remove` first marks the version, then looks for leases.
+            record = self._readable_record(name)
             return ServerVersion(
-                self._connection,
-                self._names.collection(name),
-                name,
-                self._readable_record(name),
+                self._collection(name),
+                record,
+                record.info(name, is_current=name == self.current_name()),
                 lease,
-                is_current=name == self.current_name(),
                 address=self._opened_address,
                 folders=self._folders,
             )
@@ -105,11 +102,9 @@ class ServerCatalog(Catalog):
             raise
 
     def current_name(self) -> str | None:
-        """The name of the current version, or None when nothing was published yet."""
-        return self._names.current(self._connection)
+        return self._names.current()
 
     def publications(self) -> list[str]:
-        """Names of the current version and of those published before it, latest first."""
         current = self.current_name()
         if current is None:
             return []
@@ -119,7 +114,6 @@ class ServerCatalog(Catalog):
         return [current, *sorted(earlier, key=lambda name: -times[name])]
 
     def publish(self, name: str) -> None:
-        """Make a version the current one, at once and for all readers from their next query on."""
         self._readable_record(name)
         with self._lease("publisher"):
             self._readable_record(name)
@@ -132,21 +126,19 @@ class ServerCatalog(Catalog):
                 if time > now:
                     self._collection(other).update_metadata(published_at=None)
             self._collection(name).update_metadata(published_at=now + 1)
-            self._names.point_alias(self._connection, name)
+            self._names.point_alias(name)
 
     def rollback(self) -> str:
-        """Make the version current that was published before the current one; returns its name."""
         if self.current_name() is None:
             raise self._not_published_error()
         with self._lease("publisher"):
             earlier = self.publications()[1:]
             if not earlier:
                 raise self._no_rollback_error()
-            self._names.point_alias(self._connection, earlier[0])
+            self._names.point_alias(earlier[0])
         return earlier[0]
 
     def remove(self, name: str) -> bool:
-        """Remove a version for good, unless a reader has it open (returns False)."""
         record = self._readable_record(name)
         with self._lease("publisher"):
             if name == self.current_name():
@@ -159,7 +151,6 @@ class ServerCatalog(Catalog):
         return True
 
     def sweep(self) -> None:
-        """Remove what killed builders and readers left behind; does nothing while a builder is active."""
         if not self._registry.exists() or self.active_builder():
             return
         with self._lease("builder") as lease:
@@ -174,35 +165,28 @@ class ServerCatalog(Catalog):
             self._registry.remove_readers([point for point, reader in readers if not reader.is_alive(now)])
 
     def drop(self) -> None:
-        """Remove the whole index; raises HandsimError while a reader has a version open."""
         if not self._registry.exists():
             return
         with self._lease("builder"), self._lease("publisher"):
             for name in sorted(self._versions_in_use()):
                 raise self._in_use_error(name)
-            self._names.remove_alias(self._connection)
-            for name in self._names.versions(self._connection):
+            self._names.remove_alias()
+            for name in self._names.versions():
                 self._collection(name).delete()
         self._registry.drop()
 
     def record_verification(self, name: str, verification: Verification) -> None:
-        """Store what a verification measured, for `versions`."""
-        self._collection(name).update_metadata(**verification_metadata(verification))
+        self._collection(name).update_metadata(
+            recall_at_1=verification.recall_at_1, verification=json.dumps(asdict(verification))
+        )
 
-    def add(
-        self,
-        hands: HandColumns,
-        *,
-        in_place: bool = False,
-        publish: bool = True,
-        progress: Progress | None = None,
-    ) -> VersionInfo:
+    def add(self, hands: HandColumns, **options: Any) -> VersionInfo:
         """As `Catalog.add`; an addition in place that was killed is repaired first."""
         current = self.current_name()
         if current is not None and self._readable_record(current).state == "growing":
             with self._lease("builder") as lease:
                 self._repair(current, lease)
-        return super().add(hands, in_place=in_place, publish=publish, progress=progress)
+        return super().add(hands, **options)
 
     def write_version(
         self,
@@ -212,13 +196,12 @@ class ServerCatalog(Catalog):
         progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
-        self._names.check_free(self._connection)
+        self._names.check_free()
         self._registry.create(settings.replicas)
         with self._lease("builder") as lease:
             draft = VersionRecord.draft(embedding, settings, len(points))
             name = self._prepare_collection(draft, name)
-            write_version(self._collection(name), draft, points, lease, progress)
+            VersionWriter(self._collection(name), draft, lease).write(points, progress)
             self._registry.record_number(version_number(name))
         return name
 
@@ -235,7 +218,7 @@ class ServerCatalog(Catalog):
         record = self._readable_record(base)
         if in_place:
             with self._lease("builder") as lease:
-                grow_version(self._collection(base), record, points, lease, progress)
+                VersionWriter(self._collection(base), record, lease).grow(points, progress)
             return base
         with self.open(base) as version:
             return self.write_version(
@@ -255,7 +238,7 @@ class ServerCatalog(Catalog):
                 raise HandsimError(f"{self.address} has a version {name} already; remove it first")
         if unfinished is not None:
             return unfinished
-        numbers = map(version_number, self._names.versions(self._connection))
+        numbers = map(version_number, self._names.versions())
         name = name or f"v{max(self._registry.newest_number(), *numbers, 0) + 1:04d}"
         # Nobody else may create it: if it exists, an answer was lost and the request repeated.
         with suppress(AlreadyExistsError):
@@ -264,10 +247,10 @@ class ServerCatalog(Catalog):
 
     def _repair(self, name: str, lease: ExclusiveLease) -> None:
         with self.open(name) as version:
-            repair_growth(self._collection(name), self._readable_record(name), version, lease)
+            VersionWriter(self._collection(name), self._readable_record(name), lease).repair(version)
 
     def _lease(self, role: Role) -> ExclusiveLease:
-        return ExclusiveLease(self._connection, self._registry, role, self.address)
+        return ExclusiveLease(self._registry, role)
 
     def _collection(self, name: str) -> VersionCollection:
         return VersionCollection(self._connection, self._names.collection(name))
@@ -275,7 +258,7 @@ class ServerCatalog(Catalog):
     def _records(self) -> dict[str, VersionRecord]:
         """The records of all versions, the unfinished too, oldest first."""
         records = {}
-        for name in self._names.versions(self._connection):
+        for name in self._names.versions():
             with suppress(NotFoundError):  # removed since they were listed
                 records[name] = self._collection(name).read_record()
         return records
@@ -286,11 +269,8 @@ class ServerCatalog(Catalog):
             record = self._collection(name).read_record()
             if record.is_readable:
                 return record
-        known = ", ".join(other for other, record in self._records().items() if record.is_readable) or "none"
-        raise NotThereError(
-            f"the index {self.address} has no version {name!r} (it has: {known}); "
-            "`handsim index build` makes one"
-        )
+        known = [other for other, record in self._records().items() if record.is_readable]
+        raise self._missing_error(name, known)
 
     def _publication_times(self) -> dict[str, int]:
         records = self._records().items()

@@ -11,16 +11,16 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from threading import BoundedSemaphore
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import grpc
 import httpx
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -69,17 +69,18 @@ class ServerAddress:
         """Read an address; raises HandsimError for a malformed one, and for one with credentials in it."""
         if "@" in text or "key" in text.partition("?")[2].lower():
             raise HandsimError(f"that address has credentials in it; put the API key into {KEY_VARIABLE}")
+        shortened = repr(re.split(r"(?<![:/])[/?#]", text)[0])
         try:
             parts = urlsplit(text)
             port = parts.port or _DEFAULT_PORT
             options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
             grpc_port = int(options.pop("grpc_port", [str(port + 1)])[-1])
+            if parts.scheme not in ("http", "https") or not parts.hostname or options or parts.fragment:
+                raise ValueError("another scheme, no host, or more than a path and a port")
         except ValueError as error:
-            raise HandsimError(f"{_without_path(text)} is not an address; {_EXAMPLE}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or options or parts.fragment:
-            raise HandsimError(f"{_without_path(text)} is not an address; {_EXAMPLE}")
+            raise HandsimError(f"{shortened} is not an address; {_EXAMPLE}") from error
         if not 0 < grpc_port < 65536:
-            raise HandsimError(f"{_without_path(text)} asks for gRPC port {grpc_port}; ports are 1 to 65535")
+            raise HandsimError(f"{shortened} asks for gRPC port {grpc_port}; ports are 1 to 65535")
         name = parts.path.strip("/") or _DEFAULT_NAME
         if not _NAME.fullmatch(name):
             raise HandsimError(f"{name!r} cannot name an index on a server; letters, digits and ._- can")
@@ -105,10 +106,6 @@ def read_key() -> str | None:
     return key
 
 
-def _without_path(text: str) -> str:
-    return repr(re.split(r"(?<![:/])[/?#]", text)[0])
-
-
 class DeniedError(HandsimError):
     """The API key is missing or wrong, or may not do this."""
 
@@ -121,69 +118,78 @@ class AlreadyExistsError(HandsimError):
     """There is already such a collection."""
 
 
-_FailureKind = Literal["transient", "denied", "not found", "already exists", "refused"]
+def other_program_error(collection: str) -> HandsimError:
+    """The error for a collection in the index's place that handsim did not create."""
+    return HandsimError(
+        f"the collection {collection} is another program's; "
+        f"give this index another name: http://host:6333/NAME"
+    )
 
 
 @dataclass(frozen=True)
 class _Failure:
     """What an exception of the client says."""
 
-    kind: _FailureKind
-    """A ``transient`` error may pass when the call is repeated; no other does."""
+    kind: type[HandsimError]
+    """An `UnavailableError` may pass when the call is repeated; no other does."""
     reason: str
     """The server's message, in one line."""
     wait_s: float = 0.0
     """How long the server asks to wait before the next call."""
 
 
-_GRPC_KINDS: Final[dict[grpc.StatusCode, _FailureKind]] = {
-    grpc.StatusCode.UNAVAILABLE: "transient",
-    grpc.StatusCode.CANCELLED: "transient",  # by a server that shuts down
-    grpc.StatusCode.DEADLINE_EXCEEDED: "transient",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "transient",
-    grpc.StatusCode.UNAUTHENTICATED: "denied",
-    grpc.StatusCode.PERMISSION_DENIED: "denied",
-    grpc.StatusCode.NOT_FOUND: "not found",
-    grpc.StatusCode.ALREADY_EXISTS: "already exists",
+_GRPC_KINDS: Final[dict[grpc.StatusCode, type[HandsimError]]] = {
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.CANCELLED: UnavailableError,  # by a server that shuts down
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: UnavailableError,
+    grpc.StatusCode.UNAUTHENTICATED: DeniedError,
+    grpc.StatusCode.PERMISSION_DENIED: DeniedError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
 }
-_HTTP_KINDS: Final[dict[int, _FailureKind]] = {
-    **dict.fromkeys((408, 429, 502, 503, 504), "transient"),
-    **dict.fromkeys((401, 403), "denied"),
-    404: "not found",
-    409: "already exists",
+_HTTP_KINDS: Final[dict[int, type[HandsimError]]] = {
+    **dict.fromkeys((408, 429, 502, 503, 504), UnavailableError),
+    **dict.fromkeys((401, 403), DeniedError),
+    404: NotFoundError,
+    409: AlreadyExistsError,
 }
 _TRANSIENT_MESSAGES: Final = re.compile(
     # A stream that a dying server cut; a collection that another client created a moment ago.
     r"RST_STREAM|Stream removed|0 of 0 read operations failed"
 )
-_LOCAL_ENDINGS: Final[tuple[_FailureKind, ...]] = ("not found", "already exists")
+_LOCAL_MESSAGE: Final = re.compile(r"Collection .*(not found|already exists)", re.DOTALL)
+_MESSAGES: Final[dict[type[HandsimError], str]] = {
+    UnavailableError: "does not answer ({}); start it, or check the address",
+    DeniedError: f"does not admit this ({{}}); set {KEY_VARIABLE} to an API key that may",
+    NotFoundError: "has no such thing ({})",
+    AlreadyExistsError: "has that already ({})",
+    HandsimError: "refuses this: {}",
+}
 
 
 def _classify(error: Exception) -> _Failure | None:
     """What an exception of the client says about the server; None where it says nothing about it."""
+    kind: type[HandsimError]
+    wait_s = 0.0
     if isinstance(error, ResourceExhaustedResponse):
-        return _Failure("transient", _one_line(str(error)), float(error.retry_after_s))
-    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
-        reason = _one_line(error.details() or error.code().name)
-        kind = _GRPC_KINDS.get(error.code(), "refused")
-        return _Failure("transient" if _TRANSIENT_MESSAGES.search(reason) else kind, reason)
-    if isinstance(error, UnexpectedResponse):
-        content = error.content.decode(errors="replace")
-        reason = _one_line(f"{error.status_code} {error.reason_phrase} {content}")
-        kind = _HTTP_KINDS.get(error.status_code or 0, "refused")
-        return _Failure("transient" if _TRANSIENT_MESSAGES.search(reason) else kind, reason)
-    if isinstance(error, ResponseHandlingException):
-        kind = "transient" if isinstance(error.source, httpx.TransportError) else "refused"
-        return _Failure(kind, _one_line(str(error.source) or type(error.source).__name__))
-    if type(error) is ValueError and str(error).startswith("Collection "):
-        for ending in _LOCAL_ENDINGS:
-            if str(error).endswith(ending):
-                return _Failure(ending, _one_line(str(error)))
-    return None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+        kind, reason, wait_s = UnavailableError, str(error), float(error.retry_after_s)
+    elif isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        kind = _GRPC_KINDS.get(error.code(), HandsimError)
+        reason = error.details() or error.code().name
+    elif isinstance(error, UnexpectedResponse):
+        kind = _HTTP_KINDS.get(error.status_code or 0, HandsimError)
+        reason = f"{error.status_code} {error.reason_phrase} {error.content.decode(errors='replace')}"
+    elif isinstance(error, ResponseHandlingException):
+        kind = UnavailableError if isinstance(error.source, httpx.TransportError) else HandsimError
+        reason = str(error.source) or type(error.source).__name__
+    elif type(error) is ValueError and (local := _LOCAL_MESSAGE.fullmatch(str(error))):
+        kind = NotFoundError if local[1] == "not found" else AlreadyExistsError
+        reason = str(error)
+    else:
+        return None
+    reason = " ".join(reason.split())[:200]
+    return _Failure(UnavailableError if _TRANSIENT_MESSAGES.search(reason) else kind, reason, wait_s)
 
 
 class Connection:
@@ -230,36 +236,35 @@ class Connection:
                 failure = _classify(error)
                 if failure is None:
                     raise
-                if failure.kind != "transient" or not tries_left:
+                if failure.kind is not UnavailableError or not tries_left:
+                    message = _MESSAGES[failure.kind].format(failure.reason)
                     # Without the original: it may hold the request's headers, and so the key.
-                    raise self._to_error(failure) from None
+                    raise failure.kind(f"the Qdrant server at {self.address} {message}") from None
             backoff_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self._tries - 1 - tries_left))
             # Random, so that readers that lost the same server do not all return at the same moment.
             self.sleep(max(failure.wait_s, backoff_s * random.uniform(0.5, 1.5)))
         raise AssertionError("tries is at least 1")
 
+    def create_payload_index(self, collection: str, field: str, schema: models.PayloadFieldSchema) -> None:
+        """Index a field that filters use, and wait for it."""
+        self.call(lambda client: client.create_payload_index(collection, field, schema, wait=True))
+
+    def pages(self, collection: str, **options: Any) -> Iterator[list[models.Record]]:
+        """All points of a collection, page by page; the options are those of `QdrantClient.scroll`."""
+        offset: models.ExtendedPointId | None = None
+
+        def scroll(client: QdrantClient) -> tuple[list[models.Record], models.ExtendedPointId | None]:
+            return client.scroll(collection, offset=offset, **options)
+
+        while True:
+            page, offset = self.call(scroll)
+            yield page
+            if offset is None:
+                return
+
     def close(self) -> None:
         """Close the client."""
         self._client.close()
-
-    def _to_error(self, failure: _Failure) -> HandsimError:
-        server = f"the Qdrant server at {self.address}"
-        match failure.kind:
-            case "transient":
-                return UnavailableError(
-                    f"{server} does not answer ({failure.reason}); start it, or check the address"
-                )
-            case "denied":
-                return DeniedError(
-                    f"{server} does not admit this ({failure.reason}); "
-                    f"set {KEY_VARIABLE} to an API key that may"
-                )
-            case "not found":
-                return NotFoundError(f"{server} has no such thing ({failure.reason})")
-            case "already exists":
-                return AlreadyExistsError(f"{server} has that already ({failure.reason})")
-            case "refused":
-                return HandsimError(f"{server} refuses this: {failure.reason}")
 
 
 def connect(
@@ -282,7 +287,7 @@ def connect(
             return True, probes[0].info().version
         except Exception as error:
             failure = _classify(error)
-            if failure is None or failure.kind == "denied":
+            if failure is None or failure.kind is DeniedError:
                 raise
         return False, probes[1].info().version
 

@@ -9,13 +9,12 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
-from index.evaluation import Verification
-from index.info import BaseRecord, IndexSettings, VersionInfo, check_format
-from index.server.client import Connection
+from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
+from index.server.client import Connection, other_program_error
 
 _FORMAT: Final = "handsim-index-version"
 _FORMAT_VERSION: Final = 1
@@ -82,11 +81,6 @@ class VersionRecord(BaseRecord):
         return self.to_info(name, bytes_on_disk=None, recall_at_1=self.recall_at_1, is_current=is_current)
 
 
-def verification_metadata(verification: Verification) -> dict[str, Any]:
-    """A verification as metadata of the collection."""
-    return {"recall_at_1": verification.recall_at_1, "verification": json.dumps(asdict(verification))}
-
-
 def damaged_error(collection: str, why: str) -> HandsimError:
     """The error for a version that cannot be read."""
     return HandsimError(
@@ -126,9 +120,8 @@ class VersionCollection:
     def create(self, record: VersionRecord) -> None:
         """Create it, empty; the server builds no graph before `set_indexing_threshold`."""
         settings = record.settings
-
-        def create(client: QdrantClient) -> object:
-            return client.create_collection(
+        self.connection.call(
+            lambda client: client.create_collection(
                 self.name,
                 vectors_config=models.VectorParams(
                     size=record.dimension, distance=models.Distance.EUCLID, on_disk=settings.on_disk
@@ -151,35 +144,34 @@ class VersionCollection:
                 strict_mode_config=models.StrictModeConfig(enabled=False),
                 metadata=record.metadata,
             )
-
-        self.connection.call(create)
+        )
 
     def create_payload_indexes(self, on_disk: bool) -> None:
         """Index the fields that filters use, before the graph is built, as Qdrant advises.
 
         No edges of their own in the graph: searching through filters by ACORN finds as much without.
         """
+        schemas: dict[str, models.PayloadFieldSchema]
         keyword = models.KeywordIndexParams(
             type=models.KeywordIndexType.KEYWORD, on_disk=on_disk, enable_hnsw=False
         )
         number = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=on_disk, enable_hnsw=False)
-        for field in ("video", "source", "side", "label"):
-            self._create_payload_index(field, keyword)
-        self._create_payload_index("score", number)
+        schemas = {**dict.fromkeys(("video", "source", "side", "label"), keyword), "score": number}
+        for field, schema in schemas.items():
+            self.connection.create_payload_index(self.name, field, schema)
 
     def set_indexing_threshold(self, threshold_kb: int) -> None:
         """Have the server build the graph of every part that is larger than this."""
         optimizers = models.OptimizersConfigDiff(indexing_threshold=threshold_kb)
         self.connection.call(lambda client: client.update_collection(self.name, optimizers_config=optimizers))
 
-    def _create_payload_index(self, field: str, schema: models.PayloadSchemaParams) -> None:
-        self.connection.call(lambda client: client.create_payload_index(self.name, field, schema, wait=True))
-
 
 @dataclass(frozen=True)
 class CollectionNames:
     """`NAME-v0001`, ... are the versions of an index, the alias `NAME` points to the current one."""
 
+    connection: Connection
+    """To the server."""
     index: str
     """NAME."""
     address: str
@@ -189,18 +181,17 @@ class CollectionNames:
         """The collection of a version."""
         return f"{self.index}-{version}"
 
-    def versions(self, connection: Connection) -> list[str]:
+    def versions(self) -> list[str]:
         """All versions, the unfinished too, oldest first."""
-        collections = connection.call(lambda client: client.get_collections()).collections
-        versions = [self._version(collection.name) for collection in collections]
+        versions = [self._version(collection) for collection in self._collections()]
         return sorted((version for version in versions if version is not None), key=version_number)
 
-    def current(self, connection: Connection) -> str | None:
+    def current(self) -> str | None:
         """The version that the alias points to; None without one.
 
         Raises HandsimError when it points to something else.
         """
-        collection = self._alias_target(connection)
+        collection = self._alias_target()
         if collection is None:
             return None
         version = self._version(collection)
@@ -211,41 +202,34 @@ class CollectionNames:
             )
         return version
 
-    def point_alias(self, connection: Connection, version: str) -> None:
+    def point_alias(self, version: str) -> None:
         """Point the alias to a version, in one step for all readers."""
         target = models.CreateAlias(collection_name=self.collection(version), alias_name=self.index)
-        operations: list[models.AliasOperations] = [models.CreateAliasOperation(create_alias=target)]
-        if self._alias_target(connection) is not None:
-            operations.insert(0, self._delete_alias())
-        connection.call(lambda client: client.update_collection_aliases(change_aliases_operations=operations))
+        create = models.CreateAliasOperation(create_alias=target)
+        delete = [] if self._alias_target() is None else [self._delete_alias()]
+        self.connection.call(lambda client: client.update_collection_aliases([*delete, create]))
 
-    def remove_alias(self, connection: Connection) -> None:
+    def remove_alias(self) -> None:
         """Leave the index without a current version."""
-        connection.call(
-            lambda client: client.update_collection_aliases(change_aliases_operations=[self._delete_alias()])
-        )
+        self.connection.call(lambda client: client.update_collection_aliases([self._delete_alias()]))
 
-    def check_free(self, connection: Connection) -> None:
+    def check_free(self) -> None:
         """Raise HandsimError when another program has a collection with the alias's name."""
-        collections = connection.call(lambda client: client.get_collections()).collections
-        if any(collection.name == self.index for collection in collections):
-            raise HandsimError(
-                f"the collection {self.index} is another program's; "
-                f"give this index another name: http://host:6333/NAME"
-            )
+        if self.index in self._collections():
+            raise other_program_error(self.index)
+
+    def _collections(self) -> list[str]:
+        """Names of all collections of the server."""
+        response = self.connection.call(lambda client: client.get_collections())
+        return [collection.name for collection in response.collections]
 
     def _version(self, collection: str) -> str | None:
         match = re.fullmatch(rf"{re.escape(self.index)}-(v\d{{4,}})", collection)
         return match and match[1]
 
-    def _alias_target(self, connection: Connection) -> str | None:
-        aliases = connection.call(lambda client: client.get_aliases()).aliases
+    def _alias_target(self) -> str | None:
+        aliases = self.connection.call(lambda client: client.get_aliases()).aliases
         return next((alias.collection_name for alias in aliases if alias.alias_name == self.index), None)
 
     def _delete_alias(self) -> models.DeleteAliasOperation:
         return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.index))
-
-
-def version_number(version: str) -> int:
-    """7 of ``v0007``."""
-    return int(version[1:])

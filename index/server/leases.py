@@ -10,17 +10,24 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from handsim.errors import HandsimError, UnavailableError
 from index.info import check_format
-from index.server.client import AlreadyExistsError, Connection, DeniedError, NotFoundError
+from index.server.client import (
+    AlreadyExistsError,
+    Connection,
+    DeniedError,
+    NotFoundError,
+    other_program_error,
+)
 
 Role = Literal["builder", "publisher", "reader"]
 
@@ -35,6 +42,8 @@ _FORMAT: Final = "handsim-index"
 _FORMAT_VERSION: Final = 1
 _POINT_ID: Final[dict[Role, int]] = {"builder": 1, "publisher": 2}
 _PAGE: Final = 1000
+_MAJORITY: Final = models.ReadConsistencyType.MAJORITY
+_STRONG: Final = models.WriteOrdering.STRONG
 
 
 @dataclass(frozen=True)
@@ -67,10 +76,6 @@ class LeaseHolder:
             return cls(**(payload or {}))
         except TypeError:
             return None
-
-    def renewed(self, now: float) -> "LeaseHolder":
-        """With its lease renewed now."""
-        return replace(self, seen_at=now)
 
     def is_alive(self, now: float) -> bool:
         """Whether its lease is valid: not expired and, for a process of this host, still running."""
@@ -105,14 +110,15 @@ class LeaseRegistry:
 
     def __init__(self, connection: Connection, name: str, address: str) -> None:
         """Of the index ``name``, ``address`` in messages; the collection need not exist."""
-        self._connection = connection
-        self._index = name
+        self.connection = connection
+        self.address = address
         self._name = f"{name}-catalog"
-        self._address = address
 
     def without_retries(self) -> "LeaseRegistry":
         """The same with a single try for each call: for calls that need not succeed."""
-        return LeaseRegistry(self._connection.without_retries(), self._index, self._address)
+        other = copy(self)
+        other.connection = self.connection.without_retries()
+        return other
 
     def exists(self) -> bool:
         """Whether there is an index; raises HandsimError for another program's, or a newer format."""
@@ -122,30 +128,24 @@ class LeaseRegistry:
         """Create the collection, if there is none yet, on that many nodes."""
         if self.exists():
             return
-
-        def create(client: QdrantClient) -> object:
-            return client.create_collection(
-                self._name,
-                vectors_config={},
-                replication_factor=replicas,
-                write_consistency_factor=replicas // 2 + 1,
-                strict_mode_config=models.StrictModeConfig(enabled=False),
-                metadata={"format": _FORMAT, "version": _FORMAT_VERSION, "newest": 0},
-            )
-
         with suppress(AlreadyExistsError):  # another process created it meanwhile
-            self._connection.call(create)
+            self.connection.call(
+                lambda client: client.create_collection(
+                    self._name,
+                    vectors_config={},
+                    replication_factor=replicas,
+                    write_consistency_factor=replicas // 2 + 1,
+                    strict_mode_config=models.StrictModeConfig(enabled=False),
+                    metadata={"format": _FORMAT, "version": _FORMAT_VERSION, "newest": 0},
+                )
+            )
+        keyword = models.PayloadSchemaType.KEYWORD
         for field in ("token", "role"):
-
-            def create_index(client: QdrantClient, field: str = field) -> object:
-                schema = models.PayloadSchemaType.KEYWORD
-                return client.create_payload_index(self._name, field, schema, wait=True)
-
-            self._connection.call(create_index)
+            self.connection.create_payload_index(self._name, field, keyword)
 
     def drop(self) -> None:
         """Remove it, and with it the mark of an index."""
-        self._connection.call(lambda client: client.delete_collection(self._name))
+        self.connection.call(lambda client: client.delete_collection(self._name))
 
     def newest_number(self) -> int:
         """Number of the newest version that was ever complete."""
@@ -154,50 +154,31 @@ class LeaseRegistry:
     def record_number(self, number: int) -> None:
         """Record that the number of a version is in use."""
         newest = max(number, self.newest_number())
-        self._connection.call(
-            lambda client: client.update_collection(self._name, metadata={"newest": newest})
-        )
+        self.connection.call(lambda client: client.update_collection(self._name, metadata={"newest": newest}))
 
     def holder(self, role: Role) -> LeaseHolder | None:
         """The last builder or publisher that did not release its lease, alive or not."""
-        try:
-            points = self._connection.call(
-                lambda client: client.retrieve(
-                    self._name, [_POINT_ID[role]], consistency=models.ReadConsistencyType.MAJORITY
-                )
+        ids: list[models.ExtendedPointId] = [_POINT_ID[role]]
+        with suppress(NotFoundError):
+            points = self.connection.call(
+                lambda client: client.retrieve(self._name, ids, consistency=_MAJORITY)
             )
-        except NotFoundError:
-            return None
-        return LeaseHolder.parse(points[0].payload) if points else None
+            return LeaseHolder.parse(points[0].payload) if points else None
+        return None
 
     def readers(self) -> dict[str, LeaseHolder]:
         """All readers that did not release their lease, alive or not, by the ids of their points."""
         readers: dict[str, LeaseHolder] = {}
-        offset: models.ExtendedPointId | None = None
         is_reader = models.Filter(must=[_matches("role", "reader")])
-        while True:
-
-            def scroll(
-                client: QdrantClient, offset: models.ExtendedPointId | None = offset
-            ) -> tuple[list[models.Record], models.ExtendedPointId | None]:
-                return client.scroll(
-                    self._name,
-                    scroll_filter=is_reader,
-                    limit=_PAGE,
-                    offset=offset,
-                    consistency=models.ReadConsistencyType.MAJORITY,
-                )
-
-            try:
-                points, offset = self._connection.call(scroll)
-            except NotFoundError:
-                return {}
-            for point in points:
-                reader = LeaseHolder.parse(point.payload)
-                if reader is not None:
-                    readers[str(point.id)] = reader
-            if offset is None:
-                return readers
+        with suppress(NotFoundError):
+            for points in self.connection.pages(
+                self._name, scroll_filter=is_reader, limit=_PAGE, consistency=_MAJORITY
+            ):
+                for point in points:
+                    reader = LeaseHolder.parse(point.payload)
+                    if reader is not None:
+                        readers[str(point.id)] = reader
+        return readers
 
     def acquire(self, holder: LeaseHolder, previous: LeaseHolder | None = None) -> bool:
         """Write a builder or publisher in place of the previous one and no other; returns whether it worked.
@@ -229,31 +210,24 @@ class LeaseRegistry:
 
     def _put(self, point: int | str, holder: LeaseHolder, condition: models.Filter | None = None) -> None:
         points = [models.PointStruct(id=point, vector={}, payload=asdict(holder))]
-        self._connection.call(
+        self.connection.call(
             lambda client: client.upsert(
-                self._name, points, wait=True, ordering=models.WriteOrdering.STRONG, update_filter=condition
+                self._name, points, wait=True, ordering=_STRONG, update_filter=condition
             )
         )
 
     def _delete(self, selector: models.FilterSelector | models.PointIdsList) -> None:
-        self._connection.call(
-            lambda client: client.delete(
-                self._name, selector, wait=True, ordering=models.WriteOrdering.STRONG
-            )
-        )
+        self.connection.call(lambda client: client.delete(self._name, selector, wait=True, ordering=_STRONG))
 
     def _metadata(self) -> dict[str, Any] | None:
         try:
-            info = self._connection.call(lambda client: client.get_collection(self._name))
+            info = self.connection.call(lambda client: client.get_collection(self._name))
         except NotFoundError:
             return None
         metadata = info.config.metadata or {}
         if metadata.get("format") != _FORMAT:
-            raise HandsimError(
-                f"the collection {self._name} is another program's; "
-                f"give this index another name: http://host:6333/NAME"
-            )
-        check_format(metadata.get("version"), _FORMAT_VERSION, self._address)
+            raise other_program_error(self._name)
+        check_format(metadata.get("version"), _FORMAT_VERSION, self.address)
         return metadata
 
 
@@ -286,12 +260,11 @@ class Heartbeat:
 class ExclusiveLease:
     """Being the one builder, or the one publisher, of an index."""
 
-    def __init__(self, connection: Connection, registry: LeaseRegistry, role: Role, address: str) -> None:
+    def __init__(self, registry: LeaseRegistry, role: Role) -> None:
         """Acquire it; a publisher's waits some seconds. Raises HandsimError that names who holds it."""
-        self._connection = connection
         self._registry = registry
-        self._address = address
-        self._holder = LeaseHolder.this_process(role, connection.clock())
+        self._now = registry.connection.clock
+        self._holder = LeaseHolder.this_process(role, self._now())
         self._is_lost = False
         tries = 1 if role == "builder" else _PUBLISHER_TRIES
         while not self._try_to_acquire():
@@ -299,27 +272,29 @@ class ExclusiveLease:
             if not tries:
                 who = registry.holder(role) or "another process"
                 doing = "built" if role == "builder" else "published"
-                raise HandsimError(f"{address} is being {doing} by {who}; wait for it to end, or stop it")
-            connection.sleep(_BETWEEN_TRIES_S)
+                raise HandsimError(
+                    f"{registry.address} is being {doing} by {who}; wait for it to end, or stop it"
+                )
+            registry.connection.sleep(_BETWEEN_TRIES_S)
         self._heartbeat = Heartbeat(self.renew)
 
     def _try_to_acquire(self) -> bool:
         previous = self._registry.holder(self._holder.role)
-        if previous is not None and previous.is_alive(self._connection.clock()):
+        if previous is not None and previous.is_alive(self._now()):
             return False
         return self._registry.acquire(self._holder, previous)
 
     def renew(self) -> None:
         """Renew it, unless another process has it by now."""
-        renewed = self._holder.renewed(self._connection.clock())
+        renewed = replace(self._holder, seen_at=self._now())
         self._is_lost = not self._registry.without_retries().acquire(renewed, renewed)
 
     def check(self) -> None:
         """Raise HandsimError when another process has it, because this one did not renew it in time."""
         if self._is_lost:
             raise HandsimError(
-                f"another process took over building {self._address}, because nothing was heard of this one "
-                f"for minutes; see `handsim index list`"
+                f"another process took over building {self._registry.address}, because nothing was heard of "
+                f"this one for minutes; see `handsim index list`"
             )
 
     def release(self) -> None:
@@ -339,11 +314,10 @@ class ExclusiveLease:
 class ReaderLease:
     """Being a reader of one version, which nobody removes meanwhile."""
 
-    def __init__(self, connection: Connection, registry: LeaseRegistry, version: str) -> None:
+    def __init__(self, registry: LeaseRegistry, version: str) -> None:
         """Acquire it. A key that may only read cannot write one: such readers go on without, unprotected."""
-        self._connection = connection
         self._registry = registry
-        self._holder = LeaseHolder.this_process("reader", connection.clock(), version)
+        self._holder = LeaseHolder.this_process("reader", registry.connection.clock(), version)
         self._point: str | None = None
         try:
             self._point = registry.put_reader(self._holder)
@@ -353,7 +327,7 @@ class ReaderLease:
 
     def renew(self) -> None:
         """Renew it."""
-        renewed = self._holder.renewed(self._connection.clock())
+        renewed = replace(self._holder, seen_at=self._registry.connection.clock())
         self._registry.without_retries().put_reader(renewed, self._point)
 
     def release(self) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from handsim import Pool, PoseEmbedding
 from index import Catalog, ExactIndex, IndexVersion, open_catalog
+from index.copy import copy_catalog
+from index.points import PoolPoints
 from tests.index.builders import (
     SMALL_GRAPH,
     ChildProcess,
@@ -71,27 +73,24 @@ def server_address() -> str:
 
 
 @pytest.fixture(scope="session", params=["exact", "edge", "memory", "server"])
-def version(
-    request: pytest.FixtureRequest,
-    pool: Pool,
-    embedding: PoseEmbedding,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[IndexVersion]:
+def version(request: pytest.FixtureRequest, pool: Pool, embedding: PoseEmbedding) -> Iterator[IndexVersion]:
     """The same hands in every engine."""
     if request.param == "exact":
         yield ExactIndex(pool, embedding)
-        return
-    if request.param == "memory":
-        catalog: Catalog = memory_catalog()
-    elif request.param == "server":
-        catalog = open_catalog(request.getfixturevalue("server_address"))
-    else:
-        catalog = open_catalog(tmp_path_factory.mktemp("index"))
-    with catalog:
-        catalog.build(pool, embedding, SMALL_GRAPH)
-        with catalog.current() as version:
+    elif request.param == "edge":
+        yield request.getfixturevalue("embedded")
+    elif request.param == "memory":
+        catalog = memory_catalog()  # not verified: its many searches are slow
+        with catalog.open(
+            catalog.write_version(PoolPoints(pool, embedding), embedding, SMALL_GRAPH)
+        ) as version:
             yield version
-        catalog.drop()
+    else:
+        with open_catalog(request.getfixturevalue("server_address")) as catalog:
+            catalog.build(pool, embedding, SMALL_GRAPH)
+            with catalog.current() as version:
+                yield version
+            catalog.drop()
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +99,13 @@ def built(pool: Pool, embedding: PoseEmbedding, tmp_path_factory: pytest.TempPat
     root = tmp_path_factory.mktemp("built") / "index"
     open_catalog(root).build(pool, embedding, SMALL_GRAPH)
     return root
+
+
+@pytest.fixture(scope="session")
+def embedded(built: Path) -> Iterator[IndexVersion]:
+    """The version of ``built``: for what takes any engine alike."""
+    with open_catalog(built).current() as version:
+        yield version
 
 
 @pytest.fixture(scope="session")
@@ -131,18 +137,14 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path, qdrant: MemoryServer
 @pytest.fixture(params=["edge", "memory"])
 def published(
     request: pytest.FixtureRequest,
-    small_pool: Pool,
-    small_embedding: PoseEmbedding,
-    other_embedding: PoseEmbedding,
+    three_versions: Path,
     tmp_path: Path,
 ) -> Catalog:
     """An index as ``three_versions``, embedded and on a server."""
     if request.param == "edge":
-        root: Path = request.getfixturevalue("three_versions")
-        return open_catalog(copy_index(root, tmp_path / "published"))
+        return open_catalog(copy_index(three_versions, tmp_path / "published"))
     catalog = memory_catalog()
-    for embedding in (small_embedding, other_embedding, small_embedding):
-        catalog.build(small_pool, embedding)
+    copy_catalog(open_catalog(three_versions), catalog)
     return catalog
 
 

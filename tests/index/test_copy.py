@@ -22,6 +22,12 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
+@pytest.fixture
+def source(three_versions: Path) -> Catalog:
+    """An embedded index with three versions, only to be read."""
+    return open_catalog(three_versions)
+
+
 def assert_same(copied: Catalog, original: Catalog, pool: Pool) -> None:
     """Every version has the same facts and payloads, and finds the same."""
     assert [info.name for info in copied.versions()] == [info.name for info in original.versions()]
@@ -61,7 +67,7 @@ def test_all_versions_are_copied_once_and_published_in_the_same_order(
     assert target.build(small_pool, small_embedding).name == "v0004"
 
 
-def test_an_interrupted_copy_is_resumed(published: Catalog, target: Catalog, small_pool: Pool) -> None:
+def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small_pool: Pool) -> None:
     calls: list[int] = []
 
     def interrupt(done: int, total: int) -> None:
@@ -70,52 +76,43 @@ def test_an_interrupted_copy_is_resumed(published: Catalog, target: Catalog, sma
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copy_catalog(published, target, progress=interrupt)
+        copy_catalog(source, target, progress=interrupt)
     assert [info.name for info in target.versions()] == ["v0001"]
     calls.clear()
-    assert copy_catalog(published, target, progress=lambda done, total: calls.append(done)) == NAMES
+    assert copy_catalog(source, target, progress=lambda done, total: calls.append(done)) == NAMES
     assert calls == [60, 60], "a version that is there is not copied again"
-    assert_same(target, published, small_pool)
-
-
-def test_a_version_that_was_never_published_is_copied_unpublished(
-    catalog: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
-    catalog.build(small_pool, small_embedding, publish=False)
-    assert copy_catalog(catalog, target) == ["v0001"]
-    assert target.publications() == []
+    assert_same(target, source, small_pool)
 
 
 def test_another_version_of_the_same_name_is_not_overwritten(
-    published: Catalog, target: Catalog, small_pool: Pool, other_embedding: PoseEmbedding
+    source: Catalog, target: Catalog, small_pool: Pool, other_embedding: PoseEmbedding
 ) -> None:
     own = target.build(small_pool, other_embedding)
     message = f"{target.address} has a v0001 of its own; copy to an empty place"
     with pytest.raises(HandsimError, match=message):
-        copy_catalog(published, target)
+        copy_catalog(source, target)
     assert target.versions() == [own]
 
 
-def test_a_copy_that_was_altered_is_reported(
-    published: Catalog, qdrant: MemoryServer, small_pool: Pool
-) -> None:
+def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServer, small_pool: Pool) -> None:
     with qdrant.catalog() as target:
-        copy_catalog(published, target)
+        copy_catalog(source, target)
         moved = models.PointVectors(id=int(small_pool.hand_ids[5]), vector=np.ones(5).tolist())
         qdrant.client.update_vectors("hands-v0002", [moved])
         with pytest.raises(HandsimError) as caught:
-            copy_catalog(published, target)
+            copy_catalog(source, target)
     message = str(caught.value)
     assert message.startswith("v0002 at memory/hands differs from its original (60-")
     assert message.endswith("`handsim index drop v0002 --index memory/hands` and copy again")
 
 
-def test_an_index_without_a_version_cannot_be_copied(catalog: Catalog, target: Catalog) -> None:
+def test_a_copy_of_no_version_is_refused_and_of_an_unpublished_one_unpublished(
+    catalog: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
     with pytest.raises(NotThereError, match=r"there is no index at .*; `handsim index build` makes one"):
         copy_catalog(catalog, target)
-
-
-def test_a_copy_onto_itself_changes_nothing(published: Catalog) -> None:
-    before = published.versions()
-    assert copy_catalog(published, published) == NAMES
-    assert published.versions() == before
+    built = catalog.build(small_pool, small_embedding, publish=False)
+    assert copy_catalog(catalog, target) == ["v0001"]
+    assert target.publications() == []
+    assert copy_catalog(catalog, catalog) == ["v0001"], "a copy onto itself changes nothing"
+    assert catalog.versions() == [built]

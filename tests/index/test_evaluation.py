@@ -13,8 +13,8 @@ from index.evaluation import evaluate_retrieval
 from tests.index.builders import SMALL_GRAPH, copy_index, write_pool
 
 
-def test_in_a_pool_of_few_poses_neighbours_have_the_same_label(version: IndexVersion, pool: Pool) -> None:
-    report = evaluate_retrieval(version, pool, sample=300).report
+def test_in_a_pool_of_few_poses_neighbours_have_the_same_label(embedded: IndexVersion, pool: Pool) -> None:
+    report = evaluate_retrieval(embedded, pool, sample=300).report
     assert (report.points, report.sample) == (900, 300)
     assert 0.99 <= report.recall_at_1 <= 1
     assert 0.99 <= report.recall_at_10 <= 1
@@ -28,8 +28,8 @@ def test_in_a_pool_of_few_poses_neighbours_have_the_same_label(version: IndexVer
     assert report.mined_pose_distance < report.random_pose_distance / 3
     assert 0.9 < report.explained_variance <= 1
     assert json.loads(json.dumps(asdict(report))) == asdict(report)
-    assert evaluate_retrieval(version, pool, sample=300).report == report
-    assert evaluate_retrieval(version, pool, sample=300, seed=1).report != report
+    assert evaluate_retrieval(embedded, pool, sample=300).report == report
+    assert evaluate_retrieval(embedded, pool, sample=300, seed=1).report != report
 
 
 def test_a_single_video_has_no_neighbours_in_others(tmp_path: Path) -> None:
@@ -41,15 +41,15 @@ def test_a_single_video_has_no_neighbours_in_others(tmp_path: Path) -> None:
     assert report.mined_pose_distance is None
 
 
-def test_an_empty_sample_is_refused(version: IndexVersion, pool: Pool) -> None:
+def test_an_empty_sample_is_refused(embedded: IndexVersion, pool: Pool) -> None:
     with pytest.raises(HandsimError, match="a sample of 0 hands measures nothing"):
-        evaluate_retrieval(version, pool, sample=0)
+        evaluate_retrieval(embedded, pool, sample=0)
     with pytest.raises(HandsimError, match="a random sample of 0 hands"):
-        verify(version, sample=0)
+        verify(embedded, sample=0)
 
 
-def test_a_sound_version_has_no_problems(version: IndexVersion, pool: Pool) -> None:
-    measured = verify(version, read_all=True, pool_ids=pool.hand_ids)
+def test_a_sound_version_has_no_problems(embedded: IndexVersion, pool: Pool) -> None:
+    measured = verify(embedded, read_all=True, pool_ids=pool.hand_ids)
     assert measured.problems() == []
     assert (measured.points, measured.sample) == (900, 900)
     assert measured.recall_at_1 >= 0.99
@@ -57,15 +57,15 @@ def test_a_sound_version_has_no_problems(version: IndexVersion, pool: Pool) -> N
     assert (measured.missing_from_index, measured.missing_from_pool) == (0, 0)
 
 
-def test_a_quick_verification_reads_only_its_sample(version: IndexVersion) -> None:
-    measured = verify(version, sample=50)
+def test_a_quick_verification_reads_only_its_sample(embedded: IndexVersion) -> None:
+    measured = verify(embedded, sample=50)
     assert measured.sample == 50
     assert (measured.duplicates, measured.altered, measured.missing_from_index) == (None, None, None)
 
 
-def test_hands_that_only_the_pool_or_the_version_has_are_counted(version: IndexVersion, pool: Pool) -> None:
+def test_hands_that_only_the_pool_or_the_version_has_are_counted(embedded: IndexVersion, pool: Pool) -> None:
     ids = np.concatenate([pool.hand_ids[2:], np.array([1, 2, 3], dtype=np.uint64)])
-    measured = verify(version, sample=10, read_all=True, pool_ids=ids)
+    measured = verify(embedded, sample=10, read_all=True, pool_ids=ids)
     assert (measured.missing_from_index, measured.missing_from_pool) == (3, 2)
     assert measured.problems() == []
 

@@ -44,7 +44,9 @@ def test_a_version_that_grew_in_place_counts_as_a_new_one(
     with LiveIndex(catalog) as live:
         with live.version() as before:
             assert len(before) == 60
-        catalog.add(grown_pool, in_place=True)
+            grown = catalog.add(grown_pool, in_place=True)
+            assert (grown.name, grown.points) == ("v0001", 90)
+            assert before.search_hands(grown_pool.hand_ids, 1).is_found.all(), "open readers find them, too"
         with live.version() as after:
             assert after.info == catalog.info("v0001")
             assert after.search_hands(small_pool.hand_ids[:1], 90).is_found.sum() == 89
@@ -103,23 +105,12 @@ def test_the_old_version_is_closed_after_its_last_user(
         # The current one stays open between two queries.
         catalog.build(small_pool, small_embedding)
         assert catalog.prune(1) == ([], ["v0002"])
-        with live.version():
-            pass
-        assert catalog.prune(1) == (["v0002"], [])
-    catalog.drop()
-
-
-def test_closing_waits_for_no_reader_and_interrupts_none(
-    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
-    catalog.build(small_pool, small_embedding)
-    live = LiveIndex(catalog)
-    with live.version() as version:
-        live.close()
-        assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
-        with pytest.raises(HandsimError, match="a reader has v0001"):
-            catalog.drop()
-    live.close()
+        with live.version() as version:
+            assert catalog.prune(1) == (["v0002"], [])
+            live.close()  # waits for no reader and interrupts none
+            assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+            with pytest.raises(HandsimError, match="a reader has v0003"):
+                catalog.drop()
     catalog.drop()
 
 

@@ -1,4 +1,4 @@
-"""Mined pairs from every engine, by one or several processes, and the files they are written to."""
+"""Mined pairs, by one or several processes, and the files they are written to."""
 
 import json
 import multiprocessing
@@ -16,13 +16,13 @@ from index.hand100m import box_of_whole_crop, write_hand100m
 from index.mining import write_pairs
 
 
-def mine_all(version: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
-    return MinedPairs.concatenate(mine(version, pool.hand_ids, policy, ef=400))
+def mine_all(embedded: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
+    return MinedPairs.concatenate(mine(embedded, pool.hand_ids, policy, ef=400))
 
 
-def test_the_nearest_hand_of_another_video_has_the_same_pose(version: IndexVersion, pool: Pool) -> None:
+def test_the_nearest_hand_of_another_video_has_the_same_pose(embedded: IndexVersion, pool: Pool) -> None:
     calls: list[tuple[int, int]] = []
-    batches = mine(version, pool.hand_ids, progress=lambda done, total: calls.append((done, total)))
+    batches = mine(embedded, pool.hand_ids, progress=lambda done, total: calls.append((done, total)))
     pairs = MinedPairs.concatenate(batches)
     assert calls[-1] == (len(pool), len(pool))
     np.testing.assert_array_equal(pairs.hand_ids, pool.hand_ids)
@@ -36,36 +36,36 @@ def test_the_nearest_hand_of_another_video_has_the_same_pose(version: IndexVersi
     assert np.mean(same) > 0.95  # a pose of a single video has no partner
 
 
-def test_ranks_are_a_window_of_the_search(version: IndexVersion, pool: Pool) -> None:
-    uncapped = mine_all(version, pool, MiningPolicy(top_k=5))
-    window = mine_all(version, pool, MiningPolicy(first_rank=3, top_k=5))
+def test_ranks_are_a_window_of_the_search(embedded: IndexVersion, pool: Pool) -> None:
+    uncapped = mine_all(embedded, pool, MiningPolicy(top_k=5))
+    window = mine_all(embedded, pool, MiningPolicy(first_rank=3, top_k=5))
     np.testing.assert_array_equal(window.distances, uncapped.distances[:, 2:])
 
 
-def test_a_distance_cap_leaves_places_over(version: IndexVersion, pool: Pool) -> None:
-    uncapped = mine_all(version, pool, MiningPolicy(top_k=3))
+def test_a_distance_cap_leaves_places_over(embedded: IndexVersion, pool: Pool) -> None:
+    uncapped = mine_all(embedded, pool, MiningPolicy(top_k=3))
     cap = float(np.median(uncapped.distances))
-    capped = mine_all(version, pool, MiningPolicy(top_k=3, max_distance=cap))
+    capped = mine_all(embedded, pool, MiningPolicy(top_k=3, max_distance=cap))
     np.testing.assert_array_equal(capped.is_found, uncapped.distances <= cap)
     assert (capped.positives[~capped.is_found] == NO_HAND).all()
     assert 0 < capped.is_found.sum() < capped.is_found.size
 
 
-def test_with_one_per_video_ranks_are_those_of_videos(version: IndexVersion, pool: Pool) -> None:
-    pairs = mine_all(version, pool, MiningPolicy(top_k=4, one_per_video=True))
+def test_with_one_per_video_ranks_are_those_of_videos(embedded: IndexVersion, pool: Pool) -> None:
+    pairs = mine_all(embedded, pool, MiningPolicy(top_k=4, one_per_video=True))
     videos = pool.videos.codes[pool.rows(pairs.positives.ravel())].reshape(-1, 4)
     together = np.concatenate([pool.videos.codes[:, None], videos], axis=1)
     assert all(len(set(row)) == 5 for row in together.tolist())
 
 
-def test_the_same_video_may_be_allowed(version: IndexVersion, pool: Pool) -> None:
-    pairs = mine_all(version, pool, MiningPolicy(other_video=False))
+def test_the_same_video_may_be_allowed(embedded: IndexVersion, pool: Pool) -> None:
+    pairs = mine_all(embedded, pool, MiningPolicy(other_video=False))
     assert (pairs.positives[:, 0] != pool.hand_ids).all()
     partners = pool.rows(pairs.positives[:, 0])
     assert (pool.videos.codes[partners] == pool.videos.codes).mean() > 0.5
 
 
-def test_a_policy_that_cannot_be_mined_is_refused(version: IndexVersion, pool: Pool) -> None:
+def test_a_policy_that_cannot_be_mined_is_refused(embedded: IndexVersion, pool: Pool) -> None:
     for ranks in ((0, 1), (2, 1), (1, 0)):
         with pytest.raises(HandsimError, match=r"^ranks -?\d+ to -?\d+ cannot be mined"):
             MiningPolicy(first_rank=ranks[0], top_k=ranks[1])
@@ -73,20 +73,20 @@ def test_a_policy_that_cannot_be_mined_is_refused(version: IndexVersion, pool: P
         with pytest.raises(HandsimError, match="max_distance"):
             MiningPolicy(max_distance=distance)
     with pytest.raises(HandsimError, match="k is 2000"):
-        mine_all(version, pool, MiningPolicy(top_k=2000))
+        mine_all(embedded, pool, MiningPolicy(top_k=2000))
     with pytest.raises(NotThereError, match="no hand 0000000000000001"):
-        list(mine(version, np.array([1], dtype=np.uint64)))
+        list(mine(embedded, np.array([1], dtype=np.uint64)))
 
 
-def test_pairs_are_written_as_parquet(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
-    pairs = mine_all(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+def test_pairs_are_written_as_parquet(embedded: IndexVersion, pool: Pool, tmp_path: Path) -> None:
+    pairs = mine_all(embedded, pool, MiningPolicy(top_k=2, max_distance=0.2))
     halves = [
         MinedPairs(pairs.hand_ids[rows], pairs.positives[rows], pairs.distances[rows])
         for rows in (slice(0, 450), slice(450, None))
     ]
-    assert write_pairs(tmp_path / "pairs.parquet", halves, version.info) == pairs.is_found.sum()
+    assert write_pairs(tmp_path / "pairs.parquet", halves, embedded.info) == pairs.is_found.sum()
     table = pq.read_table(tmp_path / "pairs.parquet")
-    assert table.schema.metadata[b"embedding_fingerprint"].decode() == version.embedding.fingerprint
+    assert table.schema.metadata[b"embedding_fingerprint"].decode() == embedded.embedding.fingerprint
     rows, ranks = np.nonzero(pairs.is_found)
     np.testing.assert_array_equal(table["hand_id"], pairs.hand_ids[rows])
     np.testing.assert_array_equal(table["positive_id"], pairs.positives[rows, ranks])
@@ -94,19 +94,19 @@ def test_pairs_are_written_as_parquet(version: IndexVersion, pool: Pool, tmp_pat
     np.testing.assert_array_equal(table["distance"], pairs.distances[rows, ranks])
 
 
-def test_an_unfinished_file_is_not_left_behind(version: IndexVersion, pool: Pool, tmp_path: Path) -> None:
+def test_an_unfinished_file_is_not_left_behind(embedded: IndexVersion, pool: Pool, tmp_path: Path) -> None:
     unknown = np.array([1], dtype=np.uint64)
     with pytest.raises(NotThereError):
-        write_pairs(tmp_path / "pairs.parquet", mine(version, unknown), version.info)
+        write_pairs(tmp_path / "pairs.parquet", mine(embedded, unknown), embedded.info)
     with pytest.raises(NotThereError):
-        write_hand100m(tmp_path / "pairs.json", pool, mine(version, unknown))
+        write_hand100m(tmp_path / "pairs.json", pool, mine(embedded, unknown))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_pairs_are_written_in_the_layout_of_hand100m(
-    version: IndexVersion, pool: Pool, tmp_path: Path
+    embedded: IndexVersion, pool: Pool, tmp_path: Path
 ) -> None:
-    pairs = mine_all(version, pool, MiningPolicy(top_k=2, max_distance=0.2))
+    pairs = mine_all(embedded, pool, MiningPolicy(top_k=2, max_distance=0.2))
     assert write_hand100m(tmp_path / "hands.json", pool, [pairs]) == len(pool)
     file = json.loads((tmp_path / "hands.json").read_text())
     names = {image["id"]: image["file_name"] for image in file["images"]}
@@ -139,28 +139,31 @@ def test_no_hands_make_an_empty_list(pool: Pool, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []
 
 
-def test_several_processes_mine_the_same(version: IndexVersion, pool: Pool) -> None:
+def test_several_processes_mine_the_same(
+    embedded: IndexVersion, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.mining._BATCH_HANDS", 100)  # several batches for each process
     policy = MiningPolicy(top_k=3, max_distance=2.0)
-    # Several batches for each process, where there are several.
-    hands = np.tile(pool.hand_ids, 6 if version.address else 1)
     calls: list[int] = []
-    batches = mine(version, hands, policy, workers=2, progress=lambda done, total: calls.append(done))
+    batches = mine(
+        embedded, pool.hand_ids, policy, workers=2, progress=lambda done, total: calls.append(done)
+    )
     together = MinedPairs.concatenate(batches)
-    alone = MinedPairs.concatenate(mine(version, hands, policy))
-    np.testing.assert_array_equal(together.hand_ids, hands)
+    alone = MinedPairs.concatenate(mine(embedded, pool.hand_ids, policy))
+    np.testing.assert_array_equal(together.hand_ids, pool.hand_ids)
     np.testing.assert_array_equal(together.positives, alone.positives)
     np.testing.assert_array_equal(together.distances, alone.distances)
-    assert calls == sorted(calls)
-    assert calls[-1] == len(hands)
+    assert calls == [*range(100, 901, 100)]
 
 
-def test_an_error_of_a_process_is_raised_in_the_main_one(version: IndexVersion, pool: Pool) -> None:
-    unknown = np.append(pool.hand_ids, np.uint64(123))
-    with pytest.raises(NotThereError, match="no hand 000000000000007b"):
-        list(mine(version, unknown, workers=2))
+def test_an_error_of_a_process_is_raised_in_the_main_one(
+    embedded: IndexVersion, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.mining._BATCH_HANDS", 100)
     with pytest.raises(HandsimError, match="0 workers cannot mine"):
-        list(mine(version, pool.hand_ids, workers=0))
-    stopped = mine(version, np.tile(pool.hand_ids, 6 if version.address else 1), workers=2)
-    next(stopped)
-    stopped.close()  # type: ignore[attr-defined]  # ends its processes: none is left below
+        list(mine(embedded, pool.hand_ids, workers=0))
+    batches = mine(embedded, np.append(pool.hand_ids, np.uint64(123)), workers=2)
+    next(batches)
+    with pytest.raises(NotThereError, match="no hand 000000000000007b"):
+        list(batches)
     assert not multiprocessing.active_children()

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -39,35 +39,23 @@ def test_order_and_batches_do_not_matter(hands: Points, batch: int, random: Rand
 
 
 @given(points(), st.data())
-def test_one_flipped_bit_changes_it(hands: Points, data: st.DataObject) -> None:
-    ids, vectors = hands
-    row = data.draw(st.integers(0, len(ids) - 1))
-    column = data.draw(st.integers(0, vectors.shape[1] - 1))
-    altered = vectors.copy()
-    altered.view(np.uint32)[row, column] ^= np.uint32(1 << data.draw(st.integers(0, 31)))
-    assert digest(ids, altered) != digest(ids, vectors)
-    renamed = ids.copy()
-    renamed[row] ^= np.uint64(1 << data.draw(st.integers(0, 62)))
-    assert digest(renamed, vectors) != digest(ids, vectors)
-
-
-@given(points(), st.data())
-def test_two_hands_with_each_others_vectors_change_it(hands: Points, data: st.DataObject) -> None:
+def test_another_bit_order_of_vectors_or_order_of_numbers_changes_it(
+    hands: Points, data: st.DataObject
+) -> None:
     ids, vectors = hands
     one, other = (data.draw(st.integers(0, len(ids) - 1)) for _ in range(2))
-    assume(vectors[one].tobytes() != vectors[other].tobytes())
-    swapped = ids.copy()
-    swapped[[one, other]] = ids[[other, one]]
-    assert digest(swapped, vectors) != digest(ids, vectors)
-
-
-@given(points())
-def test_two_swapped_numbers_of_a_vector_change_it(hands: Points) -> None:
-    ids, vectors = hands
-    assume(vectors[0].tobytes() != vectors[0, ::-1].tobytes())
-    mirrored = vectors.copy()
-    mirrored[0] = vectors[0, ::-1]
-    assert digest(ids, mirrored) != digest(ids, vectors)
+    altered, renamed, swapped, mirrored = vectors.copy(), ids.copy(), ids.copy(), vectors.copy()
+    column = data.draw(st.integers(0, vectors.shape[1] - 1))
+    altered.view(np.uint32)[one, column] ^= np.uint32(1 << data.draw(st.integers(0, 31)))
+    renamed[one] ^= np.uint64(1 << data.draw(st.integers(0, 62)))
+    changed = [digest(ids, altered), digest(renamed, vectors)]
+    if vectors[one].tobytes() != vectors[other].tobytes():
+        swapped[[one, other]] = ids[[other, one]]
+        changed.append(digest(swapped, vectors))
+    if vectors[one].tobytes() != vectors[one, ::-1].tobytes():
+        mirrored[one] = vectors[one, ::-1]
+        changed.append(digest(ids, mirrored))
+    assert digest(ids, vectors) not in changed
 
 
 @given(points(), points())

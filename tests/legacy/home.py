@@ -39,12 +39,12 @@ def record(home: Path, target: Path) -> None:
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def restore(source: Path, home: Path, *, checkpoints: bool = False) -> None:
-    """Write a recorded home's files into the directory ``home``; checkpoints are hundreds of megabytes."""
+def restore(source: Path, home: Path, *, checkpoints_of: str = "") -> None:
+    """Write a recorded home's files into the directory ``home``; checkpoints, which are large, of one run."""
     generator = torch.Generator().manual_seed(0)
     for name, content in json.loads(source.read_text()).items():
         path = home / name
-        if path.suffix == ".ckpt" and not checkpoints:
+        if path.suffix == ".ckpt" and path.parts[-3] != checkpoints_of:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         match content:

@@ -21,12 +21,6 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture
-def home_with_checkpoints(tmp_path: Path) -> Path:
-    restore(RECORDED, tmp_path / "home", checkpoints=True)
-    return tmp_path / "home"
-
-
 def run(home: Path, *words: object) -> None:
     assert main(["--home", str(home), *map(str, words)]) == 0
 
@@ -40,16 +34,10 @@ def table_rows(home: Path) -> list[str]:
     return [line for line in lines if line.startswith("|")]
 
 
-def test_its_pool_opens_and_takes_the_hands_that_it_lacks(home: Path) -> None:
+def test_its_pool_and_its_index_answer_and_take_more_hands(home: Path) -> None:
     pool = Pool.open(home / "pool")
     assert len(pool) == 24
     assert all(pool.crop(int(hand_id)).shape == (32, 32, 3) for hand_id in pool.hand_ids)
-    run(home, "synth", "--videos", 7, "--hands-per-video", 4, "--size", 32)
-    assert len(Pool.open(home / "pool")) == 28
-
-
-def test_its_index_answers_verifies_and_takes_more_hands(home: Path) -> None:
-    pool = Pool.open(home / "pool")
     with open_catalog(home / "index").current() as version:
         assert version.info.points == 24
         assert (version.search_keypoints(pool.keypoints, k=1).hand_ids[:, 0] == pool.hand_ids).all()
@@ -58,13 +46,15 @@ def test_its_index_answers_verifies_and_takes_more_hands(home: Path) -> None:
     assert pq.read_table(home / "again.parquet").equals(pq.read_table(home / "pairs.parquet"))
     run(home, "synth", "--videos", 7, "--hands-per-video", 4, "--size", 32)
     run(home, "index", "add")
+    assert len(Pool.open(home / "pool")) == 28
     with open_catalog(home / "index").current() as version:
         assert version.info.points == 28
 
 
 @pytest.mark.slow
-def test_its_pretraining_resumes(home_with_checkpoints: Path) -> None:
-    home = home_with_checkpoints
+def test_its_pretraining_resumes(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    restore(RECORDED, home, checkpoints_of="pre")
     before = metrics(home, "pre")
     run(home, "pretrain", "pre", "--resume", "--trainer.max_steps", 6)
     after = metrics(home, "pre")
@@ -73,8 +63,9 @@ def test_its_pretraining_resumes(home_with_checkpoints: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_finetuning_resumes_and_is_evaluated(home_with_checkpoints: Path) -> None:
-    home = home_with_checkpoints
+def test_its_finetuning_resumes_and_is_evaluated(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    restore(RECORDED, home, checkpoints_of="fine")
     run(home, "finetune", "fine", "--resume", "--trainer.max_steps", 4)
     assert metrics(home, "fine")[-1]["step"] == 4
     run(home, "evaluate", "pose", "fine", "--name", "again")

@@ -1,4 +1,4 @@
-"""Four readers, a rebuilder that is killed again and again, and a check of the index after each kill."""
+"""Readers, a rebuilder that is killed again and again, and a check of the index after each kill."""
 
 import json
 import signal
@@ -15,12 +15,9 @@ from handsim import PoseEmbedding
 from index import open_catalog, verify
 from index.edge import layout
 from tests.index.builders import write_pool
-from tests.index.chaos.contents import GROWN, KINDS, KnownContents
-from tests.index.chaos.expected import ExpectedState
-from tests.index.chaos.rebuilder import SETTINGS, STEPS, SWEEPING_STEPS
+from tests.index.chaos.processes import GROWN, KINDS, SETTINGS, STEPS, SWEEPING_STEPS, KnownContents
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
-_READERS: Final = 4
 _COMPONENTS: Final = {"plain": 14, "other": 8}
 _LONGEST_DELAY_SECONDS: Final = 2.5
 _STEP_COMES_WITHIN_SECONDS: Final = 30.0
@@ -37,10 +34,65 @@ def write_pools(directory: Path, scale: int) -> None:
         PoseEmbedding.fit(pool, components=_COMPONENTS[kind]).save(directory / f"{kind}.json")
 
 
+class ExpectedState:
+    """The versions that must exist, and which may be current.
+
+    What the rebuilder reported as done must survive a kill; what it had only begun may be done or not.
+    """
+
+    def __init__(self, versions: list[str], current: str) -> None:
+        self.done: Counter[str] = Counter()
+        """How often each thing was done."""
+        self._reset(versions, current)
+
+    def _reset(self, versions: list[str], current: str) -> None:
+        self._versions = set(versions)
+        self._current = {current}
+        self._may_disappear: set[str] = set()
+        self._may_be_published = False
+
+    def update(self, line: str) -> None:
+        """Process a line of the rebuilder."""
+        action, *names = line.split()
+        match action:
+            case "building" | "adding":
+                self._may_be_published = names == ["published"]
+            case "publishing":
+                self._current.add(names[0])
+            case "published":
+                self._current = set(names)
+            case "pruning":
+                self._may_disappear = set(sorted(self._versions)[: -int(names[0])])
+            case "pruned":
+                self._versions -= set(names)
+                self._may_disappear = set()
+            case "built":
+                self._versions.add(names[0])
+                self._may_be_published = False
+                if names[1:]:
+                    self._current = {names[0]}
+        if action in {"built", "published"}:
+            self.done[action] += 1
+        elif action in {"pruned", "in-use"}:
+            self.done[action] += len(names)
+
+    def check(self, versions: list[str], current: str | None) -> list[str]:
+        """Compare with the actual state and continue from that; returns the problems."""
+        problems = []
+        lost = self._versions - set(versions) - self._may_disappear
+        if lost:
+            problems.append(f"lost: {sorted(lost)}")
+        new = set(versions) - self._versions if self._may_be_published else set()
+        if current not in (self._current | new) & set(versions):
+            problems.append(f"current is {current}, not one of {sorted(self._current | new)}")
+        self._reset(versions, current or "")
+        return problems
+
+
 class StressTest:
     """One index, its readers, and the problems of both."""
 
-    def __init__(self, directory: Path, scale: int, seed: int) -> None:
+    def __init__(self, directory: Path, scale: int, seed: int, readers: int, pause_s: float) -> None:
         """Build the first version in an empty directory and start the readers."""
         self._pools_path = directory / "pools"
         self._root = directory / "index"
@@ -55,7 +107,9 @@ class StressTest:
         self.kills = 0
         self.where: Counter[str] = Counter()
         self.problems: list[str] = []
-        self._readers = [self._start("reader", str(number), stdin=True) for number in range(_READERS)]
+        self._readers = [
+            self._start("reader", str(number), str(pause_s), stdin=True) for number in range(readers)
+        ]
 
     def kill_one(self) -> None:
         """Let a rebuilder work, kill it, check the index, give the next command and check again."""
@@ -111,8 +165,8 @@ class StressTest:
             reader.kill()
             reader.wait()
 
-    def _start(self, module: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", f"tests.index.chaos.{module}", str(self._root)]
+    def _start(self, role: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.index.chaos.processes", role, str(self._root)]
         return subprocess.Popen(
             [*command, str(self._pools_path), *arguments],
             cwd=_REPOSITORY,
@@ -175,14 +229,21 @@ class StressTest:
 
 
 def run_stress_test(
-    directory: Path, *, kills: int, seconds: float = 0, scale: int = 3, seed: int = 0
+    directory: Path,
+    *,
+    kills: int,
+    seconds: float = 0,
+    scale: int = 3,
+    seed: int = 0,
+    readers: int = 4,
+    pause_s: float = 0,
 ) -> dict[str, Any]:
     """Kill at least so often, and for so many seconds, in an empty directory; returns counts and problems.
 
-    ``scale`` is the size of the pools, in about 150 hands.
+    ``scale`` is the size of the pools, in about 150 hands; the readers pause between their searches.
     """
     started = time.perf_counter()
-    stress = StressTest(directory, scale, seed)
+    stress = StressTest(directory, scale, seed, readers, pause_s)
     try:
         while stress.kills < kills or time.perf_counter() - started < seconds:
             stress.kill_one()

@@ -1,15 +1,244 @@
-"""What else is on a server: other indexes, other programs, killed readers, newer formats, damage."""
+"""Builds on a server that are stopped, resumed, taken over; the wait for its graph; what else is there."""
 
 import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.embedding import embedding_from_json
 from handsim.errors import NotThereError
-from index.server.collection import VersionCollection
+from index import IndexSettings, verify
+from index.points import Progress
+from index.server.build import VersionWriter
+from index.server.collection import VersionCollection, VersionRecord
+from index.server.leases import ExclusiveLease, LeaseRegistry, Role
 from tests.index.builders import MemoryServer
+
+
+def acquire(qdrant: MemoryServer, role: Role) -> ExclusiveLease:
+    """The lease of another process."""
+    registry = LeaseRegistry(qdrant.connection(), "hands", "memory/hands")
+    registry.create(1)
+    return ExclusiveLease(registry, role)
+
+
+class StoppedError(Exception):
+    """Stands for the end of a process in the middle of a build."""
+
+
+def stop_at(count: int) -> Progress:
+    def progress(done: int, total: int) -> None:
+        if done >= count:
+            raise StoppedError
+
+    return progress
+
+
+@pytest.fixture
+def stopped(qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding) -> MemoryServer:
+    """A server with a build of ``small_pool`` that stopped after 20 of 60 hands."""
+    with pytest.raises(StoppedError):
+        qdrant.catalog().build(small_pool, small_embedding, progress=stop_at(20))
+    assert 20 <= qdrant.client.count("hands-v0001").count < 60
+    return qdrant
+
+
+pytestmark = pytest.mark.usefixtures("small_requests")
+
+
+def test_an_addition_in_place_that_was_stopped_is_repaired(
+    qdrant: MemoryServer, small_pool: Pool, grown_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog = qdrant.catalog()
+    catalog.build(small_pool, small_embedding)
+    with pytest.raises(StoppedError):
+        catalog.add(grown_pool, in_place=True, progress=stop_at(5))
+    assert 60 < qdrant.client.count("hands-v0001").count < 90
+    assert catalog.info("v0001").points == 60
+    assert catalog.add(grown_pool, in_place=True).points == 90
+    with catalog.current() as version:
+        assert not verify(version, read_all=True).altered
+
+    # Stopped after the last hand was written, before the record was: no hand is new, but the record is old.
+    collection = VersionCollection(qdrant.connection(), "hands-v0001")
+    collection.update_metadata(state="growing", points=60, checksum="60-0")
+    assert catalog.add(grown_pool, in_place=True).points == 90
+    with catalog.current() as version:
+        assert not verify(version, read_all=True).altered
+
+
+def test_a_stopped_build_is_resumed(
+    stopped: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog = stopped.catalog()
+    assert catalog.versions() == []
+    with pytest.raises(NotThereError, match="no version 'v0001'"):
+        catalog.open("v0001")
+    (point, *_), _ = stopped.client.scroll("hands-v0001", limit=1)
+    stopped.client.set_payload("hands-v0001", {"touched": True}, [point.id])
+    resumed = catalog.build(small_pool, small_embedding)
+    assert (resumed.name, resumed.points) == ("v0001", 60)
+    (point,) = stopped.client.retrieve("hands-v0001", [point.id])
+    assert (point.payload or {})["touched"], "a hand that is there is not written again"
+    assert resumed.checksum == catalog.build(small_pool, small_embedding).checksum
+
+
+def test_a_stopped_build_of_other_hands_is_removed(
+    stopped: MemoryServer, grown_pool: Pool, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog = stopped.catalog()
+    assert catalog.build(grown_pool, small_embedding).points == 90
+    assert stopped.collections() == ["hands-catalog", "hands-v0001"]
+    with pytest.raises(StoppedError):
+        catalog.build(small_pool, small_embedding, progress=stop_at(20))
+    catalog.sweep()
+    assert stopped.collections() == ["hands-catalog", "hands-v0001"]
+
+
+def test_an_unfinished_version_with_strange_hands_is_removed(
+    stopped: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog = stopped.catalog()
+    stopped.client.upsert("hands-v0001", [models.PointStruct(id=1, vector=[0.0] * 14)])
+    with pytest.raises(HandsimError, match=r"held 61 hands and not 60.*`handsim index build` again"):
+        catalog.build(small_pool, small_embedding)
+    assert catalog.build(small_pool, small_embedding).points == 60
+
+
+def test_a_builder_whose_lease_expired_gives_way(
+    qdrant: MemoryServer,
+    small_pool: Pool,
+    small_embedding: PoseEmbedding,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may only have slept: the lid of a laptop was closed."""
+    catalog = qdrant.catalog()
+    leases: list[ExclusiveLease] = []
+
+    def lease(role: Role) -> ExclusiveLease:
+        leases.append(acquire(qdrant, role))
+        return leases[-1]
+
+    def sleep_and_lose_the_lease(done: int, total: int) -> None:
+        if done == 20:
+            qdrant.clock.now += 301
+            other = acquire(qdrant, "builder")
+            leases[-1].renew()
+            other.release()
+
+    monkeypatch.setattr(catalog, "_lease", lease)
+    with pytest.raises(HandsimError, match="another process took over building memory/hands"):
+        catalog.build(small_pool, small_embedding, progress=sleep_and_lose_the_lease)
+    assert qdrant.catalog().versions() == []
+
+
+def test_publishing_waits_for_another_publisher(
+    qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
+) -> None:
+    catalog = qdrant.catalog()
+    catalog.build(small_pool, small_embedding)
+    before = qdrant.clock.now
+    with (
+        acquire(qdrant, "publisher"),
+        pytest.raises(HandsimError, match=f"is being published by process {os.getpid()} on"),
+    ):
+        catalog.publish("v0001")
+    assert 5 < qdrant.clock.now - before < 60
+    catalog.publish("v0001")
+
+
+POINTS = 100_000
+
+
+@dataclass(frozen=True)
+class ScriptedCollection(VersionCollection):
+    """A collection that reports one state after the other, and the last one for ever."""
+
+    states: Sequence[models.CollectionInfo] = ()
+    thresholds: list[int] = field(default_factory=list)
+    reports: list[models.CollectionInfo] = field(default_factory=list)
+
+    def read_info(self) -> models.CollectionInfo:
+        self.reports.append(self.states[min(len(self.reports), len(self.states) - 1)])
+        return self.reports[-1]
+
+    def set_indexing_threshold(self, threshold_kb: int) -> None:
+        self.thresholds.append(threshold_kb)
+
+
+def state(status: str, indexed: int, segments: int = 1, error: str = "") -> models.CollectionInfo:
+    client = QdrantClient(":memory:")
+    client.create_collection(
+        "any", vectors_config=models.VectorParams(size=14, distance=models.Distance.EUCLID)
+    )
+    optimizers: Any = models.OptimizersStatusOneOf1(error=error) if error else "ok"
+    return client.get_collection("any").model_copy(
+        update={
+            "status": models.CollectionStatus(status),
+            "optimizer_status": optimizers,
+            "indexed_vectors_count": indexed,
+            "segments_count": segments,
+        }
+    )
+
+
+def wait(
+    qdrant: MemoryServer, embedding: PoseEmbedding, *states: models.CollectionInfo
+) -> ScriptedCollection:
+    record = VersionRecord.draft(embedding, IndexSettings(), POINTS)
+    collection = ScriptedCollection(qdrant.connection(), "hands-v0001", states)
+    with acquire(qdrant, "builder") as lease:
+        VersionWriter(collection, record, lease).await_indexed()
+    return collection
+
+
+def test_green_before_the_graph_is_there_does_not_count(
+    qdrant: MemoryServer, small_embedding: PoseEmbedding
+) -> None:
+    states = [state("green", 0), state("yellow", 0), state("yellow", 60_000), state("green", POINTS)]
+    collection = wait(qdrant, small_embedding, *states)
+    assert collection.reports == states
+    assert collection.thresholds == [256]
+
+
+def test_a_restarted_server_is_asked_for_the_graph_again(
+    qdrant: MemoryServer, small_embedding: PoseEmbedding
+) -> None:
+    collection = wait(qdrant, small_embedding, state("grey", 0), state("yellow", 0), state("green", POINTS))
+    assert collection.thresholds == [256, 256]
+
+
+def test_segments_too_small_for_a_graph_are_not_waited_for(
+    qdrant: MemoryServer, small_embedding: PoseEmbedding
+) -> None:
+    # 256 KB are 4,681 vectors of 14 numbers: with two segments so many may stay without a graph.
+    assert len(wait(qdrant, small_embedding, state("green", POINTS - 4000, segments=2)).reports) == 1
+    before = qdrant.clock.now
+    assert len(wait(qdrant, small_embedding, state("green", 0)).reports) == 5
+    assert 0.5 < qdrant.clock.now - before < 10
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        (
+            state("yellow", 0, error="No space left\non device"),
+            r"cannot index .* \(No space left on device\)",
+        ),
+        (state("red", 0), "calls hands-v0001 red"),
+    ],
+)
+def test_an_error_of_the_server_is_reported_in_one_line(
+    qdrant: MemoryServer, small_embedding: PoseEmbedding, report: models.CollectionInfo, message: str
+) -> None:
+    with pytest.raises(HandsimError, match=message) as caught:
+        wait(qdrant, small_embedding, report)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Graphs that grow, and disks without room for another version."""
+"""Disks without room for another version."""
 
 import shutil
 import subprocess
@@ -8,25 +8,8 @@ from pathlib import Path
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
-from index import Catalog, IndexSettings, open_catalog, verify
-from tests.index.builders import SMALL_GRAPH, ChildProcess, write_pool
-
-
-@pytest.mark.parametrize(
-    "settings", [SMALL_GRAPH, IndexSettings(m=8, index_above_kb=1, full_scan_below_kb=10)]
-)
-def test_a_graph_that_grew_finds_as_much_as_one_built_at_once(
-    pool: Pool, embedding: PoseEmbedding, tmp_path: Path, settings: IndexSettings
-) -> None:
-    catalog = open_catalog(tmp_path / "index")
-    catalog.build(pool, embedding, settings)
-    assert catalog.add(write_pool(tmp_path / "pool", videos=80)).settings == settings
-    with catalog.current() as version:
-        measured = verify(version, sample=1200)
-    assert (measured.points, measured.indexed_share, measured.sample) == (1200, 1.0, 1200)
-    assert measured.recall_at_1 >= 0.99
-    assert measured.recall_at_10 >= 0.95
-
+from index import Catalog, open_catalog
+from tests.index.builders import SMALL_GRAPH, ChildProcess
 
 # The engine's files have holes, and in memory a hole that is read is filled: a version takes 70 MB there.
 TWO_VERSIONS_MB = 180
@@ -106,7 +89,7 @@ except HandsimError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("leave", [0, 2_000_000, 10_000_000])
+@pytest.mark.parametrize("leave", [0, 10_000_000])
 def test_a_disk_that_fills_up_during_a_build_harms_no_version(
     catalog: Catalog,
     disk: Path,
