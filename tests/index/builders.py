@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from qdrant_client import QdrantClient
 
-from handsim import Hand, Pool, PoolWriter
+from handsim import Hand, Pool, PoolWriter, PoseEmbedding
 from handsim.hand import make_hand_id
 from index import IndexSettings
 from index.server.catalog import ServerCatalog
@@ -46,6 +47,20 @@ def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
                     )
                 )
     return Pool.open(path)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallData:
+    """What most tests build an index of."""
+
+    pool: Pool
+    """60 hands of 4 videos."""
+    grown_pool: Pool
+    """The same hands and 30 more."""
+    embedding: PoseEmbedding
+    """Of 14 components."""
+    other_embedding: PoseEmbedding
+    """Of 5 components."""
 
 
 class Clock:

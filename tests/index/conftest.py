@@ -15,6 +15,7 @@ from tests.index.builders import (
     SMALL_GRAPH,
     ChildProcess,
     MemoryServer,
+    SmallData,
     copy_index,
     memory_catalog,
     write_pool,
@@ -39,27 +40,15 @@ def embedding(pool: Pool) -> PoseEmbedding:
 
 
 @pytest.fixture(scope="session")
-def small_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """60 hands of 4 videos."""
-    return write_pool(tmp_path_factory.mktemp("data") / "small", videos=4)
-
-
-@pytest.fixture(scope="session")
-def grown_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """The hands of ``small_pool`` and 30 more."""
-    return write_pool(tmp_path_factory.mktemp("data") / "grown", videos=6)
-
-
-@pytest.fixture(scope="session")
-def small_embedding(small_pool: Pool) -> PoseEmbedding:
-    """Of 14 components."""
-    return PoseEmbedding.fit(small_pool)
-
-
-@pytest.fixture(scope="session")
-def other_embedding(small_pool: Pool) -> PoseEmbedding:
-    """Of 5 components."""
-    return PoseEmbedding.fit(small_pool, components=5)
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
+    folder = tmp_path_factory.mktemp("small")
+    pool = write_pool(folder / "pool", videos=4)
+    return SmallData(
+        pool=pool,
+        grown_pool=write_pool(folder / "grown", videos=6),
+        embedding=PoseEmbedding.fit(pool),
+        other_embedding=PoseEmbedding.fit(pool, components=5),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +69,9 @@ def version(request: pytest.FixtureRequest, pool: Pool, embedding: PoseEmbedding
     elif request.param == "edge":
         yield request.getfixturevalue("embedded")
     elif request.param == "memory":
-        catalog = memory_catalog()  # not verified: its many searches are slow
-        with catalog.open(
-            catalog.write_version(PoolPoints(pool, embedding), embedding, SMALL_GRAPH)
-        ) as version:
+        memory = memory_catalog()  # not verified: its many searches are slow
+        name = memory.write_version(PoolPoints(pool, embedding), embedding, SMALL_GRAPH)
+        with memory.open(name) as version:
             yield version
     else:
         with open_catalog(request.getfixturevalue("server_address")) as catalog:
@@ -110,15 +98,13 @@ def embedded(built: Path) -> Iterator[IndexVersion]:
 
 @pytest.fixture(scope="session")
 def three_versions(
-    small_pool: Pool,
-    small_embedding: PoseEmbedding,
-    other_embedding: PoseEmbedding,
+    small: SmallData,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """An embedded index with v0001, v0002 (another embedding) and v0003, published in that order."""
     root = tmp_path_factory.mktemp("three") / "index"
-    for embedding in (small_embedding, other_embedding, small_embedding):
-        open_catalog(root).build(small_pool, embedding)
+    for embedding in (small.embedding, small.other_embedding, small.embedding):
+        open_catalog(root).build(small.pool, embedding)
     return root
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
+from handsim import HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
 from index import Catalog, Filter, SearchOptions, Verification, verify
+from tests.index.builders import SmallData
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -16,15 +17,15 @@ def names(catalog: Catalog) -> list[str]:
 
 
 def test_without_a_version_there_is_nothing_to_read_add_to_publish_or_remove(
-    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, tmp_path: Path
+    catalog: Catalog, small: SmallData, tmp_path: Path
 ) -> None:
     with PoolWriter(tmp_path / "empty"):
         pass
     with pytest.raises(HandsimError, match="there are no hands"):
-        catalog.build(Pool.open(tmp_path / "empty"), small_embedding)
+        catalog.build(Pool.open(tmp_path / "empty"), small.embedding)
     assert (catalog.versions(), catalog.publications()) == ([], [])
     assert catalog.active_builder() is None
-    for read in (catalog.current, catalog.current_info, catalog.rollback, lambda: catalog.add(small_pool)):
+    for read in (catalog.current, catalog.current_info, catalog.rollback, lambda: catalog.add(small.pool)):
         with pytest.raises(NotThereError, match=r"there is no index at .* yet; `handsim index build`"):
             read()
     for name in (catalog.open, catalog.info, catalog.publish, catalog.remove):
@@ -37,14 +38,14 @@ def test_without_a_version_there_is_nothing_to_read_add_to_publish_or_remove(
 
 
 def test_a_reader_goes_on_with_its_version_when_another_is_published(
-    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding, other_embedding: PoseEmbedding
+    catalog: Catalog, small: SmallData
 ) -> None:
     calls: list[tuple[int, int]] = []
-    first = catalog.build(small_pool, small_embedding, progress=lambda *done: calls.append(done))
+    first = catalog.build(small.pool, small.embedding, progress=lambda *done: calls.append(done))
     assert calls[-1] == (60, 60)
     assert (first.name, first.points, first.dimension, first.is_current) == ("v0001", 60, 14, True)
-    assert (first.embedding_fingerprint, first.recall_at_1) == (small_embedding.fingerprint, 1.0)
-    catalog.build(small_pool, other_embedding, publish=False)
+    assert (first.embedding_fingerprint, first.recall_at_1) == (small.embedding.fingerprint, 1.0)
+    catalog.build(small.pool, small.other_embedding, publish=False)
     assert [info.is_current for info in catalog.versions()] == [True, False]
     with catalog.current() as reader:
         catalog.publish("v0002")
@@ -52,12 +53,12 @@ def test_a_reader_goes_on_with_its_version_when_another_is_published(
         assert catalog.current_info() == catalog.info("v0002")
         with catalog.current() as version:
             for name, one, embedding in (
-                ("v0001", reader, small_embedding),
-                ("v0002", version, other_embedding),
+                ("v0001", reader, small.embedding),
+                ("v0002", version, small.other_embedding),
             ):
                 assert (one.info.name, one.embedding.fingerprint) == (name, embedding.fingerprint)
-                nearest = one.search_keypoints(small_pool.keypoints[:2], 1).hand_ids[:, 0]
-                assert nearest.tolist() == small_pool.hand_ids[:2].tolist()
+                nearest = one.search_keypoints(small.pool.keypoints[:2], 1).hand_ids[:, 0]
+                assert nearest.tolist() == small.pool.hand_ids[:2].tolist()
 
 
 def test_a_verification_is_listed(published: Catalog) -> None:
@@ -69,17 +70,15 @@ def test_a_verification_is_listed(published: Catalog) -> None:
         published.record_verification("v0009", measured)
 
 
-def test_a_second_builder_is_refused(
-    catalog: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_second_builder_is_refused(catalog: Catalog, small: SmallData) -> None:
     builders: list[str | None] = []
 
     def build_again(done: int, total: int) -> None:
         builders.append(catalog.active_builder())
         with pytest.raises(HandsimError, match=f"is being built by process {os.getpid()} on .*; wait"):
-            catalog.build(small_pool, small_embedding)
+            catalog.build(small.pool, small.embedding)
 
-    catalog.build(small_pool, small_embedding, progress=build_again)
+    catalog.build(small.pool, small.embedding, progress=build_again)
     assert [str(builder).partition(" on ")[0] for builder in builders] == [f"process {os.getpid()}"]
     assert catalog.active_builder() is None
     assert names(catalog) == ["v0001"]
@@ -101,17 +100,15 @@ def test_rolling_back_goes_through_the_publications_until_none_is_left(published
     assert published.current_name() == "v0002"
 
 
-def test_what_was_rolled_back_is_not_gone_back_to(
-    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_what_was_rolled_back_is_not_gone_back_to(published: Catalog, small: SmallData) -> None:
     published.rollback()
-    assert published.build(small_pool, small_embedding).name == "v0004"
+    assert published.build(small.pool, small.embedding).name == "v0004"
     assert published.publications() == ["v0004", "v0002", "v0001"]
     assert published.rollback() == "v0002"
 
 
 def test_removed_versions_are_not_gone_back_to_and_their_numbers_never_used_again(
-    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+    published: Catalog, small: SmallData
 ) -> None:
     with pytest.raises(HandsimError, match=r"^v0003 is the current version; publish another one first"):
         published.remove("v0003")
@@ -122,9 +119,9 @@ def test_removed_versions_are_not_gone_back_to_and_their_numbers_never_used_agai
     assert published.publications() == ["v0001"]
     assert published.remove("v0003")
     assert names(published) == ["v0001"]
-    assert published.build(small_pool, small_embedding, publish=False).name == "v0004"
+    assert published.build(small.pool, small.embedding, publish=False).name == "v0004"
     assert published.remove("v0004")
-    assert published.build(small_pool, small_embedding).name == "v0005"
+    assert published.build(small.pool, small.embedding).name == "v0005"
 
 
 def test_pruning_keeps_the_newest_and_the_current_one(published: Catalog) -> None:
@@ -137,54 +134,50 @@ def test_pruning_keeps_the_newest_and_the_current_one(published: Catalog) -> Non
             published.prune(keep)
 
 
-def test_a_version_that_is_read_is_not_removed(published: Catalog, small_pool: Pool) -> None:
+def test_a_version_that_is_read_is_not_removed(published: Catalog, small: SmallData) -> None:
     with published.open("v0001") as reader:
         assert published.prune(1) == (["v0002"], ["v0001"])
         assert not published.remove("v0001")
         with pytest.raises(HandsimError, match=f"a reader has v0001 of {published.address} open; end it"):
             published.drop()
         assert (names(published), published.current_name()) == (["v0001", "v0003"], "v0003"), "all as before"
-        assert reader.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+        assert reader.search_hands(small.pool.hand_ids[:1], 1).is_found.all()
     reader.close()  # a second time changes nothing
     assert published.prune(1) == (["v0001"], [])
 
 
-def test_a_dropped_index_can_be_built_anew(
-    published: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_dropped_index_can_be_built_anew(published: Catalog, small: SmallData) -> None:
     for _ in range(2):
         published.drop()
         assert names(published) == []
     with pytest.raises(NotThereError, match="`handsim index build` makes one"):
         published.current()
-    assert published.build(small_pool, small_embedding).name == "v0001"
+    assert published.build(small.pool, small.embedding).name == "v0001"
 
 
-def test_new_hands_go_into_a_copy_of_the_current_version(
-    published: Catalog, small_pool: Pool, grown_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_new_hands_go_into_a_copy_of_the_current_version(published: Catalog, small: SmallData) -> None:
     calls: list[tuple[int, int]] = []
-    added = published.add(grown_pool, progress=lambda *done: calls.append(done))
+    added = published.add(small.grown_pool, progress=lambda *done: calls.append(done))
     assert (added.name, added.points, added.is_current) == ("v0004", 90, True)
     assert published.info("v0003").points == 60
-    new = np.setdiff1d(grown_pool.hand_ids, small_pool.hand_ids)
+    new = np.setdiff1d(small.grown_pool.hand_ids, small.pool.hand_ids)
     with published.current() as version:
-        assert version.embedding.fingerprint == small_embedding.fingerprint
-        expected = small_embedding.transform(grown_pool.keypoints[grown_pool.rows(new)])
+        assert version.embedding.fingerprint == small.embedding.fingerprint
+        expected = small.embedding.transform(small.grown_pool.keypoints[small.grown_pool.rows(new)])
         np.testing.assert_allclose(version.vectors(new), expected, atol=1e-6)
         in_new_video = SearchOptions(filter=Filter(videos=("video 5",)))
-        assert version.search_hands(small_pool.hand_ids[:1], 20, options=in_new_video).is_found.sum() == 15
-        measured = verify(version, read_all=True, pool_ids=grown_pool.hand_ids)
+        assert version.search_hands(small.pool.hand_ids[:1], 20, options=in_new_video).is_found.sum() == 15
+        measured = verify(version, read_all=True, pool_ids=small.grown_pool.hand_ids)
         assert (measured.problems(), measured.missing_from_index) == ([], 0)
-    assert published.add(grown_pool) == added, "no hand is new"
-    assert published.build(grown_pool, small_embedding).checksum == added.checksum
+    assert published.add(small.grown_pool) == added, "no hand is new"
+    assert published.build(small.grown_pool, small.embedding).checksum == added.checksum
 
 
 def test_hands_are_added_with_the_embedding_of_the_current_version(
-    published: Catalog, grown_pool: Pool, other_embedding: PoseEmbedding
+    published: Catalog, small: SmallData
 ) -> None:
     published.publish("v0002")
-    added = published.add(grown_pool, publish=False)
+    added = published.add(small.grown_pool, publish=False)
     assert (added.name, added.points, added.dimension, added.is_current) == ("v0004", 90, 5, False)
-    assert added.embedding_fingerprint == other_embedding.fingerprint
+    assert added.embedding_fingerprint == small.other_embedding.fingerprint
     assert published.current_name() == "v0002"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError, Pool
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog
 from index.copy import copy_catalog
-from tests.index.builders import MemoryServer, memory_catalog
+from tests.index.builders import MemoryServer, SmallData, memory_catalog
 
 NAMES = ["v0001", "v0002", "v0003"]
 
@@ -48,13 +48,13 @@ def assert_same(copied: Catalog, original: Catalog, pool: Pool) -> None:
 
 
 def test_all_versions_are_copied_once_and_published_in_the_same_order(
-    published: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+    published: Catalog, target: Catalog, small: SmallData
 ) -> None:
     published.publish("v0002")
     calls: list[tuple[int, int]] = []
     assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
     assert calls == [(60, 60)] * 3
-    assert_same(target, published, small_pool)
+    assert_same(target, published, small.pool)
     assert target.publications() == ["v0002", "v0003", "v0001"]
     assert target.rollback() == "v0003"
     assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
@@ -63,11 +63,11 @@ def test_all_versions_are_copied_once_and_published_in_the_same_order(
     # The copy does not need its original, and its numbers go on.
     published.drop()
     with target.current() as version:
-        assert version.search_keypoints(small_pool.keypoints[:1], 1).hand_ids[0, 0] == small_pool.hand_ids[0]
-    assert target.build(small_pool, small_embedding).name == "v0004"
+        assert version.search_keypoints(small.pool.keypoints[:1], 1).hand_ids[0, 0] == small.pool.hand_ids[0]
+    assert target.build(small.pool, small.embedding).name == "v0004"
 
 
-def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small_pool: Pool) -> None:
+def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small: SmallData) -> None:
     calls: list[int] = []
 
     def interrupt(done: int, total: int) -> None:
@@ -81,23 +81,23 @@ def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small_
     calls.clear()
     assert copy_catalog(source, target, progress=lambda done, total: calls.append(done)) == NAMES
     assert calls == [60, 60], "a version that is there is not copied again"
-    assert_same(target, source, small_pool)
+    assert_same(target, source, small.pool)
 
 
 def test_another_version_of_the_same_name_is_not_overwritten(
-    source: Catalog, target: Catalog, small_pool: Pool, other_embedding: PoseEmbedding
+    source: Catalog, target: Catalog, small: SmallData
 ) -> None:
-    own = target.build(small_pool, other_embedding)
+    own = target.build(small.pool, small.other_embedding)
     message = f"{target.address} has a v0001 of its own; copy to an empty place"
     with pytest.raises(HandsimError, match=message):
         copy_catalog(source, target)
     assert target.versions() == [own]
 
 
-def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServer, small_pool: Pool) -> None:
+def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServer, small: SmallData) -> None:
     with qdrant.catalog() as target:
         copy_catalog(source, target)
-        moved = models.PointVectors(id=int(small_pool.hand_ids[5]), vector=np.ones(5).tolist())
+        moved = models.PointVectors(id=int(small.pool.hand_ids[5]), vector=np.ones(5).tolist())
         qdrant.client.update_vectors("hands-v0002", [moved])
         with pytest.raises(HandsimError) as caught:
             copy_catalog(source, target)
@@ -107,11 +107,11 @@ def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServ
 
 
 def test_a_copy_of_no_version_is_refused_and_of_an_unpublished_one_unpublished(
-    catalog: Catalog, target: Catalog, small_pool: Pool, small_embedding: PoseEmbedding
+    catalog: Catalog, target: Catalog, small: SmallData
 ) -> None:
     with pytest.raises(NotThereError, match=r"there is no index at .*; `handsim index build` makes one"):
         copy_catalog(catalog, target)
-    built = catalog.build(small_pool, small_embedding, publish=False)
+    built = catalog.build(small.pool, small.embedding, publish=False)
     assert copy_catalog(catalog, target) == ["v0001"]
     assert target.publications() == []
     assert copy_catalog(catalog, catalog) == ["v0001"], "a copy onto itself changes nothing"

@@ -17,7 +17,7 @@ from handsim.files import FileLock
 from index import IndexSettings, SearchOptions, open_catalog, verify
 from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
-from tests.index.builders import SMALL_GRAPH, ChildProcess, copy_index, write_pool
+from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData, copy_index, write_pool
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def test_many_processes_read_one_version(built: Path, pool: Pool) -> None:
     assert all(reader.returncode == 0 for reader in readers)
 
 
-def test_neither_reading_nor_adding_changes_a_version(root: Path, small_pool: Pool, grown_pool: Pool) -> None:
+def test_neither_reading_nor_adding_changes_a_version(root: Path, small: SmallData) -> None:
     before = contents(root / "v0003")
     calls: list[tuple[int, int]] = []
     catalog = open_catalog(root)
     with catalog.current() as version:
         options = SearchOptions(one_per_video=True)
-        assert version.search_hands(small_pool.hand_ids[:50], 3, options=options).is_found.all()
-    catalog.add(grown_pool, progress=lambda *done: calls.append(done))
+        assert version.search_hands(small.pool.hand_ids[:50], 3, options=options).is_found.all()
+    catalog.add(small.grown_pool, progress=lambda *done: calls.append(done))
     assert calls[-1] == (30, 30), "only those that are new"
     assert contents(root / "v0003") == before
 
@@ -110,14 +110,14 @@ print(open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=wa
 
 
 def test_a_builder_keeps_only_other_builders_out_and_leaves_nothing_when_it_is_killed(
-    root: Path, small_pool: Pool, small_embedding: PoseEmbedding, start: Callable[..., ChildProcess]
+    root: Path, small: SmallData, start: Callable[..., ChildProcess]
 ) -> None:
     catalog = open_catalog(root)
-    builder = start(BUILDER, small_pool.path, root)
+    builder = start(BUILDER, small.pool.path, root)
     assert builder.read_line() == "building"
     who = rf"process {builder.pid} on \S+ since \S+"
     assert catalog.active_builder() is not None
-    for refused in (lambda: catalog.build(small_pool, small_embedding), lambda: catalog.drop()):
+    for refused in (lambda: catalog.build(small.pool, small.embedding), lambda: catalog.drop()):
         with pytest.raises(HandsimError, match=f"is being built by {who}; wait for it to end, or stop it"):
             refused()
     catalog.publish("v0001")
@@ -127,20 +127,18 @@ def test_a_builder_keeps_only_other_builders_out_and_leaves_nothing_when_it_is_k
     assert catalog.active_builder() is None
     assert entries(root) == {"catalog.json", "current", "v0003", ".building"}
     with catalog.current() as version:
-        assert version.search_hands(small_pool.hand_ids[:3], 2).is_found.all()
-    assert catalog.build(small_pool, small_embedding).name == "v0004"
+        assert version.search_hands(small.pool.hand_ids[:3], 2).is_found.all()
+    assert catalog.build(small.pool, small.embedding).name == "v0004"
     assert catalog.publications() == ["v0004", "v0003"]
     assert entries(root) == {"catalog.json", "current", "v0003", "v0004"}
 
 
-def test_a_failed_build_leaves_nothing_behind(
-    root: Path, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_failed_build_leaves_nothing_behind(root: Path, small: SmallData) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_catalog(root).build(small_pool, small_embedding, progress=interrupt)
+        open_catalog(root).build(small.pool, small.embedding, progress=interrupt)
     assert entries(root) == {"catalog.json", "current", "v0001", "v0002", "v0003"}
 
 
@@ -153,12 +151,10 @@ def test_pruning_removes_what_killed_processes_left_behind(root: Path) -> None:
     assert entries(root) == {"catalog.json", "current", "v0001", "v0002", "v0003"}
 
 
-def test_a_directory_after_a_killed_first_build_is_free(
-    tmp_path: Path, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_directory_after_a_killed_first_build_is_free(tmp_path: Path, small: SmallData) -> None:
     (tmp_path / ".catalog.json.123").write_text("{")
     (tmp_path / ".pointer-lock").touch()
-    assert open_catalog(tmp_path).build(small_pool, small_embedding).is_current
+    assert open_catalog(tmp_path).build(small.pool, small.embedding).is_current
     assert entries(tmp_path) == {"catalog.json", "current", "v0001"}
 
 
@@ -167,10 +163,10 @@ def test_a_dropped_index_leaves_no_directory(root: Path) -> None:
     assert not root.exists()
 
 
-def test_nothing_is_added_in_place(root: Path, grown_pool: Pool) -> None:
+def test_nothing_is_added_in_place(root: Path, small: SmallData) -> None:
     catalog = open_catalog(root)
     with pytest.raises(HandsimError, match=r"an embedded version never changes.*; leave --in-place out"):
-        catalog.add(grown_pool, in_place=True)
+        catalog.add(small.grown_pool, in_place=True)
     assert len(catalog.versions()) == 3
 
 
@@ -206,7 +202,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_reported_in_one_line_and_repaired_by_building(
-    built: Path, small_pool: Pool, small_embedding: PoseEmbedding, tmp_path: Path, kind: str
+    built: Path, small: SmallData, tmp_path: Path, kind: str
 ) -> None:
     root = copy_index(built, tmp_path / "index")
     DAMAGE[kind](root / "v0001")
@@ -217,7 +213,7 @@ def test_damage_is_reported_in_one_line_and_repaired_by_building(
     assert str(root / "v0001") in message
     assert "`handsim index build`" in message
     if kind == "shard emptied":
-        assert open_catalog(root).build(small_pool, small_embedding).name == "v0002"
+        assert open_catalog(root).build(small.pool, small.embedding).name == "v0002"
         open_catalog(root).current().close()
 
 
@@ -330,8 +326,8 @@ for _ in range(10):
 
 
 @pytest.mark.slow
-def test_three_people_at_once_leave_a_sound_index(root: Path, small_pool: Pool, grown_pool: Pool) -> None:
-    command = [sys.executable, "-c", PERSON, str(root), str(small_pool.path), str(grown_pool.path)]
+def test_three_people_at_once_leave_a_sound_index(root: Path, small: SmallData) -> None:
+    command = [sys.executable, "-c", PERSON, str(root), str(small.pool.path), str(small.grown_pool.path)]
     people = [
         subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True, cwd=Path.cwd())
         for seed in range(3)
@@ -382,7 +378,7 @@ def test_a_reader_waits_for_a_removal_that_may_not_happen(root: Path) -> None:
 
 @pytest.mark.parametrize("is_read", [False, True])
 def test_what_a_killed_reader_left_is_neither_copied_nor_left(
-    root: Path, grown_pool: Pool, is_read: bool
+    root: Path, small: SmallData, is_read: bool
 ) -> None:
     files = [
         root / "v0003" / "shard" / ".atomicwriteAbCdEf" / "tmpfile.tmp",
@@ -393,7 +389,7 @@ def test_what_a_killed_reader_left_is_neither_copied_nor_left(
         file.write_text("{")
     catalog = open_catalog(root)
     lock = lock_version(root / "v0003" / VERSION_FILE, exclusive=False) if is_read else None
-    assert catalog.add(grown_pool).name == "v0004"
+    assert catalog.add(small.grown_pool).name == "v0004"
     assert not list((root / "v0004").rglob(".atomicwrite*"))
     catalog.sweep()
     # While somebody reads the version, such a file may belong to that reader.

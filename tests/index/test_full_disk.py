@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError, Pool
 from index import Catalog, open_catalog
-from tests.index.builders import SMALL_GRAPH, ChildProcess
+from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData
 
 # The engine's files have holes, and in memory a hole that is read is filled: a version takes 70 MB there.
 TWO_VERSIONS_MB = 180
@@ -31,10 +31,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def catalog(disk: Path, small_pool: Pool, small_embedding: PoseEmbedding) -> Catalog:
+def catalog(disk: Path, small: SmallData) -> Catalog:
     """An index with one version on that disk."""
     catalog = open_catalog(disk / "index")
-    catalog.build(small_pool, small_embedding, SMALL_GRAPH)
+    catalog.build(small.pool, small.embedding, SMALL_GRAPH)
     return catalog
 
 
@@ -58,17 +58,17 @@ def assert_answers(catalog: Catalog, name: str, pool: Pool) -> None:
 
 
 def test_a_disk_with_too_little_room_is_refused_before_the_build(
-    catalog: Catalog, disk: Path, small_pool: Pool, small_embedding: PoseEmbedding
+    catalog: Catalog, disk: Path, small: SmallData
 ) -> None:
     fill(disk, leave=40_000_000)
     with pytest.raises(HandsimError) as caught:
-        catalog.build(small_pool, small_embedding)
+        catalog.build(small.pool, small.embedding)
     message = str(caught.value)
     assert f"the disk of {disk / 'index'} has 40 MB free; an index of 60 hands needs some 80 MB" in message
     assert "`handsim index prune`" in message
     assert "\n" not in message
     assert_versions(disk, "v0001")
-    assert_answers(catalog, "v0001", small_pool)
+    assert_answers(catalog, "v0001", small.pool)
 
 
 BUILDER = """
@@ -91,41 +91,36 @@ except HandsimError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [0, 10_000_000])
 def test_a_disk_that_fills_up_during_a_build_harms_no_version(
-    catalog: Catalog,
-    disk: Path,
-    small_pool: Pool,
-    small_embedding: PoseEmbedding,
-    start: Callable[..., ChildProcess],
-    leave: int,
+    catalog: Catalog, disk: Path, small: SmallData, start: Callable[..., ChildProcess], leave: int
 ) -> None:
     with catalog.current() as reader:
-        builder = start(BUILDER, small_pool.path, disk / "index")
+        builder = start(BUILDER, small.pool.path, disk / "index")
         assert builder.read_line() == "writing"
         filler = fill(disk, leave=leave)
         builder.proceed()
         message = builder.read_line()
         # A write into a mapped file kills the process; every other error ends as one line.
         assert message.startswith("the disk of ") or builder.wait() < 0
-        assert reader.search_keypoints(small_pool.keypoints[:1], 1).hand_ids[0, 0] == small_pool.hand_ids[0]
+        assert reader.search_keypoints(small.pool.keypoints[:1], 1).hand_ids[0, 0] == small.pool.hand_ids[0]
     builder.kill()
     filler.unlink()
-    assert_answers(catalog, "v0001", small_pool)
+    assert_answers(catalog, "v0001", small.pool)
     assert catalog.prune(keep=1) == ([], [])
     assert_versions(disk, "v0001")
-    assert catalog.build(small_pool, small_embedding).name == "v0002"
+    assert catalog.build(small.pool, small.embedding).name == "v0002"
 
 
 def test_on_a_full_disk_readers_go_on_and_pruning_works(
-    catalog: Catalog, disk: Path, small_pool: Pool, small_embedding: PoseEmbedding
+    catalog: Catalog, disk: Path, small: SmallData
 ) -> None:
-    catalog.build(small_pool, small_embedding)
+    catalog.build(small.pool, small.embedding)
     with catalog.current() as reader:
         fill(disk, leave=0)
-        assert reader.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+        assert reader.search_hands(small.pool.hand_ids[:1], 1).is_found.all()
         # The engine cannot even open an index then, which must not be reported as damage.
         for write in (catalog.current, lambda: catalog.publish("v0001")):
             with pytest.raises(HandsimError, match=r"the disk of .* is full; `handsim index prune`, or make"):
                 write()
     assert catalog.prune(keep=1) == (["v0001"], [])
-    assert_answers(catalog, "v0002", small_pool)
+    assert_answers(catalog, "v0002", small.pool)
     assert_versions(disk, "v0002")

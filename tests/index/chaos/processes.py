@@ -358,6 +358,6 @@ def rebuild_until_killed(root: Path, known: KnownContents, seed: int, step: str 
 
 
 if __name__ == "__main__":
-    role, root, pools, seed, *step = sys.argv[1:]
-    run: Callable[..., None] = {"reader": search_until_stopped, "rebuilder": rebuild_until_killed}[role]
-    run(Path(root), KnownContents(Path(pools)), int(seed), *step)
+    role, index, pools, number, *rest = sys.argv[1:]
+    run: Callable[..., None] = search_until_stopped if role == "reader" else rebuild_until_killed
+    run(Path(index), KnownContents(Path(pools)), int(number), *rest)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError, PoseEmbedding
 from handsim.embedding import embedding_from_json
 from handsim.errors import NotThereError
 from index import IndexSettings, verify
@@ -17,7 +17,7 @@ from index.points import Progress
 from index.server.build import VersionWriter
 from index.server.collection import VersionCollection, VersionRecord
 from index.server.leases import ExclusiveLease, LeaseRegistry, Role
-from tests.index.builders import MemoryServer
+from tests.index.builders import MemoryServer, SmallData
 
 
 def acquire(qdrant: MemoryServer, role: Role) -> ExclusiveLease:
@@ -40,10 +40,10 @@ def stop_at(count: int) -> Progress:
 
 
 @pytest.fixture
-def stopped(qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding) -> MemoryServer:
-    """A server with a build of ``small_pool`` that stopped after 20 of 60 hands."""
+def stopped(qdrant: MemoryServer, small: SmallData) -> MemoryServer:
+    """A server with a build of ``small.pool`` that stopped after 20 of 60 hands."""
     with pytest.raises(StoppedError):
-        qdrant.catalog().build(small_pool, small_embedding, progress=stop_at(20))
+        qdrant.catalog().build(small.pool, small.embedding, progress=stop_at(20))
     assert 20 <= qdrant.client.count("hands-v0001").count < 60
     return qdrant
 
@@ -51,70 +51,59 @@ def stopped(qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbeddi
 pytestmark = pytest.mark.usefixtures("small_requests")
 
 
-def test_an_addition_in_place_that_was_stopped_is_repaired(
-    qdrant: MemoryServer, small_pool: Pool, grown_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_an_addition_in_place_that_was_stopped_is_repaired(qdrant: MemoryServer, small: SmallData) -> None:
     catalog = qdrant.catalog()
-    catalog.build(small_pool, small_embedding)
+    catalog.build(small.pool, small.embedding)
     with pytest.raises(StoppedError):
-        catalog.add(grown_pool, in_place=True, progress=stop_at(5))
+        catalog.add(small.grown_pool, in_place=True, progress=stop_at(5))
     assert 60 < qdrant.client.count("hands-v0001").count < 90
     assert catalog.info("v0001").points == 60
-    assert catalog.add(grown_pool, in_place=True).points == 90
+    assert catalog.add(small.grown_pool, in_place=True).points == 90
     with catalog.current() as version:
         assert not verify(version, read_all=True).altered
 
     # Stopped after the last hand was written, before the record was: no hand is new, but the record is old.
     collection = VersionCollection(qdrant.connection(), "hands-v0001")
     collection.update_metadata(state="growing", points=60, checksum="60-0")
-    assert catalog.add(grown_pool, in_place=True).points == 90
+    assert catalog.add(small.grown_pool, in_place=True).points == 90
     with catalog.current() as version:
         assert not verify(version, read_all=True).altered
 
 
-def test_a_stopped_build_is_resumed(
-    stopped: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_stopped_build_is_resumed(stopped: MemoryServer, small: SmallData) -> None:
     catalog = stopped.catalog()
     assert catalog.versions() == []
     with pytest.raises(NotThereError, match="no version 'v0001'"):
         catalog.open("v0001")
     (point, *_), _ = stopped.client.scroll("hands-v0001", limit=1)
     stopped.client.set_payload("hands-v0001", {"touched": True}, [point.id])
-    resumed = catalog.build(small_pool, small_embedding)
+    resumed = catalog.build(small.pool, small.embedding)
     assert (resumed.name, resumed.points) == ("v0001", 60)
     (point,) = stopped.client.retrieve("hands-v0001", [point.id])
     assert (point.payload or {})["touched"], "a hand that is there is not written again"
-    assert resumed.checksum == catalog.build(small_pool, small_embedding).checksum
+    assert resumed.checksum == catalog.build(small.pool, small.embedding).checksum
 
 
-def test_a_stopped_build_of_other_hands_is_removed(
-    stopped: MemoryServer, grown_pool: Pool, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_stopped_build_of_other_hands_is_removed(stopped: MemoryServer, small: SmallData) -> None:
     catalog = stopped.catalog()
-    assert catalog.build(grown_pool, small_embedding).points == 90
+    assert catalog.build(small.grown_pool, small.embedding).points == 90
     assert stopped.collections() == ["hands-catalog", "hands-v0001"]
     with pytest.raises(StoppedError):
-        catalog.build(small_pool, small_embedding, progress=stop_at(20))
+        catalog.build(small.pool, small.embedding, progress=stop_at(20))
     catalog.sweep()
     assert stopped.collections() == ["hands-catalog", "hands-v0001"]
 
 
-def test_an_unfinished_version_with_strange_hands_is_removed(
-    stopped: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_an_unfinished_version_with_strange_hands_is_removed(stopped: MemoryServer, small: SmallData) -> None:
     catalog = stopped.catalog()
     stopped.client.upsert("hands-v0001", [models.PointStruct(id=1, vector=[0.0] * 14)])
     with pytest.raises(HandsimError, match=r"held 61 hands and not 60.*`handsim index build` again"):
-        catalog.build(small_pool, small_embedding)
-    assert catalog.build(small_pool, small_embedding).points == 60
+        catalog.build(small.pool, small.embedding)
+    assert catalog.build(small.pool, small.embedding).points == 60
 
 
 def test_a_builder_whose_lease_expired_gives_way(
-    qdrant: MemoryServer,
-    small_pool: Pool,
-    small_embedding: PoseEmbedding,
-    monkeypatch: pytest.MonkeyPatch,
+    qdrant: MemoryServer, small: SmallData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may only have slept: the lid of a laptop was closed."""
     catalog = qdrant.catalog()
@@ -133,15 +122,13 @@ def test_a_builder_whose_lease_expired_gives_way(
 
     monkeypatch.setattr(catalog, "_lease", lease)
     with pytest.raises(HandsimError, match="another process took over building memory/hands"):
-        catalog.build(small_pool, small_embedding, progress=sleep_and_lose_the_lease)
+        catalog.build(small.pool, small.embedding, progress=sleep_and_lose_the_lease)
     assert qdrant.catalog().versions() == []
 
 
-def test_publishing_waits_for_another_publisher(
-    qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_publishing_waits_for_another_publisher(qdrant: MemoryServer, small: SmallData) -> None:
     catalog = qdrant.catalog()
-    catalog.build(small_pool, small_embedding)
+    catalog.build(small.pool, small.embedding)
     before = qdrant.clock.now
     with (
         acquire(qdrant, "publisher"),
@@ -197,29 +184,23 @@ def wait(
     return collection
 
 
-def test_green_before_the_graph_is_there_does_not_count(
-    qdrant: MemoryServer, small_embedding: PoseEmbedding
-) -> None:
+def test_green_before_the_graph_is_there_does_not_count(qdrant: MemoryServer, small: SmallData) -> None:
     states = [state("green", 0), state("yellow", 0), state("yellow", 60_000), state("green", POINTS)]
-    collection = wait(qdrant, small_embedding, *states)
+    collection = wait(qdrant, small.embedding, *states)
     assert collection.reports == states
     assert collection.thresholds == [256]
 
 
-def test_a_restarted_server_is_asked_for_the_graph_again(
-    qdrant: MemoryServer, small_embedding: PoseEmbedding
-) -> None:
-    collection = wait(qdrant, small_embedding, state("grey", 0), state("yellow", 0), state("green", POINTS))
+def test_a_restarted_server_is_asked_for_the_graph_again(qdrant: MemoryServer, small: SmallData) -> None:
+    collection = wait(qdrant, small.embedding, state("grey", 0), state("yellow", 0), state("green", POINTS))
     assert collection.thresholds == [256, 256]
 
 
-def test_segments_too_small_for_a_graph_are_not_waited_for(
-    qdrant: MemoryServer, small_embedding: PoseEmbedding
-) -> None:
+def test_segments_too_small_for_a_graph_are_not_waited_for(qdrant: MemoryServer, small: SmallData) -> None:
     # 256 KB are 4,681 vectors of 14 numbers: with two segments so many may stay without a graph.
-    assert len(wait(qdrant, small_embedding, state("green", POINTS - 4000, segments=2)).reports) == 1
+    assert len(wait(qdrant, small.embedding, state("green", POINTS - 4000, segments=2)).reports) == 1
     before = qdrant.clock.now
-    assert len(wait(qdrant, small_embedding, state("green", 0)).reports) == 5
+    assert len(wait(qdrant, small.embedding, state("green", 0)).reports) == 5
     assert 0.5 < qdrant.clock.now - before < 10
 
 
@@ -234,28 +215,26 @@ def test_segments_too_small_for_a_graph_are_not_waited_for(
     ],
 )
 def test_an_error_of_the_server_is_reported_in_one_line(
-    qdrant: MemoryServer, small_embedding: PoseEmbedding, report: models.CollectionInfo, message: str
+    qdrant: MemoryServer, small: SmallData, report: models.CollectionInfo, message: str
 ) -> None:
     with pytest.raises(HandsimError, match=message) as caught:
-        wait(qdrant, small_embedding, report)
+        wait(qdrant, small.embedding, report)
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
-def built(qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding) -> MemoryServer:
+def built(qdrant: MemoryServer, small: SmallData) -> MemoryServer:
     """A server with v0001 and v0002, the current one."""
     catalog = qdrant.catalog()
     for _ in range(2):
-        catalog.build(small_pool, small_embedding)
+        catalog.build(small.pool, small.embedding)
     return qdrant
 
 
-def test_the_metadata_of_a_collection_hold_its_embedding(
-    built: MemoryServer, small_embedding: PoseEmbedding
-) -> None:
+def test_the_metadata_of_a_collection_hold_its_embedding(built: MemoryServer, small: SmallData) -> None:
     metadata = built.client.get_collection("hands-v0001").config.metadata or {}
     restored = embedding_from_json(json.loads(metadata["embedding"]))
-    assert restored.fingerprint == metadata["embedding_fingerprint"] == small_embedding.fingerprint
+    assert restored.fingerprint == metadata["embedding_fingerprint"] == small.embedding.fingerprint
     assert (metadata["format"], metadata["version"]) == ("handsim-index-version", 1)
 
 
@@ -276,27 +255,23 @@ def test_a_dropped_index_leaves_no_collection(built: MemoryServer) -> None:
     assert built.collections() == []
 
 
-def test_two_indexes_do_not_see_each_other(
-    built: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_two_indexes_do_not_see_each_other(built: MemoryServer, small: SmallData) -> None:
     with pytest.raises(NotThereError):
         built.catalog("hand").current()
-    built.catalog("hands-v").build(small_pool, small_embedding)
+    built.catalog("hands-v").build(small.pool, small.embedding)
     built.catalog("hands").drop()
     assert [info.name for info in built.catalog("hands-v").versions()] == ["v0001"]
 
 
-def test_collections_of_other_programs_are_left_alone(
-    qdrant: MemoryServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_collections_of_other_programs_are_left_alone(qdrant: MemoryServer, small: SmallData) -> None:
     vectors = models.VectorParams(size=2, distance=models.Distance.DOT)
     for name in ("theirs", "mine-catalog", "hands-v0001x", "hands-2"):
         qdrant.client.create_collection(name, vectors_config=vectors)
     with pytest.raises(HandsimError, match=r"collection theirs is another program's; .*another name"):
-        qdrant.catalog("theirs").build(small_pool, small_embedding)
+        qdrant.catalog("theirs").build(small.pool, small.embedding)
     with pytest.raises(HandsimError, match=r"collection mine-catalog is another program's"):
         qdrant.catalog("mine")
-    qdrant.catalog().build(small_pool, small_embedding)
+    qdrant.catalog().build(small.pool, small.embedding)
     qdrant.catalog().drop()
     assert qdrant.collections() == ["hands-2", "hands-v0001x", "mine-catalog", "theirs"]
 

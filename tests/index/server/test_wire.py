@@ -10,11 +10,12 @@ from threading import Lock
 import numpy as np
 import pytest
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError
 from handsim.errors import NotThereError, UnavailableError
 from index import ExactIndex, Filter, SearchOptions, open_catalog, verify
 from index.server.catalog import ServerCatalog
 from index.server.client import KEY_VARIABLE, ServerAddress, connect
+from tests.index.builders import SmallData
 from tests.index.server.small_server import SmallServer
 
 KEY = "a-key-that-nobody-may-see"
@@ -32,13 +33,11 @@ def connect_to(server: SmallServer, sleep: Callable[[float], None]) -> ServerCat
     return ServerCatalog(connect(ServerAddress.parse(server.address), KEY, sleep=sleep))
 
 
-def test_every_search_goes_over_the_wire(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
-    oracle = ExactIndex(small_pool, small_embedding)
-    hands = small_pool.hand_ids[::7]
+def test_every_search_goes_over_the_wire(server: SmallServer, small: SmallData) -> None:
+    oracle = ExactIndex(small.pool, small.embedding)
+    hands = small.pool.hand_ids[::7]
     with open_catalog(server.address) as catalog:
-        catalog.build(small_pool, small_embedding)
+        catalog.build(small.pool, small.embedding)
         with catalog.current() as version:
             for options in (
                 SearchOptions(exact=True, with_payload=True),
@@ -57,16 +56,16 @@ def test_every_search_goes_over_the_wire(
             )
             assert version.search_hands(hands, 3, options=SearchOptions(diversity=0.5)).is_found.all()
             sample = version.sample(20, Filter(sides=("left",)))
-            assert small_pool.is_left[small_pool.rows(sample)].all()
+            assert small.pool.is_left[small.pool.rows(sample)].all()
             assert verify(version, read_all=True).problems() == []
     assert server.memory.count("hands-catalog").count == 0, "readers and builders released their leases"
 
 
 def test_the_graph_is_built_after_the_last_hand_is_written(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+    server: SmallServer, small: SmallData, small_requests: None
 ) -> None:
     with open_catalog(server.address) as catalog:
-        catalog.build(small_pool, small_embedding)
+        catalog.build(small.pool, small.embedding)
     of_version = [(name, request) for name, request in server.calls if "hands-v0001" in str(request)]
     names = [name for name, _ in of_version]
     first, last = names.index("Upsert"), len(names) - names[::-1].index("Upsert")
@@ -96,17 +95,17 @@ def test_a_wrong_key_is_reported_after_one_call(
 
 
 def test_a_key_that_may_only_read_reads_and_none_is_shown(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, monkeypatch: pytest.MonkeyPatch
+    server: SmallServer, small: SmallData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_catalog(server.address) as catalog:
-        catalog.build(small_pool, small_embedding)
+        catalog.build(small.pool, small.embedding)
         assert not any(KEY in repr(one) for one in (catalog, catalog.address, vars(catalog)))
     monkeypatch.setenv(KEY_VARIABLE, "only-reading")
     with open_catalog(server.address) as catalog:
         with catalog.current() as version:
-            assert version.search_hands(small_pool.hand_ids[:2], 3).is_found.all()
+            assert version.search_hands(small.pool.hand_ids[:2], 3).is_found.all()
         for write in (
-            lambda: catalog.build(small_pool, small_embedding),
+            lambda: catalog.build(small.pool, small.embedding),
             lambda: catalog.publish("v0001"),
             lambda: catalog.remove("v0001"),
             catalog.drop,
@@ -142,7 +141,7 @@ def test_a_server_that_is_down_is_waited_for_some_time() -> None:
 
 
 def test_a_build_outlives_a_restart_of_the_server(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+    server: SmallServer, small: SmallData, small_requests: None
 ) -> None:
     stops: list[int] = []
 
@@ -161,14 +160,14 @@ def test_a_build_outlives_a_restart_of_the_server(
             server.stop()
 
     with connect_to(server, restart) as catalog:
-        built = catalog.build(small_pool, small_embedding, progress=stop)
+        built = catalog.build(small.pool, small.embedding, progress=stop)
         assert stops == [20]
         with catalog.current() as version:
             assert (built.points, verify(version, read_all=True).altered) == (60, False)
 
 
 def test_a_server_that_stays_away_ends_the_build(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding, small_requests: None
+    server: SmallServer, small: SmallData, small_requests: None
 ) -> None:
     def stop(done: int, total: int) -> None:
         if done == 20:
@@ -176,7 +175,7 @@ def test_a_server_that_stays_away_ends_the_build(
 
     pauses: list[float] = []
     with connect_to(server, pauses.append) as catalog, pytest.raises(UnavailableError, match="start it"):
-        catalog.build(small_pool, small_embedding, progress=stop)
+        catalog.build(small.pool, small.embedding, progress=stop)
     assert 20 <= server.memory.count("hands-v0001").count < 60
 
 
@@ -197,21 +196,19 @@ open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
 
 
 @pytest.mark.slow
-def test_a_killed_build_changes_nothing_and_is_resumed(
-    server: SmallServer, small_pool: Pool, small_embedding: PoseEmbedding
-) -> None:
+def test_a_killed_build_changes_nothing_and_is_resumed(server: SmallServer, small: SmallData) -> None:
     with open_catalog(server.address) as catalog:
-        catalog.build(small_pool, small_embedding)
-        command = [sys.executable, "-c", BUILDER, str(small_pool.path), server.address]
+        catalog.build(small.pool, small.embedding)
+        command = [sys.executable, "-c", BUILDER, str(small.pool.path), server.address]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         written_before = server.memory.count("hands-v0002").count
         assert 20 <= written_before < 60
         assert catalog.active_builder() is None, "its process no longer runs"
         assert [(info.name, info.is_current) for info in catalog.versions()] == [("v0001", True)]
         with catalog.current() as version:
-            assert version.search_hands(small_pool.hand_ids[:1], 1).is_found.all()
+            assert version.search_hands(small.pool.hand_ids[:1], 1).is_found.all()
         before = len(server.calls)
-        assert catalog.build(small_pool, small_embedding).name == "v0002"
+        assert catalog.build(small.pool, small.embedding).name == "v0002"
         written = [
             len(request.points)
             for name, request in server.calls[before:]
