@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 
 from handsim.errors import NotThereError
@@ -94,9 +95,9 @@ class LiveIndex:
             return False  # `Catalog.current` says why, or finds the next one
 
 
+@dataclass(eq=False)
 class _SharedVersion:
     """An open version and its users: those in `LiveIndex.version` and, while it is current, `LiveIndex`."""
 
-    def __init__(self, version: IndexVersion) -> None:
-        self.version = version
-        self.users = 1
+    version: IndexVersion
+    users: int = 1

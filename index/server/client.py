@@ -92,10 +92,6 @@ class ServerAddress:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
-    def __str__(self) -> str:
-        grpc = "" if self.grpc_port == self.port + 1 else f"?grpc_port={self.grpc_port}"
-        return f"{self.server}/{self.name}{grpc}"
-
 
 def read_key() -> str | None:
     """The API key from the environment, or None; raises HandsimError, without the key, for an odd one."""

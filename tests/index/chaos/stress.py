@@ -180,8 +180,9 @@ class StressTest:
         step = self._next_step() if self.kills % 2 else ""
         arguments = [str(self._random.integers(2**31))]
         if step:
-            inside = " in " in step
-            arguments += [step, str(self._random.integers(1, 60 if inside else 3))]
+            # A version has 64 files in 29 directories.
+            most = {"remove in": 60, "rmdir in": 28}.get(step.rpartition(" ")[0], 2)
+            arguments += [step, str(self._random.integers(1, most + 1))]
         process = self._start("rebuilder", *arguments)
         assert process.stdout is not None
         process.stdout.readline()

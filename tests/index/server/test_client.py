@@ -34,10 +34,10 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize("text", ADDRESSES)
-def test_an_address_has_defaults_and_is_written_as_it_is_read(text: str) -> None:
+def test_an_address_has_defaults(text: str) -> None:
     address = ServerAddress.parse(text)
     assert (address.scheme, address.host, address.port, address.grpc_port, address.name) == ADDRESSES[text]
-    assert ServerAddress.parse(str(address)) == address
+    assert ServerAddress.parse(f"{address.server}/{address.name}?grpc_port={address.grpc_port}") == address
 
 
 @pytest.mark.parametrize(
