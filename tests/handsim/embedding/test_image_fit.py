@@ -83,7 +83,7 @@ def test_the_same_fit_gives_the_same_and_another_another_fingerprint(
     assert not (tmp_path / "features").exists()
     encoded: list[tuple[int, int]] = []
     fingerprints = [first.fingerprint]
-    for components in (6, 5):  # kept features are not encoded again
+    for components in (6, 5):  # features that were left on disk are not encoded again
         options = ImageFitOptions(components, CROP_PX, device="cpu", keep_features=True)
         fingerprints.append(fit(pool, checkpoint, options, lambda *step: encoded.append(step)).fingerprint)
     assert encoded == [(12, 12)]

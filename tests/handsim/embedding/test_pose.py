@@ -78,7 +78,7 @@ def test_json_brings_back_every_bit(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "embedding.json").read_text())["fitted_hands"] == 300
 
 
-def test_the_fingerprint_tells_embeddings_apart() -> None:
+def test_different_embeddings_have_different_fingerprints() -> None:
     keypoints = poses(300)
     fits = [PoseEmbedding.fit(keypoints, size, kind) for size in (5, 6) for kind in NORMALISATIONS]
     assert len({embedding.fingerprint for embedding in fits}) == 6
