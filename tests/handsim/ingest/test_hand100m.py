@@ -113,16 +113,18 @@ def test_a_bad_annotation_says_why_and_the_others_are_read(
 def test_other_files_are_refused_and_one_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     content = {"images": [{"id": 3, "file_name": "x.jpg"}], "annotations": [make_annotation()] * 3}
-    for text, count, reason in (
-        *(
-            (text, 0, "not Hand100M annotations")
-            for text in ("", "[]", "{}", "no JSON", '{"images": [{"id": 1}]}')
-        ),
-        (json.dumps(content)[:-200], 2, ""),
+    cut = json.dumps(content)[:-200]
+    for text, count in (
+        ("", 0),
+        ("[]", 0),
+        ("{}", 0),
+        ("no JSON", 0),
+        ('{"images": [{"id": 1}]}', 0),
+        (cut, 2),
     ):
         path.write_text(text)
         annotations: list[object] = []
-        with pytest.raises(UnusableError, match=reason):
+        with pytest.raises(UnusableError, match="not Hand100M annotations"):
             annotations.extend(read_annotations(path))
         assert len(annotations) == count
 
