@@ -11,6 +11,8 @@ from handsim import Pool
 from index import open_catalog
 from tests.legacy.home import restore
 
+pytestmark = pytest.mark.slow
+
 RECORDED = Path(__file__).with_name("home_e522b75.json")
 
 
@@ -51,7 +53,6 @@ def test_its_pool_and_its_index_answer_and_take_more_hands(home: Path) -> None:
         assert version.info.points == 28
 
 
-@pytest.mark.slow
 def test_its_pretraining_resumes(tmp_path: Path) -> None:
     home = tmp_path / "home"
     restore(RECORDED, home, checkpoints_of="pre")
@@ -62,7 +63,6 @@ def test_its_pretraining_resumes(tmp_path: Path) -> None:
     assert after[-1]["step"] == 6
 
 
-@pytest.mark.slow
 def test_its_finetuning_resumes_and_is_evaluated(tmp_path: Path) -> None:
     home = tmp_path / "home"
     restore(RECORDED, home, checkpoints_of="fine")
