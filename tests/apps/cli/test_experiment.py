@@ -102,6 +102,8 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
     answer = run_ok(capsys, "experiment", "run", file, "--axes.seeds", "[1]", "--home", home)
     assert answer.startswith("9 steps, 9 of them done already\ntables and figures are in ")
     assert yaml.safe_load(settings.read_text()) == {"axes.seeds": [1]}
+    settings.write_text("axes.seeds: [7, 8]")
+    assert "over seeds 7, 8;" in run_ok(capsys, "experiment", "table", file, "--home", home)
     settings.write_text("- 1")
     assert "settings.yaml holds no settings; remove it" in run_refused(
         capsys, "experiment", "table", file, "--home", home
