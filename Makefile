@@ -15,10 +15,10 @@ demo: .venv/ready
 	$(BIN)/handsim demo
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: .venv/ready
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

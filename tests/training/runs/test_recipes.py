@@ -97,7 +97,7 @@ BAD_PRETRAIN = [
     ("log: {metrics_every_steps: 0}", r"log\.metrics_every_steps is 0"),
     ("feedback: {every_epochs: -1}", r"feedback\.every_epochs is -1; it is at least 0"),
     ("feedback: {pose_share: 1.0}", r"feedback\.pose_share is 1\.0; it lies from 0 to below 1"),
-    ("feedback: {components: 0}", r"components 0"),
+    ("feedback: {components: 0}", r"components is 0; it is at least 1"),
     ("feedback: {keep_versions: 1}", r"keep_versions is 1; it is at least 2"),
     ("- 1", r"holds a list"),
     ("a: [", r"cannot be read as YAML"),
