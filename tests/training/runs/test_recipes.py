@@ -99,6 +99,12 @@ BAD_PRETRAIN = [
     ("feedback: {pose_share: 1.0}", r"feedback\.pose_share is 1\.0; it lies from 0 to below 1"),
     ("feedback: {components: 0}", r"components is 0; it is at least 1"),
     ("feedback: {keep_versions: 1}", r"keep_versions is 1; it is at least 2"),
+    (
+        "feedback: {every_epochs: 1}\npairs: {policy: {max_distance: 1}}",
+        r"leave pairs\.policy\.max_distance and",
+    ),
+    ("feedback: {every_epochs: 1}\npairs: {positives: own}", r"pairs come from own, so that they are never"),
+    ("feedback: {every_epochs: 1}\npairs: {pin_version: v0001}", r"pairs\.pin_version is v0001, so that"),
     ("- 1", r"holds a list"),
     ("a: [", r"cannot be read as YAML"),
 ]
