@@ -251,25 +251,25 @@ def test_peaks_of_plateaus_stay_within_their_cell() -> None:
         assert (apart.abs() <= 0.5 + 1e-6).all()
 
 
-VIDEOS, LEARNED_HANDS, SIZE_PX = 8, 32, 32
+VIDEOS, LEARNED_HANDS, SIZE_PX = 4, 16, 32
 STEPS, WARMUP_STEPS, DECAY_STEPS, LEARNING_RATE = 170, 20, 50, 2e-3
 """All hands are in every step; the rate rises linearly over the first steps and falls to 0 over the last."""
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedHands:
-    """32 synthetic hands with their targets."""
+    """16 synthetic hands with their targets."""
 
     images: Tensor
-    """[32, 3, 32, 32] in 0..1."""
+    """[16, 3, 32, 32] in 0..1."""
     targets: HandTargets
     """Of the images."""
     joints_mm: NDArray[np.float64]
-    """[32, 21, 3] in the camera frame."""
+    """[16, 21, 3] in the camera frame."""
 
 
 def _hands() -> LearnedHands:
-    """Right hands of eight people, four each."""
+    """Right hands of four people, four each."""
     config = SyntheticConfig(
         videos=VIDEOS,
         hands_per_video=LEARNED_HANDS // VIDEOS,
@@ -307,7 +307,7 @@ def _train(estimator: PoseEstimator, hands: LearnedHands) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_detnet_learns_32_hands_to_less_than_3_mm() -> None:
+def test_detnet_learns_16_hands_to_less_than_3_mm() -> None:
     """A ResNet-18, evaluated with the running statistics of its batch norms."""
     hands = _hands()
     torch.manual_seed(0)
