@@ -13,20 +13,22 @@ from apps.cli import main
 from handsim import Pool
 from handsim.hand import format_hand_id
 
+Capture = pytest.CaptureFixture[str]
 
-def run_ok(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+
+def run_ok(capsys: Capture, *arguments: str | Path) -> str:
     """What a command prints; it must succeed."""
     capsys.readouterr()
     assert main([*map(str, arguments)]) == 0
     return capsys.readouterr().out
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+def run_json(capsys: Capture, *arguments: str | Path) -> Any:
     """The answer of a command with ``--json``."""
     return json.loads(run_ok(capsys, *arguments, "--json"))
 
 
-def run_refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+def run_refused(capsys: Capture, *arguments: str | Path) -> str:
     """The error of a command, which must print that one line only and return 2."""
     capsys.readouterr()
     assert main([*map(str, arguments)]) == 2

@@ -15,7 +15,7 @@ import torch
 
 from apps.cli import main
 from handsim.errors import UnavailableError
-from tests.apps.commands import run_ok, run_refused, start_command
+from tests.apps.commands import Capture, run_ok, run_refused, start_command
 from training.models.estimator import PoseEstimator
 from training.pairs.live import LiveNeighbors
 from training.pretrain import module as pretrain_module
@@ -27,10 +27,10 @@ PRETRAIN = [
     *("--trainer.batch_size=12", "--trainer.epochs=2", "--pairs.patience_s=0"),
 ]
 """60 hands: 5 batches an epoch."""
+TUNE_SET = ["finetune", "synthetic", "--data.root", "SET"]
 FINETUNE = [
-    *("finetune", "synthetic", "--name", "run", "--data.root", "SET", *LOG),
-    *("--augmentation.size_px=32", "--data.training_crop_px=48", "--trainer.batch_size=8"),
-    "--trainer.epochs=1",
+    *(*TUNE_SET, "--name", "run", "--augmentation.size_px=32", *LOG),
+    *("--data.training_crop_px=48", "--trainer.batch_size=8", "--trainer.epochs=1"),
 ]
 """16 hands: 2 batches an epoch."""
 
@@ -100,21 +100,15 @@ def checkpoint_of(place: Path, run: str = "run") -> Any:
         ([*PRETRAIN, "--pairs.table", "nowhere.parquet"], "no table of pairs at nowhere.parquet"),
         (["pretrain", "cpu_small", "--name", "../run"], "run name"),
         (["finetune"], "which recipe?"),
-        (
-            ["finetune", "synthetic"],
-            "data.root is not set; say where synthetic lies, with --data.root FOLDER",
-        ),
-        (
-            ["finetune", "synthetic", "--data.root", "SET", "--label-fraction", "2"],
-            "data.label_fraction is 2",
-        ),
-        (["finetune", "synthetic", "--data.root", "SET", "--init", "nobody"], "no run of that name"),
-        (["finetune", "synthetic", "--data.root", "SET", "--init", "resnet50"], "make them the same"),
+        (["finetune", "synthetic"], "data.root is not set; say where synthetic lies, with --data.root"),
+        ([*TUNE_SET, "--label-fraction", "2"], "data.label_fraction is 2"),
+        ([*TUNE_SET, "--init", "nobody"], "no run of that name"),
+        ([*TUNE_SET, "--init", "resnet50"], "make them the same"),
         (["finetune", "synthetic", "--resume"], "leave --resume out"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    labelled: Path, place: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    labelled: Path, place: Path, capsys: Capture, words: list[str], message: str
 ) -> None:
     assert message in run_refused(capsys, *words_with(labelled, words), "--home", place)
     assert runs_of(place) == []
@@ -124,9 +118,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     ("setting", "message"),
     [("--seed=5", "seed 1, this run has 5"), ("--head.out=4", "another network")],
 )
-def test_a_run_is_not_resumed_as_another(
-    trained: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str
-) -> None:
+def test_a_run_is_not_resumed_as_another(trained: Path, capsys: Capture, setting: str, message: str) -> None:
     resume = ("pretrain", "run", "--resume", "--trainer.max_steps=2", setting, "--home", trained)
     assert message in run_refused(capsys, *resume)
     assert steps_of(trained) == [1]
@@ -134,7 +126,7 @@ def test_a_run_is_not_resumed_as_another(
 
 @pytest.mark.slow
 def test_a_fine_tuning_begins_with_a_pre_training_and_is_resumed(
-    labelled: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    labelled: Path, trained: Path, capsys: Capture
 ) -> None:
     """The trunk begins with the run's weights, whose file's checksum is written down."""
     begin = [*words_with(labelled, FINETUNE), "--name=fine", "--init=run", "--optimizer.lr=0"]
@@ -167,7 +159,7 @@ def test_a_fine_tuning_begins_with_a_pre_training_and_is_resumed(
 def test_a_loss_that_is_nan_ends_the_run_and_names_the_batch(
     labelled: Path,
     place: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     place_of_loss: tuple[Any, str],
@@ -197,7 +189,7 @@ def test_a_loss_that_is_nan_ends_the_run_and_names_the_batch(
 
 @pytest.mark.slow
 def test_a_run_whose_index_is_away_saves_its_last_step(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw, calls = LiveNeighbors.draw, []
 
@@ -214,23 +206,31 @@ def test_a_run_whose_index_is_away_saves_its_last_step(
     assert "waiting for the index, 0 s at most: nobody answers" in (place / "runs/run/log.txt").read_text()
 
 
-def await_step(process: "subprocess.Popen[str]", place: Path, step: int) -> None:
-    metrics = place / "runs" / "run" / "metrics.jsonl"
-    until = time.monotonic() + 120
-    while not (metrics.exists() and metrics.read_text().count("\n") >= step):
+def signal_once_there(process: "subprocess.Popen[str]", file: Path, sent: signal.Signals) -> tuple[str, str]:
+    """Send a signal when a file has content; returns what the process printed until its end."""
+    while not (file.exists() and file.stat().st_size):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.02)
+        time.sleep(0.02)
+    process.send_signal(sent)
+    return process.communicate(timeout=120)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_whole_checkpoint_and_is_resumed_from_it(place: Path) -> None:
+    """Every step writes one: the kill comes within a step or within the writing of the next one."""
+    process = start_command(place, *PRETRAIN, "--trainer.epochs=40", "--log.checkpoint_every_steps=1")
+    signal_once_there(process, place / "runs/run/checkpoints/last.ckpt", signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    last = checkpoint_of(place)["global_step"] + 1
+    assert main(["pretrain", "run", "--resume", f"--trainer.max_steps={last}", "--home", str(place)]) == 0
+    assert steps_of(place) == list(range(1, last + 1))
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: Path) -> None:
-    """SIGTERM, and going on from there: see tests/training/runs/test_trainer.py."""
+    """SIGTERM, and going on from there: see tests/training/runs/test_runs.py."""
     process = start_command(place, *PRETRAIN, "--trainer.epochs=40")
-    await_step(process, place, 1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = signal_once_there(process, place / "runs/run/metrics.jsonl", signal.SIGINT)
     assert process.returncode == 130, err
     steps = checkpoint_of(place)["global_step"]
     assert out.splitlines()[-1] == (
