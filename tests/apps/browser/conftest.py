@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -15,8 +16,27 @@ from apps.browser.serve import BrowserSettings
 
 _APP = Path(apps.browser.entry.app.__file__)
 
+
+class Visitor(AppTest):
+    """An exception that a page shows fails the test."""
+
+    def _run(self, *arguments: Any, **options: Any) -> AppTest:
+        page = super()._run(*arguments, **options)
+        assert not page.exception
+        return page
+
+
 Visit = Callable[..., AppTest]
 """Opens a page of a home: ``visit(home, page="map", hand="03ab...")``; the other names are the address's."""
+
+
+def address(page: AppTest) -> dict[str, str]:
+    """The address's parameters; a value comes as a text or as a list of one."""
+    return {name: "".join(value) for name, value in page.query_params.items()}
+
+
+def press(page: AppTest, label: str) -> None:
+    next(button for button in page.button if button.label == label).click().run()
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +65,7 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
     ) -> AppTest:
         settings = BrowserSettings(home, index, actions=actions)
         monkeypatch.setattr(sys, "argv", [str(_APP), *settings.to_arguments()])
-        visitor = AppTest.from_file(_APP, default_timeout=60)
+        visitor = Visitor(_APP, default_timeout=60)
         for name, value in address.items():  # several values of a name as a list
             visitor.query_params[name] = value
         if page:

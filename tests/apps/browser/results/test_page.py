@@ -10,14 +10,12 @@ from tests.apps.browser.conftest import Visit
 
 def test_where_there_is_nothing_it_says_how_to_make_some(visit: Visit, tmp_path: Path) -> None:
     page = visit(tmp_path, "results")
-    kinds = {
-        "Poses": "evaluate pose",
-        "Retrieval": "evaluate retrieval",
-        "Experiments": "experiment run",
-    }
-    for kind, command in kinds.items():
+    for kind, command in (
+        ("Poses", "evaluate pose"),
+        ("Retrieval", "evaluate retrieval"),
+        ("Experiments", "experiment run"),
+    ):
         page.segmented_control(key="of").set_value(kind).run()
-        assert not page.exception
         assert page.code[0].value.startswith(f"handsim --home {tmp_path} {command}")
 
 
@@ -28,7 +26,6 @@ def test_poses_are_compared_under_the_alignment_of_the_papers(visit: Visit, tmp_
     Image.new("RGB", (8, 8)).save(good / "figures" / "samples.png")
     (write_pose_report(tmp_path / "runs" / "bad") / "pose.json").write_text("{")
     page = visit(tmp_path, "results")
-    assert not page.exception
     assert page.selectbox(key="alignment").value == "root_scale"
     table = page.dataframe[0].value
     assert table["Evaluation"].tolist()[:2] == ["a", "b"]
@@ -36,7 +33,6 @@ def test_poses_are_compared_under_the_alignment_of_the_papers(visit: Visit, tmp_
     assert page.multiselect(key="curves").value == ["a", "b"]
     assert any("evaluate them anew: bad" in caption.value for caption in page.caption)
     page.selectbox(key="alignment").set_value("procrustes").run()
-    assert not page.exception
     assert "Procrustes" in "".join(block.value for block in page.markdown)
 
 
@@ -47,14 +43,12 @@ def test_seeds_are_one_row_until_they_are_asked_for(visit: Visit, tmp_path: Path
     assert page.dataframe[0].value["Evaluation"].tolist()[0] == "run-s*"
     assert page.selectbox(key="closer_seed").value == "seed 1"
     page.toggle(key="over_seeds").set_value(False).run()
-    assert not page.exception
     assert page.dataframe[0].value["Evaluation"].tolist()[:2] == ["run-s1", "run-s2"]
 
 
 def test_retrieval_has_its_table(visit: Visit, tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "first")
     page = visit(tmp_path, "results")
-    assert not page.exception
     assert page.segmented_control(key="of").value == "Retrieval"
     assert page.dataframe[0].value["Recall@1"].tolist() == [0.9]
 
@@ -62,7 +56,6 @@ def test_retrieval_has_its_table(visit: Visit, tmp_path: Path) -> None:
 def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
     write_experiment(tmp_path / "experiments" / "main")
     page = visit(tmp_path, "results")
-    assert not page.exception
     assert page.segmented_control(key="of").value == "Experiments"
     assert "3 of 4 runs are done, 1 failed" in "".join(block.value for block in page.markdown)
     assert page.table[0].value.iloc[0, 1] == "★ **13.00 ± 1.41**"
@@ -71,5 +64,4 @@ def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
 def test_what_an_address_asks_that_is_not_there_is_passed_over(visit: Visit, tmp_path: Path) -> None:
     write_pose_report(tmp_path / "runs" / "a")
     page = visit(tmp_path, "results", of="Everything", split="../..", closer="/etc/passwd", curves=["x"])
-    assert not page.exception
     assert page.selectbox(key="closer").value == "a"

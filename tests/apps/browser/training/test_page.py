@@ -18,12 +18,10 @@ def _running(path: Path) -> Path:
 
 def test_without_a_run_the_page_says_how_to_make_one(visit: Visit, tmp_path: Path) -> None:
     page = visit(tmp_path, "training")
-    assert not page.exception
     assert page.code[0].value.startswith(f"handsim --home {tmp_path} pretrain")
     write_run(tmp_path / "runs" / "old", loss_lines(10))
     _running(tmp_path / "runs" / "new")
     page.run()
-    assert not page.exception
     assert page.multiselect(key="run").value == ["new"]  # at first those that are running
     assert [block.value for block in page.markdown if block.value.startswith("**")] == [
         *("**Loss**", "**Images a second**", "**Learning rate**"),
@@ -35,13 +33,11 @@ def test_the_address_names_the_runs_until_they_are_removed(visit: Visit, tmp_pat
     for name in ("a", "b", "c"):
         write_run(tmp_path / "runs" / name, loss_lines(MOST_POINTS * 2, every=1), steps=MOST_POINTS * 2)
     page = visit(tmp_path, "training", run=["c", "a", "../../etc"], scale="logarithmic", smoothing="0.9")
-    assert not page.exception
     assert page.multiselect(key="run").value == ["c", "a"]
     assert page.segmented_control(key="scale").value == "logarithmic"
     assert page.slider(key="smoothing").value == 0.9
     shutil.rmtree(tmp_path / "runs" / "c")
     page.run()
-    assert not page.exception
     assert page.multiselect(key="run").value == ["a"]
 
 
@@ -63,5 +59,4 @@ def test_the_latest_picture_is_shown_until_another_is_asked_for(visit: Visit, tm
     page.select_slider(key="figure_step_a").set_value(1).run()
     draw(30)
     page.run()
-    assert not page.exception
     assert page.select_slider(key="figure_step_a").value == 1
