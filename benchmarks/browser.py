@@ -25,7 +25,7 @@ from handsim.images import encode_jpeg
 from handsim.pool import Pool, PoolWriter
 from handsim.synthetic import SyntheticConfig, synthesise
 from index import open_catalog
-from tests.apps.browser.chromium import chromium
+from tests.apps.browser.screenshot import chromium
 
 _PICTURES: Final = 64
 _OPENED_AFTER_S: Final = 5

@@ -131,20 +131,16 @@ def write_run(
 ) -> Path:
     """A run of one epoch of ``steps`` batches that last wrote ``age_s`` before `NOW`."""
     path.mkdir(parents=True, exist_ok=True)
-    trainer = {"epochs": 1, "accumulate": 1, "max_steps": None}
     config = {
         "encoder": {"architecture": "resnet18", "init": init},
-        "trainer": trainer,
+        "trainer": {"epochs": 1, "accumulate": 1, "max_steps": None},
         "log": {"metrics_every_steps": 10},
         "seed": seed,
     }
-    facts: dict[str, Any] = {"architecture": "resnet18", "seed": seed, "batches_an_epoch": steps}
-    if finetuning:
-        facts |= {"kind": "fine-tuning", "hands_a_step": 32}
-    else:
-        facts |= {"pairs_a_step": 16, "index": "v0001"}
+    facts = {"architecture": "resnet18", "seed": seed, "batches_an_epoch": steps, "config": config}
+    tuning, training = {"kind": "fine-tuning", "hands_a_step": 32}, {"pairs_a_step": 16, "index": "v0001"}
     (path / "config.yaml").write_text("seed: 1\n")
-    (path / "facts.json").write_text(json.dumps({**facts, "config": config}))
+    (path / "facts.json").write_text(json.dumps(facts | (tuning if finetuning else training)))
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for file in path.iterdir():
         os.utime(file, (NOW - age_s, NOW - age_s))
@@ -153,18 +149,8 @@ def write_run(
 
 def loss_lines(count: int, every: int = 10) -> list[dict[str, Any]]:
     """Lines of a training whose loss is falling."""
-    return [
-        {
-            "step": every * (number + 1),
-            "loss": 5.0 / (number + 1),
-            "images_per_s": 320.0,
-            "data_wait": 0.25,
-            "index_wait": 0.125,
-            "lr": 1e-3,
-            "epoch": 0.1,
-        }
-        for number in range(count)
-    ]
+    same = {"images_per_s": 320.0, "data_wait": 0.25, "index_wait": 0.125, "lr": 1e-3, "epoch": 0.1}
+    return [{"step": every * number, "loss": 5.0 / number, **same} for number in range(1, count + 1)]
 
 
 def write_pose_report(
@@ -203,20 +189,13 @@ def write_pose_report(
 
 
 def _metrics(error_mm: float) -> dict[str, float]:
-    numbers = {
-        "mpjpe_mm": error_mm,
-        "median_mm": error_mm,
-        "auc_0_50": 1 - error_mm / 50,
-        "auc_20_50": 0.1,
-    }
+    numbers = {"mpjpe_mm": error_mm, "median_mm": error_mm, "auc_0_50": 1 - error_mm / 50, "auc_20_50": 0.1}
     return {f"{name}_{number}": value for name in ALIGNMENTS for number, value in numbers.items()}
 
 
 def _joints(error_mm: float) -> dict[str, dict[str, float | None]]:
     """The wrist has no truth."""
-    return {
-        name: {joint: error_mm if at else None for at, joint in enumerate(JOINT_NAMES)} for name in ALIGNMENTS
-    }
+    return {name: dict.fromkeys(JOINT_NAMES, error_mm) | {JOINT_NAMES[0]: None} for name in ALIGNMENTS}
 
 
 def _curve(error_mm: float) -> dict[str, list[float]]:
@@ -229,8 +208,7 @@ def write_retrieval(path: Path, **numbers: object) -> Path:
     """An evaluation of retrieval without labels."""
     path.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
-        "index_version": "v0001",
-        "embedding_fingerprint": "abc",
+        **{"index_version": "v0001", "embedding_fingerprint": "abc"},
         **{"points": 1000, "sample": 100, "recall_at_1": 0.9, "recall_at_10": 0.8, "covered": 1.0},
         **{"precision_at_1": None, "precision_at_10": None, "mined_pose_distance": 0.1},
     }

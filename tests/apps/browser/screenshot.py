@@ -1,4 +1,4 @@
-"""Make README's picture of the search page, of what ``handsim demo`` made.
+"""A headless Chromium of this computer, and with it README's picture of the search page, of `handsim demo`.
 
 ``python -m tests.apps.browser.screenshot handsim-demo docs/search.webp``
 
@@ -7,19 +7,36 @@ Needs Debian's chromium, and Playwright from the ``dev`` packages.
 
 import argparse
 import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from apps.browser.serve import run_server
+from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
-from tests.apps.browser.chromium import chromium
 
 _SHAPE: Final = "victory"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start it, until the block ends; raises NotThereError where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise NotThereError("there is no Chromium on this computer; install Debian's chromium")
+    flags = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        yield browser
+        browser.close()
 
 
 def main() -> None:

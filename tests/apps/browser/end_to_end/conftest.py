@@ -1,7 +1,6 @@
 """The real app in a real web browser: ``handsim browse`` and a headless Chromium; all of it is slow."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from apps.browser.serve import run_server
 from handsim.errors import NotThereError
 from tests.apps.browser.builders import put_map
-from tests.apps.browser.chromium import chromium as headless_chromium
+from tests.apps.browser.screenshot import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
 _TIMEOUT_MS: Final = 90_000
@@ -26,12 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A headless Chromium of this machine."""
-    with ExitStack() as stack:
-        try:
-            browser = stack.enter_context(headless_chromium())
-        except NotThereError as error:
-            pytest.skip(str(error))
-        yield browser
+    try:
+        with headless_chromium() as browser:
+            yield browser
+    except NotThereError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The map in a real web browser: pointing, clicking, zooming, outlines, fingers."""
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,38 +32,33 @@ def open_map(page: Page, address: str) -> None:
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
-def find_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
-    """Go from place to place on the map until one of them is a hand, and return which."""
+def share_of(page: Page, across: float, down: float) -> tuple[float, float]:
+    """A place on the stage, by its shares of the width and the height."""
     box = stage(page).bounding_box()
     assert box is not None
-    for down in np.linspace(0.2, 0.9, 30):
-        for across in np.linspace(0.1, 0.9, 40):
-            x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
-            go(x, y)
-            if int(stage(page).get_attribute("data-hovered") or -1) >= 0:
-                return x, y
+    return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+
+def find_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
+    """Go from place to place on the map until one of them is a hand, and return which."""
+    for down, across in itertools.product(np.linspace(0.2, 0.9, 30), np.linspace(0.1, 0.9, 40)):
+        place = share_of(page, across, down)
+        go(*place)
+        if int(stage(page).get_attribute("data-hovered") or -1) >= 0:
+            return place
     raise AssertionError("there is no hand anywhere on the map")
 
 
-def read_canvas(page: Page) -> str:
-    """What the canvas shows."""
-    content: str = page.locator("canvas.face").evaluate("face => face.toDataURL()")
-    return content
-
-
 def wait_for_redraw(page: Page, before: str) -> str:
-    """Wait until the canvas shows something else."""
-    face = page.locator("canvas.face").element_handle()
-    page.wait_for_function("([face, before]) => face.toDataURL() !== before", arg=[face, before])
-    return read_canvas(page)
+    """Wait until the canvas shows something else than before; returns what it shows."""
+    face = page.locator("canvas.face")
+    handle = face.element_handle()
+    page.wait_for_function("([face, before]) => face.toDataURL() !== before", arg=[handle, before])
+    return str(face.evaluate("face => face.toDataURL()"))
 
 
 def draw_around_all(page: Page) -> None:
-    box = stage(page).bounding_box()
-    assert box is not None
-    first, *others = [
-        (box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in LASSO
-    ]
+    first, *others = [share_of(page, *corner) for corner in LASSO]
     page.mouse.move(*first)
     page.mouse.down()
     for place in others:

@@ -107,12 +107,8 @@ def upgrade(url: str, host: str) -> str:
     """The first line of the answer to a page under ``host`` that opens the socket of all actions."""
     port = urlsplit(url).port
     lines = [
-        "GET /_stcore/stream HTTP/1.1",
-        f"Host: {host}:{port}",
-        f"Origin: http://{host}:{port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
+        *("GET /_stcore/stream HTTP/1.1", f"Host: {host}:{port}", f"Origin: http://{host}:{port}"),
+        *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
         "Sec-WebSocket-Protocol: streamlit",
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
     ]
