@@ -77,7 +77,10 @@ def test_a_job_that_fails_reports_why(jobs: Jobs) -> None:
     assert find(jobs).record.error == "an unexpected ZeroDivisionError; the traceback is in its log"
 
 
-def test_a_job_that_dies_leaves_no_report_and_can_be_started_again(jobs: Jobs) -> None:
+def test_a_job_that_dies_or_was_no_program_leaves_no_report_and_can_be_started_again(jobs: Jobs) -> None:
+    with pytest.raises(FileNotFoundError):
+        jobs.start("work", ["no-such-program"])
+    assert find(jobs).status == "died"
     jobs.start("work", ["sh", "-c", "echo out of memory; kill -9 $$"])
     job = wait_for_job(jobs, "work")
     assert (job.status, job.record.error, job.record.result) == ("died", None, {})
@@ -133,12 +136,6 @@ def test_only_the_end_of_a_long_log_is_read(jobs: Jobs, monkeypatch: pytest.Monk
     assert jobs.read_log_end("work") == "short"
 
 
-def test_a_program_that_does_not_exist_raises_and_leaves_a_job_that_died(jobs: Jobs) -> None:
-    with pytest.raises(FileNotFoundError):
-        jobs.start("work", ["no-such-program"])
-    assert find(jobs).status == "died"
-
-
 def test_a_damaged_record_is_no_job(jobs: Jobs) -> None:
     jobs.folder.mkdir()
     for text in ("", "{", "[]", '{"a": 1}', "\xff"):
@@ -148,13 +145,8 @@ def test_a_damaged_record_is_no_job(jobs: Jobs) -> None:
 
 def test_a_record_keeps_the_keys_of_those_on_disk(jobs: Jobs) -> None:
     content = {
-        "started_at": "2026-01-02T03:04:05+00:00",
-        "phase": "writing hands",
-        "done": 7,
-        "total": 9,
-        "finished_at": "2026-01-02T03:05:05+00:00",
-        "error": None,
-        "stopped": False,
+        **{"started_at": "2026-01-02T03:04:05+00:00", "phase": "writing hands", "done": 7, "total": 9},
+        **{"finished_at": "2026-01-02T03:05:05+00:00", "error": None, "stopped": False},
         "result": {"version": "v0002"},
     }
     jobs.folder.mkdir()

@@ -18,7 +18,7 @@ from apps.browser.serve import BrowserSettings
 from handsim import Pool
 from handsim.errors import HandsimError, NotThereError
 from index import IndexSettings, open_catalog
-from tests.apps.browser.builders import build_version, more_hands
+from tests.apps.browser.builders import build_version, more_hands, wait_for_job
 from tests.index.builders import write_pool
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_built_while_another_process_builds(mine: Library) -> None:
 
 def test_a_read_only_browser_does_nothing(home: Path) -> None:
     library = Library(BrowserSettings(home, actions=False))
-    every: list[Callable[[], str]] = [
+    every: tuple[Callable[[], str], ...] = (
         lambda: actions.start_build(library, IndexSettings(), publish=True),
         lambda: actions.start_add(library, publish=True),
         lambda: actions.start_verify(library, "v0001"),
@@ -103,7 +103,7 @@ def test_a_read_only_browser_does_nothing(home: Path) -> None:
         lambda: actions.roll_back(library, "v0001"),
         lambda: actions.remove(library, "v0001"),
         lambda: actions.prune(library, 1),
-    ]
+    )
     for act in every:
         with pytest.raises(HandsimError, match="--read-only"):
             act()
@@ -119,9 +119,7 @@ def jobs_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(home: Path, work: str, *words: str) -> Job:
     job.main([work, "--home", str(home), *words])
-    ended = Jobs(home / "jobs").find(work)
-    assert ended is not None
-    return ended
+    return wait_for_job(Jobs(home / "jobs"), work)
 
 
 def test_the_add_job_says_how_many_hands_are_new(jobs_home: Path) -> None:
@@ -158,13 +156,14 @@ def test_the_build_job_reports_its_phases(jobs_home: Path, monkeypatch: pytest.M
 
 
 def test_a_poor_graph_is_not_published_and_not_sound(jobs_home: Path) -> None:
-    write_pool(jobs_home / "many" / "pool", videos=40)
-    (jobs_home / "many" / "jobs").mkdir()
+    many = jobs_home / "many"
+    write_pool(many / "pool", videos=40)
+    (many / "jobs").mkdir()
     poor = {"m": 2, "ef_construct": 4, "ef": 1, "index_above_kb": 1, "full_scan_below_kb": 10}
-    built = run(jobs_home / "many", "build", "--settings", json.dumps(poor))
+    built = run(many, "build", "--settings", json.dumps(poor))
     assert built.status == "failed"
     assert "v0001 is written but not published: recall@1 is 0." in (built.record.error or "")
-    result = run(jobs_home / "many", "verify", "--version", "v0001").record.result
+    result = run(many, "verify", "--version", "v0001").record.result
     assert result["message"].startswith("v0001 is not sound: recall@1 is 0.")
     assert not result["sound"]
 

@@ -25,8 +25,8 @@ def test_an_overview_says_what_the_home_has(home: Path, library: Library) -> Non
     overview = read_overview(library)
     assert overview.current is not None
     assert (overview.current.name, overview.current.points) == ("v0001", 60)
-    assert (overview.pool_hands, overview.to_add) == (60, 0)
-    assert (overview.earlier, overview.builder, overview.errors) == (None, None, ())
+    assert (overview.pool_hands, overview.to_add, overview.earlier) == (60, 0, None)
+    assert (overview.builder, overview.errors) == (None, ())
     assert overview.embedding == ("pose-14", overview.current.embedding_fingerprint)
     assert overview.address == str(home / "index")
     assert not overview.is_on_server
@@ -125,12 +125,7 @@ OLDEST = replace(OLDER, name="v0000")
 @pytest.mark.parametrize(
     ("overview", "action", "name", "texts"),
     [
-        (
-            SOUND,
-            "publish",
-            "v0001",
-            ["answered by v0001, which holds 60 hands", "rolling back returns to it"],
-        ),
+        (SOUND, "publish", "v0001", ["by v0001, which holds 60 hands", "rolling back returns to it"]),
         (SOUND, "publish", "v0009", ["is answered by v0009, from"]),  # removed by somebody else meanwhile
         (SOUND, "rollback", "v0001", ["v0002 stays, and can be published again"]),
         (SOUND, "build", "", ["goes on in v0002 meanwhile", "All 70 hands"]),
@@ -158,8 +153,7 @@ def test_who_is_about_to_act_reads_what_happens(
     sentences = " ".join(what_happens(overview, action, name))  # type: ignore[arg-type]
     assert all(text in sentences for text in texts)
     if name == "v0001" and overview is SOUND:
-        assert "misses" not in sentences
-        assert "comparable" not in sentences
+        assert not re.search("misses|comparable", sentences)
 
 
 def test_clearing_up_leaves_the_newest_and_the_current_version() -> None:

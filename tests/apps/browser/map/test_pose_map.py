@@ -91,11 +91,8 @@ def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
         labels=np.array([-1, -1], np.int32),
     )
     read = read_map_file(file)
-    assert (read.hands_in_version, read.videos.values(), read.labels.values()) == (
-        5,
-        ["b", "a"],
-        [None, None],
-    )
+    assert read.hands_in_version == 5
+    assert (read.videos.values(), read.labels.values()) == (["b", "a"], [None, None])
 
 
 def test_a_file_that_is_no_map_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,15 +141,16 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 def test_maps_are_removed_with_their_versions(tmp_path: Path) -> None:
     current, older = build_info("v0002"), build_info("v0001")
     gone = build_info("v0002", "3-ffffffffffffffff")  # the same name, other hands
-    for each in (current, older, gone):
-        write_map_file(build_map([[0, 0]]), map_file(tmp_path, each))
+    files = [map_file(tmp_path, each) for each in (current, older, gone)]
+    for file in files:
+        write_map_file(build_map([[0, 0]]), file)
     half_written = tmp_path / ".v0003-1-00.npz.4711"
     half_written.write_bytes(b"half")
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     removed = remove_obsolete(tmp_path, [current, older])
-    assert set(removed) == {map_file(tmp_path, gone), half_written}
-    assert set(tmp_path.iterdir()) == {map_file(tmp_path, current), map_file(tmp_path, older), other}
+    assert set(removed) == {files[2], half_written}
+    assert set(tmp_path.iterdir()) == {*files[:2], other}
 
 
 SQUARE = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
@@ -257,13 +255,10 @@ def test_labels_are_classes_in_alphabetical_order() -> None:
 
 
 def test_rare_labels_share_a_code() -> None:
-    labels: list[str | None] = [
-        f"label {number:02}" for number in range(MAX_CLASSES + 3) for _ in range(number + 1)
-    ]
+    names = [f"label {number:02}" for number in range(MAX_CLASSES + 3)]
+    labels: list[str | None] = [name for number, name in enumerate(names) for _ in range(number + 1)]
     colouring = colour(build_map(np.zeros((len(labels), 2)), labels=labels), "label")
-    assert [name for name, _ in colouring.classes] == [
-        f"label {number:02}" for number in range(3, MAX_CLASSES + 3)
-    ]
+    assert [name for name, _ in colouring.classes] == names[3:]
     assert colouring.others == int((colouring.codes == OTHERS).sum()) == 1 + 2 + 3
     assert sum(count for _, count in colouring.classes) + colouring.others == len(labels)
     for (name, _), code in zip(colouring.classes, range(MAX_CLASSES), strict=True):

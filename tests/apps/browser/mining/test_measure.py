@@ -1,11 +1,11 @@
 """A policy tried on a sample, against slow and obvious answers: numbers, histogram, examples and weights."""
 
-import math
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -69,8 +69,7 @@ def version(pool: Pool) -> IndexVersion:
 def apart(version: IndexVersion, pool: Pool) -> NDArray[np.float64]:
     """[450, 450] distances in the embedding, of every hand to every other."""
     vectors = version.vectors(pool.hand_ids).astype(np.float64)
-    distances: NDArray[np.float64] = np.linalg.norm(vectors[:, None] - vectors, axis=2)
-    return distances
+    return np.asarray(np.linalg.norm(vectors[:, None] - vectors, axis=2))
 
 
 def allowed(apart: NDArray[np.float64], pool: Pool, row: int, policy: MiningPolicy) -> dict[int, float]:
@@ -87,11 +86,8 @@ def allowed(apart: NDArray[np.float64], pool: Pool, row: int, policy: MiningPoli
         ranked.append(other)
         if len(ranked) == policy.top_k:
             break
-    within = [
-        other
-        for other in ranked[policy.first_rank - 1 :]
-        if policy.max_distance is None or distances[other] <= policy.max_distance
-    ]
+    most = np.inf if policy.max_distance is None else policy.max_distance
+    within = [other for other in ranked[policy.first_rank - 1 :] if distances[other] <= most]
     return {int(pool.hand_ids[other]): float(distances[other]) for other in within}
 
 
@@ -113,8 +109,8 @@ def test_a_trial_agrees_with_exhaustive_search(
         positive = int(result.positives[place])
         other = int(pool.rows(positive)[0])
         assert result.distances[place] == pytest.approx(positives[positive], abs=1e-5)
-        steps = (pool.keypoints[row] - pool.keypoints[other])[:, :2].tolist()
-        mean = sum(math.hypot(*step) for step in steps) / 21
+        steps = (pool.keypoints[row] - pool.keypoints[other])[:, :2]
+        mean = np.hypot(*steps.T.astype(np.float64)).mean()
         assert result.pose_distances[place] == pytest.approx(mean, rel=1e-5)
         assert result.crosses[place] == (pool.videos[row] != pool.videos[other])
     assert result.all_positives == chosen.total()
@@ -216,10 +212,9 @@ def test_what_cannot_be_tried_is_refused(version: IndexVersion, pool: Pool, tmp_
     with pytest.raises(NotThereError, match="no hand"):
         try_policy(version, strangers, MiningTrial())
     few = write_pool(tmp_path / "few", videos=2)
+    index_of_few = ExactIndex(few, PoseEmbedding.fit(few, components=4))
     with pytest.raises(HandsimError, match="k is 32; this index of 30 hands"):
-        try_policy(
-            ExactIndex(few, PoseEmbedding.fit(few, components=4)), few, MiningTrial(MiningPolicy(top_k=32))
-        )
+        try_policy(index_of_few, few, MiningTrial(MiningPolicy(top_k=32)))
 
 
 RESULT = TrialResult(
@@ -249,7 +244,7 @@ WITHOUT_PAIRS = replace(
 )
 
 
-def test_figures_are_means_over_the_pairs() -> None:
+def test_figures_are_means_and_quantiles_over_the_pairs() -> None:
     assert figures(RESULT) == {
         "with_positive": 0.8,
         "cross_video": 0.75,
@@ -261,6 +256,8 @@ def test_figures_are_means_over_the_pairs() -> None:
         "same_label": 0.25,
     }
     assert figures(WITHOUT_PAIRS) == {"with_positive": 0, "same_label": 0.25}
+    assert distance_quantiles(RESULT) == pytest.approx((0.5, 0.77))
+    assert distance_quantiles(WITHOUT_PAIRS) is None
 
 
 def test_pairs_are_ordered_by_pose_distance_or_at_random() -> None:
@@ -279,11 +276,6 @@ def test_hands_without_a_positive_are_spread_over_the_sample() -> None:
     assert hands_without_positive(replace(RESULT, positives=RESULT.anchors), 3).tolist() == []
 
 
-def test_distance_quantiles_are_those_of_pairs() -> None:
-    assert distance_quantiles(RESULT) == pytest.approx((0.5, 0.77))
-    assert distance_quantiles(WITHOUT_PAIRS) is None
-
-
 def test_a_histogram_counts_what_is_finite() -> None:
     random = np.random.default_rng(0)
     first, second = random.random(500), random.random(70) * 2
@@ -293,8 +285,7 @@ def test_a_histogram_counts_what_is_finite() -> None:
     for name, distances in (("a", first), ("b", second)):
         bins = [row for row in rows if row["pairs"] == name]
         for row in bins:
-            is_last = row is bins[-1]
-            inside = (distances >= row["distance"]) & ((distances < row["to"]) | is_last)
+            inside = (distances >= row["distance"]) & ((distances < row["to"]) | (row is bins[-1]))
             assert row["share"] == pytest.approx(inside.mean())
         assert sum(row["share"] for row in bins) == pytest.approx(1)
     assert histogram({"none": np.empty(0)}) == []
@@ -321,10 +312,7 @@ def test_a_trial_is_computed_once(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert other.random_distances.tolist() != first.random_distances.tolist()
 
 
-FORMS: tuple[WeightForm, ...] = ("linear", "sigmoid")
-
-
-@given(st.integers(1, 40), st.sampled_from(FORMS), st.integers(0, 2**31))
+@given(st.integers(1, 40), st.sampled_from(get_args(WeightForm)), st.integers(0, 2**31))
 def test_pair_weights_are_those_of_the_loss(pairs: int, form: WeightForm, seed: int) -> None:
     random = np.random.default_rng(seed)
     first = random.random((pairs, 21, 2)).astype(np.float32)

@@ -43,6 +43,8 @@ from handsim.skeleton import JOINT_NAMES
 from tests.apps.browser.builders import write_experiment, write_pose_report, write_retrieval, write_run
 from training.evaluation.report import find_metric
 
+METRIC = find_metric("procrustes_mpjpe_mm")
+
 
 def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
     runs = RunStore(Home(home))
@@ -51,10 +53,7 @@ def _groups(home: Path, *, over_seeds: bool = True) -> list[PoseGroup]:
 
 def _table(home: Path, groups: list[PoseGroup]) -> list[dict[str, object]]:
     runs = RunStore(Home(home))
-    rows: list[dict[str, object]] = pose_table(
-        groups, "procrustes", by_tail(runs.places()), runs.objects
-    ).to_pylist()
-    return rows
+    return [*pose_table(groups, "procrustes", by_tail(runs.places()), runs.objects).to_pylist()]
 
 
 def _two_seeds(home: Path, errors: tuple[float, float] = (10.0, 14.0)) -> Path:
@@ -81,8 +80,7 @@ def test_runs_that_differ_by_their_seeds_alone_are_one(tmp_path: Path) -> None:
 
 
 def test_another_setting_of_what_they_come_from_parts_them(tmp_path: Path) -> None:
-    _two_seeds(tmp_path)
-    facts = tmp_path / "runs" / "pre-s2" / "facts.json"
+    facts = _two_seeds(tmp_path) / "runs" / "pre-s2" / "facts.json"
     content = json.loads(facts.read_text())
     content["config"]["encoder"]["architecture"] = "resnet50"
     facts.write_text(json.dumps(content))
@@ -110,10 +108,8 @@ def test_only_what_was_judged_on_the_same_hands_is_compared(tmp_path: Path) -> N
     write_pose_report(tmp_path / "runs" / "a", dataset="freihand")
     write_pose_report(tmp_path / "runs" / "b", dataset="dexycb")
     write_pose_report(tmp_path / "runs" / "c", dataset="dexycb", lr=1)
-    assert {name: len(groups) for name, groups in by_split(_groups(tmp_path)).items()} == {
-        "dexycb test": 2,
-        "freihand test": 1,
-    }
+    counts = {name: len(groups) for name, groups in by_split(_groups(tmp_path)).items()}
+    assert counts == {"dexycb test": 2, "freihand test": 1}
 
 
 def test_a_damaged_evaluation_is_left_out(tmp_path: Path) -> None:
@@ -129,9 +125,8 @@ def test_a_damaged_evaluation_is_left_out(tmp_path: Path) -> None:
 
 
 def test_runs_have_what_is_common_to_their_titles() -> None:
-    assert common_title(["simclr, 10 % of studio, seed 1", "simclr, 10 % of studio, seed 12"]) == (
-        "simclr, 10 % of studio"
-    )
+    titles = ["simclr, 10 % of studio, seed 1", "simclr, 10 % of studio, seed 12"]
+    assert common_title(titles) == "simclr, 10 % of studio"
     assert common_title(["run-s1-test", "run-s12-test"]) == "run-s1*-test"
     assert common_title(["one", "two"]) == "one and 1 more"
 
@@ -144,8 +139,7 @@ def test_the_table_names_the_best_and_ends_with_the_mean_pose(tmp_path: Path) ->
     assert [row["Evaluation"] for row in rows[:2]] == ["tuned-s*-test", "scratch"]
     assert {row["Evaluation"] for row in rows[2:]} == {"mean pose"}
     best, other = rows[:2]
-    assert best["Best"] == "★ MPJPE, Median, AUC 0–50, 2D"
-    assert other["Best"] == ""
+    assert (best["Best"], other["Best"]) == ("★ MPJPE, Median, AUC 0–50, 2D", "")
     assert (best["MPJPE (mm)"], best["± mm"]) == (12.0, pytest.approx(8**0.5))
     assert best["Of mean pose"] == pytest.approx(100 * 12 / 20)
     assert (best["Begins with"], other["Begins with"]) == ("pre-s1", "random weights")
@@ -157,8 +151,7 @@ def test_the_table_names_the_best_and_ends_with_the_mean_pose(tmp_path: Path) ->
 def test_a_lone_evaluation_has_no_spread_and_is_not_best(tmp_path: Path) -> None:
     write_pose_report(tmp_path / "runs" / "scratch")
     row, floor = _table(tmp_path, _groups(tmp_path))
-    assert "± mm" not in row
-    assert "Best" not in row
+    assert not {"± mm", "Best"} & row.keys()
     assert floor["MPJPE (mm)"] == 40.0
 
 
@@ -167,8 +160,7 @@ def test_curves_have_a_band_over_the_seeds_and_a_sign_every_ten_mm(tmp_path: Pat
     rows = pck_rows(groups, "procrustes")
     assert len(rows) == 100
     for row in rows:
-        assert row["low"] == (row["mm"] >= 14.0)
-        assert row["high"] == (row["mm"] >= 10.0)
+        assert (row["low"], row["high"]) == (row["mm"] >= 14.0, row["mm"] >= 10.0)
         assert row["share"] == (row["low"] + row["high"]) / 2
     signs = [row["mm"] for row in rows if row["sign"]]
     np.testing.assert_allclose(signs, [10, 20, 30, 40, 50], atol=0.51)
@@ -194,8 +186,7 @@ def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
     assert errors is not None
     rows = joint_rows(errors, group.report.mean_pose_joints_mm["absolute"])
     assert [row["joint"] for row in rows] == [name.replace("_", " ") for name in JOINT_NAMES]
-    assert [row["error"] for row in rows] == [None] + [12.0] * 20
-    assert [row["floor"] for row in rows] == [None] + [24.0] * 20
+    assert [(row["error"], row["floor"]) for row in rows] == [(None, None)] + [(12.0, 24.0)] * 20
     assert all(0 <= row["x"] <= 1 and 0 <= row["y"] <= 1 for row in rows)
     drawn = hand_chart(errors, None, 12.0).to_dict()
     assert drawn["layer"][2]["encoding"]["text"]["field"] == "error"
@@ -214,16 +205,13 @@ def test_the_best_are_named_by_column() -> None:
 def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "first")
     write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
-    (tmp_path / "runs" / "third").mkdir()
-    (tmp_path / "runs" / "third" / "retrieval.json").write_text("{")
+    (write_retrieval(tmp_path / "runs" / "third") / "retrieval.json").write_text("{")
     store = RunStore(Home(tmp_path))
     rows = retrieval_table(retrieval_reports(store.places(), store.objects)).to_pylist()
     assert [row["Evaluation"] for row in rows] == ["first", "second"]
     assert [row["Best"] for row in rows] == ["", "★ Recall@1"]
     assert [row["Mined distance"] for row in rows] == [0.1, None]
-    assert rows[0]["Precision@1"] is None
-    assert rows[0]["Hands"] == 1000
-    assert rows[1]["Asked for"] is None
+    assert (rows[0]["Precision@1"], rows[0]["Hands"], rows[1]["Asked for"]) == (None, 1000, None)
 
 
 def test_figures_are_those_that_are_there(tmp_path: Path) -> None:
@@ -237,14 +225,10 @@ def test_figures_are_those_that_are_there(tmp_path: Path) -> None:
 def test_an_experiment_has_its_tables(tmp_path: Path) -> None:
     write_experiment(tmp_path / "experiments" / "main")
     (path,) = experiment_files(Home(tmp_path)).values()
-    results = read_results(path)
-    (table,) = results.tables
+    (table,) = read_results(path).tables
     texts = experiment_table(table, escape).to_pydict()
-    assert list(texts) == [
-        "method",
-        escape("share of the labels 0.1: MPJPE mm, Procrustes"),
-        escape("share of the labels 1: MPJPE mm, Procrustes"),
-    ]
+    columns = [escape(f"share of the labels {share}: MPJPE mm, Procrustes") for share in ("0.1", "1")]
+    assert list(texts) == ["method", *columns]
     first, second, third = texts.values()
     assert first == ["simhand", r"peclr\|x", "mean pose"]
     assert second == ["★ **13.00 ± 1.41**", "missing", "30.00"]
@@ -253,21 +237,19 @@ def test_an_experiment_has_its_tables(tmp_path: Path) -> None:
 
 def test_its_chart_has_a_point_for_each_mean_and_each_seed(tmp_path: Path) -> None:
     (table,) = read_results(write_experiment(tmp_path / "main") / "results.json").tables
-    means, seeds, floors = cell_rows(table, find_metric("procrustes_mpjpe_mm"))
-    assert [(row["row"], row["column"], row["mean"]) for row in means] == [
-        ("simhand", "0.1", 13.0),
-        ("simhand", "1", 9.0),
-    ]
+    means, seeds, floors = cell_rows(table, METRIC)
+    points = [(row["row"], row["column"], row["mean"]) for row in means]
+    assert points == [("simhand", "0.1", 13.0), ("simhand", "1", 9.0)]
     assert [row["value"] for row in seeds] == [12.0, 14.0, 9.0]
     assert floors == [30.0]
-    assert len(experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()["layer"]) == 5
+    assert len(experiment_chart(table, METRIC).to_dict()["layer"]) == 5
 
 
 def test_without_columns_the_rows_lie_below_each_other(tmp_path: Path) -> None:
     (table,) = read_results(write_experiment(tmp_path / "main", columns=False) / "results.json").tables
-    means, _, _ = cell_rows(table, find_metric("procrustes_mpjpe_mm"))
+    means, _, _ = cell_rows(table, METRIC)
     assert [row["column"] for row in means] == ["simhand"]
-    drawn = experiment_chart(table, find_metric("procrustes_mpjpe_mm")).to_dict()
+    drawn = experiment_chart(table, METRIC).to_dict()
     assert drawn["layer"][1]["encoding"]["y"]["scale"]["domain"] == ["simhand", "peclr|x"]
 
 
@@ -275,8 +257,8 @@ def test_tables_that_cannot_be_read_are_none(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "main") / "results.json"
     content = json.loads(path.read_text())
     content["tables"][0]["cells"][0][0]["values"]["0"] = 10**400
-    damaged = ["", "{}", '{"format": 2}', '{"format": 1, "title": 3, "runs": [1]}', json.dumps(content)]
-    for text in damaged:
+    wrong = '{"format": 1, "title": 3, "runs": [1]}'
+    for text in ("", "{}", '{"format": 2}', wrong, json.dumps(content)):
         path.write_text(text)
         assert FileCache(read_results)(path) is None
 

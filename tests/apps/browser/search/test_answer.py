@@ -63,7 +63,9 @@ def test_unknown_hands_and_empty_questions_are_refused(library: Library) -> None
             answer_question(version, Question())
 
 
-def test_the_table_and_the_montage_hold_all_answers(library: Library) -> None:
+def test_the_table_and_the_montage_hold_all_answers_with_the_pictures_that_there_are(
+    library: Library, tmp_path: Path
+) -> None:
     pool = library.open_pool()
     question = Question(hand=int(pool.hand_ids[0]), k=11)
     with library.open_version() as version:
@@ -77,6 +79,11 @@ def test_the_table_and_the_montage_hold_all_answers(library: Library) -> None:
     assert sheet.format == "PNG"
     assert 1000 < sheet.width < 2000  # eight in a row
     assert sheet.height > 400  # and so two rows
+    with PoolWriter(tmp_path / "empty"):
+        pass
+    lacking = Pool.open(tmp_path / "empty")
+    query = build_montage_query(library, lacking, question, answer.version, None)
+    assert to_png(lacking, query, answer.neighbors).startswith(b"\x89PNG")
 
 
 def test_the_montage_of_a_photograph_shows_it(library: Library) -> None:
@@ -86,25 +93,7 @@ def test_the_montage_of_a_photograph_shows_it(library: Library) -> None:
     assert build_montage_query(library, pool, question, "v0001", crop).crop is crop
 
 
-def test_a_montage_leaves_out_the_pictures_that_the_pool_lacks(library: Library, tmp_path: Path) -> None:
-    question = Question(hand=int(library.open_pool().hand_ids[0]), k=3)
-    with library.open_version() as version:
-        answer = answer_question(version, question)
-    with PoolWriter(tmp_path / "empty"):
-        pass
-    pool = Pool.open(tmp_path / "empty")
-    query = build_montage_query(library, pool, question, answer.version, None)
-    assert to_png(pool, query, answer.neighbors).startswith(b"\x89PNG")
-
-
 def test_a_name_in_the_table_is_never_a_formula() -> None:
-    payload: Payload = {
-        "video": "=1+1",
-        "source": 'a,"b"',
-        "side": "left",
-        "label": None,
-        "score": 0.5,
-        "frame": 3,
-    }
+    payload = Payload(video="=1+1", source='a,"b"', side="left", label=None, score=0.5, frame=3)
     (row,) = csv.DictReader(io.StringIO(to_csv([Neighbor(5, 0.25, payload)]).decode()))
     assert (row["video"], row["source"], row["label"]) == ("'=1+1", 'a,"b"', "")

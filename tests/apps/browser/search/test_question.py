@@ -11,28 +11,20 @@ from handsim.hand import MAX_HAND_ID
 from handsim.skeleton import FINGER_JOINTS, JOINT_NAMES
 
 _ids = st.integers(0, MAX_HAND_ID)
-_names = st.lists(st.text(min_size=1).filter(lambda text: "\n" not in text), max_size=3, unique=True).map(
-    tuple
-)
+_some = st.lists(_ids, max_size=3).map(tuple)
+_name = st.text(min_size=1).filter(lambda text: "\n" not in text)
+_names = st.lists(_name, max_size=3, unique=True).map(tuple)
 _subjects = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"hand": _ids}),
     st.fixed_dictionaries({"pose": st.tuples(*[st.integers(-10_000, 10_000)] * 42)}),
-    st.fixed_dictionaries(
-        {
-            "like": st.lists(_ids, min_size=1, max_size=3).map(tuple),
-            "unlike": st.lists(_ids, max_size=3).map(tuple),
-        }
-    ),
+    st.fixed_dictionaries({"like": st.tuples(_ids) | _some, "unlike": _some}),
 )
+_sides = st.sampled_from([None, "left", "right"])
 _conditions = st.fixed_dictionaries(
     {
-        "k": st.integers(1, 200),
-        "other_video": st.booleans(),
-        "sources": _names,
-        "labels": _names,
-        "side": st.sampled_from([None, "left", "right"]),
-        "max_distance": st.none() | st.floats(0, 1e6),
+        **{"k": st.integers(1, 200), "other_video": st.booleans(), "sources": _names, "labels": _names},
+        **{"side": _sides, "max_distance": st.none() | st.floats(0, 1e6)},
     }
 )
 
@@ -107,8 +99,7 @@ def test_conditions_are_what_leaves_hands_out() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_lies_upright_within_the_crop(name: str) -> None:
     hand = Question(pose=make_preset(name)).keypoints()
-    assert hand.min() > 0.05
-    assert hand.max() < 0.95
+    assert 0.05 < hand.min() < hand.max() < 0.95
     assert hand[0, 1] == hand[:, 1].max()  # the wrist is lowest
     thumb = JOINT_NAMES.index("thumb_cmc")
     assert hand[thumb, 0] > hand[0, 0]  # a right hand's palm has the thumb on the right

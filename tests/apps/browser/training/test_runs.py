@@ -38,7 +38,7 @@ from apps.browser.training.runs import (
     run_figures,
 )
 from handsim.home import Home
-from tests.apps.browser.builders import NOW, loss_lines, write_run
+from tests.apps.browser.builders import NOW, loss_lines, write_retrieval, write_run
 
 
 def _record(home: Path) -> RunRecord:
@@ -46,15 +46,21 @@ def _record(home: Path) -> RunRecord:
     return record
 
 
-def test_a_run_that_writes_is_running(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "first", loss_lines(5), age_s=20)
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "first"
+
+
+def test_a_run_that_writes_is_running_until_its_loss_is_no_number(tmp_path: Path, first: Path) -> None:
+    write_run(first, loss_lines(5), age_s=20)
     record = _record(tmp_path)
     assert (record.state, record.steps_done, record.steps) == ("running", 50, 100)
     assert record.share_done == 0.5
     assert record.left_s == pytest.approx(50 * 32 / 320)
-    assert progress_line(record).startswith(
-        "▶ running · 50 of 100 steps · loss 1 · 320 images/s · waiting 25%"
-    )
+    words = "▶ running · 50 of 100 steps · loss 1 · 320 images/s · waiting 25%"
+    assert progress_line(record).startswith(words)
+    (first / "diverged.json").write_text("{}")
+    assert _record(tmp_path).state == "diverged"
 
 
 _SLOW_LINES = [{"step": 10, "loss": 1.0, "images_per_s": 2.0}]  # 160 s a line
@@ -72,38 +78,30 @@ _SLOW_LINES = [{"step": 10, "loss": 1.0, "images_per_s": 2.0}]  # 160 s a line
     ],
 )
 def test_a_run_that_wrote_nothing_for_too_long_has_stopped(
-    tmp_path: Path, lines: list[dict[str, float]], age_s: float, state: str
+    tmp_path: Path, first: Path, lines: list[dict[str, float]], age_s: float, state: str
 ) -> None:
-    write_run(tmp_path / "runs" / "first", lines, age_s=age_s)
+    write_run(first, lines, age_s=age_s)
     assert _record(tmp_path).state == state
 
 
-def test_a_run_whose_loss_was_no_number_has_diverged(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "runs" / "first", loss_lines(5), age_s=1)
-    (run / "diverged.json").write_text("{}")
-    assert _record(tmp_path).state == "diverged"
-
-
-def test_steps_are_unknown_if_the_facts_are_unreadable(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "runs" / "first", loss_lines(5))
+def test_steps_are_unknown_if_the_facts_are_unreadable(tmp_path: Path, first: Path) -> None:
+    write_run(first, loss_lines(5))
     for facts in ("", "[]", "{", '{"config": 3}', '{"config": {"trainer": {"epochs": "x"}}}'):
-        (run / "facts.json").write_text(facts)
+        (first / "facts.json").write_text(facts)
         record = _record(tmp_path)
-        assert record.steps is None
-        assert record.share_done is None
+        assert (record.steps, record.share_done) == (None, None)
         assert "50 steps" in progress_line(record)
 
 
-def test_numbers_that_are_too_large_are_left_out(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "first", loss_lines(5), steps=10**400, seed=2**70)
+def test_numbers_that_are_too_large_are_left_out(tmp_path: Path, first: Path) -> None:
+    write_run(first, loss_lines(5), steps=10**400, seed=2**70)
     record = _record(tmp_path)
     assert (record.seed, record.steps, record.left_s) == (None, None, None)
     assert run_table([record])["Seed"].to_pylist() == [None]
 
 
 def test_evaluations_and_other_folders_are_no_trainings(tmp_path: Path) -> None:
-    (tmp_path / "runs" / "retrieval").mkdir(parents=True)
-    (tmp_path / "runs" / "retrieval" / "retrieval.json").write_text("{}")
+    write_retrieval(tmp_path / "runs" / "retrieval")
     assert RunStore(Home(tmp_path)).records() == []
     assert RunStore(Home(tmp_path / "nowhere")).records() == []
 
@@ -154,8 +152,7 @@ def _line(step: int, **numbers: float | None) -> str:
 
 
 def _values(metrics: Metrics, name: str = "loss") -> list[float]:
-    values: list[float] = metrics.points()[name][1].tolist()
-    return values
+    return [*map(float, metrics.points().get(name, ((), ()))[1])]
 
 
 @pytest.fixture
@@ -183,11 +180,7 @@ def test_half_a_line_is_read_once_it_is_complete(file: Path) -> None:
     for cut in range(len(whole) + 1):
         file.write_text(whole[:cut])
         metrics.advance()
-        assert _count(metrics) == whole[:cut].count("\n")
-
-
-def _count(metrics: Metrics) -> int:
-    return len(metrics.points()["loss"][0]) if metrics.points() else 0
+        assert len(_values(metrics)) == whole[:cut].count("\n")
 
 
 def test_what_is_no_metric_is_left_out(file: Path) -> None:
@@ -202,6 +195,7 @@ def test_what_is_no_metric_is_left_out(file: Path) -> None:
         '{"step": 4, "loss": 1' + "0" * 400 + "}\n",
         '{"step": 1' + "0" * 400 + ', "loss": 9}\n',
         "[" * 100_000 + "\n",
+        "x" * (3 * 2**20) + "\n",
         _line(5, loss=1.0),
     ]
     file.write_bytes("".join(lines).encode("latin-1"))
@@ -211,23 +205,18 @@ def test_what_is_no_metric_is_left_out(file: Path) -> None:
     assert _values(metrics) == [3.0, 1.0]
 
 
-def test_a_resumed_run_that_dropped_lines_is_read_anew(file: Path) -> None:
+def test_a_resumed_run_that_dropped_lines_is_read_anew_and_a_run_that_is_gone_keeps_its_curves(
+    file: Path,
+) -> None:
     metrics = Metrics(file)
     file.write_text("".join(_line(step, loss=float(step)) for step in range(20)))
     metrics.advance()
     # Written anew, and by now longer than before.
     file.write_text("".join(_line(step, loss=100.0 + step) for step in range(30)))
     metrics.advance()
-    assert _values(metrics) == [100.0 + step for step in range(30)]
-
-
-def test_the_curves_of_a_run_that_is_gone_stay(file: Path) -> None:
-    metrics = Metrics(file)
-    file.write_text(_line(1, loss=3.0))
-    metrics.advance()
     file.unlink()
     metrics.advance()
-    assert _values(metrics) == [3.0]
+    assert _values(metrics) == [100.0 + step for step in range(30)]
     assert metrics.behind_bytes == 0
 
 
@@ -247,13 +236,6 @@ def test_a_long_file_is_read_in_portions_and_each_byte_once(
     assert steps.mean() == pytest.approx(29_999.5, rel=1e-3)
     monkeypatch.setattr(json, "loads", lambda line: pytest.fail("a line was read again"))
     metrics.advance()
-
-
-def test_a_line_of_megabytes_is_passed_over(file: Path) -> None:
-    file.write_text("x" * (3 * 2**20) + "\n" + _line(7, loss=3.0))
-    metrics = Metrics(file)
-    metrics.advance()
-    assert _values(metrics) == [3.0]
 
 
 def test_the_latest_numbers_are_those_of_the_last_lines(file: Path) -> None:
@@ -321,13 +303,11 @@ def test_a_curve_is_the_means_of_equal_portions(count: int, most: int) -> None:
     portion = 1
     while count // portion >= most:
         portion *= 2
-    expected = [added[first : first + portion].mean() for first in range(0, count, portion)]
+    portions = [slice(first, first + portion) for first in range(0, count, portion)]
     steps, values = curve.points()
     assert len(curve) == len(values) <= most
-    np.testing.assert_allclose(values, expected, atol=1e-9)
-    np.testing.assert_allclose(
-        steps, [np.arange(count)[first : first + portion].mean() for first in range(0, count, portion)]
-    )
+    np.testing.assert_allclose(values, [added[part].mean() for part in portions], atol=1e-9)
+    np.testing.assert_allclose(steps, [np.arange(count)[part].mean() for part in portions])
 
 
 def test_a_curve_of_many_steps_takes_no_more_room() -> None:
@@ -362,11 +342,8 @@ def test_charts_are_those_of_the_numbers_that_exist() -> None:
 def test_a_table_has_the_points_of_all_runs() -> None:
     runs = {"a": {"loss": _points(4.0, 2.0)}, "b": {"loss": _points(1.0)}, "c": {}}
     rows = panel_table(LOSS, runs, 0.5, logarithmic=False).to_pylist()
-    assert [(row["run"], row["step"], row["value"]) for row in rows] == [
-        ("a", 10.0, 4.0),
-        ("a", 20.0, 2.0),
-        ("b", 10.0, 1.0),
-    ]
+    points = [(row["run"], row["step"], row["value"]) for row in rows]
+    assert points == [("a", 10.0, 4.0), ("a", 20.0, 2.0), ("b", 10.0, 1.0)]
     assert rows[1]["smooth"] == (0.25 * 4.0 + 0.5 * 2.0) / 0.75
     assert last_step(runs) == 20.0
 
@@ -381,10 +358,9 @@ def test_what_has_no_logarithm_is_left_out_of_it() -> None:
 def test_runs_differ_by_colour_and_by_dashes() -> None:
     runs = {name: {"loss": _points(4.0, 2.0)} for name in "abcdefgh"}
     table = panel_table(LOSS, runs, 0.5, logarithmic=False)
-    chart = curve_chart(
-        table, LOSS, list(runs), logarithmic=False, smoothing=0.5, last_step=20, is_first=True
-    ).to_dict()
-    dashes = chart["layer"][1]["encoding"]["strokeDash"]["scale"]
+    options = {"smoothing": 0.5, "last_step": 20.0, "is_first": True}
+    chart = curve_chart(table, LOSS, list(runs), logarithmic=False, **options)  # type: ignore[arg-type]
+    dashes = chart.to_dict()["layer"][1]["encoding"]["strokeDash"]["scale"]
     assert dashes["domain"] == list(runs)
     assert len({tuple(dash) for dash in dashes["range"]}) == len(runs)
 
