@@ -9,10 +9,8 @@ import torch
 
 from handsim import Pool
 from handsim.embedding.trunk import read_trunk
-from tests.apps.commands import run_ok, run_refused
+from tests.apps.commands import Capture, run_ok, run_refused
 from training.models.encoder import Encoder
-
-Capture = pytest.CaptureFixture[str]
 
 
 def test_a_subset_is_a_home_of_its_own(home: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -49,9 +47,7 @@ def test_a_run_is_exported_with_the_code_that_loads_it(runs: Path, tmp_path: Pat
     exec(f"import torch, torchvision, safetensors.torch; {line.partition('load it by ')[2]}", scope)
     expected = read_trunk(str(last)).tensors
     loaded = {key: value.numpy() for key, value in scope["model"].state_dict().items() if key in expected}
-    assert loaded.keys() == expected.keys()
-    for key, value in loaded.items():
-        np.testing.assert_array_equal(value, expected[key])
+    np.testing.assert_equal(loaded, expected)
 
 
 def test_the_best_checkpoint_and_files_are_exported_too(runs: Path, tmp_path: Path, capsys: Capture) -> None:

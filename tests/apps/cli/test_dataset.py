@@ -1,5 +1,6 @@
 """``handsim synth`` and ``handsim dataset check``: worlds, layouts, reports and figures."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -17,11 +18,9 @@ from apps.cli.synth import LAYOUTS
 from handsim.pool import Pool
 from handsim.skeleton import JOINT_COUNT, joint_colour
 from handsim.synthetic import SyntheticConfig
-from tests.apps.commands import run_ok, run_refused
+from tests.apps.commands import Capture, run_ok, run_refused
 from training.datasets.open_dataset import DATASETS
 from training.datasets.synthetic import LABELS_FILE, WORLDS, SyntheticHands
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +51,8 @@ def test_a_sound_set_passes(hands: Path, tmp_path: Path, capsys: Capture) -> Non
 
 def test_a_broken_set_ends_the_check_with_2(hands: Path, tmp_path: Path, capsys: Capture) -> None:
     broken, out = Path(shutil.copytree(hands, tmp_path / "broken")), tmp_path / "out"
-    with np.load(broken / LABELS_FILE) as stored:
-        labels = dict(stored)
-    labels["joints_3d_mm"] = labels["joints_3d_mm"] / 1000
-    np.savez(broken / LABELS_FILE, **labels)
+    with np.load(broken / LABELS_FILE) as labels:
+        np.savez(broken / LABELS_FILE, **dict(labels, joints_3d_mm=labels["joints_3d_mm"] / 1000))
     words = ["synthetic", str(broken), "--split", "val", "--labels", "1", "--pictures", "1"]
     assert main(["dataset", "check", *words, "--out", str(out)]) == 2
     assert "units           failed   wrist to middle_mcp is 0.0" in capsys.readouterr().out
@@ -96,15 +93,11 @@ def test_a_check_that_finds_nothing_removes_the_figure_of_an_earlier_one(
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
-    words: tuple[str, ...],
-    message: str,
-    hands: Path,
-    tmp_path: Path,
-    capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], message: str, hands: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert message in run_refused(capsys, *(hands if word == "SET" else word for word in words))
+    with contextlib.chdir(tmp_path):
+        refusal = run_refused(capsys, *(hands if word == "SET" else word for word in words))
+    assert message in refusal
     assert not list(tmp_path.glob("*"))
 
 
@@ -134,33 +127,24 @@ def bones_of(figure: Figure, joint: int) -> int:
 
 def test_joints_that_are_not_annotated_are_not_drawn(hands: Path) -> None:
     whole = SyntheticHands(hands, "train")[0]
-    valid = np.isin(np.arange(JOINT_COUNT), [0, 1, 2])  # the wrist and half the thumb
-    part = replace(
-        whole,
-        valid=valid,
-        keypoints_2d_px=np.where(valid[:, None], whole.keypoints_2d_px, np.nan),
-        joints_3d_mm=np.where(valid[:, None], whole.joints_3d_mm, np.nan),
-    )
-    nothing = replace(
-        whole,
-        valid=np.zeros_like(valid),
-        keypoints_2d_px=np.full_like(whole.keypoints_2d_px, np.nan),
-        joints_3d_mm=np.full_like(whole.joints_3d_mm, np.nan),
-    )
-    thumb, little = 1, 20
-    bones = [
-        [bones_of(plot_dataset_samples([hand]), joint) for joint in (thumb, little)]
-        for hand in (whole, part, nothing)
-    ]
-    assert bones == [[8, 8], [4, 0], [0, 0]]  # in the crop and from the side
+
+    def bones(*annotated: int) -> list[int]:
+        """Of the thumb and of the little finger, in the crop and from the side."""
+        valid = np.isin(np.arange(JOINT_COUNT), annotated)
+        pixels, mm = (
+            np.where(valid[:, None], joints, np.nan) for joints in (whole.keypoints_2d_px, whole.joints_3d_mm)
+        )
+        figure = plot_dataset_samples([replace(whole, valid=valid, keypoints_2d_px=pixels, joints_3d_mm=mm)])
+        return [bones_of(figure, joint) for joint in (1, 20)]
+
+    assert bones(*range(JOINT_COUNT)) == [8, 8]
+    assert bones(0, 1, 2) == [4, 0]
+    assert bones() == [0, 0]
 
 
 def test_joints_on_one_spot_and_no_samples_can_be_drawn(hands: Path) -> None:
     whole = SyntheticHands(hands, "train")[0]
-    spot = replace(
-        whole,
-        keypoints_2d_px=np.full_like(whole.keypoints_2d_px, 20),
-        joints_3d_mm=np.full_like(whole.joints_3d_mm, 500),
-    )
+    pixels, mm = np.full_like(whole.keypoints_2d_px, 20), np.full_like(whole.joints_3d_mm, 500)
+    spot = replace(whole, keypoints_2d_px=pixels, joints_3d_mm=mm)
     for samples in ([spot] * 6, []):
         plot_dataset_samples(samples).draw_without_rendering()

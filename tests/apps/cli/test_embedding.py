@@ -13,10 +13,9 @@ from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.pool import Pool
 from index import LiveIndex, open_catalog
-from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 from tests.handsim.builders import write_picture_pool
 
-Capture = pytest.CaptureFixture[str]
 IMAGES = ("--size", "32", "--device", "cpu", "--batch", "8")
 
 

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 from apps.cli.evaluate import choose_samples, format_pose_evaluation
 from apps.cli.figures import PoseSample, plot_pose_samples
 from handsim.synthetic import SyntheticConfig
-from tests.apps.commands import run_ok, run_refused
+from tests.apps.commands import Capture, run_ok, run_refused
 from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
 from tests.training.evaluation.builders import random_predictions, random_truth
@@ -21,7 +20,7 @@ from training.datasets.layouts import write_freihand
 from training.datasets.record import HandLabel
 from training.datasets.synthetic import write_synthetic
 from training.evaluation.evaluate import evaluate_predictions, read_true_hands
-from training.evaluation.report import ALIGNMENT_TITLES, hand_errors_mm
+from training.evaluation.report import ALIGNMENT_TITLES, Evaluation, hand_errors_mm
 
 WORLD = SyntheticConfig(videos=6, hands_per_video=2, seed=3, size_px=64)
 
@@ -37,9 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_is_evaluated_and_its_predictions_are_scored_again(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_evaluated_and_its_predictions_are_scored_again(home: Path, capsys: Capture) -> None:
     printed = run_ok(capsys, "evaluate", "pose", "first", "--home", home)
     folder = home / "runs" / "first-test"
     report = json.loads((folder / "pose.json").read_text())
@@ -56,9 +53,7 @@ def test_a_run_is_evaluated_and_its_predictions_are_scored_again(
 
 
 @pytest.mark.slow
-def test_freihand_without_truth_gets_its_file_and_a_hint(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_freihand_without_truth_gets_its_file_and_a_hint(home: Path, tmp_path: Path, capsys: Capture) -> None:
     write_freihand(tmp_path / "freihand", WORLD)
     (tmp_path / "freihand" / "evaluation_xyz.json").unlink()
     pred_json = tmp_path / "pred.json"
@@ -74,7 +69,7 @@ def test_freihand_without_truth_gets_its_file_and_a_hint(
     assert not (folder / "figures").exists()
 
 
-def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: Capture) -> None:
     for words, expected in (
         (["nobody"], "no run of that name"),
         (["first", "--last"], "run first has no last.ckpt (it has best.ckpt)"),
@@ -85,20 +80,23 @@ def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: pytest.Captur
         assert expected in run_refused(capsys, "evaluate", "pose", *words, "--home", home), words
 
 
-def test_drawn_hands_are_the_best_the_median_and_the_worst() -> None:
-    dataset = DrawnHands(12, "test", invalid={4: [0]})
-    evaluation = evaluate_predictions(
-        dataset, random_predictions(12), read_true_hands(dataset), None, settings={}, metadata={}
-    )
-    chosen = choose_samples(evaluation, 3)
+def evaluated(dataset: DrawnHands) -> Evaluation:
+    predictions, truth = random_predictions(len(dataset)), read_true_hands(dataset)
+    return evaluate_predictions(dataset, predictions, truth, None, settings={}, metadata={})
+
+
+def test_drawn_hands_are_the_best_the_median_and_the_worst_and_none_twice() -> None:
+    chosen = choose_samples(evaluated(DrawnHands(12, "test", invalid={4: [0]})), 3)
     assert list(chosen) == ["best", "median", "worst"]
     errors = {row: error for rows in chosen.values() for row, error in rows}
-    assert len(errors) == 9  # none twice
+    assert len(errors) == 9
     assert 4 not in errors  # its wrist is not annotated
     best, median, worst = ([error for _, error in rows] for rows in chosen.values())
     assert best == sorted(best)
     assert worst == sorted(worst, reverse=True)
     assert max(best) <= min(median) <= max(median) <= min(worst)
+    few = choose_samples(evaluated(DrawnHands(2, "test")))
+    assert sorted(row for rows in few.values() for row, _ in rows) == [0, 1]
 
 
 class _WithAStranger(DrawnHands):
@@ -115,22 +113,10 @@ class _WithAStranger(DrawnHands):
 def test_people_differ_only_among_the_best(hands: int, ranks: list[int]) -> None:
     """The stranger's hand is the third: drawn where that is in the best tenth."""
     dataset = _WithAStranger(hands, "test")
-    evaluation = evaluate_predictions(
-        dataset, random_predictions(hands), read_true_hands(dataset), None, settings={}, metadata={}
-    )
-    errors = hand_errors_mm(evaluation.predicted, evaluation.true)
-    order = np.argsort(errors).tolist()
+    evaluation = evaluated(dataset)
+    order = np.argsort(hand_errors_mm(evaluation.predicted, evaluation.true)).tolist()
     dataset.stranger = order[2]
     assert [row for row, _ in choose_samples(evaluation, 2)["best"]] == [order[rank] for rank in ranks]
-
-
-def test_few_hands_are_drawn_once_each() -> None:
-    dataset = DrawnHands(2, "test")
-    evaluation = evaluate_predictions(
-        dataset, random_predictions(2), read_true_hands(dataset), None, settings={}, metadata={}
-    )
-    rows = [row for rows in choose_samples(evaluation).values() for row, _ in rows]
-    assert sorted(rows) == [0, 1]
 
 
 def test_joints_that_are_not_annotated_are_not_drawn() -> None:
@@ -148,12 +134,9 @@ def test_joints_that_are_not_annotated_are_not_drawn() -> None:
 
 
 def test_the_mean_pose_stands_beside_every_result_and_official_ones_are_marked() -> None:
-    metadata: dict[str, Any] = {
-        "run": "first",
-        "checkpoint": "/runs/first/checkpoints/best.ckpt",
-        "init": "random weights",
-        "hands": 6,
-        "mean_pose": "of 8 hands of train",
+    metadata = {
+        **{"run": "first", "checkpoint": "/runs/first/checkpoints/best.ckpt", "init": "random weights"},
+        **{"hands": 6, "mean_pose": "of 8 hands of train"},
     }
     dataset = DrawnHands(6, "test")
     dataset.name = "freihand"
@@ -165,11 +148,8 @@ def test_the_mean_pose_stands_beside_every_result_and_official_ones_are_marked()
     lines = format_pose_evaluation(evaluation).splitlines()
     assert "mean pose: of 8 hands of train" in lines
     for name, title in ALIGNMENT_TITLES.items():
-        (numbers,) = [
-            row[1].split()
-            for row in map(re.compile(rf"{title}(?: \*)?  +([0-9. ]+)").fullmatch, lines)
-            if row
-        ]
+        rows = map(re.compile(rf"{title}(?: \*)?  +([0-9. ]+)").fullmatch, lines)
+        (numbers,) = [row[1].split() for row in rows if row]
         metric_names = ("mpjpe_mm", "median_mm", "auc_0_50", "auc_20_50")
         expected = [found[f"{name}_{number}"] for number in metric_names]
         expected += [floor[f"{name}_{number}"] for number in ("mpjpe_mm", "auc_0_50")]

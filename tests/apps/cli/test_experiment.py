@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.apps.commands import run_ok, run_refused
-from tests.training.experiments.builders import SHORT, runs_of
+from tests.apps.commands import Capture, run_ok, run_refused
+from tests.training.experiments.builders import SHORT, Content, runs_of
 from training.experiments.steps import StepStore, in_order
 
-Capture = pytest.CaptureFixture[str]
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 CONTENT = {
     **SHORT,
@@ -38,22 +37,21 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def finish_evaluations(home: Path) -> None:
-    """Have all evaluations done, with numbers that are made up."""
+def finish_steps(home: Path, content: Content) -> None:
+    """Have all steps done; the numbers of evaluations are made up."""
     store = StepStore(home / "experiments" / "steps")
-    for run in runs_of(CONTENT):
+    for run in runs_of(content):
         error = {"scratch": 30.0, "simhand": 20.0}[run.point.method] / run.point.label_fraction + run.seed
         numbers = {ERROR: error, AUC: 1 / error}
-        report = store.folder(run.evaluation).report
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"metrics": numbers, "mean_pose": {ERROR: 400.0, AUC: 0.0}}))
-        store.folder(run.evaluation).finish(1.0, at_once=True)
+        for folder in map(store.folder, in_order([run.evaluation])):
+            folder.report.parent.mkdir(parents=True, exist_ok=True)
+            folder.report.write_text(json.dumps({"metrics": numbers, "mean_pose": {ERROR: 400.0, AUC: 0.0}}))
+            folder.finish(1.0, at_once=True)
 
 
 def test_a_plan_does_nothing(file: Path, home: Path, capsys: Capture) -> None:
-    plan = run_ok(
-        capsys, "experiment", "run", file, "--dry-run", "--axes.seeds", "[1]", "--home", home
-    ).splitlines()
+    words = ("run", file, "--dry-run", "--axes.seeds", "[1]", "--home", home)
+    plan = run_ok(capsys, "experiment", *words).splitlines()
     # A pool, its index, a dataset, a start, a pre-training; two methods at two shares, tuned and judged.
     assert plan[-1] == "13 of 13 steps are to be done, 1 at a time"
     assert plan[1].split()[:4] == ["missing", plan[1].split()[1], "dataset", "studio"]
@@ -62,7 +60,7 @@ def test_a_plan_does_nothing(file: Path, home: Path, capsys: Capture) -> None:
 
 @pytest.mark.slow
 def test_tables_and_figures_are_of_the_runs_that_are_done(file: Path, home: Path, capsys: Capture) -> None:
-    finish_evaluations(home)
+    finish_steps(home, CONTENT)
     text = run_ok(capsys, "experiment", "table", file, "--home", home)
     folder = home / "experiments" / "small"
     assert text.startswith((folder / "tables.md").read_text())
@@ -90,12 +88,7 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
     """And only by those: what a table is asked for is not."""
     file = tmp_path / "short.yaml"
     file.write_text(yaml.safe_dump(SHORT, sort_keys=False))
-    store = StepStore(home / "experiments" / "steps")
-    for step in in_order(run.evaluation for run in runs_of(SHORT)):
-        report = store.folder(step).report
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"metrics": {ERROR: 1.0}, "mean_pose": {}}))
-        store.folder(step).finish(1.0, at_once=True)
+    finish_steps(home, SHORT)
     settings = home / "experiments" / "short" / "settings.yaml"
     run_ok(capsys, "experiment", "table", file, "--axes.seeds", "[1]", "--home", home)
     assert not settings.exists()
@@ -105,9 +98,8 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
     settings.write_text("axes.seeds: [7, 8]")
     assert "over seeds 7, 8;" in run_ok(capsys, "experiment", "table", file, "--home", home)
     settings.write_text("- 1")
-    assert "settings.yaml holds no settings; remove it" in run_refused(
-        capsys, "experiment", "table", file, "--home", home
-    )
+    refusal = run_refused(capsys, "experiment", "table", file, "--home", home)
+    assert "settings.yaml holds no settings; remove it" in refusal
 
 
 @pytest.mark.parametrize(
@@ -117,10 +109,7 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
         (("run", "main"), "data.datasets.freihand.root is not set; give its place with --data.datasets."),
         (("run", "synthetic_tiny", "--jobs", "0"), "--jobs is 0; it is at least 1"),
         (("table", "synthetic_tiny", "--axes.seed", "[1]"), "no setting axes.seed; did you mean axes.seeds?"),
-        (
-            ("table", "synthetic_tiny", "axes"),
-            "axes is not a setting; settings are given as --its.name VALUE",
-        ),
+        (("table", "synthetic_tiny", "axes"), "axes is not a setting; settings are given as --its.name"),
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], message: str, home: Path, capsys: Capture) -> None:
@@ -131,7 +120,6 @@ def test_bad_input_is_one_line(words: tuple[str, ...], message: str, home: Path,
 def test_an_experiment_is_not_called_as_the_folder_of_the_steps(
     file: Path, home: Path, capsys: Capture
 ) -> None:
-    other = file.rename(file.with_name("steps.yaml"))
-    assert "steps.yaml would be mixed up with the folder of the steps" in run_refused(
-        capsys, "experiment", "table", other, "--home", home
-    )
+    words = ("table", file.rename(file.with_name("steps.yaml")), "--home", home)
+    refusal = run_refused(capsys, "experiment", *words)
+    assert "steps.yaml would be mixed up with the folder of the steps" in refusal

@@ -12,20 +12,16 @@ from handsim import PoseEmbedding
 from handsim.home import Home
 from index import IndexSettings, open_catalog
 from index.server.client import KEY_VARIABLE
-from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 from tests.index.builders import write_pool
 from tests.index.server.small_server import SmallServer
-
-Capture = pytest.CaptureFixture[str]
 
 
 def rows(capsys: Capture, home: Path) -> list[list[str]]:
     """Version, hands and recall of each line of ``index list``, behind ``current`` where it says so."""
     lines = run_ok(capsys, "index", "list", "--home", home).splitlines()
-    assert re.split(r"  +", lines[0].strip()) == [
-        *("version", "hands", "embedding", "built (UTC)", "took", "size", "recall@1")
-    ]
-    listing = [re.split(r"  +", line.strip()) for line in lines[1:]]
+    columns, *listing = (re.split(r"  +", line.strip()) for line in lines)
+    assert columns == [*("version", "hands", "embedding", "built (UTC)", "took", "size", "recall@1")]
     return [[*(word for word in row[:1] if word == "current"), *row[-7:-5], row[-1]] for row in listing]
 
 
@@ -36,17 +32,15 @@ def test_a_version_is_built_listed_published_and_rolled_back(own_home: Path, cap
     assert re.fullmatch(
         r"v0002: 60 hands in \d+\.\d s, not published; `handsim index publish v0002` does\n", built
     )
-    settings = open_catalog(own_home / "index").info("v0002").settings
-    assert settings == IndexSettings(m=8, ef=50)
+    assert open_catalog(own_home / "index").info("v0002").settings == IndexSettings(m=8, ef=50)
     assert rows(capsys, own_home) == [["current", "v0001", "60", "1.0000"], ["v0002", "60", "1.0000"]]
     assert run_ok(capsys, "index", "publish", "v0002", *at) == "v0002 is now the current version\n"
     assert rows(capsys, own_home)[1] == ["current", "v0002", "60", "1.0000"]
     rolled = run_ok(capsys, "index", "rollback", *at)
     assert rolled == "v0001 is now the current version, v0002 no longer\n"
     assert "v0001 is the only version" in run_refused(capsys, "index", "rollback", *at)
-    assert "no version 'v0009' (it has: v0001, v0002)" in run_refused(
-        capsys, "index", "publish", "v0009", *at
-    )
+    unknown = run_refused(capsys, "index", "publish", "v0009", *at)
+    assert "no version 'v0009' (it has: v0001, v0002)" in unknown
 
 
 @pytest.mark.slow
@@ -64,19 +58,16 @@ def test_versions_are_removed_but_not_one_that_is_open(own_home: Path, capsys: C
     assert run_ok(capsys, "index", "prune", *at) == "nothing to remove\n"
     assert "keep is 0" in run_refused(capsys, "index", "prune", "--keep", "0", *at)
     assert "v0004 is the current version" in run_refused(capsys, "index", "drop", "v0004", *at)
-    dropped = run_ok(capsys, "index", "drop", "--all", *at)
-    assert dropped == f"{own_home / 'index'} is removed\n"
+    assert run_ok(capsys, "index", "drop", "--all", *at) == f"{own_home / 'index'} is removed\n"
     assert run_ok(capsys, "index", "list", *at) == "no versions yet; `handsim index build` makes one\n"
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="2"):
         main(["index", "drop", "--home", str(own_home)])
-    assert ended.value.code == 2
 
 
 @pytest.mark.slow
 def test_hands_are_added_and_the_version_verified(own_home: Path, capsys: Capture) -> None:
     at = ("--home", own_home)
-    nothing = run_ok(capsys, "index", "add", *at)
-    assert nothing == "v0001 holds every hand of the pool already (60)\n"
+    assert run_ok(capsys, "index", "add", *at) == "v0001 holds every hand of the pool already (60)\n"
     synth = ("synth", "--videos", "14", "--hands-per-video", "5", "--size", "64", *at)
     assert "70 hands in" in run_ok(capsys, *synth)
     lacking = run_ok(capsys, "index", "verify", *at)
@@ -114,9 +105,8 @@ def test_an_unsound_version_ends_verify_with_1(tmp_path: Path, capsys: Capture) 
     assert main(["index", "verify", "v0001", *at]) == 1
     printed = capsys.readouterr().out
     assert re.search(r"here, not in the pool +no pool here\n", printed)
-    assert re.search(
-        r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again", printed
-    )
+    unsound = r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again"
+    assert re.search(unsound, printed)
     assert "there is no index at" in run_refused(capsys, "index", "verify", *at)
 
 
@@ -137,11 +127,8 @@ def test_an_index_moves_to_a_server_and_back(
         assert hands[0] == hands[1]
         assert run_ok(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
-        listing = run_ok(capsys, "index", "list", "--home", own_home)
-        assert [line.split()[:2] for line in listing.splitlines()[1:]] == [
-            ["v0001", "60"],
-            ["current", "v0002"],
-        ]
+        listing = run_ok(capsys, "index", "list", "--home", own_home).splitlines()[1:]
+        assert [line.split()[:2] for line in listing] == [["v0001", "60"], ["current", "v0002"]]
         back = run_ok(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
         assert back == f"{tmp_path / 'back'} holds v0001, v0002, compared hand by hand; current: v0002\n"
         assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)

@@ -15,9 +15,7 @@ from PIL import Image
 from apps.cli import COMMANDS, main
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
-from tests.apps.commands import pick_hand, run_ok, run_refused
-
-Capture = pytest.CaptureFixture[str]
+from tests.apps.commands import Capture, pick_hand, run_ok, run_refused
 
 
 def run_python(code: str, *arguments: str | Path) -> str:
@@ -28,8 +26,8 @@ def run_python(code: str, *arguments: str | Path) -> str:
 
 def modules_after(*arguments: str | Path) -> set[str]:
     code = (
-        "import sys; from apps.cli import main\n"
-        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "import contextlib, sys; from apps.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(sys.argv[1:])\n"
         "print('\\n' + ' '.join(sys.modules))"
     )
     return set(run_python(code, *arguments).splitlines()[-1].split())
@@ -78,7 +76,7 @@ print(json.dumps(results))
 
 def run_without_extras(commands: Sequence[Sequence[str | Path]]) -> list[tuple[int, str, str]]:
     """Exit code, output and errors of commands in a process that cannot import the extras' libraries."""
-    words = [[str(word) for word in command] for command in commands]
+    words = [[*map(str, command)] for command in commands]
     results = json.loads(run_python(WITHOUT_EXTRAS, json.dumps([*EXTRAS]), json.dumps(words)))
     return [(code, out, err) for code, out, err in results]
 

@@ -15,9 +15,8 @@ from PIL import Image
 from apps.cli import main
 from handsim import Pool
 from handsim.hand import format_hand_id
-from tests.apps.commands import pick_hand, run_json, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 
-Capture = pytest.CaptureFixture[str]
 Words = tuple[str | Path, ...]
 
 
@@ -45,8 +44,7 @@ def test_keypoints_of_a_hand_find_that_hand(home: Path, tmp_path: Path, capsys: 
     answers = run_json(capsys, "query", "--keypoints", tmp_path / "two.npy", "-k", "1", "--home", home)
     expected = [format_hand_id(int(hand_id)) for hand_id in pool.hand_ids[:2]]
     assert [answer["neighbors"][0]["hand_id"] for answer in answers] == expected
-    mirrored = pixels[0] * [-1, 1]
-    (tmp_path / "left.json").write_text(json.dumps(mirrored.tolist()))
+    (tmp_path / "left.json").write_text(json.dumps((pixels[0] * [-1, 1]).tolist()))  # mirrored
     left = run_json(capsys, "query", "--keypoints", tmp_path / "left.json", "--left", "--home", home)
     assert left[0]["neighbors"][0]["hand_id"] == expected[0]
 
@@ -99,10 +97,8 @@ def test_only_hands_of_a_kind(home: Path, capsys: Capture) -> None:
 
 
 def test_random_hands_are_others_each_time(home: Path, capsys: Capture) -> None:
-    first, second = (
-        {hand["hand_id"] for hand in run_json(capsys, "query", "--random", "-k", "25", "--home", home)}
-        for _ in range(2)
-    )
+    random = ("query", "--random", "-k", "25", "--home", home)
+    first, second = ({hand["hand_id"] for hand in run_json(capsys, *random)} for _ in range(2))
     assert len(first) == 25
     assert first != second
     assert len(run_json(capsys, "query", "--random", "--home", home)) == 10
@@ -146,16 +142,11 @@ def test_a_list_goes_through_all_hands_by_rising_id(home: Path, capsys: Capture)
     ],
 )
 def test_bad_questions_are_one_line(
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Capture,
-    arguments: tuple[str, ...],
-    message: str,
+    home: Path, tmp_path: Path, capsys: Capture, arguments: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("text.jpg").write_text("hello")
-    words = [pick_hand(home) if word == "HAND" else word for word in arguments]
+    (tmp_path / "text.jpg").write_text("hello")
+    given = {"HAND": pick_hand(home), "text.jpg": str(tmp_path / "text.jpg")}
+    words = [given.get(word, word) for word in arguments]
     assert message in run_refused(capsys, "query", *words, "--home", home)
 
 

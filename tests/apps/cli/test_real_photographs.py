@@ -9,7 +9,7 @@ import pytest
 
 from apps.cli import main
 from handsim import Pool
-from tests.apps.commands import run_json
+from tests.apps.commands import Capture, run_json
 
 pytestmark = pytest.mark.slow
 PHOTOGRAPHS = 346
@@ -56,7 +56,7 @@ def test_the_nearest_hands_of_other_people_show_the_same_digit(home: Path) -> No
 
 
 def test_a_photograph_finds_itself_and_its_digit(
-    home: Path, photographs: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, photographs: Path, model_path: Path, capsys: Capture
 ) -> None:
     (photo, *_) = sorted(photographs.glob("*/5.jpg"))
     (answer,) = run_json(capsys, "query", photo, "-k", "6", "--model", model_path, "--home", home)
@@ -66,7 +66,7 @@ def test_a_photograph_finds_itself_and_its_digit(
 
 
 def test_each_hand_of_an_image_is_answered(
-    home: Path, shared_data: Path, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, shared_data: Path, model_path: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     photo = shared_data / "hands_wild" / "test5.jpg"
     montage = tmp_path / "montage.png"
