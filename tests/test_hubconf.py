@@ -48,9 +48,7 @@ def test_it_gives_the_network_ready(encoder: Encoder, exported: Path) -> None:
     assert isinstance(model, models.ResNet)
     assert not model.training
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    mean, std = (
-        torch.tensor(numbers)[:, None, None] for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     with torch.inference_mode():
         found = model((pictures - mean) / std)
         torch.testing.assert_close(found, encoder(pictures), rtol=1e-4, atol=1e-5)
@@ -72,17 +70,11 @@ def test_the_file_says_which_resnet_it_is(name: str, tmp_path: Path) -> None:
         network = models.get_model(name)
     # One zero each, seen many times, takes no room on disk.
     state = {key: torch.zeros(()).expand(value.shape) for key, value in network.state_dict().items()}
-    torch.save(
-        {key: value for key, value in state.items() if not key.startswith("fc.")}, tmp_path / "some.pth"
-    )
+    trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    torch.save(trunk, tmp_path / "some.pth")
     model = load(tmp_path / "some.pth")
     assert len(model.state_dict()) == len(state) - 2
     assert isinstance(model.fc, torch.nn.Identity)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
 
 
 def test_a_url_is_fetched_once_and_its_checksum_compared(
@@ -91,7 +83,7 @@ def test_a_url_is_fetched_once_and_its_checksum_compared(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     digest = hashlib.sha256(exported.read_bytes()).hexdigest()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    handler = functools.partial(Quiet, directory=exported.parent)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=exported.parent)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{exported.name}?download=1"

@@ -51,7 +51,10 @@ def restore(source: Path, home: Path, *, checkpoints_of: str = "") -> None:
             case {"text": text}:
                 path.write_text(text.replace(_HOME, str(home)))
             case {"binary": text}:
-                _write_sparse(path, _unpack(text))
+                unpacked = lzma.decompress(base64.b64decode(text))
+                with path.open("wb") as file:  # Qdrant's files are megabytes of zeros behind a few bytes
+                    file.write(unpacked.rstrip(b"\0"))
+                    file.truncate(len(unpacked))
             case {"link": other}:
                 path.hardlink_to(home / other)
             case {"checkpoint": value}:
@@ -65,14 +68,7 @@ def _file(path: Path, home: str) -> dict[str, Any]:
     with suppress(UnicodeDecodeError):
         if 0 not in content and len(content) < _LONG_TEXT_BYTES:
             return {"text": content.decode().replace(home, _HOME)}
-    return {"binary": _pack(content)}
-
-
-def _write_sparse(path: Path, content: bytes) -> None:
-    """Qdrant's files are megabytes of zeros behind a few bytes."""
-    with path.open("wb") as file:
-        file.write(content.rstrip(b"\0"))
-        file.truncate(len(content))
+    return {"binary": base64.b64encode(lzma.compress(content)).decode()}
 
 
 def _encode(value: Any, home: str) -> Any:
@@ -116,14 +112,6 @@ def _decode(value: Any, home: str, generator: torch.Generator) -> Any:
         case str():
             return value.replace(_HOME, home)
     return value
-
-
-def _pack(content: bytes) -> str:
-    return base64.b64encode(lzma.compress(content)).decode()
-
-
-def _unpack(text: str) -> bytes:
-    return lzma.decompress(base64.b64decode(text))
 
 
 if __name__ == "__main__":

@@ -49,8 +49,7 @@ def test_its_pool_and_its_index_answer_and_take_more_hands(home: Path) -> None:
     run(home, "synth", "--videos", 7, "--hands-per-video", 4, "--size", 32)
     run(home, "index", "add")
     assert len(Pool.open(home / "pool")) == 28
-    with open_catalog(home / "index").current() as version:
-        assert version.info.points == 28
+    assert open_catalog(home / "index").current_info().points == 28
 
 
 def test_its_pretraining_resumes(tmp_path: Path) -> None:
@@ -69,10 +68,9 @@ def test_its_finetuning_resumes_and_is_evaluated(tmp_path: Path) -> None:
     run(home, "finetune", "fine", "--resume", "--trainer.max_steps", 4)
     assert metrics(home, "fine")[-1]["step"] == 4
     run(home, "evaluate", "pose", "fine", "--name", "again")
-    old, new = (
-        json.loads((home / "runs" / name / "pose.json").read_text()) for name in ("fine-test", "again")
-    )
-    assert new["metrics"].keys() == old["metrics"].keys()
+    reports = (home / "runs" / name / "pose.json" for name in ("fine-test", "again"))
+    old, new = (json.loads(report.read_text())["metrics"].keys() for report in reports)
+    assert new == old
 
 
 def test_its_experiment_has_nothing_left_to_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
