@@ -1,8 +1,7 @@
 """The map in a real web browser: pointing, clicking, zooming, outlines, fingers."""
 
-import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +31,17 @@ def open_map(page: Page, address: str) -> None:
     expect(page.locator(".legend > *").first).to_be_visible()
 
 
-def share_of(page: Page, across: float, down: float) -> tuple[float, float]:
-    """A place on the stage, by its shares of the width and the height."""
+def places(page: Page, shares: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Places on the map, by their shares of its width and its height."""
     box = stage(page).bounding_box()
     assert box is not None
-    return box["x"] + across * box["width"], box["y"] + down * box["height"]
+    return [(box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in shares]
 
 
 def find_hand(page: Page, go: Callable[[float, float], None]) -> tuple[float, float]:
     """Go from place to place on the map until one of them is a hand, and return which."""
-    for down, across in itertools.product(np.linspace(0.2, 0.9, 30), np.linspace(0.1, 0.9, 40)):
-        place = share_of(page, across, down)
+    rows, columns = np.linspace(0.2, 0.9, 30), np.linspace(0.1, 0.9, 40)
+    for place in places(page, ((across, down) for down in rows for across in columns)):
         go(*place)
         if int(stage(page).get_attribute("data-hovered") or -1) >= 0:
             return place
@@ -58,7 +57,7 @@ def wait_for_redraw(page: Page, before: str) -> str:
 
 
 def draw_around_all(page: Page) -> None:
-    first, *others = [share_of(page, *corner) for corner in LASSO]
+    first, *others = places(page, LASSO)
     page.mouse.move(*first)
     page.mouse.down()
     for place in others:
