@@ -137,7 +137,7 @@ def _add_annotated_hand(
 
 
 def _encode_crop(image: NDArray[np.uint8], square_px: NDArray[np.float64], side: Side) -> bytes:
-    """The crop as the pool stores it: left hands are mirrored, here and nowhere else."""
+    """The crop as the pool stores it: a left hand's is mirrored, as its keypoints are already."""
     crop = cut_crop(image, square_px)
     return encode_jpeg(crop[:, ::-1] if side == "left" else crop)
 

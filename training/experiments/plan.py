@@ -285,6 +285,7 @@ def _with_effect(recipe: Mapping[str, Any]) -> dict[str, Any]:
             group = group[each]
         del group[name]
     for (section, name), default in _LATER_DEFAULTS.items():
-        if settings[section][name] == default:
-            del settings[section][name]
+        group = settings.get(section, {})  # pre-training and fine-tuning have different ones
+        if name in group and group[name] == default:
+            del group[name]
     return settings

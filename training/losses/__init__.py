@@ -1,5 +1,7 @@
 """Contrastive losses: pure functions of projections and keypoints, which know nothing of the index.
 
+`training.pretrain.module` calls them. The losses of fine-tuning are in the heads of `training.models`.
+
 loss = nt_xent(z1, z2)                                                               # SimCLR, PeCLR
 loss = nt_xent(z1, z2, weighting=Weighting("both"), keypoints1=..., keypoints2=...)  # SiMHand
 """

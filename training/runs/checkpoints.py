@@ -1,4 +1,4 @@
-"""Checkpoints of a run: when they are written, and whether a run can continue from one.
+"""Checkpoints of a run: when they are written, which is the best, and whether a run can continue from one.
 
 Each is written beside the old one and renamed: it is there whole or not at all. A stop that somebody asks for
 waits for the end of the optimizer step and for its checkpoint.

@@ -107,6 +107,13 @@ def test_settings_without_effect_change_no_key(keys: Keys) -> None:
             assert (step.recipe["log"], step.recipe["trainer"]["workers"]) == (log, 3)
 
 
+def test_a_setting_that_came_later_may_be_of_pre_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.experiments.plan._LATER_DEFAULTS", {("loss", "temperature"): 0.5})
+    trained = {step.kind: step for step in steps_of(SHORT)}
+    assert trained["pretrain"].recipe["loss"]["temperature"] == 0.5
+    assert "temperature" not in trained["pretrain"].settings["config"]["loss"]
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "others"),
     [
