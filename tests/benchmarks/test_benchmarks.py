@@ -40,6 +40,12 @@ def hands(count: int, seed: int) -> Hands:
     return Hands(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), root_relative(keypoints), videos)
 
 
+def test_poses_are_relative_to_the_wrist_and_leave_it_out() -> None:
+    keypoints = np.random.default_rng(0).random((3, 21, 3), dtype=np.float32)
+    poses = root_relative(keypoints).reshape(3, 20, 2)
+    np.testing.assert_allclose(poses, keypoints[:, 1:, :2] - keypoints[:, :1, :2], atol=1e-6)
+
+
 def test_an_error_is_the_mean_distance_in_percent() -> None:
     off = np.zeros((2, 20, 2))
     off[0] = [0.3, 0.4]

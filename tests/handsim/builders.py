@@ -124,18 +124,13 @@ class SturdyDetector(BrightnessDetector):
         return [] if image[..., 1].mean() < 15 else super().detect(image)
 
 
-class BrokenDetector(BrightnessDetector):
-    """Cannot be made."""
-
-    def __init__(self) -> None:
-        raise HandsimError("the hand model is not on this computer yet")
+def make_no_detector() -> BrightnessDetector:
+    raise HandsimError("the hand model is not on this computer yet")
 
 
-class DyingDetector(BrightnessDetector):
-    """Kills its process when it is made."""
-
-    def __init__(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+def kill_own_process() -> BrightnessDetector:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return BrightnessDetector()
 
 
 def write_picture(path: Path, level: int | tuple[int, int, int]) -> None:

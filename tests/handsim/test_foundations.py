@@ -122,7 +122,7 @@ def double(connection: Connection, factor: int, *, also_pid: bool) -> None:
         connection.send(factor * connection.recv())
 
 
-def test_a_worker_answers_until_its_pipe_is_closed_and_hears_no_interrupt() -> None:
+def test_a_worker_hears_no_interrupt_answers_until_its_pipe_is_closed_and_ends_it_when_it_dies() -> None:
     worker = PipeWorker(double, 2, also_pid=True)
     assert worker.connection.recv() == worker.process.pid != os.getpid()
     assert worker.process.pid is not None
@@ -131,9 +131,6 @@ def test_a_worker_answers_until_its_pipe_is_closed_and_hears_no_interrupt() -> N
     assert worker.connection.recv() == 42
     worker.stop()
     assert worker.process.exitcode == 0
-
-
-def test_a_worker_that_died_ends_the_pipe() -> None:
     worker = PipeWorker(double, 2, also_pid=False)
     worker.process.kill()
     with pytest.raises((EOFError, ConnectionError)):

@@ -12,8 +12,6 @@ from handsim.images import decode_image, encode_jpeg, read_file
 from handsim.videos import probe_video, sample_frames
 from tests.handsim.builders import png_that_claims, write_slides, write_video
 
-FORMATS = [("mp4", "mpeg4"), ("mkv", "mpeg4"), ("avi", "mpeg4"), ("ts", "mpeg2video")]
-
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
@@ -96,7 +94,9 @@ def test_jpeg_round_trip_is_close() -> None:
     assert np.abs(decode_image(encode_jpeg(image)).astype(int) - image).mean() < 3
 
 
-@pytest.mark.parametrize(("suffix", "codec"), FORMATS)
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mp4", "mpeg4"), ("mkv", "mpeg4"), ("avi", "mpeg4"), ("ts", "mpeg2video")]
+)
 def test_samples_show_their_frame_and_stretches_together_are_the_whole(
     tmp_path: Path, suffix: str, codec: str
 ) -> None:

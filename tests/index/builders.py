@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 from qdrant_client import QdrantClient
@@ -49,42 +48,30 @@ def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
     return Pool.open(path)
 
 
-@dataclass(frozen=True, eq=False)
-class SmallData:
+class SmallData(NamedTuple):
     """What most tests build an index of."""
 
-    pool: Pool
-    """60 hands of 4 videos."""
-    grown_pool: Pool
-    """The same hands and 30 more."""
-    embedding: PoseEmbedding
-    """Of 14 components."""
-    other_embedding: PoseEmbedding
-    """Of 5 components."""
+    pool: Pool  # 60 hands of 4 videos
+    grown_pool: Pool  # the same hands and 30 more
+    embedding: PoseEmbedding  # of 14 components
+    other_embedding: PoseEmbedding  # of 5 components
 
 
-class Clock:
-    """A clock that tests set, and that moves forward when somebody sleeps."""
+class MemoryServer:
+    """A server in this process's memory; each catalog on it stands for another process.
+
+    Tests set its clock, which moves forward when somebody sleeps.
+    """
 
     def __init__(self) -> None:
+        self.client = QdrantClient(":memory:")
         self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-
-class MemoryServer:
-    """A server in this process's memory; each catalog on it stands for another process."""
-
-    def __init__(self) -> None:
-        self.client = QdrantClient(":memory:")
-        self.clock = Clock()
-
     def connection(self) -> Connection:
-        return Connection(self.client, "memory", sleep=self.clock.sleep, clock=self.clock, max_concurrent=1)
+        return Connection(self.client, "memory", sleep=self.sleep, clock=lambda: self.now, max_concurrent=1)
 
     def catalog(self, name: str = "hands") -> ServerCatalog:
         return ServerCatalog(self.connection(), name)
@@ -105,30 +92,24 @@ def copy_index(root: Path, target: Path) -> Path:
     return target
 
 
-class ChildProcess:
+class ChildProcess(subprocess.Popen[str]):
     """A Python program that prints where it is and waits for a line before its next step."""
+
+    stdin: IO[str]
+    stdout: IO[str]
 
     def __init__(self, program: str, *arguments: object) -> None:
         command = [sys.executable, "-c", program, *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.pid = self._process.pid
+        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def read_line(self) -> str:
-        """Wait for its next line."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return self.stdout.readline().strip()
 
     def proceed(self) -> None:
-        """Let it take its next step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def wait(self) -> int:
-        """Wait for its end; returns its exit code."""
-        return self._process.wait()
+        self.stdin.write("\n")
+        self.stdin.flush()
 
     def kill(self) -> None:
-        """End it, however far it is."""
-        self._process.kill()
-        self._process.communicate()
+        """End it, however far it is, and wait for its end."""
+        super().kill()
+        self.wait()

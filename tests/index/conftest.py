@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,22 +44,8 @@ def embedding(pool: Pool) -> PoseEmbedding:
 def small(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
     folder = tmp_path_factory.mktemp("small")
     pool = write_pool(folder / "pool", videos=4)
-    return SmallData(
-        pool=pool,
-        grown_pool=write_pool(folder / "grown", videos=6),
-        embedding=PoseEmbedding.fit(pool),
-        other_embedding=PoseEmbedding.fit(pool, components=5),
-    )
-
-
-@pytest.fixture(scope="session")
-def server_address() -> str:
-    """The address of an index on a real server that no test has used yet."""
-    url = os.environ.get("HANDSIM_QDRANT_URL")
-    if not url:
-        pytest.skip("a Qdrant server is needed; set HANDSIM_QDRANT_URL (and HANDSIM_QDRANT_API_KEY)")
-    base, _, query = url.partition("?")
-    return f"{base.rstrip('/')}/handsim-test-{uuid4().hex[:12]}" + (f"?{query}" if query else "")
+    embedding, other = PoseEmbedding.fit(pool), PoseEmbedding.fit(pool, components=5)
+    return SmallData(pool, write_pool(folder / "grown", videos=6), embedding, other)
 
 
 @pytest.fixture(scope="session", params=["exact", "edge", "memory", "server"])
@@ -74,7 +61,12 @@ def version(request: pytest.FixtureRequest, pool: Pool, embedding: PoseEmbedding
         with memory.open(name) as version:
             yield version
     else:
-        with open_catalog(request.getfixturevalue("server_address")) as catalog:
+        url = os.environ.get("HANDSIM_QDRANT_URL")
+        if not url:
+            pytest.skip("a Qdrant server is needed; set HANDSIM_QDRANT_URL (and HANDSIM_QDRANT_API_KEY)")
+        base, question_mark, query = url.partition("?")
+        new = f"{base.rstrip('/')}/handsim-test-{uuid4().hex[:12]}{question_mark}{query}"
+        with open_catalog(new) as catalog:
             catalog.build(pool, embedding, SMALL_GRAPH)
             with catalog.current() as version:
                 yield version
@@ -97,10 +89,7 @@ def embedded(built: Path) -> Iterator[IndexVersion]:
 
 
 @pytest.fixture(scope="session")
-def three_versions(
-    small: SmallData,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def three_versions(small: SmallData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An embedded index with v0001, v0002 (another embedding) and v0003, published in that order."""
     root = tmp_path_factory.mktemp("three") / "index"
     for embedding in (small.embedding, small.other_embedding, small.embedding):
@@ -121,11 +110,7 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path, qdrant: MemoryServer
 
 
 @pytest.fixture(params=["edge", "memory"])
-def published(
-    request: pytest.FixtureRequest,
-    three_versions: Path,
-    tmp_path: Path,
-) -> Catalog:
+def published(request: pytest.FixtureRequest, three_versions: Path, tmp_path: Path) -> Catalog:
     """An index as ``three_versions``, embedded and on a server."""
     if request.param == "edge":
         return open_catalog(copy_index(three_versions, tmp_path / "published"))
@@ -143,12 +128,11 @@ def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def start() -> Iterator[Callable[..., ChildProcess]]:
     """Starts child processes (program, *arguments) that end with the test."""
-    children: list[ChildProcess] = []
+    with ExitStack() as children:
 
-    def start(program: str, *arguments: object) -> ChildProcess:
-        children.append(ChildProcess(program, *arguments))
-        return children[-1]
+        def start(program: str, *arguments: object) -> ChildProcess:
+            child = children.enter_context(ChildProcess(program, *arguments))
+            children.callback(child.kill)
+            return child
 
-    yield start
-    for child in children:
-        child.kill()
+        yield start

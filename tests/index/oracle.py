@@ -66,11 +66,8 @@ def true_distances(
     answers = []
     for row in rows.tolist():
         distances = np.linalg.norm(vectors - vectors[row], axis=1)
-        candidates = [
-            other
-            for other in range(len(pool))
-            if band[0] <= distances[other] <= band[1] and admits(row, other)
-        ]
+        in_band = np.flatnonzero((band[0] <= distances) & (distances <= band[1])).tolist()
+        candidates = [other for other in in_band if admits(row, other)]
         answers.append(nearest(pool, distances, candidates, k, per_video=per_video))
     return np.array(answers).reshape(len(rows), k)
 

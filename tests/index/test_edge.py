@@ -60,13 +60,17 @@ def test_many_processes_read_one_version(built: Path, pool: Pool) -> None:
     assert all(reader.returncode == 0 for reader in readers)
 
 
-def test_neither_reading_nor_adding_changes_a_version(root: Path, small: SmallData) -> None:
+def test_neither_reading_nor_adding_changes_a_version_and_nothing_is_added_in_place(
+    root: Path, small: SmallData
+) -> None:
     before = contents(root / "v0003")
     calls: list[tuple[int, int]] = []
     catalog = open_catalog(root)
     with catalog.current() as version:
         options = SearchOptions(one_per_video=True)
         assert version.search_hands(small.pool.hand_ids[:50], 3, options=options).is_found.all()
+    with pytest.raises(HandsimError, match=r"an embedded version never changes.*; leave --in-place out"):
+        catalog.add(small.grown_pool, in_place=True)
     catalog.add(small.grown_pool, progress=lambda *done: calls.append(done))
     assert calls[-1] == (30, 30), "only those that are new"
     assert contents(root / "v0003") == before
@@ -81,9 +85,7 @@ with open_catalog(sys.argv[1]).open("v0001") as version:
 """
 
 
-def test_a_version_that_another_process_reads_is_not_removed(
-    root: Path, start: Callable[..., ChildProcess]
-) -> None:
+def test_a_version_that_another_process_reads_stays(root: Path, start: Callable[..., ChildProcess]) -> None:
     catalog = open_catalog(root)
     reader = start(READER, root)
     assert reader.read_line() == "open"
@@ -133,16 +135,15 @@ def test_a_builder_keeps_only_other_builders_out_and_leaves_nothing_when_it_is_k
     assert entries(root) == {"catalog.json", "current", "v0003", "v0004"}
 
 
-def test_a_failed_build_leaves_nothing_behind(root: Path, small: SmallData) -> None:
+def test_a_failed_build_leaves_nothing_behind_and_pruning_removes_what_killed_processes_left(
+    root: Path, small: SmallData
+) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         open_catalog(root).build(small.pool, small.embedding, progress=interrupt)
     assert entries(root) == {"catalog.json", "current", "v0001", "v0002", "v0003"}
-
-
-def test_pruning_removes_what_killed_processes_left_behind(root: Path) -> None:
     (root / ".building" / "shard").mkdir(parents=True)
     (root / ".removed-v0009").mkdir()
     (root / ".current.123").write_text("v0")
@@ -156,18 +157,6 @@ def test_a_directory_after_a_killed_first_build_is_free(tmp_path: Path, small: S
     (tmp_path / ".pointer-lock").touch()
     assert open_catalog(tmp_path).build(small.pool, small.embedding).is_current
     assert entries(tmp_path) == {"catalog.json", "current", "v0001"}
-
-
-def test_a_dropped_index_leaves_no_directory(root: Path) -> None:
-    open_catalog(root).drop()
-    assert not root.exists()
-
-
-def test_nothing_is_added_in_place(root: Path, small: SmallData) -> None:
-    catalog = open_catalog(root)
-    with pytest.raises(HandsimError, match=r"an embedded version never changes.*; leave --in-place out"):
-        catalog.add(small.grown_pool, in_place=True)
-    assert len(catalog.versions()) == 3
 
 
 def segment_file(version: Path, pattern: str) -> Path:
@@ -206,12 +195,8 @@ def test_damage_is_reported_in_one_line_and_repaired_by_building(
 ) -> None:
     root = copy_index(built, tmp_path / "index")
     DAMAGE[kind](root / "v0001")
-    with pytest.raises(HandsimError) as caught:
+    with pytest.raises(HandsimError, match=rf"^.*{root / 'v0001'} .*`handsim index build` again$"):
         open_catalog(root).current()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(root / "v0001") in message
-    assert "`handsim index build`" in message
     if kind == "shard emptied":
         assert open_catalog(root).build(small.pool, small.embedding).name == "v0002"
         open_catalog(root).current().close()
@@ -241,11 +226,13 @@ def test_a_version_is_not_called_damaged_while_too_many_files_are_open(root: Pat
     assert [message for message in messages if "damaged" in message or "not an index" in message] == []
 
 
-def test_a_version_without_its_record_can_be_removed(root: Path) -> None:
+def test_a_version_without_its_record_can_be_removed_and_a_dropped_index_leaves_nothing(root: Path) -> None:
     (root / "v0001" / "version.json").unlink()
     catalog = open_catalog(root)
     assert catalog.remove("v0001")
     assert [info.name for info in catalog.versions()] == ["v0002", "v0003"]
+    catalog.drop()
+    assert not root.exists()
 
 
 def test_an_embedding_of_another_version_is_refused(root: Path) -> None:
@@ -328,24 +315,18 @@ for _ in range(10):
 @pytest.mark.slow
 def test_three_people_at_once_leave_a_sound_index(root: Path, small: SmallData) -> None:
     command = [sys.executable, "-c", PERSON, str(root), str(small.pool.path), str(small.grown_pool.path)]
-    people = [
-        subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True, cwd=Path.cwd())
-        for seed in range(3)
-    ]
+    people = [subprocess.Popen([*command, seed], stderr=subprocess.PIPE, text=True) for seed in "012"]
     assert [person.communicate()[1] for person in people] == ["", "", ""]
     catalog = open_catalog(root)
     catalog.prune(keep=2)
     names = {info.name for info in catalog.versions()}
-    entries = {path.name for path in root.iterdir()}
-    assert entries == {"catalog.json", "current", ".lock", ".pointer-lock", *names}
+    assert entries(root) == {"catalog.json", "current", *names}
     for name in names:
         with catalog.open(name) as version:
             assert verify(version, sample=20, read_all=True).problems() == []
 
 
-def test_reading_who_builds_keeps_nobody_from_building(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_who_builds_stops_no_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("index.edge.locks._TIMEOUT_SECONDS", 60.0)
 
     def build() -> str | None:
@@ -363,7 +344,6 @@ def test_reading_who_builds_keeps_nobody_from_building(
 
 
 def test_a_reader_waits_for_a_removal_that_may_not_happen(root: Path) -> None:
-
     def read() -> str:
         with open_catalog(root).current() as version:
             return version.info.name
@@ -377,18 +357,14 @@ def test_a_reader_waits_for_a_removal_that_may_not_happen(root: Path) -> None:
 
 
 @pytest.mark.parametrize("is_read", [False, True])
-def test_what_a_killed_reader_left_is_neither_copied_nor_left(
-    root: Path, small: SmallData, is_read: bool
-) -> None:
-    files = [
-        root / "v0003" / "shard" / ".atomicwriteAbCdEf" / "tmpfile.tmp",
-        root / "v0003" / ".verification.json.9",
-    ]
+def test_what_killed_readers_left_is_not_copied_and_goes(root: Path, small: SmallData, is_read: bool) -> None:
+    version = root / "v0003"
+    files = [version / "shard" / ".atomicwriteAbCdEf" / "tmpfile.tmp", version / ".verification.json.9"]
     files[0].parent.mkdir()
     for file in files:
         file.write_text("{")
     catalog = open_catalog(root)
-    lock = lock_version(root / "v0003" / VERSION_FILE, exclusive=False) if is_read else None
+    lock = lock_version(version / VERSION_FILE, exclusive=False) if is_read else None
     assert catalog.add(small.grown_pool).name == "v0004"
     assert not list((root / "v0004").rglob(".atomicwrite*"))
     catalog.sweep()

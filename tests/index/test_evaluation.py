@@ -19,8 +19,7 @@ def test_in_a_pool_of_few_poses_neighbours_have_the_same_label(embedded: IndexVe
     assert 0.99 <= report.recall_at_1 <= 1
     assert 0.99 <= report.recall_at_10 <= 1
     assert 200 < report.labelled < 270  # four frames of five have a label
-    assert report.precision_at_1 is not None
-    assert report.precision_at_1 > 0.7
+    assert (report.precision_at_1 or 0) > 0.7
     assert report.covered == report.cross_video_share == 1
     assert report.cross_video_share_unfiltered < 0.2
     assert report.mined_pose_distance is not None
@@ -48,26 +47,25 @@ def test_an_empty_sample_is_refused(embedded: IndexVersion, pool: Pool) -> None:
         verify(embedded, sample=0)
 
 
-def test_a_sound_version_has_no_problems(embedded: IndexVersion, pool: Pool) -> None:
+def test_a_sound_version_has_no_problems_and_hands_that_only_it_or_the_pool_has_are_counted(
+    embedded: IndexVersion, pool: Pool
+) -> None:
     measured = verify(embedded, read_all=True, pool_ids=pool.hand_ids)
     assert measured.problems() == []
     assert (measured.points, measured.sample) == (900, 900)
     assert measured.recall_at_1 >= 0.99
     assert (measured.duplicates, measured.altered) == (0, False)
     assert (measured.missing_from_index, measured.missing_from_pool) == (0, 0)
+    ids = np.concatenate([pool.hand_ids[2:], np.array([1, 2, 3], dtype=np.uint64)])
+    measured = verify(embedded, sample=10, read_all=True, pool_ids=ids)
+    assert (measured.missing_from_index, measured.missing_from_pool) == (3, 2)
+    assert measured.problems() == []
 
 
 def test_a_quick_verification_reads_only_its_sample(embedded: IndexVersion) -> None:
     measured = verify(embedded, sample=50)
     assert measured.sample == 50
     assert (measured.duplicates, measured.altered, measured.missing_from_index) == (None, None, None)
-
-
-def test_hands_that_only_the_pool_or_the_version_has_are_counted(embedded: IndexVersion, pool: Pool) -> None:
-    ids = np.concatenate([pool.hand_ids[2:], np.array([1, 2, 3], dtype=np.uint64)])
-    measured = verify(embedded, sample=10, read_all=True, pool_ids=ids)
-    assert (measured.missing_from_index, measured.missing_from_pool) == (3, 2)
-    assert measured.problems() == []
 
 
 def test_altered_vectors_are_found_by_reading_all(tmp_path: Path) -> None:
@@ -83,9 +81,8 @@ def test_altered_vectors_are_found_by_reading_all(tmp_path: Path) -> None:
         assert verify(version, sample=10).altered is None
         measured = verify(version, sample=10, read_all=True)
     assert measured.altered
-    assert (
-        "ids or vectors are not those that were written; `handsim index build` again" in measured.problems()
-    )
+    problem = "ids or vectors are not those that were written; `handsim index build` again"
+    assert problem in measured.problems()
 
 
 def test_a_version_with_a_poor_graph_is_not_published(
@@ -101,8 +98,7 @@ def test_a_version_with_a_poor_graph_is_not_published(
         catalog.build(pool, embedding, poor)
     first, second = catalog.versions()
     assert (first.is_current, second.is_current) == (True, False)
-    assert second.recall_at_1 is not None
-    assert second.recall_at_1 < 0.9
+    assert (second.recall_at_1 or 1) < 0.9
     with catalog.open("v0002") as version:
         measured = verify(version)
     assert measured.recall_at_1 < 0.9

@@ -61,12 +61,9 @@ def test_a_disk_with_too_little_room_is_refused_before_the_build(
     catalog: Catalog, disk: Path, small: SmallData
 ) -> None:
     fill(disk, leave=40_000_000)
-    with pytest.raises(HandsimError) as caught:
+    message = rf"the disk of {disk / 'index'} has 40 MB free; an index of 60 hands needs some 80 MB "
+    with pytest.raises(HandsimError, match=rf"^{message}.*`handsim index prune`.*$"):
         catalog.build(small.pool, small.embedding)
-    message = str(caught.value)
-    assert f"the disk of {disk / 'index'} has 40 MB free; an index of 60 hands needs some 80 MB" in message
-    assert "`handsim index prune`" in message
-    assert "\n" not in message
     assert_versions(disk, "v0001")
     assert_answers(catalog, "v0001", small.pool)
 
@@ -110,9 +107,7 @@ def test_a_disk_that_fills_up_during_a_build_harms_no_version(
     assert catalog.build(small.pool, small.embedding).name == "v0002"
 
 
-def test_on_a_full_disk_readers_go_on_and_pruning_works(
-    catalog: Catalog, disk: Path, small: SmallData
-) -> None:
+def test_on_a_full_disk_reading_and_pruning_work(catalog: Catalog, disk: Path, small: SmallData) -> None:
     catalog.build(small.pool, small.embedding)
     with catalog.current() as reader:
         fill(disk, leave=0)

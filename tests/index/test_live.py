@@ -23,10 +23,8 @@ def test_it_moves_to_the_new_version_between_two_queries(catalog: Catalog, small
             with live.version() as second:
                 assert (second.info.name, second.info.dimension) == ("v0002", 5)
             # Who is within a block keeps the version it began with.
-            assert (
-                again.search_keypoints(small.pool.keypoints[:1], 1).hand_ids[0, 0] == small.pool.hand_ids[0]
-            )
-            assert again.info.dimension == 14
+            nearest = again.search_keypoints(small.pool.keypoints[:1], 1).hand_ids
+            assert (nearest[0, 0], again.info.dimension) == (small.pool.hand_ids[0], 14)
         with live.version() as version:
             assert version is second
         assert catalog.rollback() == "v0001"
@@ -42,9 +40,8 @@ def test_a_version_that_grew_in_place_counts_as_a_new_one(small: SmallData) -> N
             assert len(before) == 60
             grown = catalog.add(small.grown_pool, in_place=True)
             assert (grown.name, grown.points) == ("v0001", 90)
-            assert before.search_hands(small.grown_pool.hand_ids, 1).is_found.all(), (
-                "open readers find them, too"
-            )
+            found = before.search_hands(small.grown_pool.hand_ids, 1).is_found
+            assert found.all(), "open readers find them, too"
         with live.version() as after:
             assert after.info == catalog.info("v0001")
             assert after.search_hands(small.pool.hand_ids[:1], 90).is_found.sum() == 89

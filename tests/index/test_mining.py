@@ -28,11 +28,8 @@ def test_the_nearest_hand_of_another_video_has_the_same_pose(embedded: IndexVers
     np.testing.assert_array_equal(pairs.hand_ids, pool.hand_ids)
     partners = pool.rows(pairs.positives[:, 0])
     assert (pool.videos.codes[partners] != pool.videos.codes).all()
-    same = [
-        pool.labels[row] == pool.labels[partner]
-        for row, partner in enumerate(partners.tolist())
-        if pool.labels[row] and pool.labels[partner]
-    ]
+    labels = zip(pool.labels.values(), pool.labels.values(partners), strict=True)
+    same = [one == other for one, other in labels if one and other]
     assert np.mean(same) > 0.95  # a pose of a single video has no partner
 
 
@@ -103,9 +100,7 @@ def test_an_unfinished_file_is_not_left_behind(embedded: IndexVersion, pool: Poo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pairs_are_written_in_the_layout_of_hand100m(
-    embedded: IndexVersion, pool: Pool, tmp_path: Path
-) -> None:
+def test_pairs_are_written_in_hand100ms_layout(embedded: IndexVersion, pool: Pool, tmp_path: Path) -> None:
     pairs = mine_all(embedded, pool, MiningPolicy(top_k=2, max_distance=0.2))
     assert write_hand100m(tmp_path / "hands.json", pool, [pairs]) == len(pool)
     file = json.loads((tmp_path / "hands.json").read_text())
@@ -118,10 +113,10 @@ def test_pairs_are_written_in_the_layout_of_hand100m(
         assert annotation["left_right"] == "Right"
         assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.is_found[row].sum()
         np.testing.assert_allclose(annotation["keypoint_25d"], pool.keypoints[row].ravel(), atol=1e-6)
-    mask = pairs.is_found[0]
-    assert file["annotations"][0]["positive_sample"] == [
-        format_hand_id(hand) for hand in pairs.positives[0, mask].tolist()
-    ]
+    partners = [format_hand_id(hand) for hand in pairs.positives[0, pairs.is_found[0]].tolist()]
+    assert file["annotations"][0]["positive_sample"] == partners
+    assert write_hand100m(tmp_path / "hands.json", pool, []) == 0, "no hands make an empty list"
+    assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []
 
 
 @pytest.mark.parametrize("size", range(32, 513, 7))
@@ -134,26 +129,19 @@ def test_the_reader_of_hand100m_cuts_out_the_whole_crop(size: int) -> None:
         assert round((low + high) / 2 - side / 2, 6) == 0
 
 
-def test_no_hands_make_an_empty_list(pool: Pool, tmp_path: Path) -> None:
-    assert write_hand100m(tmp_path / "hands.json", pool, []) == 0
-    assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []
-
-
 def test_several_processes_mine_the_same(
     embedded: IndexVersion, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.mining._BATCH_HANDS", 100)  # several batches for each process
     policy = MiningPolicy(top_k=3, max_distance=2.0)
-    calls: list[int] = []
-    batches = mine(
-        embedded, pool.hand_ids, policy, workers=2, progress=lambda done, total: calls.append(done)
-    )
+    calls: list[tuple[int, int]] = []
+    batches = mine(embedded, pool.hand_ids, policy, workers=2, progress=lambda *done: calls.append(done))
     together = MinedPairs.concatenate(batches)
     alone = MinedPairs.concatenate(mine(embedded, pool.hand_ids, policy))
     np.testing.assert_array_equal(together.hand_ids, pool.hand_ids)
     np.testing.assert_array_equal(together.positives, alone.positives)
     np.testing.assert_array_equal(together.distances, alone.distances)
-    assert calls == [*range(100, 901, 100)]
+    assert calls == [(done, 900) for done in range(100, 901, 100)]
 
 
 def test_an_error_of_a_process_is_raised_in_the_main_one(

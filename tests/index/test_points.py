@@ -39,9 +39,7 @@ def test_order_and_batches_do_not_matter(hands: Points, batch: int, random: Rand
 
 
 @given(points(), st.data())
-def test_another_bit_order_of_vectors_or_order_of_numbers_changes_it(
-    hands: Points, data: st.DataObject
-) -> None:
+def test_another_bit_order_of_vectors_or_of_numbers_changes_it(hands: Points, data: st.DataObject) -> None:
     ids, vectors = hands
     one, other = (data.draw(st.integers(0, len(ids) - 1)) for _ in range(2))
     altered, renamed, swapped, mirrored = vectors.copy(), ids.copy(), ids.copy(), vectors.copy()

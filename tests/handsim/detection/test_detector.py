@@ -60,9 +60,8 @@ def test_keypoints_in_the_crop_lead_back_to_the_picture(
     to_picture = invert_affine(crop_affine(square, size=1.0, mirrored=side == "left"))
     back = apply_affine(to_picture, keypoints.astype(np.float64))
     np.testing.assert_allclose(back[:, :2], detection.keypoints_px[:, :2], atol=2e-3)
-    np.testing.assert_allclose(
-        keypoints[:, 2] * (square[2] - square[0]), detection.keypoints_px[:, 2], atol=1e-3
-    )
+    depth = keypoints[:, 2] * (square[2] - square[0])
+    np.testing.assert_allclose(depth, detection.keypoints_px[:, 2], atol=1e-3)
     # 1.3 times the longer side, centred: the hand keeps a margin of 0.15 / 1.3 of the crop on either side.
     tight = 0.15 / 1.3
     assert keypoints[:, :2].min() == pytest.approx(tight, abs=1e-3)
@@ -74,9 +73,8 @@ def test_a_left_hand_becomes_the_right_hand_it_mirrors() -> None:
     assert right.box_px == pytest.approx([10, 20, 110, 60], abs=1e-4)
     mirrored = right.keypoints_px.copy()
     mirrored[:, 0] = 300 - mirrored[:, 0]
-    np.testing.assert_allclose(
-        hand_in_crop(Detection("left", 0.9, mirrored))[1], hand_in_crop(right)[1], atol=1e-5
-    )
+    left = Detection("left", 0.9, mirrored)
+    np.testing.assert_allclose(hand_in_crop(left)[1], hand_in_crop(right)[1], atol=1e-5)
 
 
 class MarkerDetector:
@@ -140,23 +138,19 @@ def test_depth_is_scaled_as_the_picture_is() -> None:
     np.testing.assert_allclose(view.keypoints_in_picture(keypoints)[0], [4.0, 3.5, 10.0])
 
 
-def looks_before(stage: str, image: NDArray[np.uint8]) -> int:
-    """The looks that come before a stage."""
-    stages = (RetryStage(FIRST_TRY, frame), *RETRY_STAGES)
-    names = [each.name for each in stages]
-    return sum(len(list(each.views(image))) for each in stages[: names.index(stage)])
+STAGES = (RetryStage(FIRST_TRY, frame), *RETRY_STAGES)
 
 
-@pytest.mark.parametrize("stage", [FIRST_TRY, *(stage.name for stage in RETRY_STAGES)])
+@pytest.mark.parametrize("number", range(len(STAGES)))
 @pytest.mark.parametrize("size", [(300, 280), (900, 600)])
-def test_each_stage_is_reached_in_turn_and_maps_back(stage: str, size: tuple[int, int]) -> None:
+def test_each_stage_is_reached_in_turn_and_maps_back(number: int, size: tuple[int, int]) -> None:
     width, height = size
     image = picture_with_marker(width, height, width // 2, height // 2)
-    first = looks_before(stage, image)
+    first = sum(len(list(stage.views(image))) for stage in STAGES[:number])
     detector = MarkerDetector(set(range(first, first + 40)))
     found = RetryingDetector(detector).detect(image)
-    assert [hand.stage for hand in found] == [stage]
-    assert (detector.looks == 1) == (stage == FIRST_TRY)  # a hand found at once costs one look
+    assert [hand.stage for hand in found] == [STAGES[number].name]
+    assert (detector.looks == 1) == (number == 0)  # a hand found at once costs one look
     centre = (found[0].box_px[:2] + found[0].box_px[2:]) / 2
     np.testing.assert_allclose(centre, [width // 2 + 0.5, height // 2 + 0.5], atol=1e-3)
 

@@ -48,9 +48,7 @@ def digits(shared_data: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_each_photograph_of_a_sign_yields_its_one_right_hand(
-    detector: RetryingDetector, digits: list[Path]
-) -> None:
+def test_each_photograph_of_a_sign_has_one_right_hand(detector: RetryingDetector, digits: list[Path]) -> None:
     found = [detector.detect(read(path)) for path in digits]
     assert [len(hands) for hands in found] == [1] * len(digits)
     assert np.mean([hands[0].side == "left" for hands in found]) <= 0.03
@@ -162,14 +160,15 @@ print("our own words", file=sys.stderr)
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HANDSIM_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_model_path() == tmp_path / ".cache" / "handsim" / "hand_landmarker.task"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_model_path() == tmp_path / "xdg" / "handsim" / "hand_landmarker.task"
-    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path / "own"))
-    assert default_model_path() == tmp_path / "own" / "hand_landmarker.task"
+    for name in ("HANDSIM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value, folder in (
+        ("HOME", "", ".cache/handsim"),
+        ("XDG_CACHE_HOME", "xdg", "xdg/handsim"),
+        ("HANDSIM_CACHE", "own", "own"),
+    ):
+        monkeypatch.setenv(name, str(tmp_path / value))
+        assert default_model_path() == tmp_path / folder / "hand_landmarker.task"
 
 
 def test_a_missing_or_damaged_model_is_noticed_and_mended(
@@ -233,9 +232,7 @@ def test_a_wheel_is_repacked_to_the_same_aligned_bytes(tmp_path: Path) -> None:
             assert first.read_bytes()[begins : begins + len(content)] == content
 
 
-def test_detectors_that_may_find_other_hands_have_other_descriptions(
-    model_path: Path, tmp_path: Path
-) -> None:
+def test_detectors_that_find_other_hands_have_other_descriptions(model_path: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(model_path, tmp_path / "copy.task"))
     standard = describe_detector(model_path)
     assert describe_detector(copy) == standard

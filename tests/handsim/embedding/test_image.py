@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -105,10 +106,8 @@ def test_it_travels_with_its_weights_as_a_file_and_as_json(kind: str, home: Path
     assert (version / weights.name).samefile(weights)  # shared, not copied
     weights.unlink()
     metadata = json.loads(json.dumps(embedding.to_json()))
-    for there in (
-        load_embedding(version / "embedding.json"),
-        embedding_from_json(metadata, [tmp_path, version]),
-    ):
+    from_file, from_json = version / "embedding.json", embedding_from_json(metadata, [tmp_path, version])
+    for there in (load_embedding(from_file), from_json):
         assert (there.kind, there.fingerprint) == (kind, embedding.fingerprint)
         assert there.to_json() == embedding.to_json()
         np.testing.assert_array_equal(there.explained_variance_ratio_, embedding.explained_variance_ratio_)
@@ -153,14 +152,12 @@ def test_altered_and_other_weights_files_are_refused_in_one_line(home: Path) -> 
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(fitted: Path) -> None:
     load_embedding(fitted / "image.json").embed(crops=[picture(1)])  # what it imports needs files too
     embedding = load_embedding(fitted / "image.json")
+    message = r"^[^\n]* cannot be read \(Too many open files\)$"
     for refused in (
         lambda: embedding.embed(crops=[picture(1)]),
         lambda: load_embedding(fitted / "image.json"),
     ):
-        with (
-            limited(resource.RLIMIT_NOFILE, 0),
-            pytest.raises(HandsimError, match=r"^[^\n]* cannot be read \(Too many open files\)$"),
-        ):
+        with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(HandsimError, match=message):
             refused()
 
 
@@ -207,16 +204,9 @@ def test_it_says_what_it_needs(home: Path) -> None:
         embedding.embed(crops=[picture(1).astype(np.float32)])
     with pytest.raises(HandsimError, match="keypoints but no picture"):
         embedding.embed_hands(pool, slice(40, 41))
-
-    class Poses:
-        hand_ids = pool.hand_ids
-        keypoints = pool.keypoints
-
-        def __len__(self) -> int:
-            return len(self.hand_ids)
-
+    poses: Any = SimpleNamespace(hand_ids=pool.hand_ids, keypoints=pool.keypoints)
     with pytest.raises(HandsimError, match="looks at crops, and these hands have keypoints alone"):
-        embedding.embed_hands(Poses(), slice(0, 2))
+        embedding.embed_hands(poses, slice(0, 2))
 
 
 def test_known_hands_need_no_torch(fitted: Path) -> None:
@@ -226,13 +216,8 @@ def test_known_hands_need_no_torch(fitted: Path) -> None:
         "home = Path(sys.argv[1]); embedding = load_embedding(home / 'image.json')\n"
         "print(embedding.embed_hands(Pool.open(home / 'pool'), slice(None)).shape, 'torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(fitted)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, fitted], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(40, 5) False"
-
-
-HANDS = 40
 
 
 def blend(home: Path, share: float) -> BlendEmbedding:
@@ -242,8 +227,7 @@ def blend(home: Path, share: float) -> BlendEmbedding:
 
 
 def squared_distances(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    differences = vectors[:, None].astype(np.float64) - vectors[None]
-    squared: NDArray[np.float64] = np.square(differences).sum(axis=2)
+    squared: NDArray[np.float64] = np.square(vectors[:, None].astype(np.float64) - vectors).sum(axis=2)
     return squared
 
 
@@ -261,7 +245,7 @@ def test_squared_distances_of_a_blend_add_up_by_shares(fitted: Path, share: floa
     assert vectors.var(axis=0, ddof=1).sum() == pytest.approx(1, rel=2e-4)
     assert vectors[:, :4].var(axis=0, ddof=1).sum() == pytest.approx(share, rel=2e-4)
     assert vectors.dtype == np.float32
-    assert (vectors.shape, blended.dimension) == ((HANDS, 9), 9)
+    assert (vectors.shape, blended.dimension) == ((40, 9), 9)
 
 
 def test_the_explained_variance_of_a_blend_is_that_of_the_whole(fitted: Path) -> None:
@@ -280,9 +264,7 @@ def test_the_explained_variance_of_a_blend_is_that_of_the_whole(fitted: Path) ->
 def test_a_blend_needs_both_inputs_a_share_between_0_and_1_and_parts_that_vary(fitted: Path) -> None:
     pool, blended = Pool.open(fitted / "pool"), blend(fitted, 0.3)
     crops = [pool.crop(int(pool.hand_ids[0]))]
-    with pytest.raises(
-        HandsimError, match="together, keypoints alone cannot be placed in it; ask with a pic"
-    ):
+    with pytest.raises(HandsimError, match="keypoints alone cannot be placed in it; ask with a picture"):
         blended.embed(keypoints=pool.keypoints[:1])
     with pytest.raises(HandsimError, match="together, pictures alone cannot be placed in it; ask with keyp"):
         blended.embed(crops=crops)
@@ -292,9 +274,7 @@ def test_a_blend_needs_both_inputs_a_share_between_0_and_1_and_parts_that_vary(f
         with pytest.raises(HandsimError, match=f"pose_share is {share}; it lies between 0 and 1"):
             blend(fitted, share)
     same = PoseEmbedding.fit(np.full((10, 21, 2), 0.5), 2, "centre")
-    with pytest.raises(
-        HandsimError, match="the variance of the poses in their embedding is 0; to be blended"
-    ):
+    with pytest.raises(HandsimError, match="variance of the poses in their embedding is 0; to be blended"):
         BlendEmbedding(same, blended.image, 0.5)
 
 
@@ -319,7 +299,7 @@ def test_a_blend_fills_an_index_that_answers_by_hand_and_by_picture(home: Path) 
         with catalog.current() as version:
             assert version.embedding.fingerprint == info.embedding_fingerprint == blended.fingerprint
             found = version.search_hands(pool.hand_ids[:7], 3)
-            distances = np.sqrt(squared_distances(vectors))[:7] + np.diag(np.full(HANDS, np.inf))[:7]
+            distances = np.sqrt(squared_distances(vectors))[:7] + np.diag(np.full(len(pool), np.inf))[:7]
             np.testing.assert_allclose(found.distances, np.sort(distances, axis=1)[:, :3], rtol=1e-4)
             np.testing.assert_array_equal(found.hand_ids[:, 0], pool.hand_ids[distances.argmin(axis=1)])
             crop = pool.crop(int(pool.hand_ids[11]))

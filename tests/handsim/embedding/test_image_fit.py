@@ -75,9 +75,7 @@ def test_crops_of_another_size_are_resized(network: torch.nn.Module, checkpoint:
     assert np.abs(found - oracle).max() < 0.02 * np.abs(oracle - oracle.mean(axis=0)).max()
 
 
-def test_the_same_fit_gives_the_same_and_another_another_fingerprint(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_same_fit_has_the_same_and_another_another_fingerprint(checkpoint: Path, tmp_path: Path) -> None:
     pool = write_picture_pool(tmp_path / "pool", range(12))
     first = fit(pool, checkpoint)
     assert not (tmp_path / "features").exists()
@@ -119,28 +117,31 @@ def test_a_killed_fit_goes_on_where_it_stopped(
     monkeypatch.setattr("handsim.embedding.image_fit._ENCODED_TOGETHER", 16)
     pool = write_picture_pool(tmp_path / "home" / "pool", range(24))
     shutil.copytree(tmp_path / "home", tmp_path / "whole")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_FIT, str(tmp_path / "home"), str(checkpoint)],
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert killed.returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED_FIT, tmp_path / "home", checkpoint]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
     assert not (tmp_path / "home" / "embedding.json").exists()
     steps: list[int] = []
     resumed = fit(pool, checkpoint, progress=lambda done, total: steps.append(done))
     assert steps == [24]  # an undisturbed fit says 16 first
     whole = fit(Pool.open(tmp_path / "whole" / "pool"), checkpoint)
     assert resumed.fingerprint == whole.fingerprint
-    everything = slice(None)
-    np.testing.assert_array_equal(resumed.embed_hands(pool, everything), whole.embed_hands(pool, everything))
+    vectors, expected = (one.embed_hands(pool, slice(None)) for one in (resumed, whole))
+    np.testing.assert_array_equal(vectors, expected)
 
 
-def test_what_cannot_be_fitted_is_named(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_fitted_and_an_encoder_that_explodes_are_refused(
+    checkpoint: Path, network: torch.nn.Module, tmp_path: Path
+) -> None:
     pool = write_picture_pool(tmp_path / "pool", range(20))
     with pytest.raises(HandsimError, match="20 hands are too few to fit 64 components"):
         fit(pool, checkpoint, ImageFitOptions(device="cpu"))
     with pytest.raises(HandsimError, match="components is 513; a resnet18 has 1 to 512"):
         fit(pool, checkpoint, ImageFitOptions(components=513, device="cpu"))
+    wild = network.state_dict()
+    torch.save(wild | {"bn1.weight": wild["bn1.weight"] * 1e6}, tmp_path / "wild.pt")
+    with pytest.raises(HandsimError, match="infinite or no numbers"):
+        fit(pool, tmp_path / "wild.pt")
     pool = write_picture_pool(tmp_path / "pool", range(20, 23), with_crops=False)
     with pytest.raises(HandsimError, match="3 of the 23 hands have keypoints but no picture"):
         fit(pool, checkpoint)
@@ -151,15 +152,6 @@ def test_what_cannot_be_fitted_is_named(checkpoint: Path, tmp_path: Path) -> Non
 def test_options_out_of_bounds_are_named(name: str, value: int) -> None:
     with pytest.raises(HandsimError, match=f"is {value}; it is at least"):
         ImageFitOptions(**{name: value})  # type: ignore[arg-type]  # one of the whole numbers
-
-
-def test_an_untrained_encoder_that_explodes_is_refused(network: torch.nn.Module, tmp_path: Path) -> None:
-    state = {
-        name: tensor * (1e6 if name == "bn1.weight" else 1) for name, tensor in network.state_dict().items()
-    }
-    torch.save(state, tmp_path / "wild.pt")
-    with pytest.raises(HandsimError, match="infinite or no numbers"):
-        fit(write_picture_pool(tmp_path / "pool", range(20)), tmp_path / "wild.pt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where there is none")

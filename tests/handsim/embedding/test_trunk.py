@@ -173,8 +173,7 @@ def test_code_in_a_checkpoint_is_not_run(zipped: bool, tmp_path: Path) -> None:
 
 def test_the_remedy_for_pickled_objects_works(sha256: str, tmp_path: Path) -> None:
     path = tmp_path / "theirs.ckpt"
-    content = {"state_dict": numbered("encoder."), "hyper_parameters": {"config": Configuration()}}
-    torch.save(content, path)
+    torch.save({"state_dict": numbered("encoder."), "hyper_parameters": {"config": Configuration()}}, path)
     with pytest.raises(HandsimError, match=r"\(\S+\.Configuration\).* or its entry 'state_dict'$"):
         read_trunk(str(path))
     torch.save(torch.load(path, weights_only=False)["state_dict"], path)
@@ -204,16 +203,12 @@ def test_other_files_are_refused_in_one_line(name: str, content: bytes, tmp_path
         read_trunk(str(tmp_path / name))
 
 
-def test_a_checkpoint_that_cannot_be_opened_is_not_called_damaged(
-    checkpoint: Path, network: torch.nn.Module
-) -> None:
+def test_an_unreadable_checkpoint_is_not_called_damaged(checkpoint: Path, network: torch.nn.Module) -> None:
     save_file(network.state_dict(), checkpoint.with_suffix(".safetensors"))
     for path in (checkpoint, checkpoint.with_suffix(".safetensors")):
         read_trunk(str(path))  # what it imports needs files too
-        with (
-            limited(resource.RLIMIT_NOFILE, 0),
-            pytest.raises(HandsimError, match=r"cannot be read \(Too many open files\); let it be readable$"),
-        ):
+        message = r"cannot be read \(Too many open files\); let it be readable$"
+        with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(HandsimError, match=message):
             read_trunk(str(path))
 
 
@@ -228,7 +223,5 @@ def test_imagenet_out_of_reach_says_what_to_bring(tmp_path: Path, monkeypatch: p
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(
-        HandsimError, match=r"resnet50 could not be fetched .* bring https://.*instead of resnet50"
-    ):
+    with pytest.raises(HandsimError, match=r"resnet50 could not be .* bring https://.*instead of resnet50"):
         read_trunk("resnet50")

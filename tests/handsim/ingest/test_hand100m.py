@@ -41,8 +41,8 @@ def make_annotation(**changes: Any) -> dict[str, Any]:
 
 
 def write_annotations(path: Path, *annotations: dict[str, Any], **names: str) -> Path:
+    names = names or {"i3": "video7/frame_30.jpg"}
     images = [{"id": int(number[1:]), "file_name": name} for number, name in names.items()]
-    images = images or [{"id": 3, "file_name": "video7/frame_30.jpg"}]
     path.write_text(json.dumps({"info": {}, "annotations": annotations, "images": images}))
     return path
 
@@ -114,19 +114,12 @@ def test_other_files_are_refused_and_one_that_breaks_off_gives_what_came_before(
     path = tmp_path / "a.json"
     content = {"images": [{"id": 3, "file_name": "x.jpg"}], "annotations": [make_annotation()] * 3}
     cut = json.dumps(content)[:-200]
-    for text, count in (
-        ("", 0),
-        ("[]", 0),
-        ("{}", 0),
-        ("no JSON", 0),
-        ('{"images": [{"id": 1}]}', 0),
-        (cut, 2),
-    ):
+    for text in ("", "[]", "{}", "no JSON", '{"images": [{"id": 1}]}', cut):
         path.write_text(text)
         annotations: list[object] = []
         with pytest.raises(UnusableError, match="not Hand100M annotations"):
             annotations.extend(read_annotations(path))
-        assert len(annotations) == count
+        assert len(annotations) == (2 if text == cut else 0)
 
 
 @given(
@@ -209,12 +202,10 @@ def test_what_we_export_comes_back_unchanged(tmp_path: Path) -> None:
     pool = Pool.open(tmp_path / "pool")
     ids = pool.hand_ids
     mined = MinedPairs(ids, np.roll(ids, -1)[:, None], np.full((len(ids), 1), 0.25, np.float32))
-    images = tmp_path / "crops"
-    images.mkdir()
     for hand_id in ids.tolist():
-        (images / f"{hand_id:016x}.jpg").write_bytes(pool.crop_jpeg(hand_id))
+        (tmp_path / f"{hand_id:016x}.jpg").write_bytes(pool.crop_jpeg(hand_id))
     assert write_hand100m(tmp_path / "pairs.json", pool, [mined]) == len(ids)
-    (item,) = annotation_items(tmp_path / "pairs.json", IngestOptions(images=images))
+    (item,) = annotation_items(tmp_path / "pairs.json", IngestOptions(images=tmp_path))
     again = {hand.external_id: (hand, jpeg) for hand, jpeg in process_item(item, BrightnessDetector()).hands}
     for place, hand_id in enumerate(ids.tolist()):
         hand, jpeg = again[f"{hand_id:016x}"]

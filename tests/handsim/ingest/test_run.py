@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +23,9 @@ from handsim.ingest.worker import process_item
 from handsim.pool import ItemRecord, Skip
 from tests.handsim.builders import (
     BrightnessDetector,
-    BrokenDetector,
-    DyingDetector,
     SturdyDetector,
+    kill_own_process,
+    make_no_detector,
     png_that_claims,
     write_picture,
     write_pictures,
@@ -57,9 +58,7 @@ def test_pictures_become_hands_once_from_wherever_they_lie(tmp_path: Path) -> No
     assert set(Pool.open(pool_path).hand_ids.tolist()) == set(pool.hand_ids.tolist())
 
 
-def test_equal_names_in_different_folders_are_different_hands_and_the_home_is_left_out(
-    tmp_path: Path,
-) -> None:
+def test_equal_names_in_other_folders_are_other_hands_and_the_home_is_left_out(tmp_path: Path) -> None:
     for day in (1, 2):
         write_picture(tmp_path / f"day{day}" / "images" / "1.png", 100 + day)
     write_picture(tmp_path / "home" / "runs" / "figure.png", 90)
@@ -112,9 +111,9 @@ def test_a_file_that_kills_its_worker_is_named_and_tried_again(tmp_path: Path) -
     write_picture(folder / "p2" / "deadly.png", (254, 0, 0))
     report = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=2)
     assert report.hands_new == 6
+    files = {"photos/p1/deadly.png", "photos/p2/deadly.png"}
     assert {(skip.file, skip.reason) for skip in report.skipped} == {
-        ("photos/p1/deadly.png", "crashed a worker"),
-        ("photos/p2/deadly.png", "crashed a worker"),
+        (file, "crashed a worker") for file in files
     }
     for detector in (BrightnessDetector, SturdyDetector):  # the first item of the only worker now
         again = ingest([folder], tmp_path / "pool", detector, workers=1)
@@ -133,11 +132,7 @@ def test_what_decides_the_outcome_decides_what_is_done_again(tmp_path: Path) -> 
         return {item.keys.key for item in items}
 
     assert keys() == keys()
-    for changes in (
-        {"source": "other"},
-        {"label_from": NameRule("stem")},
-        {"detector": "another model"},
-    ):
+    for changes in ({"source": "other"}, {"label_from": NameRule("stem")}, {"detector": "another model"}):
         assert not keys() & keys(**changes)
     # The name of a video file is its video already.
     assert len(keys() & keys(video_from=NameRule("stem"))) == 1
@@ -223,22 +218,21 @@ def test_an_error_at_one_item_is_its_result(
 
 @pytest.mark.slow
 def test_bad_requests_are_refused_at_once(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "photos", 1, 1)
+    folder, pool, nowhere = write_pictures(tmp_path / "photos", 1, 1), tmp_path / "pool", tmp_path / "nowhere"
     with pytest.raises(HandsimError, match="nowhere does not exist"):
-        ingest([folder, tmp_path / "nowhere"], tmp_path / "pool", BrightnessDetector)
-    assert not (tmp_path / "pool").exists()
-    with pytest.raises(HandsimError, match="model is not on this computer"):
-        ingest([folder], tmp_path / "pool", BrokenDetector, workers=1)
-    with pytest.raises(HandsimError, match="died while starting"):
-        ingest([folder], tmp_path / "pool", DyingDetector, workers=1)
-    with pytest.raises(HandsimError, match="--workers is 0"):
-        ingest([folder], tmp_path / "pool", BrightnessDetector, workers=0)
-    with pytest.raises(HandsimError, match=r"--fps is 0"):
-        IngestOptions(samples_per_s=0)
-    with pytest.raises(HandsimError, match=r"--images .* is not a folder"):
-        IngestOptions(images=tmp_path / "nowhere")
-    with pytest.raises(HandsimError, match="regular expression"):
-        NameRule("(")
+        ingest([folder, nowhere], pool, BrightnessDetector)
+    assert not pool.exists()
+    refused: list[tuple[str, Callable[[], object]]] = [
+        ("model is not on this computer", lambda: ingest([folder], pool, make_no_detector, workers=1)),
+        ("died while starting", lambda: ingest([folder], pool, kill_own_process, workers=1)),
+        ("--workers is 0", lambda: ingest([folder], pool, BrightnessDetector, workers=0)),
+        ("--fps is 0", lambda: IngestOptions(samples_per_s=0)),
+        ("--images .* is not a folder", lambda: IngestOptions(images=nowhere)),
+        ("regular expression", lambda: NameRule("(")),
+    ]
+    for message, call in refused:
+        with pytest.raises(HandsimError, match=message):
+            call()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,34 +39,15 @@ class WrongAnswerError(Exception):
     """An answer that no single version gives."""
 
 
-@dataclass(frozen=True, eq=False)
 class Contents:
     """The hands of a version, and where its embedding places them."""
 
-    pool: Pool
-    embedding: PoseEmbedding
-    vectors: NDArray[np.float32]
-    """[N, D]."""
-    videos: NDArray[np.str_]
-    """[N]."""
-
-    @classmethod
-    def read(cls, directory: Path, kind: str, suffix: str) -> "Contents":
+    def __init__(self, directory: Path, kind: str, suffix: str) -> None:
         """Read what `stress.write_pools` wrote."""
-        pool = Pool.open(directory / f"{kind}{suffix}")
-        embedding = PoseEmbedding.load(directory / f"{kind}.json")
-        videos = np.array([video or "" for video in pool.videos.values()])
-        return cls(pool, embedding, embedding.embed(keypoints=pool.keypoints), videos)
-
-    def rows(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.intp]:
-        """Rows [n] of hands [n]; raises WrongAnswerError for one that is not of these."""
-        order = np.argsort(self.pool.hand_ids)
-        places = np.searchsorted(self.pool.hand_ids, hand_ids, sorter=order)
-        rows: NDArray[np.intp] = order[np.minimum(places, len(order) - 1)]
-        unknown = int((self.pool.hand_ids[rows] != hand_ids).sum())
-        if unknown:
-            raise WrongAnswerError(f"{unknown} of {len(hand_ids)} hands are not in this version")
-        return rows
+        self.pool = Pool.open(directory / f"{kind}{suffix}")
+        self.embedding = PoseEmbedding.load(directory / f"{kind}.json")
+        self.vectors = self.embedding.embed(keypoints=self.pool.keypoints)
+        self.videos = np.array([video or "" for video in self.pool.videos.values()])
 
     def check(self, rows: NDArray[np.intp], neighbors: Neighbors, *, exactly: bool) -> None:
         """Raise WrongAnswerError unless the neighbours [Q, K] of rows [Q] are of other videos, so far away.
@@ -77,7 +58,7 @@ class Contents:
             raise WrongAnswerError(
                 f"{int((~neighbors.is_found).sum())} places of {neighbors.is_found.size} are empty"
             )
-        others = self.rows(neighbors.hand_ids.ravel()).reshape(neighbors.hand_ids.shape)
+        others = self.pool.rows(neighbors.hand_ids.ravel()).reshape(neighbors.hand_ids.shape)
         if (self.videos[others] == self.videos[rows, None]).any():
             raise WrongAnswerError("a hand of the query's own video is among the neighbours")
         distances = np.linalg.norm(self.vectors[others] - self.vectors[rows, None], axis=2)
@@ -96,24 +77,16 @@ class KnownContents:
     """Everything that a version may hold."""
 
     def __init__(self, directory: Path) -> None:
-        """Read it from a directory."""
         self.contents = {
-            kind + suffix: Contents.read(directory, kind, suffix) for kind in KINDS for suffix in ("", GROWN)
+            kind + suffix: Contents(directory, kind, suffix) for kind in KINDS for suffix in ("", GROWN)
         }
 
     def name_of(self, info: VersionInfo) -> str:
         """Which contents a version has; raises WrongAnswerError for others."""
-        for name, contents in self.contents.items():
-            if (info.embedding_fingerprint, info.points) == (
-                contents.embedding.fingerprint,
-                len(contents.pool),
-            ):
+        for name, each in self.contents.items():
+            if (info.embedding_fingerprint, info.points) == (each.embedding.fingerprint, len(each.pool)):
                 return name
         raise WrongAnswerError(f"nobody built {info.name} with {info.points} hands")
-
-    def of(self, version: IndexVersion) -> Contents:
-        """The contents of an open version."""
-        return self.contents[self.name_of(version.info)]
 
 
 _ROUNDS_PER_OPENING: Final = 100
@@ -160,10 +133,8 @@ class Reader:
 
     def report(self) -> dict[str, Any]:
         """Counts and times; a time is of one search, with the opening of a version where that came first."""
-        milliseconds = (
-            np.array(self._seconds or [np.nan]) * 1000
-        )  # a reader that always failed reports its failures
-        p50, p99, longest = (round(float(np.quantile(milliseconds, share)), 1) for share in (0.5, 0.99, 1))
+        seconds = np.array(self._seconds or [np.nan])  # a reader that always failed reports its failures
+        p50, p99, longest = (round(1000 * float(np.quantile(seconds, share)), 1) for share in (0.5, 0.99, 1))
         return {
             "searches": len(self._seconds),
             "failed": len(self._failures),
@@ -181,7 +152,7 @@ class Reader:
 
     def _search(self, version: IndexVersion) -> None:
         """Make several requests; raises WrongAnswerError unless all answers come from one version."""
-        contents, random = self._known.of(version), self._random
+        contents, random = self._known.contents[self._known.name_of(version.info)], self._random
         exactly = bool(random.integers(2))
         rows = random.integers(len(contents.pool), size=_FEW if random.random() < 0.9 else _MANY)
         options = SearchOptions(
@@ -190,18 +161,13 @@ class Reader:
         neighbors = version.search_hands(contents.pool.hand_ids[rows], _K, other_video=True, options=options)
         contents.check(rows, neighbors, exactly=exactly and len(rows) == _FEW)
         others = np.unique(neighbors.hand_ids)
-        other_rows = contents.rows(others)
+        other_rows = contents.pool.rows(others)
         if not np.allclose(version.vectors(others), contents.vectors[other_rows], rtol=1e-4, atol=1e-4):
             raise WrongAnswerError("vectors are not those of this version")
         if [payload["video"] for payload in version.payloads(others)] != contents.videos[other_rows].tolist():
             raise WrongAnswerError("payloads are not those of this version")
         if not (self._root / version.info.name / "version.json").exists():
             raise WrongAnswerError(f"{version.info.name} was removed while it was open")
-
-
-def must_stop() -> bool:
-    """Whether the process that started this one has closed its input, or died."""
-    return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
 def search_until_stopped(root: Path, known: KnownContents, seed: int, pause_s: str) -> None:
@@ -211,7 +177,8 @@ def search_until_stopped(root: Path, known: KnownContents, seed: int, pause_s: s
     while not stop:
         with LiveIndex(open_catalog(root)) as live:
             for _ in range(_ROUNDS_PER_OPENING):
-                stop = must_stop()
+                # Readable: the process that started this one has closed its input, or died.
+                stop = bool(select.select([sys.stdin], [], [], 0)[0])
                 if stop:
                     break
                 reader.run_one(live)
@@ -250,10 +217,9 @@ _CHANGES: Final = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmt
 def die_at(step: str, nth: int) -> None:
     """Make this process die of SIGKILL just before a step is taken for the nth time."""
     tree = ""
-    left = nth
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal tree, left
+        nonlocal tree, nth
         if event not in _CHANGES or not isinstance(arguments[0], str | os.PathLike):
             return
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_CREAT):
@@ -264,16 +230,15 @@ def die_at(step: str, nth: int) -> None:
         # Inside a tree that is removed, files are named relative to their directories.
         inside = event in {"os.remove", "os.rmdir"}
         if f"{event.rpartition('.')[2]} {f'in {tree}' if inside else name}" == step:
-            left -= 1
-            if not left:
+            nth -= 1
+            if not nth:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
 
 
-def report(*words: str) -> None:
-    """Print a line at once: the process may end at any moment."""
-    print(*words, flush=True)
+report = partial(print, flush=True)
+"""Prints a line at once: the process may end at any moment."""
 
 
 class Rebuilder:
@@ -286,16 +251,9 @@ class Rebuilder:
 
     def run_one(self) -> None:
         """Give one command."""
-        commands: list[tuple[Callable[[], None], int]] = [
-            (self._build, 4),
-            (self._add, 2),
-            (self._publish, 2),
-            (self._roll_back, 2),
-            (self._prune, 3),
-            (self._list, 1),
-        ]
-        shares = np.array([share for _, share in commands], dtype=np.float64)
-        commands[self._random.choice(len(commands), p=shares / shares.sum())][0]()
+        commands = [self._build] * 4 + [self._prune] * 3 + [self._list]
+        commands += [self._add, self._publish, self._roll_back] * 2
+        commands[self._random.integers(len(commands))]()
 
     def _build(self) -> None:
         contents = self._known.contents[KINDS[self._random.integers(len(KINDS))]]
@@ -311,8 +269,7 @@ class Rebuilder:
         report("built", info.name, *(["current"] if publish else []))
 
     def _add(self) -> None:
-        current = next(info for info in self._catalog.versions() if info.is_current)
-        name = self._known.name_of(current)
+        name = self._known.name_of(self._catalog.current_info())
         if name.endswith(GROWN):
             return
         report("adding", "published")

@@ -42,7 +42,6 @@ class ExpectedState:
 
     def __init__(self, versions: list[str], current: str) -> None:
         self.done: Counter[str] = Counter()
-        """How often each thing was done."""
         self._reset(versions, current)
 
     def _reset(self, versions: list[str], current: str) -> None:
@@ -107,9 +106,7 @@ class StressTest:
         self.kills = 0
         self.where: Counter[str] = Counter()
         self.problems: list[str] = []
-        self._readers = [
-            self._start("reader", str(number), str(pause_s), stdin=True) for number in range(readers)
-        ]
+        self.readers = [self._start("reader", str(each), str(pause_s), stdin=True) for each in range(readers)]
 
     def kill_one(self) -> None:
         """Let a rebuilder work, kill it, check the index, give the next command and check again."""
@@ -137,7 +134,7 @@ class StressTest:
     def finish(self) -> dict[str, Any]:
         """Stop the readers, check a last time, and report."""
         reports = []
-        for reader in self._readers:
+        for reader in self.readers:
             output, _ = reader.communicate(timeout=300)
             if reader.returncode:
                 self.problems.append(f"a reader ended with {reader.returncode}")
@@ -158,12 +155,6 @@ class StressTest:
             "problems": self.problems,
             "readers": reports,
         }
-
-    def kill_readers(self) -> None:
-        """End the readers that still run."""
-        for reader in self._readers:
-            reader.kill()
-            reader.wait()
 
     def _start(self, role: str, *arguments: str, stdin: bool = False) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "tests.index.chaos.processes", role, str(self._root)]
@@ -215,9 +206,8 @@ class StressTest:
         for name in names:
             with self._catalog.open(name) as version:
                 self._known.name_of(version.info)
-                problems += [
-                    f"{name}: {problem}" for problem in verify(version, sample=100, read_all=True).problems()
-                ]
+                measured = verify(version, sample=100, read_all=True)
+            problems += [f"{name}: {problem}" for problem in measured.problems()]
         self.problems += [f"{problem} (killed {when})" for problem in problems]
 
     def _check_no_leftovers(self, when: str) -> None:
@@ -250,4 +240,6 @@ def run_stress_test(
             stress.kill_one()
         return {"seconds": round(time.perf_counter() - started, 1), **stress.finish()}
     finally:
-        stress.kill_readers()
+        for reader in stress.readers:
+            reader.kill()
+            reader.wait()

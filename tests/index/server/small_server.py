@@ -23,9 +23,7 @@ WRITES = ("Create", "Update", "Delete", "Upsert")
 class SmallServer:
     """Listens on two ports of 127.0.0.1 from `start` to `stop`."""
 
-    def __init__(
-        self, version: str = "1.18.0", key: str = "", read_key: str = "", *, grpc: bool = True
-    ) -> None:
+    def __init__(self, version: str = "1.18.0", key: str = "", read_key: str = "", grpc: bool = True) -> None:
         self.memory = QdrantClient(":memory:")
         self.version = version
         self.key = key
@@ -36,7 +34,7 @@ class SmallServer:
         self.port, self.grpc_port = _free_ports()
         self._with_grpc = grpc
         self._grpc: Any = None
-        self._rest: ThreadingHTTPServer | None = None
+        self.rest: ThreadingHTTPServer | None = None
 
     @property
     def address(self) -> str:
@@ -47,22 +45,18 @@ class SmallServer:
             self._grpc = grpc.server(ThreadPoolExecutor(8), handlers=[_Handler(self)])
             assert self._grpc.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
             self._grpc.start()
-        self._rest = _rest_server(self)
-        Thread(target=self._rest.serve_forever, args=(0.01,), daemon=True).start()
+        self.rest = _rest_server(self)
+        Thread(target=self.rest.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def stop(self) -> None:
         if self._grpc is not None:
             self._grpc.stop(grace=0).wait()
             self._grpc = None
-        if self._rest is not None:
-            self._rest.shutdown()
-            self._rest.server_close()
-            self._rest = None
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._rest is None
+        if self.rest is not None:
+            self.rest.shutdown()
+            self.rest.server_close()
+            self.rest = None
 
     def __enter__(self) -> "SmallServer":
         return self.start()
@@ -247,10 +241,10 @@ def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
         """Answers with its name and version, and nothing else."""
 
         def do_GET(self) -> None:
-            is_root = self.path == "/"
             root = {"title": "qdrant", "version": server.version}
-            body = json.dumps(root if is_root else {"status": {"error": "no"}}).encode()
-            self.send_response(200 if is_root else 404)
+            status, answer = (200, root) if self.path == "/" else (404, {"status": {"error": "no"}})
+            body = json.dumps(answer).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
