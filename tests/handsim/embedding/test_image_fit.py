@@ -117,7 +117,7 @@ def test_a_killed_fit_goes_on_where_it_stopped(
     monkeypatch.setattr("handsim.embedding.image_fit._ENCODED_TOGETHER", 16)
     pool = write_picture_pool(tmp_path / "home" / "pool", range(24))
     shutil.copytree(tmp_path / "home", tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED_FIT, tmp_path / "home", checkpoint]
+    command = [sys.executable, "-c", KILLED_FIT, str(tmp_path / "home"), str(checkpoint)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
     assert not (tmp_path / "home" / "embedding.json").exists()
