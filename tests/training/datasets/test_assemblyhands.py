@@ -101,6 +101,22 @@ def test_each_hand_with_a_box_and_a_valid_joint_is_a_sample(assemblyhands_root: 
         assert np.isfinite(label.joints_3d_mm[label.valid]).all()
 
 
+def test_the_synthetic_set_has_every_case(assemblyhands_root: Path) -> None:
+    """Pictures of one hand and of two, joints without annotation, cameras that move and turn."""
+    annotations = stored(assemblyhands_root, "train", "ego_data")["annotations"]
+    visible = {tuple(annotation["bbox"][side] is not None for side in SIDES) for annotation in annotations}
+    assert visible == {(True, True), (True, False), (False, True)}
+    dataset = AssemblyHands(assemblyhands_root, "train")
+    assert 0.02 < np.mean([~dataset.label(index).valid for index in range(len(dataset))]) < 0.3
+    for sequence in stored(assemblyhands_root, "train", "ego_calib")["calibration"].values():
+        cameras = [camera for frame in sequence["extrinsics"].values() for camera in frame.values()]
+        assert len(np.unique(np.round(cameras, 6), axis=0)) == len(cameras)
+        turns, places = np.split(np.array(cameras), [3], axis=2)
+        np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), [np.eye(3)] * len(turns), atol=1e-12)
+        np.testing.assert_allclose(np.linalg.det(turns), 1)
+        assert np.linalg.norm(places, axis=1).min() > 10
+
+
 def test_joints_by_hand(assemblyhands_root: Path) -> None:
     """One left and one right hand, joint by joint as in the official README."""
     dataset = AssemblyHands(assemblyhands_root, "val")
@@ -156,6 +172,8 @@ def test_annotated_2d_joints_are_the_projections(assemblyhands_root: Path) -> No
 
 AGAIN = "download all three files of annotations v1-1 of the split again"
 OTHER = rf"is not as in v1-1 \(.*\); {AGAIN}"
+NO_SEQUENCE = f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"
+NO_FRAME = f"lacks '000004', so it is not v1-1; {AGAIN}"
 
 
 def path_of(root: Path, kind: str) -> Path:
@@ -195,47 +213,30 @@ def test_files_that_are_missing_truncated_or_of_another_version_are_refused(
             refused(root, AGAIN)
 
 
-def without_boxes(data: Any) -> None:
-    for annotation in data["annotations"]:
-        annotation["bbox"] = {"right": None, "left": None}
+def setting(**values: Any) -> Callable[[Any], None]:
+    """Change all annotations."""
 
+    def change(data: Any) -> None:
+        for annotation in data["annotations"]:
+            annotation.update(values)
 
-def with_one_box(data: Any) -> None:
-    data["annotations"][2]["bbox"] = [1.0, 2.0, 3.0, 4.0]
-
-
-def without_valid_joints(data: Any) -> None:
-    for annotation in data["annotations"]:
-        annotation["joint_valid"] = [0] * 42
+    return change
 
 
 def first(mapping: dict[str, Any]) -> Any:
     return next(iter(mapping.values()))
 
 
-def without_a_sequence(data: Any) -> None:
-    members = data.get("annotations") or data["calibration"]
-    members.pop(next(iter(members)))
-
-
-def without_a_pose(data: Any) -> None:
-    first(data["annotations"]).pop("000004")
-
-
-def without_extrinsics(data: Any) -> None:
-    first(data["calibration"])["extrinsics"].pop("000004")
-
-
 @pytest.mark.parametrize(
     ("kind", "damage", "problem"),
     [
-        ("ego_data", without_boxes, rf"no annotations\[\] with a box in bbox; {AGAIN}"),
-        ("ego_data", with_one_box, OTHER),
-        ("ego_data", without_valid_joints, rf"none of the \d+ hands .* another split, else {AGAIN}"),
-        ("joint_3d", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
-        ("joint_3d", without_a_pose, f"lacks '000004', so it is not v1-1; {AGAIN}"),
-        ("ego_calib", without_a_sequence, f"lacks 1 of 2 sequences, such as nusar-.*; {AGAIN}"),
-        ("ego_calib", without_extrinsics, f"lacks '000004', so it is not v1-1; {AGAIN}"),
+        ("ego_data", setting(bbox=dict.fromkeys(SIDES)), rf"no annotations\[\] with a box in bbox; {AGAIN}"),
+        ("ego_data", lambda data: data["annotations"][2].update(bbox=[1.0, 2.0, 3.0, 4.0]), OTHER),
+        ("ego_data", setting(joint_valid=[0] * 42), rf"none of the \d+ hands .* another split, else {AGAIN}"),
+        ("joint_3d", lambda data: data["annotations"].popitem(), NO_SEQUENCE),
+        ("joint_3d", lambda data: first(data["annotations"]).pop("000004"), NO_FRAME),
+        ("ego_calib", lambda data: data["calibration"].popitem(), NO_SEQUENCE),
+        ("ego_calib", lambda data: first(data["calibration"])["extrinsics"].pop("000004"), NO_FRAME),
     ],
 )
 def test_damaged_annotations_are_refused(

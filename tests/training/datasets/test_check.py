@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -68,6 +69,15 @@ def part(dexycb_root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(dexycb_root / MARKER, tmp_path / "dexycb")).parent
 
 
+BONE_LOST = [*range(9), 0, *range(10, 21)]
+MANO = np.argsort(JOINT_ORDERS["mano"])
+
+
+def assert_failed(finding: Finding, problem: str) -> None:
+    assert finding.verdict == "failed"
+    assert problem in finding.detail
+
+
 def failed(report: CheckReport) -> dict[str, Finding]:
     return {finding.check: finding for finding in report.failed}
 
@@ -113,9 +123,7 @@ def test_the_same_seed_reads_the_same_hands(dexycb_root: Path) -> None:
 def test_unknown_datasets_and_splits_are_refused(dexycb_root: Path) -> None:
     with pytest.raises(HandsimError, match=r"no dataset dexicb; did you mean dexycb\?"):
         check_dataset("dexicb", dexycb_root)
-    with pytest.raises(
-        HandsimError, match=r"dexycb has no split train; did you mean s0_train\?; it has s0_train"
-    ):
+    with pytest.raises(HandsimError, match=r"no split train; did you mean s0_train\?; it has s0_train"):
         check_dataset("dexycb", dexycb_root, ["s0_train", "train"])
 
 
@@ -173,13 +181,12 @@ def test_counts_that_differ_from_the_official_ones_are_a_finding(part: Path) -> 
 
 def test_missing_files_are_a_finding(part: Path) -> None:
     dataset = DexYCB(part, PART[0])
-    picture, labels = dataset.files(3)
+    picture = dataset.files(3)[0]
     picture.unlink()
     shutil.rmtree(dataset.files(5)[0].parent)
     missing = failed(check_dataset("dexycb", part, PART, CheckOptions(labels=1, pictures=0)))["files"]
     assert missing.numbers["missing"] >= 3
     assert str(picture) in missing.detail
-    assert labels.exists()
 
 
 @pytest.mark.parametrize(
@@ -196,38 +203,22 @@ def test_unreadable_files_are_findings(
     assert problem in report.failed[0].detail
 
 
-def of_other_pictures(joints_m: Joints) -> Joints:
-    return np.add(joints_m, [0.05, 0.02, 0])
-
-
-def in_the_world(joints_m: Joints) -> Joints:
-    return np.add(joints_m, [0, 0, 20])
-
-
-def without_a_reference_bone(joints_m: Joints) -> Joints:
-    return joints_m[[*range(9), 0, *range(10, 21)]]
-
-
-def in_manos_order(joints_m: Joints) -> Joints:
-    return joints_m[np.argsort(JOINT_ORDERS["mano"])]
-
-
 @pytest.mark.parametrize(
-    ("change", "reproject", "checks", "says"),
+    ("change", "reproject", "check", "says"),
     [
-        (of_other_pictures, False, {"projection"}, "joints or cameras are of other pictures"),
-        (in_the_world, True, {"distance"}, "they are not in the camera frame"),
-        (without_a_reference_bone, True, {"bone lengths"}, "wrist to middle_mcp is 0.00 times as long as in"),
-        (in_manos_order, True, {"joint order"}, "in the order of mano"),
+        (lambda joints_m: np.add(joints_m, [0.05, 0.02, 0]), False, "projection", "are of other pictures"),
+        (lambda joints_m: np.add(joints_m, [0, 0, 20]), True, "distance", "are not in the camera frame"),
+        (lambda joints_m: joints_m[BONE_LOST], True, "bone lengths", "wrist to middle_mcp is 0.00 times"),
+        (lambda joints_m: joints_m[MANO], True, "joint order", "in the order of mano"),
     ],
 )
 def test_wrong_joints_of_dexycb_are_named(
-    part: Path, change: Callable[[Joints], Joints], reproject: bool, checks: set[str], says: str
+    part: Path, change: Callable[[Joints], Joints], reproject: bool, check: str, says: str
 ) -> None:
     change_dexycb(part, change, reproject=reproject)
     findings = failed(check_dataset("dexycb", part, PART, FEW))
-    assert set(findings) == checks
-    assert any(says in finding.detail for finding in findings.values())
+    assert [*findings] == [check]
+    assert says in findings[check].detail
 
 
 def test_wrong_order_and_units_of_freihand_are_named(freihand_root: Path) -> None:
@@ -274,16 +265,8 @@ K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 
 
 def label_of(joints_mm: NDArray[np.float64]) -> HandLabel:
-    return HandLabel(
-        sample_id="s",
-        subject="1",
-        side="right",
-        size_px=(640, 480),
-        keypoints_2d_px=project(joints_mm, K).astype(np.float32),
-        joints_3d_mm=joints_mm.astype(np.float32),
-        intrinsics=K,
-        valid=np.ones(JOINT_COUNT, dtype=np.bool_),
-    )
+    points, valid = project(joints_mm, K).astype(np.float32), np.ones(JOINT_COUNT, dtype=np.bool_)
+    return HandLabel("s", "1", "right", (640, 480), points, joints_mm.astype(np.float32), K, valid)
 
 
 LABELS = [label_of(hand) for hand in whole_hands(8)]
@@ -311,9 +294,7 @@ def test_2d_joints_are_the_projections_of_the_3d_ones() -> None:
     finding = check_projection(LABELS, POINTS)
     assert finding.verdict == "passed"
     assert finding.numbers["max_px"] < 0.01
-    of_others = check_projection(LABELS, POINTS[::-1])
-    assert of_others.verdict == "failed"
-    assert "joints or cameras are of other pictures" in of_others.detail
+    assert_failed(check_projection(LABELS, POINTS[::-1]), "joints or cameras are of other pictures")
     halved = [replace(label, intrinsics=np.diag([0.5, 0.5, 1]) @ K) for label in LABELS]
     assert check_projection(halved, POINTS).verdict == "failed"
 
@@ -332,16 +313,10 @@ def test_without_2d_joints_there_is_nothing_to_compare() -> None:
 
 
 def test_joints_without_annotation_are_ignored() -> None:
-    valid = np.arange(JOINT_COUNT) < 15
-    broken = [
-        replace(
-            label,
-            valid=valid,
-            joints_3d_mm=np.where(valid[:, None], label.joints_3d_mm, np.nan),
-            keypoints_2d_px=np.where(valid[:, None], label.keypoints_2d_px, np.nan),
-        )
-        for label in LABELS
-    ]
+    broken = deepcopy(LABELS)
+    for label in broken:
+        label.valid[15:] = False
+        label.joints_3d_mm[15:] = label.keypoints_2d_px[15:] = np.nan
     assert check_projection(broken, POINTS).verdict == "passed"
     assert check_depth(broken).numbers["implausible_share"] == 0
     assert check_inside(broken).verdict == "passed"
@@ -351,19 +326,13 @@ HANDS = whole_hands()
 IDS = [f"hand{number}" for number in range(len(HANDS))]
 
 
-def mirrored(hands: NDArray[np.float64]) -> NDArray[np.float64]:
-    return hands * [-1, 1, 1]
-
-
 @pytest.mark.parametrize(("factor", "says"), [(1e3, "1000"), (1e-3, "0.001"), (10, "10"), (0.1, "0.1")])
 def test_other_units_than_millimetres_are_named(factor: float, says: str) -> None:
     finding = check_units(HANDS)
     assert finding.verdict == "passed"
     assert 60 < finding.numbers["wrist_to_middle_mcp_mm"] < 120
     assert check_units(np.full_like(HANDS, np.nan)).verdict == "skipped"
-    finding = check_units(HANDS * factor)
-    assert finding.verdict == "failed"
-    assert f"seem to be {says} times as large" in finding.detail
+    assert_failed(check_units(HANDS * factor), f"seem to be {says} times as large")
 
 
 @pytest.mark.parametrize("hands", [HANDS, HANDS * 1000, odd_hands(1, 3.0), odd_hands(2, 3.0)])
@@ -375,9 +344,7 @@ def test_bones_of_hands_of_any_size_pass(hands: NDArray[np.float64]) -> None:
 def test_a_bone_of_the_wrong_length_is_named() -> None:
     hands = HANDS.copy()
     hands[:, 8] = hands[:, PARENTS[8]] + 2.5 * (hands[:, 8] - hands[:, PARENTS[8]])
-    finding = check_bones(hands, IDS)
-    assert finding.verdict == "failed"
-    assert finding.detail.startswith("index_dip to index_tip is 2.")
+    assert_failed(check_bones(hands, IDS), "index_dip to index_tip is 2.")
 
 
 def test_single_impossible_hands_are_named_when_they_are_many() -> None:
@@ -386,9 +353,7 @@ def test_single_impossible_hands_are_named_when_they_are_many() -> None:
     assert check_bones(hands, IDS).numbers["impossible_hands"] == 1
     assert check_bones(hands, IDS).verdict == "passed"
     hands[50:60, 12] += 500
-    finding = check_bones(hands, IDS)
-    assert finding.verdict == "failed"
-    assert "11 of 200 hands have an impossible bone, such as hand5" in finding.detail
+    assert_failed(check_bones(hands, IDS), "11 of 200 hands have an impossible bone, such as hand5")
 
 
 def test_bones_without_joints_are_left_out() -> None:
@@ -410,23 +375,20 @@ def test_right_hands_pass_whatever_side_they_were() -> None:
     assert finding.numbers == {"left_as_told_share": 1.0, "right_as_told_share": 1.0}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_badly_annotated_odd_hands_pass(seed: int) -> None:
     assert check_sides(odd_hands(seed, 4.0), RIGHT[:50]).verdict == "passed"
+    finding = check_joint_order(odd_hands(seed, 3.0))
+    assert finding.verdict == "passed", finding.detail
 
 
-def test_left_hands_that_are_not_mirrored_fail_alone() -> None:
-    hands = np.concatenate([mirrored(HANDS[:100]), HANDS[100:]])
-    finding = check_sides(hands, SIDES)
-    assert finding.verdict == "failed"
-    assert finding.detail == "100% of the hands labelled left are not"
-
-
-def test_random_sides_fail() -> None:
-    hands = np.concatenate([mirrored(HANDS[:60]), HANDS[60:]])
-    finding = check_sides(hands, RIGHT)
-    assert finding.verdict == "failed"
-    assert "30% of the hands labelled right are not" in finding.detail
+@pytest.mark.parametrize(
+    ("mirrored", "sides", "problem"),
+    [(100, SIDES, "100% of the hands labelled left"), (60, RIGHT, "30% of the hands labelled right")],
+)
+def test_hands_that_are_mirrored_for_no_reason_fail(mirrored: int, sides: list[Side], problem: str) -> None:
+    hands = np.concatenate([HANDS[:mirrored] * [-1, 1, 1], HANDS[mirrored:]])
+    assert_failed(check_sides(hands, sides), f"{problem} are not")
 
 
 def test_flat_hands_have_no_side() -> None:
@@ -437,12 +399,6 @@ def test_flat_hands_have_no_side() -> None:
     assert check_sides(flat, RIGHT).verdict == "skipped"
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_odd_hands_badly_annotated_pass(seed: int) -> None:
-    finding = check_joint_order(odd_hands(seed, noise_mm=3.0))
-    assert finding.verdict == "passed", finding.detail
-
-
 @pytest.mark.parametrize("name", ["assemblyhands", "mano"])
 def test_another_datasets_order_is_named(name: str) -> None:
     finding = check_joint_order(HANDS)
@@ -450,12 +406,9 @@ def test_another_datasets_order_is_named(name: str) -> None:
     assert finding.numbers["score"] < 0.15
     assert finding.numbers["best_other_score"] > finding.numbers["score"] + 0.03
     assert check_joint_order(HANDS[:7]).verdict == "skipped"
-    not_reordered = from_handsim_order(HANDS, name)
-    finding = check_joint_order(not_reordered)
-    assert finding.verdict == "failed"
-    assert f"in the order of {name}:" in finding.detail
-    twice = to_handsim_order(HANDS, name)
-    assert f"reordered from that of {name} once too often:" in check_joint_order(twice).detail
+    assert_failed(check_joint_order(from_handsim_order(HANDS, name)), f"in the order of {name}:")
+    twice = check_joint_order(to_handsim_order(HANDS, name))
+    assert_failed(twice, f"reordered from that of {name} once too often:")
 
 
 def test_any_two_joints_exchanged_make_a_worse_score() -> None:
@@ -468,23 +421,21 @@ def test_any_two_joints_exchanged_make_a_worse_score() -> None:
         assert order_score(distances, exchanged) > own + MARGIN, (first, second)
 
 
-def test_exchanged_joints_are_named() -> None:
-    order = np.arange(JOINT_COUNT)
-    order[[7, 8]] = 8, 7
-    assert check_joint_order(HANDS[:, order]).detail.startswith(
-        "index_dip and index_tip seem to be exchanged"
-    )
+JOINTS = [*range(JOINT_COUNT)]
+FINGERS = list(FINGER_JOINTS.values())
 
 
-def test_exchanged_and_reversed_fingers_are_named() -> None:
-    fingers = list(FINGER_JOINTS.values())
-    order = np.arange(JOINT_COUNT)
-    order[[*fingers[1], *fingers[2]]] = [*fingers[2], *fingers[1]]
-    assert "index and middle finger seem to be exchanged" in check_joint_order(HANDS[:, order]).detail
-    reversed_fingers = [0, *(joint for finger in fingers for joint in finger[::-1])]
-    assert "fingers seem to go from tip to base" in check_joint_order(HANDS[:, reversed_fingers]).detail
-    little_first = [0, *(joint for finger in fingers[::-1] for joint in finger)]
-    assert "from little finger to thumb" in check_joint_order(HANDS[:, little_first]).detail
+@pytest.mark.parametrize(
+    ("order", "problem"),
+    [
+        ([*JOINTS[:7], 8, 7, *JOINTS[9:]], "index_dip and index_tip seem to be exchanged"),
+        ([*JOINTS[:5], *FINGERS[2], *FINGERS[1], *JOINTS[13:]], "index and middle finger seem to be exchan"),
+        ([0, *np.ravel([finger[::-1] for finger in FINGERS])], "fingers seem to go from tip to base"),
+        ([0, *np.ravel(FINGERS[::-1])], "from little finger to thumb"),
+    ],
+)
+def test_exchanged_and_reversed_joints_and_fingers_are_named(order: list[int], problem: str) -> None:
+    assert problem in check_joint_order(HANDS[:, order]).detail
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -495,6 +446,6 @@ def test_shuffled_joints_fail(seed: int) -> None:
 
 
 def test_the_score_of_an_order_is_that_of_the_reordered_hands() -> None:
-    order, ours = np.array(JOINT_ORDERS["mano"]), np.arange(JOINT_COUNT)
-    reordered = order_score(joint_distances(HANDS[:, order]), ours)
+    order = np.array(JOINT_ORDERS["mano"])
+    reordered = order_score(joint_distances(HANDS[:, order]), np.arange(JOINT_COUNT))
     assert order_score(joint_distances(HANDS), order) == pytest.approx(reordered, abs=1e-12)

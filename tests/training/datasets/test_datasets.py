@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import mirror_points
+from handsim.skeleton import REFERENCE_BONE
 from handsim.synthetic import LabelledPicture, PeopleConfig, SyntheticConfig, synthesise_labelled
 from handsim.synthetic.camera import project
 from handsim.synthetic.config import MotionConfig
@@ -73,6 +74,21 @@ def test_every_split_opens_by_its_name_and_can_be_sent_to_a_worker(name: str, ro
             dataset.label(len(dataset))
         with pytest.raises(IndexError):
             dataset[len(dataset)]
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"), [("dexycb", ["s0_train"]), ("assemblyhands", known_splits("assemblyhands"))]
+)
+def test_one_persons_bones_are_equally_long(name: str, root: Path, splits: Iterable[str]) -> None:
+    """In all pictures and on both sides; those of others are not."""
+    lengths: dict[str, list[float]] = {}
+    for dataset in (open_dataset(name, root, split) for split in splits):
+        for label in map(dataset.label, range(len(dataset))):
+            wrist, knuckle = label.joints_3d_mm[[*REFERENCE_BONE]]
+            lengths.setdefault(label.subject, []).append(float(np.linalg.norm(knuckle - wrist)))
+    for found in lengths.values():  # NaN where one is not annotated
+        assert np.nanmax(found) - np.nanmin(found) < 0.01
+    assert len({round(np.nanmax(found), 1) for found in lengths.values()}) == len(lengths) > 1
 
 
 def test_an_empty_folder_is_not_a_dataset(tmp_path: Path, name: str) -> None:
@@ -210,18 +226,14 @@ def test_freihands_evaluation_without_truth_can_be_predicted_on(
     freihand_root: Path, copy_of: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = copy_of(freihand_root)
-    moved = copy.with_name("freihand_eval")
-    moved.mkdir()
-    (copy / "evaluation_xyz.json").rename(moved / "evaluation_xyz.json")
-    assert FreiHAND(copy, "eval").has_truth  # found where the second archive is often put
-    (moved / "evaluation_xyz.json").rename(copy / "evaluation" / "evaluation_xyz.json")
-    assert FreiHAND(copy, "eval").has_truth
-    archive = copy.with_name("FreiHAND_pub_v2_eval")
-    archive.mkdir()
-    (copy / "evaluation" / "evaluation_xyz.json").rename(archive / "evaluation_xyz.json")
+    file = copy / "evaluation_xyz.json"
+    for name in ("../freihand_eval", "evaluation", "../FreiHAND_pub_v2_eval"):  # where archives are often put
+        (copy / name).mkdir(exist_ok=True)
+        file = file.rename(copy / name / file.name)
+        assert FreiHAND(copy, "eval").has_truth
     monkeypatch.chdir(copy)
     assert FreiHAND(Path(), "eval").has_truth
-    (archive / "evaluation_xyz.json").unlink()
+    file.unlink()
     dataset = FreiHAND(copy, "eval")
     hand = dataset[0]
     assert not dataset.has_truth
@@ -244,10 +256,7 @@ def test_an_incomplete_download_of_freihand_is_refused(freihand_root: Path, miss
         ("[[1, 2", r"training_xyz\.json cannot be read"),
         (json.dumps({"xyz": 1}), r"training_xyz\.json cannot be read"),
         (json.dumps([[[0.0] * 3] * 20] * 8), r"holds \[8, 20, 3\] numbers; .* has \[N, 21, 3\]; download"),
-        (
-            json.dumps([[[float("nan")] * 3] * 21] * 8),
-            r"not finite, of 8 of 8 hands, such as hand 0; d",
-        ),
+        (json.dumps([[[float("nan")] * 3] * 21] * 8), "not finite, of 8 of 8 hands, such as hand 0; d"),
         (json.dumps([[[0.0] * 3] * 21] * 7), r"has 7 hands and training_K\.json 8"),
     ],
 )
@@ -265,29 +274,24 @@ def test_synthetic_hands_are_read_as_right_hands(synthetic_root: Path) -> None:
         (picture.video, picture.frame): picture
         for picture in synthesise_labelled(SYNTHETIC, crop_enlargement=CROP_ENLARGEMENT)
     }
-    read = 0
-    sides = set()
-    for split in known_splits("synthetic"):
-        dataset = SyntheticHands(synthetic_root, split)
-        for index in range(len(dataset)):
-            hand = dataset[index]
-            video, frame = map(int, hand.sample_id.split("/")[1:])
-            picture = truth[video, frame]
-            left = picture.side == "left"
-            image = picture.image[:, ::-1] if left else picture.image
-            joints = picture.joints_3d_mm.astype(np.float64) * [-1 if left else 1, 1, 1]
-            keypoints = mirror_points(picture.keypoints_2d_px, 64) if left else picture.keypoints_2d_px
-            np.testing.assert_allclose(hand.keypoints_2d_px, keypoints, atol=0.01)
-            np.testing.assert_allclose(hand.joints_3d_mm, joints, atol=0.01)
-            assert np.abs(hand.image.astype(int) - image).mean() < 8
-            assert hand.side == picture.side
-            assert hand.valid.all()
-            projected = hand.joints_3d_mm.astype(np.float64) @ hand.intrinsics.T
-            np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], keypoints, atol=0.01)
-            sides.add(hand.side)
-            read += 1
-    assert read == len(truth) == 24
-    assert sides == {"left", "right"}
+    datasets = [SyntheticHands(synthetic_root, split) for split in known_splits("synthetic")]
+    hands = [dataset[index] for dataset in datasets for index in range(len(dataset))]
+    assert len(hands) == len(truth) == 24
+    assert {hand.side for hand in hands} == {"left", "right"}
+    for hand in hands:
+        video, frame = map(int, hand.sample_id.split("/")[1:])
+        picture = truth[video, frame]
+        left = picture.side == "left"
+        image = picture.image[:, ::-1] if left else picture.image
+        joints = picture.joints_3d_mm.astype(np.float64) * [-1 if left else 1, 1, 1]
+        keypoints = mirror_points(picture.keypoints_2d_px, 64) if left else picture.keypoints_2d_px
+        np.testing.assert_allclose(hand.keypoints_2d_px, keypoints, atol=0.01)
+        np.testing.assert_allclose(hand.joints_3d_mm, joints, atol=0.01)
+        assert np.abs(hand.image.astype(int) - image).mean() < 8
+        assert hand.side == picture.side
+        assert hand.valid.all()
+        projected = project(hand.joints_3d_mm.astype(np.float64), hand.intrinsics)
+        np.testing.assert_allclose(projected, keypoints, atol=0.01)
 
 
 def test_nobody_is_in_two_splits_of_synthetic_hands(synthetic_root: Path) -> None:
