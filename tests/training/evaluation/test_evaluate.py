@@ -56,6 +56,11 @@ def evaluation(checkpoint: Path) -> Evaluation:
     return evaluate_pose(PoseRequest(checkpoint))
 
 
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    assert evaluation.scores is not None
+    return evaluation.scores.metrics
+
+
 def test_dataset_and_split_default_to_those_of_the_training(
     evaluation: Evaluation, synthetic: Path, tmp_path: Path
 ) -> None:
@@ -63,18 +68,17 @@ def test_dataset_and_split_default_to_those_of_the_training(
     assert evaluation.settings == {"dataset": "synthetic", "split": "test", "root": str(synthetic)}
     metadata = evaluation.metadata
     assert (metadata["run"], metadata["hands"], metadata["hands_with_truth"]) == ("first", 4, 4)
-    assert (metadata["init"], metadata["head"], metadata["architecture"]) == (
+    assert [metadata[key] for key in ("init", "head", "architecture")] == [
         "random weights",
         "detnet",
         "resnet18",
-    )
+    ]
     assert len(metadata["checkpoint_sha256"]) == 64
     write_evaluation(tmp_path, evaluation)
     report = json.loads((tmp_path / "pose.json").read_text())
     assert report["settings"] == evaluation.settings
     assert report["facts"] == metadata
-    assert evaluation.scores is not None
-    assert report["metrics"] == evaluation.scores.metrics
+    assert report["metrics"] == metrics_of(evaluation)
     assert report["metrics"]["root_relative_mpjpe_mm"] > 0
     assert set(report["metrics"]) - set(report["mean_pose"]) == {
         "keypoints_2d_mean_px",
@@ -87,9 +91,7 @@ def test_written_predictions_score_the_same_numbers_again(
 ) -> None:
     write_evaluation(tmp_path, evaluation)
     again = evaluate_pose(PoseRequest(checkpoint, predictions=tmp_path / "predictions.parquet"))
-    assert evaluation.scores is not None
-    assert again.scores is not None
-    assert again.scores.metrics == pytest.approx(evaluation.scores.metrics, rel=1e-5)
+    assert metrics_of(again) == pytest.approx(metrics_of(evaluation), rel=1e-5)
     assert again.settings["predictions"] == str(tmp_path / "predictions.parquet")
 
 
@@ -101,9 +103,7 @@ def test_predictions_of_another_checkpoint_or_split_are_refused(
     other = untrained_checkpoint(tmp_path / "other.ckpt", small_config(root=synthetic), seed=1)
     with pytest.raises(HandsimError, match=r"predicted by another checkpoint .*; name that one"):
         evaluate_pose(PoseRequest(other, predictions=file))
-    with pytest.raises(
-        HandsimError, match=r"predictions for 4 hands and the split has 16; the first one with"
-    ):
+    with pytest.raises(HandsimError, match="predictions for 4 hands and the split has 16; the first"):
         evaluate_pose(PoseRequest(checkpoint, split="train", predictions=file))
 
 
@@ -142,10 +142,7 @@ def test_without_a_training_split_only_the_mean_pose_is_missing(
 def test_bad_requests_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     for request, problem in (
         (PoseRequest(checkpoint, dataset="freihand"), "the folder of freihand is unknown.* give --root"),
-        (
-            PoseRequest(checkpoint, dataset="freihnd", root=tmp_path),
-            "no dataset freihnd; did you mean freihand",
-        ),
+        (PoseRequest(checkpoint, dataset="freihnd", root=tmp_path), "freihnd; did you mean freihand"),
         (PoseRequest(checkpoint, split="tst"), "no split tst; did you mean test"),
         (PoseRequest(checkpoint, root=tmp_path), "not a synthetic dataset"),
         (PoseRequest(checkpoint, pred_json=tmp_path / "p.json"), "this is test of synthetic"),
@@ -170,9 +167,8 @@ def test_a_file_of_another_tool_is_scored(checkpoint: Path, tmp_path: Path) -> N
     )
     write_predictions(tmp_path / "p.parquet", perfect.in_order_of(true.sample_ids[::-1], "it"), {})
     scored = evaluate_pose(PoseRequest(checkpoint, split="train", predictions=tmp_path / "p.parquet"))
-    assert scored.scores is not None
-    assert scored.scores.metrics["root_relative_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
-    assert scored.scores.metrics["keypoints_2d_mean_px"] == pytest.approx(0, abs=1e-3)
+    assert metrics_of(scored)["root_relative_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert metrics_of(scored)["keypoints_2d_mean_px"] == pytest.approx(0, abs=1e-3)
 
 
 HANDS = 5
@@ -237,50 +233,35 @@ def test_a_split_without_hands_is_refused(untrained: Inference) -> None:
 
 
 Joints = NDArray[np.float64]
+"""[N, 21, 3] in the camera frame, in mm."""
 
 
-def _hands(synthetic: Path, split: str) -> list[Joints]:
-    """Joints [21, 3] in the camera frame of each hand; all of a synthetic one are valid."""
-    dataset = open_dataset("synthetic", synthetic, split)
-    labels = [dataset.label(row) for row in range(len(dataset))]
-    assert all(label.valid.all() for label in labels)
-    return [label.joints_3d_mm.astype(np.float64) for label in labels]
+def _hands(synthetic: Path, split: str) -> Joints:
+    """All joints of a synthetic hand are valid."""
+    true = read_true_hands(open_dataset("synthetic", synthetic, split))
+    assert true.valid.all()
+    return true.joints_3d_mm.astype(np.float64)
 
 
-def _mean_error(predicted: list[Joints], true: list[Joints]) -> float:
-    """Over hands and joints, one after the other; each hand has all of them, so the order does not matter."""
-    errors = [
-        float(np.sqrt(((estimate[joint] - truth[joint]) ** 2).sum()))
-        for estimate, truth in zip(predicted, true, strict=True)
-        for joint in range(21)
-    ]
-    return sum(errors) / len(errors)
+def _from_wrist(hands: Joints) -> Joints:
+    return np.subtract(hands, hands[:, :1])
 
 
-def _from_wrist(hand: Joints) -> Joints:
-    relative: Joints = hand - hand[0]
-    return relative
+def _mean_error(predicted: Joints | float, true: Joints) -> float:
+    """Each hand has all joints, so the order of means does not matter."""
+    return float(np.linalg.norm(np.subtract(predicted, true), axis=2).mean())
 
 
-def _scaled(hand: Joints, truth: Joints) -> Joints:
-    """Relative to the wrist, with the truth's bone from wrist to middle knuckle."""
-    return _from_wrist(hand) * float(np.linalg.norm(truth[9] - truth[0]) / np.linalg.norm(hand[9] - hand[0]))
-
-
-def test_the_mean_pose_in_every_report_is_that_of_loops(
+def test_the_mean_pose_in_every_report_is_that_of_the_training_split(
     evaluation: Evaluation, synthetic: Path, tmp_path: Path
 ) -> None:
     trained_on, true = _hands(synthetic, "train"), _hands(synthetic, "test")
-    mean, wrist = np.zeros((21, 3)), np.zeros(3)
-    for hand in trained_on:
-        mean += _from_wrist(hand) / len(trained_on)
-        wrist += hand[0] / len(trained_on)
+    mean, wrist = _from_wrist(trained_on).mean(axis=0), trained_on[:, 0].mean(axis=0)
+    scales = np.linalg.norm(true[:, 9] - true[:, 0], axis=1) / np.linalg.norm(mean[9])
     expected = {
-        "root_relative_mpjpe_mm": _mean_error([mean] * len(true), [*map(_from_wrist, true)]),
-        "root_scale_mpjpe_mm": _mean_error(
-            [_scaled(mean, truth) for truth in true], [*map(_from_wrist, true)]
-        ),
-        "absolute_mpjpe_mm": _mean_error([mean + wrist] * len(true), true),
+        "root_relative_mpjpe_mm": _mean_error(mean, _from_wrist(true)),
+        "root_scale_mpjpe_mm": _mean_error(scales[:, None, None] * mean, _from_wrist(true)),
+        "absolute_mpjpe_mm": _mean_error(mean + wrist, true),
     }
     write_evaluation(tmp_path, evaluation)
     report = json.loads((tmp_path / "pose.json").read_text())
@@ -307,28 +288,23 @@ def test_joints_that_are_all_zero_score_the_distances_from_the_wrist(
     for name in last_layer:
         content["state_dict"][f"estimator.head.{name}"].zero_()
     torch.save(content, path)
-    scores = evaluate_pose(PoseRequest(path)).scores
-    assert scores is not None
+    metrics = metrics_of(evaluate_pose(PoseRequest(path)))
     true = _hands(synthetic, "test")
-    nothing = [np.zeros((21, 3))] * len(true)
-    from_wrist = _mean_error(nothing, [*map(_from_wrist, true)])
-    from_middle = _mean_error(nothing, [hand - hand.mean(axis=0) for hand in true])
-    assert scores.metrics["root_relative_mpjpe_mm"] == pytest.approx(from_wrist, rel=1e-5)
-    assert scores.metrics["root_scale_mpjpe_mm"] == pytest.approx(from_wrist, rel=1e-5)
-    assert scores.metrics["procrustes_mpjpe_mm"] == pytest.approx(from_middle, rel=1e-5)
+    from_wrist = _mean_error(0, _from_wrist(true))
+    from_middle = _mean_error(true.mean(axis=1, keepdims=True), true)
+    assert metrics["root_relative_mpjpe_mm"] == pytest.approx(from_wrist, rel=1e-5)
+    assert metrics["root_scale_mpjpe_mm"] == pytest.approx(from_wrist, rel=1e-5)
+    assert metrics["procrustes_mpjpe_mm"] == pytest.approx(from_middle, rel=1e-5)
 
 
 def test_an_untrained_network_is_no_better_than_the_mean_pose(
     evaluation: Evaluation, synthetic: Path
 ) -> None:
     """Its last layer begins small: it scores what zeros do, give or take its small estimates."""
-    assert evaluation.scores is not None
     assert evaluation.mean_pose is not None
-    error_mm = evaluation.scores.metrics["root_relative_mpjpe_mm"]
-    estimate = [joints.astype(np.float64) for joints in evaluation.predicted.joints_3d_mm]
-    nothing = [np.zeros((21, 3))] * len(estimate)
-    zeros_mm = _mean_error(nothing, [*map(_from_wrist, _hands(synthetic, "test"))])
-    estimate_mm = _mean_error(nothing, estimate)
+    error_mm = metrics_of(evaluation)["root_relative_mpjpe_mm"]
+    zeros_mm = _mean_error(0, _from_wrist(_hands(synthetic, "test")))
+    estimate_mm = _mean_error(0, evaluation.predicted.joints_3d_mm.astype(np.float64))
     assert 0 < estimate_mm < 0.05 * zeros_mm
     assert abs(error_mm - zeros_mm) <= estimate_mm + 1e-3
     assert error_mm > evaluation.mean_pose.metrics["root_relative_mpjpe_mm"]

@@ -4,8 +4,9 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +42,25 @@ NUMBERS = {
 }
 
 
-def _experiment(**table: Any) -> Experiment:
+def _table(state_of: Callable[[str, int], Any] = lambda method, seed: "done", **settings: Any) -> Table:
+    """Of runs that are done, failed or missing, by method and seed."""
     axes = {
         "methods": {"scratch": {}, "peclr": {"recipe": "peclr"}, "simhand": {"recipe": "simhand"}},
         "seeds": [*SEEDS],
         "label_fractions": {0.1: {}, 1.0: {}},
     }
-    return experiment_of({**CONTENT, "start": {}, "axes": axes, "tables": {"shown": table}})
-
-
-def _results(experiment: Experiment) -> Iterator[RunResult]:
-    for number, seed in enumerate(SEEDS):
-        for point in experiment.points():
+    experiment = experiment_of({**CONTENT, "start": {}, "axes": axes, "tables": {"shown": settings}})
+    results = []
+    for (number, seed), point in product(enumerate(SEEDS), experiment.points()):
+        labels = {axis: point.label(axis) for axis in AXES}
+        result = RunResult(labels, seed, f"evaluate-{number}", state_of(point.method, seed), {}, {})
+        if result.state == "done":
             error = NUMBERS[point.method, point.label_fraction][number]
             metrics, floor = {ERROR: error, AUC: 1 - error / 100}, {ERROR: 40.0, AUC: 0.2}
-            labels = {axis: point.label(axis) for axis in AXES}
-            yield RunResult(labels, seed, f"evaluate-{number}", "done", metrics, floor)
-
-
-def _without(result: RunResult, state: Any = "missing") -> RunResult:
-    return replace(result, state=state, metrics={}, mean_pose={})
+            result = replace(result, metrics=metrics, mean_pose=floor)
+        results.append(result)
+    (table,) = make_tables(experiment, results)
+    return table
 
 
 def _cell(table: Table, row: str, column: int) -> Cell:
@@ -68,8 +68,7 @@ def _cell(table: Table, row: str, column: int) -> Cell:
 
 
 def test_cells_have_means_and_standard_deviations_and_the_best_is_marked() -> None:
-    experiment = _experiment(columns="label_fraction", metrics=[ERROR, AUC])
-    (table,) = make_tables(experiment, [*_results(experiment)])
+    table = _table(columns="label_fraction", metrics=[ERROR, AUC])
     assert table.rows == [*METHODS, MEAN_POSE]
     columns = [(column.label, column.metric.name) for column in table.columns]
     assert columns == [("0.1", ERROR), ("0.1", AUC), ("1", ERROR), ("1", AUC)]
@@ -89,12 +88,8 @@ def test_cells_have_means_and_standard_deviations_and_the_best_is_marked() -> No
 
 def test_only_cells_with_all_seeds_can_be_best() -> None:
     """The seeds that are missing may be the hard ones."""
-    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR])
-    results = [
-        _without(result) if (result.labels["method"], result.seed) == ("simhand", 4) else result
-        for result in _results(experiment)
-    ]
-    (table,) = make_tables(experiment, results)
+    state_of = {("simhand", 4): "missing"}
+    table = _table(lambda *run: state_of.get(run, "done"), where={"label_fraction": 0.1}, metrics=[ERROR])
     ahead = _cell(table, "simhand", 0)
     assert (ahead.n, ahead.is_complete, ahead.best, ahead.failed) == (2, False, False, 0)
     assert ahead.mean == 24.5
@@ -104,51 +99,40 @@ def test_only_cells_with_all_seeds_can_be_best() -> None:
 
 
 def test_a_single_cell_is_not_best_and_equal_ones_are_best_together() -> None:
-    experiment = _experiment(where={"label_fraction": 1.0}, metrics=[ERROR])
-    results = [*_results(experiment)]
-    alone = [result if result.labels["method"] == "peclr" else _without(result) for result in results]
-    (table,) = make_tables(experiment, alone)
+    settings = {"where": {"label_fraction": 1.0}, "metrics": [ERROR]}
+    table = _table(lambda method, seed: "done" if method == "peclr" else "missing", **settings)
     assert not any(cell.best for row in table.cells for cell in row)
     assert _cell(table, "peclr", 0).mean == 20.0
-    (table,) = make_tables(
-        experiment, [r if r.labels["method"] != "simhand" else _without(r) for r in results]
-    )
+    table = _table(lambda method, seed: "missing" if method == "simhand" else "done", **settings)
     assert _cell(table, "peclr", 0).mean == _cell(table, "scratch", 0).mean == 20.0
     assert _cell(table, "peclr", 0).best
     assert _cell(table, "scratch", 0).best
 
 
 def test_missing_runs_leave_cells_empty() -> None:
-    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, AUC])
-    results = [
-        _without(result, "failed" if result.seed == 2 else "missing")
-        if result.labels["method"] == "peclr"
-        else result
-        for result in _results(experiment)
-    ]
-    (table,) = make_tables(experiment, results)
+    settings = {"where": {"label_fraction": 0.1}, "metrics": [ERROR, AUC]}
+    without = {"peclr": {1: "missing", 2: "failed", 4: "missing"}}
+    table = _table(lambda method, seed: without[method][seed] if method in without else "done", **settings)
     cell = _cell(table, "peclr", 0)
     assert (cell.mean, cell.spread, cell.n, cell.failed, cell.best) == (None, None, 0, 1, False)
-    (table,) = make_tables(experiment, [_without(result) for result in results])
+    table = _table(lambda method, seed: "missing", **settings)
     assert table.rows == [*METHODS]  # nobody knows the mean pose yet
     assert all(cell.mean is None for row in table.cells for cell in row)
 
 
 def test_one_seed_has_no_spread_and_a_missing_number_no_mean() -> None:
-    experiment = _experiment(where={"label_fraction": 0.1}, metrics=[ERROR, "absolute_mpjpe_mm"])
-    (table,) = make_tables(experiment, [result for result in _results(experiment) if result.seed == 1])
+    settings = {"where": {"label_fraction": 0.1}, "metrics": [ERROR, "absolute_mpjpe_mm"]}
+    table = _table(lambda method, seed: "done" if seed == 1 else "missing", **settings)
     assert (_cell(table, "scratch", 0).n, _cell(table, "scratch", 0).spread) == (1, None)
     assert _cell(table, "scratch", 1).mean is None
     assert _cell(table, MEAN_POSE, 1).mean is None
 
 
 def test_any_axis_can_be_rows_or_columns() -> None:
-    experiment = _experiment(rows="label_fraction", where={"method": "simhand"}, metrics=[ERROR])
-    (table,) = make_tables(experiment, [*_results(experiment)])
+    table = _table(rows="label_fraction", where={"method": "simhand"}, metrics=[ERROR])
     assert table.rows == ["0.1", "1", MEAN_POSE]
     assert [row[0].mean for row in table.cells] == [25.0, 19.0, 40.0]
-    experiment = _experiment(rows="label_fraction", columns="method", metrics=[ERROR])
-    (table,) = make_tables(experiment, [*_results(experiment)])
+    table = _table(rows="label_fraction", columns="method", metrics=[ERROR])
     assert [[cell.mean for cell in row] for row in table.cells] == [
         [32.0, 27.0, 25.0],
         [20.0, 20.0, 19.0],
@@ -157,10 +141,7 @@ def test_any_axis_can_be_rows_or_columns() -> None:
 
 
 def test_rows_of_datasets_have_no_mean_pose_in_common() -> None:
-    experiment = _experiment(
-        rows="dataset", where={"method": "peclr", "label_fraction": 0.1}, metrics=[ERROR]
-    )
-    (table,) = make_tables(experiment, [*_results(experiment)])
+    table = _table(rows="dataset", where={"method": "peclr", "label_fraction": 0.1}, metrics=[ERROR])
     assert MEAN_POSE not in table.rows
 
 
@@ -180,10 +161,6 @@ def store(tmp_path: Path) -> StepStore:
     return StepStore(tmp_path / "steps")
 
 
-def _run_results(experiment: Experiment, runs: list[Run], store: StepStore) -> list[RunResult]:
-    return collect_results(experiment, runs, store).runs
-
-
 def _finish(step: Step, store: StepStore, report: str | None = None) -> None:
     folder = store.folder(step)
     folder.path.mkdir(parents=True)
@@ -197,7 +174,7 @@ def test_numbers_of_a_run_that_is_done(experiment: Experiment, runs: list[Run], 
     """As `handsim evaluate pose` writes them; what could not be measured is left out."""
     report = {"metrics": {"a_mm": 3, "b_mm": float("nan")}, "mean_pose": {"a_mm": 4.5}, "joints": {}}
     _finish(runs[0].evaluation, store, json.dumps(report))
-    done, missing = _run_results(experiment, runs, store)
+    done, missing = collect_results(experiment, runs, store).runs
     assert (done.labels["method"], done.seed, done.step) == ("scratch", 1, runs[0].evaluation.name)
     assert (done.state, done.metrics, done.mean_pose) == ("done", {"a_mm": 3.0}, {"a_mm": 4.5})
     assert (missing.state, missing.metrics, missing.mean_pose) == ("missing", {}, {})
@@ -213,10 +190,7 @@ def test_a_run_with_a_failed_step_has_failed(
     assert step_state(simhand, store) == "missing"
     store.folder(index).path.mkdir()
     store.folder(index).fail(2)
-    assert [result.state for result in _run_results(experiment, runs, store)] == [
-        "missing",
-        "failed",
-    ]
+    assert [result.state for result in collect_results(experiment, runs, store).runs] == ["missing", "failed"]
     assert step_state(index, store) == step_state(trunk, store) == "failed"
     assert step_state(trunk.inputs["init"], store) == "missing"
     assert step_state(index.inputs["pool"], store) == "done"
@@ -230,9 +204,7 @@ def test_a_damaged_report_is_an_error(
     experiment: Experiment, runs: list[Run], store: StepStore, report: str | None
 ) -> None:
     _finish(runs[0].evaluation, store, report)
-    with pytest.raises(
-        HandsimError, match=r"pose\.json cannot be read \(.*\); remove .*evaluate-\w+ and run"
-    ):
+    with pytest.raises(HandsimError, match=r"pose\.json cannot be read \(.*\); remove .*evaluate-\w+ and"):
         collect_results(experiment, runs, store)
 
 
@@ -243,11 +215,8 @@ def test_results_are_written_to_json_and_read_back(
     _finish(runs[0].evaluation, store, json.dumps(report))
     store.folder(runs[1].evaluation).path.mkdir()
     store.folder(runs[1].evaluation).fail(1)
-    content = {
-        **SHORT,
-        "tables": {"main": {"metrics": [ERROR, AUC]}, "labels": {"columns": "label_fraction"}},
-    }
-    results = collect_results(experiment_of(content), runs, store)
+    tables = {"main": {"metrics": [ERROR, AUC]}, "labels": {"columns": "label_fraction"}}
+    results = collect_results(experiment_of({**SHORT, "tables": tables}), runs, store)
     written = json.dumps(results.to_json(), allow_nan=False)
     again = ExperimentResults.from_json(json.loads(written))
     assert again.tables == results.tables
@@ -276,14 +245,7 @@ FORMAT_1: dict[str, Any] = {
         {
             **{"name": "main", "title": "", "rows_axis": "method", "columns_axis": None},
             **{"where": {"label_fraction": 0.1}, "rows": ["simhand"]},
-            "columns": [
-                {
-                    "label": None,
-                    "metric": ERROR,
-                    "title": "MPJPE mm, root-relative",
-                    "higher_is_better": False,
-                }
-            ],
+            "columns": [COLUMN],
             "cells": [[CELL]],
         }
     ],
