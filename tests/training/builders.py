@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +63,26 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     """To the bit."""
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def stop_and_resume(place: Any, stops: Sequence[int], overrides: Sequence[str]) -> None:
+    """Train ``cut``: interrupted after each of the steps, resumed each time and at last finished."""
+    for number, step in enumerate(stops):
+        with pytest.MonkeyPatch.context() as patch:
+            at_step(patch, step, interrupt)
+            outcome = place.train("cut", overrides, resume=number > 0)
+        assert (outcome.steps, outcome.finished) == (step, False)
+        assert place.checkpoint("cut")["global_step"] == step
+    assert place.train("cut", overrides, resume=True).finished
+
+
+def assert_equal_checkpoints(place: RunPlace, whole: RunPlace, name: str) -> None:
+    """Those of ``cut`` and of another run."""
+    for which in ("last.ckpt", "best.ckpt"):
+        cut, uncut = place.checkpoint("cut", which), whole.checkpoint(name, which)
+        assert_equal(weights(cut), weights(uncut))
+        assert cut["handsim"] == uncut["handsim"]
+        assert cut["lr_schedulers"] == uncut["lr_schedulers"]
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], object]) -> None:

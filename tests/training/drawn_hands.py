@@ -72,16 +72,10 @@ class DrawnHands:
         valid = np.ones(21, np.bool_)
         valid[self._invalid.get(index, [])] = False
         joints[~valid], keypoints[~valid] = np.nan, np.nan
-        return HandLabel(
-            sample_id=f"{self.split}/{index:05d}",
-            subject="nobody",
-            side=self._side(index),
-            size_px=(round(96 * self._scale), round(80 * self._scale)),
-            keypoints_2d_px=keypoints,
-            joints_3d_mm=joints.astype(np.float32),
-            intrinsics=intrinsics,
-            valid=valid,
-        )
+        name, side = f"{self.split}/{index:05d}", _side(index)
+        size_px = (round(96 * self._scale), round(80 * self._scale))
+        joints_mm = joints.astype(np.float32)
+        return HandLabel(name, "nobody", side, size_px, keypoints, joints_mm, intrinsics, valid)
 
     def __getitem__(self, index: int) -> LabelledHand:
         if index == self._damaged:
@@ -97,8 +91,9 @@ class DrawnHands:
         image = np.asarray(picture.resize((width, height), Image.Resampling.BOX))
         return LabelledHand(**vars(label), image=image)
 
-    def _side(self, index: int) -> Side:
-        return "left" if index % 3 == 2 else "right"
+
+def _side(index: int) -> Side:
+    return "left" if index % 3 == 2 else "right"
 
 
 def _turn(about_x: float, about_y: float, about_z: float) -> NDArray[np.float64]:

@@ -116,7 +116,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("--seed=5", "seed 1, this run has 5"), ("--head.out=4", "another network")],
+    [
+        ("--seed=5", "seed 1, this run has 5"),
+        ("--head.out=4", "another network"),
+        ("--encoder.architecture=resnet34", "architecture resnet18, this run has resnet34"),
+        ("--trainer.batch_size=4", "batches an epoch 5, this run has 15"),
+    ],
 )
 def test_a_run_is_not_resumed_as_another(trained: Path, capsys: Capture, setting: str, message: str) -> None:
     resume = ("pretrain", "run", "--resume", "--trainer.max_steps=2", setting, "--home", trained)

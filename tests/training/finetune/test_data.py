@@ -32,13 +32,15 @@ from training.finetune.module import crop_intrinsics, make_targets, rotate_joint
 ALL = np.ones(21, np.bool_)
 
 
-def test_the_square_has_the_box_in_its_middle() -> None:
+def test_the_square_has_the_box_in_its_middle_also_of_a_straight_line() -> None:
     points = np.full((21, 2), 30.0)
     points[3], points[7] = (10, 20), (50, 40)
     assert hand_square(points, ALL, (100, 80), 1.75) == pytest.approx([-5, -5, 65, 65])
     some = ALL.copy()
     some[7] = False
     assert hand_square(points, some, (100, 80), 2.0) == pytest.approx([0, 5, 40, 45])
+    line = np.stack([np.zeros(21), np.linspace(10, 30, 21)], axis=1)
+    assert hand_square(line, ALL, (100, 80), 1.5) == pytest.approx([-15, 5, 15, 35])
 
 
 @pytest.mark.parametrize("keep", [[], [5]])
@@ -46,12 +48,6 @@ def test_too_few_joints_take_the_whole_picture(keep: list[int]) -> None:
     valid = np.zeros(21, np.bool_)
     valid[keep] = True
     assert hand_square(np.full((21, 2), 7.0), valid, (100, 80), 1.75) == pytest.approx([0, -10, 100, 90])
-
-
-def test_a_straight_line_has_a_square() -> None:
-    points = np.zeros((21, 2))
-    points[:, 1] = np.linspace(10, 30, 21)
-    assert hand_square(points, ALL, (100, 80), 1.5) == pytest.approx([-15, 5, 15, 35])
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.75, 2.6])
@@ -185,6 +181,13 @@ def test_a_smaller_share_is_part_of_a_larger_one(hands: int, shares: tuple[float
     assert len(few) >= 1
     assert (np.diff(few) > 0).all()
     assert len(many) == pytest.approx(max(shares) * hands, abs=1)
+
+
+def test_every_hand_is_sampled_equally_often() -> None:
+    """Each is in a tenth of the draws."""
+    draws = [sample_groups(np.arange(30), 0.1, seed) for seed in range(300)]
+    counts = np.bincount(np.concatenate(draws), minlength=30)
+    assert 10 < counts.min() <= counts.max() < 60
 
 
 @settings(max_examples=30)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from tests.training.builders import assert_equal, at_step, interrupt, weights
+from tests.training.builders import assert_equal_checkpoints, at_step, interrupt, stop_and_resume, weights
 from tests.training.drawn_hands import DrawnHands
-from tests.training.finetune.builders import BATCHES_AN_EPOCH, RECIPE, Place
+from tests.training.finetune.conftest import BATCHES_AN_EPOCH, RECIPE, Place
 from training.finetune.config import RECIPES
 from training.finetune.data import MAX_LABELS_READ, mean_bone_length_mm
 from training.finetune.module import FinetuneModule
@@ -32,21 +32,10 @@ FROZEN = ["--trainer.freeze_trunk=always"]
 def test_a_resumed_run_is_equal_to_the_bit(
     whole: Place, place: Place, name: str, overrides: list[str], stops: list[int]
 ) -> None:
-    for number, step in enumerate(stops):
-        with pytest.MonkeyPatch.context() as patch:
-            at_step(patch, step, interrupt)
-            outcome = place.train("cut", overrides, resume=number > 0)
-        assert (outcome.steps, outcome.finished) == (step, False)
-        assert place.checkpoint("cut")["global_step"] == step
-    assert place.train("cut", overrides, resume=True).finished
-
+    stop_and_resume(place, stops, overrides)
     assert place.losses("cut") == whole.losses(name)
     assert place.errors("cut") == whole.errors(name)
-    for which in ("last.ckpt", "best.ckpt"):
-        cut, uncut = place.checkpoint("cut", which), whole.checkpoint(name, which)
-        assert_equal(weights(cut), weights(uncut))
-        assert cut["handsim"] == uncut["handsim"]
-        assert cut["lr_schedulers"] == uncut["lr_schedulers"]
+    assert_equal_checkpoints(place, whole, name)
 
 
 def test_a_run_leaves_metrics_and_what_it_was_trained_on(whole: Place) -> None:
@@ -83,7 +72,12 @@ def test_best_is_the_validated_epoch_with_the_lowest_error(
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("--seed=7", "seed 1, this run has 7"), ("--data.label_fraction=0.9", "trained on")],
+    [
+        ("--seed=7", "seed 1, this run has 7"),
+        ("--data.label_fraction=0.9", "trained on"),
+        ("--encoder.architecture=resnet34", "architecture resnet18, this run has resnet34"),
+        ("--trainer.batch_size=5", "batches an epoch 3, this run has 2"),
+    ],
 )
 def test_a_run_with_other_settings_cannot_be_resumed(whole: Place, override: str, message: str) -> None:
     before = whole.folder("odd").metrics.read_text()
@@ -158,10 +152,8 @@ def test_a_trunk_learns_from_the_first_step_and_the_seed_matters(whole: Place, p
 
 def test_the_mean_bone_is_that_of_the_hands_that_have_one() -> None:
     dataset = DrawnHands(6, invalid={0: [9], 1: [0], 2: [4]})
-    lengths = []
-    for row in range(2, 6):
-        joints = dataset.label(row).joints_3d_mm.astype(np.float64)
-        lengths.append(np.linalg.norm(joints[9] - joints[0]))
+    joints = np.stack([dataset.label(row).joints_3d_mm for row in range(2, 6)]).astype(np.float64)
+    lengths = np.linalg.norm(joints[:, 9] - joints[:, 0], axis=1)
     assert mean_bone_length_mm(dataset, np.arange(6)) == pytest.approx(np.mean(lengths))
     assert mean_bone_length_mm(dataset, np.array([3])) == pytest.approx(lengths[1])
 
@@ -194,11 +186,8 @@ class _Pointlike(DrawnHands):
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (
-            DrawnHands(3, invalid={hand: [*range(21)] for hand in range(3)}),
-            "have no valid joint, so that",
-        ),
-        (DrawnHands(3, invalid={hand: [9] for hand in range(3)}), "have no valid wrist and middle_mcp"),
+        (DrawnHands(3, invalid={n: [*range(21)] for n in range(3)}), "have no valid joint, so that"),
+        (DrawnHands(3, invalid={n: [9] for n in range(3)}), "have no valid wrist and middle_mcp"),
         (_Pointlike(3), "have a bone from wrist to middle_mcp of length 0"),
     ],
 )

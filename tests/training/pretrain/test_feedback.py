@@ -3,10 +3,12 @@
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -61,11 +63,7 @@ def module() -> PretrainModule:
 def trainer() -> Trainer:
     """All that the callback asks of one."""
 
-    class Alone:
-        is_global_zero = True
-        world_size = 1
-
-    return cast(Trainer, Alone())
+    return cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=1))
 
 
 def end_batch(feedback: Feedback, trainer: Trainer, module: PretrainModule, done: int) -> None:
@@ -129,11 +127,8 @@ def test_it_is_due_between_the_steps_in_which_so_many_epochs_end(
     assert turns == sorted({step for end in ends for step in [s for s in steps if s >= end][:1]})
 
 
-def raising(error: Exception) -> Callable[..., None]:
-    def fail(*arguments: object, **options: object) -> None:
-        raise error
-
-    return fail
+def raising(error: Exception) -> Mock:
+    return Mock(side_effect=error)
 
 
 def verify_badly(version: IndexVersion, **options: Any) -> object:
@@ -255,8 +250,7 @@ def test_a_round_leaves_training_as_it_is(
 
     def losses(place: FeedbackPlace, feedback: FeedbackSettings) -> list[float]:
         assert place.train(5, feedback) == RunOutcome(5, finished=True)
-        lines = (place.folder.path / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line)["loss"] for line in lines]
+        return [json.loads(line)["loss"] for line in place.folder.metrics.read_text().splitlines()]
 
     other = FeedbackPlace.copy(world, tmp_path / "other")
     with other.catalog:

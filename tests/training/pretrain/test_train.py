@@ -10,7 +10,14 @@ from PIL import Image
 
 from handsim.drawing import Tile
 from handsim.hand import format_hand_id
-from tests.training.builders import assert_equal, at_step, interrupt, weights
+from tests.training.builders import (
+    assert_equal,
+    assert_equal_checkpoints,
+    at_step,
+    interrupt,
+    stop_and_resume,
+    weights,
+)
 from tests.training.pretrain.builders import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
 from training.losses import Weighting
@@ -52,21 +59,10 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_a_resumed_run_is_equal_to_the_bit(
     whole: Place, place: Place, name: str, overrides: list[str], stops: list[int], steps: int
 ) -> None:
-    for number, step in enumerate(stops):
-        with pytest.MonkeyPatch.context() as patch:
-            at_step(patch, step, interrupt)
-            outcome = place.train("cut", overrides, resume=number > 0)
-        assert (outcome.steps, outcome.finished) == (step, False)
-        assert place.checkpoint("cut")["global_step"] == step
-    assert place.train("cut", overrides, resume=True).finished
-
+    stop_and_resume(place, stops, overrides)
     assert place.losses("cut") == whole.losses(name)
     assert [line["step"] for line in place.lines("cut")] == [*range(1, steps + 1)]
-    for which in ("last.ckpt", "best.ckpt"):
-        cut, uncut = place.checkpoint("cut", which), whole.checkpoint(name, which)
-        assert_equal(weights(cut), weights(uncut))
-        assert cut["handsim"]["batches_done"] == uncut["handsim"]["batches_done"]
-        assert cut["lr_schedulers"] == uncut["lr_schedulers"]
+    assert_equal_checkpoints(place, whole, name)
     # Optimizer and schedule step once a step.
     last = whole.checkpoint(name)
     assert last["global_step"] == last["lr_schedulers"][0]["last_epoch"] == steps
@@ -194,19 +190,13 @@ def _draw(batch: PairBatch, module: PretrainModule, weighting: Weighting) -> Ima
 def test_each_pair_is_drawn_with_its_distance_and_its_weight(
     module: PretrainModule, captions: list[tuple[str, ...]]
 ) -> None:
-    origins = [
-        "distance 0.250",
-        "distance 1.500",
-        "its own second view",
-        format_hand_id(18),
-        "distance 0.000",
-    ]
+    notes = ["distance 0.250", "distance 1.500", "its own second view", format_hand_id(18), "distance 0.000"]
     _draw(_batch(), module, Weighting())
     assert sorted(captions[0::2]) == [(format_hand_id(number),) for number in range(10, 15)]
-    assert sorted(captions[1::2]) == sorted((origin,) for origin in origins)
+    assert sorted(captions[1::2]) == sorted((note,) for note in notes)
     captions.clear()
     _draw(_batch(), module, Weighting("both"))
-    assert sorted(caption[0] for caption in captions[1::2]) == sorted(origins)
+    assert sorted(caption[0] for caption in captions[1::2]) == sorted(notes)
     texts = [caption[1] for caption in captions[1::2]]
     assert all(text.startswith("weight ") for text in texts)
     numbers = [float(text.split()[1]) for text in texts]
