@@ -4,6 +4,7 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from threading import Event, Semaphore
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ def live_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "test-prefetch"]
 
 
-def prefetch(items: Generator[int, None, None], depth: int = 2) -> Prefetcher[int]:
-    stream = Prefetcher(items, depth, "test-prefetch")
+def prefetch(items: Generator[int, None, None], depth: int = 2, **options: Any) -> Prefetcher[int]:
+    stream = Prefetcher(items, depth, "test-prefetch", **options)
     stream.start()
     return stream
 
@@ -86,14 +87,14 @@ def test_closing_ends_the_generator_on_its_thread() -> None:
     assert live_threads() == []
 
 
+def stuck(release: Event) -> Generator[int, None, None]:
+    release.wait(TIMEOUT_S)
+    yield 1
+
+
 def test_closing_waits_only_so_long_for_a_generator_that_is_stuck() -> None:
     release = Event()
-
-    def items() -> Generator[int, None, None]:
-        release.wait(TIMEOUT_S)
-        yield 1
-
-    stream = prefetch(items())
+    stream = prefetch(stuck(release))
     assert not stream.close(timeout_s=0.0)
     assert next(stream, None) is None, "a closed one has no items"
     release.set()
@@ -102,20 +103,13 @@ def test_closing_waits_only_so_long_for_a_generator_that_is_stuck() -> None:
 
 
 def test_closing_ends_a_wait_on_another_thread() -> None:
-    release, answers = Event(), []
-
-    def items() -> Generator[int, None, None]:
-        release.wait(TIMEOUT_S)
-        yield 1
-
-    clock_read = Event()
+    release, answers, clock_read = Event(), [], Event()
 
     def clock() -> float:
         clock_read.set()
         return 0.0
 
-    stream = Prefetcher(items(), 1, "test-prefetch", clock=clock)
-    stream.start()
+    stream = prefetch(stuck(release), 1, clock=clock)
     waiting = threading.Thread(target=lambda: answers.append(list(stream)))
     waiting.start()
     assert clock_read.wait(TIMEOUT_S)
@@ -142,8 +136,7 @@ def test_waiting_time_is_counted_also_during_a_wait() -> None:
             yield number
 
     waits: list[float] = []
-    stream = Prefetcher(items(), 1, "test-prefetch", clock=clock)
-    stream.start()
+    stream = prefetch(items(), 1, clock=clock)
     for number in range(3):
         assert next(stream) == number
     assert stream.waited_s == 21.0
@@ -203,9 +196,7 @@ def test_a_worker_that_died_is_an_error_in_one_line() -> None:
 
     guarded = check_workers(chunks("DataLoader worker (pid(s) 7) exited unexpectedly"))
     next(guarded)
-    with pytest.raises(
-        HandsimError, match=r"^a process that decodes crops died \(DataLoader worker.*take fewer"
-    ):
+    with pytest.raises(HandsimError, match=r"^a process that decodes crops died \(DataLoader.*take fewer"):
         next(guarded)
     with pytest.raises(RuntimeError, match="another mistake"):
         list(check_workers(chunks("another mistake")))

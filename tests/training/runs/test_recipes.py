@@ -10,7 +10,7 @@ import yaml
 from handsim.errors import HandsimError, NotThereError
 from training.datasets.open_dataset import known_splits
 from training.finetune.config import RECIPES as FINETUNE
-from training.finetune.config import FinetuneTrainerSettings
+from training.finetune.config import FinetuneTrainerSettings, finetuning_views
 from training.losses import Weighting
 from training.pretrain.config import RECIPES as PRETRAIN
 from training.pretrain.config import LossSettings, PretrainConfig
@@ -54,7 +54,7 @@ def test_fine_tuning_recipes_name_splits_of_their_datasets() -> None:
         assert {data.train_split, data.val_split} <= set(known_splits(name))
 
 
-def test_the_command_line_overrides_the_recipe() -> None:
+def test_the_command_line_overrides_the_recipe_and_the_rest_keeps_its_defaults() -> None:
     words = ["--optimizer.lr", "1e-3", "--pairs.policy.top_k=3", "--trainer.devices=2"]
     config = PRETRAIN.read("simhand", words)
     assert (config.optimizer.lr, config.pairs.policy.top_k, config.trainer.devices) == (1e-3, 3, 2)
@@ -63,7 +63,7 @@ def test_the_command_line_overrides_the_recipe() -> None:
     words = ["--trainer.freeze_trunk=3", "--data.label_fraction", "0.2", "--augmentation.jitter_px=[0, 1]"]
     tuned = FINETUNE.read("synthetic", words)
     assert (tuned.trainer.freeze_trunk, tuned.data.label_fraction) == (3, 0.2)
-    assert tuned.augmentation.jitter_px == (0, 1)
+    assert tuned.augmentation == replace(finetuning_views(), size_px=64, jitter_px=(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,7 @@ def test_a_bad_recipe_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        (
-            "--optimizer.lrr=1",
-            r"command line: there is no setting optimizer\.lrr; did you mean optimizer\.lr\?",
-        ),
+        ("--optimizer.lrr=1", r"command line: .* no setting optimizer\.lrr; did you mean optimizer\.lr\?"),
         ("--optimizer=adamw", r"optimizer is a group"),
         ("extra", r"extra"),
         ("--trainer.epochs", r"epochs"),

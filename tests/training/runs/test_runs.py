@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -86,19 +85,15 @@ class _Recorder:
         self.folder, self.batches = folder, 0
         self.checkpoints = Checkpoints(RunFolder(folder.parent), every_steps, self.stop)
 
-    def batch(self, loss: float) -> None:
-        self.module.loss = loss
-        done = self.batches + 1
-        if done % self.module.schedule.accumulate == 0 or done == self.module.schedule.batches:
-            self.trainer.global_step += 1
-        self.checkpoints.on_train_batch_end(
-            cast(Trainer, self.trainer),
-            self.module,
-            None,
-            cast(PairBatch, None),
-            self.batches,
-        )
-        self.batches += 1
+    def train(self, *losses: float) -> None:
+        for loss in losses:
+            self.module.loss = loss
+            done = self.batches + 1
+            if done % self.module.schedule.accumulate == 0 or done == self.module.schedule.batches:
+                self.trainer.global_step += 1
+            trainer, batch = cast(Trainer, self.trainer), cast(PairBatch, None)
+            self.checkpoints.on_train_batch_end(trainer, self.module, None, batch, self.batches)
+            self.batches = done
 
     def contents(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in self.folder.glob("*")}
@@ -110,40 +105,37 @@ def recorder(tmp_path: Path) -> _Recorder:
 
 
 def test_the_last_and_the_best_epoch_have_checkpoints(recorder: _Recorder) -> None:
-    for loss in (1.0, 2.0):
-        recorder.batch(loss)
+    recorder.train(1.0, 2.0)
     assert not recorder.folder.exists()
-    recorder.batch(3.0)
+    recorder.train(3.0)
     assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
-    for loss in (0.1, 0.1, 9.0):  # worse on the whole
-        recorder.batch(loss)
+    recorder.train(0.1, 0.1, 9.0)  # worse on the whole
     assert recorder.contents() == {"last.ckpt": "step 6", "best.ckpt": "step 3"}
 
 
 def test_a_checkpoint_is_written_every_so_many_steps(tmp_path: Path) -> None:
     recorder = _Recorder(tmp_path / "checkpoints", every_steps=2)
-    recorder.batch(1.0)
+    recorder.train(1.0)
     assert recorder.contents() == {}
-    recorder.batch(1.0)
+    recorder.train(1.0)
     assert recorder.contents() == {"last.ckpt": "step 2"}
 
 
 def test_no_checkpoint_is_written_within_a_step(tmp_path: Path) -> None:
     """With two batches a step the first epoch ends within the second step, and is saved with it."""
     recorder = _Recorder(tmp_path / "checkpoints", accumulate=2)
-    for _ in range(3):
-        recorder.batch(1.0)
+    recorder.train(1.0, 1.0, 1.0)
     assert recorder.contents() == {}
-    recorder.batch(1.0)
+    recorder.train(1.0)
     assert recorder.contents() == {"last.ckpt": "step 2", "best.ckpt": "step 2"}
 
 
 def test_a_stop_waits_for_the_end_of_the_step(tmp_path: Path) -> None:
     recorder = _Recorder(tmp_path / "checkpoints", accumulate=2)
     recorder.stop.request()
-    recorder.batch(1.0)
+    recorder.train(1.0)
     assert (recorder.contents(), recorder.trainer.should_stop) == ({}, False)
-    recorder.batch(1.0)
+    recorder.train(1.0)
     assert (recorder.contents(), recorder.trainer.should_stop) == ({"last.ckpt": "step 1"}, True)
 
 
@@ -152,22 +144,18 @@ def test_a_stop_waits_for_the_end_of_the_step(tmp_path: Path) -> None:
 def test_broken_weights_and_statistics_never_replace_whole_ones(
     recorder: _Recorder, name: str, broken: float
 ) -> None:
-    for _ in range(3):
-        recorder.batch(1.0)
+    recorder.train(1.0, 1.0, 1.0)
     recorder.module.state_dict()[name].flatten()[0] = broken
-    for _ in range(3):
-        recorder.batch(0.5)
+    recorder.train(0.5, 0.5, 0.5)
     assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_last_checkpoint(recorder: _Recorder) -> None:
-    for _ in range(3):
-        recorder.batch(1.0)
+    recorder.train(1.0, 1.0, 1.0)
     recorder.trainer.full = True
-    recorder.batch(0.5)
-    recorder.batch(0.5)
+    recorder.train(0.5, 0.5)
     with pytest.raises(HandsimError, match=r"best\.ckpt cannot be written \(No space left on device\)"):
-        recorder.batch(0.5)
+        recorder.train(0.5)
     assert recorder.contents() == {"last.ckpt": "step 3", "best.ckpt": "step 3"}
 
 
@@ -179,15 +167,11 @@ def test_new_folders_are_numbered(tmp_path: Path) -> None:
         RunFolder.new(home, "../out")
 
 
-def _take(home: Path) -> str:
-    return RunFolder.new(Home(home), "race").path.name
-
-
 def test_no_two_runs_take_one_folder(tmp_path: Path) -> None:
     """The system makes a directory once, whoever asks: threads here, which start at once."""
     with ThreadPoolExecutor(8) as threads:
-        taken = list(threads.map(_take, [tmp_path] * 40))
-    assert len({*taken}) == 40
+        taken = [*threads.map(RunFolder.new, [Home(tmp_path)] * 40, ["race"] * 40)]
+    assert len({folder.path for folder in taken}) == 40
 
 
 def _with_checkpoint(home: Home, name: str, written_s: int) -> RunFolder:
@@ -322,23 +306,13 @@ def test_two_processes_of_torchrun_are_one_run(place: Place) -> None:
     assert [step for step, *_ in place.losses("small")] == [1, 2]
 
 
-def _send_once() -> Callable[[], None]:
-    pending = [signal.SIGTERM]
-
-    def send() -> None:
-        if pending:
-            signal.raise_signal(pending.pop())
-
-    return send
-
-
 @pytest.mark.slow
 def test_a_signal_within_a_step_stops_after_the_step_with_its_checkpoint(place: Place) -> None:
-    send, step = _send_once(), PretrainModule.training_step
+    step = PretrainModule.training_step
 
     def stepping(module: PretrainModule, batch: Any, index: int) -> torch.Tensor:
         if index == 2:  # the first of two batches of step 2
-            send()
+            signal.raise_signal(signal.SIGTERM)
         return step(module, batch, index)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -350,12 +324,12 @@ def test_a_signal_within_a_step_stops_after_the_step_with_its_checkpoint(place: 
 
 @pytest.mark.slow
 def test_a_signal_after_checkpoints_were_decided_stops_with_the_next_one(place: Place) -> None:
-    send, end = _send_once(), Checkpoints.on_train_batch_end
+    end = Checkpoints.on_train_batch_end
 
     def ending(self: Any, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         end(self, trainer, module, outputs, batch, index)
         if index == 1:
-            send()
+            signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_batch_end", ending)
