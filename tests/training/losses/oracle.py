@@ -1,4 +1,4 @@
-"""The losses as loops over numbers, and as one plain expression for autograd."""
+"""The losses row by row, and as one plain expression for autograd."""
 
 import math
 from dataclasses import dataclass, replace
@@ -71,21 +71,17 @@ class Batch:
 
 
 def slow_loss(batch: Batch, weighting: Weighting, temperature: float = 0.5) -> float:
-    """The loss, number by number."""
+    """The loss, row by row."""
     z = _stacked(batch.z1, batch.z2, batch.negatives)
-    unit = [row / (np.linalg.norm(row) or 1.0) for row in z]
+    unit = np.stack([row / (np.linalg.norm(row) or 1.0) for row in z])
     pairs = len(batch.z1)
     w_pos, w = slow_positive_weights(batch, weighting), slow_denominator_weights(batch, weighting)
     losses = []
     for row in range(2 * pairs):
         partner = (row + pairs) % (2 * pairs)
-        terms = [
-            math.exp(w[row, column] * float(unit[row] @ unit[column]) / temperature)
-            for column in range(len(unit))
-            if column != row
-        ]
+        terms = np.exp(w[row] * (unit @ unit[row]) / temperature)
         numerator = math.exp(w_pos[row % pairs] * float(unit[row] @ unit[partner]) / temperature)
-        losses.append(-math.log(numerator / sum(terms)))
+        losses.append(-math.log(numerator / np.delete(terms, row).sum()))
     return float(np.mean(losses))
 
 
@@ -95,7 +91,7 @@ def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
     if not weighting.weights_positives:
         return np.ones(pairs)
     first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
-    distances = np.array([_positive_distance(first[n], second[n], weighting.distance) for n in range(pairs)])
+    distances = np.array([_distance(first[n], second[n], weighting.distance, 0) for n in range(pairs)])
     finite = [d for d in distances if math.isfinite(d)]
     return np.array([_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances])
 
@@ -109,7 +105,7 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
     points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
     distances = np.array(
         [
-            [_denominator_distance(points[i], points[j], weighting.distance) for j in range(columns)]
+            [_distance(points[i], points[j], weighting.distance, 1) for j in range(columns)]
             for i in range(rows)
         ]
     )
@@ -137,26 +133,14 @@ def _stacked(first: Tensor, second: Tensor, further: Tensor | None) -> Numbers:
     return stacked
 
 
-def _positive_distance(first: Numbers, second: Numbers, kind: str) -> float:
+def _distance(first: Numbers, second: Numbers, kind: str, mean_over: int) -> float:
+    """Beside MPJPE: the length of the mean difference, over joints (0) or over the two coordinates (1)."""
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
+    apart = first - second
     if kind == "mpjpe":
-        return sum(math.dist(a, b) for a, b in zip(first, second, strict=True)) / len(first)
-    lose_sign = abs if kind == "w_abs" else float
-    means = [sum(lose_sign(a[k] - b[k]) for a, b in zip(first, second, strict=True)) / 21 for k in (0, 1)]
-    return math.hypot(*means)
-
-
-def _denominator_distance(first: Numbers, second: Numbers, kind: str) -> float:
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return math.nan
-    if kind == "mpjpe":
-        return _positive_distance(first, second, kind)
-    lose_sign = abs if kind == "w_abs" else float
-    means = [
-        (lose_sign(a[0] - b[0]) + lose_sign(a[1] - b[1])) / 2 for a, b in zip(first, second, strict=True)
-    ]
-    return math.hypot(*means)
+        return float(np.linalg.norm(apart, axis=1).mean())
+    return float(np.linalg.norm((abs(apart) if kind == "w_abs" else apart).mean(axis=mean_over)))
 
 
 def _weight(distance: float, finite: list[float], form: str, steepness: float) -> float:

@@ -69,13 +69,8 @@ def work(rank: int, folder: Path) -> Saved:
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'rendezvous'}",
-        rank=rank,
-        world_size=PROCESSES,
-        timeout=timedelta(seconds=60),
-    )
+    address, limit = f"file://{folder / 'rendezvous'}", timedelta(seconds=60)
+    distributed.init_process_group("gloo", address, limit, world_size=PROCESSES, rank=rank)
     results: Saved = {}
     for dtype in TOLERANCE:
         for name, weighting in WEIGHTINGS.items():

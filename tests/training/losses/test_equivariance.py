@@ -1,7 +1,5 @@
 """Views that were turned and moved, and their projections turned and moved back."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,15 +16,11 @@ SEEDS = st.integers(0, 2**31)
 
 
 def turned(points: Tensor, angle_deg: Tensor) -> Tensor:
-    """Points [N, P, 2] turned about their mean, one by one: counter-clockwise where y points down."""
-    out = torch.empty_like(points)
-    for n, hand in enumerate(points):
-        x0, y0 = hand.mean(0).tolist()
-        cosine, sine = math.cos(math.radians(angle_deg[n])), math.sin(math.radians(angle_deg[n]))
-        for p, (x, y) in enumerate(hand.tolist()):
-            out[n, p, 0] = x0 + cosine * (x - x0) + sine * (y - y0)
-            out[n, p, 1] = y0 - sine * (x - x0) + cosine * (y - y0)
-    return out
+    """Points [N, P, 2] turned about their mean: counter-clockwise where y points down."""
+    cosine, sine = angle_deg.deg2rad().cos()[:, None], angle_deg.deg2rad().sin()[:, None]
+    centre = points.mean(1, keepdim=True)
+    x, y = (points - centre).unbind(2)
+    return centre + torch.stack([cosine * x + sine * y, cosine * y - sine * x], 2)
 
 
 def moved(points: Tensor, translation: Tensor) -> Tensor:
@@ -119,9 +113,7 @@ def test_shapes_that_do_not_fit_are_named() -> None:
             undo_motion(torch.zeros(shape), *good[1:])
     with pytest.raises(HandsimError, match=r"translation is \[2, 2\] and angle_deg \[3\]; for 3 projections"):
         undo_motion(good[0], torch.zeros(2, 2), good[2])
-    with pytest.raises(
-        HandsimError, match=r"translation is \[3, 2\] and angle_deg \[3, 1\]; for 3 projections"
-    ):
+    with pytest.raises(HandsimError, match=r"is \[3, 2\] and angle_deg \[3, 1\]; for 3 projections"):
         undo_motion(good[0], good[1], torch.zeros(3, 1))
 
 

@@ -88,13 +88,8 @@ def test_linear_weights_depend_neither_on_unit_nor_on_position(
     distance: KeypointDistance, seed: int, scale: float, shift: float
 ) -> None:
     batch, weighting = Batch.draw(5, 2, seed=seed), Weighting("both", distance=distance)
-    assert batch.negative_keypoints is not None
-    moved = replace(
-        batch,
-        keypoints1=batch.keypoints1 * scale + shift,
-        keypoints2=batch.keypoints2 * scale + shift,
-        negative_keypoints=batch.negative_keypoints * scale + shift,
-    )
+    names = ("keypoints1", "keypoints2", "negative_keypoints")
+    moved = replace(batch, **{name: getattr(batch, name) * scale + shift for name in names})
     for weights, expected in zip(weights_of(moved, weighting), weights_of(batch, weighting), strict=True):
         torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
 

@@ -1,6 +1,7 @@
 """Targets, synthetic hands as cameras see them, and heads on random feature maps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -65,22 +66,12 @@ def some_hidden(targets: HandTargets, value: float) -> HandTargets:
     return hide(targets, hidden, torch.arange(len(hidden)) == 1, value)
 
 
-@dataclass(frozen=True, eq=False)
-class CameraHands:
-    """B hands, all float64."""
+def see_hands(videos: int, hands_per_video: int = 2, seed: int = 0) -> SimpleNamespace:
+    """Hands of ``videos`` people, each with a camera; views are 1.75 times as large as the hand. All float64.
 
-    keypoints: Tensor
-    """[B, 21, 2] in the view's unit square."""
-    joints: Tensor
-    """[B, 21, 3] relative to the wrist, in reference bones and the camera's axes."""
-    wrist_depth: Tensor
-    """[B] in reference bones."""
-    intrinsics: Tensor
-    """[B, 3, 3] K of the view's unit square."""
-
-
-def see_hands(videos: int, hands_per_video: int = 2, seed: int = 0) -> CameraHands:
-    """Hands of ``videos`` people, each with a camera; views are 1.75 times as large as the hand."""
+    ``keypoints`` [B, 21, 2] in the view's unit square; ``joints`` [B, 21, 3] relative to the wrist, in
+    reference bones; ``wrist_depth`` [B] in these; ``intrinsics`` [B, 3, 3] of the view's unit square.
+    """
     config = SyntheticConfig(videos=videos, hands_per_video=hands_per_video, seed=seed)
     samples = [sample_video(config, number) for number in range(videos)]
     joints_mm = np.concatenate([compute_geometry([video]).joints_mm for video in samples])
@@ -91,11 +82,11 @@ def see_hands(videos: int, hands_per_video: int = 2, seed: int = 0) -> CameraHan
     root, end = REFERENCE_BONE
     relative = joints_mm - joints_mm[:, [root]]
     bone_mm = np.linalg.norm(relative[:, end], axis=-1)
-    return CameraHands(
-        torch.from_numpy((points_px - low) / sides),
-        torch.from_numpy(relative / bone_mm[:, None, None]),
-        torch.from_numpy(joints_mm[:, root, 2] / bone_mm),
-        crop_intrinsics(torch.from_numpy(squares), torch.from_numpy(intrinsics)),
+    return SimpleNamespace(
+        keypoints=torch.from_numpy((points_px - low) / sides),
+        joints=torch.from_numpy(relative / bone_mm[:, None, None]),
+        wrist_depth=torch.from_numpy(joints_mm[:, root, 2] / bone_mm),
+        intrinsics=crop_intrinsics(torch.from_numpy(squares), torch.from_numpy(intrinsics)),
     )
 
 
@@ -115,16 +106,6 @@ def stages(seed: int = 0, hands: int = HANDS) -> tuple[Tensor, ...]:
     )
 
 
-def fields(prediction: Any) -> dict[str, Tensor]:
-    """The tensors of a prediction; each is [B, 21, ...]."""
-    return dict(vars(prediction))
-
-
-def slow_mean_absolute_error(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
-    """Of points [B, 21, D] in the mask [B, 21], coordinate by coordinate."""
-    errors = [
-        abs(float(p) - float(t))
-        for hand, joint in mask.nonzero().tolist()
-        for p, t in zip(predicted[hand, joint], true[hand, joint], strict=True)
-    ]
-    return sum(errors) / len(errors)
+def mean_absolute_error(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
+    """Of the coordinates of points [B, 21, D] in the mask [B, 21]."""
+    return float((predicted - true).abs()[mask].mean())

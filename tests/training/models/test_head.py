@@ -13,10 +13,9 @@ from tests.training.models.builders import (
     HANDS,
     HEADS,
     draw_targets,
-    fields,
     hide,
     make_head,
-    slow_mean_absolute_error,
+    mean_absolute_error,
     some_hidden,
     stages,
 )
@@ -126,11 +125,9 @@ def test_hidden_joints_change_no_bit_of_losses_and_gradients(name: HeadName) -> 
 def test_predictions_of_hidden_joints_get_no_gradient(name: HeadName) -> None:
     head, targets = make_head(name), some_hidden(_targets(), torch.nan)
     prediction = head(stages())
-    prediction = type(prediction)(
-        *(tensor.detach().requires_grad_() for tensor in fields(prediction).values())
-    )
+    prediction = type(prediction)(*(tensor.detach().requires_grad_() for tensor in vars(prediction).values()))
     head.loss(prediction, targets)["loss"].backward()  # type: ignore[no-untyped-call]
-    gradients = [tensor.grad for tensor in fields(prediction).values() if tensor.grad is not None]
+    gradients = [tensor.grad for tensor in vars(prediction).values() if tensor.grad is not None]
     assert gradients
     for gradient in gradients:
         assert not gradient[~targets.valid].any()
@@ -152,8 +149,8 @@ def test_losses_and_poses_are_computed_in_float32(name: HeadName) -> None:
     head = make_head(name).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         halves = head(stages())
-    assert any(tensor.dtype == torch.bfloat16 for tensor in fields(halves).values())
-    floats = type(halves)(*(tensor.float() for tensor in fields(halves).values()))
+    assert any(tensor.dtype == torch.bfloat16 for tensor in vars(halves).values())
+    floats = type(halves)(*(tensor.float() for tensor in vars(halves).values()))
     assert head.loss(halves, _targets()) == head.loss(floats, _targets())
     estimate, expected = head.decode(halves, INTRINSICS), head.decode(floats, INTRINSICS)
     for field, tensor in vars(estimate).items():
@@ -232,14 +229,9 @@ def test_2d_joints_are_the_mean_places_of_maps_plus_the_output(simple_head: Simp
     with torch.no_grad():
         prediction = simple_head(stages())
     torch.testing.assert_close(prediction.attention.sum((2, 3)), torch.ones(HANDS, 21))
-    for hand in range(HANDS):
-        for joint in range(21):
-            x = y = 0.0
-            for row in range(4):
-                for column in range(4):
-                    share = float(prediction.attention[hand, joint, row, column])
-                    x, y = x + share * (column + 0.5) / 4, y + share * (row + 0.5) / 4
-            assert prediction.keypoints[hand, joint].tolist() == pytest.approx([x + 0.25, y + 0.25], abs=1e-5)
+    centres = (torch.arange(4) + 0.5) / 4
+    across, down = (prediction.attention.sum(dimension) @ centres for dimension in (2, 3))
+    torch.testing.assert_close(prediction.keypoints, torch.stack([across, down], -1) + 0.25)
     assert not prediction.joints[:, 0].any()
 
 
@@ -272,8 +264,8 @@ def test_losses_of_the_simple_head_are_absolute_errors_joint_by_joint(simple_hea
     keypoints = torch.randn(4, 21, 2, generator=random, dtype=torch.float64)
     joints = torch.randn(4, 21, 3, generator=random, dtype=torch.float64)
     losses = simple_head.loss(AttendedJoints(keypoints, joints, torch.zeros(4, 21, 8, 8)), targets)
-    keypoint = slow_mean_absolute_error(keypoints, targets.keypoints, targets.valid)
-    joint = slow_mean_absolute_error(joints, targets.joints, targets.valid_3d)
+    keypoint = mean_absolute_error(keypoints, targets.keypoints, targets.valid)
+    joint = mean_absolute_error(joints, targets.joints, targets.valid_3d)
     expected = {"loss": 2.5 * keypoint + joint, "keypoint": keypoint, "joint": joint}
     assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=1e-12)
 

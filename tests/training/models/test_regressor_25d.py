@@ -11,8 +11,8 @@ from handsim.errors import HandsimError
 from tests.training.models.builders import (
     CHANNELS,
     draw_targets,
+    mean_absolute_error,
     see_hands,
-    slow_mean_absolute_error,
     some_hidden,
     stages,
 )
@@ -32,12 +32,11 @@ def test_it_is_two_layers_on_pooled_features(head: Regressor25DHead) -> None:
     maps = stages()
     prediction = head(maps)
     weights = head.state_dict()
-    for hand in range(len(maps[-1])):
-        pooled = maps[-1][hand].flatten(1).mean(1)
-        hidden = (weights["layers.0.weight"] @ pooled + weights["layers.0.bias"]).clamp(min=0)
-        out = (weights["layers.2.weight"] @ hidden + weights["layers.2.bias"]).view(21, 3)
-        torch.testing.assert_close(prediction.keypoints[hand], out[:, :2] + 0.5)
-        torch.testing.assert_close(prediction.depths[hand], out[:, 2] - out[0, 2])
+    pooled = maps[-1].mean((2, 3))
+    hidden = (pooled @ weights["layers.0.weight"].T + weights["layers.0.bias"]).clamp(min=0)
+    out = (hidden @ weights["layers.2.weight"].T + weights["layers.2.bias"]).view(-1, 21, 3)
+    torch.testing.assert_close(prediction.keypoints, out[..., :2] + 0.5)
+    torch.testing.assert_close(prediction.depths, out[..., 2] - out[:, :1, 2])
     assert (prediction.depths[:, 0] == 0).all()
     assert (prediction.keypoints - 0.5).abs().max() < 1, "untrained, joints are near the view's centre"
 
@@ -47,8 +46,8 @@ def test_losses_are_absolute_errors_joint_by_joint(head: Regressor25DHead) -> No
     keypoints = torch.randn(4, 21, 2, generator=random, dtype=torch.float64)
     depths = torch.randn(4, 21, generator=random, dtype=torch.float64)
     losses = head.loss(Joints25D(keypoints, depths), targets)
-    keypoint = slow_mean_absolute_error(keypoints, targets.keypoints, targets.valid)
-    depth = slow_mean_absolute_error(depths[..., None], targets.joints[..., 2:], targets.valid_3d)
+    keypoint = mean_absolute_error(keypoints, targets.keypoints, targets.valid)
+    depth = mean_absolute_error(depths[..., None], targets.joints[..., 2:], targets.valid_3d)
     expected = {"loss": 2.5 * keypoint + depth, "keypoint": keypoint, "depth": depth}
     assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=1e-12)
 
@@ -70,13 +69,8 @@ def _slow_depth(keypoints: Tensor, depths: Tensor, intrinsics: Tensor) -> float:
     back = np.linalg.inv(intrinsics.numpy())
     wrist, end = (back @ np.append(keypoints[joint].numpy(), 1.0) for joint in (0, 9))
     d = float(depths[9])
-    roots = np.roots(
-        [
-            sum((end - wrist) ** 2),
-            2 * sum((end - wrist) * d * end),
-            sum((d * end) ** 2) - 1,
-        ]
-    )
+    a, b, c = (end - wrist) @ (end - wrist), 2 * d * (end - wrist) @ end, d**2 * end @ end - 1
+    roots = np.roots([a, b, c])
     return float(max(roots.real))
 
 
@@ -138,10 +132,8 @@ def test_without_a_solution_it_is_where_the_bone_comes_nearest_to_its_length() -
     grid = torch.linspace(0.5, 40, 4000, dtype=torch.float64)
     checked = 0
     for hand in range(0, 200, 3):
-        rays = (
-            torch.linalg.inv(HANDS.intrinsics[hand])
-            @ torch.cat([keypoints[hand, [0, 9]], torch.ones(2, 1, dtype=torch.float64)], 1).T
-        )
+        points = torch.nn.functional.pad(keypoints[hand, [0, 9]], (0, 1), value=1.0)
+        rays = torch.linalg.inv(HANDS.intrinsics[hand]) @ points.T
         lengths = ((grid + 2.0) * rays[:, 1:] - grid * rays[:, :1]).norm(dim=0)
         assert lengths.min() > 1
         nearest = float(grid[lengths.argmin()])

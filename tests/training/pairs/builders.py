@@ -46,16 +46,9 @@ def write_pool(path: Path, videos: int = VIDEOS, first_video: int = 0, *, pictur
                 hand_id = make_hand_id("test", f"video {video}", frame, 0)
                 keypoints = poses[video % 4] + person + random.normal(scale=0.005, size=(21, 3))
                 crop = np.full((SIZE_PX, SIZE_PX, 3), colour_of(hand_id), dtype=np.uint8)
-                hand = Hand(
-                    hand_id=hand_id,
-                    source="test",
-                    video=f"video {video}",
-                    frame=frame,
-                    side=side,
-                    score=1.0,
-                    box_px=np.array([0, 0, 9, 9], dtype=np.float32),
-                    keypoints=keypoints.astype(np.float32),
-                )
+                box, video_name = np.array([0, 0, 9, 9], dtype=np.float32), f"video {video}"
+                keypoints = keypoints.astype(np.float32)
+                hand = Hand(hand_id, "test", video_name, frame, side, 1.0, box, keypoints)
                 writer.add(hand, encode_jpeg(crop) if pictures else None)
     return Pool.open(path)
 

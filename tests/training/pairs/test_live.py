@@ -86,10 +86,8 @@ def test_negatives_lie_in_the_band(
         anchors = rng(seed).choice(pool.hand_ids, 16, replace=False)
         pairs = draw(built, BAND, pool_hands, anchors, seed)
         assert pairs.negatives.shape == (16, 2)
-        apart = np.linalg.norm(
-            exact.vectors(anchors)[:, None] - exact.vectors(pairs.negatives.ravel()), axis=2
-        )
-        own = apart.reshape(16, 16, 2)[range(16), range(16)]
+        vectors = exact.vectors(pairs.negatives.ravel()).reshape(16, 2, -1)
+        own = np.linalg.norm(exact.vectors(anchors)[:, None] - vectors, axis=2)
         in_band = (own > 5.4 - 1e-4) & (own < 5.8 + 1e-4)
         videos = pool.videos.codes[pool.rows(pairs.negatives.ravel())].reshape(16, 2)
         in_band &= videos != pool.videos.codes[pool.rows(anchors)][:, None]

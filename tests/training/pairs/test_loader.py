@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import product
 from threading import Event
 
 import numpy as np
@@ -75,10 +76,7 @@ def test_a_batch_follows_from_its_number_alone() -> None:
 def test_random_numbers_are_of_one_batch_alone() -> None:
     draws = [
         AnchorBatches(HANDS, 8, seed=seed, rank=rank, world_size=2).generator(epoch, number).random()
-        for seed in (0, 1)
-        for rank in (0, 1)
-        for epoch in (0, 1)
-        for number in (0, 1)
+        for seed, rank, epoch, number in product((0, 1), repeat=4)
     ]
     assert len(set(draws)) == len(draws)
     batches = AnchorBatches(HANDS, 8, seed=0)
@@ -98,9 +96,7 @@ def test_golden_batch() -> None:
 
 
 def test_numbers_that_make_no_batch_are_named() -> None:
-    with pytest.raises(
-        HandsimError, match=r"^a batch of 1,001 anchors takes 1,001 hands, and there are 1,000; "
-    ):
+    with pytest.raises(HandsimError, match=r"^a batch of 1,001 anchors takes 1,001 .* are 1,000; "):
         AnchorBatches(HANDS, 1001, seed=0)
     with pytest.raises(HandsimError, match="a batch of 501 anchors on each of 2 ranks takes 1,002 hands"):
         AnchorBatches(HANDS, 501, seed=0, world_size=2)

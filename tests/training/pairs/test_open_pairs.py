@@ -142,15 +142,9 @@ BAND: dict[str, Any] = {"negatives_per_anchor": 2, "negative_min_distance": 0.5}
         ({**BAND, "negative_max_distance": 0.5}, "negative_max_distance is 0.5; the band begins at 0.5"),
         ({**BAND, "negative_top_k": 1}, "negative_top_k is 1; 2 negatives are drawn among at least as many"),
         ({"positives": "own", "pin_version": "v0001"}, "pin_version is 'v0001', but positives is 'own'"),
-        (
-            {"positives": "temporal", "table": "t.parquet"},
-            "table is 't.parquet', but positives is 'temporal'",
-        ),
+        ({"positives": "temporal", "table": "t.parquet"}, "table is 't.parquet', but positives is 'temp"),
         ({"positives": "own", **BAND}, "negatives_per_anchor is 2, but positives is 'own'"),
-        (
-            {"table": "t.parquet", **BAND},
-            "negatives_per_anchor is 2, but a table of mined pairs needs no index",
-        ),
+        ({"table": "t.parquet", **BAND}, "negatives_per_anchor is 2, but a table of mined pairs needs no"),
         ({"table": "t.parquet", "pin_version": "current"}, "pin_version is 'current', but a table"),
     ],
 )

@@ -137,12 +137,8 @@ def test_temporal_positives_are_in_the_window(hands: Columns, window: int, seed:
 
 
 def test_temporal_partners_are_equally_likely() -> None:
-    hands = Columns(
-        hand_ids=np.arange(10, 16, dtype=np.uint64),
-        videos=Categorical.of(["one"] * 5 + ["other"]),
-        frames=np.array([0, 30, 60, 90, 120, 60]),
-        is_left=np.zeros(6, dtype=np.bool_),
-    )
+    ids, frames = np.arange(10, 16, dtype=np.uint64), np.array([0, 30, 60, 90, 120, 60])
+    hands = Columns(ids, Categorical.of(["one"] * 5 + ["other"]), frames, np.zeros(6, dtype=np.bool_))
     pairs = hands.source(60).draw(np.full(40_000, 12, dtype=np.uint64), rng())
     counts = np.bincount(pairs.positives.astype(np.int64), minlength=16)[10:]
     assert counts[2] == counts[5] == 0
@@ -163,12 +159,8 @@ def test_temporal_neighbours_of_a_pool(pool: Pool, pool_hands: HandSet) -> None:
 
 
 def test_times_in_place_of_numbers_of_frames_are_refused() -> None:
-    times = Columns(
-        hand_ids=np.arange(2, dtype=np.uint64),
-        videos=Categorical.of(["one", "other"]),
-        frames=np.array([0, 2**62]),
-        is_left=np.zeros(2, dtype=np.bool_),
-    )
+    ids, is_left = np.arange(2, dtype=np.uint64), np.zeros(2, dtype=np.bool_)
+    times = Columns(ids, Categorical.of(["one", "other"]), np.array([0, 2**62]), is_left)
     with pytest.raises(HandsimError, match="need numbers of frames, not times"):
         times.source(60)
 
