@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -449,18 +450,19 @@ def _children(process: int, count: int) -> list[psutil.Process]:
     """The commands that a process has started, as soon as there are ``count`` of them."""
 
     def find() -> list[psutil.Process]:
-        every = list(psutil.process_iter(["ppid", "cmdline"]))
-        own = [each for each in every if each.info["ppid"] == process]
-        found = [each for each in own if "apps.cli" in (each.info["cmdline"] or [])]
-        return found if len(found) >= count else []
+        with suppress(psutil.NoSuchProcess):  # one that ends now
+            found = [each for each in psutil.Process(process).children() if "apps.cli" in each.cmdline()]
+            return found if len(found) >= count else []
+        return []
 
     return [*_soon(find)]
 
 
 def _has_ended(process: psutil.Process) -> bool:
     """One that is not ours; nobody may be there to take note of it."""
-    states = {each.pid: each.info["status"] for each in psutil.process_iter(["status"])}
-    return states.get(process.pid) in (None, psutil.STATUS_ZOMBIE)
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 @pytest.mark.slow
