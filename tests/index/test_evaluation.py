@@ -68,6 +68,7 @@ def test_a_quick_verification_reads_only_its_sample(embedded: IndexVersion) -> N
     assert (measured.duplicates, measured.altered, measured.missing_from_index) == (None, None, None)
 
 
+@pytest.mark.slow
 def test_altered_vectors_are_found_by_reading_all(tmp_path: Path) -> None:
     # So many that the file of their vectors is too large to be checked whole on every opening.
     pool = write_pool(tmp_path / "pool", videos=90)
@@ -85,6 +86,7 @@ def test_altered_vectors_are_found_by_reading_all(tmp_path: Path) -> None:
     assert problem in measured.problems()
 
 
+@pytest.mark.slow
 def test_a_version_with_a_poor_graph_is_not_published(
     built: Path, pool: Pool, embedding: PoseEmbedding, tmp_path: Path
 ) -> None:

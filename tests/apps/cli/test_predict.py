@@ -59,6 +59,7 @@ def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: Captur
     assert (placed[:, 2] > 0).all()
 
 
+@pytest.mark.slow
 def test_images_and_videos_are_drawn_and_described_one_by_one(
     home: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home:
     assert page.button[0].label == "Make the map"
 
 
+@pytest.mark.slow
 def test_a_new_version_needs_a_map_of_its_own(visit: Visit, own_home: Path) -> None:
     put_map(own_home)
     page = visit(own_home, "map")
