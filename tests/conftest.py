@@ -12,6 +12,8 @@ from handsim.errors import HandsimError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# As many processes run as there are cores: more threads in each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # An example may take as long as it takes: on a busy machine any of them is slow.
 settings.register_profile("handsim", deadline=None)

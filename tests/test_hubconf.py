@@ -18,6 +18,8 @@ import hubconf
 from handsim.embedding.trunk import read_trunk
 from training.models.encoder import Encoder, write_torchvision
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -102,7 +104,6 @@ def test_a_url_is_fetched_once_and_its_checksum_compared(
         load(url, sha256="0123")
 
 
-@pytest.mark.slow
 def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
     whole = torch.load(exported, weights_only=True)
     for content, message in (

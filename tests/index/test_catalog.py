@@ -11,6 +11,8 @@ from handsim.errors import NotThereError
 from index import Catalog, Filter, SearchOptions, Verification, verify
 from tests.index.builders import SmallData
 
+pytestmark = pytest.mark.slow
+
 
 def names(catalog: Catalog) -> list[str]:
     return [info.name for info in catalog.versions()]

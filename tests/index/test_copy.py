@@ -13,6 +13,8 @@ from index import Catalog, open_catalog
 from index.copy import copy_catalog
 from tests.index.builders import MemoryServer, SmallData, memory_catalog
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["v0001", "v0002", "v0003"]
 
 
@@ -47,7 +49,6 @@ def assert_same(copied: Catalog, original: Catalog, pool: Pool) -> None:
             np.testing.assert_allclose(ours.distances, theirs.distances, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_all_versions_are_copied_once_and_published_in_the_same_order(
     published: Catalog, target: Catalog, small: SmallData
 ) -> None:
@@ -68,7 +69,6 @@ def test_all_versions_are_copied_once_and_published_in_the_same_order(
     assert target.build(small.pool, small.embedding).name == "v0004"
 
 
-@pytest.mark.slow
 def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small: SmallData) -> None:
     calls: list[int] = []
 

@@ -19,6 +19,8 @@ from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
 from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData, copy_index, write_pool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def root(three_versions: Path, tmp_path: Path) -> Path:
@@ -48,7 +50,6 @@ print(*neighbors.hand_ids.ravel().tolist())
 """
 
 
-@pytest.mark.slow
 def test_many_processes_read_one_version(built: Path, pool: Pool) -> None:
     hands = pool.hand_ids[::100]
     command = [sys.executable, "-c", READERS, str(built), *map(str, hands.tolist())]
@@ -260,7 +261,6 @@ def test_files_of_other_programs_and_newer_formats_are_refused(root: Path, tmp_p
             open_catalog(root).current()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [SMALL_GRAPH, IndexSettings(m=8, index_above_kb=1, full_scan_below_kb=10)]
 )
@@ -312,7 +312,6 @@ for _ in range(10):
 """
 
 
-@pytest.mark.slow
 def test_three_people_at_once_leave_a_sound_index(root: Path, small: SmallData) -> None:
     command = [sys.executable, "-c", PERSON, str(root), str(small.pool.path), str(small.grown_pool.path)]
     people = [subprocess.Popen([*command, seed], stderr=subprocess.PIPE, text=True) for seed in "012"]

@@ -10,6 +10,8 @@ from handsim.errors import NotThereError
 from index import Catalog, IndexVersion, LiveIndex
 from tests.index.builders import SmallData, memory_catalog
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_moves_to_the_new_version_between_two_queries(catalog: Catalog, small: SmallData) -> None:
     catalog.build(small.pool, small.embedding)
@@ -81,7 +83,6 @@ def test_other_threads_go_on_with_the_old_version_while_one_opens_the_new_one(
     catalog.drop()
 
 
-@pytest.mark.slow
 def test_the_old_version_is_closed_after_its_last_user(catalog: Catalog, small: SmallData) -> None:
     catalog.build(small.pool, small.embedding)
     with LiveIndex(catalog) as live:
@@ -105,7 +106,6 @@ def test_the_old_version_is_closed_after_its_last_user(catalog: Catalog, small: 
     catalog.drop()
 
 
-@pytest.mark.slow
 def test_an_index_may_appear_and_be_dropped_meanwhile(catalog: Catalog, small: SmallData) -> None:
     live = LiveIndex(catalog)
     for _ in range(2):

@@ -20,6 +20,8 @@ from training.models.estimator import PoseEstimator
 from training.pairs.live import LiveNeighbors
 from training.pretrain import module as pretrain_module
 
+pytestmark = pytest.mark.slow
+
 LOG = ["--log.metrics_every_steps=1", "--log.figures_every_steps=0", "--log.tensorboard=false"]
 PRETRAIN = [
     *("pretrain", "cpu_small", "--name", "run", "--encoder.architecture=resnet18", *LOG),
@@ -129,7 +131,6 @@ def test_a_run_is_not_resumed_as_another(trained: Path, capsys: Capture, setting
     assert steps_of(trained) == [1]
 
 
-@pytest.mark.slow
 def test_a_fine_tuning_begins_with_a_pre_training_and_is_resumed(
     labelled: Path, trained: Path, capsys: Capture
 ) -> None:
@@ -152,7 +153,6 @@ def test_a_fine_tuning_begins_with_a_pre_training_and_is_resumed(
     assert steps_of(trained, "fine") == [1, 2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "place_of_loss", "samples"),
     [
@@ -192,7 +192,6 @@ def test_a_loss_that_is_nan_ends_the_run_and_names_the_batch(
     assert {name: len(set(record[name])) for name in samples} == samples
 
 
-@pytest.mark.slow
 def test_a_run_whose_index_is_away_saves_its_last_step(
     place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +219,6 @@ def signal_once_there(process: "subprocess.Popen[str]", file: Path, sent: signal
     return process.communicate(timeout=120)
 
 
-@pytest.mark.slow
 def test_a_killed_run_leaves_a_whole_checkpoint_and_is_resumed_from_it(place: Path) -> None:
     """Every step writes one: the kill comes within a step or within the writing of the next one."""
     process = start_command(place, *PRETRAIN, "--trainer.epochs=40", "--log.checkpoint_every_steps=1")
@@ -231,7 +229,6 @@ def test_a_killed_run_leaves_a_whole_checkpoint_and_is_resumed_from_it(place: Pa
     assert steps_of(place) == list(range(1, last + 1))
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: Path) -> None:
     """SIGTERM, and going on from there: see tests/training/runs/test_runs.py."""
     process = start_command(place, *PRETRAIN, "--trainer.epochs=40")
@@ -245,7 +242,6 @@ def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: P
     assert steps_of(place) == list(range(1, steps + 1))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_two_processes_are_one_run(labelled: Path, place: Path) -> None:
     """While a trunk is frozen its weights have no gradients, on which the processes must agree."""

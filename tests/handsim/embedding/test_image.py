@@ -33,6 +33,8 @@ from handsim.errors import HandsimError, NotThereError
 from index import open_catalog
 from tests.handsim.builders import CROP_PX, limited, picture, write_picture_pool
 
+pytestmark = pytest.mark.slow
+
 KINDS = pytest.mark.parametrize("kind", ["image", "blend"])
 
 

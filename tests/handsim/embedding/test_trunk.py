@@ -18,6 +18,8 @@ from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError
 from tests.handsim.builders import limited
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, torch.Tensor]
 
 

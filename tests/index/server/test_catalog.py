@@ -46,7 +46,7 @@ def stopped(qdrant: MemoryServer, small: SmallData) -> MemoryServer:
     return qdrant
 
 
-pytestmark = pytest.mark.usefixtures("small_requests")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_requests")]
 
 
 def test_an_addition_in_place_that_was_stopped_is_repaired(qdrant: MemoryServer, small: SmallData) -> None:

@@ -18,6 +18,8 @@ from index.server.client import KEY_VARIABLE, ServerAddress, connect
 from tests.index.builders import SmallData
 from tests.index.server.small_server import SmallServer
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-that-nobody-may-see"
 
 
@@ -190,7 +192,6 @@ open_catalog(sys.argv[2]).build(pool, PoseEmbedding.fit(pool), progress=die)
 """
 
 
-@pytest.mark.slow
 def test_a_killed_build_changes_nothing_and_is_resumed(server: SmallServer, small: SmallData) -> None:
     with open_catalog(server.address) as catalog:
         catalog.build(small.pool, small.embedding)

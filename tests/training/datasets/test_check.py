@@ -51,6 +51,8 @@ from training.datasets.sanity import (
     order_score,
 )
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     *("splits", "counts", "files", "labels", "pictures"),
     *("projection", "distance", "in the picture"),

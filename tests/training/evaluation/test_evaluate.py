@@ -28,6 +28,8 @@ from training.evaluation.report import Evaluation, write_evaluation
 from training.finetune.predictor import Inference
 from training.models.estimator import EstimatorSettings, HeadName
 
+pytestmark = pytest.mark.slow
+
 WORLD = SyntheticConfig(videos=12, hands_per_video=2, seed=5, size_px=64)
 
 

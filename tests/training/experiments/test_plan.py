@@ -32,6 +32,8 @@ from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 from training.runs.recipes import as_mapping
 
+pytestmark = pytest.mark.slow
+
 ALL: tuple[Kind, ...] = ("pool", "index", "dataset", "pretrain", "finetune", "evaluate")
 TRAINED: tuple[Kind, ...] = ("pretrain", "finetune", "evaluate")
 Keys = dict[Kind, set[str]]

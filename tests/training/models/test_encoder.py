@@ -26,6 +26,8 @@ from training.models.encoder import (
     write_torchvision,
 )
 
+pytestmark = pytest.mark.slow
+
 SIZE_PX = 48
 
 
@@ -129,7 +131,6 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         encoder_of(None, compile=True)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
 def test_compiled_it_has_the_same_names_and_the_same_features(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch

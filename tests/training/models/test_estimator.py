@@ -13,6 +13,8 @@ from tests.training.models.builders import HEADS, draw_targets
 from training.models.encoder import EncoderSettings
 from training.models.estimator import EstimatorSettings, HeadName, PoseEstimator, build_estimator
 
+pytestmark = pytest.mark.slow
+
 HANDS, SIDE_PX = 2, 64
 
 

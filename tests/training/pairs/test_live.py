@@ -23,6 +23,7 @@ from training.pairs import (
 )
 
 pytestmark = [
+    pytest.mark.slow,
     # What the client's local mode warns of is known: it has no indexes, and needs none.
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),

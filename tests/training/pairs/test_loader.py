@@ -24,6 +24,8 @@ from training.pairs import (
 from training.pairs.decoding import PairBatch
 from training.pairs.loader import AnchorBatches, PairLoader
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60.0
 
 

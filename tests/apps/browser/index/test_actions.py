@@ -21,6 +21,8 @@ from index import IndexSettings, open_catalog
 from tests.apps.browser.builders import build_version, more_hands, wait_for_job
 from tests.index.builders import write_pool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def mine(own_home: Path) -> Iterator[Library]:

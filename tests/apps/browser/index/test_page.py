@@ -12,6 +12,8 @@ from index import open_catalog
 from tests.apps.browser.builders import build_version, more_hands, wait_for_job
 from tests.apps.browser.conftest import Visit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def jobs(own_home: Path) -> Iterator[Jobs]:

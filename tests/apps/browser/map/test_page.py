@@ -11,6 +11,8 @@ from tests.apps.browser.conftest import Visit
 from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
 
+pytestmark = pytest.mark.slow
+
 EVERYWHERE = ((-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1))
 NOWHERE = ((2.0, 2.0), (3.0, 2.0), (3.0, 3.0))
 
@@ -73,7 +75,6 @@ def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home:
     assert page.button[0].label == "Make the map"
 
 
-@pytest.mark.slow
 def test_a_new_version_needs_a_map_of_its_own(visit: Visit, own_home: Path) -> None:
     put_map(own_home)
     page = visit(own_home, "map")

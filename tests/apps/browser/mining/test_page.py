@@ -17,6 +17,8 @@ from index.mining import DEFAULT_POLICY
 from tests.apps.browser.conftest import Visit, address, press
 from tests.index.builders import write_pool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("label", "value", "before", "text"),

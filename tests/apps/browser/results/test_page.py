@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.apps.browser.builders import write_experiment, write_pose_report, write_retrieval
 from tests.apps.browser.conftest import Visit
+
+pytestmark = pytest.mark.slow
 
 
 def test_where_there_is_nothing_it_says_how_to_make_some(visit: Visit, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from handsim.skeleton import FINGER_JOINTS, JOINT_NAMES
 
 _ids = st.integers(0, MAX_HAND_ID)
 _some = st.lists(_ids, max_size=3).map(tuple)
+_at_least_one = st.lists(_ids, min_size=1, max_size=3).map(tuple)
 _name = st.text(min_size=1).filter(lambda text: "\n" not in text)
 _names = st.lists(_name, max_size=3, unique=True).map(tuple)
 _subjects = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"hand": _ids}),
     st.fixed_dictionaries({"pose": st.tuples(*[st.integers(-10_000, 10_000)] * 42)}),
-    st.fixed_dictionaries({"like": st.tuples(_ids) | _some, "unlike": _some}),
+    st.fixed_dictionaries({"like": _at_least_one, "unlike": _some}),
 )
 _sides = st.sampled_from([None, "left", "right"])
 _conditions = st.fixed_dictionaries(

@@ -4,11 +4,14 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from apps.browser.training.curves import MOST_POINTS
 from tests.apps.browser.builders import NOW, loss_lines, write_run
 from tests.apps.browser.conftest import Visit
+
+pytestmark = pytest.mark.slow
 
 
 def _running(path: Path) -> Path:
