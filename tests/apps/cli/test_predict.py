@@ -17,6 +17,8 @@ from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
 from training.models.estimator import EstimatorSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,7 +61,6 @@ def test_a_focal_length_places_the_hand_in_the_camera(home: Path, capsys: Captur
     assert (placed[:, 2] > 0).all()
 
 
-@pytest.mark.slow
 def test_images_and_videos_are_drawn_and_described_one_by_one(
     home: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -26,6 +26,8 @@ from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError
 from tests.handsim.builders import CROP_PX, limited, picture, write_picture_pool
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ImageFitOptions(components=5, image_size_px=CROP_PX, device="cpu")
 
 
@@ -110,7 +112,6 @@ fit_image_embedding(
 """
 
 
-@pytest.mark.slow
 def test_a_killed_fit_goes_on_where_it_stopped(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from tests.training.experiments.builders import CONTENT, SHORT, Content, changed
 from training.experiments.config import EXPERIMENTS, check_inputs, parse_overrides, read_experiment
 from training.experiments.plan import expand, merge_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -17,6 +17,8 @@ from training.pairs import PairSettings
 from training.pairs.loader import PairLoader
 from training.pairs.open_pairs import open_pairs
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = PairSettings(policy=MiningPolicy(top_k=3))
 
 
@@ -31,7 +33,6 @@ def positives(loader: PairLoader) -> list[list[int]]:
         return [batch.hand_ids[batch.positives.numpy()].tolist() for batch in loader.epoch(0)]
 
 
-@pytest.mark.slow
 def test_live_batches_are_the_same_here_and_from_other_processes(built: Catalog, pool: Pool) -> None:
     events: list[str] = []
     with opened(SETTINGS, pool, built, on_event=events.append) as here:
