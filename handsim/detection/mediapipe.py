@@ -42,7 +42,7 @@ _DEPTH_UNIT: Final = 0.4
 """The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
 _ENLARGEMENT: Final = 1.1
 """The network was trained on boxes with some air around the hand."""
-_FULL_BOX_PRESENCE: Final = 0.9
+_FULL_BOX_MIN_SCORE: Final = 0.9
 """High, because no palm was found first: alone, the landmark network takes many things for a hand."""
 _STDERR_LOCK: Final = threading.Lock()
 
@@ -174,7 +174,7 @@ class FullBoxHands:
         scale = (square_px[2] - square_px[0]) / _INPUT_PX
         to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
         best = max(map(self._detect_in, quarter_turns(crop)), key=lambda detection: detection.score)
-        if best.score < _FULL_BOX_PRESENCE:
+        if best.score < _FULL_BOX_MIN_SCORE:
             return []
         keypoints_px = CropView(crop, to_picture).keypoints_in_picture(best.keypoints_px)
         return [Detection(best.side, best.score, keypoints_px)]
@@ -186,13 +186,11 @@ class FullBoxHands:
         """What the network finds in one view of the crop, in the crop's pixels."""
         pixels = view.image.astype(np.float32).transpose(2, 0, 1)[None] / 255
         self._network.setInput(pixels)
-        landmarks, presence, right = (
-            np.asarray(output).ravel() for output in self._network.forward(_OUTPUTS)
-        )
+        landmarks, score, right = (np.asarray(output).ravel() for output in self._network.forward(_OUTPUTS))
         keypoints = landmarks.reshape(21, 3).astype(np.float32)
         keypoints[:, 2] = (keypoints[:, 2] - keypoints[0, 2]) / _DEPTH_UNIT
         side: Side = "right" if right[0] > 0.5 else "left"
-        return Detection(side, float(presence[0]), view.keypoints_in_picture(keypoints))
+        return Detection(side, float(score[0]), view.keypoints_in_picture(keypoints))
 
 
 def _read_network(model_path: Path) -> "cv2.dnn.Net":
