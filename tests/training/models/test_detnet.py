@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from handsim.metrics.pose import score_poses
 from handsim.skeleton import PARENTS, REFERENCE_BONE, WRIST
@@ -22,8 +23,6 @@ from training.models.detnet import (
     find_peaks,
     gaussian_heat_maps,
 )
-from training.models.encoder import EncoderSettings
-from training.models.estimator import EstimatorSettings, PoseEstimator, build_estimator
 from training.models.head import HandTargets
 
 HANDS, SIDE, CHANNELS = 4, 16, 32
@@ -241,13 +240,13 @@ def test_peaks_of_plateaus_stay_within_their_cell() -> None:
         assert (apart.abs() <= 0.5 + 1e-6).all()
 
 
-VIDEOS, LEARNED_HANDS, SIZE_PX = 4, 16, 32
-STEPS, WARMUP_STEPS, DECAY_STEPS, LEARNING_RATE = 170, 20, 50, 2e-3
+VIDEOS, LEARNED_HANDS, SIZE_PX = 2, 8, 32
+STEPS, WARMUP_STEPS, DECAY_STEPS, LEARNING_RATE = 120, 10, 50, 2e-3
 """All hands are in every step; the rate rises linearly over the first steps and falls to 0 over the last."""
 
 
 def _hands() -> tuple[Tensor, HandTargets, NDArray[np.float64]]:
-    """Images in 0..1, targets, and joints in the camera frame, of right hands of four people, four each."""
+    """Images in 0..1, targets, and joints in the camera frame, of right hands of two people, four each."""
     config = SyntheticConfig(
         videos=VIDEOS,
         hands_per_video=LEARNED_HANDS // VIDEOS,
@@ -269,31 +268,40 @@ def _hands() -> tuple[Tensor, HandTargets, NDArray[np.float64]]:
     return images, targets, joints_mm
 
 
-def _train(estimator: PoseEstimator, images: Tensor, targets: HandTargets) -> None:
-    optimizer = torch.optim.Adam(estimator.parameters(), lr=LEARNING_RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS, (STEPS - step) / DECAY_STEPS)
-    )
-    estimator.train()
-    for _ in range(STEPS):
-        loss = estimator.loss(estimator(images), targets)["loss"]
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+def _small_trunk() -> nn.Sequential:
+    """Maps of 128 channels at 1/32 of a view's side; a ResNet takes four times as long to learn the hands."""
+    channels = (3, 32, 64, 128, 128, 128)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_detnet_learns_16_hands_to_less_than_3_mm() -> None:
-    """A ResNet-18, evaluated with the running statistics of its batch norms."""
+def test_detnet_learns_8_hands_to_less_than_3_mm() -> None:
+    """Evaluated with the running statistics of its batch norms."""
     images, targets, joints_mm = _hands()
     torch.manual_seed(0)
-    estimator = build_estimator(EncoderSettings("resnet18"), EstimatorSettings("detnet"))
-    _train(estimator, images, targets)
-    estimator.eval()
+    trunk, head = _small_trunk(), DetNetHead(128)
+    optimizer = torch.optim.Adam([*trunk.parameters(), *head.parameters()], lr=LEARNING_RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS, (STEPS - step) / DECAY_STEPS)
+    )
+    for _ in range(STEPS):
+        loss = head.loss(head((trunk(images),)), targets)["loss"]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    trunk.eval()
+    head.eval()
     with torch.no_grad():
-        estimate = estimator.decode(estimator(images))
+        estimate = head.decode(head((trunk(images),)), None)
     assert float((estimate.keypoints - targets.keypoints).norm(dim=-1).mean()) * SIZE_PX < 0.5
     scores = score_poses(estimate.joints.numpy(), joints_mm, targets.valid.numpy())
     assert scores.root_scale.mpjpe_mm < 3
