@@ -14,7 +14,7 @@ from training.losses import nt_xent
 from training.losses.equivariance import undo_motion
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
-from training.pretrain.module import PretrainModule, weighted_keypoints
+from training.pretrain.module import PretrainModule, keypoints_for_weights
 from training.runs.optimizer import make_optimizer
 from training.runs.settings import Precision, Schedule
 
@@ -109,7 +109,7 @@ def _loss(
         second,
         temperature=config.loss.temperature,
         weighting=config.loss.weighting,
-        keypoints1=weighted_keypoints(views[0]),
-        keypoints2=weighted_keypoints(views[1]),
+        keypoints1=keypoints_for_weights(views[0]),
+        keypoints2=keypoints_for_weights(views[1]),
     )
     torch.autograd.backward(loss)

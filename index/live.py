@@ -11,7 +11,7 @@ from index.version import IndexVersion
 
 
 class LiveIndex:
-    """The current version, whichever that is when a query starts.
+    """Always the current version: each block asks the one that is current when it starts.
 
         with LiveIndex(open_catalog(address)) as live:
             while True:
@@ -77,7 +77,7 @@ class LiveIndex:
             return
         if self._opening.acquire(blocking=shared is None):
             try:
-                if self._current is shared:  # else another thread opened it since
+                if self._current is shared:  # else another thread has opened it meanwhile
                     self._replace(_SharedVersion(self._catalog.current()))
             finally:
                 self._opening.release()
@@ -92,12 +92,12 @@ class LiveIndex:
         try:
             return self._catalog.current_info().state == version.info.state
         except NotThereError:
-            return False  # `Catalog.current` says why, or finds the next one
+            return False  # removed: `Catalog.current` opens the next one, or raises
 
 
 @dataclass(eq=False)
 class _SharedVersion:
-    """An open version and its users: those in `LiveIndex.version` and, while it is current, `LiveIndex`."""
+    """An open version and how many use it: the blocks in it, and `LiveIndex` while it is current."""
 
     version: IndexVersion
     users: int = 1

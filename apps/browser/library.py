@@ -1,6 +1,6 @@
 """The home that the browser shows: its pool, index, runs and jobs, opened once and shared by all sessions.
 
-Also what pages need of pictures: thumbnails of crops as data URIs, and the hands in an uploaded picture.
+Also thumbnails of crops as data URIs, and the hands in an uploaded picture.
 """
 
 import base64
@@ -110,7 +110,7 @@ class HandFinder:
         self._detector: HandDetector | None = None
 
     def find(self, data: bytes) -> list[DetectedHand]:
-        """The hands in a picture, best first. The boxes are in pixels of the reduced picture if it was large.
+        """The hands in a picture, best first. Boxes are in pixels of the reduced picture if it was reduced.
 
         Raises HandsimError for files that are too large, that are no pictures, or that show no hand;
         NotThereError without a model.

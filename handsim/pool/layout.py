@@ -117,7 +117,7 @@ def write_pool_json(pool: Path, crop_size_px: int) -> None:
     sync(pool)
 
 
-def is_unfinished(pool: Path) -> bool:
+def can_begin_at(pool: Path) -> bool:
     """Whether a pool can be begun at a place: nothing is there, or what a process killed at that left.
 
     That is an empty ``parts``, the lock, and a ``pool.json`` that is empty or has not got its name yet.

@@ -28,7 +28,7 @@ UNREADABLE: Final = "unreadable"
 CRASHED: Final = "crashed a worker"
 FAILED: Final = "failed"
 FAILURES: Final = (UNREADABLE, CRASHED, FAILED)
-"""Reasons of a `Skip` that may be gone at the next try: a disk that was away, memory that ran out."""
+"""Reasons that another try may not meet: a disk that was not mounted, memory that ran out."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class PoolWriter:
     """
 
     known_items: set[int]
-    """Keys of the recorded items, but for those that failed (see `FAILURES`)."""
+    """Keys of the items that need no second look: recorded, and not failed (`FAILURES`)."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class PoolWriter:
         """
         self.path = Path(path)
         self._part_hands, self._part_seconds = part_hands, part_seconds
-        if not layout.is_unfinished(self.path):
+        if not layout.can_begin_at(self.path):
             _check_crop_size(self.path, crop_size_px)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
-            if layout.is_unfinished(self.path):
+            if layout.can_begin_at(self.path):
                 layout.parts_directory(self.path).mkdir(exist_ok=True)
                 layout.write_pool_json(self.path, crop_size_px)
             _check_crop_size(self.path, crop_size_px)  # another writer may have made it just now
@@ -129,7 +129,7 @@ class PoolWriter:
         return len(self._known_hands)
 
     def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
-        """Append one hand with its crop (None: keypoints only); False when the pool has this hand already."""
+        """Append one hand and its crop (None: keypoints only); False, and no change, if it is known."""
         is_new = self._append(hand, crop_jpeg)
         self._publish_if_due()
         return is_new
@@ -165,7 +165,7 @@ class PoolWriter:
             return -1, 0
         if self._tar is None:
             self._writing.mkdir(exist_ok=True)
-            # Open from one crop to the next; `publish` closes it.
+            # It stays open until `publish`.
             self._tar = tarfile.open(  # noqa: SIM115
                 self._writing / layout.CROPS_FILE, "w", format=tarfile.USTAR_FORMAT
             )
@@ -227,7 +227,7 @@ def _lock(pool: Path) -> FileLock:
 
 
 def _read_known(pool: Path) -> tuple[set[int], set[int]]:
-    """Ids of the hands and keys of the items that the published parts hold, but for items that failed."""
+    """Ids of the published hands, and keys of the published items that did not fail."""
     hands: set[int] = set()
     items: set[int] = set()
     for part in layout.published_parts(pool):

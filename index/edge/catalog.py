@@ -21,7 +21,7 @@ class EdgeCatalog(Catalog):
     """The versions in one directory; see `index.catalog.Catalog` for what each method promises."""
 
     def __init__(self, root: Path) -> None:
-        """Take a directory, which need not exist yet; raises HandsimError for another program's."""
+        """Take a directory, which need not exist yet; raises HandsimError for one that is not an index."""
         layout.check_catalog(root)
         self.root = root
         self.address = str(root)
@@ -37,7 +37,7 @@ class EdgeCatalog(Catalog):
         return locks.active_builder(self.root)
 
     def open(self, name: str) -> EdgeVersion:
-        self._check_name(name)
+        self._check_exists(name)
         try:
             return EdgeVersion(self.root / name, is_current=name == self.current_name())
         except FileNotFoundError as error:
@@ -49,9 +49,9 @@ class EdgeCatalog(Catalog):
         return layout.read_publications(self.root)
 
     def publish(self, name: str) -> None:
-        self._check_name(name)
+        self._check_exists(name)
         with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
-            self._check_name(name)
+            self._check_exists(name)
             known = set(layout.version_names(self.root))
             earlier = [other for other in self.publications() if other != name and other in known]
             layout.write_publications(self.root, [name, *earlier])
@@ -68,9 +68,9 @@ class EdgeCatalog(Catalog):
         return earlier[0]
 
     def remove(self, name: str) -> bool:
-        self._check_name(name)
+        self._check_exists(name)
         with locks.lock_pointer(self.root):
-            self._check_name(name)
+            self._check_exists(name)
             if name == self.current_name():
                 raise self._current_version_error(name)
             try:
@@ -84,13 +84,13 @@ class EdgeCatalog(Catalog):
 
     def sweep(self) -> None:
         if self.root.is_dir() and not self.active_builder():
-            with suppress(locks.ActiveBuilderError), self._building():
+            with suppress(locks.ActiveBuilderError), self._sole_builder():
                 pass
 
     def drop(self) -> None:
         if not self.root.is_dir():
             return
-        with self._building(), locks.lock_pointer(self.root):
+        with self._sole_builder(), locks.lock_pointer(self.root):
             names = layout.version_names(self.root)
             with ExitStack() as version_locks:
                 for name in names:
@@ -106,7 +106,7 @@ class EdgeCatalog(Catalog):
 
     def record_verification(self, name: str, verification: Verification) -> None:
         with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
-            self._check_name(name)
+            self._check_exists(name)
             layout.write_verification(self.root / name, verification)
 
     def write_version(
@@ -123,11 +123,11 @@ class EdgeCatalog(Catalog):
         """Nothing to release."""
 
     def _read_info(self, name: str, *, is_current: bool) -> VersionInfo:
-        self._check_name(name)
+        self._check_exists(name)
         try:
             return layout.read_info(self.root / name, is_current=is_current)
         except HandsimError:
-            self._check_name(name)  # it may have been removed meanwhile
+            self._check_exists(name)  # it may have been removed meanwhile
             raise
 
     def _extend(
@@ -149,7 +149,7 @@ class EdgeCatalog(Catalog):
 
     def _build(self, request: BuildRequest, progress: Progress | None, name: str | None = None) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
-        with convert_full_disk_errors(self.root), self._building():
+        with convert_full_disk_errors(self.root), self._sole_builder():
             layout.mark_catalog(self.root)
             directory = self.root / layout.BUILDING
             directory.mkdir()
@@ -165,12 +165,12 @@ class EdgeCatalog(Catalog):
         return name
 
     @contextmanager
-    def _building(self) -> Iterator[None]:
-        """Be the only builder, after what killed processes left behind is removed."""
+    def _sole_builder(self) -> Iterator[None]:
+        """Hold the builder's lock; first remove what killed processes left behind."""
         with locks.lock_builder(self.root):
             for leftover in layout.leftovers(self.root):
                 layout.remove_tree(leftover)
-            with locks.lock_pointer(self.root):  # without it such a file could be another process's, in use
+            with locks.lock_pointer(self.root):  # without it another process might be writing such a file
                 for leftover in layout.leftover_files(self.root):
                     leftover.unlink()
                 for name in layout.version_names(self.root):
@@ -187,13 +187,13 @@ class EdgeCatalog(Catalog):
             return nullcontext()  # without that file nobody can have it open
 
     def _rename_as_removed(self, name: str) -> Path:
-        """Make a version disappear at once; its files still have to be removed."""
+        """Rename a version so that no reader finds it; the caller deletes its files."""
         removed = self.root / f"{layout.REMOVED}{name}"
         os.rename(self.root / name, removed)
         sync(self.root)
         return removed
 
-    def _check_name(self, name: str) -> None:
+    def _check_exists(self, name: str) -> None:
         known = layout.version_names(self.root)
         if name not in known:
             raise self._missing_error(name, known)

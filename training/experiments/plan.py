@@ -5,6 +5,7 @@ pre-training, index, pool. Only settings that change a result enter a step's key
 nothing to a method (top K to SimCLR) adds no step.
 """
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,9 +38,9 @@ _RESERVED_SETTINGS: Final[Mapping[tuple[str, ...], str]] = {
 """Settings of a recipe that an experiment sets elsewhere, and where."""
 _WITHOUT_EFFECT: Final = (("log",), ("trainer", "workers"))
 """Settings of a training that change what it logs and how fast it is, not its result."""
-_LATER_DEFAULTS: Final = {("optimizer", "lars_variant"): "capped"}
-"""Settings that recipes got after experiments were run, with the value that was the only one before: they are
-no part of a step's key, which has to stay the same."""
+_LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {("optimizer", "lars_variant"): "capped"}
+"""Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
+one before: they are no part of a step's key, which has to stay the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,13 +255,14 @@ class _Planner:
             home = pool.home or data.home
             return {"home": None if home is None else str(Path(home).resolve())}, {}
         world = as_mapping(self.configs.world(pool.world, pool.settings, f"pool {name}"))
-        settings = {"world": world, "keypoint_noise": pool.keypoint_noise}
+        settings = {"world": _without_later_defaults(world), "keypoint_noise": pool.keypoint_noise}
         return {}, {"pool": Step("pool", description, settings, recipe=world)}
 
     def _synthetic_dataset(self, name: str, layout: str) -> Step:
         dataset = self.experiment.data.datasets[name]
         world = as_mapping(self.configs.world(dataset.world, dataset.settings, f"dataset {name}"))
-        return Step("dataset", name, {"world": world, "layout": layout}, recipe=world)
+        settings = {"world": _without_later_defaults(world), "layout": layout}
+        return Step("dataset", name, settings, recipe=world)
 
     def _varying(self, point: Point, axes: Sequence[Axis]) -> str:
         """The values of a point on those of the axes that have several."""
@@ -277,15 +279,24 @@ def _check_same_architecture(description: str, pretrained: str, finetuned: str) 
 
 
 def _with_effect(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's settings but for those in `_WITHOUT_EFFECT`."""
-    settings = {name: dict(value) if isinstance(value, dict) else value for name, value in recipe.items()}
+    """A recipe's settings but for those in `_WITHOUT_EFFECT` and `_LATER_DEFAULTS`."""
+    settings = _without_later_defaults(recipe)
     for *groups, name in _WITHOUT_EFFECT:
-        group = settings
-        for each in groups:
-            group = group[each]
-        del group[name]
-    for (section, name), default in _LATER_DEFAULTS.items():
-        group = settings.get(section, {})  # pre-training and fine-tuning have different ones
+        del _group(settings, groups)[name]
+    return settings
+
+
+def _without_later_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    remaining = copy.deepcopy(dict(settings))
+    for (*groups, name), default in _LATER_DEFAULTS.items():
+        group = _group(remaining, groups)  # empty where this kind of step has no such settings
         if name in group and group[name] == default:
             del group[name]
-    return settings
+    return remaining
+
+
+def _group(settings: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    group: Any = settings
+    for name in path:
+        group = group.get(name) if isinstance(group, dict) else None
+    return group if isinstance(group, dict) else {}

@@ -1,9 +1,9 @@
 """Neighbours that the index finds while training: the pairs of SiMHand, without a mining step before.
 
-`LiveNeighbors` asks an index, here or (`QueryProcess`) in a process of its own: the embedded engine holds
-Python's lock while it answers, and a server's answers are unpacked under it, so that a thread of the trainer
-would stop it from sending work to the GPU. `RetryingPairSource` waits while the index is away: that a server
-restarts is no reason to end a run. Nothing here imports torch, which that process would have to load.
+`LiveNeighbors` asks an index. `QueryProcess` runs it in a process of its own: both engines hold Python's lock
+while an answer is made or unpacked, and the trainer could not send work to the GPU meanwhile.
+`RetryingPairSource` waits while the index is unavailable: a server that restarts does not end a run. Nothing
+here imports torch, which that process would have to load.
 """
 
 import time
@@ -32,7 +32,7 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 
 OnWait = Callable[[UnavailableError | None, float], None]
-"""Called with (error, 0) when the index turns out to be away, with (None, seconds waited) when it is back."""
+"""Called with (error, 0) when the index stops answering, with (None, seconds waited) when it does again."""
 
 
 class VersionProvider(Protocol):
@@ -49,7 +49,7 @@ class PinnedVersion:
     """A `VersionProvider` that stays in one version, whatever is published."""
 
     def __init__(self, version: IndexVersion) -> None:
-        """It is closed with this."""
+        """`close` closes the version."""
         self._version = version
 
     @contextmanager
@@ -74,7 +74,7 @@ class LiveNeighbors(PairSource):
         """``pool_hands`` are the hands of the pool, with crops; ``index`` is closed with this."""
         self._index, self._settings, self._pool_hands = index, settings, pool_hands
         self._version_hands: tuple[tuple[str, str], HandSet] | None = None
-        """Name and checksum of the version last asked, and its hands, if it turned out to lack some."""
+        """Name and checksum of the last version, and its hands; only read if it lacked an anchor."""
         self._busy = Lock()
         self._closed = False
 
@@ -101,7 +101,7 @@ class LiveNeighbors(PairSource):
                     return self._draw(version, anchors, rng)
 
     def close(self) -> None:
-        """Close the index, unless a draw is under way that does not end soon."""
+        """Close the index, unless a draw goes on for over two seconds."""
         self._closed = True
         if self._busy.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._index.close()
@@ -155,7 +155,7 @@ class LiveNeighbors(PairSource):
                 anchors[in_index], min(most, len(version)), other_video=True, options=options
             ).resize(most)
             valid = neighbors.is_found & self._pool_hands.contains(neighbors.hand_ids)
-            # A hand of the batch is every row's negative already, and must not be that of its own pair.
+            # A hand of the batch is in every denominator already, and no negative of its own pair.
             valid &= ~np.isin(neighbors.hand_ids, np.concatenate([anchors, positives]))
             columns, chosen = choose_valid(valid, count, rng)
             hands = np.take_along_axis(neighbors.hand_ids, columns, axis=1)
@@ -176,7 +176,7 @@ class LiveNeighbors(PairSource):
         if not count:
             return np.empty(0, dtype=np.uint64)
         pool = self._pool_hands.hand_ids
-        # Of so many, enough are left whatever is taken.
+        # Even if all of `taken` are among them, `count` are left.
         candidates = rng.choice(pool, min(count + len(taken), len(pool)), replace=False)
         hands = candidates[~np.isin(candidates, taken)][:count]
         assert len(hands) == count, "the pool is large enough for a batch with its negatives: see open_pairs"
@@ -201,9 +201,9 @@ class RetryingPairSource(PairSource):
         pause: Callable[[float], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """It gives up ``timeout_s`` after the index was first found away.
+        """It gives up ``timeout_s`` after the index first did not answer.
 
-        ``pause`` waits seconds and returns whether to stop waiting for good; None: until `stop_waiting`.
+        ``pause`` sleeps for some seconds and returns True to give up; None: it sleeps until `stop_waiting`.
         """
         self._source, self._timeout_s = source, timeout_s
         self._on_wait = on_wait or (lambda error, waited_s: None)
@@ -242,7 +242,7 @@ class RetryingPairSource(PairSource):
         self._source.close()
 
     def _try(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
-        # A try that fails may have used some of the random numbers; the next one must have them all.
+        # A failed try may have drawn random numbers; the next one starts from the same state.
         return self._source.draw(anchors, deepcopy(rng))
 
 
@@ -276,7 +276,7 @@ class QueryProcess(PairSource):
         return answer
 
     def close(self) -> None:
-        """End the process, once it has closed the index or after a second; a draw on another thread fails."""
+        """End the process when it has closed the index, or after a second; a draw on another thread fails."""
         with suppress(OSError), self._sending:  # OSError: it has ended already
             self._worker.connection.send(None)
         self._worker.process.join(_EXIT_TIMEOUT_S)

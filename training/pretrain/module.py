@@ -61,10 +61,10 @@ class PretrainModule(RunModule):
             projections[1],
             temperature=config.temperature,
             weighting=config.weighting,
-            keypoints1=weighted_keypoints(views[0]),
-            keypoints2=weighted_keypoints(views[1]),
+            keypoints1=keypoints_for_weights(views[0]),
+            keypoints2=keypoints_for_weights(views[1]),
             negatives=projections[2] if extra else None,
-            negative_keypoints=weighted_keypoints(views[2]) if extra else None,
+            negative_keypoints=keypoints_for_weights(views[2]) if extra else None,
         )
         self.loss = float(loss.detach())
         if not math.isfinite(self.loss):
@@ -84,7 +84,7 @@ class PretrainModule(RunModule):
         return list(self.head(features).split([len(view.images) for view in views]))
 
 
-def weighted_keypoints(views: AugmentedViews) -> Tensor:
+def keypoints_for_weights(views: AugmentedViews) -> Tensor:
     """Keypoints [B, 21, 2] from which the loss computes its weights, in pixels of a view 128 wide.
 
     Views of the papers are that wide, and the steepness of sigmoid weights depends on the unit.

@@ -1,7 +1,7 @@
 """One pre-training run from its recipe to its last checkpoint.
 
-Beside the loop of `training.runs` it has numbers and pictures of pairs, and a note of the index version that
-they come from, in every checkpoint and in the run's folder.
+It adds to the loop of `training.runs`: metrics and figures of pairs, and the index version that they come
+from, in every checkpoint and in the run's folder.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from training.pairs.loader import PairLoader
 from training.pairs.open_pairs import open_pairs
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
-from training.pretrain.module import PretrainModule, weighted_keypoints
+from training.pretrain.module import PretrainModule, keypoints_for_weights
 from training.runs.checkpoints import Checkpoints, StopRequest
 from training.runs.folder import RunFolder
 from training.runs.module import RunModule
@@ -35,9 +35,9 @@ from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome, begin_run, fit, make_reporter, make_trainer, prepare_resume
 
 _PAIRS: Final = 12
-"""Drawn in one figure."""
+"""Pairs in one figure."""
 _MUST_MATCH: Final = ("architecture", "batches_an_epoch", "pairs_a_step", "seed", "anchors")
-"""Metadata that a run and the checkpoint that it resumes from have in common."""
+"""Metadata that must be equal in a run and in the checkpoint it resumes from."""
 
 
 def pretrain(
@@ -116,7 +116,7 @@ def _metadata(config: PretrainConfig, pool: Pool, loader: PairLoader, schedule: 
 
 
 class _VersionNote(Callback):
-    """Writes down another index version as soon as a batch comes from it."""
+    """Records the index version when batches begin to come from another one."""
 
     def __init__(self, catalog: Catalog, folder: RunFolder) -> None:
         self._catalog, self._folder = catalog, folder
@@ -192,7 +192,7 @@ def draw_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
     weighting = module.config.loss.weighting
     weights = None
     if weighting.weights_positives:
-        keypoints1, keypoints2 = map(weighted_keypoints, module.views)
+        keypoints1, keypoints2 = map(keypoints_for_weights, module.views)
         weights = positive_weights(keypoints1, keypoints2, weighting).tolist()
     tiles = []
     for row in range(min(_PAIRS, len(batch.anchors))):

@@ -23,12 +23,13 @@ from training.runs.module import Batch, RunModule
 
 
 def load_checkpoint(path: Path, command: str) -> dict[str, Any]:
-    """The content of a file of torch, whose tensors are read when they are used; ``command`` writes such
-    files. Raises HandsimError where it is damaged or holds more than tensors and plain values.
+    """The content of a torch file, mapped into memory; errors name ``command``, which writes such files.
+
+    Raises HandsimError where it is damaged or holds more than tensors and plain values.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # which one, depends on where the reader stumbles
+    except Exception as error:  # torch raises many kinds
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise HandsimError(f"{path} cannot be read as a checkpoint of `{command}` ({why})") from error
     return checkpoint if isinstance(checkpoint, dict) else {}
@@ -37,7 +38,7 @@ def load_checkpoint(path: Path, command: str) -> dict[str, Any]:
 def check_resumable(
     path: Path, module: RunModule, must_match: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
-    """The metadata of the checkpoint at ``path``, once it is sure that ``module`` can continue from it.
+    """The metadata of the checkpoint at ``path``, if ``module`` can continue from it.
 
     ``must_match`` are entries that must be equal there. Raises HandsimError for a file that is no checkpoint
     of ``command``, and for another network or other metadata.
@@ -97,7 +98,7 @@ class StopRequest:
 class Checkpoints(Callback):
     """Writes `LAST` every so many steps and at the end of each epoch, and `BEST` of the epochs.
 
-    ``folder`` is the first process's, in every process of a distributed run once it has begun.
+    Every process of a distributed run uses the ``folder`` that the first process made.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Write one where it is due: never between two batches of one step, whose gradients it would lose."""
+        """Write one if it is due, only after whole steps: accumulated gradients are not saved."""
         assert isinstance(module, RunModule)
         self._loss_sum += module.loss
         self._batches += 1
@@ -140,7 +141,7 @@ class Checkpoints(Callback):
         is_best = epoch_ended and self._is_best_epoch(trainer, module)
         stopping = trainer.strategy.reduce_boolean_decision(self.stop.requested, all=False)
         due = trainer.global_step % self._every_steps == 0 or done == schedule.batches
-        # Broken weights never replace whole ones.
+        # Weights with NaN are never written.
         if (epoch_ended or due or stopping) and trainer.strategy.reduce_boolean_decision(module.is_finite()):
             self._write(trainer, [BEST, LAST] if is_best else [LAST], trainer.save_checkpoint)
         trainer.should_stop = trainer.should_stop or stopping
@@ -158,7 +159,7 @@ class Checkpoints(Callback):
         return is_best
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Save what was learned until the index went away; any other error may have come in mid-step."""
+        """Save what was learned until the index stopped answering; other errors may leave half a step."""
         assert isinstance(module, RunModule)
         between_steps = module.batches_done % module.schedule.accumulate == 0
         away = isinstance(exception, UnavailableError)
@@ -175,13 +176,13 @@ class Checkpoints(Callback):
         """Continue with them; the lowest error is the one in the file `BEST`."""
         self._loss_sum, self._batches = state_dict["losses"], state_dict["batches"]
         best = self.folder.checkpoints / BEST
-        # Not this state's: earlier versions wrote NaN there, or the error of an epoch that was not saved.
+        # Not `state_dict["best"]`: earlier versions wrote NaN, or the error of an unsaved epoch.
         self._best = math.inf
         if best.exists():
             self._best = load_checkpoint(best, "handsim")["callbacks"]["Checkpoints"]["best"]
 
     def _write(self, trainer: Trainer, names: list[str], save: Callable[[Path], None]) -> None:
-        """One file under all of the names. All processes take part; the first one writes."""
+        """Write one file and link it under every name. All processes take part; the first one writes."""
         first, *others = (self.folder.checkpoints / name for name in names)
         if not trainer.is_global_zero:
             save(first)

@@ -109,11 +109,20 @@ def test_settings_without_effect_change_no_key(keys: Keys) -> None:
             assert (step.recipe["log"], step.recipe["trainer"]["workers"]) == (log, 3)
 
 
-def test_a_setting_that_came_later_may_be_of_pre_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.experiments.plan._LATER_DEFAULTS", {("loss", "temperature"): 0.5})
+def test_settings_that_came_later_change_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pre-training alone, in a group inside a section, and of a synthetic world."""
+    later = {
+        ("loss", "temperature"): 0.5,
+        ("loss", "weighting", "form"): "linear",
+        ("motion", "left_share"): 0.5,
+    }
+    monkeypatch.setattr("training.experiments.plan._LATER_DEFAULTS", later)
     trained = {step.kind: step for step in steps_of(SHORT)}
+    loss = trained["pretrain"].settings["config"]["loss"]
     assert trained["pretrain"].recipe["loss"]["temperature"] == 0.5
-    assert "temperature" not in trained["pretrain"].settings["config"]["loss"]
+    assert "temperature" not in loss
+    assert "form" not in loss["weighting"]
+    assert "left_share" not in trained["pool"].settings["world"]["motion"]
 
 
 @pytest.mark.parametrize(
