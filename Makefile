@@ -15,7 +15,8 @@ demo: .venv/ready
 	$(BIN)/handsim demo
 
 # A tenth of the time of training tests was the kernel's, clearing memory that had been given back just before.
-PYTEST := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/pytest -n 2 --dist worksteal
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
+PYTEST := $(KEEP_MEMORY) $(BIN)/pytest -n 2 --dist worksteal
 
 test: lint
 	$(PYTEST)

@@ -296,7 +296,7 @@ def _without_later_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group(settings: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    group: Any = settings
+    """The settings at a path; empty where there are none."""
     for name in path:
-        group = group.get(name) if isinstance(group, dict) else None
-    return group if isinstance(group, dict) else {}
+        settings = settings.get(name) or {}
+    return settings
