@@ -1,4 +1,4 @@
-"""Processor cores and child processes."""
+"""Processor cores, child processes, and the signals that stop them."""
 
 import multiprocessing
 import os
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import FrameType, TracebackType
 from typing import Any, Concatenate, Final, ParamSpec
 
 _Arguments = ParamSpec("_Arguments")
@@ -43,6 +44,37 @@ def ignore_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+class StopRequest:
+    """Whether the run is to stop: after SIGINT (Ctrl-C) or SIGTERM within a ``with`` block, or `request`.
+
+    A second signal interrupts at once. Only the main thread may enter the block.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.on_signal: Callable[[], None] = lambda: None
+
+    def request(self) -> None:
+        self.requested = True
+
+    def __enter__(self) -> "StopRequest":
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._previous = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.request()
+        self.on_signal()
 
 
 class PipeWorker:

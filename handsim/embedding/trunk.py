@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional
-from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from handsim.embedding.image import FEATURES, Architecture, Device
 from handsim.errors import HandsimError, NotThereError
@@ -86,7 +85,7 @@ class Trunk:
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._size_px = image_size_px
         with torch.device("meta"):
-            network = models.get_model(weights.architecture, weights=None)
+            network = build_resnet(weights.architecture)
         network.fc = torch.nn.Identity()
         state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
         # assign: the weights replace the network's placeholders. Not strict: the counters of batch norms are
@@ -96,7 +95,7 @@ class Trunk:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.num_batches_tracked = None
         # Channels last: the convolutions of a CPU run half again as fast.
-        self._network = network.to(self._device, memory_format=torch.channels_last).eval()
+        self._network = network.to(self._device).to(memory_format=torch.channels_last).eval()
         self._mean, self._std = (
             torch.tensor(numbers, device=self._device).view(1, 3, 1, 1)
             for numbers in (IMAGENET_MEAN, IMAGENET_STD)
@@ -166,8 +165,21 @@ def read_trunk(encoder: str) -> TrunkWeights:
     return _select_trunk(_rename_layers(_unwrap(_read_checkpoint(path)), path), path.name)
 
 
+def build_resnet(architecture: str) -> torch.nn.Module:
+    """torchvision's network of that name with random weights."""
+    network: torch.nn.Module = _torchvision_models().get_model(architecture, weights=None)
+    return network
+
+
+def _torchvision_models() -> Any:
+    # It takes as long to import as torch itself, and most of what imports this file builds no network.
+    from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
+
+    return models
+
+
 def _fetch_imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
-    weights = models.get_model_weights(architecture).DEFAULT
+    weights = _torchvision_models().get_model_weights(architecture).DEFAULT
     try:
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -260,7 +272,7 @@ def _select_trunk(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeigh
         blocks = "-".join(map(str, stages))
         raise HandsimError(f"{encoder} has {blocks} blocks, which no ResNet-18/34/50/101/152 has")
     with torch.device("meta"):
-        expected = models.get_model(architecture, weights=None).state_dict()
+        expected = build_resnet(architecture).state_dict()
     tensors = {}
     for name, like in expected.items():
         if name.startswith("fc.") or name.endswith("num_batches_tracked"):

@@ -16,7 +16,8 @@ from handsim.home import Home
 from training.finetune.config import RECIPES, FinetuneConfig
 from training.finetune.predictor import KIND
 from training.models.estimator import build_estimator
-from training.runs.folder import MetricsFile, RunFolder
+from training.runs.folder import RunFolder
+from training.runs.monitor import MetricsFile
 from training.runs.recipes import as_mapping
 
 SIZE_PX = 64

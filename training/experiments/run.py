@@ -24,9 +24,8 @@ import yaml
 
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
-from handsim.processes import available_cores, module_command
+from handsim.processes import StopRequest, available_cores, module_command
 from training.experiments.steps import RUN, Kind, Step, StepFolder, StepStore
-from training.runs.checkpoints import StopRequest
 from training.runs.folder import BEST, LAST
 
 _LOCK_POLL_SECONDS: Final = 1.0

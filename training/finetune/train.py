@@ -22,6 +22,7 @@ from torch import Tensor
 from handsim.errors import HandsimError
 from handsim.metrics.alignment import align_root, align_root_and_scale, compare_poses
 from handsim.metrics.pose import joint_errors_mm
+from handsim.processes import StopRequest
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset
@@ -38,7 +39,7 @@ from training.finetune.data import (
 )
 from training.finetune.module import FinetuneModule, estimate_crops, view_intrinsics
 from training.finetune.predictor import KIND
-from training.runs.checkpoints import Checkpoints, StopRequest
+from training.runs.checkpoints import Checkpoints
 from training.runs.folder import RunFolder
 from training.runs.monitor import Meter, TrainingFigures, draw_side_by_side, view_tile
 from training.runs.recipes import as_mapping

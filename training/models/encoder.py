@@ -15,10 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from handsim.embedding.image import FEATURES, Architecture
-from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, read_trunk
+from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, build_resnet, read_trunk
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
 
@@ -76,7 +75,7 @@ class Encoder(nn.Module):
         self.architecture: Architecture = architecture
         self.origin = "random weights"
         """Where the weights come from, a line for people."""
-        self.trunk: nn.Module = models.get_model(architecture, weights=None)
+        self.trunk = build_resnet(architecture)
         self.trunk.fc = nn.Identity()
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.trunk.to(memory_format=self._layout)

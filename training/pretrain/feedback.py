@@ -26,12 +26,12 @@ from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
 from handsim.pool import Pool
+from handsim.processes import StopRequest
 from index import Catalog, VersionInfo
 from training.models.encoder import write_torchvision
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings
 from training.pretrain.module import PretrainModule
-from training.runs.checkpoints import StopRequest
 from training.runs.folder import RunFolder
 
 EMBEDDING_FILE: Final = "embedding.json"

@@ -18,6 +18,7 @@ from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
+from handsim.processes import StopRequest
 from index import Catalog
 from training.losses import positive_weights
 from training.pairs.decoding import PairBatch
@@ -26,7 +27,7 @@ from training.pairs.open_pairs import open_pairs
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
 from training.pretrain.module import PretrainModule, keypoints_for_weights
-from training.runs.checkpoints import Checkpoints, StopRequest
+from training.runs.checkpoints import Checkpoints
 from training.runs.folder import RunFolder
 from training.runs.module import RunModule
 from training.runs.monitor import Meter, TrainingFigures, draw_side_by_side, view_tile

@@ -7,10 +7,8 @@ waits for the end of the optimizer step and for its checkpoint.
 import math
 import os
 import shutil
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from handsim.errors import HandsimError, UnavailableError
 from handsim.files import replacing, sync
+from handsim.processes import StopRequest
 from training.runs.folder import BEST, LAST, RunFolder
 from training.runs.module import Batch, RunModule
 
@@ -62,37 +61,6 @@ def check_resumable(
             f"{path} is of another network: {name} has shape {shapes.get(name)}, here {expected.get(name)}"
         )
     return metadata
-
-
-class StopRequest:
-    """Whether the run is to stop: after SIGINT (Ctrl-C) or SIGTERM within a ``with`` block, or `request`.
-
-    A second signal interrupts at once. Only the main thread may enter the block.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.on_signal: Callable[[], None] = lambda: None
-
-    def request(self) -> None:
-        self.requested = True
-
-    def __enter__(self) -> "StopRequest":
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self._previous = {number: signal.signal(number, self._handle) for number in numbers}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.request()
-        self.on_signal()
 
 
 class Checkpoints(Callback):

@@ -1,6 +1,9 @@
 """What people see of a run while it trains: lines of numbers with a progress bar, and pictures."""
 
+import json
+import math
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -9,12 +12,15 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from handsim.drawing import MontageRow, Tile, montage
+from handsim.files import write_text_atomically
 from training.runs.module import Batch, RunModule
 
 _COLUMNS: Final = 3
@@ -32,6 +38,52 @@ class BatchMetrics(Protocol):
     @staticmethod
     def describe(numbers: dict[str, float]) -> str:
         """The most important ones in a few words."""
+
+
+class MetricsFile(Logger):
+    """``metrics.jsonl``: one JSON object a line, each with its ``step``; NaN and infinities become null."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in metrics.items()
+        }
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **finite}) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the settings have a file of their own."""
+
+    @rank_zero_only
+    def drop_after(self, step: int) -> None:
+        """Drop lines of later steps: a run that resumes after ``step`` writes them again."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text().splitlines()
+        remaining = [line for line in lines if _step_of(line) <= step]
+        write_text_atomically(self._path, "".join(f"{line}\n" for line in remaining))
+
+
+def _step_of(line: str) -> float:
+    """Infinity for a line that was cut short when its writer was killed."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 class Meter(Callback):

@@ -19,9 +19,9 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 
 from handsim.errors import HandsimError, UnavailableError
 from training.runs.checkpoints import Checkpoints, check_resumable
-from training.runs.folder import MetricsFile, RunFolder, is_first_process
+from training.runs.folder import RunFolder, is_first_process
 from training.runs.module import DivergedError, RunModule
-from training.runs.monitor import Meter
+from training.runs.monitor import Meter, MetricsFile
 from training.runs.settings import LogSettings, TrainerSettings
 
 if TYPE_CHECKING:

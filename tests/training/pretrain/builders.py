@@ -10,12 +10,12 @@ from typing import Any
 from handsim import PoseEmbedding
 from handsim.home import Home
 from handsim.pool import Pool
+from handsim.processes import StopRequest
 from index import Catalog, open_catalog
 from tests.training.builders import EVERY_STEP, SMALL_TRAINER, RunPlace
 from training.pretrain.config import RECIPES, FeedbackSettings
 from training.pretrain.feedback import Feedback, LearnedVersions
 from training.pretrain.train import pretrain
-from training.runs.checkpoints import StopRequest
 from training.runs.folder import RunFolder
 from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome

@@ -23,6 +23,7 @@ from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import HandsimError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
+from handsim.processes import StopRequest
 from index import Catalog, IndexSettings, IndexVersion, VersionInfo, verify
 from tests.index.builders import memory_catalog
 from tests.training.pairs.builders import write_pool
@@ -31,7 +32,6 @@ from training.pairs.decoding import PairBatch
 from training.pretrain.config import FeedbackSettings
 from training.pretrain.feedback import Feedback, LearnedVersions, trunk_weights
 from training.pretrain.module import PretrainModule
-from training.runs.checkpoints import StopRequest
 from training.runs.folder import RunFolder
 from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome

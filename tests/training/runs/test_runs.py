@@ -17,14 +17,16 @@ from torch import nn
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
+from handsim.processes import StopRequest
 from tests.training.pretrain.builders import Place
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import PretrainConfig
 from training.pretrain.module import PretrainModule
 from training.runs import trainer as trainer_module
-from training.runs.checkpoints import Checkpoints, StopRequest
-from training.runs.folder import MetricsFile, RunFolder
+from training.runs.checkpoints import Checkpoints
+from training.runs.folder import RunFolder
 from training.runs.module import RunModule
+from training.runs.monitor import MetricsFile
 from training.runs.optimizer import OptimizerSettings
 from training.runs.settings import LogSettings, Schedule, TrainerSettings
 from training.runs.trainer import make_trainer
