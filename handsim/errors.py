@@ -1,6 +1,7 @@
 """The errors meant for people: they name the value, the bound and the remedy, in one sentence."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 
@@ -35,6 +36,17 @@ class UnusableError(HandsimError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something wrong with a file that was used all the same: a report counts it by its reason."""
+
+    reason: str
+    """Short, and the same for all such files: ``damaged video``, ``no end marker``."""
+    detail: str = ""
+    count: int = 1
+    """How many pictures or frames of the file it concerns."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

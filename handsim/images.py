@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handsim.errors import UnusableError
+from handsim.geometry import cut_crop
+from handsim.hand import Side
 
 MAX_PIXELS: Final = 100_000_000
 """Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands."""
@@ -79,3 +81,9 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=CROP_JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def encode_crop(image: NDArray[np.uint8], square_px: NDArray[np.float64], side: Side) -> bytes:
+    """JPEG of a square [4] of a picture, as the pool stores it: mirrored for a left hand."""
+    crop = cut_crop(image, square_px)
+    return encode_jpeg(crop[:, ::-1] if side == "left" else crop)

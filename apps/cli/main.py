@@ -19,7 +19,7 @@ COMMANDS: Final = {
         "take hands out of images, videos and Hand100M annotations into the pool",
     ),
     "synth": ("synth:add_arguments", "fill the pool with synthetic hands (needs handsim[train])"),
-    "pool": ("admin:add_pool_arguments", "make a smaller pool out of the home's"),
+    "pool": ("pool:add_arguments", "look after the pool: its contents, removals, names, merging, export"),
     "models": ("admin:add_models_arguments", "get the model that finds hands"),
     "embedding": ("embedding:add_arguments", "fit and inspect the embedding"),
     "index": ("index:add_arguments", "build, publish, verify and move index versions"),

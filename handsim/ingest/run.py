@@ -17,8 +17,11 @@ from typing import Any, Final
 from handsim.detection.detector import HandDetector
 from handsim.errors import HandsimError, UnusableError
 from handsim.files import write_text_atomically
-from handsim.ingest.plan import AnnotationItem, IngestOptions, Item, Plan, annotation_items, plan_ingest
-from handsim.ingest.worker import ItemResult, process_item
+from handsim.ingest.annotated import annotation_items
+from handsim.ingest.items import AnnotationItem, Item, ItemResult
+from handsim.ingest.origins import IngestOptions
+from handsim.ingest.plan import Plan, plan_ingest
+from handsim.ingest.worker import process_item
 from handsim.pool.writer import CRASHED, ItemRecord, PoolWriter, Skip, read_items
 from handsim.processes import PipeWorker, available_cores
 

@@ -13,6 +13,7 @@ from handsim.errors import UnusableError
 from handsim.geometry import apply_affine, crop_affine, invert_affine, mirror_points, square_around
 from handsim.images import decode_image
 from handsim.ingest import IngestOptions, NameRule, ingest
+from handsim.ingest.annotated import annotation_items
 from handsim.ingest.hand100m import (
     Annotation,
     BadAnnotation,
@@ -20,7 +21,6 @@ from handsim.ingest.hand100m import (
     keypoints_in_our_crop,
     read_annotations,
 )
-from handsim.ingest.plan import annotation_items
 from handsim.ingest.worker import process_item
 from index import MinedPairs
 from index.hand100m import write_hand100m
