@@ -91,7 +91,7 @@ class CocoIndex:
     """What must be known before the annotations are read; they may come first in the file."""
 
     images: ImageTable = field(default_factory=ImageTable)
-    categories: dict[Any, Category] = field(default_factory=dict)
+    categories: list[dict[str, Any]] = field(default_factory=list)
     format: AnnotationFormat | None = None
     """Told by the first annotation with keypoints."""
 
@@ -99,7 +99,7 @@ class CocoIndex:
     def read(cls, path: Path, expected: AnnotationFormat | None) -> "CocoIndex":
         """Read a file until all is known that its format needs, at most to where it ends or breaks off.
 
-        Raises UnusableError for a file without ``images[]``, and for joints whose names contradict themselves.
+        Raises UnusableError for a file without ``images[]``.
         """
         index = cls(format=expected)
         with JsonStream(path) as stream, suppress(UnusableError):
@@ -107,7 +107,7 @@ class CocoIndex:
                 if name == "images":
                     index.images.add(entry)
                 elif name == "categories" and isinstance(entry, dict):
-                    index.categories[entry.get("id")] = _read_category(entry)
+                    index.categories.append(entry)
                 elif name == "annotations":
                     index.format = index.format or _tell_format(entry)
                     has_all = index.categories or index.format not in (None, "coco")
@@ -132,24 +132,30 @@ def _tell_format(record: Any) -> AnnotationFormat | None:
     return None
 
 
-def _read_category(entry: dict[str, Any]) -> Category:
+def _read_category(entry: dict[str, Any], options: AnnotationOptions) -> Category:
     name, names = str(entry.get("name", "")), entry.get("keypoints") or ()
+    is_hand = len(names) == JOINT_COUNT or any(word in name.lower() for word in ("hand", *SIDES))
     try:
         order = order_of_names(names)
     except HandsimError as error:
-        raise NotImplementedError from error
-    is_hand = len(names) == JOINT_COUNT or any(word in name.lower() for word in ("hand", *SIDES))
+        raise UnusableError("joint order", f"category {name!r}: {error}") from error
+    if order is not None and options.joint_order not in (None, order):
+        says = f"the keypoints of category {name!r} are named in another order than --joint-order says"
+        raise UnusableError("joint order", f"{says}; leave it out, or mend the names")
     return Category(name, order, is_hand)
 
 
 class CocoReader:
     """Hands of ``annotations[]``; see `handsim.annotations.formats.AnnotationReader`."""
 
-    def __init__(self, path: Path, options: AnnotationOptions) -> None:
-        """Raises UnusableError for a file without pictures, or with joint names that contradict something."""
-        self._index = CocoIndex.read(path, options.format)
-        self._has_hands = any(category.is_hand for category in self._index.categories.values())
-        self._is_whole_body = self._index.format == "coco-wholebody"
+    def __init__(self, index: CocoIndex, options: AnnotationOptions) -> None:
+        """Raises UnusableError for joints whose names contradict one another or ``--joint-order``."""
+        self._images = index.images
+        self._categories = {
+            entry.get("id"): _read_category(entry, options) for entry in index.categories
+        }
+        self._has_hands = any(category.is_hand for category in self._categories.values())
+        self._is_whole_body = index.format == "coco-wholebody"
 
     def records(self, stream: JsonStream) -> Iterator[Any]:
         return (entry for name, entry in stream.members() if name == "annotations")
@@ -158,7 +164,7 @@ class CocoReader:
         """The hands of one annotation: one, or both of a person."""
         key = record.get("id", f"#{number}")
         place = f"annotation {key!r:.40}"
-        image, size = self._index.images.find(record.get("image_id"))
+        image, size = self._images.find(record.get("image_id"))
         if not self._is_whole_body:
             yield self._hand(record, RawHand(place, image, key, size=size))
             return
@@ -175,7 +181,7 @@ class CocoReader:
                 yield hand
 
     def _hand(self, record: dict[str, Any], hand: RawHand) -> RawHand:
-        category = self._index.categories.get(record.get("category_id"), Category())
+        category = self._categories.get(record.get("category_id"), Category())
         if self._has_hands and not category.is_hand:
             raise UnusableError("not a hand", f"{hand.place} is of the category {category.name!r}")
         hand.side = _side(record, category)
