@@ -68,7 +68,9 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise HandsimError(f"{name} is {value}; it is at least 1")
     if options.format == "parquet" and options.out.suffix != ".parquet":
-        raise HandsimError(f"--out {options.out} does not end in .parquet, by which other tools know the format")
+        raise HandsimError(
+            f"--out {options.out} does not end in .parquet, by which other tools know the format"
+        )
     refuse_existing(options.out)
 
 
@@ -100,11 +102,11 @@ def _write_parquet(options: argparse.Namespace, hands: "ExportedHands", progress
     from handsim.pool.export.parquet import write_parquet
 
     places = _find_places(options, hands)
-    opening = write_parquet(
-        options.out, hands, progress, places=places, pictures=not options.no_pictures
-    )
+    opening = write_parquet(options.out, hands, progress, places=places, pictures=not options.no_pictures)
     if places is None:
-        return f"{opening}\nvector, x and y are empty: the home has neither an index nor an embedding of poses"
+        return (
+            f"{opening}\nvector, x and y are empty: the home has neither an index nor an embedding of poses"
+        )
     return (
         f"{opening}\nEmbedding Atlas: embedding-atlas {shlex.quote(str(options.out))} --image image --x x --y y\n"
         f"vector, x and y: {places.origin}"

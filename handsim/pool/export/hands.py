@@ -31,7 +31,9 @@ class ExportedHands:
         """Those of a selection, in its order; raises HandsimError where there is none."""
         rows = selection.rows(pool)
         if not len(rows):
-            raise HandsimError(f"no hand of {pool.path} meets these conditions; `handsim pool info` says more")
+            raise HandsimError(
+                f"no hand of {pool.path} meets these conditions; `handsim pool info` says more"
+            )
         return cls(pool, rows, selection.distances)
 
     def with_pictures(self) -> "ExportedHands":
@@ -39,7 +41,7 @@ class ExportedHands:
         rows = self.rows[self.pool.has_crops[self.rows]]
         if not len(rows):
             raise HandsimError(
-                f"{self.pool.path} holds keypoints without pictures of these hands; --format parquet takes them"
+                f"{self.pool.path} holds keypoints without pictures of these hands; use --format parquet"
             )
         return replace(self, rows=rows)
 

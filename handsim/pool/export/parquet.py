@@ -1,13 +1,13 @@
 """One Parquet file with a row for each hand, which Embedding Atlas, pandas and DuckDB open as it is.
 
-    id, source, video, frame, side, score, label   as `handsim.hand.Hand` has them, the id in hex
-    path        the picture or video it was found in, below the folder that was ingested
-    box_px      [4] x0, y0, x1, y1 in pixels of that picture
-    keypoints   [21 * 3] x, y, z in the crop's unit square, as a right hand; NaN for an unlabelled joint
-    image       {bytes, path}: the crop as JPEG, which Embedding Atlas and Hugging Face's libraries show
-    vector      [D] in the embedding of the index; null for a hand that it does not hold
-    x, y        its place in the plane; null likewise
-    distance    to what was asked, where the hands are the answer of a query
+id, source, video, frame, side, score, label   as `handsim.hand.Hand` has them, the id in hex
+path        the picture or video it was found in, below the folder that was ingested
+box_px      [4] x0, y0, x1, y1 in pixels of that picture
+keypoints   [21 * 3] x, y, z in the crop's unit square, as a right hand; NaN for an unlabelled joint
+image       {bytes, path}: the crop as JPEG, which Embedding Atlas and Hugging Face's libraries show
+vector      [D] in the embedding of the index; null for a hand that it does not hold
+x, y        its place in the plane; null likewise
+distance    to what was asked, where the hands are the answer of a query
 """
 
 from collections.abc import Iterator
