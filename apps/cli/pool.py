@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from apps.cli import pool_export
 from apps.cli.console import find_home
 from handsim.home import Home
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
+    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
 def _subset(options: argparse.Namespace) -> int:

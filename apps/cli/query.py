@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
+from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
+from handsim.hand import Side, format_hand_id, parse_hand_id
 from handsim.images import decode_image, read_file
 from handsim.pool import Pool
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
-DEFAULT_K: Final = 10
 _COLUMNS: Final = ("video", "side", "source", "label")
 _NO_HAND: Final = "no hand of the index meets these conditions"
 
@@ -161,12 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--other-video", action="store_true", help="no hand of the video of --hand or --like")
     group.add_argument("--one-per-video", action="store_true", help="at most one hand of each video")
-    for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
-        group.add_argument(
-            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
-        )
-    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
-    group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
+    add_filter_arguments(group)
     group.add_argument("--min-distance", type=float, default=0.0, metavar="D", help="none nearer than this")
     group.add_argument("--max-distance", type=float, metavar="D", help="none further than this")
     line = "0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment"
@@ -177,7 +172,7 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     with find_catalog(options) as catalog, catalog.current() as version:
         search = SearchOptions(
-            filter=_make_filter(options),
+            filter=make_filter(options),
             one_per_video=options.one_per_video,
             min_distance=options.min_distance,
             max_distance=options.max_distance,
@@ -225,17 +220,6 @@ def _check(options: argparse.Namespace) -> None:
     ):
         if value and (options.random or options.list):
             raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
-
-
-def _make_filter(options: argparse.Namespace) -> Filter | None:
-    filter_ = Filter(
-        sources=options.source and tuple(options.source),
-        sides=options.side and (options.side,),
-        videos=options.video and tuple(options.video),
-        labels=options.label and tuple(options.label),
-        min_score=options.min_score,
-    )
-    return None if filter_ == Filter() else filter_
 
 
 def _search(

@@ -1,0 +1,62 @@
+"""A FiftyOne dataset on disk: ``metadata.json``, ``samples.json`` and the crops in ``data``.
+
+The format is that of ``fiftyone.types.FiftyOneDataset`` in its portable form: one without the key ``version``
+holds samples only, not the tables of a certain release, and every release reads it. A sample's keypoints are
+relative to its picture, as ours are; a point that is missing is NaN, which FiftyOne (1.22.1) reads as Python
+writes it, and in MongoDB's own notation does not.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from handsim.files import creating_folder, write_json_list
+from handsim.hand import Hand
+from handsim.pool.export.hands import ExportedHands, Progress
+from handsim.skeleton import BONES, JOINT_NAMES
+
+_METADATA: Final = {
+    "media_type": "image",
+    "info": {
+        "default_skeleton": {"labels": list(JOINT_NAMES), "edges": [list(bone) for bone in BONES]},
+    },
+}
+
+
+def write_fiftyone(out: Path, hands: ExportedHands, progress: Progress) -> str:
+    """Write hands with pictures into a new folder ``out``; returns a line of Python that opens it."""
+    with creating_folder(out) as folder:
+        (folder / "data").mkdir()
+        (folder / "metadata.json").write_text(json.dumps(_METADATA))
+        with (folder / "samples.json").open("w") as file:
+            file.write('{"samples": ')
+            write_json_list(file, _samples(folder, hands, progress))
+            file.write("}\n")
+    return (
+        "import fiftyone as fo; "
+        f"hands = fo.Dataset.from_dir({str(out)!r}, dataset_type=fo.types.FiftyOneDataset)"
+    )
+
+
+def _samples(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator[dict[str, Any]]:
+    for hand, description in hands.read(progress):
+        name = f"data/{description.pop('id')}.jpg"
+        (folder / name).write_bytes(hands.pool.crop_jpeg(hand.hand_id))
+        label = description.pop("label")
+        yield {
+            "filepath": name,
+            "tags": [],
+            "_media_type": "image",
+            "hand_id": name[5:-4],
+            "label": None if label is None else {"_cls": "Classification", "label": label},
+            "keypoints": {"_cls": "Keypoints", "keypoints": [_keypoints(hand)]},
+            **description,
+        }
+
+
+def _keypoints(hand: Hand) -> dict[str, Any]:
+    points = np.round(hand.keypoints[:, :2].astype(np.float64), 6).tolist()
+    return {"_cls": "Keypoint", "label": "hand", "points": points, "attributes": {}, "tags": []}
