@@ -1,4 +1,4 @@
-"""``handsim ingest PATH...``: hands out of images, videos and Hand100M annotations into the pool."""
+"""``handsim ingest PATH...``: hands out of images, videos and annotations into the pool."""
 
 import argparse
 from functools import partial
@@ -7,9 +7,11 @@ from typing import Final
 
 from tqdm import tqdm
 
+from apps.cli.annotations import add_annotation_arguments, read_annotation_options
 from apps.cli.console import find_home
 from apps.cli.main import EXIT_INTERRUPTED
-from handsim.detection import describe_detector, open_detector, require_model
+from handsim.detection import HandDetector, describe_detector, open_detector, require_model
+from handsim.errors import NotThereError
 from handsim.home import Home
 from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
 
@@ -19,7 +21,7 @@ _PRINTED_SKIPS: Final = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder, image, video, or Hand100M JSON"
+        "paths", nargs="+", type=Path, metavar="PATH", help="folder, image, video, or file of annotations"
     )
     parser.add_argument("--source", metavar="NAME", help="name of the collection (default: local)")
     for name, line in (
@@ -34,9 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="the folder with the images of a Hand100M JSON"
-    )
-    parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
     parser.add_argument(
@@ -47,22 +46,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
     )
+    add_annotation_arguments(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     home = find_home(options)
-    model, retry = require_model(options.model), not options.no_retry
+    retry = not options.no_retry
+    try:
+        model = require_model(options.model)
+        detector, make_detector = (
+            describe_detector(model, retry=retry),
+            partial(open_detector, model, retry=retry),
+        )
+    except NotThereError as error:  # annotations need none
+        detector, make_detector = "", partial(_refuse, str(error))
     ingest_options = IngestOptions(
         source=options.source,
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
         images=options.images,
-        detector=describe_detector(model, retry=retry),
+        detector=detector,
+        annotations=read_annotation_options(options),
         exclude=home.path,
     )
-    make_detector = partial(open_detector, model, retry=retry)
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=None) as bar:
 
         def update(report: IngestReport) -> None:
@@ -76,6 +84,11 @@ def _run(options: argparse.Namespace) -> int:
     report.save(home.ingest_report)
     print(_summarize(report, home))
     return EXIT_INTERRUPTED if report.interrupted else 0
+
+
+def _refuse(message: str) -> HandDetector:
+    """In a worker that needs the detector after all."""
+    raise NotThereError(message)
 
 
 def _summarize(report: IngestReport, home: Home) -> str:

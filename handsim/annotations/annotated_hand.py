@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from handsim.annotations.joint_orders import JointOrder
 from handsim.errors import HandsimError, UnusableError
 from handsim.geometry import box_around, square_around
-from handsim.hand import Side, parse_hand_id
+from handsim.hand import Hand, Side
 from handsim.skeleton import JOINT_COUNT
 
 AnnotationFormat = Literal[
     "coco", "coco-wholebody", "openpose", "freihand", "hand100m", "mediapipe", "wilor", "handsim-jsonl"
 ]
 Unit = Literal["pixels", "picture", "crop"]
-"""Of keypoints: pixels, parts of the picture's width and height, or parts of the crop of Hand100M's authors."""
+"""Of keypoints: pixels, parts of the picture's width and height, or of the crop of Hand100M's authors."""
 
 DEFAULT_MIN_JOINTS: Final = 11
 """More than half of a hand's joints."""
@@ -86,8 +86,6 @@ class RawHand:
     frame: Any = None
     label: Any = None
     source: Any = None
-    hand_id: Any = None
-    """16 hex digits, of hands that came out of a pool."""
     external_id: str | None = None
     positives: Sequence[str] = ()
 
@@ -117,9 +115,22 @@ class AnnotatedHand:
     frame: int | None
     label: str | None
     source: str | None
-    hand_id: int | None
     external_id: str | None
     positives: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnHand:
+    """A hand that came out of a pool; its picture is the crop."""
+
+    place: str
+    image: str
+    hand: Hand
+
+    @property
+    def key(self) -> int:
+        """Tells it from other hands."""
+        return self.hand.hand_id
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,9 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         if raw.unit == "pixels":
             box = _check_extent(points[labelled, :2], box, raw.place)
         elif raw.unit == "crop" and box is None:
-            raise UnusableError("bad box", f"{raw.place}: there is no box, and keypoints are parts of its crop")
+            raise UnusableError(
+                "bad box", f"{raw.place}: there is no box, and keypoints are parts of its crop"
+            )
     size = None if raw.size is None else (int(raw.size[0]), int(raw.size[1]))
     if box is not None and size is not None:
         check_box(box, size, raw.place)
@@ -173,7 +186,6 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         frame=None if raw.frame is None else int(raw.frame),
         label=None if raw.label is None else str(raw.label),
         source=None if raw.source is None else str(raw.source),
-        hand_id=None if raw.hand_id is None else parse_hand_id(str(raw.hand_id)),
         external_id=raw.external_id,
         positives=tuple(raw.positives),
     )
@@ -192,7 +204,7 @@ def read_side(value: object) -> Side | None:
 
 
 def check_box(box_px: NDArray[np.float64], size: tuple[int, int], place: str) -> None:
-    """Raise UnusableError for a box that lies outside a picture of that width and height, or is far larger."""
+    """Raise UnusableError for a box outside a picture of that width and height, or far larger than it."""
     problem = ""
     if (box_px[2:] <= 0).any() or (box_px[:2] >= size).any():
         problem = "lies outside"
@@ -214,7 +226,9 @@ def _check_extent(
     if box is None:
         box = box_around(points)
         if (box[2:] <= box[:2]).any():
-            raise UnusableError("bad keypoints", f"{place}: all labelled joints lie on one line; leave it out")
+            raise UnusableError(
+                "bad keypoints", f"{place}: all labelled joints lie on one line; leave it out"
+            )
         return box
     x0, y0, x1, y1 = square_around(box)
     inside = (points[:, 0] >= x0) & (points[:, 0] <= x1) & (points[:, 1] >= y0) & (points[:, 1] <= y1)
@@ -225,7 +239,7 @@ def _check_extent(
 
 
 def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """[21, 3], NaN where a joint is not labelled, and scores [21] where there are any; in the file's order."""
+    """[21, 3], NaN where a joint is not labelled, and scores [21] if there are any; in the file's order."""
     points = np.full((JOINT_COUNT, 3), np.nan)
     if raw.keypoints is None:
         return points, None
@@ -235,12 +249,14 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
     third = values[:, 2] if values.shape[1] > 2 else np.ones(JOINT_COUNT)
     if raw.third in ("flag", "score"):
         labelled &= third > 0
-        if raw.third == "score" or (0 < third).any() and (third <= 1).all() and (third % 1 > 0).any():
+        if raw.third == "score" or ((third > 0).any() and (third <= 1).all() and (third % 1 > 0).any()):
             scores = third
     if raw.joint_scores is not None:
         scores = np.array(raw.joint_scores, dtype=np.float64)
         if scores.shape != (JOINT_COUNT,):
-            raise UnusableError("wrong joint count", f"{raw.place}: joint_scores are not {JOINT_COUNT} numbers")
+            raise UnusableError(
+                "wrong joint count", f"{raw.place}: joint_scores are not {JOINT_COUNT} numbers"
+            )
     points[labelled, :2] = values[labelled, :2]
     points[labelled, 2] = third[labelled] if raw.third == "depth" and values.shape[1] > 2 else 0.0
     if scores is None:
@@ -274,7 +290,9 @@ def _read_box(raw: RawHand) -> NDArray[np.float64] | None:
         box[2:] += box[:2]
     if box.shape != (4,) or not (np.abs(box) <= MAX_COORDINATE_PX).all() or (box[2:] <= box[:2]).any():
         form = "x, y, width, height" if raw.box_has_size else "x0, y0, x1, y1"
-        raise UnusableError("bad box", f"{raw.place}: the box {raw.box!r:.99} is not {form} in pixels; mend it")
+        raise UnusableError(
+            "bad box", f"{raw.place}: the box {raw.box!r:.99} is not {form} in pixels; mend it"
+        )
     return box
 
 
@@ -283,3 +301,6 @@ def _read_score(raw: RawHand) -> float:
     if not 0 <= score <= 1:
         raise UnusableError("bad score", f"{raw.place}: the score is {score:g}; scores are from 0 to 1")
     return score
+
+
+Annotation = AnnotatedHand | OwnHand | BadAnnotation

@@ -1,12 +1,12 @@
 """COCO keypoints of hands, and COCO-WholeBody: both hands of each person.
 
-Format (cocodataset.org, Lin et al., ECCV 2014): ``images[]`` with ``id``, ``file_name``, ``width``, ``height``;
-``categories[]`` with ``name`` and ``keypoints`` (names); ``annotations[]`` with ``image_id``, ``category_id``,
-``bbox`` (x, y, width, height) and ``keypoints``: 21 times x, y, flag, and flag 0 says "not labelled". A side
-stands in the annotation (``side``, ``handedness``, ``is_right``, ``lefthand_valid`` and ``righthand_valid``) or in
-the category's name. COCO-WholeBody (Jin et al., ECCV 2020) has ``lefthand_kpts``, ``lefthand_box`` and
-``lefthand_valid``, and the same for the right hand. What a pool exported has ``handsim_id``, ``handsim_video``
-and so on, and comes back as the same hands. The lists may stand in any order.
+Format (cocodataset.org, Lin et al., ECCV 2014): ``images[]`` with ``id``, ``file_name``, ``width``,
+``height``; ``categories[]`` with ``name`` and ``keypoints`` (names); ``annotations[]`` with ``image_id``,
+``category_id``, ``bbox`` (x, y, width, height) and ``keypoints``: 21 times x, y, flag, and flag 0 says
+"not labelled". A side stands in the annotation (``side``, ``handedness``, ``is_right``, ``lefthand_valid``
+and ``righthand_valid``) or in the category's name. COCO-WholeBody (Jin et al., ECCV 2020) has
+``lefthand_kpts``, ``lefthand_box`` and ``lefthand_valid``, and the same for the right hand. What a pool
+exported (`handsim.coco`) comes back as the same hands. The lists may stand in any order.
 """
 
 from array import array
@@ -17,16 +17,28 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from handsim.annotations.annotated_hand import AnnotationFormat, AnnotationOptions, RawHand
+from handsim.annotations.annotated_hand import AnnotationFormat, AnnotationOptions, OwnHand, RawHand
 from handsim.annotations.joint_orders import JointOrder, order_of_names
 from handsim.annotations.json_stream import JsonStream
+from handsim.coco import ID_KEY, annotation_to_hand
 from handsim.errors import HandsimError, UnusableError
+from handsim.geometry import CROP_SIZE_PX
 from handsim.hand import MAX_HAND_ID, SIDES
 from handsim.hashing import hash64
 from handsim.skeleton import JOINT_COUNT
 
-_SIDE_FIELDS: Final = ("handsim_side", "side", "handedness", "hand_side", "hand_type", "left_right", "is_right")
+_SIDE_FIELDS: Final = (
+    "handsim_side",
+    "side",
+    "handedness",
+    "hand_side",
+    "hand_type",
+    "left_right",
+    "is_right",
+)
+_TOLD_IMAGES: Final = 100
 _WHOLE_BODY_NUMBERS: Final = 133 * 3
 """`keypoints` of a person whose parts are not told apart: body, feet, face, left hand, right hand."""
 _FLAT_HANDS: Final = {"left": slice(91 * 3, 112 * 3), "right": slice(112 * 3, 133 * 3)}
@@ -38,7 +50,7 @@ class ImageTable:
     def __init__(self) -> None:
         self._ids, self._ends, self._sizes = array("q"), array("q", [0]), array("i")
         self._names = bytearray()
-        self._rows: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
+        self._rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -47,24 +59,37 @@ class ImageTable:
         """Add one of ``images[]``; raises KeyError, TypeError or ValueError for one that cannot be used."""
         number, name = _number(image["id"]), str(image["file_name"]).encode()
         width, height = (int(image.get(side) or 0) for side in ("width", "height"))
-        self._sizes.extend((width, height) if 0 < min(width, height) and max(width, height) < 2**31 else (0, 0))
+        self._sizes.extend(
+            (width, height) if min(width, height) > 0 and max(width, height) < 2**31 else (0, 0)
+        )
         self._ids.append(number)
         self._names += name
         self._ends.append(len(self._names))
 
     def find(self, image_id: Any) -> tuple[str, tuple[int, int] | None]:
         """Name and size (None: not told) of a picture; raises UnusableError for an id that is not there."""
-        if self._rows is None:
-            ids = np.array(self._ids, dtype=np.int64)
-            rows = np.argsort(ids, kind="stable")
-            self._rows = ids[rows], rows
         number = _number(image_id)
-        place = int(np.searchsorted(self._rows[0], number))
-        if place == len(self) or int(self._rows[0][place]) != number:
+        ids, rows = self._sorted_ids()
+        place = int(ids.searchsorted(number))
+        if place == len(self) or int(ids[place]) != number:
             raise UnusableError("no such image", f"image_id {image_id!r:.99} is not among images[]")
-        row = int(self._rows[1][place])
+        row = int(rows[place])
         width, height = self._sizes[2 * row : 2 * row + 2]
         return self._names[self._ends[row] : self._ends[row + 1]].decode(), (width, height) if width else None
+
+    def ids_twice(self) -> list[int]:
+        """Ids that more than one picture has."""
+        ids, _ = self._sorted_ids()
+        twice: list[int] = np.unique(ids[1:][ids[1:] == ids[:-1]]).tolist()
+        return twice
+
+    def _sorted_ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All ids in order, and the row of each; computed once all pictures are there."""
+        if self._rows is None:
+            ids = np.array(self._ids, dtype=np.int64)
+            rows = ids.argsort(kind="stable")
+            self._rows = ids[rows], rows
+        return self._rows
 
 
 def _number(image_id: Any) -> int:
@@ -94,6 +119,8 @@ class CocoIndex:
     categories: list[dict[str, Any]] = field(default_factory=list)
     format: AnnotationFormat | None = None
     """Told by the first annotation with keypoints."""
+    bad_images: list[str] = field(default_factory=list)
+    """Entries of ``images[]`` that cannot be used, the first few."""
 
     @classmethod
     def read(cls, path: Path, expected: AnnotationFormat | None) -> "CocoIndex":
@@ -105,7 +132,7 @@ class CocoIndex:
         with JsonStream(path) as stream, suppress(UnusableError):
             for name, entry in stream.members():
                 if name == "images":
-                    index.images.add(entry)
+                    index._add_image(entry)
                 elif name == "categories" and isinstance(entry, dict):
                     index.categories.append(entry)
                 elif name == "annotations":
@@ -117,6 +144,21 @@ class CocoIndex:
             raise UnusableError("not annotations", "images[] names no picture (file_name) with an id")
         index.format = index.format or "coco"
         return index
+
+    def _add_image(self, entry: Any) -> None:
+        try:
+            self.images.add(entry)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if len(self.bad_images) < _TOLD_IMAGES:
+                self.bad_images.append(f"{entry!r:.60} of images[] has no id and file_name ({error!r:.60})")
+
+    def records(self, stream: JsonStream) -> Iterator[Any]:
+        """The entries of ``annotations[]``, after what is wrong with ``images[]``."""
+        for detail in self.bad_images:
+            yield UnusableError("bad image", detail)
+        for image_id in self.images.ids_twice()[:_TOLD_IMAGES]:
+            yield UnusableError("id twice", f"images[] has the id {image_id} twice; the first is taken")
+        yield from (entry for name, entry in stream.members() if name == "annotations")
 
 
 def _tell_format(record: Any) -> AnnotationFormat | None:
@@ -150,21 +192,22 @@ class CocoReader:
 
     def __init__(self, index: CocoIndex, options: AnnotationOptions) -> None:
         """Raises UnusableError for joints whose names contradict one another or ``--joint-order``."""
-        self._images = index.images
-        self._categories = {
-            entry.get("id"): _read_category(entry, options) for entry in index.categories
-        }
+        self._index = index
+        self._categories = {entry.get("id"): _read_category(entry, options) for entry in index.categories}
         self._has_hands = any(category.is_hand for category in self._categories.values())
         self._is_whole_body = index.format == "coco-wholebody"
 
     def records(self, stream: JsonStream) -> Iterator[Any]:
-        return (entry for name, entry in stream.members() if name == "annotations")
+        return self._index.records(stream)
 
-    def hands(self, number: int, record: dict[str, Any]) -> Iterator[RawHand]:
+    def hands(self, number: int, record: dict[str, Any]) -> Iterator[RawHand | OwnHand]:
         """The hands of one annotation: one, or both of a person."""
         key = record.get("id", f"#{number}")
         place = f"annotation {key!r:.40}"
-        image, size = self._images.find(record.get("image_id"))
+        image, size = self._index.images.find(record.get("image_id"))
+        if ID_KEY in record:
+            yield OwnHand(place, image, annotation_to_hand(record, size[0] if size else CROP_SIZE_PX))
+            return
         if not self._is_whole_body:
             yield self._hand(record, RawHand(place, image, key, size=size))
             return
@@ -189,17 +232,7 @@ class CocoReader:
         hand.keypoints, hand.third = record.get("keypoints"), "flag"
         hand.box, hand.box_has_size = record.get("bbox"), True
         hand.score = record.get("score")
-        add_own_fields(hand, record)
         return hand
-
-
-def add_own_fields(hand: RawHand, record: dict[str, Any]) -> None:
-    """What `handsim pool export` wrote beside the format's own fields."""
-    hand.hand_id = record.get("handsim_id")
-    hand.key = hand.hand_id or hand.key
-    hand.video, hand.label = record.get("handsim_video"), record.get("handsim_label")
-    hand.frame, hand.source = record.get("handsim_frame"), record.get("handsim_source")
-    hand.joint_scores = record.get("handsim_joint_scores")
 
 
 def _side(record: dict[str, Any], category: Category) -> object:

@@ -1,16 +1,16 @@
 """Files of annotations: which format one has, and its hands in file order."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
 
 from handsim.annotations.annotated_hand import (
-    AnnotatedHand,
+    Annotation,
     AnnotationFormat,
     AnnotationOptions,
     BadAnnotation,
+    OwnHand,
     RawHand,
     check_hand,
 )
@@ -26,7 +26,7 @@ from handsim.errors import UnusableError
 
 ANNOTATION_SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".npz")
 _HEAD_BYTES: Final = 1 << 16
-_COCO_LISTS: Final = ("images", "annotations", "categories")
+_IDS_PER_PICTURE: Final = ("mediapipe", "wilor")
 _COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _ODD_VALUES: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What reading a record raises that is not as its format says."""
@@ -38,7 +38,7 @@ class AnnotationReader(Protocol):
     def records(self, stream: JsonStream) -> Iterator[Any]:
         """The file's records, or the UnusableError of a damaged one; raises it where the file breaks off."""
 
-    def hands(self, number: int, record: Any) -> Iterable[RawHand]:
+    def hands(self, number: int, record: Any) -> Iterable[RawHand | OwnHand]:
         """The hands of record ``number``, from 0 on; may raise anything that odd values raise."""
 
 
@@ -56,14 +56,22 @@ class AnnotationFile:
         self.share_read = 0.0
         """How much of the file has been read."""
 
-    def read(self) -> Iterator[AnnotatedHand | BadAnnotation]:
-        """Every hand; raises UnusableError where the file breaks off, or for one that cannot be read at all."""
+    def read(self) -> Iterator[Annotation]:
+        """Every hand; raises UnusableError where the file breaks off, or if it cannot be read at all."""
         reader = self._open()
         seen: set[int] = set()
         with JsonStream(self.path) as stream:
             for number, record in enumerate(reader.records(stream)):
                 self.share_read = stream.share_read
-                yield from self._read_record(reader, number, record, seen)
+                try:
+                    if isinstance(record, UnusableError):
+                        raise record
+                    for raw in reader.hands(number, record):
+                        yield self._check(raw, seen)
+                except UnusableError as error:
+                    yield BadAnnotation("", error.reason, error.detail)
+                except _ODD_VALUES as error:
+                    yield BadAnnotation("", "bad annotation", f"record {number}: {_describe(error)}")
         self.share_read = 1.0
 
     def _open(self) -> AnnotationReader:
@@ -79,28 +87,55 @@ class AnnotationFile:
             return MediaPipeReader(self.file)
         return WiLoRReader(self.path, self.file) if self.format == "wilor" else JsonLinesReader()
 
-    def _read_record(
-        self, reader: AnnotationReader, number: int, record: Any, seen: set[int]
-    ) -> Iterator[AnnotatedHand | BadAnnotation]:
+    def _check(self, raw: RawHand | OwnHand, seen: set[int]) -> Annotation:
         try:
-            if isinstance(record, UnusableError):
-                raise record
-            for raw in reader.hands(number, record):
-                yield self._check(raw, seen)
-        except UnusableError as error:
-            yield BadAnnotation("", error.reason, error.detail)
-        except _ODD_VALUES as error:
-            yield BadAnnotation("", "bad annotation", f"record {number}: {_describe(error)}")
-
-    def _check(self, raw: RawHand, seen: set[int]) -> AnnotatedHand | BadAnnotation:
-        try:
-            key = hash((raw.image, raw.key) if self.format == ... else raw.key)
+            key = hash((raw.image, raw.key) if self.format in _IDS_PER_PICTURE else raw.key)
             if key in seen:
                 raise UnusableError("id twice", f"{raw.place} stands here a second time; the first is taken")
-            hand = check_hand(raw, self._options)
-            seen.add(key)
+            hand = raw if isinstance(raw, OwnHand) else check_hand(raw, self._options)
         except UnusableError as error:
             return BadAnnotation(raw.image, error.reason, error.detail)
         except _ODD_VALUES as error:
             return BadAnnotation(raw.image, "bad annotation", f"{raw.place}: {_describe(error)}")
+        seen.add(key)
         return hand
+
+
+def _describe(error: Exception) -> str:
+    """An odd value in one line of bounded length."""
+    if isinstance(error, KeyError):
+        return f"the field {error} is missing"
+    return f"{type(error).__name__}: {error}"[:200].replace("\n", " ")
+
+
+def _tell_format(path: Path) -> AnnotationFormat | None:
+    """The format by a file's first bytes, None for the layout of COCO; raises UnusableError for any other."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UnusableError("unreadable", error.strerror or str(error)) from error
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise UnusableError("compressed", f"{name}; unpack it first")
+    if head.startswith(b"PK"):
+        return "wilor"
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    names = set(re.findall(r'"(\w+)"\s*:', text))
+    if text.startswith("{") and "people" in names:
+        return "openpose"
+    if text.startswith("{") and names.intersection(("images", "annotations", "categories")):
+        return None
+    if names.intersection(LANDMARKS):
+        return "mediapipe"
+    if names.intersection(SIDE_FIELDS):
+        return "wilor"
+    if "image" in names and names.intersection(("keypoints", "box")):
+        return "handsim-jsonl"
+    if re.match(r"\[\s*\[\s*\[", text):
+        return "freihand"
+    if not text:
+        raise UnusableError("empty file", "0 bytes")
+    raise UnusableError(
+        "not annotations", "none of the formats is recognised by its first 64 KB; see --format"
+    )

@@ -1,9 +1,9 @@
-"""FreiHAND (Zimmermann et al., ICCV 2019): ``training_xyz.json`` and ``training_K.json`` beside ``training/rgb``.
+"""FreiHAND (Zimmermann et al., ICCV 2019): ``training_xyz.json`` and ``training_K.json`` by ``training/rgb``.
 
-Format: lists of equal length. An entry of xyz is [21, 3] metres in the camera's frame, one of K the camera's
-[3, 3] in pixels (whole numbers are pixel centres). Each hand was photographed once and given four backgrounds:
-picture id + U v is version v of hand id, U being the length of the lists. All are right hands. The versions of
-a hand are one recording: pairing them would pair a picture with itself.
+Format: lists of equal length. An entry of xyz is [21, 3] metres in the camera's frame, one of K the
+camera's [3, 3] in pixels (whole numbers are pixel centres). Each hand was photographed once and given four
+backgrounds: picture id + U v is version v of hand id, U being the length of the lists. All are right
+hands. The versions of a hand are one recording: pairing them would pair a picture with itself.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,9 @@ class FreiHANDReader:
         joints, camera = (np.array(values, dtype=np.float64) for values in record)
         if joints.shape != (JOINT_COUNT, 3) or camera.shape != (3, 3):
             shapes = f"xyz is {list(joints.shape)} and K {list(camera.shape)}"
-            raise UnusableError("wrong joint count", f"hand {number}: {shapes}; [{JOINT_COUNT}, 3] and [3, 3]")
+            raise UnusableError(
+                "wrong joint count", f"hand {number}: {shapes}; [{JOINT_COUNT}, 3] and [3, 3]"
+            )
         depth = joints[:, 2:]
         with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is not labelled
             projected = joints @ camera.T / depth + PIXEL_CENTRE

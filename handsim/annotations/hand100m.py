@@ -24,16 +24,16 @@ class Hand100MReader:
     """Hands of ``annotations[]``; see `handsim.annotations.formats.AnnotationReader`."""
 
     def __init__(self, index: CocoIndex) -> None:
-        self._images = index.images
+        self._index = index
 
     def records(self, stream: JsonStream) -> Iterator[Any]:
-        return (entry for name, entry in stream.members() if name == "annotations")
+        return self._index.records(stream)
 
     def hands(self, number: int, record: dict[str, Any]) -> Iterator[RawHand]:
         """The hand of one annotation."""
         hand_id = read_hand_id(record["hand_id"])
         place = f"hand {hand_id:.40}"
-        image, size = self._images.find(record.get("image_id"))
+        image, size = self._index.images.find(record.get("image_id"))
         yield RawHand(
             place=place,
             image=image,

@@ -1,10 +1,11 @@
-"""Our own JSON lines (``handsim-jsonl``), for every annotation that no other format holds: one hand, one object.
+"""Our own JSON lines (``handsim-jsonl``), for every annotation that no other format holds: one hand, one
+object.
 
-Fields: ``image`` (the picture, below the folder of pictures), ``side``, ``keypoints`` (21 of [x, y] or [x, y, z] in
-pixels of the picture; z relative to the wrist, smaller is nearer; null: not labelled) or ``box`` (x0, y0, x1,
-y1), or both. Optional: ``joint_scores`` (21, 0 to 1), ``score``, ``video``, ``frame``, ``label``, ``source``, ``id``
-(tells the hand from others, and is kept as its external id), ``width`` and ``height``. A list of such objects is
-read as well.
+Fields: ``image`` (the picture, below the folder of pictures), ``side``, ``keypoints`` (21 of [x, y] or [x,
+y, z] in pixels of the picture; z relative to the wrist, smaller is nearer; null: not labelled) or ``box``
+(x0, y0, x1, y1), or both. Optional: ``joint_scores`` (21, 0 to 1), ``score``, ``video``, ``frame``,
+``label``, ``source``, ``id`` (tells the hand from others, and is kept as its external id), ``width`` and
+``height``. A list of such objects is read as well.
 """
 
 from collections.abc import Iterator

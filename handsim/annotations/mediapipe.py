@@ -1,12 +1,13 @@
-"""Results of MediaPipe's hand landmarkers, written down as JSON: an object per picture or frame, in a list, one
-after the other (JSON lines), alone, or under the picture's name.
+"""Results of MediaPipe's hand landmarkers, written down as JSON: an object per picture or frame, in a list,
+one after the other (JSON lines), alone, or under the picture's name.
 
-Fields: the picture in ``image``, ``file_name``, ``file`` or ``path`` (else the name it stands under, or that of
-the JSON itself); ``hand_landmarks``, ``handLandmarks``, ``landmarks`` or ``multi_hand_landmarks``: hands of 21
-points, each ``{"x", "y", "z"}`` or [x, y, z], in parts of the picture's width (x, z) and height (y); and
-``handedness``, ``handednesses`` or ``multi_handedness``: one per hand, its first category's ``category_name``,
-``categoryName``, ``display_name`` or ``label`` and ``score``. Optional: ``width`` and ``height``, ``video``,
-``frame``. The older ``multi_handedness`` names the side of a mirrored picture, so it is turned round.
+Fields: the picture in ``image``, ``file_name``, ``file`` or ``path`` (else the name it stands under, or
+that of the JSON itself); ``hand_landmarks``, ``handLandmarks``, ``landmarks`` or ``multi_hand_landmarks``:
+hands of 21 points, each ``{"x", "y", "z"}`` or [x, y, z], in parts of the picture's width (x, z) and
+height (y); and ``handedness``, ``handednesses`` or ``multi_handedness``: one per hand, its first
+category's ``category_name``, ``categoryName``, ``display_name`` or ``label`` and ``score``. Optional:
+``width`` and ``height``, ``video``, ``frame``. The older ``multi_handedness`` names the side of a mirrored
+picture, so it is turned round.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,9 @@
 """OpenPose (Cao et al., TPAMI 2021): a folder with one JSON file per frame, ``<name>_keypoints.json``.
 
-Format: ``people[]`` with ``hand_left_keypoints_2d`` and ``hand_right_keypoints_2d``, each 63 numbers: 21 times
-x, y, confidence in pixels of the picture. A confidence of 0 says that the joint was not found. The picture is
-the one of that name below the folder of pictures, or else the only one with that number in its name.
+Format: ``people[]`` with ``hand_left_keypoints_2d`` and ``hand_right_keypoints_2d``, each 63 numbers: 21
+times x, y, confidence in pixels of the picture. A confidence of 0 says that the joint was not found. The
+picture is the one of that name below the folder of pictures, or else the only one with that number in its
+name.
 """
 
 import re

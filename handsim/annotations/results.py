@@ -1,4 +1,4 @@
-"""What written-down results of networks have in common: an object per picture, whose name stands somewhere."""
+"""What results of networks have in common: an object per picture, whose name stands somewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath

@@ -2,18 +2,20 @@
 
 Fields of a picture, each with one entry per hand (or, in a list of hands, of a single hand):
 
-- the picture: ``image``, ``image_path``, ``img_path``, ``img_name``, ``imgname``, ``file_name`` or ``path`` (one, or
-  one per hand); else the name it stands under, or the file's own name;
+- the picture: ``image``, ``image_path``, ``img_path``, ``img_name``, ``imgname``, ``file_name`` or
+  ``path`` (one, or one per hand); else the name it stands under, or the file's own name;
 - ``is_right`` or ``right``: 1 for a right hand;
-- joints in pixels of the picture [21, 2 or 3], the third a confidence: ``keypoints_2d``, ``pred_keypoints_2d``,
-  ``hand_keypoints_2d`` or ``joints_2d``;
-- or joints in space [21, 3]: ``keypoints_3d``, ``pred_keypoints_3d`` or ``joints_3d``, with ``pred_cam_t_full``,
-  ``cam_t_full`` or ``cam_t`` [3], which is added, and ``scaled_focal_length`` or ``focal_length`` in pixels; the
-  camera looks through the middle of the picture (``img_size`` or ``image_size``: width, height). A left hand is
-  expected as it is, not as the right hand that the network saw;
+- joints in pixels of the picture [21, 2 or 3], the third a confidence: ``keypoints_2d``,
+  ``pred_keypoints_2d``, ``hand_keypoints_2d`` or ``joints_2d``;
+- or joints in space [21, 3]: ``keypoints_3d``, ``pred_keypoints_3d`` or ``joints_3d``, with
+  ``pred_cam_t_full``, ``cam_t_full`` or ``cam_t`` [3], which is added, and ``scaled_focal_length`` or
+  ``focal_length`` in pixels; the camera looks through the middle of the picture (``img_size`` or
+  ``image_size``: width, height). A left hand is expected as it is, not as the right hand that the network
+  saw;
 - ``boxes``, ``hand_bbox`` or ``bbox`` [4] x0, y0, x1, y1; ``score`` or ``scores``.
 
-Fields inside ``wilor_preds`` count as the hand's own. Joints are in our order (MANO's, brought to OpenPose's).
+Fields inside ``wilor_preds`` count as the hand's own. Joints are in our order, as these networks give
+them.
 """
 
 import zipfile
@@ -124,7 +126,7 @@ def _text(name: Any) -> str:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    """The arrays that we know; raises UnusableError for an archive that unpacks to too much, or is damaged."""
+    """The arrays that we know; UnusableError for an archive that unpacks to too much, or is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [
@@ -134,7 +136,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
             ]
             size = sum(member.file_size for member in members)
             if size > MAX_ARRAY_BYTES:
-                unpacked = f"it unpacks to {size / 1e9:.1f} GB, the limit is {MAX_ARRAY_BYTES / 1e9:.1f}; split it"
+                unpacked = (
+                    f"it unpacks to {size / 1e9:.1f} GB, the limit is {MAX_ARRAY_BYTES / 1e9:.1f}; split it"
+                )
                 raise UnusableError("archive too large", unpacked)
             if not members:
                 raise UnusableError("not annotations", "an archive without arrays of hands; unpack it first")

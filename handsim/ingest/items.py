@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from handsim.annotations import Annotation
 from handsim.errors import UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
-from handsim.ingest.hand100m import Annotation, BadAnnotation
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, Skip
 
@@ -53,17 +53,32 @@ class VideoItem:
     """How many samples the header lets one expect."""
 
 
+class AnnotationRow(NamedTuple):
+    """One annotated hand, and where it comes from."""
+
+    annotation: Annotation
+    picture: Path | None
+    """None: its keypoints alone go into the pool."""
+    origin: Origin
+    hand_id: int
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotationItem:
-    """A batch of Hand100M annotations, each with the path of its picture."""
+    """A batch of annotations, each with the path of its picture."""
 
     keys: ItemKeys
-    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Origin], ...]
+    rows: tuple[AnnotationRow, ...]
 
     @property
     def pictures(self) -> int:
         """How many hands it names."""
-        return len(self.annotations)
+        return len(self.rows)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures are to be opened for it."""
+        return any(row.picture is not None for row in self.rows)
 
 
 Item = PictureItem | VideoItem | AnnotationItem
@@ -76,8 +91,8 @@ class ItemResult:
     key: int
     pictures: int = 0
     """Pictures or frames looked at."""
-    hands: list[tuple[Hand, bytes]] = field(default_factory=list)
-    """Hands and their crops as JPEG."""
+    hands: list[tuple[Hand, bytes | None]] = field(default_factory=list)
+    """Hands and their crops as JPEG (None: keypoints alone)."""
     skipped: list[Skip] = field(default_factory=list)
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from handsim.annotations import ANNOTATION_SUFFIXES, AnnotationFile
 from handsim.errors import NotThereError, UnusableError
-from handsim.ingest.hand100m import count_annotations
 from handsim.ingest.items import Item, PictureItem, VideoItem, describe_failure, item_keys
 from handsim.ingest.origins import IngestOptions, NameRule, find_origin
 from handsim.pool.writer import Skip
@@ -26,10 +26,10 @@ class Plan:
 
     files: list[Item] = field(default_factory=list)
     """Pictures and stretches of video, in the order of their paths."""
-    annotation_files: list[tuple[Path, str]] = field(default_factory=list)
-    """Hand100M files, each with its name for people; read as a stream, they can be larger than memory."""
+    annotation_files: list[AnnotationFile] = field(default_factory=list)
+    """Read as streams, they can be larger than memory."""
     pictures: int = 0
-    """All pictures, expected frames and annotations."""
+    """All pictures and expected frames; how many hands a file of annotations has is known once it is read."""
     unusable: list[Skip] = field(default_factory=list)
 
 
@@ -38,7 +38,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
     for path in paths:
         if not path.exists():
             raise NotThereError(
-                f"{path} does not exist; give a folder, picture, video or Hand100M JSON that does"
+                f"{path} does not exist; give a folder, picture, video or file of annotations that does"
             )
     plan = Plan()
     videos: list[tuple[Path, PurePosixPath]] = []
@@ -46,9 +46,8 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos.append((path, file))
-            elif path.suffix.lower() == ".json":
-                plan.pictures += count_annotations(path)
-                plan.annotation_files.append((path, str(file)))
+            elif path.suffix.lower() in ANNOTATION_SUFFIXES:
+                plan.annotation_files.append(AnnotationFile(path, file, options.annotations))
             else:
                 origin = find_origin(file, options, NameRule("parent"))
                 details = ["picture", origin.source, origin.video, origin.label]

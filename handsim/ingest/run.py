@@ -8,16 +8,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from handsim.annotations.pictures import PictureFinder
 from handsim.detection.detector import HandDetector
 from handsim.errors import HandsimError, UnusableError
 from handsim.files import write_text_atomically
-from handsim.ingest.annotated import annotation_items
+from handsim.ingest.annotation_items import annotation_items
 from handsim.ingest.items import AnnotationItem, Item, ItemResult
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import Plan, plan_ingest
@@ -97,7 +98,7 @@ def ingest(
     workers: int | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
-    """Put the hands of pictures, videos and Hand100M annotations into a pool, and say what could not be used.
+    """Put the hands of pictures, videos and annotations into a pool, and say what could not be used.
 
     What an earlier run has done is not done again; what failed then is tried again. Ctrl-C ends it cleanly:
     the pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
@@ -112,17 +113,15 @@ def ingest(
     with PoolWriter(pool) as writer, _interruptible() as is_interrupted:
         done_before: set[int] = set()
         items = _open_items(plan, options, writer.known_items, done_before, report)
-        first = list(islice(items, 1))
-        if first:
-            with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
-                for result in worker_pool.run(chain(first, items)):
-                    _store(result, writer, report)
-                    report.seconds = time.monotonic() - started
-                    if progress is not None:
-                        progress(report)
-                    if is_interrupted():
-                        report.interrupted = True
-                        break
+        needs_detector = bool(plan.files) or options.annotations.boxes
+        for result in _process(items, workers, make_detector if needs_detector else None):
+            _store(result, writer, report)
+            report.seconds = time.monotonic() - started
+            if progress is not None:
+                progress(report)
+            if is_interrupted():
+                report.interrupted = True
+                break
         report.hands_in_pool = writer.hand_count
     for record in read_items(Path(pool)):
         if record.key in done_before:
@@ -144,12 +143,33 @@ def _open_items(
             yield item
 
 
+def _process(
+    items: Iterator[Item], workers: int | None, make_detector: DetectorFactory | None
+) -> Iterator[ItemResult]:
+    """Results of all items. Keypoints without pictures take less time to put together than to share out."""
+    for item in items:
+        if isinstance(item, AnnotationItem) and not item.has_pictures:
+            yield process_item(item, None)
+            continue
+        with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
+            yield from worker_pool.run(chain([item], items))
+
+
 def _annotations(plan: Plan, options: IngestOptions, report: IngestReport) -> Iterator[Item]:
-    for path, file in plan.annotation_files:
+    """The items of all files of annotations; how many hands a file has is estimated while it is read."""
+    finders: dict[Path, PictureFinder] = {}
+    for file in plan.annotation_files:
+        folder = options.images or file.path.parent
+        finder = finders.setdefault(folder, PictureFinder(folder))
+        before, hands = report.pictures, 0
         try:
-            yield from annotation_items(path, options)
+            for item in annotation_items(file, finder, options):
+                hands += item.pictures
+                report.pictures = before + round(hands / file.share_read)
+                yield item
         except UnusableError as error:
-            report.skipped.append(Skip(file, error.reason, error.detail))
+            report.skipped.append(Skip(str(file.file), error.reason, error.detail))
+        report.pictures = before + hands
 
 
 def _store(result: ItemResult, writer: PoolWriter, report: IngestReport) -> None:
@@ -194,8 +214,8 @@ class WorkerPool:
     died of is lost, and the result names it.
     """
 
-    def __init__(self, workers: int, make_detector: DetectorFactory) -> None:
-        """Start the workers; each makes its own detector."""
+    def __init__(self, workers: int, make_detector: DetectorFactory | None) -> None:
+        """Start the workers; each makes its own detector (None: no item needs one)."""
         if workers < 1:
             raise HandsimError(f"--workers is {workers}; at least 1 is needed")
         self._make_detector = make_detector
@@ -241,7 +261,7 @@ class WorkerPool:
 class _Worker(PipeWorker):
     """One process and the items it was sent, oldest first."""
 
-    def __init__(self, make_detector: DetectorFactory) -> None:
+    def __init__(self, make_detector: DetectorFactory | None) -> None:
         super().__init__(_process_items, make_detector)
         self.pending: deque[Item] = deque()
         self.is_ready = False
@@ -268,10 +288,10 @@ class _Worker(PipeWorker):
         return message
 
 
-def _process_items(connection: Connection, make_detector: DetectorFactory) -> None:
+def _process_items(connection: Connection, make_detector: DetectorFactory | None) -> None:
     """In a worker process: receive items and send results; or send an error where no detector can be made."""
     try:
-        detector = make_detector()
+        detector = make_detector() if make_detector is not None else None
     except HandsimError as error:
         connection.send(error)
         return
@@ -280,11 +300,12 @@ def _process_items(connection: Connection, make_detector: DetectorFactory) -> No
         while True:
             connection.send(process_item(connection.recv(), detector))
     finally:
-        detector.close()
+        if detector is not None:
+            detector.close()
 
 
 def _crash_result(item: Item) -> ItemResult:
-    origins = [row[2] for row in item.annotations] if isinstance(item, AnnotationItem) else [item.origin]
+    origins = [row.origin for row in item.rows] if isinstance(item, AnnotationItem) else [item.origin]
     detail = "the process that read it ended before it was through; the next run tries it again"
     skipped = [Skip(origin.file, CRASHED, detail) for origin in origins]
     return ItemResult(item.keys.key, pictures=item.pictures, skipped=skipped)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from handsim.detection.detector import Detection, HandDetector, hand_in_crop
 from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_image, encode_crop, read_file
-from handsim.ingest.annotated import add_annotated_hand
+from handsim.ingest.annotated import AnnotatedHands
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, describe_failure
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import Skip
@@ -22,14 +22,19 @@ _DIGEST_BYTES: Final = 1 << 16
 that was cut short is complete."""
 
 
-def process_item(item: Item, detector: HandDetector) -> ItemResult:
-    """Take the hands out of one item; the result says what cannot be used, nothing is raised."""
+def process_item(item: Item, detector: HandDetector | None) -> ItemResult:
+    """Take the hands out of one item; the result says what cannot be used, nothing is raised.
+
+    Without a detector only annotations that give the keypoints can be processed.
+    """
     result = ItemResult(item.keys.key)
     if isinstance(item, AnnotationItem):
-        for annotation, path, origin in item.annotations:
-            with _report_errors(result, origin):
-                add_annotated_hand(result, annotation, path, origin)
-    else:
+        annotated = AnnotatedHands(result, detector)
+        for row in item.rows:
+            with _report_errors(result, row.origin):
+                annotated.add(row)
+        annotated.finish()
+    elif detector is not None:
         with _report_errors(result, item.origin):
             if isinstance(item, VideoItem):
                 _add_video(result, item, detector)

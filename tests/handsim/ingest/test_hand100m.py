@@ -4,6 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handsim.ingest.hand100m import (
+    Annotation,
+    BadAnnotation,
+    count_annotations,
+    keypoints_in_our_crop,
+    read_annotations,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,13 +21,6 @@ from handsim.geometry import apply_affine, crop_affine, invert_affine, mirror_po
 from handsim.images import decode_image
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.annotated import annotation_items
-from handsim.ingest.hand100m import (
-    Annotation,
-    BadAnnotation,
-    count_annotations,
-    keypoints_in_our_crop,
-    read_annotations,
-)
 from handsim.ingest.worker import process_item
 from index import MinedPairs
 from index.hand100m import write_hand100m
