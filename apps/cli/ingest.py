@@ -1,6 +1,7 @@
 """``handsim ingest PATH...``: hands out of images, videos and annotations into the pool."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -55,11 +56,9 @@ def _run(options: argparse.Namespace) -> int:
     retry = not options.no_retry
     try:
         model = require_model(options.model)
-        detector, make_detector = (
-            describe_detector(model, retry=retry),
-            partial(open_detector, model, retry=retry),
-        )
-    except NotThereError as error:  # annotations need none
+        detector = describe_detector(model, retry=retry)
+        make_detector: Callable[[], HandDetector] = partial(open_detector, model, retry=retry)
+    except NotThereError as error:  # annotations can do without
         detector, make_detector = "", partial(_refuse, str(error))
     ingest_options = IngestOptions(
         source=options.source,

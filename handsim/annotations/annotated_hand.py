@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from handsim.annotations.joint_orders import JointOrder
 from handsim.errors import HandsimError, UnusableError
-from handsim.geometry import box_around, square_around
+from handsim.geometry import CROP_ENLARGEMENT, box_around
 from handsim.hand import Hand, Side
 from handsim.skeleton import JOINT_COUNT
 
 AnnotationFormat = Literal[
     "coco", "coco-wholebody", "openpose", "freihand", "hand100m", "mediapipe", "wilor", "handsim-jsonl"
 ]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the picture."""
 Unit = Literal["pixels", "picture", "crop"]
 """Of keypoints: pixels, parts of the picture's width and height, or of the crop of Hand100M's authors."""
 
@@ -28,6 +30,7 @@ DEFAULT_MIN_JOINTS: Final = 11
 MAX_COORDINATE_PX: Final = 1e6
 _LARGEST_BOX: Final = 1.5
 """Longest side of a box, in longer sides of its picture: a hand may lie half outside, no more."""
+_COCO_FLAGS: Final = frozenset((0.0, 1.0, 2.0))
 _LEFT: Final = ("left", "l", "lhand", "left_hand", "lefthand", "0", "0.0", "false")
 _RIGHT: Final = ("right", "r", "rhand", "right_hand", "righthand", "1", "1.0", "true")
 
@@ -101,8 +104,8 @@ class AnnotatedHand:
     """None: the detector is to say it."""
     points: NDArray[np.float64]
     """[21, 3] x, y, depth in ``unit`` and our joint order; NaN where a joint is not labelled."""
-    box_px: NDArray[np.float64] | None
-    """[4] x0, y0, x1, y1; None: tight around the labelled joints."""
+    box_px: Box | None
+    """None: tight around the labelled joints."""
     is_box_only: bool
     """Whether its joints are to be found in its box."""
     joint_scores: NDArray[np.float32] | None
@@ -203,39 +206,47 @@ def read_side(value: object) -> Side | None:
     raise UnusableError("bad side", f"{value!r} is neither left nor right")
 
 
-def check_box(box_px: NDArray[np.float64], size: tuple[int, int], place: str) -> None:
+def check_box(box_px: Box, size: tuple[int, int], place: str) -> None:
     """Raise UnusableError for a box outside a picture of that width and height, or far larger than it."""
+    x0, y0, x1, y1 = box_px
     problem = ""
-    if (box_px[2:] <= 0).any() or (box_px[:2] >= size).any():
+    if min(x1, y1) <= 0 or x0 >= size[0] or y0 >= size[1]:
         problem = "lies outside"
-    elif (box_px[2:] - box_px[:2]).max() > _LARGEST_BOX * max(size):
+    elif max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(size):
         problem = "is far larger than"
     if problem:
-        box = np.round(box_px, 1).tolist()
-        detail = f"{place}: the box {box} {problem} its picture of {size[0]} x {size[1]}; give it in pixels"
-        raise UnusableError("box outside", detail)
+        detail = (
+            f"the box {_rounded(box_px)} {problem} its picture of {size[0]} x {size[1]}; give it in pixels"
+        )
+        raise UnusableError("box outside", f"{place}: {detail}")
 
 
-def _check_extent(
-    points: NDArray[np.float64], box: NDArray[np.float64] | None, place: str
-) -> NDArray[np.float64]:
+def _check_extent(points: NDArray[np.float64], box: Box | None, place: str) -> Box:
     """The box, or without one that of labelled joints [N, 2]; UnusableError where joints and box disagree."""
-    if np.abs(points).max() > MAX_COORDINATE_PX:
-        far = f"{place}: a joint lies at {np.abs(points).max():.3g}; coordinates are pixels of the picture"
+    if (farthest := np.abs(points).max()) > MAX_COORDINATE_PX:
+        far = f"{place}: a joint lies at {farthest:.3g}; coordinates are pixels of the picture"
         raise UnusableError("bad keypoints", far)
     if box is None:
-        box = box_around(points)
-        if (box[2:] <= box[:2]).any():
-            raise UnusableError(
-                "bad keypoints", f"{place}: all labelled joints lie on one line; leave it out"
-            )
-        return box
-    x0, y0, x1, y1 = square_around(box)
-    inside = (points[:, 0] >= x0) & (points[:, 0] <= x1) & (points[:, 1] >= y0) & (points[:, 1] <= y1)
-    if 2 * np.count_nonzero(inside) < len(points):
-        found = f"{np.count_nonzero(inside)} of {len(points)} joints lie in the box {box.round(1).tolist()}"
+        return box_around_joints(points, place)
+    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half = max(box[2] - box[0], box[3] - box[1]) * CROP_ENLARGEMENT / 2
+    inside = int(np.count_nonzero(np.abs(points - centre).max(axis=1) <= half))
+    if 2 * inside < len(points):
+        found = f"{inside} of {len(points)} joints lie in the box {_rounded(box)}"
         raise UnusableError("joints outside box", f"{place}: {found}; is it x, y, width, height, or corners?")
     return box
+
+
+def box_around_joints(points: NDArray[np.float64], place: str) -> Box:
+    """Tight around joints [N, 2]; raises UnusableError where they lie on one line."""
+    x0, y0, x1, y1 = box_around(points).tolist()
+    if x1 <= x0 or y1 <= y0:
+        raise UnusableError("bad keypoints", f"{place}: all labelled joints lie on one line; leave it out")
+    return x0, y0, x1, y1
+
+
+def _rounded(box: Box) -> list[float]:
+    return [round(number, 1) for number in box]
 
 
 def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
@@ -249,7 +260,7 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
     third = values[:, 2] if values.shape[1] > 2 else np.ones(JOINT_COUNT)
     if raw.third in ("flag", "score"):
         labelled &= third > 0
-        if raw.third == "score" or ((third > 0).any() and (third <= 1).all() and (third % 1 > 0).any()):
+        if raw.third == "score" or not _COCO_FLAGS.issuperset(third.tolist()):
             scores = third
     if raw.joint_scores is not None:
         scores = np.array(raw.joint_scores, dtype=np.float64)
@@ -261,7 +272,8 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
     points[labelled, 2] = third[labelled] if raw.third == "depth" and values.shape[1] > 2 else 0.0
     if scores is None:
         return points, None
-    return points, np.where(labelled, np.clip(scores, 0, 1), np.nan).astype(np.float32)
+    scores[~labelled] = np.nan
+    return points, np.minimum(np.maximum(scores, 0), 1).astype(np.float32)
 
 
 def _read_joints(raw: RawHand) -> NDArray[np.float64]:
@@ -279,21 +291,21 @@ def _read_joints(raw: RawHand) -> NDArray[np.float64]:
     return values.reshape(JOINT_COUNT, -1)
 
 
-def _read_box(raw: RawHand) -> NDArray[np.float64] | None:
-    """[4] x0, y0, x1, y1; None where a hand has none."""
+def _read_box(raw: RawHand) -> Box | None:
+    """x0, y0, x1, y1; None where a hand has none."""
     if raw.box is None:
         return None
-    box = np.array(raw.box, dtype=np.float64)
-    if box.shape == (4,) and not box.any():
-        return None
-    if box.shape == (4,) and raw.box_has_size:
-        box[2:] += box[:2]
-    if box.shape != (4,) or not (np.abs(box) <= MAX_COORDINATE_PX).all() or (box[2:] <= box[:2]).any():
-        form = "x, y, width, height" if raw.box_has_size else "x0, y0, x1, y1"
-        raise UnusableError(
-            "bad box", f"{raw.place}: the box {raw.box!r:.99} is not {form} in pixels; mend it"
-        )
-    return box
+    numbers = [float(number) for number in raw.box]
+    if len(numbers) == 4:
+        x0, y0, x1, y1 = numbers
+        if not any(numbers):
+            return None
+        if raw.box_has_size:
+            x1, y1 = x0 + x1, y0 + y1
+        if -MAX_COORDINATE_PX <= x0 < x1 <= MAX_COORDINATE_PX >= y1 > y0 >= -MAX_COORDINATE_PX:
+            return x0, y0, x1, y1
+    form = "x, y, width, height" if raw.box_has_size else "x0, y0, x1, y1"
+    raise UnusableError("bad box", f"{raw.place}: the box {raw.box!r:.99} is not {form} in pixels; mend it")
 
 
 def _read_score(raw: RawHand) -> float:

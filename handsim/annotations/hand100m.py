@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.annotations.annotated_hand import RawHand
+from handsim.annotations.annotated_hand import Box, RawHand
 from handsim.annotations.coco import CocoIndex
 from handsim.annotations.json_stream import JsonStream
-from handsim.geometry import CROP_ENLARGEMENT, apply_affine, crop_affine, invert_affine, square_around
+from handsim.geometry import CROP_ENLARGEMENT, apply_affine, crop_affine, invert_affine
 
 
 class Hand100MReader:
@@ -58,18 +58,16 @@ def read_hand_id(value: Any) -> str:
     return str(value)
 
 
-def points_in_picture(
-    points: NDArray[np.float64], box_px: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.float64]:
+def points_in_picture(points: NDArray[np.float64], box_px: Box, size: tuple[int, int]) -> NDArray[np.float64]:
     """Points [21, 3] of the authors' crop, in pixels of a picture of that width and height.
 
     The size says where their crop was clipped. Depth, in crop widths, becomes pixels of our crop.
     """
-    ours = square_around(box_px)
-    side = np.floor((box_px[2:] - box_px[:2]).max() * CROP_ENLARGEMENT)
-    centre = (box_px[:2] + box_px[2:]) / 2
+    x0, y0, x1, y1 = box_px
+    side = np.floor(max(x1 - x0, y1 - y0) * CROP_ENLARGEMENT)
+    centre = np.array([x0 + x1, y0 + y1]) / 2
     theirs = np.concatenate([centre - side / 2, centre + side / 2])
     theirs = np.clip(theirs, 0, np.array([*size, *size], dtype=np.float64))
     in_picture = apply_affine(invert_affine(crop_affine(theirs, 1.0)), points)
-    in_picture[:, 2] *= ours[2] - ours[0]
+    in_picture[:, 2] *= max(x1 - x0, y1 - y0) * CROP_ENLARGEMENT
     return in_picture

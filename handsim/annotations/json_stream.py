@@ -29,7 +29,8 @@ def _read_int(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)  # thousands of digits are an attack
 
 
-_SCANNER: Final = json.JSONDecoder(parse_int=_read_int)
+_SCANNER: Final = json.JSONDecoder()
+_SCANNER_OF_LONG_NUMBERS: Final = json.JSONDecoder(parse_int=_read_int)
 
 
 class JsonStream:
@@ -105,15 +106,18 @@ class JsonStream:
 
     def _value(self) -> Any:
         """The value at this place; a longer one than the buffer has is tried again with twice as much."""
-        size = _CHUNK_BYTES
+        size, scanner = _CHUNK_BYTES, _SCANNER
         self._peek()
         while True:
             try:
-                value, end = _SCANNER.raw_decode(self._text, self._place)
+                value, end = scanner.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
                 problem = error.msg
             except RecursionError:
                 raise self._broken("it is nested too deep") from None
+            except ValueError:  # a number of more digits than Python turns into an int
+                scanner = _SCANNER_OF_LONG_NUMBERS
+                continue
             else:
                 if end < len(self._text) or self._has_ended:
                     self._place = end

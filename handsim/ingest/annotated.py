@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.annotations import AnnotatedHand, BadAnnotation, OwnHand
-from handsim.annotations.annotated_hand import check_box
+from handsim.annotations.annotated_hand import Box, box_around_joints, check_box
 from handsim.annotations.hand100m import points_in_picture
 from handsim.detection.detector import Detection, HandDetector
 from handsim.errors import UnusableError
-from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, box_around, cut_crop, square_around
+from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, cut_crop, square_around
 from handsim.hand import Hand, Side
 from handsim.images import Picture, decode_picture, encode_crop, encode_jpeg, read_file
 from handsim.ingest.items import AnnotationRow, ItemResult
@@ -33,7 +33,7 @@ class _PlacedHand(NamedTuple):
     score: float
     points: NDArray[np.float64]
     """[21, 3] in pixels of the picture."""
-    box_px: NDArray[np.float64]
+    box_px: Box
     joint_scores: NDArray[np.float32] | None
     crop_jpeg: bytes | None = None
 
@@ -74,11 +74,9 @@ class AnnotatedHands:
         """Put the hands with their keypoints into the result."""
         if not self._placed:
             return
-        keypoints = _in_crops(
-            np.stack([hand.points for hand in self._placed]),
-            np.stack([hand.box_px for hand in self._placed]),
-            np.array([hand.side == "left" for hand in self._placed]),
-        )
+        boxes = np.array([hand.box_px for hand in self._placed])
+        is_left = np.array([hand.side == "left" for hand in self._placed])
+        keypoints = _in_crops(np.stack([hand.points for hand in self._placed]), boxes, is_left)
         for place, hand in enumerate(self._placed):
             annotation, origin = hand.row.annotation, hand.row.origin
             assert isinstance(annotation, AnnotatedHand)
@@ -89,7 +87,7 @@ class AnnotatedHands:
                 frame=origin.frame,
                 side=hand.side,
                 score=hand.score,
-                box_px=hand.box_px.astype(np.float32),
+                box_px=boxes[place].astype(np.float32),
                 keypoints=keypoints[place],
                 label=origin.label,
                 file=origin.file,
@@ -128,18 +126,19 @@ class AnnotatedHands:
         check_box(box, _true_size(picture), annotation.place)
         found = max(
             _detect_around(self._detector, picture, box),
-            key=lambda detection: _overlap(detection.box_px, box),
+            key=lambda detection: _overlap(detection, box),
             default=None,
         )
-        if found is None or _overlap(found.box_px, box) < _SAME_HAND:
-            where = np.round(box, 1).tolist()
+        if found is None or _overlap(found, box) < _SAME_HAND:
+            where = [round(number) for number in box]
             raise UnusableError(
                 "no hand in box", f"{annotation.place}: the detector finds no hand in {where}"
             )
         self._result.stages[found.stage] += 1
         points = found.keypoints_px.astype(np.float64)
         side = annotation.side or found.side
-        return _PlacedHand(row, side, found.score, points, box_around(points), None)
+        around = box_around_joints(points[:, :2], annotation.place)
+        return _PlacedHand(row, side, found.score, points, around, None)
 
 
 def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] | None) -> _PlacedHand:
@@ -155,9 +154,8 @@ def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] 
         else:
             points = points * (size[0], size[1], size[0])
     if box is None:
-        box = box_around(points[np.isfinite(points[:, 0])])
-        square_around(box)  # raises for a hand without extent
-    if size is not None:
+        box = box_around_joints(points[np.isfinite(points[:, 0]), :2], annotation.place)
+    if size is not None and size != annotation.size:
         check_box(box, size, annotation.place)
     assert annotation.side is not None
     return _PlacedHand(row, annotation.side, annotation.score, points, box, annotation.joint_scores)
@@ -189,7 +187,7 @@ def _in_crops(
     return keypoints
 
 
-def _detect_around(detector: HandDetector, picture: Picture, box_px: NDArray[np.float64]) -> list[Detection]:
+def _detect_around(detector: HandDetector, picture: Picture, box_px: Box) -> list[Detection]:
     """The hands in a box and around it, in pixels of the picture."""
     square = square_around(box_px, _LOOK_AROUND)
     side = float(square[2] - square[0])
@@ -201,8 +199,9 @@ def _detect_around(detector: HandDetector, picture: Picture, box_px: NDArray[np.
     ]
 
 
-def _overlap(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Intersection over union of two boxes [4]."""
+def _overlap(detection: Detection, box_px: Box) -> float:
+    """Intersection over union of the detection's box and another."""
+    first, second = detection.box_px, np.array(box_px)
     low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
     common = float(np.prod(np.maximum(high - low, 0)))
     areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]

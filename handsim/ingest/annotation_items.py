@@ -109,7 +109,9 @@ class _Rows:
         found = self._finder.find(image) if self._options.annotations.pictures else named
         if found is None:
             where = f"no picture of this name, or of a tail of it, is below {self._finder.folder}"
-            raise UnusableError(UNREADABLE, f"{where}; --images names another folder, a later run looks again")
+            raise UnusableError(
+                UNREADABLE, f"{where}; --images names another folder, a later run looks again"
+            )
         origin = find_origin(found, self._options, NameRule("parent"))
         if self._options.video_from is None:
             if self._file.format == "hand100m":  # ids in pools have it
