@@ -28,6 +28,7 @@ Unit = Literal["pixels", "picture", "crop"]
 DEFAULT_MIN_JOINTS: Final = 11
 """More than half of a hand's joints."""
 MAX_COORDINATE_PX: Final = 1e6
+"""What is farther out is no place in a picture."""
 _LARGEST_BOX: Final = 1.5
 """Longest side of a box, in longer sides of its picture: a hand may lie half outside, no more."""
 _COCO_FLAGS: Final = frozenset((0.0, 1.0, 2.0))
@@ -153,9 +154,9 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
     order = raw.joint_order or options.joint_order
     if order is not None:
         points, scores = points[list(order)], None if scores is None else scores[list(order)]
-    box = _read_box(raw)
     labelled = np.isfinite(points[:, 0])
     count = int(np.count_nonzero(labelled))
+    given_box = box = _read_box(raw)
     is_box_only = count < options.min_joints and options.boxes and box is not None
     if not is_box_only:
         if count < options.min_joints:
@@ -165,7 +166,7 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         if side is None:
             raise UnusableError("no side", f"{raw.place}: the file does not say left or right; give --side")
         if raw.unit == "pixels":
-            box = _check_extent(points[labelled, :2], box, raw.place)
+            box = box or box_around_joints(points[labelled, :2], raw.place)
         elif raw.unit == "crop" and box is None:
             raise UnusableError(
                 "bad box", f"{raw.place}: there is no box, and keypoints are parts of its crop"
@@ -173,6 +174,8 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
     size = None if raw.size is None else (int(raw.size[0]), int(raw.size[1]))
     if box is not None and size is not None:
         check_box(box, size, raw.place)
+    if given_box is not None and raw.unit == "pixels" and not is_box_only:
+        _check_joints_in_box(points[labelled, :2], given_box, raw.place)
     return AnnotatedHand(
         place=raw.place,
         image=raw.image,
@@ -221,28 +224,22 @@ def check_box(box_px: Box, size: tuple[int, int], place: str) -> None:
         raise UnusableError("box outside", f"{place}: {detail}")
 
 
-def _check_extent(points: NDArray[np.float64], box: Box | None, place: str) -> Box:
-    """The box, or without one that of labelled joints [N, 2]; UnusableError where joints and box disagree."""
-    if (farthest := np.abs(points).max()) > MAX_COORDINATE_PX:
-        far = f"{place}: a joint lies at {farthest:.3g}; coordinates are pixels of the picture"
-        raise UnusableError("bad keypoints", far)
-    if box is None:
-        return box_around_joints(points, place)
-    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    half = max(box[2] - box[0], box[3] - box[1]) * CROP_ENLARGEMENT / 2
-    inside = int(np.count_nonzero(np.abs(points - centre).max(axis=1) <= half))
-    if 2 * inside < len(points):
-        found = f"{inside} of {len(points)} joints lie in the box {_rounded(box)}"
-        raise UnusableError("joints outside box", f"{place}: {found}; is it x, y, width, height, or corners?")
-    return box
-
-
 def box_around_joints(points: NDArray[np.float64], place: str) -> Box:
     """Tight around joints [N, 2]; raises UnusableError where they lie on one line."""
     x0, y0, x1, y1 = box_around(points).tolist()
     if x1 <= x0 or y1 <= y0:
         raise UnusableError("bad keypoints", f"{place}: all labelled joints lie on one line; leave it out")
     return x0, y0, x1, y1
+
+
+def _check_joints_in_box(points: NDArray[np.float64], box: Box, place: str) -> None:
+    """Raise UnusableError where less than half of the joints [N, 2] lie in the box's crop."""
+    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half = max(box[2] - box[0], box[3] - box[1]) * CROP_ENLARGEMENT / 2
+    inside = int(np.count_nonzero(np.abs(points - centre).max(axis=1) <= half))
+    if 2 * inside < len(points):
+        found = f"{inside} of {len(points)} joints lie in the box {_rounded(box)}"
+        raise UnusableError("joints outside box", f"{place}: {found}; is it x, y, width, height, or corners?")
 
 
 def _rounded(box: Box) -> list[float]:
@@ -255,10 +252,11 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
     if raw.keypoints is None:
         return points, None
     values = _read_joints(raw)
-    labelled = np.isfinite(values).all(axis=1)
+    labelled = (np.abs(values) <= MAX_COORDINATE_PX).all(axis=1)  # NaN is not
     scores: NDArray[np.float64] | None = None
-    third = values[:, 2] if values.shape[1] > 2 else np.ones(JOINT_COUNT)
-    if raw.third in ("flag", "score"):
+    has_third = values.shape[1] > 2
+    third = values[:, 2] if has_third else np.zeros(JOINT_COUNT)
+    if has_third and raw.third in ("flag", "score"):
         labelled &= third > 0
         if raw.third == "score" or not _COCO_FLAGS.issuperset(third.tolist()):
             scores = third
@@ -269,7 +267,7 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
                 "wrong joint count", f"{raw.place}: joint_scores are not {JOINT_COUNT} numbers"
             )
     points[labelled, :2] = values[labelled, :2]
-    points[labelled, 2] = third[labelled] if raw.third == "depth" and values.shape[1] > 2 else 0.0
+    points[labelled, 2] = third[labelled] if raw.third == "depth" else 0.0
     if scores is None:
         return points, None
     scores[~labelled] = np.nan

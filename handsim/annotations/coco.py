@@ -11,7 +11,6 @@ exported (`handsim.coco`) comes back as the same hands. The lists may stand in a
 
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -66,14 +65,14 @@ class ImageTable:
         self._names += name
         self._ends.append(len(self._names))
 
-    def find(self, image_id: Any) -> tuple[str, tuple[int, int] | None]:
+    def find(self, image_id: Any, place: str) -> tuple[str, tuple[int, int] | None]:
         """Name and size (None: not told) of a picture; raises UnusableError for an id that is not there."""
-        number = _number(image_id)
         ids, rows = self._sorted_ids()
-        place = int(ids.searchsorted(number))
-        if place == len(self) or int(ids[place]) != number:
-            raise UnusableError("no such image", f"image_id {image_id!r:.99} is not among images[]")
-        row = int(rows[place])
+        number = _number(image_id) if isinstance(image_id, (int, str)) else MAX_HAND_ID
+        at = int(ids.searchsorted(number))
+        if at == len(self) or int(ids[at]) != number:
+            raise UnusableError("no such image", f"{place}: image_id {image_id!r:.99} is not among images[]")
+        row = int(rows[at])
         width, height = self._sizes[2 * row : 2 * row + 2]
         return self._names[self._ends[row] : self._ends[row + 1]].decode(), (width, height) if width else None
 
@@ -121,6 +120,7 @@ class CocoIndex:
     """Told by the first annotation with keypoints."""
     bad_images: list[str] = field(default_factory=list)
     """Entries of ``images[]`` that cannot be used, the first few."""
+    breaks_off: bool = False
 
     @classmethod
     def read(cls, path: Path, expected: AnnotationFormat | None) -> "CocoIndex":
@@ -129,21 +129,27 @@ class CocoIndex:
         Raises UnusableError for a file without ``images[]``.
         """
         index = cls(format=expected)
-        with JsonStream(path) as stream, suppress(UnusableError):
-            for name, entry in stream.members():
-                if name == "images":
-                    index._add_image(entry)
-                elif name == "categories" and isinstance(entry, dict):
-                    index.categories.append(entry)
-                elif name == "annotations":
-                    index.format = index.format or _tell_format(entry)
-                    has_all = index.categories or index.format not in (None, "coco")
-                    if has_all and index.format and len(index.images):
-                        break
+        with JsonStream(path) as stream:
+            try:
+                index._read_members(stream)
+            except UnusableError:  # whoever reads the annotations meets it again
+                index.breaks_off = True
         if not len(index.images):
             raise UnusableError("not annotations", "images[] names no picture (file_name) with an id")
         index.format = index.format or "coco"
         return index
+
+    def _read_members(self, stream: JsonStream) -> None:
+        for name, entry in stream.members():
+            if name == "images":
+                self._add_image(entry)
+            elif name == "categories" and isinstance(entry, dict):
+                self.categories.append(entry)
+            elif name == "annotations":
+                self.format = self.format or _tell_format(entry)
+                has_categories = self.categories or self.format not in (None, "coco")
+                if has_categories and self.format and len(self.images):
+                    return
 
     def _add_image(self, entry: Any) -> None:
         try:
@@ -154,6 +160,13 @@ class CocoIndex:
 
     def records(self, stream: JsonStream) -> Iterator[Any]:
         """The entries of ``annotations[]``, after what is wrong with ``images[]``."""
+        if self.breaks_off and self.format == "coco" and not self.categories:
+            unknown = (
+                "the file breaks off before categories[]: sides and the order of joints are unknown there"
+            )
+            yield UnusableError(
+                "no categories", f"{unknown}; joints are taken as --joint-order or we have them"
+            )
         for detail in self.bad_images:
             yield UnusableError("bad image", detail)
         for image_id in self.images.ids_twice()[:_TOLD_IMAGES]:
@@ -204,7 +217,7 @@ class CocoReader:
         """The hands of one annotation: one, or both of a person."""
         key = record.get("id", f"#{number}")
         place = f"annotation {key!r:.40}"
-        image, size = self._index.images.find(record.get("image_id"))
+        image, size = self._index.images.find(record.get("image_id"), place)
         if ID_KEY in record:
             yield OwnHand(place, image, annotation_to_hand(record, size[0] if size else CROP_SIZE_PX))
             return
@@ -224,7 +237,7 @@ class CocoReader:
                 yield hand
 
     def _hand(self, record: dict[str, Any], hand: RawHand) -> RawHand:
-        category = self._categories.get(record.get("category_id"), Category())
+        category = self._categories.get(record.get("category_id"), Category(is_hand=True))
         if self._has_hands and not category.is_hand:
             raise UnusableError("not a hand", f"{hand.place} is of the category {category.name!r}")
         hand.side = _side(record, category)

@@ -21,7 +21,7 @@ from handsim.annotations.json_stream import JsonStream
 from handsim.annotations.jsonl import JsonLinesReader
 from handsim.annotations.mediapipe import LANDMARKS, MediaPipeReader
 from handsim.annotations.openpose import OpenPoseReader
-from handsim.annotations.wilor import SIDE_FIELDS, WiLoRReader
+from handsim.annotations.wilor import ARCHIVE, SIDE_FIELDS, WiLoRReader
 from handsim.errors import UnusableError
 
 ANNOTATION_SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".npz")
@@ -118,7 +118,7 @@ def _tell_format(path: Path) -> AnnotationFormat | None:
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             raise UnusableError("compressed", f"{name}; unpack it first")
-    if head.startswith(b"PK"):
+    if head.startswith(ARCHIVE):
         return "wilor"
     text = head.decode("utf-8-sig", "replace").lstrip()
     names = set(re.findall(r'"(\w+)"\s*:', text))

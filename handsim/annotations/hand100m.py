@@ -33,7 +33,7 @@ class Hand100MReader:
         """The hand of one annotation."""
         hand_id = read_hand_id(record["hand_id"])
         place = f"hand {hand_id:.40}"
-        image, size = self._index.images.find(record.get("image_id"))
+        image, size = self._index.images.find(record.get("image_id"), place)
         yield RawHand(
             place=place,
             image=image,

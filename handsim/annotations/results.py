@@ -23,13 +23,19 @@ def picture_results(
     for value in values:
         if isinstance(value, UnusableError):
             yield value
-        elif isinstance(value, dict) and not any(field in value for field in fields):
+        elif isinstance(value, dict) and _holds_results(value, fields):
             for name, results in value.items():
                 for result in results if isinstance(results, list) else [results]:
                     yield _with_image(result, name, fields)
         else:
             for result in value if isinstance(value, list) else [value]:
                 yield _with_image(result, own_name, fields)
+
+
+def _holds_results(value: dict[str, Any], fields: Sequence[str]) -> bool:
+    """Whether an object is no result, but has results under the names of their pictures."""
+    is_result = any(field in value for field in fields)
+    return not is_result and all(isinstance(result, (dict, list)) for result in value.values())
 
 
 def _with_image(result: Any, name: str, fields: Sequence[str]) -> PictureResult | UnusableError:

@@ -50,6 +50,7 @@ _DAMAGED_ZIP: Final = (
     *(OSError, ValueError, EOFError, MemoryError, OverflowError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+ARCHIVE: Final = b"PK"
 MAX_ARRAY_BYTES: Final = 1 << 30
 """All arrays of an npz, unpacked."""
 
@@ -61,7 +62,9 @@ class WiLoRReader:
         self._path, self._file = path, file
 
     def records(self, stream: JsonStream) -> Iterator[Any]:
-        values = iter([_read_npz(self._path)]) if zipfile.is_zipfile(self._path) else stream.values()
+        with self._path.open("rb") as file:
+            is_archive = file.read(2) == ARCHIVE
+        values = iter([_read_npz(self._path)]) if is_archive else stream.values()
         return picture_results(values, self._file, SIDE_FIELDS)
 
     def hands(self, number: int, record: PictureResult) -> Iterator[RawHand]:
