@@ -107,10 +107,9 @@ def _write_parquet(options: argparse.Namespace, hands: "ExportedHands", progress
         return (
             f"{opening}\nvector, x and y are empty: the home has neither an index nor an embedding of poses"
         )
-    return (
-        f"{opening}\nEmbedding Atlas: embedding-atlas {shlex.quote(str(options.out))} --image image --x x --y y\n"
-        f"vector, x and y: {places.origin}"
-    )
+    out = shlex.quote(str(options.out))
+    atlas = f"embedding-atlas {out} --image image --x x --y y"
+    return f"{opening}\nEmbedding Atlas: {atlas}\nvector, x and y: {places.origin}"
 
 
 _WRITERS: Final[dict[str, Callable[[argparse.Namespace, "ExportedHands", "Progress"], str]]] = {
@@ -139,7 +138,9 @@ def _find_places(options: argparse.Namespace, hands: "ExportedHands") -> "Places
         embedding = load_embedding(home.embedding)
         if embedding.kind != "pose":
             return None  # pictures would go through its encoder, for hours
-        vectors = embedding.embed_hands(hands.pool, hands.rows)
+        is_complete = hands.pool.is_complete[hands.rows]
+        vectors = np.full((len(hands), embedding.dimension), np.nan, dtype=np.float32)
+        vectors[is_complete] = embedding.embed_hands(hands.pool, hands.rows[is_complete])
         return Places(vectors, principal_plane(vectors), f"{home.embedding}, its first two components")
     xy = _find_on_map(home, options.index, info, hand_ids)
     if xy is not None:

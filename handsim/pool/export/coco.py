@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handsim.coco import CATEGORY, PREFIX, hand_to_annotation
-from handsim.files import creating_folder, write_json_list
+from handsim.files import creating, write_json_list
 from handsim.hand import format_hand_id
 from handsim.pool.export.hands import ExportedHands, Progress
 
@@ -19,8 +19,8 @@ def write_coco(out: Path, hands: ExportedHands, progress: Progress) -> str:
 
     The annotations are in the order of the hands. A query's distance is ``handsim_distance``.
     """
-    with creating_folder(out) as folder:
-        (folder / IMAGES_FOLDER).mkdir()
+    with creating(out) as folder:
+        (folder / IMAGES_FOLDER).mkdir(parents=True)
         with (folder / ANNOTATIONS_FILE).open("w") as file:
             file.write('{"info": {"description": "hands of handsim", "version": "1"}, "licenses": [],\n')
             file.write(f'"categories": [{json.dumps(CATEGORY)}],\n"images": ')

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.embedding.pca import PrincipalComponents
-from handsim.files import refuse_existing, replacing
+from handsim.files import creating
 from handsim.pool.export.hands import ExportedHands, Progress
 
 _BATCH_HANDS: Final = 1_000
@@ -39,6 +39,7 @@ _SCHEMA: Final = pa.schema(
         "label": pa.string(),
         "box_px": pa.list_(pa.float32()),
         "keypoints": pa.list_(pa.float32()),
+        "joint_scores": pa.list_(pa.float32()),
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}.items()),
         "vector": pa.list_(pa.float32()),
         "x": pa.float32(),
@@ -78,12 +79,11 @@ def write_parquet(
     Without ``places`` the columns vector, x and y are null; without ``pictures`` so is image, as it is for a
     hand without a crop.
     """
-    refuse_existing(out)
     schema = _SCHEMA.append(pa.field("distance", pa.float32())) if hands.distances else _SCHEMA
     if places is not None:
         schema = schema.with_metadata({"handsim_places": places.origin})
     rows = _rows(hands, progress, pictures)
-    with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with creating(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         start = 0
         while batch := list(islice(rows, _BATCH_HANDS)):
             if places is not None:
