@@ -42,15 +42,17 @@ def write_fiftyone(out: Path, hands: ExportedHands, progress: Progress) -> str:
 
 
 def _samples(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator[dict[str, Any]]:
-    for hand, description in hands.read(progress):
-        name = f"data/{description.pop('id')}.jpg"
+    for hand in hands.read(progress):
+        description = hands.describe(hand)
+        hand_id = description.pop("id")
+        name = f"data/{hand_id}.jpg"
         (folder / name).write_bytes(hands.pool.crop_jpeg(hand.hand_id))
         label, _ = description.pop("label"), description.pop("joint_scores", None)
         yield {
             "filepath": name,
             "tags": [],
             "_media_type": "image",
-            "hand_id": name[5:-4],
+            "hand_id": hand_id,
             "label": None if label is None else {"_cls": "Classification", "label": label},
             "keypoints": {"_cls": "Keypoints", "keypoints": [_keypoints(hand)]},
             **description,

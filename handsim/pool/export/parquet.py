@@ -95,11 +95,12 @@ def write_parquet(
 
 def _rows(hands: ExportedHands, progress: Progress, pictures: bool) -> Iterator[dict[str, Any]]:
     has_crop = hands.pool.has_crops[hands.rows].tolist()
-    for (hand, description), with_picture in zip(hands.read(progress), has_crop, strict=True):
-        row = {**description, "path": description["file"], "keypoints": hand.keypoints.reshape(-1)}
+    for hand, with_picture in zip(hands.read(progress), has_crop, strict=True):
+        row = hands.describe(hand)
+        row |= {"path": hand.file, "keypoints": hand.keypoints.reshape(-1)}
         if pictures and with_picture:
             jpeg = hands.pool.crop_jpeg(hand.hand_id)
-            row["image"] = {"bytes": jpeg, "path": f"{description['id']}.jpg"}
+            row["image"] = {"bytes": jpeg, "path": f"{row['id']}.jpg"}
         yield row
 
 

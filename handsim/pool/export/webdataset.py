@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from handsim.files import creating
-from handsim.hand import Hand
+from handsim.hand import Hand, format_hand_id
 from handsim.pool.export.hands import ExportedHands, Progress
 
 SHARD_HANDS: Final = 5_000
@@ -38,9 +38,10 @@ def write_webdataset(
         folder.mkdir()
         for number, rows in enumerate(np.array_split(hands.rows, shards)):
             with tarfile.open(folder / f"{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
-                for hand, description in islice(read, len(rows)):
-                    _add(shard, f"{description['id']}.jpg", hands.pool.crop_jpeg(hand.hand_id))
-                    _add(shard, f"{description['id']}.json", _to_json(hand, description))
+                for hand in islice(read, len(rows)):
+                    key = format_hand_id(hand.hand_id)
+                    _add(shard, f"{key}.jpg", hands.pool.crop_jpeg(hand.hand_id))
+                    _add(shard, f"{key}.json", _to_json(hand, hands.describe(hand)))
     urls = str(out / (f"{{000000..{shards - 1:06d}}}.tar" if shards > 1 else "000000.tar"))
     return (
         f"import webdataset as wds; hands = wds.WebDataset({urls!r}, shardshuffle=False)"

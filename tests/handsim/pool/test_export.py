@@ -24,6 +24,7 @@ from handsim.pool.export.coco import write_coco
 from handsim.pool.export.fiftyone import write_fiftyone
 from handsim.pool.export.parquet import Places, write_parquet
 from handsim.pool.export.webdataset import write_webdataset
+from handsim.pool.layout import published_parts
 from handsim.pool.selection import Selection
 from handsim.skeleton import JOINT_NAMES
 from tests.handsim.builders import add_hands, make_hand, make_jpeg, make_partial_hand
@@ -214,6 +215,16 @@ def test_processes_that_load_shards_get_each_hand_once(pool: Pool, tmp_path: Pat
         points = [point or [np.nan] * 3 for point in description["keypoints"]]
         np.testing.assert_allclose(points, hand.keypoints, atol=1e-6)
         assert (description["video"], description["label"]) == (hand.video, hand.label)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_the_pools_own_shards_are_joined_by_id_even_by_more_processes_than_shards(pool: Pool) -> None:
+    shards = [str(part / "crops.tar") for part in published_parts(pool.path)]
+    assert len(shards) == 4
+    crops = webdataset.WebDataset(shards, shardshuffle=False, empty_check=False).to_tuple("__key__", "jpg")
+    loaded = dict(DataLoader(crops, batch_size=None, num_workers=6))
+    assert {int(key, 16) for key in loaded} == set(pool.hand_ids[:HANDS].tolist())
+    assert all(pool.crop_jpeg(int(key, 16)) == jpeg for key, jpeg in loaded.items())
 
 
 @pytest.mark.parametrize(
