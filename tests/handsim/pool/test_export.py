@@ -19,6 +19,7 @@ from handsim import Hand, HandsimError, Pool, PoolWriter
 from handsim.coco import annotation_to_hand, hand_to_annotation
 from handsim.errors import UnusableError
 from handsim.hand import format_hand_id
+from handsim.ingest import ingest
 from handsim.pool.export import ExportedHands
 from handsim.pool.export.coco import write_coco
 from handsim.pool.export.fiftyone import write_fiftyone
@@ -27,7 +28,7 @@ from handsim.pool.export.webdataset import write_webdataset
 from handsim.pool.layout import published_parts
 from handsim.pool.selection import Selection
 from handsim.skeleton import JOINT_NAMES
-from tests.handsim.builders import add_hands, make_hand, make_jpeg, make_partial_hand
+from tests.handsim.builders import BrightnessDetector, add_hands, make_hand, make_jpeg, make_partial_hand
 from tests.handsim.killing import kill_at_every_step
 
 UNLABELLED = [3, 20]
@@ -113,6 +114,18 @@ def test_coco_holds_hands_without_loss(pool: Pool, tmp_path: Path) -> None:
         assert (labelled >= (x - 0.01, y - 0.01)).all()
         assert (labelled <= (x + width + 0.01, y + height + 0.01)).all()
         assert annotation["area"] == pytest.approx(width * height, abs=0.1)
+
+
+def test_hands_exported_as_coco_are_ingested_again_as_they_were(pool: Pool, tmp_path: Path) -> None:
+    hands = ExportedHands.select(pool, Selection()).with_pictures()
+    write_coco(tmp_path / "coco", hands, say_nothing)
+    file, again = tmp_path / "coco" / "annotations.json", tmp_path / "pool"
+    assert ingest([file], again, BrightnessDetector, workers=1).hands_in_pool == HANDS
+    back = Pool.open(again)
+    for hand in back.hands(back.rows(hands.pool.hand_ids[hands.rows])):
+        assert_same(hand, pool.hand(hand.hand_id))
+        assert back.crop_jpeg(hand.hand_id) == pool.crop_jpeg(hand.hand_id)
+    assert ingest([file], again, BrightnessDetector, workers=1).hands_in_pool == HANDS
 
 
 @pytest.mark.parametrize(
