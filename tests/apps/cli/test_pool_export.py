@@ -12,6 +12,7 @@ from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, write_map_
 from handsim import Pool
 from handsim.hand import format_hand_id
 from handsim.home import Home
+from handsim.pool import Categorical
 from index import open_catalog
 from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 
@@ -70,9 +71,8 @@ def test_vectors_and_places_come_from_the_index_and_its_map(
 
     ids = np.sort(pool.hand_ids)[:-1]  # one hand is not on the map
     places = np.random.default_rng(0).random((len(ids), 2), dtype=np.float32)
-    rows = pool.rows(ids)
-    columns = [type(pool.videos)(column.codes[rows], column.names) for column in (pool.sources, pool.videos)]
-    pose_map = PoseMap(info.name, info.checksum, len(pool), ids, places, places[:, 0], *columns, columns[0])
+    names = Categorical.of(pool.videos.values(pool.rows(ids)))
+    pose_map = PoseMap(info.name, info.checksum, len(pool), ids, places, places[:, 0], names, names, names)
     write_map_file(pose_map, map_file(maps_folder(Home(own_home)), info))
     text = run_ok(capsys, *export, tmp_path / "map.parquet")
     assert "vector, x and y: index version v0001 and its map" in text

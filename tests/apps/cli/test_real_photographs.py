@@ -103,4 +103,4 @@ def test_hands_exported_as_coco_come_back_with_their_ids_keypoints_and_neighbour
         with open_catalog(path / "index") as catalog, catalog.current() as version:
             exact = SearchOptions(exact=True)
             neighbors.append(version.search_hands(before.hand_ids, 10, options=exact).hand_ids)
-    np.testing.assert_array_equal(*neighbors)
+    np.testing.assert_array_equal(neighbors[0], neighbors[1])
