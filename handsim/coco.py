@@ -8,7 +8,8 @@ covers [i, i + 1). COCO has no place for the rest; keys that begin with ``handsi
     handsim_source, handsim_video, handsim_frame, handsim_side, handsim_score, handsim_label, handsim_file
     handsim_box_px    [x0, y0, x1, y1] in pixels of the picture that the hand was found in
     handsim_z         [21] relative depth in crop widths, null where the joint is unlabelled
-    handsim_external_id, handsim_external_positives     only where another collection gave them
+    handsim_joint_scores    [21] 0 to 1, only where the hand's source has them
+    handsim_external_id, handsim_external_positives    only where another collection gave them
 """
 
 from typing import Any, Final
@@ -49,7 +50,7 @@ def hand_to_annotation(hand: Hand, number: int, image: int, size_px: int) -> dic
 
     The box is the one around the labelled joints.
     """
-    is_labelled = np.isfinite(hand.keypoints).all(axis=1)
+    is_labelled = hand.joint_mask
     points = hand.keypoints[:, :2].astype(np.float64) * size_px
     flat: list[float] = []
     for (x, y), labelled in zip(np.round(points, 4).tolist(), is_labelled.tolist(), strict=True):
@@ -95,6 +96,9 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         for name, kind in _FIELDS.items():
             key = PREFIX + name
             fields[name] = _check(annotation[key], kind)
+        key = "handsim_joint_scores"
+        scores = annotation.get(key)
+        joint_scores = None if scores is None else np.array(scores, dtype=np.float32).reshape(JOINT_COUNT)
         key = "handsim_external_id"
         external_id = _check(annotation.get(key), str | None)
         key = "handsim_external_positives"
@@ -107,6 +111,7 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         hand_id=hand_id,
         box_px=box_px,
         keypoints=keypoints,
+        joint_scores=joint_scores,
         external_id=external_id,
         external_positives=positives,
         **fields,

@@ -38,24 +38,30 @@ def refuse_existing(path: Path) -> None:
 
 
 @contextmanager
-def creating_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` to fill; when the block ends, it gets the name ``path``.
+def creating(path: Path) -> Iterator[Path]:
+    """Yield a place beside ``path`` for a new file or folder; when the block ends, it gets the name ``path``.
 
-    When the block raises, the folder is removed; one that a killed process left is removed by the next try.
-    Raises HandsimError if something is at ``path``.
+    When the block raises, it is removed; what a killed process left is removed by the next try. Raises
+    HandsimError if something is at ``path``.
     """
     refuse_existing(path)
     temporary = path.with_name(f".{path.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    _remove(temporary)
     try:
         yield temporary
         os.sync()  # one call for all: syncing thousands of pictures one by one takes longer than writing them
         temporary.rename(path)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise
     sync(path.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json_list(file: TextIO, entries: Iterable[dict[str, Any]]) -> int:

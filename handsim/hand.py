@@ -128,7 +128,7 @@ def parse_hand_id(text: str) -> int:
 
 def describe_hand(hand: Hand) -> dict[str, Any]:
     """What is known of a hand beside its keypoints, as plain values for JSON, the id in hex."""
-    return {
+    description = {
         "id": format_hand_id(hand.hand_id),
         "source": hand.source,
         "video": hand.video,
@@ -139,3 +139,8 @@ def describe_hand(hand: Hand) -> dict[str, Any]:
         "file": hand.file,
         "box_px": [round(value, 3) for value in hand.box_px.tolist()],
     }
+    if hand.joint_scores is not None:
+        description["joint_scores"] = [
+            None if np.isnan(score) else round(score, 6) for score in hand.joint_scores.tolist()
+        ]
+    return description

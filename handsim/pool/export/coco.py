@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handsim.coco import CATEGORY, PREFIX, hand_to_annotation
-from handsim.files import creating_folder, write_json_list
+from handsim.files import creating, write_json_list
 from handsim.hand import format_hand_id
 from handsim.pool.export.hands import ExportedHands, Progress
 
@@ -19,8 +19,8 @@ def write_coco(out: Path, hands: ExportedHands, progress: Progress) -> str:
 
     The annotations are in the order of the hands. A query's distance is ``handsim_distance``.
     """
-    with creating_folder(out) as folder:
-        (folder / IMAGES_FOLDER).mkdir()
+    with creating(out) as folder:
+        (folder / IMAGES_FOLDER).mkdir(parents=True)
         with (folder / ANNOTATIONS_FILE).open("w") as file:
             file.write('{"info": {"description": "hands of handsim", "version": "1"}, "licenses": [],\n')
             file.write(f'"categories": [{json.dumps(CATEGORY)}],\n"images": ')
@@ -42,9 +42,9 @@ def _images(hands: ExportedHands) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator[dict[str, Any]]:
-    for number, (hand, description) in enumerate(hands.read(progress), start=1):
+    for number, hand in enumerate(hands.read(progress), start=1):
         (folder / _file_name(hand.hand_id)).write_bytes(hands.pool.crop_jpeg(hand.hand_id))
         annotation = hand_to_annotation(hand, number, number, hands.pool.crop_size_px)
-        if "distance" in description:
-            annotation[PREFIX + "distance"] = description["distance"]
+        if hands.distances:
+            annotation[PREFIX + "distance"] = hands.distances.get(hand.hand_id)
         yield annotation

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from handsim.files import creating_folder, write_json_list
+from handsim.files import creating, write_json_list
 from handsim.hand import Hand
 from handsim.pool.export.hands import ExportedHands, Progress
 from handsim.skeleton import BONES, JOINT_NAMES
@@ -28,8 +28,8 @@ _METADATA: Final = {
 
 def write_fiftyone(out: Path, hands: ExportedHands, progress: Progress) -> str:
     """Write hands with pictures into a new folder ``out``; returns a line of Python that opens it."""
-    with creating_folder(out) as folder:
-        (folder / "data").mkdir()
+    with creating(out) as folder:
+        (folder / "data").mkdir(parents=True)
         (folder / "metadata.json").write_text(json.dumps(_METADATA))
         with (folder / "samples.json").open("w") as file:
             file.write('{"samples": ')
@@ -42,15 +42,17 @@ def write_fiftyone(out: Path, hands: ExportedHands, progress: Progress) -> str:
 
 
 def _samples(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator[dict[str, Any]]:
-    for hand, description in hands.read(progress):
-        name = f"data/{description.pop('id')}.jpg"
+    for hand in hands.read(progress):
+        description = hands.describe(hand)
+        hand_id = description.pop("id")
+        name = f"data/{hand_id}.jpg"
         (folder / name).write_bytes(hands.pool.crop_jpeg(hand.hand_id))
-        label = description.pop("label")
+        label, _ = description.pop("label"), description.pop("joint_scores", None)
         yield {
             "filepath": name,
             "tags": [],
             "_media_type": "image",
-            "hand_id": name[5:-4],
+            "hand_id": hand_id,
             "label": None if label is None else {"_cls": "Classification", "label": label},
             "keypoints": {"_cls": "Keypoints", "keypoints": [_keypoints(hand)]},
             **description,
@@ -58,5 +60,13 @@ def _samples(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator
 
 
 def _keypoints(hand: Hand) -> dict[str, Any]:
-    points = np.round(hand.keypoints[:, :2].astype(np.float64), 6).tolist()
-    return {"_cls": "Keypoint", "label": "hand", "points": points, "attributes": {}, "tags": []}
+    keypoints = {
+        "_cls": "Keypoint",
+        "label": "hand",
+        "points": np.round(hand.keypoints[:, :2].astype(np.float64), 6).tolist(),
+        "attributes": {},
+        "tags": [],
+    }
+    if hand.joint_scores is not None:
+        keypoints["confidence"] = hand.joint_scores.tolist()
+    return keypoints

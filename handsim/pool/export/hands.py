@@ -48,11 +48,15 @@ class ExportedHands:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, progress: Progress) -> Iterator[tuple[Hand, dict[str, Any]]]:
-        """Each hand, with what is known of it (`describe_hand`, and ``distance``)."""
+    def read(self, progress: Progress) -> Iterator[Hand]:
+        """Each hand, in the order of the rows."""
         for done, hand in enumerate(self.pool.hands(self.rows), start=1):
-            description = describe_hand(hand)
-            if self.distances:
-                description["distance"] = self.distances.get(hand.hand_id)
             progress(done, len(self))
-            yield hand, description
+            yield hand
+
+    def describe(self, hand: Hand) -> dict[str, Any]:
+        """`describe_hand`, with the ``distance`` where there are any."""
+        description = describe_hand(hand)
+        if self.distances:
+            description["distance"] = self.distances.get(hand.hand_id)
+        return description

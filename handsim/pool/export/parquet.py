@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.embedding.pca import PrincipalComponents
-from handsim.files import refuse_existing, replacing
+from handsim.files import creating
 from handsim.pool.export.hands import ExportedHands, Progress
 
 _BATCH_HANDS: Final = 1_000
@@ -39,6 +39,7 @@ _SCHEMA: Final = pa.schema(
         "label": pa.string(),
         "box_px": pa.list_(pa.float32()),
         "keypoints": pa.list_(pa.float32()),
+        "joint_scores": pa.list_(pa.float32()),
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}.items()),
         "vector": pa.list_(pa.float32()),
         "x": pa.float32(),
@@ -78,12 +79,11 @@ def write_parquet(
     Without ``places`` the columns vector, x and y are null; without ``pictures`` so is image, as it is for a
     hand without a crop.
     """
-    refuse_existing(out)
     schema = _SCHEMA.append(pa.field("distance", pa.float32())) if hands.distances else _SCHEMA
     if places is not None:
         schema = schema.with_metadata({"handsim_places": places.origin})
     rows = _rows(hands, progress, pictures)
-    with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with creating(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         start = 0
         while batch := list(islice(rows, _BATCH_HANDS)):
             if places is not None:
@@ -95,11 +95,12 @@ def write_parquet(
 
 def _rows(hands: ExportedHands, progress: Progress, pictures: bool) -> Iterator[dict[str, Any]]:
     has_crop = hands.pool.has_crops[hands.rows].tolist()
-    for (hand, description), with_picture in zip(hands.read(progress), has_crop, strict=True):
-        row = {**description, "path": description["file"], "keypoints": hand.keypoints.reshape(-1)}
+    for hand, with_picture in zip(hands.read(progress), has_crop, strict=True):
+        row = hands.describe(hand)
+        row |= {"path": hand.file, "keypoints": hand.keypoints.reshape(-1)}
         if pictures and with_picture:
             jpeg = hands.pool.crop_jpeg(hand.hand_id)
-            row["image"] = {"bytes": jpeg, "path": f"{description['id']}.jpg"}
+            row["image"] = {"bytes": jpeg, "path": f"{row['id']}.jpg"}
         yield row
 
 

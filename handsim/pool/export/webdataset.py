@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from handsim.files import creating_folder
-from handsim.hand import Hand
+from handsim.files import creating
+from handsim.hand import Hand, format_hand_id
 from handsim.pool.export.hands import ExportedHands, Progress
 
 SHARD_HANDS: Final = 5_000
@@ -34,12 +34,14 @@ def write_webdataset(
     """
     shards = min(len(hands), max(fewest_shards, -(-len(hands) // shard_hands)))
     read = hands.read(progress)
-    with creating_folder(out) as folder:
+    with creating(out) as folder:
+        folder.mkdir()
         for number, rows in enumerate(np.array_split(hands.rows, shards)):
             with tarfile.open(folder / f"{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
-                for hand, description in islice(read, len(rows)):
-                    _add(shard, f"{description['id']}.jpg", hands.pool.crop_jpeg(hand.hand_id))
-                    _add(shard, f"{description['id']}.json", _to_json(hand, description))
+                for hand in islice(read, len(rows)):
+                    key = format_hand_id(hand.hand_id)
+                    _add(shard, f"{key}.jpg", hands.pool.crop_jpeg(hand.hand_id))
+                    _add(shard, f"{key}.json", _to_json(hand, hands.describe(hand)))
     urls = str(out / (f"{{000000..{shards - 1:06d}}}.tar" if shards > 1 else "000000.tar"))
     return (
         f"import webdataset as wds; hands = wds.WebDataset({urls!r}, shardshuffle=False)"
@@ -49,9 +51,9 @@ def write_webdataset(
 
 def _to_json(hand: Hand, description: dict[str, Any]) -> bytes:
     """The description with keypoints [21][3] in the crop's unit square, null for an unlabelled joint."""
+    points = np.round(hand.keypoints.astype(np.float64), 6).tolist()
     keypoints = [
-        point if np.isfinite(point).all() else None
-        for point in np.round(hand.keypoints.astype(np.float64), 6).tolist()
+        point if labelled else None for point, labelled in zip(points, hand.joint_mask.tolist(), strict=True)
     ]
     return json.dumps({**description, "keypoints": keypoints}).encode()
 
