@@ -14,7 +14,7 @@ from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_image, encode_crop, read_file
 from handsim.ingest.hand100m import Annotation, BadAnnotation, keypoints_in_our_crop, read_annotations
 from handsim.ingest.items import AnnotationItem, ItemResult, item_keys
-from handsim.ingest.origins import DEFAULT_SOURCE, IngestOptions, NameRule, Origin, find_origin
+from handsim.ingest.origins import DEFAULT_SOURCE, IngestOptions, Origin, Place, find_origin
 
 _ANNOTATION_BATCH: Final = 16
 _HAND100M_SOURCES: Final = ("ego4d", "100doh")
@@ -33,10 +33,10 @@ def annotation_items(path: Path, options: IngestOptions) -> Iterator[AnnotationI
         for annotation in islice(annotations, _ANNOTATION_BATCH):
             file = PurePosixPath(annotation.file_name)
             try:
-                origin = find_origin(file, options, NameRule("parent"))
+                origin = find_origin(Place("", file), options)
             except UnusableError as error:
                 annotation = BadAnnotation(str(file), error.detail)
-                origin = Origin(str(file), source, "", None, 0)
+                origin = Origin(str(file), source, "", None, 0, "")
             rows.append((annotation, images / file, origin))
         if not rows:
             return
@@ -65,7 +65,7 @@ def add_annotated_hand(
         raise UnusableError("bad annotation", annotation.detail)
     image = decode_image(read_file(path))
     hand = Hand(
-        hand_id=make_hand_id(origin.source, origin.video, 0, 0, f"hand100m:{annotation.hand_id}"),
+        hand_id=make_hand_id(origin.source, origin.identity, 0, 0, f"hand100m:{annotation.hand_id}"),
         source=origin.source,
         video=origin.video,
         frame=origin.frame,

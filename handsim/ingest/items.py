@@ -5,12 +5,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from handsim.errors import UnusableError
+from handsim.errors import Remark, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
 from handsim.ingest.hand100m import Annotation, BadAnnotation
@@ -23,27 +23,40 @@ class ItemKeys(NamedTuple):
 
     key: int
     """Equal for the same work in a later run."""
-    key_v1: int
-    """Under what earlier versions recorded it: without the detector and the details of annotations."""
+    former: tuple[int, ...]
+    """Under what earlier versions may have recorded it: they left out the detector, or took names for work."""
 
 
 @dataclass(frozen=True)
-class PictureItem:
-    """One picture file."""
+class FileItem:
+    """One picture file, or a stretch of one video file."""
 
     keys: ItemKeys
     path: Path
+    """Absolute, without links."""
+    size: int
+    """Bytes."""
     origin: Origin
+    work: str
+    """All options that decide what is taken from it; with the content they are its `outcome`."""
+
+    def outcome(self, content: str) -> int:
+        """63-bit hash of what comes of it: of the file's content, and of the work."""
+        return hash64(f"{content} {self.work}".encode()) & MAX_HAND_ID
+
+
+@dataclass(frozen=True)
+class PictureItem(FileItem):
+    """One picture file."""
+
     pictures: int = 1
 
 
 @dataclass(frozen=True)
-class VideoItem:
-    """A stretch of one video file."""
+class VideoItem(FileItem):
+    """A stretch of one video or animation."""
 
-    keys: ItemKeys
-    path: Path
-    origin: Origin
+    is_animation: bool
     samples_per_s: float
     start: int
     """First sample."""
@@ -51,6 +64,10 @@ class VideoItem:
     """Sample after the last; None: to the end of the file."""
     pictures: int
     """How many samples the header lets one expect."""
+    digest: str
+    """The content, as ids have it."""
+    content: str
+    """Digest of many places of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +81,11 @@ class AnnotationItem:
     def pictures(self) -> int:
         """How many hands it names."""
         return len(self.annotations)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Of each annotation."""
+        return [origin for _, _, origin in self.annotations]
 
 
 Item = PictureItem | VideoItem | AnnotationItem
@@ -79,27 +101,47 @@ class ItemResult:
     hands: list[tuple[Hand, bytes]] = field(default_factory=list)
     """Hands and their crops as JPEG."""
     skipped: list[Skip] = field(default_factory=list)
+    remarks: list[Skip] = field(default_factory=list)
+    """What is wrong with what was used all the same."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found."""
+    digest: str = ""
+    """Of a picture's file."""
 
     @property
     def has_failed(self) -> bool:
         """Whether another try may find more; see `FAILURES`."""
         return any(skip.reason in FAILURES for skip in self.skipped)
 
+    def add_remarks(self, file: str, remarks: Iterable[Remark]) -> None:
+        """Note what is wrong with a file that was used all the same."""
+        self.remarks += [Skip(file, remark.reason, remark.detail, remark.count) for remark in remarks]
+
+
+def file_keys(
+    path: Path, size: int, time_ns: int, work: Sequence[Any], former: Iterable[Sequence[Any]]
+) -> ItemKeys:
+    """Keys of the work on a file: its place, size and time, and every option that decides the outcome.
+
+    A file that was replaced has other keys and is looked at again. ``former`` are the details that earlier
+    versions hashed in place of ``work``.
+    """
+    identity = [str(path), size, time_ns]
+    return ItemKeys(_hash([*identity, *work]), tuple(_hash([*identity, *details]) for details in former))
+
 
 def item_keys(path: Path, details: Sequence[Any], more_details: Sequence[Any]) -> ItemKeys:
-    """Keys of the work on a file: its place, size and time, and every detail that decides the outcome.
+    """Keys of the work on annotations; earlier versions left out ``more_details``.
 
-    A file that was replaced has other keys and is looked at again. Earlier versions left out
-    ``more_details``. Raises OSError for a file that is gone.
+    Raises OSError for a file that is gone.
     """
     status = path.stat()
-    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, *details]
-    key, key_v1 = (
-        hash64(json.dumps(values).encode()) & MAX_HAND_ID for values in ([*identity, *more_details], identity)
-    )
-    return ItemKeys(key, key_v1)
+    work = [*details, *more_details]
+    return file_keys(path.resolve(), status.st_size, status.st_mtime_ns, work, [details])
+
+
+def _hash(values: Sequence[Any]) -> int:
+    return hash64(json.dumps(values).encode()) & MAX_HAND_ID
 
 
 def describe_failure(file: str, error: Exception) -> Skip:

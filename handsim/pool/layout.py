@@ -58,12 +58,28 @@ HANDS_SCHEMA: Final = pa.schema(
 _SKIP: Final = pa.struct(
     {"file": pa.string(), "reason": pa.string(), "detail": pa.string(), "count": pa.int32()}.items()
 )
+_FILE: Final = pa.struct(
+    {
+        "path": pa.binary(),  # absolute, as the file system holds it
+        "size": pa.int64(),
+        "digest": pa.string(),
+        "content": pa.string(),
+        "outcome": pa.uint64(),
+        "identity": pa.string(),
+        "video": pa.string(),
+        "label": pa.string(),
+    }.items()
+)
 ITEMS_SCHEMA: Final = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
         pa.field("pictures", pa.int32(), nullable=False),
         pa.field("hands", pa.int32(), nullable=False),
         pa.field("skipped", pa.list_(_SKIP), nullable=False),
+        # Null in what earlier versions recorded:
+        pa.field("remarks", pa.list_(_SKIP)),
+        pa.field("hand_ids", pa.list_(pa.uint64())),
+        pa.field("file", _FILE),
     ]
 )
 
