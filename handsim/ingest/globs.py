@@ -24,7 +24,9 @@ class Glob:
 
     def __post_init__(self) -> None:
         if not self.pattern.strip("/"):
-            raise HandsimError(f"{self.pattern!r} is no pattern of paths; give one such as 'raw/**' or '*.png'")
+            raise HandsimError(
+                f"{self.pattern!r} is no pattern of paths; give one such as 'raw/**' or '*.png'"
+            )
         _ = self._expression  # raises now, not in the middle of a walk
 
     @cached_property

@@ -24,7 +24,7 @@ class ItemKeys(NamedTuple):
     key: int
     """Equal for the same work in a later run."""
     former: tuple[int, ...]
-    """Under what earlier versions may have recorded it: they left out the detector, or took names for work."""
+    """Under what earlier versions may have recorded it: without the detector, but with its names."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from handsim.ingest.items import Item
 from handsim.pool import layout
-from handsim.pool.writer import FAILURES, FileRecord, Skip
+from handsim.pool.writer import FAILURES, FileRecord, ItemRecord, Skip
 
 _NO_HAND: Final = "no hand"
 HEAD_DIGITS: Final = 32
@@ -27,9 +27,9 @@ class KnownItems:
 
     def __init__(self, pool: Path | None = None) -> None:
         """Read them; a pool that is not there has none. Raises HandsimError for a damaged part."""
-        parts = [] if pool is None or layout.can_begin_at(pool) else layout.published_parts(pool)
+        self._parts = [] if pool is None or layout.can_begin_at(pool) else layout.published_parts(pool)
         names = layout.ITEMS_SCHEMA.names
-        tables = [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]
+        tables = [layout.read_columns(part, layout.ITEMS_FILE, names) for part in self._parts]
         self._table = pa.concat_tables([*tables, layout.ITEMS_SCHEMA.empty_table()]).combine_chunks()
         self._rows = dict(zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True))
         self.pictures: NDArray[np.int32] = self._table["pictures"].to_numpy()
@@ -69,6 +69,18 @@ class KnownItems:
         """Whether an earlier version recorded it, without the file and the ids of its hands."""
         return bool(self._is_former[row])
 
+    def record(self, row: int) -> ItemRecord:
+        """All of a record."""
+        return ItemRecord(
+            int(self._table["key"][row].as_py()),
+            int(self.pictures[row]),
+            int(self.hands[row]),
+            tuple(self.skips(row)),
+            tuple(self.remarks(row)),
+            None if self.is_former(row) else tuple(self.hand_ids(row)),
+            self.file(row),
+        )
+
     def skips(self, row: int) -> list[Skip]:
         """What could not be used."""
         return [Skip(**skip) for skip in self._table["skipped"][row].as_py()] if self._has_skips[row] else []
@@ -98,6 +110,22 @@ class KnownItems:
         rows = self._rows_of_content.get(int(content[:15], 16), [])
         files = {row: self.file(row) for row in rows}
         return {row: file for row, file in files.items() if file is not None and file.content == content}
+
+    def former_names(self, source: str, file: str) -> tuple[str, str | None] | None:
+        """Video and label of the hands that earlier versions found in a file, by its name for people."""
+        return self._former_names.get(hash((source, file))) if self.has_former else None
+
+    @cached_property
+    def _former_names(self) -> dict[int, tuple[str, str | None]]:
+        """By hashes: a pool of millions of hands has as many files."""
+        shared: dict[tuple[str, str | None], tuple[str, str | None]] = {}
+        names: dict[int, tuple[str, str | None]] = {}
+        for part in self._parts:
+            columns = ["source", "file", "video", "label"]
+            table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
+            for source, file, video, label in zip(*table.values(), strict=True):
+                names[hash((source, file))] = shared.setdefault((video, label), (video, label))
+        return names
 
     @cached_property
     def _rows_of_content(self) -> dict[int, list[int]]:

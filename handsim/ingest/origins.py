@@ -13,7 +13,7 @@ DEFAULT_SOURCE: Final = "local"
 
 @dataclass(frozen=True)
 class NameRule:
-    """``path``, ``parent`` (the folder's name), ``stem`` (the file's name without suffix), or a regular expression.
+    """``path``, ``parent`` (the folder's name), ``stem`` (the file's), or a regular expression.
 
     ``path`` is the path below the folder that was named: of a picture its folder (``take1/rgb``), of a video
     the file without suffix (``cam0/clip``). A regular expression is searched in the path below the folder
@@ -98,7 +98,7 @@ class Place:
 
     @property
     def recording(self) -> str:
-        """The path of the recording below the folder that was given; that folder's name where it is itself one."""
+        """The recording's path below the folder that was given, or that folder's name where it is one."""
         path = self.below.with_suffix("") if self.is_recording else self.below.parent
         if self.is_root_shared:
             path = self.root / path
@@ -117,8 +117,8 @@ class Origin:
     frame: int
     """The number in the file's name; frames of a video have their own."""
     identity: str
-    """The video name in ids: of the rule that was asked for, else what it was by default before it was a path
-    (a picture's folder, a video's stem). So files may move into other folders, and old ids are found again."""
+    """The video name in ids: by the rule that was asked for, else what the default was before it was a path
+    (a picture's folder, a video's stem). So files may move into other folders, and old ids stay."""
 
 
 def find_origin(place: Place, options: IngestOptions) -> Origin:

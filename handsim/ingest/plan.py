@@ -72,8 +72,10 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems
                 plan.findings.note("file met again", str(place.file), "nothing: it is used once")
                 continue
             met.add(picture.keys.key)
-            # What is known by this key need not be opened to tell that it is a picture.
-            kind = "picture" if known.find(picture) is not None else tell_kind(path)
+            row = known.find(picture)
+            # What was done under this key need not be opened to tell that it is a picture.
+            is_done = row is not None and not known.is_worth_another_look(row, options.retry_failed)
+            kind = "picture" if is_done else tell_kind(path)
             if kind == "picture":
                 plan.files.append(picture)
             elif kind == "annotations":
@@ -89,11 +91,18 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems
 
 
 def _picture(path: Path, place: Place, options: IngestOptions, known: KnownItems) -> PictureItem:
-    origin, status = find_origin(place, options), _status(path)
+    origin, status = _find_origin(place, options, known), _status(path)
     work = ["picture", origin.source, options.detector]
-    former = _former_details(place, origin, options, ["picture"], []) if known.has_former else ()
+    former = _former_details(place, origin, options, known, ["picture"], [])
     keys = file_keys(path, status.st_size, status.st_mtime_ns, work, former)
     return PictureItem(keys, path, status.st_size, origin, json.dumps(work))
+
+
+def _find_origin(place: Place, options: IngestOptions, known: KnownItems) -> Origin:
+    """Hands that an earlier version found in a file keep the name that is in their ids."""
+    origin = find_origin(place, options)
+    names = known.former_names(origin.source, origin.file)
+    return replace(origin, identity=names[0]) if names else origin
 
 
 def _status(path: Path) -> os.stat_result:
@@ -104,13 +113,23 @@ def _status(path: Path) -> os.stat_result:
 
 
 def _former_details(
-    place: Place, origin: Origin, options: IngestOptions, before: Sequence[Any], after: Sequence[Any]
+    place: Place,
+    origin: Origin,
+    options: IngestOptions,
+    known: KnownItems,
+    before: Sequence[Any],
+    after: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """What earlier versions hashed of the work on a file: its names, too, as they are asked for now or were
-    by default, and only later the detector."""
+    """What earlier versions hashed of the work on a file: the names that it had then, and later the detector.
+
+    The names are those that are asked for now, those that were the default, or those of its hands.
+    """
+    if not known.has_former:
+        return
     by_default = (place.file.stem if place.is_recording else place.file.parent.name, None)
-    for names in dict.fromkeys([(origin.identity, origin.label), by_default]):
-        details = [*before, origin.source, *names, *after]
+    names = [(origin.identity, origin.label), by_default, known.former_names(origin.source, origin.file)]
+    for video, label in dict.fromkeys(filter(None, names)):
+        details = [*before, origin.source, video, label, *after]
         yield [*details, options.detector]
         yield details
 
@@ -123,10 +142,12 @@ def _video_items(
 ) -> Iterator[VideoItem]:
     """The stretches of all videos but copies of others, in the order of the videos."""
     with ThreadPoolExecutor(_PROBING_THREADS) as threads:
-        probed = list(threads.map(lambda video: _probe(*video, options), videos))
+        probed = list(threads.map(lambda video: _probe(*video, options, known), videos))
     files = [file for file in probed if isinstance(file, _VideoFile)]
     findings.skipped += [skip for skip in probed if isinstance(skip, Skip)]
-    undivided = {file.path: _stretches(file, Recording(file.fingerprint.head), options, known) for file in files}
+    undivided = {
+        file.path: _stretches(file, Recording(file.fingerprint.head), options, known) for file in files
+    }
     recordings = Recordings(known)
     stretches: dict[Path, list[VideoItem]] = {}
     # Those that are done keep their ids; of the others, a beginning comes before the whole.
@@ -138,16 +159,18 @@ def _video_items(
                 "the same recording again",
                 f"{file.origin.file} is {other}",
                 "nothing: it is used once; --keep-copies uses both",
-                )
+            )
         else:
             stretches[file.path] = _stretches(file, recording, options, known)
     for file in files:
         yield from stretches.get(file.path, ())
 
 
-def _probe(path: Path, place: Place, kind: MediaKind, options: IngestOptions) -> _VideoFile | Skip:
+def _probe(
+    path: Path, place: Place, kind: MediaKind, options: IngestOptions, known: KnownItems
+) -> _VideoFile | Skip:
     try:
-        origin, status = find_origin(place, options), _status(path)
+        origin, status = _find_origin(place, options, known), _status(path)
         is_animation = kind == "animation"
         info = probe_animation(path) if is_animation else probe_video(path)
         return _VideoFile(
@@ -171,7 +194,8 @@ def _stretches(
     if recording.is_copy:  # and is kept: its hands are others
         origin = replace(origin, identity=origin.video)
     elif recording.known:
-        origin = replace(origin, identity=recording.known.identity)
+        video = origin.video if options.video_from else recording.known.video
+        origin = replace(origin, identity=recording.known.identity, video=video)
     samples = max(1, math.ceil(file.duration_s * rate)) if file.duration_s else None
     starts = range(0, samples or 1, _STRETCH_SAMPLES)
     # The last stretch is open: headers round, and some give no duration at all.
@@ -179,11 +203,7 @@ def _stretches(
     items = []
     for start, stop in zip(starts, stops, strict=True):
         work = ["video", origin.source, rate, start, stop, options.detector]
-        former = (
-            _former_details(file.place, file.origin, options, ["video"], [rate, start])
-            if known.has_former
-            else ()
-        )
+        former = _former_details(file.place, file.origin, options, known, ["video"], [rate, start])
         items.append(
             VideoItem(
                 keys=file_keys(file.path, file.size, file.time_ns, work, former),

@@ -43,6 +43,16 @@ class Recording:
     """Whether that file has the same content and is still there."""
 
 
+def digest_picture(path: Path) -> str:
+    """The content of a picture, as ids have it: of the whole file; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _digest).hexdigest()
+
+
+def _digest() -> "hashlib._Hash":
+    return hashlib.blake2b(digest_size=HEAD_DIGITS // 2)
+
+
 def take_fingerprint(path: Path, size: int) -> Fingerprint:
     """Of a file, or of its first ``size`` bytes; raises OSError."""
     with path.open("rb") as file:

@@ -97,6 +97,8 @@ class IngestReport:
     """Whether it was stopped before the end; running it again goes on from there."""
     dry_run: bool = False
     """Whether nothing was done: what would be is told."""
+    to_do: Counter[str] = field(default_factory=Counter)
+    """Of a dry run: how many pictures, frames and annotations would be looked at."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found in this run."""
     findings: Findings = field(default_factory=Findings)
@@ -131,9 +133,8 @@ class IngestReport:
                 first = next(skip for skip in merged if skip.reason == reason)
                 named = f"{first.file} ({first.detail})" if first.detail else first.file
                 rows.append(TableRow(block, reason, count, named, _REMEDIES.get(reason, _OTHER_REMEDY)))
-        for note in self.findings.notes.values():
-            rows.append(TableRow("to know", note.what, note.count, note.first, note.remedy))
-        return rows
+        notes = self.findings.notes.values()
+        return rows + [TableRow("to know", note.what, note.count, note.first, note.remedy) for note in notes]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""

@@ -25,10 +25,8 @@ class _Folder:
     """The folder that was given; ``below`` of this one is its path from there."""
 
 
-def walk(
-    paths: Sequence[Path], options: IngestOptions, findings: Findings
-) -> Iterator[tuple[Path, Place]]:
-    """Each file with its absolute path and its place, in a fixed order: files, then folders, then linked folders.
+def walk(paths: Sequence[Path], options: IngestOptions, findings: Findings) -> Iterator[tuple[Path, Place]]:
+    """Each file with its absolute path and its place: files first, then folders, linked ones last of all.
 
     A folder is walked once, however many links lead to it; a link may lead into a circle. What is not walked
     goes to ``findings``.
@@ -48,7 +46,7 @@ def walk(
 
 
 def _roots(paths: Sequence[Path]) -> list[Place]:
-    """The roots' names, with as many parents as tell those of one name apart (``take1/rgb``, ``take2/rgb``)."""
+    """Names of the folders, with as many parents as tell equal ones apart (``take1/rgb``, ``take2/rgb``)."""
     folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
     roots = []
     for folder in folders:
@@ -95,7 +93,9 @@ def _walk_folder(
             is_root_shared=folder.root.is_root_shared,
         )
         is_link = entry.is_symlink()
-        is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # the first knows links in a ring
+        is_folder = (
+            os.path.isdir(entry.path) if is_link else entry.is_dir()
+        )  # the first knows links in a ring
         if is_home and entry.name in _OWN_NAMES:
             continue
         if entry.name.startswith("."):
