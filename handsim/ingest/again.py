@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from handsim.ingest.items import AnnotationItem, FileItem, Item, PictureItem, VideoItem
+from handsim.ingest.items import AnnotationItem, FileItem, Item, PictureItem, VideoItem, record_file
 from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming, asked_names
 from handsim.ingest.origins import IngestOptions, Origin, readable
@@ -31,7 +31,7 @@ class EarlierWork:
         """Items with hands to rename, and their rows."""
 
     def covers(self, item: Item) -> bool:
-        """Whether an item was done by an earlier run; then it is reported, and renamed if that is asked for."""
+        """Whether an earlier run did an item; then it is reported, and renamed if that is asked for."""
         row = self._known.find(item)
         if row is None:
             return False
@@ -131,20 +131,9 @@ class EarlierWork:
 
     def _file_of(self, item: FileItem, row: int) -> FileRecord:
         """The record of a file that an earlier version did not make."""
-        is_video = isinstance(item, VideoItem)
-        content = item.content if is_video else digest_picture(item.path)
+        file = record_file(item, "" if isinstance(item, VideoItem) else digest_picture(item.path))
         names = self._known.former_names(item.origin.source, item.origin.file)
-        video, label = names or (item.origin.identity, item.origin.label)
-        return FileRecord(
-            os.fsencode(item.path),
-            item.size,
-            digest=item.digest if is_video else content,
-            content=content,
-            outcome=item.outcome(content),
-            identity=video,
-            video=video,
-            label=label,
-        )
+        return replace(file, identity=names[0], video=names[0], label=names[1]) if names else file
 
     def _keep_name(self, item: FileItem, row: int) -> None:
         """Without a rule, what the pool knows keeps its name, and gives it to new pictures of its folder."""

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
 from handsim.ingest.hand100m import Annotation, BadAnnotation
 from handsim.ingest.origins import Origin
-from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, Skip
+from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, FileRecord, Skip
 
 
 class ItemKeys(NamedTuple):
@@ -28,7 +29,7 @@ class ItemKeys(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FileItem:
+class _FileItem:
     """One picture file, or a stretch of one video file."""
 
     keys: ItemKeys
@@ -46,14 +47,14 @@ class FileItem:
 
 
 @dataclass(frozen=True)
-class PictureItem(FileItem):
+class PictureItem(_FileItem):
     """One picture file."""
 
     pictures: int = 1
 
 
 @dataclass(frozen=True)
-class VideoItem(FileItem):
+class VideoItem(_FileItem):
     """A stretch of one video or animation."""
 
     is_animation: bool
@@ -88,7 +89,8 @@ class AnnotationItem:
         return [origin for _, _, origin in self.annotations]
 
 
-Item = PictureItem | VideoItem | AnnotationItem
+FileItem = PictureItem | VideoItem
+Item = FileItem | AnnotationItem
 
 
 @dataclass(eq=False)
@@ -116,6 +118,23 @@ class ItemResult:
     def add_remarks(self, file: str, remarks: Iterable[Remark]) -> None:
         """Note what is wrong with a file that was used all the same."""
         self.remarks += [Skip(file, remark.reason, remark.detail, remark.count) for remark in remarks]
+
+
+def record_file(item: FileItem, picture_digest: str) -> FileRecord:
+    """What a pool records of the file of an item; a video's digests come with the item."""
+    digest, content = (
+        (item.digest, item.content) if isinstance(item, VideoItem) else (picture_digest, picture_digest)
+    )
+    return FileRecord(
+        os.fsencode(item.path),
+        item.size,
+        digest,
+        content,
+        item.outcome(content),
+        item.origin.identity,
+        item.origin.video,
+        item.origin.label,
+    )
 
 
 def file_keys(

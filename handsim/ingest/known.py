@@ -31,7 +31,7 @@ class KnownItems:
         names = layout.ITEMS_SCHEMA.names
         tables = [layout.read_columns(part, layout.ITEMS_FILE, names) for part in self._parts]
         self._table = pa.concat_tables([*tables, layout.ITEMS_SCHEMA.empty_table()]).combine_chunks()
-        self._rows = dict(zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True))
+        self._rows: dict[int, int] = dict(zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True))
         self.pictures: NDArray[np.int32] = self._table["pictures"].to_numpy()
         self.hands: NDArray[np.int32] = self._table["hands"].to_numpy()
         self._is_former: NDArray[np.bool_] = self._table["hand_ids"].is_null().to_numpy()

@@ -142,7 +142,7 @@ def _video_items(
 ) -> Iterator[VideoItem]:
     """The stretches of all videos but copies of others, in the order of the videos."""
     with ThreadPoolExecutor(_PROBING_THREADS) as threads:
-        probed = list(threads.map(lambda video: _probe(*video, options, known), videos))
+        probed = list(threads.map(lambda video: _probe(video, options, known), videos))
     files = [file for file in probed if isinstance(file, _VideoFile)]
     findings.skipped += [skip for skip in probed if isinstance(skip, Skip)]
     undivided = {
@@ -167,8 +167,9 @@ def _video_items(
 
 
 def _probe(
-    path: Path, place: Place, kind: MediaKind, options: IngestOptions, known: KnownItems
+    video: tuple[Path, Place, MediaKind], options: IngestOptions, known: KnownItems
 ) -> _VideoFile | Skip:
+    path, place, kind = video
     try:
         origin, status = _find_origin(place, options, known), _status(path)
         is_animation = kind == "animation"

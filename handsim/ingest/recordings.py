@@ -46,11 +46,7 @@ class Recording:
 def digest_picture(path: Path) -> str:
     """The content of a picture, as ids have it: of the whole file; raises OSError."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, _digest).hexdigest()
-
-
-def _digest() -> "hashlib._Hash":
-    return hashlib.blake2b(digest_size=HEAD_DIGITS // 2)
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HEAD_DIGITS // 2)).hexdigest()
 
 
 def take_fingerprint(path: Path, size: int) -> Fingerprint:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from handsim.files import write_text_atomically
 from handsim.ingest.origins import readable
@@ -64,7 +64,8 @@ class Findings:
 class TableRow:
     """A line of the table that ends a report."""
 
-    block: Literal["not used", "used all the same", "to know"]
+    block: str
+    """``not used``, ``used all the same`` or ``to know``."""
     what: str
     count: int
     first: str

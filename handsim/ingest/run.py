@@ -1,6 +1,5 @@
 """Run an ingest: plan, share the items out to worker processes, put their hands into the pool, report."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +12,14 @@ from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
 from handsim.ingest.annotated import annotation_items
 from handsim.ingest.clashes import note_clashes
-from handsim.ingest.items import AnnotationItem, FileItem, Item, ItemResult, PictureItem, VideoItem
+from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, record_file
 from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import IngestReport
 from handsim.ingest.workers import DetectorFactory, WorkerPool
-from handsim.pool.writer import FileRecord, ItemRecord, PoolWriter, Skip
+from handsim.pool.writer import ItemRecord, PoolWriter, Skip
 from handsim.processes import StopRequest, available_cores
 
 _KINDS: Final = {PictureItem: "pictures", VideoItem: "frames of videos", AnnotationItem: "annotations"}
@@ -203,19 +202,8 @@ class _Run:
 
 def _record(item: Item, result: ItemResult) -> ItemRecord:
     file = None
-    digest = item.digest if isinstance(item, VideoItem) else result.digest
-    if digest and isinstance(item, FileItem):
-        content = item.content if isinstance(item, VideoItem) else digest
-        file = FileRecord(
-            os.fsencode(item.path),
-            item.size,
-            digest,
-            content,
-            item.outcome(content),
-            item.origin.identity,
-            item.origin.video,
-            item.origin.label,
-        )
+    if isinstance(item, VideoItem) or (isinstance(item, PictureItem) and result.digest):
+        file = record_file(item, result.digest)
     return ItemRecord(
         result.key,
         result.pictures,
