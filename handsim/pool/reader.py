@@ -94,10 +94,11 @@ class Pool:
         """See `open`."""
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
-        self._parts = layout.published_parts(path)
-        self._identities = _identities(self._parts)
-        self._tars = TarFiles(self._parts)
-        counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
+        self._tars = TarFiles(path)
+        self._parts = self._tars.parts
+        self._identities = _identities(path, self._parts)
+        self._removed = layout.read_removed(path)
+        counts = [layout.hand_count(part, self._removed) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
@@ -116,16 +117,16 @@ class Pool:
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "keypoints"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
+        table = layout.read_hands(self._parts[number], columns, self._removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
         return table.select([*_NUMBERS, *_STRINGS])
 
     def is_current(self) -> bool:
-        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
+        """Whether these are the hands that lie there now; False once any was added, changed or removed."""
         try:
-            return self._identities == _identities(layout.published_parts(self.path))
+            return self._identities == _identities(self.path, layout.published_parts(self.path))
         except OSError:
             return False
 
@@ -152,7 +153,7 @@ class Pool:
         row = int(self.rows(hand_id)[0])
         number, row_of_part = self._locate(row)
         names = ["box_px", "file", "external_id", "external_positives"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, names)
+        table = layout.read_hands(self._parts[number], names, self._removed)
         fields = table.slice(row_of_part, 1).to_pylist()[0]
         return Hand(
             hand_id=hand_id,
@@ -191,7 +192,7 @@ class Pool:
         return decode_crop(self.crop_jpeg(hand_id), hand_id)
 
     def close(self) -> None:
-        """Close the tar files that are open; the arrays stay usable."""
+        """Close the files and let others delete what was rewritten since; the arrays stay usable."""
         self._tars.close()
 
     def _locate(self, row: int) -> tuple[int, int]:
@@ -200,7 +201,8 @@ class Pool:
         return number, row - int(self._starts[number])
 
 
-def _identities(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
+def _identities(pool: Path, parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
     """What distinguishes parts from others of the same name: each is written once and never changed."""
-    statuses = [(part, part.stat()) for part in parts]
-    return [(part, status.st_ino, status.st_mtime_ns) for part, status in statuses]
+    removed = pool / layout.REMOVED_FILE
+    statuses = [(path, path.stat()) for path in [*parts, *([removed] if removed.exists() else [])]]
+    return [(path, status.st_ino, status.st_mtime_ns) for path, status in statuses]

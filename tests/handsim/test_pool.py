@@ -141,8 +141,8 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
     with pytest.raises(HandsimError, match="224 px crops, not 128"):
         PoolWriter(path, crop_size_px=128)
     content = (path / "pool.json").read_text()
-    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 2'))
-    with pytest.raises(HandsimError, match=r"format 2.*upgrade"):
+    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 3'))
+    with pytest.raises(HandsimError, match=r"format 3.*upgrade"):
         Pool.open(path)
     (path / "pool.json").write_text("")  # and hands are there: nothing is begun anew
     with pytest.raises(HandsimError, match="is not a pool"):
