@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
@@ -99,6 +100,24 @@ class TarFiles:
 
     def __del__(self) -> None:
         self.close()
+
+
+def copy_crops(tars: TarFiles, number: int, hands: pa.Table, out: Path) -> pa.Table:
+    """Write the crops of some hands of the part of that number into the directory of another part.
+
+    Returns the table of the hands, with the places of the copies. Raises HandsimError for a damaged tar.
+    """
+    writer: TarWriter | None = None
+    offsets: list[int] = []
+    columns = (hands[name].to_pylist() for name in ("hand_id", "crop_offset", "crop_bytes"))
+    for hand_id, offset, size in zip(*columns, strict=True):
+        if offset >= 0:
+            writer = writer or TarWriter(out)
+            offset = writer.add(hand_id, tars.read(number, offset, size))
+        offsets.append(offset)
+    if writer is not None:
+        writer.close()
+    return layout.with_column(hands, "crop_offset", offsets)
 
 
 def missing_crops(part: Path) -> HandsimError:

@@ -210,6 +210,13 @@ def damaged(part: Path, why: str) -> HandsimError:
     )
 
 
+def with_column(hands: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    """The table with other values in one of its columns."""
+    place = hands.schema.get_field_index(name)
+    field = hands.schema.field(place)
+    return hands.set_column(place, field, pa.array(values, field.type))
+
+
 def write_hands(hands: pa.Table, part: Path) -> None:
     """Write the table of a part's hands."""
     compression = {name: HANDS_COMPRESSION.get(name, "zstd") for name in hands.column_names}

@@ -84,6 +84,8 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    tars: TarFiles
+    """The parts that these hands were read from, and the files of their crops."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Pool":
@@ -94,8 +96,8 @@ class Pool:
         """See `open`."""
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
-        self._tars = TarFiles(path)
-        self._parts = self._tars.parts
+        self.tars = TarFiles(path)
+        self._parts = self.tars.parts
         self._identities = _identities(path, self._parts)
         self._removed = layout.read_removed(path)
         counts = [layout.hand_count(part, self._removed) for part in self._parts]
@@ -148,6 +150,12 @@ class Pool:
             raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
         return self._by_id[places]
 
+    def read_files(self) -> Categorical:
+        """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
+        empty = layout.HANDS_SCHEMA.empty_table().select(["file"])
+        tables = [layout.read_hands(part, ["file"], self._removed) for part in self._parts]
+        return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
+
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
         row = int(self.rows(hand_id)[0])
@@ -185,7 +193,7 @@ class Pool:
         if self._crop_offsets[row] < 0:
             raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
         number, _ = self._locate(row)
-        return self._tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
+        return self.tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
@@ -193,7 +201,7 @@ class Pool:
 
     def close(self) -> None:
         """Close the files and let others delete what was rewritten since; the arrays stay usable."""
-        self._tars.close()
+        self.tars.close()
 
     def _locate(self, row: int) -> tuple[int, int]:
         """The part that holds a row, and the row's number in it."""

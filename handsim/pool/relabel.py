@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
-
 from handsim.pool import layout
 from handsim.pool.generations import changing, link_or_copy, next_generation
 
@@ -37,9 +35,7 @@ def relabel(pool: Path, videos: Mapping[int, str], labels: Mapping[int, str | No
 def _rewrite(part: Path, values: Mapping[str, list[str | None]]) -> None:
     hands = layout.read_columns(part, layout.HANDS_FILE, None)
     for name, column in values.items():
-        place = hands.schema.get_field_index(name)
-        field = hands.schema.field(place)
-        hands = hands.set_column(place, field, pa.array(column, field.type))
+        hands = layout.with_column(hands, name, column)
     with next_generation(part) as writing:
         layout.write_hands(hands, writing)
         for file in (layout.ITEMS_FILE, layout.CROPS_FILE):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
 from handsim.geometry import CROP_SIZE_PX
@@ -220,8 +221,14 @@ def _read_known(parts: Sequence[Path]) -> tuple[set[int], set[int]]:
     for part in parts:
         hands.update(layout.read_columns(part, layout.HANDS_FILE, ["hand_id"])["hand_id"].to_pylist())
         table = layout.read_columns(part, layout.ITEMS_FILE, ["key", "skipped"])
-        skipped = table["skipped"].combine_chunks()
-        has_failed = pc.is_in(pc.struct_field(skipped.flatten(), "reason"), pa.array(FAILURES))
-        failed_rows = pc.list_parent_indices(skipped).filter(has_failed).to_numpy()
-        items.update(np.delete(table["key"].to_numpy(), failed_rows).tolist())
+        items.update(table["key"].to_numpy()[is_done(table)].tolist())
     return hands, items
+
+
+def is_done(items: pa.Table) -> NDArray[np.bool_]:
+    """[N] of which items, by their skips, another try would find nothing more (`FAILURES`)."""
+    skipped = items["skipped"].combine_chunks()
+    has_failed = pc.is_in(pc.struct_field(skipped.flatten(), "reason"), pa.array(FAILURES))
+    done = np.ones(len(items), dtype=np.bool_)
+    done[pc.list_parent_indices(skipped).filter(has_failed).to_numpy()] = False
+    return done
