@@ -123,8 +123,12 @@ def copy_crops(tars: TarFiles, number: int, hands: pa.Table, out: Path) -> pa.Ta
 def missing_crops(part: Path) -> HandsimError:
     """The error for a part without its ``crops.tar``, or with a link to one that is gone."""
     file = part / layout.CROPS_FILE
-    where = f"links to {os.readlink(file)}, which is gone" if file.is_symlink() else "is missing"
-    return layout.damaged(part, f"{layout.CROPS_FILE} {where}")
+    if not file.is_symlink():
+        return layout.damaged(part, f"{layout.CROPS_FILE} is missing")
+    return HandsimError(
+        f"{file} links to {os.readlink(file)}, which is gone: that pool was moved or compacted; put it back, "
+        f"or make the subset again with `handsim pool subset`"
+    )
 
 
 class CropFiles:

@@ -48,6 +48,9 @@ def clear_remains(pool: Path) -> None:
     """Delete what a killed writer left and, unless somebody reads, earlier generations."""
     for remains in layout.parts_directory(pool).glob(".*.writing"):
         shutil.rmtree(remains)
+    for name in (layout.POOL_FILE, layout.REMOVED_FILE):
+        for file in pool.glob(f".{name}.*"):  # see `handsim.files.replacing`
+            file.unlink()
     if earlier := earlier_generations(pool):
         with FileLock(pool / layout.READERS_FILE) as lock:
             if lock.acquire():
