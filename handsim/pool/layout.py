@@ -1,4 +1,4 @@
-"""How a pool lies on disk. Version 1:
+"""How a pool lies on disk. Versions 1 and 2:
 
     pool/pool.json                   format version and crop size
     pool/.lock                       locked by the one process that writes
@@ -7,14 +7,17 @@
     pool/parts/000000/items.parquet  what was looked at to get them, and what could not be used
     pool/parts/.000001.writing/      the part being written; renamed when complete, or thrown away
 
-A part appears by one rename, so readers see all of it or nothing. Version 2, which a pool becomes when it is
-first changed otherwise than by adding to it, has two things more:
+A part appears by one rename, so readers see all of it or nothing. Parts that were written before a nullable
+column was there lack it, and read as null.
+
+Version 2 has hands with unlabelled joints, whose keypoints are NaN, and hands that were removed or renamed:
 
     pool/removed.parquet             ids of removed hands: their rows are passed over wherever they lie
     pool/parts/000000.1/             a later generation of part 000000; the latest one counts
     pool/.readers                    locked by all who read, and by who deletes earlier generations alone
 
-See `handsim.pool.generations` for how a part is rewritten.
+A pool is version 1 until the first of these comes: an earlier handsim reads it up to there, and then says
+that it has to be upgraded. See `handsim.pool.generations` for how a part is rewritten.
 """
 
 import errno
@@ -35,7 +38,7 @@ from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
-"""The latest; a pool that is only added to has version 1, which earlier versions of handsim read too."""
+FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -60,6 +63,8 @@ HANDS_SCHEMA: Final = pa.schema(
         pa.field("external_positives", pa.list_(pa.string()), nullable=False),
         pa.field("crop_offset", pa.int64(), nullable=False),  # of the JPEG in crops.tar; -1: no picture
         pa.field("crop_bytes", pa.int32(), nullable=False),
+        pa.field("joint_mask", pa.list_(pa.bool_())),  # [21] which joints are labelled; null: all of them
+        pa.field("joint_scores", pa.list_(pa.float32())),  # [21]; null: the source has none
     ]
 )
 
@@ -76,6 +81,7 @@ ITEMS_SCHEMA: Final = pa.schema(
 )
 
 REMOVED_SCHEMA: Final = pa.schema([pa.field("hand_id", pa.uint64(), nullable=False)])
+_SCHEMAS: Final = {HANDS_FILE: HANDS_SCHEMA, ITEMS_FILE: ITEMS_SCHEMA}
 
 # Keypoints are noise to a compressor: stored plainly they load at the speed of the disk.
 HANDS_COMPRESSION: Final = {
@@ -148,9 +154,17 @@ def read_columns(
     """
     try:
         with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary), memory_map=True) as parquet:
-            return parquet.read(columns=columns, use_threads=False)
+            table = parquet.read(columns=columns, use_threads=False)
+            rows = parquet.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         raise damaged(part, str(error)) from error
+    for name in columns or ():
+        if name not in table.column_names:
+            column = _SCHEMAS[file].field(name)
+            if not column.nullable:
+                raise damaged(part, f"{file} has no column {name}")
+            table = table.append_column(column, pa.nulls(rows, column.type))
+    return table if columns is None else table.select(columns)
 
 
 def row_count(part: Path, file: str) -> int:
@@ -223,16 +237,16 @@ def write_hands(hands: pa.Table, part: Path) -> None:
     pq.write_table(hands, part / HANDS_FILE, compression=compression)
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")
     sync(pool)
 
 
-def upgrade_pool_json(pool: Path) -> None:
-    """Have earlier versions of handsim refuse the pool: they see removed hands and miss rewritten parts."""
-    if json.loads((pool / POOL_FILE).read_text())["version"] < FORMAT_VERSION:
+def raise_version(pool: Path) -> None:
+    """Have earlier versions of handsim refuse the pool, before it gets what they would not understand."""
+    if read_version(pool) < FORMAT_VERSION:
         write_pool_json(pool, read_pool_json(pool), FORMAT_VERSION)
 
 
@@ -260,6 +274,15 @@ def sync_directory(directory: Path) -> None:
 
 def read_pool_json(pool: Path) -> int:
     """Check that a directory is a pool this version can read and return its crop size in pixels."""
+    return _read_pool_json(pool)[1]
+
+
+def read_version(pool: Path) -> int:
+    """The version of a pool's format; raises as `read_pool_json`."""
+    return _read_pool_json(pool)[0]
+
+
+def _read_pool_json(pool: Path) -> tuple[int, int]:
     if not pool.exists():
         raise NotThereError(f"there is no pool at {pool}; `handsim ingest PATH` makes one")
     try:
@@ -273,4 +296,4 @@ def read_pool_json(pool: Path) -> int:
         raise HandsimError(
             f"{pool} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
         )
-    return crop_size_px
+    return version, crop_size_px

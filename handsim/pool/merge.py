@@ -72,6 +72,8 @@ def merge(pool: Path, other: Path, *, prefix: str | None = None, dry_run: bool =
         if not dry_run:
             if np.setdiff1d(removed[1], removed[0]).size:
                 write_removed(pool, np.union1d(*removed))
+            if layout.read_version(other) > layout.read_version(pool):
+                layout.raise_version(pool)
             renamed = {} if prefix is None else _rename(clashes, prefix, here, there)
             _copy_parts(there, pool, there.hand_ids[is_new], renamed)
     return report

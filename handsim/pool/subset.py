@@ -34,7 +34,7 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
     writing = out.with_name(f".{out.name}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     layout.parts_directory(writing).mkdir(parents=True)
-    layout.write_pool_json(writing, whole.crop_size_px)
+    layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
     with layout.reading(pool) as parts:
         for part in parts:
             name = f"{layout.part_number(part):06d}"

@@ -62,7 +62,7 @@ def read_items(pool: Path) -> Iterator[ItemRecord]:
                 yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
 
 
-_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes")
+_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mask")
 _PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
 
@@ -163,6 +163,7 @@ class PoolWriter:
                 "keypoints": hand.keypoints.reshape(-1),
                 "crop_offset": offset,
                 "crop_bytes": size,
+                "joint_mask": None if hand.joint_mask.all() else hand.joint_mask,
             }
         )
         return True
@@ -186,8 +187,10 @@ class PoolWriter:
             self._writing.mkdir(exist_ok=True)
             if self._tar is not None:
                 self._tar.close()
-            hands = pa.Table.from_pylist(self._rows, schema=layout.HANDS_SCHEMA)
-            items = pa.Table.from_pylist(self._items, schema=layout.ITEMS_SCHEMA)
+            hands = _table(self._rows, layout.HANDS_SCHEMA)
+            items = _table(self._items, layout.ITEMS_SCHEMA)
+            if hands["joint_mask"].null_count < len(hands):
+                layout.raise_version(self.path)
             layout.write_hands(hands, self._writing)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
             publish(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
@@ -206,6 +209,29 @@ class PoolWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:  # names of files are bytes, and Python holds those that are not UTF-8 as well
+        return pa.Table.from_pylist([_escape(row) for row in rows], schema=schema)
+
+
+def _escape(value: Any) -> Any:
+    """A value whose texts are UTF-8: other bytes become ``\\xff``, half of a character ``\\ud83d``."""
+    match value:
+        case str():
+            try:
+                encoded = value.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                encoded = value.encode("utf-8", "backslashreplace")
+            return encoded.decode("utf-8", "backslashreplace")
+        case dict():
+            return {name: _escape(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_escape(item) for item in value]
+    return value
 
 
 def _check_crop_size(pool: Path, crop_size_px: int) -> None:
