@@ -98,9 +98,7 @@ def _restore(options: argparse.Namespace) -> int:
 
 def _compact(options: argparse.Namespace) -> int:
     done = compact(find_home(options).pool)
-    print(
-        f"{done.hands:,} removed hands deleted from {done.parts:,} parts: {done.freed_bytes / 2**20:,.1f} MB"
-    )
+    print(f"{done.hands:,} removed hands deleted: {done.freed_bytes / 2**20:,.1f} MB in {done.parts:,} parts")
     if done.is_in_use:
         print("the pool is being read: the space is free once that ends and something is written to the pool")
     return 0

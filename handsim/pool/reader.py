@@ -149,9 +149,18 @@ class Pool:
         is_here = places < len(self)
         is_here[is_here] = self._sorted_ids[places[is_here]] == ids[is_here]
         if not is_here.all():
-            unknown = format_hand_id(int(ids[~is_here][0]))
-            raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
+            unknown = int(ids[~is_here][0])
+            name = format_hand_id(unknown)
+            if self.was_removed(unknown):
+                raise NotThereError(
+                    f"hand {name} was removed from {self.path}; `handsim pool restore` takes that back"
+                )
+            raise NotThereError(f"no hand {name} in {self.path} (it holds {len(self):,} hands)")
         return self._by_id[places]
+
+    def was_removed(self, hand_id: int) -> bool:
+        """Whether somebody removed that hand: an index that is older may hold it still."""
+        return bool(np.isin(np.uint64(hand_id), self._removed))
 
     def read_files(self) -> Categorical:
         """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
