@@ -57,6 +57,8 @@ class FrameReader:
         """The latest end of any."""
         self.has_ended = False
         """Whether nothing more can be read."""
+        self.cut_s: float | None = None
+        """The time of the last frame, if a part of it is missing in the file."""
         self._container, self._stream, self._clock = container, stream, clock
         self._sent = 0
         self._places: dict[int, int] = {}  # of frames to come: place in the file by time stamp
@@ -129,6 +131,7 @@ class FrameReader:
         if self.first_packet_s is None:
             self.first_packet_s = time_s
         self.last_packet_s = max(time_s, self.last_packet_s or time_s)
+        self.cut_s = time_s if packet.is_corrupt else None
         self.end_s = max(self.end_s, time_s + float((packet.duration or 0) * packet.time_base))
         # What comes before the first key frame was recorded before the file began.
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):

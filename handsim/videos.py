@@ -275,19 +275,29 @@ class _Walk:
             sample = self.sample_at(time_s, rate)
             return start <= sample and (stop is None or sample < stop)
 
-        reader, duration_s = self._reader, self.video.duration_s
+        reader = self._reader
+        cut_s = reader.cut_s if reader.has_ended else None
         gaps = [
             Gap(lost_s, max(gap.after_s, known_s), gap.before_s)
             for gap in reader.gaps
-            if (lost_s := tuple(time_s for time_s in gap.lost_s if time_s > known_s and is_here(time_s)))
+            if (
+                lost_s := tuple(
+                    time_s
+                    for time_s in gap.lost_s
+                    if time_s > known_s and time_s != cut_s and is_here(time_s)
+                )
+            )
         ]
         yield from _describe_damage(gaps)
-        if not reader.has_ended or duration_s is None or reader.last_packet_s is None:
+        if not reader.has_ended or reader.last_packet_s is None or not is_here(reader.last_packet_s):
             return
         # A last frame may be shown for long, and not every container says how long.
         end_s = max(reader.end_s, (self.sample_at(reader.last_packet_s, rate) + 1) / rate)
-        if end_s < duration_s - _SHORTFALL_S and is_here(reader.last_packet_s):
+        duration_s = self.video.duration_s or 0.0
+        if end_s < duration_s - _SHORTFALL_S:
             yield Remark("truncated video", f"frames end before {end_s:.1f} s of {duration_s:.1f} s")
+        elif cut_s is not None:
+            yield Remark("truncated video", f"it breaks off at {cut_s:.1f} s")
 
 
 def _describe_damage(gaps: list[Gap]) -> Iterator[Remark]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection, HandDetector, hand_in_crop
+from handsim.errors import Remark
 from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_image, encode_crop, read_file
 from handsim.ingest.annotated import add_annotated_hand
@@ -51,14 +52,16 @@ def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector) 
 def _add_video(result: ItemResult, item: VideoItem, detector: HandDetector) -> None:
     with item.path.open("rb") as file:
         digest = hashlib.blake2b(file.read(_DIGEST_BYTES), digest_size=16).hexdigest()
-    empty = 0
+    empty, remarks = 0, list[Remark]()
     try:
-        for frame in sample_frames(item.path, item.samples_per_s, item.start, item.stop):
+        for frame in sample_frames(item.path, item.samples_per_s, item.start, item.stop, remarks):
             result.pictures += 1
             detections = detector.detect(frame.image)
             _add_hands(result, frame.image, detections, item.origin, frame.index, digest)
             empty += not detections
     finally:
+        for remark in remarks:
+            result.skipped.append(Skip(item.origin.file, remark.reason, remark.detail, remark.count))
         if empty:
             result.skipped.append(Skip(item.origin.file, "no hand", "frames without a hand", empty))
 
