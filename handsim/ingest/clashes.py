@@ -22,19 +22,22 @@ def note_clashes(pool: Path, findings: Findings) -> None:
     Mining takes the hands of a video for one recording, and TempCLR its frames for moments of it. Pictures
     without a number in their name are all frame 0; these are no moments, and not counted.
     """
-    names = ["hand_id", "video", "side", "frame", "file"]
-    parts = layout.published_parts(pool)
-    tables = [
-        layout.read_columns(part, layout.HANDS_FILE, names, ("video", "side", "file")) for part in parts
-    ]
-    if not any(map(len, tables)):
+    with layout.reading(pool) as parts:
+        names = ["hand_id", "video", "side", "frame", "file"]
+        as_codes = ("video", "side", "file")
+        hands = [layout.read_columns(part, layout.HANDS_FILE, names, as_codes) for part in parts]
+        items = [layout.read_columns(part, layout.ITEMS_FILE, ["hand_ids", "file"]) for part in parts]
+    if not any(map(len, hands)):
         return
-    hands = pa.concat_tables(tables)
+    _note_clashes(pa.concat_tables(hands), pa.concat_tables(items), findings)
+
+
+def _note_clashes(hands: pa.Table, items: pa.Table, findings: Findings) -> None:
     ids, frames = hands["hand_id"].to_numpy(), hands["frame"].to_numpy()
     videos, sides, files = (Categorical.of_column(hands[name]) for name in ("video", "side", "file"))
     if len(ids) > 1 and len(np.unique(videos.codes)) == 1:
         findings.note("all hands are of one video", videos[0] or "", f"mining needs two; {_REMEDY}")
-    paths = _paths(parts, ids)
+    paths = _paths(items.combine_chunks(), ids)
     # Files of one name for people are told apart by their paths, where these were recorded.
     places = np.where(paths.codes < 0, files.codes, len(files.names) + paths.codes)
     order = np.lexsort((places, frames, sides.codes, videos.codes))
@@ -52,10 +55,8 @@ def note_clashes(pool: Path, findings: Findings) -> None:
         findings.note("same video, side and frame twice", first, _REMEDY, len(clashes))
 
 
-def _paths(parts: list[Path], hand_ids: NDArray[np.uint64]) -> Categorical:
+def _paths(items: pa.Table, hand_ids: NDArray[np.uint64]) -> Categorical:
     """The file of each hand [N], where it was recorded."""
-    tables = [layout.read_columns(part, layout.ITEMS_FILE, ["hand_ids", "file"]) for part in parts]
-    items = pa.concat_tables(tables).combine_chunks()
     files = pc.struct_field(items["file"], "path").to_pylist()
     recorded = Categorical.of(None if path is None else readable(os.fsdecode(path)) for path in files)
     lists = items["hand_ids"].combine_chunks()

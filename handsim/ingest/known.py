@@ -27,10 +27,12 @@ class KnownItems:
 
     def __init__(self, pool: Path | None = None) -> None:
         """Read them; a pool that is not there has none. Raises HandsimError for a damaged part."""
-        self._parts = [] if pool is None or layout.can_begin_at(pool) else layout.published_parts(pool)
-        names = layout.ITEMS_SCHEMA.names
-        tables = [layout.read_columns(part, layout.ITEMS_FILE, names) for part in self._parts]
-        self._table = pa.concat_tables([*tables, layout.ITEMS_SCHEMA.empty_table()]).combine_chunks()
+        self._pool = pool
+        names, tables = layout.ITEMS_SCHEMA.names, [layout.ITEMS_SCHEMA.empty_table()]
+        if pool is not None and not layout.can_begin_at(pool):
+            with layout.reading(pool) as parts:
+                tables += [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]
+        self._table = pa.concat_tables(tables).combine_chunks()
         self._rows: dict[int, int] = dict(zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True))
         self.pictures: NDArray[np.int32] = self._table["pictures"].to_numpy()
         self.hands: NDArray[np.int32] = self._table["hands"].to_numpy()
@@ -120,11 +122,13 @@ class KnownItems:
         """By hashes: a pool of millions of hands has as many files."""
         shared: dict[tuple[str, str | None], tuple[str, str | None]] = {}
         names: dict[int, tuple[str, str | None]] = {}
-        for part in self._parts:
-            columns = ["source", "file", "video", "label"]
-            table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
-            for source, file, video, label in zip(*table.values(), strict=True):
-                names[hash((source, file))] = shared.setdefault((video, label), (video, label))
+        assert self._pool is not None
+        with layout.reading(self._pool) as parts:
+            for part in parts:
+                columns = ["source", "file", "video", "label"]
+                table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
+                for source, file, video, label in zip(*table.values(), strict=True):
+                    names[hash((source, file))] = shared.setdefault((video, label), (video, label))
         return names
 
     @cached_property

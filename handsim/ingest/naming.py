@@ -39,15 +39,18 @@ class Renaming:
 
     def find(self, pool: Path) -> int:
         """Find the hands that have other names; returns how many there are."""
-        for part in layout.published_parts(pool) if self.by_id or self.by_file else ():
-            columns = ["hand_id", "source", "file", "video", "label"]
-            table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
-            for hand_id, source, file, video, label in zip(*table.values(), strict=True):
-                names = self._names(hand_id, source, file)
-                if names.video is not None and names.video != video:
-                    self.videos[hand_id] = names.video
-                if names.label is not None and names.label != label:
-                    self.labels[hand_id] = names.label
+        if not self.by_id and not self.by_file:
+            return 0
+        with layout.reading(pool) as parts:
+            for part in parts:
+                columns = ["hand_id", "source", "file", "video", "label"]
+                table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
+                for hand_id, source, file, video, label in zip(*table.values(), strict=True):
+                    names = self._names(hand_id, source, file)
+                    if names.video is not None and names.video != video:
+                        self.videos[hand_id] = names.video
+                    if names.label is not None and names.label != label:
+                        self.labels[hand_id] = names.label
         return len(self.videos.keys() | self.labels.keys())
 
     def _names(self, hand_id: int, source: str, file: str) -> Names:

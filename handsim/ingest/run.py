@@ -19,6 +19,7 @@ from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import IngestReport
 from handsim.ingest.workers import DetectorFactory, WorkerPool
+from handsim.pool.relabel import relabel
 from handsim.pool.writer import ItemRecord, PoolWriter, Skip
 from handsim.processes import StopRequest, available_cores
 
@@ -103,8 +104,6 @@ class _Run:
             self.report.hands_renamed += count
         if not self.report.dry_run:
             if count:
-                from handsim.pool.relabel import relabel
-
                 relabel(self._pool, renaming.videos, renaming.labels)
             records = list(self._earlier.renamed_records())
             if records:

@@ -60,10 +60,9 @@ def _add_video(
     result: ItemResult, item: VideoItem, detector: HandDetector, on_progress: Callable[[], None]
 ) -> None:
     sample = sample_animation if item.is_animation else sample_frames
-    remarks: list[Remark] = []
-    empty = 0
+    empty, remarks = 0, list[Remark]()
     try:
-        for frame in sample(item.path, item.samples_per_s, item.start, item.stop):
+        for frame in sample(item.path, item.samples_per_s, item.start, item.stop, remarks):
             result.pictures += 1
             detections = detector.detect(frame.image)
             _add_hands(result, frame.image, detections, item.origin, frame.index, item.digest)
