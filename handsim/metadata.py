@@ -1,15 +1,15 @@
 """What lies around the pixels of a picture: which way is up, and how to do without the rest.
 
-Pillow reads all metadata of a file, and refuses the file, or takes any amount of memory, for what is wrong in
-them. Only the orientation matters here, so the rest is left out before a JPEG is decoded, and of other formats
-when they could not be.
+Pillow reads all metadata of a file, and for what is wrong in them refuses the file or takes any amount of
+memory. Only the orientation matters here: a JPEG is decoded without the rest, a PNG where it fails with it.
 """
 
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
 
 from handsim.tiff import read_orientation
 
@@ -17,15 +17,25 @@ JPEG_START: Final = b"\xff\xd8\xff"
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_MISSING_ROWS: Final = 0.01
+MISSING_SHARE: Final = 0.01
+"""What may be missing of a picture's pixels; a hand must not lie in what the decoder fills in."""
 
 
-def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """The orientation (1 to 8) of a picture; EXIF goes before XMP."""
+def orientation_of(info: Mapping[Any, Any]) -> int:
+    """The orientation (1 to 8) that a picture asks for, of what Pillow found beside its pixels."""
+    exif = info.get("exif", b"")
+    if not exif and isinstance(text := info.get("Raw profile type exif"), str):  # ImageMagick's, in PNG
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp", b"")
+    return _orientation(exif, xmp.encode() if isinstance(xmp, str) else xmp)
+
+
+def _orientation(exif: bytes, xmp: bytes) -> int:
+    """EXIF goes before XMP."""
     orientation = read_orientation(exif)
-    if orientation == 1 and (match := _XMP_ORIENTATION.search(xmp)):
-        return int(match[1])
-    return orientation
+    match = _XMP_ORIENTATION.search(xmp) if orientation == 1 else None
+    return int(match[1]) if match else orientation
 
 
 def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
@@ -50,7 +60,7 @@ def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
         at = end
     if sum(map(len, parts)) == at:
         return data, 1
-    return b"".join((*parts, memoryview(data)[at:])), orientation_of(exif, xmp)
+    return b"".join((*parts, memoryview(data)[at:])), _orientation(exif, xmp)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -79,7 +89,7 @@ def mend_png(data: bytes) -> bytes | None:
         rows = zlib.decompressobj().decompress(packed, row_bytes * height)
     except zlib.error:
         return None
-    if len(rows) < row_bytes * (height - int(_MISSING_ROWS * height)):
+    if len(rows) < row_bytes * (height - int(MISSING_SHARE * height)):
         return None
     rows = rows[: len(rows) // row_bytes * row_bytes].ljust(row_bytes * height, b"\0")
     mended = [(name, content) for name, content in chunks if name != b"IDAT"]

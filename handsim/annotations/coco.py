@@ -56,7 +56,7 @@ class ImageTable:
 
     def add(self, image: Any) -> None:
         """Add one of ``images[]``; raises KeyError, TypeError or ValueError for one that cannot be used."""
-        number, name = _number(image["id"]), str(image["file_name"]).encode()
+        number, name = _number(image["id"]), str(image["file_name"]).encode("utf-8", "surrogatepass")
         width, height = (int(image.get(side) or 0) for side in ("width", "height"))
         self._sizes.extend(
             (width, height) if min(width, height) > 0 and max(width, height) < 2**31 else (0, 0)
@@ -74,7 +74,10 @@ class ImageTable:
             raise UnusableError("no such image", f"{place}: image_id {image_id!r:.99} is not among images[]")
         row = int(rows[at])
         width, height = self._sizes[2 * row : 2 * row + 2]
-        return self._names[self._ends[row] : self._ends[row + 1]].decode(), (width, height) if width else None
+        return self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass"), (
+            width,
+            height,
+        ) if width else None
 
     def ids_twice(self) -> list[int]:
         """Ids that more than one picture has."""

@@ -1,0 +1,176 @@
+"""The sound frames of a video in the order they are shown, past damage, on a clock that only goes forward.
+
+A decoder paints over what is missing and goes on. What it makes of later frames, which refer to that, is not
+flagged and can be any mixture of pictures. So after damage a frame is used only if a key frame has come, or
+if it shows the same as the last sound one. What counts is the order in the file: a frame that was decoded
+before the damage is sound, even if it is shown after it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from handsim.video_clock import Clock
+
+_MAX_READ_ERRORS: Final = 1000
+"""Packets in a row that cannot be read, until the rest of the file counts as missing."""
+_MAX_DELAY_S: Final = 2.0
+"""No frame is shown this long after one that follows it in the file."""
+_MAX_REORDERED: Final = 64
+"""No codec shows a frame after this many that follow it in the file."""
+_REFRESH_S: Final = 10.0
+"""In a film without further key frames, all of the picture is coded anew in about this time."""
+_SAME_LEVELS: Final = 3.0
+"""Grey levels by which every part of two pictures may differ that show the same."""
+_THUMBNAIL_PX: Final = 32
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Frames that are in the file and cannot be decoded, between two sound ones."""
+
+    lost_s: tuple[float, ...]
+    """Their times; at least one."""
+    after_s: float
+    """The sound frame before them, or the first lost one."""
+    before_s: float
+    """The sound frame after them, or the last lost one."""
+
+
+class FrameReader:
+    """One walk over the packets of a stream, from where its container stands."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, clock: Clock) -> None:
+        self.gaps: list[Gap] = []
+        self.first_packet_s: float | None = None
+        self.last_packet_s: float | None = None
+        """The latest start of any frame in the file that was met, decoded or not."""
+        self.end_s = 0.0
+        """The latest end of any."""
+        self.has_ended = False
+        """Whether nothing more can be read."""
+        self.cut_s: float | None = None
+        """The time of the last frame, if a part of it is missing in the file."""
+        self._container, self._stream, self._clock = container, stream, clock
+        self._sent = 0
+        self._places: dict[int, int] = {}  # of frames to come: place in the file by time stamp
+        self._damages: list[int] = []  # places in the file, ascending
+        self._lost_s: list[float] = []
+        self._sound_s: float | None = None
+        self._reference: VideoFrame | None = None  # the last frame that is sound beyond doubt
+
+    def frames(self, until_s: float | None = None) -> Iterator[tuple[float, VideoFrame]]:
+        """Sound frames with their times in seconds, up to the first one at or after ``until_s``."""
+        for frame in self._decode(until_s):
+            stamp = frame.dts if frame.pts is None else frame.pts
+            place = self._sent if frame.pts is None else self._places.get(frame.pts, self._sent)
+            is_sound = self._is_sound(frame, place)
+            if not is_sound and frame.pts is not None:
+                continue  # lost: it stays among the frames to come
+            if not is_sound:
+                self._lost_s.append(self._clock.advance(stamp))
+                continue
+            self._close_gap(frame.pts, place, self._clock.read(stamp))
+            time_s = self._clock.advance(stamp)
+            if frame.key_frame:
+                self._damages = [damage for damage in self._damages if damage > place]
+            if not self._damages or place < self._damages[0]:
+                self._reference = frame
+            self._sound_s = time_s
+            yield time_s, frame
+            if until_s is not None and time_s >= until_s:
+                return
+        self._close_gap(None, self._sent, None)
+
+    def _decode(self, until_s: float | None) -> Iterator[VideoFrame]:
+        for packet in self._packets():
+            self._note(packet)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self._damages.append(self._sent)
+                if packet.pts is None:
+                    self._lost_s.append(self._clock.advance(packet.dts))
+                continue
+            yield from frames
+            if until_s is not None and (self.last_packet_s or 0.0) > until_s + _MAX_DELAY_S:
+                break
+        else:
+            self.has_ended = True
+        try:
+            yield from self._stream.decode(None)
+        except av.FFmpegError:
+            self._damages.append(self._sent)
+
+    def _packets(self) -> Iterator["Packet[VideoStream]"]:
+        errors = 0
+        while errors < _MAX_READ_ERRORS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:  # an empty one would end the decoder's work
+                        errors = 0
+                        yield packet
+                return
+            except av.FFmpegError:
+                errors += 1
+
+    def _note(self, packet: "Packet[VideoStream]") -> None:
+        self._sent += 1
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None:
+            return
+        time_s = self._clock.read(stamp)
+        if self.first_packet_s is None:
+            self.first_packet_s = time_s
+        self.last_packet_s = max(time_s, self.last_packet_s or time_s)
+        self.cut_s = time_s if packet.is_corrupt else None
+        self.end_s = max(self.end_s, time_s + float((packet.duration or 0) * packet.time_base))
+        # What comes before the first key frame was recorded before the file began.
+        if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
+            self._places[packet.pts] = self._sent
+
+    def _is_sound(self, frame: VideoFrame, place: int) -> bool:
+        if frame.is_corrupt:
+            self._damages = sorted([*self._damages, place])
+            return False
+        if not self._damages or place < self._damages[0] or frame.key_frame:
+            return True
+        if self._reference is None:
+            return False
+        time_s = self._clock.read(frame.dts if frame.pts is None else frame.pts)
+        if time_s > (self._sound_s or 0.0) + _REFRESH_S:
+            self._damages = []
+            return True
+        return bool(np.abs(_thumbnail(frame) - _thumbnail(self._reference)).max() <= _SAME_LEVELS)
+
+    def _close_gap(self, stamp: int | None, place: int, time_s: float | None) -> None:
+        """Frames that should have come before this sound one (None: the end), and after damage, are lost."""
+        late = [
+            other
+            for other, order in self._places.items()
+            if stamp is None or other <= stamp or order < place - _MAX_REORDERED
+        ]
+        first = self._damages[0] if self._damages else self._sent + 1
+        lost_s = self._lost_s
+        for other in late:
+            order = self._places.pop(other)
+            if other != stamp and order >= first:
+                lost_s.append(self._clock.read(other))
+        if lost_s:
+            lost_s.sort()
+            after_s = lost_s[0] if self._sound_s is None else self._sound_s
+            self.gaps.append(Gap(tuple(lost_s), after_s, lost_s[-1] if time_s is None else time_s))
+            self._lost_s = []
+
+
+def _thumbnail(frame: VideoFrame) -> NDArray[np.float32]:
+    small = frame.reformat(_THUMBNAIL_PX, _THUMBNAIL_PX, format="gray", interpolation="AREA")
+    return small.to_ndarray().astype(np.float32)
