@@ -24,7 +24,7 @@ def annotation_items(
     """The batches of one file; raises UnusableError where it breaks off, after what came before."""
     asked = options.annotations
     rows_of = _Rows(file, finder, options)
-    folder = str(finder.folder.resolve())
+    folder = str(finder.folder)
     how = [asked.side, asked.joint_order, asked.min_joints, asked.pictures, asked.boxes and options.detector]
     try:
         status = file.path.stat()
