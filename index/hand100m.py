@@ -10,12 +10,12 @@ our crop and our keypoints unchanged.
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.files import replacing
+from handsim.files import replacing, write_json_list
 from handsim.geometry import CROP_ENLARGEMENT
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -30,9 +30,9 @@ def write_hand100m(path: str | Path, pool: Pool, batches: Iterable[MinedPairs]) 
     """
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
         file.write('{"images": ')
-        _write_list(file, _images(pool))
+        write_json_list(file, _images(pool))
         file.write(', "annotations": ')
-        count = _write_list(file, _annotations(pool, batches))
+        count = write_json_list(file, _annotations(pool, batches))
         file.write("}\n")
     return count
 
@@ -44,17 +44,6 @@ def box_of_whole_crop(size_px: int) -> list[float]:
     """
     half = (size_px + 0.5) / CROP_ENLARGEMENT / 2
     return [round(size_px / 2 - half, 3)] * 2 + [round(size_px / 2 + half, 3)] * 2
-
-
-def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> int:
-    """Write a JSON array, one entry per line; returns how many."""
-    count = 0
-    for entry in entries:
-        file.write("[\n" if count == 0 else ",\n")
-        file.write(json.dumps(entry, separators=(",", ":")))
-        count += 1
-    file.write("\n]" if count else "[]")
-    return count
 
 
 def _images(pool: Pool) -> Iterator[dict[str, Any]]:

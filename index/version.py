@@ -193,6 +193,16 @@ class IndexVersion(ABC):
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
         return self._require(_as_hand_ids(hand_ids))[0]
 
+    def find_vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
+        """As `vectors`, with NaN for a hand that the version does not hold."""
+        ids = _as_hand_ids(hand_ids)
+        known = self._look_up(ids)
+        vectors = np.full((len(ids), self.info.dimension), np.nan, dtype=np.float32)
+        for row, hand_id in enumerate(ids.tolist()):
+            if hand_id in known:
+                vectors[row] = known[hand_id][0]
+        return vectors
+
     def payloads(self, hand_ids: ArrayLike) -> list[Payload]:
         """Payloads of hands [M]; raises NotThereError for an unknown one."""
         return self._require(_as_hand_ids(hand_ids))[1]

@@ -1,15 +1,18 @@
 """``handsim ingest PATH...``: hands out of images, videos and annotations into the pool."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from apps.cli.annotations import add_annotation_arguments, read_annotation_options
 from apps.cli.console import find_home
 from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
-from handsim.detection import describe_detector, open_detector, require_model
+from handsim.detection import HandDetector, describe_detector, open_detector, require_model
+from handsim.errors import NotThereError
 from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
 
 
@@ -24,9 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="the folder with the images of a Hand100M JSON"
-    )
-    parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
     parser.add_argument(
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
     )
+    add_annotation_arguments(parser)
     parser.set_defaults(run=_run)
 
 
@@ -72,14 +73,21 @@ def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     home = find_home(options)
-    model, retry = require_model(options.model), not options.no_retry
+    retry = not options.no_retry
+    try:
+        model = require_model(options.model)
+        detector = describe_detector(model, retry=retry)
+        make_detector: Callable[[], HandDetector] = partial(open_detector, model, retry=retry)
+    except NotThereError as error:  # annotations can do without
+        detector, make_detector = "", partial(_refuse, str(error))
     ingest_options = IngestOptions(
         source=options.source,
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
         images=options.images,
-        detector=describe_detector(model, retry=retry),
+        detector=detector,
+        annotations=read_annotation_options(options),
         home=home.path,
         include=tuple(options.include),
         exclude=tuple(options.exclude),
@@ -96,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
         report = ingest(
             options.paths,
             home.pool,
-            partial(open_detector, model, retry=retry),
+            make_detector,
             ingest_options,
             workers=options.workers,
             dry_run=options.dry_run,
@@ -107,3 +115,8 @@ def _run(options: argparse.Namespace) -> int:
         report.save(home.ingest_report)
     print(describe_report(report, home))
     return EXIT_INTERRUPTED if report.interrupted else 0
+
+
+def _refuse(message: str) -> HandDetector:
+    """In a worker that needs the detector after all."""
+    raise NotThereError(message)

@@ -16,7 +16,7 @@ from apps.extras import explain_missing_library
 COMMANDS: Final = {
     "ingest": (
         "ingest:add_arguments",
-        "take hands out of images, videos and Hand100M annotations into the pool",
+        "take hands out of images, videos and annotations into the pool",
     ),
     "synth": ("synth:add_arguments", "fill the pool with synthetic hands (needs handsim[train])"),
     "pool": ("pool:add_arguments", "look after the pool: its contents, removals, names, merging, export"),

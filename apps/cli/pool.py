@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from apps.cli import pool_relabel
+from apps.cli import pool_export, pool_relabel
 from apps.cli.console import find_home
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.errors import HandsimError
@@ -35,6 +35,7 @@ def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.Argument
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
+    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
 def _subset(options: argparse.Namespace) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from handsim.annotations import Annotation
 from handsim.errors import Remark, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
-from handsim.ingest.hand100m import Annotation, BadAnnotation
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, FileRecord, Skip
 
@@ -71,22 +71,37 @@ class VideoItem(_FileItem):
     """Digest of many places of the file."""
 
 
+class AnnotationRow(NamedTuple):
+    """One annotated hand, and where it comes from."""
+
+    annotation: Annotation
+    picture: Path | None
+    """None: its keypoints alone go into the pool."""
+    origin: Origin
+    hand_id: int
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotationItem:
-    """A batch of Hand100M annotations, each with the path of its picture."""
+    """A batch of annotations, each with the path of its picture."""
 
     keys: ItemKeys
-    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Origin], ...]
+    rows: tuple[AnnotationRow, ...]
 
     @property
     def pictures(self) -> int:
         """How many hands it names."""
-        return len(self.annotations)
+        return len(self.rows)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures are to be opened for it."""
+        return any(row.picture is not None for row in self.rows)
 
     @property
     def origins(self) -> list[Origin]:
         """Of each annotation."""
-        return [origin for _, _, origin in self.annotations]
+        return [row.origin for row in self.rows]
 
 
 FileItem = PictureItem | VideoItem
@@ -100,8 +115,8 @@ class ItemResult:
     key: int
     pictures: int = 0
     """Pictures or frames looked at."""
-    hands: list[tuple[Hand, bytes]] = field(default_factory=list)
-    """Hands and their crops as JPEG."""
+    hands: list[tuple[Hand, bytes | None]] = field(default_factory=list)
+    """Hands and their crops as JPEG (None: keypoints alone)."""
     skipped: list[Skip] = field(default_factory=list)
     remarks: list[Skip] = field(default_factory=list)
     """What is wrong with what was used all the same."""
@@ -147,16 +162,6 @@ def file_keys(
     """
     identity = [str(path), size, time_ns]
     return ItemKeys(_hash([*identity, *work]), tuple(_hash([*identity, *details]) for details in former))
-
-
-def item_keys(path: Path, details: Sequence[Any], more_details: Sequence[Any]) -> ItemKeys:
-    """Keys of the work on annotations; earlier versions left out ``more_details``.
-
-    Raises OSError for a file that is gone.
-    """
-    status = path.stat()
-    work = [*details, *more_details]
-    return file_keys(path.resolve(), status.st_size, status.st_mtime_ns, work, [details])
 
 
 def _hash(values: Sequence[Any]) -> int:

@@ -1,10 +1,11 @@
 """Where a hand comes from: collection, recording, frame and class of a file, and the options for them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from handsim.annotations import AnnotationOptions
 from handsim.errors import HandsimError, UnusableError
 from handsim.ingest.globs import Glob
 
@@ -55,7 +56,8 @@ class IngestOptions:
     """The class of a file, only used to evaluate; None: no labels."""
     samples_per_s: float = 1.0
     images: Path | None = None
-    """The folder that the file names in Hand100M annotations are relative to; None: where the JSON lies."""
+    """The folder that the file names in annotations are relative to; None: where the annotations lie."""
+    annotations: AnnotationOptions = field(default_factory=AnnotationOptions)
     detector: str = ""
     """A text that differs for detectors that may find other hands (see `describe_detector`): what another one
     looked at is looked at again."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from handsim.animations import probe_animation
+from handsim.annotations import AnnotationFile
 from handsim.errors import NotThereError, UnusableError
-from handsim.ingest.hand100m import count_annotations
 from handsim.ingest.items import Item, PictureItem, VideoItem, describe_failure, file_keys
 from handsim.ingest.known import KnownItems
 from handsim.ingest.origins import IngestOptions, Origin, Place, find_origin, readable
@@ -33,10 +33,10 @@ class Plan:
 
     files: list[Item] = field(default_factory=list)
     """Pictures and stretches of video, in the order of their paths."""
-    annotation_files: list[tuple[Path, str]] = field(default_factory=list)
-    """Hand100M files, each with its name for people; read as a stream, they can be larger than memory."""
+    annotation_files: list[AnnotationFile] = field(default_factory=list)
+    """Read as streams, they can be larger than memory."""
     pictures: int = 0
-    """All pictures, expected frames and annotations."""
+    """All pictures and expected frames; how many hands a file of annotations has is known once it is read."""
     findings: Findings = field(default_factory=Findings)
 
 
@@ -79,8 +79,7 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems
             if kind == "picture":
                 plan.files.append(picture)
             elif kind == "annotations":
-                plan.pictures += count_annotations(path)
-                plan.annotation_files.append((path, str(place.file)))
+                plan.annotation_files.append(AnnotationFile(path, place.file, options.annotations))
             else:
                 videos.append((path, replace(place, is_recording=True), kind))
         except (UnusableError, OSError) as error:

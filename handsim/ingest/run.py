@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from handsim.annotations.pictures import PictureFinder
 from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
-from handsim.ingest.annotated import annotation_items
+from handsim.ingest.annotation_items import annotation_items
 from handsim.ingest.clashes import note_clashes
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, record_file
 from handsim.ingest.known import KnownItems
@@ -18,6 +19,7 @@ from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import IngestReport
+from handsim.ingest.worker import process_item
 from handsim.ingest.workers import DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
 from handsim.pool.writer import ItemRecord, PoolWriter, Skip
@@ -128,15 +130,13 @@ class _Run:
         """Look at what is still to do, and put into the pool what comes of it."""
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
-            first = list(islice(items, 1))
-            if first:
-                count = available_cores() if workers is None else workers
-                with WorkerPool(count, make_detector) as worker_pool:
-                    for item, result in worker_pool.run(chain(first, items), lambda: stop.requested):
-                        self._store(item, result, writer)
-                        self.report.seconds = time.monotonic() - self._started
-                        if progress is not None:
-                            progress(self.report)
+            needs_detector = bool(self._open_files) or self._options.annotations.boxes
+            results = _process(items, workers, make_detector if needs_detector else None, stop)
+            for item, result in results:
+                self._store(item, result, writer)
+                self.report.seconds = time.monotonic() - self._started
+                if progress is not None:
+                    progress(self.report)
             if writer.removed_found:
                 remedy = "nothing; or handsim pool restore"
                 self.report.findings.note("hands that were removed", "", remedy, writer.removed_found)
@@ -159,13 +159,21 @@ class _Run:
             yield self._earlier.settle(item)
 
     def _open_annotations(self) -> Iterator[Item]:
-        for path, file in self._plan.annotation_files:
+        """The items of all files of annotations; how many hands a file has is estimated while it is read."""
+        finders: dict[Path, PictureFinder] = {}
+        for file in self._plan.annotation_files:
+            folder = self._options.images or file.path.parent
+            finder = finders.setdefault(folder, PictureFinder(folder))
+            before, hands = self.report.pictures, 0
             try:
-                for item in annotation_items(path, self._options):
+                for item in annotation_items(file, finder, self._options):
+                    hands += item.pictures
+                    self.report.pictures = before + round(hands / file.share_read)
                     if not self._earlier.covers(item):
                         yield item
             except UnusableError as error:
-                self.report.skipped.append(Skip(file, error.reason, error.detail))
+                self.report.skipped.append(Skip(str(file.file), error.reason, error.detail))
+            self.report.pictures = before + hands
 
     def _record_known(self, items: Iterator[Item | ItemRecord], writer: PoolWriter) -> Iterator[Item]:
         """The items to look at; the others are recorded."""
@@ -200,6 +208,20 @@ class _Run:
         if first:
             remedy = "nothing: both are used, and mining does not pair them"
             self.report.findings.note("copy of a picture", f"{item.origin.file} is {first}", remedy)
+
+
+def _process(
+    items: Iterator[Item], workers: int | None, make_detector: DetectorFactory | None, stop: StopRequest
+) -> Iterator[tuple[Item, ItemResult]]:
+    """Items and results. Keypoints without pictures take less time to put together than to share out."""
+    for item in items:
+        if isinstance(item, AnnotationItem) and not item.has_pictures:
+            yield item, process_item(item, None)
+        else:
+            with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
+                yield from worker_pool.run(chain([item], items), lambda: stop.requested)
+        if stop.requested:
+            return
 
 
 def _record(item: Item, result: ItemResult) -> ItemRecord:

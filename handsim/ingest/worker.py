@@ -12,7 +12,7 @@ from handsim.detection.detector import Detection, HandDetector, hand_in_crop
 from handsim.errors import Remark
 from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_picture, encode_crop, read_file
-from handsim.ingest.annotated import add_annotated_hand
+from handsim.ingest.annotated import AnnotatedHands
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, describe_failure
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import Skip
@@ -20,19 +20,22 @@ from handsim.videos import sample_frames
 
 
 def process_item(
-    item: Item, detector: HandDetector, on_progress: Callable[[], None] = lambda: None
+    item: Item, detector: HandDetector | None, on_progress: Callable[[], None] = lambda: None
 ) -> ItemResult:
     """Take the hands out of one item; the result says what cannot be used, nothing is raised.
 
-    ``on_progress`` is called after each frame and each annotated picture.
+    ``on_progress`` is called after each frame and each annotated picture. Without a detector only annotations
+    that give the joints can be processed.
     """
     result = ItemResult(item.keys.key)
     if isinstance(item, AnnotationItem):
-        for annotation, path, origin in item.annotations:
-            with _report_errors(result, origin):
-                add_annotated_hand(result, annotation, path, origin)
+        annotated = AnnotatedHands(result, detector)
+        for row in item.rows:
+            with _report_errors(result, row.origin):
+                annotated.add(row)
             on_progress()
-    else:
+        annotated.finish()
+    elif detector is not None:
         with _report_errors(result, item.origin):
             if isinstance(item, VideoItem):
                 _add_video(result, item, detector, on_progress)

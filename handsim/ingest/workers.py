@@ -37,8 +37,10 @@ class WorkerPool:
     died of is lost, and the result names it.
     """
 
-    def __init__(self, workers: int, make_detector: DetectorFactory, patience_s: float = PATIENCE_S) -> None:
-        """Start the workers; each makes its own detector."""
+    def __init__(
+        self, workers: int, make_detector: DetectorFactory | None, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Start the workers; each makes its own detector (None: no item needs one)."""
         if workers < 1:
             raise HandsimError(f"--workers is {workers}; at least 1 is needed")
         self._make_detector, self._patience_s = make_detector, patience_s
@@ -105,7 +107,7 @@ def _patience_s(worker: "_Worker", patience_s: float) -> float:
 class _Worker(PipeWorker):
     """One process and the items it was sent, oldest first."""
 
-    def __init__(self, make_detector: DetectorFactory) -> None:
+    def __init__(self, make_detector: DetectorFactory | None) -> None:
         super().__init__(_process_items, make_detector)
         self.pending: deque[Item] = deque()
         self.is_ready = False
@@ -141,13 +143,13 @@ class _Worker(PipeWorker):
         return None if message is None else (self.pending.popleft(), message)
 
 
-def _process_items(connection: Connection, make_detector: DetectorFactory) -> None:
+def _process_items(connection: Connection, make_detector: DetectorFactory | None) -> None:
     """In a worker process: receive items and send results; or send an error where no detector can be made."""
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
     )  # as Ctrl-C, it is for the main process, which then ends this
     try:
-        detector = make_detector()
+        detector = make_detector() if make_detector is not None else None
     except HandsimError as error:
         connection.send(error)
         return
@@ -156,7 +158,8 @@ def _process_items(connection: Connection, make_detector: DetectorFactory) -> No
         while True:
             connection.send(process_item(connection.recv(), detector, lambda: connection.send(None)))
     finally:
-        detector.close()
+        if detector is not None:
+            detector.close()
 
 
 def _lost_result(item: Item, reason: str) -> ItemResult:

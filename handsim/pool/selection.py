@@ -1,7 +1,7 @@
 """Some of a pool's hands: by their ids, by what is known of them, or both; and the files that hold ids.
 
-A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id``, or JSON as
-``handsim query --json`` prints it.
+A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id`` (or ``id``, as
+``handsim pool export`` writes it), or JSON as ``handsim query --json`` prints it.
 """
 
 import csv
@@ -23,6 +23,7 @@ from handsim.hand import MAX_HAND_ID, Side, format_hand_id, parse_hand_id
 from handsim.pool.reader import Categorical, Pool
 
 ID_COLUMN: Final = "hand_id"
+_ID_COLUMNS: Final = (ID_COLUMN, "id")
 _NAMED_IDS: Final = 3
 """An error names so many of the ids that it is about."""
 
@@ -153,8 +154,8 @@ def _read_lines(path: Path, text: str) -> Iterator[int]:
     column = 0
     try:
         for number, row in enumerate(reader):
-            if number == 0 and ID_COLUMN in row:
-                column = row.index(ID_COLUMN)
+            if number == 0 and (name := _id_column(row)) is not None:
+                column = row.index(name)
             elif row:
                 value = row[column].strip() if column < len(row) else ""
                 yield _parse(path, f"line {reader.line_num}", value)
@@ -162,12 +163,17 @@ def _read_lines(path: Path, text: str) -> Iterator[int]:
         raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
 
 
+def _id_column(names: Sequence[str]) -> str | None:
+    return next((name for name in _ID_COLUMNS if name in names), None)
+
+
 def _read_parquet(path: Path) -> Iterator[int]:
     try:
         names = pq.read_schema(path).names
-        if ID_COLUMN not in names:
+        name = _id_column(names)
+        if name is None:
             raise HandsimError(f"{path} has no column {ID_COLUMN} (it has {', '.join(names)}); name it so")
-        values = pq.read_table(path, columns=[ID_COLUMN])[ID_COLUMN].to_pylist()
+        values = pq.read_table(path, columns=[name])[name].to_pylist()
     except pa.ArrowException as error:
         raise HandsimError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     return (_parse(path, f"row {number}", value) for number, value in enumerate(values, start=1))

@@ -94,7 +94,7 @@ def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> Non
         "photos/huge.png": "too many pixels",
         "photos/link.jpg": "unreadable",
         "photos/not.mp4": "not an image or video",
-        "photos/broken.json": "not Hand100M annotations",
+        "photos/broken.json": "not annotations",
         "photos/black.png": "no hand",
         "photos/pipe.png": "unreadable",
     }
