@@ -29,7 +29,7 @@ def names(pool: Path) -> set[tuple[str | None, str | None]]:
 
 
 def write_former_pool(pool: Path, folder: Path, options: IngestOptions) -> None:
-    """As an earlier version did it: videos are named by folder or stem, and records have neither file nor ids."""
+    """As an earlier version did it: videos named by folder or stem, records without file and ids."""
     video_from = options.video_from or NameRule("parent")
     with PoolWriter(pool) as writer:
         for item in plan_ingest([folder], replace(options, video_from=video_from)).files:
@@ -218,4 +218,6 @@ def test_the_same_moment_from_two_places_is_told(tmp_path: Path) -> None:
     assert two.findings.notes["all hands are of one video"].first == "rgb"
     apart = run(tmp_path, tmp_path / "pool", video_from=NameRule("path"))
     assert apart.hands_renamed == 2
-    assert not {"same video, side and frame twice", "all hands are of one video"} & apart.findings.notes.keys()
+    assert (
+        not {"same video, side and frame twice", "all hands are of one video"} & apart.findings.notes.keys()
+    )

@@ -6,21 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handsim import Pool, PoolWriter
+from handsim import Pool
 from handsim.detection import Detection
 from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.worker import process_item
-from handsim.pool import ItemRecord, Skip
 from tests.handsim.builders import (
     BrightnessDetector,
     SturdyDetector,
