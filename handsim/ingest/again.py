@@ -56,11 +56,10 @@ class EarlierWork:
             content = item.content if isinstance(item, VideoItem) else digest_picture(item.path)
         except OSError:
             return item  # the worker says what is wrong with it
-        files = self._known.files_of_content(content)
-        here = os.fsencode(item.path)
-        same = {
-            row: file for row, file in files.items() if file.path == here or not os.path.exists(file.path)
-        }
+        same = self._known.files_of_content(content)
+        here = {row: file for row, file in same.items() if file.path == os.fsencode(item.path)}
+        if here or any(os.path.exists(file.path) for file in same.values()):
+            same = here  # a copy of another is not that one, moved
         for row, file in same.items():
             if file.outcome == item.outcome(content) and not self._known.is_worth_another_look(
                 row, self._options.retry_failed

@@ -27,9 +27,12 @@ def note_clashes(pool: Path, findings: Findings) -> None:
         as_codes = ("video", "side", "file")
         hands = [layout.read_columns(part, layout.HANDS_FILE, names, as_codes) for part in parts]
         items = [layout.read_columns(part, layout.ITEMS_FILE, ["hand_ids", "file"]) for part in parts]
-    if not any(map(len, hands)):
+    if not hands:
         return
-    _note_clashes(pa.concat_tables(hands), pa.concat_tables(items), findings)
+    table = pa.concat_tables(hands)
+    is_there = ~np.isin(table["hand_id"].to_numpy(), layout.read_removed(pool))
+    if is_there.any():
+        _note_clashes(table.filter(pa.array(is_there)), pa.concat_tables(items), findings)
 
 
 def _note_clashes(hands: pa.Table, items: pa.Table, findings: Findings) -> None:

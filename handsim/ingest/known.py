@@ -33,7 +33,9 @@ class KnownItems:
             with layout.reading(pool) as parts:
                 tables += [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]
         self._table = pa.concat_tables(tables).combine_chunks()
-        self._rows: dict[int, int] = dict(zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True))
+        self._rows: dict[int, int] = dict(
+            zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True)
+        )
         self.pictures: NDArray[np.int32] = self._table["pictures"].to_numpy()
         self.hands: NDArray[np.int32] = self._table["hands"].to_numpy()
         self._is_former: NDArray[np.bool_] = self._table["hand_ids"].is_null().to_numpy()

@@ -41,11 +41,14 @@ class Renaming:
         """Find the hands that have other names; returns how many there are."""
         if not self.by_id and not self.by_file:
             return 0
+        removed = set(layout.read_removed(pool).tolist())
         with layout.reading(pool) as parts:
             for part in parts:
                 columns = ["hand_id", "source", "file", "video", "label"]
                 table = layout.read_columns(part, layout.HANDS_FILE, columns).to_pydict()
                 for hand_id, source, file, video, label in zip(*table.values(), strict=True):
+                    if hand_id in removed:
+                        continue
                     names = self._names(hand_id, source, file)
                     if names.video is not None and names.video != video:
                         self.videos[hand_id] = names.video

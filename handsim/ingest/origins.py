@@ -1,5 +1,6 @@
 """Where a hand comes from: collection, recording, frame and class of a file, and the options for them."""
 
+import mimetypes
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -92,6 +93,14 @@ class Place:
     is_root_shared: bool = False
     """Whether another folder that was given has the same name; then ``root`` has as many more folders before
     it as tell them apart."""
+
+    @classmethod
+    def of_file(cls, file: str) -> "Place":
+        """The place of a hand's `file`, which says by its suffix alone whether it is a video."""
+        root, *below = PurePosixPath(file).parts or ("",)
+        kind, _ = mimetypes.guess_type(file)
+        is_video = kind is not None and kind.startswith("video/")
+        return cls(root, PurePosixPath(*below), is_video) if below else cls("", PurePosixPath(root), is_video)
 
     @property
     def file(self) -> PurePosixPath:

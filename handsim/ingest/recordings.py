@@ -91,10 +91,12 @@ class Recordings:
     def _compare(
         self, path: Path, size: int, print_: Fingerprint, origin: Origin, others: list[FileRecord]
     ) -> Recording:
-        for other in others:
-            if other.content == print_.content:
-                is_same_file = other.path == os.fsencode(path)
-                return Recording(other.digest, other, not is_same_file and os.path.exists(other.path))
+        same = [other for other in others if other.content == print_.content]
+        if same:
+            here = next((other for other in same if other.path == os.fsencode(path)), None)
+            there = next((other for other in same if os.path.exists(other.path)), None)
+            known = here or there or same[0]
+            return Recording(known.digest, known, is_copy=known is there and known is not here)
         for other in others:
             if other.size < size and take_fingerprint(path, other.size).content == other.content:
                 return Recording(other.digest, other)

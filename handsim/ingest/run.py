@@ -139,6 +139,9 @@ class _Run:
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
                     progress(self.report)
+            if writer.removed_found:
+                remedy = "nothing; or handsim pool restore"
+                self.report.findings.note("hands that were removed", "", remedy, writer.removed_found)
             self.report.interrupted = stop.requested
             self.report.hands_in_pool = writer.hand_count
 

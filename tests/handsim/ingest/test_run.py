@@ -6,21 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handsim import Pool, PoolWriter
+from handsim import Pool
 from handsim.detection import Detection
 from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.worker import process_item
-from handsim.pool import ItemRecord, Skip
 from tests.handsim.builders import (
     BrightnessDetector,
     SturdyDetector,
@@ -142,12 +139,12 @@ def test_a_cut_video_gives_its_frames_and_is_completed_later(tmp_path: Path) -> 
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     first = ingest([path], tmp_path / "pool", BrightnessDetector, workers=1)
-    assert "truncated video" in first.reasons()
+    assert "truncated video" in {remark.reason for remark in first.remarks}
     assert 30 < first.hands_new < 90
     path.write_bytes(whole)
     second = ingest([path], tmp_path / "pool", BrightnessDetector, workers=1)
     assert second.hands_new == second.hands_found - first.hands_new
-    assert "truncated video" not in second.reasons()
+    assert second.remarks == []
 
 
 class FailingDetector(BrightnessDetector):

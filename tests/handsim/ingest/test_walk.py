@@ -128,7 +128,9 @@ def test_a_recording_is_the_path_below_the_folder_given(tmp_path: Path) -> None:
 def test_any_bytes_may_be_a_name(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path / "r") + b"\xff"
     os.makedirs(root + b"/take\xe9")
-    for number, name in enumerate((b"caf\xe9.png", b"a\nb\x1b[2J.png", "\u202e\u65e5.png".encode(), b"-x.png")):
+    for number, name in enumerate(
+        (b"caf\xe9.png", b"a\nb\x1b[2J.png", "\u202e\u65e5.png".encode(), b"-x.png")
+    ):
         write_picture(tmp_path / "1.png", 60 + 40 * number)
         os.replace(tmp_path / "1.png", root + b"/take\xe9/" + name)
     with open(root + b"/bad\xe9.txt", "w") as file:
