@@ -20,12 +20,14 @@ from handsim.coco import annotation_to_hand, hand_to_annotation
 from handsim.errors import UnusableError
 from handsim.hand import format_hand_id
 from handsim.ingest import ingest
+from handsim.pool.compact import compact
 from handsim.pool.export import ExportedHands
 from handsim.pool.export.coco import write_coco
 from handsim.pool.export.fiftyone import write_fiftyone
 from handsim.pool.export.parquet import Places, write_parquet
 from handsim.pool.export.webdataset import write_webdataset
 from handsim.pool.layout import published_parts
+from handsim.pool.removal import remove
 from handsim.pool.selection import Selection
 from handsim.skeleton import JOINT_NAMES
 from tests.handsim.builders import BrightnessDetector, add_hands, make_hand, make_jpeg, make_partial_hand
@@ -87,6 +89,19 @@ def test_hands_are_read_in_the_order_of_their_rows_as_they_were_written(pool: Po
         expected = make_partial_hand(18, UNLABELLED) if row == 18 else make_hand(row)
         assert_same(hand, expected)
     assert list(pool.hands(rows[:0])) == []
+
+
+def test_removed_hands_are_passed_over_and_the_others_read_as_before(tmp_path: Path) -> None:
+    path = add_hands(tmp_path / "pool", range(12), part_hands=4)
+    ids = tuple(Pool.open(path).hand_ids[::-1].tolist())
+    remove(path, [make_hand(2).hand_id, make_hand(5).hand_id])
+    left = [number for number in range(11, -1, -1) if number not in (2, 5)]
+    for _ in range(2):
+        hands = ExportedHands.select(Pool.open(path), Selection(ids=ids))
+        for number, hand in zip(left, hands.read(say_nothing), strict=True):
+            assert_same(hand, make_hand(number))
+            assert hands.pool.crop_jpeg(hand.hand_id) == make_jpeg(number)
+        compact(path)
 
 
 def test_coco_holds_hands_without_loss(pool: Pool, tmp_path: Path) -> None:
