@@ -152,13 +152,26 @@ def test_hands_exported_as_coco_are_ingested_again_as_they_were(pool: Pool, tmp_
         ("handsim_video", "\ud800"),
         ("handsim_label", 3),
         ("handsim_box_px", None),
+        ("handsim_score", float("nan")),
         ("keypoints", [[1, 2]]),
+        ("keypoints", [10**400, 1, 2] * 21),
     ],
 )
 def test_an_annotation_that_was_edited_badly_is_unusable_and_says_which_key(key: str, value: Any) -> None:
     annotation = {**hand_to_annotation(make_hand(1), 1, 1, 224), key: value}
     with pytest.raises(UnusableError, match=f"bad annotation: {key} is missing or not as handsim writes it"):
         annotation_to_hand(annotation, 224)
+
+
+def test_an_annotation_that_is_no_hand_is_unusable_and_says_why() -> None:
+    annotation = hand_to_annotation(make_hand(1), 1, 1, 224)
+    for key, value, message in (
+        ("handsim_side", "up", "side 'up' is neither"),
+        ("keypoints", [float("inf"), 1, 2] * 21, "keypoints hold NaN or infinity"),
+        ("keypoints", [0] * 63, "none of the 21 joints is labelled"),
+    ):
+        with pytest.raises(UnusableError, match=f"bad annotation: {message}"):
+            annotation_to_hand({**annotation, key: value}, 224)
 
 
 def test_an_answer_keeps_its_order_and_distances(answer: ExportedHands, tmp_path: Path) -> None:
