@@ -2,7 +2,6 @@
 
 import argparse
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from apps.cli import pool_export, pool_relabel
@@ -26,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_removal_arguments(actions)
     _add_merge_arguments(actions)
     pool_relabel.add_arguments(actions)
+    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
 def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +35,6 @@ def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.Argument
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
-    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
 def _subset(options: argparse.Namespace) -> int:
@@ -67,9 +66,6 @@ def _remove(options: argparse.Namespace) -> int:
         raise HandsimError("without a condition all hands would go; say which (--ids, --video, --like, ...)")
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
-        if selection.ids is not None:  # a list may be used again, and an index may be older than a removal
-            removed = set(read_removed(path).tolist())
-            selection = replace(selection, ids=tuple(each for each in selection.ids if each not in removed))
         hand_ids, held = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
     if options.dry_run:
         print(f"{len(hand_ids):,} of {held:,} hands would be removed")
