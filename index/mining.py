@@ -282,7 +282,7 @@ class _Miner:
         if self.duplicates is None:
             return np.zeros(found.hand_ids.shape, dtype=np.bool_)
         groups = self.duplicates.group_of(hand_ids)[:, None]
-        return (groups >= 0) & (self.duplicates.group_of(found.hand_ids) == groups)
+        return np.asarray((groups >= 0) & (self.duplicates.group_of(found.hand_ids) == groups))
 
 
 def _mine_in_processes(

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from apps.cli import pool_duplicates
 from apps.cli.console import find_home
 from handsim.home import Home
 
@@ -16,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
+    line = "hands, recordings and crops that are there twice, or in another pool or dataset, too"
+    pool_duplicates.add_arguments(actions.add_parser("duplicates", help=line))
 
 
 def _subset(options: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ class CropHashes:
     """The hashes of N crops."""
 
     hand_ids: NDArray[np.uint64]
-    """[N], each once."""
+    """[N]."""
     jpeg: NDArray[np.uint64]
     """[N] hash of the bytes."""
     perceptual: NDArray[np.uint64]
@@ -66,11 +66,9 @@ class CropHashes:
 
     @classmethod
     def concatenate(cls, parts: Sequence["CropHashes"]) -> "CropHashes":
-        """All of them, by rising id; no hand is in two."""
+        """All of them (at least one), in their order."""
         columns = [(part.hand_ids, part.jpeg, part.perceptual) for part in parts]
-        hand_ids, jpeg, perceptual = map(np.concatenate, zip(*columns, strict=True))
-        order = np.argsort(hand_ids)
-        return cls(hand_ids[order], jpeg[order], perceptual[order])
+        return cls(*map(np.concatenate, zip(*columns, strict=True)))
 
     def select(self, rows: NDArray[np.integer | np.bool_]) -> "CropHashes":
         """Those at ``rows`` [n], or where a mask [N] holds."""

@@ -178,18 +178,14 @@ def find_shared(
     other_hashes: CropHashes,
     other_keypoints: NDArray[np.float32],
     progress: Progress | None = None,
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.bool_]]:
-    """Hands of a pool that others [M], of another pool or a dataset, are duplicates of.
+) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.bool_]]:
+    """Hands of a pool that are duplicates of others [M], of another pool or a dataset.
 
-    Returns ids [S] of the pool's hands, each once, one [S] of the others alike, and [S] whether it is exact.
-    ``other_keypoints`` [M, 21, 2 or 3] are in the crop's unit square.
+    Returns their rows [S] in the pool, the place [S] of one of the others that is alike, and [S] whether it
+    is exact. ``other_keypoints`` [M, 21, 2 or 3] are in the crop's unit square.
     """
     hashes, rows = _hash_pool(pool, progress)
-    both = CropHashes(
-        np.concatenate([hashes.hand_ids, other_hashes.hand_ids]),
-        np.concatenate([hashes.jpeg, other_hashes.jpeg]),
-        np.concatenate([hashes.perceptual, other_hashes.perceptual]),
-    )
+    both = CropHashes.concatenate([hashes, other_hashes])
     keypoints = np.concatenate([pool.keypoints[rows][..., :2], other_keypoints[..., :2]])
     pairs = find_pairs(both, keypoints)
     # An original stands for its copies: what is near to it is near to them.
@@ -205,7 +201,7 @@ def find_shared(
         partner[one[helps]] = partner[two[helps]]
     shared = np.flatnonzero(here & (partner[original] >= 0))
     found = original[shared]
-    return both.hand_ids[shared], both.hand_ids[partner[found]], is_exact[found]
+    return rows[shared], partner[found] - len(rows), is_exact[found]
 
 
 def find_pairs(hashes: CropHashes, keypoints: NDArray[np.float32]) -> HandPairs:
