@@ -290,8 +290,10 @@ def _verify(options: argparse.Namespace) -> int:
         print(json.dumps({"version": name, **asdict(verification), "problems": verification.problems()}))
         return EXIT_UNSOUND if verification.problems() else 0
     print(format_table(["", ""], summarize_verification(name, verification)).lstrip("\n"))
-    if verification.missing_from_index or verification.missing_from_pool:
-        print("\n`handsim index add` follows the pool: it adds hands, and leaves out those that it lost")
+    if verification.missing_from_index:
+        print("\n`handsim index add` makes the hands searchable that are in the pool alone")
+    if verification.missing_from_pool:
+        print("\n`handsim index add` leaves the hands out that are here alone")
     if verification.positives_too_near:
         print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
     for problem in verification.problems():
