@@ -22,7 +22,8 @@ MAX_HAND_ID = 2**63 - 1
 class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
-    Raises HandsimError for keypoints that are not finite [21, 3], an unknown side, or an id out of range.
+    Raises HandsimError for keypoints that are not [21, 3] or not finite where a joint is labelled, without any
+    labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
     """
 
     hand_id: int
@@ -41,7 +42,7 @@ class Hand:
     """[4] x0, y0, x1, y1: tight around the hand, in pixels of the original (unmirrored) picture."""
     keypoints: NDArray[np.float32]
     """[21, 3] in the crop's unit square: x right, y down, z relative depth in crop widths (0 at the wrist,
-    smaller is nearer); as seen for a right hand, like the crop."""
+    smaller is nearer); as seen for a right hand, like the crop. An unlabelled joint is NaN in all three."""
     label: str | None = None
     """A class a person gave it (a sign, a grasp), only ever used to evaluate."""
     file: str = ""
@@ -50,26 +51,56 @@ class Hand:
     """The id another collection gave it (Hand100M's ``hand_id``)."""
     external_positives: tuple[str, ...] = ()
     """The positives another collection mined for it, nearest first, as its external ids."""
+    joint_scores: NDArray[np.float32] | None = None
+    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: it says it of none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:
             raise HandsimError(f"hand_id {self.hand_id} is outside 0..2^63-1")
         check_hand(self.side, self.keypoints)
+        if self.joint_scores is not None:
+            _check_joint_scores(self.joint_scores)
+
+    @property
+    def joint_mask(self) -> NDArray[np.bool_]:
+        """[21] which joints are labelled; the others have no place."""
+        return labelled_joints(self.keypoints)
+
+
+def labelled_joints(keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which joints [..., 21] of keypoints [..., 21, 2 or 3] are labelled: those with a place."""
+    return np.asarray(~(np.isnan(keypoints[..., 0]) & np.isnan(keypoints[..., 1])))
 
 
 def check_hand(side: Side, keypoints: NDArray[np.floating]) -> None:
-    """Raise HandsimError unless the side is one of `SIDES` and the keypoints are finite [21, 3]."""
+    """Raise HandsimError unless the side is one of `SIDES` and the keypoints are finite [21, 3].
+
+    An unlabelled joint is NaN in x, y and z; one joint at least is labelled.
+    """
     if side not in SIDES:
         raise HandsimError(f"side {side!r} is neither 'left' nor 'right'")
     if keypoints.shape != (JOINT_COUNT, 3):
         raise HandsimError(
             f"keypoints have shape {list(keypoints.shape)}; expected [{JOINT_COUNT}, 3] (x, y, z)"
         )
-    if not np.isfinite(keypoints).all():
-        joint = int(np.argwhere(~np.isfinite(keypoints))[0, 0])
+    unlabelled = np.isnan(keypoints).all(axis=1)
+    if unlabelled.all():
+        raise HandsimError(f"none of the {JOINT_COUNT} joints is labelled; drop that hand or detect it again")
+    is_bad = ~np.isfinite(keypoints).all(axis=1) & ~unlabelled
+    if is_bad.any():
         raise HandsimError(
-            f"keypoints hold NaN or infinity (first at joint {joint}); drop that hand or detect it again"
+            f"keypoints hold NaN or infinity (first at joint {int(is_bad.argmax())}); an unlabelled joint is "
+            f"NaN in x, y and z; drop that hand or detect it again"
         )
+
+
+def _check_joint_scores(scores: NDArray[np.floating]) -> None:
+    if scores.shape != (JOINT_COUNT,):
+        raise HandsimError(f"joint_scores have shape {list(scores.shape)}; expected [{JOINT_COUNT}]")
+    is_bad = ~np.isnan(scores) & ~((scores >= 0) & (scores <= 1))
+    if is_bad.any():
+        joint = int(is_bad.argmax())
+        raise HandsimError(f"the score of joint {joint} is {scores[joint]:g}; it lies between 0 and 1")
 
 
 def make_hand_id(source: str, video: str, frame: int, ordinal: int, content: str = "") -> int:

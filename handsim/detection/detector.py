@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
-from handsim.hand import Side, check_hand
+from handsim.hand import Side, check_hand, labelled_joints
 from handsim.skeleton import JOINT_COUNT
 
 FIRST_TRY: Final = "first try"
@@ -29,7 +29,8 @@ _COVERED_LIMIT: Final = 0.85
 class Detection:
     """One hand found in a picture, in that picture's pixels; nothing is mirrored yet.
 
-    Raises HandsimError for keypoints that are not finite [21, 3] or an unknown side.
+    A detector finds every joint; of hands that people labelled, those without a label are NaN. Raises
+    HandsimError for keypoints that `handsim.hand.check_hand` refuses or an unknown side.
     """
 
     side: Side
@@ -47,8 +48,8 @@ class Detection:
 
     @property
     def box_px(self) -> NDArray[np.float32]:
-        """[4] x0, y0, x1, y1: tight around the keypoints."""
-        return box_around(self.keypoints_px).astype(np.float32)
+        """[4] x0, y0, x1, y1: tight around the labelled joints."""
+        return box_around(self.keypoints_px[labelled_joints(self.keypoints_px)]).astype(np.float32)
 
 
 class HandDetector(Protocol):

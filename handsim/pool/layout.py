@@ -1,4 +1,4 @@
-"""How a pool lies on disk. Version 1:
+"""How a pool lies on disk. Versions 1 and 2:
 
     pool/pool.json                   format version and crop size
     pool/.lock                       locked by the one process that writes
@@ -7,7 +7,11 @@
     pool/parts/000000/items.parquet  what was looked at to get them, and what could not be used
     pool/parts/.000001.writing/      the part being written; renamed when complete, or thrown away
 
-A part appears by one rename, so readers see all of it or nothing.
+A part appears by one rename, so readers see all of it or nothing. Parts that were written before a nullable
+column was there lack it, and read as null.
+
+Version 2 has hands with unlabelled joints, whose keypoints are NaN. A pool is version 1 until the first of
+them comes: an earlier handsim reads it up to there, and then says that it has to be upgraded.
 """
 
 import json
@@ -22,7 +26,8 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -45,6 +50,8 @@ HANDS_SCHEMA: Final = pa.schema(
         pa.field("external_positives", pa.list_(pa.string()), nullable=False),
         pa.field("crop_offset", pa.int64(), nullable=False),  # of the JPEG in crops.tar; -1: no picture
         pa.field("crop_bytes", pa.int32(), nullable=False),
+        pa.field("joint_mask", pa.list_(pa.bool_())),  # [21] which joints are labelled; null: all of them
+        pa.field("joint_scores", pa.list_(pa.float32())),  # [21]; null: the source has none
     ]
 )
 
@@ -59,6 +66,8 @@ ITEMS_SCHEMA: Final = pa.schema(
         pa.field("skipped", pa.list_(_SKIP), nullable=False),
     ]
 )
+
+_SCHEMAS: Final = {HANDS_FILE: HANDS_SCHEMA, ITEMS_FILE: ITEMS_SCHEMA}
 
 # Keypoints are noise to a compressor: stored plainly they load at the speed of the disk.
 HANDS_COMPRESSION: Final = {
@@ -80,9 +89,17 @@ def read_columns(part: Path, file: str, columns: list[str], as_dictionary: Seque
     """Columns of one part's table, some left dictionary-encoded; raises HandsimError for a damaged part."""
     try:
         with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary), memory_map=True) as parquet:
-            return parquet.read(columns=columns, use_threads=False)
+            table = parquet.read(columns=columns, use_threads=False)
+            rows = parquet.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         raise damaged(part, str(error)) from error
+    for name in columns:
+        if name not in table.column_names:
+            column = _SCHEMAS[file].field(name)
+            if not column.nullable:
+                raise damaged(part, f"{file} has no column {name}")
+            table = table.append_column(column, pa.nulls(rows, column.type))
+    return table.select(columns)
 
 
 def row_count(part: Path, file: str) -> int:
@@ -110,9 +127,9 @@ def damaged(part: Path, why: str) -> HandsimError:
     )
 
 
-def write_pool_json(pool: Path, crop_size_px: int) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
     """Mark a directory as a pool."""
-    content = {"format": "handsim-pool", "version": FORMAT_VERSION, "crop_size_px": crop_size_px}
+    content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")
     sync(pool)
 
@@ -141,6 +158,15 @@ def sync_directory(directory: Path) -> None:
 
 def read_pool_json(pool: Path) -> int:
     """Check that a directory is a pool this version can read and return its crop size in pixels."""
+    return _read_pool_json(pool)[1]
+
+
+def read_version(pool: Path) -> int:
+    """The version of a pool's format; raises as `read_pool_json`."""
+    return _read_pool_json(pool)[0]
+
+
+def _read_pool_json(pool: Path) -> tuple[int, int]:
     if not pool.exists():
         raise NotThereError(f"there is no pool at {pool}; `handsim ingest PATH` makes one")
     try:
@@ -154,4 +180,4 @@ def read_pool_json(pool: Path) -> int:
         raise HandsimError(
             f"{pool} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
         )
-    return crop_size_px
+    return version, crop_size_px

@@ -71,7 +71,9 @@ class Pool:
     hand_ids: NDArray[np.uint64]
     """[N], unique."""
     keypoints: NDArray[np.float32]
-    """[N, 21, 3] in the crop's unit square, as right hands; see `handsim.hand.Hand`."""
+    """[N, 21, 3] in the crop's unit square, as right hands; NaN where a joint is unlabelled; see `Hand`."""
+    is_complete: NDArray[np.bool_]
+    """[N] whether all joints of a hand are labelled."""
     sources: Categorical
     """[N] the collection each hand comes from."""
     videos: Categorical
@@ -102,7 +104,7 @@ class Pool:
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
             tables = list(threads.map(self._load_part, range(len(self._parts))))
-        empty = layout.HANDS_SCHEMA.empty_table().select([*_NUMBERS, *_STRINGS])
+        empty = layout.HANDS_SCHEMA.empty_table().select([*_NUMBERS, *_STRINGS, "joint_mask"])
         table = pa.concat_tables(tables or [empty])
         self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
             table[name].to_numpy() for name in _NUMBERS
@@ -111,16 +113,17 @@ class Pool:
             Categorical.of_column(table[name]) for name in _STRINGS
         )
         self.is_left = np.array([name == "left" for name in (*sides.names, "")])[sides.codes]
+        self.is_complete = table["joint_mask"].is_null().to_numpy()
         self._by_id = np.argsort(self.hand_ids)
         self._sorted_ids = self.hand_ids[self._by_id]
 
     def _load_part(self, number: int) -> pa.Table:
-        columns = [*_NUMBERS, *_STRINGS, "keypoints"]
+        columns = [*_NUMBERS, *_STRINGS, "joint_mask", "keypoints"]
         table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
-        return table.select([*_NUMBERS, *_STRINGS])
+        return table.drop_columns("keypoints")
 
     def is_current(self) -> bool:
         """Whether these are the hands that lie there now; False once some were added, or all are gone."""
@@ -151,9 +154,10 @@ class Pool:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
         row = int(self.rows(hand_id)[0])
         number, row_of_part = self._locate(row)
-        names = ["box_px", "file", "external_id", "external_positives"]
+        names = ["box_px", "file", "external_id", "external_positives", "joint_scores"]
         table = layout.read_columns(self._parts[number], layout.HANDS_FILE, names)
         fields = table.slice(row_of_part, 1).to_pylist()[0]
+        joint_scores = fields["joint_scores"]
         return Hand(
             hand_id=hand_id,
             source=self.sources[row] or "",
@@ -167,6 +171,7 @@ class Pool:
             file=fields["file"],
             external_id=fields["external_id"],
             external_positives=tuple(fields["external_positives"]),
+            joint_scores=None if joint_scores is None else np.array(joint_scores, dtype=np.float32),
         )
 
     @property

@@ -34,7 +34,7 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
     writing = out.with_name(f".{out.name}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     layout.parts_directory(writing).mkdir(parents=True)
-    layout.write_pool_json(writing, whole.crop_size_px)
+    layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
     start = 0
     for part in layout.published_parts(pool):  # one that appeared meanwhile comes last, and has no row
         rows = layout.row_count(part, layout.HANDS_FILE)

@@ -65,7 +65,7 @@ def read_items(pool: Path) -> Iterator[ItemRecord]:
 
 _TAR_HEADER_BYTES: Final = 512
 """A USTAR member with a short name has exactly one header block."""
-_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes")
+_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mask")
 _PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
 
@@ -156,6 +156,7 @@ class PoolWriter:
                 "keypoints": hand.keypoints.reshape(-1),
                 "crop_offset": offset,
                 "crop_bytes": size,
+                "joint_mask": None if hand.joint_mask.all() else hand.joint_mask,
             }
         )
         return True
@@ -186,8 +187,10 @@ class PoolWriter:
             self._writing.mkdir(exist_ok=True)
             if self._tar is not None:
                 self._tar.close()
-            hands = pa.Table.from_pylist(self._rows, schema=layout.HANDS_SCHEMA)
-            items = pa.Table.from_pylist(self._items, schema=layout.ITEMS_SCHEMA)
+            hands = _table(self._rows, layout.HANDS_SCHEMA)
+            items = _table(self._items, layout.ITEMS_SCHEMA)
+            if hands["joint_mask"].null_count < len(hands):
+                self._raise_version()
             pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
             layout.sync_directory(self._writing)
@@ -195,6 +198,12 @@ class PoolWriter:
             sync(layout.parts_directory(self.path))
             self._next_part += 1
         self._start_part()
+
+    def _raise_version(self) -> None:
+        """Before the first hand with an unlabelled joint appears."""
+        if layout.read_version(self.path) < layout.FORMAT_VERSION:
+            size_px = layout.read_pool_json(self.path)
+            layout.write_pool_json(self.path, size_px, layout.FORMAT_VERSION)
 
     def close(self) -> None:
         """Publish what is left and let the next writer in."""
@@ -208,6 +217,29 @@ class PoolWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:  # names of files are bytes, and Python holds those that are not UTF-8 as well
+        return pa.Table.from_pylist([_escape(row) for row in rows], schema=schema)
+
+
+def _escape(value: Any) -> Any:
+    """A value whose texts are UTF-8: other bytes become ``\\xff``, half of a character ``\\ud83d``."""
+    match value:
+        case str():
+            try:
+                encoded = value.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                encoded = value.encode("utf-8", "backslashreplace")
+            return encoded.decode("utf-8", "backslashreplace")
+        case dict():
+            return {name: _escape(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_escape(item) for item in value]
+    return value
 
 
 def _check_crop_size(pool: Path, crop_size_px: int) -> None:

@@ -70,6 +70,13 @@ def make_hand(number: int, **changes: object) -> Hand:
     return Hand(**{**fields, **changes})  # type: ignore[arg-type]  # fields are given by name
 
 
+def make_partial_hand(number: int, unlabelled: Sequence[int], **changes: object) -> Hand:
+    """The hand of `make_hand`, without some of its joints."""
+    keypoints = make_hand(number).keypoints.copy()
+    keypoints[list(unlabelled)] = np.nan
+    return make_hand(number, keypoints=keypoints, **changes)
+
+
 def make_jpeg(number: int) -> bytes:
     """A picture of one colour, whose red is the number."""
     return encode_jpeg(np.full((224, 224, 3), (number % 256, 90, 10), dtype=np.uint8))

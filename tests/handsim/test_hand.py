@@ -31,7 +31,7 @@ from handsim.skeleton import (
     joint_colour,
     to_handsim_order,
 )
-from tests.handsim.builders import make_hand
+from tests.handsim.builders import make_hand, make_partial_hand
 
 COORDINATES = st.floats(-500, 500)
 LENGTHS = st.floats(0.5, 500)
@@ -69,15 +69,26 @@ def test_ids_are_stable_and_depend_on_every_part() -> None:
 
 def test_wrong_fields_are_named() -> None:
     keypoints = np.zeros((21, 3), np.float32)
-    keypoints[4, 1] = np.nan
+    keypoints[2], keypoints[4, 1] = np.nan, np.nan
+    scores = np.full(21, 0.5, np.float32)
+    scores[3], scores[6] = np.nan, 1.5
     for field, value, message in (
         ("side", "up", "side 'up'"),
         ("keypoints", np.zeros((20, 3), np.float32), r"\[20, 3\]"),
-        ("keypoints", keypoints, "joint 4"),
+        ("keypoints", keypoints, "first at joint 4.*an unlabelled joint is NaN in x, y and z"),
+        ("keypoints", np.full((21, 3), np.inf, np.float32), "first at joint 0"),
+        ("keypoints", np.full((21, 3), np.nan, np.float32), "none of the 21 joints is labelled"),
+        ("joint_scores", scores, r"score of joint 6 is 1\.5"),
+        ("joint_scores", scores[:20], r"joint_scores have shape \[20\]"),
         ("hand_id", 2**63, "2\\^63"),
     ):
         with pytest.raises(HandsimError, match=message):
             make_hand(7, **{field: value})
+
+
+def test_the_mask_says_which_joints_are_labelled() -> None:
+    assert make_hand(7).joint_mask.all()
+    assert np.flatnonzero(~make_partial_hand(7, [2, 9]).joint_mask).tolist() == [2, 9]
 
 
 def test_the_skeleton_is_a_tree_of_five_fingers_rooted_in_the_wrist() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Barrier
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
@@ -16,9 +17,9 @@ from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
-from handsim.pool.layout import count_hands, published_parts, read_pool_json
+from handsim.pool.layout import count_hands, published_parts, read_pool_json, read_version
 from handsim.pool.subset import write_subset
-from tests.handsim.builders import add_hands, make_hand, make_jpeg
+from tests.handsim.builders import add_hands, make_hand, make_jpeg, make_partial_hand
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -51,6 +52,55 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert not pool.has_crop(extra.hand_id)
     with pytest.raises(HandsimError, match="no picture"):
         pool.crop(extra.hand_id)
+
+
+def test_unlabelled_joints_and_the_scores_of_joints_are_read_as_they_were_written(tmp_path: Path) -> None:
+    scores = np.linspace(0, 1, 21, dtype=np.float32)
+    scores[4] = np.nan
+    partly, scored = make_partial_hand(2, [4, 20]), make_partial_hand(3, [4], joint_scores=scores)
+    with PoolWriter(tmp_path / "pool", part_hands=2) as writer:
+        writer.add(make_hand(1))
+        assert read_version(tmp_path / "pool") == 1
+        for hand in (partly, scored, make_hand(4)):
+            writer.add(hand)
+    pool = Pool.open(tmp_path / "pool")
+    assert pool.is_complete.tolist() == [True, False, False, True]
+    np.testing.assert_array_equal(pool.keypoints[1:3], np.stack([partly.keypoints, scored.keypoints]))
+    assert pool.hand(partly.hand_id).joint_scores is None
+    np.testing.assert_array_equal(pool.hand(scored.hand_id).joint_scores, scores)
+    assert read_version(tmp_path / "pool") == 2  # so that an earlier handsim asks to be upgraded
+    write_subset(tmp_path / "pool", tmp_path / "subset", 4)
+    subset = Pool.open(tmp_path / "subset")
+    np.testing.assert_array_equal(subset.is_complete, pool.is_complete[pool.rows(subset.hand_ids)])
+    assert read_version(tmp_path / "subset") == 2
+
+
+def test_parts_from_before_the_joints_columns_are_read(tmp_path: Path) -> None:
+    pool = add_hands(tmp_path / "pool", range(3))
+    file = published_parts(pool)[0] / "hands.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["joint_mask", "joint_scores"]), file)
+    add_hands(pool, range(3, 5))
+    opened = Pool.open(pool)
+    assert opened.is_complete.tolist() == [True] * 5
+    assert opened.hand(make_hand(1).hand_id).joint_scores is None
+    write_subset(pool, tmp_path / "subset", 5)
+    assert Pool.open(tmp_path / "subset").is_complete.all()
+    pq.write_table(pq.read_table(file).drop_columns(["frame"]), file)
+    with pytest.raises(
+        HandsimError, match=r"part 000000 .* is damaged \(hands.parquet has no column frame\)"
+    ):
+        Pool.open(pool)
+
+
+def test_text_that_is_not_utf_8_is_written_with_escapes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    hand = make_hand(1, file=name, label="\ud83d", external_positives=("fine", name))
+    with PoolWriter(tmp_path / "pool") as writer:
+        writer.add_item(ItemRecord(5, 1, 1, (Skip(name, "no hand"),)), [(hand, None)])
+    read = Pool.open(tmp_path / "pool").hand(hand.hand_id)
+    assert (read.file, read.label) == (r"caf\xe9.jpg", r"\ud83d")
+    assert read.external_positives == ("fine", r"caf\xe9.jpg")
+    assert next(read_items(tmp_path / "pool")).skipped == (Skip(r"caf\xe9.jpg", "no hand"),)
 
 
 def test_threads_that_read_at_once_open_a_tar_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +191,8 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
     with pytest.raises(HandsimError, match="224 px crops, not 128"):
         PoolWriter(path, crop_size_px=128)
     content = (path / "pool.json").read_text()
-    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 2'))
-    with pytest.raises(HandsimError, match=r"format 2.*upgrade"):
+    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 3'))
+    with pytest.raises(HandsimError, match=r"format 3.*upgrade"):
         Pool.open(path)
     (path / "pool.json").write_text("")  # and hands are there: nothing is begun anew
     with pytest.raises(HandsimError, match="is not a pool"):
