@@ -161,7 +161,7 @@ def explain_lack(pool: Pool, policy: MiningPolicy, left_out: bool = False) -> st
         return f"the others have none within max_distance {policy.max_distance:g}; take a larger one"
     if left_out:
         return "for the others there are only copies of themselves; ingest more videos"
-    return "for the others the index holds no hand of another video; ingest more videos, or `index add`"
+    return "the others found no hand of another video, with a picture; ingest more, or `handsim index add`"
 
 
 def mine(
