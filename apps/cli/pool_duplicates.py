@@ -26,6 +26,7 @@ from handsim.pool.duplicates import (
     find_shared,
 )
 from handsim.pool.layout import POOL_FILE
+from handsim.pool.removal import remove
 from handsim.skeleton import JOINT_COUNT
 
 if TYPE_CHECKING:
@@ -36,29 +37,27 @@ _ROWS: Final = 10
 _HANDS_AT_ONCE: Final = 512
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command line."""
+    line = "hands, recordings and crops that are there twice, or in another pool or dataset, too"
+    parser = actions.add_parser("duplicates", help=line)
     line = "compare with another home or pool, or with a labelled dataset's folder: what both hold"
     parser.add_argument("--against", type=Path, metavar="HOME|FOLDER", help=line)
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     line = "remove what is there twice, but for the first of each (with --against: what the other has, too)"
     parser.add_argument("--remove-copies", action="store_true", help=line)
-    line = "with --remove-copies: near duplicates, too, not only equal crops"
+    line = "with --remove-copies: near duplicates, too (they are looked for and shown anyway)"
     parser.add_argument("--near", action="store_true", help=line)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.near and not options.remove_copies:
-        raise HandsimError("near duplicates are shown anyway; --near has --remove-copies remove them, too")
     pool = Pool.open(find_home(options).pool)
     if options.against is not None:
         copies, report, text = _compare(pool, options.against, options.near)
     else:
         copies, report, text = _search(pool, options.near)
     if options.remove_copies:
-        from handsim.pool.removal import remove
-
         report["removed"] = remove(pool.path, copies.tolist())
         text += (
             f"\n\n{report['removed']:,} removed; `handsim index add` has the index follow, "

@@ -40,7 +40,7 @@ _PARTS: Final = 4
 _PART_BITS: Final = 16
 _PAIRS_AT_ONCE: Final = 2**20
 _LEAST_SHARED: Final = 0.5
-_LEAST_HANDS: Final = 5
+_LEAST_HANDS: Final = 2
 
 
 @dataclass(frozen=True, eq=False)

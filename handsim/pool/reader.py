@@ -86,6 +86,8 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    tars: TarFiles
+    """The parts that these hands were read from, and the files of their crops."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Pool":
@@ -96,10 +98,11 @@ class Pool:
         """See `open`."""
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
-        self._parts = layout.published_parts(path)
-        self._identities = _identities(self._parts)
-        self._tars = TarFiles(self._parts)
-        counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
+        self.tars = TarFiles(path)
+        self._parts = self.tars.parts
+        self._identities = _identities(path, self._parts)
+        self._removed = layout.read_removed(path)
+        counts = [layout.hand_count(part, self._removed) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
@@ -119,16 +122,16 @@ class Pool:
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "joint_mask", "keypoints"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
+        table = layout.read_hands(self._parts[number], columns, self._removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
         return table.drop_columns("keypoints")
 
     def is_current(self) -> bool:
-        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
+        """Whether these are the hands that lie there now; False once any was added, changed or removed."""
         try:
-            return self._identities == _identities(layout.published_parts(self.path))
+            return self._identities == _identities(self.path, layout.published_parts(self.path))
         except OSError:
             return False
 
@@ -146,16 +149,31 @@ class Pool:
         is_here = places < len(self)
         is_here[is_here] = self._sorted_ids[places[is_here]] == ids[is_here]
         if not is_here.all():
-            unknown = format_hand_id(int(ids[~is_here][0]))
-            raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
+            unknown = int(ids[~is_here][0])
+            name = format_hand_id(unknown)
+            if self.was_removed(unknown):
+                raise NotThereError(
+                    f"hand {name} was removed from {self.path}; `handsim pool restore` takes that back"
+                )
+            raise NotThereError(f"no hand {name} in {self.path} (it holds {len(self):,} hands)")
         return self._by_id[places]
+
+    def was_removed(self, hand_id: int) -> bool:
+        """Whether somebody removed that hand: an index that is older may hold it still."""
+        return bool(np.isin(np.uint64(hand_id), self._removed))
+
+    def read_files(self) -> Categorical:
+        """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
+        empty = layout.HANDS_SCHEMA.empty_table().select(["file"])
+        tables = [layout.read_hands(part, ["file"], self._removed) for part in self._parts]
+        return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
         row = int(self.rows(hand_id)[0])
         number, row_of_part = self._locate(row)
         names = ["box_px", "file", "external_id", "external_positives", "joint_scores"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, names)
+        table = layout.read_hands(self._parts[number], names, self._removed)
         fields = table.slice(row_of_part, 1).to_pylist()[0]
         joint_scores = fields["joint_scores"]
         return Hand(
@@ -189,15 +207,15 @@ class Pool:
         if self._crop_offsets[row] < 0:
             raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
         number, _ = self._locate(row)
-        return self._tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
+        return self.tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
         return decode_crop(self.crop_jpeg(hand_id), hand_id)
 
     def close(self) -> None:
-        """Close the tar files that are open; the arrays stay usable."""
-        self._tars.close()
+        """Close the files and let others delete what was rewritten since; the arrays stay usable."""
+        self.tars.close()
 
     def _locate(self, row: int) -> tuple[int, int]:
         """The part that holds a row, and the row's number in it."""
@@ -205,7 +223,8 @@ class Pool:
         return number, row - int(self._starts[number])
 
 
-def _identities(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
+def _identities(pool: Path, parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
     """What distinguishes parts from others of the same name: each is written once and never changed."""
-    statuses = [(part, part.stat()) for part in parts]
-    return [(part, status.st_ino, status.st_mtime_ns) for part, status in statuses]
+    removed = pool / layout.REMOVED_FILE
+    statuses = [(path, path.stat()) for path in [*parts, *([removed] if removed.exists() else [])]]
+    return [(path, status.st_ino, status.st_mtime_ns) for path, status in statuses]

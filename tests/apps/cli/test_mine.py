@@ -115,6 +115,10 @@ def test_duplicates_are_told_in_a_table_and_as_json(tmp_path: Path, capsys: Capt
     assert "19 of 25 hands are in" in run_ok(
         capsys, "pool", "duplicates", "--home", home, "--against", other / "pool"
     )
+    copies = ("pool", "duplicates", "--home", home, "--remove-copies")
+    assert "5 removed; `handsim index add` has the index follow" in run_ok(capsys, *copies)
+    assert set(Pool.open(home / "pool").videos.values()) == {"v0", "v1", "v2", "v3"}
+    assert "17 removed" in run_ok(capsys, *copies, "--against", other)
+    assert len(Pool.open(home / "pool")) == 3
     nothing = run_refused(capsys, "pool", "duplicates", "--home", home, "--against", tmp_path)
     assert "is no home with a pool and none of freihand" in nothing
-    assert "--near has" in run_refused(capsys, "pool", "duplicates", "--home", home, "--near")
