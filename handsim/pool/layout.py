@@ -189,6 +189,15 @@ def read_removed(pool: Path) -> NDArray[np.uint64]:
         ) from error
 
 
+def are_removed(hand_ids: NDArray[np.uint64], removed: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """[N] of which hands are among those that `read_removed` gives."""
+    if not removed.size:
+        return np.zeros(len(hand_ids), dtype=np.bool_)
+    places = np.searchsorted(removed, hand_ids)
+    found: NDArray[np.bool_] = removed[np.minimum(places, len(removed) - 1)] == hand_ids
+    return found
+
+
 def read_hands(
     part: Path, columns: list[str], removed: NDArray[np.uint64], as_dictionary: Sequence[str] = ()
 ) -> pa.Table:
@@ -196,7 +205,7 @@ def read_hands(
     if not removed.size:
         return read_columns(part, HANDS_FILE, columns, as_dictionary)
     table = read_columns(part, HANDS_FILE, list({*columns, "hand_id"}), as_dictionary)
-    is_kept = ~np.isin(table["hand_id"].to_numpy(), removed)
+    is_kept = ~are_removed(table["hand_id"].to_numpy(), removed)
     return (table if is_kept.all() else table.filter(pa.array(is_kept))).select(columns)
 
 

@@ -160,7 +160,7 @@ class Pool:
 
     def was_removed(self, hand_id: int) -> bool:
         """Whether somebody removed that hand: an index that is older may hold it still."""
-        return bool(np.isin(np.uint64(hand_id), self._removed))
+        return bool(layout.are_removed(np.array([hand_id], dtype=np.uint64), self._removed)[0])
 
     def read_files(self) -> Categorical:
         """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
