@@ -60,6 +60,12 @@ def add(
     return Pool.open(path)
 
 
+def unlike(perceptual: NDArray[np.uint64]) -> CropHashes:
+    """Hashes of files that all differ."""
+    numbers = np.arange(len(perceptual), dtype=np.uint64)
+    return CropHashes(numbers, numbers, perceptual)
+
+
 def ids(pool: Pool, video: str) -> list[int]:
     """Of a video's hands."""
     return pool.hand_ids[[name == video for name in pool.videos.values()]].tolist()  # type: ignore[no-any-return]
@@ -94,10 +100,9 @@ def test_near_duplicates_are_alike_in_crop_and_in_pose(tmp_path: Path) -> None:
 
 def test_of_a_hand_that_moves_slowly_only_what_is_near_to_a_hand_that_stays_may_go() -> None:
     """Each frame is near to the next, the third is not near to the first: all are one group."""
-    frames = np.arange(5, dtype=np.uint64)
     keypoints = np.tile(np.random.default_rng(0).random((21, 2), dtype=np.float32), (5, 1, 1))
-    keypoints += 0.7 * MAX_POSE_DISTANCE * np.arange(5, dtype=np.float32)[:, None, None] * np.float32([1, 0])
-    pairs = find_pairs(CropHashes(frames, frames, np.zeros(5, dtype=np.uint64)), keypoints)
+    keypoints[..., 0] += 0.7 * MAX_POSE_DISTANCE * np.arange(5, dtype=np.float32)[:, None]
+    pairs = find_pairs(unlike(np.zeros(5, dtype=np.uint64)), keypoints)
     near = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert near == {(0, 1), (1, 2), (2, 3), (3, 4)}
 
@@ -191,7 +196,7 @@ def test_every_near_pair_is_found_and_each_once(seed: int, flips: int) -> None:
         hashes ^= np.uint64(1) << random.integers(0, 64, 40).astype(np.uint64)
     keypoints = random.choice(random.random((3, 21, 2), dtype=np.float32), 40)
     keypoints += random.normal(scale=0.02, size=(40, 21, 2)).astype(np.float32)
-    found = find_pairs(CropHashes(np.arange(40), np.arange(40, dtype=np.uint64), hashes), keypoints)
+    found = find_pairs(unlike(hashes), keypoints)
     listed = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
     assert len(listed) == len(set(listed))
     assert set(listed) == all_pairs(hashes, keypoints)
@@ -200,14 +205,14 @@ def test_every_near_pair_is_found_and_each_once(seed: int, flips: int) -> None:
 def test_unlabelled_joints_do_not_count_and_a_hand_of_few_joints_is_no_near_one() -> None:
     keypoints = np.tile(np.random.default_rng(0).random((21, 2), dtype=np.float32), (3, 1, 1))
     keypoints[1, 8:] = keypoints[2, 3:] = np.nan
-    hashes = CropHashes(np.arange(3), np.arange(3, dtype=np.uint64), np.zeros(3, dtype=np.uint64))
+    hashes = unlike(np.zeros(3, dtype=np.uint64))
     pairs = find_pairs(hashes, keypoints)
     assert (pairs.first.tolist(), pairs.second.tolist()) == ([0], [1])
 
 
 def test_thousands_of_equal_pictures_take_no_square_of_them() -> None:
     count = 4_000
-    hashes = CropHashes(np.arange(count), np.arange(count, dtype=np.uint64), np.zeros(count, dtype=np.uint64))
+    hashes = unlike(np.zeros(count, dtype=np.uint64))
     pairs = find_pairs(hashes, np.zeros((count, 21, 2), dtype=np.float32))
     assert count - 1 <= len(pairs.first) <= 64 * count
 
