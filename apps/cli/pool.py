@@ -4,7 +4,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from apps.cli import pool_export, pool_relabel
+from apps.cli import pool_duplicates, pool_export, pool_relabel
 from apps.cli.console import find_home
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.errors import HandsimError
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_removal_arguments(actions)
     _add_merge_arguments(actions)
     pool_relabel.add_arguments(actions)
+    pool_duplicates.add_arguments(actions)
     pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
