@@ -52,7 +52,7 @@ class Hand:
     external_positives: tuple[str, ...] = ()
     """The positives another collection mined for it, nearest first, as its external ids."""
     joint_scores: NDArray[np.float32] | None = None
-    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: it says it of none."""
+    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: of none at all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:

@@ -65,13 +65,19 @@ class Catalog(ABC):
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError when
-        there are no hands, while another process builds, and when the version does not find what exact
+        Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
+        hands written; the graph is built after its last call. Raises HandsimError when there are no hands, while another process builds, and when the version does not find what exact
         search finds: it then stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
-        name = self.write_version(PoolPoints(hands, embedding), embedding, settings, progress)
+        points = PoolPoints(hands, embedding)
+        if len(points) == 0:
+            raise HandsimError(
+                f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
+                f"`handsim embedding fit --unlabelled complete` makes one that completes them"
+            )
+        name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish)
 
     def add(
@@ -91,9 +97,9 @@ class Catalog(ABC):
             indexed = [page.hand_ids for page in current.scroll(with_payload=False)]
             embedding, base = current.embedding, current.info
         rows = np.flatnonzero(~np.isin(hands.hand_ids, np.concatenate(indexed)))
-        if not len(rows):
-            return base
         points = PoolPoints(hands, embedding, rows)
+        if not len(points):
+            return base
         name = self._extend(base.name, points, embedding, progress, in_place)
         return self._verify_and_publish(name, publish)
 

@@ -25,8 +25,9 @@ from index.mining import MinedPairs
 def write_hand100m(path: str | Path, pool: Pool, batches: Iterable[MinedPairs]) -> int:
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
-    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. Raises
-    NotThereError for a hand that the pool does not hold.
+    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format has
+    no unlabelled joints: hands with any are left out, as anchors and as positives. Raises NotThereError for a
+    hand that the pool does not hold.
     """
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
         file.write('{"images": ')
@@ -59,7 +60,8 @@ def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> int:
 
 def _images(pool: Pool) -> Iterator[dict[str, Any]]:
     size = pool.crop_size_px
-    for row, hand_id in enumerate(pool.hand_ids.tolist()):
+    for row in np.flatnonzero(pool.is_complete).tolist():
+        hand_id = int(pool.hand_ids[row])
         yield {"id": row, "file_name": f"{format_hand_id(hand_id)}.jpg", "width": size, "height": size}
 
 
@@ -67,8 +69,12 @@ def _annotations(pool: Pool, batches: Iterable[MinedPairs]) -> Iterator[dict[str
     box = json.dumps(box_of_whole_crop(pool.crop_size_px))
     for batch in batches:
         rows = pool.rows(batch.hand_ids)
+        is_found = batch.is_found.copy()
+        is_found[is_found] = pool.is_complete[pool.rows(batch.positives[is_found])]
         for place, row in enumerate(rows.tolist()):
-            mask = batch.is_found[place]
+            if not pool.is_complete[row]:
+                continue
+            mask = is_found[place]
             yield {
                 "image_id": row,
                 "hand_id": format_hand_id(int(batch.hand_ids[place])),

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding
+from handsim.embedding import Embedding, can_embed
 from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
@@ -27,7 +27,7 @@ class HandColumns(Protocol):
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
-        """[N, 21, 3] in the crop's unit square."""
+        """[N, 21, 3] in the crop's unit square; NaN where a joint is unlabelled."""
 
     @property
     def videos(self) -> Categorical: ...
@@ -120,14 +120,22 @@ class ConcatenatedPoints:
 
 
 class PoolPoints:
-    """The hands of a pool with the vectors that an embedding gives them."""
+    """The hands of a pool with the vectors that an embedding gives them.
+
+    Hands that it gives none, because joints are not labelled (`can_embed`), are not among them.
+    """
 
     def __init__(
         self, hands: HandColumns, embedding: Embedding, rows: NDArray[np.int64] | None = None
     ) -> None:
-        """All hands, or those at ``rows`` [n]."""
+        """Of all hands, or of those at ``rows`` [n]."""
         self._hands = hands
         self._embedding = embedding
+        is_taken = can_embed(embedding.unlabelled, hands.keypoints)
+        if rows is not None:
+            rows = rows[is_taken[rows]]
+        elif not is_taken.all():
+            rows = np.flatnonzero(is_taken)
         self._rows = rows
 
     def __len__(self) -> int:

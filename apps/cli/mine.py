@@ -3,12 +3,16 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from apps.cli.console import find_catalog, find_home, progress_bar
+from handsim.embedding import can_embed
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.processes import available_cores
-from index import MiningPolicy, mine
+from index import IndexVersion, MiningPolicy, mine
 from index.hand100m import write_hand100m
 from index.mining import write_pairs
 
@@ -56,20 +60,31 @@ def _run(options: argparse.Namespace) -> int:
     )
     pool = Pool.open(home.pool)
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
-        batches = mine(version, pool.hand_ids, policy, workers=options.workers, progress=progress)
+        hands = pool.hand_ids[_minable(pool, version, options.format)]
+        batches = mine(version, hands, policy, workers=options.workers, progress=progress)
         if options.format == "parquet":
             written = f"{write_pairs(options.out, batches, version.info):,} pairs"
         else:
             written = f"{write_hand100m(options.out, pool, batches):,} annotations"
     if options.crops:
         _write_crops(pool, options.crops)
-    print(f"{written} of {len(pool):,} hands in {options.out}")
+    print(f"{written} of {len(hands):,} hands in {options.out}")
+    if len(hands) < len(pool):
+        print(f"{len(pool) - len(hands):,} hands with unlabelled joints are left out")
     return 0
+
+
+def _minable(pool: Pool, version: IndexVersion, file_format: str) -> NDArray[np.bool_]:
+    """[N] the pool's hands that the index takes; Hand100M has no unlabelled joints."""
+    if file_format == "hand100m":
+        return pool.is_complete
+    return can_embed(version.embedding.unlabelled, pool.keypoints)
 
 
 def _write_crops(pool: Pool, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with progress_bar("writing crops", "crop") as progress:
-        for done, hand_id in enumerate(pool.hand_ids.tolist(), start=1):
+        hand_ids = pool.hand_ids[pool.is_complete].tolist()
+        for done, hand_id in enumerate(hand_ids, start=1):
             (directory / f"{format_hand_id(hand_id)}.jpg").write_bytes(pool.crop_jpeg(hand_id))
-            progress(done, len(pool))
+            progress(done, len(hand_ids))

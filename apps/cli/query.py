@@ -18,10 +18,12 @@ from PIL import Image
 from apps.cli.console import find_catalog, find_home, format_table
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
+from handsim.hand import SIDES, Side, format_hand_id, labelled_joints, parse_hand_id
 from handsim.images import decode_image, read_file
 from handsim.pool import Pool
+from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
@@ -68,6 +70,24 @@ class Query:
         if unlike:
             counts += f", unlike {len(unlike)}"
         return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
+
+
+def check_joints(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
+    """Raise HandsimError for a hand of the pool that no index of the embedding has because of its joints."""
+    for row in pool.rows([hand_id for hand_id in hand_ids if hand_id in pool]).tolist():
+        keypoints = pool.keypoints[row]
+        if not can_embed(embedding.unlabelled, keypoints[None])[0]:
+            joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
+            names = ", ".join(joints[:3]) + (f" and {len(joints) - 3} more" if len(joints) > 3 else "")
+            remedy = f"its index completes hands that have {LEAST_LABELLED} labelled joints"
+            if embedding.unlabelled == "refuse":
+                remedy = (
+                    "`handsim embedding fit --unlabelled complete` and `handsim index build` take such hands"
+                )
+            raise HandsimError(
+                f"hand {format_hand_id(int(pool.hand_ids[row]))} is not in the index, as joints of it are not "
+                f"labelled ({names}); {remedy}"
+            )
 
 
 def read_queries(path: Path, side: Side) -> list[Query]:
@@ -137,7 +157,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in an image")
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
     subject.add_argument(
-        "--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several"
+        "--keypoints",
+        type=Path,
+        metavar="FILE",
+        help="JSON or .npy, [21, 2 or 3] or several; third numbers that are all 0, 1 or 2 are COCO's visibility",
     )
     subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")
@@ -190,7 +213,11 @@ def _run(options: argparse.Namespace) -> int:
         if options.random or options.list:
             return _print_hands(options, _pick_hands(options, version, k, search.filter), version)
         pool = Pool.open(find_home(options).pool) if options.montage else None
-        queries, answers = _search(options, version, pool, k, search)
+        try:
+            queries, answers = _search(options, version, pool, k, search)
+        except NotThereError:
+            _explain(options, version)
+            raise
     if options.json:
         print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
     else:
@@ -257,6 +284,14 @@ def _search(
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)
     return queries, version.search(vectors, k, options=search)
+
+
+def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
+    """Of a hand that the index lacks: raise HandsimError if that is because of its joints."""
+    home = find_home(options)
+    if home.pool.is_dir():
+        names = [options.hand] if options.hand is not None else [*(options.like or ()), *options.unlike]
+        check_joints([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
 def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_hands_with_keypoints_alone_have_no_crop(tmp_path: Path) -> None:
     write_pool(path, videos=2)
     pool = write_pool(path, videos=1, first_video=7, pictures=False)
     assert len(pool) == 30
-    assert len(HandSet.with_crops(pool)) == 20
+    assert len(HandSet.trainable(pool)) == 20
 
 
 @given(seed=SEEDS, queries=st.integers(0, 6), most=st.integers(1, 6), count=st.integers(1, 6))
@@ -203,7 +203,7 @@ def test_a_table_gives_one_of_the_mined_positives(
 
 
 def test_pairs_of_hands_that_the_pool_lacks_are_left_out(table: Path, mined: MinedPairs, half: Pool) -> None:
-    pairs = MinedTable(table, HandSet.with_crops(half)).draw(half.hand_ids, rng())
+    pairs = MinedTable(table, HandSet.trainable(half)).draw(half.hand_ids, rng())
     half.rows(pairs.positives)  # raises for a hand that it lacks
     rows = np.isin(mined.hand_ids, half.hand_ids)
     usable = mined.is_found[rows] & np.isin(mined.positives[rows], half.hand_ids)
