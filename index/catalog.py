@@ -66,8 +66,9 @@ class Catalog(ABC):
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
         Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
-        hands written; the graph is built after its last call. Raises HandsimError when there are no hands, while another process builds, and when the version does not find what exact
-        search finds: it then stays, unpublished.
+        hands written; the graph is built after its last call. Raises HandsimError when there are no hands,
+        while another process builds, and when the version does not find what exact search finds: it then
+        stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")

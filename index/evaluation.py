@@ -226,7 +226,7 @@ def _precisions(
 def _pose_distances(
     pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, partners: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pose distances [M] to the nearest hand, and [R] to those of the random ``partners`` [N] in other videos."""
+    """Pose distances [M] to the nearest hand, and [R] to random ``partners`` [N] in other videos."""
     has_neighbor, nearest = _nearest_rows(pool, neighbors)
     other_video = pool.videos.codes[partners] != pool.videos.codes[rows]
     return (

@@ -25,9 +25,9 @@ from index.mining import MinedPairs
 def write_hand100m(path: str | Path, pool: Pool, batches: Iterable[MinedPairs]) -> int:
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
-    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format has
-    no unlabelled joints: hands with any are left out, as anchors and as positives. Raises NotThereError for a
-    hand that the pool does not hold.
+    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format
+    has no unlabelled joints: hands with any are left out, as anchors and as positives. Raises NotThereError
+    for a hand that the pool does not hold.
     """
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
         file.write('{"images": ')

@@ -43,8 +43,8 @@ def build_version(
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints. Raises as `index.catalog.Catalog.build`, and
-    NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints. Raises as
+    `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
@@ -87,7 +87,8 @@ def add_hands(
 ) -> tuple[VersionInfo, int]:
     """Add the hands of the home's pool that the current version lacks; the second number counts them.
 
-    ``print_line`` gets a sentence on hands with unlabelled joints. Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on hands with unlabelled joints. Raises as `index.catalog.Catalog.add`,
+    and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:

@@ -49,6 +49,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
             f", median {info.median_hands_of_a_video:,.0f} hands, most {info.largest_video_hands:,} "
             f"({info.largest_video})"
         )
+    crops, tables = info.crop_bytes / 1e6, info.table_bytes / 1e6
     rows = [
         ["pool", f"{pool}, {info.parts:,} parts"],
         ["hands", f"{info.hands:,}{hands}"],
@@ -57,10 +58,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["videos", videos],
         ["labels", _list_counts(info.labels | {"(none)": info.without_label})],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
-        [
-            "disk",
-            f"crops {info.crop_bytes / 1e6:,.1f} MB ({info.crop_size_px} px), tables {info.table_bytes / 1e6:,.1f} MB",
-        ],
+        ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],
         ["ingested", f"{info.pictures:,} pictures and frames in {info.items:,} items"],
         ["without use", _list_counts(info.skipped) or "none"],
     ]

@@ -85,8 +85,8 @@ def check_joints(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> N
                     "`handsim embedding fit --unlabelled complete` and `handsim index build` take such hands"
                 )
             raise HandsimError(
-                f"hand {format_hand_id(int(pool.hand_ids[row]))} is not in the index, as joints of it are not "
-                f"labelled ({names}); {remedy}"
+                f"hand {format_hand_id(int(pool.hand_ids[row]))} is not in the index, as some of its joints "
+                f"are not labelled ({names}); {remedy}"
             )
 
 
@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keypoints",
         type=Path,
         metavar="FILE",
-        help="JSON or .npy, [21, 2 or 3] or several; third numbers that are all 0, 1 or 2 are COCO's visibility",
+        help="JSON or .npy, [21, 2 or 3] or several; third numbers 0, 1, 2 are COCO's visibility",
     )
     subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")

@@ -138,8 +138,8 @@ def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
     ``side`` says whose hands they are; left ones are mirrored.
 
     Third numbers are depths (z), unless those of the whole file are 0, 1 and 2, and not all 0: then they are
-    COCO's visibility, and 0 marks an unlabelled joint. So does ``null`` or NaN in place of its numbers. Such a
-    joint is NaN, and the crop is laid around the others. Raises NotThereError, or HandsimError for another
+    COCO's visibility, and 0 marks an unlabelled joint. So does ``null`` or NaN in place of its numbers. Such
+    a joint is NaN, and the crop is laid around the others. Raises NotThereError, or HandsimError for another
     shape, and for a hand without extent or without any labelled joint.
     """
     if not path.exists():

@@ -87,7 +87,7 @@ class Embedding(Protocol):
 
 
 def can_embed(unlabelled: Unlabelled, keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """[N] which hands, of keypoints [N, 21, 2 or 3], an embedding takes that does so with unlabelled joints."""
+    """[N] which hands, of keypoints [N, 21, 2 or 3], an embedding of that choice takes."""
     least = LEAST_LABELLED if unlabelled == "complete" else JOINT_COUNT
     return np.asarray(labelled_joints(keypoints).sum(axis=1) >= least)
 

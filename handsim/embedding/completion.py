@@ -41,7 +41,7 @@ class PoseCompletion:
         variances: NDArray[np.float64],
         total_variance: float,
     ) -> None:
-        """Of the mean [42], the components [D, 42], their variances [D], and the variance of all 42 numbers."""
+        """Of mean [42], components [D, 42], their variances [D], and the variance over all 42 numbers."""
         size, left_out = len(mean), len(mean) - len(components)
         noise = (total_variance - float(variances.sum())) / left_out if left_out else 0.0
         noise = max(noise, _LEAST_NOISE * (total_variance or 1.0) / size)
@@ -67,7 +67,7 @@ class PoseCompletion:
         self, points: NDArray[np.float64], labelled: NDArray[np.bool_], *, centre: bool, scale: bool
     ) -> NDArray[np.float64]:
         is_known, known = labelled[:, :, None], np.repeat(labelled, 2, axis=1)
-        # C_oo^-1 C_ou of every hand, as one shape: where a coordinate is unknown, C_oo has a row of the identity.
+        # C_oo^-1 C_ou of every hand, in one shape: for unknown coordinates C_oo has rows of the identity.
         both_known = known[:, :, None] & known[:, None, :]
         within = np.where(both_known, self._covariance, np.eye(len(self._mean)))
         weights = np.linalg.solve(within, self._covariance * known[:, :, None])
@@ -95,7 +95,7 @@ class PoseCompletion:
 def _lay_over(
     pose: NDArray[np.float64], points: NDArray[np.float64], is_known: NDArray[np.bool_], *, scale: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Origin [n, 1, 2] and size [n, 1, 1] that lay poses [n, 21, 2] over the known ones [n, 21, 1] of points."""
+    """Origin [n, 1, 2] and size [n, 1, 1] that lay poses [n, 21, 2] over the known points."""
     centres = [np.where(is_known, each, 0).sum(axis=1, keepdims=True) for each in (pose, points)]
     pose_centre, centre = (each / is_known.sum(axis=1, keepdims=True) for each in centres)
     size = np.ones((len(points), 1, 1))

@@ -126,9 +126,10 @@ class PoseEmbedding:
         fitted_hands = int(is_complete.sum())
         if fitted_hands <= components:
             partly = len(keypoints) - fitted_hands
+            beside = f" (beside {partly} with unlabelled joints)" if partly else ""
             raise HandsimError(
-                f"{fitted_hands} hands {f'(beside {partly} with unlabelled joints) ' if partly else ''}are too "
-                f"few to fit {components} components; `handsim ingest` more, or ask for fewer components"
+                f"{fitted_hands} hands{beside} are too few to fit {components} components; "
+                f"`handsim ingest` more, or ask for fewer components"
             )
         complete = (chunk[is_complete[start : start + len(chunk)]] for start, chunk in _chunks(keypoints))
         pca = PrincipalComponents.fit(
@@ -166,7 +167,7 @@ class PoseEmbedding:
         return digest.hexdigest()[:16]
 
     def complete(self, keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Keypoints [N, 21, 2 or 3] as [N, 21, 2] without unlabelled joints, or unchanged where there are none.
+        """Keypoints [N, 21, 2 or 3] with all joints, as [N, 21, 2]; the same where none is unlabelled.
 
         Raises HandsimError for a hand that is refused (`handsim.embedding.base.can_embed`).
         """
@@ -263,7 +264,7 @@ class PoseEmbedding:
 
 def _chunks(keypoints: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """Some hands at a time, and the row of the first."""
-    for start in range(0, max(len(keypoints), 1), _CHUNK_HANDS):
+    for start in range(0, len(keypoints), _CHUNK_HANDS):
         yield start, keypoints[start : start + _CHUNK_HANDS]
 
 
@@ -271,11 +272,11 @@ def _refusal(labelled: NDArray[np.bool_], hand: int, unlabelled: Unlabelled) -> 
     """Why a hand with these joints [21] has no vector."""
     if unlabelled == "complete":
         return HandsimError(
-            f"hand {hand} has {int(labelled.sum())} labelled joints; it takes {LEAST_LABELLED} of {JOINT_COUNT} "
-            f"to complete the others: label more of them"
+            f"hand {hand} has {int(labelled.sum())} labelled joints; it takes {LEAST_LABELLED} of "
+            f"{JOINT_COUNT} to complete the others: label more of them"
         )
     joint = int(labelled.argmin())
     return HandsimError(
-        f"joint {joint} ({JOINT_NAMES[joint]}) of hand {hand} is not labelled, and this embedding refuses such "
-        f"hands; `handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+        f"joint {joint} ({JOINT_NAMES[joint]}) of hand {hand} is not labelled, and this embedding refuses "
+        f"such hands; `handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
     )

@@ -1,4 +1,4 @@
-"""What is in a pool, in numbers: read from its columns and file sizes, so that two million hands take seconds."""
+"""What is in a pool, in numbers: two million hands take seconds."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -27,7 +27,6 @@ from handsim.files import sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
-FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -127,11 +126,17 @@ def damaged(part: Path, why: str) -> HandsimError:
     )
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")
     sync(pool)
+
+
+def upgrade_pool_json(pool: Path) -> None:
+    """Have earlier versions of handsim refuse the pool, which is about to hold what they do not know."""
+    if read_version(pool) < FORMAT_VERSION:
+        write_pool_json(pool, read_pool_json(pool), FORMAT_VERSION)
 
 
 def can_begin_at(pool: Path) -> bool:

@@ -190,7 +190,7 @@ class PoolWriter:
             hands = _table(self._rows, layout.HANDS_SCHEMA)
             items = _table(self._items, layout.ITEMS_SCHEMA)
             if hands["joint_mask"].null_count < len(hands):
-                self._raise_version()
+                layout.upgrade_pool_json(self.path)
             pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
             layout.sync_directory(self._writing)
@@ -198,12 +198,6 @@ class PoolWriter:
             sync(layout.parts_directory(self.path))
             self._next_part += 1
         self._start_part()
-
-    def _raise_version(self) -> None:
-        """Before the first hand with an unlabelled joint appears."""
-        if layout.read_version(self.path) < layout.FORMAT_VERSION:
-            size_px = layout.read_pool_json(self.path)
-            layout.write_pool_json(self.path, size_px, layout.FORMAT_VERSION)
 
     def close(self) -> None:
         """Publish what is left and let the next writer in."""
