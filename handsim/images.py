@@ -2,76 +2,235 @@
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from handsim.errors import UnusableError
+from handsim.errors import Remark, UnusableError
 from handsim.geometry import cut_crop
 from handsim.hand import Side
+from handsim.media import HEIF_BRANDS, HEIF_SEQUENCE_BRANDS
+from handsim.metadata import JPEG_START, PNG_START, mend_png, orientation_of, take_jpeg_metadata
+from handsim.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
+from handsim.tiff import read_directories
 
 MAX_PIXELS: Final = 100_000_000
-"""Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands."""
+"""Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands. JPEGs can
+be decoded at a fraction of their size, so they may be larger."""
+_MAX_JPEG_PIXELS: Final = 1_100_000_000
+_MAX_PROGRESSIVE_PIXELS: Final = 150_000_000
+"""All coefficients of a progressive JPEG are in memory at once, at up to 6 bytes a pixel."""
+MAX_FILE_BYTES: Final = 1 << 29
 
 CROP_JPEG_QUALITY: Final = 90
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 """What cameras and datasets write. Some other formats of Pillow hold further pictures, or start programs."""
-_DAMAGED: Final = (OSError, SyntaxError, ValueError, IndexError, RuntimeError)
-"""What Pillow's readers raise for damaged data: each format has its own."""
+_DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, EOFError)
+"""What readers raise for damaged data: each format has its own."""
+_JPEG_END: Final = b"\xff\xd9"
+_MISSING_ROWS: Final = 0.01
+"""What may be missing of a picture's rows; a hand must not lie in what the decoder fills in."""
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; raises UnusableError for anything else."""
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture."""
+
+    pixels: NDArray[np.uint8]
+    """RGB [H, W, 3], upright."""
+    scale: float = 1.0
+    """Decoded pixels per pixel of the picture: 1, or 1/2, 1/4, 1/8 for a huge JPEG."""
+    remarks: tuple[Remark, ...] = ()
+    """What is wrong with the file, which was used all the same."""
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file to read; raises UnusableError for anything else, and never waits for a pipe."""
     try:
         if not path.is_file():
             raise UnusableError(
                 "unreadable", "not a regular file" if path.exists() else "the link leads nowhere"
             )
-        data = path.read_bytes()
+        return path.open("rb")
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; raises UnusableError for anything else, and over `MAX_FILE_BYTES`."""
+    with open_file(path) as file:
+        try:
+            data = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise UnusableError("unreadable", error.strerror or str(error)) from error
     if not data:
         raise UnusableError("empty file", "0 bytes")
+    if len(data) > MAX_FILE_BYTES:
+        raise UnusableError("file too large", f"pictures may have {MAX_FILE_BYTES >> 20} MB")
     return data
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of an encoded picture, turned upright as its EXIF asks; the first frame of an animation.
+    """The pixels of `decode_picture`."""
+    return decode_picture(data).pixels
 
-    Raises UnusableError for what is no picture, is damaged, or has over `MAX_PIXELS` pixels.
+
+def decode_picture(source: bytes | Path) -> Picture:
+    """A picture as 8-bit RGB, upright, whatever its format, depth and palette; the first frame of an animation.
+
+    What is wrong beside the pixels, or with the last of them, is remarked. A JPEG of over `MAX_PIXELS` pixels
+    is decoded at a fraction of its size. Raises UnusableError for what is no picture, is damaged, lacks more
+    than a hundredth of its rows, or is too large.
     """
+    data = read_file(source) if isinstance(source, Path) else source
     with warnings.catch_warnings():
-        # Pillow's own bomb check warns at a lower bound than ours; the size is checked just below.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise UnusableError("not an image", "no picture format is recognised") from error
-        except Image.DecompressionBombError as error:
+        # Pillow warns of what is damaged and of sizes that are below our bound; both are dealt with here.
+        warnings.simplefilter("ignore")
+        if data.startswith(JPEG_START):
+            return _decode_jpeg(data)
+        if data.startswith(PNG_START):
+            return _decode_png(data)
+        return Picture(_decode(data))
+
+
+def _decode_jpeg(data: bytes) -> Picture:
+    data, orientation = take_jpeg_metadata(data)
+    if data.endswith(bytes(16)):
+        data = data.rstrip(b"\0")  # a download that broke off, in the room that was made for it
+    remarks: tuple[Remark, ...] = ()
+    try:
+        pixels, scale = _decode_jpeg_pixels(data)
+    except UnusableError as error:
+        if error.reason != "truncated image":
+            raise
+        pixels, scale = _decode_jpeg_pixels(data + _JPEG_END)
+        missing = _missing_jpeg_rows(data, pixels)
+        if missing > _MISSING_ROWS * len(pixels):
             raise UnusableError(
-                "too many pixels", f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels"
+                "truncated image", f"{missing} of {len(pixels)} rows of pixels are missing"
             ) from error
-        except _DAMAGED as error:
-            raise _damaged(error) from error
+        remarks = (Remark("no end marker", f"{missing} of {len(pixels)} rows of pixels are incomplete"),)
+    return Picture(turn_upright(pixels, orientation), scale, remarks)
+
+
+def _decode_jpeg_pixels(data: bytes) -> tuple[NDArray[np.uint8], float]:
+    """RGB as stored, and the scale at which it was decoded."""
+    try:
+        # Not by Image.open, which refuses large pictures, and reads the other pictures of stereo cameras.
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+            pixels = image.width * image.height
+            limit = _MAX_PROGRESSIVE_PIXELS if image.info.get("progressive") else _MAX_JPEG_PIXELS
+            if pixels > limit:
+                raise _too_large(pixels, limit)
+            scale = 1
+            while pixels > MAX_PIXELS * scale**2:
+                scale *= 2
+            if scale > 1:
+                image.draft(image.mode, (image.width // scale, image.height // scale))
+            return to_rgb(image), 1 / scale
+    except _DAMAGED as error:
+        raise _damaged(error) from error
+
+
+def _missing_jpeg_rows(data: bytes, pixels: NDArray[np.uint8]) -> int:
+    """How many rows of a JPEG without its end depend on what is read after it.
+
+    The decoder fills them in silence. Behind all blocks it passes over further bytes, until then it decodes
+    them: so whatever comes out differently with other bytes was not in the file.
+    """
+    noise = bytes(range(1, 65))
+    restarts = b"".join(b"\xff" + bytes([marker]) + noise for marker in range(0xD0, 0xD8))
+    others, _ = _decode_jpeg_pixels(data + noise + restarts + _JPEG_END)
+    differing = (others != pixels).any(axis=(1, 2))
+    return len(pixels) - int(differing.argmax()) if differing.any() else 0
+
+
+def _decode_png(data: bytes) -> Picture:
+    remarks: tuple[Remark, ...] = ()
+    if data.rfind(b"IEND") < 0:
+        remarks = (Remark("no end marker"),)
+    try:
+        return Picture(_decode(data), remarks=remarks)
+    except UnusableError as error:
+        mended = None if error.reason == "too many pixels" else mend_png(data)
+        if mended is None:
+            raise
+        return Picture(_decode(mended), remarks=remarks or (Remark("damaged metadata", error.detail),))
+
+
+def _decode(data: bytes) -> NDArray[np.uint8]:
+    """RGB, upright, of an encoded picture in any format but JPEG."""
+    if data[4:8] == b"ftyp" and data[8:12] in (HEIF_BRANDS | HEIF_SEQUENCE_BRANDS) - {b"avif", b"avis"}:
+        return _decode_heif(data)
+    if data.startswith((b"II", b"MM")) and not _is_sound_tiff(data):
+        raise UnusableError("corrupt image", "its tags claim more than the file holds")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        if data.startswith((b"II", b"MM")):
+            return _decode_by_opencv(data)
+        raise UnusableError("not an image", "no picture format is recognised") from error
+    except Image.DecompressionBombError as error:
+        raise UnusableError("too many pixels", f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels") from error
+    except _DAMAGED as error:
+        raise _damaged(error) from error
     with image:
-        pixels = image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise UnusableError(
-                "too many pixels", f"{pixels / 1e6:.0f} megapixels, the limit is {MAX_PIXELS / 1e6:.0f}"
-            )
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(image.width * image.height, MAX_PIXELS)
         try:
-            # A picture that is upright RGB is not copied: that takes half as long as decoding it.
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            # Pillow reads only the upper half of each 16 bits of a colour.
+            if image.mode != "I;16" and any(";16" in str(tile.args) for tile in image.tile):
+                return turn_upright(_decode_by_opencv(data), 1)
+            pixels = to_rgb(image)
+            exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
         except _DAMAGED as error:
             raise _damaged(error) from error
+        return turn_upright(pixels, orientation_of(exif, xmp))
+
+
+def _decode_heif(data: bytes) -> NDArray[np.uint8]:
+    import pillow_heif  # takes time to load
+
+    try:
+        image = pillow_heif.open_heif(data)
+        if image.size[0] * image.size[1] > MAX_PIXELS:
+            raise _too_large(image.size[0] * image.size[1], MAX_PIXELS)
+        # Turned as its boxes say; its EXIF does not count.
+        return to_rgb(image.to_pillow())
+    except _DAMAGED as error:
+        raise _damaged(error) from error
+
+
+def _is_sound_tiff(data: bytes) -> bool:
+    directory = next(read_directories(io.BytesIO(data)), None)
+    return directory is not None and directory.bytes_claimed <= len(data)
+
+
+def _decode_by_opencv(data: bytes) -> NDArray[np.uint8]:
+    """RGB of what Pillow cannot read or reads at 8 bits: more than one channel of 16 or 32 bits, or of float."""
+    import cv2
+
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
+        raise UnusableError("corrupt image", "no decoder reads it")
+    if samples.ndim == 2 or samples.shape[2] == 1:
+        return as_rgb(scale_to_8_bits(samples))
+    colours = scale_to_8_bits(samples[:, :, 2::-1])
+    return as_rgb(colours)
+
+
+def _too_large(pixels: int, limit: int) -> UnusableError:
+    return UnusableError("too many pixels", f"{pixels / 1e6:.0f} megapixels, the limit is {limit / 1e6:.0f}")
 
 
 def _damaged(error: Exception) -> UnusableError:
+    if isinstance(error, UnusableError):
+        return error
     reason = "truncated image" if "truncated" in str(error).lower() else "corrupt image"
     return UnusableError(reason, str(error))
 

@@ -1,0 +1,232 @@
+"""Telling pictures, animations, videos and annotations apart by their first bytes, whatever their names.
+
+At most 64 kilobytes are read of a file, of a few formats 4 megabytes more, so that a disk image among the
+photographs costs nothing.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from PIL import GifImagePlugin
+
+from handsim.errors import UnusableError
+from handsim.tiff import count_pages
+
+MediaKind = Literal["picture", "animation", "video", "annotations"]
+
+_HEAD_BYTES: Final = 1 << 16
+_GIF_BYTES: Final = 1 << 22
+"""A second frame that begins after this much of a GIF is taken to be there."""
+_MAX_CHUNKS: Final = 500
+"""A PNG's or WebP's frames are told of before this many chunks."""
+
+HEIF_BRANDS: Final = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif"))
+"""ISO/IEC 23008-12: still pictures in the boxes of MP4; its sequences carry the second set."""
+HEIF_SEQUENCE_BRANDS: Final = frozenset((b"msf1", b"hevc", b"hevx", b"hevm", b"hevs", b"avis"))
+
+_PICTURES: Final = re.compile(
+    rb"\xff\xd8\xff"  # JPEG
+    rb"|P[1-6][ \t\r\n#]"  # PBM, PGM, PPM
+    rb"|P[fF]\n"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # BMP, with the sizes that its header has had
+    re.DOTALL,
+)
+_VIDEOS: Final = re.compile(
+    rb"\x1aE\xdf\xa3"  # Matroska, WebM
+    rb"|RIFF....AVI |RF64....AVI "
+    rb"|FLV\x01|OggS|\.RMF|DKIF|YUV4MPEG2 |nut/multimedia"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF: WMV
+    rb"|\x1f\x07\x00"  # DV
+    rb"|\0\0\x01[\xba\xb3\xb0\xb5\xe0-\xef]"  # MPEG program stream, MPEG-1, -2 and -4 video
+    rb"|\0{2,3}\x01(?:[\x09\x27\x47\x67]|[\x40\x42\x44\x46]\x01)"  # H.264 and HEVC between start codes
+    rb"|\x12\0\x0a"  # AV1
+    rb"|....(?:moov|mdat|wide|free|skip|pnot)",  # QuickTime before it began with its type
+    re.DOTALL,
+)
+_MXF_PARTITION: Final = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"
+_JSON: Final = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\]{\["\d-]|true|false|null))')
+_ARCHIVES: Final = {
+    b"PK\x03\x04": "zip",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7-zip",
+    b"Rar!": "rar",
+}
+_OTHERS: Final = {
+    b"%PDF": "a PDF",
+    b"ID3": "sound",
+    b"fLaC": "sound",
+    b"RIFF": "sound, or another RIFF file",
+    b"PAR1": "a Parquet table",
+    b"\x89HDF": "HDF5",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"8BPS": "a Photoshop picture",
+    b"SQLite": "a database",
+    b"<": "a page of HTML, SVG or XML",
+    b"\0\0\1\0": "an icon",
+}
+"""What else lies among pictures, to be named in the report."""
+
+
+def tell_kind(path: Path) -> MediaKind:
+    """What a file holds, by its content.
+
+    Raises UnusableError for what is none of these, and for what cannot be read: an empty file, a pipe, a
+    link that leads nowhere.
+    """
+    try:
+        if not path.is_file():
+            raise UnusableError("unreadable", "not a regular file")
+        with path.open("rb") as file:
+            return _tell_kind(file, file.read(_HEAD_BYTES))
+    except OSError as error:
+        raise UnusableError("unreadable", error.strerror or str(error)) from error
+
+
+def _tell_kind(file: BinaryIO, head: bytes) -> MediaKind:
+    if not head:
+        raise UnusableError("empty file", "0 bytes")
+    if head[4:8] == b"ftyp":
+        return _tell_iso_media(file, head)
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "animation" if _has_two_gif_frames(file) else "picture"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "animation" if count_pages(file, limit=2) > 1 else "picture"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "animation" if _count_apng_frames(file) > 1 else "picture"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "animation" if _count_webp_frames(file, head) > 1 else "picture"
+    if _PICTURES.match(head):
+        return "picture"
+    if _VIDEOS.match(head) or _is_transport_stream(head) or _MXF_PARTITION in head:
+        return "video"
+    return _tell_data(head)
+
+
+def _tell_iso_media(file: BinaryIO, head: bytes) -> MediaKind:
+    """Of a file in boxes: MP4, QuickTime, HEIF, AVIF."""
+    size = int.from_bytes(head[:4], "big")
+    major, minors = head[8:12], head[16 : min(size, 256)]
+    brands = {major, *(minors[at : at + 4] for at in range(0, len(minors), 4))}
+    if major in (b"crx ", b"jxl ", b"jp2 ", b"jpx "):
+        raise _unusable(f"{major.decode().strip()}, which is not read; convert it to JPEG or PNG")
+    # What only can also be read as HEIF is a video: its own brand says so.
+    if major not in HEIF_BRANDS | HEIF_SEQUENCE_BRANDS:
+        return "video"
+    if brands & HEIF_SEQUENCE_BRANDS and any(name == b"moov" for name, _, _ in _boxes(file)):
+        return "animation"
+    return "picture"
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, offset and size of the outermost boxes of an ISO media file."""
+    at = 0
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        header = file.read(16)
+        if len(header) < 8:
+            return
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        yield header[4:8], at, size
+        if size < 8:
+            return  # to the end of the file
+        at += size
+
+
+def _count_apng_frames(file: BinaryIO) -> int:
+    at = 8
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        header = file.read(12)
+        if len(header) < 12 or header[4:8] == b"IDAT":
+            break
+        if header[4:8] == b"acTL":
+            return int.from_bytes(header[8:], "big")
+        at += 12 + int.from_bytes(header[:4], "big")
+    return 1
+
+
+def _count_webp_frames(file: BinaryIO, head: bytes) -> int:
+    """1 or 2, which stands for more."""
+    if head[12:16] != b"VP8X" or not head[20] & 2:
+        return 1
+    at, frames = 12, 0
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        header = file.read(8)
+        if len(header) < 8 or frames == 2:
+            break
+        frames += header[:4] == b"ANMF"
+        size = int.from_bytes(header[4:], "little")
+        at += 8 + size + size % 2
+    return max(frames, 1)
+
+
+def _has_two_gif_frames(file: BinaryIO) -> bool:
+    file.seek(0)
+    beginning = io.BytesIO(file.read(_GIF_BYTES))
+    try:
+        with GifImagePlugin.GifImageFile(beginning) as image:
+            image.seek(1)
+    except EOFError:
+        return len(beginning.getbuffer()) == _GIF_BYTES
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error):
+        return False
+    return True
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets of 188 bytes that begin with 0x47; some recorders put 4 bytes before each or 16 after it."""
+    return any(
+        head[start] == 0x47
+        and len(packets := head[start : start + 5 * size : size]) >= 3
+        and set(packets) == {0x47}
+        for size in (188, 192, 204)
+        for start in range(min(size, len(head)))
+    )
+
+
+def _tell_data(head: bytes) -> MediaKind:
+    if head.startswith(b"\x93NUMPY"):
+        return "annotations"
+    # An npz is a zip of npy files; its first entry has its name at byte 30.
+    if head.startswith(b"PK\x03\x04"):
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        if name.endswith(b".npy"):
+            return "annotations"
+    if _JSON.match(head.removeprefix(b"\xef\xbb\xbf")):
+        return "annotations"
+    for signature, name in _ARCHIVES.items():
+        if head.startswith(signature):
+            raise UnusableError("an archive", f"{name}; unpack it")
+    if head[257:262] == b"ustar":
+        raise UnusableError("an archive", "tar; unpack it")
+    raise _unusable(_describe(head))
+
+
+def _describe(head: bytes) -> str:
+    for signature, name in _OTHERS.items():
+        if head.startswith(signature):
+            return f"it looks like {name}"
+    if not head.strip(b"\0"):
+        return "it begins with zeros"
+    try:
+        head[:1000].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < 990:
+            return f"it begins with the bytes {head[:8].hex(' ')}"
+    return "it looks like text"
+
+
+def _unusable(detail: str) -> UnusableError:
+    return UnusableError("not an image or video", detail)

@@ -1,0 +1,77 @@
+"""8-bit RGB of pictures of every mode, sample type and orientation."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+GROUND: Final = 128
+"""What is transparent shows mid grey: neither dark hands nor light ones lose their outline on it."""
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of a picture of any of Pillow's modes; it is read if it was not yet."""
+    image.load()
+    if image.has_transparency_data and not image.mode.startswith("I"):
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        ground = Image.new("RGB", image.size, (GROUND, GROUND, GROUND))
+        ground.paste(rgba, mask=rgba.getchannel("A"))
+        return np.asarray(ground)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return as_rgb(scale_to_8_bits(np.asarray(image)))
+    # A picture that is RGB is not copied: that takes half as long as decoding it.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def scale_to_8_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples of any type and shape as 0 to 255, by what they hold.
+
+    Whole numbers: white is the smallest 2^n - 1 (n at least 8) that covers the largest, so that 12 bits in 16
+    are right. Fractions: 0 to 1 where they lie there, else from the least to the largest finite one; NaN is
+    black. Where a number is negative, black is the least.
+    """
+    if samples.dtype == np.uint8:
+        return samples
+    is_whole = samples.dtype.kind in "ui"
+    finite = samples if is_whole else samples[np.isfinite(samples)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
+    if is_whole:
+        low = min(int(low), 0)
+        high = 2 ** max(8, (int(high) - low).bit_length()) - 1 + low
+    elif low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    factor = 255.999 / max(float(high) - float(low), 1e-300)
+    scaled = np.empty(samples.shape, np.uint8)
+    # Row by row: whole pictures of float64 would take eight times as much memory as they do.
+    for row, target in zip(samples, scaled, strict=True):
+        values = (np.nan_to_num(row.astype(np.float64), nan=float(low)) - float(low)) * factor
+        target[...] = np.clip(values, 0, 255)
+    return scaled
+
+
+def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of grey [H, W], grey with alpha [H, W, 2], RGB or RGBA."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    channels = pixels.shape[2]
+    if channels == 3:
+        return pixels
+    mode = {1: "L", 2: "LA", 4: "RGBA"}.get(channels)
+    if mode is None:
+        raise ValueError(f"{channels} channels")
+    return to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, mode))
+
+
+def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """What EXIF's orientation (1 to 8) asks for, of an image [H, W, 3]."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
