@@ -14,6 +14,7 @@ from handsim.embedding import (
     Embedding,
     ImageEmbedding,
     PoseEmbedding,
+    Unlabelled,
     load_embedding,
 )
 from handsim.embedding.image import FEATURES
@@ -65,7 +66,7 @@ def _fit(options: argparse.Namespace) -> int:
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
         pool = Pool.open(home.pool)
-        unlabelled = options.unlabelled or "refuse"
+        unlabelled: Unlabelled = options.unlabelled or "refuse"
         embedding: Embedding = PoseEmbedding.fit(pool, components, normalisation, unlabelled)
         embedding.save(home.embedding)
         if partly := int((~pool.is_complete).sum()):

@@ -121,7 +121,9 @@ def verify_version(
     """
     pool = Pool.open(home.pool) if home.pool.is_dir() else None
     with catalog.open(name) if name else catalog.current() as version:
-        pool_ids = pool and pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
+        pool_ids = None
+        if pool is not None:
+            pool_ids = pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification

@@ -107,4 +107,5 @@ def _lay_over(
 def _extent(centred: NDArray[np.float64], is_known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Root mean square distance [n, 1, 1] of known points [n, 21, 2] from the origin; never 0."""
     squares = np.where(is_known, np.square(centred), 0).sum(axis=(1, 2), keepdims=True)
-    return np.maximum(np.sqrt(squares / is_known.sum(axis=1, keepdims=True)), _NO_EXTENT)
+    extents: NDArray[np.float64] = np.sqrt(squares / is_known.sum(axis=1, keepdims=True))
+    return np.maximum(extents, _NO_EXTENT)

@@ -122,7 +122,7 @@ class PoseEmbedding:
             raise HandsimError(f"unlabelled is {unlabelled!r}; choose {' or '.join(UNLABELLED)}")
         keypoints = hands.keypoints if isinstance(hands, Pool) else hands
         _check_shape(keypoints)
-        is_complete = labelled_joints(keypoints).all(axis=1)
+        is_complete = can_embed("refuse", keypoints)
         fitted_hands = int(is_complete.sum())
         if fitted_hands <= components:
             partly = len(keypoints) - fitted_hands

@@ -48,7 +48,7 @@ def covariance(embedding: PoseEmbedding) -> NDArray[np.float64]:
     variances, count = embedding.explained_variance_, embedding.dimension
     noise = (embedding.total_variance_ - variances.sum()) / (42 - count)
     loadings = embedding.components_.T @ np.diag(np.sqrt(variances - noise))
-    return loadings @ loadings.T + noise * np.eye(42)
+    return np.asarray(loadings @ loadings.T + noise * np.eye(42))
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
