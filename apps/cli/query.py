@@ -72,22 +72,27 @@ class Query:
         return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
 
 
-def check_joints(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
-    """Raise HandsimError for a hand of the pool that no index of the embedding has because of its joints."""
+def check_joints(name: str, keypoints: NDArray[np.float32], embedding: Embedding) -> None:
+    """Raise HandsimError for keypoints [21, 3] that the embedding refuses, because joints are not labelled."""
+    if can_embed(embedding.unlabelled, keypoints[None])[0]:
+        return
+    joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
+    names = ", ".join(joints[:3]) + (f" and {len(joints) - 3} more" if len(joints) > 3 else "")
+    remedy = "`handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+    if embedding.unlabelled == "complete":
+        remedy = f"this index completes a hand that has {LEAST_LABELLED} labelled ones"
+    elif embedding.kind == "image":
+        remedy = "an index of images takes whole hands alone"
+    raise HandsimError(
+        f"joints of {name} are not labelled ({names}), so it has no place in this index; {remedy}"
+    )
+
+
+def check_hands(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
+    """`check_joints` of those of the hands that the pool holds."""
     for row in pool.rows([hand_id for hand_id in hand_ids if hand_id in pool]).tolist():
-        keypoints = pool.keypoints[row]
-        if not can_embed(embedding.unlabelled, keypoints[None])[0]:
-            joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
-            names = ", ".join(joints[:3]) + (f" and {len(joints) - 3} more" if len(joints) > 3 else "")
-            remedy = f"its index completes hands that have {LEAST_LABELLED} labelled joints"
-            if embedding.unlabelled == "refuse":
-                remedy = (
-                    "`handsim embedding fit --unlabelled complete` and `handsim index build` take such hands"
-                )
-            raise HandsimError(
-                f"hand {format_hand_id(int(pool.hand_ids[row]))} is not in the index, as some of its joints "
-                f"are not labelled ({names}); {remedy}"
-            )
+        name = f"hand {format_hand_id(int(pool.hand_ids[row]))}"
+        check_joints(name, pool.keypoints[row], embedding)
 
 
 def read_queries(path: Path, side: Side) -> list[Query]:
@@ -278,6 +283,9 @@ def _search(
         return [Query.from_examples(like, unlike, version, pool)], neighbors
     if options.keypoints is not None:
         queries = read_queries(options.keypoints, "left" if options.left else "right")
+        for query in queries if version.embedding.kind != "image" else ():
+            assert query.keypoints is not None
+            check_joints(f"{query.title[0]} of {options.keypoints}", query.keypoints, version.embedding)
     else:
         queries = detect_queries(options.image, options.model)
     crops = [query.crop for query in queries if query.crop is not None]
@@ -291,7 +299,7 @@ def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
     home = find_home(options)
     if home.pool.is_dir():
         names = [options.hand] if options.hand is not None else [*(options.like or ()), *options.unlike]
-        check_joints([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
+        check_hands([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
 def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:

@@ -67,7 +67,10 @@ def test_partly_labelled_hands_are_left_out_or_completed_and_each_command_says_s
     assert "3 hands with unlabelled joints are left out" in run_ok(capsys, "index", "add", *at)
     assert re.search(r"in the pool, not here +0\n", run_ok(capsys, "index", "verify", *at))
     refusal = run_refused(capsys, "query", "--hand", partly, *at)
-    assert "some of its joints are not labelled (wrist, index_dip); `handsim embedding fit --unl" in refusal
+    assert (
+        "are not labelled (wrist, index_dip), so it has no place in this index; `handsim embedding fit --unl"
+        in refusal
+    )
     mined = run_ok(capsys, "mine", "--out", tmp_path / "pairs.parquet", "--workers", "1", *at)
     assert mined.endswith("3 hands with unlabelled joints are left out\n")
 
@@ -96,7 +99,7 @@ def test_unlabelled_joints_of_a_keypoints_file_are_no_places(
     file.write_text(json.dumps(joints))
     if unlabelled == "refuse":
         refusal = run_refused(capsys, "query", "--keypoints", file, *at)
-        assert "joint 7 (index_dip) of hand 0 is not labelled" in refusal
+        assert f"joints of hand 1 of {file} are not labelled (index_dip)" in refusal
         return
     (answer,) = run_json(capsys, "query", "--keypoints", file, "-k", "1", *at)
     assert answer["neighbors"][0]["hand_id"] == format_hand_id(hand.hand_id)
