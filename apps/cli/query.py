@@ -73,7 +73,7 @@ class Query:
 
 
 def check_joints(name: str, keypoints: NDArray[np.float32], embedding: Embedding) -> None:
-    """Raise HandsimError for keypoints [21, 3] that the embedding refuses, because joints are not labelled."""
+    """Raise HandsimError for keypoints [21, 3] that the embedding refuses for unlabelled joints."""
     if can_embed(embedding.unlabelled, keypoints[None])[0]:
         return
     joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
