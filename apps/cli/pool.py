@@ -41,8 +41,12 @@ def _info(options: argparse.Namespace) -> int:
 
 def _describe(pool: Path, info: "PoolInfo") -> str:
     """A line for each question."""
-    partial = {"with unlabelled joints": info.partly_labelled, "without a picture": info.without_crop}
-    hands = "".join(f", {count:,} {what}" for what, count in partial.items() if count)
+    kinds = {
+        "with unlabelled joints": info.partly_labelled,
+        "without a picture": info.without_crop,
+        "removed from it": info.removed,
+    }
+    hands = "".join(f", {count:,} {kind}" for kind, count in kinds.items() if count)
     videos = f"{info.videos:,}"
     if info.largest_video is not None:
         videos += (
@@ -50,6 +54,9 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
             f"({info.largest_video})"
         )
     crops, tables = info.crop_bytes / 1e6, info.table_bytes / 1e6
+    duplicates = "not looked for (`handsim pool duplicates`)"
+    if info.duplicates is not None:
+        duplicates = f"{info.duplicates:,} hands in {info.duplicate_groups:,} groups"
     rows = [
         ["pool", f"{pool}, {info.parts:,} parts"],
         ["hands", f"{info.hands:,}{hands}"],
@@ -57,6 +64,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["sides", _list_counts(info.sides)],
         ["videos", videos],
         ["labels", _list_counts(info.labels | {"(none)": info.without_label})],
+        ["duplicates", duplicates],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
         ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],
         ["ingested", f"{info.pictures:,} pictures and frames in {info.items:,} items"],

@@ -4,14 +4,20 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from handsim.errors import HandsimError
 from handsim.pool import layout
 from handsim.pool.reader import Categorical, Pool
 
+_REMOVED_FILE: Final = "removed.parquet"
+_DUPLICATES_FILE: Final = "duplicates.npz"
 _SCORE_QUANTILES: Final = {"least": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "most": 1.0}
 
 
@@ -29,6 +35,11 @@ class PoolInfo:
     sides: dict[str, int]
     labels: dict[str, int]
     without_label: int
+    removed: int
+    """Hands that were removed, and are shown to nobody."""
+    duplicates: int | None
+    """Hands that are like another one; None where nobody looked for them."""
+    duplicate_groups: int | None
     scores: dict[str, float]
     """Quantiles of the hands' scores; empty without hands."""
     videos: int
@@ -59,6 +70,7 @@ def read_pool_info(path: str | Path) -> PoolInfo:
     crop_bytes = sum(status.st_size for name, status in files if name == layout.CROPS_FILE)
     left = int(pool.is_left.sum())
     items, pictures, skipped = _read_items(parts)
+    duplicates, groups = _read_duplicates(pool.path)
     return PoolInfo(
         hands=len(pool),
         partly_labelled=int((~pool.is_complete).sum()),
@@ -67,11 +79,10 @@ def read_pool_info(path: str | Path) -> PoolInfo:
         sides={"right": len(pool) - left, "left": left},
         labels=_count(pool.labels),
         without_label=int((pool.labels.codes < 0).sum()),
-        scores={
-            name: round(float(np.quantile(pool.scores, share)), 4) for name, share in _SCORE_QUANTILES.items()
-        }
-        if len(pool)
-        else {},
+        removed=_count_removed(pool.path),
+        duplicates=duplicates,
+        duplicate_groups=groups,
+        scores=_quantiles(pool.scores),
         videos=len(per_video),
         median_hands_of_a_video=float(np.median(per_video)) if len(per_video) else 0.0,
         largest_video=None if largest is None else pool.videos.names[largest],
@@ -90,6 +101,33 @@ def _count(values: Categorical) -> dict[str, int]:
     """How many hands have each value, most first."""
     counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.names)).tolist()
     return dict(Counter(dict(zip(values.names, counts, strict=True))).most_common())
+
+
+def _quantiles(scores: NDArray[np.float32]) -> dict[str, float]:
+    if not len(scores):
+        return {}
+    values = np.quantile(scores, list(_SCORE_QUANTILES.values())).tolist()
+    return {name: round(value, 4) for name, value in zip(_SCORE_QUANTILES, values, strict=True)}
+
+
+def _read_duplicates(pool: Path) -> tuple[int, int] | tuple[None, None]:
+    """Hands that have a duplicate, and their groups; None where nobody looked for them."""
+    path = pool / _DUPLICATES_FILE
+    if not path.exists():
+        return None, None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return len(file["hand_ids"]), len(np.unique(file["group"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise HandsimError(f"{path} is damaged ({error}); `handsim pool duplicates` makes it anew") from error
+
+
+def _count_removed(pool: Path) -> int:
+    path = pool / _REMOVED_FILE
+    try:
+        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+    except (OSError, pa.ArrowException) as error:
+        raise HandsimError(f"{path} is damaged ({error}); restore it, or remove it") from error
 
 
 def _read_items(parts: list[Path]) -> tuple[int, int, dict[str, int]]:

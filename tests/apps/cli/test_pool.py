@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from handsim import Pool, PoolWriter
@@ -40,9 +42,14 @@ def test_info_counts_what_is_in_a_pool(home: Path, capsys: Capture) -> None:
     assert info["skipped"] == {"truncated video": 7, "no hand": 2}
     tars = [part / "crops.tar" for part in sorted((home / "pool" / "parts").iterdir())]
     assert info["crop_bytes"] == sum(tar.stat().st_size for tar in tars if tar.exists())
+    assert (info["removed"], info["duplicates"]) == (0, None)
+    removed = pa.table({"hand_id": pa.array([1, 2], pa.uint64())})  # of no hands of this pool
+    pq.write_table(removed, home / "pool" / "removed.parquet")
+    np.savez(home / "pool" / "duplicates.npz", hand_ids=np.arange(5), group=np.array([0, 0, 0, 1, 1]))
     lines = run_ok(capsys, "pool", "info", "--home", home).splitlines()
     assert len(lines) < 15
-    assert lines[1] == "hands        40, 3 with unlabelled joints, 4 without a picture"
+    assert lines[1] == "hands        40, 3 with unlabelled joints, 4 without a picture, 2 removed from it"
+    assert "duplicates   5 hands in 2 groups" in lines
     assert lines[-1] == "without use  truncated video 7, no hand 2"
 
 
