@@ -1,6 +1,5 @@
 """8-bit RGB of pictures of every mode, sample type and orientation."""
 
-import math
 from typing import Any, Final
 
 import numpy as np

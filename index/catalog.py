@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding
+from handsim.embedding import Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
@@ -74,13 +74,20 @@ class Catalog(ABC):
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError when
-        there are no hands, while another process builds, and when the version does not find what exact
-        search finds: it then stays, unpublished.
+        Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
+        hands written; the graph is built after its last call. Raises HandsimError when there are no hands,
+        while another process builds, and when the version does not find what exact search finds: it then
+        stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
-        name = self.write_version(PoolPoints(hands, embedding), embedding, settings, progress)
+        points = PoolPoints(hands, embedding)
+        if len(points) == 0:
+            raise HandsimError(
+                f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
+                f"`handsim embedding fit --unlabelled complete` makes one that completes them"
+            )
+        name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish)
 
     def add(
@@ -119,7 +126,8 @@ class Catalog(ABC):
     def compare(self, hands: HandColumns) -> Difference:
         """How the current version differs from a pool; raises NotThereError without one."""
         with self.current() as current:
-            return Difference.between(current.info.name, current.scroll(), hands)
+            usable = can_embed(current.embedding.unlabelled, hands.keypoints)
+            return Difference.between(current.info.name, current.scroll(), hands, usable)
 
     def current(self) -> IndexVersion:
         """Open the current version; raises NotThereError when nothing was published yet."""

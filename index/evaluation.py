@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.embedding import can_embed
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
@@ -79,16 +80,20 @@ def evaluate_retrieval(
     """Measure an index on ``sample`` random hands of the pool it was built from (on all, if it has fewer).
 
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
-    that is in the pool but not in the index.
+    that is in the pool but not in the index. Hands that the embedding refuses play no part.
     """
-    if sample < 1 or len(pool) == 0:
-        raise HandsimError(f"a sample of {min(sample, len(pool))} hands measures nothing; take at least 1")
+    candidates = np.flatnonzero(can_embed(version.embedding.unlabelled, pool.keypoints))
+    if sample < 1 or len(candidates) == 0:
+        raise HandsimError(
+            f"a sample of {min(sample, len(candidates))} hands measures nothing; take at least 1"
+        )
     random = np.random.default_rng(seed)
-    rows = np.sort(random.choice(len(pool), min(sample, len(pool)), replace=False))
+    rows = np.sort(random.choice(candidates, min(sample, len(candidates)), replace=False))
     hand_ids = pool.hand_ids[rows]
     neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
     anywhere = version.search_hands(hand_ids, 1)
-    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, random)
+    partners = random.choice(candidates, len(rows))
+    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, partners)
     labelled = pool.labels.codes[rows] >= 0
     precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, labelled)
     report = RetrievalReport(
@@ -228,11 +233,10 @@ def _precisions(
 
 
 def _pose_distances(
-    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, random: np.random.Generator
+    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, partners: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pose distances [M] to the nearest hand, and [R] to a random hand of another video."""
+    """Pose distances [M] to the nearest hand, and [R] to random ``partners`` [N] in other videos."""
     has_neighbor, nearest = _nearest_rows(pool, neighbors)
-    partners = random.integers(len(pool), size=len(rows))
     other_video = pool.videos.codes[partners] != pool.videos.codes[rows]
     return (
         pose_distance(pool.keypoints[rows[has_neighbor]], pool.keypoints[nearest]),

@@ -29,11 +29,11 @@ def write_hand100m(
 ) -> int:
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
-    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. Hands whose
-    crop the pool lacks are left out ``with_picture``, also as positives. Raises NotThereError for a hand
-    that the pool does not hold.
+    A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format
+    has no unlabelled joints: hands with any are left out, as anchors and as positives; so are those whose crop
+    the pool lacks ``with_picture``. Raises NotThereError for a hand that the pool does not hold.
     """
-    usable = pool.has_crops if with_picture else np.ones(len(pool), dtype=np.bool_)
+    usable = pool.is_complete & pool.has_crops if with_picture else pool.is_complete
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
         file.write('{"images": ')
         write_json_list(file, _images(pool, usable))
@@ -65,7 +65,7 @@ def _annotations(
     box = json.dumps(box_of_whole_crop(pool.crop_size_px))
     for batch in batches:
         rows = pool.rows(batch.hand_ids)
-        found = batch.is_found
+        found = batch.is_found.copy()
         found[found] = usable[pool.rows(batch.positives[found])]
         for place, row in enumerate(rows.tolist()):
             if not usable[row]:

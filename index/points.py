@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding
+from handsim.embedding import Embedding, can_embed
 from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
@@ -27,7 +27,7 @@ class HandColumns(Protocol):
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
-        """[N, 21, 3] in the crop's unit square."""
+        """[N, 21, 3] in the crop's unit square; NaN where a joint is unlabelled."""
 
     @property
     def videos(self) -> Categorical: ...
@@ -136,8 +136,13 @@ class Difference:
         return bool(len(self.new) or len(self.changed) or len(self.removed))
 
     @classmethod
-    def between(cls, base: str, pages: Iterable[PointBatch], hands: HandColumns) -> "Difference":
-        """Of a version, all of whose hands are in ``pages``, and the hands of a pool."""
+    def between(
+        cls, base: str, pages: Iterable[PointBatch], hands: HandColumns, usable: NDArray[np.bool_]
+    ) -> "Difference":
+        """Of a version, all of whose hands are in ``pages``, and the hands [N] of a pool.
+
+        ``usable`` [N] says which ones its embedding takes; the others are not new.
+        """
         order = np.argsort(hands.hand_ids)
         ids = hands.hand_ids[order]
         is_indexed = np.zeros(len(ids), dtype=np.bool_)
@@ -161,7 +166,7 @@ class Difference:
             ]
             changed.append(rows[np.array(differs, dtype=np.bool_)])
         changed_rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *changed]))
-        new = np.sort(order[~is_indexed]).astype(np.int64)
+        new = np.sort(order[~is_indexed & usable[order]]).astype(np.int64)
         return cls(base, new, changed_rows, np.concatenate(removed))
 
 
@@ -183,14 +188,22 @@ class PointsWithout:
 
 
 class PoolPoints:
-    """The hands of a pool with the vectors that an embedding gives them."""
+    """The hands of a pool with the vectors that an embedding gives them.
+
+    Hands that it gives none, because joints are not labelled (`can_embed`), are not among them.
+    """
 
     def __init__(
         self, hands: HandColumns, embedding: Embedding, rows: NDArray[np.int64] | None = None
     ) -> None:
-        """All hands, or those at ``rows`` [n]."""
+        """Of all hands, or of those at ``rows`` [n]."""
         self._hands = hands
         self._embedding = embedding
+        is_taken = can_embed(embedding.unlabelled, hands.keypoints)
+        if rows is not None:
+            rows = rows[is_taken[rows]]
+        elif not is_taken.all():
+            rows = np.flatnonzero(is_taken)
         self._rows = rows
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ from apps.cli.console import (
     load_or_fit_embedding,
     progress_bar,
 )
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -45,14 +46,32 @@ def build_version(
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted. Raises as `index.catalog.Catalog.build`, and
-    NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints. Raises as
+    `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
     if is_new:
-        print_line(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
+        fitted = embedding.to_json()["fitted_hands"]
+        print_line(f"fitted the embedding {home.embedding} on {fitted:,} hands (`handsim embedding show`)")
+    print_unlabelled(pool, embedding, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+
+
+def print_unlabelled(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
+    """Say what an index does with the hands of a pool that have unlabelled joints, if there are any."""
+    partly = pool.keypoints[~pool.is_complete]
+    completed = int(can_embed(embedding.unlabelled, partly).sum())
+    left_out = len(partly) - completed
+    if completed:
+        print_line(f"{completed:,} hands with unlabelled joints are completed by their other joints")
+    if left_out and embedding.unlabelled == "complete":
+        print_line(f"{left_out:,} hands are left out: they have fewer than {LEAST_LABELLED} labelled joints")
+    elif left_out:
+        remedy = (
+            "" if embedding.kind == "image" else "; `handsim embedding fit --unlabelled complete` takes them"
+        )
+        print_line(f"{left_out:,} hands with unlabelled joints are left out{remedy}")
 
 
 def describe_build(info: VersionInfo) -> str:
@@ -61,13 +80,22 @@ def describe_build(info: VersionInfo) -> str:
 
 
 def add_hands(
-    home: Home, catalog: Catalog, *, in_place: bool = False, publish: bool, progress: Progress
+    home: Home,
+    catalog: Catalog,
+    *,
+    in_place: bool = False,
+    publish: bool,
+    progress: Progress,
+    print_line: Callable[[str], None],
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on hands with unlabelled joints. Raises as `index.catalog.Catalog.add`,
+    and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
+    with catalog.current() as version:
+        print_unlabelled(pool, version.embedding, print_line)
     difference = catalog.compare(pool)
     info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
     return info, difference
@@ -99,8 +127,11 @@ def verify_version(
     Returns the version's name, too. Raises NotThereError for an unknown name, HandsimError for a sample
     below 1.
     """
-    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
+    pool = Pool.open(home.pool) if home.pool.is_dir() else None
     with catalog.open(name) if name else catalog.current() as version:
+        pool_ids = None
+        if pool is not None:
+            pool_ids = pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification
@@ -225,7 +256,12 @@ def _add(options: argparse.Namespace) -> int:
     home, publish = find_home(options), not options.no_publish
     with find_catalog(options) as catalog, _default_ctrl_c(), progress_bar("adding") as progress:
         info, difference = add_hands(
-            home, catalog, in_place=options.in_place, publish=publish, progress=progress
+            home,
+            catalog,
+            in_place=options.in_place,
+            publish=publish,
+            progress=progress,
+            print_line=tqdm.write,
         )
     print(describe_addition(info, difference))
     return 0

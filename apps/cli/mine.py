@@ -5,13 +5,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from apps.cli.console import find_catalog, find_home, progress_bar
+from handsim.embedding import can_embed
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import available_cores
-from index import MiningPolicy, mine
+from index import IndexVersion, MiningPolicy, mine
 from index.hand100m import write_hand100m
 from index.mining import MinedPairs, MiningTally, write_pairs
 
@@ -70,13 +74,9 @@ def _run(options: argparse.Namespace) -> int:
         print(stale, file=sys.stderr)
     tally = MiningTally(policy)
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
+        hands = pool.hand_ids[_minable(pool, version, options.format)]
         batches = mine(
-            version,
-            pool.hand_ids,
-            policy,
-            duplicates=duplicates,
-            workers=options.workers,
-            progress=progress,
+            version, hands, policy, duplicates=duplicates, workers=options.workers, progress=progress
         )
         counted = _require_any(tally, batches, pool)
         if options.format == "parquet":
@@ -86,7 +86,9 @@ def _run(options: argparse.Namespace) -> int:
             written = f"{count:,} annotations"
     if options.crops:
         _write_crops(pool, options.crops)
-    print(f"{written} of {len(pool):,} hands in {options.out}")
+    print(f"{written} of {len(hands):,} hands in {options.out}")
+    if len(hands) < len(pool):
+        print(f"left out: {len(pool) - len(hands):,} hands with unlabelled joints")
     if left_out := tally.describe_left_out():
         print(f"left out as positives: {left_out}")
     if options.crops and not pool.has_crops.all():
@@ -94,6 +96,13 @@ def _run(options: argparse.Namespace) -> int:
     if lack := tally.describe_lack(pool):
         print(f"only {lack}", file=sys.stderr)
     return 0
+
+
+def _minable(pool: Pool, version: IndexVersion, file_format: str) -> NDArray[np.bool_]:
+    """[N] the pool's hands that the index takes; Hand100M has no unlabelled joints."""
+    if file_format == "hand100m":
+        return pool.is_complete
+    return can_embed(version.embedding.unlabelled, pool.keypoints)
 
 
 def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) -> Iterator[MinedPairs]:
@@ -105,7 +114,7 @@ def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) 
 
 def _write_crops(pool: Pool, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    hand_ids = pool.hand_ids[pool.has_crops].tolist()
+    hand_ids = pool.hand_ids[pool.has_crops & pool.is_complete].tolist()
     with progress_bar("writing crops", "crop") as progress:
         for done, hand_id in enumerate(hand_ids, start=1):
             (directory / f"{format_hand_id(hand_id)}.jpg").write_bytes(pool.crop_jpeg(hand_id))

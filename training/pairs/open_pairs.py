@@ -56,7 +56,9 @@ def open_pairs(
     one batch or none of some anchors has a positive, and NotThereError or UnavailableError where there is no
     index or it does not answer.
     """
-    pool_hands = HandSet.with_crops(pool)
+    pool_hands = HandSet.trainable(pool)
+    if partly := int((~pool.is_complete).sum()):
+        on_event(f"{partly:,} of the pool's {len(pool):,} hands have unlabelled joints, and are left out")
     source: PairSource
     if settings.positives != "neighbours" or settings.table is not None:
         hand_ids, version, address = pool_hands.hand_ids, None, None
@@ -101,9 +103,9 @@ def open_pairs(
 
 
 def _find_anchors(
-    pool: Pool, with_crop: HandSet, version: IndexVersion, on_event: OnEvent
+    pool: Pool, trainable: HandSet, version: IndexVersion, on_event: OnEvent
 ) -> NDArray[np.uint64]:
-    """The hands of an index version whose crop the pool has; raises HandsimError if the pool lacks a hand."""
+    """The trainable hands of an index version; raises HandsimError if the pool lacks a hand of it."""
     index_hands, pool_hands = read_hand_set(version).hand_ids, HandSet(pool.hand_ids)
     missing = int((~pool_hands.contains(index_hands)).sum())
     if missing:
@@ -112,11 +114,13 @@ def _find_anchors(
             f"the pool {pool.path}; `handsim index build` makes an index of it, or name the home of the "
             f"index's own pool"
         )
-    anchors = index_hands[with_crop.contains(index_hands)]
-    if len(anchors) < len(pool_hands):
+    complete = HandSet(pool.hand_ids[pool.is_complete])
+    index_hands = index_hands[complete.contains(index_hands)]
+    anchors = index_hands[trainable.contains(index_hands)]
+    if len(anchors) < len(complete):
         on_event(
-            f"{len(pool_hands) - len(anchors):,} of the pool's {len(pool):,} hands are no anchors: index "
-            f"version {version.info.name} lacks {len(pool_hands) - len(index_hands):,}, and "
+            f"{len(complete) - len(anchors):,} of the pool's {len(complete):,} hands are no anchors: index "
+            f"version {version.info.name} lacks {len(complete) - len(index_hands):,}, and "
             f"{len(index_hands) - len(anchors):,} have no picture"
         )
     return anchors
