@@ -60,6 +60,7 @@ class FrameReader:
         self.cut_s: float | None = None
         """The time of the last frame, if a part of it is missing in the file."""
         self._container, self._stream, self._clock = container, stream, clock
+        self._unit_s = float(stream.time_base or 0)
         self._sent = 0
         self._places: dict[int, int] = {}  # of frames to come: place in the file by time stamp
         self._damages: list[int] = []  # places in the file, ascending
@@ -132,7 +133,7 @@ class FrameReader:
             self.first_packet_s = time_s
         self.last_packet_s = max(time_s, self.last_packet_s or time_s)
         self.cut_s = time_s if packet.is_corrupt else None
-        self.end_s = max(self.end_s, time_s + float((packet.duration or 0) * packet.time_base))
+        self.end_s = max(self.end_s, time_s + (packet.duration or 0) * self._unit_s)
         # What comes before the first key frame was recorded before the file began.
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
             self._places[packet.pts] = self._sent

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from handsim.display_geometry import describe_oddities, render_rgb
+from handsim.display_geometry import FrameRenderer
 from handsim.errors import Remark, UnusableError
 from handsim.images import MAX_PIXELS
 from handsim.video_clock import Clock, has_time_stamps, is_steady, longest_step_s, may_jump
@@ -86,20 +86,20 @@ def sample_frames(
     if the file cannot be opened, holds no pictures, or none of them can be decoded.
     """
     walk = _Walk(path, start / rate, None if stop is None else stop / rate)
-    found: list[Remark] = []
+    renderer: FrameRenderer | None = None
     reached = start - 1
     for time_s, frame in walk.frames():
         sample = walk.sample_at(time_s, rate)
         if stop is not None and sample >= stop:
             break
-        if start == 0 and reached < 0:
-            found += describe_oddities(frame, walk.video.pixel_aspect)
         if sample > reached:
             reached = sample
-            index = round(time_s * walk.video.frames_per_s)
-            yield SampledFrame(index, render_rgb(frame, walk.video.pixel_aspect))
+            renderer = renderer or FrameRenderer(walk.video.pixel_aspect)
+            yield SampledFrame(round(time_s * walk.video.frames_per_s), renderer.render(frame))
     if remarks is not None:
-        remarks += [*found, *walk.remarks(rate, start, stop)]
+        if renderer is not None and start == 0:
+            remarks.extend(renderer.remarks())
+        remarks.extend(walk.remarks(rate, start, stop))
 
 
 @dataclass
