@@ -5,6 +5,7 @@ A `Query` is one hand to search for. The answer is text, JSON or a montage. The 
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from handsim.detection import detect_hands, open_detector, read_keypoints, requi
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
-from handsim.images import decode_image, read_file
+from handsim.images import decode_picture
+from handsim.media import tell_kind
 from handsim.pool import Pool
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
@@ -82,9 +84,14 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
-    image = decode_image(read_file(path))
+    kind = tell_kind(path)
+    if kind == "video":
+        raise HandsimError(f"{path} is a video; give one of its frames as an image")
+    if kind == "animation":
+        print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
+    picture = decode_picture(path)
     with closing(open_detector(require_model(model))) as detector:
-        hands = detect_hands(image, detector)
+        hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
     queries = []
@@ -94,7 +101,7 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
             "number": number,
             "side": hand.side,
             "score": round(hand.score, 4),
-            "box_px": np.round(hand.box_px, 1).tolist(),
+            "box_px": np.round(hand.box_px / picture.scale, 1).tolist(),
         }
         title = (f"hand {number} of {len(hands)}", path.name, f"{hand.side}, score {hand.score:.2f}")
         queries.append(Query(metadata, title, hand.keypoints, hand.crop))
