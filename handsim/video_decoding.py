@@ -19,9 +19,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from handsim.video_clock import Clock
+from handsim.video_packets import PacketReader
 
-_MAX_READ_ERRORS: Final = 1000
-"""Packets in a row that cannot be read, until the rest of the file counts as missing."""
 _MAX_DELAY_S: Final = 2.0
 """No frame is shown this long after one that follows it in the file."""
 _MAX_REORDERED: Final = 64
@@ -59,11 +58,13 @@ class FrameReader:
         """Whether nothing more can be read."""
         self.cut_s: float | None = None
         """The time of the last frame, if a part of it is missing in the file."""
-        self._container, self._stream, self._clock = container, stream, clock
+        self._packets, self._stream, self._clock = PacketReader(container, stream), stream, clock
         self._unit_s = float(stream.time_base or 0)
         self._sent = 0
         self._places: dict[int, int] = {}  # of frames to come: place in the file by time stamp
         self._damages: list[int] = []  # places in the file, ascending
+        self._hole: int | None = None  # the place behind which packets may be missing
+        self._shown_s: float | None = None  # the last frame that the decoder gave, sound or not
         self._lost_s: list[float] = []
         self._sound_s: float | None = None
         self._reference: VideoFrame | None = None  # the last frame that is sound beyond doubt
@@ -73,6 +74,7 @@ class FrameReader:
         for frame in self._decode(until_s):
             stamp = frame.dts if frame.pts is None else frame.pts
             place = self._sent if frame.pts is None else self._places.get(frame.pts, self._sent)
+            self._look_for_hole(place, self._clock.read(stamp))
             is_sound = self._is_sound(frame, place)
             if not is_sound and frame.pts is not None:
                 continue  # lost: it stays among the frames to come
@@ -92,7 +94,7 @@ class FrameReader:
         self._close_gap(None, self._sent, None)
 
     def _decode(self, until_s: float | None) -> Iterator[VideoFrame]:
-        for packet in self._packets():
+        for packet in self._packets.packets():
             self._note(packet)
             try:
                 frames = packet.decode()
@@ -111,20 +113,10 @@ class FrameReader:
         except av.FFmpegError:
             self._damages.append(self._sent)
 
-    def _packets(self) -> Iterator["Packet[VideoStream]"]:
-        errors = 0
-        while errors < _MAX_READ_ERRORS:
-            try:
-                for packet in self._container.demux(self._stream):
-                    if packet.size:  # an empty one would end the decoder's work
-                        errors = 0
-                        yield packet
-                return
-            except av.FFmpegError:
-                errors += 1
-
     def _note(self, packet: "Packet[VideoStream]") -> None:
         self._sent += 1
+        if self._packets.has_hole:
+            self._hole = self._sent
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
             return
@@ -137,6 +129,19 @@ class FrameReader:
         # What comes before the first key frame was recorded before the file began.
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
             self._places[packet.pts] = self._sent
+
+    def _look_for_hole(self, place: int, time_s: float) -> None:
+        """Packets that vanished leave a gap in time; a gap alone may be a frame that is shown for long."""
+        step_s, before_s, self._shown_s = self._clock.step_s, self._shown_s, time_s
+        if self._hole is None or before_s is None:
+            return
+        if (missing := round((time_s - before_s) / step_s) - 1) > 0:
+            self._damages = sorted([*self._damages, self._hole])
+            self._lost_s += [before_s + (number + 1) * step_s for number in range(missing)]
+            for stamp in [other for other in self._places if before_s < self._clock.read(other) < time_s]:
+                del self._places[stamp]
+        if place > self._hole + _MAX_REORDERED:
+            self._hole = None
 
     def _is_sound(self, frame: VideoFrame, place: int) -> bool:
         if frame.is_corrupt:

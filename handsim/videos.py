@@ -16,7 +16,7 @@ from typing import Final
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from handsim.display_geometry import FrameRenderer
 from handsim.errors import Remark, UnusableError
 from handsim.images import MAX_PIXELS
-from handsim.video_clock import Clock, has_time_stamps, is_steady, longest_step_s, may_jump
+from handsim.video_clock import (
+    Clock,
+    has_time_stamps,
+    is_broadcast,
+    is_steady,
+    longest_step_s,
+    may_jump,
+)
 from handsim.video_decoding import FrameReader, Gap
 
 _SUFFIXES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
@@ -38,6 +45,8 @@ _MAX_RATE: Final = 240.0
 """Frames a second; a header that says more counts ticks of a clock."""
 _MARGINS_S: Final = (0.0, 5.0, 30.0)
 """How long before a stretch its decoding begins: the next is tried where no sound frame was met before it."""
+_SETTLING_S: Final = 2.0
+"""MPEG streams have a time stamp now and then; after a seek, those of the first frames are guesses."""
 _LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}
 """For FFmpeg's decoders: a header may claim any size."""
 _STILLS: Final = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -134,15 +143,12 @@ class _Video:
 
 @contextmanager
 def _open(path: Path, is_strict: bool = False) -> Iterator[_Video]:
-    """Open a file, told by its content; of its streams, only the best is read.
+    """Open a file, told by its content; of its streams, the best.
 
     ``is_strict`` leaves a damaged frame out, instead of painting over what is missing.
     """
     with _open_container(path) as container:
         stream = _best_stream(container)
-        for other in container.streams:
-            if other is not stream:
-                other.discard = Discard.all
         stream.codec_context.thread_count = 1  # ingest runs a process per core
         stream.codec_context.options = {**_LIMITS, **({"err_detect": "explode"} if is_strict else {})}
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -247,8 +253,9 @@ class _Walk:
             self._reader = self.video.read_from(None)
             yield from self._reader.frames(self._stop_s)
             return
+        settling_s = _SETTLING_S if is_broadcast(self.video.container) else 0.0
         for margin_s in (*_MARGINS_S, start_s):
-            self._reader = reader = self.video.read_from(start_s - margin_s)
+            self._reader = reader = self.video.read_from(start_s - margin_s - settling_s)
             frames = reader.frames(self._stop_s)
             first = next(frames, None)
             if reader.first_packet_s is None and reader.has_ended:
