@@ -66,13 +66,20 @@ class FrameReader:
         self._hole: int | None = None  # the place behind which packets may be missing
         self._shown_s: float | None = None  # the last frame that the decoder gave, sound or not
         self._lost_s: list[float] = []
+        self._first_dts: int | None = None
+        self._delay: int | None = None
         self._sound_s: float | None = None
         self._reference: VideoFrame | None = None  # the last frame that is sound beyond doubt
+
+    @property
+    def other_end_s(self) -> float:
+        """When other streams end, as far as they were looked at."""
+        return self._packets.other_stamp_s - float((self._stream.start_time or 0) * self._unit_s)
 
     def frames(self, until_s: float | None = None) -> Iterator[tuple[float, VideoFrame]]:
         """Sound frames with their times in seconds, up to the first one at or after ``until_s``."""
         for frame in self._decode(until_s):
-            stamp = frame.dts if frame.pts is None else frame.pts
+            stamp = self._stamp(frame)
             place = self._sent if frame.pts is None else self._places.get(frame.pts, self._sent)
             self._look_for_hole(place, self._clock.read(stamp))
             is_sound = self._is_sound(frame, place)
@@ -104,7 +111,8 @@ class FrameReader:
                     self._lost_s.append(self._clock.advance(packet.dts))
                 continue
             yield from frames
-            if until_s is not None and (self.last_packet_s or 0.0) > until_s + _MAX_DELAY_S:
+            sent = packet.pts if packet.dts is None else packet.dts
+            if until_s is not None and self._clock.read(sent) > until_s + _MAX_DELAY_S:
                 break
         else:
             self.has_ended = True
@@ -115,6 +123,8 @@ class FrameReader:
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
         self._sent += 1
+        if self._first_dts is None:
+            self._first_dts = packet.dts
         if self._packets.has_hole:
             self._hole = self._sent
         stamp = packet.dts if packet.pts is None else packet.pts
@@ -129,6 +139,14 @@ class FrameReader:
         # What comes before the first key frame was recorded before the file began.
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
             self._places[packet.pts] = self._sent
+
+    def _stamp(self, frame: VideoFrame) -> int | None:
+        """A frame's time stamp; in AVI with reordered frames, it has that of the packet sent last."""
+        if frame.pts is not None or frame.dts is None:
+            return frame.pts
+        if self._delay is None:
+            self._delay = frame.dts - (self._first_dts or 0)
+        return frame.dts - self._delay
 
     def _look_for_hole(self, place: int, time_s: float) -> None:
         """Packets that vanished leave a gap in time; a gap alone may be a frame that is shown for long."""
@@ -151,7 +169,7 @@ class FrameReader:
             return True
         if self._reference is None:
             return False
-        time_s = self._clock.read(frame.dts if frame.pts is None else frame.pts)
+        time_s = self._clock.read(self._stamp(frame))
         if time_s > (self._sound_s or 0.0) + _REFRESH_S:
             self._damages = []
             return True

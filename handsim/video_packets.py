@@ -4,6 +4,7 @@ A demultiplexer that meets damage looks for the next thing that it knows, and sa
 shows in the places of the packets before and after.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,6 +28,8 @@ class PacketReader:
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.has_hole = False
         """Whether something was passed over just before the last packet."""
+        self.other_stamp_s = -math.inf
+        """The latest time stamp of other streams, as far as they were looked at."""
         self._container, self._stream = container, stream
         name = container.format.name
         self._are_adjacent = name.startswith(("matroska", "flv"))
@@ -53,6 +56,8 @@ class PacketReader:
                         self.has_hole |= end is not None and packet.pos - end > _MAX_HEADER_BYTES
                         end = packet.pos + packet.size
                     if packet.stream_index != self._stream.index:
+                        if packet.dts is not None:
+                            self.other_stamp_s = max(self.other_stamp_s, float(packet.dts * packet.time_base))
                         continue
                     if self._avi_times:
                         self._restore_time(packet)
