@@ -76,13 +76,13 @@ def longest_step_s(container: InputContainer) -> float:
 
 
 def has_time_stamps(container: InputContainer) -> bool:
-    """Whether the format has any; a raw stream has none."""
-    return Flags.no_timestamps not in Flags(container.format.flags)
+    """Whether frames have any; raw streams have none, and AVI numbers its packets, not its frames."""
+    return container.format.name != "avi" and Flags.no_timestamps not in Flags(container.format.flags)
 
 
 def may_jump(container: InputContainer) -> bool:
-    """Whether time stamps of the format are a clock's; those of MP4 and AVI are sums of lengths."""
-    return not container.format.name.startswith(("mov", "avi"))
+    """Whether time stamps of the format are a clock's; those of MP4 are sums of lengths."""
+    return not container.format.name.startswith("mov")
 
 
 def is_steady(container: InputContainer, stream: VideoStream) -> bool:

@@ -1,7 +1,7 @@
 """The coded frames of one stream of a file, past what cannot be read.
 
-A demultiplexer that meets damage looks for the next thing that it knows, and says nothing. What it passed over
-shows in the places of the packets before and after.
+A demultiplexer that meets damage looks for the next thing that it knows, and says nothing. What it passed
+over shows in the places of the packets before and after.
 """
 
 import math
@@ -34,9 +34,10 @@ class PacketReader:
         name = container.format.name
         self._are_adjacent = name.startswith(("matroska", "flv"))
         self._is_broadcast = name == "mpegts"
-        self._avi_times: dict[int, int] = {}
-        if name == "avi" and len(stream.index_entries) == stream.frames:
-            self._avi_times = {entry.pos: entry.timestamp for entry in stream.index_entries}
+        self._is_avi = name == "avi"
+        self._avi_numbers: dict[int, int] = {}
+        if self._is_avi and len(stream.index_entries) == stream.frames:
+            self._avi_numbers = {entry.pos: entry.timestamp for entry in stream.index_entries}
         if not self._are_adjacent:
             for other in container.streams:
                 if other is not stream:
@@ -59,19 +60,16 @@ class PacketReader:
                         if packet.dts is not None:
                             self.other_stamp_s = max(self.other_stamp_s, float(packet.dts * packet.time_base))
                         continue
-                    if self._avi_times:
-                        self._restore_time(packet)
+                    if self._is_avi:
+                        self._number(packet)
                     yield packet
                     self.has_hole = self._is_broadcast and packet.is_corrupt
                 return
             except av.FFmpegError:
                 errors += 1
 
-    def _restore_time(self, packet: "Packet[VideoStream]") -> None:
-        """AVI has no time stamps, packets are counted; past damage, its index knows their numbers."""
-        if packet.pos is not None and packet.dts is not None:
-            stamp = self._avi_times.get(packet.pos - _AVI_HEADER_BYTES)
-            if stamp is not None and stamp != packet.dts:
-                if packet.pts is not None:
-                    packet.pts += stamp - packet.dts
-                packet.dts = stamp
+    def _number(self, packet: "Packet[VideoStream]") -> None:
+        """AVI numbers its packets by counting them; past damage, its index knows better."""
+        if packet.pos is not None:
+            packet.dts = self._avi_numbers.get(packet.pos - _AVI_HEADER_BYTES, packet.dts)
+        packet.pts = packet.dts  # which FFmpeg guesses, and not well

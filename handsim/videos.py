@@ -50,6 +50,8 @@ _SETTLING_S: Final = 2.0
 _LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}
 """For FFmpeg's decoders: a header may claim any size."""
 _STILLS: Final = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_PICTURE_CODECS: Final = frozenset(("mjpeg", "png", "webp", "gif", "bmp"))
+"""Beside another stream, most likely a cover."""
 _MERGED_S: Final = 2.0
 """Damage in places nearer to each other than this is one remark."""
 _MAX_PLACES: Final = 4
@@ -155,10 +157,10 @@ def _open(path: Path, is_strict: bool = False) -> Iterator[_Video]:
         stream.codec_context.thread_count = 1  # ingest runs a process per core
         stream.codec_context.options = {**_LIMITS, **({"err_detect": "explode"} if is_strict else {})}
         duration_s, is_seekable = _duration_s(container, stream), stream.start_time is not None
-        if not has_time_stamps(container):
-            duration_s, is_seekable = None, False
-        elif container.format.name == "avi":  # its index is all it knows of time
+        if container.format.name == "avi":  # its index is all it knows of time
             is_seekable &= stream.frames in (0, len(stream.index_entries))
+        elif not has_time_stamps(container):
+            duration_s, is_seekable = None, False
         elif may_jump(container):
             with _open_container(path) as other:
                 if not is_steady(other, _best_stream(other)):
@@ -189,15 +191,12 @@ def _best_stream(container: InputContainer) -> VideoStream:
     ]
     if not streams:
         raise UnusableError("not a video", "it holds no pictures")
-    best = max(
-        streams,
-        key=lambda stream: (
-            stream.frames != 1,
-            stream.width * stream.height,
-            stream.frames,
-            _duration_s(container, stream) or 0.0,
-        ),
-    )
+
+    def rank(stream: VideoStream) -> tuple[bool, int, float]:
+        is_still = stream.frames == 1 or (stream.frames == 0 and stream.codec_context.name in _PICTURE_CODECS)
+        return not is_still, stream.width * stream.height, _duration_s(container, stream) or 0.0
+
+    best = max(streams, key=rank)
     if best.width * best.height > MAX_PIXELS:
         raise UnusableError("too many pixels", f"{best.width} x {best.height} a frame")
     return best
