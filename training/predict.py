@@ -45,8 +45,8 @@ def is_video(path: Path) -> bool:
 def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = None) -> Iterator[Picture]:
     """Yield the image of a file, or a frame of a video or an animation every ``every_s`` seconds.
 
-    What is wrong with a file that is used all the same is put into ``remarks``. Raises UnusableError for a
-    file that is missing, damaged or of another kind; for a truncated video after the frames before its end.
+    What is wrong with a file that is used all the same is put into ``remarks``, once its last picture is
+    read. Raises UnusableError for a file that is missing, unusable or of another kind.
     """
     remarks = [] if remarks is None else remarks
     if not path.exists():
@@ -66,7 +66,7 @@ def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = Non
         frames = sample_animation(path, 1 / every_s, 0, None, remarks)
     else:
         frames_per_s = probe_video(path).frames_per_s
-        frames = sample_frames(path, 1 / every_s, 0, None)
+        frames = sample_frames(path, 1 / every_s, 0, None, remarks)
     for sampled in frames:
         yield Picture(sampled.image, sampled.index, sampled.index / frames_per_s)
 
