@@ -194,16 +194,19 @@ class FrameReader:
             if other <= reached or order < place - _MAX_REORDERED
         ]
         first = self._damages[0] if self._damages else self._sent + 1
-        lost_s = self._lost_s
         for other in late:
             order = self._places.pop(other)
             if other != stamp and order >= first:
-                lost_s.append(self._clock.read(other))
-        if lost_s:
-            lost_s.sort()
-            after_s = lost_s[0] if self._sound_s is None else self._sound_s
-            self.gaps.append(Gap(tuple(lost_s), after_s, lost_s[-1] if time_s is None else time_s))
-            self._lost_s = []
+                self._lost_s.append(self._clock.read(other))
+        if not self._lost_s:
+            return
+        lost_s: list[float] = []
+        for lost in sorted(self._lost_s):  # what was found to be damaged, and then to be missing, is one
+            if not lost_s or lost > lost_s[-1] + self._clock.step_s / 2:
+                lost_s.append(lost)
+        after_s = lost_s[0] if self._sound_s is None else self._sound_s
+        self.gaps.append(Gap(tuple(lost_s), after_s, lost_s[-1] if time_s is None else time_s))
+        self._lost_s = []
 
 
 def _thumbnail(frame: VideoFrame) -> NDArray[np.float32]:

@@ -33,8 +33,9 @@ class PacketReader:
         self._container, self._stream = container, stream
         name = container.format.name
         self._are_adjacent = name.startswith(("matroska", "flv"))
-        self._is_broadcast = name == "mpegts"
+        self._is_broadcast = name == "mpegts"  # whose packets are numbered
         self._is_avi = name == "avi"
+        self._last_number: int | None = None
         self._avi_numbers: dict[int, int] = {}
         if self._is_avi and len(stream.index_entries) == stream.frames:
             self._avi_numbers = {entry.pos: entry.timestamp for entry in stream.index_entries}
@@ -72,4 +73,7 @@ class PacketReader:
         """AVI numbers its packets by counting them; past damage, its index knows better."""
         if packet.pos is not None:
             packet.dts = self._avi_numbers.get(packet.pos - _AVI_HEADER_BYTES, packet.dts)
-        packet.pts = packet.dts  # which FFmpeg guesses, and not well
+        packet.pts = packet.dts  # FFmpeg's is a guess, and not a good one
+        if packet.dts is not None:
+            self.has_hole = self._last_number is not None and packet.dts > self._last_number + 1
+            self._last_number = packet.dts
