@@ -142,8 +142,10 @@ class FrameReader:
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
         self._sent += 1
-        if self._packets.has_hole:
+        if self._packets.is_behind_hole:
             self._hole = self._sent
+        if self._packets.is_before_hole:
+            self._damages.append(self._sent)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
             return
