@@ -9,7 +9,6 @@ before the damage is sound, even if it is shown after it.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 import av
@@ -69,7 +68,9 @@ class FrameReader:
         self._shown_s: float | None = None  # the last frame that the decoder gave, sound or not
         self._lost_s: list[float] = []
         self._has_stamps = has_time_stamps(container)
-        self._numbers: list[int] = []  # of frames to come, ascending, where frames have no other time stamps
+        # In AVI, packets are numbered. The number of a frame is that of the packet after which it is shown.
+        self._sent_number: int | None = None
+        self._shown_number = -1
         self._sound_s: float | None = None
         self._reference: VideoFrame | None = None  # the last frame that is sound beyond doubt
 
@@ -125,19 +126,17 @@ class FrameReader:
         place = self._sent if frame.pts is None else self._places.get(frame.pts, self._sent)
         if self._has_stamps:
             return frame, place, frame.dts if frame.pts is None else frame.pts
-        if frame.pts is not None:
-            self._places.pop(frame.pts, None)
-            while frame.key_frame and self._numbers and self._numbers[0] < frame.pts:
-                heappop(self._numbers)
-        return frame, place, heappop(self._numbers) if self._numbers else None
+        if self._sent_number is None or frame.pts is None:
+            return frame, place, None
+        self._places.pop(frame.pts, None)
+        number = self._sent_number - self._stream.codec_context.reorder_depth
+        self._shown_number = number = max(number, self._shown_number + 1)
+        return frame, place, number
 
     def _lose(self, packet: "Packet[VideoStream]") -> None:
         """A packet of a file without time stamps is the next frame, more or less."""
         if packet.pts is not None:
             self._places.pop(packet.pts, None)
-            if packet.pts in self._numbers:
-                self._numbers.remove(packet.pts)
-                heapify(self._numbers)
         self._lost_s.append(self._clock.advance(packet.pts))
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
@@ -159,7 +158,9 @@ class FrameReader:
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
             self._places[packet.pts] = self._sent
             if not self._has_stamps:
-                heappush(self._numbers, packet.pts)
+                if self._sent_number is None:
+                    self._shown_number = packet.pts - 1
+                self._sent_number = packet.pts
 
     def _look_for_hole(self, place: int, time_s: float) -> None:
         """Packets that vanished leave a gap in time; a gap alone may be a frame that is shown for long."""
