@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
+from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import SIDES, Side, format_hand_id, parse_hand_id
+from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
 from handsim.images import decode_picture
 from handsim.media import tell_kind
 from handsim.pool import Pool
+from handsim.pool.layout import read_removed
+from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
-DEFAULT_K: Final = 10
 _COLUMNS: Final = ("video", "side", "source", "label")
 _NO_HAND: Final = "no hand of the index meets these conditions"
 
@@ -70,6 +73,29 @@ class Query:
         if unlike:
             counts += f", unlike {len(unlike)}"
         return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
+
+
+def check_joints(name: str, keypoints: NDArray[np.float32], embedding: Embedding) -> None:
+    """Raise HandsimError for keypoints [21, 3] that the embedding refuses for unlabelled joints."""
+    if can_embed(embedding.unlabelled, keypoints[None])[0]:
+        return
+    joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
+    names = ", ".join(joints[:3]) + (f" and {len(joints) - 3} more" if len(joints) > 3 else "")
+    remedy = "`handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+    if embedding.unlabelled == "complete":
+        remedy = f"this index completes a hand that has {LEAST_LABELLED} labelled ones"
+    elif embedding.kind == "image":
+        remedy = "an index of images takes whole hands alone"
+    raise HandsimError(
+        f"joints of {name} are not labelled ({names}), so it has no place in this index; {remedy}"
+    )
+
+
+def check_hands(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
+    """`check_joints` of those of the hands that the pool holds."""
+    for row in pool.rows([hand_id for hand_id in hand_ids if hand_id in pool]).tolist():
+        name = f"hand {format_hand_id(int(pool.hand_ids[row]))}"
+        check_joints(name, pool.keypoints[row], embedding)
 
 
 def read_queries(path: Path, side: Side) -> list[Query]:
@@ -129,7 +155,8 @@ def draw_montage(
 def _make_tile(pool: Pool, neighbor: Neighbor) -> Tile:
     distance = f"{neighbor.distance:.3f}"
     if neighbor.hand_id not in pool:
-        return Tile(None, None, (distance, format_hand_id(neighbor.hand_id)))
+        note = ("removed since",) if pool.was_removed(neighbor.hand_id) else ()
+        return Tile(None, None, (distance, format_hand_id(neighbor.hand_id), *note))
     row = int(pool.rows(neighbor.hand_id)[0])
     crop = pool.crop(neighbor.hand_id) if pool.has_crop(neighbor.hand_id) else None
     label = f" · {pool.labels[row]}" if pool.labels[row] else ""
@@ -144,7 +171,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in an image")
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
     subject.add_argument(
-        "--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several"
+        "--keypoints",
+        type=Path,
+        metavar="FILE",
+        help="JSON or .npy, [21, 2 or 3] or several; third numbers 0, 1, 2 are COCO's visibility",
     )
     subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")
@@ -168,12 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--other-video", action="store_true", help="no hand of the video of --hand or --like")
     group.add_argument("--one-per-video", action="store_true", help="at most one hand of each video")
-    for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
-        group.add_argument(
-            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
-        )
-    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
-    group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
+    add_filter_arguments(group)
     group.add_argument("--min-distance", type=float, default=0.0, metavar="D", help="none nearer than this")
     group.add_argument("--max-distance", type=float, metavar="D", help="none further than this")
     line = "0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment"
@@ -184,7 +209,7 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     with find_catalog(options) as catalog, catalog.current() as version:
         search = SearchOptions(
-            filter=_make_filter(options),
+            filter=make_filter(options),
             one_per_video=options.one_per_video,
             min_distance=options.min_distance,
             max_distance=options.max_distance,
@@ -195,13 +220,21 @@ def _run(options: argparse.Namespace) -> int:
         )
         k = min(DEFAULT_K, len(version)) if options.k is None else options.k
         if options.random or options.list:
-            return _print_hands(options, _pick_hands(options, version, k, search.filter), version)
+            hand_ids = _pick_hands(options, version, k, search.filter)
+            _print_hands(options, hand_ids, version)
+            _tell_removed(options, hand_ids)
+            return 0
         pool = Pool.open(find_home(options).pool) if options.montage else None
-        queries, answers = _search(options, version, pool, k, search)
+        try:
+            queries, answers = _search(options, version, pool, k, search)
+        except NotThereError:
+            _explain(options, version)
+            raise
     if options.json:
         print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
     else:
         print("\n\n".join(_format_answer(query, answers[i]) for i, query in enumerate(queries)))
+    _tell_removed(options, answers.hand_ids[answers.is_found])
     if pool is not None:
         draw_montage(pool, queries, answers).save(options.montage, "PNG")
         if not options.json:
@@ -234,17 +267,6 @@ def _check(options: argparse.Namespace) -> None:
             raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
 
 
-def _make_filter(options: argparse.Namespace) -> Filter | None:
-    filter_ = Filter(
-        sources=options.source and tuple(options.source),
-        sides=options.side and (options.side,),
-        videos=options.video and tuple(options.video),
-        labels=options.label and tuple(options.label),
-        min_score=options.min_score,
-    )
-    return None if filter_ == Filter() else filter_
-
-
 def _search(
     options: argparse.Namespace, version: IndexVersion, pool: Pool | None, k: int, search: SearchOptions
 ) -> tuple[Sequence[Query], Neighbors]:
@@ -258,12 +280,23 @@ def _search(
         return [Query.from_examples(like, unlike, version, pool)], neighbors
     if options.keypoints is not None:
         queries = read_queries(options.keypoints, "left" if options.left else "right")
+        for query in queries if version.embedding.kind != "image" else ():
+            assert query.keypoints is not None
+            check_joints(f"{query.title[0]} of {options.keypoints}", query.keypoints, version.embedding)
     else:
         queries = detect_queries(options.image, options.model)
     crops = [query.crop for query in queries if query.crop is not None]
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)
     return queries, version.search(vectors, k, options=search)
+
+
+def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
+    """Of a hand that the index lacks: raise HandsimError if that is because of its joints."""
+    home = find_home(options)
+    if home.pool.is_dir():
+        names = [options.hand] if options.hand is not None else [*(options.like or ()), *options.unlike]
+        check_hands([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
 def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
@@ -308,7 +341,18 @@ def _pick_hands(
     return next((page.hand_ids for page in pages), np.empty(0, dtype=np.uint64))
 
 
-def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> int:
+def _tell_removed(options: argparse.Namespace, hand_ids: NDArray[np.uint64]) -> None:
+    """Say so if the index is older than the removal of hands in its answer."""
+    removed = np.intersect1d(hand_ids, read_removed(find_home(options).pool))
+    if removed.size:
+        print(
+            f"{removed.size:,} of these hands were removed from the pool since (first: "
+            f"{format_hand_id(int(removed[0]))}); `handsim index add` makes a version without them",
+            file=sys.stderr,
+        )
+
+
+def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> None:
     hands = list(zip(map(format_hand_id, hand_ids.tolist()), version.payloads(hand_ids), strict=True))
     if options.json:
         print(json.dumps([{"hand_id": hand, **payload} for hand, payload in hands], indent=1))
@@ -317,4 +361,3 @@ def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], vers
     else:
         rows = [[hand, *_cells(payload), f"{payload['score']:.2f}"] for hand, payload in hands]
         print(format_table(["hand", *_COLUMNS, ">score"], rows))
-    return 0
