@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ MAX_HAND_ID = 2**63 - 1
 class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
-    Raises HandsimError for keypoints that are not [21, 3] or not finite where a joint is labelled, without any
-    labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
+    Raises HandsimError for keypoints that are not [21, 3], not finite where a joint is labelled, or without
+    any labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
     """
 
     hand_id: int
@@ -52,7 +52,7 @@ class Hand:
     external_positives: tuple[str, ...] = ()
     """The positives another collection mined for it, nearest first, as its external ids."""
     joint_scores: NDArray[np.float32] | None = None
-    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: it says it of none."""
+    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: of none at all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:
@@ -124,3 +124,23 @@ def parse_hand_id(text: str) -> int:
     if not re.fullmatch(r"[0-7][0-9a-fA-F]{15}", text):
         raise HandsimError(f"hand id {text!r} is not 16 hex digits (such as 03ab54f1c09d72e8)")
     return int(text, 16)
+
+
+def describe_hand(hand: Hand) -> dict[str, Any]:
+    """What is known of a hand beside its keypoints, as plain values for JSON, the id in hex."""
+    description = {
+        "id": format_hand_id(hand.hand_id),
+        "source": hand.source,
+        "video": hand.video,
+        "frame": hand.frame,
+        "side": hand.side,
+        "score": round(hand.score, 6),
+        "label": hand.label,
+        "file": hand.file,
+        "box_px": [round(value, 3) for value in hand.box_px.tolist()],
+    }
+    if hand.joint_scores is not None:
+        description["joint_scores"] = [
+            None if np.isnan(score) else round(score, 6) for score in hand.joint_scores.tolist()
+        ]
+    return description

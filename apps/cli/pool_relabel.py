@@ -4,7 +4,7 @@ import argparse
 import csv
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from apps.cli.console import find_home
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.errors import HandsimError
 from handsim.hand import parse_hand_id
-from handsim.ingest.origins import NameRule
+from handsim.ingest.origins import NameRule, Place
 from handsim.pool import Categorical, Pool
 from handsim.pool.relabel import relabel
 
@@ -28,7 +28,7 @@ def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
     video, label = (group.add_mutually_exclusive_group() for _ in range(2))
     for exclusive, noun in ((video, "video"), (label, "label")):
         line = f"the {noun} out of the name of the file that a hand came from, as in handsim ingest"
-        exclusive.add_argument(f"--{noun}-from", type=NameRule, metavar="parent|stem|REGEX", help=line)
+        exclusive.add_argument(f"--{noun}-from", type=NameRule, metavar="path|parent|stem|REGEX", help=line)
         line = f"this {noun} for all chosen hands"
         exclusive.add_argument(f"--set-{noun}", metavar="NAME", help=line)
     label.add_argument("--no-label", action="store_true", help="no label for any chosen hand")
@@ -80,7 +80,7 @@ def _make_names(
     if rule is None:
         return dict.fromkeys(hand_ids, name) if name or none else {}
     files = pool.read_files()
-    by_file = [rule.name(PurePosixPath(file)) for file in files.names]
+    by_file = [rule.name(Place.of_file(file)) for file in files.names]
     names = {hand_id: by_file[files.codes[row]] for hand_id, row in zip(hand_ids, rows, strict=True)}
     matched: Names = {hand_id: name for hand_id, name in names.items() if name}
     if len(matched) < len(names):

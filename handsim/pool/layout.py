@@ -38,7 +38,6 @@ from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
-FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -71,12 +70,28 @@ HANDS_SCHEMA: Final = pa.schema(
 _SKIP: Final = pa.struct(
     {"file": pa.string(), "reason": pa.string(), "detail": pa.string(), "count": pa.int32()}.items()
 )
+_FILE: Final = pa.struct(
+    {
+        "path": pa.binary(),  # absolute, as the file system holds it
+        "size": pa.int64(),
+        "digest": pa.string(),
+        "content": pa.string(),
+        "outcome": pa.uint64(),
+        "identity": pa.string(),
+        "video": pa.string(),
+        "label": pa.string(),
+    }.items()
+)
 ITEMS_SCHEMA: Final = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
         pa.field("pictures", pa.int32(), nullable=False),
         pa.field("hands", pa.int32(), nullable=False),
         pa.field("skipped", pa.list_(_SKIP), nullable=False),
+        # Null in what earlier versions recorded:
+        pa.field("remarks", pa.list_(_SKIP)),
+        pa.field("hand_ids", pa.list_(pa.uint64())),
+        pa.field("file", _FILE),
     ]
 )
 
@@ -246,7 +261,7 @@ def write_hands(hands: pa.Table, part: Path) -> None:
     pq.write_table(hands, part / HANDS_FILE, compression=compression)
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Reading a pool: the keypoints and columns of all hands in memory, each crop read when it is asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,9 @@ class Categorical:
 
 _NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes")
 _STRINGS: Final = ("source", "video", "label", "side")
+_DETAILS: Final = ("box_px", "file", "external_id", "external_positives", "joint_scores")
+"""Read when they are asked for."""
+_BATCH_HANDS: Final = 1024
 _LOADING_THREADS: Final = 4
 
 
@@ -86,6 +89,8 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    removed: NDArray[np.uint64]
+    """Ids of hands that somebody removed, rising; they are not among the N."""
     tars: TarFiles
     """The parts that these hands were read from, and the files of their crops."""
 
@@ -101,8 +106,8 @@ class Pool:
         self.tars = TarFiles(path)
         self._parts = self.tars.parts
         self._identities = _identities(path, self._parts)
-        self._removed = layout.read_removed(path)
-        counts = [layout.hand_count(part, self._removed) for part in self._parts]
+        self.removed = layout.read_removed(path)
+        counts = [layout.hand_count(part, self.removed) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
@@ -122,7 +127,7 @@ class Pool:
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "joint_mask", "keypoints"]
-        table = layout.read_hands(self._parts[number], columns, self._removed, _STRINGS)
+        table = layout.read_hands(self._parts[number], columns, self.removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
@@ -160,37 +165,50 @@ class Pool:
 
     def was_removed(self, hand_id: int) -> bool:
         """Whether somebody removed that hand: an index that is older may hold it still."""
-        return bool(layout.are_removed(np.array([hand_id], dtype=np.uint64), self._removed)[0])
+        return bool(layout.are_removed(np.array([hand_id], dtype=np.uint64), self.removed)[0])
 
     def read_files(self) -> Categorical:
         """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
         empty = layout.HANDS_SCHEMA.empty_table().select(["file"])
-        tables = [layout.read_hands(part, ["file"], self._removed) for part in self._parts]
+        tables = [layout.read_hands(part, ["file"], self.removed) for part in self._parts]
         return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
-        row = int(self.rows(hand_id)[0])
-        number, row_of_part = self._locate(row)
-        names = ["box_px", "file", "external_id", "external_positives", "joint_scores"]
-        table = layout.read_hands(self._parts[number], names, self._removed)
-        fields = table.slice(row_of_part, 1).to_pylist()[0]
-        joint_scores = fields["joint_scores"]
-        return Hand(
-            hand_id=hand_id,
-            source=self.sources[row] or "",
-            video=self.videos[row] or "",
-            frame=int(self.frames[row]),
-            side="left" if self.is_left[row] else "right",
-            score=float(self.scores[row]),
-            box_px=np.array(fields["box_px"], dtype=np.float32),
-            keypoints=self.keypoints[row],
-            label=self.labels[row],
-            file=fields["file"],
-            external_id=fields["external_id"],
-            external_positives=tuple(fields["external_positives"]),
-            joint_scores=None if joint_scores is None else np.array(joint_scores, dtype=np.float32),
-        )
+        return next(self.hands(self.rows(hand_id)))
+
+    def hands(self, rows: NDArray[np.int64]) -> Iterator[Hand]:
+        """Everything known of the hands at rows [M], in their order; each part is read once."""
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(parts, kind="stable")
+        tables = [
+            layout.read_hands(self._parts[part], list(_DETAILS), self.removed).take(
+                rows[parts == part] - self._starts[part]
+            )
+            for part in np.unique(parts).tolist()
+        ]
+        if not tables:
+            return
+        details = pa.concat_tables(tables).take(np.argsort(order))
+        places = iter(rows.tolist())
+        for batch in details.to_batches(max_chunksize=_BATCH_HANDS):
+            for fields, row in zip(batch.to_pylist(), places, strict=False):
+                scores = fields["joint_scores"]
+                yield Hand(
+                    hand_id=int(self.hand_ids[row]),
+                    source=self.sources[row] or "",
+                    video=self.videos[row] or "",
+                    frame=int(self.frames[row]),
+                    side="left" if self.is_left[row] else "right",
+                    score=float(self.scores[row]),
+                    box_px=np.array(fields["box_px"], dtype=np.float32),
+                    keypoints=self.keypoints[row],
+                    label=self.labels[row],
+                    file=fields["file"],
+                    external_id=fields["external_id"],
+                    external_positives=tuple(fields["external_positives"]),
+                    joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
+                )
 
     @property
     def has_crops(self) -> NDArray[np.bool_]:

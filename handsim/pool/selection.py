@@ -1,7 +1,7 @@
 """Some of a pool's hands: by their ids, by what is known of them, or both; and the files that hold ids.
 
-A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id``, or JSON as
-``handsim query --json`` prints it.
+A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id`` (or ``id``, as
+``handsim pool export`` writes it), or JSON as ``handsim query --json`` prints it.
 """
 
 import csv
@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import MAX_HAND_ID, Side, format_hand_id, parse_hand_id
+from handsim.pool import layout
 from handsim.pool.reader import Categorical, Pool
 
 ID_COLUMN: Final = "hand_id"
+_ID_COLUMNS: Final = (ID_COLUMN, "id")
 _NAMED_IDS: Final = 3
 """An error names so many of the ids that it is about."""
 
@@ -65,16 +67,18 @@ class Selection:
     def rows(self, pool: Pool) -> NDArray[np.int64]:
         """Rows [M] of the hands in the pool: in the order of the ids, else in the order of the pool.
 
-        Raises NotThereError that names ids that the pool does not hold.
+        Ids of removed hands are passed over: a list may be used twice, and an answer be older than a removal.
+        Raises NotThereError that names other ids that the pool does not hold.
         """
         is_admitted = self._admits(pool)
         if self.ids is None:
             return np.flatnonzero(is_admitted)
-        ids = list(dict.fromkeys(self.ids))
-        known = np.isin(np.array(ids, dtype=np.uint64), pool.hand_ids)
+        ids = np.array(list(dict.fromkeys(self.ids)), dtype=np.uint64)
+        ids = ids[~layout.are_removed(ids, pool.removed)]
+        known = np.isin(ids, pool.hand_ids)
         if not known.all():
-            raise _unknown_ids([ids[place] for place in np.flatnonzero(~known)], len(ids), pool)
-        rows = pool.rows(ids) if ids else np.empty(0, dtype=np.int64)
+            raise _unknown_ids(ids[~known].tolist(), len(ids), pool)
+        rows = pool.rows(ids)
         return rows[is_admitted[rows]]
 
     def _admits(self, pool: Pool) -> NDArray[np.bool_]:
@@ -153,8 +157,8 @@ def _read_lines(path: Path, text: str) -> Iterator[int]:
     column = 0
     try:
         for number, row in enumerate(reader):
-            if number == 0 and ID_COLUMN in row:
-                column = row.index(ID_COLUMN)
+            if number == 0 and (name := _id_column(row)) is not None:
+                column = row.index(name)
             elif row:
                 value = row[column].strip() if column < len(row) else ""
                 yield _parse(path, f"line {reader.line_num}", value)
@@ -162,12 +166,17 @@ def _read_lines(path: Path, text: str) -> Iterator[int]:
         raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
 
 
+def _id_column(names: Sequence[str]) -> str | None:
+    return next((name for name in _ID_COLUMNS if name in names), None)
+
+
 def _read_parquet(path: Path) -> Iterator[int]:
     try:
         names = pq.read_schema(path).names
-        if ID_COLUMN not in names:
+        name = _id_column(names)
+        if name is None:
             raise HandsimError(f"{path} has no column {ID_COLUMN} (it has {', '.join(names)}); name it so")
-        values = pq.read_table(path, columns=[ID_COLUMN])[ID_COLUMN].to_pylist()
+        values = pq.read_table(path, columns=[name])[name].to_pylist()
     except pa.ArrowException as error:
         raise HandsimError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     return (_parse(path, f"row {number}", value) for number, value in enumerate(values, start=1))

@@ -43,6 +43,26 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """The file of a piece of work: by it a later ingest knows the file again, moved or named otherwise."""
+
+    path: bytes
+    """Absolute, as the file system holds it."""
+    size: int
+    digest: str
+    """The content as the ids of its hands have it; see `make_hand_id`."""
+    content: str
+    """Digest of the whole file, or of many places of a video."""
+    outcome: int
+    """63-bit hash of the content and of all options that decide what is taken from it; names are no such."""
+    identity: str
+    """The video name in the ids of its hands, which stays when they are renamed."""
+    video: str
+    """The video name that was asked for."""
+    label: str | None
+
+
+@dataclass(frozen=True)
 class ItemRecord:
     """One piece of work that is done: a picture, a stretch of video, a batch of annotations."""
 
@@ -52,6 +72,11 @@ class ItemRecord:
     """Pictures or frames looked at."""
     hands: int
     skipped: tuple[Skip, ...] = ()
+    remarks: tuple[Skip, ...] = ()
+    """What is wrong with what was used all the same."""
+    hand_ids: tuple[int, ...] | None = None
+    """The hands that were found, whether or not the pool had them; None: recorded by an earlier version."""
+    file: FileRecord | None = None
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:
@@ -59,7 +84,11 @@ def read_items(pool: Path) -> Iterator[ItemRecord]:
     with layout.reading(pool) as parts:
         for part in parts:
             for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
-                yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
+                for name in ("skipped", "remarks"):
+                    row[name] = tuple(Skip(**skip) for skip in row[name] or ())
+                row["hand_ids"] = None if row["hand_ids"] is None else tuple(row["hand_ids"])
+                row["file"] = None if row["file"] is None else FileRecord(**row["file"])
+                yield ItemRecord(**row)
 
 
 _COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mask")

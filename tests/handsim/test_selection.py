@@ -49,7 +49,7 @@ def test_a_file_of_every_kind_names_the_same_hands(pool: Pool, tmp_path: Path) -
     (tmp_path / "table").write_text("frame,hand_id\n" + "".join(f"1,{name}\n" for name in names))
     (tmp_path / "list").write_text(json.dumps([{"hand_id": name, "video": "v"} for name in names]))
     pq.write_table(pa.table({"hand_id": pa.array(ids, pa.uint64())}), tmp_path / "numbers")
-    pq.write_table(pa.table({"hand_id": names}), tmp_path / "hex")
+    pq.write_table(pa.table({"frame": [1, 2, 3], "id": names}), tmp_path / "hex")
     for file in sorted(tmp_path.iterdir()):
         assert parse_ids(str(file)) == Selection(ids=tuple(ids)), file
     assert parse_ids(",".join(names * 40)).rows(pool).tolist() == [4, 2, 9]
