@@ -1,11 +1,16 @@
 """Files that appear whole or not at all, and locks that end with the process that holds them."""
 
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any, TextIO
+
+from handsim.errors import HandsimError, NotThereError
 
 
 @contextmanager
@@ -22,6 +27,52 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise HandsimError if something is at ``path``, NotThereError if its folder is not there."""
+    if path.exists() or path.is_symlink():
+        raise HandsimError(f"{path} is there already; give another place, or remove it")
+    if not path.parent.is_dir():
+        raise NotThereError(f"{path.parent} is not a directory; make it, or give another place")
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """Yield a place beside ``path`` for a new file or folder; when the block ends, it gets the name ``path``.
+
+    When the block raises, it is removed; what a killed process left is removed by the next try. Raises
+    HandsimError if something is at ``path``.
+    """
+    refuse_existing(path)
+    temporary = path.with_name(f".{path.name}.writing")
+    _remove(temporary)
+    try:
+        yield temporary
+        os.sync()  # one call for all: syncing thousands of pictures one by one takes longer than writing them
+        temporary.rename(path)
+    except BaseException:
+        _remove(temporary)
+        raise
+    sync(path.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json_list(file: TextIO, entries: Iterable[dict[str, Any]]) -> int:
+    """Write a JSON array as its entries come, one a line; returns how many."""
+    count = 0
+    for entry in entries:
+        file.write("[\n" if count == 0 else ",\n")
+        file.write(json.dumps(entry, separators=(",", ":")))
+        count += 1
+    file.write("\n]" if count else "[]")
+    return count
 
 
 def write_text_atomically(path: Path, text: str) -> None:

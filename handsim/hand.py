@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,3 +124,23 @@ def parse_hand_id(text: str) -> int:
     if not re.fullmatch(r"[0-7][0-9a-fA-F]{15}", text):
         raise HandsimError(f"hand id {text!r} is not 16 hex digits (such as 03ab54f1c09d72e8)")
     return int(text, 16)
+
+
+def describe_hand(hand: Hand) -> dict[str, Any]:
+    """What is known of a hand beside its keypoints, as plain values for JSON, the id in hex."""
+    description = {
+        "id": format_hand_id(hand.hand_id),
+        "source": hand.source,
+        "video": hand.video,
+        "frame": hand.frame,
+        "side": hand.side,
+        "score": round(hand.score, 6),
+        "label": hand.label,
+        "file": hand.file,
+        "box_px": [round(value, 3) for value in hand.box_px.tolist()],
+    }
+    if hand.joint_scores is not None:
+        description["joint_scores"] = [
+            None if np.isnan(score) else round(score, 6) for score in hand.joint_scores.tolist()
+        ]
+    return description

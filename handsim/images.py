@@ -4,7 +4,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,17 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from handsim.errors import Remark, UnusableError
 from handsim.geometry import cut_crop
 from handsim.hand import Side
-from handsim.media import HEIF_BRANDS, HEIF_SEQUENCE_BRANDS
-from handsim.metadata import JPEG_START, PNG_START, mend_png, orientation_of, take_jpeg_metadata
+from handsim.media import HEIF_BRANDS, open_file
+from handsim.metadata import (
+    JPEG_START,
+    MISSING_SHARE,
+    PNG_START,
+    mend_png,
+    orientation_of,
+    take_jpeg_metadata,
+)
 from handsim.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
-from handsim.tiff import read_directories
+from handsim.tiff import HEIGHT, WIDTH, read_directories
 
 MAX_PIXELS: Final = 100_000_000
 """Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands. JPEGs can
@@ -30,11 +37,9 @@ CROP_JPEG_QUALITY: Final = 90
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 """What cameras and datasets write. Some other formats of Pillow hold further pictures, or start programs."""
-_DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, EOFError)
+DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, EOFError)
 """What readers raise for damaged data: each format has its own."""
 _JPEG_END: Final = b"\xff\xd9"
-_MISSING_ROWS: Final = 0.01
-"""What may be missing of a picture's rows; a hand must not lie in what the decoder fills in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +52,6 @@ class Picture:
     """Decoded pixels per pixel of the picture: 1, or 1/2, 1/4, 1/8 for a huge JPEG."""
     remarks: tuple[Remark, ...] = ()
     """What is wrong with the file, which was used all the same."""
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a regular file to read; raises UnusableError for anything else, and never waits for a pipe."""
-    try:
-        if not path.is_file():
-            raise UnusableError(
-                "unreadable", "not a regular file" if path.exists() else "the link leads nowhere"
-            )
-        return path.open("rb")
-    except OSError as error:
-        raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -81,11 +74,11 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_picture(source: bytes | Path) -> Picture:
-    """A picture as 8-bit RGB, upright, whatever its format, depth and palette; the first frame of an animation.
+    """A picture as 8-bit RGB, upright, of any format, depth and palette; the first frame of an animation.
 
     What is wrong beside the pixels, or with the last of them, is remarked. A JPEG of over `MAX_PIXELS` pixels
     is decoded at a fraction of its size. Raises UnusableError for what is no picture, is damaged, lacks more
-    than a hundredth of its rows, or is too large.
+    than a hundredth of its pixels, or is too large.
     """
     data = read_file(source) if isinstance(source, Path) else source
     with warnings.catch_warnings():
@@ -95,6 +88,8 @@ def decode_picture(source: bytes | Path) -> Picture:
             return _decode_jpeg(data)
         if data.startswith(PNG_START):
             return _decode_png(data)
+        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS - {b"avif", b"avis"}:
+            return _decode_heif(data)
         return Picture(_decode(data))
 
 
@@ -109,12 +104,12 @@ def _decode_jpeg(data: bytes) -> Picture:
         if error.reason != "truncated image":
             raise
         pixels, scale = _decode_jpeg_pixels(data + _JPEG_END)
-        missing = _missing_jpeg_rows(data, pixels)
-        if missing > _MISSING_ROWS * len(pixels):
+        missing = _missing_share(data, pixels)
+        if missing > MISSING_SHARE:
             raise UnusableError(
-                "truncated image", f"{missing} of {len(pixels)} rows of pixels are missing"
+                "truncated image", "more than a hundredth of its pixels is missing"
             ) from error
-        remarks = (Remark("no end marker", f"{missing} of {len(pixels)} rows of pixels are incomplete"),)
+        remarks = (Remark("no end marker", "the last pixels are missing, too" if missing else ""),)
     return Picture(turn_upright(pixels, orientation), scale, remarks)
 
 
@@ -133,21 +128,20 @@ def _decode_jpeg_pixels(data: bytes) -> tuple[NDArray[np.uint8], float]:
             if scale > 1:
                 image.draft(image.mode, (image.width // scale, image.height // scale))
             return to_rgb(image), 1 / scale
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(error) from error
 
 
-def _missing_jpeg_rows(data: bytes, pixels: NDArray[np.uint8]) -> int:
-    """How many rows of a JPEG without its end depend on what is read after it.
+def _missing_share(data: bytes, pixels: NDArray[np.uint8]) -> float:
+    """How much of a JPEG without its end depends on what is read behind it, as far as it is a few percent.
 
-    The decoder fills them in silence. Behind all blocks it passes over further bytes, until then it decodes
-    them: so whatever comes out differently with other bytes was not in the file.
+    Where data end, the decoder fills up with grey in silence; behind the last block it passes over further
+    bytes. So whatever comes out differently with noise at the end was not in the file.
     """
-    noise = bytes(range(1, 65))
+    noise = bytes(range(1, 255)) * (len(data) // 2540 + 1)
     restarts = b"".join(b"\xff" + bytes([marker]) + noise for marker in range(0xD0, 0xD8))
     others, _ = _decode_jpeg_pixels(data + noise + restarts + _JPEG_END)
-    differing = (others != pixels).any(axis=(1, 2))
-    return len(pixels) - int(differing.argmax()) if differing.any() else 0
+    return float((others != pixels).any(axis=2).mean())
 
 
 def _decode_png(data: bytes) -> Picture:
@@ -164,64 +158,84 @@ def _decode_png(data: bytes) -> Picture:
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
-    """RGB, upright, of an encoded picture in any format but JPEG."""
-    if data[4:8] == b"ftyp" and data[8:12] in (HEIF_BRANDS | HEIF_SEQUENCE_BRANDS) - {b"avif", b"avis"}:
-        return _decode_heif(data)
-    if data.startswith((b"II", b"MM")) and not _is_sound_tiff(data):
-        raise UnusableError("corrupt image", "its tags claim more than the file holds")
+    """RGB, upright, of an encoded picture in any format but JPEG and HEIF."""
+    is_tiff = data.startswith((b"II", b"MM"))
+    if is_tiff:
+        _check_tiff(data)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
-        if data.startswith((b"II", b"MM")):
+        if is_tiff:
             return _decode_by_opencv(data)
         raise UnusableError("not an image", "no picture format is recognised") from error
     except Image.DecompressionBombError as error:
         raise UnusableError("too many pixels", f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(error) from error
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(image.width * image.height, MAX_PIXELS)
         try:
-            # Pillow reads only the upper half of each 16 bits of a colour.
-            if image.mode != "I;16" and any(";16" in str(tile.args) for tile in image.tile):
-                return turn_upright(_decode_by_opencv(data), 1)
+            if _is_deep_colour(image):
+                return turn_upright(_decode_by_opencv(data), 1 if is_tiff else orientation_of(image.info))
             pixels = to_rgb(image)
-            exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise _damaged(error) from error
-        return turn_upright(pixels, orientation_of(exif, xmp))
+        return turn_upright(pixels, orientation_of(image.info))
 
 
-def _decode_heif(data: bytes) -> NDArray[np.uint8]:
-    import pillow_heif  # takes time to load
+def _decode_heif(data: bytes) -> Picture:
+    import pillow_heif  # takes time to load, and few pictures need it
 
     try:
-        image = pillow_heif.open_heif(data)
-        if image.size[0] * image.size[1] > MAX_PIXELS:
-            raise _too_large(image.size[0] * image.size[1], MAX_PIXELS)
-        # Turned as its boxes say; its EXIF does not count.
-        return to_rgb(image.to_pillow())
-    except _DAMAGED as error:
+        file = pillow_heif.open_heif(data)
+        if file.size[0] * file.size[1] > MAX_PIXELS:
+            raise _too_large(file.size[0] * file.size[1], MAX_PIXELS)
+        # It is turned as its boxes say; its EXIF says so again.
+        pixels = to_rgb(file.to_pillow())
+    except DAMAGED as error:
         raise _damaged(error) from error
+    others = len(file) - 1
+    return Picture(
+        pixels, remarks=(Remark("further pictures", "only the main one is used", others),) if others else ()
+    )
 
 
-def _is_sound_tiff(data: bytes) -> bool:
+def _check_tiff(data: bytes) -> None:
+    """Raise UnusableError for a TIFF with which a decoder would do any amount of work."""
     directory = next(read_directories(io.BytesIO(data)), None)
-    return directory is not None and directory.bytes_claimed <= len(data)
+    if directory is None or not directory.is_sound:
+        raise UnusableError("corrupt image", "its tags are damaged")
+    pixels = directory.values.get(WIDTH, 0) * directory.values.get(HEIGHT, 0)
+    if pixels > MAX_PIXELS:
+        raise _too_large(pixels, MAX_PIXELS)
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether Pillow would read only the upper half of each 16 bits."""
+    is_colour = image.mode in ("RGB", "RGBA", "RGBX", "LA")
+    return is_colour and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
 
 
 def _decode_by_opencv(data: bytes) -> NDArray[np.uint8]:
-    """RGB of what Pillow cannot read or reads at 8 bits: more than one channel of 16 or 32 bits, or of float."""
-    import cv2
+    """RGB of what Pillow reads at 8 bits or not at all: colours of 16 or 32 bits, or of floating point."""
+    import cv2  # takes time to load, and few pictures need it
 
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise UnusableError("corrupt image", str(error.err)) from error
+    finally:
+        cv2.utils.logging.setLogLevel(before)
     if samples is None:
         raise UnusableError("corrupt image", "no decoder reads it")
     if samples.ndim == 2 or samples.shape[2] == 1:
         return as_rgb(scale_to_8_bits(samples))
     colours = scale_to_8_bits(samples[:, :, 2::-1])
-    return as_rgb(colours)
+    if samples.shape[2] == 3:
+        return colours
+    return as_rgb(np.dstack([colours, scale_to_8_bits(samples[:, :, 3])]))
 
 
 def _too_large(pixels: int, limit: int) -> UnusableError:

@@ -1,33 +1,25 @@
 """Telling pictures, animations, videos and annotations apart by their first bytes, whatever their names.
 
-At most 64 kilobytes are read of a file, of a few formats 4 megabytes more, so that a disk image among the
-photographs costs nothing.
+A few kilobytes are read of a file, whatever its size: a disk image among the photographs costs nothing.
 """
 
-import io
 import re
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from PIL import GifImagePlugin
-
 from handsim.errors import UnusableError
-from handsim.tiff import count_pages
+from handsim.frame_times import read_frame_times
 
 MediaKind = Literal["picture", "animation", "video", "annotations"]
 
 _HEAD_BYTES: Final = 1 << 16
-_GIF_BYTES: Final = 1 << 22
-"""A second frame that begins after this much of a GIF is taken to be there."""
-_MAX_CHUNKS: Final = 500
-"""A PNG's or WebP's frames are told of before this many chunks."""
+_MAX_BOXES: Final = 100
 
-HEIF_BRANDS: Final = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif"))
-"""ISO/IEC 23008-12: still pictures in the boxes of MP4; its sequences carry the second set."""
-HEIF_SEQUENCE_BRANDS: Final = frozenset((b"msf1", b"hevc", b"hevx", b"hevm", b"hevs", b"avis"))
+_SEQUENCE_BRANDS: Final = frozenset((b"msf1", b"hevc", b"hevx", b"hevm", b"hevs", b"avis"))
+HEIF_BRANDS: Final = _SEQUENCE_BRANDS | {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"}
+"""What pictures in the boxes of MP4 call themselves (ISO/IEC 23008-12, AVIF)."""
 
+_ANIMATIONS: Final = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURES: Final = re.compile(
     rb"\xff\xd8\xff"  # JPEG
     rb"|P[1-6][ \t\r\n#]"  # PBM, PGM, PPM
@@ -82,11 +74,21 @@ def tell_kind(path: Path) -> MediaKind:
     Raises UnusableError for what is none of these, and for what cannot be read: an empty file, a pipe, a
     link that leads nowhere.
     """
+    with open_file(path) as file:
+        try:
+            return _tell_kind(file, file.read(_HEAD_BYTES))
+        except OSError as error:
+            raise UnusableError("unreadable", error.strerror or str(error)) from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file to read; raises UnusableError for anything else, and never waits for a pipe."""
     try:
         if not path.is_file():
-            raise UnusableError("unreadable", "not a regular file")
-        with path.open("rb") as file:
-            return _tell_kind(file, file.read(_HEAD_BYTES))
+            raise UnusableError(
+                "unreadable", "not a regular file" if path.exists() else "the link leads nowhere"
+            )
+        return path.open("rb")
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
 
@@ -96,14 +98,8 @@ def _tell_kind(file: BinaryIO, head: bytes) -> MediaKind:
         raise UnusableError("empty file", "0 bytes")
     if head[4:8] == b"ftyp":
         return _tell_iso_media(file, head)
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "animation" if _has_two_gif_frames(file) else "picture"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "animation" if count_pages(file, limit=2) > 1 else "picture"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "animation" if _count_apng_frames(file) > 1 else "picture"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "animation" if _count_webp_frames(file, head) > 1 else "picture"
+    if head.startswith(_ANIMATIONS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return "animation" if len(read_frame_times(file, limit=2).numbers) > 1 else "picture"
     if _PICTURES.match(head):
         return "picture"
     if _VIDEOS.match(head) or _is_transport_stream(head) or _MXF_PARTITION in head:
@@ -113,76 +109,30 @@ def _tell_kind(file: BinaryIO, head: bytes) -> MediaKind:
 
 def _tell_iso_media(file: BinaryIO, head: bytes) -> MediaKind:
     """Of a file in boxes: MP4, QuickTime, HEIF, AVIF."""
-    size = int.from_bytes(head[:4], "big")
-    major, minors = head[8:12], head[16 : min(size, 256)]
-    brands = {major, *(minors[at : at + 4] for at in range(0, len(minors), 4))}
-    if major in (b"crx ", b"jxl ", b"jp2 ", b"jpx "):
-        raise _unusable(f"{major.decode().strip()}, which is not read; convert it to JPEG or PNG")
-    # What only can also be read as HEIF is a video: its own brand says so.
-    if major not in HEIF_BRANDS | HEIF_SEQUENCE_BRANDS:
+    major = head[8:12]
+    if major in (b"crx ", b"jxl ", b"jp2 "):
+        raise _unusable(f"it looks like {major.decode()}, which is not read; convert it to JPEG")
+    if major not in HEIF_BRANDS:
         return "video"
-    if brands & HEIF_SEQUENCE_BRANDS and any(name == b"moov" for name, _, _ in _boxes(file)):
-        return "animation"
-    return "picture"
+    minor = head[16 : min(int.from_bytes(head[:4], "big"), 256)]
+    brands = {major, *(minor[at : at + 4] for at in range(0, len(minor), 4))}
+    # A sequence lies in a track, as films do, and is read as they are.
+    return "video" if brands & _SEQUENCE_BRANDS and _has_track(file) else "picture"
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset and size of the outermost boxes of an ISO media file."""
+def _has_track(file: BinaryIO) -> bool:
     at = 0
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(_MAX_BOXES):
         file.seek(at)
         header = file.read(16)
-        if len(header) < 8:
-            return
         size = int.from_bytes(header[:4], "big")
-        if size == 1:
-            size = int.from_bytes(header[8:], "big")
-        yield header[4:8], at, size
+        if header[4:8] == b"moov":
+            return True
+        size = int.from_bytes(header[8:], "big") if size == 1 else size
         if size < 8:
-            return  # to the end of the file
+            break
         at += size
-
-
-def _count_apng_frames(file: BinaryIO) -> int:
-    at = 8
-    for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        header = file.read(12)
-        if len(header) < 12 or header[4:8] == b"IDAT":
-            break
-        if header[4:8] == b"acTL":
-            return int.from_bytes(header[8:], "big")
-        at += 12 + int.from_bytes(header[:4], "big")
-    return 1
-
-
-def _count_webp_frames(file: BinaryIO, head: bytes) -> int:
-    """1 or 2, which stands for more."""
-    if head[12:16] != b"VP8X" or not head[20] & 2:
-        return 1
-    at, frames = 12, 0
-    for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        header = file.read(8)
-        if len(header) < 8 or frames == 2:
-            break
-        frames += header[:4] == b"ANMF"
-        size = int.from_bytes(header[4:], "little")
-        at += 8 + size + size % 2
-    return max(frames, 1)
-
-
-def _has_two_gif_frames(file: BinaryIO) -> bool:
-    file.seek(0)
-    beginning = io.BytesIO(file.read(_GIF_BYTES))
-    try:
-        with GifImagePlugin.GifImageFile(beginning) as image:
-            image.seek(1)
-    except EOFError:
-        return len(beginning.getbuffer()) == _GIF_BYTES
-    except (OSError, SyntaxError, ValueError, IndexError, struct.error):
-        return False
-    return True
+    return False
 
 
 def _is_transport_stream(head: bytes) -> bool:

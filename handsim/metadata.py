@@ -1,56 +1,71 @@
 """What lies around the pixels of a picture: which way is up, and how to do without the rest.
 
-Pillow reads all metadata of a file, and refuses the file, or takes any amount of memory, for what is wrong in
-them. Only the orientation matters here, so the rest is left out before a JPEG is decoded, and of other formats
-when they could not be.
+Pillow reads all metadata of a file, and for what is wrong in them refuses the file or takes any amount of
+memory. Only the orientation matters here: a JPEG is decoded without the rest, a PNG where it fails with it.
 """
 
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
 
 from handsim.tiff import read_orientation
 
 JPEG_START: Final = b"\xff\xd8\xff"
+_START_OF_SCAN: Final = 0xDA
+_COMMENT: Final = 0xFE
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_MISSING_ROWS: Final = 0.01
+MISSING_SHARE: Final = 0.01
+"""What may be missing of a picture's pixels; a hand must not lie in what the decoder fills in."""
 
 
-def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """The orientation (1 to 8) of a picture; EXIF goes before XMP."""
+def orientation_of(info: Mapping[Any, Any]) -> int:
+    """The orientation (1 to 8) that a picture asks for, of what Pillow found beside its pixels."""
+    exif = info.get("exif", b"")
+    if not exif and isinstance(text := info.get("Raw profile type exif"), str):  # ImageMagick's, in PNG
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp", b"")
+    return _orientation(exif, xmp.encode() if isinstance(xmp, str) else xmp)
+
+
+def _orientation(exif: bytes, xmp: bytes) -> int:
+    """EXIF goes before XMP."""
     orientation = read_orientation(exif)
-    if orientation == 1 and (match := _XMP_ORIENTATION.search(xmp)):
-        return int(match[1])
-    return orientation
+    match = _XMP_ORIENTATION.search(xmp) if orientation == 1 else None
+    return int(match[1]) if match else orientation
 
 
 def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
     """A JPEG without its metadata, and its orientation."""
-    parts, exif, xmp = [data[:2]], b"", b""
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        if data[at + 1 : at + 2] == b"\xff":  # a marker may be filled up
+    metadata: list[tuple[int, int]] = []
+    at, last = 2, len(data) - 4
+    while at <= last and data[at] == 0xFF and (marker := data[at + 1]) != _START_OF_SCAN:
+        if marker == 0xFF:  # a marker may be filled up
             at += 1
             continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if end > len(data):
-            break
-        segment = data[at + 4 : min(end, at + 40)]
-        if segment.startswith(b"Exif\0") and not exif:
-            exif = data[at + 10 : end]
-        elif segment.startswith(b"http://ns.adobe.com/xap/1.0/") and not xmp:
-            xmp = data[at + 4 : end]
-        # APP0 and APP14 say how colours are coded, the others are metadata, as comments are.
-        if data[at + 1] in (0xE0, 0xEE) or not (data[at + 1] >> 4 == 0xE or data[at + 1] == 0xFE):
-            parts.append(data[at:end])
+        end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+        # APP0 and APP14 say how colours are coded.
+        if marker == _COMMENT or (marker >> 4 == 0xE and marker not in (0xE0, 0xEE)):
+            metadata.append((at, end))
         at = end
-    if sum(map(len, parts)) == at:
+    if not metadata:
         return data, 1
-    return b"".join((*parts, memoryview(data)[at:])), orientation_of(exif, xmp)
+    exif = xmp = b""
+    kept, at = [], 0
+    for start, end in metadata:
+        segment = data[start + 4 : end]
+        if segment.startswith(b"Exif\0"):
+            exif = exif or segment[6:]
+        elif segment.startswith(b"http://ns.adobe.com/xap/1.0/"):
+            xmp = xmp or segment
+        kept.append(data[at:start])
+        at = end
+    return b"".join((*kept, memoryview(data)[at:])), _orientation(exif, xmp)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -79,7 +94,7 @@ def mend_png(data: bytes) -> bytes | None:
         rows = zlib.decompressobj().decompress(packed, row_bytes * height)
     except zlib.error:
         return None
-    if len(rows) < row_bytes * (height - int(_MISSING_ROWS * height)):
+    if len(rows) < row_bytes * (height - int(MISSING_SHARE * height)):
         return None
     rows = rows[: len(rows) // row_bytes * row_bytes].ljust(row_bytes * height, b"\0")
     mended = [(name, content) for name, content in chunks if name != b"IDAT"]

@@ -55,19 +55,23 @@ def joint_colour(joint: int) -> tuple[int, int, int]:
 
 _IDENTITY: Final = tuple(range(JOINT_COUNT))
 _TIPS_FIRST: Final = (20, *(joint for tip in range(0, 20, 4) for joint in (tip + 3, tip + 2, tip + 1, tip)))
+_MANO_AND_TIPS: Final = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 
 JOINT_ORDERS: Final[dict[str, tuple[int, ...]]] = {
     "handsim": _IDENTITY,
     "mediapipe": _IDENTITY,
     "freihand": _IDENTITY,
     "dexycb": _IDENTITY,
+    "coco": _IDENTITY,
+    "openpose": _IDENTITY,
     "assemblyhands": _TIPS_FIRST,
     "interhand": _TIPS_FIRST,
-    "mano": (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20),
+    "mano": _MANO_AND_TIPS,
+    "ho3d": _MANO_AND_TIPS,
 }
 """For each named order the index list with ``ours = theirs[order]``.
 
-assemblyhands and interhand hold, per hand, tips first and the wrist last; mano is MANO's 16 joints
+assemblyhands and interhand hold, per hand, tips first and the wrist last; mano and ho3d are MANO's 16 joints
 followed by the five tips, thumb to little (16-20).
 """
 

@@ -12,7 +12,6 @@ from typing import BinaryIO, Final
 NEW_SUBFILE_TYPE: Final = 254
 WIDTH: Final = 256
 HEIGHT: Final = 257
-BITS_PER_SAMPLE: Final = 258
 ORIENTATION: Final = 274
 
 _MAX_ENTRIES: Final = 512
@@ -27,8 +26,8 @@ class Directory:
 
     values: dict[int, int]
     """By tag, those values that are one whole number."""
-    bytes_claimed: int
-    """How much all the values take that lie elsewhere in the file."""
+    is_sound: bool
+    """False where its values, and those of the pages before it, would take more than the whole file."""
 
     @property
     def is_page(self) -> bool:
@@ -38,51 +37,44 @@ class Directory:
 
 def read_directories(file: BinaryIO) -> Iterator[Directory]:
     """The directories of a TIFF or BigTIFF in their order; they end where the file is damaged."""
+    left = file.seek(0, 2)
     file.seek(0)
     header = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(header[:2])
-    if order is None or len(header) < 8:
+    if order is None:
         return
-    is_big = struct.unpack(order + "H", header[2:4])[0] == 43
-    offset_format = order + ("Q" if is_big else "I")
+    is_big = header[2:4] in (b"+\0", b"\0+")
+    counter, entry, offset = (
+        struct.Struct(order + format) for format in (("Q", "HHQ8s", "Q") if is_big else ("H", "HHI4s", "I"))
+    )
+    met: set[int] = set()
     try:
-        (at,) = struct.unpack_from(offset_format, header, 8 if is_big else 4)
-        met: set[int] = set()
+        (at,) = offset.unpack_from(header, 8 if is_big else 4)
         while at and at not in met and len(met) < _MAX_DIRECTORIES:
             met.add(at)
             file.seek(at)
-            (count,) = struct.unpack(order + ("Q" if is_big else "H"), file.read(8 if is_big else 2))
-            entry_bytes = 20 if is_big else 12
-            entries = file.read(min(count, _MAX_ENTRIES) * entry_bytes)
-            yield _read_entries(entries, order, is_big)
-            file.seek(at + (8 if is_big else 2) + count * entry_bytes)
-            (at,) = struct.unpack(offset_format, file.read(8 if is_big else 4))
-    except (struct.error, OverflowError, ValueError):
+            (count,) = counter.unpack(file.read(counter.size))
+            entries = file.read(min(count, _MAX_ENTRIES) * entry.size)
+            values, claimed = _read_entries(entries, entry, order)
+            left -= claimed
+            yield Directory(values, left >= 0 and count <= _MAX_ENTRIES)
+            file.seek(at + counter.size + count * entry.size)
+            (at,) = offset.unpack(file.read(offset.size))
+    except (struct.error, OverflowError, OSError):
         return
 
 
-def _read_entries(entries: bytes, order: str, is_big: bool) -> Directory:
+def _read_entries(entries: bytes, entry: struct.Struct, order: str) -> tuple[dict[int, int], int]:
+    """The values that are one whole number, and how many bytes the others take."""
     values: dict[int, int] = {}
-    bytes_claimed = 0
-    layout = struct.Struct(order + ("HHQ8s" if is_big else "HHI4s"))
-    for at in range(0, len(entries) - layout.size + 1, layout.size):
-        tag, kind, count, field = layout.unpack_from(entries, at)
+    claimed = 0
+    for tag, kind, count, field in entry.iter_unpack(entries[: len(entries) // entry.size * entry.size]):
         size = count * _TYPE_BYTES[kind] if kind < len(_TYPE_BYTES) else 0
         if size > len(field):
-            bytes_claimed += size
+            claimed += size
         elif count == 1 and (letter := {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)):
             values.setdefault(tag, struct.unpack_from(order + letter, field)[0])
-    return Directory(values, bytes_claimed)
-
-
-def count_pages(file: BinaryIO, limit: int) -> int:
-    """How many full pages a TIFF has, at most ``limit``."""
-    pages = 0
-    for directory in read_directories(file):
-        pages += directory.is_page
-        if pages == limit:
-            break
-    return pages
+    return values, claimed
 
 
 def read_orientation(exif: bytes) -> int:

@@ -16,13 +16,15 @@ from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
 from index.points import Checksum
-from index.query import Neighbors, SearchOptions
+from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
 from index.version import IndexVersion
 
 LEAST_RECALL: Final = 0.99
 """Recall@1 below which a version is not fit for use."""
 
 _TOP: Final = 10
+_ZERO: Final = 1e-6
+"""Equal vectors lie that far apart at most, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ class Verification:
     """Share of the sample whose nearest hand of another video is found; of two equally near either counts."""
     recall_at_10: float
     """Share of the ten truly nearest that are found."""
+    positives_at_zero: int
+    """Hands of the sample whose nearest hand of another video has the same vector: distance 0."""
+    positives_too_near: int
+    """Hands of the sample whose nearest one is below the distance that mining begins at, 0 included."""
     duplicates: int | None
     """Hands that the version holds twice; None where not all hands were read."""
     altered: bool | None
@@ -164,7 +170,8 @@ def verify(
     ``pool_ids`` [N] are then compared with the hands that it holds. Raises HandsimError for a sample below 1.
     """
     hand_ids = version.sample(sample)
-    _, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
+    neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
+    nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
         checksum = Checksum()
@@ -185,6 +192,8 @@ def verify(
         sample=len(hand_ids),
         recall_at_1=recall_at_1,
         recall_at_10=recall_at_10,
+        positives_at_zero=int((nearest < _ZERO).sum()),
+        positives_too_near=int((nearest < MIN_POSITIVE_DISTANCE).sum()),
         duplicates=duplicates,
         altered=altered,
         missing_from_index=missing_from_index,

@@ -85,6 +85,8 @@ def build_card(
     """A hand with its picture and skeleton, where the pool has them."""
     keypoints = find_keypoints(pool, hand_id)
     picture = None if keypoints is None else library.thumbnails.get_uri(pool, hand_id)
+    if pool.was_removed(hand_id):
+        lines = (*lines, "removed from the pool since")
     return Card(hand_id, picture, keypoints, title, tuple(lines), liked)
 
 

@@ -2,12 +2,23 @@
 
 import argparse
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from apps.cli import pool_duplicates, pool_export, pool_relabel
 from apps.cli.console import find_home, format_table
+from apps.cli.selection import add_selection_arguments, read_selection
+from handsim.errors import HandsimError
 from handsim.home import Home
+from handsim.pool import Pool
+from handsim.pool.compact import compact
+from handsim.pool.layout import read_removed
+from handsim.pool.merge import MergeReport, merge
+from handsim.pool.removal import remove, restore
+from handsim.pool.selection import parse_ids
+from handsim.pool.subset import write_subset
 
 if TYPE_CHECKING:
     from handsim.pool.info import PoolInfo
@@ -22,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info = actions.add_parser("info", help="what is in it: sources, videos, sides, scores, labels, disk")
     info.add_argument("--json", action="store_true", help="all of it, as JSON")
     info.set_defaults(run=_info)
+    _add_subset_arguments(actions)
+    _add_removal_arguments(actions)
+    _add_merge_arguments(actions)
+    pool_relabel.add_arguments(actions)
+    pool_duplicates.add_arguments(actions)
+    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
+
+
+def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     line = "a home with some of this home's hands: whole videos, smaller subsets within larger ones"
     subset = actions.add_parser("subset", help=line)
     subset.add_argument("hands", type=int, metavar="HANDS", help="how many")
@@ -81,9 +101,102 @@ def _list_counts(counts: dict[str, int]) -> str:
 
 
 def _subset(options: argparse.Namespace) -> int:
-    from handsim.pool.subset import write_subset
-
     target = Home(options.to)
     write_subset(find_home(options).pool, target.pool, options.hands)
     print(f"{options.hands:,} hands in {target.pool}; next: handsim index build --home {target.path}")
     return 0
+
+
+def _add_removal_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    action = actions.add_parser("remove", help="hide hands from now on; no ingest adds them again")
+    add_selection_arguments(action)
+    action.add_argument("--dry-run", action="store_true", help="only say how many")
+    action.set_defaults(run=_remove)
+
+    action = actions.add_parser("restore", help="take a removal back")
+    which = action.add_mutually_exclusive_group(required=True)
+    which.add_argument("--ids", metavar="FILE|ID[,ID]", help="these hands, as for pool remove")
+    which.add_argument("--all", action="store_true", help="all removed hands")
+    action.set_defaults(run=_restore)
+
+    action = actions.add_parser("compact", help="give the space of removed hands back, for good")
+    action.set_defaults(run=_compact)
+
+
+def _remove(options: argparse.Namespace) -> int:
+    selection = read_selection(options)
+    if selection.is_everything:
+        raise HandsimError("without a condition all hands would go; say which (--ids, --video, --like, ...)")
+    path = find_home(options).pool
+    with closing(Pool.open(path)) as pool:
+        hand_ids, held = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
+    if options.dry_run:
+        print(f"{len(hand_ids):,} of {held:,} hands would be removed")
+        return 0
+    count = remove(path, hand_ids)
+    print(f"{count:,} hands removed; the pool holds {held - count:,}")
+    if count:
+        print(
+            "`handsim pool restore` takes it back, `handsim pool compact` gives the space back; "
+            "next: handsim index add, for a version without them"
+        )
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    path = find_home(options).pool
+    hand_ids = read_removed(path).tolist() if options.all else list(set(parse_ids(options.ids).ids or ()))
+    count = restore(path, hand_ids)
+    print(f"{count:,} hands restored; next: handsim index add")
+    if gone := len(hand_ids) - count:
+        print(
+            f"{gone:,} more may be added again, but `handsim pool compact` had deleted them: ingest their "
+            f"files into another home, and `handsim pool merge` that one"
+        )
+    return 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    done = compact(find_home(options).pool)
+    print(f"{done.hands:,} removed hands deleted: {done.freed_bytes / 2**20:,.1f} MB in {done.parts:,} parts")
+    if done.is_in_use:
+        print("the pool is being read: the space is free once that ends and something is written to the pool")
+    return 0
+
+
+def _add_merge_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    action = actions.add_parser("merge", help="add the hands of other homes to this one")
+    action.add_argument("homes", nargs="+", type=Path, metavar="HOME", help="homes; they stay as they are")
+    line = "a video that has the name of another recording here becomes HOME/video"
+    action.add_argument("--prefix-videos", action="store_true", help=line)
+    action.add_argument("--dry-run", action="store_true", help="only say what would be added")
+    action.set_defaults(run=_merge)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    home = find_home(options)
+    for path in options.homes:
+        prefix = path.resolve().name if options.prefix_videos else None
+        report = merge(home.pool, Home(path).pool, prefix=prefix, dry_run=options.dry_run)
+        print("\n".join(_describe_merge(path, report, prefix, "would be" if options.dry_run else "were")))
+    if not options.dry_run:
+        with closing(Pool.open(home.pool)) as pool:
+            print(f"the pool holds {len(pool):,} hands; next: handsim index add")
+    return 0
+
+
+def _describe_merge(path: Path, report: MergeReport, prefix: str | None, verb: str) -> list[str]:
+    lines = [f"{path}: {report.new_hands:,} hands {verb} added, {report.shared_hands:,} are in both pools"]
+    clashes = report.clashes
+    if clashes:
+        lines.append(f"  {len(clashes):,} videos have the name of another recording here: {clashes[0]}")
+        lines[-1] += f", {verb} renamed to {prefix}/..." if prefix else "; --prefix-videos renames them"
+    for count, text in (
+        (report.differing_hands, "of these have other keypoints there; those of this pool stay"),
+        (report.duplicates, "have the crop and keypoints of a hand here under another id: pool duplicates"),
+        (report.removed_here, "were removed from this pool before and stay out"),
+        (report.removed_there, f"hands of this pool {verb} removed, as they were there: pool restore"),
+    ):
+        if count:
+            lines.append(f"  {count:,} {text}")
+    return lines

@@ -5,6 +5,7 @@ A `Query` is one hand to search for. The answer is text, JSON or a montage. The 
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
+from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import SIDES, Side, format_hand_id, labelled_joints, parse_hand_id
-from handsim.images import decode_image, read_file
+from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
+from handsim.images import decode_picture
+from handsim.media import tell_kind
 from handsim.pool import Pool
+from handsim.pool.layout import read_removed
 from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
-DEFAULT_K: Final = 10
 _COLUMNS: Final = ("video", "side", "source", "label")
 _NO_HAND: Final = "no hand of the index meets these conditions"
 
@@ -107,9 +110,14 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
-    image = decode_image(read_file(path))
+    kind = tell_kind(path)
+    if kind == "video":
+        raise HandsimError(f"{path} is a video; give one of its frames as an image")
+    if kind == "animation":
+        print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
+    picture = decode_picture(path)
     with closing(open_detector(require_model(model))) as detector:
-        hands = detect_hands(image, detector)
+        hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
     queries = []
@@ -119,7 +127,7 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
             "number": number,
             "side": hand.side,
             "score": round(hand.score, 4),
-            "box_px": np.round(hand.box_px, 1).tolist(),
+            "box_px": np.round(hand.box_px / picture.scale, 1).tolist(),
         }
         title = (f"hand {number} of {len(hands)}", path.name, f"{hand.side}, score {hand.score:.2f}")
         queries.append(Query(metadata, title, hand.keypoints, hand.crop))
@@ -147,7 +155,8 @@ def draw_montage(
 def _make_tile(pool: Pool, neighbor: Neighbor) -> Tile:
     distance = f"{neighbor.distance:.3f}"
     if neighbor.hand_id not in pool:
-        return Tile(None, None, (distance, format_hand_id(neighbor.hand_id)))
+        note = ("removed since",) if pool.was_removed(neighbor.hand_id) else ()
+        return Tile(None, None, (distance, format_hand_id(neighbor.hand_id), *note))
     row = int(pool.rows(neighbor.hand_id)[0])
     crop = pool.crop(neighbor.hand_id) if pool.has_crop(neighbor.hand_id) else None
     label = f" · {pool.labels[row]}" if pool.labels[row] else ""
@@ -189,12 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--other-video", action="store_true", help="no hand of the video of --hand or --like")
     group.add_argument("--one-per-video", action="store_true", help="at most one hand of each video")
-    for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
-        group.add_argument(
-            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
-        )
-    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
-    group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
+    add_filter_arguments(group)
     group.add_argument("--min-distance", type=float, default=0.0, metavar="D", help="none nearer than this")
     group.add_argument("--max-distance", type=float, metavar="D", help="none further than this")
     line = "0: the nearest hands; towards 1: near hands unlike each other, not ten frames of one moment"
@@ -205,7 +209,7 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     with find_catalog(options) as catalog, catalog.current() as version:
         search = SearchOptions(
-            filter=_make_filter(options),
+            filter=make_filter(options),
             one_per_video=options.one_per_video,
             min_distance=options.min_distance,
             max_distance=options.max_distance,
@@ -216,7 +220,10 @@ def _run(options: argparse.Namespace) -> int:
         )
         k = min(DEFAULT_K, len(version)) if options.k is None else options.k
         if options.random or options.list:
-            return _print_hands(options, _pick_hands(options, version, k, search.filter), version)
+            hand_ids = _pick_hands(options, version, k, search.filter)
+            _print_hands(options, hand_ids, version)
+            _tell_removed(options, hand_ids)
+            return 0
         pool = Pool.open(find_home(options).pool) if options.montage else None
         try:
             queries, answers = _search(options, version, pool, k, search)
@@ -227,6 +234,7 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
     else:
         print("\n\n".join(_format_answer(query, answers[i]) for i, query in enumerate(queries)))
+    _tell_removed(options, answers.hand_ids[answers.is_found])
     if pool is not None:
         draw_montage(pool, queries, answers).save(options.montage, "PNG")
         if not options.json:
@@ -257,17 +265,6 @@ def _check(options: argparse.Namespace) -> None:
     ):
         if value and (options.random or options.list):
             raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
-
-
-def _make_filter(options: argparse.Namespace) -> Filter | None:
-    filter_ = Filter(
-        sources=options.source and tuple(options.source),
-        sides=options.side and (options.side,),
-        videos=options.video and tuple(options.video),
-        labels=options.label and tuple(options.label),
-        min_score=options.min_score,
-    )
-    return None if filter_ == Filter() else filter_
 
 
 def _search(
@@ -344,7 +341,18 @@ def _pick_hands(
     return next((page.hand_ids for page in pages), np.empty(0, dtype=np.uint64))
 
 
-def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> int:
+def _tell_removed(options: argparse.Namespace, hand_ids: NDArray[np.uint64]) -> None:
+    """Say so if the index is older than the removal of hands in its answer."""
+    removed = np.intersect1d(hand_ids, read_removed(find_home(options).pool))
+    if removed.size:
+        print(
+            f"{removed.size:,} of these hands were removed from the pool since (first: "
+            f"{format_hand_id(int(removed[0]))}); `handsim index add` makes a version without them",
+            file=sys.stderr,
+        )
+
+
+def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], version: IndexVersion) -> None:
     hands = list(zip(map(format_hand_id, hand_ids.tolist()), version.payloads(hand_ids), strict=True))
     if options.json:
         print(json.dumps([{"hand_id": hand, **payload} for hand, payload in hands], indent=1))
@@ -353,4 +361,3 @@ def _print_hands(options: argparse.Namespace, hand_ids: NDArray[np.uint64], vers
     else:
         rows = [[hand, *_cells(payload), f"{payload['score']:.2f}"] for hand, payload in hands]
         print(format_table(["hand", *_COLUMNS, ">score"], rows))
-    return 0

@@ -1,6 +1,8 @@
 """Ingest: from folders of pictures, videos and annotations to hands in a pool."""
 
+from handsim.ingest.globs import Glob
 from handsim.ingest.origins import IngestOptions, NameRule
-from handsim.ingest.run import IngestReport, ingest
+from handsim.ingest.report import IngestReport
+from handsim.ingest.run import ingest
 
-__all__ = ["IngestOptions", "IngestReport", "NameRule", "ingest"]
+__all__ = ["Glob", "IngestOptions", "IngestReport", "NameRule", "ingest"]

@@ -1,81 +1,210 @@
-"""Batches of annotations, and the hands that annotations and their pictures make."""
+"""The hands that annotations and their pictures make."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count, islice
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from handsim.annotations import AnnotatedHand, BadAnnotation, OwnHand
+from handsim.annotations.annotated_hand import Box, box_around_joints, check_box
+from handsim.annotations.hand100m import points_in_picture
+from handsim.detection.detector import Detection, HandDetector
 from handsim.errors import UnusableError
-from handsim.geometry import square_around
-from handsim.hand import Hand, make_hand_id
-from handsim.images import decode_image, encode_crop, read_file
-from handsim.ingest.hand100m import Annotation, BadAnnotation, keypoints_in_our_crop, read_annotations
-from handsim.ingest.items import AnnotationItem, ItemResult, item_keys
-from handsim.ingest.origins import DEFAULT_SOURCE, IngestOptions, NameRule, Origin, find_origin
+from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, cut_crop, square_around
+from handsim.hand import Hand, Side
+from handsim.images import Picture, decode_picture, encode_crop, encode_jpeg, read_file
+from handsim.ingest.items import AnnotationRow, ItemResult
 
-_ANNOTATION_BATCH: Final = 16
-_HAND100M_SOURCES: Final = ("ego4d", "100doh")
+_LOOK_AROUND: Final = 2.0
+"""A box is looked into with as much around it: its longer side times this."""
+_LOOK_PX: Final = 512
+_SAME_HAND: Final = 0.3
+"""Intersection over union from which a detection is the hand of a box."""
+_JPEG: Final = b"\xff\xd8"
 
 
-def annotation_items(path: Path, options: IngestOptions) -> Iterator[AnnotationItem]:
-    """The batches of one Hand100M file; raises UnusableError where the file breaks off."""
-    images = options.images or path.parent
-    folder = str(images.resolve())
-    known_sources = (source for source in _HAND100M_SOURCES if source in path.stem.lower())
-    source = options.source or next(known_sources, DEFAULT_SOURCE)
-    options = replace(options, source=source)
-    annotations = read_annotations(path)
-    for number in count():
-        rows: list[tuple[Annotation | BadAnnotation, Path, Origin]] = []
-        for annotation in islice(annotations, _ANNOTATION_BATCH):
-            file = PurePosixPath(annotation.file_name)
-            try:
-                origin = find_origin(file, options, NameRule("parent"))
-            except UnusableError as error:
-                annotation = BadAnnotation(str(file), error.detail)
-                origin = Origin(str(file), source, "", None, 0)
-            rows.append((annotation, images / file, origin))
-        if not rows:
+class _PlacedHand(NamedTuple):
+    """A hand in its picture, with all its parts but the keypoints in the unit square."""
+
+    row: AnnotationRow
+    side: Side
+    score: float
+    points: NDArray[np.float64]
+    """[21, 3] in pixels of the picture."""
+    box_px: Box
+    joint_scores: NDArray[np.float32] | None
+    crop_jpeg: bytes | None = None
+
+
+class AnnotatedHands:
+    """Puts the hands of one item together."""
+
+    def __init__(self, result: ItemResult, detector: HandDetector | None) -> None:
+        """``detector`` finds the joints of hands that are boxes alone."""
+        self._result, self._detector = result, detector
+        self._placed: list[_PlacedHand] = []
+        self._opened: tuple[Path, Picture] | None = None
+
+    def add(self, row: AnnotationRow) -> None:
+        """Open a hand's picture and cut its crop; raises UnusableError for what cannot be used."""
+        self._result.pictures += 1
+        annotation = row.annotation
+        if isinstance(annotation, BadAnnotation):
+            raise UnusableError(annotation.reason, annotation.detail)
+        if isinstance(annotation, OwnHand):
+            self._add_own(annotation.hand, row)
+        elif row.picture is None:
+            self._placed.append(_place(row, annotation, annotation.size))
+        else:
+            picture = self._open(row.picture, row.origin.file)
+            size = _true_size(picture)
+            if annotation.unit == "pixels" and annotation.size not in (None, size):
+                raise _wrong_size(annotation, size)
+            if annotation.is_box_only:
+                placed = self._detect(row, annotation, picture)
+            else:
+                placed = _place(row, annotation, size)
+            square_px = square_around(placed.box_px) * picture.scale
+            jpeg = encode_crop(picture.pixels, square_px, placed.side)
+            self._placed.append(placed._replace(crop_jpeg=jpeg))
+
+    def finish(self) -> None:
+        """Put the hands with their keypoints into the result."""
+        if not self._placed:
             return
-        pictures = [
-            (origin.file, *_size_and_time(picture), origin.video, origin.label) for _, picture, origin in rows
-        ]
-        keys = item_keys(path, ["hand100m", source, number], [folder, pictures])
-        yield AnnotationItem(keys, tuple(rows))
+        boxes = np.array([hand.box_px for hand in self._placed])
+        is_left = np.array([hand.side == "left" for hand in self._placed])
+        keypoints = _in_crops(np.stack([hand.points for hand in self._placed]), boxes, is_left)
+        for place, hand in enumerate(self._placed):
+            annotation, origin = hand.row.annotation, hand.row.origin
+            assert isinstance(annotation, AnnotatedHand)
+            made = Hand(
+                hand_id=hand.row.hand_id,
+                source=origin.source,
+                video=origin.video,
+                frame=origin.frame,
+                side=hand.side,
+                score=hand.score,
+                box_px=boxes[place].astype(np.float32),
+                keypoints=keypoints[place],
+                label=origin.label,
+                file=origin.file,
+                external_id=annotation.external_id,
+                external_positives=annotation.positives,
+                joint_scores=hand.joint_scores,
+            )
+            self._result.hands.append((made, hand.crop_jpeg))
+
+    def _open(self, path: Path, file: str) -> Picture:
+        """A picture; the hands of one follow one another, so the last one is kept."""
+        if self._opened is None or self._opened[0] != path:
+            self._opened = path, decode_picture(path)
+            self._result.add_remarks(file, self._opened[1].remarks)
+        return self._opened[1]
+
+    def _add_own(self, hand: Hand, row: AnnotationRow) -> None:
+        """A hand that came out of a pool: its picture is the crop."""
+        jpeg = None
+        if row.picture is not None:
+            image = self._open(row.picture, row.origin.file).pixels
+            jpeg = read_file(row.picture)
+            height, width = image.shape[:2]
+            if width != height:
+                raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
+            if width != CROP_SIZE_PX or not jpeg.startswith(_JPEG):
+                jpeg = encode_jpeg(cut_crop(image, [0, 0, width, height]))
+        origin = row.origin
+        hand = replace(hand, source=origin.source, video=origin.video, label=origin.label)
+        self._result.hands.append((hand, jpeg))
+
+    def _detect(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:
+        """The hand of a box: what the detector finds there and overlaps it most."""
+        box = annotation.box_px
+        assert box is not None
+        if self._detector is None:
+            raise UnusableError("no detector", f"{annotation.place} is a box alone; --boxes looks into it")
+        check_box(box, _true_size(picture), annotation.place)
+        found = max(
+            _detect_around(self._detector, picture, box),
+            key=lambda detection: _overlap(detection, box),
+            default=None,
+        )
+        if found is None or _overlap(found, box) < _SAME_HAND:
+            where = [round(number) for number in box]
+            raise UnusableError(
+                "no hand in box", f"{annotation.place}: the detector finds no hand in {where}"
+            )
+        self._result.stages[found.stage] += 1
+        points = found.keypoints_px.astype(np.float64)
+        side = annotation.side or found.side
+        around = box_around_joints(points[:, :2], annotation.place)
+        return _PlacedHand(row, side, found.score, points, around, None)
 
 
-def _size_and_time(picture: Path) -> tuple[int, int]:
-    """Of a picture that annotations name; -1 where it cannot be found, so that it is looked for again."""
-    try:
-        status = picture.stat()
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] | None) -> _PlacedHand:
+    """A hand in a picture of that width and height (None: not known)."""
+    points, box = annotation.points, annotation.box_px
+    if annotation.unit != "pixels":
+        if size is None:
+            needed = "its coordinates are parts of the picture: give width and height, or the pictures"
+            raise UnusableError("no picture size", f"{annotation.place}: {needed}")
+        if annotation.unit == "crop":
+            assert box is not None
+            points = points_in_picture(points, box, size)
+        else:
+            points = points * (size[0], size[1], size[0])
+    if box is None:
+        box = box_around_joints(points[np.isfinite(points[:, 0]), :2], annotation.place)
+    if size is not None and size != annotation.size:
+        check_box(box, size, annotation.place)
+    assert annotation.side is not None
+    return _PlacedHand(row, annotation.side, annotation.score, points, box, annotation.joint_scores)
 
 
-def add_annotated_hand(
-    result: ItemResult, annotation: Annotation | BadAnnotation, path: Path, origin: Origin
-) -> None:
-    """Put one hand and its crop into the result; raises UnusableError for what cannot be used."""
-    result.pictures += 1
-    if isinstance(annotation, BadAnnotation):
-        raise UnusableError("bad annotation", annotation.detail)
-    image = decode_image(read_file(path))
-    hand = Hand(
-        hand_id=make_hand_id(origin.source, origin.video, 0, 0, f"hand100m:{annotation.hand_id}"),
-        source=origin.source,
-        video=origin.video,
-        frame=origin.frame,
-        side=annotation.side,
-        score=1.0,
-        box_px=annotation.box_px.astype(np.float32),
-        keypoints=keypoints_in_our_crop(annotation, image.shape[1], image.shape[0]),
-        label=origin.label,
-        file=origin.file,
-        external_id=annotation.hand_id,
-        external_positives=annotation.positives,
-    )
-    result.hands.append((hand, encode_crop(image, square_around(annotation.box_px), annotation.side)))
+def _true_size(picture: Picture) -> tuple[int, int]:
+    """Width and height of a picture that may have been decoded at a fraction of them."""
+    height, width = picture.pixels.shape[:2]
+    return round(width / picture.scale), round(height / picture.scale)
+
+
+def _wrong_size(annotation: AnnotatedHand, size: tuple[int, int]) -> UnusableError:
+    assert annotation.size is not None
+    said = f"{annotation.size[0]} x {annotation.size[1]}, and it is {size[0]} x {size[1]}"
+    detail = f"{annotation.place}: its picture should be {said}; give the pictures that were annotated"
+    return UnusableError("wrong picture size", detail)
+
+
+def _in_crops(
+    points: NDArray[np.float64], boxes_px: NDArray[np.float64], is_left: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Points [N, 21, 3] in the unit squares around boxes [N, 4], as right hands; see `hand_in_crop`."""
+    centres = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2
+    sides = (boxes_px[:, 2:] - boxes_px[:, :2]).max(axis=1) * CROP_ENLARGEMENT
+    unit = points / sides[:, None, None]
+    unit[:, :, :2] += 0.5 - (centres / sides[:, None])[:, None]
+    unit[is_left, :, 0] = 1 - unit[is_left, :, 0]
+    keypoints: NDArray[np.float32] = unit.astype(np.float32)
+    return keypoints
+
+
+def _detect_around(detector: HandDetector, picture: Picture, box_px: Box) -> list[Detection]:
+    """The hands in a box and around it, in pixels of the picture."""
+    square = square_around(box_px, _LOOK_AROUND)
+    side = float(square[2] - square[0])
+    size_px = max(16, min(_LOOK_PX, round(side)))
+    x0, y0, _, _ = square
+    return [
+        replace(found, keypoints_px=(found.keypoints_px * (side / size_px) + (x0, y0, 0)).astype(np.float32))
+        for found in detector.detect(cut_crop(picture.pixels, square * picture.scale, size_px))
+    ]
+
+
+def _overlap(detection: Detection, box_px: Box) -> float:
+    """Intersection over union of the detection's box and another."""
+    first, second = detection.box_px, np.array(box_px)
+    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
+    common = float(np.prod(np.maximum(high - low, 0)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
+    return common / (sum(areas) - common)

@@ -4,18 +4,19 @@
 """
 
 import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from handsim.errors import UnusableError
+from handsim.annotations import Annotation
+from handsim.errors import Remark, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
-from handsim.ingest.hand100m import Annotation, BadAnnotation
 from handsim.ingest.origins import Origin
-from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, Skip
+from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, FileRecord, Skip
 
 
 class ItemKeys(NamedTuple):
@@ -23,27 +24,40 @@ class ItemKeys(NamedTuple):
 
     key: int
     """Equal for the same work in a later run."""
-    key_v1: int
-    """Under what earlier versions recorded it: without the detector and the details of annotations."""
+    former: tuple[int, ...]
+    """Under what earlier versions may have recorded it: without the detector, but with its names."""
 
 
 @dataclass(frozen=True)
-class PictureItem:
-    """One picture file."""
+class _FileItem:
+    """One picture file, or a stretch of one video file."""
 
     keys: ItemKeys
     path: Path
+    """Absolute, without links."""
+    size: int
+    """Bytes."""
     origin: Origin
+    work: str
+    """All options that decide what is taken from it; with the content they are its `outcome`."""
+
+    def outcome(self, content: str) -> int:
+        """63-bit hash of what comes of it: of the file's content, and of the work."""
+        return hash64(f"{content} {self.work}".encode()) & MAX_HAND_ID
+
+
+@dataclass(frozen=True)
+class PictureItem(_FileItem):
+    """One picture file."""
+
     pictures: int = 1
 
 
 @dataclass(frozen=True)
-class VideoItem:
-    """A stretch of one video file."""
+class VideoItem(_FileItem):
+    """A stretch of one video or animation."""
 
-    keys: ItemKeys
-    path: Path
-    origin: Origin
+    is_animation: bool
     samples_per_s: float
     start: int
     """First sample."""
@@ -51,22 +65,47 @@ class VideoItem:
     """Sample after the last; None: to the end of the file."""
     pictures: int
     """How many samples the header lets one expect."""
+    digest: str
+    """The content, as ids have it."""
+    content: str
+    """Digest of many places of the file."""
+
+
+class AnnotationRow(NamedTuple):
+    """One annotated hand, and where it comes from."""
+
+    annotation: Annotation
+    picture: Path | None
+    """None: its keypoints alone go into the pool."""
+    origin: Origin
+    hand_id: int
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotationItem:
-    """A batch of Hand100M annotations, each with the path of its picture."""
+    """A batch of annotations, each with the path of its picture."""
 
     keys: ItemKeys
-    annotations: tuple[tuple[Annotation | BadAnnotation, Path, Origin], ...]
+    rows: tuple[AnnotationRow, ...]
 
     @property
     def pictures(self) -> int:
         """How many hands it names."""
-        return len(self.annotations)
+        return len(self.rows)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures are to be opened for it."""
+        return any(row.picture is not None for row in self.rows)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Of each annotation."""
+        return [row.origin for row in self.rows]
 
 
-Item = PictureItem | VideoItem | AnnotationItem
+FileItem = PictureItem | VideoItem
+Item = FileItem | AnnotationItem
 
 
 @dataclass(eq=False)
@@ -76,30 +115,57 @@ class ItemResult:
     key: int
     pictures: int = 0
     """Pictures or frames looked at."""
-    hands: list[tuple[Hand, bytes]] = field(default_factory=list)
-    """Hands and their crops as JPEG."""
+    hands: list[tuple[Hand, bytes | None]] = field(default_factory=list)
+    """Hands and their crops as JPEG (None: keypoints alone)."""
     skipped: list[Skip] = field(default_factory=list)
+    remarks: list[Skip] = field(default_factory=list)
+    """What is wrong with what was used all the same."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found."""
+    digest: str = ""
+    """Of a picture's file."""
 
     @property
     def has_failed(self) -> bool:
         """Whether another try may find more; see `FAILURES`."""
         return any(skip.reason in FAILURES for skip in self.skipped)
 
+    def add_remarks(self, file: str, remarks: Iterable[Remark]) -> None:
+        """Note what is wrong with a file that was used all the same."""
+        self.remarks += [Skip(file, remark.reason, remark.detail, remark.count) for remark in remarks]
 
-def item_keys(path: Path, details: Sequence[Any], more_details: Sequence[Any]) -> ItemKeys:
-    """Keys of the work on a file: its place, size and time, and every detail that decides the outcome.
 
-    A file that was replaced has other keys and is looked at again. Earlier versions left out
-    ``more_details``. Raises OSError for a file that is gone.
-    """
-    status = path.stat()
-    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, *details]
-    key, key_v1 = (
-        hash64(json.dumps(values).encode()) & MAX_HAND_ID for values in ([*identity, *more_details], identity)
+def record_file(item: FileItem, picture_digest: str) -> FileRecord:
+    """What a pool records of the file of an item; a video's digests come with the item."""
+    digest, content = (
+        (item.digest, item.content) if isinstance(item, VideoItem) else (picture_digest, picture_digest)
     )
-    return ItemKeys(key, key_v1)
+    return FileRecord(
+        os.fsencode(item.path),
+        item.size,
+        digest,
+        content,
+        item.outcome(content),
+        item.origin.identity,
+        item.origin.video,
+        item.origin.label,
+    )
+
+
+def file_keys(
+    path: Path, size: int, time_ns: int, work: Sequence[Any], former: Iterable[Sequence[Any]]
+) -> ItemKeys:
+    """Keys of the work on a file: its place, size and time, and every option that decides the outcome.
+
+    A file that was replaced has other keys and is looked at again. ``former`` are the details that earlier
+    versions hashed in place of ``work``.
+    """
+    identity = [str(path), size, time_ns]
+    return ItemKeys(_hash([*identity, *work]), tuple(_hash([*identity, *details]) for details in former))
+
+
+def _hash(values: Sequence[Any]) -> int:
+    return hash64(json.dumps(values).encode()) & MAX_HAND_ID
 
 
 def describe_failure(file: str, error: Exception) -> Skip:

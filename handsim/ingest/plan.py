@@ -1,19 +1,26 @@
 """From the paths a user names to items of work, in a fixed order."""
 
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Final
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
 
+from handsim.animations import probe_animation
+from handsim.annotations import AnnotationFile
 from handsim.errors import NotThereError, UnusableError
-from handsim.ingest.hand100m import count_annotations
-from handsim.ingest.items import Item, PictureItem, VideoItem, describe_failure, item_keys
-from handsim.ingest.origins import IngestOptions, NameRule, find_origin
+from handsim.ingest.items import Item, PictureItem, VideoItem, describe_failure, file_keys
+from handsim.ingest.known import KnownItems
+from handsim.ingest.origins import IngestOptions, Origin, Place, find_origin, readable
+from handsim.ingest.recordings import Fingerprint, Recording, Recordings, take_fingerprint
+from handsim.ingest.report import Findings
+from handsim.ingest.walk import walk
+from handsim.media import MediaKind, tell_kind
 from handsim.pool.writer import Skip
-from handsim.videos import VIDEO_SUFFIXES, probe_video
+from handsim.videos import probe_video
 
 _STRETCH_SAMPLES: Final = 64
 """A video is shared out in stretches of this many samples; a killed run repeats at most a few of them."""
@@ -26,84 +33,191 @@ class Plan:
 
     files: list[Item] = field(default_factory=list)
     """Pictures and stretches of video, in the order of their paths."""
-    annotation_files: list[tuple[Path, str]] = field(default_factory=list)
-    """Hand100M files, each with its name for people; read as a stream, they can be larger than memory."""
+    annotation_files: list[AnnotationFile] = field(default_factory=list)
+    """Read as streams, they can be larger than memory."""
     pictures: int = 0
-    """All pictures, expected frames and annotations."""
-    unusable: list[Skip] = field(default_factory=list)
+    """All pictures and expected frames; how many hands a file of annotations has is known once it is read."""
+    findings: Findings = field(default_factory=Findings)
 
 
-def plan_ingest(paths: Sequence[Path], options: IngestOptions) -> Plan:
+@dataclass(frozen=True, eq=False)
+class _VideoFile:
+    """A video, of which the header was read."""
+
+    path: Path
+    size: int
+    time_ns: int
+    place: Place
+    origin: Origin
+    is_animation: bool
+    duration_s: float | None
+    fingerprint: Fingerprint
+
+
+def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems | None = None) -> Plan:
     """Walk the paths and look into the headers of videos; raises NotThereError for an absent path."""
     for path in paths:
         if not path.exists():
             raise NotThereError(
-                f"{path} does not exist; give a folder, picture, video or Hand100M JSON that does"
+                f"{path} does not exist; give a folder, picture, video or file of annotations that does"
             )
+    known = known or KnownItems()
     plan = Plan()
-    videos: list[tuple[Path, PurePosixPath]] = []
-    for path, file in _walk(paths, options.exclude):
+    videos: list[tuple[Path, Place, MediaKind]] = []
+    met: set[int] = set()
+    for path, place in walk(paths, options, plan.findings):
         try:
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                videos.append((path, file))
-            elif path.suffix.lower() == ".json":
-                plan.pictures += count_annotations(path)
-                plan.annotation_files.append((path, str(file)))
+            picture = _picture(path, place, options, known)
+            if picture.keys.key in met:
+                plan.findings.note("file met again", str(place.file), "nothing: it is used once")
+                continue
+            met.add(picture.keys.key)
+            row = known.find(picture)
+            # What was done under this key need not be opened to tell that it is a picture.
+            is_done = row is not None and not known.is_worth_another_look(row, options.retry_failed)
+            kind = "picture" if is_done else tell_kind(path)
+            if kind == "picture":
+                plan.files.append(picture)
+            elif kind == "annotations":
+                plan.annotation_files.append(AnnotationFile(path, place.file, options.annotations))
             else:
-                origin = find_origin(file, options, NameRule("parent"))
-                details = ["picture", origin.source, origin.video, origin.label]
-                plan.files.append(PictureItem(item_keys(path, details, [options.detector]), path, origin))
+                videos.append((path, replace(place, is_recording=True), kind))
         except (UnusableError, OSError) as error:
-            plan.unusable.append(describe_failure(str(file), error))
-    with ThreadPoolExecutor(_PROBING_THREADS) as threads:
-        for stretches in threads.map(lambda video: _stretches(video[0], video[1], options), videos):
-            if isinstance(stretches, Skip):
-                plan.unusable.append(stretches)
-            else:
-                plan.files.extend(stretches)
+            plan.findings.skipped.append(describe_failure(str(place.file), error))
+    plan.files.extend(_video_items(videos, options, known, plan.findings))
     plan.pictures += sum(item.pictures for item in plan.files)
     return plan
 
 
-def _walk(paths: Sequence[Path], exclude: Path | None) -> Iterator[tuple[Path, PurePosixPath]]:
-    """Every file below the paths, with its name for people: the path below the folder, that included."""
-    excluded = exclude.resolve() if exclude else None
-    for root in paths:
-        resolved = root.resolve()
-        if not root.is_dir():
-            yield root, PurePosixPath(resolved.parent.name, resolved.name)
-            continue
-        for folder, folders, names in os.walk(root):
-            folders[:] = sorted(
-                name
-                for name in folders
-                if not name.startswith(".") and Path(folder, name).resolve() != excluded
-            )
-            for name in sorted(name for name in names if not name.startswith(".")):
-                path = Path(folder, name)
-                yield path, PurePosixPath(resolved.name, path.relative_to(root).as_posix())
+def _picture(path: Path, place: Place, options: IngestOptions, known: KnownItems) -> PictureItem:
+    origin, status = _find_origin(place, options, known), _status(path)
+    work = ["picture", origin.source, options.detector]
+    former = _former_details(place, origin, options, known, ["picture"], [])
+    keys = file_keys(path, status.st_size, status.st_mtime_ns, work, former)
+    return PictureItem(keys, path, status.st_size, origin, json.dumps(work))
 
 
-def _stretches(path: Path, file: PurePosixPath, options: IngestOptions) -> list[VideoItem] | Skip:
+def _find_origin(place: Place, options: IngestOptions, known: KnownItems) -> Origin:
+    """Hands that an earlier version found in a file keep the name that is in their ids."""
+    origin = find_origin(place, options)
+    names = known.former_names(origin.source, origin.file)
+    return replace(origin, identity=names[0]) if names else origin
+
+
+def _status(path: Path) -> os.stat_result:
     try:
-        origin = find_origin(file, options, NameRule("stem"))
-        duration_s, rate = probe_video(path).duration_s, options.samples_per_s
-        samples = max(1, math.ceil(duration_s * rate)) if duration_s else None
-        starts = range(0, samples or 1, _STRETCH_SAMPLES)
-        # The last stretch is open: headers round, and some give no duration at all.
-        stops = [*starts[1:], None]
-        details = ["video", origin.source, origin.video, origin.label, rate]
-        return [
+        return path.stat()
+    except FileNotFoundError:
+        raise UnusableError("unreadable", "the link leads nowhere") from None
+
+
+def _former_details(
+    place: Place,
+    origin: Origin,
+    options: IngestOptions,
+    known: KnownItems,
+    before: Sequence[Any],
+    after: Sequence[Any],
+) -> Iterator[list[Any]]:
+    """What earlier versions hashed of the work on a file: the names that it had then, and later the detector.
+
+    The names are those that are asked for now, those that were the default, or those of its hands.
+    """
+    if not known.has_former:
+        return
+    by_default = (place.file.stem if place.is_recording else place.file.parent.name, None)
+    names = [(origin.identity, origin.label), by_default, known.former_names(origin.source, origin.file)]
+    for video, label in dict.fromkeys(filter(None, names)):
+        details = [*before, origin.source, video, label, *after]
+        yield [*details, options.detector]
+        yield details
+
+
+def _video_items(
+    videos: Sequence[tuple[Path, Place, MediaKind]],
+    options: IngestOptions,
+    known: KnownItems,
+    findings: Findings,
+) -> Iterator[VideoItem]:
+    """The stretches of all videos but copies of others, in the order of the videos."""
+    with ThreadPoolExecutor(_PROBING_THREADS) as threads:
+        probed = list(threads.map(lambda video: _probe(video, options, known), videos))
+    files = [file for file in probed if isinstance(file, _VideoFile)]
+    findings.skipped += [skip for skip in probed if isinstance(skip, Skip)]
+    undivided = {
+        file.path: _stretches(file, Recording(file.fingerprint.head), options, known) for file in files
+    }
+    recordings = Recordings(known)
+    stretches: dict[Path, list[VideoItem]] = {}
+    # Those that are done keep their ids; of the others, a beginning comes before the whole.
+    for file in sorted(files, key=lambda file: (known.find(undivided[file.path][0]) is None, file.size)):
+        recording = recordings.identify(file.path, file.size, file.fingerprint, file.origin)
+        if recording.known and recording.is_copy and not options.keep_copies:
+            other = readable(Path(os.fsdecode(recording.known.path)).name)
+            findings.note(
+                "the same recording again",
+                f"{file.origin.file} is {other}",
+                "nothing: it is used once; --keep-copies uses both",
+            )
+        else:
+            stretches[file.path] = _stretches(file, recording, options, known)
+    for file in files:
+        yield from stretches.get(file.path, ())
+
+
+def _probe(
+    video: tuple[Path, Place, MediaKind], options: IngestOptions, known: KnownItems
+) -> _VideoFile | Skip:
+    path, place, kind = video
+    try:
+        origin, status = _find_origin(place, options, known), _status(path)
+        is_animation = kind == "animation"
+        info = probe_animation(path) if is_animation else probe_video(path)
+        return _VideoFile(
+            path=path,
+            size=status.st_size,
+            time_ns=status.st_mtime_ns,
+            place=place,
+            origin=origin,
+            is_animation=is_animation,
+            duration_s=info.duration_s,
+            fingerprint=take_fingerprint(path, status.st_size),
+        )
+    except (UnusableError, OSError) as error:
+        return describe_failure(str(place.file), error)
+
+
+def _stretches(
+    file: _VideoFile, recording: Recording, options: IngestOptions, known: KnownItems
+) -> list[VideoItem]:
+    origin, rate = file.origin, options.samples_per_s
+    if recording.is_copy:  # and is kept: its hands are others
+        origin = replace(origin, identity=origin.video)
+    elif recording.known:
+        video = origin.video if options.video_from else recording.known.video
+        origin = replace(origin, identity=recording.known.identity, video=video)
+    samples = max(1, math.ceil(file.duration_s * rate)) if file.duration_s else None
+    starts = range(0, samples or 1, _STRETCH_SAMPLES)
+    # The last stretch is open: headers round, and some give no duration at all.
+    stops = [*starts[1:], None]
+    items = []
+    for start, stop in zip(starts, stops, strict=True):
+        work = ["video", origin.source, rate, start, stop, options.detector]
+        former = _former_details(file.place, file.origin, options, known, ["video"], [rate, start])
+        items.append(
             VideoItem(
-                keys=item_keys(path, [*details, start], [options.detector]),
-                path=path,
+                keys=file_keys(file.path, file.size, file.time_ns, work, former),
+                path=file.path,
+                size=file.size,
                 origin=origin,
+                work=json.dumps(work),
+                is_animation=file.is_animation,
                 samples_per_s=rate,
                 start=start,
                 stop=stop,
                 pictures=(stop or samples or start + 1) - start,
+                digest=recording.digest,
+                content=file.fingerprint.content,
             )
-            for start, stop in zip(starts, stops, strict=True)
-        ]
-    except (UnusableError, OSError) as error:
-        return describe_failure(str(file), error)
+        )
+    return items

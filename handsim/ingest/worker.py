@@ -1,38 +1,44 @@
 """What a worker does with one item: read it, find the hands, cut and encode their crops."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.animations import sample_animation
 from handsim.detection.detector import Detection, HandDetector, hand_in_crop
+from handsim.errors import Remark
 from handsim.hand import Hand, make_hand_id
-from handsim.images import decode_image, encode_crop, read_file
-from handsim.ingest.annotated import add_annotated_hand
+from handsim.images import decode_picture, encode_crop, read_file
+from handsim.ingest.annotated import AnnotatedHands
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, describe_failure
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import Skip
 from handsim.videos import sample_frames
 
-_DIGEST_BYTES: Final = 1 << 16
-"""A video is known by its first 64 kilobytes: enough to distinguish recordings, and the same once a download
-that was cut short is complete."""
 
+def process_item(
+    item: Item, detector: HandDetector | None, on_progress: Callable[[], None] = lambda: None
+) -> ItemResult:
+    """Take the hands out of one item; the result says what cannot be used, nothing is raised.
 
-def process_item(item: Item, detector: HandDetector) -> ItemResult:
-    """Take the hands out of one item; the result says what cannot be used, nothing is raised."""
+    ``on_progress`` is called after each frame and each annotated picture. Without a detector only annotations
+    that give the joints can be processed.
+    """
     result = ItemResult(item.keys.key)
     if isinstance(item, AnnotationItem):
-        for annotation, path, origin in item.annotations:
-            with _report_errors(result, origin):
-                add_annotated_hand(result, annotation, path, origin)
-    else:
+        annotated = AnnotatedHands(result, detector)
+        for row in item.rows:
+            with _report_errors(result, row.origin):
+                annotated.add(row)
+            on_progress()
+        annotated.finish()
+    elif detector is not None:
         with _report_errors(result, item.origin):
             if isinstance(item, VideoItem):
-                _add_video(result, item, detector)
+                _add_video(result, item, detector, on_progress)
             else:
                 _add_picture(result, item, detector)
     return result
@@ -41,24 +47,32 @@ def process_item(item: Item, detector: HandDetector) -> ItemResult:
 def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector) -> None:
     result.pictures += 1
     data = read_file(item.path)
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    detections = detector.detect(image := decode_image(data))
-    _add_hands(result, image, detections, item.origin, item.origin.frame, digest)
+    result.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    picture = decode_picture(data)
+    del data
+    result.add_remarks(item.origin.file, picture.remarks)
+    detections = detector.detect(picture.pixels)
+    _add_hands(
+        result, picture.pixels, detections, item.origin, item.origin.frame, result.digest, picture.scale
+    )
     if not detections:
         result.skipped.append(Skip(item.origin.file, "no hand"))
 
 
-def _add_video(result: ItemResult, item: VideoItem, detector: HandDetector) -> None:
-    with item.path.open("rb") as file:
-        digest = hashlib.blake2b(file.read(_DIGEST_BYTES), digest_size=16).hexdigest()
-    empty = 0
+def _add_video(
+    result: ItemResult, item: VideoItem, detector: HandDetector, on_progress: Callable[[], None]
+) -> None:
+    sample = sample_animation if item.is_animation else sample_frames
+    empty, remarks = 0, list[Remark]()
     try:
-        for frame in sample_frames(item.path, item.samples_per_s, item.start, item.stop):
+        for frame in sample(item.path, item.samples_per_s, item.start, item.stop, remarks):
             result.pictures += 1
             detections = detector.detect(frame.image)
-            _add_hands(result, frame.image, detections, item.origin, frame.index, digest)
+            _add_hands(result, frame.image, detections, item.origin, frame.index, item.digest)
             empty += not detections
+            on_progress()
     finally:
+        result.add_remarks(item.origin.file, remarks)
         if empty:
             result.skipped.append(Skip(item.origin.file, "no hand", "frames without a hand", empty))
 
@@ -70,17 +84,19 @@ def _add_hands(
     origin: Origin,
     frame: int,
     digest: str,
+    scale: float = 1.0,
 ) -> None:
+    """``image`` is decoded at ``scale``; boxes are given in the picture's own pixels."""
     for ordinal, detection in enumerate(detections):
         square_px, keypoints = hand_in_crop(detection)
         hand = Hand(
-            hand_id=make_hand_id(origin.source, origin.video, frame, ordinal, digest),
+            hand_id=make_hand_id(origin.source, origin.identity, frame, ordinal, digest),
             source=origin.source,
             video=origin.video,
             frame=frame,
             side=detection.side,
             score=detection.score,
-            box_px=detection.box_px,
+            box_px=detection.box_px / np.float32(scale),
             keypoints=keypoints,
             label=origin.label,
             file=origin.file,

@@ -2,6 +2,6 @@
 
 from handsim.pool.crops import CropFiles
 from handsim.pool.reader import Categorical, Pool
-from handsim.pool.writer import ItemRecord, PoolWriter, Skip, read_items
+from handsim.pool.writer import FileRecord, ItemRecord, PoolWriter, Skip, read_items
 
-__all__ = ["Categorical", "CropFiles", "ItemRecord", "Pool", "PoolWriter", "Skip", "read_items"]
+__all__ = ["Categorical", "CropFiles", "FileRecord", "ItemRecord", "Pool", "PoolWriter", "Skip", "read_items"]

@@ -3,11 +3,15 @@
 No file offset is moved, so threads and forked processes may share what is open.
 """
 
+import io
 import os
-from collections.abc import Sequence
+import tarfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
@@ -27,18 +31,51 @@ def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
         ) from error
 
 
-class TarFiles:
-    """The ``crops.tar`` of each part, opened when it is first read."""
+_TAR_HEADER_BYTES: Final = 512
+"""A USTAR member with a short name has exactly one header block."""
 
-    def __init__(self, parts: Sequence[Path]) -> None:
+
+class TarWriter:
+    """Writes the ``crops.tar`` of a part."""
+
+    def __init__(self, directory: Path) -> None:
+        """Begin the file in the directory of the part."""
+        # It stays open until `close`.
+        self._tar = tarfile.open(  # noqa: SIM115
+            directory / layout.CROPS_FILE, "w", format=tarfile.USTAR_FORMAT
+        )
+
+    def add(self, hand_id: int, jpeg: bytes) -> int:
+        """Append a hand's crop; returns its offset in the file."""
+        member = tarfile.TarInfo(f"{format_hand_id(hand_id)}.jpg")
+        member.size = len(jpeg)
+        offset = self._tar.offset + _TAR_HEADER_BYTES
+        self._tar.addfile(member, io.BytesIO(jpeg))
+        return offset
+
+    def close(self) -> None:
+        """End the file."""
+        self._tar.close()
+
+
+class TarFiles:
+    """The ``crops.tar`` of each published part of a pool, opened when it is first read.
+
+    Until it is closed, none of these parts is deleted.
+    """
+
+    parts: list[Path]
+
+    def __init__(self, pool: Path) -> None:
         self._descriptors: dict[int, int] = {}
-        self._parts = parts
+        self._reading = ExitStack()
+        self.parts = self._reading.enter_context(layout.reading(pool))
 
     def read(self, part: int, offset: int, size: int) -> bytes:
         """A JPEG of the part of that number; raises HandsimError for a tar that is missing or too short."""
         jpeg = os.pread(self._descriptor(part), size, offset)
         if len(jpeg) != size:
-            raise layout.damaged(self._parts[part], f"{layout.CROPS_FILE} ends too early")
+            raise layout.damaged(self.parts[part], f"{layout.CROPS_FILE} ends too early")
         return jpeg
 
     def _descriptor(self, part: int) -> int:
@@ -46,9 +83,9 @@ class TarFiles:
         if known is not None:
             return known
         try:
-            opened = os.open(self._parts[part] / layout.CROPS_FILE, os.O_RDONLY)
+            opened = os.open(self.parts[part] / layout.CROPS_FILE, os.O_RDONLY)
         except FileNotFoundError as error:
-            raise layout.damaged(self._parts[part], f"{layout.CROPS_FILE} is missing") from error
+            raise missing_crops(self.parts[part]) from error
         # No lock: one that another thread holds during a fork would stay locked in the child for ever.
         known = self._descriptors.setdefault(part, opened)
         if known != opened:
@@ -59,9 +96,39 @@ class TarFiles:
         """Close the files; nobody may be reading."""
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
+        self._reading.close()
 
     def __del__(self) -> None:
         self.close()
+
+
+def copy_crops(tars: TarFiles, number: int, hands: pa.Table, out: Path) -> pa.Table:
+    """Write the crops of some hands of the part of that number into the directory of another part.
+
+    Returns the table of the hands, with the places of the copies. Raises HandsimError for a damaged tar.
+    """
+    writer: TarWriter | None = None
+    offsets: list[int] = []
+    columns = (hands[name].to_pylist() for name in ("hand_id", "crop_offset", "crop_bytes"))
+    for hand_id, offset, size in zip(*columns, strict=True):
+        if offset >= 0:
+            writer = writer or TarWriter(out)
+            offset = writer.add(hand_id, tars.read(number, offset, size))
+        offsets.append(offset)
+    if writer is not None:
+        writer.close()
+    return layout.with_column(hands, "crop_offset", offsets)
+
+
+def missing_crops(part: Path) -> HandsimError:
+    """The error for a part without its ``crops.tar``, or with a link to one that is gone."""
+    file = part / layout.CROPS_FILE
+    if not file.is_symlink():
+        return layout.damaged(part, f"{layout.CROPS_FILE} is missing")
+    return HandsimError(
+        f"{file} links to {os.readlink(file)}, which is gone: that pool was moved or compacted; put it back, "
+        f"or make the subset again with `handsim pool subset`"
+    )
 
 
 class CropFiles:
@@ -77,10 +144,10 @@ class CropFiles:
     def __init__(self, pool: Path) -> None:
         """Open the published hands of a pool directory; raises HandsimError for a damaged part."""
         self.path, self.size_px = pool, layout.read_pool_json(pool)
-        parts = layout.published_parts(pool)
-        self._tars = TarFiles(parts)
+        self._tars = TarFiles(pool)
+        parts, removed = self._tars.parts, layout.read_removed(pool)
         names = ["hand_id", "crop_offset", "crop_bytes"]
-        tables = [layout.read_columns(part, layout.HANDS_FILE, names) for part in parts]
+        tables = [layout.read_hands(part, names, removed) for part in parts]
         hand_ids, offsets, sizes = (
             np.concatenate([np.empty(0, dtype=dtype), *(table[name].to_numpy() for table in tables)])
             for name, dtype in zip(names, (np.uint64, np.int64, np.int32), strict=True)

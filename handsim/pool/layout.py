@@ -10,20 +10,31 @@
 A part appears by one rename, so readers see all of it or nothing. Parts that were written before a nullable
 column was there lack it, and read as null.
 
-Version 2 has hands with unlabelled joints, whose keypoints are NaN. A pool is version 1 until the first of
-them comes: an earlier handsim reads it up to there, and then says that it has to be upgraded.
+Version 2 has hands with unlabelled joints, whose keypoints are NaN, and hands that were removed or renamed:
+
+    pool/removed.parquet             ids of removed hands: their rows are passed over wherever they lie
+    pool/parts/000000.1/             a later generation of part 000000; the latest one counts
+    pool/.readers                    locked by all who read, and by who deletes earlier generations alone
+
+A pool is version 1 until the first of these comes: an earlier handsim reads it up to there, and then says
+that it has to be upgraded. See `handsim.pool.generations` for how a part is rewritten.
 """
 
+import errno
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
-from handsim.files import sync, write_text_atomically
+from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
@@ -31,7 +42,9 @@ HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
 LOCK_FILE: Final = ".lock"
+READERS_FILE: Final = ".readers"
 POOL_FILE: Final = "pool.json"
+REMOVED_FILE: Final = "removed.parquet"
 
 HANDS_SCHEMA: Final = pa.schema(
     [
@@ -57,15 +70,32 @@ HANDS_SCHEMA: Final = pa.schema(
 _SKIP: Final = pa.struct(
     {"file": pa.string(), "reason": pa.string(), "detail": pa.string(), "count": pa.int32()}.items()
 )
+_FILE: Final = pa.struct(
+    {
+        "path": pa.binary(),  # absolute, as the file system holds it
+        "size": pa.int64(),
+        "digest": pa.string(),
+        "content": pa.string(),
+        "outcome": pa.uint64(),
+        "identity": pa.string(),
+        "video": pa.string(),
+        "label": pa.string(),
+    }.items()
+)
 ITEMS_SCHEMA: Final = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
         pa.field("pictures", pa.int32(), nullable=False),
         pa.field("hands", pa.int32(), nullable=False),
         pa.field("skipped", pa.list_(_SKIP), nullable=False),
+        # Null in what earlier versions recorded:
+        pa.field("remarks", pa.list_(_SKIP)),
+        pa.field("hand_ids", pa.list_(pa.uint64())),
+        pa.field("file", _FILE),
     ]
 )
 
+REMOVED_SCHEMA: Final = pa.schema([pa.field("hand_id", pa.uint64(), nullable=False)])
 _SCHEMAS: Final = {HANDS_FILE: HANDS_SCHEMA, ITEMS_FILE: ITEMS_SCHEMA}
 
 # Keypoints are noise to a compressor: stored plainly they load at the speed of the disk.
@@ -79,26 +109,77 @@ def parts_directory(pool: Path) -> Path:
     return pool / "parts"
 
 
+def part_number(part: Path) -> int:
+    """The number of a part, the same for all its generations."""
+    return int(part.name.partition(".")[0])
+
+
+def part_generation(part: Path) -> int:
+    """How often a part was rewritten."""
+    return int(part.name.partition(".")[2] or 0)
+
+
+def all_generations(pool: Path) -> list[Path]:
+    """The complete parts in the order they were written, the generations of each from first to last."""
+    parts = (part for part in parts_directory(pool).iterdir() if re.fullmatch(r"\d+(\.\d+)?", part.name))
+    return sorted(parts, key=lambda part: (part_number(part), part_generation(part)))
+
+
 def published_parts(pool: Path) -> list[Path]:
-    """The complete parts, in the order they were written."""
-    return sorted(part for part in parts_directory(pool).iterdir() if part.name.isdigit())
+    """The complete parts in the order they were written, each in its latest generation."""
+    return list({part_number(part): part for part in all_generations(pool)}.values())
 
 
-def read_columns(part: Path, file: str, columns: list[str], as_dictionary: Sequence[str] = ()) -> pa.Table:
-    """Columns of one part's table, some left dictionary-encoded; raises HandsimError for a damaged part."""
+@contextmanager
+def reading(pool: Path) -> Iterator[list[Path]]:
+    """Yield the published parts; until the block ends nobody deletes them, whatever takes their place."""
+    lock = _lock_for_reading(pool)
+    try:
+        yield published_parts(pool)
+    finally:
+        if lock is not None:
+            lock.leave_to_child()  # closed, not unlocked: a forked process may read on
+
+
+def _lock_for_reading(pool: Path) -> FileLock | None:
+    """None where the disk is read-only or has no locks: there, parts are not rewritten either."""
+    try:
+        try:
+            lock = FileLock(pool / READERS_FILE, create=False)
+        except FileNotFoundError:
+            lock = FileLock(pool / READERS_FILE)
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return None
+        raise
+    try:
+        lock.acquire(shared=True, wait=True)
+    except OSError:
+        lock.leave_to_child()
+        return None
+    return lock
+
+
+def read_columns(
+    part: Path, file: str, columns: list[str] | None, as_dictionary: Sequence[str] = ()
+) -> pa.Table:
+    """Columns (None: all) of one part's table, some left dictionary-encoded; removed hands are there, too.
+
+    Raises HandsimError for a damaged part.
+    """
     try:
         with pq.ParquetFile(part / file, read_dictionary=list(as_dictionary), memory_map=True) as parquet:
             table = parquet.read(columns=columns, use_threads=False)
             rows = parquet.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         raise damaged(part, str(error)) from error
-    for name in columns:
+    for name in columns or ():
         if name not in table.column_names:
             column = _SCHEMAS[file].field(name)
             if not column.nullable:
                 raise damaged(part, f"{file} has no column {name}")
             table = table.append_column(column, pa.nulls(rows, column.type))
-    return table.select(columns)
+    return table if columns is None else table.select(columns)
 
 
 def row_count(part: Path, file: str) -> int:
@@ -109,13 +190,54 @@ def row_count(part: Path, file: str) -> int:
         raise damaged(part, str(error)) from error
 
 
+def read_removed(pool: Path) -> NDArray[np.uint64]:
+    """Ids of the removed hands, rising; raises HandsimError for a file that cannot be read."""
+    file = pool / REMOVED_FILE
+    try:
+        return np.sort(pq.read_table(file, use_threads=False)["hand_id"].to_numpy())
+    except FileNotFoundError:
+        return np.empty(0, dtype=np.uint64)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise HandsimError(
+            f"{file} is damaged ({str(error).splitlines()[0][:120]}); without it all removed hands are back: "
+            f"restore it from a backup, or delete it"
+        ) from error
+
+
+def are_removed(hand_ids: NDArray[np.uint64], removed: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """[N] of which hands are among those that `read_removed` gives."""
+    if not removed.size:
+        return np.zeros(len(hand_ids), dtype=np.bool_)
+    places = np.searchsorted(removed, hand_ids)
+    found: NDArray[np.bool_] = removed[np.minimum(places, len(removed) - 1)] == hand_ids
+    return found
+
+
+def read_hands(
+    part: Path, columns: list[str], removed: NDArray[np.uint64], as_dictionary: Sequence[str] = ()
+) -> pa.Table:
+    """Columns of the hands of one part without the removed ones; raises HandsimError for a damaged part."""
+    if not removed.size:
+        return read_columns(part, HANDS_FILE, columns, as_dictionary)
+    table = read_columns(part, HANDS_FILE, list({*columns, "hand_id"}), as_dictionary)
+    is_kept = ~are_removed(table["hand_id"].to_numpy(), removed)
+    return (table if is_kept.all() else table.filter(pa.array(is_kept))).select(columns)
+
+
+def hand_count(part: Path, removed: NDArray[np.uint64]) -> int:
+    """Hands of one part without the removed ones; raises HandsimError for a damaged part."""
+    return len(read_hands(part, ["hand_id"], removed)) if removed.size else row_count(part, HANDS_FILE)
+
+
 def count_hands(pool: Path) -> int:
     """How many hands a pool holds just now, without reading them.
 
     Raises NotThereError when there is no pool, HandsimError for a damaged part.
     """
     read_pool_json(pool)
-    return sum(row_count(part, HANDS_FILE) for part in published_parts(pool))
+    with reading(pool) as parts:
+        removed = read_removed(pool)
+        return sum(hand_count(part, removed) for part in parts)
 
 
 def damaged(part: Path, why: str) -> HandsimError:
@@ -126,6 +248,19 @@ def damaged(part: Path, why: str) -> HandsimError:
     )
 
 
+def with_column(hands: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    """The table with other values in one of its columns."""
+    place = hands.schema.get_field_index(name)
+    field = hands.schema.field(place)
+    return hands.set_column(place, field, pa.array(values, field.type))
+
+
+def write_hands(hands: pa.Table, part: Path) -> None:
+    """Write the table of a part's hands."""
+    compression = {name: HANDS_COMPRESSION.get(name, "zstd") for name in hands.column_names}
+    pq.write_table(hands, part / HANDS_FILE, compression=compression)
+
+
 def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
@@ -133,8 +268,8 @@ def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     sync(pool)
 
 
-def upgrade_pool_json(pool: Path) -> None:
-    """Have earlier versions of handsim refuse the pool, which is about to hold what they do not know."""
+def raise_version(pool: Path) -> None:
+    """Have earlier versions of handsim refuse the pool, before it gets what they would not understand."""
     if read_version(pool) < FORMAT_VERSION:
         write_pool_json(pool, read_pool_json(pool), FORMAT_VERSION)
 

@@ -1,6 +1,6 @@
 """Reading a pool: the keypoints and columns of all hands in memory, each crop read when it is asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,9 @@ class Categorical:
 
 _NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes")
 _STRINGS: Final = ("source", "video", "label", "side")
+_DETAILS: Final = ("box_px", "file", "external_id", "external_positives", "joint_scores")
+"""Read when they are asked for."""
+_BATCH_HANDS: Final = 1024
 _LOADING_THREADS: Final = 4
 
 
@@ -86,6 +89,10 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    removed: NDArray[np.uint64]
+    """Ids of hands that somebody removed, rising; they are not among the N."""
+    tars: TarFiles
+    """The parts that these hands were read from, and the files of their crops."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Pool":
@@ -96,10 +103,11 @@ class Pool:
         """See `open`."""
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
-        self._parts = layout.published_parts(path)
-        self._identities = _identities(self._parts)
-        self._tars = TarFiles(self._parts)
-        counts = [layout.row_count(part, layout.HANDS_FILE) for part in self._parts]
+        self.tars = TarFiles(path)
+        self._parts = self.tars.parts
+        self._identities = _identities(path, self._parts)
+        self.removed = layout.read_removed(path)
+        counts = [layout.hand_count(part, self.removed) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
@@ -119,16 +127,16 @@ class Pool:
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "joint_mask", "keypoints"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, columns, _STRINGS)
+        table = layout.read_hands(self._parts[number], columns, self.removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
         return table.drop_columns("keypoints")
 
     def is_current(self) -> bool:
-        """Whether these are the hands that lie there now; False once some were added, or all are gone."""
+        """Whether these are the hands that lie there now; False once any was added, changed or removed."""
         try:
-            return self._identities == _identities(layout.published_parts(self.path))
+            return self._identities == _identities(self.path, layout.published_parts(self.path))
         except OSError:
             return False
 
@@ -146,33 +154,61 @@ class Pool:
         is_here = places < len(self)
         is_here[is_here] = self._sorted_ids[places[is_here]] == ids[is_here]
         if not is_here.all():
-            unknown = format_hand_id(int(ids[~is_here][0]))
-            raise NotThereError(f"no hand {unknown} in {self.path} (it holds {len(self):,} hands)")
+            unknown = int(ids[~is_here][0])
+            name = format_hand_id(unknown)
+            if self.was_removed(unknown):
+                raise NotThereError(
+                    f"hand {name} was removed from {self.path}; `handsim pool restore` takes that back"
+                )
+            raise NotThereError(f"no hand {name} in {self.path} (it holds {len(self):,} hands)")
         return self._by_id[places]
+
+    def was_removed(self, hand_id: int) -> bool:
+        """Whether somebody removed that hand: an index that is older may hold it still."""
+        return bool(layout.are_removed(np.array([hand_id], dtype=np.uint64), self.removed)[0])
+
+    def read_files(self) -> Categorical:
+        """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
+        empty = layout.HANDS_SCHEMA.empty_table().select(["file"])
+        tables = [layout.read_hands(part, ["file"], self.removed) for part in self._parts]
+        return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
-        row = int(self.rows(hand_id)[0])
-        number, row_of_part = self._locate(row)
-        names = ["box_px", "file", "external_id", "external_positives", "joint_scores"]
-        table = layout.read_columns(self._parts[number], layout.HANDS_FILE, names)
-        fields = table.slice(row_of_part, 1).to_pylist()[0]
-        joint_scores = fields["joint_scores"]
-        return Hand(
-            hand_id=hand_id,
-            source=self.sources[row] or "",
-            video=self.videos[row] or "",
-            frame=int(self.frames[row]),
-            side="left" if self.is_left[row] else "right",
-            score=float(self.scores[row]),
-            box_px=np.array(fields["box_px"], dtype=np.float32),
-            keypoints=self.keypoints[row],
-            label=self.labels[row],
-            file=fields["file"],
-            external_id=fields["external_id"],
-            external_positives=tuple(fields["external_positives"]),
-            joint_scores=None if joint_scores is None else np.array(joint_scores, dtype=np.float32),
-        )
+        return next(self.hands(self.rows(hand_id)))
+
+    def hands(self, rows: NDArray[np.int64]) -> Iterator[Hand]:
+        """Everything known of the hands at rows [M], in their order; each part is read once."""
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(parts, kind="stable")
+        tables = [
+            layout.read_hands(self._parts[part], list(_DETAILS), self.removed).take(
+                rows[parts == part] - self._starts[part]
+            )
+            for part in np.unique(parts).tolist()
+        ]
+        if not tables:
+            return
+        details = pa.concat_tables(tables).take(np.argsort(order))
+        places = iter(rows.tolist())
+        for batch in details.to_batches(max_chunksize=_BATCH_HANDS):
+            for fields, row in zip(batch.to_pylist(), places, strict=False):
+                scores = fields["joint_scores"]
+                yield Hand(
+                    hand_id=int(self.hand_ids[row]),
+                    source=self.sources[row] or "",
+                    video=self.videos[row] or "",
+                    frame=int(self.frames[row]),
+                    side="left" if self.is_left[row] else "right",
+                    score=float(self.scores[row]),
+                    box_px=np.array(fields["box_px"], dtype=np.float32),
+                    keypoints=self.keypoints[row],
+                    label=self.labels[row],
+                    file=fields["file"],
+                    external_id=fields["external_id"],
+                    external_positives=tuple(fields["external_positives"]),
+                    joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
+                )
 
     @property
     def has_crops(self) -> NDArray[np.bool_]:
@@ -189,15 +225,15 @@ class Pool:
         if self._crop_offsets[row] < 0:
             raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
         number, _ = self._locate(row)
-        return self._tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
+        return self.tars.read(number, int(self._crop_offsets[row]), int(self._crop_bytes[row]))
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
         return decode_crop(self.crop_jpeg(hand_id), hand_id)
 
     def close(self) -> None:
-        """Close the tar files that are open; the arrays stay usable."""
-        self._tars.close()
+        """Close the files and let others delete what was rewritten since; the arrays stay usable."""
+        self.tars.close()
 
     def _locate(self, row: int) -> tuple[int, int]:
         """The part that holds a row, and the row's number in it."""
@@ -205,7 +241,8 @@ class Pool:
         return number, row - int(self._starts[number])
 
 
-def _identities(parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
+def _identities(pool: Path, parts: Sequence[Path]) -> list[tuple[Path, int, int]]:
     """What distinguishes parts from others of the same name: each is written once and never changed."""
-    statuses = [(part, part.stat()) for part in parts]
-    return [(part, status.st_ino, status.st_mtime_ns) for part, status in statuses]
+    removed = pool / layout.REMOVED_FILE
+    statuses = [(path, path.stat()) for path in [*parts, *([removed] if removed.exists() else [])]]
+    return [(path, status.st_ino, status.st_mtime_ns) for path, status in statuses]

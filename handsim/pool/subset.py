@@ -1,5 +1,6 @@
 """A smaller pool out of a larger one, to measure what more data is worth."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from handsim.pool.reader import Pool
 
 
 def write_subset(pool: Path, out: Path, hands: int) -> None:
-    """Write a pool at ``out`` with ``hands`` hands of another one; the crops stay where they are, linked to.
+    """Write a pool at ``out`` with ``hands`` hands of another one, which share their crops' files.
 
     Whole videos are taken, except for the last one, in an order that only their names decide: a smaller
     subset is part of every larger one. ``out`` appears complete, or not at all. Raises NotThereError where
@@ -29,17 +30,15 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
         raise HandsimError(
             f"{hands:,} hands cannot be taken of {pool}; it holds {len(whole):,}, give 1 to that"
         )
-    chosen = np.zeros(len(whole), dtype=np.bool_)
-    chosen[_order_by_video(whole)[:hands]] = True
+    chosen = whole.hand_ids[_order_by_video(whole)[:hands]]
     writing = out.with_name(f".{out.name}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     layout.parts_directory(writing).mkdir(parents=True)
     layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
-    start = 0
-    for part in layout.published_parts(pool):  # one that appeared meanwhile comes last, and has no row
-        rows = layout.row_count(part, layout.HANDS_FILE)
-        _write_part(part, layout.parts_directory(writing) / part.name, chosen[start : start + rows])
-        start += rows
+    with layout.reading(pool) as parts:
+        for part in parts:
+            name = f"{layout.part_number(part):06d}"
+            _write_part(part, layout.parts_directory(writing) / name, chosen)
     sync(layout.parts_directory(writing))
     sync(writing)
     writing.rename(out)
@@ -52,15 +51,19 @@ def _order_by_video(pool: Pool) -> NDArray[np.intp]:
     return np.lexsort((pool.hand_ids, pool.frames, ranks[pool.videos.codes]))
 
 
-def _write_part(part: Path, out: Path, chosen: NDArray[np.bool_]) -> None:
-    """The ``chosen`` rows [N] of a part, if there are any, beside a link to the crops of all."""
-    if not chosen.any():
+def _write_part(part: Path, out: Path, chosen: NDArray[np.uint64]) -> None:
+    """The hands of a part that are among the chosen ones [M], if there are any, beside the crops of all."""
+    hands = layout.read_columns(part, layout.HANDS_FILE, None)
+    is_chosen = np.isin(hands["hand_id"].to_numpy(), chosen)
+    if not is_chosen.any():
         return
     out.mkdir()
-    hands = layout.read_columns(part, layout.HANDS_FILE, layout.HANDS_SCHEMA.names).filter(pa.array(chosen))
-    pq.write_table(hands, out / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
+    layout.write_hands(hands.filter(pa.array(is_chosen)), out)
     pq.write_table(layout.ITEMS_SCHEMA.empty_table(), out / layout.ITEMS_FILE)
     layout.sync_directory(out)
-    crops = part / layout.CROPS_FILE
+    crops = (part / layout.CROPS_FILE).resolve()
     if crops.exists():
-        (out / layout.CROPS_FILE).symlink_to(crops.resolve())
+        try:  # a file of its own name: it outlives the other pool, and what is made of that
+            os.link(crops, out / layout.CROPS_FILE)
+        except OSError:  # another disk, or one without hard links
+            (out / layout.CROPS_FILE).symlink_to(crops)

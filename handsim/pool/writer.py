@@ -3,10 +3,6 @@
 Beside its hands, a pool records the items that an ingest has done, so that a later one leaves them out.
 """
 
-import io
-import os
-import shutil
-import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from handsim.files import FileLock, sync
 from handsim.geometry import CROP_SIZE_PX
-from handsim.hand import Hand, format_hand_id
+from handsim.hand import Hand
 from handsim.pool import layout
+from handsim.pool.crops import TarWriter
+from handsim.pool.generations import clear_remains, lock_pool, publish
 
 UNREADABLE: Final = "unreadable"
 CRASHED: Final = "crashed a worker"
@@ -45,6 +43,26 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """The file of a piece of work: by it a later ingest knows the file again, moved or named otherwise."""
+
+    path: bytes
+    """Absolute, as the file system holds it."""
+    size: int
+    digest: str
+    """The content as the ids of its hands have it; see `make_hand_id`."""
+    content: str
+    """Digest of the whole file, or of many places of a video."""
+    outcome: int
+    """63-bit hash of the content and of all options that decide what is taken from it; names are no such."""
+    identity: str
+    """The video name in the ids of its hands, which stays when they are renamed."""
+    video: str
+    """The video name that was asked for."""
+    label: str | None
+
+
+@dataclass(frozen=True)
 class ItemRecord:
     """One piece of work that is done: a picture, a stretch of video, a batch of annotations."""
 
@@ -54,17 +72,25 @@ class ItemRecord:
     """Pictures or frames looked at."""
     hands: int
     skipped: tuple[Skip, ...] = ()
+    remarks: tuple[Skip, ...] = ()
+    """What is wrong with what was used all the same."""
+    hand_ids: tuple[int, ...] | None = None
+    """The hands that were found, whether or not the pool had them; None: recorded by an earlier version."""
+    file: FileRecord | None = None
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:
     """The recorded pieces of work behind a pool; raises HandsimError for a damaged part."""
-    for part in layout.published_parts(pool):
-        for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
-            yield ItemRecord(**{**row, "skipped": tuple(Skip(**skip) for skip in row["skipped"])})
+    with layout.reading(pool) as parts:
+        for part in parts:
+            for row in layout.read_columns(part, layout.ITEMS_FILE, layout.ITEMS_SCHEMA.names).to_pylist():
+                for name in ("skipped", "remarks"):
+                    row[name] = tuple(Skip(**skip) for skip in row[name] or ())
+                row["hand_ids"] = None if row["hand_ids"] is None else tuple(row["hand_ids"])
+                row["file"] = None if row["file"] is None else FileRecord(**row["file"])
+                yield ItemRecord(**row)
 
 
-_TAR_HEADER_BYTES: Final = 512
-"""A USTAR member with a short name has exactly one header block."""
 _COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mask")
 _PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
@@ -79,6 +105,8 @@ class PoolWriter:
 
     known_items: set[int]
     """Keys of the items that need no second look: recorded, and not failed (`FAILURES`)."""
+    removed_found: int
+    """Hands that were to be added again after people had removed them: they stay out."""
 
     def __init__(
         self,
@@ -97,26 +125,28 @@ class PoolWriter:
         if not layout.can_begin_at(self.path):
             _check_crop_size(self.path, crop_size_px)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
+        self._lock = lock_pool(self.path)
         try:
             if layout.can_begin_at(self.path):
                 layout.parts_directory(self.path).mkdir(exist_ok=True)
                 layout.write_pool_json(self.path, crop_size_px)
             _check_crop_size(self.path, crop_size_px)  # another writer may have made it just now
-            for remains in layout.parts_directory(self.path).glob(".*.writing"):
-                shutil.rmtree(remains)
-            self._known_hands, self.known_items = _read_known(self.path)
+            clear_remains(self.path)
             parts = layout.published_parts(self.path)
+            self._known_hands, self.known_items = _read_known(parts)
+            self._removed = set(layout.read_removed(self.path).tolist())
+            self._known_hands -= self._removed
         except BaseException:
             self._lock.release()
             raise
-        self._next_part = int(parts[-1].name) + 1 if parts else 0
+        self._next_part = layout.part_number(parts[-1]) + 1 if parts else 0
+        self.removed_found = 0
         self._start_part()
 
     def _start_part(self) -> None:
         self._rows: list[dict[str, Any]] = []
         self._items: list[dict[str, Any]] = []
-        self._tar: tarfile.TarFile | None = None
+        self._tar: TarWriter | None = None
         self._part_started = time.monotonic()
 
     @property
@@ -129,7 +159,10 @@ class PoolWriter:
         return len(self._known_hands)
 
     def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
-        """Append one hand and its crop (None: keypoints only); False, and no change, if it is known."""
+        """Append one hand and its crop (None: keypoints only).
+
+        False, and no change, if it is known or was removed.
+        """
         is_new = self._append(hand, crop_jpeg)
         self._publish_if_due()
         return is_new
@@ -147,6 +180,9 @@ class PoolWriter:
 
     def _append(self, hand: Hand, crop_jpeg: bytes | None) -> bool:
         if hand.hand_id in self._known_hands:
+            return False
+        if hand.hand_id in self._removed:
+            self.removed_found += 1
             return False
         self._known_hands.add(hand.hand_id)
         offset, size = self._append_crop(hand.hand_id, crop_jpeg)
@@ -166,15 +202,8 @@ class PoolWriter:
             return -1, 0
         if self._tar is None:
             self._writing.mkdir(exist_ok=True)
-            # It stays open until `publish`.
-            self._tar = tarfile.open(  # noqa: SIM115
-                self._writing / layout.CROPS_FILE, "w", format=tarfile.USTAR_FORMAT
-            )
-        member = tarfile.TarInfo(f"{format_hand_id(hand_id)}.jpg")
-        member.size = len(crop_jpeg)
-        offset = self._tar.offset + _TAR_HEADER_BYTES
-        self._tar.addfile(member, io.BytesIO(crop_jpeg))
-        return offset, len(crop_jpeg)
+            self._tar = TarWriter(self._writing)
+        return self._tar.add(hand_id, crop_jpeg), len(crop_jpeg)
 
     def _publish_if_due(self) -> None:
         waited_s = time.monotonic() - self._part_started
@@ -190,12 +219,10 @@ class PoolWriter:
             hands = _table(self._rows, layout.HANDS_SCHEMA)
             items = _table(self._items, layout.ITEMS_SCHEMA)
             if hands["joint_mask"].null_count < len(hands):
-                layout.upgrade_pool_json(self.path)
-            pq.write_table(hands, self._writing / layout.HANDS_FILE, compression=layout.HANDS_COMPRESSION)
+                layout.raise_version(self.path)
+            layout.write_hands(hands, self._writing)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
-            layout.sync_directory(self._writing)
-            os.rename(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
-            sync(layout.parts_directory(self.path))
+            publish(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")
             self._next_part += 1
         self._start_part()
 
@@ -242,25 +269,21 @@ def _check_crop_size(pool: Path, crop_size_px: int) -> None:
         raise HandsimError(f"{pool} holds {size_px} px crops, not {crop_size_px} px; use another pool")
 
 
-def _lock(pool: Path) -> FileLock:
-    lock = FileLock(pool / layout.LOCK_FILE)
-    if not lock.acquire():
-        holder = lock.holder()
-        lock.release()
-        raise HandsimError(f"{pool} is being written by {holder}; wait for it to end, or stop it")
-    lock.write_holder(f"process {os.getpid()}")
-    return lock
-
-
-def _read_known(pool: Path) -> tuple[set[int], set[int]]:
+def _read_known(parts: Sequence[Path]) -> tuple[set[int], set[int]]:
     """Ids of the published hands, and keys of the published items that did not fail."""
     hands: set[int] = set()
     items: set[int] = set()
-    for part in layout.published_parts(pool):
+    for part in parts:
         hands.update(layout.read_columns(part, layout.HANDS_FILE, ["hand_id"])["hand_id"].to_pylist())
         table = layout.read_columns(part, layout.ITEMS_FILE, ["key", "skipped"])
-        skipped = table["skipped"].combine_chunks()
-        has_failed = pc.is_in(pc.struct_field(skipped.flatten(), "reason"), pa.array(FAILURES))
-        failed_rows = pc.list_parent_indices(skipped).filter(has_failed).to_numpy()
-        items.update(np.delete(table["key"].to_numpy(), failed_rows).tolist())
+        items.update(table["key"].to_numpy()[is_done(table)].tolist())
     return hands, items
+
+
+def is_done(items: pa.Table) -> NDArray[np.bool_]:
+    """[N] of which items, by their skips, another try would find nothing more (`FAILURES`)."""
+    skipped = items["skipped"].combine_chunks()
+    has_failed = pc.is_in(pc.struct_field(skipped.flatten(), "reason"), pa.array(FAILURES))
+    done = np.ones(len(items), dtype=np.bool_)
+    done[pc.list_parent_indices(skipped).filter(has_failed).to_numpy()] = False
+    return done

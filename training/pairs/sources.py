@@ -72,6 +72,8 @@ class PairDraw:
     """Of those, the ones that the index version lacks."""
     random_negatives: int = 0
     """Negatives drawn from all hands, where the band had too few."""
+    left_out: int = 0
+    """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
 
     @classmethod
     def without_index(

@@ -19,7 +19,8 @@ from apps.browser.components.pose_map import (
 from apps.browser.jobs import Job
 from apps.browser.library import Library
 from apps.browser.map.build import JOB, MAX_FITTED, MAX_HANDS, start_job
-from apps.browser.map.pose_map import PoseMap, find_map
+from apps.browser.map.cache import find_map
+from apps.browser.map.pose_map import PoseMap
 from apps.browser.map.selection import (
     MAX_CLASSES,
     Choice,

@@ -16,10 +16,8 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 
-from apps.browser.library import Library
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
 from handsim.home import Home
@@ -31,8 +29,6 @@ _SUFFIX: Final = ".npz"
 _FORMAT: Final = 1
 _FILE_STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CATEGORICAL: Final = ("sources", "videos", "labels")
-_CACHED_MAPS: Final = 2
-"""About 15 MB each at 500,000 hands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,24 +170,3 @@ def remove_obsolete(folder: Path, versions: Iterable[VersionInfo]) -> list[Path]
     for file in obsolete:
         file.unlink(missing_ok=True)
     return obsolete
-
-
-def find_map(library: Library, info: VersionInfo) -> PoseMap | None:
-    """A version's map, read once for all sessions; None if it was not made yet.
-
-    Raises HandsimError if the file is damaged, or holds the map of other hands.
-    """
-    file = map_file(maps_folder(library.home, library.settings.index), info)
-    try:
-        status = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    pose_map = _read_cached(file, status.st_mtime_ns, status.st_size)
-    if not pose_map.matches(info):
-        raise HandsimError(f"{file} is of index {pose_map.version} with other hands; make the map again")
-    return pose_map
-
-
-@st.cache_resource(max_entries=_CACHED_MAPS, show_spinner=False)
-def _read_cached(file: Path, modified_ns: int, size: int) -> PoseMap:
-    return read_map_file(file)

@@ -45,7 +45,7 @@ _SKELETONS: Final = "search_skeletons"
 _EXAMPLES: Final = "search_examples"
 _TOAST: Final = "search_toast"
 _EXAMPLE_COUNT: Final = 24
-_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"]
+_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif", "bmp", "gif", "tif", "tiff"]
 _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",

@@ -9,6 +9,7 @@ import pytest
 
 from apps.cli import main
 from handsim import Pool
+from index import SearchOptions, open_catalog
 from tests.apps.commands import Capture, run_json
 
 pytestmark = pytest.mark.slow
@@ -78,3 +79,28 @@ def test_each_hand_of_an_image_is_answered(
     boxes = np.array([answer["query"]["box_px"] for answer in answers])
     left_of_picture = boxes[:, 0].argmin()
     assert answers[left_of_picture]["query"]["side"] == "right"  # she faces the camera
+
+
+def test_hands_exported_as_coco_come_back_with_their_ids_keypoints_and_neighbours(
+    home: Path, tmp_path: Path
+) -> None:
+    assert (
+        main(["pool", "export", "--format", "coco", "--out", str(tmp_path / "coco"), "--home", str(home)])
+        == 0
+    )
+    again = tmp_path / "again"
+    assert main(["ingest", str(tmp_path / "coco" / "annotations.json"), "--home", str(again)]) == 0
+    assert main(["index", "build", "--home", str(again)]) == 0
+    before, after = Pool.open(home / "pool"), Pool.open(again / "pool")
+    rows = after.rows(before.hand_ids)
+    assert len(before) == len(after)
+    np.testing.assert_allclose(after.keypoints[rows], before.keypoints, atol=1e-4)
+    assert after.videos.values(rows) == before.videos.values()
+    assert after.labels.values(rows) == before.labels.values()
+    assert all(after.crop_jpeg(hand) == before.crop_jpeg(hand) for hand in before.hand_ids.tolist())
+    neighbors = []
+    for path in (home, again):
+        with open_catalog(path / "index") as catalog, catalog.current() as version:
+            exact = SearchOptions(exact=True)
+            neighbors.append(version.search_hands(before.hand_ids, 10, options=exact).hand_ids)
+    np.testing.assert_array_equal(neighbors[0], neighbors[1])

@@ -6,21 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handsim import Pool, PoolWriter
+from handsim import Pool
 from handsim.detection import Detection
 from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.worker import process_item
-from handsim.pool import ItemRecord, Skip
 from tests.handsim.builders import (
     BrightnessDetector,
     SturdyDetector,
@@ -52,9 +49,10 @@ def test_pictures_become_hands_once_from_wherever_they_lie(tmp_path: Path) -> No
     assert (again.done_before, again.done_now, again.hands_in_pool) == (12, 0, 12)
     below = ingest([folder / "p1"], pool_path, BrightnessDetector, options)
     assert (below.done_before, below.hands_new) == (4, 0)
-    folder.rename(tmp_path / "moved")  # the records do not know the new path, the ids do
+    folder.rename(tmp_path / "moved")  # the records do not know the new path, but the content
     moved = ingest([tmp_path / "moved"], pool_path, BrightnessDetector, options, workers=1)
-    assert (moved.done_now, moved.hands_found, moved.hands_new) == (12, 12, 0)
+    assert (moved.done_before, moved.done_now, moved.hands_in_pool) == (12, 0, 12)
+    assert moved.findings.notes["moved since"].count == 12
     assert set(Pool.open(pool_path).hand_ids.tolist()) == set(pool.hand_ids.tolist())
 
 
@@ -62,7 +60,7 @@ def test_equal_names_in_other_folders_are_other_hands_and_the_home_is_left_out(t
     for day in (1, 2):
         write_picture(tmp_path / f"day{day}" / "images" / "1.png", 100 + day)
     write_picture(tmp_path / "home" / "runs" / "figure.png", 90)
-    options, pool = IngestOptions(exclude=tmp_path / "home"), tmp_path / "home" / "pool"
+    options, pool = IngestOptions(home=tmp_path / "home"), tmp_path / "home" / "pool"
     folders = [tmp_path / "day1" / "images", tmp_path / "day2" / "images"]
     assert ingest(folders, pool, BrightnessDetector, options, workers=1).hands_in_pool == 2
     report = ingest([tmp_path], pool, BrightnessDetector, options, workers=1)
@@ -87,19 +85,19 @@ def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> Non
     assert report.hands_new == 8
     assert {skip.file: skip.reason for skip in report.skipped} == {
         "photos/empty.jpg": "empty file",
-        "photos/notes.txt": "not an image",
-        "photos/renamed.jpg": "not an image",
+        "photos/notes.txt": "not an image or video",
+        "photos/renamed.jpg": "not an image or video",
         "photos/cut.png": "truncated image",
         "photos/huge.png": "too many pixels",
         "photos/link.jpg": "unreadable",
-        "photos/not.mp4": "not a video",
-        "photos/broken.json": "not Hand100M annotations",
+        "photos/not.mp4": "not an image or video",
+        "photos/broken.json": "not annotations",
         "photos/black.png": "no hand",
         "photos/pipe.png": "unreadable",
     }
     report.save(tmp_path / "report.json")
     saved = json.loads((tmp_path / "report.json").read_text())
-    assert (saved["reasons"]["not an image"], saved["rungs"]) == (2, {"first try": 8})
+    assert (saved["reasons"]["not an image or video"], saved["rungs"]) == (3, {"first try": 8})
     again = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=1)
     assert {skip.file for skip in again.skipped} == {skip.file for skip in report.skipped}
 
@@ -122,47 +120,6 @@ def test_a_file_that_kills_its_worker_is_named_and_tried_again(tmp_path: Path) -
     assert ingest([folder], tmp_path / "pool", SturdyDetector).done_now == 0
 
 
-def test_what_decides_the_outcome_decides_what_is_done_again(tmp_path: Path) -> None:
-    folder, options = write_pictures(tmp_path / "photos", 2, 2), IngestOptions(detector="a model")
-    write_video(folder / "p0" / "walk.mkv", seconds=2)
-
-    def keys(**changes: Any) -> set[int]:
-        items = plan_ingest([folder], replace(options, **changes)).files
-        assert len({item.keys.key for item in items}) == 5
-        return {item.keys.key for item in items}
-
-    assert keys() == keys()
-    for changes in ({"source": "other"}, {"label_from": NameRule("stem")}, {"detector": "another model"}):
-        assert not keys() & keys(**changes)
-    # The name of a video file is its video already.
-    assert len(keys() & keys(video_from=NameRule("stem"))) == 1
-
-
-def test_what_earlier_versions_did_is_not_done_again_unless_it_failed(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "photos", 1, 3)
-    items = plan_ingest([folder], IngestOptions()).files
-    outcomes = [(), (Skip("photos/p0/1.png", "no hand"),), (Skip("photos/p0/2.png", "crashed a worker"),)]
-    with PoolWriter(tmp_path / "pool") as writer:
-        for item, skipped in zip(items, outcomes, strict=True):
-            writer.add_item(ItemRecord(item.keys.key_v1, 1, 0, skipped), [])
-    options = IngestOptions(detector="a model")
-    report = ingest([folder], tmp_path / "pool", BrightnessDetector, options, workers=1)
-    assert (report.done_before, report.done_now) == (2, 1)
-    assert report.reasons() == {"no hand": 1}
-    assert ingest([folder], tmp_path / "pool", BrightnessDetector, options).done_before == 3
-
-
-def test_keys_of_earlier_versions_are_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pools on disk hold them: they must never change."""
-    monkeypatch.setattr(Path, "resolve", lambda path: Path("/photos") / path.name)
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "7.png").write_bytes(b"x" * 10)
-    os.utime(tmp_path / "p" / "7.png", ns=(0, 1_700_000_000_000_000_000))
-    (item,) = plan_ingest([tmp_path / "p"], IngestOptions()).files
-    assert item.keys.key_v1 == 0x297010AFAE760149
-    assert item.keys.key != item.keys.key_v1
-
-
 def test_videos_are_sampled_and_shared_out(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.mkv", seconds=8)
     first, second = plan_ingest([path], IngestOptions(samples_per_s=10, source="clips")).files
@@ -182,12 +139,12 @@ def test_a_cut_video_gives_its_frames_and_is_completed_later(tmp_path: Path) -> 
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     first = ingest([path], tmp_path / "pool", BrightnessDetector, workers=1)
-    assert "truncated video" in first.reasons()
+    assert "truncated video" in {remark.reason for remark in first.remarks}
     assert 30 < first.hands_new < 90
     path.write_bytes(whole)
     second = ingest([path], tmp_path / "pool", BrightnessDetector, workers=1)
     assert second.hands_new == second.hands_found - first.hands_new
-    assert "truncated video" not in second.reasons()
+    assert second.remarks == []
 
 
 class FailingDetector(BrightnessDetector):
@@ -233,14 +190,6 @@ def test_bad_requests_are_refused_at_once(tmp_path: Path) -> None:
     for message, call in refused:
         with pytest.raises(HandsimError, match=message):
             call()
-
-
-@pytest.mark.parametrize(
-    ("rule", "name"),
-    [("parent", "p118"), ("stem", "7_b"), (r"p(\d+)", "118"), (r"s\w+s", "signs"), ("x", None)],
-)
-def test_names_are_read_off_the_path(rule: str, name: str | None) -> None:
-    assert NameRule(rule).name(PurePosixPath("signs/p118/7_b.jpg")) == name
 
 
 INGEST = """

@@ -11,7 +11,8 @@ from apps.browser.jobs import JobReporter, Jobs
 from apps.browser.library import Library
 from apps.browser.map import build
 from apps.browser.map.build import JOB, make_map, start_job
-from apps.browser.map.pose_map import find_map, maps_folder
+from apps.browser.map.cache import find_map
+from apps.browser.map.pose_map import maps_folder
 from apps.browser.map.projection import PlaneProjection, fit_unit_square
 from apps.browser.serve import BrowserSettings
 from apps.cli import main

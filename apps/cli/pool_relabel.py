@@ -1,0 +1,131 @@
+"""``handsim pool relabel``: other videos and labels for hands that are in the pool."""
+
+import argparse
+import csv
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.cli.console import find_home
+from apps.cli.selection import add_selection_arguments, read_selection
+from handsim.errors import HandsimError
+from handsim.hand import parse_hand_id
+from handsim.ingest.origins import NameRule, Place
+from handsim.pool import Categorical, Pool
+from handsim.pool.relabel import relabel
+
+Names = dict[int, str | None]
+"""Hand -> its new video, or its new label, if any."""
+
+
+def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command line."""
+    action = actions.add_parser("relabel", help="other videos and labels for hands; their ids stay")
+    group = action.add_argument_group("the names")
+    video, label = (group.add_mutually_exclusive_group() for _ in range(2))
+    for exclusive, noun in ((video, "video"), (label, "label")):
+        line = f"the {noun} out of the name of the file that a hand came from, as in handsim ingest"
+        exclusive.add_argument(f"--{noun}-from", type=NameRule, metavar="path|parent|stem|REGEX", help=line)
+        line = f"this {noun} for all chosen hands"
+        exclusive.add_argument(f"--set-{noun}", metavar="NAME", help=line)
+    label.add_argument("--no-label", action="store_true", help="no label for any chosen hand")
+    line = "a table: id, and video or label or both; an empty video stays, an empty label is taken away"
+    group.add_argument("--csv", type=Path, metavar="FILE", help=line)
+    add_selection_arguments(action)
+    action.add_argument("--dry-run", action="store_true", help="only say how many")
+    action.set_defaults(run=_relabel)
+
+
+def _relabel(options: argparse.Namespace) -> int:
+    selection = read_selection(options)
+    has_names = any(
+        (options.video_from, options.set_video, options.label_from, options.set_label, options.no_label)
+    )
+    if has_names == (options.csv is not None):
+        raise HandsimError(
+            "give new names by --csv or by other options (--video-from, --set-label, ...), one of both"
+        )
+    if options.csv is not None and not selection.is_everything:
+        raise HandsimError("--csv names the hands itself; leave the conditions out")
+    if selection.is_everything and (options.set_video or options.set_label or options.no_label):
+        raise HandsimError("one name for all hands of the pool is not meant; say which (--ids, --video, ...)")
+    path = find_home(options).pool
+    with closing(Pool.open(path)) as pool:
+        if options.csv is not None:
+            videos, labels = read_names(options.csv)
+        else:
+            rows = selection.rows(pool)
+            videos = _make_names(pool, rows, options.video_from, options.set_video)
+            labels = _make_names(pool, rows, options.label_from, options.set_label, none=options.no_label)
+        videos, labels = _changes(pool, pool.videos, videos), _changes(pool, pool.labels, labels)
+    hands = len(videos.keys() | labels.keys())
+    if options.dry_run:
+        print(f"{hands:,} hands would change: {len(videos):,} videos, {len(labels):,} labels")
+        return 0
+    relabel(path, {hand_id: video for hand_id, video in videos.items() if video}, labels)
+    print(f"{hands:,} hands changed: {len(videos):,} videos, {len(labels):,} labels")
+    if hands:
+        print("next: handsim index build, as an index holds the names of its day")
+    return 0
+
+
+def _make_names(
+    pool: Pool, rows: NDArray[np.int64], rule: NameRule | None, name: str | None, *, none: bool = False
+) -> Names:
+    """The name of each hand by the rule or as given; a file that the rule does not match is left as it is."""
+    hand_ids = pool.hand_ids[rows].tolist()
+    if rule is None:
+        return dict.fromkeys(hand_ids, name) if name or none else {}
+    files = pool.read_files()
+    by_file = [rule.name(Place.of_file(file)) for file in files.names]
+    names = {hand_id: by_file[files.codes[row]] for hand_id, row in zip(hand_ids, rows, strict=True)}
+    matched: Names = {hand_id: name for hand_id, name in names.items() if name}
+    if len(matched) < len(names):
+        first = next(hand_id for hand_id in names if hand_id not in matched)
+        file = files[int(pool.rows(first)[0])]
+        print(f"{len(names) - len(matched):,} hands stay: {rule.rule!r} gives no name for {file}")
+    return matched
+
+
+def _changes(pool: Pool, column: Categorical, names: Names) -> Names:
+    """Those that are not so already; raises NotThereError for a hand that the pool does not hold."""
+    before = column.values(pool.rows(list(names))) if names else []
+    return {hand_id: name for (hand_id, name), old in zip(names.items(), before, strict=True) if name != old}
+
+
+def read_names(path: Path) -> tuple[Names, Names]:
+    """New videos and labels out of a table; raises HandsimError, with the line, for what cannot be used."""
+    videos: Names = {}
+    labels: Names = {}
+    seen: set[int] = set()
+    for place, row in _read_rows(path):
+        try:
+            hand_id = parse_hand_id((row["id"] or "").strip())
+        except HandsimError as error:
+            raise HandsimError(f"{place}: {error}") from error
+        if hand_id in seen:
+            raise HandsimError(f"{place}: hand {row['id']} comes twice; leave one line out")
+        seen.add(hand_id)
+        if row.get("video"):
+            videos[hand_id] = row["video"]
+        if "label" in row:
+            labels[hand_id] = row["label"] or None
+    return videos, labels
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """The rows of a table by the names of its columns, each with its place in words."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = reader.fieldnames or ()
+            if "id" not in columns or not {"video", "label"} & set(columns):
+                found = ", ".join(columns) or "none"
+                raise HandsimError(f"{path} has the columns {found}; give id, and video or label or both")
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HandsimError(f"{path} cannot be read as CSV: {error}") from error

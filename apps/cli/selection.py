@@ -1,0 +1,80 @@
+"""The options that choose hands: what is known of them, their ids, or a query's answer."""
+
+import argparse
+from typing import Final
+
+from apps.cli.console import find_catalog
+from handsim.errors import HandsimError
+from handsim.hand import SIDES, parse_hand_id
+from handsim.pool.selection import Selection, parse_ids
+from index import Filter, SearchOptions
+
+DEFAULT_K: Final = 10
+"""Hands in the answer of a query."""
+
+
+def add_filter_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare the conditions that an index can search by, too."""
+    for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
+        group.add_argument(
+            f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
+        )
+    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
+    group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
+
+
+def make_filter(options: argparse.Namespace) -> Filter | None:
+    """The conditions of `add_filter_arguments`; None without any."""
+    filter_ = Filter(
+        sources=options.source and tuple(options.source),
+        sides=options.side and (options.side,),
+        videos=options.video and tuple(options.video),
+        labels=options.label and tuple(options.label),
+        min_score=options.min_score,
+    )
+    return None if filter_ == Filter() else filter_
+
+
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `read_selection`."""
+    group = parser.add_argument_group("which hands (default: all)")
+    line = "these: a file (ids one a line, CSV, Parquet, or JSON of handsim query), or ids with commas"
+    group.add_argument("--ids", metavar="FILE|ID[,ID]", help=line)
+    group.add_argument("--like", metavar="ID", help="the answer of handsim query --hand ID, nearest first")
+    group.add_argument("-k", "--k", type=int, metavar="K", help=f"with --like: how many ({DEFAULT_K})")
+    add_filter_arguments(group)
+    group.add_argument("--max-score", type=float, metavar="P", help="greatest confidence, 0 to 1")
+
+
+def read_selection(options: argparse.Namespace) -> Selection:
+    """The hands that the options choose; raises HandsimError for options that do not go together."""
+    if options.k is not None and options.like is None:
+        raise HandsimError("-k goes with --like; leave it out, or ask with that")
+    if options.ids is not None and options.like is not None:
+        raise HandsimError("--ids and --like both name the hands; give one of them")
+    filter_ = make_filter(options) or Filter()
+    if options.like is not None:
+        named = _search(options, filter_)
+    else:
+        named = Selection() if options.ids is None else parse_ids(options.ids)
+    return Selection(
+        ids=named.ids,
+        sources=filter_.sources,
+        videos=filter_.videos,
+        sides=filter_.sides,
+        labels=filter_.labels,
+        min_score=filter_.min_score,
+        max_score=options.max_score,
+        distances=named.distances,
+    )
+
+
+def _search(options: argparse.Namespace, filter_: Filter) -> Selection:
+    k = DEFAULT_K if options.k is None else options.k
+    with find_catalog(options) as catalog, catalog.current() as version:
+        search = SearchOptions(filter=filter_)
+        answer = version.search_hands([parse_hand_id(options.like)], k, options=search)[0]
+    return Selection(
+        ids=tuple(neighbor.hand_id for neighbor in answer),
+        distances={neighbor.hand_id: neighbor.distance for neighbor in answer},
+    )

@@ -1,0 +1,171 @@
+"""The worker processes of an ingest, which may die or hang of one item without losing another."""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from multiprocessing.connection import Connection, wait
+from typing import Final
+
+from handsim.detection.detector import HandDetector
+from handsim.errors import HandsimError
+from handsim.ingest.items import AnnotationItem, Item, ItemResult, VideoItem
+from handsim.ingest.report import TOOK_TOO_LONG
+from handsim.ingest.worker import process_item
+from handsim.pool.writer import CRASHED, Skip
+from handsim.processes import PipeWorker
+
+DetectorFactory = Callable[[], HandDetector]
+"""Makes a worker's detector in the worker's own process; it must be picklable."""
+
+PATIENCE_S: Final = 50.0
+"""So long a worker may be silent over one picture or frame before it is ended."""
+_SLOWEST_DECODING: Final = 5.0
+"""Seconds that a second of video may take to decode."""
+_QUEUE_DEPTH: Final = 2
+"""Items a worker has: the one it works on, and one more so that it never waits for the main process.
+Items are small (a few kilobytes), so that sending one never blocks."""
+_WAKE_S: Final = 0.5
+"""How often the main process looks for a stop and for workers that hang."""
+
+
+class WorkerPool:
+    """A fixed number of worker processes; a context manager.
+
+    multiprocessing's own pools lose everything they work on when a process dies; here only the item that it
+    died of is lost, and the result names it.
+    """
+
+    def __init__(
+        self, workers: int, make_detector: DetectorFactory | None, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Start the workers; each makes its own detector (None: no item needs one)."""
+        if workers < 1:
+            raise HandsimError(f"--workers is {workers}; at least 1 is needed")
+        self._make_detector, self._patience_s = make_detector, patience_s
+        self._workers = [_Worker(make_detector) for _ in range(workers)]
+
+    def run(
+        self, items: Iterator[Item], is_stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Item, ItemResult]]:
+        """Items and results in the order they are ready, until all are or it ``is_stopped``.
+
+        Raises HandsimError when a detector cannot be made.
+        """
+        for worker in self._workers:
+            worker.fill(items)
+        while not is_stopped() and (busy := [worker for worker in self._workers if worker.pending]):
+            ready = wait([worker.connection for worker in busy], _WAKE_S)
+            for worker in busy:
+                if worker.connection not in ready:
+                    if worker.silent_s() > _patience_s(worker, self._patience_s):
+                        worker.process.kill()
+                        yield self._replace(worker, items, TOOK_TOO_LONG)
+                    continue
+                try:
+                    result = worker.receive()
+                except (EOFError, ConnectionError):
+                    if not is_stopped():  # a signal to the whole group ended it
+                        yield self._replace(worker, items, CRASHED)
+                    continue
+                if result is not None:
+                    yield result
+                worker.fill(items)
+
+    def _replace(self, dead: "_Worker", items: Iterator[Item], reason: str) -> tuple[Item, ItemResult]:
+        """Start a worker in a dead one's place, with what the dead one had not begun."""
+        dead.stop()
+        if not dead.is_ready:
+            raise HandsimError("a worker process died while starting; its own messages are above")
+        culprit, *rest = dead.pending
+        worker = _Worker(self._make_detector)
+        self._workers[self._workers.index(dead)] = worker
+        worker.fill(chain(rest, items))
+        return culprit, _lost_result(culprit, reason)
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+
+def _patience_s(worker: "_Worker", patience_s: float) -> float:
+    """How long a worker may be silent: between two samples of a video there may be much to decode."""
+    item = worker.pending[0]
+    if not worker.is_ready:
+        return float("inf")  # it loads libraries and a model
+    if isinstance(item, VideoItem):
+        # Without an index, a decoder begins at the beginning.
+        samples = 1 if worker.has_begun else 1 + item.start
+        return patience_s + _SLOWEST_DECODING * samples / item.samples_per_s
+    return patience_s
+
+
+class _Worker(PipeWorker):
+    """One process and the items it was sent, oldest first."""
+
+    def __init__(self, make_detector: DetectorFactory | None) -> None:
+        super().__init__(_process_items, make_detector)
+        self.pending: deque[Item] = deque()
+        self.is_ready = False
+        self.has_begun = False
+        """Whether it has told of progress with its first pending item."""
+        self._last_heard = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Seconds since it last sent something."""
+        return time.monotonic() - self._last_heard
+
+    def fill(self, items: Iterator[Item]) -> None:
+        """Send it as many items as it may have."""
+        if not self.pending:
+            self._last_heard = time.monotonic()
+        while len(self.pending) < _QUEUE_DEPTH:
+            item = next(items, None)
+            if item is None:
+                return
+            self.pending.append(item)
+            try:
+                self.connection.send(item)
+            except ConnectionError:
+                return  # it just died; the next `receive` raises
+
+    def receive(self) -> tuple[Item, ItemResult] | None:
+        """The next result; None for a sign of life: the detector is made, a frame is done."""
+        message: ItemResult | HandsimError | None = self.connection.recv()
+        self._last_heard = time.monotonic()
+        if isinstance(message, HandsimError):
+            raise message
+        self.has_begun, self.is_ready = message is None and self.is_ready, True
+        return None if message is None else (self.pending.popleft(), message)
+
+
+def _process_items(connection: Connection, make_detector: DetectorFactory | None) -> None:
+    """In a worker process: receive items and send results; or send an error where no detector can be made."""
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # as Ctrl-C, it is for the main process, which then ends this
+    try:
+        detector = make_detector() if make_detector is not None else None
+    except HandsimError as error:
+        connection.send(error)
+        return
+    try:
+        connection.send(None)
+        while True:
+            connection.send(process_item(connection.recv(), detector, lambda: connection.send(None)))
+    finally:
+        if detector is not None:
+            detector.close()
+
+
+def _lost_result(item: Item, reason: str) -> ItemResult:
+    origins = item.origins if isinstance(item, AnnotationItem) else [item.origin]
+    detail = "the process that read it ended before it was through"
+    if reason == TOOK_TOO_LONG:
+        detail = "no picture or frame came for so long that the process that read it was ended"
+    skipped = [Skip(origin.file, reason, detail) for origin in origins]
+    return ItemResult(item.keys.key, pictures=item.pictures, skipped=skipped)

@@ -1,0 +1,219 @@
+"""Some of a pool's hands: by their ids, by what is known of them, or both; and the files that hold ids.
+
+A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id`` (or ``id``, as
+``handsim pool export`` writes it), or JSON as ``handsim query --json`` prints it.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from handsim.errors import HandsimError, NotThereError
+from handsim.hand import MAX_HAND_ID, Side, format_hand_id, parse_hand_id
+from handsim.pool import layout
+from handsim.pool.reader import Categorical, Pool
+
+ID_COLUMN: Final = "hand_id"
+_ID_COLUMNS: Final = (ID_COLUMN, "id")
+_NAMED_IDS: Final = 3
+"""An error names so many of the ids that it is about."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions that hands of a pool meet. None sets no condition, an empty tuple admits no hand.
+
+    Raises HandsimError for a score that is not between 0 and 1.
+    """
+
+    ids: tuple[int, ...] | None = None
+    """These hands, in this order; an id that comes twice counts once."""
+    sources: tuple[str, ...] | None = None
+    """The collections a hand may come from."""
+    videos: tuple[str, ...] | None = None
+    """The recordings or persons it may come from."""
+    sides: tuple[Side, ...] | None = None
+    """The subject's own side, before mirroring."""
+    labels: tuple[str, ...] | None = None
+    """The classes it may have; a hand without a label meets none."""
+    min_score: float | None = None
+    """The least confidence of the detector, 0 to 1."""
+    max_score: float | None = None
+    """The greatest confidence of the detector, 0 to 1."""
+    distances: Mapping[int, float] = field(default_factory=dict)
+    """Id -> distance to what was asked, where the ids are the answer of a query."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "max_score"):
+            score = getattr(self, name)
+            if score is not None and not 0 <= score <= 1:
+                raise HandsimError(f"{name} is {score}; it lies between 0 and 1")
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether there is no condition at all."""
+        return self == Selection()
+
+    def rows(self, pool: Pool) -> NDArray[np.int64]:
+        """Rows [M] of the hands in the pool: in the order of the ids, else in the order of the pool.
+
+        Ids of removed hands are passed over: a list may be used twice, and an answer be older than a removal.
+        Raises NotThereError that names other ids that the pool does not hold.
+        """
+        is_admitted = self._admits(pool)
+        if self.ids is None:
+            return np.flatnonzero(is_admitted)
+        ids = np.array(list(dict.fromkeys(self.ids)), dtype=np.uint64)
+        ids = ids[~layout.are_removed(ids, pool.removed)]
+        known = np.isin(ids, pool.hand_ids)
+        if not known.all():
+            raise _unknown_ids(ids[~known].tolist(), len(ids), pool)
+        rows = pool.rows(ids)
+        return rows[is_admitted[rows]]
+
+    def _admits(self, pool: Pool) -> NDArray[np.bool_]:
+        """[N] of which hands all conditions hold, the ids left aside."""
+        admitted = np.ones(len(pool), dtype=np.bool_)
+        for column, names in (
+            (pool.sources, self.sources),
+            (pool.videos, self.videos),
+            (pool.labels, self.labels),
+        ):
+            if names is not None:
+                admitted &= _is_one_of(column, names)
+        if self.sides is not None:
+            admitted &= np.where(pool.is_left, "left" in self.sides, "right" in self.sides)
+        # The pool's scores are in single precision: so are the bounds.
+        if self.min_score is not None:
+            admitted &= pool.scores >= np.float32(self.min_score)
+        if self.max_score is not None:
+            admitted &= pool.scores <= np.float32(self.max_score)
+        return admitted
+
+
+def _is_one_of(column: Categorical, names: Sequence[str]) -> NDArray[np.bool_]:
+    """[N] of which rows have one of the names."""
+    wanted = set(names)
+    is_wanted = np.array([name in wanted for name in column.names] + [False])  # the last: no value, code -1
+    return is_wanted[column.codes]
+
+
+def _unknown_ids(unknown: Sequence[int], total: int, pool: Pool) -> NotThereError:
+    names = ", ".join(map(format_hand_id, unknown[:_NAMED_IDS]))
+    more = f" and {len(unknown) - _NAMED_IDS:,} more" if len(unknown) > _NAMED_IDS else ""
+    return NotThereError(
+        f"{len(unknown):,} of {total:,} hands are not in {pool.path}: {names}{more}; leave them out"
+    )
+
+
+def parse_ids(text: str) -> Selection:
+    """The selection that ``--ids`` names: a file that holds ids (see the module), or ids with commas between.
+
+    Raises NotThereError for what is neither, HandsimError for a file without ids.
+    """
+    if os.path.isfile(text):  # Path.is_file raises for a text that is too long for a name
+        return read_ids(Path(text))
+    try:
+        return Selection(ids=tuple(parse_hand_id(word.strip()) for word in text.split(",")))
+    except HandsimError as error:
+        raise NotThereError(f"{text!r} is neither a file nor hand ids: {error}") from error
+
+
+def read_ids(path: Path) -> Selection:
+    """The hands that a file names (see the module), with their distances where it is a query's answer.
+
+    Raises HandsimError, with the line or entry, for what is not an id, and for a file that names none.
+    """
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        text = "" if is_parquet else path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
+    if is_parquet:
+        selection = Selection(ids=tuple(_read_parquet(path)))
+    elif text.lstrip()[:1] in ("[", "{"):
+        selection = _read_json(path, text)
+    else:
+        selection = Selection(ids=tuple(_read_lines(path, text)))
+    if not selection.ids:
+        raise HandsimError(f"{path} names no hand; give ids in hex, one a line, or under {ID_COLUMN}")
+    return selection
+
+
+def _read_lines(path: Path, text: str) -> Iterator[int]:
+    """The ids of CSV with a heading, or of lines with an id each."""
+    reader = csv.reader(io.StringIO(text))
+    column = 0
+    try:
+        for number, row in enumerate(reader):
+            if number == 0 and (name := _id_column(row)) is not None:
+                column = row.index(name)
+            elif row:
+                value = row[column].strip() if column < len(row) else ""
+                yield _parse(path, f"line {reader.line_num}", value)
+    except csv.Error as error:
+        raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
+
+
+def _id_column(names: Sequence[str]) -> str | None:
+    return next((name for name in _ID_COLUMNS if name in names), None)
+
+
+def _read_parquet(path: Path) -> Iterator[int]:
+    try:
+        names = pq.read_schema(path).names
+        name = _id_column(names)
+        if name is None:
+            raise HandsimError(f"{path} has no column {ID_COLUMN} (it has {', '.join(names)}); name it so")
+        values = pq.read_table(path, columns=[name])[name].to_pylist()
+    except pa.ArrowException as error:
+        raise HandsimError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    return (_parse(path, f"row {number}", value) for number, value in enumerate(values, start=1))
+
+
+def _read_json(path: Path, text: str) -> Selection:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HandsimError(f"{path} cannot be read as JSON: {error}") from error
+    ids: list[int] = []
+    distances: dict[int, float] = {}
+    for number, entry in enumerate(_find_hands(content), start=1):
+        ids.append(_parse(path, f"hand {number}", entry[ID_COLUMN]))
+        if isinstance(entry.get("distance"), float):
+            distances.setdefault(ids[-1], entry["distance"])
+    return Selection(ids=tuple(ids), distances=distances)
+
+
+def _find_hands(content: Any) -> Iterable[dict[str, Any]]:
+    """The objects with an id, in their order; what was asked for (``query``) is not part of the answer."""
+    if isinstance(content, dict) and ID_COLUMN in content:
+        yield content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            if key != "query":
+                yield from _find_hands(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _find_hands(value)
+
+
+def _parse(path: Path, place: str, value: object) -> int:
+    """An id in hex, or as the number that Parquet files hold."""
+    if isinstance(value, int) and 0 <= value <= MAX_HAND_ID:
+        return value
+    try:
+        return parse_hand_id(str(value))
+    except HandsimError as error:
+        raise HandsimError(f"{path}, {place}: {error}") from error

@@ -1,0 +1,170 @@
+"""From annotations and their pictures to hands in a pool."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handsim import Pool
+from handsim.annotations import AnnotationOptions
+from handsim.annotations.joint_orders import parse_joint_order
+from handsim.detection import Detection, hand_in_crop
+from handsim.errors import HandsimError
+from handsim.hand import make_hand_id
+from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
+from handsim.skeleton import JOINT_ORDERS
+from tests.handsim.annotations import builders
+from tests.handsim.annotations.builders import IMAGES, POINTS, SIDES, SIZE_PX, write_hands
+from tests.handsim.builders import BrightnessDetector, kill_own_process
+
+
+def write_half_bright(folder: Path, *names: str) -> Path:
+    """Pictures that are bright on the left, so that mirroring shows."""
+    pixels = np.zeros((SIZE_PX[1], SIZE_PX[0], 3), np.uint8)
+    pixels[:, :30] = 250
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def import_hands(path: Path, pool: Path, images: Path | None = None, **options: Any) -> IngestReport:
+    """Without a detector, in one worker."""
+    annotations = AnnotationOptions(**options)
+    return ingest(
+        [path], pool, kill_own_process, IngestOptions(images=images, annotations=annotations), workers=1
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["coco", "hand100m", "mediapipe"])
+def test_hands_lie_in_their_crops_as_right_hands_and_late_pictures_are_taken_later(
+    tmp_path: Path, format: Any
+) -> None:
+    path, pool_path = write_hands(format, tmp_path / "Hand100M_Ego4D.json"), tmp_path / "pool"
+    images = write_half_bright(tmp_path / "images", *IMAGES[:2], IMAGES[3])
+    report = import_hands(path, pool_path, images)
+    assert (report.pictures, report.done_now, report.hands_new) == (4, 4, 3)
+    assert [(skip.file, skip.reason) for skip in report.skipped] == [(IMAGES[2], "unreadable")]
+    write_half_bright(images, IMAGES[2])
+    assert import_hands(path, pool_path, images).hands_new == 1
+    assert import_hands(path, pool_path, images).done_before == 4
+    pool = Pool.open(pool_path)
+    assert set(pool.videos.values()) == {"cam0", "cam1"}
+    assert set(pool.sources.names) == {"ego4d"}
+    assert sorted(pool.frames.tolist()) == [0, 1, 2, 3]
+    for row, frame in enumerate(pool.frames.tolist()):
+        hand = pool.hand(int(pool.hand_ids[row]))
+        assert (hand.file, hand.side) == (IMAGES[frame], SIDES[frame])
+        points = np.column_stack([POINTS[frame], np.zeros(21)]).astype(np.float32)
+        expected = hand_in_crop(Detection(hand.side, 1.0, points))[1]
+        if format != "mediapipe":  # has no box of its own
+            side = 40 * 1.3
+            expected = np.column_stack([(POINTS[frame] - 30) / side + 0.5, np.zeros(21)])
+            expected[:, 0] = 1 - expected[:, 0] if hand.side == "left" else expected[:, 0]
+        np.testing.assert_allclose(hand.keypoints, expected, atol=1e-5)
+        is_bright = pool.crop(hand.hand_id).mean(axis=(0, 2)) > 125
+        assert is_bright[0] != is_bright[-1]
+        assert is_bright[0] == (hand.side == "right")
+    if format == "hand100m":  # ids in pools must never change
+        assert make_hand_id("ego4d", "cam0", 0, 0, "hand100m:100") in pool
+
+
+@pytest.mark.slow
+def test_names_from_another_computer_are_matched_by_their_tail(tmp_path: Path) -> None:
+    path = write_hands("coco", tmp_path / "a.json")
+    path.write_text(path.read_text().replace('"cam', '"/home/authors/data/cam'))
+    images = write_half_bright(tmp_path / "images", *IMAGES[:2])
+    outside = json.loads(path.read_text())
+    outside["images"][3]["file_name"] = "../../etc/passwd"
+    path.write_text(json.dumps(outside))
+    report = import_hands(path, tmp_path / "pool", images)
+    assert (report.hands_new, report.reasons()) == (2, {"unreadable": 1, "bad image": 1})
+    assert set(Pool.open(tmp_path / "pool").videos.names) == {"cam0"}
+
+
+@pytest.mark.slow
+def test_openpose_frames_find_their_picture_by_stem_or_number(tmp_path: Path) -> None:
+    images = write_half_bright(tmp_path / "images", "a/clip_000000000001.png", "a/frame_7.png")
+    (tmp_path / "poses").mkdir()
+    person = {"hand_right_keypoints_2d": builders.flat(0, 0.9)}
+    for number in (1, 7, 8):
+        name = f"clip_{number:012d}_keypoints.json"
+        (tmp_path / "poses" / name).write_text(json.dumps({"people": [person, person]}))
+    report = import_hands(tmp_path / "poses", tmp_path / "pool", images)
+    assert (report.hands_new, report.reasons()) == (4, {"unreadable": 2})
+    pool = Pool.open(tmp_path / "pool")
+    assert sorted(pool.frames.tolist()) == [1, 1, 7, 7]
+    assert set(pool.videos.names) == {"clip"}
+    assert report.pictures == 6
+
+
+def test_without_pictures_keypoints_alone_go_in_and_nothing_is_started(tmp_path: Path) -> None:
+    path = write_hands("coco-wholebody", tmp_path / "a.json", lefthand_valid=False)
+    report = import_hands(path, tmp_path / "pool", pictures=False)
+    assert (report.hands_new, report.skipped) == (3, [])
+    pool = Pool.open(tmp_path / "pool")
+    assert not pool.has_crops.any()
+    scores = pool.hand(int(pool.hand_ids[0])).joint_scores
+    assert scores is not None
+    assert scores.tolist() == [0.5] * 21
+    assert import_hands(path, tmp_path / "pool", pictures=False).done_before == 3
+
+
+def test_a_part_of_a_picture_needs_its_size(tmp_path: Path) -> None:
+    path = write_hands("mediapipe", tmp_path / "a.json", width=...)
+    report = import_hands(path, tmp_path / "pool", pictures=False)
+    assert (report.hands_new, report.reasons()) == (3, {"no picture size": 1})
+
+
+@pytest.mark.slow
+def test_boxes_are_looked_into_and_those_without_a_hand_are_counted(tmp_path: Path) -> None:
+    path = write_hands("coco", tmp_path / "a.json", keypoints=..., category_id=9)
+    images = write_half_bright(tmp_path / "images", *IMAGES)
+    options = IngestOptions(images=images, annotations=AnnotationOptions(boxes=True))
+    report = ingest([path], tmp_path / "pool", BrightnessDetector, options, workers=1)
+    assert (report.hands_new, report.skipped) == (4, [])
+    pool = Pool.open(tmp_path / "pool")
+    (found,) = (hand for hand in map(pool.hand, pool.hand_ids.tolist()) if hand.file == IMAGES[1])
+    assert found.side == "right"  # the detector says it
+    centre = (found.box_px[:2] + found.box_px[2:]) / 2
+    np.testing.assert_allclose(centre, [30, 30], atol=1)
+    Image.new("RGB", SIZE_PX).save(images / IMAGES[1])
+    report = ingest([path], tmp_path / "dark", BrightnessDetector, options, workers=1)
+    assert (report.hands_new, report.reasons()) == (3, {"no hand in box": 1})
+
+
+@pytest.mark.slow
+def test_pictures_beside_their_annotations_are_not_looked_at_as_well_and_new_names_rename(
+    tmp_path: Path,
+) -> None:
+    folder = write_half_bright(tmp_path / "data", *IMAGES, "other/5.png")
+    write_hands("coco", folder / "hands.json")
+    (folder / "package.json").write_text('{"name": "no annotations"}')
+    pool = tmp_path / "pool"
+    report = ingest([folder], pool, BrightnessDetector, workers=1)
+    assert (report.pictures, report.hands_new, report.reasons()) == (5, 5, {"not annotations": 1})
+    assert report.findings.notes["annotated picture"].count == 4
+    before = set(Pool.open(pool).hand_ids.tolist())
+    again = ingest([folder], pool, BrightnessDetector, IngestOptions(video_from=NameRule("stem")), workers=1)
+    assert (again.done_now, again.hands_new, again.hands_renamed) == (0, 0, 5)
+    renamed = Pool.open(pool)
+    assert set(renamed.hand_ids.tolist()) == before
+    assert set(renamed.videos.values()) == {"5", *(f"clip_{number}" for number in range(4))}
+
+
+def test_bad_options_are_refused_with_their_bound() -> None:
+    refused = [
+        ("--min-joints is 0", lambda: AnnotationOptions(min_joints=0)),
+        ("leave out --no-pictures", lambda: AnnotationOptions(boxes=True, pictures=False)),
+        ("'smpl' is neither one of", lambda: parse_joint_order("smpl")),
+        ("each once", lambda: parse_joint_order(",".join(["0"] * 21))),
+    ]
+    for message, call in refused:
+        with pytest.raises(HandsimError, match=message):
+            call()
+    order = JOINT_ORDERS["mano"]
+    assert parse_joint_order("mano") == parse_joint_order(str(list(order))) == order
