@@ -14,6 +14,8 @@ from typing import Any, Final
 from handsim.tiff import read_orientation
 
 JPEG_START: Final = b"\xff\xd8\xff"
+_START_OF_SCAN: Final = 0xDA
+_COMMENT: Final = 0xFE
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
@@ -40,27 +42,30 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
 
 def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
     """A JPEG without its metadata, and its orientation."""
-    parts, exif, xmp = [data[:2]], b"", b""
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        if data[at + 1 : at + 2] == b"\xff":  # a marker may be filled up
+    metadata: list[tuple[int, int]] = []
+    at, last = 2, len(data) - 4
+    while at <= last and data[at] == 0xFF and (marker := data[at + 1]) != _START_OF_SCAN:
+        if marker == 0xFF:  # a marker may be filled up
             at += 1
             continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if end > len(data):
-            break
-        segment = data[at + 4 : min(end, at + 40)]
-        if segment.startswith(b"Exif\0") and not exif:
-            exif = data[at + 10 : end]
-        elif segment.startswith(b"http://ns.adobe.com/xap/1.0/") and not xmp:
-            xmp = data[at + 4 : end]
-        # APP0 and APP14 say how colours are coded, the others are metadata, as comments are.
-        if data[at + 1] in (0xE0, 0xEE) or not (data[at + 1] >> 4 == 0xE or data[at + 1] == 0xFE):
-            parts.append(data[at:end])
+        end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+        # APP0 and APP14 say how colours are coded.
+        if marker == _COMMENT or (marker >> 4 == 0xE and marker not in (0xE0, 0xEE)):
+            metadata.append((at, end))
         at = end
-    if sum(map(len, parts)) == at:
+    if not metadata:
         return data, 1
-    return b"".join((*parts, memoryview(data)[at:])), _orientation(exif, xmp)
+    exif = xmp = b""
+    kept, at = [], 0
+    for start, end in metadata:
+        segment = data[start + 4 : end]
+        if segment.startswith(b"Exif\0"):
+            exif = exif or segment[6:]
+        elif segment.startswith(b"http://ns.adobe.com/xap/1.0/"):
+            xmp = xmp or segment
+        kept.append(data[at:start])
+        at = end
+    return b"".join((*kept, memoryview(data)[at:])), _orientation(exif, xmp)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

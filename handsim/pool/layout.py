@@ -38,7 +38,6 @@ from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
-FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -262,7 +261,7 @@ def write_hands(hands: pa.Table, part: Path) -> None:
     pq.write_table(hands, part / HANDS_FILE, compression=compression)
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")

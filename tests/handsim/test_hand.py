@@ -229,6 +229,15 @@ def test_what_lies_outside_is_cut_off(corner: tuple[int, int]) -> None:
     assert (picture != GREY).any() == (corner != (-500, 20))
 
 
+def test_unlabelled_joints_and_their_bones_are_not_drawn() -> None:
+    points = np.concatenate([upright_hand(60, 50, 80), np.zeros((21, 1), np.float32)], axis=1)
+    tip, bone = (points[joints, :2].mean(axis=0).round().astype(int) for joints in ([12], [10, 11]))
+    points[12] = np.nan
+    picture = draw(HandDrawing(points))
+    assert (picture[tip[1], tip[0]] == GREY).all()
+    np.testing.assert_allclose(picture[bone[1], bone[0]], FINGER_COLOURS["middle"], atol=12)
+
+
 def test_nearer_bones_cover_farther_ones() -> None:
     points = np.concatenate([upright_hand(60, 50, 80), np.zeros((21, 1), np.float32)], axis=1)
     points[9:13, :2] = points[5:9, :2]  # the middle finger behind the index, then before it
