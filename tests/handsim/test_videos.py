@@ -90,8 +90,7 @@ def damage(path: Path, at_s: float, size: int = 250) -> None:
         places = [
             packet.pos or int(len(data) * at_s / 10)  # a program stream does not say
             for packet in container.demux(stream)
-            if packet.dts is not None
-            and (packet.dts - (stream.start_time or 0)) * packet.time_base >= at_s
+            if packet.dts is not None and (packet.dts - (stream.start_time or 0)) * packet.time_base >= at_s
         ]
     data[places[0] : places[0] + size] = np.random.default_rng(0).bytes(size)
     path.write_bytes(data)
