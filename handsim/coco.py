@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from handsim.errors import UnusableError
+from handsim.errors import HandsimError, UnusableError
 from handsim.geometry import box_around
 from handsim.hand import Hand, describe_hand, parse_hand_id
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
@@ -80,8 +80,8 @@ def hand_to_annotation(hand: Hand, number: int, image: int, size_px: int) -> dic
 def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
     """The hand of an annotation with `ID_KEY`, whose picture, the crop, is ``size_px`` wide.
 
-    A joint that was labelled since has depth 0. Raises UnusableError, which names the key, for an annotation
-    that is not as `hand_to_annotation` writes it.
+    A joint that was labelled since has depth 0. Raises UnusableError, which names what is wrong, for an
+    annotation that is not as `hand_to_annotation` writes it.
     """
     key = "keypoints"
     try:
@@ -103,19 +103,22 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         external_id = _check(annotation.get(key), str | None)
         key = "handsim_external_positives"
         positives = tuple(_check(positive, str) for positive in annotation.get(key, ()))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnusableError("bad annotation", f"{key} is missing or not as handsim writes it") from error
     keypoints = np.column_stack([points[:, :2] / size_px, depths])
     keypoints[points[:, 2] == _UNLABELLED] = np.nan
-    return Hand(
-        hand_id=hand_id,
-        box_px=box_px,
-        keypoints=keypoints,
-        joint_scores=joint_scores,
-        external_id=external_id,
-        external_positives=positives,
-        **fields,
-    )
+    try:
+        return Hand(
+            hand_id=hand_id,
+            box_px=box_px,
+            keypoints=keypoints,
+            joint_scores=joint_scores,
+            external_id=external_id,
+            external_positives=positives,
+            **fields,
+        )
+    except HandsimError as error:
+        raise UnusableError("bad annotation", str(error)) from error
 
 
 def _check(value: Any, kind: Any) -> Any:
@@ -124,6 +127,6 @@ def _check(value: Any, kind: Any) -> Any:
         raise TypeError(f"{value!r} is not {kind}")
     if isinstance(value, str):
         value.encode()  # half of a surrogate pair is no text
-    if isinstance(value, int) and not 0 <= value < 2**63:
-        raise ValueError(f"{value} has more than 63 bits")
+    if isinstance(value, int | float) and not 0 <= value < 2**63:
+        raise ValueError(f"{value} is negative, NaN or has more than 63 bits")
     return value

@@ -77,24 +77,33 @@ def display_size(width: int, height: int, pixel_aspect: Fraction | None) -> tupl
     return width, round(height / pixel_aspect)
 
 
-def render_rgb(frame: VideoFrame, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of a frame as it is to be shown: square pixels, upright."""
-    orientation = read_orientation(frame)
-    size = display_size(frame.width, frame.height, pixel_aspect)
-    if size != (frame.width, frame.height):
-        frame = frame.reformat(*size, format="rgb24", interpolation="BICUBIC")
-    return orientation.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+class FrameRenderer:
+    """Renders the frames of one video as they are to be shown: RGB, square pixels, upright."""
 
+    def __init__(self, pixel_aspect: Fraction | None) -> None:
+        self._pixel_aspect = pixel_aspect
+        self._orientation = Orientation()
+        self._rotation: int | None = None
 
-def describe_oddities(frame: VideoFrame, pixel_aspect: Fraction | None) -> Iterator[Remark]:
-    """What the header says and `render_rgb` does not do."""
-    off_deg = read_orientation(frame).off_deg
-    if abs(off_deg) > _TOLERANCE_DEG:
-        yield Remark("slanted video", f"{off_deg:.0f} degrees from upright, shown as it is")
-    if pixel_aspect is not None and not _is_sensible(pixel_aspect):
-        yield Remark(
-            "odd pixel aspect ratio", f"{pixel_aspect.numerator}:{pixel_aspect.denominator}, taken as 1:1"
-        )
+    def render(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """[H, W, 3] of a frame."""
+        # A frame whose side data was asked for lives until the next garbage collection, with its buffers. So
+        # that is done once, and where the angle changes.
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, read_orientation(frame)
+        size = display_size(frame.width, frame.height, self._pixel_aspect)
+        if size != (frame.width, frame.height):
+            frame = frame.reformat(*size, format="rgb24", interpolation="BICUBIC")
+        return self._orientation.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+
+    def remarks(self) -> Iterator[Remark]:
+        """What the header asks for and is not done, once a frame was rendered."""
+        if abs(self._orientation.off_deg) > _TOLERANCE_DEG:
+            off_deg = self._orientation.off_deg
+            yield Remark("slanted video", f"shown {abs(off_deg):.0f} degrees from what its header says")
+        if (aspect := self._pixel_aspect) is not None and not _is_sensible(aspect):
+            line = f"{aspect.numerator}:{aspect.denominator} in the header; taken as 1:1"
+            yield Remark("odd pixel aspect ratio", line)
 
 
 def _is_sensible(pixel_aspect: Fraction) -> bool:

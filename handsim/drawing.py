@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from handsim.geometry import box_around
+from handsim.hand import labelled_joints
 from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
 
 _OVERSAMPLING: Final = 3
@@ -47,7 +48,7 @@ def draw_skeleton(image: Image.Image, keypoints: NDArray[np.floating]) -> Image.
     """A copy of an RGB picture with a hand drawn over it: each finger in its colour, with dark rims.
 
     ``keypoints`` [21, 2 or 3] lie in the picture's unit square. Where z is given, nearer bones are drawn
-    over farther ones.
+    over farther ones. Unlabelled joints (NaN) and their bones are not drawn.
     """
     size = (image.width * _OVERSAMPLING, image.height * _OVERSAMPLING)
     overlay = Image.new("RGBA", size, (0, 0, 0, 0))
@@ -56,12 +57,16 @@ def draw_skeleton(image: Image.Image, keypoints: NDArray[np.floating]) -> Image.
     depth = keypoints[:, 2] if keypoints.shape[1] == 3 else np.zeros(JOINT_COUNT)
     scale = min(size)
     width = max(2, round(scale * _BONE_WIDTH))
-    for parent, child in sorted(BONES, key=lambda bone: -float(depth[bone[0]] + depth[bone[1]])):
+    is_labelled = labelled_joints(keypoints)
+    bones = [bone for bone in BONES if is_labelled[list(bone)].all()]
+    for parent, child in sorted(bones, key=lambda bone: -float(depth[bone[0]] + depth[bone[1]])):
         line = [tuple(points[parent]), tuple(points[child])]
         draw.line(line, fill=_OUTLINE, width=width + 2 * _OVERSAMPLING)
         draw.line(line, fill=(*joint_colour(child), 255), width=width)
     radius = scale * _JOINT_RADIUS
     for joint in np.argsort(-depth, kind="stable"):
+        if not is_labelled[joint]:
+            continue
         x, y = points[joint]
         box = (x - radius, y - radius, x + radius, y + radius)
         draw.ellipse(box, fill=(*joint_colour(int(joint)), 255), outline=_OUTLINE, width=_OVERSAMPLING)
@@ -89,7 +94,7 @@ def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.
     font = ImageFont.load_default(max(_LEAST_FONT_PX, round(min(picture.size) * _FONT_SHARE)))
     for hand in hands:
         points = hand.keypoints_px * scale
-        box = box_around(points)
+        box = box_around(points[labelled_joints(points)])
         margin = _MARGIN * float((box[2:] - box[:2]).max())
         left, top = np.floor(np.maximum(box[:2] - margin, 0)).astype(int).tolist()
         right, bottom = np.ceil(np.minimum(box[2:] + margin, picture.size)).astype(int).tolist()

@@ -22,8 +22,8 @@ MAX_HAND_ID = 2**63 - 1
 class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
-    Raises HandsimError for keypoints that are not [21, 3] or not finite where a joint is labelled, without any
-    labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
+    Raises HandsimError for keypoints that are not [21, 3], not finite where a joint is labelled, or without
+    any labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
     """
 
     hand_id: int
@@ -52,7 +52,7 @@ class Hand:
     external_positives: tuple[str, ...] = ()
     """The positives another collection mined for it, nearest first, as its external ids."""
     joint_scores: NDArray[np.float32] | None = None
-    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: it says it of none."""
+    """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: of none at all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:

@@ -67,10 +67,11 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
     """What EXIF's orientation (1 to 8) asks for, of an image [H, W, 3]."""
     if orientation == 1:
         return pixels
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
+    import cv2  # ten times as fast as numpy or Pillow, but slow to load
+
+    turned: cv2.typing.MatLike = cv2.transpose(pixels) if orientation >= 5 else pixels
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+        turned = cv2.flip(turned, 1)
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+        turned = cv2.flip(turned, 0)
+    return turned.astype(np.uint8, copy=False)

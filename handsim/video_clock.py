@@ -39,7 +39,7 @@ class Clock:
         """
         self._origin = origin
         self._unit_s = float(time_base or 0)
-        self._step_s = step_s
+        self.step_s = step_s
         self._jump_s = jump_s
         self._last_s: float | None = None
         self._last_stamp = 0
@@ -47,13 +47,13 @@ class Clock:
     def read(self, stamp: int | None) -> float:
         """The time of the next frame; without a time stamp, it follows by the nominal step."""
         if stamp is None:
-            return 0.0 if self._last_s is None else self._last_s + self._step_s
+            return 0.0 if self._last_s is None else self._last_s + self.step_s
         if self._jump_s is None:
             return (stamp - (stamp if self._origin is None else self._origin)) * self._unit_s
         if self._last_s is None:
             return 0.0
         step_s = (stamp - self._last_stamp) * self._unit_s
-        return self._last_s + (step_s if 0 < step_s <= self._jump_s else self._step_s)
+        return self._last_s + (step_s if 0 < step_s <= self._jump_s else self.step_s)
 
     def advance(self, stamp: int | None) -> float:
         """As `read`, and the next frame follows this one."""
@@ -65,19 +65,24 @@ class Clock:
         return self._last_s
 
 
+def is_broadcast(container: InputContainer) -> bool:
+    """Whether the format is one for streams that have no beginning: MPEG's and Ogg."""
+    return Flags.ts_discont in Flags(container.format.flags)
+
+
 def longest_step_s(container: InputContainer) -> float:
     """A longer step forward is a clock that was set."""
-    return _LONG_BROADCAST_STEP_S if Flags.ts_discont in Flags(container.format.flags) else _LONG_STEP_S
+    return _LONG_BROADCAST_STEP_S if is_broadcast(container) else _LONG_STEP_S
 
 
 def has_time_stamps(container: InputContainer) -> bool:
-    """Whether the format has any; a raw stream has none."""
-    return Flags.no_timestamps not in Flags(container.format.flags)
+    """Whether frames have any; raw streams have none, and AVI numbers its packets, not its frames."""
+    return container.format.name != "avi" and Flags.no_timestamps not in Flags(container.format.flags)
 
 
 def may_jump(container: InputContainer) -> bool:
-    """Whether time stamps of the format are a clock's; those of MP4 and AVI are sums of lengths."""
-    return not container.format.name.startswith(("mov", "avi"))
+    """Whether time stamps of the format are a clock's; those of MP4 are sums of lengths."""
+    return not container.format.name.startswith("mov")
 
 
 def is_steady(container: InputContainer, stream: VideoStream) -> bool:
@@ -85,10 +90,10 @@ def is_steady(container: InputContainer, stream: VideoStream) -> bool:
 
     Looks at all packets of a small file, and at some places of a large one; leaves the container anywhere.
     """
-    flags, longest_s = Flags(container.format.flags), longest_step_s(container)
+    longest_s = longest_step_s(container)
     if container.size <= _SMALL_BYTES:
         return _goes_forward(_stamps_s(container, stream), longest_s)
-    if Flags.ts_discont in flags and Flags.no_byte_seek not in flags:
+    if is_broadcast(container) and Flags.no_byte_seek not in Flags(container.format.flags):
         return _is_steady_at_places(container, stream, longest_s)
     unit_s = float(stream.time_base or 0)
     by_place = sorted(stream.index_entries, key=lambda entry: entry.pos)

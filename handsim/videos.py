@@ -16,15 +16,22 @@ from typing import Final
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from handsim.display_geometry import describe_oddities, render_rgb
+from handsim.display_geometry import FrameRenderer
 from handsim.errors import Remark, UnusableError
 from handsim.images import MAX_PIXELS
-from handsim.video_clock import Clock, has_time_stamps, is_steady, longest_step_s, may_jump
+from handsim.video_clock import (
+    Clock,
+    has_time_stamps,
+    is_broadcast,
+    is_steady,
+    longest_step_s,
+    may_jump,
+)
 from handsim.video_decoding import FrameReader, Gap
 
 _SUFFIXES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
@@ -38,9 +45,13 @@ _MAX_RATE: Final = 240.0
 """Frames a second; a header that says more counts ticks of a clock."""
 _MARGINS_S: Final = (0.0, 5.0, 30.0)
 """How long before a stretch its decoding begins: the next is tried where no sound frame was met before it."""
+_SETTLING_S: Final = 2.0
+"""MPEG streams have a time stamp now and then; after a seek, those of the first frames are guesses."""
 _LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}
 """For FFmpeg's decoders: a header may claim any size."""
 _STILLS: Final = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_PICTURE_CODECS: Final = frozenset(("mjpeg", "png", "webp", "gif", "bmp"))
+"""Beside another stream, most likely a cover."""
 _MERGED_S: Final = 2.0
 """Damage in places nearer to each other than this is one remark."""
 _MAX_PLACES: Final = 4
@@ -86,20 +97,20 @@ def sample_frames(
     if the file cannot be opened, holds no pictures, or none of them can be decoded.
     """
     walk = _Walk(path, start / rate, None if stop is None else stop / rate)
-    found: list[Remark] = []
+    renderer: FrameRenderer | None = None
     reached = start - 1
     for time_s, frame in walk.frames():
         sample = walk.sample_at(time_s, rate)
         if stop is not None and sample >= stop:
             break
-        if start == 0 and reached < 0:
-            found += describe_oddities(frame, walk.video.pixel_aspect)
         if sample > reached:
             reached = sample
-            index = round(time_s * walk.video.frames_per_s)
-            yield SampledFrame(index, render_rgb(frame, walk.video.pixel_aspect))
+            renderer = renderer or FrameRenderer(walk.video.pixel_aspect)
+            yield SampledFrame(round(time_s * walk.video.frames_per_s), renderer.render(frame))
     if remarks is not None:
-        remarks += [*found, *walk.remarks(rate, start, stop)]
+        if renderer is not None and start == 0:
+            remarks.extend(renderer.remarks())
+        remarks.extend(walk.remarks(rate, start, stop))
 
 
 @dataclass
@@ -114,51 +125,58 @@ class _Video:
     is_seekable: bool
     """Whether a time stamp leads to a place in the file."""
 
-    def read_from(self, start_s: float | None) -> FrameReader:
-        """A reader that begins at a key frame before a time; not always, where there is no index.
+    def can_begin_at(self, start_s: float) -> bool:
+        """Whether reading can begin anywhere but at the beginning."""
+        return self.is_seekable and start_s > (_SETTLING_S if is_broadcast(self.container) else 0.0)
 
-        None does not seek: it begins where the container stands.
-        """
+    def read_from(self, start_s: float) -> FrameReader:
+        """A reader that begins at a key frame before a time; where there is no index, perhaps after it."""
         stream, step_s = self.stream, 1 / self.frames_per_s
-        if not self.is_seekable or stream.time_base is None:
-            jump_s = longest_step_s(self.container)
-            return FrameReader(self.container, stream, Clock(None, stream.time_base, step_s, jump_s))
-        origin = stream.start_time or 0
-        if start_s is not None:
+        if self.can_begin_at(start_s):
+            if is_broadcast(self.container):
+                start_s -= _SETTLING_S
+            place = (stream.start_time or 0) + math.floor(start_s / (stream.time_base or 1))
             try:
-                self.container.seek(origin + math.floor(max(start_s, 0.0) / stream.time_base), stream=stream)
+                self.container.seek(place, stream=stream)
             except av.FFmpegError:
                 self.is_seekable = False
-        return FrameReader(self.container, stream, Clock(origin, stream.time_base, step_s, None))
+        clock = Clock(stream.start_time, stream.time_base, step_s, None)
+        if not self.is_seekable:
+            clock = Clock(None, stream.time_base, step_s, longest_step_s(self.container))
+        return FrameReader(self.container, stream, clock)
 
 
 @contextmanager
 def _open(path: Path, is_strict: bool = False) -> Iterator[_Video]:
-    """Open a file, told by its content; of its streams, only the best is read.
+    """Open a file, told by its content; of its streams, the best.
 
     ``is_strict`` leaves a damaged frame out, instead of painting over what is missing.
     """
     with _open_container(path) as container:
         stream = _best_stream(container)
-        for other in container.streams:
-            if other is not stream:
-                other.discard = Discard.all
         stream.codec_context.thread_count = 1  # ingest runs a process per core
         stream.codec_context.options = {**_LIMITS, **({"err_detect": "explode"} if is_strict else {})}
-        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         duration_s, is_seekable = _duration_s(container, stream), stream.start_time is not None
-        if not has_time_stamps(container):
-            is_seekable = False
+        if container.format.name == "avi":  # its index is all it knows of time
+            is_seekable &= stream.frames in (0, len(stream.index_entries))
+        elif not has_time_stamps(container):
+            duration_s, is_seekable = None, False
         elif may_jump(container):
-            with _open_container(path) as other_container:
-                is_seekable &= is_steady(other_container, _best_stream(other_container))
+            with _open_container(path) as other:
+                if not is_steady(other, _best_stream(other)):
+                    duration_s, is_seekable = None, False
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         yield _Video(container, stream, aspect, _frames_per_s(stream), duration_s, is_seekable)
 
 
 def _open_container(path: Path) -> InputContainer:
     try:
-        # Without the protocol, a file called "http:..." would be fetched.
-        return av.open(f"file:{path}", "r", options=dict(_LIMITS), timeout=_TIMEOUT_S)
+        if path.exists() and not path.is_file():
+            raise UnusableError("unreadable", "not a regular file")
+        with path.open("rb") as file:
+            # By its number: FFmpeg would take a meaning from names such as "http:..." and "%03d.png".
+            options = {**_LIMITS, "fd": str(file.fileno()), "protocol_whitelist": "fd"}
+            return av.open("fd:", "r", options=options, timeout=_TIMEOUT_S)
     except OSError as error:  # FFmpeg's own errors of this kind, too
         raise UnusableError("unreadable", error.strerror or str(error)) from error
     except av.FFmpegError as error:
@@ -177,15 +195,12 @@ def _best_stream(container: InputContainer) -> VideoStream:
     ]
     if not streams:
         raise UnusableError("not a video", "it holds no pictures")
-    best = max(
-        streams,
-        key=lambda stream: (
-            stream.frames != 1,
-            stream.width * stream.height,
-            stream.frames,
-            _duration_s(container, stream) or 0.0,
-        ),
-    )
+
+    def rank(stream: VideoStream) -> tuple[bool, int, float]:
+        is_still = stream.frames == 1 or (stream.frames == 0 and stream.codec_context.name in _PICTURE_CODECS)
+        return not is_still, stream.width * stream.height, _duration_s(container, stream) or 0.0
+
+    best = max(streams, key=rank)
     if best.width * best.height > MAX_PIXELS:
         raise UnusableError("too many pixels", f"{best.width} x {best.height} a frame")
     return best
@@ -203,20 +218,22 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     """How long the pictures last; if only the whole file's duration is known, that."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    start_s = float((stream.start_time or 0) * (stream.time_base or 0))
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if tag:  # Matroska's: when the track ends
+    # Matroska says when a track and the file end, others how long they are.
+    is_end = container.format.name.startswith("matroska")
+    start_s = float((stream.start_time or 0) * (stream.time_base or 0)) if is_end else 0.0
+    if is_end and (tag := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))):
         hours, minutes, seconds = map(float, tag.groups())
-        return 3600 * hours + 60 * minutes + seconds - start_s
-    return None if container.duration is None else container.duration / av.time_base - start_s
+        return max(3600 * hours + 60 * minutes + seconds - start_s, 0.0)
+    return None if container.duration is None else max(container.duration / av.time_base - start_s, 0.0)
 
 
 class _Walk:
     """The sound frames of a stretch.
 
-    Once damage is met, they are decoded again by a decoder that leaves a damaged frame out altogether: later
-    frames then refer to an earlier one instead of to rubbish. It is not used before, as it also leaves out
-    frames of files that are a little odd.
+    Once damage is met in H.264, they are decoded again and damaged frames are left out altogether: later ones
+    then refer to an earlier frame instead of to rubbish, and of a still scene all are right. It is not done
+    before, as that also leaves out frames of files that are a little odd, nor for other codecs, which then
+    lose more.
     """
 
     def __init__(self, path: Path, start_s: float, stop_s: float | None) -> None:
@@ -229,37 +246,37 @@ class _Walk:
         """Frames with their times, and some that come before the stretch; up to the first one after it."""
         last_s: float | None = None
         for is_strict in (False, True):
-            self._read_before_s = last_s
-            with _open(self._path, is_strict) as self.video:
-                for time_s, frame in self._decode(self._start_s if last_s is None else last_s):
-                    if self._reader.gaps and not is_strict:
-                        break
-                    if last_s is None or time_s > last_s:
-                        last_s = time_s
-                        yield time_s, frame
-            if not self._reader.gaps:
+            self._read_before_s, can_repeat = last_s, False
+            for time_s, frame in self._decode(self._start_s if last_s is None else last_s, is_strict):
+                can_repeat = not is_strict and self.video.stream.codec_context.name == "h264"
+                if self._reader.gaps and can_repeat:
+                    break
+                if last_s is None or time_s > last_s:
+                    last_s = time_s
+                    yield time_s, frame
+            if not (self._reader.gaps and can_repeat):
                 break
         if last_s is None and self._reader.has_ended and self._start_s == 0:
             raise UnusableError("damaged video", "none of its frames can be decoded")
 
-    def _decode(self, start_s: float) -> Iterator[tuple[float, VideoFrame]]:
-        if start_s <= 0 or not self.video.is_seekable:
-            self._reader = self.video.read_from(None)
-            yield from self._reader.frames(self._stop_s)
-            return
-        for margin_s in (*_MARGINS_S, start_s):
-            self._reader = reader = self.video.read_from(start_s - margin_s)
-            frames = reader.frames(self._stop_s)
-            first = next(frames, None)
-            if reader.first_packet_s is None and reader.has_ended:
-                return  # the file ends before the stretch
-            is_late = reader.first_packet_s is not None and reader.first_packet_s > start_s
-            is_last = margin_s >= (start_s if is_late else min(start_s, _MARGINS_S[-1]))
-            if is_last or (first is not None and first[0] <= start_s):
-                if first is not None:
-                    yield first
-                    yield from frames
-                return
+    def _decode(self, start_s: float, is_strict: bool) -> Iterator[tuple[float, VideoFrame]]:
+        """From the first beginning that leads to a sound frame before the stretch."""
+        for margin_s in (*_MARGINS_S, math.inf):
+            with _open(self._path, is_strict) as self.video:
+                self._reader = reader = self.video.read_from(start_s - margin_s)
+                frames = reader.frames(self._stop_s)
+                first = next(frames, None)
+                packet_s, first_s = reader.first_packet_s, math.inf if first is None else first[0]
+                if (
+                    first_s <= start_s
+                    or (packet_s is None and reader.has_ended)  # the file ends before the stretch
+                    or (packet_s is not None and packet_s <= start_s and margin_s == _MARGINS_S[-1])
+                    or not self.video.can_begin_at(start_s - margin_s)
+                ):
+                    if first is not None:
+                        yield first
+                        yield from frames
+                    return
 
     def sample_at(self, time_s: float, rate: float) -> int:
         """The number of the last sample before a time, at ``rate`` a second."""
@@ -294,7 +311,7 @@ class _Walk:
         # A last frame may be shown for long, and not every container says how long.
         end_s = max(reader.end_s, (self.sample_at(reader.last_packet_s, rate) + 1) / rate)
         duration_s = self.video.duration_s or 0.0
-        if end_s < duration_s - _SHORTFALL_S:
+        if max(end_s, reader.other_end_s) < duration_s - _SHORTFALL_S:
             yield Remark("truncated video", f"frames end before {end_s:.1f} s of {duration_s:.1f} s")
         elif cut_s is not None:
             yield Remark("truncated video", f"it breaks off at {cut_s:.1f} s")

@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from handsim.embedding import Embedding
+from handsim.embedding import Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
-from index.points import HandColumns, PointSource, PoolPoints, Progress
+from index.points import (
+    ConcatenatedPoints,
+    Difference,
+    HandColumns,
+    PointSource,
+    PointsWithout,
+    PoolPoints,
+    Progress,
+)
 from index.version import IndexVersion
 
 _SAMPLE_BEFORE_PUBLISHING: Final = 500
@@ -65,37 +74,60 @@ class Catalog(ABC):
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError when
-        there are no hands, while another process builds, and when the version does not find what exact
-        search finds: it then stays, unpublished.
+        Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
+        hands written; the graph is built after its last call. Raises HandsimError when there are no hands,
+        while another process builds, and when the version does not find what exact search finds: it then
+        stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
-        name = self.write_version(PoolPoints(hands, embedding), embedding, settings, progress)
+        points = PoolPoints(hands, embedding)
+        if len(points) == 0:
+            raise HandsimError(
+                f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
+                f"`handsim embedding fit --unlabelled complete` makes one that completes them"
+            )
+        name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish)
 
     def add(
         self,
         hands: HandColumns,
         *,
+        difference: Difference | None = None,
         in_place: bool = False,
         publish: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Make the hands searchable that the current version lacks, with that version's own embedding.
+        """Have the index follow a pool, with the current version's own embedding.
 
-        They go into a new version that starts as a copy; with ``in_place``, on a server, into the current
-        one. Returns the current version where no hand is new. Raises as `build` does.
+        Hands that are new become searchable, those that the pool lost are left out, those of another video,
+        source or label get it. All go into a new version; with ``in_place``, on a server, into the current
+        one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned, None
+        to compare here. Returns the current version where nothing differs. Raises as `build` does, and
+        HandsimError where index and pool have no hand in common.
         """
-        with self.current() as current:
-            indexed = [page.hand_ids for page in current.scroll(with_payload=False)]
-            embedding, base = current.embedding, current.info
-        rows = np.flatnonzero(~np.isin(hands.hand_ids, np.concatenate(indexed)))
-        if not len(rows):
-            return base
+        difference = difference or self.compare(hands)
+        with self.open(difference.base) as base:
+            embedding, before = base.embedding, base.info
+        if not difference:
+            return before
+        if len(difference.removed) == before.points:
+            raise HandsimError(
+                f"none of the {before.points:,} hands of {before.name} is in the pool; name the home of its "
+                f"own pool, or `handsim index build`"
+            )
+        rows = np.sort(np.concatenate([difference.new, difference.changed]))
+        replaced = np.concatenate([difference.removed, hands.hand_ids[difference.changed]])
         points = PoolPoints(hands, embedding, rows)
-        name = self._extend(base.name, points, embedding, progress, in_place)
+        name = self._extend(before.name, points, replaced, embedding, progress, in_place)
         return self._verify_and_publish(name, publish)
+
+    def compare(self, hands: HandColumns) -> Difference:
+        """How the current version differs from a pool; raises NotThereError without one."""
+        with self.current() as current:
+            usable = can_embed(current.embedding.unlabelled, hands.keypoints)
+            return Difference.between(current.info.name, current.scroll(), hands, usable)
 
     def current(self) -> IndexVersion:
         """Open the current version; raises NotThereError when nothing was published yet."""
@@ -217,9 +249,28 @@ class Catalog(ABC):
 
     @abstractmethod
     def _extend(
-        self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
+        self,
+        base: str,
+        points: PointSource,
+        replaced: NDArray[np.uint64],
+        embedding: Embedding,
+        progress: Progress | None,
+        in_place: bool,
     ) -> str:
-        """Write a version of a base and further points; returns its name."""
+        """Write a version of a base without the hands ``replaced`` and further points; returns its name."""
+
+    def _rebuild(
+        self,
+        base: str,
+        points: PointSource,
+        replaced: NDArray[np.uint64],
+        embedding: Embedding,
+        progress: Progress | None,
+    ) -> str:
+        """As `_extend`, all hands anew into an empty version."""
+        with self.open(base) as version:
+            both = ConcatenatedPoints(PointsWithout(version, replaced), points)
+            return self.write_version(both, embedding, version.info.settings, progress)
 
     def __enter__(self) -> "Catalog":
         return self

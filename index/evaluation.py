@@ -11,17 +11,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.embedding import can_embed
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
 from index.points import Checksum
-from index.query import Neighbors, SearchOptions
+from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
 from index.version import IndexVersion
 
 LEAST_RECALL: Final = 0.99
 """Recall@1 below which a version is not fit for use."""
 
 _TOP: Final = 10
+_ZERO: Final = 1e-6
+"""Equal vectors lie that far apart at most, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,20 @@ def evaluate_retrieval(
     """Measure an index on ``sample`` random hands of the pool it was built from (on all, if it has fewer).
 
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
-    that is in the pool but not in the index.
+    that is in the pool but not in the index. Hands that the embedding refuses play no part.
     """
-    if sample < 1 or len(pool) == 0:
-        raise HandsimError(f"a sample of {min(sample, len(pool))} hands measures nothing; take at least 1")
+    candidates = np.flatnonzero(can_embed(version.embedding.unlabelled, pool.keypoints))
+    if sample < 1 or len(candidates) == 0:
+        raise HandsimError(
+            f"a sample of {min(sample, len(candidates))} hands measures nothing; take at least 1"
+        )
     random = np.random.default_rng(seed)
-    rows = np.sort(random.choice(len(pool), min(sample, len(pool)), replace=False))
+    rows = np.sort(random.choice(candidates, min(sample, len(candidates)), replace=False))
     hand_ids = pool.hand_ids[rows]
     neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
     anywhere = version.search_hands(hand_ids, 1)
-    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, random)
+    partners = random.choice(candidates, len(rows))
+    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, partners)
     labelled = pool.labels.codes[rows] >= 0
     precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, labelled)
     report = RetrievalReport(
@@ -123,6 +130,10 @@ class Verification:
     """Share of the sample whose nearest hand of another video is found; of two equally near either counts."""
     recall_at_10: float
     """Share of the ten truly nearest that are found."""
+    positives_at_zero: int
+    """Hands of the sample whose nearest hand of another video has the same vector: distance 0."""
+    positives_too_near: int
+    """Hands of the sample whose nearest one is below the distance that mining begins at, 0 included."""
     duplicates: int | None
     """Hands that the version holds twice; None where not all hands were read."""
     altered: bool | None
@@ -159,7 +170,8 @@ def verify(
     ``pool_ids`` [N] are then compared with the hands that it holds. Raises HandsimError for a sample below 1.
     """
     hand_ids = version.sample(sample)
-    _, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
+    neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
+    nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
         checksum = Checksum()
@@ -180,6 +192,8 @@ def verify(
         sample=len(hand_ids),
         recall_at_1=recall_at_1,
         recall_at_10=recall_at_10,
+        positives_at_zero=int((nearest < _ZERO).sum()),
+        positives_too_near=int((nearest < MIN_POSITIVE_DISTANCE).sum()),
         duplicates=duplicates,
         altered=altered,
         missing_from_index=missing_from_index,
@@ -219,11 +233,10 @@ def _precisions(
 
 
 def _pose_distances(
-    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, random: np.random.Generator
+    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, partners: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pose distances [M] to the nearest hand, and [R] to a random hand of another video."""
+    """Pose distances [M] to the nearest hand, and [R] to random ``partners`` [N] in other videos."""
     has_neighbor, nearest = _nearest_rows(pool, neighbors)
-    partners = random.integers(len(pool), size=len(rows))
     other_video = pool.videos.codes[partners] != pool.videos.codes[rows]
     return (
         pose_distance(pool.keypoints[rows[has_neighbor]], pool.keypoints[nearest]),

@@ -8,7 +8,7 @@ with the version open.
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
 from handsim.files import replacing
+from handsim.pool import Pool
+from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import PipeWorker
 from index.catalog import open_catalog
 from index.info import VersionInfo
 from index.points import Progress
-from index.query import SearchOptions
+from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
 from index.version import IndexVersion
 
 _BATCH_HANDS: Final = 2048
@@ -37,7 +39,8 @@ _BATCHES_PER_PROCESS: Final = 2
 class MiningPolicy:
     """Which neighbours of a hand are its positives.
 
-    Raises HandsimError for ranks that are not 1 <= first_rank <= top_k and for a distance below 0.
+    What is left out as too near or a duplicate has no rank: the next ones move up. Raises HandsimError for
+    ranks that are not 1 <= first_rank <= top_k and for a distance below 0.
     """
 
     top_k: int = 1
@@ -50,16 +53,19 @@ class MiningPolicy:
     """Rank videos instead of hands, each by its nearest hand."""
     max_distance: float | None = None
     """Leave out what is further than this, in the index's embedding."""
+    min_distance: float = MIN_POSITIVE_DISTANCE
+    """Leave out what is nearer than this, in the index's embedding: the same picture under another name."""
+    keep_duplicates: bool = False
+    """Take hands, too, that `handsim pool duplicates` found to be duplicates of the anchor."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_rank <= self.top_k:
             raise HandsimError(
                 f"ranks {self.first_rank} to {self.top_k} cannot be mined; ranks count from 1, first to last"
             )
-        if self.max_distance is not None and not (
-            math.isfinite(self.max_distance) and self.max_distance >= 0
-        ):
-            raise HandsimError(f"max_distance is {self.max_distance}; it is a distance of at least 0")
+        for name, distance in (("max_distance", self.max_distance), ("min_distance", self.min_distance)):
+            if distance is not None and not (math.isfinite(distance) and distance >= 0):
+                raise HandsimError(f"{name} is {distance}; it is a distance of at least 0")
 
 
 DEFAULT_POLICY: Final = MiningPolicy()
@@ -75,14 +81,22 @@ class MinedPairs:
     """[N, K]; `index.query.NO_HAND` where the policy left none."""
     distances: NDArray[np.float32]
     """[N, K] in the index's embedding; infinity where there is none."""
+    too_near: int = 0
+    """How many hands would have been positives, but are nearer than the policy's min_distance."""
+    duplicates: int = 0
+    """How many further ones would have been, but are duplicates of their anchors."""
 
     @classmethod
     def concatenate(cls, batches: Iterable["MinedPairs"]) -> "MinedPairs":
         """All batches (at least one) as one."""
-        hand_ids, positives, distances = zip(
-            *((batch.hand_ids, batch.positives, batch.distances) for batch in batches), strict=True
+        parts = list(batches)
+        return cls(
+            np.concatenate([part.hand_ids for part in parts]),
+            np.concatenate([part.positives for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+            sum(part.too_near for part in parts),
+            sum(part.duplicates for part in parts),
         )
-        return cls(np.concatenate(hand_ids), np.concatenate(positives), np.concatenate(distances))
 
     @property
     def is_found(self) -> NDArray[np.bool_]:
@@ -93,24 +107,83 @@ class MinedPairs:
         return len(self.hand_ids)
 
 
+@dataclass
+class MiningTally:
+    """What was mined so far."""
+
+    policy: MiningPolicy
+    hands: int = 0
+    """Anchors."""
+    with_positive: int = 0
+    """Of them, those that have one."""
+    pairs: int = 0
+    too_near: int = 0
+    """See `MinedPairs.too_near`."""
+    duplicates: int = 0
+    """See `MinedPairs.duplicates`."""
+
+    def count(self, batches: Iterable[MinedPairs]) -> Iterator[MinedPairs]:
+        """The batches as they come; each is counted before it is handed on."""
+        for batch in batches:
+            self.hands += len(batch)
+            self.with_positive += int(batch.is_found.any(axis=1).sum())
+            self.pairs += int(batch.is_found.sum())
+            self.too_near += batch.too_near
+            self.duplicates += batch.duplicates
+            yield batch
+
+    def describe_left_out(self) -> str:
+        """A line for people; empty where nothing was left out."""
+        counts = [
+            (self.too_near, f"nearer than {self.policy.min_distance:g}"),
+            (self.duplicates, "duplicates of their anchors"),
+        ]
+        return " and ".join(f"{count:,} {what}" for count, what in counts if count)
+
+    def describe_lack(self, pool: Pool) -> str | None:
+        """A line for people where less than half of the hands have a positive, with what may help."""
+        if 2 * self.with_positive >= self.hands:
+            return None
+        return f"{self.with_positive:,} of {self.hands:,} hands have a positive: " + explain_lack(
+            pool, self.policy, bool(self.too_near or self.duplicates)
+        )
+
+
+def explain_lack(pool: Pool, policy: MiningPolicy, left_out: bool = False) -> str:
+    """Why hands of a pool may have no positive, and what may help."""
+    videos = [pool.videos.names[code] for code in np.unique(pool.videos.codes).tolist()]
+    if policy.other_video and len(videos) == 1:
+        return (
+            f"all are of one video (`{videos[0]}`); ingest more videos, tell them apart with `handsim ingest "
+            f"--video-from`, or allow the same video (`mine --same-video`, `pairs.policy.other_video false`)"
+        )
+    if policy.max_distance is not None:
+        return f"the others have none within max_distance {policy.max_distance:g}; take a larger one"
+    if left_out:
+        return "for the others there are only copies of themselves; ingest more videos"
+    return "the others found no hand of another video, with a picture; ingest more, or `handsim index add`"
+
+
 def mine(
     version: IndexVersion,
     hand_ids: NDArray[np.uint64],
     policy: MiningPolicy = DEFAULT_POLICY,
     *,
+    duplicates: DuplicateGroups | None = None,
     workers: int = 1,
     ef: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[MinedPairs]:
     """The positives of hands [N] of the index, batch by batch in their order, in bounded memory.
 
-    More than one worker are processes; a version that no other process can open is searched in this one.
+    Hands of one group of ``duplicates`` are no positives of each other, unless the policy keeps them. More
+    than one worker are processes; a version that no other process can open is searched in this one.
     Raises NotThereError for a hand that the index does not hold, HandsimError when it has no top_k hands,
     or for less than one worker.
     """
     if workers < 1:
         raise HandsimError(f"{workers} workers cannot mine; take at least 1")
-    miner = _Miner(policy, ef)
+    miner = _Miner(policy, ef, None if policy.keep_duplicates else duplicates)
     batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
     if workers == 1 or version.address is None:
         mined: Iterator[MinedPairs] = (miner.mine(version, batch) for batch in batches)
@@ -137,9 +210,11 @@ PAIRS_SCHEMA: Final = pa.schema(
 def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo) -> int:
     """Write pairs as they come; the file appears under its name once it is complete. Returns how many.
 
-    Its metadata hold the index version and the fingerprint of the embedding they were mined in.
+    Its metadata hold the index version and the fingerprint of the embedding they were mined in, and how many
+    hands were left out as too near or as duplicates.
     """
     metadata = {"index_version": mined_from.name, "embedding_fingerprint": mined_from.embedding_fingerprint}
+    left_out = {"left_out_too_near": 0, "left_out_duplicates": 0}
     count = 0
     with (
         replacing(Path(path)) as temporary,
@@ -148,6 +223,8 @@ def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: Ver
         for batch in batches:
             rows, ranks = np.nonzero(batch.is_found)
             count += len(rows)
+            left_out["left_out_too_near"] += batch.too_near
+            left_out["left_out_duplicates"] += batch.duplicates
             columns = [
                 batch.hand_ids[rows],
                 batch.positives[rows, ranks],
@@ -155,6 +232,7 @@ def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: Ver
                 batch.distances[rows, ranks],
             ]
             writer.write_table(pa.table(columns, schema=writer.schema))
+        writer.add_key_value_metadata({name: str(hands) for name, hands in left_out.items()})
     return count
 
 
@@ -165,16 +243,46 @@ class _Miner:
     policy: MiningPolicy
     ef: int | None
 
+    duplicates: DuplicateGroups | None
+
     def mine(self, version: IndexVersion, hand_ids: NDArray[np.uint64]) -> MinedPairs:
         policy = self.policy
         options = SearchOptions(
             one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=self.ef
         )
-        neighbors = version.search_hands(
+        # A search that leaves hands out costs more. Few anchors have any to leave out, so it is their second.
+        nearest = version.search_hands(
             hand_ids, policy.top_k, other_video=policy.other_video, options=options
         )
+        too_near = nearest.is_found & (nearest.distances < policy.min_distance)
+        copies = self._find_copies(hand_ids, nearest) & ~too_near
+        again = (too_near | copies).any(axis=1)
+        if again.any():
+            nearest = nearest.keep(~too_near & ~copies)
+            if policy.max_distance is None or policy.min_distance <= policy.max_distance:
+                further = version.search_hands(
+                    hand_ids[again],
+                    policy.top_k,
+                    other_video=policy.other_video,
+                    options=replace(options, min_distance=policy.min_distance),
+                    duplicates=self.duplicates,
+                )
+                nearest.hand_ids[again], nearest.distances[again] = further.hand_ids, further.distances
         ranks = slice(policy.first_rank - 1, None)
-        return MinedPairs(hand_ids, neighbors.hand_ids[:, ranks], neighbors.distances[:, ranks])
+        return MinedPairs(
+            hand_ids,
+            nearest.hand_ids[:, ranks],
+            nearest.distances[:, ranks],
+            too_near=int(too_near.sum()),
+            duplicates=int(copies.sum()),
+        )
+
+    def _find_copies(self, hand_ids: NDArray[np.uint64], found: Neighbors) -> NDArray[np.bool_]:
+        """[Q, K] which of the hands found are duplicates of their anchors [Q]."""
+        if self.duplicates is None:
+            return np.zeros(found.hand_ids.shape, dtype=np.bool_)
+        groups = self.duplicates.group_of(hand_ids)[:, None]
+        return np.asarray((groups >= 0) & (self.duplicates.group_of(found.hand_ids) == groups))
 
 
 def _mine_in_processes(

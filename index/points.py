@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding
+from handsim.embedding import Embedding, can_embed
 from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
@@ -27,7 +27,7 @@ class HandColumns(Protocol):
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
-        """[N, 21, 3] in the crop's unit square."""
+        """[N, 21, 3] in the crop's unit square; NaN where a joint is unlabelled."""
 
     @property
     def videos(self) -> Categorical: ...
@@ -119,15 +119,91 @@ class ConcatenatedPoints:
         yield from self.second.batches()
 
 
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """How the hands of a pool differ from those of an index version; false where they do not."""
+
+    base: str
+    """The version's name."""
+    new: NDArray[np.int64]
+    """Rows [n] of the pool's hands that the version lacks."""
+    changed: NDArray[np.int64]
+    """Rows [c] of those whose video, source or label is another one in the pool."""
+    removed: NDArray[np.uint64]
+    """Ids [r] of the version's hands that the pool does not hold any more."""
+
+    def __bool__(self) -> bool:
+        return bool(len(self.new) or len(self.changed) or len(self.removed))
+
+    @classmethod
+    def between(
+        cls, base: str, pages: Iterable[PointBatch], hands: HandColumns, usable: NDArray[np.bool_]
+    ) -> "Difference":
+        """Of a version, all of whose hands are in ``pages``, and the hands [N] of a pool.
+
+        ``usable`` [N] says which ones its embedding takes; the others are not new.
+        """
+        order = np.argsort(hands.hand_ids)
+        ids = hands.hand_ids[order]
+        is_indexed = np.zeros(len(ids), dtype=np.bool_)
+        changed: list[NDArray[np.int64]] = []
+        removed = [np.empty(0, dtype=np.uint64)]
+        for page in pages:
+            places = np.searchsorted(ids, page.hand_ids)
+            is_here = places < len(ids)
+            is_here[is_here] = ids[places[is_here]] == page.hand_ids[is_here]
+            is_indexed[places[is_here]] = True
+            removed.append(page.hand_ids[~is_here])
+            rows = order[places[is_here]]
+            columns = (hands.videos.values(rows), hands.sources.values(rows), hands.labels.values(rows))
+            names = (
+                (video or "", source or "", label) for video, source, label in zip(*columns, strict=True)
+            )
+            indexed = page.select(is_here).payloads
+            differs = [
+                (payload["video"], payload["source"], payload["label"]) != name
+                for payload, name in zip(indexed, names, strict=True)
+            ]
+            changed.append(rows[np.array(differs, dtype=np.bool_)])
+        changed_rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *changed]))
+        new = np.sort(order[~is_indexed & usable[order]]).astype(np.int64)
+        return cls(base, new, changed_rows, np.concatenate(removed))
+
+
+@dataclass(frozen=True)
+class PointsWithout:
+    """The hands of a source but for some."""
+
+    points: PointSource
+    hand_ids: NDArray[np.uint64]
+    """[r] of those that are left out; the source has them all."""
+
+    def __len__(self) -> int:
+        return len(self.points) - len(self.hand_ids)
+
+    def batches(self) -> Iterator[PointBatch]:
+        """The others, with vectors."""
+        for batch in self.points.batches():
+            yield batch.select(~np.isin(batch.hand_ids, self.hand_ids))
+
+
 class PoolPoints:
-    """The hands of a pool with the vectors that an embedding gives them."""
+    """The hands of a pool with the vectors that an embedding gives them.
+
+    Hands that it gives none, because joints are not labelled (`can_embed`), are not among them.
+    """
 
     def __init__(
         self, hands: HandColumns, embedding: Embedding, rows: NDArray[np.int64] | None = None
     ) -> None:
-        """All hands, or those at ``rows`` [n]."""
+        """Of all hands, or of those at ``rows`` [n]."""
         self._hands = hands
         self._embedding = embedding
+        is_taken = can_embed(embedding.unlabelled, hands.keypoints)
+        if rows is not None:
+            rows = rows[is_taken[rows]]
+        elif not is_taken.all():
+            rows = np.flatnonzero(is_taken)
         self._rows = rows
 
     def __len__(self) -> int:

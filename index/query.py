@@ -19,6 +19,12 @@ from handsim.hand import SIDES, Side
 NO_HAND: Final = 2**64 - 1
 """The id in a place without a neighbour; real ids have 63 bits."""
 
+MIN_POSITIVE_DISTANCE: Final = 0.001
+"""Below it mining takes no hand as a positive, and `index verify` counts. Half a hundredth of a pixel in
+every joint of a pose: the same file twice, no second look at a hand. In the unit of an embedding of images it
+is the same picture, too: what was compressed or cut anew lies further, and only `handsim pool duplicates`
+finds it."""
+
 MMR_CANDIDATES: Final = 10
 """How many times as many hands as asked for diversity chooses among."""
 _MAX_MMR_CANDIDATES: Final = 16_384

@@ -1,8 +1,8 @@
 """One version of an index: what every engine offers, and what all engines share.
 
 Qdrant bounds a distance from above only, and Edge does not group by video. `search_one_per_video` and
-`search_beyond` therefore query the engine again, for more hands, until each query has what it needs or there
-are no more hands.
+`search_admitted` therefore query the engine again, for more hands, until each query has what it needs or
+there are no more hands.
 """
 
 from abc import ABC, abstractmethod
@@ -16,12 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
+from handsim.pool.duplicates import DuplicateGroups
 from index.info import VersionInfo
 from index.points import BATCH_HANDS, PointBatch
 from index.query import DEFAULT_OPTIONS, Filter, Neighbors, Payload, SearchOptions
 
 SearchFn = Callable[[NDArray[np.intp], int, Sequence[Sequence[str]]], Neighbors]
 """(rows of queries [R], count, videos to leave out for each) -> nearest hands [R, count]."""
+
+Admits = Callable[[NDArray[np.intp], Neighbors], NDArray[np.bool_]]
+"""(rows of queries [R], hands found [R, K]) -> [R, K] which of these an answer may hold."""
 
 _HANDS_PER_VIDEO: Final = 4
 _GROWTH: Final = 4
@@ -59,6 +63,18 @@ class IndexVersion(ABC):
         to leave out. Raises HandsimError for k outside 1..len(self), and for vectors or lists that do not
         fit.
         """
+        return self._search_near(vectors, k, not_videos, not_hands, options, None)
+
+    def _search_near(
+        self,
+        vectors: ArrayLike,
+        k: int,
+        not_videos: Sequence[str | None] | None,
+        not_hands: ArrayLike | None,
+        options: SearchOptions,
+        admits: Admits | None,
+    ) -> Neighbors:
+        """`search`, for hands that ``admits`` lets through."""
         vectors = self._check_vectors(vectors)
         self._check_k(k)
         videos = [None] * len(vectors) if not_videos is None else not_videos
@@ -81,7 +97,7 @@ class IndexVersion(ABC):
             return more.keep(more.hand_ids != hands[rows, None]).resize(count)
 
         excluded = [() if video is None else (video,) for video in videos]
-        return self._search(search, k, excluded, options)
+        return self._search(search, k, excluded, options, admits)
 
     def search_keypoints(
         self,
@@ -105,17 +121,18 @@ class IndexVersion(ABC):
         *,
         other_video: bool = False,
         options: SearchOptions = DEFAULT_OPTIONS,
+        duplicates: DuplicateGroups | None = None,
     ) -> Neighbors:
         """As `search`, for hands [Q] of the index; a hand is never its own neighbour.
 
-        With ``other_video`` neither is any hand of its video. Raises NotThereError for an unknown hand.
+        With ``other_video`` neither is any hand of its video, with ``duplicates`` none of its group of these.
+        Raises NotThereError for an unknown hand.
         """
         ids = _as_hand_ids(hand_ids)
         vectors, payloads = self._require(ids)
-        if other_video:
-            videos = [payload["video"] for payload in payloads]
-            return self.search(vectors, k, not_videos=videos, options=options)
-        return self.search(vectors, k, not_hands=ids, options=options)
+        admits = None if duplicates is None else _outside_groups(duplicates, ids)
+        videos = [payload["video"] for payload in payloads] if other_video else None
+        return self._search_near(vectors, k, videos, None if other_video else ids, options, admits)
 
     def recommend(
         self,
@@ -262,11 +279,21 @@ class IndexVersion(ABC):
         self.close()
 
     def _search(
-        self, search: SearchFn, k: int, excluded: Sequence[Sequence[str]], options: SearchOptions
+        self,
+        search: SearchFn,
+        k: int,
+        excluded: Sequence[Sequence[str]],
+        options: SearchOptions,
+        admits: Admits | None = None,
     ) -> Neighbors:
         """What all searches share: the band of distances, one hand per video, order, k places."""
-        if options.min_distance:
-            search = search_beyond(search, options.min_distance, len(self))
+        if options.min_distance or admits is not None:
+
+            def admits_all(rows: NDArray[np.intp], found: Neighbors) -> NDArray[np.bool_]:
+                beyond = found.distances >= options.min_distance
+                return beyond if admits is None else beyond & admits(rows, found)
+
+            search = search_admitted(search, admits_all, len(self))
         if options.one_per_video:
             neighbors = search_one_per_video(search, k, excluded)
         else:
@@ -339,14 +366,14 @@ def search_one_per_video(search: SearchFn, k: int, not_videos: Sequence[Sequence
     return Neighbors.gather(ragged, k, [[hit[2] for hit in row_hits] for row_hits in hits])
 
 
-def search_beyond(search: SearchFn, min_distance: float, total: int) -> SearchFn:
-    """A search that returns only hands at ``min_distance`` or further, of ``total`` hands in all.
+def search_admitted(search: SearchFn, admits: Admits, total: int) -> SearchFn:
+    """A search that returns only hands that ``admits`` lets through, of ``total`` hands in all.
 
-    It fetches the nearest hands, drops those too near, and fetches four times as many for the queries that
-    have too few left.
+    It fetches the nearest hands, drops the others, and fetches four times as many for the queries that have
+    too few left.
     """
 
-    def search_band(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
+    def search_on(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
         answers: list[tuple[list[int], list[float]]] = [([], [])] * len(rows)
         payloads: list[list[Payload]] | None = None
         pending = np.arange(len(rows))
@@ -354,26 +381,32 @@ def search_beyond(search: SearchFn, min_distance: float, total: int) -> SearchFn
         while len(pending):
             fetch = min(fetch * _GROWTH, total)
             fetched = search(rows[pending], fetch, [excluded[row] for row in pending.tolist()])
-            in_band = fetched.keep(fetched.distances >= min_distance).resize(count)
+            admitted = fetched.keep(admits(rows[pending], fetched)).resize(count)
             for place, row in enumerate(pending.tolist()):
-                hits = in_band.is_found[place]
+                hits = admitted.is_found[place]
                 answers[row] = (
-                    in_band.hand_ids[place, hits].tolist(),
-                    in_band.distances[place, hits].tolist(),
+                    admitted.hand_ids[place, hits].tolist(),
+                    admitted.distances[place, hits].tolist(),
                 )
-                if in_band.payloads is not None:
+                if admitted.payloads is not None:
                     payloads = payloads or [[] for _ in rows]
-                    payloads[row] = in_band.payloads[place]
+                    payloads[row] = admitted.payloads[place]
             # More hands can lie behind only where the search filled every place.
-            is_short = fetched.is_found.all(axis=1) & ~in_band.is_found.all(axis=1)
+            is_short = fetched.is_found.all(axis=1) & ~admitted.is_found.all(axis=1)
             pending = pending[is_short] if fetch < total else pending[:0]
         return Neighbors.gather(answers, count, payloads)
 
-    return search_band
+    return search_on
 
 
 def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:
     return np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
+
+
+def _outside_groups(duplicates: DuplicateGroups, hand_ids: NDArray[np.uint64]) -> Admits:
+    """Leaves out what is in the same group as the query's own hand, of hands [Q]."""
+    groups = duplicates.group_of(hand_ids)[:, None]
+    return lambda rows, found: (groups[rows] < 0) | (duplicates.group_of(found.hand_ids) != groups[rows])
 
 
 def _distance_to_nearest(vectors: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from handsim.animations import probe_animation, sample_animation
 from handsim.detection import Detection
-from handsim.errors import HandsimError, UnusableError
+from handsim.errors import HandsimError, Remark, UnusableError
 from handsim.geometry import mirror_points, square_around
 from handsim.hand import Side
-from handsim.images import decode_image, read_file
+from handsim.images import decode_picture
+from handsim.media import tell_kind
 from handsim.videos import VIDEO_SUFFIXES, probe_video, sample_frames
 from training.finetune.predictor import Inference, Predictions
 
@@ -28,28 +30,44 @@ class Picture:
     """Its number in the video, from 0; None for a photograph."""
     time_s: float | None = None
     """Its time in the video; None for a photograph."""
+    scale: float = 1.0
+    """Pixels of ``image`` per pixel of the file: less than 1 for a huge JPEG."""
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether a file is a video or an animation; of one that cannot be used, whether its name says so."""
+    try:
+        return tell_kind(path) in ("video", "animation")
+    except UnusableError:
+        return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def read_pictures(path: Path, every_s: float) -> Iterator[Picture]:
-    """Yield the image of a file, or a frame of a video every ``every_s`` seconds.
+def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = None) -> Iterator[Picture]:
+    """Yield the image of a file, or a frame of a video or an animation every ``every_s`` seconds.
 
-    Raises UnusableError for a file that is missing, damaged or of another kind; for a truncated video after
-    the frames before its end.
+    What is wrong with a file that is used all the same is put into ``remarks``, once its last picture is
+    read. Raises UnusableError for a file that is missing, unusable or of another kind.
     """
+    remarks = [] if remarks is None else remarks
     if not path.exists():
         raise UnusableError("no such file", "")
     if path.is_dir():
         raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
-    if not is_video(path):
-        yield Picture(decode_image(read_file(path)))
+    kind = tell_kind(path)
+    if kind == "annotations":
+        raise UnusableError("not an image or video", "it looks like annotations")
+    if kind == "picture":
+        picture = decode_picture(path)
+        remarks += picture.remarks
+        yield Picture(picture.pixels, scale=picture.scale)
         return
-    frames_per_s = probe_video(path).frames_per_s
-    for sampled in sample_frames(path, 1 / every_s, 0, None):
+    if kind == "animation":
+        frames_per_s = probe_animation(path).frames_per_s
+        frames = sample_animation(path, 1 / every_s, 0, None, remarks)
+    else:
+        frames_per_s = probe_video(path).frames_per_s
+        frames = sample_frames(path, 1 / every_s, 0, None, remarks)
+    for sampled in frames:
         yield Picture(sampled.image, sampled.index, sampled.index / frames_per_s)
 
 

@@ -7,11 +7,14 @@ import numpy as np
 
 from apps.cli.console import find_home, format_table, progress_bar
 from handsim.embedding import (
+    LEAST_LABELLED,
     NORMALISATIONS,
+    UNLABELLED,
     BlendEmbedding,
     Embedding,
     ImageEmbedding,
     PoseEmbedding,
+    Unlabelled,
     load_embedding,
 )
 from handsim.embedding.image import FEATURES
@@ -36,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pose = fit.add_argument_group("poses (without --encoder)")
     line = f"what is taken out of the keypoints first ({DEFAULT_NORMALISATION})"
     pose.add_argument("--normalisation", choices=NORMALISATIONS, help=line)
+    line = "a hand with unlabelled joints has no vector, or these joints are completed by the others (refuse)"
+    pose.add_argument("--unlabelled", choices=UNLABELLED, help=line)
     image = fit.add_argument_group("images (needs handsim[train])")
     image.add_argument(
         "--encoder",
@@ -60,10 +65,14 @@ def _fit(options: argparse.Namespace) -> int:
         _refuse(options, ("batch", "size", "device", "keep_features"), "is for images; add --encoder to it")
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
-        embedding: Embedding = PoseEmbedding.fit(Pool.open(home.pool), components, normalisation)
+        pool = Pool.open(home.pool)
+        unlabelled: Unlabelled = options.unlabelled or "refuse"
+        embedding: Embedding = PoseEmbedding.fit(pool, components, normalisation, unlabelled)
         embedding.save(home.embedding)
+        if partly := int((~pool.is_complete).sum()):
+            print(f"{partly:,} hands with unlabelled joints were left out of the fit")
     else:
-        _refuse(options, ("normalisation",), "is for poses; leave it out with --encoder")
+        _refuse(options, ("normalisation", "unlabelled"), "is for poses; leave it out with --encoder")
         embedding = _fit_image(options, home)
     print(_describe(embedding))
     print(f"\nwritten to {home.embedding}; `handsim index build` makes an index of it")
@@ -127,4 +136,6 @@ def _describe_components(embedding: Embedding) -> str:
         source = f"{features} features of {record.encoder} ({kind}) at {record.image_size_px} px"
     else:
         source = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
+        if embedding.unlabelled == "complete":
+            source += f", unlabelled joints completed (where {LEAST_LABELLED} are labelled)"
     return f"{embedding.dimension} components of {source}"

@@ -4,9 +4,11 @@ The first part makes and verifies versions for the home, for these commands and 
 """
 
 import argparse
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Final
 
 from tqdm import tqdm
@@ -19,12 +21,14 @@ from apps.cli.console import (
     load_or_fit_embedding,
     progress_bar,
 )
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalog, verify
 from index.copy import copy_catalog
-from index.points import Progress
+from index.points import Difference, Progress
+from index.query import MIN_POSITIVE_DISTANCE
 
 DEFAULT_SAMPLE: Final = 2000
 """Hands that a verification searches for."""
@@ -42,14 +46,32 @@ def build_version(
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted. Raises as `index.catalog.Catalog.build`, and
-    NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints. Raises as
+    `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
     if is_new:
-        print_line(f"fitted the embedding {home.embedding} on {len(pool):,} hands (`handsim embedding show`)")
+        fitted = embedding.to_json()["fitted_hands"]
+        print_line(f"fitted the embedding {home.embedding} on {fitted:,} hands (`handsim embedding show`)")
+    print_unlabelled(pool, embedding, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+
+
+def print_unlabelled(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
+    """Say what an index does with the hands of a pool that have unlabelled joints, if there are any."""
+    partly = pool.keypoints[~pool.is_complete]
+    completed = int(can_embed(embedding.unlabelled, partly).sum())
+    left_out = len(partly) - completed
+    if completed:
+        print_line(f"{completed:,} hands with unlabelled joints are completed by their other joints")
+    if left_out and embedding.unlabelled == "complete":
+        print_line(f"{left_out:,} hands are left out: they have fewer than {LEAST_LABELLED} labelled joints")
+    elif left_out:
+        remedy = (
+            "" if embedding.kind == "image" else "; `handsim embedding fit --unlabelled complete` takes them"
+        )
+        print_line(f"{left_out:,} hands with unlabelled joints are left out{remedy}")
 
 
 def describe_build(info: VersionInfo) -> str:
@@ -58,24 +80,37 @@ def describe_build(info: VersionInfo) -> str:
 
 
 def add_hands(
-    home: Home, catalog: Catalog, *, in_place: bool = False, publish: bool, progress: Progress
-) -> tuple[VersionInfo, int]:
-    """Add the hands of the home's pool that the current version lacks; the second number counts them.
+    home: Home,
+    catalog: Catalog,
+    *,
+    in_place: bool = False,
+    publish: bool,
+    progress: Progress,
+    print_line: Callable[[str], None],
+) -> tuple[VersionInfo, Difference]:
+    """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on hands with unlabelled joints. Raises as `index.catalog.Catalog.add`,
+    and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
-        before = catalog.info(version.info.name).points
-    info = catalog.add(pool, in_place=in_place, publish=publish, progress=progress)
-    return info, info.points - before
+        print_unlabelled(pool, version.embedding, print_line)
+    difference = catalog.compare(pool)
+    info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
+    return info, difference
 
 
-def describe_addition(info: VersionInfo, new_hands: int) -> str:
+def describe_addition(info: VersionInfo, difference: Difference) -> str:
     """What `add_hands` did, in a sentence."""
-    if not new_hands:
+    if not difference:
         return f"{info.name} holds every hand of the pool already ({info.points:,})"
-    return f"{info.name}: {info.points:,} hands, {new_hands:,} of them new, {_describe_publication(info)}"
+    changes = [f"{len(difference.new):,} of them new"]
+    if len(difference.removed):
+        changes.append(f"{len(difference.removed):,} removed")
+    if len(difference.changed):
+        changes.append(f"{len(difference.changed):,} with a new video, source or label")
+    return f"{info.name}: {info.points:,} hands, {', '.join(changes)}, {_describe_publication(info)}"
 
 
 def _describe_publication(info: VersionInfo) -> str:
@@ -92,8 +127,11 @@ def verify_version(
     Returns the version's name, too. Raises NotThereError for an unknown name, HandsimError for a sample
     below 1.
     """
-    pool_ids = Pool.open(home.pool).hand_ids if home.pool.is_dir() else None
+    pool = Pool.open(home.pool) if home.pool.is_dir() else None
     with catalog.open(name) if name else catalog.current() as version:
+        pool_ids = None
+        if pool is not None:
+            pool_ids = pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification
@@ -111,6 +149,11 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
         ["linked into the graph", f"{verification.indexed_share:.1%}"],
         [f"recall@1 over {verification.sample:,} hands", f"{verification.recall_at_1:.4f}"],
         ["recall@10", f"{verification.recall_at_10:.4f}"],
+        [
+            "positives at distance 0",
+            f"{verification.positives_at_zero:,}, below {MIN_POSITIVE_DISTANCE:g} "
+            f"{verification.positives_too_near:,}",
+        ],
         ["there twice", f"{verification.duplicates:,}"],
         ["ids and vectors", "altered" if verification.altered else "as written"],
         ["in the pool, not here", count(verification.missing_from_index)],
@@ -145,7 +188,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     line = "newest versions to keep, besides the current one and those in use (%(default)s)"
     prune.add_argument("--keep", type=int, default=2, metavar="N", help=line)
     prune.set_defaults(run=_prune)
-    add = actions.add_parser("add", help="make hands searchable that were ingested since the last build")
+    add = actions.add_parser(
+        "add", help="have the index follow the pool: hands that are new, removed or relabelled"
+    )
     add.add_argument(
         "--in-place", action="store_true", help="on a server: into the current version, not into a new one"
     )
@@ -159,6 +204,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--sample", type=int, default=DEFAULT_SAMPLE, metavar="N", help="hands to search for (%(default)s)"
     )
+    check.add_argument("--json", action="store_true", help="print all of it as JSON")
     check.set_defaults(run=_verify)
     copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
     copy.add_argument("source", metavar="FROM", help="directory or URL")
@@ -209,10 +255,15 @@ def _build(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     home, publish = find_home(options), not options.no_publish
     with find_catalog(options) as catalog, _default_ctrl_c(), progress_bar("adding") as progress:
-        info, new_hands = add_hands(
-            home, catalog, in_place=options.in_place, publish=publish, progress=progress
+        info, difference = add_hands(
+            home,
+            catalog,
+            in_place=options.in_place,
+            publish=publish,
+            progress=progress,
+            print_line=tqdm.write,
         )
-    print(describe_addition(info, new_hands))
+    print(describe_addition(info, difference))
     return 0
 
 
@@ -271,9 +322,16 @@ def _verify(options: argparse.Namespace) -> int:
         name, verification = verify_version(
             find_home(options), catalog, options.version, sample=options.sample
         )
+    if options.json:
+        print(json.dumps({"version": name, **asdict(verification), "problems": verification.problems()}))
+        return EXIT_UNSOUND if verification.problems() else 0
     print(format_table(["", ""], summarize_verification(name, verification)).lstrip("\n"))
     if verification.missing_from_index:
         print("\n`handsim index add` makes the hands searchable that are in the pool alone")
+    if verification.missing_from_pool:
+        print("\n`handsim index add` leaves the hands out that are here alone")
+    if verification.positives_too_near:
+        print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
     for problem in verification.problems():
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if verification.problems() else 0

@@ -1,16 +1,23 @@
 """``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M."""
 
 import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from apps.cli.console import find_catalog, find_home, progress_bar
+from handsim.embedding import can_embed
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
+from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import available_cores
-from index import MiningPolicy, mine
+from index import IndexVersion, MiningPolicy, mine
 from index.hand100m import write_hand100m
-from index.mining import write_pairs
+from index.mining import MinedPairs, MiningTally, write_pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
     )
     parser.add_argument("--max-distance", type=float, metavar="D", help="no positives further than this")
+    line = "no positives nearer than this: they are the same picture (%(default)s)"
+    parser.add_argument("--min-distance", type=float, default=policy.min_distance, metavar="D", help=line)
+    line = "allow positives that `handsim pool duplicates` found to be duplicates"
+    parser.add_argument("--keep-duplicates", action="store_true", help=line)
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
     parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
     parser.add_argument(
@@ -53,23 +64,58 @@ def _run(options: argparse.Namespace) -> int:
         other_video=not options.same_video,
         one_per_video=options.one_per_video,
         max_distance=options.max_distance,
+        min_distance=options.min_distance,
+        keep_duplicates=options.keep_duplicates,
     )
     pool = Pool.open(home.pool)
+    duplicates = None if policy.keep_duplicates else DuplicateGroups.load(home.pool)
+    stale = duplicates and duplicates.describe_staleness(pool)
+    if stale:
+        print(stale, file=sys.stderr)
+    tally = MiningTally(policy)
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
-        batches = mine(version, pool.hand_ids, policy, workers=options.workers, progress=progress)
+        hands = pool.hand_ids[_minable(pool, version, options.format)]
+        batches = mine(
+            version, hands, policy, duplicates=duplicates, workers=options.workers, progress=progress
+        )
+        counted = _require_any(tally, batches, pool)
         if options.format == "parquet":
-            written = f"{write_pairs(options.out, batches, version.info):,} pairs"
+            written = f"{write_pairs(options.out, counted, version.info):,} pairs"
         else:
-            written = f"{write_hand100m(options.out, pool, batches):,} annotations"
+            count = write_hand100m(options.out, pool, counted, with_picture=bool(options.crops))
+            written = f"{count:,} annotations"
     if options.crops:
         _write_crops(pool, options.crops)
-    print(f"{written} of {len(pool):,} hands in {options.out}")
+    print(f"{written} of {len(hands):,} hands in {options.out}")
+    if len(hands) < len(pool):
+        print(f"left out: {len(pool) - len(hands):,} hands with unlabelled joints")
+    if left_out := tally.describe_left_out():
+        print(f"left out as positives: {left_out}")
+    if options.crops and not pool.has_crops.all():
+        print(f"left out: {(~pool.has_crops).sum():,} hands without a picture")
+    if lack := tally.describe_lack(pool):
+        print(f"only {lack}", file=sys.stderr)
     return 0
+
+
+def _minable(pool: Pool, version: IndexVersion, file_format: str) -> NDArray[np.bool_]:
+    """[N] the pool's hands that the index takes; Hand100M has no unlabelled joints."""
+    if file_format == "hand100m":
+        return pool.is_complete
+    return can_embed(version.embedding.unlabelled, pool.keypoints)
+
+
+def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) -> Iterator[MinedPairs]:
+    """The batches, counted; where none of their hands has a positive, an error in place of the file."""
+    yield from tally.count(batches)
+    if tally.hands and not tally.with_positive:
+        raise HandsimError(tally.describe_lack(pool))
 
 
 def _write_crops(pool: Pool, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
+    hand_ids = pool.hand_ids[pool.has_crops & pool.is_complete].tolist()
     with progress_bar("writing crops", "crop") as progress:
-        for done, hand_id in enumerate(pool.hand_ids.tolist(), start=1):
+        for done, hand_id in enumerate(hand_ids, start=1):
             (directory / f"{format_hand_id(hand_id)}.jpg").write_bytes(pool.crop_jpeg(hand_id))
-            progress(done, len(pool))
+            progress(done, len(hand_ids))

@@ -1,12 +1,14 @@
 """``handsim pool ...``: looking after a pool."""
 
 import argparse
+import json
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from apps.cli import pool_export, pool_relabel
-from apps.cli.console import find_home
+from apps.cli import pool_duplicates, pool_export, pool_relabel
+from apps.cli.console import find_home, format_table
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.errors import HandsimError
 from handsim.home import Home
@@ -18,14 +20,25 @@ from handsim.pool.removal import remove, restore
 from handsim.pool.selection import parse_ids
 from handsim.pool.subset import write_subset
 
+if TYPE_CHECKING:
+    from handsim.pool.info import PoolInfo
+
+_SHOWN: Final = 6
+"""Values of a column that `info` shows; the others are summed up."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim pool``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
+    info = actions.add_parser("info", help="what is in it: sources, videos, sides, scores, labels, disk")
+    info.add_argument("--json", action="store_true", help="all of it, as JSON")
+    info.set_defaults(run=_info)
     _add_subset_arguments(actions)
     _add_removal_arguments(actions)
     _add_merge_arguments(actions)
     pool_relabel.add_arguments(actions)
+    pool_duplicates.add_arguments(actions)
+    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
 
 
 def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +48,56 @@ def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.Argument
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
     subset.set_defaults(run=_subset)
-    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
+
+
+def _info(options: argparse.Namespace) -> int:
+    from handsim.pool.info import read_pool_info
+
+    pool = find_home(options).pool
+    info = read_pool_info(pool)
+    print(json.dumps(asdict(info), indent=1, ensure_ascii=False) if options.json else _describe(pool, info))
+    return 0
+
+
+def _describe(pool: Path, info: "PoolInfo") -> str:
+    """A line for each question."""
+    kinds = {
+        "with unlabelled joints": info.partly_labelled,
+        "without a picture": info.without_crop,
+        "removed from it": info.removed,
+    }
+    hands = "".join(f", {count:,} {kind}" for kind, count in kinds.items() if count)
+    videos = f"{info.videos:,}"
+    if info.largest_video is not None:
+        videos += (
+            f", median {info.median_hands_of_a_video:,.0f} hands, most {info.largest_video_hands:,} "
+            f"({info.largest_video})"
+        )
+    crops, tables = info.crop_bytes / 1e6, info.table_bytes / 1e6
+    duplicates = "not looked for (`handsim pool duplicates`)"
+    if info.duplicates is not None:
+        duplicates = f"{info.duplicates:,} hands in {info.duplicate_groups:,} groups"
+    rows = [
+        ["pool", f"{pool}, {info.parts:,} parts"],
+        ["hands", f"{info.hands:,}{hands}"],
+        ["sources", _list_counts(info.sources)],
+        ["sides", _list_counts(info.sides)],
+        ["videos", videos],
+        ["labels", _list_counts(info.labels | {"(none)": info.without_label})],
+        ["duplicates", duplicates],
+        ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
+        ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],
+        ["ingested", f"{info.pictures:,} pictures and frames in {info.items:,} items"],
+        ["without use", _list_counts(info.skipped) or "none"],
+    ]
+    return format_table(["", ""], rows).lstrip("\n")
+
+
+def _list_counts(counts: dict[str, int]) -> str:
+    """The first of them; the others are summed up."""
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_SHOWN] if count]
+    rest = list(counts.values())[_SHOWN:]
+    return ", ".join([*shown, f"{len(rest):,} others {sum(rest):,}"] if rest else shown)
 
 
 def _subset(options: argparse.Namespace) -> int:
@@ -67,9 +129,6 @@ def _remove(options: argparse.Namespace) -> int:
         raise HandsimError("without a condition all hands would go; say which (--ids, --video, --like, ...)")
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
-        if selection.ids is not None:  # a list may be used again, and an index may be older than a removal
-            removed = set(read_removed(path).tolist())
-            selection = replace(selection, ids=tuple(each for each in selection.ids if each not in removed))
         hand_ids, held = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
     if options.dry_run:
         print(f"{len(hand_ids):,} of {held:,} hands would be removed")

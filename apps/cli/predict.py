@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from apps.cli.console import find_estimator, find_home, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, Remark
 from handsim.files import write_text_atomically
 from handsim.hand import SIDES, Side
 
@@ -37,15 +37,17 @@ _JPEG_QUALITY: Final = 92
 _DECIMALS: Final = 3
 """Of pixels, millimetres and confidences."""
 
-FindHands = Callable[[NDArray[np.uint8]], "list[HandPlace]"]
-"""Where the hands of an image [H, W, 3] are."""
+FindHands = Callable[["Picture"], "list[HandPlace]"]
+"""Where the hands of an image are, in its pixels as it was decoded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("files", nargs="+", type=Path, metavar="IMAGE|VIDEO", help="the files")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="IMAGE|VIDEO", help="the files; animations are videos"
+    )
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -99,6 +101,9 @@ def _run(options: argparse.Namespace) -> int:
         predictor = Predictor(inference, find, options.focal_px, options.every_seconds, out)
         for result in predictor.predict_files(options.files, progress):
             results.append(result)
+            for remark in result.content.get("remarks", ()):
+                line = f"handsim: {result.content['file']}: {remark['reason']}"
+                print(line + (f" ({remark['detail']})" if remark["detail"] else ""), file=sys.stderr)
             if (problem := result.content.get("problem")) is not None:
                 line = f"handsim: {result.content['file']} cannot be used ({problem})"
                 print(f"{line}; give whole images or videos", file=sys.stderr)
@@ -129,18 +134,21 @@ def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterato
 
     side: Side = options.side or "right"
     if options.box is not None:
-        yield lambda image: [place_of_box(options.box, side, _size(image), inference)]
+        yield lambda picture: [
+            place_of_box(np.multiply(options.box, picture.scale), side, _size(picture), inference)
+        ]
     elif options.whole:
-        yield lambda image: [place_of_whole_picture(side, _size(image))]
+        yield lambda picture: [place_of_whole_picture(side, _size(picture))]
     else:
         with closing(open_detector(require_model(options.model), retry=not options.no_retry)) as detector:
-            yield lambda image: [
-                place_of_detection(detection, _size(image), inference) for detection in detector.detect(image)
+            yield lambda picture: [
+                place_of_detection(detection, _size(picture), inference)
+                for detection in detector.detect(picture.image)
             ]
 
 
-def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]
+def _size(picture: "Picture") -> tuple[int, int]:
+    return picture.image.shape[1], picture.image.shape[0]
 
 
 def _summarize(result: "FileResult") -> str:
@@ -155,7 +163,8 @@ class FileResult:
     """The estimated hands of one file."""
 
     content: dict[str, Any]
-    """For JSON: ``file``, ``hands`` of an image or ``frames`` of a video, ``problem`` if there was one."""
+    """For JSON: ``file``, ``hands`` of an image or ``frames`` of a video; ``problem`` and ``remarks`` if
+    there were any."""
     pictures: int
     """Images or frames that were looked at."""
     hands: int
@@ -198,7 +207,8 @@ class Predictor:
 
         frames: list[dict[str, Any]] = []
         content: dict[str, Any] = {"file": str(path)}
-        pictures = read_pictures(path, self.every_s)
+        remarks: list[Remark] = []
+        pictures = read_pictures(path, self.every_s, remarks)
         while True:
             try:
                 picture = next(pictures)
@@ -207,7 +217,8 @@ class Predictor:
             except HandsimError as error:  # of this file alone; an error of the estimator ends them all
                 content["problem"] = str(error)
                 break
-            hands = estimate_hands(self.inference, picture.image, self.find(picture.image), self.focal_px)
+            focal_px = None if self.focal_px is None else self.focal_px * picture.scale
+            hands = estimate_hands(self.inference, picture.image, self.find(picture), focal_px)
             frame = _picture_to_json(picture, hands)
             if self.out is not None:
                 drawing = f"{name}.jpg" if picture.frame is None else f"{name}/{picture.frame:06d}.jpg"
@@ -215,6 +226,8 @@ class Predictor:
                 frame["drawn"] = drawing
             frames.append(frame)
             update()
+        if remarks:
+            content["remarks"] = [vars(remark) for remark in remarks]
         if is_video(path):
             content["frames"] = frames
         elif frames:
@@ -227,20 +240,25 @@ class Predictor:
 
 
 def _picture_to_json(picture: "Picture", hands: "Sequence[EstimatedHand]") -> dict[str, Any]:
-    height, width = picture.image.shape[:2]
+    width, height = (round(side / picture.scale) for side in _size(picture))
     time = {} if picture.frame is None else {"frame": picture.frame, "time_s": picture.time_s}
-    return {**time, "width": width, "height": height, "hands": [_hand_to_json(hand) for hand in hands]}
+    return {
+        **time,
+        "width": width,
+        "height": height,
+        "hands": [_hand_to_json(hand, picture.scale) for hand in hands],
+    }
 
 
-def _hand_to_json(hand: "EstimatedHand") -> dict[str, Any]:
-    """``camera_3d_mm`` is there only if the focal length was given."""
+def _hand_to_json(hand: "EstimatedHand", scale: float) -> dict[str, Any]:
+    """Pixels are the file's own. ``camera_3d_mm`` is there only if the focal length was given."""
     place = hand.place
     values: dict[str, Any] = {
         "side": place.side,
         "score": None if place.score is None else round(place.score, _DECIMALS),
-        "box_px": _round(place.box_px),
-        "square_px": _round(place.square_px),
-        "keypoints_2d_px": _round(hand.keypoints_2d_px),
+        "box_px": _round(place.box_px / scale),
+        "square_px": _round(place.square_px / scale),
+        "keypoints_2d_px": _round(hand.keypoints_2d_px / scale),
         "confidence": _round(hand.confidence),
         "joints_3d_mm": _round(hand.joints_3d_mm),
     }

@@ -20,11 +20,14 @@ from apps.cli.console import find_catalog, find_home, format_table
 from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.errors import HandsimError, NotThereError
-from handsim.hand import Side, format_hand_id, parse_hand_id
-from handsim.images import decode_image, read_file
+from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
+from handsim.images import decode_picture
+from handsim.media import tell_kind
 from handsim.pool import Pool
 from handsim.pool.layout import read_removed
+from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
 
@@ -72,6 +75,29 @@ class Query:
         return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
 
 
+def check_joints(name: str, keypoints: NDArray[np.float32], embedding: Embedding) -> None:
+    """Raise HandsimError for keypoints [21, 3] that the embedding refuses for unlabelled joints."""
+    if can_embed(embedding.unlabelled, keypoints[None])[0]:
+        return
+    joints = [JOINT_NAMES[joint] for joint in np.flatnonzero(~labelled_joints(keypoints))]
+    names = ", ".join(joints[:3]) + (f" and {len(joints) - 3} more" if len(joints) > 3 else "")
+    remedy = "`handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+    if embedding.unlabelled == "complete":
+        remedy = f"this index completes a hand that has {LEAST_LABELLED} labelled ones"
+    elif embedding.kind == "image":
+        remedy = "an index of images takes whole hands alone"
+    raise HandsimError(
+        f"joints of {name} are not labelled ({names}), so it has no place in this index; {remedy}"
+    )
+
+
+def check_hands(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
+    """`check_joints` of those of the hands that the pool holds."""
+    for row in pool.rows([hand_id for hand_id in hand_ids if hand_id in pool]).tolist():
+        name = f"hand {format_hand_id(int(pool.hand_ids[row]))}"
+        check_joints(name, pool.keypoints[row], embedding)
+
+
 def read_queries(path: Path, side: Side) -> list[Query]:
     """The hands of a keypoints file; raises HandsimError for a file that cannot be used."""
     return [
@@ -84,9 +110,14 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
-    image = decode_image(read_file(path))
+    kind = tell_kind(path)
+    if kind == "video":
+        raise HandsimError(f"{path} is a video; give one of its frames as an image")
+    if kind == "animation":
+        print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
+    picture = decode_picture(path)
     with closing(open_detector(require_model(model))) as detector:
-        hands = detect_hands(image, detector)
+        hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
     queries = []
@@ -96,7 +127,7 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
             "number": number,
             "side": hand.side,
             "score": round(hand.score, 4),
-            "box_px": np.round(hand.box_px, 1).tolist(),
+            "box_px": np.round(hand.box_px / picture.scale, 1).tolist(),
         }
         title = (f"hand {number} of {len(hands)}", path.name, f"{hand.side}, score {hand.score:.2f}")
         queries.append(Query(metadata, title, hand.keypoints, hand.crop))
@@ -140,7 +171,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in an image")
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
     subject.add_argument(
-        "--keypoints", type=Path, metavar="FILE", help="JSON or .npy, [21, 2 or 3] or several"
+        "--keypoints",
+        type=Path,
+        metavar="FILE",
+        help="JSON or .npy, [21, 2 or 3] or several; third numbers 0, 1, 2 are COCO's visibility",
     )
     subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")
@@ -191,7 +225,11 @@ def _run(options: argparse.Namespace) -> int:
             _tell_removed(options, hand_ids)
             return 0
         pool = Pool.open(find_home(options).pool) if options.montage else None
-        queries, answers = _search(options, version, pool, k, search)
+        try:
+            queries, answers = _search(options, version, pool, k, search)
+        except NotThereError:
+            _explain(options, version)
+            raise
     if options.json:
         print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
     else:
@@ -242,12 +280,23 @@ def _search(
         return [Query.from_examples(like, unlike, version, pool)], neighbors
     if options.keypoints is not None:
         queries = read_queries(options.keypoints, "left" if options.left else "right")
+        for query in queries if version.embedding.kind != "image" else ():
+            assert query.keypoints is not None
+            check_joints(f"{query.title[0]} of {options.keypoints}", query.keypoints, version.embedding)
     else:
         queries = detect_queries(options.image, options.model)
     crops = [query.crop for query in queries if query.crop is not None]
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)
     return queries, version.search(vectors, k, options=search)
+
+
+def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
+    """Of a hand that the index lacks: raise HandsimError if that is because of its joints."""
+    home = find_home(options)
+    if home.pool.is_dir():
+        names = [options.hand] if options.hand is not None else [*(options.like or ()), *options.unlike]
+        check_hands([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
 def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from handsim.skeleton import JOINT_COUNT
 
 FIRST_TRY: Final = "first try"
 
+_VISIBILITIES: Final = (0, 1, 2)
+"""COCO's: not labelled, labelled but hidden, labelled and visible."""
 _COVERED_LIMIT: Final = 0.85
 """A detection with more than this part of its box inside a larger one's is the same hand, found twice."""
 
@@ -133,15 +135,19 @@ def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
 
     The file holds [21, 2 or 3] or [N, 21, 2 or 3] in our joint order, x right and y down in any unit
     (pixels, or fractions of a picture as high as it is wide): the crop is laid around the hand anew.
-    ``side`` says whose hands they are; left ones are mirrored. Raises NotThereError, or HandsimError for
-    another shape, NaN, or a hand without extent.
+    ``side`` says whose hands they are; left ones are mirrored.
+
+    Third numbers are depths (z), unless those of the whole file are 0, 1 and 2, and not all 0: then they are
+    COCO's visibility, and 0 marks an unlabelled joint. So does ``null`` or NaN in place of its numbers. Such
+    a joint is NaN, and the crop is laid around the others. Raises NotThereError, or HandsimError for another
+    shape, and for a hand without extent or without any labelled joint.
     """
     if not path.exists():
         raise NotThereError(f"{path} does not exist; --keypoints takes a JSON or .npy file")
     try:
         is_array = path.suffix == ".npy"
         loaded = np.load(path, allow_pickle=False) if is_array else json.loads(path.read_text("utf-8"))
-        keypoints = np.array(loaded, dtype=np.float32)
+        keypoints = np.array(_without_null(loaded), dtype=np.float32)
     except (OSError, ValueError, TypeError) as error:
         raise HandsimError(f"{path} cannot be read as keypoints ({error}); give JSON or .npy") from error
     hands = keypoints[None] if keypoints.ndim == 2 else keypoints
@@ -150,6 +156,33 @@ def read_keypoints(path: Path, side: Side = "right") -> NDArray[np.float32]:
         raise HandsimError(
             f"{path} holds an array {shape}; expected [{JOINT_COUNT}, 2 or 3] or [N, {JOINT_COUNT}, 2 or 3]"
         )
-    depth = np.zeros((len(hands), JOINT_COUNT, 3 - hands.shape[2]), dtype=np.float32)
-    detections = [Detection(side, 1.0, hand) for hand in np.concatenate([hands, depth], axis=2)]
-    return np.stack([hand_in_crop(detection)[1] for detection in detections])
+    in_crops = []
+    for number, hand in enumerate(_with_depth(hands), start=1):
+        try:
+            in_crops.append(hand_in_crop(Detection(side, 1.0, hand))[1])
+        except HandsimError as error:
+            raise HandsimError(f"hand {number} of {path}: {error}") from error
+    return np.stack(in_crops)
+
+
+def _without_null(nested: Any) -> Any:
+    """JSON's lists of joints, in which a joint that is ``null`` is as long as the others."""
+    if not isinstance(nested, list):
+        return nested
+    joint = next((entry for entry in nested if isinstance(entry, list)), None)
+    if joint is None:
+        return nested
+    return [[None] * len(joint) if entry is None else _without_null(entry) for entry in nested]
+
+
+def _with_depth(hands: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Hands [N, 21, 2 or 3] as [N, 21, 3], in which unlabelled joints are NaN; see `read_keypoints`."""
+    third = hands[..., 2:]
+    is_unlabelled = np.isnan(hands[..., :2]).all(axis=2)
+    has_flags = third.any() and bool((np.isin(third, _VISIBILITIES) | np.isnan(third)).all())
+    if has_flags:
+        is_unlabelled |= third[..., 0] == 0
+    depth = np.zeros_like(hands[..., :1]) if has_flags or not third.size else third
+    placed = np.concatenate([hands[..., :2], depth], axis=2)
+    placed[is_unlabelled] = np.nan
+    return placed

@@ -5,14 +5,22 @@ There are three kinds with one interface, `Embedding`: `PoseEmbedding` looks at 
 `image_fit`) is imported by its module's name.
 """
 
-from handsim.embedding.base import Embedding, Kind, PosedHands
+from handsim.embedding.base import LEAST_LABELLED, Embedding, Kind, PosedHands, Unlabelled, can_embed
 from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.load import embedding_from_json, load_embedding
-from handsim.embedding.pose import NORMALISATIONS, Normalisation, PoseEmbedding, normalise
+from handsim.embedding.pose import (
+    NORMALISATIONS,
+    UNLABELLED,
+    Normalisation,
+    PoseEmbedding,
+    normalise,
+)
 
 __all__ = [
+    "LEAST_LABELLED",
     "NORMALISATIONS",
+    "UNLABELLED",
     "BlendEmbedding",
     "Embedding",
     "ImageEmbedding",
@@ -20,6 +28,8 @@ __all__ = [
     "Normalisation",
     "PoseEmbedding",
     "PosedHands",
+    "Unlabelled",
+    "can_embed",
     "embedding_from_json",
     "load_embedding",
     "normalise",

@@ -7,14 +7,20 @@ format and a ``fingerprint`` of its numbers, which is checked when it is read.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
+from handsim.hand import labelled_joints
+from handsim.skeleton import JOINT_COUNT
 
 Kind = Literal["pose", "image", "blend"]
+Unlabelled = Literal["refuse", "complete"]
+LEAST_LABELLED: Final = 13
+"""Joints of which fewer are not completed. With 8 of 21 made up, the vector of a synthetic hand moves as far
+as to the nearest hand of another video among 500; with fewer, less."""
 Rows = slice | NDArray[np.int64]
 """Some of N hands: a range of rows, or row numbers [n]."""
 
@@ -28,7 +34,7 @@ class PosedHands(Protocol):
 
     @property
     def keypoints(self) -> NDArray[np.float32]:
-        """[N, 21, 3] in the crop's unit square, as right hands."""
+        """[N, 21, 3] in the crop's unit square, as right hands; NaN where a joint is unlabelled."""
 
     def __len__(self) -> int: ...
 
@@ -47,6 +53,10 @@ class Embedding(Protocol):
     @property
     def fingerprint(self) -> str:
         """16 hex digits over everything that decides a vector; equal fingerprints give comparable vectors."""
+
+    @property
+    def unlabelled(self) -> Unlabelled:
+        """What happens to a hand with unlabelled joints: it is refused, or completed by the labelled ones."""
 
     @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
@@ -74,6 +84,12 @@ class Embedding(Protocol):
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file atomically, and the files that it needs beside it."""
+
+
+def can_embed(unlabelled: Unlabelled, keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """[N] which hands, of keypoints [N, 21, 2 or 3], an embedding of that choice takes."""
+    least = LEAST_LABELLED if unlabelled == "complete" else JOINT_COUNT
+    return np.asarray(labelled_joints(keypoints).sum(axis=1) >= least)
 
 
 def read_embedding_json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding.base import Kind, PosedHands, Rows, check_fingerprint, check_version, not_an_embedding
+from handsim.embedding.base import (
+    Kind,
+    PosedHands,
+    Rows,
+    Unlabelled,
+    check_fingerprint,
+    check_version,
+    not_an_embedding,
+)
 from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing, write_text_atomically
@@ -127,6 +135,8 @@ class ImageEmbedding:
     def __init__(self, record: ImageRecord, weights_folders: Sequence[Path]) -> None:
         """The weights file is looked for in ``weights_folders``, in turn, when it is needed."""
         self.kind: Kind = "image"
+        self.unlabelled: Unlabelled = "refuse"
+        """Its vectors need no joints; what is done with neighbours does (weights, measures)."""
         self.record, self.dimension, self.fingerprint = record, record.dimension, record.fingerprint
         self._folders = tuple(weights_folders)
         self._cache: tuple[Path, RowCache] | None = None

@@ -2,6 +2,9 @@
 
 Source: SiMHand (arXiv 2502.15251), section 3.2: the 42 flattened 2D keypoints, PCA to 14 numbers. The
 authors' code fits the PCA again for every batch; fitted once, its vectors can be compared and indexed.
+
+Hands with unlabelled joints have no vector, unless the embedding was told to complete them
+(`handsim.embedding.completion`): which of the two is part of it, and of what it finds.
 """
 
 import hashlib
@@ -16,26 +19,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding.base import (
+    LEAST_LABELLED,
     Kind,
     PosedHands,
     Rows,
+    Unlabelled,
+    can_embed,
     check_fingerprint,
     check_version,
     not_an_embedding,
     read_embedding_json,
 )
+from handsim.embedding.completion import PoseCompletion
 from handsim.embedding.pca import PrincipalComponents
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
+from handsim.hand import labelled_joints
 from handsim.pool import Pool
-from handsim.skeleton import JOINT_COUNT
+from handsim.skeleton import JOINT_COUNT, JOINT_NAMES
 
 Normalisation = Literal["none", "centre", "centre-scale"]
 NORMALISATIONS: Final[tuple[Normalisation, ...]] = get_args(Normalisation)
+UNLABELLED: Final[tuple[Unlabelled, ...]] = get_args(Unlabelled)
 DEFAULT_COMPONENTS: Final = 14
 DEFAULT_NORMALISATION: Final[Normalisation] = "centre-scale"
 FORMAT: Final = "handsim-pose-embedding"
-_FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 2
+_FIRST_VERSION: Final = 1
+"""That of an embedding which refuses hands with unlabelled joints, as all did before."""
 _COORDINATES: Final = JOINT_COUNT * 2
 _CHUNK_HANDS: Final = 65_536
 _NO_EXTENT: Final = 1e-9
@@ -49,10 +60,7 @@ def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> 
     ``centre-scale`` also divides by the root mean square distance to it (a hand without extent becomes
     zeros). Raises HandsimError for another shape, NaN or infinity.
     """
-    if keypoints.ndim != 3 or keypoints.shape[1] != JOINT_COUNT or keypoints.shape[2] not in (2, 3):
-        raise HandsimError(
-            f"keypoints have shape {list(keypoints.shape)}; expected [N, {JOINT_COUNT}, 2 or 3]"
-        )
+    _check_shape(keypoints)
     points = keypoints[..., :2].astype(np.float64)
     if not np.isfinite(points).all():
         hand, joint, _ = np.argwhere(~np.isfinite(points))[0]
@@ -65,6 +73,13 @@ def normalise(keypoints: NDArray[np.floating], normalisation: Normalisation) -> 
         scale = np.sqrt(np.square(points).sum(axis=2).mean(axis=1))[:, None, None]
         np.divide(points, scale, out=points, where=scale > _NO_EXTENT)
     return points.reshape(len(points), -1)
+
+
+def _check_shape(keypoints: NDArray[np.floating]) -> None:
+    if keypoints.ndim != 3 or keypoints.shape[1] != JOINT_COUNT or keypoints.shape[2] not in (2, 3):
+        raise HandsimError(
+            f"keypoints have shape {list(keypoints.shape)}; expected [N, {JOINT_COUNT}, 2 or 3]"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +97,8 @@ class PoseEmbedding:
     total_variance_: float
     """Variance of the normalised poses over all 42 numbers."""
     fitted_hands: int
+    unlabelled: Unlabelled = "refuse"
+    """What happens to a hand with unlabelled joints: it is refused, or completed by the others."""
     kind: Kind = field(default="pose", init=False)
 
     @classmethod
@@ -90,23 +107,33 @@ class PoseEmbedding:
         hands: Pool | NDArray[np.floating],
         components: int = DEFAULT_COMPONENTS,
         normalisation: Normalisation = DEFAULT_NORMALISATION,
+        unlabelled: Unlabelled = "refuse",
     ) -> "PoseEmbedding":
         """Fit on a pool, or on keypoints [N, 21, 2 or 3]: exact, in one pass and bounded memory.
 
-        Raises HandsimError for a component count outside 1..42, an unknown normalisation, or too few hands.
+        Hands with unlabelled joints play no part. Raises HandsimError for a component count outside 1..42, an
+        unknown normalisation, or too few hands.
         """
         if not 1 <= components <= _COORDINATES:
             raise HandsimError(f"components is {components}; 21 joints in 2D have 1 to {_COORDINATES}")
         if normalisation not in NORMALISATIONS:
             raise HandsimError(f"unknown normalisation {normalisation!r}; choose {', '.join(NORMALISATIONS)}")
+        if unlabelled not in UNLABELLED:
+            raise HandsimError(f"unlabelled is {unlabelled!r}; choose {' or '.join(UNLABELLED)}")
         keypoints = hands.keypoints if isinstance(hands, Pool) else hands
-        if len(keypoints) <= components:
+        _check_shape(keypoints)
+        is_complete = can_embed("refuse", keypoints)
+        fitted_hands = int(is_complete.sum())
+        if fitted_hands <= components:
+            partly = len(keypoints) - fitted_hands
+            beside = f" (beside {partly} with unlabelled joints)" if partly else ""
             raise HandsimError(
-                f"{len(keypoints)} hands are too few to fit {components} components; "
+                f"{fitted_hands} hands{beside} are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"
             )
+        complete = (chunk[is_complete[start : start + len(chunk)]] for start, chunk in _chunks(keypoints))
         pca = PrincipalComponents.fit(
-            (normalise(chunk, normalisation) for chunk in _chunks(keypoints)), components
+            (normalise(chunk, normalisation) for chunk in complete if len(chunk)), components
         )
         return cls(
             normalisation=normalisation,
@@ -114,7 +141,8 @@ class PoseEmbedding:
             components_=pca.components,
             explained_variance_=pca.explained_variance,
             total_variance_=pca.total_variance,
-            fitted_hands=len(keypoints),
+            fitted_hands=fitted_hands,
+            unlabelled=unlabelled,
         )
 
     @property
@@ -133,13 +161,36 @@ class PoseEmbedding:
         digest = hashlib.sha256(self.normalisation.encode())
         for numbers in (self.mean_, self.components_):
             digest.update(json.dumps(numbers.shape).encode() + numbers.astype("<f8").tobytes())
+        if self.unlabelled == "complete":  # variances decide a vector only where something is completed
+            variances = np.append(self.explained_variance_, self.total_variance_)
+            digest.update(self.unlabelled.encode() + variances.astype("<f8").tobytes())
         return digest.hexdigest()[:16]
 
+    def complete(self, keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Keypoints [N, 21, 2 or 3] with all joints, as [N, 21, 2]; the same where none is unlabelled.
+
+        Raises HandsimError for a hand that is refused (`handsim.embedding.base.can_embed`).
+        """
+        _check_shape(keypoints)
+        labelled = labelled_joints(keypoints)
+        if labelled.all():
+            return keypoints
+        refused = np.flatnonzero(~can_embed(self.unlabelled, keypoints))
+        if len(refused):
+            raise _refusal(labelled[refused[0]], int(refused[0]), self.unlabelled)
+        points = keypoints[..., :2].astype(np.float64)
+        centre, scale = self.normalisation != "none", self.normalisation == "centre-scale"
+        return self._completion.complete(points, labelled, centre=centre, scale=scale)
+
+    @cached_property
+    def _completion(self) -> PoseCompletion:
+        return PoseCompletion(self.mean_, self.components_, self.explained_variance_, self.total_variance_)
+
     def transform(self, keypoints: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Vectors float32 [N, D] of keypoints [N, 21, 2 or 3]; raises HandsimError as `normalise` does."""
+        """Vectors float32 [N, D] of keypoints [N, 21, 2 or 3]; raises as `complete` and `normalise` do."""
         vectors = np.empty((len(keypoints), self.dimension), dtype=np.float32)
-        for start, chunk in zip(range(0, len(keypoints), _CHUNK_HANDS), _chunks(keypoints), strict=False):
-            centred = normalise(chunk, self.normalisation) - self.mean_
+        for start, chunk in _chunks(keypoints):
+            centred = normalise(self.complete(chunk), self.normalisation) - self.mean_
             vectors[start : start + len(chunk)] = centred @ self.components_.T
         return vectors
 
@@ -163,11 +214,13 @@ class PoseEmbedding:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; `from_json` restores every bit."""
+        is_first = self.unlabelled == "refuse"
         return {
             "format": FORMAT,
-            "version": _FORMAT_VERSION,
+            "version": _FIRST_VERSION if is_first else _FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "normalisation": self.normalisation,
+            **({} if is_first else {"unlabelled": self.unlabelled}),
             "fitted_hands": self.fitted_hands,
             "total_variance": self.total_variance_,
             "explained_variance": self.explained_variance_.tolist(),
@@ -201,6 +254,7 @@ class PoseEmbedding:
                 explained_variance_=np.array(metadata["explained_variance"], dtype=np.float64),
                 total_variance_=float(metadata["total_variance"]),
                 fitted_hands=int(metadata["fitted_hands"]),
+                unlabelled=metadata.get("unlabelled", "refuse"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise not_an_embedding(origin, error) from error
@@ -208,6 +262,21 @@ class PoseEmbedding:
         return embedding
 
 
-def _chunks(keypoints: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
-    for start in range(0, max(len(keypoints), 1), _CHUNK_HANDS):
-        yield keypoints[start : start + _CHUNK_HANDS]
+def _chunks(keypoints: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """Some hands at a time, and the row of the first."""
+    for start in range(0, len(keypoints), _CHUNK_HANDS):
+        yield start, keypoints[start : start + _CHUNK_HANDS]
+
+
+def _refusal(labelled: NDArray[np.bool_], hand: int, unlabelled: Unlabelled) -> HandsimError:
+    """Why a hand with these joints [21] has no vector."""
+    if unlabelled == "complete":
+        return HandsimError(
+            f"hand {hand} has {int(labelled.sum())} labelled joints; it takes {LEAST_LABELLED} of "
+            f"{JOINT_COUNT} to complete the others: label more of them"
+        )
+    joint = int(labelled.argmin())
+    return HandsimError(
+        f"joint {joint} ({JOINT_NAMES[joint]}) of hand {hand} is not labelled (NaN), and this embedding refuses "
+        f"such hands; `handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+    )

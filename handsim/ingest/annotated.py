@@ -58,7 +58,7 @@ class AnnotatedHands:
         elif row.picture is None:
             self._placed.append(_place(row, annotation, annotation.size))
         else:
-            picture = self._open(row.picture)
+            picture = self._open(row.picture, row.origin.file)
             size = _true_size(picture)
             if annotation.unit == "pixels" and annotation.size not in (None, size):
                 raise _wrong_size(annotation, size)
@@ -97,17 +97,19 @@ class AnnotatedHands:
             )
             self._result.hands.append((made, hand.crop_jpeg))
 
-    def _open(self, path: Path) -> Picture:
+    def _open(self, path: Path, file: str) -> Picture:
         """A picture; the hands of one follow one another, so the last one is kept."""
         if self._opened is None or self._opened[0] != path:
             self._opened = path, decode_picture(path)
+            self._result.add_remarks(file, self._opened[1].remarks)
         return self._opened[1]
 
     def _add_own(self, hand: Hand, row: AnnotationRow) -> None:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
         if row.picture is not None:
-            image, jpeg = self._open(row.picture).pixels, read_file(row.picture)
+            image = self._open(row.picture, row.origin.file).pixels
+            jpeg = read_file(row.picture)
             height, width = image.shape[:2]
             if width != height:
                 raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")

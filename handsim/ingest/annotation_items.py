@@ -24,7 +24,7 @@ def annotation_items(
     """The batches of one file; raises UnusableError where it breaks off, after what came before."""
     asked = options.annotations
     rows_of = _Rows(file, finder, options)
-    folder = str(finder.folder.resolve())
+    folder = str(finder.folder)
     how = [asked.side, asked.joint_order, asked.min_joints, asked.pictures, asked.boxes and options.detector]
     try:
         status = file.path.stat()
@@ -130,11 +130,12 @@ class _Rows:
         """What the annotation itself says of its origin; options that were given come first."""
         asked = self._options
         if annotation.video is not None and asked.video_from is None:
-            origin = replace(origin, video=annotation.video, identity=annotation.video)
+            video = readable(annotation.video)
+            origin = replace(origin, video=video, identity=video)
         if annotation.label is not None and asked.label_from is None:
-            origin = replace(origin, label=annotation.label)
+            origin = replace(origin, label=readable(annotation.label))
         if annotation.source is not None and asked.source is None:
-            origin = replace(origin, source=annotation.source)
+            origin = replace(origin, source=readable(annotation.source))
         return origin if annotation.frame is None else replace(origin, frame=annotation.frame)
 
     def _own_origin(self, hand: Hand) -> Origin:
@@ -151,6 +152,6 @@ class _Rows:
 
     def _hand_id(self, annotation: AnnotatedHand, below: PurePosixPath, origin: Origin) -> int:
         if self._file.format == "hand100m":  # as in pools
-            return make_hand_id(origin.source, origin.identity, 0, 0, f"hand100m:{annotation.key}")
+            return make_hand_id(origin.source, origin.identity, 0, 0, readable(f"hand100m:{annotation.key}"))
         content = f"{self._file.format}:{below.name}:{annotation.key}"
         return make_hand_id(origin.source, origin.identity, origin.frame, 0, readable(content))

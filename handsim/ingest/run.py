@@ -88,6 +88,8 @@ class _Run:
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
+        self._annotated: set[Path | None] = set()
+        """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}
         """Of the pictures that this run looked at: their digest, and the name of the first such file."""
         self._first_known = ""
@@ -155,18 +157,25 @@ class _Run:
 
     def _open_items(self) -> Iterator[Item | ItemRecord]:
         """What is still to do, or only to record."""
-        for item in chain(self._open_files, self._open_annotations()):
-            yield self._earlier.settle(item)
+        for item in chain(self._open_annotations(), self._open_files):
+            if isinstance(item, PictureItem) and item.path in self._annotated:
+                remedy = "nothing: its hands are those of the annotations"
+                self.report.findings.note("annotated picture", item.origin.file, remedy)
+                self.report.pictures -= item.pictures
+            else:
+                yield self._earlier.settle(item)
 
     def _open_annotations(self) -> Iterator[Item]:
         """The items of all files of annotations; how many hands a file has is estimated while it is read."""
         finders: dict[Path, PictureFinder] = {}
         for file in self._plan.annotation_files:
-            folder = self._options.images or file.path.parent
+            folder = (self._options.images or file.path.parent).resolve()
             finder = finders.setdefault(folder, PictureFinder(folder))
             before, hands = self.report.pictures, 0
             try:
                 for item in annotation_items(file, finder, self._options):
+                    if self._open_files:
+                        self._annotated.update(row.picture for row in item.rows)
                     hands += item.pictures
                     self.report.pictures = before + round(hands / file.share_read)
                     if not self._earlier.covers(item):

@@ -40,10 +40,11 @@ def recall_at_k(distances: NDArray[np.floating], true_distances: NDArray[np.floa
 def pose_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean over joints of the 2D distance between keypoints [N, 21, 2 or 3] and [N, 21, 2 or 3]: [N].
 
-    In the unit of the keypoints; the distance that SiMHand weighs its pairs by (REFERENCE: "mpjpe").
+    In the unit of the keypoints; the distance that SiMHand weighs its pairs by (REFERENCE: "mpjpe"). Joints
+    that are not labelled in both, of which there must be some, play no part.
     """
     difference = first[..., :2].astype(np.float64) - second[..., :2]
-    distances: NDArray[np.float64] = np.linalg.norm(difference, axis=-1).mean(axis=-1)
+    distances: NDArray[np.float64] = np.nanmean(np.linalg.norm(difference, axis=-1), axis=-1)
     return distances
 
 

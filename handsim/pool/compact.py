@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from handsim.pool import layout
@@ -40,7 +39,7 @@ def compact(pool: Path) -> Compaction:
         with closing(TarFiles(pool)) as tars:
             for number, part in enumerate(tars.parts):
                 table = layout.read_columns(part, layout.HANDS_FILE, None)
-                is_kept = ~np.isin(table["hand_id"].to_numpy(), removed)
+                is_kept = ~layout.are_removed(table["hand_id"].to_numpy(), removed)
                 if is_kept.all():
                     continue
                 kept = table.filter(pa.array(is_kept))

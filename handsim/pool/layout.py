@@ -38,7 +38,6 @@ from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 2
-FIRST_VERSION: Final = 1
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -205,6 +204,15 @@ def read_removed(pool: Path) -> NDArray[np.uint64]:
         ) from error
 
 
+def are_removed(hand_ids: NDArray[np.uint64], removed: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """[N] of which hands are among those that `read_removed` gives."""
+    if not removed.size:
+        return np.zeros(len(hand_ids), dtype=np.bool_)
+    places = np.searchsorted(removed, hand_ids)
+    found: NDArray[np.bool_] = removed[np.minimum(places, len(removed) - 1)] == hand_ids
+    return found
+
+
 def read_hands(
     part: Path, columns: list[str], removed: NDArray[np.uint64], as_dictionary: Sequence[str] = ()
 ) -> pa.Table:
@@ -212,7 +220,7 @@ def read_hands(
     if not removed.size:
         return read_columns(part, HANDS_FILE, columns, as_dictionary)
     table = read_columns(part, HANDS_FILE, list({*columns, "hand_id"}), as_dictionary)
-    is_kept = ~np.isin(table["hand_id"].to_numpy(), removed)
+    is_kept = ~are_removed(table["hand_id"].to_numpy(), removed)
     return (table if is_kept.all() else table.filter(pa.array(is_kept))).select(columns)
 
 
@@ -253,7 +261,7 @@ def write_hands(hands: pa.Table, part: Path) -> None:
     pq.write_table(hands, part / HANDS_FILE, compression=compression)
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = FIRST_VERSION) -> None:
+def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     """Mark a directory as a pool."""
     content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")

@@ -179,7 +179,7 @@ def _copy_parts(there: Pool, pool: Path, new_ids: NDArray[np.uint64], renamed: d
             continue
         with new_part(layout.parts_directory(pool) / f"{number:06d}") as writing:
             hands = _with_names(hands.filter(pa.array(is_new)), renamed)
-            if is_new.all():
+            if len(hands) and is_new.all():
                 link_or_copy(part, layout.CROPS_FILE, writing)
             else:
                 hands = copy_crops(there.tars, place, hands, writing)

@@ -89,6 +89,8 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    removed: NDArray[np.uint64]
+    """Ids of hands that somebody removed, rising; they are not among the N."""
     tars: TarFiles
     """The parts that these hands were read from, and the files of their crops."""
 
@@ -104,8 +106,8 @@ class Pool:
         self.tars = TarFiles(path)
         self._parts = self.tars.parts
         self._identities = _identities(path, self._parts)
-        self._removed = layout.read_removed(path)
-        counts = [layout.hand_count(part, self._removed) for part in self._parts]
+        self.removed = layout.read_removed(path)
+        counts = [layout.hand_count(part, self.removed) for part in self._parts]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.keypoints = np.empty((int(self._starts[-1]), JOINT_COUNT, 3), dtype=np.float32)
         with ThreadPoolExecutor(_LOADING_THREADS) as threads:
@@ -125,7 +127,7 @@ class Pool:
 
     def _load_part(self, number: int) -> pa.Table:
         columns = [*_NUMBERS, *_STRINGS, "joint_mask", "keypoints"]
-        table = layout.read_hands(self._parts[number], columns, self._removed, _STRINGS)
+        table = layout.read_hands(self._parts[number], columns, self.removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
         self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
@@ -163,12 +165,12 @@ class Pool:
 
     def was_removed(self, hand_id: int) -> bool:
         """Whether somebody removed that hand: an index that is older may hold it still."""
-        return bool(np.isin(np.uint64(hand_id), self._removed))
+        return bool(layout.are_removed(np.array([hand_id], dtype=np.uint64), self.removed)[0])
 
     def read_files(self) -> Categorical:
         """[N] where each hand came from, as `Hand.file`; it is read from the disk."""
         empty = layout.HANDS_SCHEMA.empty_table().select(["file"])
-        tables = [layout.read_hands(part, ["file"], self._removed) for part in self._parts]
+        tables = [layout.read_hands(part, ["file"], self.removed) for part in self._parts]
         return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
     def hand(self, hand_id: int) -> Hand:
@@ -180,7 +182,7 @@ class Pool:
         parts = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(parts, kind="stable")
         tables = [
-            layout.read_hands(self._parts[part], list(_DETAILS), self._removed).take(
+            layout.read_hands(self._parts[part], list(_DETAILS), self.removed).take(
                 rows[parts == part] - self._starts[part]
             )
             for part in np.unique(parts).tolist()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import MAX_HAND_ID, Side, format_hand_id, parse_hand_id
+from handsim.pool import layout
 from handsim.pool.reader import Categorical, Pool
 
 ID_COLUMN: Final = "hand_id"
@@ -66,16 +67,18 @@ class Selection:
     def rows(self, pool: Pool) -> NDArray[np.int64]:
         """Rows [M] of the hands in the pool: in the order of the ids, else in the order of the pool.
 
-        Raises NotThereError that names ids that the pool does not hold.
+        Ids of removed hands are passed over: a list may be used twice, and an answer be older than a removal.
+        Raises NotThereError that names other ids that the pool does not hold.
         """
         is_admitted = self._admits(pool)
         if self.ids is None:
             return np.flatnonzero(is_admitted)
-        ids = list(dict.fromkeys(self.ids))
-        known = np.isin(np.array(ids, dtype=np.uint64), pool.hand_ids)
+        ids = np.array(list(dict.fromkeys(self.ids)), dtype=np.uint64)
+        ids = ids[~layout.are_removed(ids, pool.removed)]
+        known = np.isin(ids, pool.hand_ids)
         if not known.all():
-            raise _unknown_ids([ids[place] for place in np.flatnonzero(~known)], len(ids), pool)
-        rows = pool.rows(ids) if ids else np.empty(0, dtype=np.int64)
+            raise _unknown_ids(ids[~known].tolist(), len(ids), pool)
+        rows = pool.rows(ids)
         return rows[is_admitted[rows]]
 
     def _admits(self, pool: Pool) -> NDArray[np.bool_]:

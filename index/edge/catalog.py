@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
@@ -131,12 +134,20 @@ class EdgeCatalog(Catalog):
             raise
 
     def _extend(
-        self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
+        self,
+        base: str,
+        points: PointSource,
+        replaced: NDArray[np.uint64],
+        embedding: Embedding,
+        progress: Progress | None,
+        in_place: bool,
     ) -> str:
         if in_place:
             raise HandsimError(
                 "an embedded version never changes, other processes read its files; leave --in-place out"
             )
+        if len(replaced):  # deleting points from a copy would leave holes in its graph
+            return self._rebuild(base, points, replaced, embedding, progress)
         try:
             lock = locks.lock_version(self.root / base / layout.VERSION_FILE, exclusive=False)
         except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +62,25 @@ class VersionWriter:
             )
         self._complete(checksum)
 
-    def grow(self, points: PointSource, progress: Progress | None = None) -> None:
-        """Write further hands into a complete version that readers may have open."""
+    def grow(
+        self,
+        points: PointSource,
+        replaced: NDArray[np.uint64],
+        version: IndexVersion,
+        progress: Progress | None = None,
+    ) -> None:
+        """Delete the hands ``replaced`` of a complete version that readers may have open; write further ones.
+
+        ``version`` is the same one, to read it.
+        """
         self._collection.update_metadata(state="growing")
-        checksum = Checksum.parse(self._record.checksum)
+        if len(replaced):
+            self._delete(replaced)
+            checksum = Checksum.of(version.scroll(with_vectors=True, with_payload=False))
+        else:
+            checksum = Checksum.parse(self._record.checksum)
         self._upload(points, checksum, progress)
-        self._record = replace(self._record, points=self._record.points + len(points))
+        self._record = replace(self._record, points=checksum.count)
         self.await_indexed()
         self._complete(checksum)
 
@@ -164,6 +177,17 @@ class VersionWriter:
         )
         self._collection.connection.call(
             lambda client: client.upsert(self._collection.name, points, wait=True)
+        )
+
+    def _delete(self, hand_ids: NDArray[np.uint64]) -> None:
+        for start in range(0, len(hand_ids), _HANDS_PER_REQUEST):
+            self._lease.check()
+            self._delete_at_once(hand_ids[start : start + _HANDS_PER_REQUEST].tolist())
+
+    def _delete_at_once(self, hand_ids: list[Any]) -> None:
+        points = models.PointIdsList(points=hand_ids)
+        self._collection.connection.call(
+            lambda client: client.delete(self._collection.name, points, wait=True)
         )
 
     def _read_ids(self) -> NDArray[np.uint64]:

@@ -7,12 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.catalog import Catalog
 from index.evaluation import Verification
 from index.info import IndexSettings, VersionInfo, version_number
-from index.points import ConcatenatedPoints, HandColumns, PointSource, Progress
+from index.points import HandColumns, PointSource, Progress
 from index.server.build import VersionWriter
 from index.server.client import (
     AlreadyExistsError,
@@ -213,17 +216,20 @@ class ServerCatalog(Catalog):
         return self._readable_record(name).info(name, is_current=is_current)
 
     def _extend(
-        self, base: str, points: PointSource, embedding: Embedding, progress: Progress | None, in_place: bool
+        self,
+        base: str,
+        points: PointSource,
+        replaced: NDArray[np.uint64],
+        embedding: Embedding,
+        progress: Progress | None,
+        in_place: bool,
     ) -> str:
+        if not in_place:
+            return self._rebuild(base, points, replaced, embedding, progress)
         record = self._readable_record(base)
-        if in_place:
-            with self._lease("builder") as lease:
-                VersionWriter(self._collection(base), record, lease).grow(points, progress)
-            return base
-        with self.open(base) as version:
-            return self.write_version(
-                ConcatenatedPoints(version, points), embedding, record.settings, progress
-            )
+        with self._lease("builder") as lease, self.open(base) as version:
+            VersionWriter(self._collection(base), record, lease).grow(points, replaced, version, progress)
+        return base
 
     def _prepare_collection(self, draft: VersionRecord, name: str | None) -> str:
         """The version to write: an unfinished one of the same draft, else a new one; removes the others."""

@@ -171,7 +171,7 @@ def test_a_crop_is_that_of_the_picture_with_its_edge_repeated(seed: int, x: int,
 
 def test_unknown_orders_other_shapes_boxes_without_extent_nan_and_flat_affines_are_refused() -> None:
     refused: list[tuple[str, Callable[[], object]]] = [
-        ("'openpose'.*freihand", lambda: to_handsim_order(np.zeros((21, 3)), "openpose")),
+        ("'smpl'.*freihand", lambda: to_handsim_order(np.zeros((21, 3)), "smpl")),
         (r"\(20, 3\)", lambda: to_handsim_order(np.zeros((20, 3)), "mano")),
         ("x1 > x0", lambda: square_around([5, 5, 5, 9])),
         ("finite", lambda: box_around([[np.nan, 1.0]])),
@@ -227,6 +227,15 @@ def test_what_lies_outside_is_cut_off(corner: tuple[int, int]) -> None:
     picture = draw(HandDrawing(upright_hand(*corner, 80), "right"))
     assert picture.shape == (200, 300, 3)
     assert (picture != GREY).any() == (corner != (-500, 20))
+
+
+def test_unlabelled_joints_and_their_bones_are_not_drawn() -> None:
+    points = np.concatenate([upright_hand(60, 50, 80), np.zeros((21, 1), np.float32)], axis=1)
+    tip, bone = (points[joints, :2].mean(axis=0).round().astype(int) for joints in ([12], [10, 11]))
+    points[12] = np.nan
+    picture = draw(HandDrawing(points))
+    assert (picture[tip[1], tip[0]] == GREY).all()
+    np.testing.assert_allclose(picture[bone[1], bone[0]], FINGER_COLOURS["middle"], atol=12)
 
 
 def test_nearer_bones_cover_farther_ones() -> None:

@@ -1,12 +1,318 @@
+import re
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from handsim.display_geometry import orientation_of_matrix
 from handsim.errors import Remark, UnusableError
-from handsim.videos import probe_video, sample_frames
+from handsim.videos import SampledFrame, probe_video, sample_frames
 from tests.handsim.builders import write_slides, write_video
+
+ONE = 1 << 16
+"""The 1 of display matrices."""
+
+
+def picture(width: int = 64, height: int = 48) -> NDArray[np.uint8]:
+    """Smooth, and unlike each of its mirror images."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    return (255 * np.stack([x, y, x * y], -1)).astype(np.uint8)
+
+
+_GROUND = np.random.default_rng(0).integers(0, 20, (48, 64, 1), dtype=np.uint8)
+
+
+def moving(number: int) -> NDArray[np.uint8]:
+    """A bar that moves over a ground that grows brighter: what a decoder makes up shows neither."""
+    image = (_GROUND + np.uint8(number + 20)).repeat(3, axis=2)
+    image[8:40, 2 * number % 48 : 2 * number % 48 + 16] = (220, 60, 60)
+    return image
+
+
+def film(
+    path: Path,
+    pictures: Iterable[NDArray[np.uint8]],
+    codec: str = "libx264",
+    *,
+    rate: int = 10,
+    options: Mapping[str, str] = {"bf": "2", "g": "10"},
+    format: str | None = None,
+    pixels: str = "yuv420p",
+    aspect: Fraction | None = None,
+    matrix: tuple[int, ...] | None = None,
+    stamps_ms: Iterable[int] | None = None,
+    sound_s: int = 0,
+    container_options: Mapping[str, str] = {},
+) -> Path:
+    """Encode pictures [H, W, 3] into one stream, with silence if asked for."""
+    pictures = list(pictures)
+    with av.open(str(path), "w", format=format, options=dict(container_options)) as container:
+        stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, stream.options = pixels, dict(options)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        stamps = None if stamps_ms is None else list(stamps_ms)
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("mp2", rate=32000) if sound_s else None
+        for number, image in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if stamps is not None:
+                frame.pts, frame.time_base = stamps[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound is not None:
+            for number in range(sound_s * 32000 // 1152):
+                silence = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1152), np.int16), format="s16", layout="mono"
+                )
+                silence.sample_rate, silence.pts = 32000, 1152 * number
+                container.mux(sound.encode(silence))
+            container.mux(sound.encode())
+    return path
+
+
+def damage(path: Path, at_s: float, size: int = 250) -> None:
+    """Overwrite a part of a file, from the frame of a time on."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        places = [
+            packet.pos or int(len(data) * at_s / 10)  # a program stream does not say
+            for packet in container.demux(stream)
+            if packet.dts is not None
+            and (packet.dts - (stream.start_time or 0)) * packet.time_base >= at_s
+        ]
+    data[places[0] : places[0] + size] = np.random.default_rng(0).bytes(size)
+    path.write_bytes(data)
+
+
+def read(
+    path: Path, rate: float = 10, start: int = 0, stop: int | None = None
+) -> tuple[list[SampledFrame], list[Remark]]:
+    remarks: list[Remark] = []
+    return list(sample_frames(path, rate, start, stop, remarks)), remarks
+
+
+def numbers(path: Path, rate: float = 10) -> list[int]:
+    return [frame.index for frame in read(path, rate)[0]]
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+def test_every_right_angle_and_mirror_of_the_display_matrix_is_undone(
+    tmp_path: Path, turns: int, is_mirrored: bool
+) -> None:
+    """A stored pixel (p, q) is shown at (a p + c q, b p + d q)."""
+    a, b = [(1, 0), (0, 1), (-1, 0), (0, -1)][turns]
+    c, d = (b, -a) if is_mirrored else (-b, a)
+    shown = picture()
+    q, p = np.indices(shown.shape[:2] if b == 0 else shown.shape[1::-1])
+    x, y = a * p + c * q, b * p + d * q
+    stored = shown[y - y.min(), x - x.min()]
+    matrix = (a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)
+    path = film(tmp_path / "v.mp4", [stored] * 2, matrix=matrix)
+    frames, remarks = read(path)
+    assert frames[0].image.shape == shown.shape
+    assert np.abs(frames[0].image.astype(int) - shown).mean() < 5
+    assert remarks == []
+
+
+def test_a_slanted_matrix_is_taken_to_the_nearest_right_angle_and_remarked(tmp_path: Path) -> None:
+    cos, sin = round(ONE * np.cos(np.radians(70))), round(ONE * np.sin(np.radians(70)))
+    path = film(tmp_path / "v.mp4", [picture()] * 2, matrix=(cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30))
+    frames, remarks = read(path)
+    assert frames[0].image.shape == (64, 48, 3)
+    assert [(remark.reason, remark.detail[:16]) for remark in remarks] == [
+        ("slanted video", "shown 20 degrees")
+    ]
+    assert orientation_of_matrix((0,) * 9).quarter_turns == 0  # shows nothing at all
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"), [("v.mp4", "mpeg4", "yuv420p"), ("v.mov", "qtrle", "rgb24")]
+)
+def test_pixels_are_made_square_before_they_are_turned(
+    tmp_path: Path, name: str, codec: str, pixels: str
+) -> None:
+    """Also where the container alone knows that they are not. None is thrown away."""
+    for width, height, aspect in ((48, 48, Fraction(4, 3)), (64, 36, Fraction(3, 4))):
+        stored = picture()[: height * 48 // height]
+        stored = np.asarray(Image.fromarray(stored).resize((width, height)))
+        path = film(tmp_path / name, [stored] * 2, codec, options={}, pixels=pixels, aspect=aspect)
+        (frame, *_), remarks = read(path)
+        assert frame.image.shape == (48, 64, 3)
+        assert np.abs(frame.image.astype(int) - picture()).mean() < 6
+        assert remarks == []
+    turned = np.asarray(Image.fromarray(np.rot90(picture())).resize((48, 48)))
+    matrix = (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30)
+    path = film(
+        tmp_path / name, [turned] * 2, codec, options={}, pixels=pixels, aspect=Fraction(3, 4), matrix=matrix
+    )
+    (frame, *_), _ = read(path)
+    assert frame.image.shape == (48, 64, 3)
+    assert np.abs(frame.image.astype(int) - picture()).mean() < 6
+
+
+def test_pixels_beyond_belief_are_square_and_remarked(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", [picture()] * 2, "mpeg4", options={}, aspect=Fraction(30, 1))
+    frames, remarks = read(path)
+    assert frames[0].image.shape == (48, 64, 3)
+    assert [remark.reason for remark in remarks] == ["odd pixel aspect ratio"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("size", [16, 320])
+def test_the_best_stream_is_read_and_never_a_still(tmp_path: Path, suffix: str, size: int) -> None:
+    path = tmp_path / f"v.{suffix}"
+    with av.open(str(path), "w") as container:
+        streams = []
+        for codec, pixels, side in (
+            ("mjpeg", "yuvj420p", size),
+            ("mpeg4", "yuv420p", 32),
+            ("mpeg4", "yuv420p", 64),
+        ):
+            stream = container.add_stream(codec, rate=10)
+            assert isinstance(stream, av.VideoStream)
+            stream.width = stream.height = side
+            stream.pix_fmt = pixels
+            streams.append(stream)
+        for stream in streams:
+            for _ in range(1 if stream is streams[0] else 10):
+                grey = np.full((stream.height, stream.width, 3), stream.width % 256, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey).reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode())
+    frames, remarks = read(path)
+    assert {frame.image.shape for frame in frames} == {(64, 64, 3)}
+    assert len(frames) == 10
+    assert remarks == []
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts", "flv"])
+def test_a_clock_may_start_anywhere(tmp_path: Path, suffix: str) -> None:
+    codec = "flv1" if suffix == "flv" else "libx264"
+    options = {} if suffix == "flv" else {"bf": "2", "g": "10"}
+    stamps = range(7000, 11_000, 100)
+    path = film(tmp_path / f"v.{suffix}", map(moving, range(40)), codec, options=options, stamps_ms=stamps)
+    assert probe_video(path).duration_s == pytest.approx(4, abs=0.11)
+    frames, remarks = read(path, 1.0)
+    assert [frame.index for frame in frames] == [0, 10, 20, 30]
+    assert remarks == []
+
+
+def test_a_clock_that_was_set_while_it_ran_goes_on(tmp_path: Path) -> None:
+    """Recordings that were joined, a camera that learned the time, a counter of 33 bits that overflowed."""
+    first = film(tmp_path / "a.ts", map(moving, range(40))).read_bytes()
+    hours_later = range(18_000_000, 18_004_000, 100)
+    second = film(tmp_path / "b.ts", map(moving, range(40)), stamps_ms=hours_later).read_bytes()
+    for name, data in (("joined", first + first), ("forward", first + second), ("back", second + first)):
+        (tmp_path / f"{name}.ts").write_bytes(data)
+    jump = [*range(0, 4000, 100), *hours_later]
+    film(tmp_path / "set.mkv", [*map(moving, range(40)), *map(moving, range(40))], stamps_ms=jump)
+    for name in ("joined.ts", "forward.ts", "back.ts", "set.mkv"):
+        frames, remarks = read(tmp_path / name)
+        assert [frame.index for frame in frames] == list(range(80))
+        for frame in frames:
+            assert np.abs(frame.image.astype(int) - moving(frame.index % 40)).mean() < 15
+        assert remarks == []
+        assert probe_video(tmp_path / name).duration_s is None  # it is read in one stretch
+        assert [frame.index for frame in read(tmp_path / name, 10, 50, 60)[0]] == list(range(50, 60))
+    wrap = film(tmp_path / "w.ts", map(moving, range(40)), stamps_ms=range(95_441_717, 95_445_717, 100))
+    assert probe_video(wrap).duration_s == pytest.approx(4, abs=0.11)
+    assert numbers(wrap) == list(range(40))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi", "ts"])
+def test_sound_that_outlasts_the_picture_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = film(tmp_path / f"v.{suffix}", map(moving, range(20)), "mpeg4", options={}, sound_s=9)
+    frames, remarks = read(path)
+    assert len(frames) == 20
+    assert remarks == []
+    assert probe_video(path).duration_s == pytest.approx(2, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("format", "codec"), [("h264", "libx264"), ("hevc", "libx265"), ("m4v", "mpeg4"), ("mjpeg", "mjpeg")]
+)
+def test_raw_streams_are_read_at_the_nominal_rate_whatever_their_name(
+    tmp_path: Path, format: str, codec: str
+) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = film(
+        tmp_path / "v.mp4",
+        map(moving, range(50)),
+        codec,
+        rate=25,
+        format=format,
+        options=options,
+        pixels=pixels,
+    )
+    assert probe_video(path).frames_per_s == 25
+    frames, remarks = read(path, 5.0)
+    assert [frame.index for frame in frames] == list(range(0, 50, 5))
+    assert remarks == []
+    assert [frame.index for frame in read(path, 5.0, 5, None)[0]] == list(range(25, 50, 5))
+
+
+def test_neither_suffix_nor_name_decides_what_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = film(tmp_path / "v.mp4", map(moving, range(10))).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for name in ("v.insv", "v", "v.jpg", "http:v.mp4", "12:30.mp4", "caf\udce9.mp4", "%03d.png"):
+        Path(name).write_bytes(data)
+        assert numbers(Path(name)) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("mp4", "libx264"),
+        ("mp4", "libx265"),
+        ("mkv", "libx264"),
+        ("ts", "libx264"),
+        ("ts", "mpeg2video"),
+        ("avi", "mpeg4"),
+        ("webm", "libvpx"),
+    ],
+)
+def test_frames_on_both_sides_of_damage_are_used_and_each_loss_is_remarked_once(
+    tmp_path: Path, suffix: str, codec: str
+) -> None:
+    """No frame shows what a decoder made up, and stretches side by side are the whole."""
+    options = {
+        "libx265": {"x265-params": "log-level=none:keyint=10"},
+        "libvpx": {"deadline": "realtime", "g": "10"},
+    }
+    pictures = map(moving, range(100))
+    path = film(tmp_path / f"v.{suffix}", pictures, codec, options=options.get(codec, {"g": "10"}))
+    damage(path, at_s=4.3)
+    frames, remarks = read(path)
+    found = [frame.index for frame in frames]
+    assert found[-1] == 99
+    assert 60 < len(found) < 100
+    film_frames = np.stack([moving(number) for number in range(100)]).astype(int)
+    for frame in frames:
+        # Where what was lost did not show, a frame may be the one before it.
+        nearby = film_frames[max(frame.index - 10, 0) : frame.index + 1]
+        assert np.abs(nearby - frame.image).mean((1, 2, 3)).min() < 15
+    assert {remark.reason for remark in remarks} == {"damaged video"}
+    assert all(re.fullmatch(r"between \d+\.\d and \d+\.\d s: \d+ frames? lost", r.detail) for r in remarks)
+    assert sum(remark.count for remark in remarks) == 100 - len(found)
+    stretches = [read(path, 10, start, stop) for start, stop in pairwise([0, 33, 41, 42, 64, None])]
+    assert [frame.index for frames, _ in stretches for frame in frames] == found
+    assert sum(remark.count for _, remarks in stretches for remark in remarks) == 100 - len(found)
 
 
 @pytest.mark.parametrize(

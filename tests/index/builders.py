@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
 from handsim import Hand, Pool, PoolWriter, PoseEmbedding
 from handsim.hand import make_hand_id
+from handsim.pool import Categorical
+from handsim.pool.duplicates import DuplicateGroups
 from index import IndexSettings
 from index.server.catalog import ServerCatalog
 from index.server.client import Connection
@@ -46,6 +50,31 @@ def write_pool(path: Path, videos: int = VIDEOS, seed: int = 0) -> Pool:
                     )
                 )
     return Pool.open(path)
+
+
+class PoolColumns:
+    """Some hands of a pool, of which some may have another label: what a pool is after a removal."""
+
+    def __init__(self, pool: Pool, rows: NDArray[np.int64], labels: dict[int, str | None]) -> None:
+        """``labels`` are the new ones, by row of the pool."""
+        self.hand_ids, self.keypoints = pool.hand_ids[rows], pool.keypoints[rows]
+        self.is_left, self.scores, self.frames = pool.is_left[rows], pool.scores[rows], pool.frames[rows]
+        self.videos, self.sources = (
+            Categorical.of(column.values(rows)) for column in (pool.videos, pool.sources)
+        )
+        self.labels = Categorical.of(labels.get(row, pool.labels[row]) for row in rows.tolist())
+
+    def __len__(self) -> int:
+        return len(self.hand_ids)
+
+
+def group_hands(*groups: Sequence[int]) -> DuplicateGroups:
+    """Hands by id that are duplicates of each other."""
+    hand_ids = np.array([hand for group in groups for hand in group], dtype=np.uint64)
+    numbers = np.repeat(np.arange(len(groups), dtype=np.int32), [len(group) for group in groups])
+    order = np.argsort(hand_ids)
+    none = np.zeros(len(hand_ids), dtype=np.bool_)
+    return DuplicateGroups(hand_ids[order], numbers[order], none, len(hand_ids), 0)
 
 
 class SmallData(NamedTuple):

@@ -9,7 +9,8 @@ import pytest
 from handsim import HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
 from index import Catalog, Filter, SearchOptions, Verification, verify
-from tests.index.builders import SmallData
+from index.edge.catalog import EdgeCatalog
+from tests.index.builders import PoolColumns, SmallData
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +174,31 @@ def test_new_hands_go_into_a_copy_of_the_current_version(published: Catalog, sma
         assert (measured.problems(), measured.missing_from_index) == ([], 0)
     assert published.add(small.grown_pool) == added, "no hand is new"
     assert published.build(small.grown_pool, small.embedding).checksum == added.checksum
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_removed_hands_are_left_out_and_relabelled_ones_get_their_label(
+    published: Catalog, small: SmallData, in_place: bool
+) -> None:
+    if in_place and isinstance(published, EdgeCatalog):
+        pytest.skip("an embedded version never changes")
+    rows = np.arange(4, len(small.grown_pool))  # four removed, thirty new ones
+    pool = PoolColumns(small.grown_pool, rows, {10: "fist", 11: None})
+    difference = published.compare(pool)
+    assert (len(difference.new), len(difference.removed)) == (30, 4)
+    added = published.add(pool, difference=difference, in_place=in_place)
+    assert (added.name, added.points) == ("v0003" if in_place else "v0004", 86)
+    with published.current() as version:
+        indexed = np.concatenate([page.hand_ids for page in version.scroll()])
+        assert sorted(indexed.tolist()) == sorted(pool.hand_ids.tolist())
+        labels = [payload["label"] for payload in version.payloads(small.grown_pool.hand_ids[10:12])]
+        assert labels == ["fist", None]
+        measured = verify(version, read_all=True, pool_ids=pool.hand_ids)
+        assert (measured.problems(), measured.missing_from_pool) == ([], 0)
+    assert not published.compare(pool)
+    strangers = PoolColumns(small.grown_pool, np.arange(4), {})
+    with pytest.raises(HandsimError, match=f"none of the 86 hands of {added.name} is in the pool"):
+        published.add(strangers)
 
 
 def test_new_hands_get_the_embedding_of_the_current_version(published: Catalog, small: SmallData) -> None:

@@ -14,6 +14,7 @@ from handsim.errors import NotThereError
 from handsim.metrics.retrieval import recall_at_k
 from index import NO_HAND, Filter, IndexVersion, SearchOptions
 from index.query import MMR_CANDIDATES
+from tests.index.builders import group_hands
 from tests.index.oracle import (
     EF,
     FILTERS,
@@ -76,6 +77,31 @@ def test_answers_are_the_nearest_of_those_admitted_in_a_band_of_distances(
             np.testing.assert_allclose(neighbors.distances, true, rtol=1e-4, atol=1e-5)
         else:
             assert recall_at_k(neighbors.distances, true, 7) >= 0.9
+
+
+@pytest.mark.parametrize(("one_per_video", "where"), [(False, "anywhere"), (True, "from the first on")])
+def test_duplicates_of_the_query_are_left_out_and_the_next_hands_move_up(
+    version: IndexVersion, pool: Pool, embedding: PoseEmbedding, one_per_video: bool, where: str
+) -> None:
+    """Of each query its nearest hands of several videos; the duplicates of others are let through."""
+    rows = np.arange(3, len(pool), 224)
+    admits = admits_for(pool, "none", other_video=True)
+    options = within(BANDS["anywhere"], SearchOptions(one_per_video=True, exact=True))
+    nearest = version.search_hands(pool.hand_ids[rows], 6, other_video=True, options=options)
+    members = [pool.rows(ids[[0, 1, 3]]).tolist() for ids in nearest.hand_ids[:-1]]
+    groups = {row: {row, *others} for row, others in zip(rows[:-1].tolist(), members, strict=True)}
+
+    def admits_others(query: int, row: int) -> bool:
+        return admits(query, row) and row not in groups.get(query, ())
+
+    found = group_hands(*(pool.hand_ids[list(group)].tolist() for group in groups.values()))
+    options = within(BANDS[where], SearchOptions(one_per_video=one_per_video, exact=True))
+    neighbors = version.search_hands(
+        pool.hand_ids[rows], 5, other_video=True, options=options, duplicates=found
+    )
+    assert_sound(pool, embedding, rows, neighbors, admits_others)
+    true = true_distances(pool, embedding, rows, 5, admits_others, per_video=one_per_video, band=BANDS[where])
+    np.testing.assert_allclose(neighbors.distances, true, rtol=1e-4, atol=1e-5)
 
 
 def test_a_search_by_keypoints_is_one_by_their_vectors(
@@ -148,7 +174,8 @@ def test_queries_that_do_not_fit_are_refused(version: IndexVersion, pool: Pool) 
     refused: list[tuple[str, Callable[[], object]]] = [
         (r"shape \[2, 13\]; this index takes \[Q, 14\]", lambda: version.search(vectors[:, :13], 1)),
         ("query vector 1 holds NaN", lambda: version.search([[0.0] * 14, [np.nan] * 14], 1)),
-        ("NaN", lambda: version.search_keypoints(np.full((1, 21, 3), np.nan), 1)),
+        (r"not labelled \(NaN\)", lambda: version.search_keypoints(np.full((1, 21, 3), np.nan), 1)),
+        ("NaN or infinity", lambda: version.search_keypoints(np.full((1, 21, 3), np.inf), 1)),
         ("shape", lambda: version.search_keypoints(np.zeros((1, 20, 3)), 1)),
         ("not_videos has 1 entries for 2", lambda: version.search(vectors, 1, not_videos=["video 1"])),
         ("not_hands has 1 entries for 2 queries", lambda: version.search(vectors, 1, not_hands=one)),

@@ -2,18 +2,21 @@
 
 import json
 import multiprocessing
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from handsim import HandsimError, Pool
+from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
-from handsim.hand import format_hand_id
-from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
+from handsim.hand import format_hand_id, make_hand_id
+from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine, open_catalog
 from index.hand100m import box_of_whole_crop, write_hand100m
 from index.mining import write_pairs
+from tests.index.builders import group_hands, write_pool
 
 
 def mine_all(embedded: IndexVersion, pool: Pool, policy: MiningPolicy) -> MinedPairs:
@@ -62,6 +65,61 @@ def test_the_same_video_may_be_allowed(embedded: IndexVersion, pool: Pool) -> No
     assert (pool.videos.codes[partners] == pool.videos.codes).mean() > 0.5
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pool, IndexVersion]]:
+    """Five videos of 15 hands, and the first of them again under two other names."""
+    path = tmp_path_factory.mktemp("copied")
+    pool = write_pool(path / "pool", videos=5)
+    with PoolWriter(path / "pool") as writer:
+        for name in ("copy", "copy (1)"):
+            for hand_id in pool.hand_ids[:15].tolist():
+                hand = pool.hand(hand_id)
+                again = make_hand_id("test", name, hand.frame, 0)
+                writer.add(replace(hand, hand_id=again, video=name))
+    pool = Pool.open(path / "pool")
+    open_catalog(path / "index").build(pool, PoseEmbedding.fit(pool))
+    with open_catalog(path / "index").current() as version:
+        yield pool, version
+
+
+def test_what_is_too_near_is_no_positive_and_the_next_ones_move_up(
+    copied: tuple[Pool, IndexVersion], tmp_path: Path
+) -> None:
+    pool, version = copied
+    everything = mine_all(version, pool, MiningPolicy(top_k=4, min_distance=0.0))
+    pairs = mine_all(version, pool, MiningPolicy(top_k=2))
+    np.testing.assert_array_equal(pairs.distances[:15], everything.distances[:15, 2:])
+    np.testing.assert_array_equal(pairs.distances[15:75], everything.distances[15:75, :2])
+    assert everything.too_near == everything.duplicates == 0
+    assert (pairs.too_near, pairs.duplicates) == (3 * 15 * 2, 0)
+    per_video = mine_all(version, pool, MiningPolicy(top_k=2, one_per_video=True))
+    assert (per_video.distances >= 0.001).all()
+    assert (mine_all(version, pool, MiningPolicy(max_distance=0.0)).positives[:15] == NO_HAND).all()
+    write_pairs(tmp_path / "pairs.parquet", [pairs], version.info)
+    metadata = pq.read_metadata(tmp_path / "pairs.parquet").metadata
+    assert (metadata[b"left_out_too_near"], metadata[b"left_out_duplicates"]) == (b"90", b"0")
+
+
+def test_duplicates_of_the_anchor_are_no_positives_unless_they_are_kept(
+    copied: tuple[Pool, IndexVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.mining._BATCH_HANDS", 40)  # two processes have a batch each, or two
+    pool, version = copied
+    sets = [pool.hand_ids[[row, 75 + row, 90 + row]].tolist() for row in range(15)]
+    copies = group_hands(*sets)
+    policy = MiningPolicy(min_distance=0.0)
+    for workers in (1, 2):
+        batches = mine(version, pool.hand_ids, policy, duplicates=copies, workers=workers, ef=400)
+        pairs = MinedPairs.concatenate(batches)
+        assert (pairs.too_near, pairs.duplicates) == (0, 45)
+        groups = copies.group_of(pool.hand_ids)
+        assert (copies.group_of(pairs.positives[:, 0]) != groups)[groups >= 0].all()
+        assert (pairs.distances > 0.001).all()
+    kept = MiningPolicy(min_distance=0.0, keep_duplicates=True)
+    pairs = MinedPairs.concatenate(mine(version, pool.hand_ids, kept, duplicates=copies))
+    assert (pairs.distances[:15] == 0).all()
+
+
 def test_a_policy_that_cannot_be_mined_is_refused(embedded: IndexVersion, pool: Pool) -> None:
     for ranks in ((0, 1), (2, 1), (1, 0)):
         with pytest.raises(HandsimError, match=r"^ranks -?\d+ to -?\d+ cannot be mined"):
@@ -69,6 +127,8 @@ def test_a_policy_that_cannot_be_mined_is_refused(embedded: IndexVersion, pool: 
     for distance in (-1.0, float("nan")):
         with pytest.raises(HandsimError, match="max_distance"):
             MiningPolicy(max_distance=distance)
+        with pytest.raises(HandsimError, match="min_distance"):
+            MiningPolicy(min_distance=distance)
     with pytest.raises(HandsimError, match="k is 2000"):
         mine_all(embedded, pool, MiningPolicy(top_k=2000))
     with pytest.raises(NotThereError, match="no hand 0000000000000001"):
@@ -107,13 +167,17 @@ def test_pairs_are_written_in_hand100ms_layout(embedded: IndexVersion, pool: Poo
     names = {image["id"]: image["file_name"] for image in file["images"]}
     assert len(names) == len(file["annotations"]) == len(pool)
     for row, annotation in enumerate(file["annotations"]):
-        hand = format_hand_id(int(pool.hand_ids[row]))
-        assert annotation["hand_id"] == hand
-        assert names[annotation["image_id"]] == f"{hand}.jpg"
+        assert int(annotation["hand_id"]) == pool.hand_ids[row], "decimal: SiMHand's reader calls int()"
+        assert names[annotation["image_id"]] == f"{format_hand_id(int(pool.hand_ids[row]))}.jpg"
+        assert annotation["handsim_video"] == pool.videos[row]
+        assert annotation["handsim_label"] == pool.labels[row]
+        assert annotation["handsim_source"] == pool.sources[row]
+        assert annotation["handsim_frame"] == pool.frames[row]
+        assert annotation["handsim_side"] == ("left" if pool.is_left[row] else "right")
         assert annotation["left_right"] == "Right"
         assert len(annotation["positive_sample"]) == len(annotation["distance"]) == pairs.is_found[row].sum()
         np.testing.assert_allclose(annotation["keypoint_25d"], pool.keypoints[row].ravel(), atol=1e-6)
-    partners = [format_hand_id(hand) for hand in pairs.positives[0, pairs.is_found[0]].tolist()]
+    partners = [str(hand) for hand in pairs.positives[0, pairs.is_found[0]].tolist()]
     assert file["annotations"][0]["positive_sample"] == partners
     assert write_hand100m(tmp_path / "hands.json", pool, []) == 0, "no hands make an empty list"
     assert json.loads((tmp_path / "hands.json").read_text())["annotations"] == []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from handsim.embedding.image import FEATURES
 from handsim.errors import HandsimError
 from handsim.synthetic import SyntheticConfig
+from index.query import MIN_POSITIVE_DISTANCE
 from training.datasets.synthetic import WORLDS
 from training.experiments.config import Axis, Experiment, Point, Settings
 from training.experiments.steps import Step
@@ -38,7 +39,11 @@ _RESERVED_SETTINGS: Final[Mapping[tuple[str, ...], str]] = {
 """Settings of a recipe that an experiment sets elsewhere, and where."""
 _WITHOUT_EFFECT: Final = (("log",), ("trainer", "workers"))
 """Settings of a training that change what it logs and how fast it is, not its result."""
-_LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {("optimizer", "lars_variant"): "capped"}
+_LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
+    ("optimizer", "lars_variant"): "capped",
+    ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
+    ("pairs", "policy", "keep_duplicates"): False,
+}
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""
 

@@ -61,6 +61,8 @@ class PairBatch:
     """Of those, the ones that the index version lacks."""
     random_negatives: int
     """Negatives drawn at random, where the band had too few."""
+    left_out: int = 0
+    """Hands that were left out as positives: too near to their anchors, or duplicates of them."""
     data_wait_s: float = 0.0
     """Seconds in which the trainer waited for this batch."""
     index_wait_s: float = 0.0
@@ -87,6 +89,7 @@ class PairBatch:
             without_positive=draw.without_positive,
             not_in_index=draw.not_in_index,
             random_negatives=draw.random_negatives,
+            left_out=draw.left_out,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "PairBatch":

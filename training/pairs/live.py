@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnavailableError
+from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import PipeWorker
 from index import LiveIndex, open_catalog
 from index.mining import MinedPairs, mine
@@ -70,9 +71,19 @@ class LiveNeighbors(PairSource):
     found.
     """
 
-    def __init__(self, index: VersionProvider, settings: PairSettings, pool_hands: HandSet) -> None:
-        """``pool_hands`` are the hands of the pool, with crops; ``index`` is closed with this."""
+    def __init__(
+        self,
+        index: VersionProvider,
+        settings: PairSettings,
+        pool_hands: HandSet,
+        duplicates: DuplicateGroups | None = None,
+    ) -> None:
+        """``pool_hands`` are the hands of the pool, with crops; ``index`` is closed with this.
+
+        Hands of one group of ``duplicates`` are no pairs, unless the policy keeps them.
+        """
         self._index, self._settings, self._pool_hands = index, settings, pool_hands
+        self._duplicates = duplicates
         self._version_hands: tuple[tuple[str, str], HandSet] | None = None
         """Name and checksum of the last version, and its hands; only read if it lacked an anchor."""
         self._busy = Lock()
@@ -113,9 +124,12 @@ class LiveNeighbors(PairSource):
             in_index = self._version_hands[1].contains(anchors)
         positives = anchors.copy()
         distances = np.full(len(anchors), np.nan, dtype=np.float32)
+        left_out = 0
         if in_index.any():
             policy, ef = self._settings.policy, self._settings.ef
-            mined = MinedPairs.concatenate(mine(version, anchors[in_index], policy, ef=ef))
+            batches = mine(version, anchors[in_index], policy, duplicates=self._duplicates, ef=ef)
+            mined = MinedPairs.concatenate(batches)
+            left_out = mined.too_near + mined.duplicates
             valid = mined.is_found & self._pool_hands.contains(mined.positives)
             columns, chosen = choose_valid(valid, 1, rng)
             rows = np.flatnonzero(in_index)[chosen[:, 0]]
@@ -131,6 +145,7 @@ class LiveNeighbors(PairSource):
             without_positive=int((positives == anchors).sum()),
             not_in_index=int((~in_index).sum()),
             random_negatives=random_negatives,
+            left_out=left_out,
         )
 
     def _negatives(
@@ -249,12 +264,19 @@ class RetryingPairSource(PairSource):
 class QueryProcess(PairSource):
     """`LiveNeighbors` in another process, with the same answers."""
 
-    def __init__(self, address: str, pinned: str | None, settings: PairSettings, pool_hands: HandSet) -> None:
+    def __init__(
+        self,
+        address: str,
+        pinned: str | None,
+        settings: PairSettings,
+        pool_hands: HandSet,
+        duplicates: DuplicateGroups | None = None,
+    ) -> None:
         """Start it, on the index at an address, to stay in the version ``pinned`` if one is named.
 
         It takes a second to be ready. What goes wrong until then is raised by the first `draw`.
         """
-        self._worker = PipeWorker(_serve, address, pinned, settings, pool_hands)
+        self._worker = PipeWorker(_serve, address, pinned, settings, pool_hands, duplicates)
         self._drawing, self._sending = Lock(), Lock()
 
     def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
@@ -288,7 +310,12 @@ class QueryProcess(PairSource):
 
 
 def _serve(
-    connection: Connection, address: str, pinned: str | None, settings: PairSettings, pool_hands: HandSet
+    connection: Connection,
+    address: str,
+    pinned: str | None,
+    settings: PairSettings,
+    pool_hands: HandSet,
+    duplicates: DuplicateGroups | None,
 ) -> None:
     """What the process runs: draws pairs until it receives None, or the pipe is closed."""
     source: LiveNeighbors | None = None
@@ -298,7 +325,7 @@ def _serve(
                 if source is None:  # opened here, so that a server that is away can be reported, and retried
                     catalog = open_catalog(address)
                     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
-                    source = LiveNeighbors(index, settings, pool_hands)
+                    source = LiveNeighbors(index, settings, pool_hands, duplicates)
                 connection.send(source.draw(*request))
             except HandsimError as error:
                 connection.send(error)

@@ -1,15 +1,18 @@
 """From settings to batches: check that settings, pool and index go together, and open the source of pairs."""
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, UnavailableError
 from handsim.pool import Pool
+from handsim.pool.duplicates import DuplicateGroups
 from index.catalog import Catalog
 from index.info import VersionInfo
 from index.live import LiveIndex
+from index.mining import explain_lack
 from index.version import IndexVersion
 from training.pairs.live import (
     LiveNeighbors,
@@ -22,6 +25,9 @@ from training.pairs.live import (
 from training.pairs.loader import AnchorBatches, PairLoader
 from training.pairs.settings import PairSettings
 from training.pairs.sources import HandSet, MinedTable, PairSource, SelfPairs, TemporalNeighbors
+
+_PROBE_ANCHORS: Final = 256
+"""Anchors that are asked for positives before a run begins."""
 
 OnEvent = Callable[[str], None]
 """Called with a line for people, from any thread."""
@@ -47,9 +53,12 @@ def open_pairs(
     hands that are left out.
 
     Raises HandsimError where settings, pool and index do not go together, where the pool is too small for
-    one batch, and NotThereError or UnavailableError where there is no index or it does not answer.
+    one batch or none of some anchors has a positive, and NotThereError or UnavailableError where there is no
+    index or it does not answer.
     """
-    pool_hands = HandSet.with_crops(pool)
+    pool_hands = HandSet.trainable(pool)
+    if partly := int((~pool.is_complete).sum()):
+        on_event(f"{partly:,} of the pool's {len(pool):,} hands have unlabelled joints, and are left out")
     source: PairSource
     if settings.positives != "neighbours" or settings.table is not None:
         hand_ids, version, address = pool_hands.hand_ids, None, None
@@ -66,7 +75,8 @@ def open_pairs(
     anchors = AnchorBatches(hand_ids, batch_size, seed, rank=rank, world_size=world_size)
     if catalog is not None and version is not None:
         _check_negatives_fit(settings, pool_hands, batch_size)
-        live = _open_live(settings, catalog, version, address if workers else None, pool_hands)
+        duplicates = _load_duplicates(settings, pool, on_event)
+        live = _open_live(settings, catalog, version, address if workers else None, pool_hands, duplicates)
         source = RetryingPairSource(live, settings.patience_s, on_wait=_wait_reporter(settings, on_event))
     elif settings.table is not None:
         source = MinedTable(settings.table, pool_hands)
@@ -74,6 +84,11 @@ def open_pairs(
         source = TemporalNeighbors(pool, settings.window_frames, pool_hands)
     else:
         source = SelfPairs()
+    try:
+        _check_positives(source, anchors, settings, pool, on_event)
+    except BaseException:
+        source.close()
+        raise
     return PairLoader(
         pool,
         source,
@@ -88,9 +103,9 @@ def open_pairs(
 
 
 def _find_anchors(
-    pool: Pool, with_crop: HandSet, version: IndexVersion, on_event: OnEvent
+    pool: Pool, trainable: HandSet, version: IndexVersion, on_event: OnEvent
 ) -> NDArray[np.uint64]:
-    """The hands of an index version whose crop the pool has; raises HandsimError if the pool lacks a hand."""
+    """The trainable hands of an index version; raises HandsimError if the pool lacks a hand of it."""
     index_hands, pool_hands = read_hand_set(version).hand_ids, HandSet(pool.hand_ids)
     missing = int((~pool_hands.contains(index_hands)).sum())
     if missing:
@@ -99,25 +114,70 @@ def _find_anchors(
             f"the pool {pool.path}; `handsim index build` makes an index of it, or name the home of the "
             f"index's own pool"
         )
-    anchors = index_hands[with_crop.contains(index_hands)]
-    if len(anchors) < len(pool_hands):
+    complete = HandSet(pool.hand_ids[pool.is_complete])
+    index_hands = index_hands[complete.contains(index_hands)]
+    anchors = index_hands[trainable.contains(index_hands)]
+    if len(anchors) < len(complete):
         on_event(
-            f"{len(pool_hands) - len(anchors):,} of the pool's {len(pool):,} hands are no anchors: index "
-            f"version {version.info.name} lacks {len(pool_hands) - len(index_hands):,}, and "
+            f"{len(complete) - len(anchors):,} of the pool's {len(complete):,} hands are no anchors: index "
+            f"version {version.info.name} lacks {len(complete) - len(index_hands):,}, and "
             f"{len(index_hands) - len(anchors):,} have no picture"
         )
     return anchors
 
 
+def _load_duplicates(settings: PairSettings, pool: Pool, on_event: OnEvent) -> DuplicateGroups | None:
+    duplicates = None if settings.policy.keep_duplicates else DuplicateGroups.load(pool.path)
+    stale = duplicates and duplicates.describe_staleness(pool)
+    if stale:
+        on_event(stale)
+    return duplicates
+
+
+def _check_positives(
+    source: PairSource, anchors: AnchorBatches, settings: PairSettings, pool: Pool, on_event: OnEvent
+) -> None:
+    """Raise HandsimError where none of some anchors has a positive; say so where less than half have one.
+
+    The source is asked for the first batches of the first epoch: pairs depend on nothing asked before.
+    """
+    asked = alone = left_out = 0
+    for number in range(anchors.batches_an_epoch):
+        draw = source.draw(anchors.batch(0, number), anchors.generator(0, number))
+        asked += len(draw.anchors)
+        alone += draw.without_positive
+        left_out += draw.left_out
+        if asked >= _PROBE_ANCHORS:
+            break
+    if 2 * alone <= asked:
+        return
+    if settings.positives == "temporal":
+        why = (
+            f"no other frame of their video within window_frames {settings.window_frames} has that hand; "
+            f"take more frames a second (`handsim ingest --fps`), or a larger pairs.window_frames"
+        )
+    else:
+        why = explain_lack(pool, settings.policy, bool(left_out))
+    line = f"{asked - alone:,} of {asked:,} anchors have a positive: {why}"
+    if alone == asked:
+        raise HandsimError(line)
+    on_event(f"only {line}")
+
+
 def _open_live(
-    settings: PairSettings, catalog: Catalog, version: VersionInfo, address: str | None, pool_hands: HandSet
+    settings: PairSettings,
+    catalog: Catalog,
+    version: VersionInfo,
+    address: str | None,
+    pool_hands: HandSet,
+    duplicates: DuplicateGroups | None,
 ) -> PairSource:
     """Neighbours from the index: in a process of its own if there is an address, else in this one."""
     pinned = None if settings.pin_version is None else version.name
     if address is not None:
-        return QueryProcess(address, pinned, settings, pool_hands)
+        return QueryProcess(address, pinned, settings, pool_hands, duplicates)
     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
-    return LiveNeighbors(index, settings, pool_hands)
+    return LiveNeighbors(index, settings, pool_hands, duplicates)
 
 
 def _wait_reporter(settings: PairSettings, on_event: OnEvent) -> OnWait:

@@ -37,9 +37,9 @@ class HandSet:
         self.hand_ids = rising[np.diff(rising, prepend=rising[:1] + np.uint64(1)) != 0]
 
     @classmethod
-    def with_crops(cls, pool: Pool) -> "HandSet":
-        """The hands whose crop a pool has: a network can be shown no others."""
-        return cls(pool.hand_ids[pool.has_crops])
+    def trainable(cls, pool: Pool) -> "HandSet":
+        """The hands of a pool that a network is shown: with a crop, and all joints for the weights."""
+        return cls(pool.hand_ids[pool.has_crops & pool.is_complete])
 
     def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""
@@ -72,6 +72,8 @@ class PairDraw:
     """Of those, the ones that the index version lacks."""
     random_negatives: int = 0
     """Negatives drawn from all hands, where the band had too few."""
+    left_out: int = 0
+    """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
 
     @classmethod
     def without_index(

@@ -149,7 +149,7 @@ class PairMetrics:
     def __init__(self) -> None:
         self._losses: list[float] = []
         self._distances: list[float] = []
-        self._views = self._pairs = self._without_positive = 0
+        self._views = self._pairs = self._without_positive = self._left_out = 0
         self._data_wait_s = self._index_wait_s = 0.0
 
     def add(self, batch: PairBatch, module: RunModule) -> None:
@@ -159,6 +159,7 @@ class PairMetrics:
         self._pairs += pairs
         self._views += 2 * pairs + len(batch.negatives)
         self._without_positive += batch.without_positive
+        self._left_out += batch.left_out
         distance = float(batch.distances.nanmean())
         if np.isfinite(distance):
             self._distances.append(distance)
@@ -173,6 +174,7 @@ class PairMetrics:
             "data_wait": self._data_wait_s / elapsed_s,
             "index_wait": self._index_wait_s / elapsed_s,
             "without_positive": self._without_positive / self._pairs,
+            "left_out": self._left_out / self._pairs,
         }
         if self._distances:
             numbers["positive_distance"] = sum(self._distances) / len(self._distances)
@@ -180,10 +182,12 @@ class PairMetrics:
 
     @staticmethod
     def describe(numbers: dict[str, float]) -> str:
-        """Loss, rate and waiting."""
+        """Loss, rate and waiting; and where most anchors have no positive, that."""
+        alone = numbers["without_positive"]
         return (
             f"loss {numbers['loss']:.3f}, {numbers['images_per_s']:,.0f} images/s, "
             f"waiting {numbers['data_wait']:.0%} (index {numbers['index_wait']:.0%})"
+            + (f"; {alone:.0%} OF THE ANCHORS HAVE NO POSITIVE" if alone > 0.5 else "")
         )
 
 

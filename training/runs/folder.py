@@ -30,6 +30,12 @@ from training.runs.recipes import as_yaml
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_BEFORE: Final[dict[tuple[str, ...], Any]] = {
+    ("pairs", "policy", "min_distance"): 0.0,
+    ("pairs", "policy", "keep_duplicates"): True,
+}
+"""Settings that came later and changed what is trained, and the value by which earlier runs went."""
+
 LAST: Final = "last.ckpt"
 BEST: Final = "best.ckpt"
 """Of the epoch with the lowest validation error; in pre-training, with the lowest mean loss."""
@@ -119,7 +125,10 @@ class RunFolder:
         write_text_atomically(self.config, as_yaml(config))
 
     def read_config(self) -> dict[str, Any]:
-        """The settings as plain values; raises HandsimError when they cannot be read."""
+        """The settings as plain values; raises HandsimError when they cannot be read.
+
+        Those that a run of an earlier version lacks have the values by which it went.
+        """
         try:
             content = yaml.safe_load(self.config.read_text())
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -127,6 +136,12 @@ class RunFolder:
             raise HandsimError(f"{self.config} cannot be read ({why}); the run cannot be resumed") from error
         if not isinstance(content, dict):
             raise HandsimError(f"{self.config} holds no settings; the run cannot be resumed")
+        for (*groups, name), before in _BEFORE.items():
+            group: Any = content
+            for key in groups:
+                group = group.get(key) if isinstance(group, dict) else None
+            if isinstance(group, dict):
+                group.setdefault(name, before)
         return content
 
     def write_metadata(self, metadata: dict[str, Any]) -> None:

@@ -3,14 +3,17 @@
 
 function drawSkeleton(points, bones, colours) {
   const svg = svgElement("svg", { viewBox: "0 0 1000 1000", "aria-hidden": "true" });
+  const drawn = bones.filter(([parent, child]) => points[parent] && points[child]); // an unlabelled joint is null
   for (const rim of [true, false]) {
-    for (const [parent, child] of bones) {
+    for (const [parent, child] of drawn) {
       const [[x1, y1], [x2, y2]] = [points[parent], points[child]];
       const stroke = rim ? "#141414" : colours[child];
       svg.append(svgElement("line", { x1, y1, x2, y2, stroke, "stroke-width": rim ? 26 : 16, "stroke-linecap": "round" }));
     }
   }
-  points.forEach(([cx, cy], joint) => {
+  points.forEach((point, joint) => {
+    if (!point) return;
+    const [cx, cy] = point;
     svg.append(svgElement("circle", { cx, cy, r: 16, fill: colours[joint], stroke: "#141414", "stroke-width": 5 }));
   });
   return svg;

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from apps.browser.components import read_css, read_scripts
 from handsim.errors import HandsimError
-from handsim.hand import format_hand_id, parse_hand_id
+from handsim.hand import format_hand_id, labelled_joints, parse_hand_id
 from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
 
 _VIEW_BOX: Final = 1000
@@ -34,7 +34,7 @@ class Card:
     picture: str | None
     """The crop as a data URI; None draws the skeleton alone."""
     keypoints: NDArray[np.floating] | None
-    """[21, 2 or 3] in the crop's unit square."""
+    """[21, 2 or 3] in the crop's unit square; an unlabelled joint is not drawn."""
     title: str = ""
     """Below the picture, in bold."""
     lines: tuple[str, ...] = ()
@@ -46,7 +46,12 @@ class Card:
         """What the web browser receives."""
         points = None
         if self.keypoints is not None:
-            points = np.rint(self.keypoints[:, :2] * _VIEW_BOX).astype(int).tolist()
+            is_labelled = labelled_joints(self.keypoints)
+            places = np.rint(self.keypoints[:, :2] * _VIEW_BOX)
+            points = [
+                [int(x), int(y)] if labelled else None
+                for (x, y), labelled in zip(places.tolist(), is_labelled.tolist(), strict=True)
+            ]
         return {
             "id": format_hand_id(self.hand_id),
             "picture": self.picture,

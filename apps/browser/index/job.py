@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> int:
 
 def _work(home: Home, options: argparse.Namespace, reporter: JobReporter) -> dict[str, Any]:
     progress, publish = _as_phases(reporter), not options.no_publish
+    notes: list[str] = []
     with open_catalog(options.index or home.index, folders=EncoderFolders(home)) as catalog:
         match options.work:
             case "build":
@@ -55,13 +56,15 @@ def _work(home: Home, options: argparse.Namespace, reporter: JobReporter) -> dic
                     "reading the pool" if home.embedding.exists() else "fitting the embedding"
                 )
                 info = build_version(
-                    home, catalog, settings, publish=publish, progress=progress, print_line=print
+                    home, catalog, settings, publish=publish, progress=progress, print_line=notes.append
                 )
-                return {"message": describe_build(info), "version": info.name}
+                return {"message": "; ".join([describe_build(info), *notes]), "version": info.name}
             case "add":
                 reporter.begin_phase("looking for new hands")
-                info, new = add_hands(home, catalog, publish=publish, progress=progress)
-                return {"message": describe_addition(info, new), "version": info.name}
+                info, new = add_hands(
+                    home, catalog, publish=publish, progress=progress, print_line=notes.append
+                )
+                return {"message": "; ".join([describe_addition(info, new), *notes]), "version": info.name}
             case _:
                 return _verify(home, catalog, options.version, reporter)
 

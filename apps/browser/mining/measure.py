@@ -15,6 +15,7 @@ from apps.browser.mining.policy import Condition, MiningTrial, conditions, witho
 from handsim.errors import HandsimError, NotThereError
 from handsim.metrics.retrieval import pose_distance
 from handsim.pool import Pool
+from handsim.pool.duplicates import DUPLICATES_FILE, DuplicateGroups
 from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
 from training.pairs.live import read_hand_set
 from training.pairs.sources import HandSet, choose_valid
@@ -76,7 +77,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     The same seed takes the same hands, whatever the policy. Raises HandsimError for an empty pool, and for an
     index with fewer hands than the policy has ranks.
     """
-    pictured = HandSet.with_crops(pool) if pool.has_crops.any() else HandSet(pool.hand_ids)
+    pictured = HandSet.trainable(pool) if pool.has_crops.any() else HandSet(pool.hand_ids[pool.is_complete])
     if not len(pictured):
         raise HandsimError("the pool has no hands yet; `handsim ingest PATH` adds some")
     random = np.random.default_rng(trial.seed)
@@ -84,14 +85,15 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     rows = np.sort(pool.rows(pictured.hand_ids[sample]))
     partners = random.integers(len(pool), size=len(rows))
     in_index = np.ones(len(rows), dtype=np.bool_)
+    duplicates = DuplicateGroups.load(pool.path)
     try:
-        mined = _mine(version, pool.hand_ids[rows], trial.policy)
+        mined = _mine(version, pool.hand_ids[rows], trial.policy, duplicates)
     except NotThereError:
         # Few indexes lack hands of their pool, so the hands of the index are read only when one does.
         in_index = read_hand_set(version).contains(pool.hand_ids[rows])
         if not in_index.any():
             raise
-        mined = _mine(version, pool.hand_ids[rows[in_index]], trial.policy)
+        mined = _mine(version, pool.hand_ids[rows[in_index]], trial.policy, duplicates)
     rows, partners = rows[in_index], partners[in_index]
     usable = mined.is_found & pictured.contains(mined.positives)  # [N, K] the positives that can be drawn
     places, chosen = choose_valid(usable, 1, np.random.default_rng([trial.seed, POSITIVE_STREAM]))
@@ -104,7 +106,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     videos = pool.videos.codes
     crosses = np.zeros(len(rows), dtype=np.bool_)
     crosses[paired] = videos[rows[paired]] != videos[others]
-    elsewhere = videos[partners] != videos[rows]
+    elsewhere = (videos[partners] != videos[rows]) & pool.is_complete[partners]
     hubs, counts = np.unique(mined.positives[usable], return_counts=True)
     first = np.lexsort((hubs, -counts))[:_HUBS]
     return TrialResult(
@@ -120,13 +122,18 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
         unique_positives=len(hubs),
         same_label=_same_label(pool.labels.codes[rows[paired]], pool.labels.codes[others]),
         not_in_index=int((~in_index).sum()),
-        to_relax=to_relax(version, mined.hand_ids[~paired], trial.policy),
+        to_relax=to_relax(version, mined.hand_ids[~paired], trial.policy, duplicates),
         one_video=pool.videos.names[0] if len(pool.videos.names) == 1 else None,
     )
 
 
-def _mine(version: IndexVersion, hand_ids: NDArray[np.uint64], policy: MiningPolicy) -> MinedPairs:
-    return MinedPairs.concatenate(mine(version, hand_ids, policy))
+def _mine(
+    version: IndexVersion,
+    hand_ids: NDArray[np.uint64],
+    policy: MiningPolicy,
+    duplicates: DuplicateGroups | None,
+) -> MinedPairs:
+    return MinedPairs.concatenate(mine(version, hand_ids, policy, duplicates=duplicates))
 
 
 def _same_label(first: NDArray[np.int32], second: NDArray[np.int32]) -> float | None:
@@ -135,7 +142,10 @@ def _same_label(first: NDArray[np.int32], second: NDArray[np.int32]) -> float | 
 
 
 def to_relax(
-    version: IndexVersion, without_positive: NDArray[np.uint64], policy: MiningPolicy
+    version: IndexVersion,
+    without_positive: NDArray[np.uint64],
+    policy: MiningPolicy,
+    duplicates: DuplicateGroups | None = None,
 ) -> tuple[tuple[Condition, float], ...]:
     """Which conditions, left out alone, give hands [M] without a positive one, and to what share of them.
 
@@ -145,7 +155,7 @@ def to_relax(
     if not len(hands):
         return ()
     helped = [
-        (each, float(_mine(version, hands, without(policy, each)).is_found.any(axis=1).mean()))
+        (each, float(_mine(version, hands, without(policy, each), duplicates).is_found.any(axis=1).mean()))
         for each in conditions(policy)
     ]
     return tuple(sorted((each for each in helped if each[1]), key=lambda each: -each[1]))
@@ -227,7 +237,9 @@ _CACHED: Final = 32
 
 def cached_trial(library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial) -> TrialResult:
     """The result of `try_policy`, computed once for all visitors; raises as it does."""
-    place = (str(library.home.path), version.info.name, version.info.checksum, str(len(pool)))
+    duplicates = pool.path / DUPLICATES_FILE
+    looked = str(duplicates.stat().st_mtime_ns) if duplicates.exists() else ""
+    place = (str(library.home.path), version.info.name, version.info.checksum, str(len(pool)), looked)
     return _cached(version, pool, place, trial)
 
 

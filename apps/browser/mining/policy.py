@@ -18,16 +18,20 @@ MOST_RANKS: Final = 32
 """The last rank that can be looked at."""
 _LAST_SEED: Final = 9_999
 
-Condition = Literal["other_video", "one_per_video", "first_rank", "max_distance"]
+Condition = Literal[
+    "other_video", "one_per_video", "first_rank", "max_distance", "min_distance", "keep_duplicates"
+]
 """The parts of a policy that leave neighbours out."""
 CONDITIONS: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
     "first_rank": "the first rank",
     "max_distance": "the distance limit",
+    "min_distance": "the least distance",
+    "keep_duplicates": "no duplicates",
 }
 """Their names, for people."""
-_LOOSEST: Final = MiningPolicy(other_video=False)
+_LOOSEST: Final = MiningPolicy(other_video=False, min_distance=0.0, keep_duplicates=True)
 _SWITCHES: Final = {"yes": True, "no": False}
 
 
@@ -115,9 +119,9 @@ def _as_text(value: object) -> str:
 
 def _from_text(name: str, text: str) -> float | bool:
     try:
-        if name in ("other_video", "one_per_video"):
+        if name in ("other_video", "one_per_video", "keep_duplicates"):
             return _SWITCHES[text]
-        return float(text) if name == "max_distance" else int(text)
+        return float(text) if name in ("max_distance", "min_distance") else int(text)
     except (ValueError, KeyError) as error:
         raise HandsimError(f"the address has {name} = {text[:40]!r}, which cannot be read") from error
 
@@ -209,6 +213,20 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
             half, most = quantiles
             st.caption(f"Under it half of the pairs lie within {half:.3f}, 95 of 100 within {most:.3f}.")
 
+    st.number_input(
+        "Least distance",
+        0.0,
+        step=0.001,
+        format="%.3f",
+        **_bind("min_distance"),
+        help="Leave out what is nearer: the same picture under another name",
+    )
+    st.toggle(
+        "Leave duplicates out",
+        **_bind("no_duplicates"),
+        help="Never a hand that `handsim pool duplicates` found to be a duplicate of the anchor",
+    )
+
 
 def _draw_sample(trial: MiningTrial) -> None:
     st.segmented_control(
@@ -259,6 +277,8 @@ def _set_widgets(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
         "one_per_video": policy.one_per_video,
         "capped": policy.max_distance is not None,
         "max_distance": likely_cap if policy.max_distance is None else policy.max_distance,
+        "min_distance": policy.min_distance,
+        "no_duplicates": not policy.keep_duplicates,
         "sample": trial.sample,
     }
     for name, value in values.items():
@@ -276,6 +296,8 @@ def _changed() -> None:
             other_video=state[_KEY + "other_video"],
             one_per_video=state[_KEY + "one_per_video"],
             max_distance=state[_KEY + "max_distance"] if state[_KEY + "capped"] else None,
+            min_distance=state[_KEY + "min_distance"],
+            keep_duplicates=not state[_KEY + "no_duplicates"],
         )
         trial = replace(read_trial(), policy=policy, sample=state[_KEY + "sample"])
     except HandsimError:

@@ -29,6 +29,7 @@ from apps.browser.search.controls import draw_controls
 from apps.browser.search.question import PRESETS, Condition, Question, make_preset, quantise_keypoints
 from apps.browser.session import SEARCH_PATH, show_on_map
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
+from apps.cli.query import check_hands
 from handsim.detection import DetectedHand
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import parse_hand_id
@@ -44,7 +45,7 @@ _SKELETONS: Final = "search_skeletons"
 _EXAMPLES: Final = "search_examples"
 _TOAST: Final = "search_toast"
 _EXAMPLE_COUNT: Final = 24
-_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"]
+_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif", "bmp", "gif", "tif", "tiff"]
 _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
@@ -323,6 +324,8 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
     started = time.perf_counter()
     detection = session.find_detection(question.pose)
     crop = None if detection is None else detection.crop
+    hands = [*question.like, *question.unlike] if question.hand is None else [question.hand]
+    check_hands(hands, version.embedding, pool)
     answer = answer_question(version, question, crop)
     cards = [
         build_card(

@@ -1,9 +1,9 @@
 """A FiftyOne dataset on disk: ``metadata.json``, ``samples.json`` and the crops in ``data``.
 
 The format is that of ``fiftyone.types.FiftyOneDataset`` in its portable form: one without the key ``version``
-holds samples only, not the tables of a certain release, and every release reads it. A sample's keypoints are
-relative to its picture, as ours are; a point that is missing is NaN, which FiftyOne (1.22.1) reads as Python
-writes it, and in MongoDB's own notation does not.
+holds samples only, not the tables of a certain release, and all releases since 0.8 read it. A sample's
+keypoints are relative to its picture, as ours are; a point that is missing is NaN, which FiftyOne (1.22.1)
+reads as Python writes it, and in MongoDB's own notation does not.
 """
 
 import json

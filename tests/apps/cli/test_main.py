@@ -92,6 +92,7 @@ def test_who_only_searches_needs_no_extra(own_home: Path, tmp_path: Path) -> Non
         ("query", "--hand", pick_hand(own_home), "--montage", tmp_path / "answer.png", *at),
         ("mine", "--out", tmp_path / "pairs.parquet", "--workers", "1", *at),
         ("evaluate", "retrieval", *at),
+        ("pool", "duplicates", *at),
         ("pool", "subset", "5", "--to", tmp_path / "small", *at),
         *([command, "--help"] for command in COMMANDS),
     ]

@@ -96,7 +96,7 @@ def test_a_photograph_is_not_drawn_over(home: Path, tmp_path: Path, capsys: Capt
 
 
 def test_a_damaged_file_is_reported_and_the_others_go_on(home: Path, tmp_path: Path, capsys: Capture) -> None:
-    """Of a video that is cut off, the frames before the cut are estimated."""
+    """Of a video that is cut off, the frames before the cut are estimated, and a line says so."""
     broken, video = tmp_path / "broken.png", write_video(tmp_path / "v.mkv", seconds=6)
     broken.write_bytes((home / "photos" / "0.png").read_bytes()[:200])
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
@@ -106,10 +106,11 @@ def test_a_damaged_file_is_reported_and_the_others_go_on(home: Path, tmp_path: P
     first, second, third = captured.err.splitlines()
     assert re.fullmatch(f"handsim: {broken} cannot be used \\(.*; give whole images or videos", first)
     assert second == f"handsim: {files[2]} cannot be used (no such file); give whole images or videos"
-    assert "truncated video" in third
+    assert third.startswith(f"handsim: {video}: truncated video (")
     answers: list[dict[str, Any]] = json.loads(captured.out)
     assert [len(answer.get("hands", [])) for answer in answers] == [0, 1, 0, 0]
-    assert ["problem" in answer for answer in answers] == [True, False, True, True]
+    assert ["problem" in answer for answer in answers] == [True, False, True, False]
+    assert [remark["reason"] for remark in answers[3]["remarks"]] == ["truncated video"]
     assert 1 <= len(answers[3]["frames"]) < 6
 
 

@@ -1,6 +1,7 @@
 """From annotations and their pictures to hands in a pool."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,10 @@ from handsim.detection import Detection, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.hand import make_hand_id
 from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
-from handsim.pool.export.coco import write_coco
-from handsim.pool.export.hands import ExportedHands
-from handsim.pool.selection import Selection
 from handsim.skeleton import JOINT_ORDERS
 from tests.handsim.annotations import builders
 from tests.handsim.annotations.builders import IMAGES, POINTS, SIDES, SIZE_PX, write_hands
-from tests.handsim.builders import BrightnessDetector, kill_own_process, write_pictures
+from tests.handsim.builders import BrightnessDetector, kill_own_process
 
 
 def write_half_bright(folder: Path, *names: str) -> Path:
@@ -141,28 +139,26 @@ def test_boxes_are_looked_into_and_those_without_a_hand_are_counted(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_pool_exported_as_coco_comes_back_as_the_same_hands(tmp_path: Path) -> None:
-    options = IngestOptions(label_from=NameRule("stem"))
-    ingest([write_pictures(tmp_path / "signs")], tmp_path / "pool", BrightnessDetector, options, workers=1)
-    path = write_hands("coco", tmp_path / "a.json", keypoints=[0] * 30 + builders.flat(1, 2)[30:])
-    import_hands(path, tmp_path / "pool", write_half_bright(tmp_path / "images", *IMAGES))
-    pool = Pool.open(tmp_path / "pool")
-    assert len(pool) == 16
-    write_coco(tmp_path / "out", ExportedHands.select(pool, Selection()), lambda done, count: None)
-    report = import_hands(tmp_path / "out" / "annotations.json", tmp_path / "again")
-    assert report.hands_new == len(pool)
-    again = Pool.open(tmp_path / "again")
-    rows = again.rows(pool.hand_ids)
-    np.testing.assert_allclose(again.keypoints[rows], pool.keypoints, atol=1e-4)
-    for name in ("sources", "videos", "labels"):
-        assert getattr(again, name).values(rows) == getattr(pool, name).values(), name
-    for hand_id in pool.hand_ids.tolist():
-        assert again.crop_jpeg(hand_id) == pool.crop_jpeg(hand_id)
-        assert again.hand(hand_id).side == pool.hand(hand_id).side
+def test_pictures_beside_their_annotations_are_not_looked_at_as_well_and_new_names_rename(
+    tmp_path: Path,
+) -> None:
+    folder = write_half_bright(tmp_path / "data", *IMAGES, "other/5.png")
+    write_hands("coco", folder / "hands.json")
+    (folder / "package.json").write_text('{"name": "no annotations"}')
+    pool = tmp_path / "pool"
+    report = ingest([folder], pool, BrightnessDetector, workers=1)
+    assert (report.pictures, report.hands_new, report.reasons()) == (5, 5, {"not annotations": 1})
+    assert report.findings.notes["annotated picture"].count == 4
+    before = set(Pool.open(pool).hand_ids.tolist())
+    again = ingest([folder], pool, BrightnessDetector, IngestOptions(video_from=NameRule("stem")), workers=1)
+    assert (again.done_now, again.hands_new, again.hands_renamed) == (0, 0, 5)
+    renamed = Pool.open(pool)
+    assert set(renamed.hand_ids.tolist()) == before
+    assert set(renamed.videos.values()) == {"5", *(f"clip_{number}" for number in range(4))}
 
 
 def test_bad_options_are_refused_with_their_bound() -> None:
-    refused = [
+    refused: list[tuple[str, Callable[[], object]]] = [
         ("--min-joints is 0", lambda: AnnotationOptions(min_joints=0)),
         ("leave out --no-pictures", lambda: AnnotationOptions(boxes=True, pictures=False)),
         ("'smpl' is neither one of", lambda: parse_joint_order("smpl")),

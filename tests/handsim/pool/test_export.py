@@ -20,12 +20,14 @@ from handsim.coco import annotation_to_hand, hand_to_annotation
 from handsim.errors import UnusableError
 from handsim.hand import format_hand_id
 from handsim.ingest import ingest
+from handsim.pool.compact import compact
 from handsim.pool.export import ExportedHands
 from handsim.pool.export.coco import write_coco
 from handsim.pool.export.fiftyone import write_fiftyone
 from handsim.pool.export.parquet import Places, write_parquet
 from handsim.pool.export.webdataset import write_webdataset
 from handsim.pool.layout import published_parts
+from handsim.pool.removal import remove
 from handsim.pool.selection import Selection
 from handsim.skeleton import JOINT_NAMES
 from tests.handsim.builders import BrightnessDetector, add_hands, make_hand, make_jpeg, make_partial_hand
@@ -89,6 +91,19 @@ def test_hands_are_read_in_the_order_of_their_rows_as_they_were_written(pool: Po
     assert list(pool.hands(rows[:0])) == []
 
 
+def test_removed_hands_are_passed_over_and_the_others_read_as_before(tmp_path: Path) -> None:
+    path = add_hands(tmp_path / "pool", range(12), part_hands=4)
+    ids = tuple(Pool.open(path).hand_ids[::-1].tolist())
+    remove(path, [make_hand(2).hand_id, make_hand(5).hand_id])
+    left = [number for number in range(11, -1, -1) if number not in (2, 5)]
+    for _ in range(2):
+        hands = ExportedHands.select(Pool.open(path), Selection(ids=ids))
+        for number, hand in zip(left, hands.read(say_nothing), strict=True):
+            assert_same(hand, make_hand(number))
+            assert hands.pool.crop_jpeg(hand.hand_id) == make_jpeg(number)
+        compact(path)
+
+
 def test_coco_holds_hands_without_loss(pool: Pool, tmp_path: Path) -> None:
     hands = ExportedHands.select(pool, Selection()).with_pictures()
     write_coco(tmp_path / "coco", hands, say_nothing)
@@ -137,13 +152,26 @@ def test_hands_exported_as_coco_are_ingested_again_as_they_were(pool: Pool, tmp_
         ("handsim_video", "\ud800"),
         ("handsim_label", 3),
         ("handsim_box_px", None),
+        ("handsim_score", float("nan")),
         ("keypoints", [[1, 2]]),
+        ("keypoints", [10**400, 1, 2] * 21),
     ],
 )
 def test_an_annotation_that_was_edited_badly_is_unusable_and_says_which_key(key: str, value: Any) -> None:
     annotation = {**hand_to_annotation(make_hand(1), 1, 1, 224), key: value}
     with pytest.raises(UnusableError, match=f"bad annotation: {key} is missing or not as handsim writes it"):
         annotation_to_hand(annotation, 224)
+
+
+def test_an_annotation_that_is_no_hand_is_unusable_and_says_why() -> None:
+    annotation = hand_to_annotation(make_hand(1), 1, 1, 224)
+    for key, value, message in (
+        ("handsim_side", "up", "side 'up' is neither"),
+        ("keypoints", [float("inf"), 1, 2] * 21, "keypoints hold NaN or infinity"),
+        ("keypoints", [0] * 63, "none of the 21 joints is labelled"),
+    ):
+        with pytest.raises(UnusableError, match=f"bad annotation: {message}"):
+            annotation_to_hand({**annotation, key: value}, 224)
 
 
 def test_an_answer_keeps_its_order_and_distances(answer: ExportedHands, tmp_path: Path) -> None:

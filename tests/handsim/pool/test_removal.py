@@ -58,6 +58,8 @@ def test_removed_hands_are_hidden_from_every_reader_until_they_are_restored(pool
     assert remove(pool, [IDS[1], IDS[1], IDS[8]]) == 2
     assert not before.is_current()
     check_hands(pool, [0, 2, 3, 4, 5, 6, 7])
+    with pytest.raises(NotThereError, match=f"hand {format_hand_id(IDS[1])} was removed .* restore"):
+        Pool.open(pool).hand(IDS[1])
     assert remove(pool, [IDS[2], IDS[1]]) == 1  # the other one was removed before
     check_hands(pool, [0, 3, 4, 5, 6, 7])
     assert restore(pool, [IDS[2]]) == 1

@@ -345,7 +345,7 @@ def test_unusable_files_say_why(tmp_path: Path) -> None:
         ("gone.jpg", "no such file"),
         (".", r"a folder: its pictures would do, as in .*\*.jpg"),
         ("note.txt", "not an image"),
-        ("v.mp4", "not a video"),
+        ("v.mp4", "not an image or video: it looks like text"),
     ):
         with pytest.raises(UnusableError, match=problem):
             next(read_pictures(tmp_path / name, 1.0))

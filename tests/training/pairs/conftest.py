@@ -30,7 +30,7 @@ def embedding(pool: Pool) -> PoseEmbedding:
 
 @pytest.fixture(scope="session")
 def pool_hands(pool: Pool) -> HandSet:
-    return HandSet.with_crops(pool)
+    return HandSet.trainable(pool)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def test_anchors_that_the_version_lacks_are_their_own_positives(
 
 def test_neighbours_that_the_pool_lacks_are_left_out(built: Catalog, half: Pool) -> None:
     """The index grew beyond the pool as it was when it was opened."""
-    few = HandSet.with_crops(half)
+    few = HandSet.trainable(half)
     settings = PairSettings(policy=MiningPolicy(top_k=8), negatives_per_anchor=1, negative_min_distance=5.0)
     pairs = draw(built, settings, few, half.hand_ids[:20])
     assert few.contains(pairs.positives).all()

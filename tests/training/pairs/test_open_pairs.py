@@ -2,16 +2,19 @@
 
 import multiprocessing
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, MiningPolicy, mine
 from index.mining import write_pairs
+from tests.handsim.builders import make_partial_hand
+from tests.index.builders import group_hands
 from tests.training.pairs.builders import SMALL_GRAPH, VIDEOS, contents, write_pool
 from training.pairs import PairSettings
 from training.pairs.loader import PairLoader
@@ -70,6 +73,23 @@ def test_new_versions_are_reported_unless_one_is_pinned(
     assert events == ["pairs come from index version v0002 now, until here from v0001"]
 
 
+def test_hands_with_unlabelled_joints_are_left_out_although_the_index_has_them(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    whole = write_pool(tmp_path / "pool", videos=3)
+    with PoolWriter(whole.path, crop_size_px=whole.crop_size_px) as writer:
+        writer.add(make_partial_hand(1, [4]), whole.crop_jpeg(int(whole.hand_ids[0])))
+    pool = Pool.open(whole.path)
+    catalog.build(pool, PoseEmbedding.fit(pool, unlabelled="complete"), SMALL_GRAPH)
+    assert catalog.current_info().points == 31
+    events: list[str] = []
+    with opened(SETTINGS, pool, catalog, on_event=events.append) as loader:
+        assert loader.anchors.hand_ids.tolist() == sorted(whole.hand_ids.tolist())
+        for batch in loader.epoch(0):
+            assert batch.keypoints.isfinite().all()
+    assert events == ["1 of the pool's 31 hands have unlabelled joints, and are left out"]
+
+
 def test_hands_that_the_index_lacks_or_that_have_no_picture_are_no_anchors(
     catalog: Catalog, embedding: PoseEmbedding, tmp_path: Path
 ) -> None:
@@ -80,8 +100,44 @@ def test_hands_that_the_index_lacks_or_that_have_no_picture_are_no_anchors(
     with opened(SETTINGS, pool, catalog, on_event=events.append) as loader:
         assert loader.anchors.hand_ids.tolist() == sorted(pool.hand_ids[:30].tolist())
     assert events == [
-        "30 of the pool's 60 hands are no anchors: index version v0001 lacks 10, and 20 have no picture"
+        "30 of the pool's 60 hands are no anchors: index version v0001 lacks 10, and 20 have no picture",
+        "only 4 of 16 anchors have a positive: the others found no hand of another video, with a picture; "
+        "ingest more, or `handsim index add`",
     ]
+
+
+def test_pairs_are_not_opened_where_no_anchor_has_a_positive(
+    catalog: Catalog, embedding: PoseEmbedding, tmp_path: Path
+) -> None:
+    pool = write_pool(tmp_path / "pool", videos=1)
+    catalog.build(pool, embedding, SMALL_GRAPH)
+    for workers in (0, 1):
+        with pytest.raises(HandsimError, match=r"^0 of 10 anchors have a positive: all are of one video"):
+            opened(SETTINGS, pool, catalog, batch_size=5, workers=workers)
+    assert not multiprocessing.active_children()
+    with pytest.raises(HandsimError, match=r"no other frame of their video within window_frames 1 has"):
+        opened(PairSettings(positives="temporal", window_frames=1), pool, None, batch_size=5)
+
+
+def test_duplicates_in_the_pool_are_no_pairs_and_are_counted(
+    built: Catalog, pool: Pool, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(pool.path, tmp_path / "pool"))
+    pool = Pool.open(copied)
+    with opened(SETTINGS, pool, built) as loader:
+        batch = next(loader.epoch(0))
+    anchors, others = (batch.hand_ids[rows.numpy()].tolist() for rows in (batch.anchors, batch.positives))
+    pairs = {(one, two) for one, two in zip(anchors, others, strict=True) if one != two}
+    first = min(pairs)
+    group_hands(first).save(copied)
+    events: list[str] = []
+    with opened(SETTINGS, pool, built, workers=1, on_event=events.append) as loader:
+        batch = next(loader.epoch(0))
+    assert first not in zip(
+        *(batch.hand_ids[rows.numpy()].tolist() for rows in (batch.anchors, batch.positives)), strict=True
+    )
+    assert batch.left_out >= 1
+    assert "run `handsim pool duplicates` again" in events[0], "they are of another pool's hands"
 
 
 def test_three_kinds_of_pairs_need_no_index(pool: Pool, half: Pool, built: Catalog, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim import HandsimError, Pool
+from handsim import HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
 from handsim.pool import Categorical
 from index import NO_HAND, ExactIndex, MinedPairs, MiningPolicy, mine
 from index.mining import write_pairs
 from index.points import HandColumns
+from tests.handsim.builders import make_jpeg, make_partial_hand
 from tests.training.pairs.builders import rng, write_pool
 from training.pairs import HandSet, MinedTable, TemporalNeighbors
 from training.pairs.sources import choose_valid
@@ -40,12 +41,15 @@ def test_a_hand_set_answers_arrays_of_any_shape(pool: Pool, pool_hands: HandSet)
     assert pool_hands.contains(ids).tolist() == [[True, True, True], [True, True, False]]
 
 
-def test_hands_with_keypoints_alone_have_no_crop(tmp_path: Path) -> None:
+def test_hands_without_a_crop_or_with_unlabelled_joints_are_not_trained_on(tmp_path: Path) -> None:
     path = tmp_path / "pool"
     write_pool(path, videos=2)
     pool = write_pool(path, videos=1, first_video=7, pictures=False)
-    assert len(pool) == 30
-    assert len(HandSet.with_crops(pool)) == 20
+    with PoolWriter(path, crop_size_px=pool.crop_size_px) as writer:
+        writer.add(make_partial_hand(1, [4]), make_jpeg(1))
+    pool = Pool.open(path)
+    assert len(pool) == 31
+    assert len(HandSet.trainable(pool)) == 20
 
 
 @given(seed=SEEDS, queries=st.integers(0, 6), most=st.integers(1, 6), count=st.integers(1, 6))
@@ -203,7 +207,7 @@ def test_a_table_gives_one_of_the_mined_positives(
 
 
 def test_pairs_of_hands_that_the_pool_lacks_are_left_out(table: Path, mined: MinedPairs, half: Pool) -> None:
-    pairs = MinedTable(table, HandSet.with_crops(half)).draw(half.hand_ids, rng())
+    pairs = MinedTable(table, HandSet.trainable(half)).draw(half.hand_ids, rng())
     half.rows(pairs.positives)  # raises for a hand that it lacks
     rows = np.isin(mined.hand_ids, half.hand_ids)
     usable = mined.is_found[rows] & np.isin(mined.positives[rows], half.hand_ids)

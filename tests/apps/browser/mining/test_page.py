@@ -126,11 +126,13 @@ def test_a_pool_of_one_video_is_explained(visit: Visit, tmp_path: Path) -> None:
 
 
 POLICIES = st.builds(
-    lambda ranks, other, one, far: MiningPolicy(max(ranks), min(ranks), other, one, far),
+    lambda ranks, *others: MiningPolicy(max(ranks), min(ranks), *others),
     st.tuples(*[st.integers(1, MOST_RANKS)] * 2),
     st.booleans(),
     st.booleans(),
     st.none() | st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.booleans(),
 )
 
 
@@ -176,10 +178,11 @@ def test_an_invalid_address_is_refused(params: dict[str, str], why: str) -> None
 def test_each_condition_can_be_left_out() -> None:
     policy = MiningPolicy(top_k=5, first_rank=2, one_per_video=True, max_distance=0.5)
     left = conditions(policy)
-    assert left == ["other_video", "one_per_video", "first_rank", "max_distance"]
+    without_copies = ["min_distance", "keep_duplicates"]
+    assert left == ["other_video", "one_per_video", "first_rank", "max_distance", *without_copies]
     for condition in left:
         policy = without(policy, condition)
-    assert policy == MiningPolicy(top_k=5, other_video=False)
+    assert policy == MiningPolicy(top_k=5, other_video=False, min_distance=0.0, keep_duplicates=True)
     assert conditions(policy) == []
 
 

@@ -9,11 +9,19 @@ import pytest
 from PIL import Image
 
 from apps.browser.library import Library
-from apps.browser.search.answer import answer_question, build_montage_query, to_csv, to_png
+from apps.browser.search.answer import (
+    answer_question,
+    build_montage_query,
+    build_query_cards,
+    to_csv,
+    to_png,
+)
 from apps.browser.search.question import Question, quantise_keypoints
+from apps.browser.serve import BrowserSettings
 from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
+from handsim.pool.removal import remove
 from index import Neighbor, SearchOptions
 from index.query import Payload
 
@@ -97,3 +105,13 @@ def test_a_name_in_the_table_is_never_a_formula() -> None:
     payload = Payload(video="=1+1", source='a,"b"', side="left", label=None, score=0.5, frame=3)
     (row,) = csv.DictReader(io.StringIO(to_csv([Neighbor(5, 0.25, payload)]).decode()))
     assert (row["video"], row["source"], row["label"]) == ("'=1+1", 'a,"b"', "")
+
+
+def test_a_hand_that_was_removed_from_the_pool_since_says_so_on_its_card(own_home: Path) -> None:
+    library = Library(BrowserSettings(own_home))
+    hand = int(library.open_pool().hand_ids[7])
+    remove(library.home.pool, [hand])
+    with library.open_version() as version:
+        (card,) = build_query_cards(library, library.open_pool(), version, Question(hand=hand))
+        assert len(answer_question(version, Question(hand=hand, k=5)).neighbors) == 5
+    assert (card.picture, card.lines[-1]) == (None, "removed from the pool since")

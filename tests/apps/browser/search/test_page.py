@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from apps.browser.components.hand_grid import Card
 from apps.browser.library import HandFinder
 from apps.cli import main
+from handsim import Pool, PoolWriter
 from handsim.detection import DetectedHand
+from handsim.hand import format_hand_id
 from index.server.client import KEY_VARIABLE
 from tests.apps.browser.conftest import Visit, address, press
 from tests.apps.commands import pick_hand
+from tests.handsim.builders import make_partial_hand
 from tests.index.server.small_server import SmallServer
 
 pytestmark = pytest.mark.slow
@@ -109,6 +113,19 @@ def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home:
     page = visit(home, hand="00000000000003e7")
     assert "00000000000003e7" in page.info[0].value
     assert page.slider(key="condition_k").value == 24
+
+
+def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_the_reason(
+    visit: Visit, own_home: Path
+) -> None:
+    hand = make_partial_hand(1, [4, 8])
+    points = Card(hand.hand_id, None, hand.keypoints).to_json()["points"]
+    assert [joint for joint, point in enumerate(points) if point is None] == [4, 8]
+    with PoolWriter(own_home / "pool", crop_size_px=Pool.open(own_home / "pool").crop_size_px) as writer:
+        writer.add(hand)
+    page = visit(own_home, hand=format_hand_id(hand.hand_id))
+    assert not page.exception
+    assert "thumb\\_tip, index\\_tip" in page.error[0].value
 
 
 def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:

@@ -1,0 +1,124 @@
+"""``handsim mine`` and ``handsim pool duplicates``: what is left out, and what is said of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from apps.cli import main
+from handsim import Pool, PoolWriter
+from handsim.hand import format_hand_id, make_hand_id
+from handsim.pool.duplicates import DUPLICATES_FILE
+from tests.apps.commands import Capture, run_json, run_ok, run_refused
+from tests.handsim.builders import write_picture_pool
+
+
+def write_home(path: Path, numbers: range, copied: range = range(0)) -> Path:
+    """A home with hands in videos of five, and some of them again in a video ``copy``."""
+    pool = write_picture_pool(path / "pool", numbers)
+    with PoolWriter(path / "pool", crop_size_px=pool.crop_size_px) as writer:
+        for number in copied:
+            hand_id = int(pool.hand_ids[number])
+            again = make_hand_id("test", "copy", number, 0)
+            writer.add(replace(pool.hand(hand_id), hand_id=again, video="copy"), pool.crop_jpeg(hand_id))
+    return path
+
+
+def mine(home: Path, *words: str | Path) -> tuple[str | Path, ...]:
+    return ("mine", "--workers", "1", "--home", home, *words)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """25 hands in 5 videos, and the first five again."""
+    home = write_home(tmp_path_factory.mktemp("copied"), range(25), range(5))
+    assert main(["index", "build", "--home", str(home)]) == 0
+    return home
+
+
+def test_hands_of_one_video_are_not_mined_but_explained(tmp_path: Path, capsys: Capture) -> None:
+    home = write_home(tmp_path / "home", range(20, 25))
+    pool = Pool.open(home / "pool")
+    with PoolWriter(tmp_path / "one" / "pool", crop_size_px=pool.crop_size_px) as writer:
+        for hand_id in pool.hand_ids.tolist():
+            for copy in range(4):
+                again = make_hand_id("test", "rgb", hand_id, copy)
+                writer.add(replace(pool.hand(hand_id), hand_id=again, video="rgb"))
+    one = tmp_path / "one"
+    run_ok(capsys, "index", "build", "--home", one)
+    for words in (("p.parquet",), ("p.json", "--format", "hand100m")):
+        refused = run_refused(capsys, *mine(one, "--out", tmp_path / words[0], *words[1:]))
+        assert "0 of 20 hands have a positive: all are of one video (`rgb`)" in refused
+        assert "`handsim ingest --video-from`" in refused
+        assert "--same-video" in refused
+        assert not (tmp_path / words[0]).exists()
+    run_ok(capsys, *mine(one, "--out", tmp_path / "p.parquet", "--same-video"))
+
+
+def test_a_pool_where_few_hands_have_a_positive_is_mined_with_a_loud_line(
+    copied: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "pairs.parquet"
+    assert main([*map(str, mine(copied, "--out", out, "--min-distance", "0", "--max-distance", "0"))]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"10 pairs of 30 hands in {out}\n"
+    assert captured.err == (
+        "only 10 of 30 hands have a positive: the others have none within max_distance 0; take a larger one\n"
+    )
+
+
+def test_copies_are_left_out_as_positives_and_counted(copied: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "pairs.parquet"
+    assert "left out as positives: 10 nearer than 0.001\n" in run_ok(capsys, *mine(copied, "--out", out))
+    run_ok(capsys, "pool", "duplicates", "--home", copied)
+    printed = run_ok(capsys, *mine(copied, "--out", out, "--min-distance", "0"))
+    assert printed.endswith("left out as positives: 10 duplicates of their anchors\n")
+    assert min(pq.read_table(out)["distance"].to_pylist()) > 0.001
+    every = mine(copied, "--out", out, "--min-distance", "0", "--keep-duplicates")
+    assert "left out" not in run_ok(capsys, *every)
+    verified = run_json(capsys, "index", "verify", "--home", copied)
+    assert (verified["positives_at_zero"], verified["positives_too_near"]) == (10, 10)
+    assert "`handsim pool duplicates` finds" in run_ok(capsys, "index", "verify", "--home", copied)
+
+
+def test_hands_without_a_picture_are_left_out_beside_crops(tmp_path: Path, capsys: Capture) -> None:
+    home = write_home(tmp_path, range(10))
+    write_picture_pool(home / "pool", range(10, 16), with_crops=False)
+    run_ok(capsys, "index", "build", "--home", home)
+    written, crops = tmp_path / "hands.json", tmp_path / "crops"
+    words = ("--top-k", "5", "--format", "hand100m", "--crops", crops)
+    printed = run_ok(capsys, *mine(home, "--out", written, *words))
+    assert printed.startswith("10 annotations of 16 hands")
+    assert printed.endswith("left out: 6 hands without a picture\n")
+    content = json.loads(written.read_text())
+    names = {image["file_name"] for image in content["images"]}
+    assert names == {crop.name for crop in crops.iterdir()}
+    for annotation in content["annotations"]:
+        for hand in (annotation["hand_id"], *annotation["positive_sample"]):
+            assert f"{format_hand_id(int(hand))}.jpg" in names
+
+
+def test_duplicates_are_told_in_a_table_and_as_json(tmp_path: Path, capsys: Capture) -> None:
+    home = write_home(tmp_path / "home", range(20), range(5))
+    printed = run_ok(capsys, "pool", "duplicates", "--home", home).splitlines()
+    assert printed[1].split() == ["the", "same", "crop", "5", "10"]
+    assert "v0 and copy: 100% of 5 hands alike" in printed
+    assert (home / "pool" / DUPLICATES_FILE).exists()
+    report = run_json(capsys, "pool", "duplicates", "--home", home)
+    assert (report["hands"], report["exact_copies"], len(report["members"])) == (25, 5, 5)
+    other = write_home(tmp_path / "other", range(3, 40))
+    shared = run_json(capsys, "pool", "duplicates", "--home", home, "--against", other)
+    assert (shared["exact"], shared["near"]) == (17 + 2, 0)
+    assert {"here": "copy", "there": "v0", "hands": 2, "of": 5} in shared["videos"]
+    assert "19 of 25 hands are in" in run_ok(
+        capsys, "pool", "duplicates", "--home", home, "--against", other / "pool"
+    )
+    copies = ("pool", "duplicates", "--home", home, "--remove-copies")
+    assert "5 removed; `handsim index add` has the index follow" in run_ok(capsys, *copies)
+    assert set(Pool.open(home / "pool").videos.values()) == {"v0", "v1", "v2", "v3"}
+    assert "17 removed" in run_ok(capsys, *copies, "--against", other)
+    assert len(Pool.open(home / "pool")) == 3
+    nothing = run_refused(capsys, "pool", "duplicates", "--home", home, "--against", tmp_path)
+    assert "is no home with a pool and none of freihand" in nothing
