@@ -6,7 +6,7 @@ the longer side of ``boxes`` rounded down and clipped at the border, and mirrors
 ``boxes`` holds the box whose enlarged square is the whole crop, and every hand is "Right": the reader gets
 our crop and our keypoints unchanged. Ids are decimal strings, as in the published files: SiMHand's reader
 calls ``int``. What it does not know, ``handsim_source``, ``handsim_video``, ``handsim_frame``,
-``handsim_side`` and ``handsim_label``, lets `handsim ingest` give the hand its own id back.
+``handsim_side``, ``handsim_score`` and ``handsim_label``, lets `handsim ingest` take the same hand in again.
 """
 
 import json
@@ -83,6 +83,7 @@ def _annotations(
                 "handsim_video": pool.videos[row],
                 "handsim_frame": int(pool.frames[row]),
                 "handsim_side": "left" if pool.is_left[row] else "right",
+                "handsim_score": round(float(pool.scores[row]), 6),
                 "handsim_label": pool.labels[row],
             }
 

@@ -1,6 +1,7 @@
 """From annotations and their pictures to hands in a pool."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_pictures_beside_their_annotations_are_not_looked_at_as_well_and_new_nam
 
 
 def test_bad_options_are_refused_with_their_bound() -> None:
-    refused = [
+    refused: list[tuple[str, Callable[[], object]]] = [
         ("--min-joints is 0", lambda: AnnotationOptions(min_joints=0)),
         ("leave out --no-pictures", lambda: AnnotationOptions(boxes=True, pictures=False)),
         ("'smpl' is neither one of", lambda: parse_joint_order("smpl")),
