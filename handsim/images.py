@@ -18,6 +18,7 @@ from handsim.metadata import (
     JPEG_START,
     MISSING_SHARE,
     PNG_START,
+    mend,
     mend_png,
     orientation_of,
     take_jpeg_metadata,
@@ -37,7 +38,17 @@ CROP_JPEG_QUALITY: Final = 90
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 """What cameras and datasets write. Some other formats of Pillow hold further pictures, or start programs."""
-DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, EOFError)
+DAMAGED: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    EOFError,
+    Image.DecompressionBombError,
+)
 """What readers raise for damaged data: each format has its own."""
 _JPEG_END: Final = b"\xff\xd9"
 
@@ -86,11 +97,9 @@ def decode_picture(source: bytes | Path) -> Picture:
         warnings.simplefilter("ignore")
         if data.startswith(JPEG_START):
             return _decode_jpeg(data)
-        if data.startswith(PNG_START):
-            return _decode_png(data)
         if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS - {b"avif", b"avis"}:
             return _decode_heif(data)
-        return Picture(_decode(data))
+        return _decode_or_mend(data)
 
 
 def _decode_jpeg(data: bytes) -> Picture:
@@ -144,21 +153,22 @@ def _missing_share(data: bytes, pixels: NDArray[np.uint8]) -> float:
     return float((others != pixels).any(axis=2).mean())
 
 
-def _decode_png(data: bytes) -> Picture:
+def _decode_or_mend(data: bytes) -> Picture:
+    """In any format but JPEG and HEIF."""
     remarks: tuple[Remark, ...] = ()
-    if data.rfind(b"IEND") < 0:
+    if data.startswith(PNG_START) and data.rfind(b"IEND") < 0:
         remarks = (Remark("no end marker"),)
     try:
         return Picture(_decode(data), remarks=remarks)
     except UnusableError as error:
-        mended = None if error.reason == "too many pixels" else mend_png(data)
+        mended = None if error.reason == "too many pixels" else mend(data)
         if mended is None:
             raise
         return Picture(_decode(mended), remarks=remarks or (Remark("damaged metadata", error.detail),))
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
-    """RGB, upright, of an encoded picture in any format but JPEG and HEIF."""
+    """RGB, upright."""
     is_tiff = data.startswith((b"II", b"MM"))
     if is_tiff:
         _check_tiff(data)
@@ -177,7 +187,11 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
             raise _too_large(image.width * image.height, MAX_PIXELS)
         try:
             if _is_deep_colour(image):
-                return turn_upright(_decode_by_opencv(data), 1 if is_tiff else orientation_of(image.info))
+                if is_tiff:
+                    return _decode_by_opencv(data)  # turned as it asks
+                image.load()  # of damage OpenCV prints: so Pillow looks first, and it is written anew
+                pixels = _decode_by_opencv(mend_png(data) or data)
+                return turn_upright(pixels, orientation_of(image.info))
             pixels = to_rgb(image)
         except DAMAGED as error:
             raise _damaged(error) from error

@@ -6,7 +6,7 @@ the longer side of ``boxes`` rounded down and clipped at the border, and mirrors
 ``boxes`` holds the box whose enlarged square is the whole crop, and every hand is "Right": the reader gets
 our crop and our keypoints unchanged. Ids are decimal strings, as in the published files: SiMHand's reader
 calls ``int``. What it does not know, ``handsim_source``, ``handsim_video``, ``handsim_frame``,
-``handsim_side`` and ``handsim_label``, lets `handsim ingest` give the hand its own id back.
+``handsim_side``, ``handsim_score`` and ``handsim_label``, lets `handsim ingest` take the same hand in again.
 """
 
 import json
@@ -30,8 +30,8 @@ def write_hand100m(
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
     A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format
-    has no unlabelled joints: hands with any are left out, also as positives, and ``with_picture`` those without
-    a crop. Raises NotThereError for a hand that the pool does not hold.
+    has no unlabelled joints: hands with any are left out, also as positives, and ``with_picture`` those
+    without a crop. Raises NotThereError for a hand that the pool does not hold.
     """
     usable = pool.is_complete & pool.has_crops if with_picture else pool.is_complete
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
@@ -83,6 +83,7 @@ def _annotations(
                 "handsim_video": pool.videos[row],
                 "handsim_frame": int(pool.frames[row]),
                 "handsim_side": "left" if pool.is_left[row] else "right",
+                "handsim_score": round(float(pool.scores[row]), 6),
                 "handsim_label": pool.labels[row],
             }
 

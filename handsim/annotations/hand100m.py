@@ -4,7 +4,8 @@ Format: ``images[]`` with ``id`` and ``file_name`` (some with ``width``, ``heigh
 with ``image_id``, ``hand_id``, ``boxes`` (a JSON string "[x1, y1, x2, y2]"), ``keypoint_25d`` (63 numbers:
 x, y in [0, 1] of the crop, z), ``left_right`` and ``positive_sample`` (hand ids, nearest first).
 The authors' crop is the square 1.3 times as large as the box, side rounded down, clipped at the picture's
-border and then stretched to a square; ours is padded instead, so keypoints are carried over.
+border and then stretched to a square; ours is padded instead, so keypoints are carried over. What `handsim
+mine` wrote (`index.hand100m`) has ``handsim_video``: it comes back as the same hands.
 """
 
 import json
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.annotations.annotated_hand import Box, RawHand
+from handsim.annotations.annotated_hand import Box, OwnHand, RawHand
 from handsim.annotations.coco import CocoIndex
 from handsim.annotations.json_stream import JsonStream
+from handsim.coco import ID_KEY, annotation_to_hand
 from handsim.geometry import CROP_ENLARGEMENT, apply_affine, crop_affine, invert_affine
+from handsim.hand import Hand, format_hand_id
 
 
 class Hand100MReader:
@@ -29,11 +32,14 @@ class Hand100MReader:
     def records(self, stream: JsonStream) -> Iterator[Any]:
         return self._index.records(stream)
 
-    def hands(self, number: int, record: dict[str, Any]) -> Iterator[RawHand]:
+    def hands(self, number: int, record: dict[str, Any]) -> Iterator[RawHand | OwnHand]:
         """The hand of one annotation."""
         hand_id = read_hand_id(record["hand_id"])
         place = f"hand {hand_id:.40}"
         image, size = self._index.images.find(record.get("image_id"), place)
+        if "handsim_video" in record:
+            yield OwnHand(place, image, _read_own_hand(record, int(hand_id)))
+            return
         yield RawHand(
             place=place,
             image=image,
@@ -47,6 +53,21 @@ class Hand100MReader:
             external_id=hand_id,
             positives=[read_hand_id(positive) for positive in record.get("positive_sample") or ()],
         )
+
+
+def _read_own_hand(record: dict[str, Any], hand_id: int) -> Hand:
+    """A hand that handsim wrote, whose picture is the crop; its box is in that, too."""
+    points = np.array(record["keypoint_25d"], dtype=np.float64).reshape(-1, 3)
+    labelled = np.ones((len(points), 1))
+    annotation = {
+        "handsim_file": "",
+        **record,
+        "keypoints": np.hstack([points[:, :2], labelled]).tolist(),
+        "handsim_z": points[:, 2].tolist(),
+        "handsim_box_px": json.loads(record["boxes"]),
+        ID_KEY: format_hand_id(hand_id),
+    }
+    return annotation_to_hand(annotation, 1)
 
 
 def read_hand_id(value: Any) -> str:

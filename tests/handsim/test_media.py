@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import av
@@ -175,7 +176,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "gone", Path("/dev/zero")):
-            with pytest.raises(UnusableError, match="^unreadable: "):
+            with pytest.raises(UnusableError, match=r"^unreadable: "):
                 tell_kind(path)
 
 
@@ -201,9 +202,7 @@ def test_forty_gigabytes_cost_a_few_kilobytes(tmp_path: Path, beginning: bytes) 
         return int(Path("/proc/self/io").read_text().split()[1])
 
     before, start = bytes_read(), time.monotonic()
-    try:
+    with suppress(UnusableError) if not beginning else nullcontext():
         tell_kind(path)
-    except UnusableError as error:
-        assert not beginning, error
     assert bytes_read() - before < 300_000
     assert time.monotonic() - start < 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handsim import Pool
-from handsim.annotations import AnnotatedHand
+from handsim.annotations import AnnotatedHand, BadAnnotation
 from handsim.annotations.hand100m import points_in_picture
 from handsim.ingest import IngestOptions, ingest
 from index import MinedPairs
@@ -58,16 +58,30 @@ def test_what_we_export_comes_back_unchanged(tmp_path: Path) -> None:
         (tmp_path / "crops" / f"{hand_id:016x}.jpg").write_bytes(pool.crop_jpeg(hand_id))
     path = tmp_path / "pairs.json"
     assert write_hand100m(path, pool, [mined]) == len(ids)
-    written = [record["hand_id"] for record in json.loads(path.read_text())["annotations"]]
+    records = json.loads(path.read_text())["annotations"]
+    assert [int(record["hand_id"]) for record in records] == ids.tolist(), "decimal, in the pool's order"
     ingest(
         [path], tmp_path / "again", BrightnessDetector, IngestOptions(images=tmp_path / "crops"), workers=1
     )
     again = Pool.open(tmp_path / "again")
-    hands = {hand.external_id: hand for hand in map(again.hand, again.hand_ids.tolist())}
-    for place, external_id in enumerate(written):
-        hand = hands[external_id]
-        np.testing.assert_allclose(hand.keypoints, pool.keypoints[place], atol=0.5 / 224)
-        assert hand.external_positives == (written[(place + 1) % len(ids)],)
-        crops = again.crop(hand.hand_id).astype(int), pool.crop(int(ids[place]))
-        assert np.abs(crops[0] - crops[1]).mean() < 3
-    assert len(hands) == len(written) >= builders.COUNT
+    assert sorted(again.hand_ids.tolist()) == sorted(ids.tolist())
+    rows = again.rows(ids)
+    np.testing.assert_allclose(again.keypoints[rows], pool.keypoints, atol=1e-5)
+    np.testing.assert_array_equal(again.is_left[rows], pool.is_left)
+    np.testing.assert_array_equal(again.frames[rows], pool.frames)
+    np.testing.assert_allclose(again.scores[rows], pool.scores, atol=1e-6)
+    for column in ("videos", "sources", "labels"):
+        assert getattr(again, column).values(rows) == getattr(pool, column).values()
+    assert [again.crop_jpeg(hand) for hand in ids.tolist()] == [pool.crop_jpeg(hand) for hand in ids.tolist()]
+    assert len(ids) >= builders.COUNT
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("hand_id", "x7"), ("handsim_frame", "0"), ("keypoint_25d", [0.5])]
+)
+def test_a_hand_of_ours_that_was_altered_is_told(tmp_path: Path, field: str, value: Any) -> None:
+    own = {"source": "s", "video": "v", "frame": 0, "side": "left", "score": 1.0, "label": None}
+    altered = {**{f"handsim_{name}": known for name, known in own.items()}, field: value}
+    hand = read(write_hands("hand100m", tmp_path / "a.json", **altered))[1]
+    assert isinstance(hand, BadAnnotation)
+    assert hand.reason == "bad annotation"
