@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 
 import av
@@ -166,10 +167,9 @@ def write_files(folder: Path, files: int, seed: int) -> None:
         (folder / "sound").mkdir(exist_ok=True)
         (folder / "sound" / name).write_bytes(sound[name])
     (folder / "damaged").mkdir()
-    for number in range(files):
-        name = SOUND[number % len(SOUND)]
+    for name, copy in zip(cycle(SOUND), range(files), strict=False):
         data = _damaged(sound[name], sound[chance.choice(SOUND)], chance)
-        (folder / "damaged" / f"{number}_{name}").write_bytes(data)
+        (folder / "damaged" / f"{copy}_{name}").write_bytes(data)
 
 
 def timed_ingest(paths: list[Path], pool: Path) -> tuple[IngestReport, float]:
