@@ -1,6 +1,7 @@
 """Decoding and encoding pictures."""
 
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,16 @@ class Picture:
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file; raises UnusableError for anything else, and over `MAX_FILE_BYTES`."""
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            limit = f"the limit for pictures is {MAX_FILE_BYTES >> 20:,} MB"
+            raise UnusableError("file too large", f"{size >> 20:,} MB; {limit}")
         try:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read()
         except OSError as error:
             raise UnusableError("unreadable", error.strerror or str(error)) from error
     if not data:
         raise UnusableError("empty file", "0 bytes")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnusableError("file too large", f"pictures may have {MAX_FILE_BYTES >> 20} MB")
     return data
 
 
@@ -97,8 +100,8 @@ def decode_picture(source: bytes | Path) -> Picture:
         warnings.simplefilter("ignore")
         if data.startswith(JPEG_START):
             return _decode_jpeg(data)
-        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS - {b"avif", b"avis"}:
-            return _decode_heif(data)
+        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and b"avi" not in data[8 : 8 + data[3]]:
+            return _decode_heif(data)  # AVIF is Pillow's
         return _decode_or_mend(data)
 
 
@@ -210,9 +213,8 @@ def _decode_heif(data: bytes) -> Picture:
     except DAMAGED as error:
         raise _damaged(error) from error
     others = len(file) - 1
-    return Picture(
-        pixels, remarks=(Remark("further pictures", "only the main one is used", others),) if others else ()
-    )
+    further = Remark("further pictures", "only the main one is used", others)
+    return Picture(pixels, remarks=(further,) if others else ())
 
 
 def _check_tiff(data: bytes) -> None:
@@ -244,12 +246,12 @@ def _decode_by_opencv(data: bytes) -> NDArray[np.uint8]:
         cv2.utils.logging.setLogLevel(before)
     if samples is None:
         raise UnusableError("corrupt image", "no decoder reads it")
-    if samples.ndim == 2 or samples.shape[2] == 1:
+    if samples.ndim == 2:
         return as_rgb(scale_to_8_bits(samples))
     colours = scale_to_8_bits(samples[:, :, 2::-1])
-    if samples.shape[2] == 3:
-        return colours
-    return as_rgb(np.dstack([colours, scale_to_8_bits(samples[:, :, 3])]))
+    # How opaque a pixel is has a range of its own.
+    alpha = [scale_to_8_bits(samples[:, :, 3])] if samples.shape[2] == 4 else []
+    return as_rgb(np.dstack([colours, *alpha]) if alpha else colours)
 
 
 def _too_large(pixels: int, limit: int) -> UnusableError:

@@ -82,14 +82,17 @@ class FrameReader:
     def frames(self, until_s: float | None = None) -> Iterator[tuple[float, VideoFrame]]:
         """Sound frames with their times in seconds, up to the first one at or after ``until_s``."""
         for frame, place, stamp in self._decode(until_s):
-            self._look_for_hole(place, self._clock.read(stamp))
-            if not self._is_sound(frame, place, stamp):
-                if not self._has_stamps:
-                    self._lost_s.append(self._clock.advance(stamp))
-                continue  # with a time stamp, it stays among the frames to come
-            time_s = self._clock.read(stamp)
-            self._close_gap(stamp, place, time_s)
-            self._clock.advance(stamp)
+            if self._hole is not None:
+                self._look_for_hole(place, self._clock.read(stamp))
+            is_sound = self._is_sound(frame, place, stamp)
+            if is_sound:
+                self._close_gap(stamp, place, self._clock.read(stamp))
+            elif self._has_stamps:
+                continue  # it stays among the frames to come
+            self._shown_s = time_s = self._clock.advance(stamp)
+            if not is_sound:
+                self._lost_s.append(time_s)
+                continue
             if frame.key_frame:
                 self._damages = [damage for damage in self._damages if damage > place]
             if not self._damages or place < self._damages[0]:
@@ -165,7 +168,7 @@ class FrameReader:
     def _look_for_hole(self, place: int, time_s: float) -> None:
         """Packets that vanished leave a gap in time; a gap alone may be a frame that is shown for long."""
         step_s, before_s, self._shown_s = self._clock.step_s, self._shown_s, time_s
-        if self._hole is None or before_s is None:
+        if before_s is None or self._hole is None:
             return
         if (missing := round((time_s - before_s) / step_s) - 1) > 0:
             self._damages = sorted([*self._damages, self._hole])

@@ -6,13 +6,15 @@ over shows in the places of the packets before and after.
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
+
+from handsim.errors import UnusableError
 
 _MAX_READ_ERRORS: Final = 1000
 """Packets in a row that cannot be read, until the rest of the file counts as missing."""
@@ -72,12 +74,15 @@ class PacketReader:
                         has_hole |= end is not None and packet.pos > end + _MAX_HEADER_BYTES
                         end = packet.pos + packet.size
                     if packet.stream_index == self._stream.index:
-                        yield packet, has_hole | (self._is_avi and self._skips_numbers(packet))
+                        coded = cast("Packet[VideoStream]", packet)
+                        yield coded, has_hole | (self._is_avi and self._skips_numbers(coded))
                         # The packets of MPEG are numbered; this one ends where a number is missing.
                         has_hole = self._is_broadcast and packet.is_corrupt
                     elif packet.dts is not None:
                         self.other_stamp_s = max(self.other_stamp_s, float(packet.dts * packet.time_base))
                 return
+            except av.error.ExitError as error:
+                raise UnusableError("unreadable", "no answer for a minute") from error
             except av.FFmpegError:
                 errors += 1
 

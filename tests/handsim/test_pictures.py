@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def encoded_by_opencv(suffix: str, samples: NDArray[np.generic]) -> bytes:
+def encoded_by_opencv(suffix: str, samples: NDArray[Any]) -> bytes:
     """Samples [H, W], [H, W, 3] RGB or [H, W, 4] RGBA of types that Pillow does not write."""
     order = {2: [], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.ndim if samples.ndim == 2 else samples.shape[2]]
     return cv2.imencode(suffix, samples[:, :, order] if order else samples)[1].tobytes()
@@ -103,12 +104,12 @@ def test_fractions_are_scaled_to_their_range(channels: int) -> None:
         ("any range", samples * 7 - 300, samples),
         ("float64", (samples / 255).astype(np.float64), samples),
     ):
-        values = values.astype(np.float64 if name == "float64" else np.float32).squeeze()
-        decoded = decode_image(encoded_by_opencv(".tif", values))
+        fractions = values.astype(np.float64 if name == "float64" else np.float32).squeeze()
+        decoded = decode_image(encoded_by_opencv(".tif", fractions))
         assert np.abs(decoded.astype(int) - expected).max() <= 1, name
-    values = (samples / 255).astype(np.float32)
-    values[0, :3] = np.array([np.nan, np.inf, -np.inf])[:, None]
-    decoded = decode_image(encoded_by_opencv(".tif", values.squeeze()))
+    holes = (samples / 255).astype(np.float32)
+    holes[0, :3] = np.array([np.nan, np.inf, -np.inf])[:, None]
+    decoded = decode_image(encoded_by_opencv(".tif", holes.squeeze()))
     assert decoded[0, :3, 0].tolist() == [0, 255, 0]
     assert np.abs(decoded.astype(int) - samples)[1:].max() <= 1
     nothing = encoded_by_opencv(".tif", np.full((4, 4), np.nan, np.float32))

@@ -1,8 +1,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import av
 import numpy as np
@@ -15,7 +15,8 @@ from handsim.errors import Remark, UnusableError
 from handsim.videos import SampledFrame, probe_video, sample_frames
 from tests.handsim.builders import write_slides, write_video
 
-ONE = 1 << 16
+STRETCHES: Final = ((0, 33), (33, 41), (41, 42), (42, 64), (64, None))
+ONE: Final = 1 << 16
 """The 1 of display matrices."""
 
 
@@ -90,8 +91,7 @@ def damage(path: Path, at_s: float, size: int = 250) -> None:
         places = [
             packet.pos or int(len(data) * at_s / 10)  # a program stream does not say
             for packet in container.demux(stream)
-            if packet.dts is not None
-            and (packet.dts - (stream.start_time or 0)) * packet.time_base >= at_s
+            if packet.dts is not None and (packet.dts - (stream.start_time or 0)) * packet.time_base >= at_s
         ]
     data[places[0] : places[0] + size] = np.random.default_rng(0).bytes(size)
     path.write_bytes(data)
@@ -310,9 +310,77 @@ def test_frames_on_both_sides_of_damage_are_used_and_each_loss_is_remarked_once(
     assert {remark.reason for remark in remarks} == {"damaged video"}
     assert all(re.fullmatch(r"between \d+\.\d and \d+\.\d s: \d+ frames? lost", r.detail) for r in remarks)
     assert sum(remark.count for remark in remarks) == 100 - len(found)
-    stretches = [read(path, 10, start, stop) for start, stop in pairwise([0, 33, 41, 42, 64, None])]
+    stretches = [read(path, 10, start, stop) for start, stop in STRETCHES]
     assert [frame.index for frames, _ in stretches for frame in frames] == found
     assert sum(remark.count for _, remarks in stretches for remark in remarks) == 100 - len(found)
+
+
+def test_a_still_scene_outlives_the_loss_of_a_key_frame(tmp_path: Path) -> None:
+    """What follows the lost frames refers to earlier ones, which show the same."""
+    still = [moving(0)] * 40 + [moving(20)] * 60
+    path = film(tmp_path / "v.mp4", still, options={"g": "20"})
+    damage(path, at_s=5.9, size=300)
+    frames, remarks = read(path)
+    assert [remark.reason for remark in remarks] == ["damaged video"]
+    assert len(frames) > 75  # up to the next key frame it would be 65
+    assert max(np.abs(frame.image.astype(int) - still[frame.index]).mean() for frame in frames) < 15
+
+
+def test_a_cut_film_is_used_up_to_the_cut_which_one_stretch_remarks(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = film(tmp_path / "v.mp4", map(moving, range(100)), container_options=options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    frames, remarks = read(path)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert 30 < len(frames) < 90
+    assert [remark.reason for remark in remarks] == ["truncated video"]
+    stretches = [read(path, 10, start, stop) for start, stop in STRETCHES]
+    assert [frame.index for frames, _ in stretches for frame in frames] == list(range(len(frames)))
+    assert [remark for _, found in stretches for remark in found] == remarks
+
+
+def test_a_film_of_which_nothing_can_be_decoded_is_an_error(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", map(moving, range(40)), container_options={"movflags": "faststart"})
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start:] = np.random.default_rng(0).bytes(len(data) - start)
+    path.write_bytes(data)
+    with pytest.raises(UnusableError, match="damaged video: none of its frames"):
+        read(path)
+    path.write_bytes(data[:start])
+    with pytest.raises(UnusableError, match="damaged video: none of its frames"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "width", "height"),
+    [
+        ("libx265", "yuv420p10le", 64, 48),
+        ("ffv1", "yuv444p", 37, 51),
+        ("ffv1", "gray", 64, 48),
+        ("ffv1", "gray16le", 64, 48),
+    ],
+)
+def test_every_depth_and_size_becomes_rgb(
+    tmp_path: Path, codec: str, pixels: str, width: int, height: int
+) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = film(tmp_path / "v.mkv", [picture(width, height)], codec, options=options, pixels=pixels)
+    ((frame,), remarks) = read(path)
+    assert frame.image.shape == (height, width, 3)
+    expected = picture(width, height).astype(float)
+    if pixels.startswith("gray"):
+        expected[:] = expected @ np.array([[0.299], [0.587], [0.114]])
+    assert np.abs(frame.image - expected).mean() < 8
+    assert remarks == []
+
+
+def test_the_size_may_change_on_the_way(tmp_path: Path) -> None:
+    small = film(tmp_path / "a.h264", [picture()] * 5, format="h264").read_bytes()
+    large = film(tmp_path / "b.h264", [picture(128, 96)] * 5, format="h264").read_bytes()
+    (tmp_path / "v").write_bytes(small + large)
+    frames, _ = read(tmp_path / "v", 25)
+    assert [frame.image.shape[:2] for frame in frames] == [(48, 64)] * 5 + [(96, 128)] * 5
 
 
 @pytest.mark.parametrize(
