@@ -1,13 +1,17 @@
 """The report of an ingest in the terminal: a few lines, and a table of what was not as it should be."""
 
+import shutil
 from typing import Final
 
 from handsim.home import Home
 from handsim.ingest import IngestReport
 from handsim.ingest.report import TableRow
 
-_FIRST_WIDTH: Final = 50
-_NAME_TAIL: Final = 28
+_WIDTH: Final = 120
+"""Columns of the table where there is no terminal."""
+_COUNT: Final = 8
+_MIN_FIRST: Final = 30
+_MIN_DETAIL: Final = 20
 
 
 def describe_report(report: IngestReport, home: Home) -> str:
@@ -44,18 +48,20 @@ def _describe_work(report: IngestReport) -> list[str]:
 
 
 def _describe_table(rows: list[TableRow]) -> list[str]:
-    """A line per kind, in blocks."""
-    width = max(len(row.what) for row in rows)
+    """A line per kind, in blocks, as wide as the terminal where that is wide enough."""
+    what = max(len(row.what) for row in rows)
+    columns = shutil.get_terminal_size((_WIDTH, 0)).columns
+    first = max(_MIN_FIRST, columns - what - _COUNT - max(len(row.remedy) for row in rows) - 8)
     lines: list[str] = []
     block = ""
     for row in rows:
         if row.block != block:
             block = row.block
             lines.append(
-                f"{block:<{width + 2}}  {'how many':>8}  {'first of them':<{_FIRST_WIDTH}}  what to do"
+                f"{block:<{what + 2}}  {'how many':>{_COUNT}}  {'first of them':<{first}}  what to do"
             )
-        first = _shorten(_printable(row.first))
-        lines.append(f"  {row.what:<{width}}  {row.count:>8,}  {first:<{_FIRST_WIDTH}}  {row.remedy}")
+        named = _fit(_printable(row.first), _printable(row.detail), first)
+        lines.append(f"  {row.what:<{what}}  {row.count:>{_COUNT},}  {named:<{first}}  {row.remedy}")
     return lines
 
 
@@ -66,8 +72,12 @@ def _printable(text: str) -> str:
     )
 
 
-def _shorten(text: str) -> str:
-    """Without the middle: the end of a name says more than the folders before it."""
-    if len(text) <= _FIRST_WIDTH:
-        return text
-    return f"{text[: _FIRST_WIDTH - _NAME_TAIL - 3]}...{text[-_NAME_TAIL:]}"
+def _fit(name: str, detail: str, width: int) -> str:
+    """The end of a name says more than the folders before it; what is wrong is said where there is room."""
+    if len(name) > width:
+        tail = width * 2 // 3
+        return f"{name[: width - tail - 3]}...{name[-tail:]}"
+    room = width - len(name) - 3
+    if not detail or room < min(len(detail), _MIN_DETAIL):
+        return name
+    return f"{name} ({detail if len(detail) <= room else detail[: room - 3] + '...'})"

@@ -155,5 +155,5 @@ class EarlierWork:
     def _note_name(self, origin: Origin, video: str) -> None:
         if video != origin.video:
             first = f"{origin.file}: {video!r}, not {origin.video!r}"
-            remedy = "nothing; or --video-from path, which renames what is there"
+            remedy = "nothing; --video-from path renames"
             self._report.findings.note("video name kept", first, remedy)

@@ -13,7 +13,7 @@ from handsim.ingest.report import Findings
 from handsim.pool import layout
 from handsim.pool.reader import Categorical
 
-_REMEDY = "name the recordings apart: --video-from path, or a regular expression"
+_REMEDY = "name them apart: --video-from"
 
 
 def note_clashes(pool: Path, findings: Findings) -> None:
@@ -39,7 +39,7 @@ def _note_clashes(hands: pa.Table, items: pa.Table, findings: Findings) -> None:
     ids, frames = hands["hand_id"].to_numpy(), hands["frame"].to_numpy()
     videos, sides, files = (Categorical.of_column(hands[name]) for name in ("video", "side", "file"))
     if len(ids) > 1 and len(np.unique(videos.codes)) == 1:
-        findings.note("all hands are of one video", videos[0] or "", f"mining needs two; {_REMEDY}")
+        findings.note("all hands are of one video", videos[0] or "", "mining needs two: --video-from")
     paths = _paths(items.combine_chunks(), ids)
     # Files of one name for people are told apart by their paths, where these were recorded.
     places = np.where(paths.codes < 0, files.codes, len(files.names) + paths.codes)

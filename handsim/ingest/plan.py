@@ -67,26 +67,38 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems
     met: set[int] = set()
     for path, place in walk(paths, options, plan.findings):
         try:
-            picture = _picture(path, place, options, known)
-            if picture.keys.key in met:
-                plan.findings.note("file met again", str(place.file), "nothing: it is used once")
-                continue
-            met.add(picture.keys.key)
-            row = known.find(picture)
-            # What was done under this key need not be opened to tell that it is a picture.
-            is_done = row is not None and not known.is_worth_another_look(row, options.retry_failed)
-            kind = "picture" if is_done else tell_kind(path)
-            if kind == "picture":
+            kind, picture = _tell(path, place, options, known)
+            if picture is not None and picture.keys.key in met:
+                plan.findings.note("file met again", str(place.file), "nothing")
+            elif picture is not None and kind == "picture":
                 plan.files.append(picture)
             elif kind == "annotations":
                 plan.annotation_files.append(AnnotationFile(path, place.file, options.annotations))
             else:
                 videos.append((path, replace(place, is_recording=True), kind))
+            if picture is not None:
+                met.add(picture.keys.key)
         except (UnusableError, OSError) as error:
             plan.findings.skipped.append(describe_failure(str(place.file), error))
     plan.files.extend(_video_items(videos, options, known, plan.findings))
     plan.pictures += sum(item.pictures for item in plan.files)
     return plan
+
+
+def _tell(
+    path: Path, place: Place, options: IngestOptions, known: KnownItems
+) -> tuple[MediaKind, PictureItem | None]:
+    """The kind of a file, and it as a picture, if its path has a name for that: annotations need none."""
+    try:
+        picture = _picture(path, place, options, known)
+    except UnusableError:
+        if tell_kind(path) != "annotations":
+            raise
+        return "annotations", None
+    row = known.find(picture)
+    # What was done under this key need not be opened to tell that it is a picture.
+    is_done = row is not None and not known.is_worth_another_look(row, options.retry_failed)
+    return "picture" if is_done else tell_kind(path), picture
 
 
 def _picture(path: Path, place: Place, options: IngestOptions, known: KnownItems) -> PictureItem:
@@ -144,20 +156,22 @@ def _video_items(
         probed = list(threads.map(lambda video: _probe(video, options, known), videos))
     files = [file for file in probed if isinstance(file, _VideoFile)]
     findings.skipped += [skip for skip in probed if isinstance(skip, Skip)]
-    undivided = {
-        file.path: _stretches(file, Recording(file.fingerprint.head), options, known) for file in files
-    }
     recordings = Recordings(known)
     stretches: dict[Path, list[VideoItem]] = {}
-    # Those that are done keep their ids; of the others, a beginning comes before the whole.
-    for file in sorted(files, key=lambda file: (known.find(undivided[file.path][0]) is None, file.size)):
+
+    def rank(file: _VideoFile) -> tuple[bool, int, int]:
+        """What is done keeps its ids; a beginning comes before the whole, ``clip`` before ``clip (1)``."""
+        first, *_ = _stretches(file, Recording(file.fingerprint.head), options, known)
+        return known.find(first) is None, file.size, len(str(file.path))
+
+    for file in sorted(files, key=rank):
         recording = recordings.identify(file.path, file.size, file.fingerprint, file.origin)
         if recording.known and recording.is_copy and not options.keep_copies:
             other = readable(Path(os.fsdecode(recording.known.path)).name)
             findings.note(
                 "the same recording again",
                 f"{file.origin.file} is {other}",
-                "nothing: it is used once; --keep-copies uses both",
+                "nothing; --keep-copies uses both",
             )
         else:
             stretches[file.path] = _stretches(file, recording, options, known)

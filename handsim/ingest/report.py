@@ -16,28 +16,28 @@ TOOK_TOO_LONG: Final = "took too long"
 
 _REMEDIES: Final = {
     "not an image or video": "nothing, if it is none",
-    "no hand": "nothing, if none is to be seen; --model and --no-retry change what is found",
-    "no video name": "widen the expression of --video-from",
+    "no hand": "nothing, if none is to be seen",
+    "no video name": "widen --video-from",
     "empty file": "copy it again",
     "truncated image": "copy it again",
     "corrupt image": "copy it again",
     "too many pixels": "scale it down",
-    "truncated video": "copy it again; what is new in it is taken then",
-    "damaged video": "copy it again, if the source is whole",
-    "not annotations": "nothing, if it is none; --format names a format",
-    BREAKS_OFF: "get the whole file; what comes before the end is used",
-    "too few joints": "--min-joints takes fewer, --boxes looks for them",
+    "truncated video": "copy it again: the rest is taken then",
+    "damaged video": "copy it again, if its source is whole",
+    "not annotations": "nothing, if it is none; or --format",
+    BREAKS_OFF: "get the whole file",
+    "too few joints": "--min-joints takes fewer",
     "no side": "--side says it",
     "no hand in box": "nothing, if none is to be seen",
-    "no picture size": "give width and height, or the pictures",
-    "wrong picture size": "give the pictures that were annotated",
-    UNREADABLE: "see that it is there and may be read; the same command tries it again",
-    CRASHED: "the same command tries it again",
-    FAILED: "the same command tries it again; report it if it fails again",
-    TOOK_TOO_LONG: "convert it; --retry-failed tries it again",
+    "no picture size": "give width and height, or pictures",
+    "wrong picture size": "give the pictures of the annotations",
+    UNREADABLE: "see that it can be read, and run again",
+    CRASHED: "run again",
+    FAILED: "run again; report it if it fails again",
+    TOOK_TOO_LONG: "convert it, or --retry-failed",
 }
 """What to do about a reason."""
-_OTHER_REMEDY: Final = "the report in JSON says more of each"
+_OTHER_REMEDY: Final = "see the report in JSON"
 
 
 @dataclass
@@ -77,6 +77,9 @@ class TableRow:
     what: str
     count: int
     first: str
+    """The first of them."""
+    detail: str
+    """What is wrong with that one."""
     remedy: str
 
 
@@ -140,10 +143,12 @@ class IngestReport:
                 counts[skip.reason] += skip.count
             for reason, count in counts.most_common():
                 first = next(skip for skip in merged if skip.reason == reason)
-                named = f"{first.file} ({first.detail})" if first.detail else first.file
-                rows.append(TableRow(block, reason, count, named, _REMEDIES.get(reason, _OTHER_REMEDY)))
+                remedy = _REMEDIES.get(reason, _OTHER_REMEDY)
+                rows.append(TableRow(block, reason, count, first.file, first.detail, remedy))
         notes = self.findings.notes.values()
-        return rows + [TableRow("to know", note.what, note.count, note.first, note.remedy) for note in notes]
+        return rows + [
+            TableRow("to know", note.what, note.count, note.first, "", note.remedy) for note in notes
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""

@@ -149,7 +149,7 @@ class _Run:
         """Tell what is only to be seen in the end."""
         known = self.report.hands_found - self.report.hands_new
         if known:
-            remedy = "nothing: files that were changed, moved or copied have the same hands"
+            remedy = "nothing: found before in the same content"
             self.report.findings.note("hands in the pool already", self._first_known, remedy, known)
         if not self.report.dry_run:
             note_clashes(self._pool, self.report.findings)
@@ -215,7 +215,7 @@ class _Run:
         if first == item.origin.file:
             first = self._earlier.find_copy(item, digest)
         if first:
-            remedy = "nothing: both are used, and mining does not pair them"
+            remedy = "nothing: mining does not pair copies"
             self.report.findings.note("copy of a picture", f"{item.origin.file} is {first}", remedy)
 
 

@@ -14,7 +14,7 @@ _OWN_NAMES: Final = frozenset(
 )
 """What handsim writes into a home."""
 _MET_AGAIN: Final = "folder met again"
-_WALKED_ONCE: Final = "nothing: it is walked once"
+_WALKED_ONCE: Final = "nothing"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _walk_folder(
         return
     is_home = _is_home(folder.path, options.home)
     if is_home and folder.root.below.parts:
-        findings.note("handsim's own folder", name, "nothing: a home holds no pictures of yours")
+        findings.note("handsim's own folder", name, "nothing: no pictures of yours")
         return
     found: list[_Folder] = []
     for entry in entries:
@@ -99,9 +99,9 @@ def _walk_folder(
         if is_home and entry.name in _OWN_NAMES:
             continue
         if entry.name.startswith("."):
-            findings.note("hidden", str(place.file), "rename it, if it is to be used")
+            findings.note("hidden", str(place.file), "rename it to use it")
         elif any(glob.matches(place.below) for glob in options.exclude):
-            findings.note("left out by --exclude", str(place.file), "nothing: it was asked for")
+            findings.note("left out by --exclude", str(place.file), "nothing")
         elif is_folder and is_link:
             target = Path(os.path.realpath(entry.path))
             if target == folder.path or target in folder.path.parents:
@@ -111,7 +111,7 @@ def _walk_folder(
         elif is_folder:
             found.append(_Folder(Path(entry.path), place))
         elif options.include and not any(glob.matches(place.below) for glob in options.include):
-            findings.note("left out by --include", str(place.file), "nothing: it was asked for")
+            findings.note("left out by --include", str(place.file), "nothing")
         else:
             yield Path(os.path.realpath(entry.path) if is_link else entry.path), place
     folders.extend(reversed(found))
