@@ -3,6 +3,7 @@
 Sequences in HEIF and AVIF are films, and are read as such.
 """
 
+import io
 import math
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from handsim.errors import Remark, UnusableError
 from handsim.frame_times import FrameTimes, read_frame_times
 from handsim.images import DAMAGED, MAX_FILE_BYTES, MAX_PIXELS
 from handsim.media import open_file
-from handsim.metadata import orientation_of
+from handsim.metadata import mend_webp, orientation_of
 from handsim.rgb import to_rgb, turn_upright
 from handsim.videos import SampledFrame, VideoInfo
 
@@ -119,10 +120,11 @@ def _open(file: BinaryIO) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(file, formats=_FORMATS)
-    except (*DAMAGED, Image.DecompressionBombError) as error:
+            if file.read(12)[8:] != b"WEBP":
+                return Image.open(file, formats=_FORMATS)
+            # Pillow reads a WebP whole, the others as they are needed.
+            file.seek(0)
+            data = file.read(MAX_FILE_BYTES)
+            return Image.open(io.BytesIO(mend_webp(data)), formats=_FORMATS)
+    except DAMAGED as error:
         raise UnusableError("corrupt image", str(error)) from error
-    # Pillow reads a WebP whole, the others as they are needed.
-    if image.format == "WEBP" and file.seek(0, 2) > MAX_FILE_BYTES:
-        raise UnusableError("file too large", f"WebP may have {MAX_FILE_BYTES >> 20} MB")
-    return image

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -44,7 +44,7 @@ class Orientation:
 def read_orientation(frame: VideoFrame) -> Orientation:
     """The orientation of a frame; the container's matrix comes before that in the frame itself."""
     try:
-        for data in frame.side_data:
+        for data in cast(SideDataContainer, frame.side_data):
             if data.type == Type.DISPLAYMATRIX:
                 return orientation_of_matrix(struct.unpack("=9i", bytes(data)[:36]))
     except ValueError:  # data of a kind that PyAV does not know; the angle is read past it

@@ -1,6 +1,7 @@
 """Decoding and encoding pictures."""
 
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from handsim.metadata import (
     JPEG_START,
     MISSING_SHARE,
     PNG_START,
+    mend,
     mend_png,
     orientation_of,
     take_jpeg_metadata,
@@ -37,7 +39,17 @@ CROP_JPEG_QUALITY: Final = 90
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 """What cameras and datasets write. Some other formats of Pillow hold further pictures, or start programs."""
-DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, RuntimeError, EOFError)
+DAMAGED: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    EOFError,
+    Image.DecompressionBombError,
+)
 """What readers raise for damaged data: each format has its own."""
 _JPEG_END: Final = b"\xff\xd9"
 
@@ -57,14 +69,16 @@ class Picture:
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file; raises UnusableError for anything else, and over `MAX_FILE_BYTES`."""
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            limit = f"the limit for pictures is {MAX_FILE_BYTES >> 20:,} MB"
+            raise UnusableError("file too large", f"{size >> 20:,} MB; {limit}")
         try:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read()
         except OSError as error:
             raise UnusableError("unreadable", error.strerror or str(error)) from error
     if not data:
         raise UnusableError("empty file", "0 bytes")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnusableError("file too large", f"pictures may have {MAX_FILE_BYTES >> 20} MB")
     return data
 
 
@@ -86,11 +100,9 @@ def decode_picture(source: bytes | Path) -> Picture:
         warnings.simplefilter("ignore")
         if data.startswith(JPEG_START):
             return _decode_jpeg(data)
-        if data.startswith(PNG_START):
-            return _decode_png(data)
-        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS - {b"avif", b"avis"}:
-            return _decode_heif(data)
-        return Picture(_decode(data))
+        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and b"avi" not in data[8 : 8 + data[3]]:
+            return _decode_heif(data)  # AVIF is Pillow's
+        return _decode_or_mend(data)
 
 
 def _decode_jpeg(data: bytes) -> Picture:
@@ -144,21 +156,22 @@ def _missing_share(data: bytes, pixels: NDArray[np.uint8]) -> float:
     return float((others != pixels).any(axis=2).mean())
 
 
-def _decode_png(data: bytes) -> Picture:
+def _decode_or_mend(data: bytes) -> Picture:
+    """In any format but JPEG and HEIF."""
     remarks: tuple[Remark, ...] = ()
-    if data.rfind(b"IEND") < 0:
+    if data.startswith(PNG_START) and data.rfind(b"IEND") < 0:
         remarks = (Remark("no end marker"),)
     try:
         return Picture(_decode(data), remarks=remarks)
     except UnusableError as error:
-        mended = None if error.reason == "too many pixels" else mend_png(data)
+        mended = None if error.reason == "too many pixels" else mend(data)
         if mended is None:
             raise
         return Picture(_decode(mended), remarks=remarks or (Remark("damaged metadata", error.detail),))
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
-    """RGB, upright, of an encoded picture in any format but JPEG and HEIF."""
+    """RGB, upright."""
     is_tiff = data.startswith((b"II", b"MM"))
     if is_tiff:
         _check_tiff(data)
@@ -177,7 +190,11 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
             raise _too_large(image.width * image.height, MAX_PIXELS)
         try:
             if _is_deep_colour(image):
-                return turn_upright(_decode_by_opencv(data), 1 if is_tiff else orientation_of(image.info))
+                if is_tiff:
+                    return _decode_by_opencv(data)  # turned as it asks
+                image.load()  # of damage OpenCV prints: so Pillow looks first, and it is written anew
+                pixels = _decode_by_opencv(mend_png(data) or data)
+                return turn_upright(pixels, orientation_of(image.info))
             pixels = to_rgb(image)
         except DAMAGED as error:
             raise _damaged(error) from error
@@ -196,9 +213,8 @@ def _decode_heif(data: bytes) -> Picture:
     except DAMAGED as error:
         raise _damaged(error) from error
     others = len(file) - 1
-    return Picture(
-        pixels, remarks=(Remark("further pictures", "only the main one is used", others),) if others else ()
-    )
+    further = Remark("further pictures", "only the main one is used", others)
+    return Picture(pixels, remarks=(further,) if others else ())
 
 
 def _check_tiff(data: bytes) -> None:
@@ -230,12 +246,12 @@ def _decode_by_opencv(data: bytes) -> NDArray[np.uint8]:
         cv2.utils.logging.setLogLevel(before)
     if samples is None:
         raise UnusableError("corrupt image", "no decoder reads it")
-    if samples.ndim == 2 or samples.shape[2] == 1:
+    if samples.ndim == 2:
         return as_rgb(scale_to_8_bits(samples))
     colours = scale_to_8_bits(samples[:, :, 2::-1])
-    if samples.shape[2] == 3:
-        return colours
-    return as_rgb(np.dstack([colours, scale_to_8_bits(samples[:, :, 3])]))
+    # How opaque a pixel is has a range of its own.
+    alpha = [scale_to_8_bits(samples[:, :, 3])] if samples.shape[2] == 4 else []
+    return as_rgb(np.dstack([colours, *alpha]) if alpha else colours)
 
 
 def _too_large(pixels: int, limit: int) -> UnusableError:

@@ -22,8 +22,7 @@ HEIF_BRANDS: Final = _SEQUENCE_BRANDS | {b"heic", b"heix", b"heim", b"heis", b"m
 _ANIMATIONS: Final = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURES: Final = re.compile(
     rb"\xff\xd8\xff"  # JPEG
-    rb"|P[1-6][ \t\r\n#]"  # PBM, PGM, PPM
-    rb"|P[fF]\n"
+    rb"|P[1-6fF]\s+[\d#]"  # PBM, PGM, PPM, PFM
     rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # BMP, with the sizes that its header has had
     re.DOTALL,
 )
@@ -36,34 +35,30 @@ _VIDEOS: Final = re.compile(
     rb"|\0\0\x01[\xba\xb3\xb0\xb5\xe0-\xef]"  # MPEG program stream, MPEG-1, -2 and -4 video
     rb"|\0{2,3}\x01(?:[\x09\x27\x47\x67]|[\x40\x42\x44\x46]\x01)"  # H.264 and HEVC between start codes
     rb"|\x12\0\x0a"  # AV1
-    rb"|....(?:moov|mdat|wide|free|skip|pnot)",  # QuickTime before it began with its type
+    rb"|....mdat|[\0-\x1f]...(?:moov|wide|free|skip|pnot)",  # QuickTime before it began with its type
     re.DOTALL,
 )
 _MXF_PARTITION: Final = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"
 _JSON: Final = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\]{\["\d-]|true|false|null))')
-_ARCHIVES: Final = {
-    b"PK\x03\x04": "zip",
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"7z\xbc\xaf": "7-zip",
-    b"Rar!": "rar",
-}
 _OTHERS: Final = {
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"BZh": "a bzip2 archive; unpack it",
+    b"\xfd7zXZ": "an xz archive; unpack it",
+    b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it",
+    b"7z\xbc\xaf": "a 7-zip archive; unpack it",
+    b"Rar!": "a rar archive; unpack it",
     b"%PDF": "a PDF",
     b"ID3": "sound",
     b"fLaC": "sound",
-    b"RIFF": "sound, or another RIFF file",
+    b"RIFF": "sound",
     b"PAR1": "a Parquet table",
     b"\x89HDF": "HDF5",
-    b"\xff\x0a": "JPEG XL",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"8BPS": "a Photoshop picture",
-    b"SQLite": "a database",
-    b"<": "a page of HTML, SVG or XML",
+    b"\xff\x0a": "JPEG XL; convert it to PNG",
+    b"\0\0\0\x0cJXL ": "JPEG XL; convert it to PNG",
+    b"\0\0\0\x0cjP  ": "JPEG 2000; convert it to PNG",
     b"\0\0\1\0": "an icon",
+    b"<": "a page of HTML, SVG or XML",
 }
 """What else lies among pictures, to be named in the report."""
 
@@ -110,8 +105,8 @@ def _tell_kind(file: BinaryIO, head: bytes) -> MediaKind:
 def _tell_iso_media(file: BinaryIO, head: bytes) -> MediaKind:
     """Of a file in boxes: MP4, QuickTime, HEIF, AVIF."""
     major = head[8:12]
-    if major in (b"crx ", b"jxl ", b"jp2 "):
-        raise _unusable(f"it looks like {major.decode()}, which is not read; convert it to JPEG")
+    if major in (b"crx ", b"jxl "):
+        raise _unusable("it looks like a camera's raw picture or JPEG XL; convert it to PNG")
     if major not in HEIF_BRANDS:
         return "video"
     minor = head[16 : min(int.from_bytes(head[:4], "big"), 256)]
@@ -149,18 +144,11 @@ def _is_transport_stream(head: bytes) -> bool:
 def _tell_data(head: bytes) -> MediaKind:
     if head.startswith(b"\x93NUMPY"):
         return "annotations"
-    # An npz is a zip of npy files; its first entry has its name at byte 30.
-    if head.startswith(b"PK\x03\x04"):
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        if name.endswith(b".npy"):
-            return "annotations"
+    # An npz is a zip of npy files; the name of the first is at byte 30.
+    if head.startswith(b"PK\x03\x04") and head[30 : 30 + head[26]].endswith(b".npy"):
+        return "annotations"
     if _JSON.match(head.removeprefix(b"\xef\xbb\xbf")):
         return "annotations"
-    for signature, name in _ARCHIVES.items():
-        if head.startswith(signature):
-            raise UnusableError("an archive", f"{name}; unpack it")
-    if head[257:262] == b"ustar":
-        raise UnusableError("an archive", "tar; unpack it")
     raise _unusable(_describe(head))
 
 
@@ -168,6 +156,8 @@ def _describe(head: bytes) -> str:
     for signature, name in _OTHERS.items():
         if head.startswith(signature):
             return f"it looks like {name}"
+    if head[257:262] == b"ustar":
+        return "it looks like a tar archive; unpack it"
     if not head.strip(b"\0"):
         return "it begins with zeros"
     try:

@@ -19,6 +19,8 @@ _COMMENT: Final = 0xFE
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+_AVIF_HEAD_BYTES: Final = 4096
+_MAX_PNG_BYTES: Final = 1 << 30
 MISSING_SHARE: Final = 0.01
 """What may be missing of a picture's pixels; a hand must not lie in what the decoder fills in."""
 
@@ -68,26 +70,31 @@ def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
     return b"".join((*kept, memoryview(data)[at:])), _orientation(exif, xmp)
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of each chunk of a PNG, as far as they are there."""
-    at = 8
-    while at + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
-        yield name, data[at + 8 : at + 8 + size]
-        at += 12 + size
+def mend(data: bytes) -> bytes | None:
+    """A PNG or AVIF without what may be damaged beside its pixels; None where that cannot help."""
+    if data.startswith(PNG_START):
+        return mend_png(data)
+    head = data[:_AVIF_HEAD_BYTES]
+    if head[4:8] == b"ftyp" and b"Exif" in head:
+        # The list of what the file holds is at its beginning; nobody looks for items of type "none".
+        return head.replace(b"Exif", b"none").replace(b"mime", b"none") + data[_AVIF_HEAD_BYTES:]
+    return None
 
 
 def mend_png(data: bytes) -> bytes | None:
-    """A PNG of its pixels alone, those of a few missing rows black; None where more is missing or damaged."""
+    """A PNG of its pixels and orientation alone; rows that are missing are black.
+
+    None where more rows are missing than may be, or they are damaged.
+    """
     chunks = [
-        (name, content) for name, content in png_chunks(data) if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+        chunk for chunk in _png_chunks(data) if chunk[0] in (b"IHDR", b"eXIf", b"PLTE", b"tRNS", b"IDAT")
     ]
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0)
     row_bytes = 1 + (width * depth * samples + 7) // 8
-    if interlaced or not samples:
+    if interlaced or not samples or row_bytes * height > _MAX_PNG_BYTES:
         return None
     packed = b"".join(content for name, content in chunks if name == b"IDAT")
     try:
@@ -97,9 +104,30 @@ def mend_png(data: bytes) -> bytes | None:
     if len(rows) < row_bytes * (height - int(MISSING_SHARE * height)):
         return None
     rows = rows[: len(rows) // row_bytes * row_bytes].ljust(row_bytes * height, b"\0")
-    mended = [(name, content) for name, content in chunks if name != b"IDAT"]
+    mended = [(b"IHDR", chunks[0][1][:10] + bytes(3))]
+    mended += [(name, content) for name, content in chunks if name not in (b"IHDR", b"IDAT")]
     mended += [(b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
     return PNG_START + b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         for name, content in mended
     )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each chunk, as far as they are there."""
+    at = len(PNG_START)
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        yield name, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def mend_webp(data: bytes) -> bytes:
+    """A WebP that is cut off, without the chunk that it broke off in."""
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 + size > len(data):
+            break
+        at += 8 + size + size % 2
+    return data[:4] + struct.pack("<I", at - 8) + data[8:at].ljust(at - 8, b"\0")

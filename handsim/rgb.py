@@ -33,34 +33,28 @@ def scale_to_8_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
     """
     if samples.dtype == np.uint8:
         return samples
-    is_whole = samples.dtype.kind in "ui"
-    finite = samples if is_whole else samples[np.isfinite(samples)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
-    if is_whole:
-        low = min(int(low), 0)
-        high = 2 ** max(8, (int(high) - low).bit_length()) - 1 + low
-    elif low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    factor = 255.999 / max(float(high) - float(low), 1e-300)
+    low, high = _range(samples)
     scaled = np.empty(samples.shape, np.uint8)
-    # Row by row: whole pictures of float64 would take eight times as much memory as they do.
+    # Row by row: a whole picture of float64 would take eight times as much memory as it does.
     for row, target in zip(samples, scaled, strict=True):
-        values = (np.nan_to_num(row.astype(np.float64), nan=float(low)) - float(low)) * factor
-        target[...] = np.clip(values, 0, 255)
+        values = np.nan_to_num(row.astype(np.float64), nan=low) - low
+        target[...] = np.clip(values * (255.999 / max(high - low, 1e-300)), 0, 255)
     return scaled
 
 
+def _range(samples: NDArray[Any]) -> tuple[float, float]:
+    """The samples that are black and white."""
+    if samples.dtype.kind in "ui":
+        low = min(int(samples.min()), 0)
+        return low, low + 2 ** max(8, (int(samples.max()) - low).bit_length()) - 1
+    finite = samples[np.isfinite(samples)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
 def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of grey [H, W], grey with alpha [H, W, 2], RGB or RGBA."""
-    if pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], 3, axis=2)
-    channels = pixels.shape[2]
-    if channels == 3:
-        return pixels
-    mode = {1: "L", 2: "LA", 4: "RGBA"}.get(channels)
-    if mode is None:
-        raise ValueError(f"{channels} channels")
-    return to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, mode))
+    """RGB [H, W, 3] of grey [H, W], RGB or RGBA."""
+    return to_rgb(Image.fromarray(pixels)) if pixels.shape[2:] != (3,) else pixels
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -57,12 +57,12 @@ class Clock:
 
     def advance(self, stamp: int | None) -> float:
         """As `read`, and the next frame follows this one."""
-        self._last_s = self.read(stamp)
+        self._last_s = time_s = self.read(stamp)
         if stamp is not None:
             self._last_stamp = stamp
             if self._origin is None:
                 self._origin = stamp
-        return self._last_s
+        return time_s
 
 
 def is_broadcast(container: InputContainer) -> bool:

@@ -9,7 +9,6 @@ before the damage is sound, even if it is shown after it.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 import av
@@ -69,7 +68,9 @@ class FrameReader:
         self._shown_s: float | None = None  # the last frame that the decoder gave, sound or not
         self._lost_s: list[float] = []
         self._has_stamps = has_time_stamps(container)
-        self._numbers: list[int] = []  # of frames to come, ascending, where frames have no other time stamps
+        # In AVI, packets are numbered. The number of a frame is that of the packet after which it is shown.
+        self._sent_number: int | None = None
+        self._shown_number = -1
         self._sound_s: float | None = None
         self._reference: VideoFrame | None = None  # the last frame that is sound beyond doubt
 
@@ -81,14 +82,17 @@ class FrameReader:
     def frames(self, until_s: float | None = None) -> Iterator[tuple[float, VideoFrame]]:
         """Sound frames with their times in seconds, up to the first one at or after ``until_s``."""
         for frame, place, stamp in self._decode(until_s):
-            self._look_for_hole(place, self._clock.read(stamp))
-            if not self._is_sound(frame, place, stamp):
-                if not self._has_stamps:
-                    self._lost_s.append(self._clock.advance(stamp))
-                continue  # with a time stamp, it stays among the frames to come
-            time_s = self._clock.read(stamp)
-            self._close_gap(stamp, place, time_s)
-            self._clock.advance(stamp)
+            if self._hole is not None:
+                self._look_for_hole(place, self._clock.read(stamp))
+            is_sound = self._is_sound(frame, place, stamp)
+            if is_sound:
+                self._close_gap(stamp, place, self._clock.read(stamp))
+            elif self._has_stamps:
+                continue  # it stays among the frames to come
+            self._shown_s = time_s = self._clock.advance(stamp)
+            if not is_sound:
+                self._lost_s.append(time_s)
+                continue
             if frame.key_frame:
                 self._damages = [damage for damage in self._damages if damage > place]
             if not self._damages or place < self._damages[0]:
@@ -125,25 +129,25 @@ class FrameReader:
         place = self._sent if frame.pts is None else self._places.get(frame.pts, self._sent)
         if self._has_stamps:
             return frame, place, frame.dts if frame.pts is None else frame.pts
-        if frame.pts is not None:
-            self._places.pop(frame.pts, None)
-            while frame.key_frame and self._numbers and self._numbers[0] < frame.pts:
-                heappop(self._numbers)
-        return frame, place, heappop(self._numbers) if self._numbers else None
+        if self._sent_number is None or frame.pts is None:
+            return frame, place, None
+        self._places.pop(frame.pts, None)
+        number = self._sent_number - self._stream.codec_context.reorder_depth
+        self._shown_number = number = max(number, self._shown_number + 1)
+        return frame, place, number
 
     def _lose(self, packet: "Packet[VideoStream]") -> None:
         """A packet of a file without time stamps is the next frame, more or less."""
         if packet.pts is not None:
             self._places.pop(packet.pts, None)
-            if packet.pts in self._numbers:
-                self._numbers.remove(packet.pts)
-                heapify(self._numbers)
         self._lost_s.append(self._clock.advance(packet.pts))
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
         self._sent += 1
-        if self._packets.has_hole:
+        if self._packets.is_behind_hole:
             self._hole = self._sent
+        if self._packets.is_before_hole:
+            self._damages.append(self._sent)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
             return
@@ -157,12 +161,14 @@ class FrameReader:
         if packet.pts is not None and (packet.is_keyframe or self._places or self._sound_s is not None):
             self._places[packet.pts] = self._sent
             if not self._has_stamps:
-                heappush(self._numbers, packet.pts)
+                if self._sent_number is None:
+                    self._shown_number = packet.pts - 1
+                self._sent_number = packet.pts
 
     def _look_for_hole(self, place: int, time_s: float) -> None:
         """Packets that vanished leave a gap in time; a gap alone may be a frame that is shown for long."""
         step_s, before_s, self._shown_s = self._clock.step_s, self._shown_s, time_s
-        if self._hole is None or before_s is None:
+        if before_s is None or self._hole is None:
             return
         if (missing := round((time_s - before_s) / step_s) - 1) > 0:
             self._damages = sorted([*self._damages, self._hole])
@@ -194,16 +200,19 @@ class FrameReader:
             if other <= reached or order < place - _MAX_REORDERED
         ]
         first = self._damages[0] if self._damages else self._sent + 1
-        lost_s = self._lost_s
         for other in late:
             order = self._places.pop(other)
             if other != stamp and order >= first:
-                lost_s.append(self._clock.read(other))
-        if lost_s:
-            lost_s.sort()
-            after_s = lost_s[0] if self._sound_s is None else self._sound_s
-            self.gaps.append(Gap(tuple(lost_s), after_s, lost_s[-1] if time_s is None else time_s))
-            self._lost_s = []
+                self._lost_s.append(self._clock.read(other))
+        if not self._lost_s:
+            return
+        lost_s: list[float] = []
+        for lost in sorted(self._lost_s):  # what was found to be damaged, and then to be missing, is one
+            if not lost_s or lost > lost_s[-1] + self._clock.step_s / 2:
+                lost_s.append(lost)
+        after_s = lost_s[0] if self._sound_s is None else self._sound_s
+        self.gaps.append(Gap(tuple(lost_s), after_s, lost_s[-1] if time_s is None else time_s))
+        self._lost_s = []
 
 
 def _thumbnail(frame: VideoFrame) -> NDArray[np.float32]:

@@ -171,13 +171,17 @@ def _open(path: Path, is_strict: bool = False) -> Iterator[_Video]:
 
 def _open_container(path: Path) -> InputContainer:
     try:
-        # Without the protocol, a file called "http:..." would be fetched.
-        return av.open(f"file:{path}", "r", options=dict(_LIMITS), timeout=_TIMEOUT_S)
-    except OSError as error:  # FFmpeg's own errors of this kind, too
-        raise UnusableError("unreadable", error.strerror or str(error)) from error
-    except av.FFmpegError as error:
+        if path.exists() and not path.is_file():
+            raise UnusableError("unreadable", "not a regular file")
+        with path.open("rb") as file:
+            # By its number: FFmpeg would take a meaning from names such as "http:..." and "%03d.png".
+            options = {**_LIMITS, "fd": str(file.fileno()), "protocol_whitelist": "fd"}
+            return av.open("fd:", "r", options=options, timeout=_TIMEOUT_S)
+    except av.FFmpegError as error:  # first: some of them call themselves an OSError
         why = f"{error.strerror}; it may be cut off or of another format"
         raise UnusableError("not a video", why) from error
+    except OSError as error:
+        raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
 def _best_stream(container: InputContainer) -> VideoStream:

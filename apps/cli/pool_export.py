@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
 from apps.cli.console import find_catalog, find_home, progress_bar
 from apps.cli.selection import add_selection_arguments, read_selection
-from handsim.embedding import load_embedding
+from handsim.embedding import can_embed, load_embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import refuse_existing
 from handsim.pool import Pool
@@ -114,9 +114,9 @@ def _find_places(options: argparse.Namespace, hands: ExportedHands) -> Places | 
     except NotThereError:  # no index yet
         if not home.embedding.exists() or (embedding := load_embedding(home.embedding)).kind != "pose":
             return None  # an embedding of pictures would run its encoder, for hours
-        is_complete = hands.pool.is_complete[hands.rows]
+        is_taken = can_embed(embedding.unlabelled, hands.pool.keypoints[hands.rows])
         vectors = np.full((len(hands), embedding.dimension), np.nan, dtype=np.float32)
-        vectors[is_complete] = embedding.embed_hands(hands.pool, hands.rows[is_complete])
+        vectors[is_taken] = embedding.embed_hands(hands.pool, hands.rows[is_taken])
         return Places(vectors, principal_plane(vectors), f"{home.embedding}, its first two components")
     xy = _find_on_map(maps_folder(home, options.index), info, hand_ids)
     if xy is not None:

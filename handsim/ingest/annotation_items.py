@@ -38,7 +38,7 @@ def annotation_items(
         former: list[list[object]] = []
         if file.format == "hand100m" and asked.pictures:
             named = [
-                (*picture, row.origin.video, row.origin.label)
+                (*picture, row.origin.identity, row.origin.label)
                 for picture, row in zip(pictures, rows, strict=True)
             ]
             first = ["hand100m", rows_of.source, number]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from handsim.annotations.json_stream import BREAKS_OFF
 from handsim.files import write_text_atomically
 from handsim.ingest.origins import readable
 from handsim.pool.writer import CRASHED, FAILED, UNREADABLE, Skip
@@ -23,6 +24,13 @@ _REMEDIES: Final = {
     "too many pixels": "scale it down",
     "truncated video": "copy it again; what is new in it is taken then",
     "damaged video": "copy it again, if the source is whole",
+    "not annotations": "nothing, if it is none; --format names a format",
+    BREAKS_OFF: "get the whole file; what comes before the end is used",
+    "too few joints": "--min-joints takes fewer, --boxes looks for them",
+    "no side": "--side says it",
+    "no hand in box": "nothing, if none is to be seen",
+    "no picture size": "give width and height, or the pictures",
+    "wrong picture size": "give the pictures that were annotated",
     UNREADABLE: "see that it is there and may be read; the same command tries it again",
     CRASHED: "the same command tries it again",
     FAILED: "the same command tries it again; report it if it fails again",

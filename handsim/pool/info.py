@@ -1,23 +1,20 @@
 """What is in a pool, in numbers: two million hands take seconds."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError
 from handsim.pool import layout
+from handsim.pool.duplicates import DuplicateGroups
 from handsim.pool.reader import Categorical, Pool
 
-_REMOVED_FILE: Final = "removed.parquet"
-_DUPLICATES_FILE: Final = "duplicates.npz"
 _SCORE_QUANTILES: Final = {"least": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "most": 1.0}
 
 
@@ -61,16 +58,16 @@ class PoolInfo:
 
 
 def read_pool_info(path: str | Path) -> PoolInfo:
-    """Count what a pool holds; raises NotThereError, or HandsimError if a part is damaged."""
+    """Count what a pool holds; raises NotThereError, or HandsimError for a damaged file."""
     pool = Pool.open(path)
-    parts = layout.published_parts(pool.path)
+    parts = pool.tars.parts  # while the pool is open, nobody deletes them
     per_video = np.bincount(pool.videos.codes, minlength=len(pool.videos.names))
     largest = int(per_video.argmax()) if len(per_video) else None
     files = [(file.name, file.lstat()) for part in parts for file in part.iterdir()]
     crop_bytes = sum(status.st_size for name, status in files if name == layout.CROPS_FILE)
     left = int(pool.is_left.sum())
     items, pictures, skipped = _read_items(parts)
-    duplicates, groups = _read_duplicates(pool.path)
+    duplicates = DuplicateGroups.load(pool.path)
     return PoolInfo(
         hands=len(pool),
         partly_labelled=int((~pool.is_complete).sum()),
@@ -79,9 +76,9 @@ def read_pool_info(path: str | Path) -> PoolInfo:
         sides={"right": len(pool) - left, "left": left},
         labels=_count(pool.labels),
         without_label=int((pool.labels.codes < 0).sum()),
-        removed=_count_removed(pool.path),
-        duplicates=duplicates,
-        duplicate_groups=groups,
+        removed=len(layout.read_removed(pool.path)),
+        duplicates=None if duplicates is None else len(duplicates.hand_ids),
+        duplicate_groups=None if duplicates is None else len(np.unique(duplicates.group)),
         scores=_quantiles(pool.scores),
         videos=len(per_video),
         median_hands_of_a_video=float(np.median(per_video)) if len(per_video) else 0.0,
@@ -110,27 +107,7 @@ def _quantiles(scores: NDArray[np.float32]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in zip(_SCORE_QUANTILES, values, strict=True)}
 
 
-def _read_duplicates(pool: Path) -> tuple[int, int] | tuple[None, None]:
-    """Hands that have a duplicate, and their groups; None where nobody looked for them."""
-    path = pool / _DUPLICATES_FILE
-    if not path.exists():
-        return None, None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return len(file["hand_ids"]), len(np.unique(file["group"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise HandsimError(f"{path} is damaged ({error}); `handsim pool duplicates` makes it anew") from error
-
-
-def _count_removed(pool: Path) -> int:
-    path = pool / _REMOVED_FILE
-    try:
-        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
-    except (OSError, pa.ArrowException) as error:
-        raise HandsimError(f"{path} is damaged ({error}); restore it, or remove it") from error
-
-
-def _read_items(parts: list[Path]) -> tuple[int, int, dict[str, int]]:
+def _read_items(parts: Sequence[Path]) -> tuple[int, int, dict[str, int]]:
     """Items, their pictures, and pictures by the reason for which they were skipped."""
     items = pictures = 0
     skipped: Counter[str] = Counter()

@@ -5,7 +5,7 @@ Beside its hands, a pool records the items that an ingest has done, so that a la
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,14 @@ _COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mas
 _PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
 
+def _as_row(record: ItemRecord) -> dict[str, Any]:
+    """A record as plain values; `asdict` takes as long as all else that is done for a picture here."""
+    row = dict(vars(record))
+    row["skipped"], row["remarks"] = list(map(vars, record.skipped)), list(map(vars, record.remarks))
+    row["file"] = None if record.file is None else vars(record.file)
+    return row
+
+
 class PoolWriter:
     """Appends hands to a pool; use it as a context manager.
 
@@ -174,7 +182,7 @@ class PoolWriter:
         """
         new = sum(self._append(hand, crop_jpeg) for hand, crop_jpeg in hands)
         self.known_items.add(record.key)
-        self._items.append(asdict(record))
+        self._items.append(_as_row(record))
         self._publish_if_due()
         return new
 

@@ -171,7 +171,7 @@ def test_a_crop_is_that_of_the_picture_with_its_edge_repeated(seed: int, x: int,
 
 def test_unknown_orders_other_shapes_boxes_without_extent_nan_and_flat_affines_are_refused() -> None:
     refused: list[tuple[str, Callable[[], object]]] = [
-        ("'openpose'.*freihand", lambda: to_handsim_order(np.zeros((21, 3)), "openpose")),
+        ("'smpl'.*freihand", lambda: to_handsim_order(np.zeros((21, 3)), "smpl")),
         (r"\(20, 3\)", lambda: to_handsim_order(np.zeros((20, 3)), "mano")),
         ("x1 > x0", lambda: square_around([5, 5, 5, 9])),
         ("finite", lambda: box_around([[np.nan, 1.0]])),

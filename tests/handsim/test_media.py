@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import av
@@ -153,15 +154,17 @@ def test_what_is_neither_says_what_it_looks_like(tmp_path: Path) -> None:
         ("Händehochhöher".encode() * 400, unknown + "looks like text$"),
         (b"[core]\n  bare = false\n", unknown + "looks like text$"),
         (b"{this is no JSON}", unknown + "looks like text$"),
-        (b"BMW, or P6 and its friends", unknown + "looks like text$"),
+        (b"BMW, the free", unknown + "looks like text$"),
+        (b"the free text of P6", unknown + "looks like text$"),
+        (b"P6 and its friends", unknown + "looks like text$"),
         (b"%PDF-1.7 ...", unknown + "looks like a PDF$"),
         (b"<!DOCTYPE html><html>", unknown + "looks like a page of HTML"),
         (bytes(70_000), unknown + "begins with zeros$"),
         (bytes(range(200, 256)), unknown + "begins with the bytes c8 c9 ca"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", unknown + "looks like crx"),
-        (b"PK\x03\x04" + bytes(22) + b"\x05\0\0\0a.jpg", "^an archive: zip; unpack it$"),
-        (b"\x1f\x8b\x08\0" + bytes(30), "^an archive: gzip; unpack it$"),
-        (b"name.jpg".ljust(257, b"\0") + b"ustar\x0000", "^an archive: tar; unpack it$"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", unknown + "looks like a camera's raw"),
+        (b"PK\x03\x04" + bytes(22) + b"\x05\0\0\0a.jpg", unknown + "looks like a zip archive; unpack it$"),
+        (b"\x1f\x8b\x08\0" + bytes(30), unknown + "looks like a gzip archive; unpack it$"),
+        (b"name.jpg".ljust(257, b"\0") + b"ustar\x0000", unknown + "looks like a tar archive; unpack it$"),
     ):
         some.write_bytes(data)
         with pytest.raises(UnusableError, match=message):
@@ -175,7 +178,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "gone", Path("/dev/zero")):
-            with pytest.raises(UnusableError, match="^unreadable: "):
+            with pytest.raises(UnusableError, match=r"^unreadable: "):
                 tell_kind(path)
 
 
@@ -201,9 +204,7 @@ def test_forty_gigabytes_cost_a_few_kilobytes(tmp_path: Path, beginning: bytes) 
         return int(Path("/proc/self/io").read_text().split()[1])
 
     before, start = bytes_read(), time.monotonic()
-    try:
+    with suppress(UnusableError) if not beginning else nullcontext():
         tell_kind(path)
-    except UnusableError as error:
-        assert not beginning, error
     assert bytes_read() - before < 300_000
     assert time.monotonic() - start < 1

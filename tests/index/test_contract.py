@@ -174,7 +174,8 @@ def test_queries_that_do_not_fit_are_refused(version: IndexVersion, pool: Pool) 
     refused: list[tuple[str, Callable[[], object]]] = [
         (r"shape \[2, 13\]; this index takes \[Q, 14\]", lambda: version.search(vectors[:, :13], 1)),
         ("query vector 1 holds NaN", lambda: version.search([[0.0] * 14, [np.nan] * 14], 1)),
-        ("NaN", lambda: version.search_keypoints(np.full((1, 21, 3), np.nan), 1)),
+        (r"not labelled \(NaN\)", lambda: version.search_keypoints(np.full((1, 21, 3), np.nan), 1)),
+        ("NaN or infinity", lambda: version.search_keypoints(np.full((1, 21, 3), np.inf), 1)),
         ("shape", lambda: version.search_keypoints(np.zeros((1, 20, 3)), 1)),
         ("not_videos has 1 entries for 2", lambda: version.search(vectors, 1, not_videos=["video 1"])),
         ("not_hands has 1 entries for 2 queries", lambda: version.search(vectors, 1, not_hands=one)),

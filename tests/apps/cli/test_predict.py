@@ -84,6 +84,26 @@ def test_images_and_videos_are_drawn_and_described_one_by_one(
     assert all((out / frame["drawn"]).exists() for frame in answer["frames"])
 
 
+def test_places_in_a_huge_photograph_are_in_its_own_pixels(
+    home: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decoded at half its size, here with a limit that tests can afford."""
+    photo, options = tmp_path / "a.jpg", ("--box", "40,20,160,140", "--focal-px", "300")
+    Image.fromarray(DrawnHands(2)[0].image).resize((192, 160)).save(photo)
+    (whole,) = run_json(capsys, *words_of(home, photo, *options))
+    monkeypatch.setattr("handsim.images.MAX_PIXELS", 96 * 80)
+    (reduced,) = run_json(capsys, *words_of(home, photo, *options))
+    assert [reduced[key] for key in ("width", "height")] == [192, 160]
+    for name, tolerance in (
+        ("box_px", 0.01),
+        ("square_px", 0.01),
+        ("keypoints_2d_px", 4),
+        ("camera_3d_mm", 40),
+    ):
+        one, other = (np.array(answer["hands"][0][name]) for answer in (whole, reduced))
+        np.testing.assert_allclose(one, other, atol=tolerance)
+
+
 def test_a_photograph_is_not_drawn_over(home: Path, tmp_path: Path, capsys: Capture) -> None:
     photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
     for photo in photos:

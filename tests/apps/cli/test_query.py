@@ -16,6 +16,7 @@ from apps.cli import main
 from handsim import Pool
 from handsim.hand import format_hand_id
 from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
+from tests.handsim.builders import write_video
 
 Words = tuple[str | Path, ...]
 
@@ -170,3 +171,9 @@ def test_files_without_the_keypoints_of_a_hand_are_refused(
 def test_a_question_is_about_one_thing(home: Path, subject: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["query", *subject, "--home", str(home)])
+
+
+def test_a_video_is_no_image_to_query(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    video = write_video(tmp_path / "hand.mp4", seconds=1).rename(tmp_path / "hand.jpg")
+    line = run_refused(capsys, "query", video, "--home", home)
+    assert line == f"handsim: {video} is a video; give one of its frames as an image\n"

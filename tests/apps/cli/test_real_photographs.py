@@ -41,7 +41,7 @@ def test_nearly_every_photograph_yields_its_hand(home: Path) -> None:
     report = json.loads((home / "ingest-report.json").read_text())
     assert report["hands_in_pool"] == len(pool) >= 0.99 * PHOTOGRAPHS
     skips = [skip["reason"] for skip in report["skipped"] if not skip["file"].endswith(".jpg")]
-    assert skips == ["not an image"]
+    assert skips == ["not an image or video"]
     files = [pool.hand(int(hand_id)).file for hand_id in pool.hand_ids[:: len(pool) // 50]]
     assert len(set(files)) == len(files)  # one hand a photograph
     assert pool.is_left.mean() <= 0.03

@@ -63,7 +63,8 @@ def test_openpose_has_a_file_for_each_frame_and_its_joints_without_confidence_ar
     (hand,) = AnnotationFile(path, PurePosixPath("data/cam0", path.name), AnnotationOptions()).read()
     assert isinstance(hand, AnnotatedHand)
     assert (hand.image, hand.video, hand.frame) == ("cam0/clip_000000000012", "cam0/clip", 12)
-    assert (hand.side, hand.score) == ("left", pytest.approx(0.8))
+    assert hand.side == "left"
+    assert hand.score == pytest.approx(0.8)
     assert np.flatnonzero(np.isnan(hand.points[:, 0])).tolist() == [7]
     assert hand.joint_scores is not None
     assert np.isnan(hand.joint_scores[7])
@@ -95,16 +96,17 @@ def test_results_with_joints_in_space_are_projected_also_from_npz(tmp_path: Path
     space = np.stack(
         [np.column_stack([(POINTS[n] - (40, 30)) / 100 * (2 + depth[n])[:, None], depth[n]]) for n in (0, 1)]
     )
-    arrays = {
-        "keypoints_3d": space,
-        "cam_t": np.array([[0.0, 0, 2]] * 2),
-        "focal_length": np.array(100.0),
-        "img_size": np.array(SIZE_PX),
-        "is_right": np.array([1, 0]),
-        "boxes": np.array([builders.BOX] * 2),
-        "imgname": np.array(IMAGES[:2]),
-    }
-    np.savez(tmp_path / "photo.npz", **arrays, vertices=np.zeros((2, 778, 3)))
+    np.savez(
+        tmp_path / "photo.npz",
+        keypoints_3d=space,
+        cam_t=[[0.0, 0, 2]] * 2,
+        focal_length=100.0,
+        img_size=SIZE_PX,
+        is_right=[1, 0],
+        boxes=[builders.BOX] * 2,
+        imgname=IMAGES[:2],
+        vertices=np.zeros((2, 778, 3)),
+    )
     for number, hand in enumerate(read(tmp_path / "photo.npz")):
         assert isinstance(hand, AnnotatedHand), hand
         assert (hand.image, hand.side) == (IMAGES[number], SIDES[number])
@@ -173,14 +175,13 @@ def test_names_of_joints_tell_their_order_and_contradictions_are_refused(tmp_pat
 
 
 def test_a_side_is_read_wherever_the_file_says_it(tmp_path: Path) -> None:
-    for number, words in enumerate(
-        [
-            {"side": "L"},
-            {"handedness": "Left"},
-            {"is_right": 0},
-            {"lefthand_valid": True, "righthand_valid": False},
-        ]
-    ):
+    ways: builders.Records = [
+        {"side": "L"},
+        {"handedness": "Left"},
+        {"is_right": 0},
+        {"lefthand_valid": True, "righthand_valid": False},
+    ]
+    for number, words in enumerate(ways):
         records = [{**builders.coco_records()[0], "category_id": 3, **words}]
         (hand,) = read(builders.write_coco(tmp_path / f"{number}.json", records))
         assert isinstance(hand, AnnotatedHand)

@@ -84,7 +84,7 @@ def test_partly_labelled_hands_are_refused_with_the_remedy(poses: NDArray[np.flo
     refusing, completing = PoseEmbedding.fit(poses), fit(poses)
     assert can_embed(refusing.unlabelled, partly).tolist() == [True, False, True]
     with pytest.raises(
-        HandsimError, match=r"joint 7 \(index_dip\) of hand 1 is not labelled.*--unlabelled co"
+        HandsimError, match=r"joint 7 \(index_dip\) of hand 1 is not labelled \(NaN\).*--unlabelled co"
     ):
         refusing.transform(partly)
     partly[2, : 21 - LEAST_LABELLED] = np.nan

@@ -1,7 +1,8 @@
 """From annotations and their pictures to hands in a pool."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 from PIL import Image
 
 from handsim import Pool
-from handsim.annotations import AnnotationOptions
+from handsim.annotations import AnnotationFile, AnnotationOptions
 from handsim.annotations.joint_orders import parse_joint_order
+from handsim.annotations.pictures import PictureFinder
 from handsim.detection import Detection, hand_in_crop
 from handsim.errors import HandsimError
-from handsim.hand import make_hand_id
+from handsim.hand import MAX_HAND_ID, make_hand_id
+from handsim.hashing import hash64
 from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest.annotation_items import annotation_items
 from handsim.skeleton import JOINT_ORDERS
 from tests.handsim.annotations import builders
 from tests.handsim.annotations.builders import IMAGES, POINTS, SIDES, SIZE_PX, write_hands
@@ -46,11 +50,12 @@ def test_hands_lie_in_their_crops_as_right_hands_and_late_pictures_are_taken_lat
 ) -> None:
     path, pool_path = write_hands(format, tmp_path / "Hand100M_Ego4D.json"), tmp_path / "pool"
     images = write_half_bright(tmp_path / "images", *IMAGES[:2], IMAGES[3])
-    report = import_hands(path, pool_path, images)
-    assert (report.pictures, report.done_now, report.hands_new) == (4, 4, 3)
-    assert [(skip.file, skip.reason) for skip in report.skipped] == [(IMAGES[2], "unreadable")]
+    if format == "coco":
+        report = import_hands(path, pool_path, images)
+        assert (report.pictures, report.done_now, report.hands_new) == (4, 4, 3)
+        assert [(skip.file, skip.reason) for skip in report.skipped] == [(IMAGES[2], "unreadable")]
     write_half_bright(images, IMAGES[2])
-    assert import_hands(path, pool_path, images).hands_new == 1
+    assert import_hands(path, pool_path, images).hands_new == (1 if format == "coco" else 4)
     assert import_hands(path, pool_path, images).done_before == 4
     pool = Pool.open(pool_path)
     assert set(pool.videos.values()) == {"cam0", "cam1"}
@@ -114,6 +119,24 @@ def test_without_pictures_keypoints_alone_go_in_and_nothing_is_started(tmp_path:
     assert import_hands(path, tmp_path / "pool", pictures=False).done_before == 3
 
 
+def test_what_earlier_versions_did_of_hand100m_is_known(tmp_path: Path) -> None:
+    """Pools on disk hold these keys: they must never change."""
+    path = write_hands("hand100m", tmp_path / "a.json")
+    path.write_text(path.read_text().replace('"cam', '"nested/cam'))
+    images = write_half_bright(tmp_path, *(f"nested/{name}" for name in IMAGES))
+    file = AnnotationFile(path, PurePosixPath("data/a.json"), AnnotationOptions())
+    (item,) = annotation_items(file, PictureFinder(images), IngestOptions())
+    place = [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns, "hand100m", "local", 0]
+    pictures = []
+    for number, name in enumerate(IMAGES):
+        status = (images / "nested" / name).stat()
+        pictures.append([f"nested/{name}", status.st_size, status.st_mtime_ns, f"cam{number // 2}", None])
+    for identity in (place, [*place, str(images), pictures]):
+        assert hash64(json.dumps(identity).encode()) & MAX_HAND_ID in item.keys.former
+    assert item.rows[0].origin.video == "nested/cam0"
+    assert item.rows[0].hand_id == make_hand_id("local", "cam0", 0, 0, "hand100m:100")
+
+
 def test_a_part_of_a_picture_needs_its_size(tmp_path: Path) -> None:
     path = write_hands("mediapipe", tmp_path / "a.json", width=...)
     report = import_hands(path, tmp_path / "pool", pictures=False)
@@ -157,7 +180,7 @@ def test_pictures_beside_their_annotations_are_not_looked_at_as_well_and_new_nam
 
 
 def test_bad_options_are_refused_with_their_bound() -> None:
-    refused = [
+    refused: list[tuple[str, Callable[[], object]]] = [
         ("--min-joints is 0", lambda: AnnotationOptions(min_joints=0)),
         ("leave out --no-pictures", lambda: AnnotationOptions(boxes=True, pictures=False)),
         ("'smpl' is neither one of", lambda: parse_joint_order("smpl")),

@@ -18,6 +18,7 @@ from handsim.errors import HandsimError
 from handsim.ingest import IngestOptions, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.worker import process_item
+from handsim.ingest.workers import WorkerPool
 from tests.handsim.builders import (
     BrightnessDetector,
     SturdyDetector,
@@ -147,6 +148,27 @@ def test_a_cut_video_gives_its_frames_and_is_completed_later(tmp_path: Path) -> 
     assert second.remarks == []
 
 
+class HangingDetector(BrightnessDetector):
+    """Never comes back from a pure red picture, as a decoder may not from a damaged file."""
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        if image[..., 1].mean() < 15:
+            signal.pause()
+        return super().detect(image)
+
+
+@pytest.mark.slow
+def test_a_file_that_hangs_its_worker_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "photos", 1, 3)
+    write_picture(folder / "p0" / "1.png", (255, 0, 0))
+    items = plan_ingest([folder], IngestOptions()).files
+    with WorkerPool(1, HangingDetector, patience_s=0.5) as pool:
+        results = [result for _, result in pool.run(iter(items))]
+    assert sorted(len(result.hands) for result in results) == [0, 1, 1]
+    (skip,) = (skip for result in results for skip in result.skipped)
+    assert (skip.file, skip.reason) == ("photos/p0/1.png", "took too long")
+
+
 class FailingDetector(BrightnessDetector):
     """Raises an error at the first picture."""
 
@@ -198,7 +220,7 @@ from handsim.ingest import ingest
 from tests.handsim.builders import BrightnessDetector
 
 def interrupt(report):
-    if report.done_now == 20:
+    if report.done_now == 20 or sys.argv[3] == "9":
         os.kill(os.getpid(), int(sys.argv[3]))
 
 if __name__ == "__main__":
@@ -207,7 +229,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_cleanly_and_a_kill_loses_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_stop_cleanly_and_a_kill_loses_nothing(tmp_path: Path) -> None:
     folder, pool = write_pictures(tmp_path / "photos", people=15, each=4), tmp_path / "pool"
 
     def ingest_until(number: signal.Signals) -> "subprocess.CompletedProcess[str]":
@@ -216,7 +238,10 @@ def test_ctrl_c_stops_cleanly_and_a_kill_loses_nothing(tmp_path: Path) -> None:
 
     interrupted = ingest_until(signal.SIGINT)
     assert (interrupted.returncode, interrupted.stdout) == (0, "True\n")
-    assert 20 <= len(Pool.open(pool)) < 60
+    assert 20 <= len(Pool.open(pool)) < 40
+    terminated = ingest_until(signal.SIGTERM)  # as a cluster ends a job
+    assert (terminated.returncode, terminated.stdout) == (0, "True\n")
+    assert 40 <= len(Pool.open(pool)) < 60
     assert ingest_until(signal.SIGKILL).returncode == -signal.SIGKILL
     report = ingest([folder], pool, BrightnessDetector, workers=2)
     assert report.hands_in_pool == 60

@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from handsim import Hand, HandsimError, Pool, PoolWriter
 from handsim.coco import annotation_to_hand, hand_to_annotation
@@ -239,33 +239,46 @@ def test_fiftyone_opens_it(pool: Pool, tmp_path: Path) -> None:
     assert len(dataset.default_skeleton.edges) == 20
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [4, 8])
-def test_processes_that_load_shards_get_each_hand_once(pool: Pool, tmp_path: Path, workers: int) -> None:
+_LOADING = """
+import json, sys, warnings
+import numpy as np
+import webdataset
+from torch.utils.data import DataLoader
+
+warnings.simplefilter("ignore")
+out, parts = json.loads(sys.argv[1])
+for workers in (4, 8):
+    hands = webdataset.WebDataset(out, shardshuffle=False).decode("rgb8").to_tuple("jpg", "json")
+    for picture, description in DataLoader(hands, batch_size=None, num_workers=workers):
+        print(json.dumps([workers, np.asarray(picture).sum().item(), description]))
+crops = webdataset.WebDataset(parts, shardshuffle=False, empty_check=False).to_tuple("__key__", "jpg")
+for key, jpeg in DataLoader(crops, batch_size=None, num_workers=6):
+    print(json.dumps(["part", key, jpeg.hex()]))
+"""
+"""In a process of its own: workers that are forked from one with threads of other libraries may hang."""
+
+
+def test_processes_that_load_shards_get_each_hand_once(pool: Pool, tmp_path: Path) -> None:
     hands = ExportedHands.select(pool, Selection()).with_pictures()
     write_webdataset(tmp_path / "out", hands, say_nothing)
     shards = sorted(map(str, (tmp_path / "out").iterdir()))
     assert [Path(shard).name for shard in shards] == [f"{number:06d}.tar" for number in range(8)]
-    dataset = webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple("jpg", "json")
-    loaded = list(DataLoader(dataset, batch_size=None, num_workers=workers))
-    assert len(loaded) == HANDS
-    found = {description["id"]: (picture, description) for picture, description in loaded}
-    for hand in pool.hands(hands.rows):
-        picture, description = found[format_hand_id(hand.hand_id)]
-        np.testing.assert_array_equal(picture, pool.crop(hand.hand_id))
-        points = [point or [np.nan] * 3 for point in description["keypoints"]]
-        np.testing.assert_allclose(points, hand.keypoints, atol=1e-6)
-        assert (description["video"], description["label"]) == (hand.video, hand.label)
-
-
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_the_pools_own_shards_are_joined_by_id_even_by_more_processes_than_shards(pool: Pool) -> None:
-    shards = [str(part / "crops.tar") for part in published_parts(pool.path)]
-    assert len(shards) == 4
-    crops = webdataset.WebDataset(shards, shardshuffle=False, empty_check=False).to_tuple("__key__", "jpg")
-    loaded = dict(DataLoader(crops, batch_size=None, num_workers=6))
-    assert {int(key, 16) for key in loaded} == set(pool.hand_ids[:HANDS].tolist())
-    assert all(pool.crop_jpeg(int(key, 16)) == jpeg for key, jpeg in loaded.items())
+    parts = [str(part / "crops.tar") for part in published_parts(pool.path)]
+    assert len(parts) == 4  # fewer than the six processes that load them
+    command = [sys.executable, "-c", _LOADING, json.dumps([shards, parts])]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    lines = [json.loads(line) for line in printed.splitlines()]
+    for workers in (4, 8):
+        found = {line[2]["id"]: line[1:] for line in lines if line[0] == workers}
+        assert len(found) == sum(line[0] == workers for line in lines) == HANDS
+        for hand in pool.hands(hands.rows):
+            brightness, description = found[format_hand_id(hand.hand_id)]
+            assert brightness == pool.crop(hand.hand_id).sum()
+            points = [point or [np.nan] * 3 for point in description["keypoints"]]
+            np.testing.assert_allclose(points, hand.keypoints, atol=1e-6)
+            assert (description["video"], description["label"]) == (hand.video, hand.label)
+    crops = [(int(key, 16), bytes.fromhex(jpeg)) for kind, key, jpeg in lines if kind == "part"]
+    assert sorted(crops) == [(hand, pool.crop_jpeg(hand)) for hand in sorted(pool.hand_ids[:HANDS].tolist())]
 
 
 @pytest.mark.parametrize(

@@ -338,6 +338,13 @@ def test_a_video_gives_a_frame_every_so_often(tmp_path: Path) -> None:
             assert abs(float(picture.image.mean()) - picture.frame / 2) < 5
 
 
+def test_an_animation_gives_frames_as_a_video_does(tmp_path: Path) -> None:
+    frames = [Image.new("L", (30, 20), 40 * number) for number in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=500)
+    pictures = list(read_pictures(tmp_path / "a.gif", 1.0))
+    assert [(picture.time_s, int(picture.image.mean())) for picture in pictures] == [(0.0, 0), (1.0, 80)]
+
+
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no picture")
     (tmp_path / "v.mp4").write_text("no video")
