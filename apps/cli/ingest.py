@@ -78,7 +78,10 @@ def _run(options: argparse.Namespace) -> int:
         model = require_model(options.model)
         detector = describe_detector(model, retry=retry)
         make_detector: Callable[[], HandDetector] = partial(open_detector, model, retry=retry)
-    except NotThereError as error:  # annotations can do without
+    except NotThereError as error:
+        if options.model is not None:
+            raise
+        # Annotations can do without.
         detector, make_detector = "", partial(_refuse, str(error))
     ingest_options = IngestOptions(
         source=options.source,

@@ -16,6 +16,7 @@ from apps.cli import COMMANDS, main
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
 from tests.apps.commands import Capture, pick_hand, run_ok, run_refused
+from tests.handsim.builders import write_picture
 
 
 def run_python(code: str, *arguments: str | Path) -> str:
@@ -170,11 +171,12 @@ def test_homes_that_lack_something_are_one_line_with_the_remedy(
         for hand_id in pool.hand_ids[:20].tolist():
             writer.add(replace(pool.hand(hand_id), label=None))
     out = tmp_path / "no" / "pairs.parquet"
+    write_picture(tmp_path / "photo.png", 90)
     for place, words, message in (
         (nothing, ("query", "--hand", "0000000000000001"), "handsim index build"),
         (nothing, ("index", "build"), "there is no pool"),
         (nothing, ("pool", "subset", "5", "--to", tmp_path / "x"), "there is no pool at"),
-        (nothing, ("ingest", tmp_path), "handsim models fetch"),
+        (nothing, ("ingest", tmp_path / "photo.png"), "handsim models fetch"),
         (nothing, ("ingest", tmp_path, "--model", tmp_path / "no.task"), "no.task"),
         (empty, ("index", "build"), "0 hands are too few"),
         (empty, ("embedding", "fit"), "0 hands are too few"),
