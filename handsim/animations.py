@@ -77,7 +77,8 @@ def _choose(times: FrameTimes, rate: float, start: int, stop: int | None) -> lis
             break
         if sample > reached:
             reached = sample
-            chosen.append((number, round(time_s * frames_per_s)))
+            # Rounded to the nearest, 3.5 and 4.5 would both be 4.
+            chosen.append((number, math.floor(time_s * frames_per_s + _TOLERANCE_S)))
         time_s += duration_s
     return chosen
 

@@ -65,6 +65,8 @@ def test_frames_are_shown_as_long_as_the_format_says(tmp_path: Path, format: str
     assert levels(path, 2, 1, 3) == [(5, 2)]
     assert levels(path, 1) == [(0, 0), (16, 4)]
     assert levels(path, 1, 7) == []
+    path = write_animation(tmp_path / "other", format, 4, [100, 250, 100, 100])
+    assert levels(path, 100) == [(0, 0), (1, 1), (3, 2), (4, 3)]
 
 
 def test_a_picture_for_programs_without_animations_is_no_frame(tmp_path: Path) -> None:
