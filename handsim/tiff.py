@@ -72,7 +72,7 @@ def _read_entries(entries: bytes, entry: struct.Struct, order: str) -> tuple[dic
         size = count * _TYPE_BYTES[kind] if kind < len(_TYPE_BYTES) else 0
         if size > len(field):
             claimed += size
-        elif count == 1 and (letter := {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)):
+        elif count == 1 and (letter := {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 16: "Q"}.get(kind)):
             values.setdefault(tag, struct.unpack_from(order + letter, field)[0])
     return values, claimed
 
