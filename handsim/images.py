@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from handsim.metadata import (
     orientation_of,
     take_jpeg_metadata,
 )
+from handsim.processes import quiet_stderr
 from handsim.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
 from handsim.tiff import HEIGHT, WIDTH, read_directories
 
@@ -201,7 +203,8 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
                 image.load()  # of damage OpenCV prints: so Pillow looks first, and it is written anew
                 pixels = _decode_by_opencv(mend_png(data) or data)
                 return turn_upright(pixels, orientation_of(image.info))
-            pixels = to_rgb(image)
+            with quiet_stderr() if is_tiff else nullcontext():  # libtiff prints
+                pixels = to_rgb(image)
         except DAMAGED as error:
             raise _damaged(error) from error
         return turn_upright(pixels, orientation_of(image.info))
@@ -268,7 +271,8 @@ def _damaged(error: Exception) -> UnusableError:
     if isinstance(error, UnusableError):
         return error
     reason = "truncated image" if "truncated" in str(error).lower() else "corrupt image"
-    return UnusableError(reason, " ".join(str(error).split()))
+    detail = " ".join(str(error).split())
+    return UnusableError(reason, "its header is damaged" if "by this driver" in detail else detail)
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -31,8 +31,9 @@ class Directory:
 
     @property
     def is_page(self) -> bool:
-        """False for a smaller copy or a mask of another page."""
-        return not self.values.get(NEW_SUBFILE_TYPE, 0) & 0b101
+        """False for a smaller copy or a mask of another page, and for what has no size."""
+        has_size = self.values.get(WIDTH, 0) > 0 and self.values.get(HEIGHT, 0) > 0
+        return has_size and not self.values.get(NEW_SUBFILE_TYPE, 0) & 0b101
 
 
 def read_directories(file: BinaryIO) -> Iterator[Directory]:

@@ -94,9 +94,10 @@ def sample_frames(
 
     Sample k is the first sound frame at or after k / rate seconds, if that is before (k + 1) / rate. Of two
     samples so near each other that they have one index, only the later is given. Decoding begins at the key
-    frame before the first sample, so stretches of one file can be read side by side. Once all are read, ``remarks`` holds what is wrong with the stretch: ``damaged video`` with the number of lost
-    frames, ``truncated video``, and from the first stretch what is odd in the header. Raises UnusableError
-    if the file cannot be opened, holds no pictures, or none of them can be decoded.
+    frame before the first sample, so stretches of one file can be read side by side. Once all are read,
+    ``remarks`` holds what is wrong with the stretch: ``damaged video`` with the number of lost frames,
+    ``truncated video``, and from the first stretch what is odd in the header. Raises UnusableError if the
+    file cannot be opened, holds no pictures, or none of them can be decoded.
     """
     walk = _Walk(path, start / rate, None if stop is None else stop / rate)
     renderer: FrameRenderer | None = None
