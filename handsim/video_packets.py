@@ -5,6 +5,7 @@ over shows in the places of the packets before and after.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final, cast
 
@@ -38,8 +39,12 @@ class PacketReader:
         self._is_avi = name == "avi"
         self._last_number: int | None = None
         self._numbers: dict[int, int] = {}
-        if self._is_avi and len(stream.index_entries) == stream.frames:
-            self._numbers = {entry.pos + _AVI_HEADER_BYTES: entry.timestamp for entry in stream.index_entries}
+        self._indexed: list[int] = []
+        if self._is_avi:
+            entries = stream.index_entries
+            self._indexed = sorted(entry.timestamp for entry in entries)
+            if len(entries) == stream.frames:
+                self._numbers = {entry.pos + _AVI_HEADER_BYTES: entry.timestamp for entry in entries}
         if not self._are_adjacent:
             for other in container.streams:
                 if other is not stream:
@@ -88,8 +93,13 @@ class PacketReader:
                 return
 
     def _skips_numbers(self, packet: "Packet[VideoStream]") -> bool:
-        """AVI numbers its packets by counting them; past damage, its index knows better."""
+        """AVI numbers its packets by counting them; past damage, its index knows better.
+
+        An empty packet repeats the frame before it; the index leaves it out.
+        """
         packet.dts = self._numbers.get(packet.pos or -1, packet.dts)
         packet.pts = packet.dts  # FFmpeg's is a guess, and not a good one
         before, self._last_number = self._last_number, packet.dts
-        return before is not None and packet.dts is not None and packet.dts > before + 1
+        if before is None or packet.dts is None:
+            return False
+        return bisect_right(self._indexed, before) < bisect_left(self._indexed, packet.dts)

@@ -470,6 +470,15 @@ def test_frames_near_each_other_among_some_that_stand_for_long_are_all_used(tmp_
     assert len(read(path, 2)[0]) == len(starts_ms)
 
 
+def test_frames_that_an_avi_shows_again_are_not_lost(tmp_path: Path) -> None:
+    """It has empty packets for them."""
+    path = film(tmp_path / "v.avi", map(moving, range(4)), "mpeg4", options={}, stamps_ms=[0, 40, 2000, 2080])
+    frames, remarks = read(path, 25)
+    rate = probe_video(path).frames_per_s
+    assert [frame.index / rate for frame in frames] == pytest.approx([0, 0.04, 2, 2.08])
+    assert remarks == []
+
+
 def test_what_is_no_video_says_so(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", seconds=1).read_bytes()
     for data, reason in (
