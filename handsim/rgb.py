@@ -45,8 +45,8 @@ def scale_to_8_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
 def _range(samples: NDArray[Any]) -> tuple[float, float]:
     """The samples that are black and white."""
     if samples.dtype.kind in "ui":
-        low = min(int(samples.min()), 0)
-        return low, low + 2 ** max(8, (int(samples.max()) - low).bit_length()) - 1
+        least = min(int(samples.min()), 0)
+        return least, least + 2 ** max(8, (int(samples.max()) - least).bit_length()) - 1
     finite = samples[np.isfinite(samples)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

@@ -20,7 +20,6 @@ _MAX_READ_ERRORS: Final = 1000
 """Packets in a row that cannot be read, until the rest of the file counts as missing."""
 _MAX_HEADER_BYTES: Final = 100
 """Between two packets of Matroska and Flash; they have up to 25."""
-
 _AVI_HEADER_BYTES: Final = 8
 
 
@@ -85,6 +84,8 @@ class PacketReader:
                 raise UnusableError("unreadable", "no answer for a minute") from error
             except av.FFmpegError:
                 errors += 1
+            except IndexError:  # PyAV's, at the end of a file in which streams appeared on the way
+                return
 
     def _skips_numbers(self, packet: "Packet[VideoStream]") -> bool:
         """AVI numbers its packets by counting them; past damage, its index knows better."""

@@ -176,7 +176,7 @@ def _open_container(path: Path) -> InputContainer:
         with path.open("rb") as file:
             # By its number: FFmpeg would take a meaning from names such as "http:..." and "%03d.png".
             options = {**_LIMITS, "fd": str(file.fileno()), "protocol_whitelist": "fd"}
-            return av.open("fd:", "r", options=options, timeout=_TIMEOUT_S)
+            return av.open("fd:", "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_S)
     except av.FFmpegError as error:  # first: some of them call themselves an OSError
         why = f"{error.strerror}; it may be cut off or of another format"
         raise UnusableError("not a video", why) from error

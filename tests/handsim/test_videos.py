@@ -315,6 +315,29 @@ def test_frames_on_both_sides_of_damage_are_used_and_each_loss_is_remarked_once(
     assert sum(remark.count for _, remarks in stretches for remark in remarks) == 100 - len(found)
 
 
+def test_damage_anywhere_is_an_error_of_one_kind_or_remarked(tmp_path: Path) -> None:
+    random, reasons = np.random.default_rng(0), set[str]()
+    for suffix, codec in (("mp4", "libx264"), ("mkv", "libx264"), ("ts", "mpeg2video"), ("avi", "mpeg4")):
+        whole = film(tmp_path / f"v.{suffix}", map(moving, range(10)), codec, sound_s=1).read_bytes()
+        for _ in range(25):
+            data = bytearray(whole)
+            for place in random.integers(len(data), size=6):
+                data[place : place + 20] = random.bytes(20)
+            (tmp_path / "v").write_bytes(data)
+            try:
+                reasons |= {remark.reason for remark in read(tmp_path / "v")[1]}
+            except UnusableError as error:
+                reasons.add(error.reason)
+    assert {"damaged video", "not a video"} <= reasons
+    assert reasons <= {
+        "not a video",
+        "damaged video",
+        "truncated video",
+        "odd pixel aspect ratio",
+        "slanted video",
+    }
+
+
 def test_a_still_scene_outlives_the_loss_of_a_key_frame(tmp_path: Path) -> None:
     """What follows the lost frames refers to earlier ones, which show the same."""
     still = [moving(0)] * 40 + [moving(20)] * 60

@@ -27,7 +27,7 @@ from training.pairs.settings import PairSettings
 from training.pairs.sources import HandSet, MinedTable, PairSource, SelfPairs, TemporalNeighbors
 
 _PROBE_ANCHORS: Final = 256
-"""Anchors that are asked for positives before a run begins."""
+"""Anchors that are asked for positives before a run begins, at most."""
 
 OnEvent = Callable[[str], None]
 """Called with a line for people, from any thread."""
@@ -147,10 +147,10 @@ def _check_positives(
         asked += len(draw.anchors)
         alone += draw.without_positive
         left_out += draw.left_out
+        if 2 * alone <= asked:
+            return
         if asked >= _PROBE_ANCHORS:
             break
-    if 2 * alone <= asked:
-        return
     if settings.positives == "temporal":
         why = (
             f"no other frame of their video within window_frames {settings.window_frames} has that hand; "
