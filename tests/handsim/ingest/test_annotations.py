@@ -17,7 +17,7 @@ from handsim.detection import Detection, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.hand import MAX_HAND_ID, make_hand_id
 from handsim.hashing import hash64
-from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
 from handsim.ingest.annotation_items import annotation_items
 from handsim.skeleton import JOINT_ORDERS
 from tests.handsim.annotations import builders
@@ -52,10 +52,12 @@ def test_hands_lie_in_their_crops_as_right_hands_and_late_pictures_are_taken_lat
     images = write_half_bright(tmp_path / "images", *IMAGES[:2], IMAGES[3])
     if format == "coco":
         report = import_hands(path, pool_path, images)
+        assert "hands in the pool already" not in report.findings.notes
         assert (report.pictures, report.done_now, report.hands_new) == (4, 4, 3)
         assert [(skip.file, skip.reason) for skip in report.skipped] == [(IMAGES[2], "unreadable")]
     write_half_bright(images, IMAGES[2])
-    assert import_hands(path, pool_path, images).hands_new == (1 if format == "coco" else 4)
+    report = import_hands(path, pool_path, images)
+    assert (report.hands_new, report.table()) == (1 if format == "coco" else 4, [])
     assert import_hands(path, pool_path, images).done_before == 4
     pool = Pool.open(pool_path)
     assert set(pool.videos.values()) == {"cam0", "cam1"}
@@ -89,6 +91,23 @@ def test_names_from_another_computer_are_matched_by_their_tail(tmp_path: Path) -
     report = import_hands(path, tmp_path / "pool", images)
     assert (report.hands_new, report.reasons()) == (2, {"unreadable": 1, "bad image": 1})
     assert set(Pool.open(tmp_path / "pool").videos.names) == {"cam0"}
+
+
+@pytest.mark.slow
+def test_whole_exports_find_their_pictures_in_other_folders_and_are_told_apart(tmp_path: Path) -> None:
+    """As annotation tools write them: each task has a hand 100 in a picture called alike."""
+    for task, shift in (("task1", 0), ("task2", 1)):
+        (tmp_path / "export" / task / "annotations").mkdir(parents=True)
+        keypoints = np.column_stack([POINTS[1] + shift, [0] * 3 + [2] * 18]).ravel().tolist()
+        changes = {"keypoints": keypoints, "category_id": 9, "attributes": {"side": "right"}}
+        write_hands("coco", tmp_path / "export" / task / "annotations" / "hands.json", **changes)
+        write_half_bright(tmp_path / "export" / task / "images" / "default", IMAGES[1])
+    options = IngestOptions(include=(Glob("*.json"),))
+    report = ingest([tmp_path / "export"], tmp_path / "pool", kill_own_process, options, workers=1)
+    assert (report.hands_new, report.reasons()) == (2, {"unreadable": 6})
+    assert report.findings.notes["hands with unlabelled joints"].count == 2
+    folders = {f"{task}/images/default/cam0" for task in ("task1", "task2")}
+    assert set(Pool.open(tmp_path / "pool").videos.values()) == folders
 
 
 @pytest.mark.slow
