@@ -3,10 +3,11 @@
 Format (cocodataset.org, Lin et al., ECCV 2014): ``images[]`` with ``id``, ``file_name``, ``width``,
 ``height``; ``categories[]`` with ``name`` and ``keypoints`` (names); ``annotations[]`` with ``image_id``,
 ``category_id``, ``bbox`` (x, y, width, height) and ``keypoints``: 21 times x, y, flag, and flag 0 says
-"not labelled". A side stands in the annotation or its ``attributes``, as CVAT writes them (``side``,
-``handedness``, ``is_right``, ``lefthand_valid`` and ``righthand_valid``), or in the category's name. COCO-WholeBody (Jin et al., ECCV 2020) has
-``lefthand_kpts``, ``lefthand_box`` and ``lefthand_valid``, and the same for the right hand. What a pool
-exported (`handsim.coco`) comes back as the same hands. The lists may stand in any order.
+"not labelled". A side stands in the annotation or in its ``attributes``, where CVAT writes it (``side``,
+``handedness``, ``is_right``, ``lefthand_valid`` and ``righthand_valid``), or in the category's name.
+COCO-WholeBody (Jin et al., ECCV 2020) has ``lefthand_kpts``, ``lefthand_box`` and ``lefthand_valid``, and
+the same for the right hand. What a pool exported (`handsim.coco`) comes back as the same hands. The lists
+may stand in any order.
 """
 
 from array import array

@@ -14,7 +14,7 @@ class PictureFinder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find(self, name: str, beside: PurePosixPath = PurePosixPath()) -> PurePosixPath | None:
+    def find(self, name: str, beside: PurePosixPath) -> PurePosixPath | None:
         """The picture's path below the folder; None if it is not there.
 
         It is looked for as it is named, then by the longest tail of the name, each first in ``beside``, the

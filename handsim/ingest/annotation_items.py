@@ -167,7 +167,7 @@ class _Rows:
     def _hand_id(self, annotation: AnnotatedHand, below: PurePosixPath, origin: Origin) -> int:
         if self._file.format == "hand100m":  # as in pools
             return make_hand_id(origin.source, origin.identity, 0, 0, readable(f"hand100m:{annotation.key}"))
-        # Each task of an annotation tool may have a hand 1 in a picture 1.jpg: where it lies tells them apart.
+        # Annotation tools begin anew with hand 1 in 1.jpg: where it lies tells it from another task's.
         place = hash64(annotation.points.tobytes() + repr(annotation.box_px).encode())
         content = f"{self._file.format}:{below.name}:{annotation.key}:{place:x}"
         return make_hand_id(origin.source, origin.identity, origin.frame, 0, readable(content))
