@@ -56,6 +56,14 @@ class AnnotationFile:
         self.share_read = 0.0
         """How much of the file has been read."""
 
+    @property
+    def root(self) -> Path:
+        """The folder that was ingested, or the file's own where a link leads to it."""
+        below = self.file.parts[1:]
+        return (
+            self.path.parents[len(below) - 1] if self.path.parts[-len(below) :] == below else self.path.parent
+        )
+
     def read(self) -> Iterator[Annotation]:
         """Every hand; raises UnusableError where the file breaks off, or if it cannot be read at all."""
         reader = self._open()
@@ -91,10 +99,10 @@ class AnnotationFile:
         try:
             key = hash((raw.image, raw.key) if self.format in _IDS_PER_PICTURE else raw.key)
             if key in seen:
-                raise UnusableError("id twice", f"{raw.place} stands here a second time; the first is taken")
+                raise UnusableError("id twice", "it stands here a second time; the first is taken")
             hand = raw if isinstance(raw, OwnHand) else check_hand(raw, self._options)
         except UnusableError as error:
-            return BadAnnotation(raw.image, error.reason, error.detail)
+            return BadAnnotation(raw.image, error.reason, f"{raw.place}: {error.detail}")
         except _ODD_VALUES as error:
             return BadAnnotation(raw.image, "bad annotation", f"{raw.place}: {_describe(error)}")
         seen.add(key)

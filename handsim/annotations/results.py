@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from handsim.errors import UnusableError
 
-IMAGE_FIELDS: Final = ("image", "image_path", "img_path", "img_name", "imgname", "file_name", "file", "path")
+IMAGE_FIELDS: Final = (
+    *("image", "image_path", "image_name", "img_path", "img_name", "imgname"),
+    *("file_name", "filename", "file", "path"),
+)
 
 PictureResult = tuple[str, dict[str, Any]]
 """A picture's name, and what is said of it."""
@@ -42,6 +45,8 @@ def _with_image(result: Any, name: str, fields: Sequence[str]) -> PictureResult 
     if not isinstance(result, dict) or not any(field in result for field in fields):
         return UnusableError("missing field", f"{name}: {result!r:.60} has none of {', '.join(fields)}")
     own = first_of(result, IMAGE_FIELDS)
+    if isinstance(own, (int, float, dict)):
+        return UnusableError("bad image", f"{name}: {own!r:.60} is no picture's name; mend it")
     return (own if isinstance(own, str) else name), result
 
 

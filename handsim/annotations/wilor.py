@@ -100,7 +100,7 @@ def _hand(place: str, image: str, key: str, hand: dict[str, Any]) -> RawHand:
         place=place,
         image=image if own_image is None else _text(own_image),
         key=key,
-        side=bool(first_of(hand, SIDE_FIELDS)),
+        side=first_of(hand, SIDE_FIELDS),
         keypoints=keypoints,
         third="depth" if third == "depth" else "score",
         box=first_of(hand, _BOXES),

@@ -63,6 +63,8 @@ DAMAGE: list[tuple[AnnotationFormat, dict[str, Any], str, str]] = [
     ("mediapipe", {"handedness": []}, "no side", "--side"),
     ("mediapipe", {"image": builders.IMAGES[0]}, "id twice", "result 1"),
     ("wilor", {"is_right": ...}, "missing field", "is_right"),
+    ("wilor", {"is_right": "both"}, "bad side", "result 1: 'both'"),
+    ("wilor", {"image": 7}, "bad image", "7 is no picture's name"),
     ("wilor", {"is_right": [1, 0]}, "wrong number of hands", "4 entries for 2 hands"),
     ("wilor", {"wilor_preds": {"pred_keypoints_3d": [[[0, 0, 0]] * 21]}}, "missing field", "cam_t"),
     ("wilor", {"wilor_preds": {}}, "too few joints", "--boxes"),
@@ -141,7 +143,7 @@ def test_attacks_cost_one_line_and_little_memory(
         assert [hand.reason for hand in found if isinstance(hand, BadAnnotation)] == [reason]
         return
     found, error = read_until_broken(path)
-    assert (len(found), error.reason) == (1, reason)
+    assert (len(found), error.reason, error.detail[:12]) == (1, reason, "in record 1,")
 
 
 def test_what_holds_no_annotations_is_refused_in_a_line(

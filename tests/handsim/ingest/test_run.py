@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_reported_and_ends_nothing(tmp_path: Path) -> Non
     (folder / "broken.json").write_text('{"images": [')
     write_picture(folder / "black.png", 0)
     os.mkfifo(folder / "pipe.png")
-    report = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=2)
+    report = ingest([folder], tmp_path / "pool", BrightnessDetector, workers=1)
     assert report.hands_new == 8
     assert {skip.file: skip.reason for skip in report.skipped} == {
         "photos/empty.jpg": "empty file",
@@ -243,7 +243,7 @@ def test_ctrl_c_and_sigterm_stop_cleanly_and_a_kill_loses_nothing(tmp_path: Path
     assert (terminated.returncode, terminated.stdout) == (0, "True\n")
     assert 40 <= len(Pool.open(pool)) < 60
     assert ingest_until(signal.SIGKILL).returncode == -signal.SIGKILL
-    report = ingest([folder], pool, BrightnessDetector, workers=2)
+    report = ingest([folder], pool, BrightnessDetector, workers=1)
     assert report.hands_in_pool == 60
     ids = Pool.open(pool).hand_ids
     assert len(np.unique(ids)) == len(ids) == 60
