@@ -87,7 +87,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["sources", _list_counts(info.sources)],
         ["sides", _list_counts(info.sides)],
         ["videos", videos],
-        ["labels", _list_counts(info.labels | {"(none)": info.without_label})],
+        ["labels", _list_counts({"(none)": info.without_label} | info.labels)],
         ["duplicates", duplicates],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
         ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],

@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
     with progress_bar("exporting") as progress:
         opening = _WRITERS[options.format](options, hands, progress)
     left_out = len(selected) - len(hands)
-    note = f" (without {left_out:,} that have no picture)" if left_out else ""
+    note = f" (left out: {left_out:,} without a picture)" if left_out else ""
     print(f"{pluralize(len(hands), 'hand')} in {options.out}{note}; in Python:\n{opening}")
     return 0
 
