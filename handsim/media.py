@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
+from handsim.decoding.frame_times import read_frame_times
 from handsim.errors import UnusableError
-from handsim.frame_times import read_frame_times
 
 MediaKind = Literal["picture", "animation", "video", "annotations"]
 

@@ -148,7 +148,10 @@ class BadAnnotation:
 
 
 def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
-    """Raises UnusableError that says what is wrong with a hand, or ValueError or TypeError for odd values."""
+    """Raises UnusableError that says what is wrong with a hand, or ValueError or TypeError for odd values.
+
+    Neither says where: the reader puts the place before it.
+    """
     side = read_side(raw.side) or options.side
     points, scores = _read_points(raw)
     order = raw.joint_order or options.joint_order
@@ -162,20 +165,18 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         if count < options.min_joints:
             remedy = f"--min-joints {count} takes it" if count else "--boxes looks for joints in a box"
             needed = f"{count} of {JOINT_COUNT} joints are labelled, {options.min_joints} are needed"
-            raise UnusableError("too few joints", f"{raw.place}: {needed}; {remedy}")
+            raise UnusableError("too few joints", f"{needed}; {remedy}")
         if side is None:
-            raise UnusableError("no side", f"{raw.place}: the file does not say left or right; give --side")
+            raise UnusableError("no side", "the file does not say left or right; give --side")
         if raw.unit == "pixels":
-            box = box or box_around_joints(points[labelled, :2], raw.place)
+            box = box or box_around_joints(points[labelled, :2])
         elif raw.unit == "crop" and box is None:
-            raise UnusableError(
-                "bad box", f"{raw.place}: there is no box, and keypoints are parts of its crop"
-            )
+            raise UnusableError("bad box", "there is no box, and keypoints are parts of its crop; give boxes")
     size = None if raw.size is None else (int(raw.size[0]), int(raw.size[1]))
     if box is not None and size is not None:
-        check_box(box, size, raw.place)
+        check_box(box, size)
     if given_box is not None and raw.unit == "pixels" and not is_box_only:
-        _check_joints_in_box(points[labelled, :2], given_box, raw.place)
+        _check_joints_in_box(points[labelled, :2], given_box)
     return AnnotatedHand(
         place=raw.place,
         image=raw.image,
@@ -188,13 +189,17 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         score=_read_score(raw),
         unit=raw.unit,
         size=size,
-        video=None if raw.video is None else str(raw.video),
+        video=_text(raw.video),
         frame=None if raw.frame is None else int(raw.frame),
-        label=None if raw.label is None else str(raw.label),
-        source=None if raw.source is None else str(raw.source),
+        label=_text(raw.label),
+        source=_text(raw.source),
         external_id=raw.external_id,
         positives=tuple(raw.positives),
     )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def read_side(value: object) -> Side | None:
@@ -206,10 +211,10 @@ def read_side(value: object) -> Side | None:
         return "right"
     if word in _LEFT:
         return "left"
-    raise UnusableError("bad side", f"{value!r} is neither left nor right")
+    raise UnusableError("bad side", f"{value!r:.60} is neither left nor right; mend it")
 
 
-def check_box(box_px: Box, size: tuple[int, int], place: str) -> None:
+def check_box(box_px: Box, size: tuple[int, int]) -> None:
     """Raise UnusableError for a box outside a picture of that width and height, or far larger than it."""
     x0, y0, x1, y1 = box_px
     problem = ""
@@ -218,28 +223,28 @@ def check_box(box_px: Box, size: tuple[int, int], place: str) -> None:
     elif max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(size):
         problem = "is far larger than"
     if problem:
-        detail = (
-            f"the box {_rounded(box_px)} {problem} its picture of {size[0]} x {size[1]}; give it in pixels"
+        picture = f"its picture of {size[0]} x {size[1]}"
+        raise UnusableError(
+            "box outside", f"the box {_rounded(box_px)} {problem} {picture}; give it in pixels"
         )
-        raise UnusableError("box outside", f"{place}: {detail}")
 
 
-def box_around_joints(points: NDArray[np.float64], place: str) -> Box:
+def box_around_joints(points: NDArray[np.float64]) -> Box:
     """Tight around joints [N, 2]; raises UnusableError where they lie on one line."""
     x0, y0, x1, y1 = box_around(points).tolist()
     if x1 <= x0 or y1 <= y0:
-        raise UnusableError("bad keypoints", f"{place}: all labelled joints lie on one line; leave it out")
+        raise UnusableError("bad keypoints", "all labelled joints lie on one line; leave it out")
     return x0, y0, x1, y1
 
 
-def _check_joints_in_box(points: NDArray[np.float64], box: Box, place: str) -> None:
+def _check_joints_in_box(points: NDArray[np.float64], box: Box) -> None:
     """Raise UnusableError where less than half of the joints [N, 2] lie in the box's crop."""
     centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half = max(box[2] - box[0], box[3] - box[1]) * CROP_ENLARGEMENT / 2
     inside = int(np.count_nonzero(np.abs(points - centre).max(axis=1) <= half))
     if 2 * inside < len(points):
         found = f"{inside} of {len(points)} joints lie in the box {_rounded(box)}"
-        raise UnusableError("joints outside box", f"{place}: {found}; is it x, y, width, height, or corners?")
+        raise UnusableError("joints outside box", f"{found}; is it x, y, width, height, or corners?")
 
 
 def _rounded(box: Box) -> list[float]:
@@ -263,9 +268,7 @@ def _read_points(raw: RawHand) -> tuple[NDArray[np.float64], NDArray[np.float32]
     if raw.joint_scores is not None:
         scores = np.array(raw.joint_scores, dtype=np.float64)
         if scores.shape != (JOINT_COUNT,):
-            raise UnusableError(
-                "wrong joint count", f"{raw.place}: joint_scores are not {JOINT_COUNT} numbers"
-            )
+            raise UnusableError("wrong joint count", f"joint_scores must be {JOINT_COUNT} numbers")
     points[labelled, :2] = values[labelled, :2]
     points[labelled, 2] = third[labelled] if raw.third == "depth" else 0.0
     if scores is None:
@@ -283,9 +286,9 @@ def _read_joints(raw: RawHand) -> NDArray[np.float64]:
         nowhere = [np.nan] * max(len(joint) for joint in given if joint is not None)
         values = np.array([nowhere if joint is None else joint for joint in given], dtype=np.float64)
     if values.size not in (2 * JOINT_COUNT, 3 * JOINT_COUNT):
-        shape = " x ".join(str(length) for length in values.shape)
+        shape = " x ".join(str(length) for length in values.shape or (1,))
         needed = f"{JOINT_COUNT} joints of 2 or 3 numbers are needed"
-        raise UnusableError("wrong joint count", f"{raw.place}: keypoints are {shape} numbers; {needed}")
+        raise UnusableError("wrong joint count", f"keypoints are {shape} numbers; {needed}")
     return values.reshape(JOINT_COUNT, -1)
 
 
@@ -303,13 +306,13 @@ def _read_box(raw: RawHand) -> Box | None:
         if -MAX_COORDINATE_PX <= x0 < x1 <= MAX_COORDINATE_PX >= y1 > y0 >= -MAX_COORDINATE_PX:
             return x0, y0, x1, y1
     form = "x, y, width, height" if raw.box_has_size else "x0, y0, x1, y1"
-    raise UnusableError("bad box", f"{raw.place}: the box {raw.box!r:.99} is not {form} in pixels; mend it")
+    raise UnusableError("bad box", f"the box {raw.box!r:.99} is not {form} in pixels; mend it")
 
 
 def _read_score(raw: RawHand) -> float:
     score = 1.0 if raw.score is None else float(raw.score)
     if not 0 <= score <= 1:
-        raise UnusableError("bad score", f"{raw.place}: the score is {score:g}; scores are from 0 to 1")
+        raise UnusableError("bad score", f"the score is {score:g}; scores are from 0 to 1")
     return score
 
 

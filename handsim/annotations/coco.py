@@ -3,10 +3,11 @@
 Format (cocodataset.org, Lin et al., ECCV 2014): ``images[]`` with ``id``, ``file_name``, ``width``,
 ``height``; ``categories[]`` with ``name`` and ``keypoints`` (names); ``annotations[]`` with ``image_id``,
 ``category_id``, ``bbox`` (x, y, width, height) and ``keypoints``: 21 times x, y, flag, and flag 0 says
-"not labelled". A side stands in the annotation (``side``, ``handedness``, ``is_right``, ``lefthand_valid``
-and ``righthand_valid``) or in the category's name. COCO-WholeBody (Jin et al., ECCV 2020) has
-``lefthand_kpts``, ``lefthand_box`` and ``lefthand_valid``, and the same for the right hand. What a pool
-exported (`handsim.coco`) comes back as the same hands. The lists may stand in any order.
+"not labelled". A side stands in the annotation or in its ``attributes``, where CVAT writes it (``side``,
+``handedness``, ``is_right``, ``lefthand_valid`` and ``righthand_valid``), or in the category's name.
+COCO-WholeBody (Jin et al., ECCV 2020) has ``lefthand_kpts``, ``lefthand_box`` and ``lefthand_valid``, and
+the same for the right hand. What a pool exported (`handsim.coco`) comes back as the same hands. The lists
+may stand in any order.
 """
 
 from array import array
@@ -74,10 +75,8 @@ class ImageTable:
             raise UnusableError("no such image", f"{place}: image_id {image_id!r:.99} is not among images[]")
         row = int(rows[at])
         width, height = self._sizes[2 * row : 2 * row + 2]
-        return self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass"), (
-            width,
-            height,
-        ) if width else None
+        name = self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
+        return name, (width, height) if width else None
 
     def ids_twice(self) -> list[int]:
         """Ids that more than one picture has."""
@@ -135,8 +134,12 @@ class CocoIndex:
         with JsonStream(path) as stream:
             try:
                 index._read_members(stream)
-            except UnusableError:  # whoever reads the annotations meets it again
+            except UnusableError as error:  # whoever reads the annotations meets it again
                 index.breaks_off = True
+                if index.format and not len(index.images):
+                    place, _, _ = error.detail.partition(";")
+                    detail = f"{place}, before images[]: no picture is known; get the whole file"
+                    raise UnusableError(error.reason, detail) from error
         if not len(index.images):
             raise UnusableError("not annotations", "images[] names no picture (file_name) with an id")
         index.format = index.format or "coco"
@@ -252,10 +255,12 @@ class CocoReader:
 
 
 def _side(record: dict[str, Any], category: Category) -> object:
-    for name in _SIDE_FIELDS:
-        if record.get(name) not in (None, ""):
-            side: object = record[name]
-            return side
+    attributes = record.get("attributes")
+    for fields in (record, attributes) if isinstance(attributes, dict) else (record,):
+        for name in _SIDE_FIELDS:
+            if fields.get(name) not in (None, ""):
+                side: object = fields[name]
+                return side
     valid = [side for side in SIDES if record.get(f"{side}hand_valid")]
     named = [side for side in SIDES if side in category.name.lower()]
     return next((sides[0] for sides in (valid, named) if len(sides) == 1), None)

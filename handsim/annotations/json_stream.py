@@ -45,6 +45,7 @@ class JsonStream:
             raise UnusableError("unreadable", error.strerror or str(error)) from error
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self._text, self._place, self._before, self._has_ended = "", 0, 0, False
+        self._records = 0
 
     def __enter__(self) -> Self:
         return self
@@ -89,17 +90,21 @@ class JsonStream:
         while self._peek():
             try:
                 yield self._value()
+                self._records += 1
             except UnusableError as error:
                 next_line = _LINE_OF_ANOTHER.search(self._text, self._place)
                 if next_line is None:
                     raise
                 self._place = next_line.end()
                 yield error
+                self._records += 1
 
     def _items(self) -> Iterator[Any]:
         self._skip("[")
+        self._records = 0
         while self._peek() != "]":
             yield self._value()
+            self._records += 1
             if self._peek() != "]":
                 self._skip(",")
         self._place += 1
@@ -157,6 +162,7 @@ class JsonStream:
         self._place = 0
 
     def _broken(self, problem: str) -> UnusableError:
-        place = self._before + self._place
-        detail = f"at character {place:,} ({problem}); what comes before is used: get the whole file"
-        return UnusableError(BREAKS_OFF, detail)
+        place = f"in record {self._records}, at character {self._before + self._place:,}"
+        return UnusableError(
+            BREAKS_OFF, f"{place} ({problem}); what comes before is used: get the whole file"
+        )

@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from handsim.errors import UnusableError
 
-IMAGE_FIELDS: Final = ("image", "image_path", "img_path", "img_name", "imgname", "file_name", "file", "path")
+IMAGE_FIELDS: Final = (
+    *("image", "image_path", "image_name", "img_path", "img_name", "imgname"),
+    *("file_name", "filename", "file", "path"),
+)
 
 PictureResult = tuple[str, dict[str, Any]]
 """A picture's name, and what is said of it."""
@@ -19,7 +22,7 @@ def picture_results(
 
     A result has one of ``fields``. One that names no picture is of the picture that is called as the file.
     """
-    own_name = below_root(file).with_suffix("").as_posix()
+    own_name = PurePosixPath(*file.parts[1:]).with_suffix("").as_posix()
     for value in values:
         if isinstance(value, UnusableError):
             yield value
@@ -42,12 +45,9 @@ def _with_image(result: Any, name: str, fields: Sequence[str]) -> PictureResult 
     if not isinstance(result, dict) or not any(field in result for field in fields):
         return UnusableError("missing field", f"{name}: {result!r:.60} has none of {', '.join(fields)}")
     own = first_of(result, IMAGE_FIELDS)
+    if isinstance(own, (int, float, dict)):
+        return UnusableError("bad image", f"{name}: {own!r:.60} is no picture's name; mend it")
     return (own if isinstance(own, str) else name), result
-
-
-def below_root(file: PurePosixPath) -> PurePosixPath:
-    """A file's name below the folder that was ingested, without that folder."""
-    return PurePosixPath(*file.parts[1:])
 
 
 def first_of(record: Mapping[str, Any], fields: Sequence[str]) -> Any:
@@ -58,8 +58,5 @@ def first_of(record: Mapping[str, Any], fields: Sequence[str]) -> Any:
 def picture_size(record: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Width and height of the picture, where the record says them."""
     size = first_of(record, ("img_size", "image_size"))
-    if size is not None:
-        return size[0], size[1]
-    if record.get("width") is None or record.get("height") is None:
-        return None
-    return record["width"], record["height"]
+    width, height = (record.get("width"), record.get("height")) if size is None else (size[0], size[1])
+    return None if width is None or height is None else (width, height)

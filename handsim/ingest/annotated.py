@@ -53,22 +53,27 @@ class AnnotatedHands:
         annotation = row.annotation
         if isinstance(annotation, BadAnnotation):
             raise UnusableError(annotation.reason, annotation.detail)
-        if isinstance(annotation, OwnHand):
-            self._add_own(annotation.hand, row)
-        elif row.picture is None:
-            self._placed.append(_place(row, annotation, annotation.size))
-        else:
-            picture = self._open(row.picture, row.origin.file)
-            size = _true_size(picture)
-            if annotation.unit == "pixels" and annotation.size not in (None, size):
-                raise _wrong_size(annotation, size)
-            if annotation.is_box_only:
-                placed = self._detect(row, annotation, picture)
+        picture = None if row.picture is None else self._open(row.picture, row.origin.file)
+        try:
+            if isinstance(annotation, OwnHand):
+                self._add_own(annotation.hand, row, picture)
+            elif picture is None:
+                self._placed.append(_place(row, annotation, annotation.size))
             else:
-                placed = _place(row, annotation, size)
-            square_px = square_around(placed.box_px) * picture.scale
-            jpeg = encode_crop(picture.pixels, square_px, placed.side)
-            self._placed.append(placed._replace(crop_jpeg=jpeg))
+                self._placed.append(self._cut(row, annotation, picture))
+        except UnusableError as error:
+            raise UnusableError(error.reason, f"{annotation.place}: {error.detail}") from error
+
+    def _cut(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:
+        size = _true_size(picture)
+        if annotation.unit == "pixels" and annotation.size is not None and annotation.size != size:
+            raise _wrong_size(annotation.size, size)
+        if annotation.is_box_only:
+            placed = self._detect(row, annotation, picture)
+        else:
+            placed = _place(row, annotation, size)
+        square_px = square_around(placed.box_px) * picture.scale
+        return placed._replace(crop_jpeg=encode_crop(picture.pixels, square_px, placed.side))
 
     def finish(self) -> None:
         """Put the hands with their keypoints into the result."""
@@ -104,12 +109,11 @@ class AnnotatedHands:
             self._result.add_remarks(file, self._opened[1].remarks)
         return self._opened[1]
 
-    def _add_own(self, hand: Hand, row: AnnotationRow) -> None:
+    def _add_own(self, hand: Hand, row: AnnotationRow, picture: Picture | None) -> None:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
-        if row.picture is not None:
-            image = self._open(row.picture, row.origin.file).pixels
-            jpeg = read_file(row.picture)
+        if picture is not None and row.picture is not None:
+            image, jpeg = picture.pixels, read_file(row.picture)
             height, width = image.shape[:2]
             if width != height:
                 raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
@@ -123,9 +127,8 @@ class AnnotatedHands:
         """The hand of a box: what the detector finds there and overlaps it most."""
         box = annotation.box_px
         assert box is not None
-        if self._detector is None:
-            raise UnusableError("no detector", f"{annotation.place} is a box alone; --boxes looks into it")
-        check_box(box, _true_size(picture), annotation.place)
+        assert self._detector is not None
+        check_box(box, _true_size(picture))
         found = max(
             _detect_around(self._detector, picture, box),
             key=lambda detection: _overlap(detection, box),
@@ -133,14 +136,11 @@ class AnnotatedHands:
         )
         if found is None or _overlap(found, box) < _SAME_HAND:
             where = [round(number) for number in box]
-            raise UnusableError(
-                "no hand in box", f"{annotation.place}: the detector finds no hand in {where}"
-            )
+            raise UnusableError("no hand in box", f"the detector finds no hand in {where}")
         self._result.stages[found.stage] += 1
         points = found.keypoints_px.astype(np.float64)
         side = annotation.side or found.side
-        around = box_around_joints(points[:, :2], annotation.place)
-        return _PlacedHand(row, side, found.score, points, around, None)
+        return _PlacedHand(row, side, found.score, points, box_around_joints(points[:, :2]), None)
 
 
 def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] | None) -> _PlacedHand:
@@ -149,16 +149,16 @@ def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] 
     if annotation.unit != "pixels":
         if size is None:
             needed = "its coordinates are parts of the picture: give width and height, or the pictures"
-            raise UnusableError("no picture size", f"{annotation.place}: {needed}")
+            raise UnusableError("no picture size", needed)
         if annotation.unit == "crop":
             assert box is not None
             points = points_in_picture(points, box, size)
         else:
             points = points * (size[0], size[1], size[0])
     if box is None:
-        box = box_around_joints(points[np.isfinite(points[:, 0]), :2], annotation.place)
+        box = box_around_joints(points[np.isfinite(points[:, 0]), :2])
     if size is not None and size != annotation.size:
-        check_box(box, size, annotation.place)
+        check_box(box, size)
     assert annotation.side is not None
     return _PlacedHand(row, annotation.side, annotation.score, points, box, annotation.joint_scores)
 
@@ -169,11 +169,11 @@ def _true_size(picture: Picture) -> tuple[int, int]:
     return round(width / picture.scale), round(height / picture.scale)
 
 
-def _wrong_size(annotation: AnnotatedHand, size: tuple[int, int]) -> UnusableError:
-    assert annotation.size is not None
-    said = f"{annotation.size[0]} x {annotation.size[1]}, and it is {size[0]} x {size[1]}"
-    detail = f"{annotation.place}: its picture should be {said}; give the pictures that were annotated"
-    return UnusableError("wrong picture size", detail)
+def _wrong_size(said: tuple[int, int], size: tuple[int, int]) -> UnusableError:
+    sizes = f"{said[0]} x {said[1]}, and it is {size[0]} x {size[1]}"
+    return UnusableError(
+        "wrong picture size", f"its picture should be {sizes}; give the pictures that were annotated"
+    )
 
 
 def _in_crops(

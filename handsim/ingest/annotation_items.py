@@ -9,6 +9,7 @@ from handsim.annotations import AnnotatedHand, Annotation, AnnotationFile, BadAn
 from handsim.annotations.pictures import PictureFinder
 from handsim.errors import UnusableError
 from handsim.hand import Hand, make_hand_id
+from handsim.hashing import hash64
 from handsim.ingest.items import AnnotationItem, AnnotationRow, file_keys
 from handsim.ingest.origins import DEFAULT_SOURCE, IngestOptions, Origin, Place, find_origin, readable
 from handsim.pool.writer import UNREADABLE
@@ -25,6 +26,7 @@ def annotation_items(
     asked = options.annotations
     rows_of = _Rows(file, finder, options)
     folder = str(finder.folder)
+    former_folder = finder.folder if options.images else file.path.resolve().parent
     how = [asked.side, asked.joint_order, asked.min_joints, asked.pictures, asked.boxes and options.detector]
     try:
         status = file.path.stat()
@@ -38,18 +40,17 @@ def annotation_items(
         former: list[list[object]] = []
         if file.format == "hand100m" and asked.pictures:
             named = [
-                (*picture, row.origin.identity, row.origin.label)
+                (_name_below(row, former_folder), *picture[1:], row.origin.identity, row.origin.label)
                 for picture, row in zip(pictures, rows, strict=True)
             ]
             first = ["hand100m", rows_of.source, number]
-            former = [[*first, folder, named], first]
+            former = [[*first, str(former_folder), named], first]
         keys = file_keys(file.path.resolve(), status.st_size, status.st_mtime_ns, work, former)
         yield AnnotationItem(keys, rows)
 
 
 def _batches(annotations: Iterator[Annotation], size: int) -> Iterator[list[Annotation]]:
     """Batches of annotations; where reading ends with an error, that comes after the last batch."""
-    broken: UnusableError | None = None
     batch: list[Annotation] = []
     try:
         for annotation in annotations:
@@ -57,12 +58,12 @@ def _batches(annotations: Iterator[Annotation], size: int) -> Iterator[list[Anno
             if len(batch) == size:
                 yield batch
                 batch = []
-    except UnusableError as error:
-        broken = error
+    except UnusableError:
+        if batch:
+            yield batch
+        raise
     if batch:
         yield batch
-    if broken is not None:
-        raise broken
 
 
 def _size_and_time(picture: Path | None) -> tuple[int, int]:
@@ -74,6 +75,12 @@ def _size_and_time(picture: Path | None) -> tuple[int, int]:
     return (-1, -1) if status is None else (status.st_size, status.st_mtime_ns)
 
 
+def _name_below(row: AnnotationRow, folder: Path) -> str:
+    """A picture's name as earlier versions had it: they looked beside the annotations only."""
+    is_there = row.picture is not None and row.picture.is_relative_to(folder)
+    return readable(str(row.picture.relative_to(folder))) if row.picture and is_there else row.origin.file
+
+
 class _Rows:
     """Finds the pictures of annotations, and where their hands come from."""
 
@@ -81,6 +88,12 @@ class _Rows:
         self._file, self._finder, self._options = file, finder, options
         published = (name for name in _HAND100M_SOURCES if name in file.path.stem.lower())
         self.source = options.source or next(published, DEFAULT_SOURCE)
+        own_folder = file.path.parent
+        self._beside = (
+            PurePosixPath(own_folder.relative_to(finder.folder).as_posix())
+            if options.images is None
+            else PurePosixPath()
+        )
         self._image: str | None = None
         """The name that was looked for last: a picture's hands follow one another."""
 
@@ -110,7 +123,7 @@ class _Rows:
 
     def _find(self, image: str) -> tuple[PurePosixPath, Origin]:
         named = PurePosixPath(image)
-        found = self._finder.find(image) if self._options.annotations.pictures else named
+        found = self._finder.find(image, self._beside) if self._options.annotations.pictures else named
         if found is None:
             where = f"no picture of this name, or of a tail of it, is below {self._finder.folder}"
             raise UnusableError(
@@ -121,7 +134,7 @@ class _Rows:
         if self._options.video_from is None:
             folder = found.parent if found.parent.parts else named.parent
             # Without any folder, each picture is by itself.
-            video = readable(folder.as_posix().strip("/")) or found.stem
+            video = readable(folder.as_posix().strip("/.")) or found.stem
             identity = named.parent.name if self._file.format == "hand100m" else video
             origin = replace(origin, video=video, identity=identity)
         return found, origin
@@ -153,5 +166,7 @@ class _Rows:
     def _hand_id(self, annotation: AnnotatedHand, below: PurePosixPath, origin: Origin) -> int:
         if self._file.format == "hand100m":  # as in pools
             return make_hand_id(origin.source, origin.identity, 0, 0, readable(f"hand100m:{annotation.key}"))
-        content = f"{self._file.format}:{below.name}:{annotation.key}"
+        # Annotation tools begin anew with hand 1 in 1.jpg: where it lies tells it from another task's.
+        place = hash64(annotation.points.tobytes() + repr(annotation.box_px).encode())
+        content = f"{self._file.format}:{below.name}:{annotation.key}:{place:x}"
         return make_hand_id(origin.source, origin.identity, origin.frame, 0, readable(content))

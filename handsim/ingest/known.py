@@ -28,7 +28,7 @@ class KnownItems:
     def __init__(self, pool: Path | None = None) -> None:
         """Read them; a pool that is not there has none. Raises HandsimError for a damaged part."""
         self._pool = pool
-        names, tables = layout.ITEMS_SCHEMA.names, [pa.Table.from_batches([], layout.ITEMS_SCHEMA)]
+        names, tables = layout.ITEMS_SCHEMA.names, [layout.ITEMS_SCHEMA.empty_table()]
         if pool is not None and not layout.can_begin_at(pool):
             with layout.reading(pool) as parts:
                 tables += [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]

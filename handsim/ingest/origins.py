@@ -3,6 +3,7 @@
 import mimetypes
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -102,7 +103,7 @@ class Place:
         is_video = kind is not None and kind.startswith("video/")
         return cls(root, PurePosixPath(*below), is_video) if below else cls("", PurePosixPath(root), is_video)
 
-    @property
+    @cached_property
     def file(self) -> PurePosixPath:
         """The path below the folder that was given, that folder included; for people."""
         return PurePosixPath(self.root) / self.below

@@ -26,9 +26,19 @@ _REMEDIES: Final = {
     "damaged video": "copy it again, if its source is whole",
     "not annotations": "nothing, if it is none; or --format",
     BREAKS_OFF: "get the whole file",
-    "too few joints": "--min-joints takes fewer",
+    "too few joints": "--min-joints or --boxes",
     "no side": "--side says it",
     "no hand in box": "nothing, if none is to be seen",
+    "joints outside box": "mend the box, or leave it out",
+    "box outside": "give it in pixels of the picture",
+    "bad side": "write left or right",
+    "bad image": "rename it, or --images",
+    "id twice": "give each its own id",
+    "joint order": "--joint-order, or mend the names",
+    "wrong joint count": "21 joints of 2 or 3 numbers",
+    "no such image": "list it in images[]",
+    "part of FreiHAND": "nothing: read with the hands",
+    "not a hand": "nothing, if it is none",
     "no picture size": "give width and height, or pictures",
     "wrong picture size": "give the pictures of the annotations",
     UNREADABLE: "see that it can be read, and run again",
@@ -37,6 +47,7 @@ _REMEDIES: Final = {
     TOOK_TOO_LONG: "convert it, or --retry-failed",
 }
 """What to do about a reason."""
+UNLABELLED_REMEDY: Final = "nothing, or embedding fit --unlabelled complete"
 _OTHER_REMEDY: Final = "see the report in JSON"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from handsim.annotations.pictures import PictureFinder
+from handsim.english import pluralize
 from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
 from handsim.ingest.annotation_items import annotation_items
@@ -18,7 +19,7 @@ from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
-from handsim.ingest.report import IngestReport
+from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
@@ -94,6 +95,7 @@ class _Run:
         """Of the pictures that this run looked at: their digest, and the name of the first such file."""
         self._first_known = ""
         """The first file with hands that the pool had already."""
+        self._known_hands = 0
 
     def rename(self) -> None:
         """Rename hands that are in the pool already, after saying how many."""
@@ -101,10 +103,16 @@ class _Run:
         count = renaming.find(self._pool)
         if count:
             videos = len(set(renaming.videos.values()))
-            named = f"{len(renaming.videos):,} get another video name (of {videos:,})" if videos else ""
-            labelled = f"{len(renaming.labels):,} get another label" if renaming.labels else ""
-            will = "would be" if self.report.dry_run else "are"
-            self._say(f"{count:,} hands {will} renamed: {', '.join(filter(None, (named, labelled)))}")
+            named, labelled = (
+                f"{pluralize(len(names), 'gets', 'get')} another"
+                for names in (renaming.videos, renaming.labels)
+            )
+            what = [f"{named} video name (of {videos:,})"] * bool(videos)
+            what += [f"{labelled} label"] * bool(renaming.labels)
+            hands = pluralize(count, "hand is", "hands are")
+            if self.report.dry_run:
+                hands = f"{pluralize(count, 'hand')} would be"
+            self._say(f"{hands} renamed: {', '.join(what)}")
             self.report.hands_renamed += count
         if not self.report.dry_run:
             if count:
@@ -147,10 +155,11 @@ class _Run:
 
     def finish(self) -> None:
         """Tell what is only to be seen in the end."""
-        known = self.report.hands_found - self.report.hands_new
-        if known:
+        if self._known_hands:
             remedy = "nothing: found before in the same content"
-            self.report.findings.note("hands in the pool already", self._first_known, remedy, known)
+            self.report.findings.note(
+                "hands in the pool already", self._first_known, remedy, self._known_hands
+            )
         if not self.report.dry_run:
             note_clashes(self._pool, self.report.findings)
         self.report.seconds = time.monotonic() - self._started
@@ -169,7 +178,7 @@ class _Run:
         """The items of all files of annotations; how many hands a file has is estimated while it is read."""
         finders: dict[Path, PictureFinder] = {}
         for file in self._plan.annotation_files:
-            folder = (self._options.images or file.path.parent).resolve()
+            folder = (self._options.images or file.root).resolve()
             finder = finders.setdefault(folder, PictureFinder(folder))
             before, hands = self.report.pictures, 0
             try:
@@ -199,8 +208,13 @@ class _Run:
             new = sum(writer.add(hand, crop_jpeg) for hand, crop_jpeg in result.hands)
         else:
             new = writer.add_item(_record(item, result), result.hands)
-        if new < len(result.hands) and not self._first_known:
-            self._first_known = result.hands[0][0].file
+        is_repeated = isinstance(item, AnnotationItem) and (new > 0 or result.has_failed)
+        if new < len(result.hands) and not is_repeated:  # a batch is done again for one late picture
+            self._first_known = self._first_known or result.hands[0][0].file
+            self._known_hands += len(result.hands) - new
+        for hand, _ in result.hands:
+            if not hand.joint_mask.all():
+                self.report.findings.note("hands with unlabelled joints", hand.file, UNLABELLED_REMEDY)
         report.hands_new += new
         report.hands_found += len(result.hands)
         report.done_now += result.pictures

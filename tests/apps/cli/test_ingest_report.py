@@ -14,7 +14,8 @@ def test_each_kind_is_a_row_that_names_the_first_and_what_to_do(monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "100")
     report = IngestReport(["photos"], pictures=9, done_now=9, hands_found=4, hands_new=4, hands_in_pool=4)
     long = "photos/" + "deep/" * 20 + "a\nb\x1b[2J.jpg"
-    report.skipped.extend([Skip(long, "corrupt image", "bad"), Skip("z.txt", "not an image or video")] * 2)
+    for name in ("z.txt", "y.txt"):
+        report.skipped.extend([Skip(long, "corrupt image", "bad"), Skip(name, "not an image or video")])
     report.remarks.append(Skip("photos/1.jpg", "no end marker"))
     for name in (".DS_Store", ".git"):
         report.findings.note("hidden", f"photos/{name}", "rename it to use it")

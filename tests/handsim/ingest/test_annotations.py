@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from handsim import Pool
-from handsim.annotations import AnnotationFile, AnnotationOptions
+from handsim.annotations import AnnotationFile, AnnotationOptions, BadAnnotation
 from handsim.annotations.joint_orders import parse_joint_order
 from handsim.annotations.pictures import PictureFinder
 from handsim.detection import Detection, hand_in_crop
 from handsim.errors import HandsimError
 from handsim.hand import MAX_HAND_ID, make_hand_id
 from handsim.hashing import hash64
-from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
 from handsim.ingest.annotation_items import annotation_items
+from handsim.ingest.items import AnnotationRow
 from handsim.skeleton import JOINT_ORDERS
 from tests.handsim.annotations import builders
 from tests.handsim.annotations.builders import IMAGES, POINTS, SIDES, SIZE_PX, write_hands
@@ -52,10 +53,12 @@ def test_hands_lie_in_their_crops_as_right_hands_and_late_pictures_are_taken_lat
     images = write_half_bright(tmp_path / "images", *IMAGES[:2], IMAGES[3])
     if format == "coco":
         report = import_hands(path, pool_path, images)
+        assert "hands in the pool already" not in report.findings.notes
         assert (report.pictures, report.done_now, report.hands_new) == (4, 4, 3)
         assert [(skip.file, skip.reason) for skip in report.skipped] == [(IMAGES[2], "unreadable")]
     write_half_bright(images, IMAGES[2])
-    assert import_hands(path, pool_path, images).hands_new == (1 if format == "coco" else 4)
+    report = import_hands(path, pool_path, images)
+    assert (report.hands_new, report.table()) == (1 if format == "coco" else 4, [])
     assert import_hands(path, pool_path, images).done_before == 4
     pool = Pool.open(pool_path)
     assert set(pool.videos.values()) == {"cam0", "cam1"}
@@ -78,33 +81,59 @@ def test_hands_lie_in_their_crops_as_right_hands_and_late_pictures_are_taken_lat
         assert make_hand_id("ego4d", "cam0", 0, 0, "hand100m:100") in pool
 
 
-@pytest.mark.slow
+def find_rows(path: Path, file: str, images: Path) -> list[AnnotationRow]:
+    """The hands of a file, with their pictures and where they come from."""
+    annotations = AnnotationFile(path, PurePosixPath(file), AnnotationOptions())
+    items = annotation_items(annotations, PictureFinder(images), IngestOptions(images=images))
+    return [row for item in items for row in item.rows]
+
+
 def test_names_from_another_computer_are_matched_by_their_tail(tmp_path: Path) -> None:
     path = write_hands("coco", tmp_path / "a.json")
     path.write_text(path.read_text().replace('"cam', '"/home/authors/data/cam'))
     images = write_half_bright(tmp_path / "images", *IMAGES[:2])
     outside = json.loads(path.read_text())
+    outside["images"][1]["file_name"] = f"..\\..\\media\\{IMAGES[1]}"
     outside["images"][3]["file_name"] = "../../etc/passwd"
     path.write_text(json.dumps(outside))
-    report = import_hands(path, tmp_path / "pool", images)
-    assert (report.hands_new, report.reasons()) == (2, {"unreadable": 1, "bad image": 1})
-    assert set(Pool.open(tmp_path / "pool").videos.names) == {"cam0"}
+    first, second, *others = find_rows(path, "data/a.json", images)
+    assert (first.picture, second.picture) == (images / IMAGES[0], images / IMAGES[1])
+    assert {first.origin.video, second.origin.video} == {"cam0"}
+    bad = [row.annotation.reason for row in others if isinstance(row.annotation, BadAnnotation)]
+    assert bad == ["unreadable", "bad image"]
 
 
 @pytest.mark.slow
+def test_whole_exports_find_their_pictures_in_other_folders_and_are_told_apart(tmp_path: Path) -> None:
+    """As annotation tools write them: each task has a hand 100 in a picture called alike."""
+    for task, shift in (("task1", 0), ("task2", 1)):
+        (tmp_path / "export" / task / "annotations").mkdir(parents=True)
+        keypoints = np.column_stack([POINTS[1] + shift, [0] * 3 + [2] * 18]).ravel().tolist()
+        changes = {"keypoints": keypoints, "category_id": 9, "attributes": {"side": "right"}}
+        write_hands("coco", tmp_path / "export" / task / "annotations" / "hands.json", **changes)
+        write_half_bright(tmp_path / "export" / task / "images" / "default", IMAGES[1])
+    options = IngestOptions(include=(Glob("*.json"),))
+    report = ingest([tmp_path / "export"], tmp_path / "pool", kill_own_process, options, workers=1)
+    assert (report.hands_new, report.reasons()) == (2, {"unreadable": 6})
+    assert report.findings.notes["hands with unlabelled joints"].count == 2
+    folders = {f"{task}/images/default/cam0" for task in ("task1", "task2")}
+    assert set(Pool.open(tmp_path / "pool").videos.values()) == folders
+
+
 def test_openpose_frames_find_their_picture_by_stem_or_number(tmp_path: Path) -> None:
     images = write_half_bright(tmp_path / "images", "a/clip_000000000001.png", "a/frame_7.png")
-    (tmp_path / "poses").mkdir()
     person = {"hand_right_keypoints_2d": builders.flat(0, 0.9)}
+    found: dict[int, list[Path | None]] = {}
     for number in (1, 7, 8):
-        name = f"clip_{number:012d}_keypoints.json"
-        (tmp_path / "poses" / name).write_text(json.dumps({"people": [person, person]}))
-    report = import_hands(tmp_path / "poses", tmp_path / "pool", images)
-    assert (report.hands_new, report.reasons()) == (4, {"unreadable": 2})
-    pool = Pool.open(tmp_path / "pool")
-    assert sorted(pool.frames.tolist()) == [1, 1, 7, 7]
-    assert set(pool.videos.names) == {"clip"}
-    assert report.pictures == 6
+        path = tmp_path / f"clip_{number:012d}_keypoints.json"
+        path.write_text(json.dumps({"people": [person, person]}))
+        rows = find_rows(path, f"poses/{path.name}", images)
+        found[number] = [row.picture for row in rows]
+        if number != 8:
+            assert {(row.origin.video, row.origin.frame) for row in rows} == {("clip", number)}
+            assert len({row.hand_id for row in rows}) == 2
+    clip, frame = images / "a" / "clip_000000000001.png", images / "a" / "frame_7.png"
+    assert found == {1: [clip, clip], 7: [frame, frame], 8: [None, None]}
 
 
 def test_without_pictures_keypoints_alone_go_in_and_nothing_is_started(tmp_path: Path) -> None:
@@ -145,19 +174,20 @@ def test_a_part_of_a_picture_needs_its_size(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_boxes_are_looked_into_and_those_without_a_hand_are_counted(tmp_path: Path) -> None:
-    path = write_hands("coco", tmp_path / "a.json", keypoints=..., category_id=9)
+    records = builders.coco_records()
+    for number in (1, 3):
+        records[number] |= {"keypoints": None, "category_id": 9}
+    path = builders.write_coco(tmp_path / "a.json", records)
     images = write_half_bright(tmp_path / "images", *IMAGES)
+    Image.new("RGB", SIZE_PX).save(images / IMAGES[3])
     options = IngestOptions(images=images, annotations=AnnotationOptions(boxes=True))
     report = ingest([path], tmp_path / "pool", BrightnessDetector, options, workers=1)
-    assert (report.hands_new, report.skipped) == (4, [])
+    assert (report.hands_new, report.reasons()) == (3, {"no hand in box": 1})
     pool = Pool.open(tmp_path / "pool")
     (found,) = (hand for hand in map(pool.hand, pool.hand_ids.tolist()) if hand.file == IMAGES[1])
     assert found.side == "right"  # the detector says it
     centre = (found.box_px[:2] + found.box_px[2:]) / 2
     np.testing.assert_allclose(centre, [30, 30], atol=1)
-    Image.new("RGB", SIZE_PX).save(images / IMAGES[1])
-    report = ingest([path], tmp_path / "dark", BrightnessDetector, options, workers=1)
-    assert (report.hands_new, report.reasons()) == (3, {"no hand in box": 1})
 
 
 @pytest.mark.slow
