@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.decoding.frame_times import FrameTimes, read_frame_times
+from handsim.decoding.metadata import mend_webp, orientation_of
+from handsim.decoding.rgb import to_rgb, turn_upright
 from handsim.errors import Remark, UnusableError
-from handsim.frame_times import FrameTimes, read_frame_times
 from handsim.images import DAMAGED, MAX_FILE_BYTES, MAX_PIXELS
 from handsim.media import open_file
-from handsim.metadata import mend_webp, orientation_of
 from handsim.processes import quiet_stderr
-from handsim.rgb import to_rgb, turn_upright
 from handsim.videos import SampledFrame, VideoInfo
 
 _FORMATS: Final = ("GIF", "PNG", "WEBP", "TIFF")

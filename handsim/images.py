@@ -12,11 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from handsim.errors import Remark, UnusableError
-from handsim.geometry import cut_crop
-from handsim.hand import Side
-from handsim.media import HEIF_BRANDS, open_file
-from handsim.metadata import (
+from handsim.decoding.metadata import (
     JPEG_START,
     MISSING_SHARE,
     PNG_START,
@@ -25,9 +21,13 @@ from handsim.metadata import (
     orientation_of,
     take_jpeg_metadata,
 )
+from handsim.decoding.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
+from handsim.decoding.tiff import HEIGHT, WIDTH, read_directories
+from handsim.errors import Remark, UnusableError
+from handsim.geometry import cut_crop
+from handsim.hand import Side
+from handsim.media import HEIF_BRANDS, open_file
 from handsim.processes import quiet_stderr
-from handsim.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
-from handsim.tiff import HEIGHT, WIDTH, read_directories
 
 MAX_PIXELS: Final = 100_000_000
 """Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands. JPEGs can

@@ -21,10 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from handsim.display_geometry import FrameRenderer
-from handsim.errors import Remark, UnusableError
-from handsim.images import MAX_PIXELS
-from handsim.video_clock import (
+from handsim.decoding.display_geometry import FrameRenderer
+from handsim.decoding.video_clock import (
     Clock,
     has_time_stamps,
     is_broadcast,
@@ -32,7 +30,9 @@ from handsim.video_clock import (
     longest_step_s,
     may_jump,
 )
-from handsim.video_decoding import FrameReader, Gap
+from handsim.decoding.video_frames import FrameReader, Gap
+from handsim.errors import Remark, UnusableError
+from handsim.images import MAX_PIXELS
 
 _SUFFIXES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
 VIDEO_SUFFIXES: Final = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))

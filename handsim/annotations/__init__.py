@@ -8,11 +8,10 @@ from handsim.annotations.annotated_hand import (
     BadAnnotation,
     OwnHand,
 )
-from handsim.annotations.formats import ANNOTATION_SUFFIXES, AnnotationFile
+from handsim.annotations.formats import AnnotationFile
 from handsim.annotations.joint_orders import parse_joint_order
 
 __all__ = [
-    "ANNOTATION_SUFFIXES",
     "AnnotatedHand",
     "Annotation",
     "AnnotationFile",

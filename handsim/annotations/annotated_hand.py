@@ -189,13 +189,17 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         score=_read_score(raw),
         unit=raw.unit,
         size=size,
-        video=None if raw.video is None else str(raw.video),
+        video=_text(raw.video),
         frame=None if raw.frame is None else int(raw.frame),
-        label=None if raw.label is None else str(raw.label),
-        source=None if raw.source is None else str(raw.source),
+        label=_text(raw.label),
+        source=_text(raw.source),
         external_id=raw.external_id,
         positives=tuple(raw.positives),
     )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def read_side(value: object) -> Side | None:

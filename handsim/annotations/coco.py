@@ -75,10 +75,8 @@ class ImageTable:
             raise UnusableError("no such image", f"{place}: image_id {image_id!r:.99} is not among images[]")
         row = int(rows[at])
         width, height = self._sizes[2 * row : 2 * row + 2]
-        return self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass"), (
-            width,
-            height,
-        ) if width else None
+        name = self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
+        return name, (width, height) if width else None
 
     def ids_twice(self) -> list[int]:
         """Ids that more than one picture has."""
@@ -139,7 +137,9 @@ class CocoIndex:
             except UnusableError as error:  # whoever reads the annotations meets it again
                 index.breaks_off = True
                 if index.format and not len(index.images):
-                    raise UnusableError(error.reason, f"before images[], {error.detail}") from error
+                    place, _, _ = error.detail.partition(";")
+                    detail = f"{place}, before images[]: no picture is known; get the whole file"
+                    raise UnusableError(error.reason, detail) from error
         if not len(index.images):
             raise UnusableError("not annotations", "images[] names no picture (file_name) with an id")
         index.format = index.format or "coco"

@@ -24,10 +24,8 @@ from handsim.annotations.openpose import OpenPoseReader
 from handsim.annotations.wilor import ARCHIVE, SIDE_FIELDS, WiLoRReader
 from handsim.errors import UnusableError
 
-ANNOTATION_SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".npz")
 _HEAD_BYTES: Final = 1 << 16
 _IDS_PER_PICTURE: Final = ("mediapipe", "wilor")
-_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _ODD_VALUES: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What reading a record raises that is not as its format says."""
 
@@ -48,7 +46,7 @@ class AnnotationFile:
     def __init__(self, path: Path, file: PurePosixPath, options: AnnotationOptions) -> None:
         """Tell the format by the first 64 kilobytes. ``file`` is its path below the folder that was ingested.
 
-        Raises UnusableError for a file that holds no annotations or is compressed.
+        Raises UnusableError for a file that holds no annotations.
         """
         self.path, self.file, self._options = path, file, options
         self.format: AnnotationFormat | None = options.format or _tell_format(path)
@@ -123,9 +121,6 @@ def _tell_format(path: Path) -> AnnotationFormat | None:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
-    for magic, name in _COMPRESSED.items():
-        if head.startswith(magic):
-            raise UnusableError("compressed", f"{name}; unpack it first")
     if head.startswith(ARCHIVE):
         return "wilor"
     text = head.decode("utf-8-sig", "replace").lstrip()

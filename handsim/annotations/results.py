@@ -22,7 +22,7 @@ def picture_results(
 
     A result has one of ``fields``. One that names no picture is of the picture that is called as the file.
     """
-    own_name = below_root(file).with_suffix("").as_posix()
+    own_name = PurePosixPath(*file.parts[1:]).with_suffix("").as_posix()
     for value in values:
         if isinstance(value, UnusableError):
             yield value
@@ -50,11 +50,6 @@ def _with_image(result: Any, name: str, fields: Sequence[str]) -> PictureResult 
     return (own if isinstance(own, str) else name), result
 
 
-def below_root(file: PurePosixPath) -> PurePosixPath:
-    """A file's name below the folder that was ingested, without that folder."""
-    return PurePosixPath(*file.parts[1:])
-
-
 def first_of(record: Mapping[str, Any], fields: Sequence[str]) -> Any:
     """The value of the first of these fields that a record has; None without any."""
     return next((record[field] for field in fields if record.get(field) is not None), None)
@@ -63,8 +58,5 @@ def first_of(record: Mapping[str, Any], fields: Sequence[str]) -> Any:
 def picture_size(record: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Width and height of the picture, where the record says them."""
     size = first_of(record, ("img_size", "image_size"))
-    if size is not None:
-        return size[0], size[1]
-    if record.get("width") is None or record.get("height") is None:
-        return None
-    return record["width"], record["height"]
+    width, height = (record.get("width"), record.get("height")) if size is None else (size[0], size[1])
+    return None if width is None or height is None else (width, height)

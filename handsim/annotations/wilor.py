@@ -75,34 +75,32 @@ class WiLoRReader:
         if sides.ndim == 0:
             yield _hand(f"result {number}", image, f"#{number}", result)
             return
-        for name in _PER_HAND:
-            value = result.get(name)
-            if isinstance(value, (list, np.ndarray)) and np.ndim(value) and len(value) != len(sides):
+        lists = {name: result[name] for name in _PER_HAND if _is_list(result.get(name))}
+        for name, value in lists.items():
+            if len(value) != len(sides):
                 counts = f"{len(value)} entries for {len(sides)} hands"
                 raise UnusableError("wrong number of hands", f"result {number}: {name} has {counts}")
         for ordinal in range(len(sides)):
-            hand = {
-                name: value[ordinal]
-                if name in _PER_HAND and isinstance(value, (list, np.ndarray)) and np.ndim(value)
-                else value
-                for name, value in result.items()
-            }
+            hand = result | {name: value[ordinal] for name, value in lists.items()}
             yield _hand(f"result {number}, hand {ordinal}", image, str(ordinal), hand)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _hand(place: str, image: str, key: str, hand: dict[str, Any]) -> RawHand:
     own_image = first_of(hand, IMAGE_FIELDS)
     size = picture_size(hand)
-    keypoints, third = first_of(hand, _JOINTS_2D), "score"
-    if keypoints is None and first_of(hand, _JOINTS_3D) is not None:
-        keypoints, third = _project(hand, size, place), "depth"
+    keypoints = first_of(hand, _JOINTS_2D)
+    is_in_space = keypoints is None and first_of(hand, _JOINTS_3D) is not None
     return RawHand(
         place=place,
         image=image if own_image is None else _text(own_image),
         key=key,
         side=first_of(hand, SIDE_FIELDS),
-        keypoints=keypoints,
-        third="depth" if third == "depth" else "score",
+        keypoints=_project(hand, size, place) if is_in_space else keypoints,
+        third="depth" if is_in_space else "score",
         box=first_of(hand, _BOXES),
         score=first_of(hand, _SCORES),
         size=size,

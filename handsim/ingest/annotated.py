@@ -127,8 +127,7 @@ class AnnotatedHands:
         """The hand of a box: what the detector finds there and overlaps it most."""
         box = annotation.box_px
         assert box is not None
-        if self._detector is None:
-            raise UnusableError("no detector", "it is a box alone; --boxes looks into it")
+        assert self._detector is not None
         check_box(box, _true_size(picture))
         found = max(
             _detect_around(self._detector, picture, box),

@@ -51,7 +51,6 @@ def annotation_items(
 
 def _batches(annotations: Iterator[Annotation], size: int) -> Iterator[list[Annotation]]:
     """Batches of annotations; where reading ends with an error, that comes after the last batch."""
-    broken: UnusableError | None = None
     batch: list[Annotation] = []
     try:
         for annotation in annotations:
@@ -59,12 +58,12 @@ def _batches(annotations: Iterator[Annotation], size: int) -> Iterator[list[Anno
             if len(batch) == size:
                 yield batch
                 batch = []
-    except UnusableError as error:
-        broken = error
+    except UnusableError:
+        if batch:
+            yield batch
+        raise
     if batch:
         yield batch
-    if broken is not None:
-        raise broken
 
 
 def _size_and_time(picture: Path | None) -> tuple[int, int]:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from handsim import animations
 from handsim.animations import probe_animation, sample_animation
+from handsim.decoding.rgb import GROUND
 from handsim.errors import Remark, UnusableError
 from handsim.media import tell_kind
-from handsim.rgb import GROUND
 
 FORMATS = ("GIF", "PNG", "WEBP", "TIFF")
 

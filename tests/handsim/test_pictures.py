@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from handsim import images
+from handsim.decoding.rgb import GROUND
 from handsim.errors import UnusableError
 from handsim.images import decode_image, decode_picture, encode_jpeg, read_file
-from handsim.rgb import GROUND
 from tests.handsim.builders import png_that_claims
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handsim.display_geometry import orientation_of_matrix
+from handsim.decoding.display_geometry import orientation_of_matrix
 from handsim.errors import Remark, UnusableError
 from handsim.videos import SampledFrame, probe_video, sample_frames
 from tests.handsim.builders import write_slides, write_video

@@ -1,6 +1,5 @@
 """What is wrong in annotations: each fault is a line with place, value and remedy, and the rest goes in."""
 
-import gzip
 import json
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -155,7 +154,6 @@ def test_what_holds_no_annotations_is_refused_in_a_line(
         "settings.json": (b'{"compilerOptions": {"strict": true}}', "not annotations"),
         "nothing.json": (b'{"images": [', "not annotations"),
         "no_names.json": (b'{"images": [{"id": 1}], "annotations": []}', "not annotations"),
-        "a.json.gz": (gzip.compress(b'{"images": []}'), "compressed"),
         "binary.npz": (b"PK\x03\x04" + bytes(200), "not annotations"),
     }
     for name, (content, reason) in files.items():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from handsim import Pool
 from handsim.detection import Detection
 from handsim.errors import HandsimError
-from handsim.ingest import IngestOptions, NameRule, ingest
+from handsim.ingest import IngestOptions, IngestReport, NameRule, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import WorkerPool
@@ -214,35 +214,30 @@ def test_bad_requests_are_refused_at_once(tmp_path: Path) -> None:
             call()
 
 
-INGEST = """
-import os, sys
+INGEST_AND_DIE = """
+import os, signal, sys
 from handsim.ingest import ingest
 from tests.handsim.builders import BrightnessDetector
 
-def interrupt(report):
-    if report.done_now == 20 or sys.argv[3] == "9":
-        os.kill(os.getpid(), int(sys.argv[3]))
-
 if __name__ == "__main__":
-    print(ingest([sys.argv[1]], sys.argv[2], BrightnessDetector, workers=1, progress=interrupt).interrupted)
+    die = lambda report: os.kill(os.getpid(), signal.SIGKILL)
+    ingest([sys.argv[1]], sys.argv[2], BrightnessDetector, workers=1, progress=die)
 """
 
 
 @pytest.mark.slow
 def test_ctrl_c_and_sigterm_stop_cleanly_and_a_kill_loses_nothing(tmp_path: Path) -> None:
     folder, pool = write_pictures(tmp_path / "photos", people=15, each=4), tmp_path / "pool"
+    for number, least in ((signal.SIGINT, 20), (signal.SIGTERM, 40)):  # the latter as a cluster ends a job
 
-    def ingest_until(number: signal.Signals) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", INGEST, str(folder), str(pool), str(int(number))]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        def interrupt(report: IngestReport, number: signal.Signals = number) -> None:
+            if report.done_now == 20:
+                os.kill(os.getpid(), number)
 
-    interrupted = ingest_until(signal.SIGINT)
-    assert (interrupted.returncode, interrupted.stdout) == (0, "True\n")
-    assert 20 <= len(Pool.open(pool)) < 40
-    terminated = ingest_until(signal.SIGTERM)  # as a cluster ends a job
-    assert (terminated.returncode, terminated.stdout) == (0, "True\n")
-    assert 40 <= len(Pool.open(pool)) < 60
-    assert ingest_until(signal.SIGKILL).returncode == -signal.SIGKILL
+        assert ingest([folder], pool, BrightnessDetector, workers=1, progress=interrupt).interrupted
+        assert least <= len(Pool.open(pool)) < least + 20
+    command = [sys.executable, "-c", INGEST_AND_DIE, str(folder), str(pool)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     report = ingest([folder], pool, BrightnessDetector, workers=1)
     assert report.hands_in_pool == 60
     ids = Pool.open(pool).hand_ids

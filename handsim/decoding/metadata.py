@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from handsim.tiff import read_orientation
+from handsim.decoding.tiff import read_orientation
 
 JPEG_START: Final = b"\xff\xd8\xff"
 _START_OF_SCAN: Final = 0xDA
