@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from apps.cli.console import option_type
 from handsim.annotations import AnnotationFormat, AnnotationOptions, parse_joint_order
 from handsim.annotations.annotated_hand import DEFAULT_MIN_JOINTS
 from handsim.hand import SIDES
@@ -22,7 +23,7 @@ def add_annotation_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--joint-order",
-        type=parse_joint_order,
+        type=option_type(parse_joint_order),
         metavar="NAME|LIST",
         help="order of their joints: coco, mano, interhand, ..., or 21 numbers (default: names or ours)",
     )

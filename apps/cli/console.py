@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -17,12 +18,26 @@ from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
 
+_T = TypeVar("_T")
+
 
 def add_action(
     actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, line: str
 ) -> argparse.ArgumentParser:
     """Declare an action of a command; the line says what it does, in the command's help and in its own."""
     return actions.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+
+
+def option_type(make: Callable[[str], _T]) -> Callable[[str], _T]:
+    """For ``type=`` of an option: argparse hides what an error says unless it is of its own kind."""
+
+    def parse(text: str) -> _T:
+        try:
+            return make(text)
+        except HandsimError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
 
 
 def find_home(options: argparse.Namespace) -> Home:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from apps.cli.annotations import add_annotation_arguments, read_annotation_options
-from apps.cli.console import find_home
+from apps.cli.console import find_home, option_type
 from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import HandDetector, describe_detector, open_detector, require_model
@@ -54,7 +54,7 @@ def _add_name_arguments(parser: argparse.ArgumentParser) -> None:
             "the class of a file, to evaluate with (default: none); relabels what the pool has already",
         ),
     ):
-        parser.add_argument(name, type=NameRule, metavar="path|parent|stem|REGEX", help=line)
+        parser.add_argument(name, type=option_type(NameRule), metavar="path|parent|stem|REGEX", help=line)
 
 
 def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,9 @@ def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
         ("--include", "use only files that match, such as '*.jpg' or 'take?/rgb/**'; may be repeated"),
         ("--exclude", "leave out files and folders that match, such as 'raw'; may be repeated"),
     ):
-        parser.add_argument(name, type=Glob, action="append", default=[], metavar="GLOB", help=line)
+        parser.add_argument(
+            name, type=option_type(Glob), action="append", default=[], metavar="GLOB", help=line
+        )
     for name, line in (
         ("--retry-failed", "look again at all that gave no hand or could not be read whole"),
         ("--keep-copies", "take hands also from videos that are copies of others"),

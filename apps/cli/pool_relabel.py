@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import add_action, find_home
+from apps.cli.console import add_action, find_home, option_type
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.english import pluralize
 from handsim.errors import HandsimError
@@ -29,7 +29,9 @@ def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
     video, label = (group.add_mutually_exclusive_group() for _ in range(2))
     for exclusive, noun in ((video, "video"), (label, "label")):
         line = f"the {noun} out of the name of the file that a hand came from, as in handsim ingest"
-        exclusive.add_argument(f"--{noun}-from", type=NameRule, metavar="path|parent|stem|REGEX", help=line)
+        exclusive.add_argument(
+            f"--{noun}-from", type=option_type(NameRule), metavar="path|parent|stem|REGEX", help=line
+        )
         line = f"this {noun} for all chosen hands"
         exclusive.add_argument(f"--set-{noun}", metavar="NAME", help=line)
     label.add_argument("--no-label", action="store_true", help="no label for any chosen hand")

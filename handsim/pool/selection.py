@@ -1,6 +1,6 @@
 """Some of a pool's hands: by their ids, by what is known of them, or both; and the files that hold ids.
 
-A file of ids is text with one id in hex a line, CSV or Parquet with a column ``hand_id`` (or ``id``, as
+A file of ids is text with ids in hex, CSV or Parquet with a column ``hand_id`` (or ``id``, as
 ``handsim pool export`` writes it), or JSON as ``handsim query --json`` prints it.
 """
 
@@ -152,16 +152,20 @@ def read_ids(path: Path) -> Selection:
 
 
 def _read_lines(path: Path, text: str) -> Iterator[int]:
-    """The ids of CSV with a heading, or of lines with an id each."""
+    """The ids of CSV with a heading, or of lines that hold nothing else."""
     reader = csv.reader(io.StringIO(text))
-    column = 0
+    column: int | None = None
     try:
         for number, row in enumerate(reader):
             if number == 0 and (name := _id_column(row)) is not None:
                 column = row.index(name)
-            elif row:
-                value = row[column].strip() if column < len(row) else ""
-                yield _parse(path, f"line {reader.line_num}", value)
+                continue
+            if column is None:  # an id beside another one is not to be lost
+                values = [value for value in row if value.strip()]
+            else:
+                values = (row[column : column + 1] or [""]) if row else []
+            for value in values:
+                yield _parse(path, f"line {reader.line_num}", value.strip())
     except csv.Error as error:
         raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
 

@@ -47,6 +47,7 @@ def test_a_file_of_every_kind_names_the_same_hands(pool: Pool, tmp_path: Path) -
     names = [format_hand_id(hand_id) for hand_id in ids]
     (tmp_path / "lines").write_bytes("\r\n".join(["", *names, ""]).encode("utf-8-sig"))
     (tmp_path / "table").write_text("frame,hand_id\n" + "".join(f"1,{name}\n" for name in names))
+    (tmp_path / "row").write_text(",".join(names))
     (tmp_path / "list").write_text(json.dumps([{"hand_id": name, "video": "v"} for name in names]))
     pq.write_table(pa.table({"hand_id": pa.array(ids, pa.uint64())}), tmp_path / "numbers")
     pq.write_table(pa.table({"frame": [1, 2, 3], "id": names}), tmp_path / "hex")

@@ -137,6 +137,9 @@ def test_names_that_are_not_clear_are_refused(small_home: Path, capsys: Capture)
         (("--set-video", "all"), "one name for all hands of the pool is not meant"),
     ):
         assert message in run_refused(capsys, "pool", "relabel", *options, "--home", small_home)
+    with pytest.raises(SystemExit, match="2"):
+        main(["pool", "relabel", "--video-from", "("])
+    assert "'(' is neither 'path' nor 'parent' nor 'stem' nor a regular" in capsys.readouterr().err
 
 
 def test_homes_are_merged(small_home: Path, tmp_path: Path, capsys: Capture) -> None:
