@@ -86,7 +86,7 @@ def _write_film(buffer: BytesIO, number: int, suffix: str) -> None:
 
 
 def _annotations(number: int, suffix: str) -> bytes:
-    """Ten hands in the picture ``sound/0.jpg``."""
+    """Ten hands in the picture ``0.jpg`` beside the file."""
     points = np.random.default_rng(number).uniform(20, 70, (10, 21, 2)).round(2)
     if suffix == "jsonl":
         hands = [
@@ -167,6 +167,7 @@ def write_files(folder: Path, files: int, seed: int) -> None:
         (folder / "sound").mkdir(exist_ok=True)
         (folder / "sound" / name).write_bytes(sound[name])
     (folder / "damaged").mkdir()
+    (folder / "damaged" / "0.jpg").write_bytes(sound["0.jpg"])  # which annotations name
     for name, copy in zip(cycle(SOUND), range(files), strict=False):
         data = _damaged(sound[name], sound[chance.choice(SOUND)], chance)
         (folder / "damaged" / f"{copy}_{name}").write_bytes(data)

@@ -7,6 +7,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handsim.decoding.frame_times import FrameTimes, read_frame_times
+from handsim.decoding.metadata import mend_webp, orientation_of
+from handsim.decoding.rgb import to_rgb, turn_upright
 from handsim.errors import Remark, UnusableError
-from handsim.frame_times import FrameTimes, read_frame_times
 from handsim.images import DAMAGED, MAX_FILE_BYTES, MAX_PIXELS
 from handsim.media import open_file
-from handsim.metadata import mend_webp, orientation_of
-from handsim.rgb import to_rgb, turn_upright
+from handsim.processes import quiet_stderr
 from handsim.videos import SampledFrame, VideoInfo
 
 _FORMATS: Final = ("GIF", "PNG", "WEBP", "TIFF")
@@ -42,7 +44,8 @@ def sample_animation(
     """Samples ``start`` to ``stop`` (excluded; None: to the end) of an animation, ``rate`` a second.
 
     Sample k is the first frame at or after k / rate seconds, whole, upright and on a plain ground. What is
-    damaged or too much is left out and put into ``remarks``. Raises UnusableError where no frame is left.
+    damaged or too much is left out and put into ``remarks``. Raises UnusableError where no frame is left of
+    the first stretch.
     """
     remarks = [] if remarks is None else remarks
     with open_file(path) as file:
@@ -52,7 +55,7 @@ def sample_animation(
             remarks.append(Remark("animation too long", f"only its first {_MAX_FRAMES:,} frames are used"))
         elif stop is None and not times.is_complete:
             remarks.append(Remark("truncated animation", f"it breaks off after {len(times.numbers)} frames"))
-        yield from _decode(file, wanted, remarks)
+        yield from _decode(file, wanted, remarks, is_first=start == 0)
 
 
 def _read_times(file: BinaryIO) -> FrameTimes:
@@ -77,18 +80,23 @@ def _choose(times: FrameTimes, rate: float, start: int, stop: int | None) -> lis
             break
         if sample > reached:
             reached = sample
-            chosen.append((number, round(time_s * frames_per_s)))
+            # Rounded to the nearest, 3.5 and 4.5 would both be 4.
+            chosen.append((number, math.floor(time_s * frames_per_s + _TOLERANCE_S)))
         time_s += duration_s
     return chosen
 
 
-def _decode(file: BinaryIO, wanted: list[tuple[int, int]], remarks: list[Remark]) -> Iterator[SampledFrame]:
+def _decode(
+    file: BinaryIO, wanted: list[tuple[int, int]], remarks: list[Remark], is_first: bool
+) -> Iterator[SampledFrame]:
     lost: list[str] = []
     budget = _MAX_TOTAL_PIXELS
     with _open(file) as image:
         for done, (number, index) in enumerate(wanted):
             try:
-                budget -= image.width * image.height * max(number - image.tell(), 1)
+                # Pages of a TIFF are decoded one by one, other frames with all before them.
+                decoded = 1 if image.format == "TIFF" else max(number - image.tell(), 1)
+                budget -= image.width * image.height * decoded
                 if budget < 0:
                     raise UnusableError("animation too long", "decoding it would take minutes")
                 pixels = _decode_frame(image, number)
@@ -100,7 +108,7 @@ def _decode(file: BinaryIO, wanted: list[tuple[int, int]], remarks: list[Remark]
                 lost.extend(lost * (len(wanted) - done - 1))
                 break
             yield SampledFrame(index, pixels)
-    if lost and len(lost) == len(wanted):
+    if is_first and lost and len(lost) == len(wanted):
         raise UnusableError("damaged animation", lost[0])
     if lost:
         remarks.append(Remark("damaged animation", f"{lost[0]}; frames are lost", len(lost)))
@@ -112,7 +120,9 @@ def _decode_frame(image: Image.Image, number: int) -> NDArray[np.uint8]:
         image.seek(number)
         if image.width * image.height > MAX_PIXELS:
             raise UnusableError("too many pixels", f"{image.width} x {image.height} a frame")
-        return turn_upright(to_rgb(image), orientation_of(image.info))
+        with quiet_stderr() if image.format == "TIFF" else nullcontext():  # libtiff prints
+            pixels = to_rgb(image)
+        return turn_upright(pixels, orientation_of(image.info))
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -127,4 +137,4 @@ def _open(file: BinaryIO) -> Image.Image:
             data = file.read(MAX_FILE_BYTES)
             return Image.open(io.BytesIO(mend_webp(data)), formats=_FORMATS)
     except DAMAGED as error:
-        raise UnusableError("corrupt image", str(error)) from error
+        raise UnusableError("corrupt image", "its header is damaged") from error

@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from handsim.errors import Remark, UnusableError
-from handsim.geometry import cut_crop
-from handsim.hand import Side
-from handsim.media import HEIF_BRANDS, open_file
-from handsim.metadata import (
+from handsim.decoding.metadata import (
     JPEG_START,
     MISSING_SHARE,
     PNG_START,
@@ -24,8 +21,13 @@ from handsim.metadata import (
     orientation_of,
     take_jpeg_metadata,
 )
-from handsim.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
-from handsim.tiff import HEIGHT, WIDTH, read_directories
+from handsim.decoding.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
+from handsim.decoding.tiff import HEIGHT, WIDTH, read_directories
+from handsim.errors import Remark, UnusableError
+from handsim.geometry import cut_crop
+from handsim.hand import Side
+from handsim.media import HEIF_BRANDS, open_file
+from handsim.processes import quiet_stderr
 
 MAX_PIXELS: Final = 100_000_000
 """Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands. JPEGs can
@@ -52,6 +54,7 @@ DAMAGED: Final = (
 )
 """What readers raise for damaged data: each format has its own."""
 _JPEG_END: Final = b"\xff\xd9"
+_RESTART_INTERVAL: Final = b"\xff\xdd\0\4"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,7 @@ def _decode_jpeg(data: bytes) -> Picture:
         if error.reason != "truncated image":
             raise
         pixels, scale = _decode_jpeg_pixels(data + _JPEG_END)
-        missing = _missing_share(data, pixels)
+        missing = _missing_share(data, pixels, scale)
         if missing > MISSING_SHARE:
             raise UnusableError(
                 "truncated image", "more than a hundredth of its pixels is missing"
@@ -144,15 +147,20 @@ def _decode_jpeg_pixels(data: bytes) -> tuple[NDArray[np.uint8], float]:
         raise _damaged(error) from error
 
 
-def _missing_share(data: bytes, pixels: NDArray[np.uint8]) -> float:
+def _missing_share(data: bytes, pixels: NDArray[np.uint8], scale: float) -> float:
     """How much of a JPEG without its end depends on what is read behind it, as far as it is a few percent.
 
     Where data end, the decoder fills up with grey in silence; behind the last block it passes over further
     bytes. So whatever comes out differently with noise at the end was not in the file.
     """
-    noise = bytes(range(1, 255)) * (len(data) // 2540 + 1)
-    restarts = b"".join(b"\xff" + bytes([marker]) + noise for marker in range(0xD0, 0xD8))
-    others, _ = _decode_jpeg_pixels(data + noise + restarts + _JPEG_END)
+    noise, area = bytes(range(1, 255)), round(pixels[..., 0].size / scale**2)
+    tail = [data, noise * (area // 6400 + 1)]
+    at = data.find(_RESTART_INTERVAL)
+    if at >= 0 and (blocks := int.from_bytes(data[at + 4 : at + 6], "big")):
+        # Between restart markers are so many blocks, of at least 64 pixels: noise for two hundredths of all.
+        between = noise * (min(blocks, area // 6400) + 1)
+        tail += [bytes((0xFF, 0xD0 + n % 8)) + between for n in range(area // (3200 * blocks) + 8)]
+    others, _ = _decode_jpeg_pixels(b"".join((*tail, _JPEG_END)))
     return float((others != pixels).any(axis=2).mean())
 
 
@@ -195,7 +203,8 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
                 image.load()  # of damage OpenCV prints: so Pillow looks first, and it is written anew
                 pixels = _decode_by_opencv(mend_png(data) or data)
                 return turn_upright(pixels, orientation_of(image.info))
-            pixels = to_rgb(image)
+            with quiet_stderr() if is_tiff else nullcontext():  # libtiff prints
+                pixels = to_rgb(image)
         except DAMAGED as error:
             raise _damaged(error) from error
         return turn_upright(pixels, orientation_of(image.info))
@@ -262,7 +271,8 @@ def _damaged(error: Exception) -> UnusableError:
     if isinstance(error, UnusableError):
         return error
     reason = "truncated image" if "truncated" in str(error).lower() else "corrupt image"
-    return UnusableError(reason, str(error))
+    detail = " ".join(str(error).split())
+    return UnusableError(reason, "its header is damaged" if "by this driver" in detail else detail)
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:

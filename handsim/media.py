@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
+from handsim.decoding.frame_times import read_frame_times
 from handsim.errors import UnusableError
-from handsim.frame_times import read_frame_times
 
 MediaKind = Literal["picture", "animation", "video", "annotations"]
 
@@ -28,7 +28,7 @@ _PICTURES: Final = re.compile(
 )
 _VIDEOS: Final = re.compile(
     rb"\x1aE\xdf\xa3"  # Matroska, WebM
-    rb"|RIFF....AVI |RF64....AVI "
+    rb"|RIFF....AVI (?:LIST|JUNK)|RF64....AVI "
     rb"|FLV\x01|OggS|\.RMF|DKIF|YUV4MPEG2 |nut/multimedia"
     rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF: WMV
     rb"|\x1f\x07\x00"  # DV
@@ -51,7 +51,7 @@ _OTHERS: Final = {
     b"%PDF": "a PDF",
     b"ID3": "sound",
     b"fLaC": "sound",
-    b"RIFF": "sound",
+    b"RIFF": "sound, or damaged",
     b"PAR1": "a Parquet table",
     b"\x89HDF": "HDF5",
     b"\xff\x0a": "JPEG XL; convert it to PNG",

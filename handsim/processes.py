@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec
 
 _Arguments = ParamSpec("_Arguments")
 _STOP_SECONDS: Final = 5.0
+_STDERR_LOCK: Final = threading.Lock()
 
 
 def available_cores() -> int:
@@ -27,6 +28,29 @@ def module_command(module: str, *arguments: str) -> list[str]:
     -P leaves the working directory out of sys.path: a user's own index.py there must not be imported as ours.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Discard what the process writes to standard error inside the block.
+
+    Some C libraries write warnings straight to file descriptor 2 and have no option against it. What other
+    threads write there is lost too, so only the few calls that warn run inside.
+    """
+    with _STDERR_LOCK:
+        sys.stderr.flush()
+        try:
+            saved = os.dup(2)
+        except OSError:  # a daemon without a standard error: nothing to silence
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 @contextmanager

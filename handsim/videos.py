@@ -21,10 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from handsim.display_geometry import FrameRenderer
-from handsim.errors import Remark, UnusableError
-from handsim.images import MAX_PIXELS
-from handsim.video_clock import (
+from handsim.decoding.display_geometry import FrameRenderer
+from handsim.decoding.video_clock import (
     Clock,
     has_time_stamps,
     is_broadcast,
@@ -32,7 +30,9 @@ from handsim.video_clock import (
     longest_step_s,
     may_jump,
 )
-from handsim.video_decoding import FrameReader, Gap
+from handsim.decoding.video_frames import FrameReader, Gap
+from handsim.errors import Remark, UnusableError
+from handsim.images import MAX_PIXELS
 
 _SUFFIXES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
 VIDEO_SUFFIXES: Final = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
@@ -43,6 +43,8 @@ _SHORTFALL_S: Final = 1.0
 """Containers round their duration; only a file whose frames end this much earlier is cut off."""
 _MAX_RATE: Final = 240.0
 """Frames a second; a header that says more counts ticks of a clock."""
+_SLOW_RATE: Final = 10.0
+"""An average below this, with some frames that are nearer to each other, is of slides or of a screen."""
 _MARGINS_S: Final = (0.0, 5.0, 30.0)
 """How long before a stretch its decoding begins: the next is tried where no sound frame was met before it."""
 _SETTLING_S: Final = 2.0
@@ -66,7 +68,7 @@ class VideoInfo:
     """Of the pictures, not of the sound. None where nothing says it, and where the file can only be read from
     its beginning: it is raw, or its clock was set while it ran."""
     frames_per_s: float
-    """The nominal frame rate; frame indices count at it."""
+    """The nominal frame rate, or that of the quickest frames; frame indices count at it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,23 +92,30 @@ def sample_frames(
 ) -> Iterator[SampledFrame]:
     """Samples ``start`` to ``stop`` (excluded; None: to the end) of a video, ``rate`` a second.
 
-    Sample k is the first sound frame at or after k / rate seconds, if that is before (k + 1) / rate. Decoding
-    begins at the key frame before the first sample, so stretches of one file can be read side by side. Once
-    all are read, ``remarks`` holds what is wrong with the stretch: ``damaged video`` with the number of lost
-    frames, ``truncated video``, and from the first stretch what is odd in the header. Raises UnusableError
-    if the file cannot be opened, holds no pictures, or none of them can be decoded.
+    Sample k is the first sound frame at or after k / rate seconds, if that is before (k + 1) / rate. Of two
+    samples so near each other that they have one index, only the later is given. Decoding begins at the key
+    frame before the first sample, so stretches of one file can be read side by side. Once all are read,
+    ``remarks`` holds what is wrong with the stretch: ``damaged video`` with the number of lost frames,
+    ``truncated video``, and from the first stretch what is odd in the header. Raises UnusableError if the
+    file cannot be opened, holds no pictures, or none of them can be decoded.
     """
     walk = _Walk(path, start / rate, None if stop is None else stop / rate)
     renderer: FrameRenderer | None = None
-    reached = start - 1
+    reached, last = start - 1, None
     for time_s, frame in walk.frames():
         sample = walk.sample_at(time_s, rate)
-        if stop is not None and sample >= stop:
+        if sample <= reached:
+            continue
+        reached, index = sample, round(time_s * walk.video.frames_per_s)
+        if last is not None and last.index != index:
+            yield last
+        last = None
+        if stop is not None and sample >= stop:  # the first sample of the next stretch
             break
-        if sample > reached:
-            reached = sample
-            renderer = renderer or FrameRenderer(walk.video.pixel_aspect)
-            yield SampledFrame(round(time_s * walk.video.frames_per_s), renderer.render(frame))
+        renderer = renderer or FrameRenderer(walk.video.pixel_aspect)
+        last = SampledFrame(index, renderer.render(frame))
+    if last is not None:
+        yield last
     if remarks is not None:
         if renderer is not None and start == 0:
             remarks.extend(renderer.remarks())
@@ -209,9 +218,13 @@ def _best_stream(container: InputContainer) -> VideoStream:
 def _frames_per_s(stream: VideoStream) -> float:
     average, guessed = float(stream.average_rate or 0), float(stream.guessed_rate or 0)
     # Frames that are shown for seconds lower the average below any rate at which frames can be counted. The
-    # guessed rate may be twice the true one (fields), or a clock's.
-    is_uneven = 2.5 * average < guessed <= _MAX_RATE
-    return (guessed if is_uneven else average or guessed) or 30.0
+    # guessed rate may be twice the true one (fields), or a clock's; or the average, if times are irregular.
+    if 2.5 * average < guessed <= _MAX_RATE:
+        return guessed
+    finest = float(stream.base_rate or 0)
+    if 2.5 * average < finest and 0 < average < _SLOW_RATE:
+        return min(finest, _MAX_RATE)
+    return average or guessed or 30.0
 
 
 def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:

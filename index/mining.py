@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import replacing
 from handsim.pool import Pool
@@ -144,7 +145,8 @@ class MiningTally:
         """A line for people where less than half of the hands have a positive, with what may help."""
         if 2 * self.with_positive >= self.hands:
             return None
-        return f"{self.with_positive:,} of {self.hands:,} hands have a positive: " + explain_lack(
+        hands = pluralize(self.hands, "hand has", "hands have")
+        return f"{self.with_positive:,} of {hands} a positive: " + explain_lack(
             pool, self.policy, bool(self.too_near or self.duplicates)
         )
 
@@ -162,6 +164,22 @@ def explain_lack(pool: Pool, policy: MiningPolicy, left_out: bool = False) -> st
     if left_out:
         return "for the others there are only copies of themselves; ingest more videos"
     return "the others found no hand of another video, with a picture; ingest more, or `handsim index add`"
+
+
+def read_hands_of_pool(version: IndexVersion, pool: Pool) -> NDArray[np.uint64]:
+    """Ids [N] of a version's hands, rising; raises HandsimError where the pool lacks any.
+
+    A hand that was removed since must not become a positive.
+    """
+    pages = [page.hand_ids for page in version.scroll(with_payload=False)]
+    hand_ids = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *pages]))
+    if missing := int((~np.isin(hand_ids, pool.hand_ids)).sum()):
+        raise HandsimError(
+            f"{missing:,} of the {len(hand_ids):,} hands of index version {version.info.name} are not in "
+            f"the pool {pool.path}; `handsim index add` makes a version without them, or name the home of "
+            f"the index's own pool"
+        )
+    return hand_ids
 
 
 def mine(

@@ -1,4 +1,4 @@
-"""What commands share: finding the home, the index and a checkpoint; tables; progress bars.
+"""What commands share: finding the home, the index and a checkpoint; help; tables; progress bars.
 
 Functions that take ``options`` read what every command has: ``--home`` and ``--index``.
 """
@@ -16,6 +16,13 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
+
+
+def add_action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, line: str
+) -> argparse.ArgumentParser:
+    """Declare an action of a command; the line says what it does, in the command's help and in its own."""
+    return actions.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
 
 
 def find_home(options: argparse.Namespace) -> Home:
@@ -84,7 +91,10 @@ def find_estimator(name: str, home: Home, *, last: bool = False) -> Path:
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; one whose heading begins with ``>`` is aligned to the right."""
     is_right = [heading.startswith(">") for heading in header]
-    lines = [[heading.lstrip(">") for heading in header], *rows]
+    lines = [
+        [heading.lstrip(">") for heading in header],
+        *([printable(cell) for cell in row] for row in rows),
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -93,6 +103,21 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def printable(text: str) -> str:
+    """Names may hold line breaks, and codes that move the cursor."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def shorten(name: str, width: int) -> str:
+    """A name in ``width`` letters: its end says more than the folders before it."""
+    if len(name) <= width:
+        return name
+    tail = width * 2 // 3
+    return f"{name[: width - tail - 3]}...{name[-tail:]}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from handsim.embedding import (
 )
 from handsim.embedding.image import FEATURES
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -70,7 +71,8 @@ def _fit(options: argparse.Namespace) -> int:
         embedding: Embedding = PoseEmbedding.fit(pool, components, normalisation, unlabelled)
         embedding.save(home.embedding)
         if partly := int((~pool.is_complete).sum()):
-            print(f"{partly:,} hands with unlabelled joints were left out of the fit")
+            hands = pluralize(partly, "hand with unlabelled joints was", "hands with unlabelled joints were")
+            print(f"{hands} left out of the fit")
     else:
         _refuse(options, ("normalisation", "unlabelled"), "is for poses; leave it out with --encoder")
         embedding = _fit_image(options, home)

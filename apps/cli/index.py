@@ -22,6 +22,7 @@ from apps.cli.console import (
     progress_bar,
 )
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -53,7 +54,9 @@ def build_version(
     embedding, is_new = load_or_fit_embedding(home, pool)
     if is_new:
         fitted = embedding.to_json()["fitted_hands"]
-        print_line(f"fitted the embedding {home.embedding} on {fitted:,} hands (`handsim embedding show`)")
+        print_line(
+            f"fitted the embedding {home.embedding} on {pluralize(fitted, 'hand')} (`handsim embedding show`)"
+        )
     print_unlabelled(pool, embedding, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
 
@@ -64,19 +67,25 @@ def print_unlabelled(pool: Pool, embedding: Embedding, print_line: Callable[[str
     completed = int(can_embed(embedding.unlabelled, partly).sum())
     left_out = len(partly) - completed
     if completed:
-        print_line(f"{completed:,} hands with unlabelled joints are completed by their other joints")
+        one = "hand with unlabelled joints is completed by its other joints"
+        print_line(
+            pluralize(completed, one, "hands with unlabelled joints are completed by their other joints")
+        )
     if left_out and embedding.unlabelled == "complete":
-        print_line(f"{left_out:,} hands are left out: they have fewer than {LEAST_LABELLED} labelled joints")
+        hands = pluralize(left_out, "hand is left out: it has", "hands are left out: they have")
+        print_line(f"{hands} fewer than {LEAST_LABELLED} labelled joints")
     elif left_out:
         remedy = (
             "" if embedding.kind == "image" else "; `handsim embedding fit --unlabelled complete` takes them"
         )
-        print_line(f"{left_out:,} hands with unlabelled joints are left out{remedy}")
+        hands = pluralize(left_out, "hand with unlabelled joints is", "hands with unlabelled joints are")
+        print_line(f"{hands} left out{remedy}")
 
 
 def describe_build(info: VersionInfo) -> str:
     """What `build_version` did, in a sentence."""
-    return f"{info.name}: {info.points:,} hands in {info.build_seconds:.1f} s, {_describe_publication(info)}"
+    hands = pluralize(info.points, "hand")
+    return f"{info.name}: {hands} in {info.build_seconds:.1f} s, {_describe_publication(info)}"
 
 
 def add_hands(
@@ -110,7 +119,9 @@ def describe_addition(info: VersionInfo, difference: Difference) -> str:
         changes.append(f"{len(difference.removed):,} removed")
     if len(difference.changed):
         changes.append(f"{len(difference.changed):,} with a new video, source or label")
-    return f"{info.name}: {info.points:,} hands, {', '.join(changes)}, {_describe_publication(info)}"
+    return (
+        f"{info.name}: {pluralize(info.points, 'hand')}, {', '.join(changes)}, {_describe_publication(info)}"
+    )
 
 
 def _describe_publication(info: VersionInfo) -> str:
@@ -147,7 +158,7 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
         ["version", name],
         ["hands", f"{verification.points:,}"],
         ["linked into the graph", f"{verification.indexed_share:.1%}"],
-        [f"recall@1 over {verification.sample:,} hands", f"{verification.recall_at_1:.4f}"],
+        [f"recall@1 over {pluralize(verification.sample, 'hand')}", f"{verification.recall_at_1:.4f}"],
         ["recall@10", f"{verification.recall_at_10:.4f}"],
         [
             "positives at distance 0",

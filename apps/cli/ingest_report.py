@@ -3,6 +3,8 @@
 import shutil
 from typing import Final
 
+from apps.cli.console import printable, shorten
+from handsim.english import pluralize
 from handsim.home import Home
 from handsim.ingest import IngestReport
 from handsim.ingest.report import TableRow
@@ -36,14 +38,18 @@ def _describe_work(report: IngestReport) -> list[str]:
         lines = [f"would look at {to_do or 'nothing'}; nothing was done"]
     else:
         lines = [
-            f"{report.done_now:,} pictures in {report.seconds:.0f} s: {report.hands_found:,} hands, "
+            f"{pluralize(report.done_now, 'picture')} in {report.seconds:.0f} s: "
+            f"{pluralize(report.hands_found, 'hand')}, "
             f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
         ]
     if report.done_before:
-        lines.append(f"{report.done_before:,} pictures were done by an earlier run")
+        lines.append(
+            f"{pluralize(report.done_before, 'picture was', 'pictures were')} done by an earlier run"
+        )
     if report.retried:
-        again = "would be looked at" if report.dry_run else "were looked at"
-        lines.append(f"{report.retried:,} pictures {again} again, which gave nothing or not all before")
+        retried = pluralize(report.retried, "picture")
+        again = "to be looked at again" if report.dry_run else "looked at again"
+        lines.append(f"{retried} {again}, which gave nothing or not all before")
     return lines
 
 
@@ -60,24 +66,14 @@ def _describe_table(rows: list[TableRow]) -> list[str]:
             lines.append(
                 f"{block:<{what + 2}}  {'how many':>{_COUNT}}  {'first of them':<{first}}  what to do"
             )
-        named = _fit(_printable(row.first), _printable(row.detail), first)
+        named = _fit(printable(row.first), printable(row.detail), first)
         lines.append(f"  {row.what:<{what}}  {row.count:>{_COUNT},}  {named:<{first}}  {row.remedy}")
     return lines
 
 
-def _printable(text: str) -> str:
-    """Names may hold line breaks, and codes that move the cursor."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
-
-
 def _fit(name: str, detail: str, width: int) -> str:
-    """The end of a name says more than the folders before it; what is wrong is said where there is room."""
-    if len(name) > width:
-        tail = width * 2 // 3
-        return f"{name[: width - tail - 3]}...{name[-tail:]}"
+    """A name, and what is wrong where there is room to say it."""
     room = width - len(name) - 3
     if not detail or room < min(len(detail), _MIN_DETAIL):
-        return name
+        return shorten(name, width)
     return f"{name} ({detail if len(detail) <= room else detail[: room - 3] + '...'})"

@@ -5,6 +5,8 @@ Only the module of the command in question is imported, and it imports heavy lib
 """
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -47,9 +49,23 @@ COMMANDS: Final = {
 EXIT_BAD_INPUT: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
+_WRITABLE: Final = "see that you may write there"
+_DISK_REMEDIES: Final = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "use a disk that takes larger files",
+    errno.EROFS: _WRITABLE,
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+}
+"""What a disk may refuse to any command; every other OSError is a mistake of ours."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input or a missing library, 130 if interrupted."""
+    """Run one command; returns the exit code.
+
+    That is 0, 2 for bad input, a missing library or a disk that takes no more, 130 if interrupted.
+    """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names hold what a terminal may not know
     try:
@@ -76,6 +92,13 @@ def _run(options: argparse.Namespace) -> int:
         return int(options.run(options))
     except HandsimError as error:
         print(f"handsim: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        remedy = _DISK_REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"handsim: {place}{os.strerror(error.errno or 0)}; {remedy}, and run it again", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 

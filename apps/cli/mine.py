@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apps.cli.console import find_catalog, find_home, progress_bar
 from handsim.embedding import can_embed
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
@@ -17,7 +18,7 @@ from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import available_cores
 from index import IndexVersion, MiningPolicy, mine
 from index.hand100m import write_hand100m
-from index.mining import MinedPairs, MiningTally, write_pairs
+from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,25 +75,26 @@ def _run(options: argparse.Namespace) -> int:
         print(stale, file=sys.stderr)
     tally = MiningTally(policy)
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
+        read_hands_of_pool(version, pool)
         hands = pool.hand_ids[_minable(pool, version, options.format)]
         batches = mine(
             version, hands, policy, duplicates=duplicates, workers=options.workers, progress=progress
         )
         counted = _require_any(tally, batches, pool)
         if options.format == "parquet":
-            written = f"{write_pairs(options.out, counted, version.info):,} pairs"
+            written = pluralize(write_pairs(options.out, counted, version.info), "pair")
         else:
             count = write_hand100m(options.out, pool, counted, with_picture=bool(options.crops))
-            written = f"{count:,} annotations"
+            written = pluralize(count, "annotation")
     if options.crops:
         _write_crops(pool, options.crops)
-    print(f"{written} of {len(hands):,} hands in {options.out}")
+    print(f"{written} of {pluralize(len(hands), 'hand')} in {options.out}")
     if len(hands) < len(pool):
-        print(f"left out: {len(pool) - len(hands):,} hands with unlabelled joints")
+        print(f"left out: {pluralize(len(pool) - len(hands), 'hand')} with unlabelled joints")
     if left_out := tally.describe_left_out():
         print(f"left out as positives: {left_out}")
     if options.crops and not pool.has_crops.all():
-        print(f"left out: {(~pool.has_crops).sum():,} hands without a picture")
+        print(f"left out: {pluralize(int((~pool.has_crops).sum()), 'hand')} without a picture")
     if lack := tally.describe_lack(pool):
         print(f"only {lack}", file=sys.stderr)
     return 0

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apps.cli import pool_duplicates, pool_export, pool_relabel
-from apps.cli.console import find_home, format_table
+from apps.cli.console import add_action, find_home, format_table, shorten
 from apps.cli.selection import add_selection_arguments, read_selection
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 6
 """Values of a column that `info` shows; the others are summed up."""
+_NAME_WIDTH: Final = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim pool``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    info = actions.add_parser("info", help="what is in it: sources, videos, sides, scores, labels, disk")
+    info = add_action(actions, "info", "what is in it: sources, videos, sides, scores, labels, disk")
     info.add_argument("--json", action="store_true", help="all of it, as JSON")
     info.set_defaults(run=_info)
     _add_subset_arguments(actions)
@@ -38,12 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_merge_arguments(actions)
     pool_relabel.add_arguments(actions)
     pool_duplicates.add_arguments(actions)
-    pool_export.add_arguments(actions.add_parser("export", help="hands in the formats of other tools"))
+    pool_export.add_arguments(add_action(actions, "export", "hands in the formats of other tools"))
 
 
 def _add_subset_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     line = "a home with some of this home's hands: whole videos, smaller subsets within larger ones"
-    subset = actions.add_parser("subset", help=line)
+    subset = add_action(actions, "subset", line)
     subset.add_argument("hands", type=int, metavar="HANDS", help="how many")
     line = "the new home; crops are linked, not copied"
     subset.add_argument("--to", type=Path, required=True, metavar="HOME", help=line)
@@ -71,23 +73,29 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
     if info.largest_video is not None:
         videos += (
             f", median {info.median_hands_of_a_video:,.0f} hands, most {info.largest_video_hands:,} "
-            f"({info.largest_video})"
+            f"({shorten(info.largest_video, _NAME_WIDTH)})"
         )
     crops, tables = info.crop_bytes / 1e6, info.table_bytes / 1e6
     duplicates = "not looked for (`handsim pool duplicates`)"
     if info.duplicates is not None:
-        duplicates = f"{info.duplicates:,} hands in {info.duplicate_groups:,} groups"
+        duplicates = (
+            f"{pluralize(info.duplicates, 'hand')} in {pluralize(info.duplicate_groups or 0, 'group')}"
+        )
     rows = [
-        ["pool", f"{pool}, {info.parts:,} parts"],
+        ["pool", f"{pool}, {pluralize(info.parts, 'part')}"],
         ["hands", f"{info.hands:,}{hands}"],
         ["sources", _list_counts(info.sources)],
         ["sides", _list_counts(info.sides)],
         ["videos", videos],
-        ["labels", _list_counts(info.labels | {"(none)": info.without_label})],
+        ["labels", _list_counts({"(none)": info.without_label} | info.labels)],
         ["duplicates", duplicates],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
         ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],
-        ["ingested", f"{info.pictures:,} pictures and frames in {info.items:,} items"],
+        [
+            "ingested",
+            f"{pluralize(info.pictures, 'picture or frame', 'pictures and frames')} in "
+            f"{pluralize(info.items, 'item')}",
+        ],
         ["without use", _list_counts(info.skipped) or "none"],
     ]
     return format_table(["", ""], rows).lstrip("\n")
@@ -95,31 +103,33 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
 
 def _list_counts(counts: dict[str, int]) -> str:
     """The first of them; the others are summed up."""
-    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_SHOWN] if count]
+    shown = [f"{shorten(name, _NAME_WIDTH)} {n:,}" for name, n in list(counts.items())[:_SHOWN] if n]
     rest = list(counts.values())[_SHOWN:]
-    return ", ".join([*shown, f"{len(rest):,} others {sum(rest):,}"] if rest else shown)
+    return ", ".join([*shown, f"{pluralize(len(rest), 'other')} {sum(rest):,}"] if rest else shown)
 
 
 def _subset(options: argparse.Namespace) -> int:
     target = Home(options.to)
     write_subset(find_home(options).pool, target.pool, options.hands)
-    print(f"{options.hands:,} hands in {target.pool}; next: handsim index build --home {target.path}")
+    print(
+        f"{pluralize(options.hands, 'hand')} in {target.pool}; next: handsim index build --home {target.path}"
+    )
     return 0
 
 
 def _add_removal_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    action = actions.add_parser("remove", help="hide hands from now on; no ingest adds them again")
-    add_selection_arguments(action)
+    action = add_action(actions, "remove", "hide hands from now on; no ingest adds them again")
+    add_selection_arguments(action, "none")
     action.add_argument("--dry-run", action="store_true", help="only say how many")
     action.set_defaults(run=_remove)
 
-    action = actions.add_parser("restore", help="take a removal back")
+    action = add_action(actions, "restore", "take a removal back")
     which = action.add_mutually_exclusive_group(required=True)
     which.add_argument("--ids", metavar="FILE|ID[,ID]", help="these hands, as for pool remove")
     which.add_argument("--all", action="store_true", help="all removed hands")
     action.set_defaults(run=_restore)
 
-    action = actions.add_parser("compact", help="give the space of removed hands back, for good")
+    action = add_action(actions, "compact", "give the space of removed hands back, for good")
     action.set_defaults(run=_compact)
 
 
@@ -134,7 +144,7 @@ def _remove(options: argparse.Namespace) -> int:
         print(f"{len(hand_ids):,} of {held:,} hands would be removed")
         return 0
     count = remove(path, hand_ids)
-    print(f"{count:,} hands removed; the pool holds {held - count:,}")
+    print(f"{pluralize(count, 'hand')} removed; the pool holds {held - count:,}")
     if count:
         print(
             "`handsim pool restore` takes it back, `handsim pool compact` gives the space back; "
@@ -147,25 +157,26 @@ def _restore(options: argparse.Namespace) -> int:
     path = find_home(options).pool
     hand_ids = read_removed(path).tolist() if options.all else list(set(parse_ids(options.ids).ids or ()))
     count = restore(path, hand_ids)
-    print(f"{count:,} hands restored; next: handsim index add")
+    print(f"{pluralize(count, 'hand')} restored{'; next: handsim index add' if count else ''}")
     if gone := len(hand_ids) - count:
         print(
-            f"{gone:,} more may be added again, but `handsim pool compact` had deleted them: ingest their "
-            f"files into another home, and `handsim pool merge` that one"
+            f"{pluralize(gone, 'hand')} may be added again, but `handsim pool compact` deleted what was "
+            f"here: ingest the files into another home, and `handsim pool merge` that one"
         )
     return 0
 
 
 def _compact(options: argparse.Namespace) -> int:
     done = compact(find_home(options).pool)
-    print(f"{done.hands:,} removed hands deleted: {done.freed_bytes / 2**20:,.1f} MB in {done.parts:,} parts")
+    hands, parts = pluralize(done.hands, "removed hand"), pluralize(done.parts, "part")
+    print(f"{hands} deleted: {done.freed_bytes / 1e6:,.1f} MB in {parts}")
     if done.is_in_use:
         print("the pool is being read: the space is free once that ends and something is written to the pool")
     return 0
 
 
 def _add_merge_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    action = actions.add_parser("merge", help="add the hands of other homes to this one")
+    action = add_action(actions, "merge", "add the hands of other homes to this one")
     action.add_argument("homes", nargs="+", type=Path, metavar="HOME", help="homes; they stay as they are")
     line = "a video that has the name of another recording here becomes HOME/video"
     action.add_argument("--prefix-videos", action="store_true", help=line)
@@ -178,25 +189,27 @@ def _merge(options: argparse.Namespace) -> int:
     for path in options.homes:
         prefix = path.resolve().name if options.prefix_videos else None
         report = merge(home.pool, Home(path).pool, prefix=prefix, dry_run=options.dry_run)
-        print("\n".join(_describe_merge(path, report, prefix, "would be" if options.dry_run else "were")))
+        print("\n".join(_describe_merge(path, report, prefix, "would be " if options.dry_run else "")))
     if not options.dry_run:
         with closing(Pool.open(home.pool)) as pool:
-            print(f"the pool holds {len(pool):,} hands; next: handsim index add")
+            print(f"the pool holds {pluralize(len(pool), 'hand')}; next: handsim index add")
     return 0
 
 
 def _describe_merge(path: Path, report: MergeReport, prefix: str | None, verb: str) -> list[str]:
-    lines = [f"{path}: {report.new_hands:,} hands {verb} added, {report.shared_hands:,} are in both pools"]
+    added = pluralize(report.new_hands, "hand")
+    lines = [f"{path}: {added} {verb}added, {report.shared_hands:,} in both pools"]
     clashes = report.clashes
     if clashes:
-        lines.append(f"  {len(clashes):,} videos have the name of another recording here: {clashes[0]}")
-        lines[-1] += f", {verb} renamed to {prefix}/..." if prefix else "; --prefix-videos renames them"
+        videos = pluralize(len(clashes), "video has", "videos have")
+        lines.append(f"  {videos} the name of another recording here: {clashes[0]}")
+        lines[-1] += f"; {verb}renamed to {prefix}/..." if prefix else "; --prefix-videos renames such"
     for count, text in (
-        (report.differing_hands, "of these have other keypoints there; those of this pool stay"),
-        (report.duplicates, "have the crop and keypoints of a hand here under another id: pool duplicates"),
-        (report.removed_here, "were removed from this pool before and stay out"),
-        (report.removed_there, f"hands of this pool {verb} removed, as they were there: pool restore"),
+        (report.differing_hands, "with other keypoints there; those of this pool stay"),
+        (report.duplicates, "with the crop and keypoints of a hand here under another id: pool duplicates"),
+        (report.removed_here, "removed from this pool before, and left out"),
+        (report.removed_there, f"of this pool {verb}removed, as it was there: pool restore"),
     ):
         if count:
-            lines.append(f"  {count:,} {text}")
+            lines.append(f"  {pluralize(count, 'hand')} {text}")
     return lines

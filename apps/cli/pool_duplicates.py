@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import find_home, format_table, progress_bar
+from apps.cli.console import add_action, find_home, format_table, printable, progress_bar, shorten
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
 from handsim.hand import format_hand_id
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 10
 """Rows of a table, so that it is read in ten seconds; all are in the JSON."""
+_NAME_WIDTH: Final = 40
 _HANDS_AT_ONCE: Final = 512
 
 
 def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command line."""
     line = "hands, recordings and crops that are there twice, or in another pool or dataset, too"
-    parser = actions.add_parser("duplicates", help=line)
+    parser = add_action(actions, "duplicates", line)
     line = "compare with another home or pool, or with a labelled dataset's folder: what both hold"
     parser.add_argument("--against", type=Path, metavar="HOME|FOLDER", help=line)
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
@@ -116,22 +118,26 @@ def _describe_search(pool: Pool, found: DuplicateSearch, kinds: list[tuple[str, 
     rows = [[kind, f"{groups:,}", f"{hands:,}"] for kind, groups, hands in kinds]
     lines = [format_table(["duplicates", ">groups", ">hands"], rows), ""]
     lines += [
-        f"{recording.first} and {recording.second}: {recording.alike / recording.hands:.0%} of "
-        f"{recording.hands:,} hands alike"
+        f"{_name(recording.first)} and {_name(recording.second)}: {recording.alike / recording.hands:.0%} of "
+        f"{pluralize(recording.hands, 'hand')} alike"
         for recording in found.recordings[:_ROWS]
     ]
     if len(found.recordings) > _ROWS:
-        lines.append(f"and {len(found.recordings) - _ROWS:,} more pairs of videos (--json)")
+        lines.append(f"and {pluralize(len(found.recordings) - _ROWS, 'more pair')} of videos (--json)")
     if found.recordings:
         lines.append("")
     lines.append(
-        f"{len(found.exact_copies):,} of {len(pool):,} hands are copies of another crop, "
-        f"{len(found.near_copies):,} are near ones; --remove-copies [--near] removes them"
+        f"of {pluralize(len(pool), 'hand')}, {len(found.exact_copies):,} with the crop of another one, "
+        f"{len(found.near_copies):,} near to one; --remove-copies [--near] removes them"
     )
     if found.unread:
-        lines.append(f"not compared: {found.unread:,} hands without a picture that can be read")
+        lines.append(f"not compared: {pluralize(found.unread, 'hand')} without a picture that can be read")
     lines.append(f"written to {pool.path / DUPLICATES_FILE}: mining and pre-training leave these pairs out")
     return "\n".join(lines)
+
+
+def _name(video: str) -> str:
+    return shorten(printable(video), _NAME_WIDTH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +163,8 @@ def _compare(pool: Pool, against: Path, near: bool) -> tuple[NDArray[np.uint64],
     pairs = Counter(zip(here, there, strict=True))
     sizes = Counter(pool.videos.values())
     table = [
-        [one, two, f"{count:,}", f"{count / sizes[one]:.0%}"] for (one, two), count in pairs.most_common()
+        [_name(one), _name(two), f"{count:,}", f"{count / sizes[one]:.0%}"]
+        for (one, two), count in pairs.most_common()
     ]
     report = {
         "hands": len(pool),
@@ -174,8 +181,8 @@ def _compare(pool: Pool, against: Path, near: bool) -> tuple[NDArray[np.uint64],
         ],
     }
     summary = (
-        f"{len(ids):,} of {len(pool):,} hands are in {against}, too: {report['exact']:,} with the same crop, "
-        f"{report['near']:,} near ones"
+        f"of {pluralize(len(pool), 'hand')}, {len(ids):,} in {against}, too: {report['exact']:,} with the "
+        f"same crop, {report['near']:,} near"
     )
     text = summary
     if table:

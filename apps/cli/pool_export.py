@@ -13,6 +13,7 @@ from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
 from apps.cli.console import find_catalog, find_home, progress_bar
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.embedding import can_embed, load_embedding
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import refuse_existing
 from handsim.pool import Pool
@@ -49,8 +50,8 @@ def _run(options: argparse.Namespace) -> int:
     with progress_bar("exporting") as progress:
         opening = _WRITERS[options.format](options, hands, progress)
     left_out = len(selected) - len(hands)
-    note = f" ({left_out:,} without a picture are left out)" if left_out else ""
-    print(f"{len(hands):,} hands in {options.out}{note}; in Python:\n{opening}")
+    note = f" (left out: {left_out:,} without a picture)" if left_out else ""
+    print(f"{pluralize(len(hands), 'hand')} in {options.out}{note}; in Python:\n{opening}")
     return 0
 
 

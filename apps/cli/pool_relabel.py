@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import find_home
+from apps.cli.console import add_action, find_home
 from apps.cli.selection import add_selection_arguments, read_selection
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.hand import parse_hand_id
 from handsim.ingest.origins import NameRule, Place
@@ -23,7 +24,7 @@ Names = dict[int, str | None]
 
 def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command line."""
-    action = actions.add_parser("relabel", help="other videos and labels for hands; their ids stay")
+    action = add_action(actions, "relabel", "other videos and labels for hands; their ids stay")
     group = action.add_argument_group("the names")
     video, label = (group.add_mutually_exclusive_group() for _ in range(2))
     for exclusive, noun in ((video, "video"), (label, "label")):
@@ -61,14 +62,15 @@ def _relabel(options: argparse.Namespace) -> int:
             videos = _make_names(pool, rows, options.video_from, options.set_video)
             labels = _make_names(pool, rows, options.label_from, options.set_label, none=options.no_label)
         videos, labels = _changes(pool, pool.videos, videos), _changes(pool, pool.labels, labels)
-    hands = len(videos.keys() | labels.keys())
+    hands = pluralize(len(videos.keys() | labels.keys()), "hand")
+    names = f"{pluralize(len(videos), 'video')}, {pluralize(len(labels), 'label')}"
     if options.dry_run:
-        print(f"{hands:,} hands would change: {len(videos):,} videos, {len(labels):,} labels")
+        print(f"{hands} would change: {names}")
         return 0
     relabel(path, {hand_id: video for hand_id, video in videos.items() if video}, labels)
-    print(f"{hands:,} hands changed: {len(videos):,} videos, {len(labels):,} labels")
-    if hands:
-        print("next: handsim index build, as an index holds the names of its day")
+    print(f"{hands} changed: {names}")
+    if videos or labels:
+        print("next: handsim index add, as an index holds the names of its day")
     return 0
 
 
@@ -86,7 +88,8 @@ def _make_names(
     if len(matched) < len(names):
         first = next(hand_id for hand_id in names if hand_id not in matched)
         file = files[int(pool.rows(first)[0])]
-        print(f"{len(names) - len(matched):,} hands stay: {rule.rule!r} gives no name for {file}")
+        left = pluralize(len(names) - len(matched), "hand is", "hands are")
+        print(f"{left} left as before: {rule.rule!r} gives no name for {file}")
     return matched
 
 
@@ -126,6 +129,9 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
                 found = ", ".join(columns) or "none"
                 raise HandsimError(f"{path} has the columns {found}; give id, and video or label or both")
             for row in reader:
-                yield f"{path}, line {reader.line_num}", row
+                place = f"{path}, line {reader.line_num}"
+                if None in row or None in row.values():  # a short line must not take a label away
+                    raise HandsimError(f"{place} has not as many values as the heading; mend the line")
+                yield place, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HandsimError(f"{path} cannot be read as CSV: {error}") from error

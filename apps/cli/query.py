@@ -21,6 +21,7 @@ from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
 from handsim.images import decode_picture
@@ -69,7 +70,7 @@ class Query:
             "like": [format_hand_id(hand_id) for hand_id in like],
             "unlike": [format_hand_id(hand_id) for hand_id in unlike],
         }
-        counts = f"like {len(like)} hand{'s' if len(like) > 1 else ''}"
+        counts = f"like {pluralize(len(like), 'hand')}"
         if unlike:
             counts += f", unlike {len(unlike)}"
         return cls(metadata, (counts, f"first: {metadata['like'][0]}"), first.keypoints, first.crop)
@@ -345,9 +346,10 @@ def _tell_removed(options: argparse.Namespace, hand_ids: NDArray[np.uint64]) -> 
     """Say so if the index is older than the removal of hands in its answer."""
     removed = np.intersect1d(hand_ids, read_removed(find_home(options).pool))
     if removed.size:
+        hands = pluralize(removed.size, "of these hands was", "of these hands were")
         print(
-            f"{removed.size:,} of these hands were removed from the pool since (first: "
-            f"{format_hand_id(int(removed[0]))}); `handsim index add` makes a version without them",
+            f"{hands} removed from the pool since (first: {format_hand_id(int(removed[0]))}); `handsim index "
+            f"add` makes a version without {'it' if removed.size == 1 else 'them'}",
             file=sys.stderr,
         )
 

@@ -35,9 +35,9 @@ def make_filter(options: argparse.Namespace) -> Filter | None:
     return None if filter_ == Filter() else filter_
 
 
-def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `read_selection`."""
-    group = parser.add_argument_group("which hands (default: all)")
+def add_selection_arguments(parser: argparse.ArgumentParser, default: str = "all") -> None:
+    """Declare the options of `read_selection`; the help says which hands are meant without any."""
+    group = parser.add_argument_group(f"which hands (default: {default})")
     line = "these: a file (ids one a line, CSV, Parquet, or JSON of handsim query), or ids with commas"
     group.add_argument("--ids", metavar="FILE|ID[,ID]", help=line)
     group.add_argument("--like", metavar="ID", help="the answer of handsim query --hand ID, nearest first")

@@ -9,15 +9,12 @@ this module. One detector computes on one core whatever the number of cores (mea
 equals wall-clock time); to use more cores, make one detector per process.
 """
 
-import os
 import signal
-import sys
 import tempfile
 import threading
 import weakref
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +26,7 @@ from handsim.detection.retry import CropView, quarter_turns
 from handsim.errors import HandsimError
 from handsim.geometry import cut_crop, square_around
 from handsim.hand import Side
+from handsim.processes import quiet_stderr
 
 if TYPE_CHECKING:
     import cv2
@@ -44,7 +42,6 @@ _ENLARGEMENT: Final = 1.1
 """The network was trained on boxes with some air around the hand."""
 _FULL_BOX_MIN_SCORE: Final = 0.9
 """High, because no palm was found first: alone, the landmark network takes many things for a hand."""
-_STDERR_LOCK: Final = threading.Lock()
 
 
 class MediaPipeHands:
@@ -53,7 +50,7 @@ class MediaPipeHands:
     def __init__(self, model_path: Path) -> None:
         """Load a ``.task`` bundle (see `require_model`); raises HandsimError if MediaPipe cannot read it."""
         _survive_profiling_timers()
-        with _quiet_stderr():
+        with quiet_stderr():
             self._landmarker = _create(model_path)
         self._finalizer = weakref.finalize(self, _release, self._landmarker)
         self._has_found_hand = False
@@ -70,7 +67,7 @@ class MediaPipeHands:
 
         picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
         # MediaPipe's warnings come once, the last of them when it first finds a hand.
-        with nullcontext() if self._has_found_hand else _quiet_stderr():
+        with nullcontext() if self._has_found_hand else quiet_stderr():
             result = self._landmarker.detect(picture)
         self._has_found_hand |= bool(result.hand_landmarks)
         height, width = image.shape[:2]
@@ -120,7 +117,7 @@ def _survive_profiling_timers() -> None:
 
 def _release(landmarker: "HandLandmarker") -> None:
     try:
-        with _quiet_stderr():
+        with quiet_stderr():
             landmarker.close()
     except RuntimeError:
         # The interpreter is ending, and the thread in which MediaPipe closes itself is gone; the end of the
@@ -134,29 +131,6 @@ def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int
     keypoints[:, 2] -= keypoints[0, 2]
     side: Side = "left" if handedness.category_name == "Left" else "right"
     return Detection(side, float(handedness.score), keypoints)
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Discard what the process writes to standard error inside the block.
-
-    MediaPipe's C++ writes harmless warnings straight to file descriptor 2 and has no option against it. What
-    other threads write there is lost too, so only the few calls that warn run inside.
-    """
-    with _STDERR_LOCK:
-        sys.stderr.flush()
-        try:
-            saved = os.dup(2)
-        except OSError:  # a daemon without a standard error: nothing to silence
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 class FullBoxHands:

@@ -277,6 +277,6 @@ def _refusal(labelled: NDArray[np.bool_], hand: int, unlabelled: Unlabelled) -> 
         )
     joint = int(labelled.argmin())
     return HandsimError(
-        f"joint {joint} ({JOINT_NAMES[joint]}) of hand {hand} is not labelled, and this embedding refuses "
-        f"such hands; `handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
+        f"joint {joint} ({JOINT_NAMES[joint]}) of hand {hand} is not labelled (NaN), which this embedding "
+        f"refuses; `handsim embedding fit --unlabelled complete` and `handsim index build` complete them"
     )

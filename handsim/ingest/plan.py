@@ -24,6 +24,8 @@ from handsim.videos import probe_video
 
 _STRETCH_SAMPLES: Final = 64
 """A video is shared out in stretches of this many samples; a killed run repeats at most a few of them."""
+_ANIMATION_STRETCH_SAMPLES: Final = 1024
+"""Of an animation, each stretch passes over all frames before it."""
 _PROBING_THREADS: Final = 8
 
 
@@ -211,7 +213,7 @@ def _stretches(
         video = origin.video if options.video_from else recording.known.video
         origin = replace(origin, identity=recording.known.identity, video=video)
     samples = max(1, math.ceil(file.duration_s * rate)) if file.duration_s else None
-    starts = range(0, samples or 1, _STRETCH_SAMPLES)
+    starts = range(0, samples or 1, _ANIMATION_STRETCH_SAMPLES if file.is_animation else _STRETCH_SAMPLES)
     # The last stretch is open: headers round, and some give no duration at all.
     stops = [*starts[1:], None]
     items = []

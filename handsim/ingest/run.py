@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from handsim.annotations.pictures import PictureFinder
+from handsim.english import pluralize
 from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
 from handsim.ingest.annotation_items import annotation_items
@@ -102,10 +103,16 @@ class _Run:
         count = renaming.find(self._pool)
         if count:
             videos = len(set(renaming.videos.values()))
-            named = f"{len(renaming.videos):,} get another video name (of {videos:,})" if videos else ""
-            labelled = f"{len(renaming.labels):,} get another label" if renaming.labels else ""
-            will = "would be" if self.report.dry_run else "are"
-            self._say(f"{count:,} hands {will} renamed: {', '.join(filter(None, (named, labelled)))}")
+            named, labelled = (
+                f"{pluralize(len(names), 'gets', 'get')} another"
+                for names in (renaming.videos, renaming.labels)
+            )
+            what = [f"{named} video name (of {videos:,})"] * bool(videos)
+            what += [f"{labelled} label"] * bool(renaming.labels)
+            hands = pluralize(count, "hand is", "hands are")
+            if self.report.dry_run:
+                hands = f"{pluralize(count, 'hand')} would be"
+            self._say(f"{hands} renamed: {', '.join(what)}")
             self.report.hands_renamed += count
         if not self.report.dry_run:
             if count:

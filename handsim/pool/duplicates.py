@@ -10,16 +10,19 @@ Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012): wher
 7 bits, one of their four 16-bit parts differs in at most one.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import replacing
 from handsim.hashing import mix64
@@ -56,7 +59,7 @@ class DuplicateGroups:
     pool_hands: int
     """Of how many hands they were found."""
     pool_digest: int
-    """A hash over the ids of these hands, in any order."""
+    """A hash over the ids of these hands and of all that were removed, in any order: a removal keeps it."""
 
     def group_of(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.int32]:
         """[...] the groups of hands [...]; -1 for a hand without a duplicate."""
@@ -67,10 +70,12 @@ class DuplicateGroups:
 
     def describe_staleness(self, pool: Pool) -> str | None:
         """A line for people where they are not of the hands that the pool holds now; else None."""
-        if self.pool_digest == _digest(pool.hand_ids):
-            return None
         added = len(pool) - self.pool_hands
-        what = f"{added:,} hands were added" if added > 0 else "the pool's hands changed"
+        if self.pool_digest == _digest(pool) and added <= 0:  # more: some that were not compared are restored
+            return None
+        what = (
+            pluralize(added, "hand was", "hands were") + " added" if added > 0 else "the pool's hands changed"
+        )
         return f"{pool.path / DUPLICATES_FILE} was made before {what}; run `handsim pool duplicates` again"
 
     def save(self, pool: Path) -> None:
@@ -100,7 +105,7 @@ class DuplicateGroups:
                     pool_hands=int(file["pool_hands"]),
                     pool_digest=int(file["pool_digest"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise HandsimError(
                 f"{path} is damaged ({error}); run `handsim pool duplicates` again, or remove it"
             ) from error
@@ -161,7 +166,7 @@ def find_duplicates(pool: Pool, progress: Progress | None = None) -> DuplicateSe
         group=np.unique(labels[by_id], return_inverse=True)[1].astype(np.int32),
         is_exact=is_exact[by_id],
         pool_hands=len(pool),
-        pool_digest=_digest(pool.hand_ids),
+        pool_digest=_digest(pool),
     )
     exact, near = _copies(pairs)
     return DuplicateSearch(
@@ -354,5 +359,5 @@ def _shared_recordings(
     return sorted(recordings, key=lambda each: (-each.alike, each.first, each.second))
 
 
-def _digest(hand_ids: NDArray[np.uint64]) -> int:
-    return int(mix64(hand_ids).sum(dtype=np.uint64))
+def _digest(pool: Pool) -> int:
+    return int(mix64(np.concatenate([pool.hand_ids, pool.removed])).sum(dtype=np.uint64))

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ from handsim.pool.writer import PoolWriter, is_done
 
 Recording = tuple[str, str]
 """Source and video."""
+_SAME_PLACE: Final = 1e-5
+"""In crop widths: an export in COCO's format rounds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def merge(pool: Path, other: Path, *, prefix: str | None = None, dry_run: bool =
     if pool.resolve() == other.resolve():
         raise HandsimError(f"{other} is this pool itself; name another home")
     if layout.can_begin_at(pool):
+        if dry_run:
+            return MergeReport(layout.count_hands(other), 0, 0, 0, 0, 0, ())
         PoolWriter(pool, crop_size_px=size_px).close()
     if layout.read_pool_json(pool) != size_px:
         raise HandsimError(
@@ -88,7 +93,7 @@ def _compare(
 ) -> MergeReport:
     shared = np.intersect1d(here.hand_ids, there.hand_ids)
     ours, theirs = (pool.keypoints[pool.rows(shared)] for pool in (here, there))
-    is_equal = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    is_equal = np.isclose(ours, theirs, rtol=0, atol=_SAME_PLACE, equal_nan=True)
     return MergeReport(
         new_hands=int(is_new.sum()),
         shared_hands=len(shared),

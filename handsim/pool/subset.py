@@ -1,7 +1,6 @@
 """A smaller pool out of a larger one, to measure what more data is worth."""
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
-from handsim.files import sync
+from handsim.files import creating
 from handsim.hashing import hash64
 from handsim.pool import layout
 from handsim.pool.reader import Pool
@@ -23,26 +23,19 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
     subset is part of every larger one. ``out`` appears complete, or not at all. Raises NotThereError where
     there is no pool, HandsimError where ``out`` is there, and for more hands than there are.
     """
-    if out.exists():
-        raise HandsimError(f"{out} is there already; give another place, or remove it")
     whole = Pool.open(pool)
     if not 1 <= hands <= len(whole):
         raise HandsimError(
-            f"{hands:,} hands cannot be taken of {pool}; it holds {len(whole):,}, give 1 to that"
+            f"{pluralize(hands, 'hand')} cannot be taken of {pool}; it holds {len(whole):,}, give 1 to that"
         )
     chosen = whole.hand_ids[_order_by_video(whole)[:hands]]
-    writing = out.with_name(f".{out.name}.writing")
-    shutil.rmtree(writing, ignore_errors=True)
-    layout.parts_directory(writing).mkdir(parents=True)
-    layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
-    with layout.reading(pool) as parts:
-        for part in parts:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with creating(out) as writing:
+        layout.parts_directory(writing).mkdir(parents=True)
+        layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
+        for part in whole.tars.parts:  # while the pool is open, nobody deletes them
             name = f"{layout.part_number(part):06d}"
             _write_part(part, layout.parts_directory(writing) / name, chosen)
-    sync(layout.parts_directory(writing))
-    sync(writing)
-    writing.rename(out)
-    sync(out.parent)
 
 
 def _order_by_video(pool: Pool) -> NDArray[np.intp]:
@@ -60,7 +53,6 @@ def _write_part(part: Path, out: Path, chosen: NDArray[np.uint64]) -> None:
     out.mkdir()
     layout.write_hands(hands.filter(pa.array(is_chosen)), out)
     pq.write_table(layout.ITEMS_SCHEMA.empty_table(), out / layout.ITEMS_FILE)
-    layout.sync_directory(out)
     crops = (part / layout.CROPS_FILE).resolve()
     if crops.exists():
         try:  # a file of its own name: it outlives the other pool, and what is made of that

@@ -11,9 +11,9 @@ from PIL import Image
 
 from handsim import animations
 from handsim.animations import probe_animation, sample_animation
+from handsim.decoding.rgb import GROUND
 from handsim.errors import Remark, UnusableError
 from handsim.media import tell_kind
-from handsim.rgb import GROUND
 
 FORMATS = ("GIF", "PNG", "WEBP", "TIFF")
 
@@ -65,6 +65,8 @@ def test_frames_are_shown_as_long_as_the_format_says(tmp_path: Path, format: str
     assert levels(path, 2, 1, 3) == [(5, 2)]
     assert levels(path, 1) == [(0, 0), (16, 4)]
     assert levels(path, 1, 7) == []
+    path = write_animation(tmp_path / "other", format, 4, [100, 250, 100, 100])
+    assert levels(path, 100) == [(0, 0), (1, 1), (3, 2), (4, 3)]
 
 
 def test_a_picture_for_programs_without_animations_is_no_frame(tmp_path: Path) -> None:
@@ -136,12 +138,29 @@ def test_a_damaged_page_of_a_tiff_costs_no_other(tmp_path: Path) -> None:
     assert [(remark.reason, remark.count) for remark in remarks] == [("damaged animation", 1)]
 
 
+def test_pages_of_which_none_can_be_decoded_are_one_error_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_animation(tmp_path / "some.tif", "TIFF", 4, compression="tiff_lzw")
+    whole = path.read_bytes()
+    compression = struct.pack("<HHI", 259, 3, 1)
+    path.write_bytes(whole.replace(compression + b"\5\0", compression + b"\7\0"))  # not JPEG, as it now says
+    with pytest.raises(UnusableError, match="damaged animation"):
+        list(sample_animation(path, 1, 0, 2))
+    remarks: list[Remark] = []
+    assert list(sample_animation(path, 1, 2, None, remarks)) == []
+    assert [(remark.reason, remark.count) for remark in remarks] == [("damaged animation", 2)]
+    assert capfd.readouterr().err == ""
+
+
 def test_what_would_take_for_ever_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_animation(tmp_path / "some.gif", "GIF")
     remarks: list[Remark] = []
     monkeypatch.setattr(animations, "_MAX_TOTAL_PIXELS", 5 * 64 * 48)
     assert len(list(sample_animation(path, 5, 0, None, remarks))) == 5
     assert [(remark.reason, remark.count) for remark in remarks] == [("damaged animation", 7)]
+    pages = write_animation(tmp_path / "some.tif", "TIFF")
+    assert len(list(sample_animation(pages, 1, 8, None))) == 4  # those before them are not decoded
     monkeypatch.setattr(animations, "_MAX_FRAMES", 4)
     remarks.clear()
     assert len(list(sample_animation(path, 5, 0, None, remarks))) == 4

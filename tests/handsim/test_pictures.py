@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from handsim import images
+from handsim.decoding.rgb import GROUND
 from handsim.errors import UnusableError
 from handsim.images import decode_image, decode_picture, encode_jpeg, read_file
-from handsim.rgb import GROUND
 from tests.handsim.builders import png_that_claims
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
@@ -209,6 +209,8 @@ def test_the_orientation_in_xmp_counts_where_exif_has_none() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     assert decode_image(encoded(gradient(), "JPEG", xmp=xmp)).shape == (64, 48, 3)
     assert decode_image(encoded(gradient(), "WEBP", xmp=xmp)).shape == (64, 48, 3)
+    xmp = xmp.replace(b'"', b"'")
+    assert decode_image(encoded(gradient(), "JPEG", xmp=xmp)).shape == (64, 48, 3)
 
 
 def exif_block(*tags: tuple[int, int, int, bytes]) -> bytes:
@@ -226,6 +228,7 @@ def test_damaged_metadata_never_cost_the_pixels(format: str) -> None:
         (exif_block(turned, (0x0128, 8, 1, b"\xfe\xff\0\0")), True),  # a resolution below zero
         (exif_block(turned, (0x010F, 2, 2**31, b"\xff\xff\xff\xff")), True),  # a text beyond all
         (exif_block(turned, (0x8769, 4, 1, b"\xff\xff\xff\xff")), True),  # a part that is nowhere
+        (exif_block((0x0112, 8, 1, b"\6\0\0\0")), True),  # a number that could be below zero
         (exif_block((0x0112, 2, 1, b"6\0\0\0")), False),  # a text for a number
         (exif_block((0x0112, 3, 1, b"\x63\0\0\0")), False),
         (exif_block(turned)[:20], False),
@@ -243,13 +246,15 @@ def test_damaged_metadata_never_cost_the_pixels(format: str) -> None:
 
 def test_damage_in_other_metadata_does_not_cost_the_pixels() -> None:
     jpeg, png = encoded(gradient(), "JPEG"), encoded(gradient(), "PNG")
-    segment = b"\xff%c" + struct.pack(">H", 40)
     for marker, content in (
-        (0xE2, b"ICC_PROFILE\0\xff\x01"),
-        (0xE2, b"MPF\0rubbish"),
-        (0xED, b"Photoshop 3.0\0" + b"8BIM" * 5),
+        (0xE0, b"JFIF\0"),
+        (0xEE, b"Adobe"),
+        (0xE2, b"ICC_PROFILE\0\xff\x01".ljust(38, b"\xff")),
+        (0xE2, b"MPF\0rubbish".ljust(38, b"\xff")),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM" * 6),
     ):
-        data = jpeg[:2] + segment % marker + content.ljust(38, b"\xff") + jpeg[2:]
+        size = len(content) + 2
+        data = jpeg[:2] + struct.pack(">BBH", 0xFF, marker, size) + content + jpeg[2:]
         assert decode_picture(data).pixels.shape == (48, 64, 3)
     text = png_chunk(b"tEXt", b"Title\0hand")
     bomb = png_chunk(b"zTXt", b"Title\0\0" + zlib.compress(bytes(20_000_000)))
@@ -258,6 +263,7 @@ def test_damage_in_other_metadata_does_not_cost_the_pixels() -> None:
         bomb,
         png_chunk(b"iCCP", b"x\0\0rubbish"),
         png_chunk(b"eXIf", b"rubbish"),
+        png_chunk(b"tRNS", b"?"),
     ):
         picture = decode_picture(png[:33] + chunk + png[33:])
         assert np.array_equal(picture.pixels, np.asarray(gradient()))
@@ -288,7 +294,8 @@ def test_a_tiff_whose_tags_claim_more_than_the_file_holds_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}]
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 8}, {"subsampling": 0}],
 )
 def test_a_jpeg_is_used_where_only_its_tail_is_missing(options: dict[str, object]) -> None:
     whole = encoded(noise(), "JPEG", quality=90, **options)
@@ -305,6 +312,10 @@ def test_a_jpeg_is_used_where_only_its_tail_is_missing(options: dict[str, object
         for filling in (b"", bytes(missing)):  # some programs make room for a download before it comes
             with pytest.raises(UnusableError, match="truncated image"):
                 decode_picture(whole[:-missing] + filling)
+    smooth = encoded(gradient(640, 480), "JPEG", quality=90, **options)  # of which each byte says much
+    for missing in (len(smooth) // 2, len(smooth) * 4 // 5):
+        with pytest.raises(UnusableError, match="truncated image"):
+            decode_picture(smooth[:-missing])
 
 
 def test_a_png_is_used_where_only_its_tail_is_missing() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handsim.display_geometry import orientation_of_matrix
+from handsim.decoding.display_geometry import orientation_of_matrix
 from handsim.errors import Remark, UnusableError
 from handsim.videos import SampledFrame, probe_video, sample_frames
 from tests.handsim.builders import write_slides, write_video
@@ -450,6 +450,24 @@ def test_frames_at_uneven_times_are_sampled_by_time_and_numbered_apart(tmp_path:
     numbers = [frame.index for frame in sample_frames(path, 2.5, 0, None)]
     rate = probe_video(path).frames_per_s
     assert [number / rate for number in numbers] == pytest.approx([0, 0.4, 0.8, 5], abs=0.06)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+def test_no_two_samples_share_a_number_also_in_different_stretches(tmp_path: Path, suffix: str) -> None:
+    stamps_ms = np.cumsum([0, 7, 9, 33, 34, 3, 70, 8, 8, 9, 90, 11, 5, 66]).tolist()
+    path = film(
+        tmp_path / f"v.{suffix}", map(moving, range(14)), "mpeg4", rate=60, options={}, stamps_ms=stamps_ms
+    )
+    stretches = [frame.index for start in range(45) for frame in read(path, 100, start, start + 1)[0]]
+    assert stretches == numbers(path, 100)
+    assert len(stretches) == len(set(stretches)) >= 7
+
+
+def test_frames_near_each_other_among_some_that_stand_for_long_are_all_used(tmp_path: Path) -> None:
+    """As in recordings of a screen; no two of their times fit one rate."""
+    starts_ms = [0, 20_013, 20_524, 21_035, 60_042, 60_545, 61_002]
+    path = write_slides(tmp_path / "v.mp4", starts_ms, end_ms=95_001)
+    assert len(read(path, 2)[0]) == len(starts_ms)
 
 
 def test_what_is_no_video_says_so(tmp_path: Path) -> None:

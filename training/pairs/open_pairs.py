@@ -12,7 +12,7 @@ from handsim.pool.duplicates import DuplicateGroups
 from index.catalog import Catalog
 from index.info import VersionInfo
 from index.live import LiveIndex
-from index.mining import explain_lack
+from index.mining import explain_lack, read_hands_of_pool
 from index.version import IndexVersion
 from training.pairs.live import (
     LiveNeighbors,
@@ -20,7 +20,6 @@ from training.pairs.live import (
     PinnedVersion,
     QueryProcess,
     RetryingPairSource,
-    read_hand_set,
 )
 from training.pairs.loader import AnchorBatches, PairLoader
 from training.pairs.settings import PairSettings
@@ -106,14 +105,7 @@ def _find_anchors(
     pool: Pool, trainable: HandSet, version: IndexVersion, on_event: OnEvent
 ) -> NDArray[np.uint64]:
     """The trainable hands of an index version; raises HandsimError if the pool lacks a hand of it."""
-    index_hands, pool_hands = read_hand_set(version).hand_ids, HandSet(pool.hand_ids)
-    missing = int((~pool_hands.contains(index_hands)).sum())
-    if missing:
-        raise HandsimError(
-            f"{missing:,} of the {len(index_hands):,} hands of index version {version.info.name} are not in "
-            f"the pool {pool.path}; `handsim index build` makes an index of it, or name the home of the "
-            f"index's own pool"
-        )
+    index_hands = read_hands_of_pool(version, pool)
     complete = HandSet(pool.hand_ids[pool.is_complete])
     index_hands = index_hands[complete.contains(index_hands)]
     anchors = index_hands[trainable.contains(index_hands)]

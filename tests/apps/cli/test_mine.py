@@ -11,7 +11,7 @@ from apps.cli import main
 from handsim import Pool, PoolWriter
 from handsim.hand import format_hand_id, make_hand_id
 from handsim.pool.duplicates import DUPLICATES_FILE
-from tests.apps.commands import Capture, run_json, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 from tests.handsim.builders import write_picture_pool
 
 
@@ -100,6 +100,18 @@ def test_hands_without_a_picture_are_left_out_beside_crops(tmp_path: Path, capsy
             assert f"{format_hand_id(int(hand))}.jpg" in names
 
 
+def test_an_index_that_is_older_than_a_removal_is_not_mined(tmp_path: Path, capsys: Capture) -> None:
+    home = write_home(tmp_path, range(20))
+    run_ok(capsys, "index", "build", "--home", home)
+    run_ok(capsys, "pool", "remove", "--ids", pick_hand(home), "--home", home)
+    for words in (("p.parquet",), ("p.json", "--format", "hand100m")):
+        refused = run_refused(capsys, *mine(home, "--out", tmp_path / words[0], *words[1:]))
+        assert "1 of the 20 hands of index version v0001 are not in the pool" in refused
+        assert "`handsim index add`" in refused
+    run_ok(capsys, "index", "add", "--home", home)
+    run_ok(capsys, *mine(home, "--out", tmp_path / "p.parquet"))
+
+
 def test_duplicates_are_told_in_a_table_and_as_json(tmp_path: Path, capsys: Capture) -> None:
     home = write_home(tmp_path / "home", range(20), range(5))
     printed = run_ok(capsys, "pool", "duplicates", "--home", home).splitlines()
@@ -112,7 +124,7 @@ def test_duplicates_are_told_in_a_table_and_as_json(tmp_path: Path, capsys: Capt
     shared = run_json(capsys, "pool", "duplicates", "--home", home, "--against", other)
     assert (shared["exact"], shared["near"]) == (17 + 2, 0)
     assert {"here": "copy", "there": "v0", "hands": 2, "of": 5} in shared["videos"]
-    assert "19 of 25 hands are in" in run_ok(
+    assert "of 25 hands, 19 in" in run_ok(
         capsys, "pool", "duplicates", "--home", home, "--against", other / "pool"
     )
     copies = ("pool", "duplicates", "--home", home, "--remove-copies")

@@ -87,7 +87,7 @@ def test_partly_labelled_hands_are_left_out_or_completed_and_each_command_says_s
     assert "unlabelled joints completed (where 13 are labelled)" in run_ok(capsys, "embedding", "show", *at)
     built = run_ok(capsys, "index", "build", *at)
     assert "2 hands with unlabelled joints are completed by their other joints" in built
-    assert "1 hands are left out: they have fewer than 13 labelled joints" in built
+    assert "1 hand is left out: it has fewer than 13 labelled joints" in built
     (answer,) = run_json(capsys, "query", "--hand", partly, "--montage", tmp_path / "m.png", *at)
     assert len(answer["neighbors"]) == 10
 

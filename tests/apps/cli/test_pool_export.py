@@ -134,5 +134,5 @@ def test_what_has_no_picture_is_left_out_and_counted(tmp_path: Path, capsys: Cap
         capsys, "pool", "export", "--format", "coco", "--out", tmp_path / "coco", "--home", tmp_path
     )
     assert text.startswith(
-        f"3 hands in {tmp_path}/coco (4 without a picture are left out); in Python:\nimport json"
+        f"3 hands in {tmp_path}/coco (left out: 4 without a picture); in Python:\nimport json"
     )

@@ -1,5 +1,6 @@
 """``handsim pool remove, restore, compact, relabel, merge``, and queries of an index that is older."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,10 @@ def test_hands_are_removed_restored_and_deleted(small_home: Path, tmp_path: Path
     assert "not in" in unknown
     assert "0123456789abcdef" in unknown
     assert "was not removed" in run_refused(capsys, "pool", "restore", "--ids", IDS[0], *at)
-    assert run_ok(capsys, "pool", "restore", "--ids", IDS[5], *at).startswith("1 hands restored; ")
-    assert run_ok(capsys, "pool", "compact", *at) == "3 removed hands deleted: 0.0 MB in 1 parts\n"
+    assert run_ok(capsys, "pool", "restore", "--ids", IDS[5], *at).startswith("1 hand restored; ")
+    assert run_ok(capsys, "pool", "compact", *at) == "3 removed hands deleted: 0.0 MB in 1 part\n"
     told = run_ok(capsys, "pool", "restore", "--all", *at)
-    assert told.startswith("0 hands restored; next: handsim index add\n3 more may be added again, but")
+    assert told.startswith("0 hands restored\n3 hands may be added again, but")
     assert count_hands(small_home / "pool") == 9
 
 
@@ -57,6 +58,28 @@ def test_a_query_says_which_hands_were_removed_since(own_home: Path, tmp_path: P
     assert len(Pool.open(own_home / "pool")) == 58
 
 
+def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left_behind(
+    small_home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    opened = Pool.open(small_home / "pool")
+    for words in (
+        ("relabel", "--label-from", "stem"),
+        ("merge", tmp_path / "more"),
+        ("export", "--format", "parquet", "--out", tmp_path / "hands.parquet"),
+    ):
+        add_hands(tmp_path / "more" / "pool", range(10, 14))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+        try:
+            refused = run_refused(capsys, "pool", *words, "--home", small_home)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "File too large; use a disk that takes larger files, and run it again" in refused
+    assert opened.is_current()
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "more"}
+    assert not list((small_home / "pool").rglob("*.writing"))
+
+
 def test_names_come_from_files_words_or_a_table(small_home: Path, tmp_path: Path, capsys: Capture) -> None:
     def names(column: str) -> list[str | None]:
         values: list[str | None] = getattr(Pool.open(small_home / "pool"), column).values()
@@ -68,7 +91,7 @@ def test_names_come_from_files_words_or_a_table(small_home: Path, tmp_path: Path
     before = names("videos")
     options = ("--video-from", r"photos/(1\d)\.jpg", "--label-from", "stem")
     assert relabel(*options, "--dry-run") == (
-        "10 hands stay: 'photos/(1\\\\d)\\\\.jpg' gives no name for photos/0.jpg\n"
+        "10 hands are left as before: 'photos/(1\\\\d)\\\\.jpg' gives no name for photos/0.jpg\n"
         "12 hands would change: 2 videos, 12 labels\n"
     )
     assert names("videos") == before
@@ -79,7 +102,7 @@ def test_names_come_from_files_words_or_a_table(small_home: Path, tmp_path: Path
     assert names("videos")[:5] == ["take", "v0", "v0", "take", "v0"]
     assert names("labels")[:5] == [None, "1", "2", None, "4"]
     (tmp_path / "names.csv").write_text(f"id,label,video\n{IDS[1]},fist,\n{IDS[2]},,other\n")
-    assert "2 hands changed: 1 videos, 2 labels\n" in relabel("--csv", tmp_path / "names.csv")
+    assert "2 hands changed: 1 video, 2 labels\n" in relabel("--csv", tmp_path / "names.csv")
     assert (names("videos")[1:3], names("labels")[1:3]) == (["v0", "other"], ["fist", None])
     assert "0 hands changed" in relabel("--csv", tmp_path / "names.csv")
 
@@ -92,6 +115,7 @@ def test_names_come_from_files_words_or_a_table(small_home: Path, tmp_path: Path
         ("id,label\nxyz,fist\n", "line 2: hand id 'xyz' is not 16 hex digits"),
         (f"id,label\n{IDS[0]},a\n{IDS[0]},b\n", f"line 3: hand {IDS[0]} comes twice"),
         ("id,label\n0123456789abcdef,fist\n", "no hand 0123456789abcdef"),
+        (f"id,label\n{IDS[0]},a\n{IDS[1]}", "line 3 has not as many values as the heading"),
         ('id,label\n"', "cannot be read as CSV"),
     ],
 )
@@ -121,12 +145,14 @@ def test_homes_are_merged(small_home: Path, tmp_path: Path, capsys: Capture) -> 
         capsys, "pool", "remove", "--ids", format_hand_id(make_hand(13).hand_id), "--home", tmp_path / "more"
     )
     merge = ("pool", "merge", tmp_path / "more", "--home", small_home)
-    line = f"{tmp_path / 'more'}: 1 hands would be added, 2 are in both pools\n"
+    line = f"{tmp_path / 'more'}: 1 hand would be added, 2 in both pools\n"
     assert run_ok(capsys, *merge, "--dry-run") == line
     told = run_ok(capsys, *merge, "--prefix-videos")
-    assert told == f"{line.replace('would be', 'were')}the pool holds 13 hands; next: handsim index add\n"
+    assert told == f"{line.replace('would be ', '')}the pool holds 13 hands; next: handsim index add\n"
     assert "there is no pool at" in run_refused(
         capsys, "pool", "merge", tmp_path / "none", "--home", small_home
     )
     both = ("pool", "merge", small_home, tmp_path / "more", "--home", tmp_path / "new")
+    run_ok(capsys, *both, "--dry-run")
+    assert not (tmp_path / "new").exists()
     assert run_ok(capsys, *both).endswith("the pool holds 13 hands; next: handsim index add\n")

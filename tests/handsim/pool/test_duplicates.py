@@ -25,6 +25,7 @@ from handsim.pool.duplicates import (
     find_pairs,
     find_shared,
 )
+from handsim.pool.removal import remove, restore
 from tests.handsim.builders import CROP_PX, make_hand, picture
 
 
@@ -130,6 +131,9 @@ def test_groups_are_read_back_and_say_when_the_pool_has_changed(recordings: Pool
     for name in ("hand_ids", "group", "is_exact"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(found, name))
     assert loaded.describe_staleness(recordings) is None
+    remove(recordings.path, recordings.hand_ids[:2].tolist())  # what is left was compared all the same
+    assert loaded.describe_staleness(Pool.open(recordings.path)) is None
+    restore(recordings.path)
     numbers = loaded.group_of(np.append(recordings.hand_ids[:3], np.uint64(5)))
     assert (numbers[:3] >= 0).all()
     assert numbers[3] == -1
@@ -137,9 +141,11 @@ def test_groups_are_read_back_and_say_when_the_pool_has_changed(recordings: Pool
     stale = loaded.describe_staleness(grown)
     assert stale is not None
     assert "was made before 7 hands were added; run `handsim pool duplicates` again" in stale
-    (recordings.path / DUPLICATES_FILE).write_bytes(b"PK")
-    with pytest.raises(HandsimError, match="is damaged"):
-        DuplicateGroups.load(recordings.path)
+    whole = (recordings.path / DUPLICATES_FILE).read_bytes()
+    for damaged in (b"PK", whole[:-30], whole[:60] + bytes(20) + whole[80:]):
+        (recordings.path / DUPLICATES_FILE).write_bytes(damaged)
+        with pytest.raises(HandsimError, match="is damaged"):
+            DuplicateGroups.load(recordings.path)
 
 
 def test_a_crop_is_hashed_once_and_one_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

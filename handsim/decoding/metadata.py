@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from handsim.tiff import read_orientation
+from handsim.decoding.tiff import read_orientation
 
 JPEG_START: Final = b"\xff\xd8\xff"
 _START_OF_SCAN: Final = 0xDA
 _COMMENT: Final = 0xFE
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
-_XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+_XMP_ORIENTATION: Final = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _AVIF_HEAD_BYTES: Final = 4096
 _MAX_PNG_BYTES: Final = 1 << 30
 MISSING_SHARE: Final = 0.01
@@ -51,8 +51,8 @@ def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
             at += 1
             continue
         end = at + 2 + (data[at + 2] << 8 | data[at + 3])
-        # APP0 and APP14 say how colours are coded.
-        if marker == _COMMENT or (marker >> 4 == 0xE and marker not in (0xE0, 0xEE)):
+        # APP0 and APP14 say how colours are coded, if they are whole.
+        if marker == _COMMENT or (marker >> 4 == 0xE and (marker not in (0xE0, 0xEE) or end - at < 16)):
             metadata.append((at, end))
         at = end
     if not metadata:
@@ -105,7 +105,12 @@ def mend_png(data: bytes) -> bytes | None:
         return None
     rows = rows[: len(rows) // row_bytes * row_bytes].ljust(row_bytes * height, b"\0")
     mended = [(b"IHDR", chunks[0][1][:10] + bytes(3))]
-    mended += [(name, content) for name, content in chunks if name not in (b"IHDR", b"IDAT")]
+    transparency_bytes = {0: 2, 2: 6}.get(colour)
+    mended += [
+        (name, content)
+        for name, content in chunks
+        if name in (b"eXIf", b"PLTE") or (name == b"tRNS" and transparency_bytes in (len(content), None))
+    ]
     mended += [(b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
     return PNG_START + b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from handsim.video_clock import Clock, has_time_stamps
-from handsim.video_packets import PacketReader
+from handsim.decoding.video_clock import Clock, has_time_stamps
+from handsim.decoding.video_packets import PacketReader
 
 _MAX_DELAY_S: Final = 2.0
 """No frame is shown this long after one that follows it in the file."""

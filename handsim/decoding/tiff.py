@@ -31,8 +31,9 @@ class Directory:
 
     @property
     def is_page(self) -> bool:
-        """False for a smaller copy or a mask of another page."""
-        return not self.values.get(NEW_SUBFILE_TYPE, 0) & 0b101
+        """False for a smaller copy or a mask of another page, and for what has no size."""
+        has_size = self.values.get(WIDTH, 0) > 0 and self.values.get(HEIGHT, 0) > 0
+        return has_size and not self.values.get(NEW_SUBFILE_TYPE, 0) & 0b101
 
 
 def read_directories(file: BinaryIO) -> Iterator[Directory]:
@@ -72,7 +73,7 @@ def _read_entries(entries: bytes, entry: struct.Struct, order: str) -> tuple[dic
         size = count * _TYPE_BYTES[kind] if kind < len(_TYPE_BYTES) else 0
         if size > len(field):
             claimed += size
-        elif count == 1 and (letter := {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)):
+        elif count == 1 and (letter := {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 16: "Q"}.get(kind)):
             values.setdefault(tag, struct.unpack_from(order + letter, field)[0])
     return values, claimed
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from handsim.tiff import read_directories
+from handsim.decoding.tiff import read_directories
 
 PAGE_S: Final = 1.0
 """Pages of a TIFF have no time: one a second."""

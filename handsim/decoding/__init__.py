@@ -1,0 +1,1 @@
+"""What images, animations and videos are decoded with: formats, clocks, geometry of display."""
