@@ -66,19 +66,26 @@ class AnnotationFile:
         """Every hand; raises UnusableError where the file breaks off, or if it cannot be read at all."""
         reader = self._open()
         seen: set[int] = set()
+        is_empty = True
         with JsonStream(self.path) as stream:
             for number, record in enumerate(reader.records(stream)):
                 self.share_read = stream.share_read
                 try:
                     if isinstance(record, UnusableError):
                         raise record
+                    if not isinstance(record, (dict, tuple)):
+                        raise UnusableError("bad annotation", f"record {number}: {record!r:.60} is no object")
                     for raw in reader.hands(number, record):
+                        is_empty = False
                         yield self._check(raw, seen)
                 except UnusableError as error:
+                    is_empty = False
                     yield BadAnnotation("", error.reason, error.detail)
                 except _ODD_VALUES as error:
                     yield BadAnnotation("", "bad annotation", f"record {number}: {_describe(error)}")
         self.share_read = 1.0
+        if is_empty and self._options.format and _tell_format(self.path) != self._options.format:
+            raise UnusableError("not annotations", f"no hand is in it as {self.format}; leave out --format")
 
     def _open(self) -> AnnotationReader:
         if self.format in (None, "coco", "coco-wholebody", "hand100m"):

@@ -30,7 +30,7 @@ class FreiHANDReader:
     def __init__(self, path: Path, options: AnnotationOptions) -> None:
         """Raises UnusableError for a file that is not ``*_xyz.json``, or lies without its ``*_K.json``."""
         if not path.name.endswith("_xyz.json"):
-            raise UnusableError("part of FreiHAND", "it is read with the *_xyz.json beside it")
+            raise UnusableError("part of FreiHAND", "it is read with the *_xyz.json beside it; give that")
         self._part = path.name.removesuffix("_xyz.json")
         self._cameras = path.with_name(f"{self._part}_K.json")
         if not self._cameras.is_file():

@@ -81,7 +81,8 @@ class JsonStream:
     def values(self) -> Iterator[Any]:
         """The items of the array that the file is, or the values that follow one another (JSON lines).
 
-        A damaged value among others that begin their own line is given as the UnusableError that says so.
+        A damaged value among others that begin their own line is given as the UnusableError that says so. An
+        object that is the whole file and too large, or damaged, is given as one for each object inside it.
         Raises UnusableError where the file breaks off.
         """
         if self._peek() == "[":
@@ -93,6 +94,9 @@ class JsonStream:
                 self._records += 1
             except UnusableError as error:
                 next_line = _LINE_OF_ANOTHER.search(self._text, self._place)
+                if next_line is None and self._records == 0 and self._peek() == "{":
+                    yield from ({name: value} for name, value in self.members() if isinstance(value, dict))
+                    return
                 if next_line is None:
                     raise
                 self._place = next_line.end()
@@ -162,6 +166,8 @@ class JsonStream:
         self._place = 0
 
     def _broken(self, problem: str) -> UnusableError:
+        if self._before + self._place == 0:
+            return UnusableError("not annotations", f"it does not begin as its format does ({problem})")
         place = f"in record {self._records}, at character {self._before + self._place:,}"
         return UnusableError(
             BREAKS_OFF, f"{place} ({problem}); what comes before is used: get the whole file"

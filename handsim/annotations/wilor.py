@@ -148,6 +148,8 @@ def _read_npz(path: Path) -> dict[str, Any]:
                 with archive.open(member) as file:
                     array = np.lib.format.read_array(file, allow_pickle=False)
                 arrays[member.filename.removesuffix(".npy")] = array
+    except UnusableError:
+        raise
     except _DAMAGED_ZIP as error:
         raise UnusableError("not annotations", f"the archive is damaged ({error})") from error
     return arrays

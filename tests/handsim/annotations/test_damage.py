@@ -174,6 +174,28 @@ def test_what_holds_no_annotations_is_refused_in_a_line(
         read(tmp_path / "pickle.npz")
 
 
+def test_a_wrong_format_is_told(tmp_path: Path) -> None:
+    path = write_hands("coco", tmp_path / "a.json")
+    silent: tuple[AnnotationFormat, ...] = ("openpose", "coco-wholebody")
+    for format in silent:
+        with pytest.raises(UnusableError, match="leave out --format"):
+            read(path, format=format)
+
+
+def test_results_by_the_names_of_their_pictures_are_read_as_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK_BYTES", 256)
+    monkeypatch.setattr(json_stream, "MAX_RECORD_CHARS", 1 << 11)
+    by_name = {record.pop("image"): [record] for record in builders.wilor_records()}
+    path = builders.write_list(tmp_path / "a.json", [by_name])
+    path.write_text(path.read_text()[1:-1])
+    assert [hand.image for hand in read(path)] == list(builders.IMAGES)
+    path.write_text(path.read_text()[:-100])
+    found, error = read_until_broken(path)
+    assert ([hand.image for hand in found], error.reason) == ([*builders.IMAGES[:3]], "annotations break off")
+
+
 def test_bad_pictures_of_a_list_and_ids_twice_are_told(tmp_path: Path) -> None:
     path = write_hands("coco", tmp_path / "a.json")
     content = json.loads(path.read_text())
