@@ -3,7 +3,7 @@
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ class KnownItems:
     def __init__(self, pool: Path | None = None) -> None:
         """Read them; a pool that is not there has none. Raises HandsimError for a damaged part."""
         self._pool = pool
-        names, tables = layout.ITEMS_SCHEMA.names, [layout.ITEMS_SCHEMA.empty_table()]
+        names, tables = layout.ITEMS_SCHEMA.names, [pa.Table.from_batches([], layout.ITEMS_SCHEMA)]
         if pool is not None and not layout.can_begin_at(pool):
             with layout.reading(pool) as parts:
                 tables += [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]
@@ -36,13 +36,13 @@ class KnownItems:
         self._rows: dict[int, int] = dict(
             zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True)
         )
-        self.pictures: NDArray[np.int32] = self._table["pictures"].to_numpy()
-        self.hands: NDArray[np.int32] = self._table["hands"].to_numpy()
-        self._is_former: NDArray[np.bool_] = self._table["hand_ids"].is_null().to_numpy()
+        self.pictures: NDArray[np.int32] = _to_numpy(self._table["pictures"], np.int32)
+        self.hands: NDArray[np.int32] = _to_numpy(self._table["hands"], np.int32)
+        self._is_former: NDArray[np.bool_] = _to_numpy(self._table["hand_ids"].is_null(), np.bool_)
         self.has_former = bool(self._is_former.any())
         """Whether earlier versions recorded some of it."""
         self._has_skips, self._has_remarks = (
-            pc.list_value_length(self._table[name]).fill_null(0).to_numpy() > 0
+            _to_numpy(pc.list_value_length(self._table[name]), np.int32) > 0  # NaN where it is null
             for name in ("skipped", "remarks")
         )
         self._sizes = frozenset(self._file_column("size").drop_null().to_pylist())
@@ -146,7 +146,7 @@ class KnownItems:
         """The videos, under the first `HEAD_DIGITS` of their digests."""
         is_video = pc.not_equal(self._file_column("content"), self._file_column("digest"))
         videos: dict[tuple[bytes, str], FileRecord] = {}
-        for row in np.flatnonzero(is_video.fill_null(False).to_numpy()).tolist():
+        for row in np.flatnonzero(_to_numpy(is_video, np.bool_)).tolist():  # None where it is null
             file = self.file(row)
             if file is not None:
                 videos[file.path, file.content] = file
@@ -154,3 +154,9 @@ class KnownItems:
         for file in videos.values():
             by_head[file.digest[:HEAD_DIGITS]].append(file)
         return by_head
+
+
+def _to_numpy(column: pa.ChunkedArray, dtype: type[np.generic]) -> NDArray[Any]:
+    """A column's values. Where it has none, pyarrow would load pandas: a second, before any worker begins."""
+    chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate([np.empty(0, dtype), *chunks])

@@ -194,7 +194,8 @@ def read_removed(pool: Path) -> NDArray[np.uint64]:
     """Ids of the removed hands, rising; raises HandsimError for a file that cannot be read."""
     file = pool / REMOVED_FILE
     try:
-        return np.sort(pq.read_table(file, use_threads=False)["hand_id"].to_numpy())
+        with pq.ParquetFile(file) as parquet:  # not `read_table`, which loads pandas
+            return np.sort(parquet.read(columns=["hand_id"], use_threads=False)["hand_id"].to_numpy())
     except FileNotFoundError:
         return np.empty(0, dtype=np.uint64)
     except (OSError, KeyError, pa.ArrowException) as error:
