@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from handsim.annotations.pictures import PictureFinder
 from handsim.english import pluralize
 from handsim.errors import UnusableError
@@ -242,6 +244,8 @@ def _process(
             yield item, process_item(item, None)
         else:
             with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
+                # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
+                pa.array([])
                 yield from worker_pool.run(chain([item], items), lambda: stop.requested)
         if stop.requested:
             return
