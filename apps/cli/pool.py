@@ -139,12 +139,12 @@ def _remove(options: argparse.Namespace) -> int:
         raise HandsimError("without a condition all hands would go; say which (--ids, --video, --like, ...)")
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
-        hand_ids, held = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
+        hand_ids, hands = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
     if options.dry_run:
-        print(f"{len(hand_ids):,} of {held:,} hands would be removed")
+        print(f"{len(hand_ids):,} of {hands:,} hands would be removed")
         return 0
     count = remove(path, hand_ids)
-    print(f"{pluralize(count, 'hand')} removed; the pool holds {held - count:,}")
+    print(f"{pluralize(count, 'hand')} removed; the pool holds {hands - count:,}")
     if count:
         print(
             "`handsim pool restore` takes it back, `handsim pool compact` gives the space back; "

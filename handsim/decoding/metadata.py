@@ -58,16 +58,16 @@ def take_jpeg_metadata(data: bytes) -> tuple[bytes, int]:
     if not metadata:
         return data, 1
     exif = xmp = b""
-    kept, at = [], 0
+    pixel_segments, at = [], 0
     for start, end in metadata:
         segment = data[start + 4 : end]
         if segment.startswith(b"Exif\0"):
             exif = exif or segment[6:]
         elif segment.startswith(b"http://ns.adobe.com/xap/1.0/"):
             xmp = xmp or segment
-        kept.append(data[at:start])
+        pixel_segments.append(data[at:start])
         at = end
-    return b"".join((*kept, memoryview(data)[at:])), _orientation(exif, xmp)
+    return b"".join((*pixel_segments, memoryview(data)[at:])), _orientation(exif, xmp)
 
 
 def mend(data: bytes) -> bytes | None:

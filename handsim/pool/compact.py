@@ -42,9 +42,9 @@ def compact(pool: Path) -> Compaction:
                 is_kept = ~layout.are_removed(table["hand_id"].to_numpy(), removed)
                 if is_kept.all():
                     continue
-                kept = table.filter(pa.array(is_kept))
+                remaining = table.filter(pa.array(is_kept))
                 with next_generation(part) as writing:
-                    layout.write_hands(copy_crops(tars, number, kept, writing), writing)
+                    layout.write_hands(copy_crops(tars, number, remaining, writing), writing)
                     link_or_copy(part, layout.ITEMS_FILE, writing)
                     freed_bytes += _size(part) - _size(writing)
                 hands, parts = hands + int((~is_kept).sum()), parts + 1
