@@ -8,6 +8,8 @@ EXTRAS: Final = {
     "lightning": "train",
     "safetensors": "train",
     "tensorboard": "train",
+    "onnxruntime": "onnx",
+    "ray": "cluster",
     "torch": "train",
     "torchvision": "train",
     "yaml": "train",

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -35,12 +36,15 @@ _SAMPLE_S = 0.05
 class CircleDetector:
     """Finds one hand in every picture: its joints lie on a circle around the centre."""
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """One right hand in a picture [H, W, 3]."""
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        """One right hand in each picture [H, W, 3]."""
+        return [[self._circle(picture)] for picture in pictures]
+
+    def _circle(self, image: NDArray[np.uint8]) -> Detection:
         height, width = image.shape[:2]
         angles = np.linspace(0, 2 * np.pi, 21, endpoint=False)
         x, y = (0.5 + 0.3 * np.cos(angles)) * width, (0.5 + 0.3 * np.sin(angles)) * height
-        return [Detection("right", 0.9, np.stack([x, y, 0 * x], axis=1).astype(np.float32))]
+        return Detection("right", 0.9, np.stack([x, y, 0 * x], axis=1).astype(np.float32))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from handsim.errors import HandsimError
 from handsim.hashing import hash64
 from handsim.skeleton import JOINT_COUNT
 
-Side = Literal["left", "right"]
-SIDES: tuple[Side, Side] = ("left", "right")
+Side = Literal["left", "right", "unknown"]
+"""The subject's own hand. One of unknown side is kept as it was seen: nobody mirrors it."""
+SIDES: Final[tuple[Side, Side]] = ("left", "right")
+"""The sides that a hand can have."""
 
 MAX_HAND_ID = 2**63 - 1
 
@@ -35,7 +37,7 @@ class Hand:
     frame: int
     """Index of the frame in its video; for single pictures the number in the file's name, else 0."""
     side: Side
-    """The subject's own hand, before any mirroring."""
+    """The subject's own hand, before any mirroring; one of unknown side is not mirrored."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]
@@ -59,7 +61,7 @@ class Hand:
             raise HandsimError(f"hand_id {self.hand_id} is outside 0..2^63-1")
         check_hand(self.side, self.keypoints)
         if self.joint_scores is not None:
-            _check_joint_scores(self.joint_scores)
+            check_joint_scores(self.joint_scores)
 
     @property
     def joint_mask(self) -> NDArray[np.bool_]:
@@ -73,12 +75,12 @@ def labelled_joints(keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def check_hand(side: Side, keypoints: NDArray[np.floating]) -> None:
-    """Raise HandsimError unless the side is one of `SIDES` and the keypoints are finite [21, 3].
+    """Raise HandsimError unless the side is a `Side` and the keypoints are finite [21, 3].
 
     An unlabelled joint is NaN in x, y and z; one joint at least is labelled.
     """
-    if side not in SIDES:
-        raise HandsimError(f"side {side!r} is neither 'left' nor 'right'")
+    if side not in get_args(Side):
+        raise HandsimError(f"side {side!r} is neither 'left' nor 'right' nor 'unknown'")
     if keypoints.shape != (JOINT_COUNT, 3):
         raise HandsimError(
             f"keypoints have shape {list(keypoints.shape)}; expected [{JOINT_COUNT}, 3] (x, y, z)"
@@ -94,7 +96,8 @@ def check_hand(side: Side, keypoints: NDArray[np.floating]) -> None:
         )
 
 
-def _check_joint_scores(scores: NDArray[np.floating]) -> None:
+def check_joint_scores(scores: NDArray[np.floating]) -> None:
+    """Raise HandsimError unless scores are [21], each NaN or 0 to 1."""
     if scores.shape != (JOINT_COUNT,):
         raise HandsimError(f"joint_scores have shape {list(scores.shape)}; expected [{JOINT_COUNT}]")
     is_bad = ~np.isnan(scores) & ~((scores >= 0) & (scores <= 1))

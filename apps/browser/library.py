@@ -23,7 +23,7 @@ from apps.browser.results.evaluations import read_pose_report, read_results
 from apps.browser.serve import BrowserSettings
 from apps.browser.training.runs import FileCache, RunStore
 from apps.cli.console import EncoderFolders
-from handsim.detection import DetectedHand, HandDetector, detect_hands, open_detector, require_model
+from handsim.detection import DetectedHand, DetectorOptions, HandDetector, detect_hands, open_detector
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from handsim.home import Home
@@ -122,7 +122,7 @@ class HandFinder:
         image = limit_size(decode_image(data), _LONGEST_UPLOAD_PX)
         with self._lock:
             if self._detector is None:
-                self._detector = open_detector(require_model(self._model))
+                self._detector = open_detector(DetectorOptions(mediapipe_model=self._model))
             hands = detect_hands(image, self._detector)
         if not hands:
             raise HandsimError("no hand was found; try a picture where one is larger or clearer")

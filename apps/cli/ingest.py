@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from apps.cli.annotations import add_annotation_arguments, read_annotation_options
 from apps.cli.console import find_home, option_type
+from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
-from handsim.detection import HandDetector, describe_detector, open_detector, require_model
+from handsim.detection import HandDetector, describe_detector, open_detector
 from handsim.errors import NotThereError
 from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
 
@@ -29,14 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
-    parser.add_argument(
-        "--no-retry",
-        action="store_true",
-        help="look at each image once; faster where most frames show no hand",
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
-    )
+    add_detector_arguments(parser)
     add_annotation_arguments(parser)
     parser.set_defaults(run=_run)
 
@@ -75,11 +69,10 @@ def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     home = find_home(options)
-    retry = not options.no_retry
+    detector_options = read_detector_options(options)
     try:
-        model = require_model(options.model)
-        detector = describe_detector(model, retry=retry)
-        make_detector: Callable[[], HandDetector] = partial(open_detector, model, retry=retry)
+        detector = describe_detector(detector_options)
+        make_detector: Callable[[], HandDetector] = partial(open_detector, detector_options)
     except NotThereError as error:
         if options.model is not None:
             raise

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.cli.console import find_estimator, find_home, progress_bar
+from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
 from handsim.errors import HandsimError, Remark
 from handsim.files import write_text_atomically
@@ -62,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     either.add_argument("--whole", action="store_true", help="each image is the crop of one hand")
     where.add_argument("--side", choices=SIDES, help="whose hand that is, with --box and --whole (right)")
-    where.add_argument("--no-retry", action="store_true", help="look at each image once: faster, finds fewer")
-    where.add_argument("--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)")
+    add_detector_arguments(where)
     line = "the camera's focal length in pixels: then joints in the camera's frame are given, too"
     parser.add_argument("--focal-px", type=float, metavar="F", help=line)
     line = "between frames of a video (%(default)g)"
@@ -129,7 +129,7 @@ def _check(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindHands]:
-    from handsim.detection import open_detector, require_model
+    from handsim.detection import open_detector
     from training.predict import place_of_box, place_of_detection, place_of_whole_picture
 
     side: Side = options.side or "right"
@@ -140,10 +140,10 @@ def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterato
     elif options.whole:
         yield lambda picture: [place_of_whole_picture(side, _size(picture))]
     else:
-        with closing(open_detector(require_model(options.model), retry=not options.no_retry)) as detector:
+        with closing(open_detector(read_detector_options(options))) as detector:
             yield lambda picture: [
                 place_of_detection(detection, _size(picture), inference)
-                for detection in detector.detect(picture.image)
+                for detection in detector.detect([picture.image])[0]
             ]
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
+from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
-from handsim.detection import detect_hands, open_detector, read_keypoints, require_model
+from handsim.detection import DetectorOptions, detect_hands, open_detector, read_keypoints
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
 from handsim.english import pluralize
@@ -107,7 +108,7 @@ def read_queries(path: Path, side: Side) -> list[Query]:
     ]
 
 
-def detect_queries(path: Path, model: Path | None) -> list[Query]:
+def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
@@ -117,7 +118,7 @@ def detect_queries(path: Path, model: Path | None) -> list[Query]:
     if kind == "animation":
         print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
     picture = decode_picture(path)
-    with closing(open_detector(require_model(model))) as detector:
+    with closing(open_detector(detector_options)) as detector:
         hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
@@ -183,9 +184,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
     parser.add_argument("--after", metavar="ID", help="with --list: start after this hand")
     parser.add_argument("--left", action="store_true", help="the --keypoints are of left hands; mirror them")
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="hand_landmarker.task (default: the cache)"
-    )
+    add_detector_arguments(parser)
     _add_conditions(parser.add_argument_group("which hands the answer may hold"))
     answer = parser.add_argument_group("the answer")
     answer.add_argument("-k", type=int, metavar="K", help=f"how many hands (default: {DEFAULT_K})")
@@ -285,7 +284,7 @@ def _search(
             assert query.keypoints is not None
             check_joints(f"{query.title[0]} of {options.keypoints}", query.keypoints, version.embedding)
     else:
-        queries = detect_queries(options.image, options.model)
+        queries = detect_queries(options.image, read_detector_options(options))
     crops = [query.crop for query in queries if query.crop is not None]
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)

@@ -9,11 +9,13 @@ from handsim.detection.detector import (
     read_keypoints,
 )
 from handsim.detection.model import fetch_model, require_model
-from handsim.detection.retry import describe_detector, open_detector
+from handsim.detection.options import DETECTORS, DetectorOptions, describe_detector, open_detector
 
 __all__ = [
+    "DETECTORS",
     "DetectedHand",
     "Detection",
+    "DetectorOptions",
     "HandDetector",
     "describe_detector",
     "detect_hands",

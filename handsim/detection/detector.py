@@ -6,7 +6,7 @@ mirrored.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
-from handsim.hand import Side, check_hand, labelled_joints
+from handsim.hand import Side, check_hand, check_joint_scores, labelled_joints
 from handsim.skeleton import JOINT_COUNT
 
 FIRST_TRY: Final = "first try"
 
 _VISIBILITIES: Final = (0, 1, 2)
 """COCO's: not labelled, labelled but hidden, labelled and visible."""
-_COVERED_LIMIT: Final = 0.85
-"""A detection with more than this part of its box inside a larger one's is the same hand, found twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +30,30 @@ class Detection:
     """One hand found in a picture, in that picture's pixels; nothing is mirrored yet.
 
     A detector finds every joint; of hands that people labelled, those without a label are NaN. Raises
-    HandsimError for keypoints that `handsim.hand.check_hand` refuses or an unknown side.
+    HandsimError for keypoints or joint scores that `handsim.hand.check_hand` refuses or an unknown side.
     """
 
     side: Side
-    """The subject's own hand, for an unmirrored photograph."""
+    """The subject's own hand, for an unmirrored photograph; ``unknown`` where the detector does not tell."""
     score: float
     """The detector's confidence, 0 to 1; only comparable between detections of the same detector."""
     keypoints_px: NDArray[np.float32]
     """[21, 3] x right, y down, z depth relative to the wrist (smaller is nearer), all three in pixels of the
-    picture, in continuous coordinates (see `handsim.geometry`); joints may lie outside the picture."""
+    picture, in continuous coordinates (see `handsim.geometry`); joints may lie outside the picture. z is 0 at
+    every joint where the detector gives none."""
     stage: str = FIRST_TRY
-    """Which try found it: the first, or the name of a `RetryStage`."""
+    """Which try found it: the first, or the name of another view of the picture."""
+    side_score: float | None = None
+    """How sure the detector is of the side, 0.5 to 1; None where it does not say."""
+    joint_scores: NDArray[np.float32] | None = None
+    """[21] how sure it is of each joint, 0 to 1; None where it does not say."""
+    detector: str = ""
+    """The name of the detector that found it, as in `handsim.detection.options.DETECTORS`."""
 
     def __post_init__(self) -> None:
         check_hand(self.side, self.keypoints_px)
+        if self.joint_scores is not None:
+            check_joint_scores(self.joint_scores)
 
     @property
     def box_px(self) -> NDArray[np.float32]:
@@ -55,38 +62,13 @@ class Detection:
 
 
 class HandDetector(Protocol):
-    """Finds any number of hands in one picture."""
+    """Finds any number of hands in each picture of a batch."""
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """The hands in a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        """For each picture [H, W, 3] (RGB; sizes may differ) its hands, best first; [] for none."""
 
     def close(self) -> None:
         """Release what the detector holds (threads, native memory); calling it twice is harmless."""
-
-
-def drop_duplicates(detections: Iterable[Detection]) -> list[Detection]:
-    """The detections, best first, without those that lie inside a larger one.
-
-    The palm detector now and then takes a finger or a fold for a palm, and the landmark network then draws a
-    small, confident, wrong hand inside the true one. So the larger box wins, not the higher score, and sides
-    are not compared: the small one is often called the other side.
-    """
-    unique: list[Detection] = []
-    for candidate in sorted(detections, key=lambda detection: -_area(detection.box_px)):
-        if all(covered_share(candidate.box_px, larger.box_px) <= _COVERED_LIMIT for larger in unique):
-            unique.append(candidate)
-    return sorted(unique, key=lambda detection: -detection.score)
-
-
-def covered_share(box_px: NDArray[np.float32], other_px: NDArray[np.float32]) -> float:
-    """The part (0 to 1) of a box [4] that lies in another one [4]; 0 for a box without an area."""
-    sides = np.minimum(box_px[2:], other_px[2:]) - np.maximum(box_px[:2], other_px[:2])
-    area = _area(box_px)
-    return float(np.prod(np.maximum(sides, 0.0))) / area if area > 0 else 0.0
-
-
-def _area(box_px: NDArray[np.float32]) -> float:
-    return float(np.prod(box_px[2:] - box_px[:2]))
 
 
 def hand_in_crop(detection: Detection) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -121,7 +103,7 @@ class DetectedHand:
 def detect_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[DetectedHand]:
     """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
     hands = []
-    for detection in detector.detect(image):
+    for detection in detector.detect([image])[0]:
         square_px, keypoints = hand_in_crop(detection)
         crop = cut_crop(image, square_px)
         if detection.side == "left":

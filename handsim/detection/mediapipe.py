@@ -14,6 +14,7 @@ import tempfile
 import threading
 import weakref
 import zipfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import Detection, drop_duplicates
-from handsim.detection.retry import CropView, quarter_turns
+from handsim.detection.detector import Detection
+from handsim.detection.merge import drop_duplicates
+from handsim.detection.search import CropView, quarter_turns
 from handsim.errors import HandsimError
 from handsim.geometry import cut_crop, square_around
 from handsim.hand import Side
@@ -55,10 +57,13 @@ class MediaPipeHands:
         self._finalizer = weakref.finalize(self, _release, self._landmarker)
         self._has_found_hand = False
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
         """See `HandDetector.detect`. The score is MediaPipe's confidence in the side: it returns no other."""
         if not self._finalizer.alive:
             raise ValueError("this detector is closed")
+        return [self._detect(picture) for picture in pictures]
+
+    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise HandsimError(
                 f"picture is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] (RGB)"
@@ -130,7 +135,9 @@ def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int
     keypoints = np.array([(p.x * width, p.y * height, p.z * width) for p in landmarks], dtype=np.float32)
     keypoints[:, 2] -= keypoints[0, 2]
     side: Side = "left" if handedness.category_name == "Left" else "right"
-    return Detection(side, float(handedness.score), keypoints)
+    return Detection(
+        side, float(handedness.score), keypoints, side_score=float(handedness.score), detector="mediapipe"
+    )
 
 
 class FullBoxHands:
@@ -140,8 +147,11 @@ class FullBoxHands:
         """Load the landmark network of a ``.task`` bundle; raises HandsimError where OpenCV can read none."""
         self._network = _read_network(model_path)
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
         """See `HandDetector.detect`. The score is the network's presence."""
+        return [self._detect(picture) for picture in pictures]
+
+    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         height, width = image.shape[:2]
         square_px = square_around([0.0, 0.0, width, height], _ENLARGEMENT)
         crop = cut_crop(image, square_px, _INPUT_PX)

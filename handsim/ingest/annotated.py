@@ -197,7 +197,7 @@ def _detect_around(detector: HandDetector, picture: Picture, box_px: Box) -> lis
     x0, y0, _, _ = square
     return [
         replace(found, keypoints_px=(found.keypoints_px * (side / size_px) + (x0, y0, 0)).astype(np.float32))
-        for found in detector.detect(cut_crop(picture.pixels, square * picture.scale, size_px))
+        for found in detector.detect([cut_crop(picture.pixels, square * picture.scale, size_px)])[0]
     ]
 
 

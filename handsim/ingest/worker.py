@@ -51,7 +51,7 @@ def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector) 
     picture = decode_picture(data)
     del data
     result.add_remarks(item.origin.file, picture.remarks)
-    detections = detector.detect(picture.pixels)
+    detections = detector.detect([picture.pixels])[0]
     _add_hands(
         result, picture.pixels, detections, item.origin, item.origin.frame, result.digest, picture.scale
     )
@@ -67,7 +67,7 @@ def _add_video(
     try:
         for frame in sample(item.path, item.samples_per_s, item.start, item.stop, remarks):
             result.pictures += 1
-            detections = detector.detect(frame.image)
+            detections = detector.detect([frame.image])[0]
             _add_hands(result, frame.image, detections, item.origin, frame.index, item.digest)
             empty += not detections
             on_progress()
@@ -100,6 +100,7 @@ def _add_hands(
             keypoints=keypoints,
             label=origin.label,
             file=origin.file,
+            joint_scores=detection.joint_scores,
         )
         result.hands.append((hand, encode_crop(image, square_px, detection.side)))
         result.stages[detection.stage] += 1

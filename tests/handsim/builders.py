@@ -107,7 +107,10 @@ class BrightnessDetector:
     A pure red picture kills the process, as a broken decoder would.
     """
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        return [self.detect_in(picture) for picture in pictures]
+
+    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
         red, green, _ = image.reshape(-1, 3).mean(axis=0)
         if red > 240 and green < 15:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -127,8 +130,8 @@ class BrightnessDetector:
 class SturdyDetector(BrightnessDetector):
     """Finds nothing in a pure red picture, and lives on."""
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        return [] if image[..., 1].mean() < 15 else super().detect(image)
+    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
+        return [] if image[..., 1].mean() < 15 else super().detect_in(image)
 
 
 def make_no_detector() -> BrightnessDetector:

@@ -1,6 +1,6 @@
 """Detections and their crops, and the ways to look again where nothing was found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY, Detection, covered_share, drop_duplicates, hand_in_crop
-from handsim.detection.retry import (
+from handsim.detection.detector import FIRST_TRY, Detection, hand_in_crop
+from handsim.detection.merge import covered_share, drop_duplicates
+from handsim.detection.search import (
     RETRY_STAGES,
     CropView,
     RetryingDetector,
@@ -85,7 +86,10 @@ class MarkerDetector:
         self.looks = 0
         self.closed = 0
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+        return [self.detect_in(picture) for picture in pictures]
+
+    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
         self.looks += 1
         rows, columns = np.nonzero(image.min(axis=2) == 255)
         if self.looks - 1 not in self.finds_at or len(rows) == 0:
@@ -148,7 +152,7 @@ def test_each_stage_is_reached_in_turn_and_maps_back(number: int, size: tuple[in
     image = picture_with_marker(width, height, width // 2, height // 2)
     first = sum(len(list(stage.views(image))) for stage in STAGES[:number])
     detector = MarkerDetector(set(range(first, first + 40)))
-    found = RetryingDetector(detector).detect(image)
+    found = RetryingDetector(detector).detect([image])[0]
     assert [hand.stage for hand in found] == [STAGES[number].name]
     assert (detector.looks == 1) == (number == 0)  # a hand found at once costs one look
     centre = (found[0].box_px[:2] + found[0].box_px[2:]) / 2
@@ -158,14 +162,16 @@ def test_each_stage_is_reached_in_turn_and_maps_back(number: int, size: tuple[in
 def test_a_stage_ignores_what_it_is_not_sure_of() -> None:
     image = picture_with_marker(100, 100, 50, 50)
     sure, unsure = (RetryStage("again", frame, min_score=score) for score in (0.9, 0.99))
-    assert RetryingDetector(MarkerDetector({1}), (unsure,)).detect(image) == []
-    assert len(RetryingDetector(MarkerDetector({1}), (sure,)).detect(image)) == 1
+    assert RetryingDetector(MarkerDetector({1}), (unsure,)).detect([image])[0] == []
+    assert len(RetryingDetector(MarkerDetector({1}), (sure,)).detect([image])[0]) == 1
 
 
 def test_a_stages_own_detector_looks_and_all_are_closed() -> None:
     blind, seeing = MarkerDetector(set()), MarkerDetector({0})
     retrying = RetryingDetector(blind, (RetryStage("other eyes", frame, seeing),))
-    assert [hand.stage for hand in retrying.detect(picture_with_marker(60, 60, 20, 30))] == ["other eyes"]
+    assert [hand.stage for hand in retrying.detect([picture_with_marker(60, 60, 20, 30)])[0]] == [
+        "other eyes"
+    ]
     retrying.close()
     assert (blind.closed, seeing.closed) == (1, 1)
 

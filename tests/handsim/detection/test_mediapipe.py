@@ -13,7 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handsim.detection import describe_detector, fetch_model, open_detector, require_model
+from handsim.detection import (
+    DetectorOptions,
+    HandDetector,
+    describe_detector,
+    fetch_model,
+    open_detector,
+    require_model,
+)
 from handsim.detection import model as model_file
 from handsim.detection.detector import FIRST_TRY, hand_in_crop
 from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
@@ -25,7 +32,6 @@ from handsim.detection.model import (
     default_model_path,
     repack_wheel,
 )
-from handsim.detection.retry import RetryingDetector
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine, square_around
 
@@ -35,8 +41,8 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def detector(model_path: Path) -> Iterator[RetryingDetector]:
-    detector = open_detector(model_path)
+def detector(model_path: Path) -> Iterator[HandDetector]:
+    detector = open_detector(DetectorOptions(mediapipe_model=model_path))
     yield detector
     detector.close()
 
@@ -48,8 +54,8 @@ def digits(shared_data: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_each_photograph_of_a_sign_has_one_right_hand(detector: RetryingDetector, digits: list[Path]) -> None:
-    found = [detector.detect(read(path)) for path in digits]
+def test_each_photograph_of_a_sign_has_one_right_hand(detector: HandDetector, digits: list[Path]) -> None:
+    found = [detector.detect([read(path)])[0] for path in digits]
     assert [len(hands) for hands in found] == [1] * len(digits)
     assert np.mean([hands[0].side == "left" for hands in found]) <= 0.03
     assert {hands[0].stage for hands in found} == {FIRST_TRY}
@@ -64,9 +70,9 @@ def test_each_photograph_of_a_sign_has_one_right_hand(detector: RetryingDetector
     ],
 )
 def test_large_hands_are_found_with_their_side(
-    detector: RetryingDetector, shared_data: Path, name: str, expected: list[tuple[str, float, float]]
+    detector: HandDetector, shared_data: Path, name: str, expected: list[tuple[str, float, float]]
 ) -> None:
-    found = detector.detect(read(shared_data / "hands_wild" / f"{name}.jpg"))
+    found = detector.detect([read(shared_data / "hands_wild" / f"{name}.jpg")])[0]
     assert len(found) == len(expected)
     for hand, (side, x, y) in zip(found, expected, strict=True):
         centre = (hand.box_px[:2] + hand.box_px[2:]) / 2
@@ -74,18 +80,18 @@ def test_large_hands_are_found_with_their_side(
         assert np.hypot(*(centre - (x, y))) < 40
 
 
-def test_a_mirrored_photograph_shows_the_other_hand(detector: RetryingDetector, shared_data: Path) -> None:
+def test_a_mirrored_photograph_shows_the_other_hand(detector: HandDetector, shared_data: Path) -> None:
     """On spread hands (the five); a fist looks much the same from either side."""
     for path in sorted((shared_data / "sign_digits").glob("*/5.jpg"))[:6]:
         image = read(path)
-        (plain,), (mirrored,) = detector.detect(image), detector.detect(image[:, ::-1])
+        (plain,), (mirrored,) = detector.detect([image])[0], detector.detect([image[:, ::-1]])[0]
         assert plain.side != mirrored.side
         # In the crop both are the same right hand.
         distance = np.linalg.norm((hand_in_crop(plain)[1] - hand_in_crop(mirrored)[1])[:, :2], axis=1)
         assert np.median(distance) < 0.06
 
 
-def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector, model_path: Path) -> None:
+def test_no_hand_is_found_where_there_is_none(detector: HandDetector, model_path: Path) -> None:
     rng, full_box = np.random.default_rng(0), FullBoxHands(model_path)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     for image in (
@@ -94,21 +100,21 @@ def test_no_hand_is_found_where_there_is_none(detector: RetryingDetector, model_
         rng.integers(0, 256, (100, 100, 3), dtype=np.uint8),
         np.asarray(coarse.resize((224, 224))),
     ):
-        assert detector.detect(image) == []
-        assert full_box.detect(image) == []
+        assert detector.detect([image])[0] == []
+        assert full_box.detect([image])[0] == []
 
 
 def test_a_hand_cut_to_its_very_box_is_found_where_it_is(
-    detector: RetryingDetector, model_path: Path, digits: list[Path]
+    detector: HandDetector, model_path: Path, digits: list[Path]
 ) -> None:
     """The full-image box, against MediaPipe's own landmarks in the whole photograph."""
     full_box = FullBoxHands(model_path)
     distances = []
     for path in digits[:6]:
         image = read(path)
-        (hand,) = detector.detect(image)
+        (hand,) = detector.detect([image])[0]
         square = square_around(hand.box_px, 1.1)
-        (alone,) = full_box.detect(cut_crop(image, square))
+        (alone,) = full_box.detect([cut_crop(image, square)])[0]
         back = apply_affine(invert_affine(crop_affine(square)), alone.keypoints_px)
         assert alone.side == hand.side
         length = float(np.ptp(hand.box_px.reshape(2, 2), axis=0).max())
@@ -127,11 +133,11 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 def test_a_picture_of_the_wrong_kind_and_a_closed_detector_are_refused(model_path: Path) -> None:
     hands = MediaPipeHands(model_path)
     with pytest.raises(HandsimError, match=r"float64 \[4, 4, 3\]"):
-        hands.detect(np.zeros((4, 4, 3)))  # type: ignore[arg-type]  # what is refused is the point
+        hands.detect([np.zeros((4, 4, 3))])  # type: ignore[list-item]  # what is refused is the point
     hands.close()
     hands.close()
     with pytest.raises(ValueError, match="closed"):
-        hands.detect(np.zeros((4, 4, 3), np.uint8))
+        hands.detect([np.zeros((4, 4, 3), np.uint8)])
 
 
 @pytest.mark.slow
@@ -150,7 +156,7 @@ image = np.asarray(Image.open({str(digits[0])!r}).convert("RGB"))
 for _ in range(3):
     detector = MediaPipeHands(Path({str(model_path)!r}))
     for _ in range(20):  # long enough for its profiling timers to fire
-        detector.detect(np.pad(image, ((50, 50), (50, 50), (0, 0)), mode="edge"))
+        detector.detect([np.pad(image, ((50, 50), (50, 50), (0, 0)), mode="edge")])
     {closing}
     signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))  # what Lightning does after training
 print("our own words", file=sys.stderr)
@@ -234,7 +240,16 @@ def test_a_wheel_is_repacked_to_the_same_aligned_bytes(tmp_path: Path) -> None:
 
 def test_detectors_that_find_other_hands_have_other_descriptions(model_path: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(model_path, tmp_path / "copy.task"))
-    standard = describe_detector(model_path)
-    assert describe_detector(copy) == standard
+    standard = describe_detector(DetectorOptions(mediapipe_model=model_path))
+    assert describe_detector(DetectorOptions(mediapipe_model=copy)) == standard
     copy.write_bytes(b"another model")
-    assert len({standard, describe_detector(model_path, retry=False), describe_detector(copy)}) == 3
+    assert (
+        len(
+            {
+                standard,
+                describe_detector(DetectorOptions(mediapipe_model=model_path, quick=True)),
+                describe_detector(DetectorOptions(mediapipe_model=copy)),
+            }
+        )
+        == 3
+    )

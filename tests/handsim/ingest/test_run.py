@@ -151,10 +151,10 @@ def test_a_cut_video_gives_its_frames_and_is_completed_later(tmp_path: Path) -> 
 class HangingDetector(BrightnessDetector):
     """Never comes back from a pure red picture, as a decoder may not from a damaged file."""
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
         if image[..., 1].mean() < 15:
             signal.pause()
-        return super().detect(image)
+        return super().detect_in(image)
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ class FailingDetector(BrightnessDetector):
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
         raise self._error
 
 

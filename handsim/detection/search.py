@@ -5,14 +5,13 @@ Each way makes views of the picture (`CropView`) that know the way back to its p
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY, Detection, HandDetector, drop_duplicates
-from handsim.detection.model import name_model
+from handsim.detection.detector import FIRST_TRY, Detection, HandDetector
+from handsim.detection.merge import drop_duplicates
 from handsim.geometry import apply_affine
 
 _CROP_PX: Final = 256
@@ -154,8 +153,11 @@ class RetryingDetector:
         self._detector = detector
         self._stages = (RetryStage(FIRST_TRY, frame), *stages)
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
         """See `HandDetector.detect`; `Detection.stage` names the try that found it."""
+        return [self._search(picture) for picture in pictures]
+
+    def _search(self, image: NDArray[np.uint8]) -> list[Detection]:
         for stage in self._stages:
             if detections := self._try(stage, image):
                 return detections
@@ -174,25 +176,6 @@ class RetryingDetector:
                 detection, keypoints_px=view.keypoints_in_picture(detection.keypoints_px), stage=stage.name
             )
             for view in stage.views(image)
-            for detection in detector.detect(view.image)
+            for detection in detector.detect([view.image])[0]
             if detection.score >= stage.min_score
         )
-
-
-def open_detector(model_path: Path, *, retry: bool = True) -> RetryingDetector:
-    """The detector handsim uses: MediaPipe, with all retry stages unless ``retry`` is off.
-
-    A large picture without a hand costs some thirty looks before the last stage gives up; where most pictures
-    are such (the frames of a long recording), one look each finds more hands an hour.
-    """
-    from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
-
-    if not retry:
-        return RetryingDetector(MediaPipeHands(model_path), ())
-    full_box = RetryStage("full-image box", fill, FullBoxHands(model_path))
-    return RetryingDetector(MediaPipeHands(model_path), (*RETRY_STAGES, full_box))
-
-
-def describe_detector(model_path: Path, *, retry: bool = True) -> str:
-    """A text that differs for detectors of `open_detector` that may find other hands in the same picture."""
-    return f"{name_model(model_path)} model, {'retry' if retry else 'one look'}"
