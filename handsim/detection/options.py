@@ -5,6 +5,7 @@ that looks for hands opens its own detector from it.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,7 +52,7 @@ def open_detector(options: DetectorOptions) -> HandDetector:
 def describe_detector(options: DetectorOptions) -> str:
     """A text that differs for detectors that may find other hands in the same picture, models included.
 
-    Raises as `open_detector` does, but without opening it: models are only read for their checksums.
+    Raises as `open_detector` does; of MediaPipe's models only the checksums are read.
     """
     (name,) = options.names
     return DETECTORS[name].describe(options)
@@ -81,4 +82,21 @@ def _describe_mediapipe(options: DetectorOptions) -> str:
     return f"{model} model, {'one look' if options.quick else 'retry'}"
 
 
-DETECTORS: Final = {"mediapipe": _Opener(_open_mediapipe, _describe_mediapipe)}
+def _open_rtmpose(options: DetectorOptions) -> HandDetector:
+    from handsim.detection.rtmpose import RtmposeHands
+
+    return RtmposeHands(options.models, options.mediapipe_model)
+
+
+def _describe_rtmpose(options: DetectorOptions) -> str:
+    from handsim.detection.rtmpose import RtmposeHands
+
+    # Opened, not only read: a network that cannot be used is told before the workers start.
+    with closing(RtmposeHands(options.models, options.mediapipe_model)) as detector:
+        return detector.describe()
+
+
+DETECTORS: Final = {
+    "mediapipe": _Opener(_open_mediapipe, _describe_mediapipe),
+    "rtmpose": _Opener(_open_rtmpose, _describe_rtmpose),
+}
