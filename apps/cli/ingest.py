@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         detector = describe_detector(detector_options)
         make_detector: Callable[[], HandDetector] = partial(open_detector, detector_options)
     except NotThereError as error:
-        if options.model is not None or options.detector_model:
+        if options.model is not None:
             raise
         # Annotations can do without.
         detector, make_detector = "", partial(_refuse, str(error))

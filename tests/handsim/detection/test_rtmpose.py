@@ -272,18 +272,22 @@ def test_nan_for_one_picture_is_told(networks: dict[str, Path], tmp_path: Path) 
         detector.detect([255 - paint(5, 64)])
 
 
-def test_ingest_takes_hands_from_networks(networks: dict[str, Path], tmp_path: Path) -> None:
+def test_ingest_keeps_hands_of_unknown_side_as_they_were_seen(
+    networks: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
     picture = paint(400, 300, (250, 100, 350, 220), (60, 50, 200, 150))
     Image.fromarray(picture).save(tmp_path / "photos" / "1.png")
     command = ["ingest", str(tmp_path / "photos"), "--home", str(tmp_path), "--workers", "1"]
     command += ["--detector", "rtmpose"]
-    for name in ("boxes", "hand", "body"):
+    for name in ("boxes", "hand"):
         command += ["--detector-model", str(networks[name])]
     assert main(command) == 0
     pool = Pool.open(tmp_path / "pool")
-    assert sorted(pool.is_left) == [False, True]
-    assert next(pool.hands(np.arange(1))).joint_scores == pytest.approx(JOINT_SCORE, abs=0.06)
+    assert pool.has_side.tolist() == [False, False]
+    for hand in pool.hands(np.arange(2)):
+        assert hand.keypoints[0, 0] < hand.keypoints[1, 0]  # the first is at the patch's left
+        assert hand.joint_scores == pytest.approx(JOINT_SCORE, abs=0.06)
 
 
 def test_ingest_says_how_to_install_a_missing_onnxruntime(
