@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding, can_embed
+from handsim.embedding import Embedding, can_embed_hands
 from handsim.errors import HandsimError, NotThereError
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
@@ -102,9 +102,9 @@ class Catalog(ABC):
         """Have the index follow a pool, with the current version's own embedding.
 
         Hands that are new become searchable, those that the pool lost are left out, those of another video,
-        source or label get it. All go into a new version; with ``in_place``, on a server, into the current
-        one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned, None
-        to compare here. Returns the current version where nothing differs. Raises as `build` does, and
+        source, label or side get it. All go into a new version; with ``in_place``, on a server, into the
+        current one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned,
+        None to compare here. Returns the current version where nothing differs. Raises as `build` does, and
         HandsimError where index and pool have no hand in common.
         """
         difference = difference or self.compare(hands)
@@ -126,7 +126,7 @@ class Catalog(ABC):
     def compare(self, hands: HandColumns) -> Difference:
         """How the current version differs from a pool; raises NotThereError without one."""
         with self.current() as current:
-            usable = can_embed(current.embedding.unlabelled, hands.keypoints)
+            usable = can_embed_hands(current.embedding.unlabelled, hands)
             return Difference.between(current.info.name, current.scroll(), hands, usable)
 
     def current(self) -> IndexVersion:
