@@ -74,14 +74,19 @@ class Catalog(ABC):
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
-        hands written; the graph is built after its last call. Raises HandsimError when there are no hands,
-        while another process builds, and when the version does not find what exact search finds: it then
-        stays, unpublished.
+        Hands of unknown side are left out, and those with unlabelled joints, unless the embedding completes
+        them. ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError
+        when there are no hands, while another process builds, and when the version does not find what exact
+        search finds: it then stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
         points = PoolPoints(hands, embedding)
+        if not hands.has_side.any():
+            raise HandsimError(
+                f"all {len(hands):,} hands are of unknown side, and an index takes none of them; "
+                f"`handsim pool relabel --side unknown --set-side left` (or right) gives them one"
+            )
         if len(points) == 0:
             raise HandsimError(
                 f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "

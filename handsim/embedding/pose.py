@@ -122,13 +122,12 @@ class PoseEmbedding:
             raise HandsimError(f"unlabelled is {unlabelled!r}; choose {' or '.join(UNLABELLED)}")
         keypoints = hands.keypoints if isinstance(hands, Pool) else hands
         _check_shape(keypoints)
-        is_fitted = can_embed("refuse", keypoints)
-        if isinstance(hands, Pool):
-            is_fitted &= hands.has_side
+        is_fitted = hands.is_usable if isinstance(hands, Pool) else can_embed("refuse", keypoints)
         fitted_hands = int(is_fitted.sum())
         if fitted_hands <= components:
             others = len(keypoints) - fitted_hands
-            beside = f" (beside {others} with unlabelled joints or of unknown side)" if others else ""
+            lack = "unlabelled joints" + (" or unknown side" if isinstance(hands, Pool) else "")
+            beside = f" (beside {others} with {lack})" if others else ""
             raise HandsimError(
                 f"{fitted_hands} hands{beside} are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"

@@ -139,7 +139,7 @@ class AnnotatedHands:
             raise UnusableError("no hand in box", f"the detector finds no hand in {where}")
         self._result.stages[found.stage] += 1
         points = found.keypoints_px.astype(np.float64)
-        side = annotation.side or found.side
+        side = found.side if annotation.side is None or annotation.side == "unknown" else annotation.side
         return _PlacedHand(row, side, found.score, points, box_around_joints(points[:, :2]), None)
 
 
