@@ -1,7 +1,8 @@
 """Estimate the poses of hands in photographs and videos.
 
 The estimator sees right hands only: left hands are mirrored before it and mirrored back after it, so places
-and estimates are in the image as it is. Points are in pixels, x right, y down.
+and estimates are in the image as it is. A hand of unknown side is taken for a right one. Points are in
+pixels, x right, y down.
 """
 
 from collections.abc import Iterator, Sequence

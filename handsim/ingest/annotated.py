@@ -140,7 +140,8 @@ class AnnotatedHands:
             where = [round(number) for number in box]
             raise UnusableError("no hand in box", f"the detector finds no hand in {where}")
         self._result.count(found)
-        found = replace(found, side=annotation.side or found.side)
+        if annotation.side is not None and annotation.side != "unknown":
+            found = replace(found, side=annotation.side)
         points = found.keypoints_px.astype(np.float64)
         box_px = box_around_joints(points[:, :2])
         return _PlacedHand(row, found.side, found.score, points, box_px, None, found.looks_left)

@@ -31,7 +31,7 @@ _REMEDIES: Final = {
     "no hand in box": "nothing, if none is to be seen",
     "joints outside box": "mend the box, or leave it out",
     "box outside": "give it in pixels of the picture",
-    "bad side": "write left or right",
+    "bad side": "write left, right or unknown",
     "bad image": "rename it, or --images",
     "id twice": "give each its own id",
     "joint order": "--joint-order, or mend the names",
@@ -51,6 +51,7 @@ _REMEDIES: Final = {
 }
 """What to do about a reason."""
 UNLABELLED_REMEDY: Final = "nothing, or embedding fit --unlabelled complete"
+NO_SIDE_REMEDY: Final = "pool relabel --set-side; no index takes them until then"
 _OTHER_REMEDY: Final = "see the report in JSON"
 
 

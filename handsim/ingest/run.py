@@ -21,7 +21,7 @@ from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
-from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import PATIENCE_S, DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
@@ -220,6 +220,8 @@ class _Run:
         for hand, _ in result.hands:
             if not hand.joint_mask.all():
                 self.report.findings.note("hands with unlabelled joints", hand.file, UNLABELLED_REMEDY)
+            if hand.side == "unknown":
+                self.report.findings.note("hands of unknown side", hand.file, NO_SIDE_REMEDY)
         report.hands_new += new
         report.hands_found += len(result.hands)
         report.done_now += result.pictures
