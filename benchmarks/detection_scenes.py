@@ -37,6 +37,7 @@ from benchmarks.scene_canvas import (
 from handsim.coco import CATEGORY
 from handsim.detection import DetectorOptions, HandDetector, describe_detector, open_detector
 from handsim.geometry import box_around
+from handsim.images import encode_jpeg
 from handsim.metrics.detection import (
     PictureMatch,
     TrueHand,
@@ -92,9 +93,7 @@ class Library:
             *render_cutouts(rng, _RENDERED // 2, 320, closed=True),
             *render_cutouts(rng, _RENDERED // 2, 320, closed=False),
         ]
-        near = [
-            hand for closed in (True, False) for hand in render_cutouts(rng, _NEAR // 2, 960, closed=closed)
-        ]
+        near = [hand for closed in (True, False) for hand in render_cutouts(rng, _NEAR // 2, 960, closed=closed)]
         pasted = [cut_photograph(photograph, rng) for photograph in photographs]
         return cls(photographs, pasted, rendered, near, read_hand_free(wild), left_out)
 
@@ -388,17 +387,7 @@ def summarise(measured: list[Measurement]) -> dict[str, Any]:
             name: {
                 key: value
                 for key, value in asdict(scores).items()
-                if key
-                in (
-                    "hands",
-                    "recall",
-                    "precision",
-                    "doubled",
-                    "false",
-                    "side_accuracy",
-                    "pck",
-                    "mean_error_percent",
-                )
+                if key in ("hands", "recall", "precision", "doubled", "false", "side_accuracy", "pck", "mean_error_percent")
             }
             for name, scores in score_by_size(matches).items()
         },

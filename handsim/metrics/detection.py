@@ -94,7 +94,9 @@ def match_picture(
 
 
 def _hand_shown(detection: Detection, hands: Sequence[TrueHand], min_iou: float) -> int | None:
-    near = [number for number, hand in enumerate(hands) if box_iou(detection.box_px, hand.box_px) >= min_iou]
+    near = [
+        number for number, hand in enumerate(hands) if box_iou(detection.box_px, hand.box_px) >= min_iou
+    ]
     return min(near, key=lambda number: _distance(detection, hands[number]), default=None)
 
 
@@ -190,10 +192,7 @@ class DetectionScores:
 
 
 def score_detections(
-    matches: Iterable[PictureMatch],
-    in_bucket: Callable[[float], bool] | None = None,
-    *,
-    relative: bool = False,
+    matches: Iterable[PictureMatch], in_bucket: Callable[[float], bool] | None = None, *, relative: bool = False
 ) -> DetectionScores:
     """Sum up the matches of all pictures.
 
