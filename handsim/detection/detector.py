@@ -146,7 +146,7 @@ def detect_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[Detec
             crop = cut_crop(image, square_px)
             if seen.looks_left:
                 crop = np.ascontiguousarray(crop[:, ::-1])
-            hands.append(DetectedHand(crop, keypoints, side, seen_as, seen.score, seen.box_px))
+            hands.append(DetectedHand(crop, keypoints, side, seen_as, detection.score, detection.box_px))
     return hands
 
 

@@ -97,7 +97,7 @@ def open_detector(options: DetectorOptions) -> HandDetector:
 def describe_detector(options: DetectorOptions) -> str:
     """A text that differs for detectors that may find other hands in the same picture, models included.
 
-    Raises as `open_detector` does, but without opening it: models are only read for their checksums.
+    Raises as `open_detector` does; of MediaPipe's models only the checksums are read.
     """
     parts = [_opener(name).describe(options) for name in options.names]
     return "; then ".join(parts) + (", mirrored" if options.mirrored else "")
@@ -134,6 +134,20 @@ def _describe_mediapipe(options: DetectorOptions) -> str:
     return f"{model} model, {'one look' if options.quick else 'retry'}"
 
 
+def _open_rtmpose(options: DetectorOptions) -> HandDetector:
+    from handsim.detection.rtmpose import RtmposeHands
+
+    return RtmposeHands(options.models, options.mediapipe_model)
+
+
+def _describe_rtmpose(options: DetectorOptions) -> str:
+    from handsim.detection.rtmpose import RtmposeHands
+
+    # Opened, not only read: a network that cannot be used is told before the workers start.
+    with closing(RtmposeHands(options.models, options.mediapipe_model)) as detector:
+        return detector.describe()
+
+
 def _open_program(command: str, options: DetectorOptions) -> HandDetector:
     from handsim.detection.program import ProgramHands
 
@@ -156,4 +170,7 @@ def _name_word(word: str) -> str:
         return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-DETECTORS: Final = {"mediapipe": _Opener(_open_mediapipe, _describe_mediapipe)}
+DETECTORS: Final = {
+    "mediapipe": _Opener(_open_mediapipe, _describe_mediapipe),
+    "rtmpose": _Opener(_open_rtmpose, _describe_rtmpose),
+}
