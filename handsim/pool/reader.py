@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from handsim.english import pluralize
 from handsim.errors import NotThereError
 from handsim.hand import SIDES, Hand, format_hand_id
 from handsim.pool import layout
@@ -224,6 +225,13 @@ class Pool:
     def is_usable(self) -> NDArray[np.bool_]:
         """[N] of which hands the whole pose is known, all joints and the side: what training takes."""
         return self.is_complete & self.has_side
+
+    def describe_unknown_sides(self) -> str | None:
+        """That hands of unknown side are left out, and what helps; None where there are none."""
+        if self.has_side.all():
+            return None
+        hands = pluralize(int((~self.has_side).sum()), "hand of unknown side is", "hands of unknown side are")
+        return f"{hands} left out; `handsim pool relabel --side unknown --set-side left` gives such a side"
 
     @property
     def has_crops(self) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ from handsim.pool.generations import clear_remains, lock_pool, publish
 UNREADABLE: Final = "unreadable"
 CRASHED: Final = "crashed a worker"
 FAILED: Final = "failed"
-FAILURES: Final = (UNREADABLE, CRASHED, FAILED)
+DETECTOR_FAILED: Final = "detector failed"
+FAILURES: Final = (UNREADABLE, CRASHED, FAILED, DETECTOR_FAILED)
 """Reasons that another try may not meet: a disk that was not mounted, memory that ran out."""
 
 

@@ -45,7 +45,9 @@ def make_mixture(folder: Path) -> Path:
     shutil.copy(whole, folder / "copy.mov")
     write_video(folder / "cam1" / "clip.mp4", seconds=2)
     (folder / "notes.txt").write_text("no picture")
-    pictures = [(f"q/{number}.jpg", (folder / "p0" / "0.jpg").read_bytes() + bytes(number)) for number in range(9)]
+    pictures = [
+        (f"q/{number}.jpg", (folder / "p0" / "0.jpg").read_bytes() + bytes(number)) for number in range(9)
+    ]
     write_tar(folder / "more.tar", pictures)
     points = [[20 + joint, 30 + joint] for joint in range(21)]
     lines = [
