@@ -95,5 +95,10 @@ class VideoPoses:
         left: NDArray[np.bool_] = self.video % 3 == 0
         return left
 
+    @cached_property
+    def tracks(self) -> NDArray[np.uint64]:
+        """[N] one in each video."""
+        return self.video.astype(np.uint64) + np.uint64(1)
+
     def __len__(self) -> int:
         return len(self.hand_ids)

@@ -42,6 +42,8 @@ def _describe_work(report: IngestReport) -> list[str]:
             f"{pluralize(report.hands_found, 'hand')}, "
             f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
         ]
+    if report.tracks:
+        lines.append(f"{pluralize(report.tracks, 'hand')} followed over the frames of videos")
     if report.done_before:
         lines.append(
             f"{pluralize(report.done_before, 'picture was', 'pictures were')} done by an earlier run"

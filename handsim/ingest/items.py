@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from handsim.annotations import Annotation
+from handsim.detection.detector import Detection
 from handsim.errors import Remark, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
@@ -124,6 +125,10 @@ class ItemResult:
     """How many hands each try of the detector found."""
     digest: str = ""
     """Of a picture's file."""
+    frames: list[tuple[float, list[Detection]]] = field(default_factory=list)
+    """Of a video: the time of each frame in seconds, and what was found in it: the hands, in their order."""
+    tracks: str | None = None
+    """Of a video: with what the next stretch goes on; see `handsim.ingest.tracks`."""
 
     @property
     def has_failed(self) -> bool:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.tracks import TrackJoiner
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
@@ -91,6 +92,9 @@ class _Run:
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
+        self._joiner = TrackJoiner(
+            self._plan.files, self._open_files, known, self._options.min_motion, self.report
+        )
         self._annotated: set[Path | None] = set()
         """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}
@@ -143,8 +147,10 @@ class _Run:
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
             needs_detector = bool(self._open_files) or self._options.annotations.boxes
-            results = _process(items, workers, make_detector if needs_detector else None, stop)
-            for item, result in results:
+            results = _process(
+                self._joiner.pace(items), workers, make_detector if needs_detector else None, stop
+            )
+            for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
@@ -200,6 +206,7 @@ class _Run:
         for item in items:
             if isinstance(item, ItemRecord):
                 writer.add_item(item, [])
+                self._joiner.pass_over(item.key, item.tracks)
             else:
                 yield item
 
@@ -236,13 +243,16 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item], workers: int | None, make_detector: DetectorFactory | None, stop: StopRequest
+    items: Iterator[Item | None],
+    workers: int | None,
+    make_detector: DetectorFactory | None,
+    stop: StopRequest,
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
-        else:
+        elif item is not None:
             with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
                 pa.array([])
@@ -263,4 +273,5 @@ def _record(item: Item, result: ItemResult) -> ItemRecord:
         tuple(result.remarks),
         tuple(hand.hand_id for hand, _ in result.hands),
         file,
+        result.tracks,
     )

@@ -69,6 +69,7 @@ def _add_video(
             result.pictures += 1
             detections = detector.detect([frame.image])[0]
             _add_hands(result, frame.image, detections, item.origin, frame.index, item.digest)
+            result.frames.append((frame.time_s, detections))
             empty += not detections
             on_progress()
     finally:

@@ -59,6 +59,7 @@ class PoolColumns:
         """``labels`` are the new ones, by row of the pool."""
         self.hand_ids, self.keypoints = pool.hand_ids[rows], pool.keypoints[rows]
         self.is_left, self.scores, self.frames = pool.is_left[rows], pool.scores[rows], pool.frames[rows]
+        self.tracks = pool.tracks[rows]
         self.videos, self.sources = (
             Categorical.of(column.values(rows)) for column in (pool.videos, pool.sources)
         )
