@@ -100,5 +100,10 @@ class VideoPoses:
         """[N] one in each video."""
         return self.video.astype(np.uint64) + np.uint64(1)
 
+    @property
+    def has_side(self) -> NDArray[np.bool_]:
+        """[N] true."""
+        return np.ones(len(self), dtype=np.bool_)
+
     def __len__(self) -> int:
         return len(self.hand_ids)

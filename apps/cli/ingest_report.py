@@ -44,6 +44,9 @@ def _describe_work(report: IngestReport) -> list[str]:
         ]
     if report.tracks:
         lines.append(f"{pluralize(report.tracks, 'hand')} followed over the frames of videos")
+    if len(report.detectors) > 1:
+        found = ", by ".join(f"{name}: {count:,}" for name, count in report.detectors.items())
+        lines.append(f"found by {found}")
     if report.done_before:
         lines.append(
             f"{pluralize(report.done_before, 'picture was', 'pictures were')} done by an earlier run"
