@@ -1,7 +1,8 @@
 """Estimate the poses of hands in photographs and videos.
 
 The estimator sees right hands only: left hands are mirrored before it and mirrored back after it, so places
-and estimates are in the image as it is. Points are in pixels, x right, y down.
+and estimates are in the image as it is. A hand of unknown side is taken for a right one. Points are in
+pixels, x right, y down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,8 +55,9 @@ def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = Non
     if path.is_dir():
         raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
     kind = tell_kind(path)
-    if kind == "annotations":
-        raise UnusableError("not an image or video", "it looks like annotations")
+    if kind in ("annotations", "tar"):
+        what = "a tar archive; unpack it" if kind == "tar" else "annotations"
+        raise UnusableError("not an image or video", f"it looks like {what}")
     if kind == "picture":
         picture = decode_picture(path)
         remarks += picture.remarks

@@ -214,6 +214,7 @@ class Predictor:
         frames: list[dict[str, Any]] = []
         content: dict[str, Any] = {"file": str(path)}
         remarks: list[Remark] = []
+        unknown = 0
         pictures = read_pictures(path, self.every_s, remarks)
         while True:
             try:
@@ -236,7 +237,10 @@ class Predictor:
                 _draw(picture, hands, self.out / drawing)
                 frame["drawn"] = drawing
             frames.append(frame)
+            unknown += sum(hand.place.side == "unknown" for hand in hands)
             update()
+        if unknown:
+            remarks.append(Remark("hands of unknown side", f"{unknown:,}; estimated as right hands"))
         if remarks:
             content["remarks"] = [vars(remark) for remark in remarks]
         if is_video(path):

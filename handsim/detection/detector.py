@@ -7,7 +7,7 @@ mirrored.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -119,21 +119,34 @@ class DetectedHand:
     keypoints: NDArray[np.float32]
     """[21, 3] in the crop's unit square, as a right hand."""
     side: Side
+    seen_as: Side
+    """Left or right: crop and keypoints are those of a hand of that side. It is `side` where that is known."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]
     """[4] x0, y0, x1, y1: tight around the keypoints, in the picture as it is."""
 
+    def describe_side(self) -> str:
+        """The side, for people."""
+        return self.side if self.side == self.seen_as else f"unknown side, seen as a {self.seen_as} hand"
+
 
 def detect_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[DetectedHand]:
-    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none.
+
+    A hand of unknown side is there twice: as a right hand, then as a left one.
+    """
     hands = []
     for detection in detector.detect([image])[0]:
-        square_px, keypoints = hand_in_crop(detection)
-        crop = cut_crop(image, square_px)
-        if detection.looks_left:
-            crop = np.ascontiguousarray(crop[:, ::-1])
-        hands.append(DetectedHand(crop, keypoints, detection.side, detection.score, detection.box_px))
+        side = detection.side
+        sides: tuple[Side, ...] = ("right", "left") if side == "unknown" else (side,)
+        for seen_as in sides:
+            seen = replace(detection, side=seen_as)
+            square_px, keypoints = hand_in_crop(seen)
+            crop = cut_crop(image, square_px)
+            if seen.looks_left:
+                crop = np.ascontiguousarray(crop[:, ::-1])
+            hands.append(DetectedHand(crop, keypoints, side, seen_as, detection.score, detection.box_px))
     return hands
 
 

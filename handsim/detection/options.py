@@ -54,7 +54,7 @@ class DetectorOptions:
             if name in names[:number]:
                 raise HandsimError(f"--detector {self.chain!r} names {name} twice; each is asked once")
         if self.models and "rtmpose" not in names:
-            raise HandsimError(f"--detector-model is for --detector rtmpose, which is not in {self.chain!r}")
+            raise HandsimError(f"--detector-model {self.models[0]} is for rtmpose; add --detector rtmpose")
         for option, value in (
             ("--detector-seconds", self.program_seconds),
             ("--detector-gb", self.program_gb),
