@@ -273,7 +273,7 @@ def test_networks_that_do_not_go_together_are_refused(networks: dict[str, Path],
         describe()
     with pytest.raises(HandsimError, match="given: hand detector"):
         describe(networks["boxes"])
-    with pytest.raises(HandsimError, match="--detector-model is for --detector rtmpose"):
+    with pytest.raises(HandsimError, match="is for rtmpose; add --detector rtmpose"):
         DetectorOptions(models=(networks["hand"],))
 
 
