@@ -48,9 +48,9 @@ from handsim.metrics.detection import (
 )
 
 LEAST_SEEN: Final = 0.35
-_PHOTOGRAPHS: Final = 160
-_RENDERED: Final = 60
-_NEAR: Final = 12
+_PHOTOGRAPHS: Final = 120
+_RENDERED: Final = 48
+_NEAR: Final = 10
 _TRIES: Final = 60
 _WITHOUT_HANDS: Final = 5
 """Pictures without hands for each scene of another kind."""
