@@ -95,5 +95,10 @@ class VideoPoses:
         left: NDArray[np.bool_] = self.video % 3 == 0
         return left
 
+    @property
+    def has_side(self) -> NDArray[np.bool_]:
+        """[N] true."""
+        return np.ones(len(self), dtype=np.bool_)
+
     def __len__(self) -> int:
         return len(self.hand_ids)

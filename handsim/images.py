@@ -25,7 +25,6 @@ from handsim.decoding.rgb import as_rgb, scale_to_8_bits, to_rgb, turn_upright
 from handsim.decoding.tiff import HEIGHT, WIDTH, read_directories
 from handsim.errors import Remark, UnusableError
 from handsim.geometry import cut_crop
-from handsim.hand import Side
 from handsim.media import HEIF_BRANDS, open_file
 from handsim.processes import quiet_stderr
 
@@ -282,7 +281,7 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_crop(image: NDArray[np.uint8], square_px: NDArray[np.float64], side: Side) -> bytes:
-    """JPEG of a square [4] of a picture, as the pool stores it: mirrored for a left hand."""
+def encode_crop(image: NDArray[np.uint8], square_px: NDArray[np.float64], *, mirrored: bool) -> bytes:
+    """JPEG of a square [4] of a picture, as the pool stores it: mirrored for what looks like a left hand."""
     crop = cut_crop(image, square_px)
-    return encode_jpeg(crop[:, ::-1] if side == "left" else crop)
+    return encode_jpeg(crop[:, ::-1] if mirrored else crop)

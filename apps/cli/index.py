@@ -21,7 +21,7 @@ from apps.cli.console import (
     load_or_fit_embedding,
     progress_bar,
 )
-from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
@@ -47,8 +47,8 @@ def build_version(
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints. Raises as
-    `index.catalog.Catalog.build`, and NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out. Raises
+    as `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
@@ -57,13 +57,15 @@ def build_version(
         print_line(
             f"fitted the embedding {home.embedding} on {pluralize(fitted, 'hand')} (`handsim embedding show`)"
         )
-    print_unlabelled(pool, embedding, print_line)
+    print_left_out(pool, embedding, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
 
 
-def print_unlabelled(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
-    """Say what an index does with the hands of a pool that have unlabelled joints, if there are any."""
-    partly = pool.keypoints[~pool.is_complete]
+def print_left_out(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
+    """Say what an index does with the hands of a pool that lack joints or a side, if there are any."""
+    if line := pool.describe_unknown_sides():
+        print_line(line)
+    partly = pool.keypoints[pool.has_side & ~pool.is_complete]
     completed = int(can_embed(embedding.unlabelled, partly).sum())
     left_out = len(partly) - completed
     if completed:
@@ -99,12 +101,12 @@ def add_hands(
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    ``print_line`` gets a sentence on hands with unlabelled joints. Raises as `index.catalog.Catalog.add`,
-    and NotThereError without a pool.
+    ``print_line`` gets a sentence on each kind of hands that are left out. Raises as
+    `index.catalog.Catalog.add`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
-        print_unlabelled(pool, version.embedding, print_line)
+        print_left_out(pool, version.embedding, print_line)
     difference = catalog.compare(pool)
     info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
     return info, difference
@@ -142,7 +144,7 @@ def verify_version(
     with catalog.open(name) if name else catalog.current() as version:
         pool_ids = None
         if pool is not None:
-            pool_ids = pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
+            pool_ids = pool.hand_ids[can_embed_hands(version.embedding.unlabelled, pool)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification

@@ -14,7 +14,7 @@ from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import HandDetector, describe_detector, open_detector
 from handsim.errors import NotThereError
-from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest import PATIENCE_S, Glob, IngestOptions, IngestReport, NameRule, ingest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         detector = describe_detector(detector_options)
         make_detector: Callable[[], HandDetector] = partial(open_detector, detector_options)
     except NotThereError as error:
-        if options.model is not None:
+        if options.model is not None or options.detector != "mediapipe":
             raise
         # Annotations can do without.
         detector, make_detector = "", partial(_refuse, str(error))
@@ -105,6 +105,7 @@ def _run(options: argparse.Namespace) -> int:
             make_detector,
             ingest_options,
             workers=options.workers,
+            patience_s=PATIENCE_S + detector_options.program_patience_s,
             dry_run=options.dry_run,
             progress=update,
             say=print,

@@ -42,6 +42,9 @@ def _describe_work(report: IngestReport) -> list[str]:
             f"{pluralize(report.hands_found, 'hand')}, "
             f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
         ]
+    if len(report.detectors) > 1:
+        found = ", by ".join(f"{name}: {count:,}" for name, count in report.detectors.items())
+        lines.append(f"found by {found}")
     if report.done_before:
         lines.append(
             f"{pluralize(report.done_before, 'picture was', 'pictures were')} done by an earlier run"

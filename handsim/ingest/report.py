@@ -10,7 +10,7 @@ from typing import Any, Final
 from handsim.annotations.json_stream import BREAKS_OFF
 from handsim.files import write_text_atomically
 from handsim.ingest.origins import readable
-from handsim.pool.writer import CRASHED, FAILED, UNREADABLE, Skip
+from handsim.pool.writer import CRASHED, DETECTOR_FAILED, FAILED, UNREADABLE, Skip
 
 TOOK_TOO_LONG: Final = "took too long"
 
@@ -31,7 +31,7 @@ _REMEDIES: Final = {
     "no hand in box": "nothing, if none is to be seen",
     "joints outside box": "mend the box, or leave it out",
     "box outside": "give it in pixels of the picture",
-    "bad side": "write left or right",
+    "bad side": "write left, right or unknown",
     "bad image": "rename it, or --images",
     "id twice": "give each its own id",
     "joint order": "--joint-order, or mend the names",
@@ -46,10 +46,12 @@ _REMEDIES: Final = {
     UNREADABLE: "see that it can be read, and run again",
     CRASHED: "run again",
     FAILED: "run again; report it if it fails again",
+    DETECTOR_FAILED: "mend the detector, and run again",
     TOOK_TOO_LONG: "convert it, or --retry-failed",
 }
 """What to do about a reason."""
 UNLABELLED_REMEDY: Final = "nothing, or embedding fit --unlabelled complete"
+NO_SIDE_REMEDY: Final = "pool relabel --set-side; no index takes them until then"
 _OTHER_REMEDY: Final = "see the report in JSON"
 
 
@@ -126,6 +128,8 @@ class IngestReport:
     """Of a dry run: how many pictures, frames and annotations would be looked at."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found in this run."""
+    detectors: Counter[str] = field(default_factory=Counter)
+    """How many hands each detector of a chain found in this run."""
     findings: Findings = field(default_factory=Findings)
     remarks: list[Skip] = field(default_factory=list)
     """What is wrong with what was used all the same, a line per file and reason."""

@@ -21,9 +21,9 @@ from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
-from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.worker import process_item
-from handsim.ingest.workers import DetectorFactory, WorkerPool
+from handsim.ingest.workers import PATIENCE_S, DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
 from handsim.pool.writer import ItemRecord, PoolWriter, Skip
 from handsim.processes import StopRequest, available_cores
@@ -38,6 +38,7 @@ def ingest(
     options: IngestOptions | None = None,
     *,
     workers: int | None = None,
+    patience_s: float = PATIENCE_S,
     dry_run: bool = False,
     progress: Callable[[IngestReport], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -47,10 +48,10 @@ def ingest(
     What an earlier run has done is not done again, but renamed where ``video_from`` or ``label_from`` ask for
     it, which ``say`` is told before; what failed then is tried again. Ctrl-C and SIGTERM end it cleanly: the
     pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
-    (default: one per core); ``progress`` is called after every item with the report so far; with ``dry_run``
-    nothing is written and no detector made. Raises NotThereError at once for a path that does not exist,
-    HandsimError when the pool is being written by another process or a detector cannot be made. Nothing about
-    a file is raised.
+    (default: one per core); one that is silent over a picture for ``patience_s`` is ended. ``progress`` is
+    called after every item with the report so far; with ``dry_run`` nothing is written and no detector made.
+    Raises NotThereError at once for a path that does not exist, HandsimError when the pool is being written
+    by another process or a detector cannot be made. Nothing about a file is raised.
     """
     run = _Run([Path(path) for path in paths], Path(pool), options or IngestOptions(), dry_run, say)
     stop = StopRequest()
@@ -61,7 +62,7 @@ def ingest(
         if dry_run:
             run.count_work()
         else:
-            run.detect(make_detector, workers, progress, stop)
+            run.detect(make_detector, workers, patience_s, progress, stop)
             run.rename()
     run.finish()
     return run.report
@@ -134,8 +135,9 @@ class _Run:
 
     def detect(
         self,
-        make_detector: DetectorFactory,
+        make_detector: DetectorFactory | None,
         workers: int | None,
+        patience_s: float,
         progress: Callable[[IngestReport], None] | None,
         stop: StopRequest,
     ) -> None:
@@ -143,7 +145,8 @@ class _Run:
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
             needs_detector = bool(self._open_files) or self._options.annotations.boxes
-            results = _process(items, workers, make_detector if needs_detector else None, stop)
+            make_detector = make_detector if needs_detector else None
+            results = _process(items, workers, make_detector, patience_s, stop)
             for item, result in results:
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
@@ -217,12 +220,15 @@ class _Run:
         for hand, _ in result.hands:
             if not hand.joint_mask.all():
                 self.report.findings.note("hands with unlabelled joints", hand.file, UNLABELLED_REMEDY)
+            if hand.side == "unknown":
+                self.report.findings.note("hands of unknown side", hand.file, NO_SIDE_REMEDY)
         report.hands_new += new
         report.hands_found += len(result.hands)
         report.done_now += result.pictures
         report.skipped.extend(result.skipped)
         report.remarks.extend(result.remarks)
         report.stages.update(result.stages)
+        report.detectors.update(result.detectors)
         if result.digest and isinstance(item, PictureItem):
             self._note_copy(item, result.digest)
 
@@ -236,14 +242,19 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item], workers: int | None, make_detector: DetectorFactory | None, stop: StopRequest
+    items: Iterator[Item],
+    workers: int | None,
+    make_detector: DetectorFactory | None,
+    patience_s: float,
+    stop: StopRequest,
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
         else:
-            with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
+            count = available_cores() if workers is None else workers
+            with WorkerPool(count, make_detector, patience_s) as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
                 pa.array([])
                 yield from worker_pool.run(chain([item], items), lambda: stop.requested)

@@ -67,7 +67,7 @@ def earlier_generations(pool: Path) -> list[Path]:
 @contextmanager
 def next_generation(part: Path) -> Iterator[Path]:
     """Yield a directory; what the block writes there takes the place of ``part`` when it ends."""
-    layout.raise_version(part.parent.parent)
+    layout.raise_version(part.parent.parent, 2)
     name = f"{layout.part_number(part):06d}.{layout.part_generation(part) + 1}"
     with new_part(part.with_name(name)) as writing:
         yield writing

@@ -65,7 +65,6 @@ def read_pool_info(path: str | Path) -> PoolInfo:
     largest = int(per_video.argmax()) if len(per_video) else None
     files = [(file.name, file.lstat()) for part in parts for file in part.iterdir()]
     crop_bytes = sum(status.st_size for name, status in files if name == layout.CROPS_FILE)
-    left = int(pool.is_left.sum())
     items, pictures, skipped = _read_items(parts)
     duplicates = DuplicateGroups.load(pool.path)
     return PoolInfo(
@@ -73,7 +72,7 @@ def read_pool_info(path: str | Path) -> PoolInfo:
         partly_labelled=int((~pool.is_complete).sum()),
         without_crop=int((~pool.has_crops).sum()),
         sources=_count(pool.sources),
-        sides={"right": len(pool) - left, "left": left},
+        sides=_count(pool.sides),
         labels=_count(pool.labels),
         without_label=int((pool.labels.codes < 0).sum()),
         removed=len(layout.read_removed(pool.path)),

@@ -1,4 +1,4 @@
-"""How a pool lies on disk. Versions 1 and 2:
+"""How a pool lies on disk. Versions 1 to 3:
 
     pool/pool.json                   format version and crop size
     pool/.lock                       locked by the one process that writes
@@ -16,8 +16,11 @@ Version 2 has hands with unlabelled joints, whose keypoints are NaN, and hands t
     pool/parts/000000.1/             a later generation of part 000000; the latest one counts
     pool/.readers                    locked by all who read, and by who deletes earlier generations alone
 
-A pool is version 1 until the first of these comes: an earlier handsim reads it up to there, and then says
-that it has to be upgraded. See `handsim.pool.generations` for how a part is rewritten.
+Version 3 has hands of unknown side, which an earlier handsim would take for right ones.
+
+A pool is version 1 until the first of these comes, and raised no further than they need: an earlier handsim
+reads it up to there, and then says that it has to be upgraded. See `handsim.pool.generations` for how a part
+is rewritten.
 """
 
 import errno
@@ -37,7 +40,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.files import FileLock, sync, write_text_atomically
 from handsim.skeleton import JOINT_COUNT
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 HANDS_FILE: Final = "hands.parquet"
 CROPS_FILE: Final = "crops.tar"
 ITEMS_FILE: Final = "items.parquet"
@@ -269,10 +272,10 @@ def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
     sync(pool)
 
 
-def raise_version(pool: Path) -> None:
-    """Have earlier versions of handsim refuse the pool, before it gets what they would not understand."""
-    if read_version(pool) < FORMAT_VERSION:
-        write_pool_json(pool, read_pool_json(pool), FORMAT_VERSION)
+def raise_version(pool: Path, version: int) -> None:
+    """Have a handsim that does not know this version refuse the pool, before it gets what came with that."""
+    if read_version(pool) < version:
+        write_pool_json(pool, read_pool_json(pool), version)
 
 
 def can_begin_at(pool: Path) -> bool:

@@ -77,8 +77,7 @@ def merge(pool: Path, other: Path, *, prefix: str | None = None, dry_run: bool =
         if not dry_run:
             if np.setdiff1d(removed[1], removed[0]).size:
                 write_removed(pool, np.union1d(*removed))
-            if layout.read_version(other) > layout.read_version(pool):
-                layout.raise_version(pool)
+            layout.raise_version(pool, layout.read_version(other))
             renamed = {} if prefix is None else _rename(clashes, prefix, here, there)
             _copy_parts(there, pool, there.hand_ids[is_new], renamed)
     return report
@@ -136,11 +135,16 @@ def _find_clashes(here: Pool, there: Pool) -> list[Recording]:
     clashes = []
     for recording in sorted(ours.keys() & theirs.keys()):
         rows, other_rows = ours[recording], theirs[recording]
-        if not np.isin(here.hand_ids[rows], there.hand_ids[other_rows]).any():
-            moments = here.frames[rows] * 2 + here.is_left[rows]
-            if np.isin(moments, there.frames[other_rows] * 2 + there.is_left[other_rows]).any():
-                clashes.append(recording)
+        shares_a_hand = np.isin(here.hand_ids[rows], there.hand_ids[other_rows]).any()
+        if not shares_a_hand and np.isin(_moments(here, rows), _moments(there, other_rows)).any():
+            clashes.append(recording)
     return clashes
+
+
+def _moments(pool: Pool, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """[M] one number for frame and side."""
+    moments: NDArray[np.int64] = pool.frames[rows] * 3 + pool.has_side[rows] + pool.is_left[rows]
+    return moments
 
 
 def _rows_by_recording(pool: Pool) -> dict[Recording, NDArray[np.intp]]:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from handsim.english import pluralize
 from handsim.errors import NotThereError
-from handsim.hand import Hand, format_hand_id
+from handsim.hand import SIDES, Hand, format_hand_id
 from handsim.pool import layout
 from handsim.pool.crops import TarFiles, decode_crop
 from handsim.skeleton import JOINT_COUNT
@@ -49,6 +50,12 @@ class Categorical:
         code = int(self.codes[row])
         return None if code < 0 else self.names[code]
 
+    def is_one_of(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """[N] of which rows have one of the names."""
+        wanted = set(names)
+        is_wanted = np.array([name in wanted for name in self.names] + [False])  # the last: code -1
+        return is_wanted[self.codes]
+
     def values(self, rows: Sequence[int] | NDArray[np.integer] | slice = slice(None)) -> list[str | None]:
         """The strings at ``rows``."""
         return [None if code < 0 else self.names[code] for code in self.codes[rows].tolist()]
@@ -77,14 +84,18 @@ class Pool:
     """[N, 21, 3] in the crop's unit square, as right hands; NaN where a joint is unlabelled; see `Hand`."""
     is_complete: NDArray[np.bool_]
     """[N] whether all joints of a hand are labelled."""
+    has_side: NDArray[np.bool_]
+    """[N] whether the hand's side is known; one of unknown side is as it was seen, mirrored or not."""
     sources: Categorical
     """[N] the collection each hand comes from."""
     videos: Categorical
     """[N] the recording or person each hand must not be paired within."""
     labels: Categorical
     """[N] the class people gave it, where they did."""
+    sides: Categorical
+    """[N] the subject's own side, before mirroring: a `Side`."""
     is_left: NDArray[np.bool_]
-    """[N] the subject's own side, before mirroring."""
+    """[N] whether that is the left one; False where it is unknown."""
     scores: NDArray[np.float32]
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
@@ -117,10 +128,10 @@ class Pool:
         self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
             table[name].to_numpy() for name in _NUMBERS
         )
-        self.sources, self.videos, self.labels, sides = (
+        self.sources, self.videos, self.labels, self.sides = (
             Categorical.of_column(table[name]) for name in _STRINGS
         )
-        self.is_left = np.array([name == "left" for name in (*sides.names, "")])[sides.codes]
+        self.is_left, self.has_side = self.sides.is_one_of(["left"]), self.sides.is_one_of(SIDES)
         self.is_complete = table["joint_mask"].is_null().to_numpy()
         self._by_id = np.argsort(self.hand_ids)
         self._sorted_ids = self.hand_ids[self._by_id]
@@ -199,7 +210,7 @@ class Pool:
                     source=self.sources[row] or "",
                     video=self.videos[row] or "",
                     frame=int(self.frames[row]),
-                    side="left" if self.is_left[row] else "right",
+                    side="left" if self.is_left[row] else "right" if self.has_side[row] else "unknown",
                     score=float(self.scores[row]),
                     box_px=np.array(fields["box_px"], dtype=np.float32),
                     keypoints=self.keypoints[row],
@@ -209,6 +220,18 @@ class Pool:
                     external_positives=tuple(fields["external_positives"]),
                     joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
                 )
+
+    @property
+    def is_usable(self) -> NDArray[np.bool_]:
+        """[N] of which hands the whole pose is known, all joints and the side: what training takes."""
+        return self.is_complete & self.has_side
+
+    def describe_unknown_sides(self) -> str | None:
+        """That hands of unknown side are left out, and what helps; None where there are none."""
+        if self.has_side.all():
+            return None
+        hands = pluralize(int((~self.has_side).sum()), "hand of unknown side is", "hands of unknown side are")
+        return f"{hands} left out; `handsim pool relabel --side unknown --set-side left` gives such a side"
 
     @property
     def has_crops(self) -> NDArray[np.bool_]:

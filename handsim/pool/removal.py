@@ -68,7 +68,7 @@ def stored_ids(pool: Path) -> NDArray[np.uint64]:
 
 def write_removed(pool: Path, hand_ids: NDArray[np.uint64]) -> None:
     """Replace the tombstones of a pool."""
-    layout.raise_version(pool)
+    layout.raise_version(pool, 2)
     with replacing(pool / layout.REMOVED_FILE) as file:
         pq.write_table(pa.table([hand_ids], schema=layout.REMOVED_SCHEMA), file, compression="zstd")
     sync(pool)

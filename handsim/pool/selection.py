@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import MAX_HAND_ID, Side, format_hand_id, parse_hand_id
 from handsim.pool import layout
-from handsim.pool.reader import Categorical, Pool
+from handsim.pool.reader import Pool
 
 ID_COLUMN: Final = "hand_id"
 _ID_COLUMNS: Final = (ID_COLUMN, "id")
@@ -88,24 +88,16 @@ class Selection:
             (pool.sources, self.sources),
             (pool.videos, self.videos),
             (pool.labels, self.labels),
+            (pool.sides, self.sides),
         ):
             if names is not None:
-                admitted &= _is_one_of(column, names)
-        if self.sides is not None:
-            admitted &= np.where(pool.is_left, "left" in self.sides, "right" in self.sides)
+                admitted &= column.is_one_of(names)
         # The pool's scores are in single precision: so are the bounds.
         if self.min_score is not None:
             admitted &= pool.scores >= np.float32(self.min_score)
         if self.max_score is not None:
             admitted &= pool.scores <= np.float32(self.max_score)
         return admitted
-
-
-def _is_one_of(column: Categorical, names: Sequence[str]) -> NDArray[np.bool_]:
-    """[N] of which rows have one of the names."""
-    wanted = set(names)
-    is_wanted = np.array([name in wanted for name in column.names] + [False])  # the last: no value, code -1
-    return is_wanted[column.codes]
 
 
 def _unknown_ids(unknown: Sequence[int], total: int, pool: Pool) -> NotThereError:

@@ -25,7 +25,8 @@ from handsim.pool.generations import clear_remains, lock_pool, publish
 UNREADABLE: Final = "unreadable"
 CRASHED: Final = "crashed a worker"
 FAILED: Final = "failed"
-FAILURES: Final = (UNREADABLE, CRASHED, FAILED)
+DETECTOR_FAILED: Final = "detector failed"
+FAILURES: Final = (UNREADABLE, CRASHED, FAILED, DETECTOR_FAILED)
 """Reasons that another try may not meet: a disk that was not mounted, memory that ran out."""
 
 
@@ -227,7 +228,9 @@ class PoolWriter:
             hands = _table(self._rows, layout.HANDS_SCHEMA)
             items = _table(self._items, layout.ITEMS_SCHEMA)
             if hands["joint_mask"].null_count < len(hands):
-                layout.raise_version(self.path)
+                layout.raise_version(self.path, 2)
+            if "unknown" in hands["side"].unique().to_pylist():
+                layout.raise_version(self.path, 3)
             layout.write_hands(hands, self._writing)
             pq.write_table(items, self._writing / layout.ITEMS_FILE, compression="zstd")
             publish(self._writing, layout.parts_directory(self.path) / f"{self._next_part:06d}")

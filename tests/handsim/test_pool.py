@@ -17,7 +17,10 @@ from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip, read_items
+from handsim.pool.info import read_pool_info
 from handsim.pool.layout import count_hands, published_parts, read_pool_json, read_version
+from handsim.pool.merge import merge
+from handsim.pool.selection import Selection
 from handsim.pool.subset import write_subset
 from tests.handsim.builders import add_hands, make_hand, make_jpeg, make_partial_hand
 
@@ -73,6 +76,29 @@ def test_unlabelled_joints_and_the_scores_of_joints_are_read_as_they_were_writte
     subset = Pool.open(tmp_path / "subset")
     np.testing.assert_array_equal(subset.is_complete, pool.is_complete[pool.rows(subset.hand_ids)])
     assert read_version(tmp_path / "subset") == 2
+
+
+def test_a_hand_of_unknown_side_is_read_as_it_was_written_and_earlier_versions_refuse_the_pool(
+    tmp_path: Path,
+) -> None:
+    unknown = make_partial_hand(2, [4], side="unknown")
+    with PoolWriter(tmp_path / "pool", part_hands=2) as writer:
+        for hand in (make_hand(0), make_partial_hand(1, [4])):
+            writer.add(hand)
+        assert read_version(tmp_path / "pool") == 2
+        for hand in (unknown, make_hand(4)):
+            writer.add(hand)
+    pool = Pool.open(tmp_path / "pool")
+    assert pool.is_left.tolist() == [True, False, False, False]
+    assert pool.has_side.tolist() == [True, True, False, True]
+    assert pool.is_usable.tolist() == [True, False, False, True]
+    assert [hand.side for hand in pool.hands(np.arange(4))] == ["left", "right", "unknown", "right"]
+    assert Selection(sides=("unknown",)).rows(pool).tolist() == [2]
+    assert Selection(sides=("right",)).rows(pool).tolist() == [1, 3]
+    assert read_pool_info(tmp_path / "pool").sides == {"right": 2, "left": 1, "unknown": 1}
+    assert read_version(tmp_path / "pool") == 3
+    merge(tmp_path / "other", tmp_path / "pool")
+    assert read_version(tmp_path / "other") == 3
 
 
 def test_parts_from_before_the_joints_columns_are_read(tmp_path: Path) -> None:
@@ -191,8 +217,8 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
     with pytest.raises(HandsimError, match="224 px crops, not 128"):
         PoolWriter(path, crop_size_px=128)
     content = (path / "pool.json").read_text()
-    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 3'))
-    with pytest.raises(HandsimError, match=r"format 3.*upgrade"):
+    (path / "pool.json").write_text(content.replace('"version": 1', '"version": 4'))
+    with pytest.raises(HandsimError, match=r"format 4.*upgrade"):
         Pool.open(path)
     (path / "pool.json").write_text("")  # and hands are there: nothing is begun anew
     with pytest.raises(HandsimError, match="is not a pool"):

@@ -38,8 +38,8 @@ class HandSet:
 
     @classmethod
     def trainable(cls, pool: Pool) -> "HandSet":
-        """The hands of a pool that a network is shown: with a crop, and all joints for the weights."""
-        return cls(pool.hand_ids[pool.has_crops & pool.is_complete])
+        """The hands of a pool that a network is shown: with a crop, a known side and all joints."""
+        return cls(pool.hand_ids[pool.has_crops & pool.is_usable])
 
     def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""
