@@ -1,9 +1,9 @@
 """Single hands to compose scenes of: cut out of photographs, or rendered, with their truth.
 
 The photographs are those of the Sign Language Digits dataset: 100 x 100 pixels, one hand before a light wall.
-Nobody labelled joints in them. Their truth is what the detector finds on the photograph alone, enlarged and with
-two margins, where it agrees with itself; joint errors of scenes made of them say how much worse a scene is
-than its photograph. The truth of rendered hands is exact.
+Nobody labelled joints in them. Their truth is what the detector finds on the photograph alone, enlarged and
+with several margins, where it agrees with itself: joint errors in scenes made of them say how much worse a
+scene is than its photograph. The truth of rendered hands is exact.
 """
 
 from dataclasses import dataclass, replace
@@ -78,14 +78,12 @@ class Photograph:
 def read_photographs(
     rng: np.random.Generator, folder: Path, count: int, detector: HandDetector
 ) -> tuple[list[Photograph], int]:
-    """So many of the digits below ``folder``, half of them closed hands, and of how many the truth is unsure."""
+    """So many digits below ``folder``, half of them closed hands, and of how many the truth is unsure."""
     paths = sorted(folder.glob("*/[0-9].jpg"))
     closed = [path for path in paths if int(path.stem) in _CLOSED_DIGITS]
     others = [path for path in paths if int(path.stem) not in _CLOSED_DIGITS]
     chosen = [
-        some[number]
-        for some in (closed, others)
-        for number in rng.permutation(len(some))[: (count + 1) // 2]
+        some[number] for some in (closed, others) for number in rng.permutation(len(some))[: (count + 1) // 2]
     ]
     photographs = []
     for path in chosen:
@@ -188,9 +186,7 @@ def render_cutouts(rng: np.random.Generator, count: int, size_px: int, *, closed
         intrinsics = crop_intrinsics(intrinsics, squares, size_px)
         scene = sample_surroundings(config, video)
         with torch.no_grad():
-            pictures = render(
-                video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index)
-            )
+            pictures = render(video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index))
         cutout = Cutout(
             pictures.images[0],
             _soften(np.isfinite(pictures.depth_mm[0])),
@@ -230,7 +226,9 @@ def _add_sleeve(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     half = max(float(np.ptp(cut @ across)) / 2, 3.0) * rng.uniform(1.05, 1.35)
     wider = half * rng.uniform(1.1, 1.6)
     start, end = middle - 0.25 * half * down, middle + length * down
-    quad = np.array([start - across * half, start + across * half, end + across * wider, end - across * wider])
+    quad = np.array(
+        [start - across * half, start + across * half, end + across * wider, end - across * wider]
+    )
 
     # The canvas grows to where the sleeve ends; the end is round.
     low = np.minimum(0, np.floor(np.minimum(quad.min(axis=0), end - wider))).astype(int) - 2
@@ -248,9 +246,7 @@ def _add_sleeve(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     part = sleeve[rows, columns, None]
     cloth = _paint_cloth(rng, part.shape[:2], origin, down / wider, across / wider)
     colour[rows, columns] = colour[rows, columns] * (1 - part) + cloth * part
-    return replace(
-        cutout, colour=colour, cover=np.maximum(cover, sleeve), joints_px=cutout.joints_px - low
-    )
+    return replace(cutout, colour=colour, cover=np.maximum(cover, sleeve), joints_px=cutout.joints_px - low)
 
 
 def _paint_cloth(
@@ -258,7 +254,7 @@ def _paint_cloth(
 ) -> NDArray[np.float32]:
     """[H, W, 3] a colour, darker towards both edges of the sleeve, with folds, and stripes now and then.
 
-    ``origin`` is a point of the sleeve's axis; ``down`` and ``across`` are one over the sleeve's half width long.
+    ``origin`` is a point of its axis; ``down`` and ``across`` are one over its half width long.
     """
     y, x = np.ogrid[: shape[0], : shape[1]]
     aside, along = ((x - origin[0]) * axis[0] + (y - origin[1]) * axis[1] for axis in (across, down))
