@@ -93,7 +93,9 @@ class Library:
             *render_cutouts(rng, _RENDERED // 2, 320, closed=True),
             *render_cutouts(rng, _RENDERED // 2, 320, closed=False),
         ]
-        near = [hand for closed in (True, False) for hand in render_cutouts(rng, _NEAR // 2, 960, closed=closed)]
+        near = [
+            hand for closed in (True, False) for hand in render_cutouts(rng, _NEAR // 2, 960, closed=closed)
+        ]
         pasted = [cut_photograph(photograph, rng) for photograph in photographs]
         return cls(photographs, pasted, rendered, near, read_hand_free(wild), left_out)
 
@@ -387,7 +389,17 @@ def summarise(measured: list[Measurement]) -> dict[str, Any]:
             name: {
                 key: value
                 for key, value in asdict(scores).items()
-                if key in ("hands", "recall", "precision", "doubled", "false", "side_accuracy", "pck", "mean_error_percent")
+                if key
+                in (
+                    "hands",
+                    "recall",
+                    "precision",
+                    "doubled",
+                    "false",
+                    "side_accuracy",
+                    "pck",
+                    "mean_error_percent",
+                )
             }
             for name, scores in score_by_size(matches).items()
         },

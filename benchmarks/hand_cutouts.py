@@ -82,9 +82,7 @@ def read_photographs(
     closed = [path for path in paths if int(path.stem) in _CLOSED_DIGITS]
     others = [path for path in paths if int(path.stem) not in _CLOSED_DIGITS]
     chosen = [
-        some[number]
-        for some in (closed, others)
-        for number in rng.permutation(len(some))[: (count + 1) // 2]
+        some[number] for some in (closed, others) for number in rng.permutation(len(some))[: (count + 1) // 2]
     ]
     photographs = []
     for path in chosen:
@@ -187,9 +185,7 @@ def render_cutouts(rng: np.random.Generator, count: int, size_px: int, *, closed
         intrinsics = crop_intrinsics(intrinsics, squares, size_px)
         scene = sample_surroundings(config, video)
         with torch.no_grad():
-            pictures = render(
-                video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index)
-            )
+            pictures = render(video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index))
         cutout = Cutout(
             pictures.images[0],
             _soften(np.isfinite(pictures.depth_mm[0])),
@@ -234,7 +230,9 @@ def _add_sleeve(cutout: Cutout, rng: np.random.Generator) -> Cutout:
         start, end = middle + edge, middle + edge + down * length
         start = start - down * 0.25 * half
         wider = half * rng.uniform(1.1, 1.6)
-        quad = np.array([start - across * half, start + across * half, end + across * wider, end - across * wider])
+        quad = np.array(
+            [start - across * half, start + across * half, end + across * wider, end - across * wider]
+        )
         sleeve = np.zeros(cover.shape, np.float32)
         cv2.fillPoly(sleeve, [np.round(quad).astype(np.int32)], 1.0, lineType=cv2.LINE_AA)
         cv2.circle(sleeve, tuple(int(c) for c in end), round(wider), 1.0, -1, lineType=cv2.LINE_AA)

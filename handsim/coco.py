@@ -125,6 +125,23 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         raise UnusableError("bad annotation", str(error)) from error
 
 
+def description_to_hand(description: dict[str, Any]) -> Hand:
+    """The hand of `describe_hand` with ``keypoints`` [21][3] in crop widths, null where unlabelled.
+
+    That is the JSON of a WebDataset export; raises UnusableError, as `annotation_to_hand`, for another one.
+    """
+    annotation: dict[str, Any] = {PREFIX + name: value for name, value in description.items()}
+    annotation["keypoints"], annotation["handsim_z"] = [], []
+    try:
+        for point in description["keypoints"]:
+            x, y, z = (0, 0, None) if point is None else point
+            annotation["keypoints"] += [x, y, _UNLABELLED if point is None else _VISIBLE]
+            annotation["handsim_z"].append(z)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableError("bad annotation", "keypoints is missing or not as handsim writes it") from error
+    return annotation_to_hand(annotation, size_px=1)
+
+
 def _check(value: Any, kind: Any) -> Any:
     """The value; raises TypeError or ValueError for one of another kind, or that no Parquet file holds."""
     if not isinstance(value, kind):

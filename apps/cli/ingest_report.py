@@ -19,6 +19,8 @@ _MIN_DETAIL: Final = 20
 def describe_report(report: IngestReport, home: Home) -> str:
     """The lines to print."""
     lines = _describe_work(report)
+    if report.shard is not None:
+        lines.append(f"this is shard {report.shard}; `handsim pool merge` brings all of them together")
     if table := report.table():
         lines += ["", *_describe_table(table)]
         if not report.dry_run:

@@ -74,6 +74,11 @@ class KnownItems:
             return could_not_read or not self.hands[row]
         return could_not_read and self.is_former(row)
 
+    def is_done(self, item: Item, retry_failed: bool) -> bool:
+        """Whether an earlier run did an item, and need not look at it again."""
+        row = self.find(item)
+        return row is not None and not self.is_worth_another_look(row, retry_failed)
+
     def is_former(self, row: int) -> bool:
         """Whether an earlier version recorded it, without the file and the ids of its hands."""
         return bool(self._is_former[row])
