@@ -96,9 +96,13 @@ def test_only_labelled_joints_are_measured_in_percent_of_the_box() -> None:
 
 
 def test_sides_that_label_or_detector_do_not_tell_are_counted_apart() -> None:
-    sides: list[tuple[Side, Side]] = [("left", "left"), ("left", "right"), ("left", "unknown"), ("unknown", "left")]
+    labels: list[Side] = ["left", "left", "left", "unknown"]
+    answers: list[Side] = ["left", "right", "unknown", "left"]
     joints = joints_in((10, 10, 90, 90))
-    matches = [match_picture([labelled(joints, true)], [found(joints, said)], SIZE_PX) for true, said in sides]
+    matches = [
+        match_picture([labelled(joints, label)], [found(joints, answer)], SIZE_PX)
+        for label, answer in zip(labels, answers, strict=True)
+    ]
     scores = score_detections(matches)
     assert (scores.sides, scores.side_accuracy, scores.sides_unknown) == (2, 0.5, 1)
 
@@ -110,8 +114,8 @@ def random_picture(rng: np.random.Generator) -> tuple[list[TrueHand], list[Detec
         corner, sides = rng.uniform(0, 300, 2), np.exp(rng.uniform(np.log(15), np.log(250), 2))
         one = joints_in((*corner, *(corner + sides)), int(rng.integers(1000)))
         joints.append(one)
-        for _ in range(rng.choice([0, 1, 1, 1, 2])):
-            detections.append(found(one + rng.normal(0, 0.08, (21, 2)) * sides.max()))
+        looks = rng.normal(0, 0.08, (rng.choice([0, 1, 1, 1, 2]), 21, 2)) * sides.max()
+        detections += [found(one + moved) for moved in looks]
         if rng.random() < 0.2:
             detections.append(found(rng.uniform(0, 400, 2) + rng.random((21, 2)) * 90))
     return [labelled(one) for one in joints], detections
@@ -145,7 +149,8 @@ def count_by_hand(pictures: list[tuple[list[TrueHand], list[Detection]]]) -> tup
                 if sampled_iou(detection.box_px, hand.box_px) >= 0.5:
                     assert hand.joints_px is not None
                     pairs = zip(detection.keypoints_px.tolist(), hand.joints_px.tolist(), strict=True)
-                    off = [float(np.hypot(x - u, y - v)) / longer_side(hand.box_px) for (x, y, _), (u, v) in pairs]
+                    distances = [float(np.hypot(x - u, y - v)) for (x, y, _), (u, v) in pairs]
+                    off = [distance / longer_side(hand.box_px) for distance in distances]
                     candidates.append((sum(off), number, off))
             if candidates:
                 total, number, off = min(candidates)
