@@ -30,7 +30,7 @@ class Detection:
     """One hand found in a picture, in that picture's pixels; nothing is mirrored yet.
 
     A detector finds every joint; of hands that people labelled, those without a label are NaN. Raises
-    HandsimError for keypoints or joint scores that `handsim.hand.check_hand` refuses or an unknown side.
+    HandsimError for keypoints or joint scores that `handsim.hand.check_hand` refuses, or a side that is none.
     """
 
     side: Side
