@@ -30,7 +30,7 @@ class Detection:
     """One hand found in a picture, in that picture's pixels; nothing is mirrored yet.
 
     A detector finds every joint; of hands that people labelled, those without a label are NaN. Raises
-    HandsimError for keypoints or joint scores that `handsim.hand.check_hand` refuses, or for another side.
+    HandsimError for keypoints or joint scores that `handsim.hand.check_hand` refuses or an unknown side.
     """
 
     side: Side
@@ -120,7 +120,7 @@ class DetectedHand:
     """[21, 3] in the crop's unit square, as a right hand."""
     side: Side
     seen_as: Side
-    """Crop and keypoints are those of a hand of that side, left or right; it is `side` where that is known."""
+    """Left or right: crop and keypoints are those of a hand of that side. It is `side` where known."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]

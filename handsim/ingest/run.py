@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,8 @@ from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.tar_items import tar_items
+from handsim.ingest.tracks import TrackJoiner
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import PATIENCE_S, DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
@@ -82,16 +84,20 @@ class _Run:
         """Make the plan, and leave out of it what is done."""
         self._started = time.monotonic()
         self._pool, self._options, self._say = pool, options, say
-        known = KnownItems(pool)
+        known = self._known = KnownItems(pool)
         self._plan = plan_ingest(paths, options, known)
         self.report = IngestReport(
             [str(path) for path in paths],
             pictures=self._plan.pictures,
+            shard=None if options.shard is None else str(options.shard),
             dry_run=dry_run,
             findings=self._plan.findings,
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
+        self._joiner = TrackJoiner(
+            self._plan.files, self._open_files, known, self._options.min_motion, self.report
+        )
         self._annotated: set[Path | None] = set()
         """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}
@@ -144,10 +150,11 @@ class _Run:
         """Look at what is still to do, and put into the pool what comes of it."""
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
-            needs_detector = bool(self._open_files) or self._options.annotations.boxes
+            has_pictures = bool(self._open_files or self._plan.tars)
+            needs_detector = has_pictures or self._options.annotations.boxes
             make_detector = make_detector if needs_detector else None
-            results = _process(items, workers, make_detector, patience_s, stop)
-            for item, result in results:
+            results = _process(self._joiner.pace(items), workers, make_detector, patience_s, stop)
+            for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
@@ -171,7 +178,7 @@ class _Run:
 
     def _open_items(self) -> Iterator[Item | ItemRecord]:
         """What is still to do, or only to record."""
-        for item in chain(self._open_annotations(), self._open_files):
+        for item in chain(self._open_annotations(), self._open_files, self._open_tars()):
             if isinstance(item, PictureItem) and item.path in self._annotated:
                 remedy = "nothing: its hands are those of the annotations"
                 self.report.findings.note("annotated picture", item.origin.file, remedy)
@@ -187,9 +194,11 @@ class _Run:
             finder = finders.setdefault(folder, PictureFinder(folder))
             before, hands = self.report.pictures, 0
             try:
-                for item in annotation_items(file, finder, self._options):
+                for number, item in enumerate(annotation_items(file, finder, self._options)):
                     if self._open_files:
                         self._annotated.update(row.picture for row in item.rows)
+                    if self._options.shard and not self._options.shard.has(file.path.name, number):
+                        continue
                     hands += item.pictures
                     self.report.pictures = before + round(hands / file.share_read)
                     if not self._earlier.covers(item):
@@ -198,11 +207,23 @@ class _Run:
                 self.report.skipped.append(Skip(str(file.file), error.reason, error.detail))
             self.report.pictures = before + hands
 
+    def _open_tars(self) -> Iterator[Item]:
+        """The pictures in tars; how many a tar has is estimated while it is looked through."""
+        for tar in self._plan.tars:
+            before, pictures = self.report.pictures, 0
+            for item in tar_items(tar, self._options, self._known, self._plan.findings):
+                pictures += 1
+                self.report.pictures = before + round(pictures / tar.share_read)
+                if not self._earlier.covers(item):
+                    yield item
+            self.report.pictures = before + pictures
+
     def _record_known(self, items: Iterator[Item | ItemRecord], writer: PoolWriter) -> Iterator[Item]:
         """The items to look at; the others are recorded."""
         for item in items:
             if isinstance(item, ItemRecord):
                 writer.add_item(item, [])
+                self._joiner.pass_over(item.key, item.tracks)
             else:
                 yield item
 
@@ -242,7 +263,7 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item],
+    items: Iterator[Item | None],
     workers: int | None,
     make_detector: DetectorFactory | None,
     patience_s: float,
@@ -252,7 +273,7 @@ def _process(
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
-        else:
+        elif item is not None:
             count = available_cores() if workers is None else workers
             with WorkerPool(count, make_detector, patience_s) as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
@@ -274,4 +295,5 @@ def _record(item: Item, result: ItemResult) -> ItemRecord:
         tuple(result.remarks),
         tuple(hand.hand_id for hand, _ in result.hands),
         file,
+        result.tracks,
     )
