@@ -51,8 +51,10 @@ _PHOTOGRAPHS: Final = 120
 _RENDERED: Final = 48
 _NEAR: Final = 10
 _TRIES: Final = 60
-_WITHOUT_HANDS: Final = 5
-"""Pictures without hands for each scene of another kind."""
+_FOLDED_DIGITS: Final = (0, 1, 6, 7, 8, 9)
+"""Those whose folded fingers or thumb pass for a second hand."""
+_TIMES: Final = {"plain": 4, "none": 5}
+"""How many more scenes there are of these kinds: what is counted with them is rare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,23 +118,24 @@ def _photograph(rng: np.random.Generator, library: Library) -> Scene:
 
 
 def _plain(rng: np.random.Generator, library: Library) -> Scene:
-    """A photograph of a closed hand in a larger picture, whose wall goes on."""
+    """A photograph of a closed hand, turned by quarters, pasted with or without an edge on a plain wall."""
     import cv2
 
-    closed = [photograph for photograph in library.photographs if photograph.is_closed]
-    photograph = closed[rng.integers(len(closed))]
+    closed = [one for one in library.photographs if one.digit in _FOLDED_DIGITS]
+    photograph = closed[rng.integers(len(closed))].turned(int(rng.integers(4)))
     width, height = ((640, 480), (480, 640), (320, 240), (1280, 960))[rng.integers(4)]
-    side = int(np.exp(rng.uniform(np.log(0.25), np.log(0.95))) * min(width, height))
-    corner = np.array([rng.integers(width - side + 1), height - side])
+    side = int(np.exp(rng.uniform(np.log(0.2), np.log(0.95))) * min(width, height))
+    corner = np.array([rng.integers(width - side + 1), rng.integers(height - side + 1)])
     larger = cv2.resize(photograph.image, (side, side), interpolation=cv2.INTER_CUBIC)
-    wall = np.median(photograph.image[:30, [0, -1]].reshape(-1, 3), axis=0)
+    wall = np.median(photograph.image[[0, -1]].reshape(-1, 3), axis=0) * rng.uniform(0.5, 1.1)
     light = 1 + rng.uniform(-0.25, 0.15) * np.linspace(0, 1, width)[None, :, None]
     picture = np.full((height, width, 3), wall) * light
-    within = np.zeros((side, side), np.float32)
-    edge = max(2, side // 16)
-    within[edge:, edge:-edge] = 1
-    cover = cv2.GaussianBlur(within, (0, 0), edge / 2, borderType=cv2.BORDER_REPLICATE)[..., None]
-    part = picture[corner[1] :, corner[0] : corner[0] + side]
+    cover = np.ones((side, side, 1), np.float32)
+    if rng.random() < 0.5:
+        edge = max(2, side // 16)
+        cover[:edge] = cover[-edge:] = cover[:, :edge] = cover[:, -edge:] = 0
+        cover = cv2.GaussianBlur(cover, (0, 0), edge / 2)[..., None]
+    part = picture[corner[1] : corner[1] + side, corner[0] : corner[0] + side]
     part[:] = larger * cover + part * (1 - cover)
     canvas = Canvas(picture.astype(np.float32))
     return _with_photograph("plain", canvas.finish(rng), photograph, side / 100, corner.astype(float))
@@ -269,7 +272,7 @@ def make_scenes(library: Library, kinds: list[str], scenes: int, seed: int) -> I
     for kind in kinds:
         if kind in ("photograph", "plain") and not library.photographs:
             continue
-        for number in range(scenes * (_WITHOUT_HANDS if kind == "none" else 1)):
+        for number in range(scenes * _TIMES.get(kind, 1)):
             yield KINDS[kind](np.random.default_rng((seed, 1 + list(KINDS).index(kind), number)), library)
 
 
@@ -412,7 +415,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help=line)
     line = "folder of HaMeR's example photographs, test1.jpg to test5.jpg: their parts without hands"
     parser.add_argument("--wild", type=Path, metavar="DIR", help=line)
-    line = f"scenes of each kind, {_WITHOUT_HANDS} times as many without hands (default: 40)"
+    line = "scenes of each kind; plain ones 4, and those without hands 5 times as many (default: 40)"
     parser.add_argument("--scenes", type=int, default=40, metavar="N", help=line)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="(default: %(default)s)")

@@ -84,7 +84,7 @@ def read_labelled_pictures(
 
     options = options or AnnotationOptions(side="unknown", boxes=True, min_joints=1)
     try:
-        # As an ingest of the folder names it: some files name no picture and belong to that of their own name.
+        # As an ingest of the folder names it: some formats name no picture, theirs has the file's own name.
         file = AnnotationFile(
             labels, PurePosixPath(labels.absolute().parent.name or "labels", labels.name), options
         )
