@@ -139,7 +139,9 @@ def test_tracks_and_sides_of_hands_that_cross_leave_and_come_back(
         assert (np.abs(off).max(), np.abs(off).mean()) < (20, 0.2)
     notes = report.findings.notes
     assert (notes[SINGLE_FRAME].count, NOT_MOVED in notes) == (2, False)
-    errors = sum(pool.hand(hand.hand_id).side != hand.side for result in flickering for hand, _ in result.hands)
+    errors = sum(
+        pool.hand(hand.hand_id).side != hand.side for result in flickering for hand, _ in result.hands
+    )
     assert notes[SIDE_BY_TRACK].count == errors > 100
 
 
@@ -151,13 +153,17 @@ def test_a_stopped_ingest_goes_on_with_the_same_tracks(
         os.kill(os.getpid(), signal.SIGINT)
 
     copy = Path(shutil.copy(video, tmp_path / "play.mkv"))
-    assert ingest([copy], tmp_path / "pool", FlickeringDetector, OPTIONS, workers=1, progress=stop).interrupted
+    assert ingest(
+        [copy], tmp_path / "pool", FlickeringDetector, OPTIONS, workers=1, progress=stop
+    ).interrupted
     assert 0 < len(Pool.open(tmp_path / "pool")) < 250
     copy = copy.rename(tmp_path / "moved.mkv")  # what is done is then known by its content alone
     ingest([copy], tmp_path / "pool", FlickeringDetector, OPTIONS, workers=1)
     pool, (whole, _) = Pool.open(tmp_path / "pool"), link(video, flickering)
     assert len(whole) == len(pool)
-    assert_equal(list(pool.hands(pool.rows([hand.hand_id for hand, _ in whole]))), [hand for hand, _ in whole])
+    assert_equal(
+        list(pool.hands(pool.rows([hand.hand_id for hand, _ in whole]))), [hand for hand, _ in whole]
+    )
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (2, 0, 1)])
@@ -204,7 +210,9 @@ def test_a_hand_that_does_not_move_is_kept_once(tmp_path: Path) -> None:
 
 
 def test_only_an_ingest_with_another_least_motion_is_other_work(video: Path) -> None:
-    keys = [[item.keys.key for item in items_of(video, replace(OPTIONS, min_motion=share))] for share in SHARES]
+    keys = [
+        [item.keys.key for item in items_of(video, replace(OPTIONS, min_motion=share))] for share in SHARES
+    ]
     status, work = video.stat(), ["video", "local", RATE, 0, 64, ""]
     assert keys[0][0] == file_keys(video, status.st_size, status.st_mtime_ns, work, []).key
     assert len({key for its in keys for key in its}) == 3 * len(SHARES)

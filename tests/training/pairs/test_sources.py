@@ -110,7 +110,9 @@ def columns(draw: st.DrawFn) -> Columns:
         videos=Categorical.of([f"video {video}" for video in videos]),
         frames=random.integers(low, low + draw(st.sampled_from([1, 8, 100])), size=count),
         is_left=random.random(count) < draw(st.sampled_from([0.0, 0.5])),
-        tracks=np.where(random.random(count) < draw(st.sampled_from([0, 0.7, 1])), tracks, 0).astype(np.uint64),
+        tracks=np.where(random.random(count) < draw(st.sampled_from([0, 0.7, 1])), tracks, 0).astype(
+            np.uint64
+        ),
     )
 
 
