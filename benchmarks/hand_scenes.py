@@ -1,8 +1,8 @@
 """Scenes with hands whose truth is known, composed from a seed: what each kind of scene is made of.
 
 Half of the hands are closed, which are the hard ones. Each scene depends only on the seed, its kind and its
-number. Of hands of which less than `LEAST_SEEN` is seen nothing is asked. Joints that are hidden or outside of
-the picture are part of the truth.
+number. Of hands of which less than `LEAST_SEEN` is seen nothing is asked. Joints that are hidden or outside
+of the picture are part of the truth.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ _RENDERED: Final = 48
 _NEAR: Final = 10
 _TRIES: Final = 60
 _FOLDED_DIGITS: Final = (0, 1, 6, 7, 8, 9)
-"""Those whose folded fingers or thumb pass for a second hand."""
+"""Those whose folded fingers or thumb pass for a second hand; 0, the one closed on all sides, most."""
 _TIMES: Final = {"plain": 4, "none": 5}
 """How many more scenes there are of these kinds: what is counted with them is rare."""
 
@@ -100,7 +100,8 @@ def _plain(rng: np.random.Generator, library: Library) -> Scene:
     """A photograph of a closed hand, turned by quarters, pasted with or without an edge on a plain wall."""
     import cv2
 
-    closed = [one for one in library.photographs if one.digit in _FOLDED_DIGITS]
+    digits = _FOLDED_DIGITS[: 1 if rng.random() < 0.5 else None]
+    closed = [one for one in library.photographs if one.digit in digits]
     photograph = closed[rng.integers(len(closed))].turned(int(rng.integers(4)))
     width, height = ((640, 480), (480, 640), (320, 240), (1280, 960))[rng.integers(4)]
     side = int(np.exp(rng.uniform(np.log(0.2), np.log(0.95))) * min(width, height))
