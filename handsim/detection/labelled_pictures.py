@@ -84,7 +84,10 @@ def read_labelled_pictures(
 
     options = options or AnnotationOptions(side="unknown", boxes=True, min_joints=1)
     try:
-        file = AnnotationFile(labels, PurePosixPath(labels.name), options)
+        # As an ingest of the folder names it: some files name no picture and belong to that of their own name.
+        file = AnnotationFile(
+            labels, PurePosixPath(labels.absolute().parent.name or "labels", labels.name), options
+        )
         for name in file.pictures():
             find(name)
         for annotation in file.read():
