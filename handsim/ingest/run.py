@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from handsim.annotations.pictures import PictureFinder
+from handsim.cluster import ClusterOptions
 from handsim.english import pluralize
 from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
@@ -21,6 +23,7 @@ from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
+from handsim.ingest.ray_workers import RayWorkerPool
 from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import DetectorFactory, WorkerPool
@@ -30,6 +33,9 @@ from handsim.processes import StopRequest, available_cores
 
 _KINDS: Final = {PictureItem: "pictures", VideoItem: "frames of videos", AnnotationItem: "annotations"}
 
+_MOST_PATHS_FOR_NODES: Final = 1000
+"""Paths that the nodes of a cluster are asked about."""
+
 
 def ingest(
     paths: Sequence[str | Path],
@@ -38,6 +44,7 @@ def ingest(
     options: IngestOptions | None = None,
     *,
     workers: int | None = None,
+    cluster: ClusterOptions | None = None,
     dry_run: bool = False,
     progress: Callable[[IngestReport], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -47,10 +54,10 @@ def ingest(
     What an earlier run has done is not done again, but renamed where ``video_from`` or ``label_from`` ask for
     it, which ``say`` is told before; what failed then is tried again. Ctrl-C and SIGTERM end it cleanly: the
     pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
-    (default: one per core); ``progress`` is called after every item with the report so far; with ``dry_run``
-    nothing is written and no detector made. Raises NotThereError at once for a path that does not exist,
-    HandsimError when the pool is being written by another process or a detector cannot be made. Nothing about
-    a file is raised.
+    (default: one for each core of this machine, or of the Ray ``cluster``); ``progress`` is called after
+    every item with the report so far; with ``dry_run`` nothing is written and no detector made. Raises
+    NotThereError at once for a path that does not exist, HandsimError when the pool is being written by another
+    process, a detector cannot be made, or the cluster is away, unfit or lost. Nothing about a file is raised.
     """
     run = _Run([Path(path) for path in paths], Path(pool), options or IngestOptions(), dry_run, say)
     stop = StopRequest()
@@ -61,7 +68,7 @@ def ingest(
         if dry_run:
             run.count_work()
         else:
-            run.detect(make_detector, workers, progress, stop)
+            run.detect(make_detector, workers, cluster, progress, stop)
             run.rename()
     run.finish()
     return run.report
@@ -80,7 +87,7 @@ class _Run:
     ) -> None:
         """Make the plan, and leave out of it what is done."""
         self._started = time.monotonic()
-        self._pool, self._options, self._say = pool, options, say
+        self._paths, self._pool, self._options, self._say = paths, pool, options, say
         known = KnownItems(pool)
         self._plan = plan_ingest(paths, options, known)
         self.report = IngestReport(
@@ -136,6 +143,7 @@ class _Run:
         self,
         make_detector: DetectorFactory,
         workers: int | None,
+        cluster: ClusterOptions | None,
         progress: Callable[[IngestReport], None] | None,
         stop: StopRequest,
     ) -> None:
@@ -143,8 +151,15 @@ class _Run:
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
             needs_detector = bool(self._open_files) or self._options.annotations.boxes
-            results = _process(items, workers, make_detector if needs_detector else None, stop)
-            for item, result in results:
+            make = make_detector if needs_detector else None
+            open_workers: Callable[[], WorkerPool | RayWorkerPool] = partial(
+                WorkerPool, available_cores() if workers is None else workers, make
+            )
+            if cluster is not None:
+                open_workers = partial(
+                    RayWorkerPool, cluster, workers, make, self._paths_for_nodes(), say=self._say
+                )
+            for item, result in _process(items, open_workers, stop):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
@@ -203,6 +218,14 @@ class _Run:
             else:
                 yield item
 
+    def _paths_for_nodes(self) -> list[Path]:
+        """What every node of a cluster must see: the input, and of each folder a file, which tells a shared
+        folder from an empty one that nothing is mounted on."""
+        files = (item for item in self._open_files if not isinstance(item, AnnotationItem))
+        folders = {item.path.parent: item.path for item in files}
+        images = [] if self._options.images is None else [self._options.images]
+        return [*self._paths, *images, *folders.values()][:_MOST_PATHS_FOR_NODES]
+
     def _store(self, item: Item, result: ItemResult, writer: PoolWriter) -> None:
         """Put one result into the pool and into the report."""
         report = self.report
@@ -236,14 +259,14 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item], workers: int | None, make_detector: DetectorFactory | None, stop: StopRequest
+    items: Iterator[Item], open_workers: Callable[[], WorkerPool | RayWorkerPool], stop: StopRequest
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
         else:
-            with WorkerPool(available_cores() if workers is None else workers, make_detector) as worker_pool:
+            with open_workers() as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
                 pa.array([])
                 yield from worker_pool.run(chain([item], items), lambda: stop.requested)
