@@ -5,7 +5,7 @@ import argparse
 from handsim.cluster import ClusterOptions
 
 
-def add_cluster_argument(parser: argparse.ArgumentParser) -> None:
+def add_cluster_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Declare ``--ray``."""
     parser.add_argument(
         "--ray",

@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -64,8 +63,9 @@ def serve(connection: Connection, request: GatewayRequest) -> None:
 def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
     """Connect this process to the cluster, quietly; raises HandsimError with Ray's reason."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's own lines come in its own colours and from its own threads; what people need is told by ours.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    # Ray's own lines come from its own threads, in many words; what people need is told in ours.
+    for descriptor in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     # Ray puts the working directory first on its workers' path: a user's own index.py must not become ours.
     os.chdir(Path(__file__).parents[2])
     is_local = request.address == "auto"
@@ -150,6 +150,8 @@ class _Gateway:
         self._arrivals: SimpleQueue[Task | None] = SimpleQueue()
         self._queue: deque[_Work] = deque()
         self._workers: list[_Worker] = []
+        self._make_worker = ray.put(request.make_worker)
+        """Once for all workers: it may hold the weights of a network."""
         self._capacity = 0
 
     def run(self) -> None:
@@ -196,9 +198,7 @@ class _Gateway:
 
     def _start_worker(self, node: Node) -> _Worker:
         gpus = self._request.gpus if node.resources.get("GPU") else 0
-        actor = self._actor.options(
-            num_gpus=gpus, scheduling_strategy=node.place
-        ).remote(self._request.make_worker)
+        actor = self._actor.options(num_gpus=gpus, scheduling_strategy=node.place).remote(self._make_worker)
         return _Worker(node, actor, actor.start.remote())
 
     def _fill(self, worker: _Worker) -> None:

@@ -92,8 +92,8 @@ class ClusterWorkers(Generic[_Task, _Result]):
         Each is made by ``make_worker``, which must be picklable, in its own process; they are at most
         ``most_workers``.
 
-        Raises UnavailableError when the head does not answer, HandsimError for a node that has another version
-        of handsim or cannot read one of the ``paths``. ``say`` gets lines on nodes that come and go.
+        Raises UnavailableError when the head does not answer, HandsimError for a node that has another
+        version of handsim or cannot read one of the ``paths``. ``say`` gets lines on nodes that come and go.
         """
         if most_workers is not None and most_workers < 1:
             raise HandsimError(f"--workers is {most_workers}; at least 1 is needed")
@@ -169,7 +169,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"no connection to the Ray cluster at {self._address} within {_CONNECT_S:.0f} s; "
-                    f"its head must be reachable, and this machine one of its nodes (`ray start --address HEAD:PORT`)"
+                    f"its head must be reachable, and this machine one of its nodes (`ray start --address ...`)"
                 )
 
     def _send(self, task: Task) -> None:

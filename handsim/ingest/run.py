@@ -56,8 +56,9 @@ def ingest(
     pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
     (default: one for each core of this machine, or of the Ray ``cluster``); ``progress`` is called after
     every item with the report so far; with ``dry_run`` nothing is written and no detector made. Raises
-    NotThereError at once for a path that does not exist, HandsimError when the pool is being written by another
-    process, a detector cannot be made, or the cluster is away, unfit or lost. Nothing about a file is raised.
+    NotThereError at once for a path that does not exist, HandsimError when the pool is being written by
+    another process, a detector cannot be made, or the cluster is away, unfit or lost. Nothing about a file is
+    raised.
     """
     run = _Run([Path(path) for path in paths], Path(pool), options or IngestOptions(), dry_run, say)
     stop = StopRequest()
