@@ -18,6 +18,7 @@ from handsim.errors import HandsimError
 _LOOK_EVERY_S: Final = 5.0
 _ANSWER_S: Final = 60.0
 """A node that is well answers within this: Python has to start there for it."""
+_LONGEST_REASON: Final = 200
 _DEAD_AFTER_S: Final = 120.0
 """Without any node for so long, the run ends."""
 
@@ -52,19 +53,21 @@ class NodeWatch:
         self._nodes: dict[str, Node] = {}
         self._looked_s = self._alive_s = time.monotonic()
         self._look()
-        while any(node.answer is not None for node in self._nodes.values()):
-            for fault in self._read_answers(timeout_s=0.5):
-                raise HandsimError(fault)
+        while asked := [node for node in self._nodes.values() if node.answer is not None]:
+            ray.wait([node.answer for node in asked], timeout=0.5)
+            for node in asked:
+                self._read_answer(node)
         if not any(slots for _, slots in self.slots()):
             nodes = pluralize(len(self._nodes), "node")
-            raise HandsimError(
-                f"the Ray cluster at {request.address} has {nodes}, and none has a core to use"
-            )
+            raise HandsimError(f"the Ray cluster at {request.address} has {nodes}, none with a core to use")
 
     def update(self) -> None:
         """Look, now and then, for nodes that joined or went; raises HandsimError where none is left."""
-        for fault in self._read_answers(timeout_s=0):
-            self._say(f"not used: {fault}")
+        for node in self._nodes.values():
+            try:
+                self._read_answer(node)
+            except HandsimError as error:
+                self._say(f"not used: {error}")
         if time.monotonic() - self._looked_s > _LOOK_EVERY_S:
             self._look()
         if any(node.is_fit for node in self._nodes.values()):
@@ -113,40 +116,41 @@ class NodeWatch:
         node.answer = probe.options(scheduling_strategy=node.place).remote(list(self._request.paths))
         return node
 
-    def _read_answers(self, timeout_s: float) -> Iterator[str]:
-        """Read what nodes answer; what is wrong with those that are not fit."""
-        open_nodes = [node for node in self._nodes.values() if node.answer is not None]
-        if not open_nodes:
-            return
-        ready, _ = ray.wait([node.answer for node in open_nodes], num_returns=1, timeout=timeout_s)
-        for node in open_nodes:
-            if node.answer not in ready:
-                if time.monotonic() - node.asked_s > _ANSWER_S:
-                    node.answer = None
-                    yield f"node {node.name} does not answer (waited {_ANSWER_S:.0f} s)"
-                continue
-            try:
-                installed, missing = ray.get(node.answer)
-            except RayError as error:
-                fault = f"node {node.name} cannot run anything ({' '.join(str(error).split())[:300]})"
-            else:
-                fault = self._find_fault(node, installed, missing)
-            node.answer, node.is_fit = None, not fault
-            if fault:
-                yield fault
+    def _read_answer(self, node: Node) -> None:
+        """Read what a node has answered, if it has; raises HandsimError for one that is not fit.
 
-    def _find_fault(self, node: Node, installed: str, missing: list[str]) -> str:
+        A node that died a moment ago is still listed, and answers nothing: that is no reason not to work.
+        """
+        if node.answer is None:
+            return
+        if not ray.wait([node.answer], timeout=0)[0]:
+            if time.monotonic() - node.asked_s > _ANSWER_S:
+                node.answer = None
+                self._say(f"not used: node {node.name} did not answer within {_ANSWER_S:.0f} s")
+            return
+        answer, node.answer = node.answer, None
+        try:
+            installed, missing = ray.get(answer)
+        except RayError as error:
+            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            self._say(f"not used: node {node.name} runs nothing ({reason})")
+            return
+        self._check(node, installed, missing)
+        node.is_fit = True
+
+    def _check(self, node: Node, installed: str, missing: list[str]) -> None:
         ours = self._request.version
         if installed != ours:
             theirs = f"handsim {installed}" if installed else "no handsim"
-            return f"node {node.name} has {theirs}, and this machine {ours}; install handsim {ours} there"
+            raise HandsimError(
+                f"node {node.name} has {theirs}, and this machine {ours}; install handsim {ours} there"
+            )
         if missing:
             more = f" (nor {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-            return (
+            raise HandsimError(
                 f"node {node.name} cannot read {missing[0]}{more}; every node must see the same files under "
                 f"the same paths, as on a shared file system"
             )
-        return ""
 
 
 def _make_probe() -> Callable[[list[str]], tuple[str, list[str]]]:

@@ -169,7 +169,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"no connection to the Ray cluster at {self._address} within {_CONNECT_S:.0f} s; "
-                    f"its head must be reachable, and this machine one of its nodes (`ray start --address ...`)"
+                    f"its head must be reachable, and this machine one of its nodes (`ray start`)"
                 )
 
     def _send(self, task: Task) -> None:

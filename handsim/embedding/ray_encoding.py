@@ -98,7 +98,7 @@ def encode_on_cluster(
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Put the vectors of hands [n] into the cache beside their pool, where the building of an index finds them.
+    """Put the vectors of hands [n] into the cache beside their pool, where `embed_hands` finds them.
 
     Raises as `extract_on_cluster`, and NotThereError without the embedding's weights.
     """
