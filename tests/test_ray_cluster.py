@@ -1,5 +1,6 @@
 """Ingest, encoding and mining on a Ray cluster of two nodes on this machine: as without it, whatever dies."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -232,6 +233,8 @@ def test_a_head_that_is_away_or_dies_is_told_and_loses_nothing(
         cluster.kill("gcs_server")
         cluster.kill("raylet")
         cluster.kill("raylet", cluster.second)
+        [gateway] = multiprocessing.active_children()
+        gateway.join()
 
     with pytest.raises(UnavailableError, match=r"the Ray cluster at .* was lost"):
         ingest([folder], pool, BrightnessDetector, cluster=cluster.options, progress=once(kill_all))
