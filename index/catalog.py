@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding, can_embed
+from handsim.embedding import Embedding, can_embed_hands
 from handsim.errors import HandsimError, NotThereError
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
@@ -74,14 +74,19 @@ class Catalog(ABC):
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
-        Hands with unlabelled joints are left out, unless the embedding completes them. ``progress`` counts
-        hands written; the graph is built after its last call. Raises HandsimError when there are no hands,
-        while another process builds, and when the version does not find what exact search finds: it then
-        stays, unpublished.
+        Hands of unknown side are left out, and those with unlabelled joints, unless the embedding completes
+        them. ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError
+        when there are no hands, while another process builds, and when the version does not find what exact
+        search finds: it then stays, unpublished.
         """
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
         points = PoolPoints(hands, embedding)
+        if not hands.has_side.any():
+            raise HandsimError(
+                f"all {len(hands):,} hands are of unknown side, and an index takes none of them; "
+                f"`handsim pool relabel --side unknown --set-side left` (or right) gives them one"
+            )
         if len(points) == 0:
             raise HandsimError(
                 f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
@@ -102,9 +107,9 @@ class Catalog(ABC):
         """Have the index follow a pool, with the current version's own embedding.
 
         Hands that are new become searchable, those that the pool lost are left out, those of another video,
-        source or label get it. All go into a new version; with ``in_place``, on a server, into the current
-        one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned, None
-        to compare here. Returns the current version where nothing differs. Raises as `build` does, and
+        source, label or side get it. All go into a new version; with ``in_place``, on a server, into the
+        current one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned,
+        None to compare here. Returns the current version where nothing differs. Raises as `build` does, and
         HandsimError where index and pool have no hand in common.
         """
         difference = difference or self.compare(hands)
@@ -126,7 +131,7 @@ class Catalog(ABC):
     def compare(self, hands: HandColumns) -> Difference:
         """How the current version differs from a pool; raises NotThereError without one."""
         with self.current() as current:
-            usable = can_embed(current.embedding.unlabelled, hands.keypoints)
+            usable = can_embed_hands(current.embedding.unlabelled, hands)
             return Difference.between(current.info.name, current.scroll(), hands, usable)
 
     def current(self) -> IndexVersion:

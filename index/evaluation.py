@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import can_embed
+from handsim.embedding import can_embed_hands
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
@@ -82,7 +82,7 @@ def evaluate_retrieval(
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
     that is in the pool but not in the index. Hands that the embedding refuses play no part.
     """
-    candidates = np.flatnonzero(can_embed(version.embedding.unlabelled, pool.keypoints))
+    candidates = np.flatnonzero(can_embed_hands(version.embedding.unlabelled, pool))
     if sample < 1 or len(candidates) == 0:
         raise HandsimError(
             f"a sample of {min(sample, len(candidates))} hands measures nothing; take at least 1"

@@ -30,10 +30,11 @@ def write_hand100m(
     """Write an annotation file of mined hands as they come, atomically; returns how many hands.
 
     A picture's ``id`` is the hand's row in the pool. A hand without a positive has empty lists. The format
-    has no unlabelled joints: hands with any are left out, also as positives, and ``with_picture`` those
-    without a crop. Raises NotThereError for a hand that the pool does not hold.
+    has no unlabelled joints: hands with any are left out, also as positives, and so are those of unknown
+    side, and ``with_picture`` those without a crop. Raises NotThereError for a hand that the pool does not
+    hold.
     """
-    usable = pool.is_complete & pool.has_crops if with_picture else pool.is_complete
+    usable = pool.is_usable & pool.has_crops if with_picture else pool.is_usable
     with replacing(Path(path)) as temporary, temporary.open("w") as file:
         file.write('{"images": ')
         write_json_list(file, _images(pool, usable))

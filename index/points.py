@@ -7,12 +7,14 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import Embedding, can_embed
+from handsim.embedding import Embedding, can_embed_hands
 from handsim.hashing import GOLDEN_GAMMA, mix64
 from handsim.pool import Categorical
 from index.query import Payload
 
 BATCH_HANDS: Final = 5_000
+_NAMES: Final = ("video", "source", "label", "side")
+"""What people change of a hand; with another side it has other keypoints, too."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -42,10 +44,18 @@ class HandColumns(Protocol):
     def is_left(self) -> NDArray[np.bool_]: ...
 
     @property
+    def has_side(self) -> NDArray[np.bool_]:
+        """Whether it is known; an index takes no others."""
+
+    @property
     def scores(self) -> NDArray[np.float32]: ...
 
     @property
     def frames(self) -> NDArray[np.int64]: ...
+
+    @property
+    def tracks(self) -> NDArray[np.uint64]:
+        """0 where a hand is in none."""
 
     def __len__(self) -> int: ...
 
@@ -128,7 +138,7 @@ class Difference:
     new: NDArray[np.int64]
     """Rows [n] of the pool's hands that the version lacks."""
     changed: NDArray[np.int64]
-    """Rows [c] of those whose video, source or label is another one in the pool."""
+    """Rows [c] of those whose video, source, label or side is another one in the pool."""
     removed: NDArray[np.uint64]
     """Ids [r] of the version's hands that the pool does not hold any more."""
 
@@ -155,15 +165,8 @@ class Difference:
             is_indexed[places[is_here]] = True
             removed.append(page.hand_ids[~is_here])
             rows = order[places[is_here]]
-            columns = (hands.videos.values(rows), hands.sources.values(rows), hands.labels.values(rows))
-            names = (
-                (video or "", source or "", label) for video, source, label in zip(*columns, strict=True)
-            )
-            indexed = page.select(is_here).payloads
-            differs = [
-                (payload["video"], payload["source"], payload["label"]) != name
-                for payload, name in zip(indexed, names, strict=True)
-            ]
+            pairs = zip(page.select(is_here).payloads, payloads_of(hands, rows), strict=True)
+            differs = [any(one[field] != other[field] for field in _NAMES) for one, other in pairs]
             changed.append(rows[np.array(differs, dtype=np.bool_)])
         changed_rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *changed]))
         new = np.sort(order[~is_indexed & usable[order]]).astype(np.int64)
@@ -190,7 +193,7 @@ class PointsWithout:
 class PoolPoints:
     """The hands of a pool with the vectors that an embedding gives them.
 
-    Hands that it gives none, because joints are not labelled (`can_embed`), are not among them.
+    Hands that it gives none, for want of joints or of a side (`can_embed_hands`), are not among them.
     """
 
     def __init__(
@@ -199,7 +202,7 @@ class PoolPoints:
         """Of all hands, or of those at ``rows`` [n]."""
         self._hands = hands
         self._embedding = embedding
-        is_taken = can_embed(embedding.unlabelled, hands.keypoints)
+        is_taken = can_embed_hands(embedding.unlabelled, hands)
         if rows is not None:
             rows = rows[is_taken[rows]]
         elif not is_taken.all():

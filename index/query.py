@@ -57,7 +57,7 @@ class Filter:
                 )
         for side in self.sides or ():
             if side not in SIDES:
-                raise HandsimError(f"the filter asks for side {side!r}; it is 'left' or 'right'")
+                raise HandsimError(f"the filter asks for side {side!r}; in an index it is 'left' or 'right'")
         if self.min_score is not None and not (math.isfinite(self.min_score) and 0 <= self.min_score <= 1):
             raise HandsimError(f"the filter's min_score is {self.min_score}; it lies between 0 and 1")
 

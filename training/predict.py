@@ -1,7 +1,8 @@
 """Estimate the poses of hands in photographs and videos.
 
 The estimator sees right hands only: left hands are mirrored before it and mirrored back after it, so places
-and estimates are in the image as it is. Points are in pixels, x right, y down.
+and estimates are in the image as it is. A hand of unknown side is taken for a right one. Points are in
+pixels, x right, y down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,8 +55,9 @@ def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = Non
     if path.is_dir():
         raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
     kind = tell_kind(path)
-    if kind == "annotations":
-        raise UnusableError("not an image or video", "it looks like annotations")
+    if kind in ("annotations", "tar"):
+        what = "a tar archive; unpack it" if kind == "tar" else "annotations"
+        raise UnusableError("not an image or video", f"it looks like {what}")
     if kind == "picture":
         picture = decode_picture(path)
         remarks += picture.remarks
@@ -83,13 +85,16 @@ class HandPlace:
     """[4] x0, y0, x1, y1: tight around the hand, or the whole image."""
     square_px: NDArray[np.float64]
     """[4] the estimator's crop; it may reach outside the image, where edge pixels are repeated."""
+    looks_left: bool
+    """Whether it looks like a left hand in this image; in that of a selfie camera, a right hand does."""
 
 
 def place_of_detection(detection: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
     """The place of a detected hand in an image (width, height), cropped as in training: around its 2D
     joints."""
     square_px = inference.square(detection.keypoints_px[:, :2], size_px)
-    return HandPlace(detection.side, detection.score, detection.box_px.astype(np.float64), square_px)
+    box_px = detection.box_px.astype(np.float64)
+    return HandPlace(detection.side, detection.score, box_px, square_px, detection.looks_left)
 
 
 def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], inference: Inference) -> HandPlace:
@@ -104,13 +109,13 @@ def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], infere
             f"box {box.round(1).tolist()} lies outside the picture of {size_px[0]} x {size_px[1]} pixels; "
             "give x0,y0,x1,y1 in its pixels"
         )
-    return HandPlace(side, None, box, square_px)
+    return HandPlace(side, None, box, square_px, side == "left")
 
 
 def place_of_whole_picture(side: Side, size_px: tuple[int, int]) -> HandPlace:
     """The place of the hand in an image that is a crop for the estimator already."""
     box = np.array([0.0, 0.0, *size_px])
-    return HandPlace(side, None, box, square_around(box, 1.0))
+    return HandPlace(side, None, box, square_around(box, 1.0), side == "left")
 
 
 _MIRROR = np.array([-1, 1, 1], np.float32)
@@ -150,20 +155,20 @@ def estimate_hands(
         # The centre is also that of the mirrored image.
         k = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
         intrinsics = np.repeat(k[None], len(places), axis=0)
-    pictures = [mirrored if place.side == "left" else image for place in places]
+    pictures = [mirrored if place.looks_left else image for place in places]
     predictions = inference.predict(pictures, squares, intrinsics)
     return [_unmirrored(place, predictions, row, width) for row, place in enumerate(places)]
 
 
 def _mirrored_square(place: HandPlace, width: int) -> NDArray[np.float64]:
     x0, y0, x1, y1 = place.square_px
-    return np.array([width - x1, y0, width - x0, y1]) if place.side == "left" else place.square_px
+    return np.array([width - x1, y0, width - x0, y1]) if place.looks_left else place.square_px
 
 
 def _unmirrored(place: HandPlace, predictions: Predictions, row: int, width: int) -> EstimatedHand:
     keypoints, joints = predictions.keypoints_2d_px[row], predictions.joints_3d_mm[row]
     camera = None if predictions.camera_3d_mm is None else predictions.camera_3d_mm[row]
-    if place.side == "left":
+    if place.looks_left:
         keypoints, joints = mirror_points(keypoints, width), joints * _MIRROR
         camera = None if camera is None else camera * _MIRROR
     return EstimatedHand(place, keypoints, predictions.confidence[row], joints, camera)

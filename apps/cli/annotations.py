@@ -7,7 +7,7 @@ from typing import get_args
 from apps.cli.console import option_type
 from handsim.annotations import AnnotationFormat, AnnotationOptions, parse_joint_order
 from handsim.annotations.annotated_hand import DEFAULT_MIN_JOINTS
-from handsim.hand import SIDES
+from handsim.hand import Side
 
 
 def add_annotation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,8 @@ def add_annotation_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|LIST",
         help="order of their joints: coco, mano, interhand, ..., or 21 numbers (default: names or ours)",
     )
-    group.add_argument("--side", choices=SIDES, help="of hands of which they do not say it")
+    line = "of hands of which they do not say it; an index takes none of unknown side"
+    group.add_argument("--side", choices=get_args(Side), help=line)
     group.add_argument(
         "--min-joints",
         type=int,

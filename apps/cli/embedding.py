@@ -65,28 +65,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _fit(options: argparse.Namespace) -> int:
     home = find_home(options)
+    pool = Pool.open(home.pool)
     if options.encoder is None:
         _refuse(
             options, ("batch", "size", "device", "keep_features", "ray"), "is for images; add --encoder to it"
         )
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
-        pool = Pool.open(home.pool)
         unlabelled: Unlabelled = options.unlabelled or "refuse"
         embedding: Embedding = PoseEmbedding.fit(pool, components, normalisation, unlabelled)
         embedding.save(home.embedding)
-        if partly := int((~pool.is_complete).sum()):
+        if partly := int((pool.has_side & ~pool.is_complete).sum()):
             hands = pluralize(partly, "hand with unlabelled joints was", "hands with unlabelled joints were")
             print(f"{hands} left out of the fit")
     else:
         _refuse(options, ("normalisation", "unlabelled"), "is for poses; leave it out with --encoder")
-        embedding = _fit_image(options, home)
+        embedding = _fit_image(options, home, pool)
+    if line := pool.describe_unknown_sides():
+        print(line)
     print(_describe(embedding))
     print(f"\nwritten to {home.embedding}; `handsim index build` makes an index of it")
     return 0
 
 
-def _fit_image(options: argparse.Namespace, home: Home) -> ImageEmbedding:
+def _fit_image(options: argparse.Namespace, home: Home, pool: Pool) -> ImageEmbedding:
     from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 
     values = {
@@ -97,7 +99,6 @@ def _fit_image(options: argparse.Namespace, home: Home) -> ImageEmbedding:
         "keep_features": options.keep_features,
     }
     fit_options = ImageFitOptions(**{name: value for name, value in values.items() if value is not None})
-    pool = Pool.open(home.pool)
     cluster = read_cluster_options(options, gpus=fit_options.device != "cpu")
     with progress_bar("encoding") as progress:
         return fit_image_embedding(

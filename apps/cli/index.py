@@ -23,7 +23,14 @@ from apps.cli.console import (
     progress_bar,
 )
 from handsim.cluster import ClusterOptions
-from handsim.embedding import LEAST_LABELLED, BlendEmbedding, Embedding, ImageEmbedding, can_embed
+from handsim.embedding import (
+    LEAST_LABELLED,
+    BlendEmbedding,
+    Embedding,
+    ImageEmbedding,
+    can_embed,
+    can_embed_hands,
+)
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
@@ -50,7 +57,7 @@ def build_version(
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on hands with unlabelled joints; a Ray
+    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out; a Ray
     ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
@@ -60,7 +67,7 @@ def build_version(
         print_line(
             f"fitted the embedding {home.embedding} on {pluralize(fitted, 'hand')} (`handsim embedding show`)"
         )
-    print_unlabelled(pool, embedding, print_line)
+    print_left_out(pool, embedding, print_line)
     if cluster is not None:
         _encode_on_cluster(cluster, pool, embedding, progress, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
@@ -80,13 +87,15 @@ def _encode_on_cluster(
         return
     from handsim.embedding.ray_encoding import encode_on_cluster
 
-    is_taken = can_embed(embedding.unlabelled, pool.keypoints) & pool.has_crops
+    is_taken = can_embed_hands(embedding.unlabelled, pool) & pool.has_crops
     encode_on_cluster(cluster, image, pool, pool.hand_ids[is_taken], progress, print_line)
 
 
-def print_unlabelled(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
-    """Say what an index does with the hands of a pool that have unlabelled joints, if there are any."""
-    partly = pool.keypoints[~pool.is_complete]
+def print_left_out(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
+    """Say what an index does with the hands of a pool that lack joints or a side, if there are any."""
+    if line := pool.describe_unknown_sides():
+        print_line(line)
+    partly = pool.keypoints[pool.has_side & ~pool.is_complete]
     completed = int(can_embed(embedding.unlabelled, partly).sum())
     left_out = len(partly) - completed
     if completed:
@@ -123,12 +132,12 @@ def add_hands(
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    ``print_line`` gets a sentence on hands with unlabelled joints; a Ray ``cluster`` encodes pictures. Raises
-    as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on each kind of hands that are left out; a Ray ``cluster`` encodes
+    pictures. Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
-        print_unlabelled(pool, version.embedding, print_line)
+        print_left_out(pool, version.embedding, print_line)
         if cluster is not None:
             _encode_on_cluster(cluster, pool, version.embedding, progress, print_line)
     difference = catalog.compare(pool)
@@ -168,7 +177,7 @@ def verify_version(
     with catalog.open(name) if name else catalog.current() as version:
         pool_ids = None
         if pool is not None:
-            pool_ids = pool.hand_ids[can_embed(version.embedding.unlabelled, pool.keypoints)]
+            pool_ids = pool.hand_ids[can_embed_hands(version.embedding.unlabelled, pool)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification

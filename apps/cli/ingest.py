@@ -15,21 +15,34 @@ from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import HandDetector, describe_detector, open_detector
 from handsim.errors import NotThereError
-from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest import PATIENCE_S, Glob, IngestOptions, IngestReport, NameRule, Shard, ingest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder, image, video, or file of annotations"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="folder, image, video, tar, or file of annotations",
     )
     _add_name_arguments(parser)
     _add_choice_arguments(parser)
     parser.add_argument(
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
+    line = "leave out hands of videos that moved less, in parts of the hand's box, since the last one kept"
+    parser.add_argument("--min-motion", type=float, metavar="SHARE", help=f"{line} (such as 0.05)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
+    )
+    parser.add_argument(
+        "--shard",
+        type=option_type(Shard.parse),
+        metavar="K/N",
+        help="only the K-th of N shares of the files, such as 3/16: for N machines, each with a home of its "
+        "own; `handsim pool merge` brings them together",
     )
     add_cluster_argument(parser)
     add_detector_arguments(parser)
@@ -76,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         detector = describe_detector(detector_options)
         make_detector: Callable[[], HandDetector] = partial(open_detector, detector_options)
     except NotThereError as error:
-        if options.model is not None:
+        if options.model is not None or options.detector != "mediapipe":
             raise
         # Annotations can do without.
         detector, make_detector = "", partial(_refuse, str(error))
@@ -85,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
+        min_motion=options.min_motion,
         images=options.images,
         detector=detector,
         annotations=read_annotation_options(options),
@@ -93,6 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         exclude=tuple(options.exclude),
         retry_failed=options.retry_failed,
         keep_copies=options.keep_copies,
+        shard=options.shard,
     )
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=True if options.dry_run else None) as bar:
 
@@ -108,6 +123,7 @@ def _run(options: argparse.Namespace) -> int:
             ingest_options,
             workers=options.workers,
             cluster=read_cluster_options(options),
+            patience_s=PATIENCE_S + detector_options.program_patience_s,
             dry_run=options.dry_run,
             progress=update,
             say=print,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import find_catalog, find_home, progress_bar
-from handsim.embedding import can_embed
+from handsim.embedding import can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
@@ -77,7 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     tally = MiningTally(policy)
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
         read_hands_of_pool(version, pool)
-        hands = pool.hand_ids[_minable(pool, version, options.format)]
+        is_minable = _minable(pool, version, options.format)
+        hands = pool.hand_ids[is_minable]
         batches = mine(
             version,
             hands,
@@ -97,8 +98,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.crops:
         _write_crops(pool, options.crops)
     print(f"{written} of {pluralize(len(hands), 'hand')} in {options.out}")
-    if len(hands) < len(pool):
-        print(f"left out: {pluralize(len(pool) - len(hands), 'hand')} with unlabelled joints")
+    if partly := int((pool.has_side & ~is_minable).sum()):
+        print(f"left out: {pluralize(partly, 'hand')} with unlabelled joints")
+    if line := pool.describe_unknown_sides():
+        print(line)
     if left_out := tally.describe_left_out():
         print(f"left out as positives: {left_out}")
     if options.crops and not pool.has_crops.all():
@@ -111,8 +114,8 @@ def _run(options: argparse.Namespace) -> int:
 def _minable(pool: Pool, version: IndexVersion, file_format: str) -> NDArray[np.bool_]:
     """[N] the pool's hands that the index takes; Hand100M has no unlabelled joints."""
     if file_format == "hand100m":
-        return pool.is_complete
-    return can_embed(version.embedding.unlabelled, pool.keypoints)
+        return pool.is_usable
+    return can_embed_hands(version.embedding.unlabelled, pool)
 
 
 def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) -> Iterator[MinedPairs]:
@@ -124,7 +127,7 @@ def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) 
 
 def _write_crops(pool: Pool, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    hand_ids = pool.hand_ids[pool.has_crops & pool.is_complete].tolist()
+    hand_ids = pool.hand_ids[pool.has_crops & pool.is_usable].tolist()
     with progress_bar("writing crops", "crop") as progress:
         for done, hand_id in enumerate(hand_ids, start=1):
             (directory / f"{format_hand_id(hand_id)}.jpg").write_bytes(pool.crop_jpeg(hand_id))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
 from apps.cli.console import find_catalog, find_home, progress_bar
 from apps.cli.selection import add_selection_arguments, read_selection
-from handsim.embedding import can_embed, load_embedding
+from handsim.embedding import can_embed_hands, load_embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import refuse_existing
@@ -115,7 +115,7 @@ def _find_places(options: argparse.Namespace, hands: ExportedHands) -> Places | 
     except NotThereError:  # no index yet
         if not home.embedding.exists() or (embedding := load_embedding(home.embedding)).kind != "pose":
             return None  # an embedding of pictures would run its encoder, for hours
-        is_taken = can_embed(embedding.unlabelled, hands.pool.keypoints[hands.rows])
+        is_taken = can_embed_hands(embedding.unlabelled, hands.pool)[hands.rows]
         vectors = np.full((len(hands), embedding.dimension), np.nan, dtype=np.float32)
         vectors[is_taken] = embedding.embed_hands(hands.pool, hands.rows[is_taken])
         return Places(vectors, principal_plane(vectors), f"{home.embedding}, its first two components")

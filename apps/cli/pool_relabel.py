@@ -1,4 +1,4 @@
-"""``handsim pool relabel``: other videos and labels for hands that are in the pool."""
+"""``handsim pool relabel``: other videos, labels and sides for hands that are in the pool."""
 
 import argparse
 import csv
@@ -13,19 +13,19 @@ from apps.cli.console import add_action, find_home, option_type
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.english import pluralize
 from handsim.errors import HandsimError
-from handsim.hand import parse_hand_id
+from handsim.hand import SIDES, parse_hand_id
 from handsim.ingest.origins import NameRule, Place
 from handsim.pool import Categorical, Pool
-from handsim.pool.relabel import relabel
+from handsim.pool.relabel import change_sides, relabel
 
 Names = dict[int, str | None]
-"""Hand -> its new video, or its new label, if any."""
+"""Hand -> its new video, its new label, if any, or its new side."""
 
 
 def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command line."""
-    action = add_action(actions, "relabel", "other videos and labels for hands; their ids stay")
-    group = action.add_argument_group("the names")
+    action = add_action(actions, "relabel", "other videos, labels and sides for hands; their ids stay")
+    group = action.add_argument_group("the names and sides")
     video, label = (group.add_mutually_exclusive_group() for _ in range(2))
     for exclusive, noun in ((video, "video"), (label, "label")):
         line = f"the {noun} out of the name of the file that a hand came from, as in handsim ingest"
@@ -35,7 +35,9 @@ def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
         line = f"this {noun} for all chosen hands"
         exclusive.add_argument(f"--set-{noun}", metavar="NAME", help=line)
     label.add_argument("--no-label", action="store_true", help="no label for any chosen hand")
-    line = "a table: id, and video or label or both; an empty video stays, an empty label is taken away"
+    line = "the chosen hands are left, or right ones; where that was wrong, they are mirrored"
+    group.add_argument("--set-side", choices=SIDES, help=line)
+    line = "a table: id, and video, label, side; an empty video or side stays, an empty label is taken away"
     group.add_argument("--csv", type=Path, metavar="FILE", help=line)
     add_selection_arguments(action)
     action.add_argument("--dry-run", action="store_true", help="only say how many")
@@ -44,35 +46,39 @@ def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _relabel(options: argparse.Namespace) -> int:
     selection = read_selection(options)
-    has_names = any(
-        (options.video_from, options.set_video, options.label_from, options.set_label, options.no_label)
-    )
-    if has_names == (options.csv is not None):
+    for_all = any((options.set_video, options.set_label, options.no_label, options.set_side))
+    if bool(for_all or options.video_from or options.label_from) == (options.csv is not None):
         raise HandsimError(
-            "give new names by --csv or by other options (--video-from, --set-label, ...), one of both"
+            "give new names or a side by --csv or by other options (--set-label, ...), one of both"
         )
     if options.csv is not None and not selection.is_everything:
         raise HandsimError("--csv names the hands itself; leave the conditions out")
-    if selection.is_everything and (options.set_video or options.set_label or options.no_label):
-        raise HandsimError("one name for all hands of the pool is not meant; say which (--ids, --video, ...)")
+    if selection.is_everything and for_all:
+        raise HandsimError(
+            "one name or side for all hands of the pool is not meant; say which (--ids, --video, ...)"
+        )
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
         if options.csv is not None:
-            videos, labels = read_names(options.csv)
+            videos, labels, sides = read_names(options.csv)
         else:
             rows = selection.rows(pool)
             videos = _make_names(pool, rows, options.video_from, options.set_video)
             labels = _make_names(pool, rows, options.label_from, options.set_label, none=options.no_label)
+            sides = _make_names(pool, rows, None, options.set_side)
         videos, labels = _changes(pool, pool.videos, videos), _changes(pool, pool.labels, labels)
-    hands = pluralize(len(videos.keys() | labels.keys()), "hand")
+        sides = _changes(pool, pool.sides, sides)
+    hands = pluralize(len(videos.keys() | labels.keys() | sides.keys()), "hand")
     names = f"{pluralize(len(videos), 'video')}, {pluralize(len(labels), 'label')}"
+    names += f", {pluralize(len(sides), 'side')}" if sides else ""
     if options.dry_run:
         print(f"{hands} would change: {names}")
         return 0
     relabel(path, {hand_id: video for hand_id, video in videos.items() if video}, labels)
+    change_sides(path, {hand_id: "left" if side == "left" else "right" for hand_id, side in sides.items()})
     print(f"{hands} changed: {names}")
-    if videos or labels:
-        print("next: handsim index add, as an index holds the names of its day")
+    if videos or labels or sides:
+        print("next: handsim index add, as an index holds the names and sides of its day")
     return 0
 
 
@@ -101,10 +107,11 @@ def _changes(pool: Pool, column: Categorical, names: Names) -> Names:
     return {hand_id: name for (hand_id, name), old in zip(names.items(), before, strict=True) if name != old}
 
 
-def read_names(path: Path) -> tuple[Names, Names]:
-    """New videos and labels out of a table; raises HandsimError, with the line, for what cannot be used."""
+def read_names(path: Path) -> tuple[Names, Names, Names]:
+    """New videos, labels and sides out of a table; raises HandsimError, with the line, for a bad one."""
     videos: Names = {}
     labels: Names = {}
+    sides: Names = {}
     seen: set[int] = set()
     for place, row in _read_rows(path):
         try:
@@ -118,7 +125,11 @@ def read_names(path: Path) -> tuple[Names, Names]:
             videos[hand_id] = row["video"]
         if "label" in row:
             labels[hand_id] = row["label"] or None
-    return videos, labels
+        if side := row.get("side"):
+            if side not in SIDES:
+                raise HandsimError(f"{place}: side {side!r} is neither left nor right; mend the line")
+            sides[hand_id] = side
+    return videos, labels, sides
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
@@ -127,9 +138,9 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = reader.fieldnames or ()
-            if "id" not in columns or not {"video", "label"} & set(columns):
+            if "id" not in columns or not {"video", "label", "side"} & set(columns):
                 found = ", ".join(columns) or "none"
-                raise HandsimError(f"{path} has the columns {found}; give id, and video or label or both")
+                raise HandsimError(f"{path} has the columns {found}; give id, and video, label or side")
             for row in reader:
                 place = f"{path}, line {reader.line_num}"
                 if None in row or None in row.values():  # a short line must not take a label away

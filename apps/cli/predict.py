@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from apps.cli.console import find_estimator, find_home, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
+from handsim.detection.detector import UndetectedError
 from handsim.errors import HandsimError, Remark
 from handsim.files import write_text_atomically
 from handsim.hand import SIDES, Side
@@ -34,6 +35,7 @@ is where no hand was found at all. An image does not show how large a hand is: e
 the hands in the training set.
 """
 _NO_HAND: Final = "no hand was found; try an image where one is larger or clearer, or give its --box"
+_DETECTOR_FAILED: Final = "the detector failed"
 _JPEG_QUALITY: Final = 92
 _DECIMALS: Final = 3
 """Of pixels, millimetres and confidences."""
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file",
     )
     parser.add_argument("--last", action="store_true", help="take the run's last checkpoint")
-    where = parser.add_argument_group("where the hands are (default: MediaPipe looks for them)")
+    where = parser.add_argument_group("where the hands are (default: a detector looks for them)")
     either = where.add_mutually_exclusive_group()
     either.add_argument(
         "--box", type=_parse_box, metavar="x0,y0,x1,y1", help="one hand, in this tight box in px"
@@ -105,8 +107,12 @@ def _run(options: argparse.Namespace) -> int:
                 line = f"handsim: {result.content['file']}: {remark['reason']}"
                 print(line + (f" ({remark['detail']})" if remark["detail"] else ""), file=sys.stderr)
             if (problem := result.content.get("problem")) is not None:
-                line = f"handsim: {result.content['file']} cannot be used ({problem})"
-                print(f"{line}; give whole images or videos", file=sys.stderr)
+                file = result.content["file"]
+                if problem.startswith(_DETECTOR_FAILED):
+                    print(f"handsim: {file}: {problem}; mend it, and run again", file=sys.stderr)
+                else:
+                    line = f"handsim: {file} cannot be used ({problem})"
+                    print(f"{line}; give whole images or videos", file=sys.stderr)
     if options.json:
         print(json.dumps([result.content for result in results]))
     else:
@@ -124,7 +130,7 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and not 0 < value < np.inf:
             raise HandsimError(f"{option} is {value:g}; it is more than 0")
     if options.side is not None and options.box is None and not options.whole:
-        raise HandsimError("--side goes with --box or --whole; else MediaPipe looks, and finds the side")
+        raise HandsimError("--side goes with --box or --whole; else a detector looks, and finds the side")
 
 
 @contextmanager
@@ -208,6 +214,7 @@ class Predictor:
         frames: list[dict[str, Any]] = []
         content: dict[str, Any] = {"file": str(path)}
         remarks: list[Remark] = []
+        unknown = 0
         pictures = read_pictures(path, self.every_s, remarks)
         while True:
             try:
@@ -218,14 +225,22 @@ class Predictor:
                 content["problem"] = str(error)
                 break
             focal_px = None if self.focal_px is None else self.focal_px * picture.scale
-            hands = estimate_hands(self.inference, picture.image, self.find(picture), focal_px)
+            try:
+                places = self.find(picture)
+            except UndetectedError as error:  # of this picture alone
+                content["problem"] = f"{_DETECTOR_FAILED}: {error}"
+                continue
+            hands = estimate_hands(self.inference, picture.image, places, focal_px)
             frame = _picture_to_json(picture, hands)
             if self.out is not None:
                 drawing = f"{name}.jpg" if picture.frame is None else f"{name}/{picture.frame:06d}.jpg"
                 _draw(picture, hands, self.out / drawing)
                 frame["drawn"] = drawing
             frames.append(frame)
+            unknown += sum(hand.place.side == "unknown" for hand in hands)
             update()
+        if unknown:
+            remarks.append(Remark("hands of unknown side", f"{unknown:,}; estimated as right hands"))
         if remarks:
             content["remarks"] = [vars(remark) for remark in remarks]
         if is_video(path):

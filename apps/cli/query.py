@@ -94,9 +94,14 @@ def check_joints(name: str, keypoints: NDArray[np.float32], embedding: Embedding
 
 
 def check_hands(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> None:
-    """`check_joints` of those of the hands that the pool holds."""
+    """Raise HandsimError for those of the hands that the pool holds and the embedding refuses."""
     for row in pool.rows([hand_id for hand_id in hand_ids if hand_id in pool]).tolist():
         name = f"hand {format_hand_id(int(pool.hand_ids[row]))}"
+        if not pool.has_side[row]:
+            raise HandsimError(
+                f"the side of {name} is unknown, so it has no place in an index; `handsim pool relabel "
+                f"--ids {name[5:]} --set-side left` (or right) and `handsim index add` give it one"
+            )
         check_joints(name, pool.keypoints[row], embedding)
 
 
@@ -113,8 +118,9 @@ def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
     kind = tell_kind(path)
-    if kind == "video":
-        raise HandsimError(f"{path} is a video; give one of its frames as an image")
+    if kind in ("video", "tar"):
+        what = "frames" if kind == "video" else "pictures"
+        raise HandsimError(f"{path} is a {kind}; give one of its {what} as an image")
     if kind == "animation":
         print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
     picture = decode_picture(path)
@@ -128,10 +134,15 @@ def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]
             "file": str(path),
             "number": number,
             "side": hand.side,
+            "seen_as": hand.seen_as,
             "score": round(hand.score, 4),
             "box_px": np.round(hand.box_px / picture.scale, 1).tolist(),
         }
-        title = (f"hand {number} of {len(hands)}", path.name, f"{hand.side}, score {hand.score:.2f}")
+        title = (
+            f"hand {number} of {len(hands)}",
+            path.name,
+            f"{hand.describe_side()}, score {hand.score:.2f}",
+        )
         queries.append(Query(metadata, title, hand.keypoints, hand.crop))
     return queries
 
@@ -292,7 +303,7 @@ def _search(
 
 
 def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
-    """Of a hand that the index lacks: raise HandsimError if that is because of its joints."""
+    """Of a hand that the index lacks: raise HandsimError if that is because of its joints or side."""
     home = find_home(options)
     if home.pool.is_dir():
         names = [options.hand] if options.hand is not None else [*(options.like or ()), *options.unlike]

@@ -1,11 +1,12 @@
 """The options that choose hands: what is known of them, their ids, or a query's answer."""
 
 import argparse
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, get_args
 
 from apps.cli.console import find_catalog
 from handsim.errors import HandsimError
-from handsim.hand import SIDES, parse_hand_id
+from handsim.hand import SIDES, Side, parse_hand_id
 from handsim.pool.selection import Selection, parse_ids
 from index import Filter, SearchOptions
 
@@ -13,13 +14,13 @@ DEFAULT_K: Final = 10
 """Hands in the answer of a query."""
 
 
-def add_filter_arguments(group: argparse._ArgumentGroup) -> None:
-    """Declare the conditions that an index can search by, too."""
+def add_filter_arguments(group: argparse._ArgumentGroup, sides: Sequence[Side] = SIDES) -> None:
+    """Declare the conditions that an index can search by, too; a pool may have hands of further sides."""
     for name, noun in (("source", "collection"), ("video", "recording or person"), ("label", "class")):
         group.add_argument(
             f"--{name}", action="append", metavar=name[0].upper(), help=f"only of this {noun}; repeatable"
         )
-    group.add_argument("--side", choices=SIDES, help="only hands of this side, the subject's own")
+    group.add_argument("--side", choices=sides, help="only hands of this side, the subject's own")
     group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
 
 
@@ -42,8 +43,11 @@ def add_selection_arguments(parser: argparse.ArgumentParser, default: str = "all
     group.add_argument("--ids", metavar="FILE|ID[,ID]", help=line)
     group.add_argument("--like", metavar="ID", help="the answer of handsim query --hand ID, nearest first")
     group.add_argument("-k", "--k", type=int, metavar="K", help=f"with --like: how many ({DEFAULT_K})")
-    add_filter_arguments(group)
+    add_filter_arguments(group, sides=get_args(Side))
     group.add_argument("--max-score", type=float, metavar="P", help="greatest confidence, 0 to 1")
+    line = "only of tracks (one hand over the frames of a video) with at"
+    group.add_argument("--min-track", type=int, metavar="N", help=f"{line} least N hands")
+    group.add_argument("--max-track", type=int, metavar="N", help=f"{line} most N hands")
 
 
 def read_selection(options: argparse.Namespace) -> Selection:
@@ -52,24 +56,25 @@ def read_selection(options: argparse.Namespace) -> Selection:
         raise HandsimError("-k goes with --like; leave it out, or ask with that")
     if options.ids is not None and options.like is not None:
         raise HandsimError("--ids and --like both name the hands; give one of them")
-    filter_ = make_filter(options) or Filter()
     if options.like is not None:
-        named = _search(options, filter_)
+        named = _search(options, make_filter(options))
     else:
         named = Selection() if options.ids is None else parse_ids(options.ids)
     return Selection(
         ids=named.ids,
-        sources=filter_.sources,
-        videos=filter_.videos,
-        sides=filter_.sides,
-        labels=filter_.labels,
-        min_score=filter_.min_score,
+        sources=options.source and tuple(options.source),
+        videos=options.video and tuple(options.video),
+        sides=options.side and (options.side,),
+        labels=options.label and tuple(options.label),
+        min_score=options.min_score,
         max_score=options.max_score,
+        min_track=options.min_track,
+        max_track=options.max_track,
         distances=named.distances,
     )
 
 
-def _search(options: argparse.Namespace, filter_: Filter) -> Selection:
+def _search(options: argparse.Namespace, filter_: Filter | None) -> Selection:
     k = DEFAULT_K if options.k is None else options.k
     with find_catalog(options) as catalog, catalog.current() as version:
         search = SearchOptions(filter=filter_)

@@ -45,7 +45,7 @@ class AnnotationOptions:
     joint_order: JointOrder | None = None
     """``ours = theirs[order]``; None: the names of the joints, where a file has them, else our own order."""
     side: Side | None = None
-    """Of hands of which the file does not say it."""
+    """Of hands of which the file does not say it. ``unknown``: they are kept as they are seen."""
     boxes: bool = False
     """Whether the detector looks into boxes that have too few joints."""
     pictures: bool = True
@@ -71,7 +71,7 @@ class RawHand:
     key: object
     """Tells it from the file's other hands, also after others were added."""
     side: object = None
-    """``left`` or ``right`` in one of their spellings; 1 or true is right."""
+    """``left``, ``right`` or ``unknown`` in one of their spellings; 1 or true is right."""
     keypoints: Any = None
     """[21, C] or flat [21 C]: x, y and what ``third`` says."""
     third: Literal["none", "depth", "flag", "score"] = "none"
@@ -92,6 +92,8 @@ class RawHand:
     source: Any = None
     external_id: str | None = None
     positives: Sequence[str] = ()
+    is_crowd: bool = False
+    """COCO's ``iscrowd``: several hands in one box, or one of which nothing is asked."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,6 +123,8 @@ class AnnotatedHand:
     source: str | None
     external_id: str | None
     positives: tuple[str, ...]
+    is_crowd: bool = False
+    """A detector is not asked for it (COCO's ``iscrowd``); an ingest takes it as any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,9 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
 
     Neither says where: the reader puts the place before it.
     """
-    side = read_side(raw.side) or options.side
+    side = read_side(raw.side)
+    if side is None or side == "unknown":
+        side = options.side or side
     points, scores = _read_points(raw)
     order = raw.joint_order or options.joint_order
     if order is not None:
@@ -167,7 +173,7 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
             needed = f"{count} of {JOINT_COUNT} joints are labelled, {options.min_joints} are needed"
             raise UnusableError("too few joints", f"{needed}; {remedy}")
         if side is None:
-            raise UnusableError("no side", "the file does not say left or right; give --side")
+            raise UnusableError("no side", "the file does not say left or right; give --side, also unknown")
         if raw.unit == "pixels":
             box = box or box_around_joints(points[labelled, :2])
         elif raw.unit == "crop" and box is None:
@@ -195,6 +201,7 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         source=_text(raw.source),
         external_id=raw.external_id,
         positives=tuple(raw.positives),
+        is_crowd=raw.is_crowd,
     )
 
 
@@ -211,7 +218,9 @@ def read_side(value: object) -> Side | None:
         return "right"
     if word in _LEFT:
         return "left"
-    raise UnusableError("bad side", f"{value!r:.60} is neither left nor right; mend it")
+    if word == "unknown":
+        return "unknown"
+    raise UnusableError("bad side", f"{value!r:.60} is neither left nor right nor unknown; mend it")
 
 
 def check_box(box_px: Box, size: tuple[int, int]) -> None:

@@ -39,7 +39,7 @@ class MediaPipeReader:
         for ordinal, landmarks in enumerate(first_of(result, LANDMARKS) or []):
             side, score = _side_and_score(categories[ordinal]) if ordinal < len(categories) else (None, None)
             if side is not None and "multi_handedness" in result:
-                side = "left" if read_side(side) == "right" else "right"
+                side = {"left": "right", "right": "left"}.get(read_side(side) or "", side)
             yield RawHand(
                 place=f"result {number} ({image:.60}), hand {ordinal}",
                 image=image,

@@ -120,28 +120,28 @@ class ClusterWorkers(Generic[_Task, _Result]):
 
     def run(
         self,
-        tasks: Iterator[_Task],
+        tasks: Iterator[_Task | None],
         is_stopped: Callable[[], bool] = lambda: False,
         *,
         in_order: bool = False,
     ) -> Iterator[tuple[_Task, _Result | Lost]]:
         """Tasks and results, until all are done or it ``is_stopped``; as they are ready, or in order.
 
-        No more tasks are taken than the cluster works on, so that results never heap up. Raises HandsimError
-        for one that a worker raised, or when no worker can be had; UnavailableError when the cluster is lost.
+        No more tasks are taken than the cluster works on, so that results never heap up. A None among them:
+        just now there is none; they are asked again when some result is there. Raises HandsimError for one
+        that a worker raised, or when no worker can be had; UnavailableError when the cluster is lost.
         """
         sent: dict[int, _Task] = {}
         waiting: dict[int, tuple[_Task, _Result | Lost]] = {}
         numbers, next_number = count(), 0
         while not is_stopped():
             while len(sent) < self._capacity and len(sent) + len(waiting) < _RESULTS_AHEAD * self._capacity:
-                for task in tasks:
-                    number = next(numbers)
-                    self._send(Task(number, pickle.dumps(task)))
-                    sent[number] = task
+                task = next(tasks, None)
+                if task is None:
                     break
-                else:
-                    break
+                number = next(numbers)
+                self._send(Task(number, pickle.dumps(task)))
+                sent[number] = task
             if not sent:
                 return
             try:

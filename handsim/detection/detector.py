@@ -7,7 +7,7 @@ mirrored.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -48,7 +48,9 @@ class Detection:
     joint_scores: NDArray[np.float32] | None = None
     """[21] how sure it is of each joint, 0 to 1; None where it does not say."""
     detector: str = ""
-    """The name of the detector that found it, as in `handsim.detection.options.DETECTORS`."""
+    """The name of the detector that found it, as people name it (see `handsim.detection.options`)."""
+    mirrored: bool = False
+    """Whether the picture shows its subject mirrored, as selfie cameras do; ``side`` is the true one."""
 
     def __post_init__(self) -> None:
         check_hand(self.side, self.keypoints_px)
@@ -60,12 +62,35 @@ class Detection:
         """[4] x0, y0, x1, y1: tight around the labelled joints."""
         return box_around(self.keypoints_px[labelled_joints(self.keypoints_px)]).astype(np.float32)
 
+    @property
+    def looks_left(self) -> bool:
+        """Whether it looks like a left hand in this picture, so that its crop is to be flipped.
+
+        In a mirrored picture a right hand does. One of unknown side is flipped there too: so it is stored as
+        an unmirrored camera would have seen it.
+        """
+        return (self.side == "left") != self.mirrored
+
+
+class UndetectedError(HandsimError):
+    """A detector could not look at some pictures of a batch. What it found in all of them is not lost."""
+
+    def __init__(self, found: list[list[Detection]], failures: dict[int, str]) -> None:
+        """``found`` has the hands of each picture of the batch, as far as they were found all the same;
+        ``failures`` says of those that failed, by their place in the batch, what went wrong."""
+        super().__init__(next(iter(failures.values())))
+        self.found = found
+        self.failures = failures
+
 
 class HandDetector(Protocol):
     """Finds any number of hands in each picture of a batch."""
 
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """For each picture [H, W, 3] (RGB; sizes may differ) its hands, best first; [] for none."""
+        """For each picture [H, W, 3] (RGB; sizes may differ) its hands, best first; [] for none.
+
+        Raises UndetectedError, with the hands of the others, where some pictures could not be looked at.
+        """
 
     def close(self) -> None:
         """Release what the detector holds (threads, native memory); calling it twice is harmless."""
@@ -75,11 +100,11 @@ def hand_in_crop(detection: Detection) -> tuple[NDArray[np.float64], NDArray[np.
     """The square [4] (float64, picture pixels) to cut and the keypoints [21, 3] (float32) in its unit square.
 
     The square is SiMHand's (`square_around` the tight box) and is always given unmirrored: cut it with
-    `handsim.geometry.cut_crop`, then flip the crop left to right if the hand is a left one, as the keypoints
+    `handsim.geometry.cut_crop`, then flip the crop left to right if the hand `looks_left`, as the keypoints
     here already are. z is in crop widths. Raises HandsimError for a hand without extent.
     """
     square_px = square_around(detection.box_px)
-    to_crop = crop_affine(square_px, size=1.0, mirrored=detection.side == "left")
+    to_crop = crop_affine(square_px, size=1.0, mirrored=detection.looks_left)
     keypoints = apply_affine(to_crop, detection.keypoints_px.astype(np.float64))
     keypoints[:, 2] /= square_px[2] - square_px[0]
     return square_px, keypoints.astype(np.float32)
@@ -94,21 +119,34 @@ class DetectedHand:
     keypoints: NDArray[np.float32]
     """[21, 3] in the crop's unit square, as a right hand."""
     side: Side
+    seen_as: Side
+    """Left or right: crop and keypoints are those of a hand of that side. It is `side` where known."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]
     """[4] x0, y0, x1, y1: tight around the keypoints, in the picture as it is."""
 
+    def describe_side(self) -> str:
+        """The side, for people."""
+        return self.side if self.side == self.seen_as else f"unknown side, seen as a {self.seen_as} hand"
+
 
 def detect_hands(image: NDArray[np.uint8], detector: HandDetector) -> list[DetectedHand]:
-    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none."""
+    """The hands of a picture [H, W, 3] (RGB), best first; an empty list when there is none.
+
+    A hand of unknown side is there twice: as a right hand, then as a left one.
+    """
     hands = []
     for detection in detector.detect([image])[0]:
-        square_px, keypoints = hand_in_crop(detection)
-        crop = cut_crop(image, square_px)
-        if detection.side == "left":
-            crop = np.ascontiguousarray(crop[:, ::-1])
-        hands.append(DetectedHand(crop, keypoints, detection.side, detection.score, detection.box_px))
+        side = detection.side
+        sides: tuple[Side, ...] = ("right", "left") if side == "unknown" else (side,)
+        for seen_as in sides:
+            seen = replace(detection, side=seen_as)
+            square_px, keypoints = hand_in_crop(seen)
+            crop = cut_crop(image, square_px)
+            if seen.looks_left:
+                crop = np.ascontiguousarray(crop[:, ::-1])
+            hands.append(DetectedHand(crop, keypoints, side, seen_as, detection.score, detection.box_px))
     return hands
 
 

@@ -5,7 +5,15 @@ There are three kinds with one interface, `Embedding`: `PoseEmbedding` looks at 
 `image_fit`) is imported by its module's name.
 """
 
-from handsim.embedding.base import LEAST_LABELLED, Embedding, Kind, PosedHands, Unlabelled, can_embed
+from handsim.embedding.base import (
+    LEAST_LABELLED,
+    Embedding,
+    Kind,
+    PosedHands,
+    Unlabelled,
+    can_embed,
+    can_embed_hands,
+)
 from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.image import ImageEmbedding
 from handsim.embedding.load import embedding_from_json, load_embedding
@@ -30,6 +38,7 @@ __all__ = [
     "PosedHands",
     "Unlabelled",
     "can_embed",
+    "can_embed_hands",
     "embedding_from_json",
     "load_embedding",
     "normalise",

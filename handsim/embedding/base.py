@@ -36,6 +36,10 @@ class PosedHands(Protocol):
     def keypoints(self) -> NDArray[np.float32]:
         """[N, 21, 3] in the crop's unit square, as right hands; NaN where a joint is unlabelled."""
 
+    @property
+    def has_side(self) -> NDArray[np.bool_]:
+        """[N] whether the side is known: of the others nobody knows whether they are as right hands."""
+
     def __len__(self) -> int: ...
 
 
@@ -90,6 +94,11 @@ def can_embed(unlabelled: Unlabelled, keypoints: NDArray[np.floating]) -> NDArra
     """[N] which hands, of keypoints [N, 21, 2 or 3], an embedding of that choice takes."""
     least = LEAST_LABELLED if unlabelled == "complete" else JOINT_COUNT
     return np.asarray(labelled_joints(keypoints).sum(axis=1) >= least)
+
+
+def can_embed_hands(unlabelled: Unlabelled, hands: PosedHands) -> NDArray[np.bool_]:
+    """[N] which hands an embedding of that choice takes: those of known side, with joints enough."""
+    return can_embed(unlabelled, hands.keypoints) & hands.has_side
 
 
 def read_embedding_json(path: Path) -> dict[str, Any]:

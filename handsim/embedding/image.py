@@ -29,10 +29,10 @@ from handsim.embedding.base import (
     check_version,
     not_an_embedding,
 )
-from handsim.embedding.row_cache import RowCache
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing, write_text_atomically
 from handsim.pool import Pool
+from handsim.pool.row_cache import VECTORS_FOLDER, RowCache
 
 if TYPE_CHECKING:
     from handsim.embedding.image_encoder import Encoder
@@ -246,4 +246,4 @@ class ImageEmbedding:
 
 def vectors_folder(pool: Pool, record: ImageRecord) -> Path:
     """Where the vectors of a pool's hands are cached."""
-    return pool.path.parent / "vectors" / record.fingerprint
+    return pool.path.parent / VECTORS_FOLDER / record.fingerprint

@@ -30,10 +30,10 @@ from handsim.embedding.image import (
 from handsim.embedding.image_encoder import Projection, extract_hand_features, write_encoder
 from handsim.embedding.pca import PrincipalComponents
 from handsim.embedding.ray_encoding import FeatureExtractor, extract_on_cluster
-from handsim.embedding.row_cache import RowCache
 from handsim.embedding.trunk import Trunk, TrunkWeights, read_trunk
 from handsim.errors import HandsimError
 from handsim.pool import Pool
+from handsim.pool.row_cache import FEATURES_FOLDER, RowCache
 
 _MIN_IMAGE_SIZE_PX: Final = 32
 _ENCODED_TOGETHER: Final = 1024
@@ -80,19 +80,20 @@ def fit_image_embedding(
 ) -> ImageEmbedding:
     """Fit on every crop of a pool and write the embedding to ``path``, its weights file beside it.
 
-    ``encoder`` is resnet18 to resnet152 (ImageNet's weights) or a checkpoint's path, see `read_trunk`. A Ray
-    ``cluster`` encodes if one is given (and ``say`` gets lines on it). Raises HandsimError for hands without
-    crops, too few of them, or an encoder that cannot be used.
+    Hands of unknown side play no part. ``encoder`` is resnet18 to resnet152 (ImageNet's weights) or a
+    checkpoint's path, see `read_trunk`. A Ray ``cluster`` encodes if one is given (and ``say`` gets lines on
+    it). Raises HandsimError for hands without crops, too few of them, or an encoder that cannot be used.
     """
     options = options or ImageFitOptions()
     weights = read_trunk(encoder)
     check_fittable(pool, weights.architecture, options)
     path = Path(path)
-    folder = pool.path.parent / "features" / f"{weights.sha256[:16]}-{options.image_size_px}"
+    folder = pool.path.parent / FEATURES_FOLDER / f"{weights.sha256[:16]}-{options.image_size_px}"
     features = RowCache(folder, FEATURES[weights.architecture], np.float16)
-    _encode(pool, weights, options, features, progress, cluster, say)
+    fitted = pool.hand_ids[pool.has_side]
+    _encode(pool, fitted, weights, options, features, progress, cluster, say)
     pca = PrincipalComponents.fit(
-        (features.read(hand_ids) for hand_ids in _slices(pool, _PROJECTED_TOGETHER)), options.components
+        (features.read(hand_ids) for hand_ids in _slices(fitted, _PROJECTED_TOGETHER)), options.components
     )
     projection = Projection(pca.mean, pca.components)
     record = ImageRecord(
@@ -102,12 +103,12 @@ def fit_image_embedding(
         trunk_sha256=weights.sha256,
         pca_sha256=projection.sha256,
         dimension=options.components,
-        fitted_hands=len(pool),
+        fitted_hands=len(fitted),
         total_variance=pca.total_variance,
         explained_variance=tuple(pca.explained_variance.tolist()),
     )
     vectors = RowCache(vectors_folder(pool, record), record.dimension, np.float32)
-    for hand_ids in _slices(pool, _PROJECTED_TOGETHER):
+    for hand_ids in _slices(fitted, _PROJECTED_TOGETHER):
         new = hand_ids[~vectors.contains(hand_ids)]
         vectors.add(new, projection.transform(features.read(new)))
     write_encoder(path.parent / record.encoder_file, weights, projection)
@@ -125,21 +126,23 @@ def check_fittable(pool: Pool, architecture: Architecture, options: ImageFitOpti
     most = FEATURES[architecture]
     if options.components > most:
         raise HandsimError(f"components is {options.components}; a {architecture} has 1 to {most}")
-    if len(pool) <= options.components:
+    hands = int(pool.has_side.sum())
+    if hands <= options.components:
         raise HandsimError(
-            f"{len(pool)} hands are too few to fit {options.components} components; "
+            f"{hands} hands are too few to fit {options.components} components; "
             f"`handsim ingest` more, or ask for fewer components"
         )
-    without_crop = len(pool) - int(pool.has_crops.sum())
+    without_crop = int((pool.has_side & ~pool.has_crops).sum())
     if without_crop:
         raise HandsimError(
-            f"{without_crop:,} of the {len(pool):,} hands have keypoints but no picture to encode; "
+            f"{without_crop:,} of the {hands:,} hands have keypoints but no picture to encode; "
             f"ingest the pictures they come from into a pool of their own, or fit a pose embedding"
         )
 
 
 def _encode(
     pool: Pool,
+    hand_ids: NDArray[np.uint64],
     weights: TrunkWeights,
     options: ImageFitOptions,
     features: RowCache,
@@ -147,12 +150,12 @@ def _encode(
     cluster: ClusterOptions | None,
     say: Callable[[str], None],
 ) -> None:
-    """Add the features of all hands that have none in the cache yet."""
-    chunks = [hand_ids[~features.contains(hand_ids)] for hand_ids in _slices(pool, _ENCODED_TOGETHER)]
+    """Add the features of all of the hands [N] that have none in the cache yet."""
+    chunks = [chunk[~features.contains(chunk)] for chunk in _slices(hand_ids, _ENCODED_TOGETHER)]
     chunks = [chunk for chunk in chunks if len(chunk)]
     if not chunks:
         return
-    done = len(pool) - sum(map(len, chunks))
+    done = len(hand_ids) - sum(map(len, chunks))
     encoded_chunks: Iterator[tuple[NDArray[np.uint64], NDArray[np.float16]]]
     if cluster is not None:
         path, size_px = pool.path.resolve(), options.image_size_px
@@ -166,9 +169,9 @@ def _encode(
         features.add(chunk, encoded)
         done += len(chunk)
         if progress is not None:
-            progress(done, len(pool))
+            progress(done, len(hand_ids))
 
 
-def _slices(pool: Pool, size: int) -> Iterator[NDArray[np.uint64]]:
-    for start in range(0, len(pool), size):
-        yield pool.hand_ids[start : start + size]
+def _slices(hand_ids: NDArray[np.uint64], size: int) -> Iterator[NDArray[np.uint64]]:
+    for start in range(0, len(hand_ids), size):
+        yield hand_ids[start : start + size]

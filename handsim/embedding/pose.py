@@ -111,8 +111,8 @@ class PoseEmbedding:
     ) -> "PoseEmbedding":
         """Fit on a pool, or on keypoints [N, 21, 2 or 3]: exact, in one pass and bounded memory.
 
-        Hands with unlabelled joints play no part. Raises HandsimError for a component count outside 1..42, an
-        unknown normalisation, or too few hands.
+        Hands with unlabelled joints, or of unknown side, play no part. Raises HandsimError for a component
+        count outside 1..42, an unknown normalisation, or too few hands.
         """
         if not 1 <= components <= _COORDINATES:
             raise HandsimError(f"components is {components}; 21 joints in 2D have 1 to {_COORDINATES}")
@@ -122,18 +122,21 @@ class PoseEmbedding:
             raise HandsimError(f"unlabelled is {unlabelled!r}; choose {' or '.join(UNLABELLED)}")
         keypoints = hands.keypoints if isinstance(hands, Pool) else hands
         _check_shape(keypoints)
-        is_complete = can_embed("refuse", keypoints)
-        fitted_hands = int(is_complete.sum())
+        is_fitted = hands.is_usable if isinstance(hands, Pool) else can_embed("refuse", keypoints)
+        fitted_hands = int(is_fitted.sum())
         if fitted_hands <= components:
-            partly = len(keypoints) - fitted_hands
-            beside = f" (beside {partly} with unlabelled joints)" if partly else ""
+            unknown = int((~hands.has_side).sum()) if isinstance(hands, Pool) else 0
+            partly = len(keypoints) - fitted_hands - unknown
+            lacks = {"with unlabelled joints": partly, "of unknown side": unknown}
+            others = ", ".join(f"{count} {lack}" for lack, count in lacks.items() if count)
+            beside = f" (beside {others})" if others else ""
             raise HandsimError(
                 f"{fitted_hands} hands{beside} are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"
             )
-        complete = (chunk[is_complete[start : start + len(chunk)]] for start, chunk in _chunks(keypoints))
+        fitted = (chunk[is_fitted[start : start + len(chunk)]] for start, chunk in _chunks(keypoints))
         pca = PrincipalComponents.fit(
-            (normalise(chunk, normalisation) for chunk in complete if len(chunk)), components
+            (normalise(chunk, normalisation) for chunk in fitted if len(chunk)), components
         )
         return cls(
             normalisation=normalisation,

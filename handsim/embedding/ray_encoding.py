@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
 from handsim.embedding.image import DEFAULT_BATCH, Device, ImageEmbedding, vectors_folder
 from handsim.embedding.image_encoder import read_encoder
-from handsim.embedding.row_cache import RowCache
 from handsim.embedding.trunk import Trunk, TrunkWeights
 from handsim.errors import HandsimError
 from handsim.pool import Pool
 from handsim.pool.crops import CropFiles, decode_crop
+from handsim.pool.row_cache import RowCache
 
 _BATCHES_PER_TASK = 4
 _HANDS_PER_FILE = 1024

@@ -16,6 +16,7 @@ from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, cut_crop, square_ar
 from handsim.hand import Hand, Side
 from handsim.images import Picture, decode_picture, encode_crop, encode_jpeg, read_file
 from handsim.ingest.items import AnnotationRow, ItemResult
+from handsim.ingest.origins import Origin
 
 _LOOK_AROUND: Final = 2.0
 """A box is looked into with as much around it: its longer side times this."""
@@ -35,7 +36,24 @@ class _PlacedHand(NamedTuple):
     """[21, 3] in pixels of the picture."""
     box_px: Box
     joint_scores: NDArray[np.float32] | None
+    looks_left: bool
+    """See `Detection.looks_left`."""
     crop_jpeg: bytes | None = None
+
+
+def named_hand(hand: Hand, origin: Origin) -> Hand:
+    """A hand that came out of a pool, under the names that are asked for."""
+    return replace(hand, source=origin.source, video=origin.video, label=origin.label)
+
+
+def as_crop(file: bytes, picture: Picture) -> bytes:
+    """The picture of a hand that came out of a pool, as pools store it; raises UnusableError if oblong."""
+    height, width = picture.pixels.shape[:2]
+    if width != height:
+        raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
+    if width == CROP_SIZE_PX and file.startswith(_JPEG):
+        return file
+    return encode_jpeg(cut_crop(picture.pixels, [0, 0, width, height]))
 
 
 class AnnotatedHands:
@@ -73,15 +91,15 @@ class AnnotatedHands:
         else:
             placed = _place(row, annotation, size)
         square_px = square_around(placed.box_px) * picture.scale
-        return placed._replace(crop_jpeg=encode_crop(picture.pixels, square_px, placed.side))
+        return placed._replace(crop_jpeg=encode_crop(picture.pixels, square_px, mirrored=placed.looks_left))
 
     def finish(self) -> None:
         """Put the hands with their keypoints into the result."""
         if not self._placed:
             return
         boxes = np.array([hand.box_px for hand in self._placed])
-        is_left = np.array([hand.side == "left" for hand in self._placed])
-        keypoints = _in_crops(np.stack([hand.points for hand in self._placed]), boxes, is_left)
+        looks_left = np.array([hand.looks_left for hand in self._placed])
+        keypoints = _in_crops(np.stack([hand.points for hand in self._placed]), boxes, looks_left)
         for place, hand in enumerate(self._placed):
             annotation, origin = hand.row.annotation, hand.row.origin
             assert isinstance(annotation, AnnotatedHand)
@@ -113,15 +131,8 @@ class AnnotatedHands:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
         if picture is not None and row.picture is not None:
-            image, jpeg = picture.pixels, read_file(row.picture)
-            height, width = image.shape[:2]
-            if width != height:
-                raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
-            if width != CROP_SIZE_PX or not jpeg.startswith(_JPEG):
-                jpeg = encode_jpeg(cut_crop(image, [0, 0, width, height]))
-        origin = row.origin
-        hand = replace(hand, source=origin.source, video=origin.video, label=origin.label)
-        self._result.hands.append((hand, jpeg))
+            jpeg = as_crop(read_file(row.picture), picture)
+        self._result.hands.append((named_hand(hand, row.origin), jpeg))
 
     def _detect(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:
         """The hand of a box: what the detector finds there and overlaps it most."""
@@ -137,10 +148,12 @@ class AnnotatedHands:
         if found is None or _overlap(found, box) < _SAME_HAND:
             where = [round(number) for number in box]
             raise UnusableError("no hand in box", f"the detector finds no hand in {where}")
-        self._result.stages[found.stage] += 1
+        self._result.count(found)
+        if annotation.side is not None and annotation.side != "unknown":
+            found = replace(found, side=annotation.side)
         points = found.keypoints_px.astype(np.float64)
-        side = annotation.side or found.side
-        return _PlacedHand(row, side, found.score, points, box_around_joints(points[:, :2]), None)
+        box_px = box_around_joints(points[:, :2])
+        return _PlacedHand(row, found.side, found.score, points, box_px, None, found.looks_left)
 
 
 def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] | None) -> _PlacedHand:
@@ -160,7 +173,8 @@ def _place(row: AnnotationRow, annotation: AnnotatedHand, size: tuple[int, int] 
     if size is not None and size != annotation.size:
         check_box(box, size)
     assert annotation.side is not None
-    return _PlacedHand(row, annotation.side, annotation.score, points, box, annotation.joint_scores)
+    side, scores = annotation.side, annotation.joint_scores
+    return _PlacedHand(row, side, annotation.score, points, box, scores, side == "left")
 
 
 def _true_size(picture: Picture) -> tuple[int, int]:
@@ -177,14 +191,14 @@ def _wrong_size(said: tuple[int, int], size: tuple[int, int]) -> UnusableError:
 
 
 def _in_crops(
-    points: NDArray[np.float64], boxes_px: NDArray[np.float64], is_left: NDArray[np.bool_]
+    points: NDArray[np.float64], boxes_px: NDArray[np.float64], looks_left: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Points [N, 21, 3] in the unit squares around boxes [N, 4], as right hands; see `hand_in_crop`."""
     centres = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2
     sides = (boxes_px[:, 2:] - boxes_px[:, :2]).max(axis=1) * CROP_ENLARGEMENT
     unit = points / sides[:, None, None]
     unit[:, :, :2] += 0.5 - (centres / sides[:, None])[:, None]
-    unit[is_left, :, 0] = 1 - unit[is_left, :, 0]
+    unit[looks_left, :, 0] = 1 - unit[looks_left, :, 0]
     keypoints: NDArray[np.float32] = unit.astype(np.float32)
     return keypoints
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from handsim.annotations import Annotation
+from handsim.detection.detector import Detection, UndetectedError
 from handsim.errors import Remark, UnusableError
 from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
 from handsim.ingest.origins import Origin
-from handsim.pool.writer import FAILED, FAILURES, UNREADABLE, FileRecord, Skip
+from handsim.pool.writer import DETECTOR_FAILED, FAILED, FAILURES, UNREADABLE, FileRecord, Skip
+from handsim.tars import TarMember
 
 
 class ItemKeys(NamedTuple):
@@ -48,9 +50,18 @@ class _FileItem:
 
 @dataclass(frozen=True)
 class PictureItem(_FileItem):
-    """One picture file."""
+    """One picture file, or a picture in a tar: its path is then that in the tar, as if it were a folder."""
 
     pictures: int = 1
+    member: TarMember | None = None
+    """Where it lies in a tar."""
+    hand: Hand | None = None
+    """The hand that it is the crop of, where a pool exported it."""
+
+    @property
+    def source(self) -> Path | TarMember:
+        """What to read."""
+        return self.member or self.path
 
 
 @dataclass(frozen=True)
@@ -122,13 +133,24 @@ class ItemResult:
     """What is wrong with what was used all the same."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found."""
+    detectors: Counter[str] = field(default_factory=Counter)
+    """How many hands each detector found."""
     digest: str = ""
     """Of a picture's file."""
+    frames: list[tuple[float, list[Detection]]] = field(default_factory=list)
+    """Of a video: the time of each frame in seconds, and what was found in it: the hands, in their order."""
+    tracks: str | None = None
+    """Of a video: with what the next stretch goes on; see `handsim.ingest.tracks`."""
 
     @property
     def has_failed(self) -> bool:
         """Whether another try may find more; see `FAILURES`."""
         return any(skip.reason in FAILURES for skip in self.skipped)
+
+    def count(self, detection: Detection) -> None:
+        """Count a hand by what found it."""
+        self.stages[detection.stage] += 1
+        self.detectors[detection.detector] += 1
 
     def add_remarks(self, file: str, remarks: Iterable[Remark]) -> None:
         """Note what is wrong with a file that was used all the same."""
@@ -172,6 +194,8 @@ def describe_failure(file: str, error: Exception) -> Skip:
     """What the report says of a file that could not be used."""
     if isinstance(error, UnusableError):
         return Skip(file, error.reason, error.detail)
+    if isinstance(error, UndetectedError):
+        return Skip(file, DETECTOR_FAILED, str(error))
     if isinstance(error, OSError):
         return Skip(file, UNREADABLE, error.strerror or str(error))
     return Skip(file, FAILED, f"{type(error).__name__}: {error}")

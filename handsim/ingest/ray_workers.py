@@ -45,10 +45,11 @@ class RayWorkerPool:
         )
 
     def run(
-        self, items: Iterator[Item], is_stopped: Callable[[], bool] = lambda: False
+        self, items: Iterator[Item | None], is_stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[Item, ItemResult]]:
         """Items and results in the order they are ready, until all are or it ``is_stopped``.
 
+        A None among the items: just now there is none; they are asked again when some result is there.
         Raises HandsimError when a detector cannot be made, UnavailableError when the cluster is lost.
         """
         for item, result in self._workers.run(items, is_stopped):

@@ -10,7 +10,7 @@ from typing import Any, Final
 from handsim.annotations.json_stream import BREAKS_OFF
 from handsim.files import write_text_atomically
 from handsim.ingest.origins import readable
-from handsim.pool.writer import CRASHED, FAILED, UNREADABLE, Skip
+from handsim.pool.writer import CRASHED, DETECTOR_FAILED, FAILED, UNREADABLE, Skip
 
 TOOK_TOO_LONG: Final = "took too long"
 
@@ -22,6 +22,15 @@ _REMEDIES: Final = {
     "truncated image": "copy it again",
     "corrupt image": "copy it again",
     "too many pixels": "scale it down",
+    "truncated tar": "copy it again: the rest is taken then",
+    "damaged tar": "copy it again, if its source is whole",
+    "link in a tar": "nothing: what it leads to is used",
+    "sparse file in a tar": "unpack it",
+    "video in a tar": "unpack it",
+    "animation in a tar": "unpack it",
+    "annotations in a tar": "nothing, or unpack them",
+    "tar in a tar": "unpack it",
+    "wrong suffix": "rename it, for --shard",
     "truncated video": "copy it again: the rest is taken then",
     "damaged video": "copy it again, if its source is whole",
     "not annotations": "nothing, if it is none; or --format",
@@ -31,7 +40,7 @@ _REMEDIES: Final = {
     "no hand in box": "nothing, if none is to be seen",
     "joints outside box": "mend the box, or leave it out",
     "box outside": "give it in pixels of the picture",
-    "bad side": "write left or right",
+    "bad side": "write left, right or unknown",
     "bad image": "rename it, or --images",
     "id twice": "give each its own id",
     "joint order": "--joint-order, or mend the names",
@@ -46,10 +55,12 @@ _REMEDIES: Final = {
     UNREADABLE: "see that it can be read, and run again",
     CRASHED: "run again",
     FAILED: "run again; report it if it fails again",
+    DETECTOR_FAILED: "mend the detector, and run again",
     TOOK_TOO_LONG: "convert it, or --retry-failed",
 }
 """What to do about a reason."""
 UNLABELLED_REMEDY: Final = "nothing, or embedding fit --unlabelled complete"
+NO_SIDE_REMEDY: Final = "pool relabel --set-side; no index takes them until then"
 _OTHER_REMEDY: Final = "see the report in JSON"
 
 
@@ -117,15 +128,21 @@ class IngestReport:
     """Hands of the pool that got another video name or label."""
     hands_in_pool: int = 0
     """All hands of the pool, after this run."""
+    tracks: int = 0
+    """Hands over the frames of videos that this run began to follow."""
     seconds: float = 0.0
     interrupted: bool = False
     """Whether it was stopped before the end; running it again goes on from there."""
+    shard: str | None = None
+    """Which share of the files it was, such as 3/16; None: all."""
     dry_run: bool = False
     """Whether nothing was done: what would be is told."""
     to_do: Counter[str] = field(default_factory=Counter)
     """Of a dry run: how many pictures, frames and annotations would be looked at."""
     stages: Counter[str] = field(default_factory=Counter)
     """How many hands each try of the detector found in this run."""
+    detectors: Counter[str] = field(default_factory=Counter)
+    """How many hands each detector of a chain found in this run."""
     findings: Findings = field(default_factory=Findings)
     remarks: list[Skip] = field(default_factory=list)
     """What is wrong with what was used all the same, a line per file and reason."""

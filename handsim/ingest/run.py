@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +24,11 @@ from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.ray_workers import RayWorkerPool
-from handsim.ingest.report import UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
+from handsim.ingest.tar_items import tar_items
+from handsim.ingest.tracks import TrackJoiner
 from handsim.ingest.worker import process_item
-from handsim.ingest.workers import DetectorFactory, WorkerPool
+from handsim.ingest.workers import PATIENCE_S, DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
 from handsim.pool.writer import ItemRecord, PoolWriter, Skip
 from handsim.processes import StopRequest, available_cores
@@ -45,6 +47,7 @@ def ingest(
     *,
     workers: int | None = None,
     cluster: ClusterOptions | None = None,
+    patience_s: float = PATIENCE_S,
     dry_run: bool = False,
     progress: Callable[[IngestReport], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -54,11 +57,11 @@ def ingest(
     What an earlier run has done is not done again, but renamed where ``video_from`` or ``label_from`` ask for
     it, which ``say`` is told before; what failed then is tried again. Ctrl-C and SIGTERM end it cleanly: the
     pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
-    (default: one for each core of this machine, or of the Ray ``cluster``); ``progress`` is called after
-    every item with the report so far; with ``dry_run`` nothing is written and no detector made. Raises
-    NotThereError at once for a path that does not exist, HandsimError when the pool is being written by
-    another process, a detector cannot be made, or the cluster is away, unfit or lost. Nothing about a file is
-    raised.
+    (default: one for each core of this machine, or of the Ray ``cluster``); one that is silent over a picture
+    for ``patience_s`` is ended. ``progress`` is called after every item with the report so far; with
+    ``dry_run`` nothing is written and no detector made. Raises NotThereError at once for a path that does not
+    exist, HandsimError when the pool is being written by another process, a detector cannot be made, or the
+    cluster is away, unfit or lost. Nothing about a file is raised.
     """
     run = _Run([Path(path) for path in paths], Path(pool), options or IngestOptions(), dry_run, say)
     stop = StopRequest()
@@ -69,7 +72,7 @@ def ingest(
         if dry_run:
             run.count_work()
         else:
-            run.detect(make_detector, workers, cluster, progress, stop)
+            run.detect(make_detector, workers, cluster, patience_s, progress, stop)
             run.rename()
     run.finish()
     return run.report
@@ -89,16 +92,20 @@ class _Run:
         """Make the plan, and leave out of it what is done."""
         self._started = time.monotonic()
         self._paths, self._pool, self._options, self._say = paths, pool, options, say
-        known = KnownItems(pool)
+        known = self._known = KnownItems(pool)
         self._plan = plan_ingest(paths, options, known)
         self.report = IngestReport(
             [str(path) for path in paths],
             pictures=self._plan.pictures,
+            shard=None if options.shard is None else str(options.shard),
             dry_run=dry_run,
             findings=self._plan.findings,
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
+        self._joiner = TrackJoiner(
+            self._plan.files, self._open_files, known, self._options.min_motion, self.report
+        )
         self._annotated: set[Path | None] = set()
         """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}
@@ -142,25 +149,28 @@ class _Run:
 
     def detect(
         self,
-        make_detector: DetectorFactory,
+        make_detector: DetectorFactory | None,
         workers: int | None,
         cluster: ClusterOptions | None,
+        patience_s: float,
         progress: Callable[[IngestReport], None] | None,
         stop: StopRequest,
     ) -> None:
         """Look at what is still to do, and put into the pool what comes of it."""
         with PoolWriter(self._pool) as writer:
             items = self._record_known(self._open_items(), writer)
-            needs_detector = bool(self._open_files) or self._options.annotations.boxes
+            has_pictures = bool(self._open_files or self._plan.tars)
+            needs_detector = has_pictures or self._options.annotations.boxes
             make = make_detector if needs_detector else None
-            open_workers: Callable[[], WorkerPool | RayWorkerPool] = partial(
-                WorkerPool, available_cores() if workers is None else workers, make
-            )
-            if cluster is not None:
-                open_workers = partial(
-                    RayWorkerPool, cluster, workers, make, self._paths_for_nodes(), say=self._say
-                )
-            for item, result in _process(items, open_workers, stop):
+            open_workers: Callable[[], WorkerPool | RayWorkerPool]
+            if cluster is None:
+                count = available_cores() if workers is None else workers
+                open_workers = partial(WorkerPool, count, make, patience_s)
+            else:
+                paths = self._paths_for_nodes()
+                open_workers = partial(RayWorkerPool, cluster, workers, make, paths, patience_s, self._say)
+            results = _process(self._joiner.pace(items), open_workers, stop)
+            for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
@@ -184,7 +194,7 @@ class _Run:
 
     def _open_items(self) -> Iterator[Item | ItemRecord]:
         """What is still to do, or only to record."""
-        for item in chain(self._open_annotations(), self._open_files):
+        for item in chain(self._open_annotations(), self._open_files, self._open_tars()):
             if isinstance(item, PictureItem) and item.path in self._annotated:
                 remedy = "nothing: its hands are those of the annotations"
                 self.report.findings.note("annotated picture", item.origin.file, remedy)
@@ -200,9 +210,11 @@ class _Run:
             finder = finders.setdefault(folder, PictureFinder(folder))
             before, hands = self.report.pictures, 0
             try:
-                for item in annotation_items(file, finder, self._options):
+                for number, item in enumerate(annotation_items(file, finder, self._options)):
                     if self._open_files:
                         self._annotated.update(row.picture for row in item.rows)
+                    if self._options.shard and not self._options.shard.has(file.path.name, number):
+                        continue
                     hands += item.pictures
                     self.report.pictures = before + round(hands / file.share_read)
                     if not self._earlier.covers(item):
@@ -211,19 +223,32 @@ class _Run:
                 self.report.skipped.append(Skip(str(file.file), error.reason, error.detail))
             self.report.pictures = before + hands
 
+    def _open_tars(self) -> Iterator[Item]:
+        """The pictures in tars; how many a tar has is estimated while it is looked through."""
+        for tar in self._plan.tars:
+            before, pictures = self.report.pictures, 0
+            for item in tar_items(tar, self._options, self._known, self._plan.findings):
+                pictures += 1
+                self.report.pictures = before + round(pictures / tar.share_read)
+                if not self._earlier.covers(item):
+                    yield item
+            self.report.pictures = before + pictures
+
     def _record_known(self, items: Iterator[Item | ItemRecord], writer: PoolWriter) -> Iterator[Item]:
         """The items to look at; the others are recorded."""
         for item in items:
             if isinstance(item, ItemRecord):
                 writer.add_item(item, [])
+                self._joiner.pass_over(item.key, item.tracks)
             else:
                 yield item
 
     def _paths_for_nodes(self) -> list[Path]:
         """What every node of a cluster must see: the input, and of each folder a file, which tells a shared
         folder from an empty one that nothing is mounted on."""
-        files = (item for item in self._open_files if not isinstance(item, AnnotationItem))
-        folders = {item.path.parent: item.path for item in files}
+        files = [item.path for item in self._open_files if not isinstance(item, AnnotationItem)]
+        files += [tar.path for tar in self._plan.tars]
+        folders = {path.parent: path for path in files}
         images = [] if self._options.images is None else [self._options.images]
         return [*self._paths, *images, *folders.values()][:_MOST_PATHS_FOR_NODES]
 
@@ -241,12 +266,15 @@ class _Run:
         for hand, _ in result.hands:
             if not hand.joint_mask.all():
                 self.report.findings.note("hands with unlabelled joints", hand.file, UNLABELLED_REMEDY)
+            if hand.side == "unknown":
+                self.report.findings.note("hands of unknown side", hand.file, NO_SIDE_REMEDY)
         report.hands_new += new
         report.hands_found += len(result.hands)
         report.done_now += result.pictures
         report.skipped.extend(result.skipped)
         report.remarks.extend(result.remarks)
         report.stages.update(result.stages)
+        report.detectors.update(result.detectors)
         if result.digest and isinstance(item, PictureItem):
             self._note_copy(item, result.digest)
 
@@ -260,13 +288,13 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item], open_workers: Callable[[], WorkerPool | RayWorkerPool], stop: StopRequest
+    items: Iterator[Item | None], open_workers: Callable[[], WorkerPool | RayWorkerPool], stop: StopRequest
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
-        else:
+        elif item is not None:
             with open_workers() as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
                 pa.array([])
@@ -287,4 +315,5 @@ def _record(item: Item, result: ItemResult) -> ItemRecord:
         tuple(result.remarks),
         tuple(hand.hand_id for hand, _ in result.hands),
         file,
+        result.tracks,
     )

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.animations import sample_animation
-from handsim.detection.detector import Detection, HandDetector, hand_in_crop
+from handsim.detection.detector import Detection, HandDetector, UndetectedError, hand_in_crop
 from handsim.errors import Remark
 from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_picture, encode_crop, read_file
-from handsim.ingest.annotated import AnnotatedHands
+from handsim.ingest.annotated import AnnotatedHands, as_crop, named_hand
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, describe_failure
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import Skip
@@ -46,16 +46,19 @@ def process_item(
 
 def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector) -> None:
     result.pictures += 1
-    data = read_file(item.path)
+    data = read_file(item.source)
     result.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     picture = decode_picture(data)
+    if item.hand is not None:
+        result.hands.append((named_hand(item.hand, item.origin), as_crop(data, picture)))
+        return
     del data
     result.add_remarks(item.origin.file, picture.remarks)
-    detections = detector.detect([picture.pixels])[0]
+    detections = _detect(result, detector, picture.pixels, item.origin)
     _add_hands(
-        result, picture.pixels, detections, item.origin, item.origin.frame, result.digest, picture.scale
+        result, picture.pixels, detections or [], item.origin, item.origin.frame, result.digest, picture.scale
     )
-    if not detections:
+    if detections == []:
         result.skipped.append(Skip(item.origin.file, "no hand"))
 
 
@@ -67,14 +70,27 @@ def _add_video(
     try:
         for frame in sample(item.path, item.samples_per_s, item.start, item.stop, remarks):
             result.pictures += 1
-            detections = detector.detect([frame.image])[0]
-            _add_hands(result, frame.image, detections, item.origin, frame.index, item.digest)
-            empty += not detections
+            detections = _detect(result, detector, frame.image, item.origin)
+            _add_hands(result, frame.image, detections or [], item.origin, frame.index, item.digest)
+            if detections is not None:
+                result.frames.append((frame.time_s, detections))
+            empty += detections == []
             on_progress()
     finally:
         result.add_remarks(item.origin.file, remarks)
         if empty:
             result.skipped.append(Skip(item.origin.file, "no hand", "frames without a hand", empty))
+
+
+def _detect(
+    result: ItemResult, detector: HandDetector, image: NDArray[np.uint8], origin: Origin
+) -> list[Detection] | None:
+    """The hands of a picture; where a detector fails, those that others of its chain found, None if none."""
+    try:
+        return detector.detect([image])[0]
+    except UndetectedError as error:
+        result.skipped.append(describe_failure(origin.file, error))
+        return error.found[0] or None
 
 
 def _add_hands(
@@ -102,8 +118,8 @@ def _add_hands(
             file=origin.file,
             joint_scores=detection.joint_scores,
         )
-        result.hands.append((hand, encode_crop(image, square_px, detection.side)))
-        result.stages[detection.stage] += 1
+        result.hands.append((hand, encode_crop(image, square_px, mirrored=detection.looks_left)))
+        result.count(detection)
 
 
 @contextmanager

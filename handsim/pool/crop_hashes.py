@@ -9,6 +9,7 @@ Hash Functions", 2010). The number of bits in which two of them differ says how 
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,7 @@ from handsim.hashing import hash64
 from handsim.processes import available_cores
 
 HASHES_FILE: Final = "crop_hashes.parquet"
-"""In the pool's folder. A crop never changes, so its row holds for ever; a row too many does no harm."""
+"""In the pool's folder. A row holds until its crop is mirrored; a row too many does no harm."""
 
 _SIZE_PX: Final = 32
 _FREQUENCIES: Final = np.arange(1, 9)
@@ -98,8 +99,17 @@ def hash_crops(
     finally:
         hashes = CropHashes.concatenate(parts)
         if len(hashes) > len(known):
-            _save(pool / HASHES_FILE, hashes)
+            with suppress(OSError):
+                _save(pool / HASHES_FILE, hashes)
     return hashes.select(np.isin(hashes.hand_ids, hand_ids))
+
+
+def forget_hashes(pool: Path, hand_ids: NDArray[np.uint64]) -> None:
+    """Have the crops of hands [n] hashed anew, because they became others; raises OSError."""
+    known = _load(pool / HASHES_FILE)
+    stays = ~np.isin(known.hand_ids, hand_ids)
+    if not stays.all():
+        _save(pool / HASHES_FILE, known.select(stays))
 
 
 def perceptual_hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -135,8 +145,5 @@ def _load(path: Path) -> CropHashes:
 
 def _save(path: Path, hashes: CropHashes) -> None:
     columns = [hashes.hand_ids, hashes.jpeg, hashes.perceptual]
-    try:
-        with replacing(path) as temporary:
-            pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)
-    except OSError:
-        return
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)

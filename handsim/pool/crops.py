@@ -6,6 +6,7 @@ No file offset is moved, so threads and forked processes may share what is open.
 import io
 import os
 import tarfile
+from collections.abc import Container
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id
-from handsim.images import decode_image
+from handsim.images import decode_image, encode_jpeg
 from handsim.pool import layout
 
 
@@ -102,22 +103,30 @@ class TarFiles:
         self.close()
 
 
-def copy_crops(tars: TarFiles, number: int, hands: pa.Table, out: Path) -> pa.Table:
+def copy_crops(
+    tars: TarFiles, number: int, hands: pa.Table, out: Path, mirrored: Container[int] = ()
+) -> pa.Table:
     """Write the crops of some hands of the part of that number into the directory of another part.
 
-    Returns the table of the hands, with the places of the copies. Raises HandsimError for a damaged tar.
+    Those of the hands in ``mirrored`` are mirrored. Returns the table of the hands, with the places of the
+    copies. Raises HandsimError for a damaged tar, or a damaged crop that is to be mirrored.
     """
     writer: TarWriter | None = None
     offsets: list[int] = []
+    sizes: list[int] = []
     columns = (hands[name].to_pylist() for name in ("hand_id", "crop_offset", "crop_bytes"))
     for hand_id, offset, size in zip(*columns, strict=True):
         if offset >= 0:
+            jpeg = tars.read(number, offset, size)
+            if hand_id in mirrored:
+                jpeg = encode_jpeg(decode_crop(jpeg, hand_id)[:, ::-1])
             writer = writer or TarWriter(out)
-            offset = writer.add(hand_id, tars.read(number, offset, size))
+            offset, size = writer.add(hand_id, jpeg), len(jpeg)
         offsets.append(offset)
+        sizes.append(size)
     if writer is not None:
         writer.close()
-    return layout.with_column(hands, "crop_offset", offsets)
+    return layout.with_column(layout.with_column(hands, "crop_offset", offsets), "crop_bytes", sizes)
 
 
 def missing_crops(part: Path) -> HandsimError:

@@ -25,7 +25,8 @@ from handsim.pool.generations import clear_remains, lock_pool, publish
 UNREADABLE: Final = "unreadable"
 CRASHED: Final = "crashed a worker"
 FAILED: Final = "failed"
-FAILURES: Final = (UNREADABLE, CRASHED, FAILED)
+DETECTOR_FAILED: Final = "detector failed"
+FAILURES: Final = (UNREADABLE, CRASHED, FAILED, DETECTOR_FAILED)
 """Reasons that another try may not meet: a disk that was not mounted, memory that ran out."""
 
 
@@ -77,6 +78,8 @@ class ItemRecord:
     hand_ids: tuple[int, ...] | None = None
     """The hands that were found, whether or not the pool had them; None: recorded by an earlier version."""
     file: FileRecord | None = None
+    tracks: str | None = None
+    """Of a stretch of video, with what the tracks of the next one go on; see `handsim.ingest.tracks`."""
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:

@@ -58,7 +58,9 @@ class PoolColumns:
     def __init__(self, pool: Pool, rows: NDArray[np.int64], labels: dict[int, str | None]) -> None:
         """``labels`` are the new ones, by row of the pool."""
         self.hand_ids, self.keypoints = pool.hand_ids[rows], pool.keypoints[rows]
-        self.is_left, self.scores, self.frames = pool.is_left[rows], pool.scores[rows], pool.frames[rows]
+        self.is_left, self.has_side = pool.is_left[rows], pool.has_side[rows]
+        self.scores, self.frames = pool.scores[rows], pool.frames[rows]
+        self.tracks = pool.tracks[rows]
         self.videos, self.sources = (
             Categorical.of(column.values(rows)) for column in (pool.videos, pool.sources)
         )

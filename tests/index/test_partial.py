@@ -12,7 +12,7 @@ from handsim.hand import format_hand_id
 from index import MinedPairs, mine, open_catalog
 from index.evaluation import evaluate_retrieval
 from index.hand100m import write_hand100m
-from tests.handsim.builders import make_partial_hand
+from tests.handsim.builders import make_hand, make_partial_hand
 from tests.index.builders import SMALL_GRAPH, SmallData
 
 
@@ -45,6 +45,11 @@ def test_hands_with_unlabelled_joints_are_in_no_index_unless_its_embedding_compl
     text = (tmp_path / "pairs.json").read_text()
     assert "NaN" not in text
     assert not any(format_hand_id(hand_id) in text for hand_id in ids)
+    only_pool = tmp_path / "unknown"
+    with PoolWriter(only_pool) as writer:
+        writer.add(make_hand(1, side="unknown"))
+    with pytest.raises(HandsimError, match=r"all 1 hands are of unknown side.*relabel"):
+        catalog.build(Pool.open(only_pool), small.embedding)
     small_pool = tmp_path / "partial"
     with PoolWriter(small_pool) as writer:
         writer.add(partial[0])

@@ -56,8 +56,10 @@ def open_pairs(
     index or it does not answer.
     """
     pool_hands = HandSet.trainable(pool)
-    if partly := int((~pool.is_complete).sum()):
+    if partly := int((pool.has_side & ~pool.is_complete).sum()):
         on_event(f"{partly:,} of the pool's {len(pool):,} hands have unlabelled joints, and are left out")
+    if line := pool.describe_unknown_sides():
+        on_event(line)
     source: PairSource
     if settings.positives != "neighbours" or settings.table is not None:
         hand_ids, version, address = pool_hands.hand_ids, None, None
@@ -106,13 +108,13 @@ def _find_anchors(
 ) -> NDArray[np.uint64]:
     """The trainable hands of an index version; raises HandsimError if the pool lacks a hand of it."""
     index_hands = read_hands_of_pool(version, pool)
-    complete = HandSet(pool.hand_ids[pool.is_complete])
-    index_hands = index_hands[complete.contains(index_hands)]
+    usable = HandSet(pool.hand_ids[pool.is_usable])
+    index_hands = index_hands[usable.contains(index_hands)]
     anchors = index_hands[trainable.contains(index_hands)]
-    if len(anchors) < len(complete):
+    if len(anchors) < len(usable):
         on_event(
-            f"{len(complete) - len(anchors):,} of the pool's {len(complete):,} hands are no anchors: index "
-            f"version {version.info.name} lacks {len(complete) - len(index_hands):,}, and "
+            f"{len(usable) - len(anchors):,} of the pool's {len(usable):,} hands are no anchors: index "
+            f"version {version.info.name} lacks {len(usable) - len(index_hands):,}, and "
             f"{len(index_hands) - len(anchors):,} have no picture"
         )
     return anchors

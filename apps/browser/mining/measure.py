@@ -77,7 +77,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     The same seed takes the same hands, whatever the policy. Raises HandsimError for an empty pool, and for an
     index with fewer hands than the policy has ranks.
     """
-    pictured = HandSet.trainable(pool) if pool.has_crops.any() else HandSet(pool.hand_ids[pool.is_complete])
+    pictured = HandSet.trainable(pool) if pool.has_crops.any() else HandSet(pool.hand_ids[pool.is_usable])
     if not len(pictured):
         raise HandsimError("the pool has no hands yet; `handsim ingest PATH` adds some")
     random = np.random.default_rng(trial.seed)
@@ -106,7 +106,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     videos = pool.videos.codes
     crosses = np.zeros(len(rows), dtype=np.bool_)
     crosses[paired] = videos[rows[paired]] != videos[others]
-    elsewhere = (videos[partners] != videos[rows]) & pool.is_complete[partners]
+    elsewhere = (videos[partners] != videos[rows]) & pool.is_usable[partners]
     hubs, counts = np.unique(mined.positives[usable], return_counts=True)
     first = np.lexsort((hubs, -counts))[:_HUBS]
     return TrialResult(

@@ -104,7 +104,7 @@ def _pose_card(question: Question) -> Card:
     detection = session.find_detection(question.pose)
     if detection is None:
         return Card(_NO_HAND, None, question.keypoints(), "Query", ("a drawn pose",))
-    line = f"from your picture · {detection.side}"
+    line = f"from your picture · {detection.describe_side()}"
     return Card(_NO_HAND, encode_thumbnail(detection.crop), question.keypoints(), "Query", (line,))
 
 

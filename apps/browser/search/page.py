@@ -175,11 +175,14 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
                 encode_thumbnail(hand.crop),
                 hand.keypoints,
                 f"Hand {number + 1}",
-                (f"{hand.side}, score {hand.score:.2f}",),
+                (f"{hand.describe_side()}, score {hand.score:.2f}",),
             )
             for number, hand in enumerate(hands)
         ]
-        st.caption(f"{len(hands)} hands were found; choose one." if len(hands) > 1 else "One hand was found.")
+        found = f"{len(hands)} hands were found; choose one." if len(hands) > 1 else "One hand was found."
+        if any(hand.side != hand.seen_as for hand in hands):
+            found = "Choose one; a hand of unknown side is shown as it is, and mirrored as a left one."
+        st.caption(found)
         hand_grid(
             cards,
             key="start_hands",

@@ -92,6 +92,57 @@ def test_partly_labelled_hands_are_left_out_or_completed_and_each_command_says_s
     assert len(answer["neighbors"]) == 10
 
 
+def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
+    home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    at, numbers = ("--home", home), (50, 51, 52)
+    with PoolWriter(home / "pool") as writer:
+        for number in numbers:
+            writer.add(make_hand(number, side="unknown"), make_jpeg(number))
+    ids = [format_hand_id(make_hand(number).hand_id) for number in numbers]
+    left_out = "3 hands of unknown side are left out; `handsim pool relabel --side unknown --set-side left`"
+    assert "left 14, unknown 3" in run_ok(capsys, "pool", "info", *at)
+    assert left_out in run_ok(capsys, "embedding", "fit", *at)
+    built = run_ok(capsys, "index", "build", *at)
+    assert left_out in built
+    assert "v0001: 37 hands in" in built
+    assert re.search(r"in the pool, not here +0\n", run_ok(capsys, "index", "verify", *at))
+    assert "is unknown, so it has no place in an index" in run_refused(capsys, "query", "--hand", ids[0], *at)
+    for file_format in ("parquet", "hand100m"):
+        out = ("--out", tmp_path / file_format, "--format", file_format, "--workers", "1")
+        assert left_out in run_ok(capsys, "mine", *out, *at)
+    assert not any(
+        str(make_hand(number).hand_id) in (tmp_path / "hand100m").read_text() for number in numbers
+    )
+    run_ok(capsys, "pool", "export", "--out", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
+    assert "3 hands" in run_ok(capsys, "ingest", tmp_path / "coco", "--home", tmp_path / "again")
+    assert Pool.open(tmp_path / "again" / "pool").sides.values() == ["unknown"] * 3
+
+    (tmp_path / "sides.csv").write_text(f"id,side\n{ids[0]},right\n{ids[1]},\n{ids[2]},left\n")
+    assert "2 sides" in run_ok(capsys, "pool", "relabel", "--csv", tmp_path / "sides.csv", *at)
+    given = run_ok(capsys, "pool", "relabel", "--side", "unknown", "--set-side", "left", *at)
+    assert given.startswith("1 hand changed: 0 videos, 0 labels, 1 side\n")
+    run_ok(capsys, "index", "add", *at)
+    assert find_nearest(home, tmp_path / "hand.json", capsys, 50) == (ids[0], "right")
+    assert find_nearest(home, tmp_path / "hand.json", capsys, 51, mirrored=True) == (ids[1], "left")
+    assert find_nearest(home, tmp_path / "hand.json", capsys, 52, mirrored=True) == (ids[2], "left")
+    run_ok(capsys, "pool", "relabel", "--ids", ids[0], "--set-side", "left", *at)
+    run_ok(capsys, "index", "add", *at)
+    assert find_nearest(home, tmp_path / "hand.json", capsys, 50, mirrored=True) == (ids[0], "left")
+
+
+def find_nearest(
+    home: Path, file: Path, capsys: Capture, number: int, *, mirrored: bool = False
+) -> tuple[str, str]:
+    """Id and side of the hand that the index finds for the pose of `make_hand`."""
+    keypoints = make_hand(number).keypoints
+    file.write_text(json.dumps((keypoints * (-1, 1, 1) if mirrored else keypoints).tolist()))
+    (answer,) = run_json(capsys, "query", "--keypoints", file, "-k", "1", "--home", home)
+    (nearest,) = answer["neighbors"]
+    assert nearest["distance"] < 1e-3
+    return nearest["hand_id"], nearest["side"]
+
+
 @pytest.mark.parametrize("unlabelled", ["refuse", "complete"])
 @pytest.mark.parametrize("way", ["flag", "null joint", "null numbers", "nan"])
 def test_unlabelled_joints_of_a_keypoints_file_are_no_places(

@@ -110,11 +110,15 @@ def test_names_come_from_files_words_or_a_table(small_home: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("hand,label\n", "has the columns hand, label; give id, and video or label or both"),
+        ("hand,label\n", "has the columns hand, label; give id, and video, label or side"),
         ("", "has the columns none"),
         ("id,label\nxyz,fist\n", "line 2: hand id 'xyz' is not 16 hex digits"),
         (f"id,label\n{IDS[0]},a\n{IDS[0]},b\n", f"line 3: hand {IDS[0]} comes twice"),
         ("id,label\n0123456789abcdef,fist\n", "no hand 0123456789abcdef"),
+        (
+            f"id,side\n{IDS[0]},\n{IDS[1]},Left\n",
+            "line 3: side 'Left' is neither left nor right; mend the line",
+        ),
         (f"id,label\n{IDS[0]},a\n{IDS[1]}", "line 3 has not as many values as the heading"),
         ('id,label\n"', "cannot be read as CSV"),
     ],
@@ -131,10 +135,11 @@ def test_a_table_that_cannot_be_used_changes_nothing(
 
 def test_names_that_are_not_clear_are_refused(small_home: Path, capsys: Capture) -> None:
     for options, message in (
-        ((), "give new names by --csv or by other options"),
-        (("--csv", "x.csv", "--no-label"), "give new names by --csv or by other options"),
+        ((), "give new names or a side by --csv or by other options"),
+        (("--csv", "x.csv", "--no-label"), "give new names or a side by --csv or by other options"),
         (("--csv", "x.csv", "--video", "v0"), "--csv names the hands itself"),
-        (("--set-video", "all"), "one name for all hands of the pool is not meant"),
+        (("--set-video", "all"), "one name or side for all hands of the pool is not meant"),
+        (("--set-side", "left"), "one name or side for all hands of the pool is not meant"),
     ):
         assert message in run_refused(capsys, "pool", "relabel", *options, "--home", small_home)
     with pytest.raises(SystemExit, match="2"):

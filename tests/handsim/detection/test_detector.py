@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY, Detection, hand_in_crop
+from handsim.detection.detector import FIRST_TRY, Detection, detect_hands, hand_in_crop
 from handsim.detection.merge import covered_share, drop_duplicates
 from handsim.detection.search import (
     RETRY_STAGES,
@@ -23,11 +23,33 @@ from handsim.detection.search import (
     quarter_turns,
     rotate,
 )
-from handsim.geometry import apply_affine, crop_affine, invert_affine
+from handsim.geometry import apply_affine, crop_affine, cut_crop, invert_affine
+from handsim.images import encode_crop, encode_jpeg
 from tests.handsim.builders import make_detection
 
 COORDINATES = st.floats(-500, 2000, width=32)
 LENGTHS = st.floats(4, 900, width=32)
+
+
+def test_a_hand_of_unknown_side_is_not_mirrored_and_asked_for_as_either() -> None:
+    class OneHand:
+        def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
+            return [[make_detection(10, 10, 40, 50, side="unknown")] for _ in pictures]
+
+        def close(self) -> None:
+            """Nothing to release."""
+
+    image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    (found,) = OneHand().detect([image])[0]
+    square, keypoints = hand_in_crop(found)
+    seen, mirrored = detect_hands(image, OneHand())
+    assert (seen.side, mirrored.side) == ("unknown", "unknown")
+    assert (seen.seen_as, mirrored.seen_as) == ("right", "left")
+    np.testing.assert_array_equal(seen.keypoints, keypoints)
+    np.testing.assert_array_equal(seen.crop, cut_crop(image, square))
+    assert encode_crop(image, square, mirrored=found.looks_left) == encode_jpeg(seen.crop)
+    np.testing.assert_array_equal(mirrored.crop, seen.crop[:, ::-1])
+    np.testing.assert_allclose(mirrored.keypoints[:, 0], 1 - keypoints[:, 0], atol=1e-6)
 
 
 def test_a_smaller_hand_inside_a_larger_one_goes_even_when_surer() -> None:

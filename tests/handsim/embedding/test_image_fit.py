@@ -21,9 +21,9 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from handsim import Pool
 from handsim.embedding import ImageEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, Progress, fit_image_embedding
-from handsim.embedding.row_cache import RowCache
 from handsim.embedding.trunk import Trunk, read_trunk
 from handsim.errors import HandsimError
+from handsim.pool.row_cache import RowCache
 from tests.handsim.builders import CROP_PX, limited, picture, write_picture_pool
 
 pytestmark = pytest.mark.slow

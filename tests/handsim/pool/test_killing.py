@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handsim import Pool, PoolWriter
@@ -13,13 +14,13 @@ from handsim.pool import ItemRecord, read_items
 from handsim.pool.compact import compact
 from handsim.pool.layout import published_parts, read_removed
 from handsim.pool.merge import merge
-from handsim.pool.relabel import relabel
+from handsim.pool.relabel import change_sides, relabel
 from handsim.pool.removal import remove, restore
 from tests.handsim.builders import CROP_PX, make_hand, picture
 from tests.handsim.killing import kill_at_every_step
 
-Content = dict[int, tuple[str | None, str | None, bytes]]
-"""Hand -> video, label and crop."""
+Content = dict[int, tuple[str | None, str | None, str | None, bytes, bytes]]
+"""Hand -> video, label, side, keypoints and crop."""
 
 
 def write(pool: Path, numbers: range) -> None:
@@ -31,10 +32,13 @@ def write(pool: Path, numbers: range) -> None:
 
 def read(pool: Path) -> Content:
     with closing(Pool.open(pool)) as opened:
-        names = zip(opened.videos.values(), opened.labels.values(), strict=True)
+        names = zip(
+            *(column.values() for column in (opened.videos, opened.labels, opened.sides)), strict=True
+        )
+        keypoints = map(np.ndarray.tobytes, opened.keypoints)
         return {
-            hand_id: (video, label, opened.crop_jpeg(hand_id))
-            for hand_id, (video, label) in zip(opened.hand_ids.tolist(), names, strict=True)
+            hand_id: (*three, points, opened.crop_jpeg(hand_id))
+            for hand_id, three, points in zip(opened.hand_ids.tolist(), names, keypoints, strict=True)
         }
 
 
@@ -52,6 +56,7 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
     "remove": lambda home: remove(home / "pool", IDS[1:3]),
     "restore": lambda home: restore(home / "pool"),
     "relabel": lambda home: relabel(home / "pool", {IDS[0]: "new", IDS[3]: "new"}, {IDS[0]: None}),
+    "sides": lambda home: change_sides(home / "pool", {IDS[0]: "right", IDS[2]: "left", IDS[3]: "right"}),
     "compact": lambda home: compact(home / "pool"),
     "merge": lambda home: merge(home / "pool", home / "other", prefix="other"),
 }

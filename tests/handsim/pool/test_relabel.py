@@ -1,4 +1,4 @@
-"""Other videos and labels for hands that are in a pool."""
+"""Other videos, labels and sides for hands that are in a pool."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,14 @@ import pytest
 
 from handsim import Pool, PoolWriter
 from handsim.errors import HandsimError, NotThereError
+from handsim.images import decode_image, encode_jpeg
 from handsim.pool import ItemRecord, read_items
+from handsim.pool.crop_hashes import hash_crops
 from handsim.pool.layout import published_parts
-from handsim.pool.relabel import relabel
+from handsim.pool.relabel import change_sides, relabel
 from handsim.pool.removal import remove
-from tests.handsim.builders import add_hands, make_hand, make_jpeg
+from handsim.pool.row_cache import RowCache
+from tests.handsim.builders import CROP_PX, add_hands, make_hand, make_jpeg, picture, write_picture_pool
 
 IDS = [make_hand(number).hand_id for number in range(9)]
 
@@ -54,6 +57,57 @@ def test_only_parts_that_change_are_written_and_no_crop_is_copied(pool: Path) ->
     assert Pool.open(pool).videos[5] == "new 9"
     add_hands(pool, [20])
     assert [part.name for part in published_parts(pool)] == ["000000", "000001.11", "000002", "000003"]
+
+
+def test_a_hand_that_becomes_a_left_one_or_was_taken_for_one_is_mirrored_and_no_other(tmp_path: Path) -> None:
+    numbers = {"unknown": (1, 2, 3), "left": (4, 5), "right": (6, 7)}
+    pool = tmp_path / "pool"
+    with PoolWriter(pool, crop_size_px=CROP_PX) as writer:
+        for side, group in numbers.items():
+            for number in group:
+                writer.add(
+                    make_hand(number, side=side), encode_jpeg(picture(number)) if number != 7 else None
+                )
+    before = Pool.open(pool)
+    jpegs = {hand_id: before.crop_jpeg(hand_id) for hand_id in before.hand_ids[before.has_crops].tolist()}
+    assert (
+        change_sides(pool, {IDS[1]: "left", IDS[2]: "right", IDS[4]: "right", IDS[7]: "left", 99: "left"})
+        == 4
+    )
+    after = Pool.open(pool)
+    sides = ["left", "right", "unknown", "right", "left", "right", "left"]
+    assert [hand.side for hand in after.hands(np.arange(7))] == sides
+    is_mirrored = np.array([True, False, False, True, False, False, True])
+    expected = np.where(is_mirrored[:, None], 1 - before.keypoints[..., 0], before.keypoints[..., 0])
+    np.testing.assert_array_equal(after.keypoints[..., 0], expected)
+    np.testing.assert_array_equal(after.keypoints[..., 1:], before.keypoints[..., 1:])
+    for hand_id, jpeg in jpegs.items():
+        if is_mirrored[after.rows(hand_id)[0]]:
+            mirrored = decode_image(jpeg)[:, ::-1].astype(int)
+            assert np.abs(after.crop(hand_id) - mirrored).mean() < 10  # JPEG, of small sharp blotches
+        else:
+            assert after.crop_jpeg(hand_id) == jpeg
+    with pytest.raises(HandsimError, match="a hand cannot become 'unknown'; it is one of left, right"):
+        change_sides(pool, {IDS[1]: "unknown"})
+
+
+def test_what_was_computed_of_a_crop_is_forgotten_when_it_is_mirrored(tmp_path: Path) -> None:
+    pool = write_picture_pool(tmp_path / "pool", range(4))
+    hashes = hash_crops(pool.path, pool.hand_ids, pool.crop_jpeg)
+    caches = [tmp_path / kind / "resnet" for kind in ("features", "vectors")]
+    for cache in caches:
+        for ids in (pool.hand_ids[:2], pool.hand_ids[2:]):
+            RowCache(cache, 1, np.float32).add(ids, np.zeros((2, 1)))
+    change_sides(pool.path, {IDS[0]: "right"})
+    for cache in caches:
+        np.testing.assert_array_equal(
+            RowCache(cache, 1, np.float32).contains(pool.hand_ids), [False, False, True, True]
+        )
+    changed = Pool.open(pool.path)
+    again = hash_crops(pool.path, pool.hand_ids, changed.crop_jpeg)
+    differs = again.perceptual[np.argsort(again.hand_ids)] != hashes.perceptual[np.argsort(hashes.hand_ids)]
+    assert (again.hand_ids[np.argsort(again.hand_ids)][differs] == IDS[0]).all()
+    assert differs.any()
 
 
 def test_removed_hands_are_renamed_too_but_not_counted(pool: Path) -> None:

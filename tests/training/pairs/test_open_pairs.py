@@ -13,7 +13,7 @@ from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
 from index import Catalog, MiningPolicy, mine
 from index.mining import write_pairs
-from tests.handsim.builders import make_partial_hand
+from tests.handsim.builders import make_hand, make_partial_hand
 from tests.index.builders import group_hands
 from tests.training.pairs.builders import SMALL_GRAPH, VIDEOS, contents, write_pool
 from training.pairs import PairSettings
@@ -73,12 +73,13 @@ def test_new_versions_are_reported_unless_one_is_pinned(
     assert events == ["pairs come from index version v0002 now, until here from v0001"]
 
 
-def test_hands_with_unlabelled_joints_are_left_out_although_the_index_has_them(
+def test_hands_of_unknown_side_are_left_out_and_those_with_unlabelled_joints_although_the_index_has_them(
     catalog: Catalog, tmp_path: Path
 ) -> None:
     whole = write_pool(tmp_path / "pool", videos=3)
     with PoolWriter(whole.path, crop_size_px=whole.crop_size_px) as writer:
         writer.add(make_partial_hand(1, [4]), whole.crop_jpeg(int(whole.hand_ids[0])))
+        writer.add(make_hand(2, side="unknown"), whole.crop_jpeg(int(whole.hand_ids[0])))
     pool = Pool.open(whole.path)
     catalog.build(pool, PoseEmbedding.fit(pool, unlabelled="complete"), SMALL_GRAPH)
     assert catalog.current_info().points == 31
@@ -87,7 +88,9 @@ def test_hands_with_unlabelled_joints_are_left_out_although_the_index_has_them(
         assert loader.anchors.hand_ids.tolist() == sorted(whole.hand_ids.tolist())
         for batch in loader.epoch(0):
             assert batch.keypoints.isfinite().all()
-    assert events == ["1 of the pool's 31 hands have unlabelled joints, and are left out"]
+    assert events[0] == "1 of the pool's 32 hands have unlabelled joints, and are left out"
+    assert events[1].startswith("1 hand of unknown side is left out; `handsim pool relabel")
+    assert len(events) == 2
 
 
 def test_hands_that_the_index_lacks_or_that_have_no_picture_are_no_anchors(

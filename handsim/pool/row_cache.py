@@ -1,11 +1,14 @@
 """Rows of numbers on disk by hand id, so that what takes long to compute is computed once.
 
+Caches lie beside the pool: features and vectors of its crops, each kind in a folder of its own.
+
     <folder>/<digest>.rows.npy       [n, width]
     <folder>/<digest>.hand_ids.npy   [n] uint64; the rows count from when this file is there
 
-Files are only ever added, each by one rename, so a killed writer loses nothing that it had added. They are
-mapped into memory while rows are read from them: two million rows cost the pages that are read. No file stays
-open: there is one for every thousand hands or so, and a process may have 1,024 files open on most machines.
+Files are added by one rename each, so a killed writer loses nothing that it had added, and deleted only where
+the crop of a hand in them becomes another (`forget_rows`). They are mapped into memory while rows are read
+from them: two million rows cost the pages that are read. No file stays open: there is one for every thousand
+hands or so, and a process may have 1,024 files open on most machines.
 """
 
 import hashlib
@@ -20,6 +23,8 @@ from numpy.typing import DTypeLike, NDArray
 from handsim.errors import HandsimError
 from handsim.files import replacing, sync
 
+FEATURES_FOLDER: Final = "features"
+VECTORS_FOLDER: Final = "vectors"
 _ROWS: Final = ".rows.npy"
 _HAND_IDS: Final = ".hand_ids.npy"
 
@@ -108,3 +113,15 @@ class RowCache:
         return HandsimError(
             f"{self._folder / name} {fault}; delete {self._folder}, it is made anew when needed"
         )
+
+
+def forget_rows(pool: Path, hand_ids: NDArray[np.uint64]) -> None:
+    """Have the rows of hands [n] computed anew, in all caches of a pool: their crops became others.
+
+    Files that hold one are deleted, with the rows of up to a thousand other hands. Raises OSError.
+    """
+    for folder in (FEATURES_FOLDER, VECTORS_FOLDER):
+        for file in (pool.parent / folder).glob(f"*/*{_HAND_IDS}"):
+            if np.isin(np.load(file, allow_pickle=False), hand_ids).any():
+                file.unlink()  # first: without it the rows do not count
+                file.with_name(file.name.removesuffix(_HAND_IDS) + _ROWS).unlink(missing_ok=True)
