@@ -6,7 +6,6 @@ that one dies, this one still has, and writes, all that was found.
 """
 
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +102,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         address = _find_address(options.address)
         request = GatewayRequest(
             address=address,
-            make_worker=pickle.dumps(make_worker),
+            make_worker=make_worker,
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
@@ -140,7 +139,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
                 if task is None:
                     break
                 number = next(numbers)
-                self._send(Task(number, pickle.dumps(task)))
+                self._send(Task(number, task))
                 sent[number] = task
             if not sent:
                 return
@@ -151,7 +150,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
                     return
                 raise
             if isinstance(message, Done):
-                result: _Result | Lost = pickle.loads(message.result)
+                result: _Result | Lost = message.result
             elif isinstance(message, TaskLost):
                 result = Lost(message.is_hung)
             else:
