@@ -235,13 +235,21 @@ class _Gateway:
             return
         worker.heard_s = time.monotonic()
         if worker.starting is not None:
-            worker.starting, worker.node.failed_starts = None, 0
-        else:
-            _, work = worker.pending.popleft()
-            if not error:
-                self._connection.send(Done(work.task.number, result))
+            self._note_start(worker, error)
+            return
         if error:
             raise HandsimError(f"on node {worker.node.name}: {error}")
+        _, work = worker.pending.popleft()
+        self._connection.send(Done(work.task.number, result))
+
+    def _note_start(self, worker: _Worker, error: str) -> None:
+        worker.starting, worker.node.failed_starts = None, 0
+        if error:
+            self._workers.remove(worker)
+            ray.kill(worker.actor)
+            self._nodes.refuse(worker.node, f"on node {worker.node.name}: {error}")
+        else:
+            worker.node.has_worked = True
 
     def _is_hung(self, worker: _Worker) -> bool:
         """Whether it says so of its task, or has not answered that question for long."""
@@ -266,9 +274,8 @@ class _Gateway:
         if worker.starting is not None and is_node_there:
             worker.node.failed_starts += 1
             if worker.node.failed_starts == _TRIES:
-                raise HandsimError(
-                    f"workers die while starting on node {worker.node.name}; see Ray's logs there"
-                )
+                fault = f"workers die while starting on node {worker.node.name}; see Ray's logs there"
+                self._nodes.refuse(worker.node, fault)
         works = [work for _, work in worker.pending]
         if works and is_node_there:
             works[0].tries += 1

@@ -98,8 +98,9 @@ class ClusterWorkers(Generic[_Task, _Result]):
             raise HandsimError(f"--workers is {most_workers}; at least 1 is needed")
         if find_spec("ray") is None:
             raise ModuleNotFoundError("No module named 'ray'", name="ray")
-        self._address, self._say = options.address, say
         address = _find_address(options.address)
+        self._cluster = "the Ray cluster " + ("on this machine" if address == AUTO else f"at {address}")
+        self._say = say
         request = GatewayRequest(
             address=address,
             make_worker=make_worker,
@@ -167,7 +168,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         while not isinstance(self._receive(_WAKE_S), Capacity):
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"no connection to the Ray cluster at {self._address} within {_CONNECT_S:.0f} s; "
+                    f"no connection to {self._cluster} within {_CONNECT_S:.0f} s; "
                     f"its head must be reachable, and this machine one of its nodes (`ray start`)"
                 )
 
@@ -196,7 +197,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
 
     def _cluster_lost(self) -> UnavailableError:
         return UnavailableError(
-            f"the Ray cluster at {self._address} was lost; what was done until then is kept, "
+            f"{self._cluster} was lost; what was done until then is kept, "
             f"and the same command goes on from there"
         )
 
