@@ -1,14 +1,14 @@
-"""How well hands are found in scenes whose truth is known, as JSON: recall, doubled and false hands, joints, time.
+"""How well hands are found in scenes whose truth is known: recall, mistakes, joints and time, as JSON.
 
-    python -m benchmarks.detection_scenes --photos DIR [--wild DIR] [--scenes N] [--seed S] [--kinds grid,none]
-                                          [--detector NAME] [--quick] [--write DIR [--no-measure]]
+    python -m benchmarks.detection_scenes --photos DIR [--wild DIR] [--scenes N] [--seed S]
+        [--kinds grid,none] [--detector NAME] [--quick] [--write DIR [--no-measure]]
 
-Scenes are composed from hands cut out of photographs (the Sign Language Digits dataset, ``--photos``) and from
-rendered ones, one to eight of mixed sizes; half of them are closed hands, which are the hard ones. Each scene
-depends only on the seed, its kind and its number. ``--write`` leaves pictures and ``coco.json`` behind, so that any
-detector, also another version's, can be measured on the same ones: `handsim evaluate detection`.
+Scenes are composed from hands cut out of photographs (the Sign Language Digits dataset, ``--photos``) and
+from rendered ones, one to eight of mixed sizes; half of them are closed hands, which are the hard ones. Each
+scene depends only on the seed, its kind and its number. ``--write`` leaves pictures and ``coco.json`` behind,
+so that any detector, also another version's, can be measured on the same ones: `handsim evaluate detection`.
 
-Of hands that are hidden for more than `LEAST_SEEN` nothing is asked (``iscrowd``). Joints that are hidden or lie
+Of hands of which less than `LEAST_SEEN` is seen nothing is asked (``iscrowd``). Joints that are hidden or lie
 outside of the picture are part of the truth.
 """
 
@@ -37,7 +37,6 @@ from benchmarks.scene_canvas import (
 from handsim.coco import CATEGORY
 from handsim.detection import DetectorOptions, HandDetector, describe_detector, open_detector
 from handsim.geometry import box_around
-from handsim.images import encode_jpeg
 from handsim.metrics.detection import (
     PictureMatch,
     TrueHand,
@@ -48,9 +47,9 @@ from handsim.metrics.detection import (
 )
 
 LEAST_SEEN: Final = 0.35
-_PHOTOGRAPHS: Final = 160
-_RENDERED: Final = 60
-_NEAR: Final = 12
+_PHOTOGRAPHS: Final = 120
+_RENDERED: Final = 48
+_NEAR: Final = 10
 _TRIES: Final = 60
 _WITHOUT_HANDS: Final = 5
 """Pictures without hands for each scene of another kind."""
@@ -129,12 +128,12 @@ def _plain(rng: np.random.Generator, library: Library) -> Scene:
     wall = np.median(photograph.image[:30, [0, -1]].reshape(-1, 3), axis=0)
     light = 1 + rng.uniform(-0.25, 0.15) * np.linspace(0, 1, width)[None, :, None]
     picture = np.full((height, width, 3), wall) * light
-    inner = np.zeros((side, side), np.float32)
+    within = np.zeros((side, side), np.float32)
     edge = max(2, side // 16)
-    inner[edge:, edge:-edge] = 1
-    inner = cv2.GaussianBlur(inner, (0, 0), edge / 2, borderType=cv2.BORDER_REPLICATE)[..., None]
+    within[edge:, edge:-edge] = 1
+    cover = cv2.GaussianBlur(within, (0, 0), edge / 2, borderType=cv2.BORDER_REPLICATE)[..., None]
     part = picture[corner[1] :, corner[0] : corner[0] + side]
-    part[:] = larger * inner + part * (1 - inner)
+    part[:] = larger * cover + part * (1 - cover)
     canvas = Canvas(picture.astype(np.float32))
     return _with_photograph("plain", canvas.finish(rng), photograph, side / 100, corner.astype(float))
 
@@ -369,7 +368,7 @@ def measure(scenes: Iterator[Scene], detector: HandDetector) -> Iterator[Measure
 
 
 def summarise(measured: list[Measurement]) -> dict[str, Any]:
-    """Scores of all, by the size of hands, and what is told of clasped pairs and of pictures without hands."""
+    """Scores of all and by the size of hands, of clasped pairs and of pictures without hands."""
     matches = [one.match for one in measured]
     pairs = [one for one in measured if one.scene.pair is not None]
     both = sum(all(one.match.found_by[hand] is not None for hand in one.scene.pair or ()) for one in pairs)

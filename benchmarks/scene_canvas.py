@@ -1,4 +1,4 @@
-"""Pictures to compose: backgrounds, things that are no hands, and a canvas that knows what of a hand is seen."""
+"""Backgrounds, things that are no hands, and a canvas that knows what of a hand is seen."""
 
 import io
 from dataclasses import dataclass, field, replace

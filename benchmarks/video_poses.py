@@ -95,6 +95,11 @@ class VideoPoses:
         left: NDArray[np.bool_] = self.video % 3 == 0
         return left
 
+    @cached_property
+    def tracks(self) -> NDArray[np.uint64]:
+        """[N] one in each video."""
+        return self.video.astype(np.uint64) + np.uint64(1)
+
     @property
     def has_side(self) -> NDArray[np.bool_]:
         """[N] true."""

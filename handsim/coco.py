@@ -9,6 +9,7 @@ covers [i, i + 1). COCO has no place for the rest; keys that begin with ``handsi
     handsim_box_px    [x0, y0, x1, y1] in pixels of the picture that the hand was found in
     handsim_z         [21] relative depth in crop widths, null where the joint is unlabelled
     handsim_joint_scores    [21] 0 to 1, only where the hand's source has them
+    handsim_track     16 hex digits, only of a hand in a track
     handsim_external_id, handsim_external_positives    only where another collection gave them
 """
 
@@ -96,6 +97,8 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         for name, kind in _FIELDS.items():
             key = PREFIX + name
             fields[name] = _check(annotation[key], kind)
+        key = "handsim_track"
+        track = parse_hand_id(annotation[key]) if key in annotation else None
         key = "handsim_joint_scores"
         scores = annotation.get(key)
         joint_scores = None if scores is None else np.array(scores, dtype=np.float32).reshape(JOINT_COUNT)
@@ -113,6 +116,7 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
             box_px=box_px,
             keypoints=keypoints,
             joint_scores=joint_scores,
+            track=track,
             external_id=external_id,
             external_positives=positives,
             **fields,

@@ -53,6 +53,10 @@ class HandColumns(Protocol):
     @property
     def frames(self) -> NDArray[np.int64]: ...
 
+    @property
+    def tracks(self) -> NDArray[np.uint64]:
+        """0 where a hand is in none."""
+
     def __len__(self) -> int: ...
 
 

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
+    line = "leave out hands of videos that moved less, in parts of the hand's box, since the last one kept"
+    parser.add_argument("--min-motion", type=float, metavar="SHARE", help=f"{line} (such as 0.05)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
@@ -94,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
+        min_motion=options.min_motion,
         images=options.images,
         detector=detector,
         annotations=read_annotation_options(options),

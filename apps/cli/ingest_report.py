@@ -44,6 +44,8 @@ def _describe_work(report: IngestReport) -> list[str]:
             f"{pluralize(report.hands_found, 'hand')}, "
             f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
         ]
+    if report.tracks:
+        lines.append(f"{pluralize(report.tracks, 'hand')} followed over the frames of videos")
     if len(report.detectors) > 1:
         found = ", by ".join(f"{name}: {count:,}" for name, count in report.detectors.items())
         lines.append(f"found by {found}")

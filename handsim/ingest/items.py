@@ -137,6 +137,10 @@ class ItemResult:
     """How many hands each detector found."""
     digest: str = ""
     """Of a picture's file."""
+    frames: list[tuple[float, list[Detection]]] = field(default_factory=list)
+    """Of a video: the time of each frame in seconds, and what was found in it: the hands, in their order."""
+    tracks: str | None = None
+    """Of a video: with what the next stretch goes on; see `handsim.ingest.tracks`."""
 
     @property
     def has_failed(self) -> bool:

@@ -59,6 +59,9 @@ class IngestOptions:
     label_from: NameRule | None = None
     """The class of a file, only used to evaluate; None: no labels."""
     samples_per_s: float = 1.0
+    min_motion: float | None = None
+    """Hands of a video that have moved less since the last one that was kept are left out: mean way of a
+    joint, in hand sizes. None: all are kept."""
     images: Path | None = None
     """The folder that the file names in annotations are relative to; None: where the annotations lie."""
     annotations: AnnotationOptions = field(default_factory=AnnotationOptions)
@@ -81,6 +84,10 @@ class IngestOptions:
     def __post_init__(self) -> None:
         if not 0 < self.samples_per_s <= 1000:
             raise HandsimError(f"--fps is {self.samples_per_s:g}; it must be above 0 and at most 1000")
+        if self.min_motion is not None and not 0 < self.min_motion <= 1:
+            raise HandsimError(
+                f"--min-motion is {self.min_motion:g}; it is a share of the hand's box, above 0 and at most 1"
+            )
         if self.images is not None and not self.images.is_dir():
             raise HandsimError(f"--images {self.images} is not a folder")
 

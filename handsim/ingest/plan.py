@@ -256,6 +256,8 @@ def _stretches(
     for start, stop in zip(starts, stops, strict=True):
         work = ["video", origin.source, rate, start, stop, options.detector]
         former = _former_details(file.place, file.origin, options, known, ["video"], [rate, start])
+        if options.min_motion is not None:  # earlier versions kept all
+            work, former = [*work, "min_motion", options.min_motion], iter(())
         items.append(
             VideoItem(
                 keys=file_keys(file.path, file.size, file.time_ns, work, former),

@@ -128,6 +128,8 @@ class IngestReport:
     """Hands of the pool that got another video name or label."""
     hands_in_pool: int = 0
     """All hands of the pool, after this run."""
+    tracks: int = 0
+    """Hands over the frames of videos that this run began to follow."""
     seconds: float = 0.0
     interrupted: bool = False
     """Whether it was stopped before the end; running it again goes on from there."""

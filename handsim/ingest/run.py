@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.tar_items import tar_items
+from handsim.ingest.tracks import TrackJoiner
 from handsim.ingest.worker import process_item
 from handsim.ingest.workers import PATIENCE_S, DetectorFactory, WorkerPool
 from handsim.pool.relabel import relabel
@@ -94,6 +95,9 @@ class _Run:
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
+        self._joiner = TrackJoiner(
+            self._plan.files, self._open_files, known, self._options.min_motion, self.report
+        )
         self._annotated: set[Path | None] = set()
         """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}
@@ -149,8 +153,8 @@ class _Run:
             has_pictures = bool(self._open_files or self._plan.tars)
             needs_detector = has_pictures or self._options.annotations.boxes
             make_detector = make_detector if needs_detector else None
-            results = _process(items, workers, make_detector, patience_s, stop)
-            for item, result in results:
+            results = _process(self._joiner.pace(items), workers, make_detector, patience_s, stop)
+            for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
                 if progress is not None:
@@ -219,6 +223,7 @@ class _Run:
         for item in items:
             if isinstance(item, ItemRecord):
                 writer.add_item(item, [])
+                self._joiner.pass_over(item.key, item.tracks)
             else:
                 yield item
 
@@ -258,7 +263,7 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item],
+    items: Iterator[Item | None],
     workers: int | None,
     make_detector: DetectorFactory | None,
     patience_s: float,
@@ -268,7 +273,7 @@ def _process(
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
-        else:
+        elif item is not None:
             count = available_cores() if workers is None else workers
             with WorkerPool(count, make_detector, patience_s) as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
@@ -290,4 +295,5 @@ def _record(item: Item, result: ItemResult) -> ItemRecord:
         tuple(result.remarks),
         tuple(hand.hand_id for hand, _ in result.hands),
         file,
+        result.tracks,
     )

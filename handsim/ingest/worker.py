@@ -72,6 +72,8 @@ def _add_video(
             result.pictures += 1
             detections = _detect(result, detector, frame.image, item.origin)
             _add_hands(result, frame.image, detections or [], item.origin, frame.index, item.digest)
+            if detections is not None:
+                result.frames.append((frame.time_s, detections))
             empty += detections == []
             on_progress()
     finally:

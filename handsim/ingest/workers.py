@@ -47,15 +47,19 @@ class WorkerPool:
         self._workers = [_Worker(make_detector) for _ in range(workers)]
 
     def run(
-        self, items: Iterator[Item], is_stopped: Callable[[], bool] = lambda: False
+        self, items: Iterator[Item | None], is_stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[Item, ItemResult]]:
         """Items and results in the order they are ready, until all are or it ``is_stopped``.
 
+        A None among the items: just now there is none; they are asked again when some result is there.
         Raises HandsimError when a detector cannot be made.
         """
-        for worker in self._workers:
-            worker.fill(items)
-        while not is_stopped() and (busy := [worker for worker in self._workers if worker.pending]):
+        while not is_stopped():
+            for worker in self._workers:
+                worker.fill(items)
+            busy = [worker for worker in self._workers if worker.pending]
+            if not busy:
+                return
             ready = wait([worker.connection for worker in busy], _WAKE_S)
             for worker in busy:
                 if worker.connection not in ready:
@@ -73,7 +77,7 @@ class WorkerPool:
                     yield result
                 worker.fill(items)
 
-    def _replace(self, dead: "_Worker", items: Iterator[Item], reason: str) -> tuple[Item, ItemResult]:
+    def _replace(self, dead: "_Worker", items: Iterator[Item | None], reason: str) -> tuple[Item, ItemResult]:
         """Start a worker in a dead one's place, with what the dead one had not begun."""
         dead.stop()
         if not dead.is_ready:
@@ -119,7 +123,7 @@ class _Worker(PipeWorker):
         """Seconds since it last sent something."""
         return time.monotonic() - self._last_heard
 
-    def fill(self, items: Iterator[Item]) -> None:
+    def fill(self, items: Iterator[Item | None]) -> None:
         """Send it as many items as it may have."""
         if not self.pending:
             self._last_heard = time.monotonic()

@@ -114,7 +114,7 @@ def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
     assert not any(
         str(make_hand(number).hand_id) in (tmp_path / "hand100m").read_text() for number in numbers
     )
-    run_ok(capsys, "pool", "export", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
+    run_ok(capsys, "pool", "export", "--out", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
     assert "3 hands" in run_ok(capsys, "ingest", tmp_path / "coco", "--home", tmp_path / "again")
     assert Pool.open(tmp_path / "again" / "pool").sides.values() == ["unknown"] * 3
 

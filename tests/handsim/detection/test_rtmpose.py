@@ -15,6 +15,7 @@ from PIL import Image
 from apps.cli import main
 from handsim import Pool
 from handsim.detection import Detection, DetectorOptions, describe_detector
+from handsim.detection.detector import UndetectedError
 from handsim.detection.mediapipe import MediaPipeHands
 from handsim.detection.onnx import MAX_BATCH
 from handsim.detection.rtmpose import RtmposeHands, side_by_body, side_by_opinion
@@ -28,6 +29,7 @@ from tests.handsim.detection.networks import (
     RIGHT,
     write_body_pose,
     write_detector,
+    write_faulty_hand_pose,
     write_hand_pose,
     write_network,
     write_yolox,
@@ -98,7 +100,8 @@ def test_joints_lie_in_the_picture_to_within_a_pixel(
 
 def test_hands_are_found_in_a_picture_longer_than_opencv_warps(networks: dict[str, Path]) -> None:
     box = (32_000, 100, 32_200, 300)
-    (hand,) = RtmposeHands([networks["boxes"], networks["hand"]]).detect([paint(33_000, 400, box)])[0]
+    models = [networks[name] for name in ("boxes", "hand", "body")]
+    (hand,) = RtmposeHands(models).detect([paint(33_000, 400, box)])[0]
     assert_joints(hand, box, error_px=2)  # the detector's pixels are 103 of the picture's
 
 
@@ -261,15 +264,19 @@ def test_networks_that_do_not_go_together_are_refused(networks: dict[str, Path],
         describe()
     with pytest.raises(HandsimError, match="given: hand detector"):
         describe(networks["boxes"])
+    with pytest.raises(HandsimError, match="--detector-model is for --detector rtmpose"):
+        DetectorOptions(models=(networks["hand"],))
 
 
-def test_nan_for_one_picture_is_told(networks: dict[str, Path], tmp_path: Path) -> None:
-    root = "peak = ReduceMax <axes = [1], keepdims = 0> (input) minus = Neg (peak) dets = Sqrt (minus)"
-    boxes = write_network(tmp_path / "boxes.onnx", "float[N, 3, 64, 5] input", "float[N, 64, 5] dets", root)
-    detector = RtmposeHands([boxes, networks["hand"]])
-    assert detector.detect([paint(5, 64)]) == [[]]
-    with pytest.raises(HandsimError, match=f"{boxes} answers NaN"):
-        detector.detect([255 - paint(5, 64)])
+def test_a_network_that_answers_nan_for_one_picture_loses_no_other(
+    networks: dict[str, Path], tmp_path: Path
+) -> None:
+    hand = write_faulty_hand_pose(tmp_path / "hand.onnx")
+    right, left = paint(90, 80, (3, 5, 33, 36)), paint(90, 80, None, (3, 5, 33, 36))
+    with pytest.raises(UndetectedError, match=f"{hand} answers NaN") as caught:
+        RtmposeHands([networks["boxes"], hand]).detect([right, left, right])
+    assert [len(hands) for hands in caught.value.found] == [1, 0, 1]
+    assert list(caught.value.failures) == [1]
 
 
 def test_ingest_keeps_hands_of_unknown_side_as_they_were_seen(
