@@ -18,13 +18,15 @@ from benchmarks.video_poses import VideoPoses
 from handsim.detection import DetectorOptions, fetch_model, open_detector
 from handsim.images import encode_jpeg
 from handsim.ingest import IngestOptions
+from handsim.ingest.known import KnownItems
 from handsim.ingest.plan import plan_ingest
+from handsim.ingest.report import Findings
+from handsim.ingest.tar_items import tar_items
 from handsim.ingest.worker import process_item
 from handsim.pool import Pool, PoolWriter
 from handsim.pool.merge import merge
 from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig, synthesise
-from handsim.tars import read_members
 from handsim.videos import sample_frames
 
 _COMMAND: Final = "python -m benchmarks.scale --measure"
@@ -117,8 +119,9 @@ def _planning(folder: Path) -> Figures:
     memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(plan.files) == _FILES
+    (tar,) = plan_ingest([folder / "a.tar"], IngestOptions()).tars
     with Clock() as scanning:
-        members = sum(1 for _ in read_members(folder / "a.tar"))
+        members = sum(1 for _ in tar_items(tar, IngestOptions(), KnownItems(), Findings()))
     return {
         "pictures_planned": (_FILES / listing.processor_seconds, "files/s of one process"),
         "tar_members_scanned": (members / scanning.processor_seconds, "members/s of one process"),

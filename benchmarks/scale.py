@@ -55,7 +55,7 @@ class Stage:
     name: str
     bound_by: str
     worker: str
-    """What does it: a core, a GPU, or one process that has no second."""
+    """What does it: a core (of all machines, or of one), a GPU, a process (one in all, or one a machine)."""
     seconds: Callable[[Costs, int], float]
     """Seconds of one such worker, for so many hands."""
 
@@ -64,9 +64,10 @@ class Stage:
         size = _SIZES[hands]
         workers = {
             "core": costs.machines[size] * costs.cores,
+            "core of one machine": costs.cores,
             "GPU": costs.gpus[size],
             "process": 1,
-            "machine's process": costs.machines[size],
+            "process of each machine": costs.machines[size],
         }
         return self.seconds(costs, hands) / workers[self.worker] / 3600
 
@@ -79,13 +80,13 @@ def _graph(hands: int) -> float:
 STAGES: Final = (
     Stage(
         "list files, tell their kinds",
-        "a machine's one planning process; each looks at all files",
+        "one process; each machine looks at all files",
         "process",
         lambda costs, n: n / costs.hands_per_picture / costs["pictures_planned"],
     ),
     Stage(
         "or: scan the headers of tars",
-        "likewise; while the workers work",
+        "likewise, while its workers work",
         "process",
         lambda costs, n: n / costs.hands_per_picture / costs["tar_members_scanned"],
     ),
@@ -104,20 +105,20 @@ STAGES: Final = (
     Stage(
         "write the pool",
         "one writer of each pool",
-        "machine's process",
+        "process of each machine",
         lambda costs, n: n / costs["hands_written"],
     ),
     Stage(
         "merge the shards' pools",
-        "one process; links crops, rewrites no pixel",
+        "one process, the disk",
         "process",
         lambda costs, n: n / costs["hands_merged"],
     ),
     Stage("embed poses", "memory bandwidth", "core", lambda costs, n: n / costs["hands_embedded"]),
     Stage(
         "link the index",
-        "cores of one machine; distant memory",
-        "core",
+        "the cores of one machine",
+        "core of one machine",
         lambda costs, n: n * _graph(n) / costs["hands_linked"],
     ),
     Stage(
@@ -132,7 +133,12 @@ STAGES: Final = (
         "GPU",
         lambda costs, n: n**2 / costs["pairs_compared"],
     ),
-    Stage("encode crops (ResNet-50)", "GPU", "GPU", lambda costs, n: n / costs["crops_encoded"]),
+    Stage(
+        "encode crops (ResNet-50)",
+        "decoding on 16 cores, GPU",
+        "GPU",
+        lambda costs, n: n / costs["crops_encoded"],
+    ),
     Stage(
         "pre-train (ResNet-50, 128 px)",
         "GPU",
@@ -146,12 +152,14 @@ SPACE: Final[dict[str, tuple[str, Callable[[Costs, int], float]]]] = {
     "tables of the pool": ("disk", lambda costs, n: n * costs["table_bytes"]),
     "a version of the index": ("disk", lambda costs, n: n * costs["index_bytes"]),
     "the plan of an ingest, of files": (
-        "memory of each machine",
+        "memory; of a shard, its share",
         lambda costs, n: n / costs.hands_per_picture * costs["plan_memory"],
     ),
-    "the plan of an ingest, of tars": ("memory of each machine", lambda costs, n: 0.0),
-    "the writer of one pool": ("memory", lambda costs, n: n * costs["writer_memory"]),
-    "an open pool": ("memory of each reader", lambda costs, n: n * costs["pool_memory"]),
+    "the ids that a writer knows": (
+        "memory; of a shard, its share",
+        lambda costs, n: n * costs["writer_memory"],
+    ),
+    "an open pool": ("memory of each process", lambda costs, n: n * costs["pool_memory"]),
 }
 """What takes room, where, and how many bytes."""
 
@@ -164,9 +172,9 @@ def time_table(costs: Costs) -> str:
     ]
     lines = [["stage", "bound by", *heads], ["---"] * (2 + len(heads))]
     for stage in STAGES:
-        unit = {"core": "core", "GPU": "GPU"}.get(stage.worker, "process")
+        unit = stage.worker.partition(" ")[0]
         cells = [
-            f"{_number(stage.seconds(costs, n) / 3600)} {unit}-h: {_number(stage.hours(costs, n))} h"
+            f"{_number(stage.seconds(costs, n) / 3600)} {unit}-h, {_time(stage.hours(costs, n))}"
             for n in _SIZES
         ]
         lines.append([stage.name, stage.bound_by, *cells])
@@ -192,7 +200,18 @@ def cost_table(record: dict[str, Any]) -> str:
 
 def _number(value: float) -> str:
     """With two digits that mean something."""
+    if value >= 1e7:
+        return f"{value:.3g}"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _time(hours: float) -> str:
+    """In the unit that a person would say."""
+    if hours >= 48:
+        return f"{hours / 24:.0f} days"
+    if hours >= 1:
+        return f"{_number(hours)} h"
+    return f"{hours * 60:.0f} min" if hours > 1 / 60 else f"{hours * 3600:.2g} s"
 
 
 def _markdown(lines: list[list[str]]) -> str:
