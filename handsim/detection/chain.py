@@ -12,6 +12,8 @@ from handsim.detection.merge import drop_duplicates
 
 SURE_SCORE: Final = 0.8
 """A hand that scores less is looked for once more."""
+_PART_OF_HAND: Final = 0.7
+"""Of the size of a sure hand: a smaller one there is a finger or a fold that was taken for a hand."""
 
 
 class ChainedDetector:
@@ -54,8 +56,8 @@ def is_unsure(hands: Sequence[Detection]) -> bool:
 def combine(hands: Sequence[Detection], later: Sequence[Detection]) -> list[Detection]:
     """The hands of a picture and those that a later detector found there, best first, each hand once.
 
-    Of the same hand the earlier detection stays if it is sure, else the later one is taken if that is; a side
-    that it does not know is the other's.
+    Of the same hand the earlier detection stays if it is sure and no mere part of it, else the later one is
+    taken if that is; a side that it does not know is the other's.
     """
     combined = list(hands)
     for hand in later:
@@ -69,8 +71,12 @@ def combine(hands: Sequence[Detection], later: Sequence[Detection]) -> list[Dete
 
 
 def _choose(earlier: Detection, later: Detection) -> Detection:
-    is_later = earlier.score < SURE_SCORE <= later.score
-    chosen, other = (later, earlier) if is_later else (earlier, later)
+    small, large = sorted((earlier, later), key=_size)
+    if _size(small) < _PART_OF_HAND * _size(large) and large.score >= SURE_SCORE:
+        chosen, other = large, small
+    else:
+        is_later = earlier.score < SURE_SCORE <= later.score
+        chosen, other = (later, earlier) if is_later else (earlier, later)
     if chosen.side == "unknown":
         return replace(chosen, side=other.side, side_score=other.side_score)
     return chosen
@@ -78,6 +84,11 @@ def _choose(earlier: Detection, later: Detection) -> Detection:
 
 def _is_same_hand(hand: Detection, other: Detection) -> bool:
     return len(drop_duplicates([hand, other])) == 1
+
+
+def _size(hand: Detection) -> float:
+    """The longer side of its box in pixels."""
+    return float((hand.box_px[2:] - hand.box_px[:2]).max())
 
 
 def _distance(hand: Detection, other: Detection) -> float:
