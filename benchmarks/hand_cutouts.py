@@ -71,8 +71,19 @@ class Photograph:
     side: Side
 
     @property
+    def digit(self) -> int:
+        return int(self.path.stem)
+
+    @property
     def is_closed(self) -> bool:
-        return int(self.path.stem) in _CLOSED_DIGITS
+        return self.digit in _CLOSED_DIGITS
+
+    def turned(self, quarters: int) -> "Photograph":
+        """The square photograph, turned counter-clockwise."""
+        joints = self.joints_px
+        for _ in range(quarters):
+            joints = np.column_stack([joints[:, 1], self.image.shape[1] - joints[:, 0]])
+        return replace(self, image=np.ascontiguousarray(np.rot90(self.image, quarters)), joints_px=joints)
 
 
 def read_photographs(

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.detection import Detection
 from handsim.embedding import PoseEmbedding
 from handsim.pool import Categorical
 from handsim.synthetic.generate import synthesise_poses
+from handsim.tracking import MotionFilter, Tracker
 
 HANDS_PER_VIDEO = 100
 _WAVER = 0.004
 """How much the keypoints of a hand held still waver, in crop widths: a pixel of 224."""
+_HAND_PX = 100.0
 _EMBEDDING = "embedding.json"
 _COLUMNS = ("hand_ids", "keypoints", "video", "frames", "scores", "vectors")
 
@@ -60,6 +64,19 @@ class VideoPoses:
             vectors=embedding.transform(keypoints),
             embedding=embedding,
         )
+
+    def moving(self, min_motion: float) -> "VideoPoses":
+        """Those that an ingest with ``--min-motion`` keeps of videos that are sampled once a second."""
+        rows: list[int] = []
+        for _, hands in groupby(range(len(self)), key=self.video.__getitem__):
+            tracker, motion_filter = Tracker(), MotionFilter(min_motion)
+            for row in hands:
+                hand = Detection("right", 1.0, self.keypoints[row] * np.float32(_HAND_PX))
+                (track,) = tracker.update(float(self.frames[row]), [hand])
+                if motion_filter.keeps(track, hand):
+                    rows.append(row)
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return VideoPoses(**columns, embedding=self.embedding)
 
     def save(self, folder: Path) -> None:
         """Write a file for each column."""

@@ -290,7 +290,8 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
 def mirror_jpeg(jpeg: bytes) -> bytes:
     """A crop that `encode_jpeg` made, flipped left to right.
 
-    Its blocks lie as they did, so that only rounding is lost: 48 dB from what was stored.
+    Its blocks lie as they did, so that little is lost: 0.2 to 1 dB on five photographs, against a crop that
+    was flipped before it was encoded.
     """
     return encode_jpeg(decode_image(jpeg)[:, ::-1])
 

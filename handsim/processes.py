@@ -6,7 +6,8 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -136,11 +137,20 @@ class PipeWorker:
 
     def stop(self) -> None:
         """Close the pipe and wait for the process to end; kill it if it does not within seconds."""
-        self.connection.close()
-        self.process.join(_STOP_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        stop_workers([self])
+
+
+def stop_workers(workers: Iterable[PipeWorker]) -> None:
+    """Close the pipes and wait for all processes to end; kill those that do not within the same seconds."""
+    workers = list(workers)
+    for worker in workers:
+        worker.connection.close()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _serve(

@@ -21,6 +21,7 @@ from handsim.ingest import IngestOptions, IngestReport, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.ray_workers import RayWorkerPool
 from index import MinedPairs, MiningPolicy, mine, open_catalog
+from tests.apps.commands import Capture, run_refused
 from tests.handsim.builders import (
     CROP_PX,
     BrightnessDetector,
@@ -220,13 +221,15 @@ def test_vectors_and_pairs_are_those_of_one_machine(
 
 
 def test_a_head_that_is_away_or_dies_is_told_and_loses_nothing(
-    cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     folder, pool = write_pictures(tmp_path / "photos", people=8), tmp_path / "pool"
-    with pytest.raises(UnavailableError, match=r"the Ray head at 127\.0\.0\.1:1 does not answer"):
-        ingest([folder], pool, BrightnessDetector, cluster=ClusterOptions("127.0.0.1:1"))
-    with pytest.raises(HandsimError, match="'nowhere' is no address of a Ray head"):
-        ClusterOptions("nowhere")
+    for address, fault in (
+        ("127.0.0.1:1", "the Ray head at 127.0.0.1:1 does not answer"),
+        ("me", "'me' is no"),
+    ):
+        error = run_refused(capsys, "ingest", folder, "--home", tmp_path / "home", "--ray", address)
+        assert fault in error
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
 
     def kill_all() -> None:

@@ -7,7 +7,6 @@ a task that ends two workers is given up. Nodes that join are used, once they we
 
 import logging
 import os
-import pickle
 import signal
 import threading
 import time
@@ -26,6 +25,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from handsim.cluster.messages import Capacity, Done, Failed, GatewayRequest, Note, Task, TaskLost
 from handsim.cluster.nodes import Node, NodeWatch
+from handsim.cluster.workers import ClusterWorker
 from handsim.errors import HandsimError
 
 _TASKS_PER_WORKER: Final = 2
@@ -85,24 +85,24 @@ def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
 
 
 class _Actor:
-    """In a worker's process: the worker, and what it is asked."""
+    """In a worker's process: the worker, and what it is asked. Errors for people are returned, as text: Ray
+    would wrap them."""
 
-    def __init__(self, make_worker: bytes) -> None:
-        self._make_worker, self._worker = make_worker, None
+    _worker: ClusterWorker[Any, Any] | None = None
 
-    def start(self) -> str | None:
-        """Make the worker; returns why that cannot be."""
+    def start(self, make_worker: Callable[[], ClusterWorker[Any, Any]]) -> tuple[None, str]:
+        """Make the worker; why that cannot be."""
         try:
-            self._worker = pickle.loads(self._make_worker)()
+            self._worker = make_worker()
         except HandsimError as error:
-            return str(error)
-        return None
+            return None, str(error)
+        return None, ""
 
-    def process(self, task: bytes) -> tuple[bytes | None, str]:
-        """The pickled result of a task, or the error that ends the run."""
+    def process(self, task: Any) -> tuple[Any, str]:
+        """The result of a task, or the error that ends the run."""
         assert self._worker is not None
         try:
-            return pickle.dumps(self._worker.process(pickle.loads(task))), ""
+            return self._worker.process(task), ""
         except HandsimError as error:
             return None, str(error)
 
@@ -198,8 +198,8 @@ class _Gateway:
 
     def _start_worker(self, node: Node) -> _Worker:
         gpus = self._request.gpus if node.resources.get("GPU") else 0
-        actor = self._actor.options(num_gpus=gpus, scheduling_strategy=node.place).remote(self._make_worker)
-        return _Worker(node, actor, actor.start.remote())
+        actor = self._actor.options(num_gpus=gpus, scheduling_strategy=node.place).remote()
+        return _Worker(node, actor, actor.start.remote(self._make_worker))
 
     def _fill(self, worker: _Worker) -> None:
         """Give it as many tasks as it may have."""
@@ -225,7 +225,7 @@ class _Gateway:
     def _collect(self, worker: _Worker) -> None:
         """Take what a worker has to give, and send it on."""
         try:
-            answer = ray.get(worker.next_reference, timeout=_FETCH_S)
+            result, error = ray.get(worker.next_reference, timeout=_FETCH_S)
         except GetTimeoutError:
             return  # it lies on a node that is slow, or away: asked again
         except RayTaskError:
@@ -235,15 +235,21 @@ class _Gateway:
             return
         worker.heard_s = time.monotonic()
         if worker.starting is not None:
-            worker.starting, worker.node.failed_starts = None, 0
-            error = answer
-        else:
-            _, work = worker.pending.popleft()
-            result, error = answer
-            if result is not None:
-                self._connection.send(Done(work.task.number, result))
+            self._note_start(worker, error)
+            return
         if error:
             raise HandsimError(f"on node {worker.node.name}: {error}")
+        _, work = worker.pending.popleft()
+        self._connection.send(Done(work.task.number, result))
+
+    def _note_start(self, worker: _Worker, error: str) -> None:
+        worker.starting, worker.node.failed_starts = None, 0
+        if error:
+            self._workers.remove(worker)
+            ray.kill(worker.actor)
+            self._nodes.refuse(worker.node, f"on node {worker.node.name}: {error}")
+        else:
+            worker.node.has_worked = True
 
     def _is_hung(self, worker: _Worker) -> bool:
         """Whether it says so of its task, or has not answered that question for long."""
@@ -268,9 +274,8 @@ class _Gateway:
         if worker.starting is not None and is_node_there:
             worker.node.failed_starts += 1
             if worker.node.failed_starts == _TRIES:
-                raise HandsimError(
-                    f"workers die while starting on node {worker.node.name}; see Ray's logs there"
-                )
+                fault = f"workers die while starting on node {worker.node.name}; see Ray's logs there"
+                self._nodes.refuse(worker.node, fault)
         works = [work for _, work in worker.pending]
         if works and is_node_there:
             works[0].tries += 1

@@ -1,7 +1,8 @@
-"""What the main process and its gateway to the cluster say to each other; tasks and results are pickled."""
+"""What the main process and its gateway to the cluster say to each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -10,8 +11,8 @@ class GatewayRequest:
 
     address: str
     """``auto``, or host:port of the head."""
-    make_worker: bytes
-    """A pickled function that makes a `ClusterWorker`, in the process of a worker."""
+    make_worker: Callable[[], Any]
+    """Makes a `ClusterWorker`, in the process of a worker."""
     paths: tuple[str, ...]
     """Absolute paths that every node must be able to read."""
     version: str
@@ -28,14 +29,14 @@ class Task(NamedTuple):
     """Something to do."""
 
     number: int
-    content: bytes
+    content: Any
 
 
 class Done(NamedTuple):
     """The result of a task."""
 
     number: int
-    result: bytes
+    result: Any
 
 
 class TaskLost(NamedTuple):

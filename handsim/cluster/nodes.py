@@ -34,7 +34,11 @@ class Node:
     answer: Any
     """The reference of what it says of itself; None once it was read."""
     asked_s: float
+    is_late: bool
+    """Whether it joined when the work had begun."""
     is_fit: bool = False
+    has_worked: bool = False
+    """Whether a worker has started here."""
     failed_starts: int = 0
     """Workers that died in a row while starting here."""
 
@@ -51,12 +55,14 @@ class NodeWatch:
         """Ask every node; raises HandsimError for the first that is not fit, or where none has a core."""
         self._request, self._say = request, say
         self._nodes: dict[str, Node] = {}
+        self._has_begun = False
         self._looked_s = self._alive_s = time.monotonic()
         self._look()
         while asked := [node for node in self._nodes.values() if node.answer is not None]:
             ray.wait([node.answer for node in asked], timeout=0.5)
             for node in asked:
                 self._read_answer(node)
+        self._has_begun = True
         if not any(slots for _, slots in self.slots()):
             nodes = pluralize(len(self._nodes), "node")
             raise HandsimError(f"the Ray cluster at {request.address} has {nodes}, none with a core to use")
@@ -64,10 +70,7 @@ class NodeWatch:
     def update(self) -> None:
         """Look, now and then, for nodes that joined or went; raises HandsimError where none is left."""
         for node in self._nodes.values():
-            try:
-                self._read_answer(node)
-            except HandsimError as error:
-                self._say(f"not used: {error}")
+            self._read_answer(node)
         if time.monotonic() - self._looked_s > _LOOK_EVERY_S:
             self._look()
         if any(node.is_fit for node in self._nodes.values()):
@@ -91,6 +94,13 @@ class NodeWatch:
                 cores = int(node.resources.get("CPU", 0))
                 yield node, min(cores, int(node.resources.get("GPU", 0) / gpus)) if wants_gpus else cores
 
+    def refuse(self, node: Node, fault: str) -> None:
+        """Do without a node; raises HandsimError for one that was there from the start and never worked."""
+        node.is_fit = False
+        if not (node.is_late or node.has_worked):
+            raise HandsimError(fault)
+        self._say(f"not used: {fault}")
+
     def is_there(self, node: Node) -> bool:
         """Whether a node is alive, as far as the head knows."""
         self._look()
@@ -111,13 +121,13 @@ class NodeWatch:
         name, address = listed["NodeName"], listed["NodeManagerAddress"]
         if name == address:  # it was not given one
             name = f"{listed['NodeManagerHostname']} ({address})"
-        node = Node(listed["NodeID"], name, listed["Resources"], None, time.monotonic())
+        node = Node(listed["NodeID"], name, listed["Resources"], None, time.monotonic(), self._has_begun)
         probe: Any = ray.remote(num_cpus=0, max_retries=0)(_make_probe())
         node.answer = probe.options(scheduling_strategy=node.place).remote(list(self._request.paths))
         return node
 
     def _read_answer(self, node: Node) -> None:
-        """Read what a node has answered, if it has; raises HandsimError for one that is not fit.
+        """Read what a node has answered, if it has; raises as `refuse` for one that is not fit.
 
         A node that died a moment ago is still listed, and answers nothing: that is no reason not to work.
         """
@@ -135,21 +145,17 @@ class NodeWatch:
             reason = " ".join(str(error).split())[:_LONGEST_REASON]
             self._say(f"not used: node {node.name} runs nothing ({reason})")
             return
-        self._check(node, installed, missing)
-        node.is_fit = True
-
-    def _check(self, node: Node, installed: str, missing: list[str]) -> None:
         ours = self._request.version
+        node.is_fit = True
         if installed != ours:
             theirs = f"handsim {installed}" if installed else "no handsim"
-            raise HandsimError(
-                f"node {node.name} has {theirs}, and this machine {ours}; install handsim {ours} there"
-            )
-        if missing:
+            self.refuse(node, f"node {node.name} has {theirs}, and this machine {ours}; install {ours} there")
+        elif missing:
             more = f" (nor {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-            raise HandsimError(
+            self.refuse(
+                node,
                 f"node {node.name} cannot read {missing[0]}{more}; every node must see the same files under "
-                f"the same paths, as on a shared file system"
+                f"the same paths, as on a shared file system",
             )
 
 

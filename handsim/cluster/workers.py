@@ -6,7 +6,6 @@ that one dies, this one still has, and writes, all that was found.
 """
 
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,11 +98,12 @@ class ClusterWorkers(Generic[_Task, _Result]):
             raise HandsimError(f"--workers is {most_workers}; at least 1 is needed")
         if find_spec("ray") is None:
             raise ModuleNotFoundError("No module named 'ray'", name="ray")
-        self._address, self._say = options.address, say
         address = _find_address(options.address)
+        self._cluster = "the Ray cluster " + ("on this machine" if address == AUTO else f"at {address}")
+        self._say = say
         request = GatewayRequest(
             address=address,
-            make_worker=pickle.dumps(make_worker),
+            make_worker=make_worker,
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
@@ -140,7 +140,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
                 if task is None:
                     break
                 number = next(numbers)
-                self._send(Task(number, pickle.dumps(task)))
+                self._send(Task(number, task))
                 sent[number] = task
             if not sent:
                 return
@@ -151,7 +151,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
                     return
                 raise
             if isinstance(message, Done):
-                result: _Result | Lost = pickle.loads(message.result)
+                result: _Result | Lost = message.result
             elif isinstance(message, TaskLost):
                 result = Lost(message.is_hung)
             else:
@@ -168,7 +168,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         while not isinstance(self._receive(_WAKE_S), Capacity):
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"no connection to the Ray cluster at {self._address} within {_CONNECT_S:.0f} s; "
+                    f"no connection to {self._cluster} within {_CONNECT_S:.0f} s; "
                     f"its head must be reachable, and this machine one of its nodes (`ray start`)"
                 )
 
@@ -197,7 +197,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
 
     def _cluster_lost(self) -> UnavailableError:
         return UnavailableError(
-            f"the Ray cluster at {self._address} was lost; what was done until then is kept, "
+            f"{self._cluster} was lost; what was done until then is kept, "
             f"and the same command goes on from there"
         )
 

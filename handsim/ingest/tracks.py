@@ -9,24 +9,20 @@ the pool already stays as it is.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from handsim.detection.detector import Detection
 from handsim.geometry import mirror_points
 from handsim.hand import Hand
 from handsim.images import mirror_jpeg
 from handsim.ingest.items import Item, ItemResult, VideoItem
 from handsim.ingest.known import KnownItems
 from handsim.ingest.report import IngestReport
-from handsim.tracking import Track, Tracker
-from handsim.tracking.tracker import mean_length
+from handsim.tracking import MotionFilter, Track, Tracker
 
 SIDE_BY_TRACK: Final = "sides changed by the vote of a track"
 NOT_MOVED: Final = "hands that did not move since the last one kept"
@@ -34,63 +30,37 @@ SINGLE_FRAME: Final = "hands seen in a single frame only"
 
 _MAX_HELD_BYTES: Final = 1 << 28
 """Of crops that wait for an earlier stretch: with more, no further stretches are given out."""
-_USUAL_JITTER: Final = 0.01
-"""What joints waver where frames are too far apart to tell, in hand sizes."""
-_MAX_JITTER: Final = 0.03
-"""What wavers more than this moves."""
 
 
-@dataclass(eq=False)
 class _VideoState:
-    """With what the next frame of a video goes on."""
+    """With what the next stretch of a video goes on."""
 
-    tracker: Tracker = field(default_factory=Tracker)
-    names: dict[int, int] = field(default_factory=dict)
-    """Number of a track -> the id of its first hand."""
-    kept_px: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    """Number of a track -> joints [21, 2] of the last hand that was kept."""
-
-    @classmethod
-    def from_json(cls, text: str) -> "_VideoState":
-        values = json.loads(text)
-        return cls(
-            Tracker.from_json(values["tracker"]),
-            {int(number): name for number, name in values["names"].items()},
-            {int(number): np.array(joints, np.float64) for number, joints in values["kept_px"].items()},
-        )
-
-    def takes(self, hand: Hand, track: Track, detection: Detection, min_motion: float | None) -> bool:
-        """Whether a hand is kept: it is the first one of its track, or has moved since the last one kept.
-
-        The detector's jitter is no motion: what it adds to a mean distance is taken off.
-        """
-        self.names.setdefault(track.number, hand.hand_id)
-        if min_motion is None:
-            return True
-        joints_px = detection.keypoints_px[:, :2].astype(np.float64)
-        kept_px = self.kept_px.get(track.number)
-        if kept_px is not None:
-            size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
-            moved = mean_length(joints_px - kept_px) / size_px
-            jitter = _USUAL_JITTER if track.jitter is None else min(track.jitter, _MAX_JITTER)
-            # Two places of a resting joint are sqrt(pi) standard deviations apart, in the mean.
-            if moved**2 - math.pi * jitter**2 < min_motion**2:
-                return False
-        self.kept_px[track.number] = joints_px
-        return True
+    def __init__(self, min_motion: float | None, text: str | None) -> None:
+        """Go on from `to_json`; None: this is the first stretch, or nobody recorded what was before it."""
+        values = json.loads(text) if text else {"tracker": None, "names": {}, "kept_px": {}}
+        tracker = values["tracker"]
+        self.tracker = Tracker() if tracker is None else Tracker.from_json(tracker)
+        self.names: dict[int, int] = _by_number(values["names"])
+        """Number of a track -> the id of its first hand."""
+        kept_px = {number: np.array(joints) for number, joints in _by_number(values["kept_px"]).items()}
+        self.motion_filter = None if min_motion is None else MotionFilter(min_motion, kept_px)
 
     def to_json(self) -> str:
         """Of the tracks that may go on."""
         numbers = [track.number for track in self.tracker.tracks]
+        kept_px = {} if self.motion_filter is None else self.motion_filter.kept_px
         return json.dumps(
             {
                 "tracker": self.tracker.to_json(),
                 "names": {number: self.names[number] for number in numbers},
-                "kept_px": {
-                    number: self.kept_px[number].tolist() for number in numbers if number in self.kept_px
-                },
+                "kept_px": {number: kept_px[number].tolist() for number in numbers if number in kept_px},
             }
         )
+
+
+def _by_number(values: dict[str, Any]) -> dict[int, Any]:
+    """JSON's keys are texts."""
+    return {int(number): value for number, value in values.items()}
 
 
 class TrackJoiner:
@@ -104,7 +74,7 @@ class TrackJoiner:
         min_motion: float | None,
         report: IngestReport,
     ) -> None:
-        """``planned`` are all pictures and stretches, those of a video in a row; ``to_do`` those not done yet.
+        """``planned`` are all pictures and stretches, those of a video in a row; ``to_do`` those to be done.
 
         Hands that moved less than ``min_motion`` hand sizes since the last one of their track are left out.
         """
@@ -162,7 +132,7 @@ class TrackJoiner:
 
     def _link(self, item: VideoItem, result: ItemResult, before: str | None) -> None:
         """Give the hands of a stretch their tracks and sides, and leave out what has not moved."""
-        state = _VideoState() if before is None else _VideoState.from_json(before)
+        state = _VideoState(self._min_motion, before)
         file, begun = item.origin.file, state.tracker.begun
         found = [
             (track, detection)
@@ -172,10 +142,12 @@ class TrackJoiner:
         result.frames.clear()
         # A stretch that failed in the middle of a frame has hands of it.
         hands, result.hands = result.hands[: len(found)], result.hands[len(found) :]
+        for (hand, _), (track, _) in zip(hands, found, strict=True):
+            state.names.setdefault(track.number, hand.hand_id)
         moved = [
-            (hand, crop, track)
-            for (hand, crop), (track, detection) in zip(hands, found, strict=True)
-            if state.takes(hand, track, detection, self._min_motion)
+            (*hand, track)
+            for hand, (track, detection) in zip(hands, found, strict=True)
+            if state.motion_filter is None or state.motion_filter.keeps(track, detection)
         ]
         turned = [hand for hand, _, track in moved if track.side not in (hand.side, "unknown")]
         result.hands[:0] = [_with_track(*one, state.names[one[2].number]) for one in moved]

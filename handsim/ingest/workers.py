@@ -14,7 +14,7 @@ from handsim.ingest.items import AnnotationItem, Item, ItemResult, VideoItem
 from handsim.ingest.report import TOOK_TOO_LONG
 from handsim.ingest.worker import process_item
 from handsim.pool.writer import CRASHED, Skip
-from handsim.processes import PipeWorker
+from handsim.processes import PipeWorker, stop_workers
 
 DetectorFactory = Callable[[], HandDetector]
 """Makes a worker's detector in the worker's own process; it must be picklable."""
@@ -92,8 +92,7 @@ class WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.stop()
+        stop_workers(self._workers)
 
 
 def silence_allowed_s(item: Item, has_begun: bool, patience_s: float) -> float:

@@ -120,7 +120,8 @@ class SelfPairs(PairSource):
 class TemporalNeighbors(PairSource):
     """Needs no index: the same hand of a video, a few frames apart.
 
-    That is one of the same track; among hands without a track, one of the same video and side. A positive is never another hand of the anchor's own frame.
+    That is one of the same track; among hands without a track, one of the same video and side. A positive is
+    never another hand of the anchor's own frame.
     """
 
     def __init__(self, hands: HandColumns, window_frames: int, pool_hands: HandSet) -> None:

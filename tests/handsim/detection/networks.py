@@ -111,6 +111,23 @@ def write_faulty_hand_pose(path: Path) -> Path:
     return write_hand_pose(path, extra=nodes)
 
 
+def write_fixed_hand_pose(path: Path, joints: NDArray[np.floating]) -> Path:
+    """The same, but its joints [21, 2] are always at these parts of the box."""
+    places = 2 * 256 * (0.5 + (joints - 0.5) / 1.25)  # two bins a pixel; the box is enlarged by a quarter
+    rows = (np.arange(512) == places.round()[..., None]).astype(np.float32)
+    nodes = """
+        some = ReduceMax <axes = [1, 2], keepdims = 0> (input)
+        one_each = ReduceMax <axes = [1]> (some)
+        row_each = Unsqueeze (one_each, axis_2)
+        zero = Sub (row_each, row_each)
+        simcc_x = Add (zero, rows_x)
+        simcc_y = Add (zero, rows_y)
+    """
+    constants = {"axis_2": np.array([2]), "rows_x": rows[None, :, 0], "rows_y": rows[None, :, 1]}
+    answers = "float[N, 21, 512] simcc_x, float[N, 21, 512] simcc_y"
+    return write_network(path, "float[N, 3, 256, 256] input", answers, nodes, constants)
+
+
 def write_body_pose(path: Path, batch: int | str = "N") -> Path:
     """RTMW's: the left hand's joints in the magenta patch, the right hand's in the red one; no others."""
     joints = np.zeros((133, 2))

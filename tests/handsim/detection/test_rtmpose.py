@@ -4,6 +4,7 @@ import hashlib
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from handsim.detection import Detection, DetectorOptions, describe_detector
 from handsim.detection.detector import UndetectedError
 from handsim.detection.mediapipe import MediaPipeHands
 from handsim.detection.onnx import MAX_BATCH
-from handsim.detection.rtmpose import RtmposeHands, side_by_body, side_by_opinion
+from handsim.detection.rtmpose import RtmposeHands, side_by_body
 from handsim.errors import HandsimError
+from handsim.geometry import square_around
 from tests.handsim.builders import make_detection
 from tests.handsim.detection.networks import (
     BOX_SCORES,
@@ -30,6 +32,7 @@ from tests.handsim.detection.networks import (
     write_body_pose,
     write_detector,
     write_faulty_hand_pose,
+    write_fixed_hand_pose,
     write_hand_pose,
     write_network,
     write_yolox,
@@ -167,17 +170,23 @@ def test_a_hand_has_the_side_of_the_body_s_hand_that_it_lies_on(score: float) ->
 
 
 @pytest.mark.slow
-def test_mediapipe_s_second_opinion_tells_sides_on_a_photograph(model_path: Path, shared_data: Path) -> None:
+def test_mediapipe_tells_the_side_of_a_hand_in_a_photograph_if_it_sees_the_same_hand(
+    model_path: Path, shared_data: Path, tmp_path: Path
+) -> None:
     picture = np.asarray(Image.open(shared_data / "hands_wild" / "test5.jpg").convert("RGB"))
-    mediapipe = MediaPipeHands(model_path)
-    hands = mediapipe.detect([picture])[0]
-    assert sorted(hand.side for hand in hands) == ["left", "right"]
-    for hand in hands:
-        unsided = Detection("unknown", 0.5, hand.keypoints_px)
-        assert side_by_opinion(unsided, picture, mediapipe).side == hand.side
-        beside = Detection("unknown", 0.5, hand.keypoints_px + np.array([300, -300, 0], dtype=np.float32))
-        assert side_by_opinion(beside, picture, mediapipe).side == "unknown"
-    mediapipe.close()
+    with closing(MediaPipeHands(model_path)) as mediapipe:
+        truths = mediapipe.detect([picture])[0]
+    assert {truth.side for truth in truths} == {"left", "right"}
+    for truth in truths:
+        x0, y0, x1, y1 = np.clip(square_around(truth.box_px), 0, None).astype(int)
+        crop = picture[y0:y1, x0:x1]
+        joints = (truth.keypoints_px[:, :2] - (x0, y0)) / crop.shape[1::-1]
+        network = write_fixed_hand_pose(tmp_path / f"{truth.side}.onnx", joints)
+        with closing(RtmposeHands([network], model_path)) as detector:
+            (hand,), (turned,) = detector.detect([crop, np.rot90(crop, 2)])
+        assert hand.side == truth.side
+        assert hand.side_score == pytest.approx(truth.side_score, abs=0.1)
+        assert turned.side == "unknown"
 
 
 def test_without_a_detector_a_picture_is_one_hand_that_fills_it(networks: dict[str, Path]) -> None:
@@ -264,7 +273,7 @@ def test_networks_that_do_not_go_together_are_refused(networks: dict[str, Path],
         describe()
     with pytest.raises(HandsimError, match="given: hand detector"):
         describe(networks["boxes"])
-    with pytest.raises(HandsimError, match="--detector-model is for --detector rtmpose"):
+    with pytest.raises(HandsimError, match="is for rtmpose; add --detector rtmpose"):
         DetectorOptions(models=(networks["hand"],))
 
 
