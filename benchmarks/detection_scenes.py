@@ -53,7 +53,7 @@ def write_scenes(scenes: Iterator[Scene], folder: Path) -> Iterator[Scene]:
     for number, scene in enumerate(scenes, start=1):
         name = f"{scene.kind}_{number:05d}.png"
         # Lossless: a scene is JPEG already, and what is measured here and there is the same.
-        Image.fromarray(scene.image).save(folder / name)
+        Image.fromarray(scene.image).save(folder / name, compress_level=1)
         height, width = scene.image.shape[:2]
         images.append({"id": number, "file_name": name, "width": width, "height": height, "kind": scene.kind})
         for hand, seen in zip(scene.hands, scene.is_joint_seen, strict=True):
