@@ -119,9 +119,9 @@ def _planning(folder: Path) -> Figures:
     memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(plan.files) == _FILES
-    (tar,) = plan_ingest([folder / "a.tar"], IngestOptions()).tars
+    (packed,) = plan_ingest([folder / "a.tar"], IngestOptions()).tars
     with Clock() as scanning:
-        members = sum(1 for _ in tar_items(tar, IngestOptions(), KnownItems(), Findings()))
+        members = sum(1 for _ in tar_items(packed, IngestOptions(), KnownItems(), Findings()))
     return {
         "pictures_planned": (_FILES / listing.processor_seconds, "files/s of one process"),
         "tar_members_scanned": (members / scanning.processor_seconds, "members/s of one process"),
