@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection, HandDetector, UndetectedError
-from handsim.detection.merge import drop_duplicates
+from handsim.detection.merge import is_same_hand, merge_detections
 
 SURE_SCORE: Final = 0.8
 """A hand that scores less is looked for once more."""
@@ -59,13 +59,13 @@ def combine(hands: Sequence[Detection], later: Sequence[Detection]) -> list[Dete
     """
     combined = list(hands)
     for hand in later:
-        same = [place for place, other in enumerate(combined) if _is_same_hand(hand, other)]
+        same = [place for place, other in enumerate(combined) if is_same_hand(hand, other)]
         if same:
             place = min(same, key=lambda place: _distance(hand, combined[place]))
             combined[place] = _choose(combined[place], hand)
         else:
             combined.append(hand)
-    return drop_duplicates(combined)
+    return merge_detections(combined)
 
 
 def _choose(earlier: Detection, later: Detection) -> Detection:
@@ -74,10 +74,6 @@ def _choose(earlier: Detection, later: Detection) -> Detection:
     if chosen.side == "unknown":
         return replace(chosen, side=other.side, side_score=other.side_score)
     return chosen
-
-
-def _is_same_hand(hand: Detection, other: Detection) -> bool:
-    return len(drop_duplicates([hand, other])) == 1
 
 
 def _distance(hand: Detection, other: Detection) -> float:
