@@ -47,7 +47,7 @@ def test_a_hand_of_unknown_side_is_not_mirrored_and_asked_for_as_either() -> Non
     assert (seen.seen_as, mirrored.seen_as) == ("right", "left")
     np.testing.assert_array_equal(seen.keypoints, keypoints)
     np.testing.assert_array_equal(seen.crop, cut_crop(image, square))
-    assert encode_crop(image, square, "unknown") == encode_jpeg(seen.crop)
+    assert encode_crop(image, square, mirrored=found.looks_left) == encode_jpeg(seen.crop)
     np.testing.assert_array_equal(mirrored.crop, seen.crop[:, ::-1])
     np.testing.assert_allclose(mirrored.keypoints[:, 0], 1 - keypoints[:, 0], atol=1e-6)
 
