@@ -8,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection
-from handsim.detection.merge import hand_size, merge_detections, palm_distance, share_on_flesh
+from handsim.detection.merge import (
+    hand_size,
+    joint_distance,
+    merge_detections,
+    palm_distance,
+    share_on_flesh,
+)
 from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
 from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_closer
 from handsim.errors import HandsimError
 from handsim.hand import Side
 
 NAME: Final = "mediapipe"
-_MIN_PRESENCE: Final = 0.5
+_MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
 _SURE_PRESENCE: Final = 0.9
 """A hand that is less sure is fitted again."""
@@ -33,9 +39,14 @@ _FILL_ENLARGEMENT: Final = 1.1
 """The network was trained on boxes with some air around the hand."""
 _FILL_MIN_PRESENCE: Final = 0.9
 """High, because no palm was found: alone, the joint network takes many things for a hand."""
-_SMALL: Final = 0.6
+# Of a hand beside a surer one; distances in sizes of the larger, shares of the joints that lie on the other.
+_NO_SMALLER: Final = 0.7
+_SMALL: Final = 0.5
 _TOUCHING_PALMS: Final = 0.7
 _TOUCHING_SHARE: Final = 0.15
+_COVERING_PALMS: Final = 0.35
+_COVERING_SHARE: Final = 0.6
+_SEEN_AGAIN: Final = 0.2
 
 
 class MediaPipeHands:
@@ -58,7 +69,9 @@ class MediaPipeHands:
                 raise HandsimError(
                     f"picture is {picture.dtype} {list(picture.shape)}; expected uint8 [H, W, 3] (RGB)"
                 )
-        return [_Search(self._networks, np.ascontiguousarray(picture)).run(self._is_quick) for picture in pictures]
+        return [
+            _Search(self._networks, np.ascontiguousarray(picture)).run(self._is_quick) for picture in pictures
+        ]
 
     def close(self) -> None:
         """Release the networks; calling it twice is harmless."""
@@ -101,7 +114,7 @@ class _Search:
             for palm, stage in palms
             if (fitted := self._fit(palm)).presence >= _MIN_PRESENCE
         ]
-        return _drop_dubious(merge_detections(hands))
+        return merge_detections(_drop_dubious(hands))
 
     def _fit(self, palm: Palm) -> FittedHand:
         fitted = self._networks.fit_joints(self._picture, palm.hand)
@@ -117,7 +130,10 @@ class _Search:
 
     def _fill(self) -> list[Detection]:
         """The one hand that fills the picture, in whichever of four directions it points."""
-        fits = [self._networks.fit_joints(self._picture, square) for square in fill(self._picture, _FILL_ENLARGEMENT)]
+        fits = [
+            self._networks.fit_joints(self._picture, square)
+            for square in fill(self._picture, _FILL_ENLARGEMENT)
+        ]
         best = max(fits, key=lambda fit: fit.presence, default=None)
         if best is None or best.presence < _FILL_MIN_PRESENCE:
             return []
@@ -130,18 +146,23 @@ def _to_detection(fitted: FittedHand, stage: str) -> Detection:
     return Detection(side, fitted.presence, fitted.keypoints_px, stage, side_score, detector=NAME)
 
 
-def _drop_dubious(hands: list[Detection]) -> list[Detection]:
-    """The hands without those that are unsure, and small beside a surer hand that they touch: parts of it."""
-    return [
-        hand
-        for place, hand in enumerate(hands)
-        if hand.score >= _SURE_PRESENCE
-        or not any(
-            hand_size(hand) < _SMALL * hand_size(other)
-            and (palm_distance(hand, other) < _TOUCHING_PALMS or share_on_flesh(hand, other) > _TOUCHING_SHARE)
-            for other in hands[:place]
-        )
-    ]
+def _drop_dubious(fits: list[Detection]) -> list[Detection]:
+    """The fits without those that another, surer one makes doubtful."""
+    return [hand for hand in fits if not any(_is_doubted(hand, other, fits) for other in fits)]
+
+
+def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> bool:
+    """Whether a hand is rather a part of another than one that touches it: it is unsure and small; or it lies
+    on the other, joints elsewhere, and was seen in no second palm, as a hand behind another is (and folds of a
+    fist are not)."""
+    size, other_size = hand_size(hand), hand_size(other)
+    if other.score <= hand.score or other_size < _NO_SMALLER * size:
+        return False
+    apart, share = palm_distance(hand, other), share_on_flesh(hand, other)
+    if size < _SMALL * other_size and hand.score < _SURE_PRESENCE:
+        return apart < _TOUCHING_PALMS or share > _TOUCHING_SHARE
+    lies_on_other = apart < _COVERING_PALMS or share > _COVERING_SHARE
+    return lies_on_other and all(fit is hand or joint_distance(hand, fit) > _SEEN_AGAIN for fit in fits)
 
 
 def _overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from handsim.detection.detector import Detection
 from handsim.skeleton import BONES
 
-_MIN_PALM_DISTANCE: Final = 0.35
-"""Hands whose palms' centres are nearer than this are one; in sizes of the larger hand."""
-_MAX_SHARE_ON_FLESH: Final = 0.62
+_SAME_PALM: Final = 0.35
+"""Hands whose palms' centres are nearer than this, in sizes of the larger hand, and ..."""
+_SAME_JOINTS: Final = 0.3
+"""... whose joints are nearer than this on average, are one."""
+_MAX_SHARE_ON_FLESH: Final = 0.72
+"""So are hands of which more joints than this of the smaller lie on the larger one."""
+_FLESH: Final = 0.62
 """So are hands of which more joints than this of the smaller lie on the larger one."""
 _FLESH: Final = 0.1
 """How far the flesh reaches around the bones, in sizes of the hand."""
@@ -48,10 +52,10 @@ def merge_detections(detections: Iterable[Detection]) -> list[Detection]:
 def is_same_hand(hand: Detection, other: Detection) -> bool:
     """Whether two detections in one picture show the same hand."""
     small, large = sorted((hand, other), key=hand_size)
-    return (
-        palm_distance(small, large) < _MIN_PALM_DISTANCE
-        or share_on_flesh(small, large) > _MAX_SHARE_ON_FLESH
+    is_at_same_place = (
+        palm_distance(small, large) < _SAME_PALM and joint_distance(small, large) < _SAME_JOINTS
     )
+    return is_at_same_place or share_on_flesh(small, large) > _MAX_SHARE_ON_FLESH
 
 
 def hand_size(hand: Detection) -> float:
@@ -63,6 +67,12 @@ def palm_distance(hand: Detection, other: Detection) -> float:
     """How far apart the centres of two palms are, in sizes of the larger hand."""
     apart = (hand.keypoints_px[_PALM, :2] - other.keypoints_px[_PALM, :2]).mean(axis=0)
     return float(np.hypot(*apart)) / max(hand_size(hand), hand_size(other), 1e-6)
+
+
+def joint_distance(hand: Detection, other: Detection) -> float:
+    """How far apart their joints are on average, in sizes of the larger hand."""
+    apart = np.linalg.norm((hand.keypoints_px - other.keypoints_px)[:, :2], axis=1).mean()
+    return float(apart) / max(hand_size(hand), hand_size(other), 1e-6)
 
 
 def share_on_flesh(hand: Detection, other: Detection) -> float:

@@ -111,9 +111,7 @@ class HandNetworks:
                 "`handsim models fetch` gets one"
             ) from error
 
-    def find_palms(
-        self, picture: NDArray[np.uint8], square: TurnedSquare, min_score: float
-    ) -> list[Palm]:
+    def find_palms(self, picture: NDArray[np.uint8], square: TurnedSquare, min_score: float) -> list[Palm]:
         """What may be palms in a part of a picture [H, W, 3], each once, best first."""
         offsets, logits = _run(self._palms, cut_turned(picture, square, _PALMS_PX))
         scores = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
@@ -176,7 +174,9 @@ def cut_turned(picture: NDArray[np.uint8], square: TurnedSquare, size_px: int) -
     # OpenCV's pixel i has its centre at i.
     to_picture[:, 2] += to_picture[:, :2] @ [0.5, 0.5] - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(picture, to_picture, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    cut = cv2.warpAffine(
+        picture, to_picture, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(cut, dtype=np.uint8)
 
 

@@ -110,5 +110,7 @@ def _is_flat(picture: NDArray[np.uint8], left: float, top: float, side: float) -
     import cv2
 
     rows, columns = (slice(max(int(start), 0), int(start + side) + 1) for start in (top, left))
-    patches = cv2.resize(picture[rows, columns], (_PATCHES, _PATCHES), interpolation=cv2.INTER_AREA).astype(int)
+    patches = cv2.resize(picture[rows, columns], (_PATCHES, _PATCHES), interpolation=cv2.INTER_AREA).astype(
+        int
+    )
     return max(int(np.abs(np.diff(patches, axis=axis)).max()) for axis in (0, 1)) <= _FLAT
