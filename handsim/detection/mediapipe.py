@@ -1,6 +1,7 @@
 """The default detector: MediaPipe's networks, and a search for palms over the whole picture and its parts."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,16 @@ from handsim.detection.merge import (
     share_on_flesh,
 )
 from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
-from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_closer
+from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_beside, look_closer
 from handsim.errors import HandsimError
 from handsim.hand import Side
 
 NAME: Final = "mediapipe"
+_MIN_PALM_SCORE: Final = 0.2
+_MIN_EVIDENCE: Final = 0.3
+"""Of the palm's score times presence; of 208 hands found in scenes 5 have less, of the false ones most."""
+_MIN_PALM_SCORE_BESIDE: Final = 0.05
+"""Beside a hand that was found another is likelier, and its palm may be half hidden."""
 _MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
 _SURE_PRESENCE: Final = 0.9
@@ -28,6 +34,13 @@ _SURE_PRESENCE: Final = 0.9
 _HOPEFUL_PRESENCE: Final = 0.05
 """So is what is no hand yet but may become one: a fit around closed fingers often starts too small."""
 _FITS: Final = 3
+_DENIED_PRESENCE: Final = 0.3
+"""What falls below this when it is fitted again never was a hand."""
+_PROVEN_PRESENCE: Final = 0.97
+"""A hand that one palm alone shows, and that is less sure, must be the same in a larger square ..."""
+_PROOF_LARGER: Final = 1.25
+_PROOF_DISTANCE: Final = 0.15
+"""... with joints no further away than this on average, in sizes of the hand. A nose is not."""
 _PLAIN_PALM: Final = 0.3
 """A palm that scores this is given a larger square before it is given up ..."""
 _LARGER: Final = 1.5
@@ -79,42 +92,49 @@ class MediaPipeHands:
 
 
 class _Search:
-    """The search in one picture."""
+    """The search in one picture. What each look finds is put with what those before it found."""
 
     def __init__(self, networks: HandNetworks, picture: NDArray[np.uint8]) -> None:
         self._networks, self._picture = networks, picture
+        self._palms: list[Palm] = []
+        self._fits: list[Detection] = []
 
     def run(self, is_quick: bool) -> list[Detection]:
         """The hands, best first."""
-        looks = list(look_at_all(self._picture))
         if is_quick:
-            return self._look(looks[:1])
-        if not is_crop(self._picture):
-            hands = self._look([*looks, *look_closer(self._picture)])
-        else:
-            hands = self._look(looks)
-            if hands and max(map(hand_size, hands)) >= _NEARLY_WHOLE * max(self._picture.shape[:2]):
-                return hands
-            looks = []
-        return hands or self._look([*looks, *look_again(self._picture)]) or self._fill()
+            return self._look(islice(look_at_all(self._picture), 1))
+        hands = self._look(chain(look_at_all(self._picture), look_closer(self._picture)))
+        if self._is_filled_by(hands):
+            return hands
+        beside = chain.from_iterable(look_beside(hand.box_px) for hand in hands)
+        hands = self._look(beside, _MIN_PALM_SCORE_BESIDE, min_evidence=0.0)
+        return hands or self._look(look_again(self._picture)) or self._fill()
 
-    def _look(self, looks: Iterable[Look]) -> list[Detection]:
-        """The hands that any of the looks shows, each once, best first."""
+    def _is_filled_by(self, hands: list[Detection]) -> bool:
+        """Whether the picture is a crop of a hand, and that was found."""
+        longest = max(map(hand_size, hands), default=0.0)
+        return is_crop(self._picture) and longest >= _NEARLY_WHOLE * max(self._picture.shape[:2])
+
+    def _look(
+        self,
+        looks: Iterable[Look],
+        min_palm_score: float = _MIN_PALM_SCORE,
+        min_evidence: float = _MIN_EVIDENCE,
+    ) -> list[Detection]:
+        """The hands that these looks and those before them show, each once, best first."""
         found = [
             (palm, look.stage)
             for look in looks
-            for palm in self._networks.find_palms(self._picture, look.square, look.min_palm_score)
+            for palm in self._networks.find_palms(self._picture, look.square, min_palm_score)
         ]
-        palms: list[tuple[Palm, str]] = []
         for palm, stage in sorted(found, key=lambda pair: -pair[0].score):
-            if all(_overlap(palm.box_px, other.box_px) <= _SAME_PALM_IOU for other, _ in palms):
-                palms.append((palm, stage))
-        hands = [
-            _to_detection(fitted, stage)
-            for palm, stage in palms
-            if (fitted := self._fit(palm)).presence >= _MIN_PRESENCE
-        ]
-        return merge_detections(_drop_dubious(hands))
+            if any(_overlap(palm.box_px, other.box_px) > _SAME_PALM_IOU for other in self._palms):
+                continue
+            self._palms.append(palm)
+            fitted = self._fit(palm)
+            if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= min_evidence:
+                self._fits.append(_to_detection(fitted, stage))
+        return [hand for hand in merge_detections(_drop_dubious(self._fits)) if self._is_proven(hand)]
 
     def _fit(self, palm: Palm) -> FittedHand:
         fitted = self._networks.fit_joints(self._picture, palm.hand)
@@ -125,8 +145,19 @@ class _Search:
             if not _HOPEFUL_PRESENCE <= fitted.presence < _SURE_PRESENCE:
                 break
             again = self._networks.fit_joints(self._picture, square_around_joints(fitted.keypoints_px))
+            if again.presence < _DENIED_PRESENCE <= _MIN_PRESENCE <= fitted.presence:
+                return again
             fitted = max(fitted, again, key=lambda fit: fit.presence)
         return fitted
+
+    def _is_proven(self, hand: Detection) -> bool:
+        """Whether a hand is sure, or was seen in two palms, or is still there in a larger square."""
+        if hand.score >= _PROVEN_PRESENCE or _is_seen_again(hand, self._fits):
+            return True
+        square = square_around_joints(hand.keypoints_px).scaled(_PROOF_LARGER)
+        fitted = self._networks.fit_joints(self._picture, square)
+        again = _to_detection(fitted, hand.stage)
+        return fitted.presence >= _DENIED_PRESENCE and joint_distance(hand, again) < _PROOF_DISTANCE
 
     def _fill(self) -> list[Detection]:
         """The one hand that fills the picture, in whichever of four directions it points."""
@@ -162,7 +193,12 @@ def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> boo
     if size < _SMALL * other_size and hand.score < _SURE_PRESENCE:
         return apart < _TOUCHING_PALMS or share > _TOUCHING_SHARE
     lies_on_other = apart < _COVERING_PALMS or share > _COVERING_SHARE
-    return lies_on_other and all(fit is hand or joint_distance(hand, fit) > _SEEN_AGAIN for fit in fits)
+    return lies_on_other and not _is_seen_again(hand, fits)
+
+
+def _is_seen_again(hand: Detection, fits: list[Detection]) -> bool:
+    """Whether another palm led to the same joints."""
+    return any(fit is not hand and joint_distance(hand, fit) < _SEEN_AGAIN for fit in fits)
 
 
 def _overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:

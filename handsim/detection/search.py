@@ -33,9 +33,8 @@ _FLAT: Final = 4
 """Levels of 255. A tile in which no patch differs by more from its neighbours shows no hand."""
 _PATCHES: Final = 24
 """Along a tile's side."""
-_MIN_PALM_SCORE: Final = 0.1
-_MIN_PALM_SCORE_IN_TILES: Final = 0.2
-"""Higher, because there are many tiles, and each false palm costs as much time as a true one."""
+_SCALES_BESIDE: Final = (1.8, 3.5)
+"""In sizes of the hand that was found."""
 LONGEST_HAND: Final = 1.5
 """The longest that a picture filled by one hand is, in shorter sides."""
 
@@ -47,7 +46,6 @@ class Look:
     square: TurnedSquare
     stage: str
     """What `Detection.stage` says of what is found there."""
-    min_palm_score: float = _MIN_PALM_SCORE
 
 
 def is_crop(picture: NDArray[np.uint8]) -> bool:
@@ -74,7 +72,15 @@ def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
             for left in _tile_starts(width, side):
                 if not _is_flat(picture, left, top, side):
                     centre = np.array([left + side / 2, top + side / 2])
-                    yield Look(TurnedSquare(centre, side), "enlarge", _MIN_PALM_SCORE_IN_TILES)
+                    yield Look(TurnedSquare(centre, side), "enlarge")
+
+
+def look_beside(box_px: NDArray[np.float32]) -> Iterator[Look]:
+    """Around a hand that was found, for one that is clasped with it."""
+    centre = (box_px[:2] + box_px[2:]).astype(np.float64) / 2
+    for scale in _SCALES_BESIDE:
+        side = scale * float((box_px[2:] - box_px[:2]).max())
+        yield Look(TurnedSquare(centre, side), "enlarge")
 
 
 def look_again(picture: NDArray[np.uint8]) -> Iterator[Look]:
