@@ -1,9 +1,9 @@
 """Single hands to compose scenes of: cut out of photographs, or rendered, with their truth.
 
 The photographs are those of the Sign Language Digits dataset: 100 x 100 pixels, one hand before a light wall.
-Nobody labelled joints in them. Their truth is what the detector finds on the photograph alone, enlarged and with
-two margins, where it agrees with itself; joint errors of scenes made of them say how much worse a scene is
-than its photograph. The truth of rendered hands is exact.
+Nobody labelled joints in them. Their truth is what the detector finds on the photograph alone, enlarged and
+with several margins, where it agrees with itself: joint errors in scenes made of them say how much worse a
+scene is than its photograph. The truth of rendered hands is exact.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ _PHOTO_ENLARGEMENT: Final = 3
 _MARGINS: Final = (0.35, 0.6, 1.0)
 _AGREEMENT: Final = 0.12
 """Mean distance of joints in two looks at a photograph, in longer sides of the box."""
+_KNUCKLES: Final = (5, 9, 13, 17)
 _FRAME: Final = 2.0
 """A rendering's side, in longer sides of its hand."""
 
@@ -70,21 +71,30 @@ class Photograph:
     side: Side
 
     @property
+    def digit(self) -> int:
+        return int(self.path.stem)
+
+    @property
     def is_closed(self) -> bool:
-        return int(self.path.stem) in _CLOSED_DIGITS
+        return self.digit in _CLOSED_DIGITS
+
+    def turned(self, quarters: int) -> "Photograph":
+        """The square photograph, turned counter-clockwise."""
+        joints = self.joints_px
+        for _ in range(quarters):
+            joints = np.column_stack([joints[:, 1], self.image.shape[1] - joints[:, 0]])
+        return replace(self, image=np.ascontiguousarray(np.rot90(self.image, quarters)), joints_px=joints)
 
 
 def read_photographs(
     rng: np.random.Generator, folder: Path, count: int, detector: HandDetector
 ) -> tuple[list[Photograph], int]:
-    """So many of the digits below ``folder``, half of them closed hands, and of how many the truth is unsure."""
+    """So many digits below ``folder``, half of them closed hands, and of how many the truth is unsure."""
     paths = sorted(folder.glob("*/[0-9].jpg"))
     closed = [path for path in paths if int(path.stem) in _CLOSED_DIGITS]
     others = [path for path in paths if int(path.stem) not in _CLOSED_DIGITS]
     chosen = [
-        some[number]
-        for some in (closed, others)
-        for number in rng.permutation(len(some))[: (count + 1) // 2]
+        some[number] for some in (closed, others) for number in rng.permutation(len(some))[: (count + 1) // 2]
     ]
     photographs = []
     for path in chosen:
@@ -187,9 +197,7 @@ def render_cutouts(rng: np.random.Generator, count: int, size_px: int, *, closed
         intrinsics = crop_intrinsics(intrinsics, squares, size_px)
         scene = sample_surroundings(config, video)
         with torch.no_grad():
-            pictures = render(
-                video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index)
-            )
+            pictures = render(video, scene, geometry.posture, intrinsics, slice(0, 1), size_px, (seed, index))
         cutout = Cutout(
             pictures.images[0],
             _soften(np.isfinite(pictures.depth_mm[0])),
@@ -215,52 +223,56 @@ def _add_sleeve(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     """The arm goes on, in a sleeve, where the picture of the cutout cut it off."""
     import cv2
 
-    height, width = cutout.cover.shape
+    border = np.ones(cutout.cover.shape, dtype=bool)
+    border[2:-2, 2:-2] = False
+    cut = np.argwhere(border & (cutout.cover > 0.5))[:, ::-1] + 0.5
+    if len(cut) < 8:
+        return cutout
     box = box_around(cutout.joints_px)
     length = rng.uniform(1.2, 2.5) * float((box[2:] - box[:2]).max())
-    edge = round(length)
-    colour = np.pad(cutout.colour, ((edge, edge), (edge, edge), (0, 0)), mode="edge")
-    cover = np.pad(cutout.cover, edge)
-    border = np.zeros((height, width), dtype=bool)
-    border[:2] = border[-2:] = border[:, :2] = border[:, -2:] = True
-    points = np.argwhere(border & (cutout.cover > 0.5))[:, ::-1].astype(float) + 0.5
-    joints = cutout.joints_px + edge
-    if len(points) >= 8:
-        middle = points.mean(axis=0)
-        down = middle - cutout.joints_px[[5, 9, 13, 17]].mean(axis=0)
-        down /= np.linalg.norm(down)
-        across = np.array([-down[1], down[0]])
-        half = max(float(np.ptp(points @ across)) / 2, 3.0) * rng.uniform(1.05, 1.35)
-        start, end = middle + edge, middle + edge + down * length
-        start = start - down * 0.25 * half
-        wider = half * rng.uniform(1.1, 1.6)
-        quad = np.array([start - across * half, start + across * half, end + across * wider, end - across * wider])
-        sleeve = np.zeros(cover.shape, np.float32)
-        cv2.fillPoly(sleeve, [np.round(quad).astype(np.int32)], 1.0, lineType=cv2.LINE_AA)
-        cv2.circle(sleeve, tuple(int(c) for c in end), round(wider), 1.0, -1, lineType=cv2.LINE_AA)
-        sleeve = cv2.GaussianBlur(sleeve, (0, 0), 1.0)
-        cloth = _paint_cloth(rng, cover.shape, start, down, across, wider)
-        colour = (colour * (1 - sleeve[..., None]) + cloth * sleeve[..., None]).astype(np.uint8)
-        cover = np.maximum(cover, sleeve)
-    return replace(cutout, colour=colour, cover=cover, joints_px=joints)
+    middle = cut.mean(axis=0)
+    down = middle - cutout.joints_px[list(_KNUCKLES)].mean(axis=0)
+    down /= np.linalg.norm(down)
+    across = np.array([-down[1], down[0]])
+    half = max(float(np.ptp(cut @ across)) / 2, 3.0) * rng.uniform(1.05, 1.35)
+    wider = half * rng.uniform(1.1, 1.6)
+    start, end = middle - 0.25 * half * down, middle + length * down
+    quad = np.array(
+        [start - across * half, start + across * half, end + across * wider, end - across * wider]
+    )
+
+    # The canvas grows to where the sleeve ends; the end is round.
+    low = np.minimum(0, np.floor(np.minimum(quad.min(axis=0), end - wider))).astype(int) - 2
+    high = np.ceil(np.maximum(quad.max(axis=0), end + wider)).astype(int) + 2
+    high = np.maximum(cutout.cover.shape[::-1], high)
+    edges = (-low[1], high[1] - cutout.cover.shape[0]), (-low[0], high[0] - cutout.cover.shape[1])
+    cover = np.pad(cutout.cover, edges)
+    colour = np.pad(cutout.colour, (*edges, (0, 0)))
+    sleeve = np.zeros(cover.shape, np.float32)
+    cv2.fillPoly(sleeve, [np.round(quad - low).astype(np.int32)], 1.0, lineType=cv2.LINE_AA)
+    cv2.circle(sleeve, [int(x) for x in end - low], round(wider), 1.0, -1, lineType=cv2.LINE_AA)
+    sleeve = cv2.GaussianBlur(sleeve, (0, 0), 1.0)
+    rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(sleeve))
+    origin = start - low - [columns.start, rows.start]
+    part = sleeve[rows, columns, None]
+    cloth = _paint_cloth(rng, part.shape[:2], origin, down / wider, across / wider)
+    colour[rows, columns] = colour[rows, columns] * (1 - part) + cloth * part
+    return replace(cutout, colour=colour, cover=np.maximum(cover, sleeve), joints_px=cutout.joints_px - low)
 
 
 def _paint_cloth(
-    rng: np.random.Generator,
-    shape: tuple[int, ...],
-    start: Floats,
-    down: Floats,
-    across: Floats,
-    half: float,
+    rng: np.random.Generator, shape: tuple[int, ...], origin: Floats, down: Floats, across: Floats
 ) -> NDArray[np.float32]:
-    """[H, W, 3] a colour, darker towards both edges of the sleeve, with folds, and stripes now and then."""
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    place = np.stack([x, y], axis=-1) - start
-    aside, along = place @ across / half, place @ down / half
+    """[H, W, 3] a colour, darker towards both edges of the sleeve, with folds, and stripes now and then.
+
+    ``origin`` is a point of its axis; ``down`` and ``across`` are one over its half width long.
+    """
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    aside, along = ((x - origin[0]) * axis[0] + (y - origin[1]) * axis[1] for axis in (across, down))
     base = rng.uniform(20, 230, 3) * 0.4 + rng.uniform(20, 230) * 0.6
-    shade = 1.05 - 0.45 * np.clip(np.abs(aside + 0.25), 0, 1.2) ** 2
-    folds = 0.06 * np.sin(3.1 * along + 2.0 * np.sin(1.7 * aside + rng.uniform(0, 6)) + rng.uniform(0, 6))
-    stripes = 0.25 * (np.sin(9 * along) > 0) if rng.random() < 0.3 else 0.0
-    light = (shade + folds - stripes)[..., None]
-    noise = rng.normal(0, 3, (*shape, 1))
-    return np.clip(base * light + noise, 0, 255).astype(np.float32)
+    light = 1.05 - 0.45 * np.clip(np.abs(aside + 0.25), 0, 1.2) ** 2
+    light += 0.06 * np.sin(3.1 * along + 2.0 * np.sin(1.7 * aside + rng.uniform(0, 6)) + rng.uniform(0, 6))
+    if rng.random() < 0.3:
+        light -= 0.25 * (np.sin(9 * along) > 0)
+    noisy = base * light[..., None] + rng.normal(0, 3, (*shape, 1))
+    return np.clip(noisy, 0, 255).astype(np.float32)

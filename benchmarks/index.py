@@ -34,9 +34,10 @@ from index import IndexSettings
 _LIBRARIES = ("qdrant-edge-py", "qdrant-client", "faiss-cpu", "numpy")
 
 
-def make_pool(folder: Path, points: int, seed: int, still: int) -> None:
-    """Synthesise a pool and save it."""
-    VideoPoses.make(points, seed, still).save(folder)
+def make_pool(folder: Path, points: int, seed: int, still: int, min_motion: float | None = None) -> None:
+    """Synthesise a pool and save it, or what ``--min-motion`` leaves of it."""
+    poses = VideoPoses.make(points, seed, still)
+    (poses if min_motion is None else poses.moving(min_motion)).save(folder)
 
 
 def mine_all(
@@ -78,7 +79,7 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
     """Every engine on the same pool."""
     folder = work / "pool"
     say(f"{options.points:,} poses")
-    in_fresh_process(make_pool, folder, options.points, options.seed, options.still)
+    in_fresh_process(make_pool, folder, options.points, options.seed, options.still, options.min_motion)
     say("exact answers to a sample")
     questions = in_fresh_process(Questions.draw, folder, options.seed)
     figures = []
@@ -86,7 +87,7 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
         say(engine.name)
         figures.append(measure_engine(engine, folder, work / engine.name, questions))
     return {
-        "points": options.points,
+        "points": len(VideoPoses.open(folder)),
         "dimension": VideoPoses.open(folder).embedding.dimension,
         "frames_held_still": options.still,
         "own_video_nearer": questions.own_video_nearer,
@@ -127,6 +128,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=10,
         choices=[1, 2, 5, 10, 20],
         help="frames in which a hand is held still",
+    )
+    parser.add_argument(
+        "--min-motion", type=float, metavar="SHARE", help="leave out what did not move, as an ingest does"
     )
     parser.add_argument("--engine", action="append", choices=["edge", "server", "faiss", "exact"])
     parser.add_argument(

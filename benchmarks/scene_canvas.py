@@ -1,4 +1,4 @@
-"""Pictures to compose: backgrounds, things that are no hands, and a canvas that knows what of a hand is seen."""
+"""Backgrounds, things that are no hands, and a canvas that knows what of a hand is seen."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,25 @@ Picture = NDArray[np.float32]
 """[H, W, 3] RGB, 0 to 255."""
 
 HAND_FREE: Final = {
-    "test1.jpg": ((0.46, 0.0, 0.72, 0.48), (0.78, 0.0, 1.0, 0.95), (0.0, 0.0, 0.28, 0.45), (0.6, 0.75, 1.0, 1.0)),
+    "test1.jpg": (
+        (0.46, 0.0, 0.72, 0.48),
+        (0.78, 0.0, 1.0, 0.95),
+        (0.0, 0.0, 0.28, 0.45),
+        (0.6, 0.75, 1.0, 1.0),
+    ),
     "test2.jpg": ((0.0, 0.38, 0.34, 0.95), (0.7, 0.0, 1.0, 0.45), (0.0, 0.0, 0.34, 0.36)),
-    "test3.jpg": ((0.0, 0.0, 0.3, 0.45), (0.62, 0.0, 1.0, 1.0), (0.0, 0.5, 0.28, 1.0), (0.5, 0.02, 0.8, 0.35)),
-    "test4.jpg": ((0.0, 0.0, 1.0, 0.2), (0.62, 0.15, 1.0, 0.45), (0.0, 0.6, 0.4, 1.0), (0.75, 0.78, 1.0, 1.0)),
+    "test3.jpg": (
+        (0.0, 0.0, 0.3, 0.45),
+        (0.62, 0.0, 1.0, 1.0),
+        (0.0, 0.5, 0.28, 1.0),
+        (0.5, 0.02, 0.8, 0.35),
+    ),
+    "test4.jpg": (
+        (0.0, 0.0, 1.0, 0.2),
+        (0.62, 0.15, 1.0, 0.45),
+        (0.0, 0.6, 0.4, 1.0),
+        (0.75, 0.78, 1.0, 1.0),
+    ),
     "test5.jpg": ((0.25, 0.06, 0.75, 0.26), (0.1, 0.55, 0.9, 1.0), (0.0, 0.0, 1.0, 0.24)),
 }
 """Parts without a hand of HaMeR's example photographs, in parts of their width and height."""
@@ -150,8 +165,12 @@ class Canvas:
         size = max(1, round(width * shrunk)), max(1, round(height * shrunk))
         colour, cover = cutout.colour * cutout.cover[..., None], cutout.cover
         if shrunk < 1:
-            colour, cover = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (colour, cover))
-        corners = apply_affine(to_picture, np.array([[0, 0], [width, 0], [0, height], [width, height]], float))
+            colour, cover = (
+                cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (colour, cover)
+            )
+        corners = apply_affine(
+            to_picture, np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
+        )
         low = np.maximum(np.floor(corners.min(axis=0)).astype(int), -4 * max(self.picture.shape))
         high = np.ceil(corners.max(axis=0)).astype(int)
         local = to_picture.copy()
@@ -166,10 +185,17 @@ class Canvas:
         around = _inside(box_around(joints), low, cover.shape)
         area = float((cover * around).sum())
         first, last = np.maximum(low, 0), np.minimum(high, self.picture.shape[1::-1])
-        rows, columns = (slice(*(np.array([first[axis], max(first[axis], last[axis])]) - low[axis])) for axis in (1, 0))
+        rows, columns = (
+            slice(*(np.array([first[axis], max(first[axis], last[axis])]) - low[axis])) for axis in (1, 0)
+        )
         corner = (int(first[0]), int(first[1]))
         seen = (cover * around)[rows, columns]
-        return PlacedHand(cutout, joints, corner, seen, area), colour[rows, columns], cover[rows, columns], corner
+        return (
+            PlacedHand(cutout, joints, corner, seen, area),
+            colour[rows, columns],
+            cover[rows, columns],
+            corner,
+        )
 
     def _hide(
         self, hand: PlacedHand, cover: NDArray[np.float32], corner: tuple[int, int]
@@ -211,7 +237,9 @@ def _inside(
     return inside
 
 
-def paint_thing(rng: np.random.Generator, longer_px: float, *, skin: bool = False) -> tuple[Picture, NDArray[np.float32]]:
+def paint_thing(
+    rng: np.random.Generator, longer_px: float, *, skin: bool = False
+) -> tuple[Picture, NDArray[np.float32]]:
     """A box, bottle, ball or stick, lit from one side: colours times cover [h, w, 3], and cover [h, w]."""
     size = int(longer_px * 1.5) + 8
     y, x = (np.mgrid[:size, :size] - size / 2) / (longer_px / 2)
@@ -231,7 +259,9 @@ def paint_thing(rng: np.random.Generator, longer_px: float, *, skin: bool = Fals
     return (colour * cover[..., None]).astype(np.float32), cover
 
 
-def put_thing(canvas: Canvas, rng: np.random.Generator, longer_px: float, centre: Floats, *, skin: bool = False) -> None:
+def put_thing(
+    canvas: Canvas, rng: np.random.Generator, longer_px: float, centre: Floats, *, skin: bool = False
+) -> None:
     """Paint a thing at a place of the canvas."""
     colour, cover = paint_thing(rng, longer_px, skin=skin)
     height, width = canvas.picture.shape[:2]
@@ -247,7 +277,16 @@ def paint_without_hands(
 ) -> tuple[str, NDArray[np.uint8]]:
     """A picture without a hand, and what it shows."""
     width, height = (int(side) for side in ((640, 480), (480, 640), (1280, 720), (224, 224))[rng.integers(4)])
-    kinds = ["backdrop", "things", "skin", "noise", "text", "gradient", "sleeves", *["photograph"] * 4 * bool(hand_free)]
+    kinds = [
+        "backdrop",
+        "things",
+        "skin",
+        "noise",
+        "text",
+        "gradient",
+        "sleeves",
+        *["photograph"] * 4 * bool(hand_free),
+    ]
     kind = kinds[rng.integers(len(kinds))]
     canvas = Canvas(paint_backdrop(rng, width, height))
     places = rng.uniform(0, 1, (12, 2)) * [width, height]
@@ -277,7 +316,9 @@ def paint_without_hands(
     return kind, canvas.finish(rng)
 
 
-def _put_arm(canvas: Canvas, rng: np.random.Generator, cutout: Cutout, longer_px: float, centre: Floats) -> None:
+def _put_arm(
+    canvas: Canvas, rng: np.random.Generator, cutout: Cutout, longer_px: float, centre: Floats
+) -> None:
     """A sleeve and the end of the arm in it, without the hand."""
     around = _inside(box_around(cutout.joints_px), np.zeros(2, dtype=int), cutout.cover.shape, 0.2)
     arm = replace(cutout, cover=cutout.cover * (1 - cv2.GaussianBlur(around, (0, 0), 2)))

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.detection import Detection
 from handsim.embedding import PoseEmbedding
 from handsim.pool import Categorical
 from handsim.synthetic.generate import synthesise_poses
+from handsim.tracking import MotionFilter, Tracker
 
 HANDS_PER_VIDEO = 100
 _WAVER = 0.004
 """How much the keypoints of a hand held still waver, in crop widths: a pixel of 224."""
+_HAND_PX = 100.0
 _EMBEDDING = "embedding.json"
 _COLUMNS = ("hand_ids", "keypoints", "video", "frames", "scores", "vectors")
 
@@ -61,6 +65,19 @@ class VideoPoses:
             embedding=embedding,
         )
 
+    def moving(self, min_motion: float) -> "VideoPoses":
+        """Those that an ingest with ``--min-motion`` keeps of videos that are sampled once a second."""
+        rows: list[int] = []
+        for _, hands in groupby(range(len(self)), key=self.video.__getitem__):
+            tracker, motion_filter = Tracker(), MotionFilter(min_motion)
+            for row in hands:
+                hand = Detection("right", 1.0, self.keypoints[row] * np.float32(_HAND_PX))
+                (track,) = tracker.update(float(self.frames[row]), [hand])
+                if motion_filter.keeps(track, hand):
+                    rows.append(row)
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return VideoPoses(**columns, embedding=self.embedding)
+
     def save(self, folder: Path) -> None:
         """Write a file for each column."""
         folder.mkdir(parents=True)
@@ -94,6 +111,11 @@ class VideoPoses:
         """[N] every third video."""
         left: NDArray[np.bool_] = self.video % 3 == 0
         return left
+
+    @cached_property
+    def tracks(self) -> NDArray[np.uint64]:
+        """[N] one in each video."""
+        return self.video.astype(np.uint64) + np.uint64(1)
 
     @property
     def has_side(self) -> NDArray[np.bool_]:

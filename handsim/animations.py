@@ -70,8 +70,8 @@ def _frames_per_s(times: FrameTimes) -> float:
     return 1 / min(times.durations_s)
 
 
-def _choose(times: FrameTimes, rate: float, start: int, stop: int | None) -> list[tuple[int, int]]:
-    """Number in the file and index of each frame that is a sample."""
+def _choose(times: FrameTimes, rate: float, start: int, stop: int | None) -> list[tuple[int, int, float]]:
+    """Number in the file, index, and time of each frame that is a sample."""
     chosen = []
     reached, time_s, frames_per_s = start - 1, 0.0, _frames_per_s(times)
     for number, duration_s in zip(times.numbers, times.durations_s, strict=True):
@@ -81,18 +81,18 @@ def _choose(times: FrameTimes, rate: float, start: int, stop: int | None) -> lis
         if sample > reached:
             reached = sample
             # Rounded to the nearest, 3.5 and 4.5 would both be 4.
-            chosen.append((number, math.floor(time_s * frames_per_s + _TOLERANCE_S)))
+            chosen.append((number, math.floor(time_s * frames_per_s + _TOLERANCE_S), time_s))
         time_s += duration_s
     return chosen
 
 
 def _decode(
-    file: BinaryIO, wanted: list[tuple[int, int]], remarks: list[Remark], is_first: bool
+    file: BinaryIO, wanted: list[tuple[int, int, float]], remarks: list[Remark], is_first: bool
 ) -> Iterator[SampledFrame]:
     lost: list[str] = []
     budget = _MAX_TOTAL_PIXELS
     with _open(file) as image:
-        for done, (number, index) in enumerate(wanted):
+        for done, (number, index, time_s) in enumerate(wanted):
             try:
                 # Pages of a TIFF are decoded one by one, other frames with all before them.
                 decoded = 1 if image.format == "TIFF" else max(number - image.tell(), 1)
@@ -107,7 +107,7 @@ def _decode(
                 # Each frame is laid over those before it.
                 lost.extend(lost * (len(wanted) - done - 1))
                 break
-            yield SampledFrame(index, pixels)
+            yield SampledFrame(index, pixels, time_s)
     if is_first and lost and len(lost) == len(wanted):
         raise UnusableError("damaged animation", lost[0])
     if lost:

@@ -9,6 +9,7 @@ covers [i, i + 1). COCO has no place for the rest; keys that begin with ``handsi
     handsim_box_px    [x0, y0, x1, y1] in pixels of the picture that the hand was found in
     handsim_z         [21] relative depth in crop widths, null where the joint is unlabelled
     handsim_joint_scores    [21] 0 to 1, only where the hand's source has them
+    handsim_track     16 hex digits, only of a hand in a track
     handsim_external_id, handsim_external_positives    only where another collection gave them
 """
 
@@ -96,6 +97,8 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         for name, kind in _FIELDS.items():
             key = PREFIX + name
             fields[name] = _check(annotation[key], kind)
+        key = "handsim_track"
+        track = parse_hand_id(annotation[key]) if key in annotation else None
         key = "handsim_joint_scores"
         scores = annotation.get(key)
         joint_scores = None if scores is None else np.array(scores, dtype=np.float32).reshape(JOINT_COUNT)
@@ -113,12 +116,30 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
             box_px=box_px,
             keypoints=keypoints,
             joint_scores=joint_scores,
+            track=track,
             external_id=external_id,
             external_positives=positives,
             **fields,
         )
     except HandsimError as error:
         raise UnusableError("bad annotation", str(error)) from error
+
+
+def description_to_hand(description: dict[str, Any]) -> Hand:
+    """The hand of `describe_hand` with ``keypoints`` [21][3] in crop widths, null where unlabelled.
+
+    That is the JSON of a WebDataset export; raises UnusableError, as `annotation_to_hand`, for another one.
+    """
+    annotation: dict[str, Any] = {PREFIX + name: value for name, value in description.items()}
+    annotation["keypoints"], annotation["handsim_z"] = [], []
+    try:
+        for point in description["keypoints"]:
+            x, y, z = (0, 0, None) if point is None else point
+            annotation["keypoints"] += [x, y, _UNLABELLED if point is None else _VISIBLE]
+            annotation["handsim_z"].append(z)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableError("bad annotation", "keypoints is missing or not as handsim writes it") from error
+    return annotation_to_hand(annotation, size_px=1)
 
 
 def _check(value: Any, kind: Any) -> Any:

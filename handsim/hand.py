@@ -25,7 +25,7 @@ class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
     Raises HandsimError for keypoints that are not [21, 3], not finite where a joint is labelled, or without
-    any labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
+    any labelled joint, for joint scores that are not [21] in 0..1, for no side, or an id out of range.
     """
 
     hand_id: int
@@ -55,6 +55,9 @@ class Hand:
     """The positives another collection mined for it, nearest first, as its external ids."""
     joint_scores: NDArray[np.float32] | None = None
     """[21] how sure its source is of each joint, 0 to 1; NaN where it does not say. None: of none at all."""
+    track: int | None = None
+    """The same hand over the frames of its video: the id of the first one found. None: of no video, or nobody
+    linked its frames."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:
@@ -142,6 +145,8 @@ def describe_hand(hand: Hand) -> dict[str, Any]:
         "file": hand.file,
         "box_px": [round(value, 3) for value in hand.box_px.tolist()],
     }
+    if hand.track is not None:
+        description["track"] = format_hand_id(hand.track)
     if hand.joint_scores is not None:
         description["joint_scores"] = [
             None if np.isnan(score) else round(score, 6) for score in hand.joint_scores.tolist()

@@ -27,6 +27,7 @@ from handsim.errors import Remark, UnusableError
 from handsim.geometry import cut_crop
 from handsim.media import HEIF_BRANDS, open_file
 from handsim.processes import quiet_stderr
+from handsim.tars import TarMember
 
 MAX_PIXELS: Final = 100_000_000
 """Larger pictures are refused before they are decoded: scans or attacks, not photographs of hands. JPEGs can
@@ -68,10 +69,13 @@ class Picture:
     """What is wrong with the file, which was used all the same."""
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; raises UnusableError for anything else, and over `MAX_FILE_BYTES`."""
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+def read_file(source: Path | TarMember) -> bytes:
+    """The bytes of a regular file, or of one in a tar.
+
+    Raises UnusableError for anything else, and over `MAX_FILE_BYTES`.
+    """
+    with open_file(source) as file:
+        size = source.size if isinstance(source, TarMember) else os.fstat(file.fileno()).st_size
         if size > MAX_FILE_BYTES:
             limit = f"the limit for pictures is {MAX_FILE_BYTES >> 20:,} MB"
             raise UnusableError("file too large", f"{size >> 20:,} MB; {limit}")
@@ -81,6 +85,8 @@ def read_file(path: Path) -> bytes:
             raise UnusableError("unreadable", error.strerror or str(error)) from error
     if not data:
         raise UnusableError("empty file", "0 bytes")
+    if len(data) < size and isinstance(source, TarMember):
+        raise UnusableError("truncated tar", f"it ends {size - len(data):,} bytes too early")
     return data
 
 
@@ -279,6 +285,15 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=CROP_JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def mirror_jpeg(jpeg: bytes) -> bytes:
+    """A crop that `encode_jpeg` made, flipped left to right.
+
+    Its blocks lie as they did, so that little is lost: 0.2 to 1 dB on five photographs, against a crop that
+    was flipped before it was encoded.
+    """
+    return encode_jpeg(decode_image(jpeg)[:, ::-1])
 
 
 def encode_crop(image: NDArray[np.uint8], square_px: NDArray[np.float64], *, mirrored: bool) -> bytes:

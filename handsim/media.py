@@ -1,4 +1,4 @@
-"""Telling pictures, animations, videos and annotations apart by their first bytes, whatever their names.
+"""Telling pictures, animations, videos, annotations and tars apart by their first bytes, not their names.
 
 A few kilobytes are read of a file, whatever its size: a disk image among the photographs costs nothing.
 """
@@ -9,9 +9,12 @@ from typing import BinaryIO, Final, Literal
 
 from handsim.decoding.frame_times import read_frame_times
 from handsim.errors import UnusableError
+from handsim.tars import TarMember, is_tar, open_member
 
-MediaKind = Literal["picture", "animation", "video", "annotations"]
+MediaKind = Literal["picture", "animation", "video", "annotations", "tar"]
 
+NO_PICTURE: Final = "not an image or video"
+"""Why what is none of these cannot be used."""
 _HEAD_BYTES: Final = 1 << 16
 _MAX_BOXES: Final = 100
 
@@ -63,27 +66,31 @@ _OTHERS: Final = {
 """What else lies among pictures, to be named in the report."""
 
 
-def tell_kind(path: Path) -> MediaKind:
+def tell_kind(source: Path | TarMember) -> MediaKind:
     """What a file holds, by its content.
 
     Raises UnusableError for what is none of these, and for what cannot be read: an empty file, a pipe, a
     link that leads nowhere.
     """
-    with open_file(path) as file:
+    with open_file(source) as file:
         try:
             return _tell_kind(file, file.read(_HEAD_BYTES))
         except OSError as error:
             raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a regular file to read; raises UnusableError for anything else, and never waits for a pipe."""
+def open_file(source: Path | TarMember) -> BinaryIO:
+    """Open a regular file, or one in a tar, to read.
+
+    Raises UnusableError for anything else, and never waits for a pipe.
+    """
+    path = source.tar if isinstance(source, TarMember) else source
     try:
         if not path.is_file():
             raise UnusableError(
                 "unreadable", "not a regular file" if path.exists() else "the link leads nowhere"
             )
-        return path.open("rb")
+        return open_member(source) if isinstance(source, TarMember) else path.open("rb")
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
 
@@ -91,6 +98,8 @@ def open_file(path: Path) -> BinaryIO:
 def _tell_kind(file: BinaryIO, head: bytes) -> MediaKind:
     if not head:
         raise UnusableError("empty file", "0 bytes")
+    if head[257:262] == b"ustar" and is_tar(head):  # first: it begins with a name, which may be anything
+        return "tar"
     if head[4:8] == b"ftyp":
         return _tell_iso_media(file, head)
     if head.startswith(_ANIMATIONS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
@@ -149,6 +158,8 @@ def _tell_data(head: bytes) -> MediaKind:
         return "annotations"
     if _JSON.match(head.removeprefix(b"\xef\xbb\xbf")):
         return "annotations"
+    if is_tar(head):  # of before 1988, without a signature
+        return "tar"
     raise _unusable(_describe(head))
 
 
@@ -157,7 +168,7 @@ def _describe(head: bytes) -> str:
         if head.startswith(signature):
             return f"it looks like {name}"
     if head[257:262] == b"ustar":
-        return "it looks like a tar archive; unpack it"
+        return "it looks like a tar archive whose first header is damaged; get it again"
     if not head.strip(b"\0"):
         return "it begins with zeros"
     try:
@@ -169,4 +180,4 @@ def _describe(head: bytes) -> str:
 
 
 def _unusable(detail: str) -> UnusableError:
-    return UnusableError("not an image or video", detail)
+    return UnusableError(NO_PICTURE, detail)

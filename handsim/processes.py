@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -20,6 +22,15 @@ _STDERR_LOCK: Final = threading.Lock()
 def available_cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
+
+
+def allow_more_files() -> bool:
+    """Let this process have as many files open as the system allows; False where it has them already."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return True
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -126,11 +137,20 @@ class PipeWorker:
 
     def stop(self) -> None:
         """Close the pipe and wait for the process to end; kill it if it does not within seconds."""
-        self.connection.close()
-        self.process.join(_STOP_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        stop_workers([self])
+
+
+def stop_workers(workers: Iterable[PipeWorker]) -> None:
+    """Close the pipes and wait for all processes to end; kill those that do not within the same seconds."""
+    workers = list(workers)
+    for worker in workers:
+        worker.connection.close()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _serve(

@@ -79,6 +79,8 @@ class SampledFrame:
     """Its number in the video, counted from 0 at the nominal frame rate."""
     image: NDArray[np.uint8]
     """RGB [H, W, 3] as it is to be shown: upright, of square pixels."""
+    time_s: float
+    """From the first frame."""
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -113,7 +115,7 @@ def sample_frames(
         if stop is not None and sample >= stop:  # the first sample of the next stretch
             break
         renderer = renderer or FrameRenderer(walk.video.pixel_aspect)
-        last = SampledFrame(index, renderer.render(frame))
+        last = SampledFrame(index, renderer.render(frame), time_s)
     if last is not None:
         yield last
     if remarks is not None:

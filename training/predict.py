@@ -55,8 +55,9 @@ def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = Non
     if path.is_dir():
         raise UnusableError("a folder", f"its pictures would do, as in {path}/*.jpg")
     kind = tell_kind(path)
-    if kind == "annotations":
-        raise UnusableError("not an image or video", "it looks like annotations")
+    if kind in ("annotations", "tar"):
+        what = "a tar archive; unpack it" if kind == "tar" else "annotations"
+        raise UnusableError("not an image or video", f"it looks like {what}")
     if kind == "picture":
         picture = decode_picture(path)
         remarks += picture.remarks

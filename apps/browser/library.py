@@ -65,14 +65,15 @@ class Thumbnails:
     def __init__(self, size: int = _CACHED_THUMBNAILS) -> None:
         self._size = size
         self._lock = Lock()
-        self._uris: OrderedDict[tuple[str, int], str | None] = OrderedDict()
+        self._uris: OrderedDict[tuple[str, int, bool], str | None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._uris)
 
     def get_uri(self, pool: Pool, hand_id: int) -> str | None:
         """A hand's crop as a data URI; None if the pool has none, or a damaged one."""
-        key = (str(pool.path), hand_id)
+        is_left = hand_id in pool and bool(pool.is_left[pool.rows(hand_id)[0]])
+        key = (str(pool.path), hand_id, is_left)  # given another side, a hand has another crop
         with self._lock:
             if key in self._uris:
                 self._uris.move_to_end(key)

@@ -1,4 +1,4 @@
-"""``handsim evaluate retrieval`` and ``handsim evaluate pose``: numbers and figures into ``runs/NAME``."""
+"""``handsim evaluate``: numbers and figures into ``runs/NAME``; `evaluate_detection` has its own file."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
+from apps.cli.evaluate_detection import add_detection_arguments
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subjects = parser.add_subparsers(metavar="WHAT", required=True)
     _add_retrieval(subjects.add_parser("retrieval", help="recall of the index, and how alike neighbours are"))
     _add_pose(subjects.add_parser("pose", help="errors of estimated 3D hand poses on a labelled dataset"))
+    line = "how many labelled hands a detector finds, and how well"
+    add_detection_arguments(subjects.add_parser("detection", help=line))
 
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:

@@ -8,28 +8,43 @@ from pathlib import Path
 from tqdm import tqdm
 
 from apps.cli.annotations import add_annotation_arguments, read_annotation_options
+from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import find_home, option_type
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import HandDetector, describe_detector, open_detector
 from handsim.errors import NotThereError
-from handsim.ingest import PATIENCE_S, Glob, IngestOptions, IngestReport, NameRule, ingest
+from handsim.ingest import PATIENCE_S, Glob, IngestOptions, IngestReport, NameRule, Shard, ingest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder, image, video, or file of annotations"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="folder, image, video, tar, or file of annotations",
     )
     _add_name_arguments(parser)
     _add_choice_arguments(parser)
     parser.add_argument(
         "--fps", type=float, default=1.0, metavar="RATE", help="frames a second of video (default: 1)"
     )
+    line = "leave out hands of videos that moved less, in parts of the hand's box, since the last one kept"
+    parser.add_argument("--min-motion", type=float, metavar="SHARE", help=f"{line} (such as 0.05)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="detecting processes (default: one per core)"
     )
+    parser.add_argument(
+        "--shard",
+        type=option_type(Shard.parse),
+        metavar="K/N",
+        help="only the K-th of N shares of the files, such as 3/16: for N machines, each with a home of its "
+        "own; `handsim pool merge` brings them together",
+    )
+    add_cluster_argument(parser)
     add_detector_arguments(parser)
     add_annotation_arguments(parser)
     parser.set_defaults(run=_run)
@@ -83,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         video_from=options.video_from,
         label_from=options.label_from,
         samples_per_s=options.fps,
+        min_motion=options.min_motion,
         images=options.images,
         detector=detector,
         annotations=read_annotation_options(options),
@@ -91,6 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         exclude=tuple(options.exclude),
         retry_failed=options.retry_failed,
         keep_copies=options.keep_copies,
+        shard=options.shard,
     )
     with tqdm(unit=" pictures", dynamic_ncols=True, disable=True if options.dry_run else None) as bar:
 
@@ -105,6 +122,7 @@ def _run(options: argparse.Namespace) -> int:
             make_detector,
             ingest_options,
             workers=options.workers,
+            cluster=read_cluster_options(options),
             patience_s=PATIENCE_S + detector_options.program_patience_s,
             dry_run=options.dry_run,
             progress=update,

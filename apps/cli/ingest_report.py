@@ -19,6 +19,8 @@ _MIN_DETAIL: Final = 20
 def describe_report(report: IngestReport, home: Home) -> str:
     """The lines to print."""
     lines = _describe_work(report)
+    if report.shard is not None:
+        lines.append(f"this is shard {report.shard}; `handsim pool merge` brings all of them together")
     if table := report.table():
         lines += ["", *_describe_table(table)]
         if not report.dry_run:
@@ -42,6 +44,8 @@ def _describe_work(report: IngestReport) -> list[str]:
             f"{pluralize(report.hands_found, 'hand')}, "
             f"{report.hands_new:,} of them new; the pool holds {report.hands_in_pool:,}"
         ]
+    if report.tracks:
+        lines.append(f"{pluralize(report.tracks, 'hand')} followed over the frames of videos")
     if len(report.detectors) > 1:
         found = ", by ".join(f"{name}: {count:,}" for name, count in report.detectors.items())
         lines.append(f"found by {found}")

@@ -87,6 +87,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["sources", _list_counts(info.sources)],
         ["sides", _list_counts(info.sides)],
         ["videos", videos],
+        ["tracks", _describe_tracks(info)],
         ["labels", _list_counts({"(none)": info.without_label} | info.labels)],
         ["duplicates", duplicates],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
@@ -99,6 +100,15 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["without use", _list_counts(info.skipped) or "none"],
     ]
     return format_table(["", ""], rows).lstrip("\n")
+
+
+def _describe_tracks(info: "PoolInfo") -> str:
+    if not info.tracks:
+        return "none"
+    return (
+        f"{info.tracks:,} of {pluralize(info.tracked_hands, 'hand')}, "
+        f"median {info.median_hands_of_a_track:,.0f} hands, {info.single_hand_tracks:,} of a single hand"
+    )
 
 
 def _list_counts(counts: dict[str, int]) -> str:

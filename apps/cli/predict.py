@@ -131,6 +131,10 @@ def _check(options: argparse.Namespace) -> None:
             raise HandsimError(f"{option} is {value:g}; it is more than 0")
     if options.side is not None and options.box is None and not options.whole:
         raise HandsimError("--side goes with --box or --whole; else a detector looks, and finds the side")
+    if options.mirrored and (options.box is not None or options.whole):
+        raise HandsimError(
+            "--mirrored is for a detector; with --box or --whole give the --side it looks like"
+        )
 
 
 @contextmanager

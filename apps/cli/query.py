@@ -118,8 +118,9 @@ def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
     kind = tell_kind(path)
-    if kind == "video":
-        raise HandsimError(f"{path} is a video; give one of its frames as an image")
+    if kind in ("video", "tar"):
+        what = "frames" if kind == "video" else "pictures"
+        raise HandsimError(f"{path} is a {kind}; give one of its {what} as an image")
     if kind == "animation":
         print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
     picture = decode_picture(path)

@@ -45,6 +45,9 @@ def add_selection_arguments(parser: argparse.ArgumentParser, default: str = "all
     group.add_argument("-k", "--k", type=int, metavar="K", help=f"with --like: how many ({DEFAULT_K})")
     add_filter_arguments(group, sides=get_args(Side))
     group.add_argument("--max-score", type=float, metavar="P", help="greatest confidence, 0 to 1")
+    line = "only of tracks (one hand over the frames of a video) with at"
+    group.add_argument("--min-track", type=int, metavar="N", help=f"{line} least N hands")
+    group.add_argument("--max-track", type=int, metavar="N", help=f"{line} most N hands")
 
 
 def read_selection(options: argparse.Namespace) -> Selection:
@@ -65,6 +68,8 @@ def read_selection(options: argparse.Namespace) -> Selection:
         labels=options.label and tuple(options.label),
         min_score=options.min_score,
         max_score=options.max_score,
+        min_track=options.min_track,
+        max_track=options.max_track,
         distances=named.distances,
     )
 

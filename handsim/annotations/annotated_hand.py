@@ -92,6 +92,8 @@ class RawHand:
     source: Any = None
     external_id: str | None = None
     positives: Sequence[str] = ()
+    is_crowd: bool = False
+    """COCO's ``iscrowd``: several hands in one box, or one of which nothing is asked."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,6 +123,8 @@ class AnnotatedHand:
     source: str | None
     external_id: str | None
     positives: tuple[str, ...]
+    is_crowd: bool = False
+    """A detector is not asked for it (COCO's ``iscrowd``); an ingest takes it as any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +201,7 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         source=_text(raw.source),
         external_id=raw.external_id,
         positives=tuple(raw.positives),
+        is_crowd=raw.is_crowd,
     )
 
 

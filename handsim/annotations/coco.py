@@ -78,6 +78,11 @@ class ImageTable:
         name = self._names[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
         return name, (width, height) if width else None
 
+    def names(self) -> Iterator[str]:
+        """The names of all pictures, in the file's order."""
+        for start, end in zip(self._ends[:-1], self._ends[1:], strict=True):
+            yield self._names[start:end].decode("utf-8", "surrogatepass")
+
     def ids_twice(self) -> list[int]:
         """Ids that more than one picture has."""
         ids, _ = self._sorted_ids()
@@ -233,6 +238,7 @@ class CocoReader:
         for side in SIDES:
             hand = RawHand(f"{place}, {side} hand", image, f"{key}/{side}", side, size=size)
             hand.third, hand.box_has_size = "flag", True
+            hand.is_crowd = bool(record.get("iscrowd"))
             if f"{side}hand_kpts" in record:
                 hand.keypoints, hand.box = record[f"{side}hand_kpts"], record.get(f"{side}hand_box")
                 is_there = record.get(f"{side}hand_valid", True)
@@ -251,6 +257,7 @@ class CocoReader:
         hand.keypoints, hand.third = record.get("keypoints"), "flag"
         hand.box, hand.box_has_size = record.get("bbox"), True
         hand.score = record.get("score")
+        hand.is_crowd = bool(record.get("iscrowd"))
         return hand
 
 

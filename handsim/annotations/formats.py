@@ -87,6 +87,14 @@ class AnnotationFile:
         if is_empty and self._options.format and _tell_format(self.path) != self._options.format:
             raise UnusableError("not annotations", f"no hand is in it as {self.format}; leave out --format")
 
+    def pictures(self) -> Iterator[str]:
+        """The names of pictures that it lists whether or not a hand is in them; only COCO's layout does.
+
+        Raises UnusableError as `read` does.
+        """
+        if self.format in (None, "coco", "coco-wholebody"):
+            yield from CocoIndex.read(self.path, self.format).images.names()
+
     def _open(self) -> AnnotationReader:
         if self.format in (None, "coco", "coco-wholebody", "hand100m"):
             index = CocoIndex.read(self.path, self.format)

@@ -120,7 +120,7 @@ class DetectedHand:
     """[21, 3] in the crop's unit square, as a right hand."""
     side: Side
     seen_as: Side
-    """Left or right: crop and keypoints are those of a hand of that side. It is `side` where that is known."""
+    """Left or right: crop and keypoints are those of a hand of that side. It is `side` where known."""
     score: float
     """The detector's confidence, 0 to 1."""
     box_px: NDArray[np.float32]

@@ -183,9 +183,11 @@ def _drop_dubious(fits: list[Detection]) -> list[Detection]:
 
 
 def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> bool:
-    """Whether a hand is rather a part of another than one that touches it: it is unsure and small; or it lies
-    on the other, joints elsewhere, and was seen in no second palm, as a hand behind another is (and folds of a
-    fist are not)."""
+    """Whether a hand is rather a part of another one that it touches.
+
+    It is unsure and small; or it lies on the other, and was seen in no second palm. A hand behind another is
+    seen in several palms, a fold of a fist is not.
+    """
     size, other_size = hand_size(hand), hand_size(other)
     if other.score <= hand.score or other_size < _NO_SMALLER * size:
         return False

@@ -6,9 +6,9 @@ would then fit the joints of each hand once for every part that it lies in. Inpu
 around a palm are as in MediaPipe's graphs; joints agree with its own to 0.013 of the hand's length (median
 over the digits photographs, at 75 pixels a hand).
 
-Pictures go through one at a time: on a CPU a batch costs as much as its pictures. Measured on one core, ms a
-picture at batch 1, 4 and 8: palms 9.6, 9.8, 10.8; joints 8.3, 8.2, 9.3. ONNX Runtime: 15.9, 15.7, 17.0 and 8.3,
-8.5, 9.5. OpenCV: 38 and 29 whatever the batch.
+Pictures go through one at a time: on a CPU a batch costs as much as its pictures. Measured on one core, ms
+a picture at batch 1, 4 and 8: palms 9.6, 9.8, 10.8; joints 8.3, 8.2, 9.3. ONNX Runtime: 15.9, 15.7, 17.0 and
+8.3, 8.5, 9.5. OpenCV: 38 to 41 and 29 to 30.
 """
 
 import zipfile
@@ -155,7 +155,7 @@ def square_around_joints(keypoints_px: NDArray[np.float32]) -> TurnedSquare:
 
 
 def cut_turned(picture: NDArray[np.uint8], square: TurnedSquare, size_px: int) -> NDArray[np.uint8]:
-    """A turned square of a picture [H, W, 3] as [size_px, size_px, 3]; outside the edge pixels are repeated."""
+    """A turned square of a picture [H, W, 3] as [size_px, size_px, 3]; outside, edge pixels are repeated."""
     import cv2
 
     height, width = picture.shape[:2]

@@ -18,17 +18,12 @@ from handsim.errors import HandsimError, NotThereError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-PROVIDERS: Final = (
-    "CUDAExecutionProvider",
-    "ROCMExecutionProvider",
-    "DmlExecutionProvider",
-    "CPUExecutionProvider",
-)
+_PROVIDERS: Final = ("CUDAExecutionProvider", "ROCMExecutionProvider", "CPUExecutionProvider")
 """What computes, in order of preference; the onnxruntime package that is installed has some of them."""
 MAX_BATCH: Final = 16
 """Pictures in one call of a network that takes any number. RTMPose-m's takes 15 MB of memory for each; on one
 core they cost as much together as alone (56 ms each, whether 1 or 32)."""
-FREE_SIZE_PX: Final = 320
+_FREE_SIZE_PX: Final = 320
 """Height and width of what a network sees that takes any: those of the published hand detector."""
 _TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -36,7 +31,7 @@ _TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class OnnxNetwork:
     """A network that takes pictures [N, 3, H, W], already normalised, as its only input.
 
-    Opening it runs it once on an empty picture, so that a network that cannot be used is told before work
+    Opening it runs it once on empty pictures, so that a network that cannot be used is told before work
     begins. Raises NotThereError for a missing file, HandsimError for one that is no such network or that this
     ONNX Runtime cannot run, and ModuleNotFoundError without onnxruntime.
     """
@@ -53,12 +48,12 @@ class OnnxNetwork:
                 "a network for pictures takes one float [N, 3, height, width]",
             )
         self._input, self._dtype = inputs[0].name, _TYPES[inputs[0].type]
-        self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
-        self.height, self.width = (
-            size if isinstance(size, int) else FREE_SIZE_PX for size in (shape[2], shape[3])
-        )
-        self.trial = self.run(np.zeros((1, 3, self.height, self.width), dtype=np.float32))
-        """What it answers for an empty picture: its shapes tell what the network is for."""
+        batch, _, height, width = (size if isinstance(size, int) and size > 0 else None for size in shape)
+        self._fixed_batch = batch
+        self.height, self.width = height or _FREE_SIZE_PX, width or _FREE_SIZE_PX
+        # Two, because a network may say that it takes any number and hold a shape for one.
+        self.trial = self.run(np.zeros((batch or 2, 3, self.height, self.width), dtype=np.float32))
+        """What it answers for empty pictures: its shapes tell what the network is for."""
 
     @property
     def max_batch(self) -> int:
@@ -134,7 +129,7 @@ def _open_session(path: Path) -> "InferenceSession":
     available = onnxruntime.get_available_providers()
     try:
         return onnxruntime.InferenceSession(
-            str(path), options, providers=[name for name in PROVIDERS if name in available]
+            str(path), options, providers=[name for name in _PROVIDERS if name in available]
         )
     except Exception as error:
         raise HandsimError(

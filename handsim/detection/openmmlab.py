@@ -31,6 +31,7 @@ _MIN_BOX_SCORE: Final = 0.3
 _SAME_BOX_OVERLAP: Final = 0.45
 """Intersection over union from which two boxes of YOLOX are one; RTMDet's file sorts them out itself."""
 _YOLOX_STRIDES: Final = (8, 16, 32)
+_LONGEST_WARP_PX: Final = 32_000
 _LARGEST_EXPONENT: Final = 20.0
 """Of a box's length, in strides: what is longer is no box, and must not overflow."""
 
@@ -153,13 +154,14 @@ def _cut(
     """
     import cv2
 
-    # Only the part that is needed: OpenCV refuses pictures of 32,767 pixels and more.
+    # Only the part that is needed, and of a huge one not every pixel: OpenCV warps no longer pictures.
     reach = np.array([width, height]) / scale / 2 + 1
     left, top = np.clip(centre - reach, 0, picture.shape[1::-1]).astype(int)
     right, bottom = np.clip(centre + reach + 1, 0, picture.shape[1::-1]).astype(int)
-    patch = np.ascontiguousarray(picture[top:bottom, left:right])
+    step = 1 + max(right - left, bottom - top) // _LONGEST_WARP_PX
+    patch = np.ascontiguousarray(picture[top:bottom:step, left:right:step])
     shift = np.array([width, height]) / 2 - scale * (centre - (left, top) - PIXEL_CENTRE)
-    to_crop = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    to_crop = np.array([[scale * step, 0, shift[0]], [0, scale * step, shift[1]]])
     return np.asarray(cv2.warpAffine(patch, to_crop, (width, height), flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 

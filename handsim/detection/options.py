@@ -53,6 +53,8 @@ class DetectorOptions:
                 raise HandsimError(f"there is no detector {name!r}{did_you_mean(name, known)}; {there_are}")
             if name in names[:number]:
                 raise HandsimError(f"--detector {self.chain!r} names {name} twice; each is asked once")
+        if self.models and "rtmpose" not in names:
+            raise HandsimError(f"--detector-model {self.models[0]} is for rtmpose; add --detector rtmpose")
         for option, value in (
             ("--detector-seconds", self.program_seconds),
             ("--detector-gb", self.program_gb),

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import Detection, HandDetector
+from handsim.detection.detector import Detection, HandDetector, UndetectedError
 from handsim.detection.merge import merge_detections
 from handsim.detection.model import name_model, require_model
 from handsim.detection.openmmlab import BODY_JOINT_COUNT, BoxNetwork, PoseNetwork, read_network
@@ -79,10 +79,22 @@ class RtmposeHands:
         return f"{NAME}: {', '.join(parts)}"
 
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """See `HandDetector.detect`. The score is the box's, or without a box the mean of the joints'.
+        """See `HandDetector.detect`. The score is the box's, or without a box the mean of the joints'."""
+        try:
+            return self._detect(pictures)
+        except HandsimError:  # a network fails, or answers NaN: which pictures are to blame?
+            found: list[list[Detection]] = [[] for _ in pictures]
+            failures = {}
+            for place, picture in enumerate(pictures):
+                try:
+                    found[place] = self._detect([picture])[0]
+                except HandsimError as error:
+                    failures[place] = str(error)
+            if failures:
+                raise UndetectedError(found, failures) from None
+            return found
 
-        Raises HandsimError where a network fails or answers NaN.
-        """
+    def _detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
         boxes = self._boxes.find(pictures) if self._boxes else [_full_box(picture) for picture in pictures]
         owners = [number for number, rows in enumerate(boxes) for _ in rows]
         rows = [row for rows in boxes for row in rows]

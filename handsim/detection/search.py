@@ -28,7 +28,7 @@ _TILE_PX: Final = 320
 _MOST_TILES: Final = 4
 """Finest tiles along the longer side, overlaps aside: larger pictures have larger ones, which bounds time."""
 _TILE_OVERLAP: Final = 0.25
-"""At least this part of a tile is shared with the next: more than the palm of a hand that is looked for in it."""
+"""At least this part of a tile is shared with the next: more than a palm that is looked for there."""
 _FLAT: Final = 4
 """Levels of 255. A tile in which no patch differs by more from its neighbours shows no hand."""
 _PATCHES: Final = 24

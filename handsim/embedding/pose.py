@@ -125,9 +125,11 @@ class PoseEmbedding:
         is_fitted = hands.is_usable if isinstance(hands, Pool) else can_embed("refuse", keypoints)
         fitted_hands = int(is_fitted.sum())
         if fitted_hands <= components:
-            others = len(keypoints) - fitted_hands
-            lack = "unlabelled joints" + (" or unknown side" if isinstance(hands, Pool) else "")
-            beside = f" (beside {others} with {lack})" if others else ""
+            unknown = int((~hands.has_side).sum()) if isinstance(hands, Pool) else 0
+            partly = len(keypoints) - fitted_hands - unknown
+            lacks = {"with unlabelled joints": partly, "of unknown side": unknown}
+            others = ", ".join(f"{count} {lack}" for lack, count in lacks.items() if count)
+            beside = f" (beside {others})" if others else ""
             raise HandsimError(
                 f"{fitted_hands} hands{beside} are too few to fit {components} components; "
                 f"`handsim ingest` more, or ask for fewer components"

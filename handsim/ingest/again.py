@@ -13,7 +13,7 @@ from handsim.ingest.items import AnnotationItem, FileItem, Item, PictureItem, Vi
 from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming, asked_names
 from handsim.ingest.origins import IngestOptions, Origin, readable
-from handsim.ingest.recordings import digest_picture
+from handsim.ingest.recordings import digest_picture, is_there
 from handsim.ingest.report import IngestReport
 from handsim.pool.writer import FileRecord, ItemRecord
 
@@ -53,12 +53,12 @@ class EarlierWork:
         ):
             return self._name_as_its_folder(item)
         try:
-            content = item.content if isinstance(item, VideoItem) else digest_picture(item.path)
+            content = item.content if isinstance(item, VideoItem) else digest_picture(item.source)
         except OSError:
             return item  # the worker says what is wrong with it
         same = self._known.files_of_content(content)
         here = {row: file for row, file in same.items() if file.path == os.fsencode(item.path)}
-        if here or any(os.path.exists(file.path) for file in same.values()):
+        if here or any(is_there(file.path) for file in same.values()):
             same = here  # a copy of another is not that one, moved
         for row, file in same.items():
             if file.outcome == item.outcome(content) and not self._known.is_worth_another_look(
@@ -75,7 +75,7 @@ class EarlierWork:
         """Another picture of the same content that is still there, for people; empty if there is none."""
         if self._known.has_size(item.size):
             for file in self._known.files_of_content(digest).values():
-                if file.path != os.fsencode(item.path) and os.path.exists(file.path):
+                if file.path != os.fsencode(item.path) and is_there(file.path):
                     return readable(os.fsdecode(file.path))
         return ""
 
@@ -130,12 +130,14 @@ class EarlierWork:
 
     def _file_of(self, item: FileItem, row: int) -> FileRecord:
         """The record of a file that an earlier version did not make."""
-        file = record_file(item, "" if isinstance(item, VideoItem) else digest_picture(item.path))
+        file = record_file(item, "" if isinstance(item, VideoItem) else digest_picture(item.source))
         names = self._known.former_names(item.origin.source, item.origin.file)
         return replace(file, identity=names[0], video=names[0], label=names[1]) if names else file
 
     def _keep_name(self, item: FileItem, row: int) -> None:
         """Without a rule, what the pool knows keeps its name, and gives it to new pictures of its folder."""
+        if isinstance(item, PictureItem) and item.hand is not None:
+            return
         file, origin = self._known.file(row), item.origin
         names = self._known.former_names(origin.source, origin.file) if file is None else None
         video = names[0] if names else file.video if file else None
@@ -145,8 +147,10 @@ class EarlierWork:
             self._note_name(origin, video)
 
     def _name_as_its_folder(self, item: Item) -> Item:
-        videos = self._videos.get(item.path.parent, ()) if isinstance(item, PictureItem) else ()
-        if len(videos) != 1 or isinstance(item, AnnotationItem):
+        if not isinstance(item, PictureItem) or item.hand is not None:
+            return item
+        videos = self._videos.get(item.path.parent, ())
+        if len(videos) != 1:
             return item
         (video,) = videos
         self._note_name(item.origin, video)

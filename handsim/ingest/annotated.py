@@ -16,6 +16,7 @@ from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, cut_crop, square_ar
 from handsim.hand import Hand, Side
 from handsim.images import Picture, decode_picture, encode_crop, encode_jpeg, read_file
 from handsim.ingest.items import AnnotationRow, ItemResult
+from handsim.ingest.origins import Origin
 
 _LOOK_AROUND: Final = 2.0
 """A box is looked into with as much around it: its longer side times this."""
@@ -38,6 +39,21 @@ class _PlacedHand(NamedTuple):
     looks_left: bool
     """See `Detection.looks_left`."""
     crop_jpeg: bytes | None = None
+
+
+def named_hand(hand: Hand, origin: Origin) -> Hand:
+    """A hand that came out of a pool, under the names that are asked for."""
+    return replace(hand, source=origin.source, video=origin.video, label=origin.label)
+
+
+def as_crop(file: bytes, picture: Picture) -> bytes:
+    """The picture of a hand that came out of a pool, as pools store it; raises UnusableError if oblong."""
+    height, width = picture.pixels.shape[:2]
+    if width != height:
+        raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
+    if width == CROP_SIZE_PX and file.startswith(_JPEG):
+        return file
+    return encode_jpeg(cut_crop(picture.pixels, [0, 0, width, height]))
 
 
 class AnnotatedHands:
@@ -115,15 +131,8 @@ class AnnotatedHands:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
         if picture is not None and row.picture is not None:
-            image, jpeg = picture.pixels, read_file(row.picture)
-            height, width = image.shape[:2]
-            if width != height:
-                raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
-            if width != CROP_SIZE_PX or not jpeg.startswith(_JPEG):
-                jpeg = encode_jpeg(cut_crop(image, [0, 0, width, height]))
-        origin = row.origin
-        hand = replace(hand, source=origin.source, video=origin.video, label=origin.label)
-        self._result.hands.append((hand, jpeg))
+            jpeg = as_crop(read_file(row.picture), picture)
+        self._result.hands.append((named_hand(hand, row.origin), jpeg))
 
     def _detect(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:
         """The hand of a box: what the detector finds there and overlaps it most."""

@@ -8,10 +8,18 @@ from typing import Final
 from handsim.annotations import AnnotatedHand, Annotation, AnnotationFile, BadAnnotation, OwnHand
 from handsim.annotations.pictures import PictureFinder
 from handsim.errors import UnusableError
-from handsim.hand import Hand, make_hand_id
+from handsim.hand import make_hand_id
 from handsim.hashing import hash64
 from handsim.ingest.items import AnnotationItem, AnnotationRow, file_keys
-from handsim.ingest.origins import DEFAULT_SOURCE, IngestOptions, Origin, Place, find_origin, readable
+from handsim.ingest.origins import (
+    DEFAULT_SOURCE,
+    IngestOptions,
+    Origin,
+    Place,
+    find_origin,
+    find_own_origin,
+    readable,
+)
 from handsim.pool.writer import UNREADABLE
 
 _BATCH: Final = 16
@@ -113,7 +121,9 @@ class _Rows:
         below, origin = self._place
         picture = self._finder.folder / below if self._options.annotations.pictures else None
         if isinstance(annotation, OwnHand):
-            return AnnotationRow(annotation, picture, self._own_origin(annotation.hand), annotation.key)
+            return AnnotationRow(
+                annotation, picture, find_own_origin(annotation.hand, self._options), annotation.key
+            )
         origin = self._with_own_words(annotation, origin)
         return AnnotationRow(annotation, picture, origin, self._hand_id(annotation, below, origin))
 
@@ -150,18 +160,6 @@ class _Rows:
         if annotation.source is not None and asked.source is None:
             origin = replace(origin, source=readable(annotation.source))
         return origin if annotation.frame is None else replace(origin, frame=annotation.frame)
-
-    def _own_origin(self, hand: Hand) -> Origin:
-        """Of a hand that came out of a pool; rules for names are applied to the file that it was found in."""
-        asked = find_origin(Place("", PurePosixPath(hand.file)), self._options)
-        return Origin(
-            file=hand.file,
-            source=self._options.source or hand.source,
-            video=asked.video if self._options.video_from else hand.video,
-            label=asked.label if self._options.label_from else hand.label,
-            frame=hand.frame,
-            identity=hand.video,
-        )
 
     def _hand_id(self, annotation: AnnotatedHand, below: PurePosixPath, origin: Origin) -> int:
         if self._file.format == "hand100m":  # as in pools

@@ -18,6 +18,7 @@ from handsim.hand import MAX_HAND_ID, Hand
 from handsim.hashing import hash64
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import DETECTOR_FAILED, FAILED, FAILURES, UNREADABLE, FileRecord, Skip
+from handsim.tars import TarMember
 
 
 class ItemKeys(NamedTuple):
@@ -49,9 +50,18 @@ class _FileItem:
 
 @dataclass(frozen=True)
 class PictureItem(_FileItem):
-    """One picture file."""
+    """One picture file, or a picture in a tar: its path is then that in the tar, as if it were a folder."""
 
     pictures: int = 1
+    member: TarMember | None = None
+    """Where it lies in a tar."""
+    hand: Hand | None = None
+    """The hand that it is the crop of, where a pool exported it."""
+
+    @property
+    def source(self) -> Path | TarMember:
+        """What to read."""
+        return self.member or self.path
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,10 @@ class ItemResult:
     """How many hands each detector found."""
     digest: str = ""
     """Of a picture's file."""
+    frames: list[tuple[float, list[Detection]]] = field(default_factory=list)
+    """Of a video: the time of each frame in seconds, and what was found in it: the hands, in their order."""
+    tracks: str | None = None
+    """Of a video: with what the next stretch goes on; see `handsim.ingest.tracks`."""
 
     @property
     def has_failed(self) -> bool:

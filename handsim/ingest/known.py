@@ -15,6 +15,8 @@ from handsim.pool import layout
 from handsim.pool.writer import FAILURES, FileRecord, ItemRecord, Skip
 
 _NO_HAND: Final = "no hand"
+_TRACKS: Final = "tracks"
+"""The one column that is read when it is asked for: kilobytes for each stretch of a video."""
 HEAD_DIGITS: Final = 32
 """The hexadecimal digits of a file's digest that stand for its beginning; see `handsim.ingest.recordings`."""
 
@@ -27,11 +29,14 @@ class KnownItems:
 
     def __init__(self, pool: Path | None = None) -> None:
         """Read them; a pool that is not there has none. Raises HandsimError for a damaged part."""
-        self._pool = pool
-        names, tables = layout.ITEMS_SCHEMA.names, [pa.Table.from_batches([], layout.ITEMS_SCHEMA)]
+        self._pool, self._parts = pool, list[int]()
+        names = [name for name in layout.ITEMS_SCHEMA.names if name != _TRACKS]
+        tables = [pa.Table.from_batches([], pa.schema([layout.ITEMS_SCHEMA.field(name) for name in names]))]
         if pool is not None and not layout.can_begin_at(pool):
             with layout.reading(pool) as parts:
                 tables += [layout.read_columns(part, layout.ITEMS_FILE, names) for part in parts]
+                self._parts = [layout.part_number(part) for part in parts]
+        self._starts = np.cumsum([len(table) for table in tables])
         self._table = pa.concat_tables(tables).combine_chunks()
         self._rows: dict[int, int] = dict(
             zip(self._table["key"].to_pylist(), range(len(self._table)), strict=True)
@@ -69,6 +74,11 @@ class KnownItems:
             return could_not_read or not self.hands[row]
         return could_not_read and self.is_former(row)
 
+    def is_done(self, item: Item, retry_failed: bool) -> bool:
+        """Whether an earlier run did an item, and need not look at it again."""
+        row = self.find(item)
+        return row is not None and not self.is_worth_another_look(row, retry_failed)
+
     def is_former(self, row: int) -> bool:
         """Whether an earlier version recorded it, without the file and the ids of its hands."""
         return bool(self._is_former[row])
@@ -83,6 +93,7 @@ class KnownItems:
             tuple(self.remarks(row)),
             None if self.is_former(row) else tuple(self.hand_ids(row)),
             self.file(row),
+            self.tracks(row),
         )
 
     def skips(self, row: int) -> list[Skip]:
@@ -104,6 +115,16 @@ class KnownItems:
         """The file, where that was recorded."""
         fields = self._table["file"][row].as_py()
         return None if fields is None else FileRecord(**fields)
+
+    def tracks(self, row: int) -> str | None:
+        """With what the tracks of the next stretch go on, where that was recorded; read from the disk."""
+        place = int(np.searchsorted(self._starts, row, side="right")) - 1
+        assert self._pool is not None
+        with layout.reading(self._pool) as parts:
+            (part,) = (part for part in parts if layout.part_number(part) == self._parts[place])
+            column = layout.read_columns(part, layout.ITEMS_FILE, [_TRACKS])[_TRACKS]
+        tracks: str | None = column[row - int(self._starts[place])].as_py()
+        return tracks
 
     def has_size(self, size: int) -> bool:
         """Whether a file of this many bytes is among them: only then can one have the same content."""

@@ -9,7 +9,9 @@ from typing import Final
 
 from handsim.annotations import AnnotationOptions
 from handsim.errors import HandsimError, UnusableError
+from handsim.hand import Hand
 from handsim.ingest.globs import Glob
+from handsim.ingest.shard import Shard
 
 DEFAULT_SOURCE: Final = "local"
 
@@ -57,6 +59,9 @@ class IngestOptions:
     label_from: NameRule | None = None
     """The class of a file, only used to evaluate; None: no labels."""
     samples_per_s: float = 1.0
+    min_motion: float | None = None
+    """Hands of a video that have moved less since the last one that was kept are left out: mean way of a
+    joint, in hand sizes. None: all are kept."""
     images: Path | None = None
     """The folder that the file names in annotations are relative to; None: where the annotations lie."""
     annotations: AnnotationOptions = field(default_factory=AnnotationOptions)
@@ -73,10 +78,16 @@ class IngestOptions:
     """Look again at all that gave no hand or could not be read whole, whatever was the cause."""
     keep_copies: bool = False
     """Take the hands of a recording also from its copies."""
+    shard: Shard | None = None
+    """Only the files of this share; other machines do the others."""
 
     def __post_init__(self) -> None:
         if not 0 < self.samples_per_s <= 1000:
             raise HandsimError(f"--fps is {self.samples_per_s:g}; it must be above 0 and at most 1000")
+        if self.min_motion is not None and not 0 < self.min_motion <= 1:
+            raise HandsimError(
+                f"--min-motion is {self.min_motion:g}; it is a share of the hand's box, above 0 and at most 1"
+            )
         if self.images is not None and not self.images.is_dir():
             raise HandsimError(f"--images {self.images} is not a folder")
 
@@ -148,6 +159,22 @@ def find_origin(place: Place, options: IngestOptions) -> Origin:
     numbers = re.findall(r"\d+", re.sub(r"\\x[0-9a-f]{2}", "", file.stem))
     frame = int(numbers[-1][-18:]) if numbers else 0
     return Origin(str(file), options.source or DEFAULT_SOURCE, video, label, frame, identity)
+
+
+def find_own_origin(hand: Hand, options: IngestOptions) -> Origin:
+    """Of a hand that came out of a pool; rules for names are applied to the file that it was found in.
+
+    Raises as `find_origin`.
+    """
+    asked = find_origin(Place("", PurePosixPath(hand.file)), options)
+    return Origin(
+        file=hand.file,
+        source=options.source or hand.source,
+        video=asked.video if options.video_from else hand.video,
+        label=asked.label if options.label_from else hand.label,
+        frame=hand.frame,
+        identity=hand.video,
+    )
 
 
 def readable(name: str) -> str:

@@ -15,8 +15,10 @@ from handsim.errors import NotThereError, UnusableError
 from handsim.ingest.items import Item, PictureItem, VideoItem, describe_failure, file_keys
 from handsim.ingest.known import KnownItems
 from handsim.ingest.origins import IngestOptions, Origin, Place, find_origin, readable
-from handsim.ingest.recordings import Fingerprint, Recording, Recordings, take_fingerprint
+from handsim.ingest.recordings import Fingerprint, Recording, Recordings, digest_head, take_fingerprint
 from handsim.ingest.report import Findings
+from handsim.ingest.shard import Shard
+from handsim.ingest.tar_items import TarFile
 from handsim.ingest.walk import walk
 from handsim.media import MediaKind, tell_kind
 from handsim.pool.writer import Skip
@@ -37,8 +39,10 @@ class Plan:
     """Pictures and stretches of video, in the order of their paths."""
     annotation_files: list[AnnotationFile] = field(default_factory=list)
     """Read as streams, they can be larger than memory."""
+    tars: list[TarFile] = field(default_factory=list)
+    """Likewise."""
     pictures: int = 0
-    """All pictures and expected frames; how many hands a file of annotations has is known once it is read."""
+    """All pictures and expected frames; what a tar or a file of annotations has is known once it is read."""
     findings: Findings = field(default_factory=Findings)
 
 
@@ -69,37 +73,69 @@ def plan_ingest(paths: Sequence[Path], options: IngestOptions, known: KnownItems
     met: set[int] = set()
     for path, place in walk(paths, options, plan.findings):
         try:
+            if _is_elsewhere(path, None, options.shard):
+                continue
             kind, picture = _tell(path, place, options, known)
+            if _is_elsewhere(path, kind, options.shard):
+                continue
             if picture is not None and picture.keys.key in met:
                 plan.findings.note("file met again", str(place.file), "nothing")
             elif picture is not None and kind == "picture":
                 plan.files.append(picture)
             elif kind == "annotations":
                 plan.annotation_files.append(AnnotationFile(path, place.file, options.annotations))
+            elif kind == "tar":
+                status = path.stat()
+                plan.tars.append(TarFile(path, place, status.st_size, status.st_mtime_ns))
             else:
                 videos.append((path, replace(place, is_recording=True), kind))
             if picture is not None:
                 met.add(picture.keys.key)
         except (UnusableError, OSError) as error:
-            plan.findings.skipped.append(describe_failure(str(place.file), error))
+            if options.shard is None or _is_called_jpeg(path) or options.shard.has(path.name):
+                plan.findings.skipped.append(describe_failure(str(place.file), error))
     plan.files.extend(_video_items(videos, options, known, plan.findings))
     plan.pictures += sum(item.pictures for item in plan.files)
     return plan
 
 
+def _is_elsewhere(path: Path, kind: MediaKind | None, shard: Shard | None) -> bool:
+    """Whether a file is of another shard; annotations and tars are shared out by what is in them.
+
+    What is called a JPEG is not opened before (``kind`` None): else each machine would read a part of every
+    file. Copies of a recording come to one machine, which uses one of them. Raises UnusableError for
+    annotations and tars that are called a JPEG.
+    """
+    is_jpeg = _is_called_jpeg(path)
+    if shard is None or (kind is None and not is_jpeg):
+        return False
+    if kind in ("annotations", "tar"):
+        if is_jpeg:
+            raise UnusableError("wrong suffix", f"it is called a JPEG, and looks like {kind}")
+        return False
+    if kind in ("video", "animation") and not is_jpeg:
+        return not shard.has(digest_head(path))
+    return not shard.has(path.name, _status(path).st_size)
+
+
+def _is_called_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
 def _tell(
     path: Path, place: Place, options: IngestOptions, known: KnownItems
 ) -> tuple[MediaKind, PictureItem | None]:
-    """The kind of a file, and it as a picture, if its path has a name for that: annotations need none."""
+    """The kind of a file, and it as a picture, if its path has a name for that: annotations and tars need
+    none."""
     try:
         picture = _picture(path, place, options, known)
     except UnusableError:
-        if tell_kind(path) != "annotations":
+        kind = tell_kind(path)
+        if kind not in ("annotations", "tar"):
             raise
-        return "annotations", None
-    row = known.find(picture)
+        return kind, None
     # What was done under this key need not be opened to tell that it is a picture.
-    is_done = row is not None and not known.is_worth_another_look(row, options.retry_failed)
+    is_done = known.is_done(picture, options.retry_failed)
     return "picture" if is_done else tell_kind(path), picture
 
 
@@ -220,6 +256,8 @@ def _stretches(
     for start, stop in zip(starts, stops, strict=True):
         work = ["video", origin.source, rate, start, stop, options.detector]
         former = _former_details(file.place, file.origin, options, known, ["video"], [rate, start])
+        if options.min_motion is not None:  # earlier versions kept all
+            work, former = [*work, "min_motion", options.min_motion], iter(())
         items.append(
             VideoItem(
                 keys=file_keys(file.path, file.size, file.time_ns, work, former),

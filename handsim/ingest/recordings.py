@@ -15,6 +15,7 @@ from typing import Final
 from handsim.ingest.known import HEAD_DIGITS, KnownItems
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import FileRecord
+from handsim.tars import TarMember, open_member
 
 _BLOCK_BYTES: Final = 1 << 16
 _PLACES: Final = 16
@@ -43,10 +44,20 @@ class Recording:
     """Whether that file has the same content and is still there."""
 
 
-def digest_picture(path: Path) -> str:
+def digest_picture(source: Path | TarMember) -> str:
     """The content of a picture, as ids have it: of the whole file; raises OSError."""
-    with path.open("rb") as file:
+    with open_member(source) if isinstance(source, TarMember) else source.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HEAD_DIGITS // 2)).hexdigest()
+
+
+def digest_head(path: Path) -> str:
+    """Digest of the first 64 kilobytes of a file; raises OSError."""
+    with path.open("rb") as file:
+        return _digest_head(file.read(_BLOCK_BYTES))
+
+
+def _digest_head(head: bytes) -> str:
+    return hashlib.blake2b(head, digest_size=HEAD_DIGITS // 2).hexdigest()
 
 
 def take_fingerprint(path: Path, size: int) -> Fingerprint:
@@ -59,7 +70,18 @@ def take_fingerprint(path: Path, size: int) -> Fingerprint:
             start = max(0, size - _BLOCK_BYTES) * place // (_PLACES - 1)
             file.seek(start)
             digest.update(file.read(min(_BLOCK_BYTES, size - start)))
-    return Fingerprint(hashlib.blake2b(head, digest_size=HEAD_DIGITS // 2).hexdigest(), digest.hexdigest())
+    return Fingerprint(_digest_head(head), digest.hexdigest())
+
+
+def is_there(path: bytes) -> bool:
+    """Whether a file is where a record says; of a file in a tar, whether the tar is."""
+    try:
+        os.stat(path)
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 class Recordings:

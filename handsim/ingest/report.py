@@ -22,6 +22,15 @@ _REMEDIES: Final = {
     "truncated image": "copy it again",
     "corrupt image": "copy it again",
     "too many pixels": "scale it down",
+    "truncated tar": "copy it again: the rest is taken then",
+    "damaged tar": "copy it again, if its source is whole",
+    "link in a tar": "nothing: what it leads to is used",
+    "sparse file in a tar": "unpack it",
+    "video in a tar": "unpack it",
+    "animation in a tar": "unpack it",
+    "annotations in a tar": "nothing, or unpack them",
+    "tar in a tar": "unpack it",
+    "wrong suffix": "rename it, for --shard",
     "truncated video": "copy it again: the rest is taken then",
     "damaged video": "copy it again, if its source is whole",
     "not annotations": "nothing, if it is none; or --format",
@@ -119,9 +128,13 @@ class IngestReport:
     """Hands of the pool that got another video name or label."""
     hands_in_pool: int = 0
     """All hands of the pool, after this run."""
+    tracks: int = 0
+    """Hands over the frames of videos that this run began to follow."""
     seconds: float = 0.0
     interrupted: bool = False
     """Whether it was stopped before the end; running it again goes on from there."""
+    shard: str | None = None
+    """Which share of the files it was, such as 3/16; None: all."""
     dry_run: bool = False
     """Whether nothing was done: what would be is told."""
     to_do: Counter[str] = field(default_factory=Counter)

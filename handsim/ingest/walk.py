@@ -8,6 +8,7 @@ from typing import Final
 
 from handsim.ingest.origins import IngestOptions, Place, readable
 from handsim.ingest.report import Findings
+from handsim.tars import is_tar_file
 
 _OWN_NAMES: Final = frozenset(
     ("pool", "index", "runs", "jobs", "embedding.json", "ingest-report.json", "handsim.toml")
@@ -110,7 +111,11 @@ def _walk_folder(
                 links.insert(0, _Folder(target, place))
         elif is_folder:
             found.append(_Folder(Path(entry.path), place))
-        elif options.include and not any(glob.matches(place.below) for glob in options.include):
+        elif (
+            options.include
+            and not any(glob.matches(place.below) for glob in options.include)
+            and not (entry.name.endswith(".tar") and is_tar_file(entry.path))  # its members are asked
+        ):
             findings.note("left out by --include", str(place.file), "nothing")
         else:
             yield Path(os.path.realpath(entry.path) if is_link else entry.path), place

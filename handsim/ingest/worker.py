@@ -12,7 +12,7 @@ from handsim.detection.detector import Detection, HandDetector, UndetectedError,
 from handsim.errors import Remark
 from handsim.hand import Hand, make_hand_id
 from handsim.images import decode_picture, encode_crop, read_file
-from handsim.ingest.annotated import AnnotatedHands
+from handsim.ingest.annotated import AnnotatedHands, as_crop, named_hand
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, PictureItem, VideoItem, describe_failure
 from handsim.ingest.origins import Origin
 from handsim.pool.writer import Skip
@@ -46,9 +46,12 @@ def process_item(
 
 def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector) -> None:
     result.pictures += 1
-    data = read_file(item.path)
+    data = read_file(item.source)
     result.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     picture = decode_picture(data)
+    if item.hand is not None:
+        result.hands.append((named_hand(item.hand, item.origin), as_crop(data, picture)))
+        return
     del data
     result.add_remarks(item.origin.file, picture.remarks)
     detections = _detect(result, detector, picture.pixels, item.origin)
@@ -69,6 +72,8 @@ def _add_video(
             result.pictures += 1
             detections = _detect(result, detector, frame.image, item.origin)
             _add_hands(result, frame.image, detections or [], item.origin, frame.index, item.digest)
+            if detections is not None:
+                result.frames.append((frame.time_s, detections))
             empty += detections == []
             on_progress()
     finally:

@@ -94,9 +94,7 @@ def match_picture(
 
 
 def _hand_shown(detection: Detection, hands: Sequence[TrueHand], min_iou: float) -> int | None:
-    near = [
-        number for number, hand in enumerate(hands) if box_iou(detection.box_px, hand.box_px) >= min_iou
-    ]
+    near = [number for number, hand in enumerate(hands) if box_iou(detection.box_px, hand.box_px) >= min_iou]
     return min(near, key=lambda number: _distance(detection, hands[number]), default=None)
 
 
@@ -192,12 +190,15 @@ class DetectionScores:
 
 
 def score_detections(
-    matches: Iterable[PictureMatch], in_bucket: Callable[[float], bool] | None = None, *, relative: bool = False
+    matches: Iterable[PictureMatch],
+    in_bucket: Callable[[float], bool] | None = None,
+    *,
+    relative: bool = False,
 ) -> DetectionScores:
     """Sum up the matches of all pictures.
 
-    With ``in_bucket`` only of the hands whose true box has a longer side (in pixels, or ``relative`` to the
-    picture's longer side) for which it is true; doubled hands belong to the hand's bucket, false ones to that of
+    With ``in_bucket`` only of the hands whose true box has a longer side (in pixels, or ``relative`` to that
+    of the picture) for which it is true; doubled hands belong to the hand's bucket, false ones to that of
     their own size.
     """
     matches = list(matches)

@@ -44,6 +44,12 @@ class PoolInfo:
     largest_video: str | None
     """Its name; None without hands."""
     largest_video_hands: int
+    tracks: int
+    """Hands that are followed over the frames of a video."""
+    tracked_hands: int
+    """Hands in tracks."""
+    median_hands_of_a_track: float
+    single_hand_tracks: int
     crop_size_px: int
     parts: int
     crop_bytes: int
@@ -66,6 +72,7 @@ def read_pool_info(path: str | Path) -> PoolInfo:
     files = [(file.name, file.lstat()) for part in parts for file in part.iterdir()]
     crop_bytes = sum(status.st_size for name, status in files if name == layout.CROPS_FILE)
     items, pictures, skipped = _read_items(parts)
+    lengths = np.unique(pool.tracks[pool.tracks > 0], return_counts=True)[1]
     duplicates = DuplicateGroups.load(pool.path)
     return PoolInfo(
         hands=len(pool),
@@ -83,6 +90,10 @@ def read_pool_info(path: str | Path) -> PoolInfo:
         median_hands_of_a_video=float(np.median(per_video)) if len(per_video) else 0.0,
         largest_video=None if largest is None else pool.videos.names[largest],
         largest_video_hands=0 if largest is None else int(per_video[largest]),
+        tracks=len(lengths),
+        tracked_hands=int(lengths.sum()),
+        median_hands_of_a_track=float(np.median(lengths)) if len(lengths) else 0.0,
+        single_hand_tracks=int((lengths == 1).sum()),
         crop_size_px=pool.crop_size_px,
         parts=len(parts),
         crop_bytes=crop_bytes,

@@ -67,6 +67,7 @@ HANDS_SCHEMA: Final = pa.schema(
         pa.field("crop_bytes", pa.int32(), nullable=False),
         pa.field("joint_mask", pa.list_(pa.bool_())),  # [21] which joints are labelled; null: all of them
         pa.field("joint_scores", pa.list_(pa.float32())),  # [21]; null: the source has none
+        pa.field("track", pa.uint64()),  # the id of the track's first hand; null: in none
     ]
 )
 
@@ -95,6 +96,7 @@ ITEMS_SCHEMA: Final = pa.schema(
         pa.field("remarks", pa.list_(_SKIP)),
         pa.field("hand_ids", pa.list_(pa.uint64())),
         pa.field("file", _FILE),
+        pa.field("tracks", pa.string()),  # of a stretch of video: the state of its tracks at the end, as JSON
     ]
 )
 

@@ -142,7 +142,8 @@ def _find_clashes(here: Pool, there: Pool) -> list[Recording]:
 
 
 def _moments(pool: Pool, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-    """[M] one number for frame and side."""
+    """One number for frame and side. Pictures without a number in their name are frame 0: no moment."""
+    rows = rows[pool.frames[rows] != 0]
     moments: NDArray[np.int64] = pool.frames[rows] * 3 + pool.has_side[rows] + pool.is_left[rows]
     return moments
 

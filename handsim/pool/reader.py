@@ -61,7 +61,7 @@ class Categorical:
         return [None if code < 0 else self.names[code] for code in self.codes[rows].tolist()]
 
 
-_NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes")
+_NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes", "track")
 _STRINGS: Final = ("source", "video", "label", "side")
 _DETAILS: Final = ("box_px", "file", "external_id", "external_positives", "joint_scores")
 """Read when they are asked for."""
@@ -100,6 +100,8 @@ class Pool:
     """[N] the detector's confidence."""
     frames: NDArray[np.int64]
     """[N] index of the frame in its video."""
+    tracks: NDArray[np.uint64]
+    """[N] the track of each hand, as `Hand.track`; 0 where it is in none."""
     removed: NDArray[np.uint64]
     """Ids of hands that somebody removed, rising; they are not among the N."""
     tars: TarFiles
@@ -125,8 +127,8 @@ class Pool:
             tables = list(threads.map(self._load_part, range(len(self._parts))))
         empty = layout.HANDS_SCHEMA.empty_table().select([*_NUMBERS, *_STRINGS, "joint_mask"])
         table = pa.concat_tables(tables or [empty])
-        self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes = (
-            table[name].to_numpy() for name in _NUMBERS
+        self.hand_ids, self.frames, self.scores, self._crop_offsets, self._crop_bytes, self.tracks = (
+            table[name].fill_null(0).to_numpy() for name in _NUMBERS
         )
         self.sources, self.videos, self.labels, self.sides = (
             Categorical.of_column(table[name]) for name in _STRINGS
@@ -184,6 +186,11 @@ class Pool:
         tables = [layout.read_hands(part, ["file"], self.removed) for part in self._parts]
         return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
+    def track_lengths(self) -> NDArray[np.int64]:
+        """[N] how many hands of the pool are in the track of each hand; 0 where it is in none."""
+        _, track, counts = np.unique(self.tracks, return_inverse=True, return_counts=True)
+        return np.where(self.tracks > 0, counts[track], 0)
+
     def hand(self, hand_id: int) -> Hand:
         """Everything known of one hand. Raises NotThereError when the pool does not hold it."""
         return next(self.hands(self.rows(hand_id)))
@@ -219,6 +226,7 @@ class Pool:
                     external_id=fields["external_id"],
                     external_positives=tuple(fields["external_positives"]),
                     joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
+                    track=int(self.tracks[row]) or None,
                 )
 
     @property

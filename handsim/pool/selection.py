@@ -33,7 +33,7 @@ _NAMED_IDS: Final = 3
 class Selection:
     """Conditions that hands of a pool meet. None sets no condition, an empty tuple admits no hand.
 
-    Raises HandsimError for a score that is not between 0 and 1.
+    Raises HandsimError for a score that is not between 0 and 1, and for tracks of less than 1 hand.
     """
 
     ids: tuple[int, ...] | None = None
@@ -50,6 +50,10 @@ class Selection:
     """The least confidence of the detector, 0 to 1."""
     max_score: float | None = None
     """The greatest confidence of the detector, 0 to 1."""
+    min_track: int | None = None
+    """The least number of hands, all of this pool, in its track; a hand without a track meets none."""
+    max_track: int | None = None
+    """The greatest number likewise."""
     distances: Mapping[int, float] = field(default_factory=dict)
     """Id -> distance to what was asked, where the ids are the answer of a query."""
 
@@ -58,6 +62,10 @@ class Selection:
             score = getattr(self, name)
             if score is not None and not 0 <= score <= 1:
                 raise HandsimError(f"{name} is {score}; it lies between 0 and 1")
+        for name in ("min_track", "max_track"):
+            hands = getattr(self, name)
+            if hands is not None and hands < 1:
+                raise HandsimError(f"{name} is {hands}; a track has at least 1 hand")
 
     @property
     def is_everything(self) -> bool:
@@ -97,6 +105,9 @@ class Selection:
             admitted &= pool.scores >= np.float32(self.min_score)
         if self.max_score is not None:
             admitted &= pool.scores <= np.float32(self.max_score)
+        if self.min_track is not None or self.max_track is not None:
+            lengths = pool.track_lengths()
+            admitted &= (lengths >= (self.min_track or 1)) & (lengths <= (self.max_track or len(pool)))
         return admitted
 
 

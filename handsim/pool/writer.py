@@ -78,6 +78,8 @@ class ItemRecord:
     hand_ids: tuple[int, ...] | None = None
     """The hands that were found, whether or not the pool had them; None: recorded by an earlier version."""
     file: FileRecord | None = None
+    tracks: str | None = None
+    """Of a stretch of video, with what the tracks of the next one go on; see `handsim.ingest.tracks`."""
 
 
 def read_items(pool: Path) -> Iterator[ItemRecord]:

@@ -1,5 +1,6 @@
 """Hands linked over the frames of a video."""
 
+from handsim.tracking.motion_filter import MotionFilter
 from handsim.tracking.tracker import MAX_GAP_S, Track, Tracker
 
-__all__ = ["MAX_GAP_S", "Track", "Tracker"]
+__all__ = ["MAX_GAP_S", "MotionFilter", "Track", "Tracker"]

@@ -50,4 +50,5 @@ def _assign_rows(costs: NDArray[np.floating]) -> list[int]:
             former = int(before[column])
             row_of[column] = first if former < 0 else row_of[former]
             column = former
-    return np.argsort(np.where(row_of < 0, columns, row_of), kind="stable")[:rows].tolist()
+    column_of: list[int] = np.argsort(np.where(row_of < 0, columns, row_of), kind="stable")[:rows].tolist()
+    return column_of

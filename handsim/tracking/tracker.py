@@ -32,8 +32,8 @@ sizes off the expected place at 30 frames a second, 5 at one a second."""
 _SIZE_WAVER: Final = (0.1, 0.3)
 """Standard deviations of the logarithm of a hand's size: of what is found, and after a second."""
 _POSE_WAVER: Final = (0.05, 0.2)
-"""Standard deviations of a joint's place in the box, in hand sizes: of what is found, and after a second. Then
-a hand may have any pose."""
+"""Standard deviations of a joint's place in the box, in hand sizes: of what is found, and after a second:
+then a hand may have any pose."""
 _POSE_DEGREES: Final = 4.0
 """Joints of a hand move together: all 21 say as much as this many that move alone."""
 _SIDE_DOUBT: Final = 0.1

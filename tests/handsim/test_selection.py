@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handsim import HandsimError, Pool
+from handsim import HandsimError, Pool, PoolWriter
 from handsim.hand import format_hand_id
 from handsim.pool.selection import Selection, parse_ids
-from tests.handsim.builders import add_hands
+from tests.handsim.builders import add_hands, make_hand
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,19 @@ def test_all_conditions_hold_for_what_is_chosen(pool: Pool) -> None:
     assert len(Selection(labels=()).rows(pool)) == len(Selection(ids=()).rows(pool)) == 0
     with pytest.raises(HandsimError, match="min_score is 2; it lies between 0 and 1"):
         Selection(min_score=2)
+
+
+def test_hands_are_chosen_by_the_length_of_their_track(tmp_path: Path) -> None:
+    with PoolWriter(tmp_path / "pool") as writer:
+        for number, track in enumerate((None, 7, 8, 7, 9, 7, 8, None)):
+            writer.add(make_hand(number, track=track))
+    pool = Pool.open(tmp_path / "pool")
+    assert pool.tracks.tolist() == [0, 7, 8, 7, 9, 7, 8, 0]
+    assert Selection(min_track=2).rows(pool).tolist() == [1, 2, 3, 5, 6]
+    assert Selection(max_track=1).rows(pool).tolist() == [4]
+    assert Selection(min_track=2, max_track=2).rows(pool).tolist() == [2, 6]
+    with pytest.raises(HandsimError, match="max_track is 0; a track has at least 1 hand"):
+        Selection(max_track=0)
 
 
 def test_ids_keep_their_order_and_count_once(pool: Pool) -> None:

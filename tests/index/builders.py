@@ -60,6 +60,7 @@ class PoolColumns:
         self.hand_ids, self.keypoints = pool.hand_ids[rows], pool.keypoints[rows]
         self.is_left, self.has_side = pool.is_left[rows], pool.has_side[rows]
         self.scores, self.frames = pool.scores[rows], pool.frames[rows]
+        self.tracks = pool.tracks[rows]
         self.videos, self.sources = (
             Categorical.of(column.values(rows)) for column in (pool.videos, pool.sources)
         )

@@ -19,7 +19,8 @@ class PairSettings:
 
     positives: Positives = "neighbours"
     """``neighbours``: a hand in a similar pose in another video, from the index (SiMHand); ``temporal``: the
-    same video a moment before or after (TempCLR); ``own``: another view of the anchor (SimCLR, PeCLR)."""
+    same hand of a video a moment before or after (TempCLR); ``own``: another view of the anchor (SimCLR,
+    PeCLR)."""
     policy: MiningPolicy = DEFAULT_POLICY
     """Which neighbours are positives; one of them is drawn, all equally likely."""
     ef: int | None = None

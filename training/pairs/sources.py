@@ -118,9 +118,10 @@ class SelfPairs(PairSource):
 
 
 class TemporalNeighbors(PairSource):
-    """Needs no index: same video, same side, a few frames apart.
+    """Needs no index: the same hand of a video, a few frames apart.
 
-    A positive is never another hand of the anchor's own frame.
+    That is one of the same track; among hands without a track, one of the same video and side. A positive is
+    never another hand of the anchor's own frame.
     """
 
     def __init__(self, hands: HandColumns, window_frames: int, pool_hands: HandSet) -> None:
@@ -132,13 +133,13 @@ class TemporalNeighbors(PairSource):
         frames = hands.frames[rows]
         first, last = (int(frames.min()), int(frames.max())) if len(rows) else (0, 0)
         self._window = min(window_frames, last - first)
-        # One number encodes video, side and frame, in this order: a window is a range of these numbers.
+        # One number encodes hand and frame, in this order: a window is a range of these numbers.
         span = last - first + self._window + 1
-        if span * (2 * len(hands.videos.names) + 1) >= 2**63:
+        groups, count = _same_hand(hands, rows)
+        if span * (count + 1) >= 2**63:
             raise HandsimError(
                 f"frames go from {first} to {last}; temporal positives need numbers of frames, not times"
             )
-        groups = 2 * hands.videos.codes[rows].astype(np.int64) + hands.is_left[rows]
         places = groups * span + (frames - first)
         order = np.argsort(places, kind="stable")
         self._hand_ids, self._places = hands.hand_ids[rows][order], places[order]
@@ -160,6 +161,14 @@ class TemporalNeighbors(PairSource):
         rows = np.where(number < before, begin + number, after_own + number - before)
         rows[count == 0] = 0
         return PairDraw.without_index(anchors, self._hand_ids[rows], count == 0)
+
+
+def _same_hand(hands: HandColumns, rows: NDArray[np.intp]) -> tuple[NDArray[np.int64], int]:
+    """[M] a number for each hand at ``rows``, equal for the same hand in its video; and a bound of them."""
+    by_side = 2 * hands.videos.codes[rows].astype(np.int64) + hands.is_left[rows]
+    tracks, track = np.unique(hands.tracks[rows], return_inverse=True)
+    sides = 2 * len(hands.videos.names)
+    return np.where(hands.tracks[rows] > 0, sides + track, by_side), sides + len(tracks)
 
 
 class MinedTable(PairSource):

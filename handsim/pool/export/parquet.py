@@ -1,6 +1,6 @@
 """One Parquet file with a row for each hand, which Embedding Atlas, pandas and DuckDB open as it is.
 
-id, source, video, frame, side, score, label   as `handsim.hand.Hand` has them, the id in hex
+id, source, video, frame, side, score, label, track   as `handsim.hand.Hand` has them, ids in hex
 path        the picture or video it was found in, below the folder that was ingested
 box_px      [4] x0, y0, x1, y1 in pixels of that picture
 keypoints   [21 * 3] x, y, z in the crop's unit square, as a right hand; NaN for an unlabelled joint
@@ -37,6 +37,7 @@ _SCHEMA: Final = pa.schema(
         "side": pa.string(),
         "score": pa.float32(),
         "label": pa.string(),
+        "track": pa.string(),
         "box_px": pa.list_(pa.float32()),
         "keypoints": pa.list_(pa.float32()),
         "joint_scores": pa.list_(pa.float32()),

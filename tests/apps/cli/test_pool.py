@@ -16,6 +16,8 @@ from handsim.pool.duplicates import DuplicateGroups
 from tests.apps.commands import Capture, run_json, run_ok, run_refused
 from tests.handsim.builders import make_hand, make_jpeg, make_partial_hand
 
+TRACKS = {0: 5, 1: 5, 2: 6, 3: 5, 4: 5}
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -23,7 +25,10 @@ def home(tmp_path: Path) -> Path:
     skips = (Skip("a.jpg", "no hand"), Skip("b.mp4", "truncated video", "after 3 s", 7))
     with PoolWriter(tmp_path / "home" / "pool", part_hands=16) as writer:
         for number in range(37):
-            writer.add(make_hand(number, score=number / 40), make_jpeg(number) if number else None)
+            writer.add(
+                make_hand(number, score=number / 40, track=TRACKS.get(number)),
+                make_jpeg(number) if number else None,
+            )
         partial = [(make_partial_hand(number, [0, 7]), None) for number in (37, 38)]
         writer.add_item(ItemRecord(1, 9, 2, skips), partial)
         writer.add_item(ItemRecord(2, 1, 1, skips[:1]), [(make_partial_hand(39, range(12)), None)])
@@ -52,6 +57,7 @@ def test_info_counts_what_is_in_a_pool(home: Path, capsys: Capture) -> None:
     assert len(lines) < 15
     assert lines[1] == "hands        40, 3 with unlabelled joints, 4 without a picture, 2 removed from it"
     assert "duplicates   5 hands in 2 groups" in lines
+    assert "tracks       2 of 5 hands, median 2 hands, 1 of a single hand" in lines
     assert lines[-1] == "without use  truncated video 7, no hand 2"
 
 
@@ -114,7 +120,7 @@ def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
     assert not any(
         str(make_hand(number).hand_id) in (tmp_path / "hand100m").read_text() for number in numbers
     )
-    run_ok(capsys, "pool", "export", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
+    run_ok(capsys, "pool", "export", "--out", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
     assert "3 hands" in run_ok(capsys, "ingest", tmp_path / "coco", "--home", tmp_path / "again")
     assert Pool.open(tmp_path / "again" / "pool").sides.values() == ["unknown"] * 3
 

@@ -166,6 +166,7 @@ def test_the_hands_of_photographs_are_found(
         (("--whole", "--focal-px", "0"), "--focal-px is 0; it is more than 0"),
         (("--whole", "--every-seconds", "-1"), "--every-seconds is -1"),
         (("--side", "left"), "--side goes with --box or --whole"),
+        (("--whole", "--mirrored"), "--mirrored is for a detector"),
         (("--box", "5,5,5,9"), "with x1 > x0"),
         (("--model", "/gone.task"), "no model at /gone.task"),
         (("--whole", "--out", "file"), "cannot be written"),

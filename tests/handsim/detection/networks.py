@@ -94,9 +94,38 @@ def write_yolox(path: Path, width: int = 416, height: int = 416) -> Path:
     return write_network(path, f"float[N, 3, {height}, {width}] input", answers, nodes, constants)
 
 
-def write_hand_pose(path: Path, batch: int | str = "N") -> Path:
+def write_hand_pose(path: Path, batch: int | str = "N", extra: str = "") -> Path:
     """RTMPose's for hands: the joints of the red or magenta patch, in a crop of 256x256."""
-    return _write_pose(path, batch, 256, 256, JOINTS, {"bright": np.ones(21, dtype=bool)})
+    return _write_pose(path, batch, 256, 256, JOINTS, {"bright": np.ones(21, dtype=bool)}, extra)
+
+
+def write_faulty_hand_pose(path: Path) -> Path:
+    """The same, but it answers NaN for a left hand: the root of -1."""
+    nodes = """
+        number = Cast <to = 1> (magenta)
+        row = ReduceMax <axes = [3], keepdims = 0> (number)
+        any = ReduceMax <axes = [2]> (row)
+        minus = Neg (any)
+        extra = Sqrt (minus)
+    """
+    return write_hand_pose(path, extra=nodes)
+
+
+def write_fixed_hand_pose(path: Path, joints: NDArray[np.floating]) -> Path:
+    """The same, but its joints [21, 2] are always at these parts of the box."""
+    places = 2 * 256 * (0.5 + (joints - 0.5) / 1.25)  # two bins a pixel; the box is enlarged by a quarter
+    rows = (np.arange(512) == places.round()[..., None]).astype(np.float32)
+    nodes = """
+        some = ReduceMax <axes = [1, 2], keepdims = 0> (input)
+        one_each = ReduceMax <axes = [1]> (some)
+        row_each = Unsqueeze (one_each, axis_2)
+        zero = Sub (row_each, row_each)
+        simcc_x = Add (zero, rows_x)
+        simcc_y = Add (zero, rows_y)
+    """
+    constants = {"axis_2": np.array([2]), "rows_x": rows[None, :, 0], "rows_y": rows[None, :, 1]}
+    answers = "float[N, 21, 512] simcc_x, float[N, 21, 512] simcc_y"
+    return write_network(path, "float[N, 3, 256, 256] input", answers, nodes, constants)
 
 
 def write_body_pose(path: Path, batch: int | str = "N") -> Path:
@@ -129,12 +158,16 @@ def _write_pose(
     height: int,
     joints: NDArray[np.floating],
     members: dict[str, NDArray[np.bool_]],
+    extra: str = "",
 ) -> Path:
-    """SimCC of ``joints`` [K, 2], fractions of a patch; of each mask, the joints that belong to it."""
+    """SimCC of ``joints`` [K, 2], fractions of a patch; of each mask, the joints that belong to it.
+
+    Nodes for an output ``extra`` [N, 1, 1] are added to it.
+    """
     count = len(joints)
     nodes = f"""
         red, green, blue = Split <axis = 1> (input)
-        {_MASKS}
+        {_MASKS} {extra}
     """
     constants: dict[str, ArrayLike] = {**_constants(width, height), "half": np.float32(0.5)}
     for axis, name in enumerate("xy"):
@@ -144,7 +177,7 @@ def _write_pose(
         constants[f"{mask}_weight"] = np.where(is_member, JOINT_SCORE, 0).astype(np.float32)[None, :, None]
         nodes += _extent(mask) + "".join(_peaks(mask, name) for name in "xy")
     for name in "xy":
-        parts = ", ".join(f"{mask}_{name}_peaks" for mask in members)
+        parts = ", ".join([f"{mask}_{name}_peaks" for mask in members] + ["extra"] * bool(extra))
         nodes += f"simcc_{name} = Sum ({parts})\n"
     answers = f"float[{batch}, {count}, {2 * width}] simcc_x, float[{batch}, {count}, {2 * height}] simcc_y"
     return write_network(path, f"float[{batch}, 3, {height}, {width}] input", answers, nodes, constants)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim.detection import (
+    Detection,
     DetectorOptions,
     HandDetector,
     describe_detector,
@@ -24,7 +25,6 @@ from handsim.detection import (
 from handsim.detection import model as model_file
 from handsim.detection.detector import FIRST_TRY, hand_in_crop
 from handsim.detection.mediapipe import MediaPipeHands
-from handsim.detection.networks import HandNetworks, TurnedSquare
 from handsim.detection.model import (
     ALIGNMENT_BYTES,
     EXTRA_HEADER_BYTES,
@@ -79,6 +79,59 @@ def test_large_hands_are_found_with_their_side(
         centre = (hand.box_px[:2] + hand.box_px[2:]) / 2
         assert hand.side == side
         assert np.hypot(*(centre - (x, y))) < 40
+
+
+def compose(
+    paths: list[Path], size_px: tuple[int, int], places: list[tuple[int, int, int]]
+) -> NDArray[np.uint8]:
+    """A wall with photographs on it, each at x, y and so many pixels wide; its hand is three quarters of that."""
+    picture = Image.new("RGB", size_px, (196, 190, 184))
+    for path, (x, y, width) in zip(paths, places, strict=True):
+        photograph = Image.open(path).convert("RGB")
+        picture.paste(photograph.resize((width, width), Image.Resampling.BICUBIC), (x, y))
+    return np.asarray(picture)
+
+
+def count_on_each(hands: list[Detection], places: list[tuple[int, int, int]]) -> list[int]:
+    """How many hands have their palm on each photograph; the last number is of those that are on none."""
+    centres = [hand.keypoints_px[[0, 5, 9, 17], :2].mean(axis=0) for hand in hands]
+    on = [
+        [x <= centre[0] < x + width and y <= centre[1] < y + width for centre in centres]
+        for x, y, width in places
+    ]
+    return [*map(sum, on), len(hands) - sum(map(sum, on))]
+
+
+@pytest.mark.parametrize(
+    ("size_px", "places"),
+    [
+        ((1600, 1200), [(50, 150, 900), (1100, 60, 130), (1350, 500, 150), (1120, 900, 110)]),
+        ((1280, 720), [(20 + 320 * (n % 4), 60 + 340 * (n // 4), 220) for n in range(8)]),
+    ],
+    ids=["one near and three small", "eight alike"],
+)
+def test_hands_of_all_sizes_are_found_side_by_side(
+    detector: HandDetector, shared_data: Path, size_px: tuple[int, int], places: list[tuple[int, int, int]]
+) -> None:
+    paths = sorted((shared_data / "sign_digits").glob("*/[59].jpg"))[10 : 10 + len(places)]
+    found = detector.detect([compose(paths, size_px, places)])[0]
+    assert count_on_each(found, places) == [1] * len(places) + [0]
+    assert [hand.score for hand in found] == sorted((hand.score for hand in found), reverse=True)
+
+
+def test_a_closed_hand_is_one(detector: HandDetector, shared_data: Path) -> None:
+    for path in sorted((shared_data / "sign_digits").glob("*/0.jpg"))[:40:8]:
+        places = [(150, 40, 400)]
+        found = detector.detect([compose([path], (640, 480), places)])[0]
+        assert count_on_each(found, places) == [1, 0]
+
+
+def test_a_quick_look_finds_what_is_large(model_path: Path, shared_data: Path) -> None:
+    quick = open_detector(DetectorOptions(mediapipe_model=model_path, quick=True))
+    (path,) = (shared_data / "sign_digits").glob("p000/5.jpg")
+    picture = compose([path, path], (1600, 1200), [(100, 100, 900), (1300, 700, 100)])
+    assert count_on_each(quick.detect([picture])[0], [(100, 100, 900), (1300, 700, 100)]) == [1, 0, 0]
+    quick.close()
 
 
 def test_a_mirrored_photograph_shows_the_other_hand(detector: HandDetector, shared_data: Path) -> None:

@@ -19,7 +19,7 @@ def draw_hand(
     side: Side = "right",
     score: float = 0.95,
 ) -> Detection:
-    """A hand whose middle finger points up, turned clockwise; ``curl`` 1 has the tips back at the knuckles."""
+    """A hand whose fingers point up, turned clockwise; ``curl`` 1 has the tips back at the knuckles."""
     joints = [(0.0, 0.0)]
     for finger, direction in enumerate(FINGER_DEGREES):
         base, tip = (0.3, 0.75) if finger == 0 else (0.5, 1.0)

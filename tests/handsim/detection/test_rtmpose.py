@@ -4,6 +4,7 @@ import hashlib
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from PIL import Image
 from apps.cli import main
 from handsim import Pool
 from handsim.detection import Detection, DetectorOptions, describe_detector
+from handsim.detection.detector import UndetectedError
 from handsim.detection.mediapipe import MediaPipeHands
 from handsim.detection.onnx import MAX_BATCH
-from handsim.detection.rtmpose import RtmposeHands, side_by_body, side_by_opinion
+from handsim.detection.rtmpose import RtmposeHands, side_by_body
 from handsim.errors import HandsimError
+from handsim.geometry import square_around
 from tests.handsim.builders import make_detection
 from tests.handsim.detection.networks import (
     BOX_SCORES,
@@ -28,6 +31,8 @@ from tests.handsim.detection.networks import (
     RIGHT,
     write_body_pose,
     write_detector,
+    write_faulty_hand_pose,
+    write_fixed_hand_pose,
     write_hand_pose,
     write_network,
     write_yolox,
@@ -98,7 +103,8 @@ def test_joints_lie_in_the_picture_to_within_a_pixel(
 
 def test_hands_are_found_in_a_picture_longer_than_opencv_warps(networks: dict[str, Path]) -> None:
     box = (32_000, 100, 32_200, 300)
-    (hand,) = RtmposeHands([networks["boxes"], networks["hand"]]).detect([paint(33_000, 400, box)])[0]
+    models = [networks[name] for name in ("boxes", "hand", "body")]
+    (hand,) = RtmposeHands(models).detect([paint(33_000, 400, box)])[0]
     assert_joints(hand, box, error_px=2)  # the detector's pixels are 103 of the picture's
 
 
@@ -164,17 +170,23 @@ def test_a_hand_has_the_side_of_the_body_s_hand_that_it_lies_on(score: float) ->
 
 
 @pytest.mark.slow
-def test_mediapipe_s_second_opinion_tells_sides_on_a_photograph(model_path: Path, shared_data: Path) -> None:
+def test_mediapipe_tells_the_side_of_a_hand_in_a_photograph_if_it_sees_the_same_hand(
+    model_path: Path, shared_data: Path, tmp_path: Path
+) -> None:
     picture = np.asarray(Image.open(shared_data / "hands_wild" / "test5.jpg").convert("RGB"))
-    mediapipe = MediaPipeHands(model_path)
-    hands = mediapipe.detect([picture])[0]
-    assert sorted(hand.side for hand in hands) == ["left", "right"]
-    for hand in hands:
-        unsided = Detection("unknown", 0.5, hand.keypoints_px)
-        assert side_by_opinion(unsided, picture, mediapipe).side == hand.side
-        beside = Detection("unknown", 0.5, hand.keypoints_px + np.array([300, -300, 0], dtype=np.float32))
-        assert side_by_opinion(beside, picture, mediapipe).side == "unknown"
-    mediapipe.close()
+    with closing(MediaPipeHands(model_path)) as mediapipe:
+        truths = mediapipe.detect([picture])[0]
+    assert {truth.side for truth in truths} == {"left", "right"}
+    for truth in truths:
+        x0, y0, x1, y1 = np.clip(square_around(truth.box_px), 0, None).astype(int)
+        crop = picture[y0:y1, x0:x1]
+        joints = (truth.keypoints_px[:, :2] - (x0, y0)) / crop.shape[1::-1]
+        network = write_fixed_hand_pose(tmp_path / f"{truth.side}.onnx", joints)
+        with closing(RtmposeHands([network], model_path)) as detector:
+            (hand,), (turned,) = detector.detect([crop, np.rot90(crop, 2)])
+        assert hand.side == truth.side
+        assert hand.side_score == pytest.approx(truth.side_score, abs=0.1)
+        assert turned.side == "unknown"
 
 
 def test_without_a_detector_a_picture_is_one_hand_that_fills_it(networks: dict[str, Path]) -> None:
@@ -261,15 +273,19 @@ def test_networks_that_do_not_go_together_are_refused(networks: dict[str, Path],
         describe()
     with pytest.raises(HandsimError, match="given: hand detector"):
         describe(networks["boxes"])
+    with pytest.raises(HandsimError, match="is for rtmpose; add --detector rtmpose"):
+        DetectorOptions(models=(networks["hand"],))
 
 
-def test_nan_for_one_picture_is_told(networks: dict[str, Path], tmp_path: Path) -> None:
-    root = "peak = ReduceMax <axes = [1], keepdims = 0> (input) minus = Neg (peak) dets = Sqrt (minus)"
-    boxes = write_network(tmp_path / "boxes.onnx", "float[N, 3, 64, 5] input", "float[N, 64, 5] dets", root)
-    detector = RtmposeHands([boxes, networks["hand"]])
-    assert detector.detect([paint(5, 64)]) == [[]]
-    with pytest.raises(HandsimError, match=f"{boxes} answers NaN"):
-        detector.detect([255 - paint(5, 64)])
+def test_a_network_that_answers_nan_for_one_picture_loses_no_other(
+    networks: dict[str, Path], tmp_path: Path
+) -> None:
+    hand = write_faulty_hand_pose(tmp_path / "hand.onnx")
+    right, left = paint(90, 80, (3, 5, 33, 36)), paint(90, 80, None, (3, 5, 33, 36))
+    with pytest.raises(UndetectedError, match=f"{hand} answers NaN") as caught:
+        RtmposeHands([networks["boxes"], hand]).detect([right, left, right])
+    assert [len(hands) for hands in caught.value.found] == [1, 0, 1]
+    assert list(caught.value.failures) == [1]
 
 
 def test_ingest_keeps_hands_of_unknown_side_as_they_were_seen(

@@ -23,7 +23,7 @@ def test_a_turned_square_leads_back_to_the_very_spot(
     wide = 3 * max(shrink, 1.0)
     level = np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / (2 * wide**2))
     picture = np.repeat((255 * level).astype(np.uint8)[..., None], 3, axis=2)
-    square = TurnedSquare(spot + [0.1 * shrink * 64, -0.05 * shrink * 64], shrink * 64, angle)
+    square = TurnedSquare(spot + shrink * np.array([6.4, -3.2]), shrink * 64, angle)
     cut = cut_turned(picture, square, 64)
     assert cut.shape == (64, 64, 3)
     to_picture = square.to_picture(64)
@@ -45,9 +45,11 @@ def test_the_square_around_joints_holds_the_hand_fingers_up(degrees: float) -> N
     square = square_around_joints(hand.keypoints_px)
     to_picture = square.to_picture(1.0)
     inside = np.linalg.solve(to_picture[:, :2], hand.keypoints_px[:, :2].T - to_picture[:, 2:]).T
-    assert (inside > 0.05).all() and (inside < 0.95).all()
+    assert (inside > 0.05).all()
+    assert (inside < 0.95).all()
     x, y = inside[9] - inside[0]
-    assert y < -0.2 and abs(x) < 0.1
+    assert y < -0.2
+    assert abs(x) < 0.1
 
 
 @given(st.integers(400, 4000), st.integers(400, 4000), st.data())
@@ -55,7 +57,7 @@ def test_the_square_around_joints_holds_the_hand_fingers_up(degrees: float) -> N
 def test_a_small_hand_anywhere_in_a_large_picture_is_whole_in_a_tile(
     width: int, height: int, data: st.DataObject
 ) -> None:
-    """As long as a fifth of the tile, and with it long enough for the network; tiles are bounded in number."""
+    """As long as a fifth of the tile, long enough for the network; tiles are bounded in number."""
     picture = np.tile(np.array([[0, 60], [60, 0]], np.uint8).repeat(100, 0).repeat(100, 1), (20, 20))
     picture = np.repeat(picture[:height, :width, None], 3, axis=2)
     length = max(60, max(width, height) / 4 / 5)

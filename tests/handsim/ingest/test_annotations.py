@@ -172,6 +172,18 @@ def test_a_part_of_a_picture_needs_its_size(tmp_path: Path) -> None:
     assert (report.hands_new, report.reasons()) == (3, {"no picture size": 1})
 
 
+def test_hands_without_a_side_are_taken_as_seen_where_that_is_asked_for_and_counted(tmp_path: Path) -> None:
+    records = [{**record, "category_id": 3} for record in builders.coco_records()]
+    path = builders.write_coco(tmp_path / "a.json", records)
+    assert import_hands(path, tmp_path / "none", pictures=False).reasons() == {"no side": 4}
+    report = import_hands(path, tmp_path / "pool", pictures=False, side="unknown")
+    assert report.findings.notes["hands of unknown side"].count == 4
+    pool = Pool.open(tmp_path / "pool")
+    assert not pool.has_side.any()
+    for hand in pool.hands(np.arange(4)):
+        assert np.corrcoef(hand.keypoints[:, 0], POINTS[hand.frame][:, 0])[0, 1] > 0.99
+
+
 @pytest.mark.slow
 def test_boxes_are_looked_into_and_those_without_a_hand_are_counted(tmp_path: Path) -> None:
     records = builders.coco_records()

@@ -163,7 +163,8 @@ def test_a_file_that_hangs_its_worker_is_named_and_the_others_go_on(tmp_path: Pa
     write_picture(folder / "p0" / "1.png", (255, 0, 0))
     items = plan_ingest([folder], IngestOptions()).files
     with WorkerPool(1, HangingDetector, patience_s=0.5) as pool:
-        results = [result for _, result in pool.run(iter(items))]
+        given = [item for one in items for item in (one, None)]  # None: just now there is nothing
+        results = [result for _, result in pool.run(iter(given))]
     assert sorted(len(result.hands) for result in results) == [0, 1, 1]
     (skip,) = (skip for result in results for skip in result.skipped)
     assert (skip.file, skip.reason) == ("photos/p0/1.png", "took too long")

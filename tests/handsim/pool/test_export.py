@@ -57,7 +57,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     path = add_hands(tmp_path_factory.mktemp("export") / "pool", range(HANDS - 2), part_hands=8)
     with PoolWriter(path) as writer:
         writer.add(make_partial_hand(18, UNLABELLED), make_jpeg(18))
-        odd = {"joint_scores": SCORES, "external_id": "h19", "external_positives": ("a", "b")}
+        odd = {"joint_scores": SCORES, "external_id": "h19", "external_positives": ("a", "b"), "track": 7}
         writer.add(make_hand(19, video="ein Ü\n{}", **odd), make_jpeg(19))
         writer.add(make_hand(20))
     return Pool.open(path)
@@ -72,7 +72,7 @@ def answer(pool: Pool) -> ExportedHands:
 
 
 def assert_same(hand: Hand, expected: Hand) -> None:
-    names = ("hand_id", "source", "video", "frame", "side", "label", "file", "external_id")
+    names = ("hand_id", "source", "video", "frame", "side", "label", "file", "external_id", "track")
     for name in (*names, "external_positives"):
         assert getattr(hand, name) == getattr(expected, name), name
     assert hand.score == pytest.approx(expected.score, abs=1e-6)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from handsim.detection import Detection
 from handsim.hand import Side
-from handsim.tracking import Track, Tracker
+from handsim.tracking import MotionFilter, Track, Tracker
 
 SIZE_PX = 80.0
 Place = Callable[[float], tuple[float, float] | None]
@@ -27,6 +27,7 @@ class SimulatedHand:
     pose: int = 0
     waver: float = 0.01
     """Of each joint, in hand sizes."""
+    bends: bool = True
     flicker: float = 0.0
     """The share of frames in which it is called the other side."""
 
@@ -35,7 +36,11 @@ class SimulatedHand:
         if centre_px is None:
             return None
         poses = np.random.default_rng(self.pose).uniform(-0.5, 0.5, (2, 21, 2))
-        joints = poses[0] + 0.1 * np.sin(2 * time_s) * poses[1] + self.waver * rng.standard_normal((21, 2))
+        joints = (
+            poses[0]
+            + 0.1 * self.bends * np.sin(2 * time_s) * poses[1]
+            + self.waver * rng.standard_normal((21, 2))
+        )
         keypoints_px = np.zeros((21, 3), dtype=np.float32)
         keypoints_px[:, :2] = np.array(centre_px) + SIZE_PX * joints
         side, score = self.side, rng.uniform(0.8, 1.0)
@@ -77,7 +82,7 @@ def test_hands_apart_keep_a_track_each_at_any_rate_with_frames_lost(
     speeds: list[tuple[float, float]], rate: int, missed: float, seed: int
 ) -> None:
     hands = [SimulatedHand(glide(1000 * n, 0, *speed), pose=n) for n, speed in enumerate(speeds)]
-    tracks, tracker = track(hands, 3.0, rate, missed=missed, seed=seed)
+    tracks, tracker = track(hands, 2.0, rate, missed=missed, seed=seed)
     met = [numbers(its) for its in tracks if its]
     assert all(len(one) == 1 for one in met)
     assert len({one[0] for one in met}) == len(met) == tracker.begun
@@ -147,6 +152,22 @@ def test_jitter_is_what_the_detector_wavers_however_the_hand_moves(waver: float,
     moved = np.hypot(speed_px / 30 / SIZE_PX, waver * np.sqrt(np.pi))
     assert last.motion == pytest.approx(moved, rel=0.25)
     assert track([SimulatedHand(glide(0, 0), waver=waver)], 30, 1)[0][0][-1].jitter is None
+
+
+@pytest.mark.parametrize(("waver", "rate"), [(0.003, 1.0), (0.02, 1.0), (0.02, 30.0), (0.03, 30.0)])
+def test_a_hand_that_rests_is_kept_once_in_a_while_and_one_that_moves_always(
+    waver: float, rate: float
+) -> None:
+    for speed_px, least, most in ((0, 1, 10), (0.2 * SIZE_PX * rate, 100, 100)):
+        poses = SimulatedHand(glide(0, 0, speed_px), waver=waver, bends=False)
+        rng, tracker, motion_filter = np.random.default_rng(0), Tracker(), MotionFilter(0.05)
+        kept = 0
+        for number in range(100):
+            found = poses.detect(number / rate, rng)
+            assert found is not None
+            (its_track,) = tracker.update(number / rate, [found])
+            kept += motion_filter.keeps(its_track, found)
+        assert least <= kept <= most
 
 
 def test_a_side_is_told_by_the_surest_and_no_side_is_made_up() -> None:

@@ -88,6 +88,8 @@ class Columns:
     videos: Categorical
     frames: NDArray[np.int64]
     is_left: NDArray[np.bool_]
+    tracks: NDArray[np.uint64]
+    """Each of one video."""
 
     def __len__(self) -> int:
         return len(self.hand_ids)
@@ -100,12 +102,17 @@ class Columns:
 def columns(draw: st.DrawFn) -> Columns:
     count = draw(st.integers(1, 25))
     random = rng(draw(SEEDS))
+    videos = random.integers(3, size=count)
+    tracks = 3 * random.integers(1, 4, size=count) + videos
     low = draw(st.sampled_from([-5, 0, 10**9]))
     return Columns(
         hand_ids=random.choice(2**63 - 1, count, replace=False).astype(np.uint64),
-        videos=Categorical.of([f"video {video}" for video in random.integers(3, size=count)]),
+        videos=Categorical.of([f"video {video}" for video in videos]),
         frames=random.integers(low, low + draw(st.sampled_from([1, 8, 100])), size=count),
         is_left=random.random(count) < draw(st.sampled_from([0.0, 0.5])),
+        tracks=np.where(random.random(count) < draw(st.sampled_from([0, 0.7, 1])), tracks, 0).astype(
+            np.uint64
+        ),
     )
 
 
@@ -116,7 +123,8 @@ def slow_partners(hands: Columns, row: int, window: int, has_crop: NDArray[np.bo
         for other in range(len(hands))
         if has_crop[other]
         and hands.videos[other] == hands.videos[row]
-        and hands.is_left[other] == hands.is_left[row]
+        and hands.tracks[other] == hands.tracks[row]
+        and (hands.tracks[row] or hands.is_left[other] == hands.is_left[row])
         and 0 < abs(int(hands.frames[other]) - int(hands.frames[row])) <= window
     }
 
@@ -142,7 +150,7 @@ def test_temporal_positives_are_in_the_window(hands: Columns, window: int, seed:
 
 def test_temporal_partners_are_equally_likely() -> None:
     ids, frames = np.arange(10, 16, dtype=np.uint64), np.array([0, 30, 60, 90, 120, 60])
-    hands = Columns(ids, Categorical.of(["one"] * 5 + ["other"]), frames, np.zeros(6, dtype=np.bool_))
+    hands = Columns(ids, Categorical.of(["one"] * 5 + ["other"]), frames, *np.zeros((2, 6), np.uint64))
     pairs = hands.source(60).draw(np.full(40_000, 12, dtype=np.uint64), rng())
     counts = np.bincount(pairs.positives.astype(np.int64), minlength=16)[10:]
     assert counts[2] == counts[5] == 0
@@ -164,7 +172,7 @@ def test_temporal_neighbours_of_a_pool(pool: Pool, pool_hands: HandSet) -> None:
 
 def test_times_in_place_of_numbers_of_frames_are_refused() -> None:
     ids, is_left = np.arange(2, dtype=np.uint64), np.zeros(2, dtype=np.bool_)
-    times = Columns(ids, Categorical.of(["one", "other"]), np.array([0, 2**62]), is_left)
+    times = Columns(ids, Categorical.of(["one", "other"]), np.array([0, 2**62]), is_left, ids * 0)
     with pytest.raises(HandsimError, match="need numbers of frames, not times"):
         times.source(60)
 
