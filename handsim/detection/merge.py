@@ -1,10 +1,9 @@
 """Which detections are the same hand, found twice.
 
 Boxes alone do not tell: those of one fist found at two scales overlap as little as those of two clasped
-hands. So joints are compared, too. In 138 scenes of closed, clasped and mixed hands, made of photographs, the
-palms of two hands were nearly always 0.36 apart or more (in sizes of the larger hand), and at most 0.57 of the
-joints of one lay on the other's flesh. Of a hand found twice, or a finger or fold taken for one, palms were
-nearer or more joints lay on it.
+hands. So joints are compared, too. In 151 scenes made of photographs, clasped and closed hands above all, 104
+pairs of fits were of two neighbouring hands: their palms were at least 0.36 apart (in sizes of the larger
+hand), and in all but one at most 0.57 of the joints of one lay on the other's flesh.
 """
 
 from collections.abc import Iterable
@@ -21,8 +20,6 @@ _SAME_PALM: Final = 0.35
 _SAME_JOINTS: Final = 0.3
 """... whose joints are nearer than this on average, are one."""
 _MAX_SHARE_ON_FLESH: Final = 0.72
-"""So are hands of which more joints than this of the smaller lie on the larger one."""
-_FLESH: Final = 0.62
 """So are hands of which more joints than this of the smaller lie on the larger one."""
 _FLESH: Final = 0.1
 """How far the flesh reaches around the bones, in sizes of the hand."""

@@ -169,7 +169,10 @@ def cut_turned(picture: NDArray[np.uint8], square: TurnedSquare, size_px: int) -
         new_size = np.maximum((high - low) / (shrink / 1.2), 1).round().astype(int)
         part = picture[low[1] : high[1], low[0] : high[0]]
         ratio = (high - low) / new_size
-        picture = cv2.resize(part, (int(new_size[0]), int(new_size[1])), interpolation=cv2.INTER_AREA)
+        new_width, new_height = map(int, new_size)
+        picture = np.asarray(
+            cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA), np.uint8
+        )
         to_picture = (to_picture - np.column_stack([np.zeros((2, 2)), low])) / ratio[:, None]
     # OpenCV's pixel i has its centre at i.
     to_picture[:, 2] += to_picture[:, :2] @ [0.5, 0.5] - 0.5

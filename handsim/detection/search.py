@@ -50,7 +50,7 @@ class Look:
 
 def is_crop(picture: NDArray[np.uint8]) -> bool:
     """Whether it is so small that it was probably cut around a hand."""
-    return max(picture.shape[:2]) <= _CROP_PX
+    return bool(max(picture.shape[:2]) <= _CROP_PX)
 
 
 def look_at_all(picture: NDArray[np.uint8]) -> Iterator[Look]:

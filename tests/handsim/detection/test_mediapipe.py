@@ -84,7 +84,7 @@ def test_large_hands_are_found_with_their_side(
 def compose(
     paths: list[Path], size_px: tuple[int, int], places: list[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    """A wall with photographs on it, each at x, y and so many pixels wide; its hand is three quarters of that."""
+    """A wall with photographs on it, each at x, y and so many pixels wide, of which a hand takes most."""
     picture = Image.new("RGB", size_px, (196, 190, 184))
     for path, (x, y, width) in zip(paths, places, strict=True):
         photograph = Image.open(path).convert("RGB")
