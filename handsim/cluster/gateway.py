@@ -2,7 +2,7 @@
 
 A worker is an actor: a process of its own, tied to one node, with one core of it or a share of a GPU. It has
 the task it works on and one more. When it dies, its node with it or not, the tasks that it had go to others;
-a task that ends two workers is given up. Nodes that join are used, once they were seen to be fit.
+a task that ends too many workers is given up. Nodes that join are used, once they were seen to be fit.
 """
 
 import logging
@@ -32,8 +32,8 @@ _TASKS_PER_WORKER: Final = 2
 """The one it works on, and one more so that it never waits for the gateway."""
 _TASKS_IN_GATEWAY: Final = 1
 """For each worker one more here, so that the gateway never waits for the main process."""
-_TRIES: Final = 2
-"""So many workers may die of a task, or in a row while they start."""
+_STARTS: Final = 2
+"""So many workers may die in a row while they start on a node."""
 _QUESTIONS: Final = "questions"
 """The thread of an actor that answers while another one works."""
 _WAKE_S: Final = 0.05
@@ -273,13 +273,13 @@ class _Gateway:
         is_node_there = self._nodes.is_there(worker.node)
         if worker.starting is not None and is_node_there:
             worker.node.failed_starts += 1
-            if worker.node.failed_starts == _TRIES:
+            if worker.node.failed_starts == _STARTS:
                 fault = f"workers die while starting on node {worker.node.name}; see Ray's logs there"
                 self._nodes.refuse(worker.node, fault)
         works = [work for _, work in worker.pending]
         if works and is_node_there:
             works[0].tries += 1
-            if is_hung or works[0].tries == _TRIES:
+            if is_hung or works[0].tries == self._request.tries:
                 self._connection.send(TaskLost(works[0].task.number, is_hung))
                 del works[0]
         self._queue.extendleft(reversed(works))

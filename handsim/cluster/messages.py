@@ -19,6 +19,8 @@ class GatewayRequest:
     """Of handsim, which every node must have."""
     most_workers: int | None
     """None: one for each core (or share of a GPU) of the cluster."""
+    tries: int
+    """So many workers may die of a task."""
     gpus: float
     """Share of a GPU that each worker takes; 0: none."""
     ask_every_s: float
@@ -40,7 +42,7 @@ class Done(NamedTuple):
 
 
 class TaskLost(NamedTuple):
-    """A task that ended two workers."""
+    """A task that ended its workers."""
 
     number: int
     is_hung: bool

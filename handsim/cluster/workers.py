@@ -68,7 +68,7 @@ class ClusterWorker(Protocol[_TaskIn, _ResultOut]):
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of a result: two workers that had the task hung or died."""
+    """In place of a result: a worker that had the task hung, or as many as may died."""
 
     is_hung: bool
 
@@ -82,6 +82,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         make_worker: Callable[[], ClusterWorker[_Task, _Result]],
         *,
         most_workers: int | None = None,
+        tries: int = 2,
         paths: Sequence[str | Path] = (),
         ask_every_s: float = 5.0,
         say: Callable[[str], None] = lambda line: None,
@@ -89,7 +90,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         """Connect, and start the workers: one for each core (or share of a GPU) of the cluster.
 
         Each is made by ``make_worker``, which must be picklable, in its own process; they are at most
-        ``most_workers``.
+        ``most_workers``. A task that ends ``tries`` of them is `Lost`.
 
         Raises UnavailableError when the head does not answer, HandsimError for a node that has another
         version of handsim or cannot read one of the ``paths``. ``say`` gets lines on nodes that come and go.
@@ -107,6 +108,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
+            tries=tries,
             gpus=options.gpus,
             ask_every_s=ask_every_s,
         )

@@ -62,11 +62,11 @@ def write_labels(folder: Path) -> Path:
     hands = [
         annotation(1, 1, LABELLED),
         annotation(2, 2, LABELLED + 1.2, side="right"),
-        annotation(3, 2, LABELLED + (60, 20)),
+        annotation(3, 2, LABELLED + np.array([60, 20])),
         annotation(4, 4, LABELLED),
         annotation(5, 5, LABELLED),
         annotation(6, 6, LABELLED),
-        annotation(7, 1, LABELLED + (60, 30), iscrowd=1),
+        annotation(7, 1, LABELLED + np.array([60, 30]), iscrowd=1),
     ]
     labels = folder / "coco.json"
     labels.write_text(json.dumps({"images": images, "annotations": hands, "categories": [CATEGORY]}))
