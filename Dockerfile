@@ -32,9 +32,9 @@ RUN pip install --no-deps .
 
 
 FROM python:3.12.13-slim-bookworm
-# MediaPipe loads libEGL and libGLESv2, OpenCV loads libGL, GLib and xcb, although neither opens a window.
+# OpenCV loads libGL, GLib and xcb, although it opens no window.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libegl1 libgl1 libgles2 libglib2.0-0 libxcb1 \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
     && rm -rf /var/lib/apt/lists/*
 
 # Every user can write to the cache, as to /tmp, because the trainer may run as another user, the home's owner.

@@ -114,7 +114,7 @@ def _plain(rng: np.random.Generator, library: Library) -> Scene:
     if rng.random() < 0.5:
         edge = max(2, side // 16)
         cover[:edge] = cover[-edge:] = cover[:, :edge] = cover[:, -edge:] = 0
-        cover = cv2.GaussianBlur(cover, (0, 0), edge / 2)[..., None]
+        cover = np.asarray(cv2.GaussianBlur(cover, (0, 0), edge / 2), np.float32)[..., None]
     part = picture[corner[1] : corner[1] + side, corner[0] : corner[0] + side]
     part[:] = larger * cover + part * (1 - cover)
     canvas = Canvas(picture.astype(np.float32))

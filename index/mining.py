@@ -27,7 +27,7 @@ from handsim.files import replacing
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
-from handsim.processes import PipeWorker, available_cores
+from handsim.processes import PipeWorker, available_cores, stop_workers
 from index.catalog import open_catalog
 from index.info import VersionInfo
 from index.points import Progress
@@ -330,8 +330,7 @@ def _mine_in_processes(
         while waiting:
             yield _receive(waiting.popleft())
     finally:
-        for process in processes:
-            process.stop()
+        stop_workers(processes)
 
 
 def _receive(process: PipeWorker) -> MinedPairs:

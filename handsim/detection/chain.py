@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection, HandDetector, UndetectedError
-from handsim.detection.merge import drop_duplicates
+from handsim.detection.merge import hand_size, is_same_hand, merge_detections
 
 SURE_SCORE: Final = 0.8
 """A hand that scores less is looked for once more."""
@@ -61,18 +61,18 @@ def combine(hands: Sequence[Detection], later: Sequence[Detection]) -> list[Dete
     """
     combined = list(hands)
     for hand in later:
-        same = [place for place, other in enumerate(combined) if _is_same_hand(hand, other)]
+        same = [place for place, other in enumerate(combined) if is_same_hand(hand, other)]
         if same:
             place = min(same, key=lambda place: _distance(hand, combined[place]))
             combined[place] = _choose(combined[place], hand)
         else:
             combined.append(hand)
-    return drop_duplicates(combined)
+    return merge_detections(combined)
 
 
 def _choose(earlier: Detection, later: Detection) -> Detection:
-    small, large = sorted((earlier, later), key=_size)
-    if _size(small) < _PART_OF_HAND * _size(large) and large.score >= SURE_SCORE:
+    small, large = sorted((earlier, later), key=hand_size)
+    if hand_size(small) < _PART_OF_HAND * hand_size(large) and large.score >= SURE_SCORE:
         chosen, other = large, small
     else:
         is_later = earlier.score < SURE_SCORE <= later.score
@@ -80,15 +80,6 @@ def _choose(earlier: Detection, later: Detection) -> Detection:
     if chosen.side == "unknown":
         return replace(chosen, side=other.side, side_score=other.side_score)
     return chosen
-
-
-def _is_same_hand(hand: Detection, other: Detection) -> bool:
-    return len(drop_duplicates([hand, other])) == 1
-
-
-def _size(hand: Detection) -> float:
-    """The longer side of its box in pixels."""
-    return float((hand.box_px[2:] - hand.box_px[:2]).max())
 
 
 def _distance(hand: Detection, other: Detection) -> float:
