@@ -15,7 +15,7 @@ POSE = np.random.default_rng(0).uniform(0, 80, (21, 3)).astype(np.float32)
 
 
 def detected(x: float, side: Side, *, mirrored: bool = False) -> HandPlace:
-    joints = POSE + np.float32([x, 0, 0])
+    joints = (POSE + np.array([x, 0, 0])).astype(np.float32)
     detection = Detection(side, 0.9, joints, side_score=0.9, mirrored=mirrored)
     box_px = detection.box_px.astype(np.float64)
     return HandPlace(side, 0.9, box_px, SQUARE, detection.looks_left, detection=detection)
@@ -28,7 +28,8 @@ def given(x: float, side: Side) -> HandPlace:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_hand_has_the_side_of_most_frames_of_its_track(mirrored: bool) -> None:
     """Also in the frames before the vote was clear; what it looks like goes with it."""
-    hands, said = VideoHands(), ("right", "unknown", "left", "left", "left")
+    said: tuple[Side, ...] = ("right", "unknown", "left", "left", "left")
+    hands = VideoHands()
     for frame, side in enumerate(said):
         places = [detected(10 + frame, side, mirrored=mirrored), detected(600, "right", mirrored=mirrored)]
         hands.add(frame, frame / 30, places)
@@ -44,8 +45,9 @@ def test_a_hand_has_the_side_of_most_frames_of_its_track(mirrored: bool) -> None
 
 
 def test_boxes_are_linked_too_and_keep_the_side_that_was_given() -> None:
+    said: tuple[Side, ...] = ("left", "left", "right", "unknown")
     hands = VideoHands()
-    for frame, side in enumerate(("left", "left", "right", "unknown")):
+    for frame, side in enumerate(said):
         hands.add(frame, frame / 30, [given(300, "right"), given(2 * frame, side)])
     rows = [hands.places(frame) or [] for frame in range(4)]
     assert [[place.track for place in row] for row in rows] == [[1, 2]] * 4
@@ -54,11 +56,10 @@ def test_boxes_are_linked_too_and_keep_the_side_that_was_given() -> None:
 
 def estimate(x: float, track: int = 1) -> EstimatedHand:
     place = replace(given(0, "right"), track=track)
-    joints = POSE - POSE[0] + np.float32([0, 0, x])
+    joints = (POSE - POSE[0] + np.array([0, 0, x])).astype(np.float32)
     joints[0] = 0
-    return EstimatedHand(
-        place, POSE[:, :2] + np.float32(x), np.ones(21, np.float32), joints, joints + np.float32([x, 0, 500])
-    )
+    camera = (joints + np.array([x, 0, 500])).astype(np.float32)
+    return EstimatedHand(place, POSE[:, :2] + np.float32(x), np.ones(21, np.float32), joints, camera)
 
 
 def test_joints_are_smoothed_over_their_track_in_pixels_and_millimetres() -> None:
