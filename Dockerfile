@@ -3,6 +3,8 @@
 #   docker build --tag handsim .
 #   docker run --rm handsim --help
 #
+# For a Ray cluster (docs/scale.md): --build-arg EXTRAS=cluster --build-arg ALSO='ray[default]'
+#
 # Packages come from pip's default index, or from those in the build arguments PIP_INDEX_URL and
 # PIP_EXTRA_INDEX_URL. The image's history shows these arguments, so never put a password in them.
 
@@ -15,11 +17,14 @@ ENV PATH=/opt/handsim/bin:$PATH
 WORKDIR /source
 
 # The dependencies are a separate layer, because they take minutes and gigabytes and change rarely.
+ARG EXTRAS="train browse"
+ARG ALSO=""
 COPY pyproject.toml ./
-RUN python -c "import tomllib; \
+RUN python -c "import os, tomllib; \
       project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
-      print(*project['dependencies'], *extras['train'], *extras['browse'], sep='\n')" > dependencies.txt \
+      asked = [line for extra in os.environ['EXTRAS'].split() for line in extras[extra]]; \
+      print(*project['dependencies'], *asked, *os.environ['ALSO'].split(), sep='\n')" > dependencies.txt \
     && pip install --requirement dependencies.txt
 # .dockerignore lets in only the files of the package.
 COPY . ./
@@ -27,9 +32,9 @@ RUN pip install --no-deps .
 
 
 FROM python:3.12.13-slim-bookworm
-# MediaPipe loads libEGL and libGLESv2, OpenCV loads libGL, GLib and xcb, although neither opens a window.
+# OpenCV loads libGL, GLib and xcb, although it opens no window.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libegl1 libgl1 libgles2 libglib2.0-0 libxcb1 \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
     && rm -rf /var/lib/apt/lists/*
 
 # Every user can write to the cache, as to /tmp, because the trainer may run as another user, the home's owner.

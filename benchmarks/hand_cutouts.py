@@ -71,8 +71,19 @@ class Photograph:
     side: Side
 
     @property
+    def digit(self) -> int:
+        return int(self.path.stem)
+
+    @property
     def is_closed(self) -> bool:
-        return int(self.path.stem) in _CLOSED_DIGITS
+        return self.digit in _CLOSED_DIGITS
+
+    def turned(self, quarters: int) -> "Photograph":
+        """The square photograph, turned counter-clockwise."""
+        joints = self.joints_px
+        for _ in range(quarters):
+            joints = np.column_stack([joints[:, 1], self.image.shape[1] - joints[:, 0]])
+        return replace(self, image=np.ascontiguousarray(np.rot90(self.image, quarters)), joints_px=joints)
 
 
 def read_photographs(
@@ -108,7 +119,7 @@ def _agreed_hand(image: NDArray[np.uint8], detector: HandDetector) -> Detection 
             largest = max(found, key=lambda hand: float(np.prod(hand.box_px[2:] - hand.box_px[:2])))
             keypoints = largest.keypoints_px / _PHOTO_ENLARGEMENT
             keypoints[:, :2] -= edge
-            looks.append(replace(largest, keypoints_px=keypoints))
+            looks.append(replace(largest, keypoints_px=keypoints.astype(np.float32)))
     if len(looks) < 2:
         return None
     joints = np.stack([look.keypoints_px[:, :2] for look in looks])
@@ -124,22 +135,22 @@ def cut_photograph(photograph: Photograph, rng: np.random.Generator) -> Cutout:
     import cv2
 
     image = photograph.image
-    size = tuple(_PHOTO_ENLARGEMENT * side for side in image.shape[1::-1])
+    height, width = (_PHOTO_ENLARGEMENT * side for side in image.shape[:2])
     distance = _distance_to_wall(cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32))
     guess = np.full(image.shape[:2], cv2.GC_PR_BGD, np.uint8)
     guess[distance > 25] = cv2.GC_PR_FGD
     guess[distance > 45] = cv2.GC_FGD
     guess[distance < 6] = cv2.GC_BGD
-    guess = cv2.resize(guess, size, interpolation=cv2.INTER_NEAREST)
-    larger = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    labels = np.asarray(cv2.resize(guess, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    larger = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)
-    cv2.grabCut(larger, guess, None, *models, 3, cv2.GC_INIT_WITH_MASK)
-    mask = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    cv2.grabCut(larger, labels, (0, 0, 0, 0), *models, 3, cv2.GC_INIT_WITH_MASK)
+    mask = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask)
     mask = (parts == 1 + np.argmax(statistics[1:, cv2.CC_STAT_AREA])).astype(np.uint8)
-    mask = cv2.erode(mask, np.ones((3, 3), np.uint8))
-    cover = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.2)
+    inner = np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8)), np.float32)
+    cover = np.asarray(cv2.GaussianBlur(inner, (0, 0), 1.2), np.float32)
     name = f"{photograph.path.parent.name}/{photograph.path.name}"
     cutout = Cutout(
         larger,
@@ -163,7 +174,7 @@ def _distance_to_wall(lab: NDArray[np.float32]) -> NDArray[np.float32]:
         wall, *_ = np.linalg.lstsq(terms[is_wall], lab[is_wall], rcond=None)
         distance = np.linalg.norm((lab - terms @ wall) * [0.5, 2.0, 2.0], axis=2)
         is_wall = distance < 12
-    return distance.astype(np.float32)
+    return np.asarray(distance, np.float32)
 
 
 def render_cutouts(rng: np.random.Generator, count: int, size_px: int, *, closed: bool) -> list[Cutout]:
@@ -240,7 +251,7 @@ def _add_sleeve(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     sleeve = np.zeros(cover.shape, np.float32)
     cv2.fillPoly(sleeve, [np.round(quad - low).astype(np.int32)], 1.0, lineType=cv2.LINE_AA)
     cv2.circle(sleeve, [int(x) for x in end - low], round(wider), 1.0, -1, lineType=cv2.LINE_AA)
-    sleeve = cv2.GaussianBlur(sleeve, (0, 0), 1.0)
+    sleeve = np.asarray(cv2.GaussianBlur(sleeve, (0, 0), 1.0), np.float32)
     rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(sleeve))
     origin = start - low - [columns.start, rows.start]
     part = sleeve[rows, columns, None]
@@ -264,4 +275,4 @@ def _paint_cloth(
     if rng.random() < 0.3:
         light -= 0.25 * (np.sin(9 * along) > 0)
     noisy = base * light[..., None] + rng.normal(0, 3, (*shape, 1))
-    return np.clip(noisy, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(noisy, 0, 255), np.float32)

@@ -166,7 +166,8 @@ class Canvas:
         colour, cover = cutout.colour * cutout.cover[..., None], cutout.cover
         if shrunk < 1:
             colour, cover = (
-                cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (colour, cover)
+                np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), np.float32)
+                for layer in (colour, cover)
             )
         corners = apply_affine(
             to_picture, np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
@@ -179,8 +180,10 @@ class Canvas:
         # Our pixels have their centres at .5, OpenCV's at whole numbers.
         local[:, 2] += local[:, :2] @ [0.5, 0.5] - 0.5
         span = tuple(int(side) for side in high - low)
-        colour = cv2.warpAffine(colour, local, span, flags=cv2.INTER_LINEAR)
-        cover = cv2.warpAffine(cover, local, span, flags=cv2.INTER_LINEAR)
+        colour, cover = (
+            np.asarray(cv2.warpAffine(layer, local, span, flags=cv2.INTER_LINEAR), np.float32)
+            for layer in (colour, cover)
+        )
         joints = apply_affine(to_picture, cutout.joints_px)
         around = _inside(box_around(joints), low, cover.shape)
         area = float((cover * around).sum())
@@ -332,9 +335,10 @@ def _paint_text(rng: np.random.Generator, width: int, height: int) -> Picture:
     paper, ink = (tuple(int(c) for c in rng.uniform(*bounds, 3)) for bounds in ((150, 255), (0, 110)))
     page = Image.new("RGB", (width, height), paper)
     draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=float(rng.uniform(10, 60)))
+    size = float(rng.uniform(10, 60))
+    font = ImageFont.load_default(size)
     words = ["hand", "the", "of", "pose", "index", "near", "7", "of all", "glove", "mine", "2025", "and"]
-    line_px = int(font.size * 1.4)
+    line_px = int(size * 1.4)
     for top in range(8, height, line_px):
         line = " ".join(words[number] for number in rng.integers(len(words), size=24))
         draw.text((8, top), line, fill=ink, font=font)

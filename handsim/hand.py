@@ -25,7 +25,7 @@ class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
     Raises HandsimError for keypoints that are not [21, 3], not finite where a joint is labelled, or without
-    any labelled joint, for joint scores that are not [21] in 0..1, an unknown side, or an id out of range.
+    any labelled joint, for joint scores that are not [21] in 0..1, for no side, or an id out of range.
     """
 
     hand_id: int

@@ -45,7 +45,7 @@ _MXF_PARTITION: Final = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x
 _JSON: Final = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\]{\["\d-]|true|false|null))')
 _OTHERS: Final = {
     b"PK\x03\x04": "a zip archive; unpack it",
-    b"\x1f\x8b": "a gzip archive; unpack it (of a .tar.gz, gunzip alone is enough)",
+    b"\x1f\x8b": "a gzip archive; unpack it",
     b"BZh": "a bzip2 archive; unpack it",
     b"\xfd7zXZ": "an xz archive; unpack it",
     b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it",

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -21,6 +22,15 @@ _STDERR_LOCK: Final = threading.Lock()
 def available_cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
+
+
+def allow_more_files() -> bool:
+    """Let this process have as many files open as the system allows; False where it has them already."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return True
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

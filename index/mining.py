@@ -6,8 +6,9 @@ with the version open.
 """
 
 import math
+import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.connection import Connection
@@ -19,12 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import replacing
+from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
-from handsim.processes import PipeWorker
+from handsim.processes import PipeWorker, available_cores, stop_workers
 from index.catalog import open_catalog
 from index.info import VersionInfo
 from index.points import Progress
@@ -188,25 +191,32 @@ def mine(
     policy: MiningPolicy = DEFAULT_POLICY,
     *,
     duplicates: DuplicateGroups | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
+    cluster: ClusterOptions | None = None,
+    say: Callable[[str], None] = lambda line: None,
     ef: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[MinedPairs]:
     """The positives of hands [N] of the index, batch by batch in their order, in bounded memory.
 
     Hands of one group of ``duplicates`` are no positives of each other, unless the policy keeps them. More
-    than one worker are processes; a version that no other process can open is searched in this one.
+    than one worker are processes; a version that no other process can open is searched in this one. On a
+    Ray ``cluster`` all its nodes mine (``workers`` None: with all cores), and ``say`` gets lines on it.
     Raises NotThereError for a hand that the index does not hold, HandsimError when it has no top_k hands,
-    or for less than one worker.
+    for less than one worker, or for a cluster as `ClusterWorkers` does.
     """
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise HandsimError(f"{workers} workers cannot mine; take at least 1")
     miner = _Miner(policy, ef, None if policy.keep_duplicates else duplicates)
+    mined: Iterator[MinedPairs]
     batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
-    if workers == 1 or version.address is None:
-        mined: Iterator[MinedPairs] = (miner.mine(version, batch) for batch in batches)
+    if cluster is not None:
+        mined = _mine_on_cluster(cluster, version, batches, miner, workers, say)
+    elif workers == 1 or version.address is None:
+        mined = (miner.mine(version, batch) for batch in batches)
     else:
-        mined = _mine_in_processes(version.address, version.info.name, batches, miner, workers)
+        processes = available_cores() if workers is None else workers
+        mined = _mine_in_processes(version.address, version.info.name, batches, miner, processes)
     done = 0
     for pairs in mined:
         yield pairs
@@ -320,8 +330,7 @@ def _mine_in_processes(
         while waiting:
             yield _receive(waiting.popleft())
     finally:
-        for process in processes:
-            process.stop()
+        stop_workers(processes)
 
 
 def _receive(process: PipeWorker) -> MinedPairs:
@@ -345,3 +354,54 @@ def _serve(connection: Connection, address: str, name: str, miner: _Miner) -> No
                 connection.send(miner.mine(version, connection.recv()))
     except HandsimError as error:
         connection.send(error)
+
+
+def _mine_on_cluster(
+    cluster: ClusterOptions,
+    version: IndexVersion,
+    batches: Sequence[NDArray[np.uint64]],
+    miner: _Miner,
+    workers: int | None,
+    say: Callable[[str], None],
+) -> Iterator[MinedPairs]:
+    """The pairs of each batch, in order."""
+    address = version.address
+    if address is None:
+        raise HandsimError("an index in memory cannot be mined on a cluster; mine it here")
+    paths = [] if "://" in address else [address]
+    if paths:
+        address = os.path.abspath(address)
+    miners: ClusterWorkers[NDArray[np.uint64], MinedPairs] = ClusterWorkers(
+        cluster, _MinerFactory(address, version.info.name, miner), most_workers=workers, paths=paths, say=say
+    )
+    with miners:
+        for batch, pairs in miners.run(iter(batches), in_order=True):
+            if isinstance(pairs, Lost):
+                raise HandsimError(
+                    f"two workers died while they mined the hands {format_hand_id(int(batch[0]))} to "
+                    f"{format_hand_id(int(batch[-1]))}; see Ray's logs on the nodes"
+                )
+            yield pairs
+
+
+@dataclass(frozen=True)
+class _MinerFactory:
+    """Opens the version in a worker's process on the cluster."""
+
+    address: str
+    name: str
+    miner: _Miner
+
+    def __call__(self) -> "_ClusterMiner":
+        return _ClusterMiner(open_catalog(self.address).open(self.name), self.miner)
+
+
+class _ClusterMiner:
+    def __init__(self, version: IndexVersion, miner: _Miner) -> None:
+        self._version, self._miner = version, miner
+
+    def process(self, batch: NDArray[np.uint64]) -> MinedPairs:
+        return self._miner.mine(self._version, batch)
+
+    def is_hung(self) -> bool:
+        return False  # nothing of it is known to hang

@@ -13,8 +13,6 @@ from handsim.pool import Categorical
 from index.query import Payload
 
 BATCH_HANDS: Final = 5_000
-_NAMES: Final = ("video", "source", "label", "side")
-"""What people change of a hand; with another side it has other keypoints, too."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -165,8 +163,17 @@ class Difference:
             is_indexed[places[is_here]] = True
             removed.append(page.hand_ids[~is_here])
             rows = order[places[is_here]]
-            pairs = zip(page.select(is_here).payloads, payloads_of(hands, rows), strict=True)
-            differs = [any(one[field] != other[field] for field in _NAMES) for one, other in pairs]
+            columns = (hands.videos.values(rows), hands.sources.values(rows), hands.labels.values(rows))
+            names = (
+                (video or "", source or "", label, is_left)
+                for video, source, label, is_left in zip(*columns, hands.is_left[rows].tolist(), strict=True)
+            )
+            indexed = page.select(is_here).payloads
+            # With another side, a hand has other keypoints, too.
+            differs = [
+                (payload["video"], payload["source"], payload["label"], payload["side"] == "left") != name
+                for payload, name in zip(indexed, names, strict=True)
+            ]
             changed.append(rows[np.array(differs, dtype=np.bool_)])
         changed_rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *changed]))
         new = np.sort(order[~is_indexed & usable[order]]).astype(np.int64)

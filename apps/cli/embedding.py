@@ -4,7 +4,9 @@ import argparse
 from typing import Final
 
 import numpy as np
+from tqdm import tqdm
 
+from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import find_home, format_table, progress_bar
 from handsim.embedding import (
     LEAST_LABELLED,
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     image.add_argument("--device", choices=("auto", "cpu", "cuda"), help=line)
     line = "leave them on disk, to fit again with other components without encoding"
     image.add_argument("--keep-features", action="store_true", default=None, help=line)
+    add_cluster_argument(image)
     fit.set_defaults(run=_fit)
     actions.add_parser("show", help="explained variance and fingerprint").set_defaults(run=_show)
 
@@ -64,7 +67,9 @@ def _fit(options: argparse.Namespace) -> int:
     home = find_home(options)
     pool = Pool.open(home.pool)
     if options.encoder is None:
-        _refuse(options, ("batch", "size", "device", "keep_features"), "is for images; add --encoder to it")
+        _refuse(
+            options, ("batch", "size", "device", "keep_features", "ray"), "is for images; add --encoder to it"
+        )
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
         unlabelled: Unlabelled = options.unlabelled or "refuse"
@@ -94,8 +99,11 @@ def _fit_image(options: argparse.Namespace, home: Home, pool: Pool) -> ImageEmbe
         "keep_features": options.keep_features,
     }
     fit_options = ImageFitOptions(**{name: value for name, value in values.items() if value is not None})
+    cluster = read_cluster_options(options, gpus=fit_options.device != "cpu")
     with progress_bar("encoding") as progress:
-        return fit_image_embedding(pool, options.encoder, home.embedding, fit_options, progress=progress)
+        return fit_image_embedding(
+            pool, options.encoder, home.embedding, fit_options, progress, cluster, say=tqdm.write
+        )
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> None:

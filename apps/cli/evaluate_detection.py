@@ -129,8 +129,7 @@ def _compare(options: argparse.Namespace, progress: Callable[[int, int], None]) 
                 raise UnusableError("unusable picture", found.failure)
             hands = labelled.pictures[number].true_hands(found.size_px, options.min_size)
         except UnusableError as error:
-            labelled.left_out[error.reason] += 1
-            labelled.examples.setdefault(error.reason, f"{paths[number]}: {error.detail}")
+            labelled.leave_out(error.reason, f"{paths[number]}: {error.detail}")
             continue
         match = match_picture(hands, found.detections, found.size_px, options.min_iou)
         compared[number] = ComparedPicture(paths[number], match)

@@ -13,6 +13,7 @@ from typing import Final
 
 from tqdm import tqdm
 
+from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
     EncoderFolders,
     find_catalog,
@@ -21,7 +22,15 @@ from apps.cli.console import (
     load_or_fit_embedding,
     progress_bar,
 )
-from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, can_embed_hands
+from handsim.cluster import ClusterOptions
+from handsim.embedding import (
+    LEAST_LABELLED,
+    BlendEmbedding,
+    Embedding,
+    ImageEmbedding,
+    can_embed,
+    can_embed_hands,
+)
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
@@ -44,11 +53,12 @@ def build_version(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    cluster: ClusterOptions | None = None,
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out. Raises
-    as `index.catalog.Catalog.build`, and NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out; a Ray
+    ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
@@ -58,7 +68,27 @@ def build_version(
             f"fitted the embedding {home.embedding} on {pluralize(fitted, 'hand')} (`handsim embedding show`)"
         )
     print_left_out(pool, embedding, print_line)
+    if cluster is not None:
+        _encode_on_cluster(cluster, pool, embedding, progress, print_line)
     return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+
+
+def _encode_on_cluster(
+    cluster: ClusterOptions,
+    pool: Pool,
+    embedding: Embedding,
+    progress: Progress,
+    print_line: Callable[[str], None],
+) -> None:
+    """Have a cluster encode the pictures of the hands that an index takes, before it is built of them."""
+    image = embedding.image if isinstance(embedding, BlendEmbedding) else embedding
+    if not isinstance(image, ImageEmbedding):
+        print_line("--ray: nothing to share out, this embedding looks at no pictures")
+        return
+    from handsim.embedding.ray_encoding import encode_on_cluster
+
+    is_taken = can_embed_hands(embedding.unlabelled, pool) & pool.has_crops
+    encode_on_cluster(cluster, image, pool, pool.hand_ids[is_taken], progress, print_line)
 
 
 def print_left_out(pool: Pool, embedding: Embedding, print_line: Callable[[str], None]) -> None:
@@ -98,15 +128,18 @@ def add_hands(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    cluster: ClusterOptions | None = None,
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    ``print_line`` gets a sentence on each kind of hands that are left out. Raises as
-    `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on each kind of hands that are left out; a Ray ``cluster`` encodes
+    pictures. Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
         print_left_out(pool, version.embedding, print_line)
+        if cluster is not None:
+            _encode_on_cluster(cluster, pool, version.embedding, progress, print_line)
     difference = catalog.compare(pool)
     info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
     return info, difference
@@ -209,6 +242,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add.set_defaults(run=_add)
     for action in (build, add):
+        add_cluster_argument(action)
         action.add_argument(
             "--no-publish", action="store_true", help="do not make it current; `handsim index publish` does"
         )
@@ -260,6 +294,7 @@ def _build(options: argparse.Namespace) -> int:
             publish=not options.no_publish,
             progress=progress,
             print_line=tqdm.write,
+            cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_build(info))
     return 0
@@ -275,6 +310,7 @@ def _add(options: argparse.Namespace) -> int:
             publish=publish,
             progress=progress,
             print_line=tqdm.write,
+            cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_addition(info, difference))
     return 0

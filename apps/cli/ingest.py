@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from apps.cli.annotations import add_annotation_arguments, read_annotation_options
+from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import find_home, option_type
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.ingest_report import describe_report
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the K-th of N shares of the files, such as 3/16: for N machines, each with a home of its "
         "own; `handsim pool merge` brings them together",
     )
+    add_cluster_argument(parser)
     add_detector_arguments(parser)
     add_annotation_arguments(parser)
     parser.set_defaults(run=_run)
@@ -120,6 +122,7 @@ def _run(options: argparse.Namespace) -> int:
             make_detector,
             ingest_options,
             workers=options.workers,
+            cluster=read_cluster_options(options),
             patience_s=PATIENCE_S + detector_options.program_patience_s,
             dry_run=options.dry_run,
             progress=update,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import find_catalog, find_home, progress_bar
 from handsim.embedding import can_embed_hands
 from handsim.english import pluralize
@@ -15,7 +17,6 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
-from handsim.processes import available_cores
 from index import IndexVersion, MiningPolicy, mine
 from index.hand100m import write_hand100m
 from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs
@@ -37,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=available_cores(),
         metavar="N",
-        help="processes that mine (%(default)s)",
+        help="processes that mine (default: one per core)",
     )
+    add_cluster_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
         "--format",
@@ -79,7 +80,14 @@ def _run(options: argparse.Namespace) -> int:
         is_minable = _minable(pool, version, options.format)
         hands = pool.hand_ids[is_minable]
         batches = mine(
-            version, hands, policy, duplicates=duplicates, workers=options.workers, progress=progress
+            version,
+            hands,
+            policy,
+            duplicates=duplicates,
+            workers=options.workers,
+            cluster=read_cluster_options(options),
+            say=tqdm.write,
+            progress=progress,
         )
         counted = _require_any(tally, batches, pool)
         if options.format == "parquet":

@@ -124,9 +124,15 @@ def _check(options: argparse.Namespace) -> None:
     if not 0 <= options.every_seconds < np.inf:
         raise HandsimError(f"--every-seconds is {options.every_seconds:g}; it is 0 (every frame) or more")
     check_strength(options.smooth)
-    if options.side is not None and options.box is None and not options.whole and options.boxes is None:
-        line = "--side goes with --box, --boxes or --whole; else a detector looks, and finds the side"
-        raise HandsimError(line)
+    is_given = options.box is not None or options.boxes is not None or options.whole
+    if options.side is not None and not is_given:
+        raise HandsimError(
+            "--side goes with --box, --boxes or --whole; else a detector looks, and finds the side"
+        )
+    if options.mirrored and is_given:
+        raise HandsimError(
+            "--mirrored is for a detector; with --box, --boxes or --whole give the side it looks like"
+        )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection
-from handsim.detection.merge import drop_duplicates
+from handsim.detection.merge import merge_detections
 from handsim.errors import HandsimError
 from handsim.hand import SIDES
 from handsim.skeleton import JOINT_COUNT, WRIST
@@ -32,7 +32,7 @@ def read_answer(answer: dict[str, Any], width: int, height: int, detector: str) 
             detections.append(_read_hand(hand, width, height, detector))
         except HandsimError as error:
             raise HandsimError(f"answered wrongly: hand {number}: {error}") from error
-    return drop_duplicates(detections)
+    return merge_detections(detections)
 
 
 def _read_hand(hand: Any, width: int, height: int, detector: str) -> Detection:

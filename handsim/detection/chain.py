@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection, HandDetector, UndetectedError
-from handsim.detection.merge import drop_duplicates
+from handsim.detection.merge import hand_size, is_same_hand, merge_detections
 
 SURE_SCORE: Final = 0.8
 """A hand that scores less is looked for once more."""
+_PART_OF_HAND: Final = 0.7
+"""Of the size of a sure hand: a smaller one there is a finger or a fold that was taken for a hand."""
 
 
 class ChainedDetector:
@@ -54,30 +56,30 @@ def is_unsure(hands: Sequence[Detection]) -> bool:
 def combine(hands: Sequence[Detection], later: Sequence[Detection]) -> list[Detection]:
     """The hands of a picture and those that a later detector found there, best first, each hand once.
 
-    Of the same hand the earlier detection stays if it is sure, else the later one is taken if that is; a side
-    that it does not know is the other's.
+    Of the same hand the earlier detection stays if it is sure and no mere part of it, else the later one is
+    taken if that is; a side that it does not know is the other's.
     """
     combined = list(hands)
     for hand in later:
-        same = [place for place, other in enumerate(combined) if _is_same_hand(hand, other)]
+        same = [place for place, other in enumerate(combined) if is_same_hand(hand, other)]
         if same:
             place = min(same, key=lambda place: _distance(hand, combined[place]))
             combined[place] = _choose(combined[place], hand)
         else:
             combined.append(hand)
-    return drop_duplicates(combined)
+    return merge_detections(combined)
 
 
 def _choose(earlier: Detection, later: Detection) -> Detection:
-    is_later = earlier.score < SURE_SCORE <= later.score
-    chosen, other = (later, earlier) if is_later else (earlier, later)
+    small, large = sorted((earlier, later), key=hand_size)
+    if hand_size(small) < _PART_OF_HAND * hand_size(large) and large.score >= SURE_SCORE:
+        chosen, other = large, small
+    else:
+        is_later = earlier.score < SURE_SCORE <= later.score
+        chosen, other = (later, earlier) if is_later else (earlier, later)
     if chosen.side == "unknown":
         return replace(chosen, side=other.side, side_score=other.side_score)
     return chosen
-
-
-def _is_same_hand(hand: Detection, other: Detection) -> bool:
-    return len(drop_duplicates([hand, other])) == 1
 
 
 def _distance(hand: Detection, other: Detection) -> float:

@@ -15,7 +15,7 @@ from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import Side, labelled_joints
 from handsim.metrics.detection import TrueHand, longer_side
 
-NOT_FOUND: Final = "no such picture"
+_NOT_FOUND: Final = "no such picture"
 
 
 @dataclass(eq=False)
@@ -37,11 +37,16 @@ class LabelledPicture:
 class LabelledPictures:
     """All pictures of a file of annotations, and which annotations could not be used."""
 
-    pictures: list[LabelledPicture]
-    left_out: Counter[str]
+    pictures: list[LabelledPicture] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
     """How many annotations or pictures, by the reason."""
-    examples: dict[str, str]
+    examples: dict[str, str] = field(default_factory=dict)
     """Of each reason the first case."""
+
+    def leave_out(self, reason: str, detail: str) -> None:
+        """Count what cannot be used."""
+        self.left_out[reason] += 1
+        self.examples.setdefault(reason, detail)
 
 
 def read_labelled_pictures(
@@ -58,58 +63,61 @@ def read_labelled_pictures(
     folder = images or labels.parent
     if not folder.is_dir():
         raise NotThereError(f"{folder} is no directory; --images takes the one with the pictures")
-    finder = PictureFinder(folder)
-    beside = PurePosixPath()
-    read = LabelledPictures([], Counter(), {})
-    by_name: dict[str, LabelledPicture | None] = {}
-    by_path: dict[Path, LabelledPicture] = {}
-
-    def leave_out(reason: str, detail: str) -> None:
-        read.left_out[reason] += 1
-        read.examples.setdefault(reason, detail)
-
-    def find(name: str) -> LabelledPicture | None:
-        if name not in by_name:
-            by_name[name] = None
-            try:
-                below = finder.find(name, beside)
-                if below is None:
-                    raise UnusableError(NOT_FOUND, f"{name} is not in {folder}")
-            except UnusableError as error:
-                leave_out(error.reason, error.detail)
-                return None
-            path = folder / below
-            by_name[name] = by_path.setdefault(path, LabelledPicture(path))
-        return by_name[name]
-
+    read = LabelledPictures()
+    pictures = _Pictures(folder, read)
     options = options or AnnotationOptions(side="unknown", boxes=True, min_joints=1)
+    # As an ingest of the folder names it: some formats name no picture, theirs has the file's own name.
+    below = PurePosixPath(labels.absolute().parent.name or "labels", labels.name)
     try:
-        # As an ingest of the folder names it: some files name no picture and belong to that of their own name.
-        file = AnnotationFile(
-            labels, PurePosixPath(labels.absolute().parent.name or "labels", labels.name), options
-        )
+        file = AnnotationFile(labels, below, options)
         for name in file.pictures():
-            find(name)
+            pictures.find(name)
         for annotation in file.read():
             if isinstance(annotation, BadAnnotation):
-                leave_out(annotation.reason, annotation.detail)
-            elif picture := find(annotation.image):
+                read.leave_out(annotation.reason, annotation.detail)
+            elif picture := pictures.find(annotation.image):
                 picture.hands.append(annotation)
     except UnusableError as error:
-        if not by_path:
+        if not read.pictures:
             raise HandsimError(f"{labels}: {error}") from error
-        leave_out(error.reason, error.detail)
-    read.pictures = list(by_path.values())
-    if not read.pictures:
-        named = next(iter(by_name), None)
-        if named is None:
-            why = next(iter(read.examples.values()), "it names none")
-            raise HandsimError(f"{labels} has no picture to look into: {why}")
-        raise NotThereError(
-            f"none of the {len(by_name):,} pictures that {labels} names is in {folder} (the first: {named}); "
-            "give their folder by --images"
-        )
-    return read
+        read.leave_out(error.reason, error.detail)
+    if read.pictures:
+        return read
+    if not pictures.by_name:
+        why = next(iter(read.examples.values()), "it names none")
+        raise HandsimError(f"{labels} has no picture to look into: {why}")
+    raise NotThereError(
+        f"none of the {len(pictures.by_name):,} pictures that {labels} names is in {folder} (the first: "
+        f"{next(iter(pictures.by_name))}); give their folder by --images"
+    )
+
+
+class _Pictures:
+    """Pictures as they are named: each is one, by whatever names."""
+
+    def __init__(self, folder: Path, read: LabelledPictures) -> None:
+        self._folder, self._read, self._finder = folder, read, PictureFinder(folder)
+        self.by_name: dict[str, LabelledPicture | None] = {}
+        self._by_path: dict[PurePosixPath, LabelledPicture] = {}
+
+    def find(self, name: str) -> LabelledPicture | None:
+        """The picture of a name; None, and counted once, where it cannot be found."""
+        if name not in self.by_name:
+            self.by_name[name] = self._find(name)
+        return self.by_name[name]
+
+    def _find(self, name: str) -> LabelledPicture | None:
+        try:
+            below = self._finder.find(name, PurePosixPath())
+            if below is None:
+                raise UnusableError(_NOT_FOUND, f"{name} is not in {self._folder}")
+        except UnusableError as error:
+            self._read.leave_out(error.reason, error.detail)
+            return None
+        if below not in self._by_path:
+            self._by_path[below] = LabelledPicture(self._folder / below)
+            self._read.pictures.append(self._by_path[below])
+        return self._by_path[below]
 
 
 def _true_hand(hand: AnnotatedHand | OwnHand, size_px: tuple[int, int], min_size_px: float) -> TrueHand:

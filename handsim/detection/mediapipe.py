@@ -1,191 +1,210 @@
-"""MediaPipe's networks as two detectors: the hand landmarker (Tasks API), and its landmark network alone.
+"""The default detector: MediaPipe's networks, and a search for palms over the whole picture and its parts."""
 
-`MediaPipeHands` first looks for palms. MediaPipe offers no way past that, so for a picture that one hand
-fills, `FullBoxHands` runs the landmark network of the same bundle with OpenCV (which comes with mediapipe).
-The two agree to two hundredths of the hand's length (their boxes differ).
-
-mediapipe takes most of a second to import, so it is imported when the first detector is made, not with
-this module. One detector computes on one core whatever the number of cores (measured: processor time
-equals wall-clock time); to use more cores, make one detector per process.
-"""
-
-import signal
-import tempfile
-import threading
-import weakref
-import zipfile
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection
-from handsim.detection.merge import drop_duplicates
-from handsim.detection.search import CropView, quarter_turns
+from handsim.detection.merge import (
+    hand_size,
+    joint_distance,
+    merge_detections,
+    palm_distance,
+    share_on_flesh,
+)
+from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
+from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_beside, look_closer
 from handsim.errors import HandsimError
-from handsim.geometry import cut_crop, square_around
 from handsim.hand import Side
-from handsim.processes import quiet_stderr
 
-if TYPE_CHECKING:
-    import cv2
-    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker
-
-_NETWORK: Final = "hand_landmarks_detector.tflite"
-_OUTPUTS: Final = ("Identity", "Identity_1", "Identity_2")
-"""Landmarks [1, 63] in pixels of the input, presence [1, 1], right-handedness [1, 1]."""
-_INPUT_PX: Final = 224
-_DEPTH_UNIT: Final = 0.4
-"""The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
-_ENLARGEMENT: Final = 1.1
+NAME: Final = "mediapipe"
+_MIN_PALM_SCORE: Final = 0.2
+_MIN_EVIDENCE: Final = 0.3
+"""Of the palm's score times presence; of 208 hands found in scenes 5 have less, of the false ones most."""
+_MIN_PALM_SCORE_BESIDE: Final = 0.05
+"""Beside a hand that was found another is likelier, and its palm may be half hidden."""
+_MIN_PRESENCE: Final = 0.6
+"""Below this it is no hand."""
+_SURE_PRESENCE: Final = 0.9
+"""A hand that is less sure is fitted again."""
+_HOPEFUL_PRESENCE: Final = 0.05
+"""So is what is no hand yet but may become one: a fit around closed fingers often starts too small."""
+_FITS: Final = 3
+_DENIED_PRESENCE: Final = 0.3
+"""What falls below this when it is fitted again never was a hand."""
+_PROVEN_PRESENCE: Final = 0.97
+"""A hand that one palm alone shows, and that is less sure, must be the same in a larger square ..."""
+_PROOF_LARGER: Final = 1.25
+_PROOF_DISTANCE: Final = 0.15
+"""... with joints no further away than this on average, in sizes of the hand. A nose is not."""
+_PLAIN_PALM: Final = 0.3
+"""A palm that scores this is given a larger square before it is given up ..."""
+_LARGER: Final = 1.5
+"""... so many times as long."""
+_SAME_PALM_IOU: Final = 0.4
+_NEARLY_WHOLE: Final = 0.4
+"""A hand this long, in longer sides of a crop, is what the crop was cut around: no other is looked for."""
+_FILL_ENLARGEMENT: Final = 1.1
 """The network was trained on boxes with some air around the hand."""
-_FULL_BOX_MIN_SCORE: Final = 0.9
-"""High, because no palm was found first: alone, the landmark network takes many things for a hand."""
+_FILL_MIN_PRESENCE: Final = 0.9
+"""High, because no palm was found: alone, the joint network takes many things for a hand."""
+# Of a hand beside a surer one; distances in sizes of the larger, shares of the joints that lie on the other.
+_NO_SMALLER: Final = 0.7
+_SMALL: Final = 0.5
+_TOUCHING_PALMS: Final = 0.7
+_TOUCHING_SHARE: Final = 0.15
+_COVERING_PALMS: Final = 0.35
+_COVERING_SHARE: Final = 0.6
+_SEEN_AGAIN: Final = 0.2
 
 
 class MediaPipeHands:
-    """Finds hands with MediaPipe, for one thread at a time; closed at the latest when the process ends."""
+    """Finds hands, for one thread at a time. The score is the joint network's presence: that it is a hand."""
 
-    def __init__(self, model_path: Path) -> None:
-        """Load a ``.task`` bundle (see `require_model`); raises HandsimError if MediaPipe cannot read it."""
-        _survive_profiling_timers()
-        with quiet_stderr():
-            self._landmarker = _create(model_path)
-        self._finalizer = weakref.finalize(self, _release, self._landmarker)
-        self._has_found_hand = False
+    def __init__(self, model_path: Path, *, quick: bool = False) -> None:
+        """Load a ``.task`` bundle (see `require_model`); raises HandsimError for what is none.
+
+        With ``quick`` each picture is looked at once as a whole: small hands in a large picture are missed.
+        """
+        self._networks: HandNetworks | None = HandNetworks(model_path)
+        self._is_quick = quick
 
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """See `HandDetector.detect`. The score is MediaPipe's confidence in the side: it returns no other."""
-        if not self._finalizer.alive:
+        """See `HandDetector.detect`; `Detection.stage` names the look that found the hand."""
+        if self._networks is None:
             raise ValueError("this detector is closed")
-        return [self._detect(picture) for picture in pictures]
-
-    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise HandsimError(
-                f"picture is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3] (RGB)"
-            )
-        from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
-
-        picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        # MediaPipe's warnings come once, the last of them when it first finds a hand.
-        with nullcontext() if self._has_found_hand else quiet_stderr():
-            result = self._landmarker.detect(picture)
-        self._has_found_hand |= bool(result.hand_landmarks)
-        height, width = image.shape[:2]
-        return drop_duplicates(
-            _to_detection(landmarks, handedness[0], width, height)
-            for landmarks, handedness in zip(result.hand_landmarks, result.handedness, strict=True)
-        )
+        for picture in pictures:
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
+                raise HandsimError(
+                    f"picture is {picture.dtype} {list(picture.shape)}; expected uint8 [H, W, 3] (RGB)"
+                )
+        return [
+            _Search(self._networks, np.ascontiguousarray(picture)).run(self._is_quick) for picture in pictures
+        ]
 
     def close(self) -> None:
-        """Release MediaPipe's threads and memory; calling it twice is harmless."""
-        self._finalizer()
+        """Release the networks; calling it twice is harmless."""
+        self._networks = None
 
 
-def _create(model_path: Path) -> "HandLandmarker":
-    from mediapipe.tasks.python.core.base_options import BaseOptions
-    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker, HandLandmarkerOptions
+class _Search:
+    """The search in one picture. What each look finds is put with what those before it found."""
 
-    options = HandLandmarkerOptions(
-        base_options=BaseOptions(model_asset_path=str(model_path), delegate=BaseOptions.Delegate.CPU),
-        num_hands=8,
-        # Below this the landmark network does not look at a place that the palm detector found. Low: it only
-        # costs time.
-        min_hand_detection_confidence=0.1,
-        min_hand_presence_confidence=0.6,  # below this it is no hand: decides the precision
-    )
-    try:
-        return HandLandmarker.create_from_options(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise HandsimError(
-            f"MediaPipe cannot read the model {model_path}; get a good one with `handsim models fetch`"
-        ) from error
+    def __init__(self, networks: HandNetworks, picture: NDArray[np.uint8]) -> None:
+        self._networks, self._picture = networks, picture
+        self._palms: list[Palm] = []
+        self._fits: list[Detection] = []
 
+    def run(self, is_quick: bool) -> list[Detection]:
+        """The hands, best first."""
+        if is_quick:
+            return self._look(islice(look_at_all(self._picture), 1))
+        hands = self._look(chain(look_at_all(self._picture), look_closer(self._picture)))
+        if self._is_filled_by(hands):
+            return hands
+        beside = chain.from_iterable(look_beside(hand.box_px) for hand in hands)
+        hands = self._look(beside, _MIN_PALM_SCORE_BESIDE, min_evidence=0.0)
+        return hands or self._look(look_again(self._picture)) or self._fill()
 
-def _survive_profiling_timers() -> None:
-    """Ignore SIGPROF through Python's own `signal`.
+    def _is_filled_by(self, hands: list[Detection]) -> bool:
+        """Whether the picture is a crop of a hand, and that was found."""
+        longest = max(map(hand_size, hands), default=0.0)
+        return is_crop(self._picture) and longest >= _NEARLY_WHOLE * max(self._picture.shape[:2])
 
-    MediaPipe times its threads with SIGPROF, which ends a process that does not handle it. MediaPipe ignores
-    the signal itself, but only once, and Python does not notice. After training, Lightning restores the
-    handlers that Python knows; then the next detector would kill the process.
-    """
-    profiling = getattr(signal, "SIGPROF", None)  # Windows has none
-    if profiling is None or threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may set handlers, and only there are they restored
-    if signal.getsignal(profiling) == signal.SIG_DFL:
-        signal.signal(profiling, signal.SIG_IGN)
+    def _look(
+        self,
+        looks: Iterable[Look],
+        min_palm_score: float = _MIN_PALM_SCORE,
+        min_evidence: float = _MIN_EVIDENCE,
+    ) -> list[Detection]:
+        """The hands that these looks and those before them show, each once, best first."""
+        found = [
+            (palm, look.stage)
+            for look in looks
+            for palm in self._networks.find_palms(self._picture, look.square, min_palm_score)
+        ]
+        for palm, stage in sorted(found, key=lambda pair: -pair[0].score):
+            if any(_overlap(palm.box_px, other.box_px) > _SAME_PALM_IOU for other in self._palms):
+                continue
+            self._palms.append(palm)
+            fitted = self._fit(palm)
+            if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= min_evidence:
+                self._fits.append(_to_detection(fitted, stage))
+        return [hand for hand in merge_detections(_drop_dubious(self._fits)) if self._is_proven(hand)]
 
+    def _fit(self, palm: Palm) -> FittedHand:
+        fitted = self._networks.fit_joints(self._picture, palm.hand)
+        if fitted.presence < _MIN_PRESENCE and palm.score >= _PLAIN_PALM:
+            larger = self._networks.fit_joints(self._picture, palm.hand.scaled(_LARGER))
+            fitted = max(fitted, larger, key=lambda fit: fit.presence)
+        for _ in range(_FITS - 1):
+            if not _HOPEFUL_PRESENCE <= fitted.presence < _SURE_PRESENCE:
+                break
+            again = self._networks.fit_joints(self._picture, square_around_joints(fitted.keypoints_px))
+            if again.presence < _DENIED_PRESENCE <= _MIN_PRESENCE <= fitted.presence:
+                return again
+            fitted = max(fitted, again, key=lambda fit: fit.presence)
+        return fitted
 
-def _release(landmarker: "HandLandmarker") -> None:
-    try:
-        with quiet_stderr():
-            landmarker.close()
-    except RuntimeError:
-        # The interpreter is ending, and the thread in which MediaPipe closes itself is gone; the end of the
-        # process frees the rest. Without its handle MediaPipe's __del__ does not try, and complain, again.
-        landmarker._handle = None
+    def _is_proven(self, hand: Detection) -> bool:
+        """Whether a hand is sure, or was seen in two palms, or is still there in a larger square."""
+        if hand.score >= _PROVEN_PRESENCE or _is_seen_again(hand, self._fits):
+            return True
+        square = square_around_joints(hand.keypoints_px).scaled(_PROOF_LARGER)
+        fitted = self._networks.fit_joints(self._picture, square)
+        again = _to_detection(fitted, hand.stage)
+        return fitted.presence >= _DENIED_PRESENCE and joint_distance(hand, again) < _PROOF_DISTANCE
 
-
-def _to_detection(landmarks: list[Any], handedness: Any, width: int, height: int) -> Detection:
-    # MediaPipe scales z like x: in picture widths.
-    keypoints = np.array([(p.x * width, p.y * height, p.z * width) for p in landmarks], dtype=np.float32)
-    keypoints[:, 2] -= keypoints[0, 2]
-    side: Side = "left" if handedness.category_name == "Left" else "right"
-    return Detection(
-        side, float(handedness.score), keypoints, side_score=float(handedness.score), detector="mediapipe"
-    )
-
-
-class FullBoxHands:
-    """Finds at most one hand: the one that fills the picture, in whichever of four directions it points."""
-
-    def __init__(self, model_path: Path) -> None:
-        """Load the landmark network of a ``.task`` bundle; raises HandsimError where OpenCV can read none."""
-        self._network = _read_network(model_path)
-
-    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """See `HandDetector.detect`. The score is the network's presence."""
-        return [self._detect(picture) for picture in pictures]
-
-    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        height, width = image.shape[:2]
-        square_px = square_around([0.0, 0.0, width, height], _ENLARGEMENT)
-        crop = cut_crop(image, square_px, _INPUT_PX)
-        scale = (square_px[2] - square_px[0]) / _INPUT_PX
-        to_picture = np.array([[scale, 0.0, square_px[0]], [0.0, scale, square_px[1]]])
-        best = max(map(self._detect_in, quarter_turns(crop)), key=lambda detection: detection.score)
-        if best.score < _FULL_BOX_MIN_SCORE:
+    def _fill(self) -> list[Detection]:
+        """The one hand that fills the picture, in whichever of four directions it points."""
+        fits = [
+            self._networks.fit_joints(self._picture, square)
+            for square in fill(self._picture, _FILL_ENLARGEMENT)
+        ]
+        best = max(fits, key=lambda fit: fit.presence, default=None)
+        if best is None or best.presence < _FILL_MIN_PRESENCE:
             return []
-        keypoints_px = CropView(crop, to_picture).keypoints_in_picture(best.keypoints_px)
-        return [Detection(best.side, best.score, keypoints_px)]
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def _detect_in(self, view: CropView) -> Detection:
-        """What the network finds in one view of the crop, in the crop's pixels."""
-        pixels = view.image.astype(np.float32).transpose(2, 0, 1)[None] / 255
-        self._network.setInput(pixels)
-        landmarks, score, right = (np.asarray(output).ravel() for output in self._network.forward(_OUTPUTS))
-        keypoints = landmarks.reshape(21, 3).astype(np.float32)
-        keypoints[:, 2] = (keypoints[:, 2] - keypoints[0, 2]) / _DEPTH_UNIT
-        side: Side = "right" if right[0] > 0.5 else "left"
-        return Detection(side, float(score[0]), view.keypoints_in_picture(keypoints))
+        return [_to_detection(best, "full-image box")]
 
 
-def _read_network(model_path: Path) -> "cv2.dnn.Net":
-    import cv2
+def _to_detection(fitted: FittedHand, stage: str) -> Detection:
+    side: Side = "right" if fitted.rightness > 0.5 else "left"
+    side_score = max(fitted.rightness, 1 - fitted.rightness)
+    return Detection(side, fitted.presence, fitted.keypoints_px, stage, side_score, detector=NAME)
 
-    try:
-        with zipfile.ZipFile(model_path) as bundle, tempfile.TemporaryDirectory() as folder:
-            # From a file: the network must not outlive a buffer that it may still look into.
-            return cv2.dnn.readNetFromTFLite(bundle.extract(_NETWORK, folder))
-    except (OSError, KeyError, zipfile.BadZipFile, cv2.error) as error:
-        raise HandsimError(
-            f"the model {model_path} holds no {_NETWORK} that OpenCV can read; "
-            "`handsim models fetch` gets one"
-        ) from error
+
+def _drop_dubious(fits: list[Detection]) -> list[Detection]:
+    """The fits without those that another, surer one makes doubtful."""
+    return [hand for hand in fits if not any(_is_doubted(hand, other, fits) for other in fits)]
+
+
+def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> bool:
+    """Whether a hand is rather a part of another one that it touches.
+
+    It is unsure and small; or it lies on the other, and was seen in no second palm. A hand behind another is
+    seen in several palms, a fold of a fist is not.
+    """
+    size, other_size = hand_size(hand), hand_size(other)
+    if other.score <= hand.score or other_size < _NO_SMALLER * size:
+        return False
+    apart, share = palm_distance(hand, other), share_on_flesh(hand, other)
+    if size < _SMALL * other_size and hand.score < _SURE_PRESENCE:
+        return apart < _TOUCHING_PALMS or share > _TOUCHING_SHARE
+    lies_on_other = apart < _COVERING_PALMS or share > _COVERING_SHARE
+    return lies_on_other and not _is_seen_again(hand, fits)
+
+
+def _is_seen_again(hand: Detection, fits: list[Detection]) -> bool:
+    """Whether another palm led to the same joints."""
+    return any(fit is not hand and joint_distance(hand, fit) < _SEEN_AGAIN for fit in fits)
+
+
+def _overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Intersection over union of two boxes [4]."""
+    common = np.maximum(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0).prod()
+    union = (box[2:] - box[:2]).prod() + (other[2:] - other[:2]).prod() - common
+    return float(common / union) if union > 0 else 0.0

@@ -121,14 +121,9 @@ def _opener(name: str) -> _Opener:
 
 
 def _open_mediapipe(options: DetectorOptions) -> HandDetector:
-    from handsim.detection.mediapipe import FullBoxHands, MediaPipeHands
-    from handsim.detection.search import RETRY_STAGES, RetryingDetector, RetryStage, fill
+    from handsim.detection.mediapipe import MediaPipeHands
 
-    model = require_model(options.mediapipe_model)
-    if options.quick:
-        return RetryingDetector(MediaPipeHands(model), ())
-    full_box = RetryStage("full-image box", fill, FullBoxHands(model))
-    return RetryingDetector(MediaPipeHands(model), (*RETRY_STAGES, full_box))
+    return MediaPipeHands(require_model(options.mediapipe_model), quick=options.quick)
 
 
 def _describe_mediapipe(options: DetectorOptions) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from handsim.detection.detector import Detection, HandDetector, UndetectedError
 from handsim.errors import HandsimError, UnusableError
 from handsim.images import decode_picture
-from handsim.processes import PipeWorker
+from handsim.processes import PipeWorker, stop_workers
 
 PATIENCE_S: Final = 50.0
 """So long a process may be silent over one picture before it is ended."""
@@ -73,8 +73,7 @@ def detect_in_files(
                     process = processes[place] = _Process(make_detector)
                 process.take(waiting, paths)
     finally:
-        for process in processes:
-            process.stop()
+        stop_workers(processes)
 
 
 def _lost(how: str) -> FileDetections:

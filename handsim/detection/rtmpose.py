@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection, HandDetector, UndetectedError
-from handsim.detection.merge import drop_duplicates
+from handsim.detection.merge import merge_detections
 from handsim.detection.model import name_model, require_model
 from handsim.detection.openmmlab import BODY_JOINT_COUNT, BoxNetwork, PoseNetwork, read_network
 from handsim.errors import HandsimError, NotThereError
@@ -108,7 +108,7 @@ class RtmposeHands:
                 found[owner].append(
                     Detection("unknown", score, keypoints_px, joint_scores=joint_scores, detector=NAME)
                 )
-        found = [drop_duplicates(hands) for hands in found]
+        found = [merge_detections(hands) for hands in found]
         self._look_at_bodies(pictures, found)
         self._ask_mediapipe(pictures, found)
         return found
@@ -141,7 +141,7 @@ class RtmposeHands:
                     if self._mediapipe is None:
                         from handsim.detection.mediapipe import MediaPipeHands
 
-                        self._mediapipe = MediaPipeHands(self._mediapipe_model)
+                        self._mediapipe = MediaPipeHands(self._mediapipe_model, quick=True)
                     hands[ordinal] = side_by_opinion(hand, picture, self._mediapipe)
 
 

@@ -1,181 +1,122 @@
-"""Other ways to look at a picture in which no hand was found, and the detector that tries them in turn.
+"""Where in a picture palms are looked for.
 
-Each way makes views of the picture (`CropView`) that know the way back to its pixels.
+The palm network sees 192 pixels. It finds most hands that are 34 to 110 of them long (0.88 to 1.0 of closed
+and open ones), half of those of 16, and few of 12: so a large picture is also looked at in tiles, and hands
+that fill a picture are looked at with a margin. Its score changes by half from one scale to the next, so
+neighbouring scales help each other.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY, Detection, HandDetector
-from handsim.detection.merge import drop_duplicates
-from handsim.geometry import apply_affine
+from handsim.detection.detector import FIRST_TRY
+from handsim.detection.networks import TurnedSquare
 
 _CROP_PX: Final = 256
 """A picture no longer than this is taken for a crop of a hand."""
-_MARGIN: Final = 0.5
-"""Of the longer side. The palm detector knows hands that take up half of what it sees, not all of it."""
-_OTHER_MARGINS: Final = (0.25, 1.0)
-"""For crops, whose first view had ``_MARGIN`` already."""
-_TILE_FRACTIONS: Final = (0.6, 0.4)
-"""Sides of the tiles, in longer sides of the picture."""
-_TILE_MIN_PX: Final = 160
-"""The palm detector sees 192 pixels; much smaller tiles would show it nothing new."""
-_TILE_OVERLAP: Final = 0.5
-"""At least this part of a tile is shared with the next, so a hand half as long is whole in one of them."""
-_LONGEST_HAND: Final = 1.5
+_CROP_SCALES: Final = (2.0,)
+_SCALES: Final = (1.0, 1.4)
+"""Sides of the first looks, in longer sides of the picture."""
+_OTHER_CROP_SCALES: Final = (1.0, 1.4, 3.0)
+_OTHER_SCALES: Final = (2.0,)
+_TILE_PX: Final = 320
+"""Side of the finest tiles. A hand of 60 pixels is 36 of those that the network sees."""
+_MOST_TILES: Final = 4
+"""Finest tiles along the longer side, overlaps aside: larger pictures have larger ones, which bounds time."""
+_TILE_OVERLAP: Final = 0.25
+"""At least this part of a tile is shared with the next: more than a palm that is looked for there."""
+_FLAT: Final = 4
+"""Levels of 255. A tile in which no patch differs by more from its neighbours shows no hand."""
+_PATCHES: Final = 24
+"""Along a tile's side."""
+_SCALES_BESIDE: Final = (1.8, 3.5)
+"""In sizes of the hand that was found."""
+LONGEST_HAND: Final = 1.5
 """The longest that a picture filled by one hand is, in shorter sides."""
 
 
 @dataclass(frozen=True, eq=False)
-class CropView:
-    """A picture made from another one."""
+class Look:
+    """A part of a picture in which palms are looked for."""
 
-    image: NDArray[np.uint8]
-    """[H, W, 3]"""
-    to_picture: NDArray[np.float64]
-    """Affine [2, 3] from the view's pixels to the original's; quarter turns, one scale and a shift."""
-
-    def keypoints_in_picture(self, keypoints_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Keypoints [21, 3] of the view in pixels of the original; z is scaled as x and y are."""
-        mapped = apply_affine(self.to_picture, keypoints_px.astype(np.float64))
-        mapped[:, 2] *= np.sqrt(abs(np.linalg.det(self.to_picture[:, :2])))
-        return mapped.astype(np.float32)
+    square: TurnedSquare
+    stage: str
+    """What `Detection.stage` says of what is found there."""
 
 
-def frame(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """The picture as it is, or, if it is small enough to be a crop of a hand, with a margin around it.
-
-    The detector resamples every picture to one size, so the margin costs a crop no time and little detail.
-    """
-    yield _add_margin(image, _MARGIN if _is_crop(image) else 0.0)
+def is_crop(picture: NDArray[np.uint8]) -> bool:
+    """Whether it is so small that it was probably cut around a hand."""
+    return bool(max(picture.shape[:2]) <= _CROP_PX)
 
 
-def pad(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """The picture with a margin made of its edge pixels repeated."""
-    for margin in _OTHER_MARGINS if _is_crop(image) else (_MARGIN,):
-        yield _add_margin(image, margin)
+def look_at_all(picture: NDArray[np.uint8]) -> Iterator[Look]:
+    """At the whole picture, at the scales at which most hands are found; a crop of a hand gets a margin."""
+    for scale in _CROP_SCALES if is_crop(picture) else _SCALES:
+        yield Look(_whole(picture, scale), FIRST_TRY)
 
 
-def enlarge(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """Overlapping square tiles, large ones first: what is small in a picture is large in a tile."""
-    height, width = image.shape[:2]
-    for fraction in _TILE_FRACTIONS:
-        side = round(fraction * max(height, width))
-        if side < _TILE_MIN_PX:
-            return
+def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
+    """At overlapping tiles, large ones first, without those in which there is nothing to see."""
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    finest = max(_TILE_PX, longer / _MOST_TILES)
+    sides = [longer / 2] if longer / 2 > 1.2 * finest else []
+    if longer >= 1.2 * finest:
+        sides.append(finest)
+    for side in sides:
         for top in _tile_starts(height, side):
             for left in _tile_starts(width, side):
-                yield CropView(image[top : top + side, left : left + side], _shift(left, top))
+                if not _is_flat(picture, left, top, side):
+                    centre = np.array([left + side / 2, top + side / 2])
+                    yield Look(TurnedSquare(centre, side), "enlarge")
 
 
-def rotate(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """The picture as in `frame`, by a quarter, a half and three quarters of a turn."""
-    framed = next(frame(image))
-    for view in list(quarter_turns(framed.image))[1:]:
-        to_picture = view.to_picture.copy()
-        to_picture[:, 2] += framed.to_picture[:, 2]
-        yield CropView(view.image, to_picture)
+def look_beside(box_px: NDArray[np.float32]) -> Iterator[Look]:
+    """Around a hand that was found, for one that is clasped with it."""
+    centre = (box_px[:2] + box_px[2:]).astype(np.float64) / 2
+    for scale in _SCALES_BESIDE:
+        side = scale * float((box_px[2:] - box_px[:2]).max())
+        yield Look(TurnedSquare(centre, side), "enlarge")
 
 
-def fill(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """The picture as it is, unless it is too long for one hand to fill it."""
-    if max(image.shape[:2]) <= _LONGEST_HAND * min(image.shape[:2]):
-        yield _add_margin(image, 0.0)
+def look_again(picture: NDArray[np.uint8]) -> Iterator[Look]:
+    """At the whole picture at further scales, and turned."""
+    for scale in _OTHER_CROP_SCALES if is_crop(picture) else _OTHER_SCALES:
+        yield Look(_whole(picture, scale), "pad")
+    scale = _CROP_SCALES[0] if is_crop(picture) else _SCALES[0]
+    for quarters in (1, 2, 3):
+        yield Look(_whole(picture, scale, quarters), "rotate")
 
 
-def quarter_turns(image: NDArray[np.uint8]) -> Iterator[CropView]:
-    """The picture turned counter-clockwise by 0, 90, 180 and 270 degrees; no pixel is resampled."""
-    height, width = image.shape[:2]
-    yield CropView(image, _shift(0, 0))
-    yield CropView(np.rot90(image, 1), np.array([[0.0, -1.0, width], [1.0, 0.0, 0.0]]))
-    yield CropView(np.rot90(image, 2), np.array([[-1.0, 0.0, width], [0.0, -1.0, height]]))
-    yield CropView(np.rot90(image, 3), np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, height]]))
+def fill(picture: NDArray[np.uint8], enlargement: float) -> Iterator[TurnedSquare]:
+    """Around the picture, in each of four directions, unless it is too long for one hand to fill it."""
+    if max(picture.shape[:2]) <= LONGEST_HAND * min(picture.shape[:2]):
+        for quarters in range(4):
+            yield _whole(picture, enlargement, quarters)
 
 
-def _is_crop(image: NDArray[np.uint8]) -> bool:
-    return bool(max(image.shape[:2]) <= _CROP_PX)
+def _whole(picture: NDArray[np.uint8], scale: float, quarters: int = 0) -> TurnedSquare:
+    height, width = picture.shape[:2]
+    return TurnedSquare(np.array([width / 2, height / 2]), scale * max(height, width), quarters * np.pi / 2)
 
 
-def _add_margin(image: NDArray[np.uint8], fraction: float) -> CropView:
-    margin = round(fraction * max(image.shape[:2]))
-    if margin == 0:
-        return CropView(image, _shift(0, 0))
-    wider = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    return CropView(wider, _shift(-margin, -margin))
-
-
-def _shift(x: float, y: float) -> NDArray[np.float64]:
-    return np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
-
-
-def _tile_starts(length: int, side: int) -> list[int]:
+def _tile_starts(length: int, side: float) -> list[float]:
     """Where tiles of ``side`` begin so that they cover ``length`` and overlap by at least _TILE_OVERLAP."""
     if length <= side:
-        return [0]
+        return [(length - side) / 2]
     count = 1 + int(np.ceil((length - side) / (side * (1 - _TILE_OVERLAP))))
-    return [int(start) for start in np.linspace(0, length - side, count).round()]
+    return [float(start) for start in np.linspace(0, length - side, count)]
 
 
-@dataclass(frozen=True)
-class RetryStage:
-    """One way to look again."""
+def _is_flat(picture: NDArray[np.uint8], left: float, top: float, side: float) -> bool:
+    import cv2
 
-    name: str
-    """What `Detection.stage` says of what it finds."""
-    views: Callable[[NDArray[np.uint8]], Iterable[CropView]]
-    """The views of a picture [H, W, 3]; none where this stage has no point."""
-    detector: HandDetector | None = None
-    """What looks at them; if None, the detector that looked first."""
-    min_score: float = 0.0
-    """What a detection must score to count: many looks are many chances to be mistaken."""
-
-
-RETRY_STAGES: Final = (
-    RetryStage("pad", pad),
-    RetryStage("enlarge", enlarge, min_score=0.9),
-    RetryStage("rotate", rotate),
-)
-
-
-class RetryingDetector:
-    """A `HandDetector` that looks again, in other ways, where another one finds nothing.
-
-    It stops at the first stage that finds a hand, so a picture whose hands are found at once costs one look.
-    All views of a stage are looked at, because each may show another hand.
-    """
-
-    def __init__(self, detector: HandDetector, stages: Sequence[RetryStage] = RETRY_STAGES) -> None:
-        """``detector`` looks first; it and the stages' own detectors are closed with this one."""
-        self._detector = detector
-        self._stages = (RetryStage(FIRST_TRY, frame), *stages)
-
-    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """See `HandDetector.detect`; `Detection.stage` names the try that found it."""
-        return [self._search(picture) for picture in pictures]
-
-    def _search(self, image: NDArray[np.uint8]) -> list[Detection]:
-        for stage in self._stages:
-            if detections := self._try(stage, image):
-                return detections
-        return []
-
-    def close(self) -> None:
-        """Close the detector and those of the stages."""
-        for detector in (self._detector, *(stage.detector for stage in self._stages)):
-            if detector is not None:
-                detector.close()
-
-    def _try(self, stage: RetryStage, image: NDArray[np.uint8]) -> list[Detection]:
-        detector = stage.detector or self._detector
-        return drop_duplicates(
-            replace(
-                detection, keypoints_px=view.keypoints_in_picture(detection.keypoints_px), stage=stage.name
-            )
-            for view in stage.views(image)
-            for detection in detector.detect([view.image])[0]
-            if detection.score >= stage.min_score
-        )
+    rows, columns = (slice(max(int(start), 0), int(start + side) + 1) for start in (top, left))
+    patches = cv2.resize(picture[rows, columns], (_PATCHES, _PATCHES), interpolation=cv2.INTER_AREA).astype(
+        int
+    )
+    return max(int(np.abs(np.diff(patches, axis=axis)).max()) for axis in (0, 1)) <= _FLAT

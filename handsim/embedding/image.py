@@ -205,7 +205,7 @@ class ImageEmbedding:
         target = folder / self.record.encoder_file
         if target.exists():
             return
-        source = self._weights_file()
+        source = self.weights_file()
         with replacing(target) as temporary:
             temporary.unlink(missing_ok=True)
             try:
@@ -224,9 +224,10 @@ class ImageEmbedding:
     def _encoder(self) -> "Encoder":
         from handsim.embedding.image_encoder import Encoder
 
-        return Encoder.load(self._weights_file(), self.record)
+        return Encoder.load(self.weights_file(), self.record)
 
-    def _weights_file(self) -> Path:
+    def weights_file(self) -> Path:
+        """The file that holds the weights; raises NotThereError when it is in none of the folders."""
         for folder in self._folders:
             if (folder / self.record.encoder_file).is_file():
                 return folder / self.record.encoder_file

@@ -59,27 +59,8 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path, record: ImageRecord) -> "Encoder":
-        """From the weights file of ``record``; raises HandsimError for a damaged or another file."""
-        try:
-            path.open("rb").close()  # safetensors calls a file missing whatever keeps it from opening it
-            tensors = load_file(path)
-            projection = Projection(tensors.pop(_MEAN), tensors.pop(_COMPONENTS))
-        except OSError as error:
-            raise HandsimError(f"{path} cannot be read ({error.strerror or error})") from error
-        except (SafetensorError, KeyError) as error:
-            raise HandsimError(
-                f"{path} is not an encoder's file, or is damaged ({error}); fit the embedding again"
-            ) from error
-        weights = TrunkWeights(
-            record.encoder,
-            record.architecture,
-            {name.removeprefix(_TRUNK): array for name, array in tensors.items()},
-        )
-        if (weights.sha256, projection.sha256) != (record.trunk_sha256, record.pca_sha256):
-            raise HandsimError(
-                f"{path} was altered: its numbers do not have the checksums of its embedding; "
-                f"copy it again from the home it was fitted in, or fit the embedding again"
-            )
+        """From the weights file of ``record``; raises as `read_encoder`."""
+        weights, projection = read_encoder(path, record)
         return cls(Trunk(weights, record.image_size_px), projection)
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -90,6 +71,31 @@ class Encoder:
         """Vectors [n, D] of hands [n] of a pool; raises as `extract_hand_features`."""
         [features] = extract_hand_features(pool, [hand_ids], self._trunk, batch)
         return self._projection.transform(features)
+
+
+def read_encoder(path: Path, record: ImageRecord) -> tuple[TrunkWeights, Projection]:
+    """The weights file of ``record``; raises HandsimError for a damaged or another file."""
+    try:
+        path.open("rb").close()  # safetensors calls a file missing whatever keeps it from opening it
+        tensors = load_file(path)
+        projection = Projection(tensors.pop(_MEAN), tensors.pop(_COMPONENTS))
+    except OSError as error:
+        raise HandsimError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (SafetensorError, KeyError) as error:
+        raise HandsimError(
+            f"{path} is not an encoder's file, or is damaged ({error}); fit the embedding again"
+        ) from error
+    weights = TrunkWeights(
+        record.encoder,
+        record.architecture,
+        {name.removeprefix(_TRUNK): array for name, array in tensors.items()},
+    )
+    if (weights.sha256, projection.sha256) != (record.trunk_sha256, record.pca_sha256):
+        raise HandsimError(
+            f"{path} was altered: its numbers do not have the checksums of its embedding; "
+            f"copy it again from the home it was fitted in, or fit the embedding again"
+        )
+    return weights, projection
 
 
 def write_encoder(path: Path, trunk: TrunkWeights, projection: Projection) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.cluster import ClusterOptions
 from handsim.embedding.image import (
     DEFAULT_BATCH,
     FEATURES,
@@ -28,6 +29,7 @@ from handsim.embedding.image import (
 )
 from handsim.embedding.image_encoder import Projection, extract_hand_features, write_encoder
 from handsim.embedding.pca import PrincipalComponents
+from handsim.embedding.ray_encoding import FeatureExtractor, extract_on_cluster
 from handsim.embedding.trunk import Trunk, TrunkWeights, read_trunk
 from handsim.errors import HandsimError
 from handsim.pool import Pool
@@ -73,12 +75,14 @@ def fit_image_embedding(
     path: str | Path,
     options: ImageFitOptions | None = None,
     progress: Progress | None = None,
+    cluster: ClusterOptions | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ImageEmbedding:
     """Fit on every crop of a pool and write the embedding to ``path``, its weights file beside it.
 
     Hands of unknown side play no part. ``encoder`` is resnet18 to resnet152 (ImageNet's weights) or a
-    checkpoint's path, see `read_trunk`. Raises HandsimError for hands without crops, too few of them, or an
-    encoder that cannot be used.
+    checkpoint's path, see `read_trunk`. A Ray ``cluster`` encodes if one is given (and ``say`` gets lines on
+    it). Raises HandsimError for hands without crops, too few of them, or an encoder that cannot be used.
     """
     options = options or ImageFitOptions()
     weights = read_trunk(encoder)
@@ -87,7 +91,7 @@ def fit_image_embedding(
     folder = pool.path.parent / FEATURES_FOLDER / f"{weights.sha256[:16]}-{options.image_size_px}"
     features = RowCache(folder, FEATURES[weights.architecture], np.float16)
     fitted = pool.hand_ids[pool.has_side]
-    _encode(pool, fitted, weights, options, features, progress)
+    _encode(pool, fitted, weights, options, features, progress, cluster, say)
     pca = PrincipalComponents.fit(
         (features.read(hand_ids) for hand_ids in _slices(fitted, _PROJECTED_TOGETHER)), options.components
     )
@@ -143,6 +147,8 @@ def _encode(
     options: ImageFitOptions,
     features: RowCache,
     progress: Progress | None,
+    cluster: ClusterOptions | None,
+    say: Callable[[str], None],
 ) -> None:
     """Add the features of all of the hands [N] that have none in the cache yet."""
     chunks = [chunk[~features.contains(chunk)] for chunk in _slices(hand_ids, _ENCODED_TOGETHER)]
@@ -150,8 +156,16 @@ def _encode(
     if not chunks:
         return
     done = len(hand_ids) - sum(map(len, chunks))
-    trunk = Trunk(weights, options.image_size_px, options.device)
-    for chunk, encoded in zip(chunks, extract_hand_features(pool, chunks, trunk, options.batch), strict=True):
+    encoded_chunks: Iterator[tuple[NDArray[np.uint64], NDArray[np.float16]]]
+    if cluster is not None:
+        path, size_px = pool.path.resolve(), options.image_size_px
+        extractor = FeatureExtractor(path, weights, size_px, options.device, options.batch)
+        encoded_chunks = extract_on_cluster(cluster, extractor, np.concatenate(chunks), say)
+    else:
+        trunk = Trunk(weights, options.image_size_px, options.device)
+        extracted = extract_hand_features(pool, chunks, trunk, options.batch)
+        encoded_chunks = zip(chunks, extracted, strict=True)
+    for chunk, encoded in encoded_chunks:
         features.add(chunk, encoded)
         done += len(chunk)
         if progress is not None:

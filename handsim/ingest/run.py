@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from handsim.annotations.pictures import PictureFinder
+from handsim.cluster import ClusterOptions
 from handsim.english import pluralize
 from handsim.errors import UnusableError
 from handsim.ingest.again import EarlierWork
@@ -21,6 +23,7 @@ from handsim.ingest.known import KnownItems
 from handsim.ingest.naming import Renaming
 from handsim.ingest.origins import IngestOptions
 from handsim.ingest.plan import plan_ingest
+from handsim.ingest.ray_workers import RayWorkerPool
 from handsim.ingest.report import NO_SIDE_REMEDY, UNLABELLED_REMEDY, IngestReport
 from handsim.ingest.tar_items import tar_items
 from handsim.ingest.tracks import TrackJoiner
@@ -32,6 +35,9 @@ from handsim.processes import StopRequest, available_cores
 
 _KINDS: Final = {PictureItem: "pictures", VideoItem: "frames of videos", AnnotationItem: "annotations"}
 
+_MOST_PATHS_FOR_NODES: Final = 1000
+"""Paths that the nodes of a cluster are asked about."""
+
 
 def ingest(
     paths: Sequence[str | Path],
@@ -40,6 +46,7 @@ def ingest(
     options: IngestOptions | None = None,
     *,
     workers: int | None = None,
+    cluster: ClusterOptions | None = None,
     patience_s: float = PATIENCE_S,
     dry_run: bool = False,
     progress: Callable[[IngestReport], None] | None = None,
@@ -50,10 +57,11 @@ def ingest(
     What an earlier run has done is not done again, but renamed where ``video_from`` or ``label_from`` ask for
     it, which ``say`` is told before; what failed then is tried again. Ctrl-C and SIGTERM end it cleanly: the
     pool has what was found, and ``interrupted`` is set. ``workers`` is the number of detecting processes
-    (default: one per core); one that is silent over a picture for ``patience_s`` is ended. ``progress`` is
-    called after every item with the report so far; with ``dry_run`` nothing is written and no detector made.
-    Raises NotThereError at once for a path that does not exist, HandsimError when the pool is being written
-    by another process or a detector cannot be made. Nothing about a file is raised.
+    (default: one for each core of this machine, or of the Ray ``cluster``); one that is silent over a picture
+    for ``patience_s`` is ended. ``progress`` is called after every item with the report so far; with
+    ``dry_run`` nothing is written and no detector made. Raises NotThereError at once for a path that does not
+    exist, HandsimError when the pool is being written by another process, a detector cannot be made, or the
+    cluster is away, unfit or lost. Nothing about a file is raised.
     """
     run = _Run([Path(path) for path in paths], Path(pool), options or IngestOptions(), dry_run, say)
     stop = StopRequest()
@@ -64,7 +72,7 @@ def ingest(
         if dry_run:
             run.count_work()
         else:
-            run.detect(make_detector, workers, patience_s, progress, stop)
+            run.detect(make_detector, workers, cluster, patience_s, progress, stop)
             run.rename()
     run.finish()
     return run.report
@@ -83,7 +91,7 @@ class _Run:
     ) -> None:
         """Make the plan, and leave out of it what is done."""
         self._started = time.monotonic()
-        self._pool, self._options, self._say = pool, options, say
+        self._paths, self._pool, self._options, self._say = paths, pool, options, say
         known = self._known = KnownItems(pool)
         self._plan = plan_ingest(paths, options, known)
         self.report = IngestReport(
@@ -143,6 +151,7 @@ class _Run:
         self,
         make_detector: DetectorFactory | None,
         workers: int | None,
+        cluster: ClusterOptions | None,
         patience_s: float,
         progress: Callable[[IngestReport], None] | None,
         stop: StopRequest,
@@ -152,8 +161,15 @@ class _Run:
             items = self._record_known(self._open_items(), writer)
             has_pictures = bool(self._open_files or self._plan.tars)
             needs_detector = has_pictures or self._options.annotations.boxes
-            make_detector = make_detector if needs_detector else None
-            results = _process(self._joiner.pace(items), workers, make_detector, patience_s, stop)
+            make = make_detector if needs_detector else None
+            open_workers: Callable[[], WorkerPool | RayWorkerPool]
+            if cluster is None:
+                count = available_cores() if workers is None else workers
+                open_workers = partial(WorkerPool, count, make, patience_s)
+            else:
+                paths = self._paths_for_nodes()
+                open_workers = partial(RayWorkerPool, cluster, workers, make, paths, patience_s, self._say)
+            results = _process(self._joiner.pace(items), open_workers, stop)
             for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
@@ -227,6 +243,15 @@ class _Run:
             else:
                 yield item
 
+    def _paths_for_nodes(self) -> list[Path]:
+        """What every node of a cluster must see: the input, and of each folder a file, which tells a shared
+        folder from an empty one that nothing is mounted on."""
+        files = [item.path for item in self._open_files if not isinstance(item, AnnotationItem)]
+        files += [tar.path for tar in self._plan.tars]
+        folders = {path.parent: path for path in files}
+        images = [] if self._options.images is None else [self._options.images]
+        return [*self._paths, *images, *folders.values()][:_MOST_PATHS_FOR_NODES]
+
     def _store(self, item: Item, result: ItemResult, writer: PoolWriter) -> None:
         """Put one result into the pool and into the report."""
         report = self.report
@@ -263,19 +288,14 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item | None],
-    workers: int | None,
-    make_detector: DetectorFactory | None,
-    patience_s: float,
-    stop: StopRequest,
+    items: Iterator[Item | None], open_workers: Callable[[], WorkerPool | RayWorkerPool], stop: StopRequest
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
             yield item, process_item(item, None)
         elif item is not None:
-            count = available_cores() if workers is None else workers
-            with WorkerPool(count, make_detector, patience_s) as worker_pool:
+            with open_workers() as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.
                 pa.array([])
                 yield from worker_pool.run(chain([item], items), lambda: stop.requested)

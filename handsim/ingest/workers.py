@@ -63,7 +63,7 @@ class WorkerPool:
             ready = wait([worker.connection for worker in busy], _WAKE_S)
             for worker in busy:
                 if worker.connection not in ready:
-                    if worker.silent_s() > _patience_s(worker, self._patience_s):
+                    if worker.is_hung(self._patience_s):
                         worker.process.kill()
                         yield self._replace(worker, items, TOOK_TOO_LONG)
                     continue
@@ -86,7 +86,7 @@ class WorkerPool:
         worker = _Worker(self._make_detector)
         self._workers[self._workers.index(dead)] = worker
         worker.fill(chain(rest, items))
-        return culprit, _lost_result(culprit, reason)
+        return culprit, lost_result(culprit, reason)
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -95,16 +95,26 @@ class WorkerPool:
         stop_workers(self._workers)
 
 
-def _patience_s(worker: "_Worker", patience_s: float) -> float:
-    """How long a worker may be silent: between two samples of a video there may be much to decode."""
-    item = worker.pending[0]
-    if not worker.is_ready:
-        return float("inf")  # it loads libraries and a model
+def silence_allowed_s(item: Item, has_begun: bool, patience_s: float) -> float:
+    """How long nothing may come of an item: between two samples of a video there may be much to decode.
+
+    ``has_begun`` says whether a sample of it came already.
+    """
     if isinstance(item, VideoItem):
         # Without an index, a decoder begins at the beginning.
-        samples = 1 if worker.has_begun else 1 + item.start
+        samples = 1 if has_begun else 1 + item.start
         return patience_s + _SLOWEST_DECODING * samples / item.samples_per_s
     return patience_s
+
+
+def lost_result(item: Item, reason: str) -> ItemResult:
+    """What there is to say of an item that ended its worker; the reason is CRASHED or TOOK_TOO_LONG."""
+    origins = item.origins if isinstance(item, AnnotationItem) else [item.origin]
+    detail = "the process that read it ended before it was through"
+    if reason == TOOK_TOO_LONG:
+        detail = "no picture or frame came for so long that the process that read it was ended"
+    skipped = [Skip(origin.file, reason, detail) for origin in origins]
+    return ItemResult(item.keys.key, pictures=item.pictures, skipped=skipped)
 
 
 class _Worker(PipeWorker):
@@ -118,9 +128,12 @@ class _Worker(PipeWorker):
         """Whether it has told of progress with its first pending item."""
         self._last_heard = time.monotonic()
 
-    def silent_s(self) -> float:
-        """Seconds since it last sent something."""
-        return time.monotonic() - self._last_heard
+    def is_hung(self, patience_s: float) -> bool:
+        """Whether it has sent nothing for longer than its first pending item may take."""
+        if not self.is_ready:
+            return False  # it loads libraries and a model
+        silent_s = time.monotonic() - self._last_heard
+        return silent_s > silence_allowed_s(self.pending[0], self.has_begun, patience_s)
 
     def fill(self, items: Iterator[Item | None]) -> None:
         """Send it as many items as it may have."""
@@ -163,12 +176,3 @@ def _process_items(connection: Connection, make_detector: DetectorFactory | None
     finally:
         if detector is not None:
             detector.close()
-
-
-def _lost_result(item: Item, reason: str) -> ItemResult:
-    origins = item.origins if isinstance(item, AnnotationItem) else [item.origin]
-    detail = "the process that read it ended before it was through"
-    if reason == TOOK_TOO_LONG:
-        detail = "no picture or frame came for so long that the process that read it was ended"
-    skipped = [Skip(origin.file, reason, detail) for origin in origins]
-    return ItemResult(item.keys.key, pictures=item.pictures, skipped=skipped)

@@ -123,8 +123,8 @@ def joint_errors(detection: Detection, hand: TrueHand) -> NDArray[np.float64]:
     """[21] distances between found and true joints in longer sides of the true box, NaN without a label."""
     if hand.joints_px is None:
         return np.full(JOINT_COUNT, np.nan)
-    distances = np.linalg.norm(detection.keypoints_px[:, :2] - hand.joints_px, axis=1)
-    return distances / longer_side(hand.box_px)
+    offsets = detection.keypoints_px[:, :2] - hand.joints_px
+    return np.asarray(np.linalg.norm(offsets, axis=1) / longer_side(hand.box_px))
 
 
 def box_iou(box: NDArray[np.floating], other: NDArray[np.floating]) -> float:

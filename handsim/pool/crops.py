@@ -3,6 +3,7 @@
 No file offset is moved, so threads and forked processes may share what is open.
 """
 
+import errno
 import io
 import os
 import tarfile
@@ -19,6 +20,7 @@ from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id
 from handsim.images import decode_image, encode_jpeg
 from handsim.pool import layout
+from handsim.processes import allow_more_files
 
 
 def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
@@ -83,10 +85,16 @@ class TarFiles:
         known = self._descriptors.get(part)
         if known is not None:
             return known
+        path = self.parts[part] / layout.CROPS_FILE
         try:
-            opened = os.open(self.parts[part] / layout.CROPS_FILE, os.O_RDONLY)
+            opened = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise missing_crops(self.parts[part]) from error
+        except OSError as error:
+            # A pool of ten million hands has more parts than the usual 1,024 files.
+            if error.errno != errno.EMFILE or not allow_more_files():
+                raise
+            opened = os.open(path, os.O_RDONLY)
         # No lock: one that another thread holds during a fork would stay locked in the child for ever.
         known = self._descriptors.setdefault(part, opened)
         if known != opened:

@@ -1,6 +1,7 @@
 """A pool: written, read, killed, damaged, and cut down to a subset."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from handsim.pool.layout import count_hands, published_parts, read_pool_json, re
 from handsim.pool.merge import merge
 from handsim.pool.selection import Selection
 from handsim.pool.subset import write_subset
-from tests.handsim.builders import add_hands, make_hand, make_jpeg, make_partial_hand
+from tests.handsim.builders import add_hands, limited, make_hand, make_jpeg, make_partial_hand
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -259,6 +260,13 @@ def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
     for read in (Pool.open, count_hands):
         with pytest.raises(HandsimError, match=r"part 000001 .* is damaged.*ingest again"):
             read(tmp_path / "pool")
+
+
+def test_a_pool_may_have_more_parts_than_a_process_may_open_files(tmp_path: Path) -> None:
+    pool = Pool.open(add_hands(tmp_path / "pool", range(30), part_hands=1))
+    with limited(resource.RLIMIT_NOFILE, 25):
+        for number in range(30):
+            assert pool.crop_jpeg(make_hand(number).hand_id) == make_jpeg(number)
 
 
 def test_a_tar_that_ends_too_early_and_a_crop_that_is_none_are_named(tmp_path: Path) -> None:

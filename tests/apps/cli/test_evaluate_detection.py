@@ -49,7 +49,7 @@ def annotation(number: int, image: int, joints: np.ndarray, **more: Any) -> dict
 
 
 def write_labels(folder: Path) -> Path:
-    """Five pictures: a hand found, one of two missed, none, one that cannot be read, one that is not there."""
+    """Six pictures: a hand found, one of two missed, none, no picture, one not there, one that is refused."""
     widths = {1: 101, 2: 101, 3: 64, 4: 101, 5: 101, 6: 108}
     images = [
         {"id": number, "file_name": f"{number}.png", "width": width, "height": 80}
@@ -62,11 +62,11 @@ def write_labels(folder: Path) -> Path:
     hands = [
         annotation(1, 1, LABELLED),
         annotation(2, 2, LABELLED + 1.2, side="right"),
-        annotation(3, 2, LABELLED + [60, 20]),
+        annotation(3, 2, LABELLED + np.array([60, 20])),
         annotation(4, 4, LABELLED),
         annotation(5, 5, LABELLED),
         annotation(6, 6, LABELLED),
-        annotation(7, 1, LABELLED + [60, 30], iscrowd=1),
+        annotation(7, 1, LABELLED + np.array([60, 30]), iscrowd=1),
     ]
     labels = folder / "coco.json"
     labels.write_text(json.dumps({"images": images, "annotations": hands, "categories": [CATEGORY]}))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from handsim import Pool, PoolWriter
+from handsim.coco import annotation_to_hand
 from handsim.hand import format_hand_id
 from handsim.pool import ItemRecord, Skip
 from handsim.pool.duplicates import DuplicateGroups
@@ -114,15 +115,13 @@ def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
     assert "v0001: 37 hands in" in built
     assert re.search(r"in the pool, not here +0\n", run_ok(capsys, "index", "verify", *at))
     assert "is unknown, so it has no place in an index" in run_refused(capsys, "query", "--hand", ids[0], *at)
-    for file_format in ("parquet", "hand100m"):
-        out = ("--out", tmp_path / file_format, "--format", file_format, "--workers", "1")
-        assert left_out in run_ok(capsys, "mine", *out, *at)
-    assert not any(
-        str(make_hand(number).hand_id) in (tmp_path / "hand100m").read_text() for number in numbers
-    )
+    out = ("--out", tmp_path / "pairs.json", "--format", "hand100m", "--workers", "1")
+    assert left_out in run_ok(capsys, "mine", *out, *at)
+    mined = (tmp_path / "pairs.json").read_text()
+    assert not any(str(make_hand(number).hand_id) in mined for number in numbers)
     run_ok(capsys, "pool", "export", "--out", tmp_path / "coco", "--format", "coco", "--side", "unknown", *at)
-    assert "3 hands" in run_ok(capsys, "ingest", tmp_path / "coco", "--home", tmp_path / "again")
-    assert Pool.open(tmp_path / "again" / "pool").sides.values() == ["unknown"] * 3
+    exported = json.loads((tmp_path / "coco" / "annotations.json").read_text())["annotations"]
+    assert [annotation_to_hand(each, 224).side for each in exported] == ["unknown"] * 3
 
     (tmp_path / "sides.csv").write_text(f"id,side\n{ids[0]},right\n{ids[1]},\n{ids[2]},left\n")
     assert "2 sides" in run_ok(capsys, "pool", "relabel", "--csv", tmp_path / "sides.csv", *at)
@@ -130,7 +129,6 @@ def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
     assert given.startswith("1 hand changed: 0 videos, 0 labels, 1 side\n")
     run_ok(capsys, "index", "add", *at)
     assert find_nearest(home, tmp_path / "hand.json", capsys, 50) == (ids[0], "right")
-    assert find_nearest(home, tmp_path / "hand.json", capsys, 51, mirrored=True) == (ids[1], "left")
     assert find_nearest(home, tmp_path / "hand.json", capsys, 52, mirrored=True) == (ids[2], "left")
     run_ok(capsys, "pool", "relabel", "--ids", ids[0], "--set-side", "left", *at)
     run_ok(capsys, "index", "add", *at)

@@ -57,6 +57,8 @@ SURE = make_detection(0, 0, 100, 100, score=0.95)
 UNSURE = replace(SURE, score=0.6)
 SIDELESS = replace(SURE, side="unknown")
 LEFT = replace(make_detection(2, 1, 101, 99, score=0.9, side="left"), side_score=0.8)
+LEFT_THERE = replace(make_detection(500, 0, 600, 100, side="left"), side_score=0.8)
+PART_OF_LEFT = make_detection(540, 20, 580, 60, score=0.94)
 ELSEWHERE = make_detection(300, 0, 380, 90, score=0.85)
 
 
@@ -76,6 +78,11 @@ def test_a_later_detector_is_asked_only_where_the_one_before_finds_nothing_or_is
         ([SIDELESS], [LEFT], [("first", "left", 0.95, 0.8)]),
         ([UNSURE], [replace(LEFT, side="unknown")], [("second", "right", 0.9, None)]),
         ([UNSURE], [], [("first", "right", 0.6, None)]),
+        (
+            [UNSURE, PART_OF_LEFT],
+            [LEFT_THERE],
+            [("second", "left", 0.9, 0.8), ("first", "right", 0.6, None)],
+        ),
         (
             [UNSURE],
             [ELSEWHERE, LEFT],

@@ -63,7 +63,7 @@ def make_mixture(folder: Path) -> Path:
 def hands_of(path: Path) -> dict[int, tuple[object, ...]]:
     """All that is known of each hand, by its id."""
     pool = Pool.open(path)
-    hands = {}
+    hands: dict[int, tuple[object, ...]] = {}
     for hand in pool.hands(np.arange(len(pool))):
         crop: bytes = pool.crop_jpeg(hand.hand_id)
         points: NDArray[np.float32] = hand.keypoints

@@ -173,5 +173,5 @@ def test_what_cannot_be_used_of_a_tar_is_told_and_the_rest_is_used(tmp_path: Pat
         "c.tar": "not an image or video",
     }
     details = {skip.file: skip.detail for skip in report.skipped}
-    assert "gunzip alone is enough" in details["data/b.tar.gz"]
+    assert "a gzip archive; unpack it" in details["data/b.tar.gz"]
     assert "first header is damaged" in details["data/c.tar"]

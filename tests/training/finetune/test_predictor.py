@@ -1,6 +1,7 @@
 """What an estimator of a checkpoint estimates in pictures and videos, and where in the camera frame."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -246,7 +247,10 @@ def test_a_right_hand_is_the_output_of_the_estimator(untrained: Inference) -> No
 def test_a_left_hand_is_the_right_hand_of_the_mirrored_picture(untrained: Inference) -> None:
     """Its camera's axis need not go through the centre."""
     mirrored, k = np.ascontiguousarray(PICTURE[:, ::-1]), np.array([[150.0, 0, 30], *K[1:]])
-    (left,) = estimate_hands(untrained, PICTURE, [_place(20, 60, "left", untrained)], k)
+    left_place = _place(20, 60, "left", untrained)
+    (left,) = estimate_hands(untrained, PICTURE, [left_place], k)
+    (selfie,) = estimate_hands(untrained, PICTURE, [replace(left_place, side="right")], k)
+    np.testing.assert_array_equal(selfie.joints_3d_mm, left.joints_3d_mm)  # a right hand that looks left
     place = _place(96 - 60, 96 - 20, "right", untrained)
     (right,) = estimate_hands(untrained, mirrored, [place], np.array([[150.0, 0, 96 - 30], *K[1:]]))
     np.testing.assert_allclose(left.keypoints_2d_px[:, 0], 96 - right.keypoints_2d_px[:, 0], atol=1e-3)
