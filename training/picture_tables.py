@@ -171,7 +171,9 @@ def _read_hand(given: Any, side: Side) -> GivenHand:
     except (TypeError, ValueError, OverflowError):
         box = np.empty(0)
     if box.shape != (4,) or not (np.abs(box) <= MAX_COORDINATE_PX).all() or (box[2:] <= box[:2]).any():
-        raise HandsimError(f"{given!r:.99} is not [x0, y0, x1, y1] in pixels with x1 > x0 and y1 > y0")
+        raise HandsimError(
+            f"{given!r:.99} is not [x0, y0, x1, y1] in pixels with x1 > x0 and y1 > y0; mend it"
+        )
     x0, y0, x1, y1 = box.tolist()
     return GivenHand((x0, y0, x1, y1), side)
 

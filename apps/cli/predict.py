@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from apps.cli.console import find_estimator, find_home, progress_bar
+from apps.cli.console import find_estimator, find_home, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
 from apps.cli.predict_files import FileResult, FindCamera, FindHands, Predictor
@@ -214,7 +214,7 @@ def _camera_finder(options: argparse.Namespace, inference: "Inference") -> Itera
 
 def _print_unused(lines: list[str]) -> None:
     for line in lines:
-        print(f"handsim: {line}", file=sys.stderr)
+        print(f"handsim: {printable(line)}", file=sys.stderr)
 
 
 def _summarize(result: "FileResult") -> str:
