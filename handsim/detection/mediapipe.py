@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from handsim.detection.detector import Detection
 from handsim.detection.merge import (
     hand_size,
+    is_same_hand,
     joint_distance,
     merge_detections,
     palm_distance,
     share_on_flesh,
+    without_hand,
 )
 from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
 from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_beside, look_closer
@@ -25,7 +27,7 @@ NAME: Final = "mediapipe"
 _MIN_PALM_SCORE: Final = 0.2
 _MIN_EVIDENCE: Final = 0.3
 """Of the palm's score times presence; of 208 hands found in scenes 5 have less, of the false ones most."""
-_MIN_PALM_SCORE_BESIDE: Final = 0.05
+_MIN_PALM_SCORE_BESIDE: Final = 0.2
 """Beside a hand that was found another is likelier, and its palm may be half hidden."""
 _MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
@@ -106,8 +108,7 @@ class _Search:
         hands = self._look(chain(look_at_all(self._picture), look_closer(self._picture)))
         if self._is_filled_by(hands):
             return hands
-        beside = chain.from_iterable(look_beside(hand.box_px) for hand in hands)
-        hands = self._look(beside, _MIN_PALM_SCORE_BESIDE, min_evidence=0.0)
+        hands = self._look_beside(hands)
         return hands or self._look(look_again(self._picture)) or self._fill()
 
     def _is_filled_by(self, hands: list[Detection]) -> bool:
@@ -135,6 +136,20 @@ class _Search:
             if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= min_evidence:
                 self._fits.append(_to_detection(fitted, stage))
         return [hand for hand in merge_detections(_drop_dubious(self._fits)) if self._is_proven(hand)]
+
+    def _look_beside(self, hands: list[Detection]) -> list[Detection]:
+        """The hands and those clasped with them, which the palm network sees once a hand is painted over."""
+        others: list[Detection] = []
+        for hand in hands:
+            beside = _Search(self._networks, without_hand(self._picture, hand))
+            found = beside._look(look_beside(hand.box_px), _MIN_PALM_SCORE_BESIDE)
+            others += [
+                other
+                for other in found
+                if not any(is_same_hand(other, one) for one in hands)
+                and not any(_is_doubted(other, one, beside._fits) for one in hands if one is not hand)
+            ]
+        return merge_detections([*hands, *others])
 
     def _fit(self, palm: Palm) -> FittedHand:
         fitted = self._networks.fit_joints(self._picture, palm.hand)

@@ -30,6 +30,8 @@ _PART_SURENESS: Final = 0.8
 _PALM: Final = (0, 5, 9, 13, 17)
 _PALM_EDGES: Final = ((5, 9), (9, 13), (13, 17))
 _FLESHY: Final = np.array([*BONES, *_PALM_EDGES])
+_RING: Final = 0.1
+"""How wide the surroundings are from which a hand that is painted over gets its colour, in sizes of it."""
 
 
 def merge_detections(detections: Iterable[Detection]) -> list[Detection]:
@@ -77,6 +79,22 @@ def share_on_flesh(hand: Detection, other: Detection) -> float:
     """The share of a hand's joints that lie on another hand, 0 to 1."""
     points, bones = hand.keypoints_px[:, :2], other.keypoints_px[_FLESHY, :2]
     return float((_distances_to(points, bones) < _FLESH * hand_size(other)).mean())
+
+
+def without_hand(picture: NDArray[np.uint8], hand: Detection) -> NDArray[np.uint8]:
+    """A picture [H, W, 3] in which the flesh of a hand is painted over with the colour around it."""
+    import cv2
+
+    flesh = np.zeros(picture.shape[:2], np.uint8)
+    points, size = hand.keypoints_px[:, :2].astype(int), hand_size(hand)
+    cv2.polylines(flesh, list(points[_FLESHY]), isClosed=False, color=1, thickness=int(2 * _FLESH * size) + 1)
+    cv2.fillConvexPoly(flesh, cv2.convexHull(points[_PALM,]), 1)
+    reach = 2 * int(_RING * size) + 3
+    around = (cv2.dilate(flesh, np.ones((reach, reach), np.uint8)) > 0) & (flesh == 0)
+    painted = picture.copy()
+    if around.any():
+        painted[flesh > 0] = np.median(picture[around], axis=0)
+    return painted
 
 
 def _is_part(small: Detection, large: Detection) -> bool:

@@ -33,7 +33,7 @@ _FLAT: Final = 4
 """Levels of 255. A tile in which no patch differs by more from its neighbours shows no hand."""
 _PATCHES: Final = 24
 """Along a tile's side."""
-_SCALES_BESIDE: Final = (1.8, 3.5)
+_SCALES_BESIDE: Final = (1.8, 2.7)
 """In sizes of the hand that was found."""
 LONGEST_HAND: Final = 1.5
 """The longest that a picture filled by one hand is, in shorter sides."""
