@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from handsim.detection.detector import Detection
 from handsim.detection.merge import (
+    MAX_SHARE_ON_FLESH,
     hand_size,
+    is_at_same_place,
     is_same_hand,
     joint_distance,
     merge_detections,
@@ -27,8 +29,8 @@ NAME: Final = "mediapipe"
 _MIN_PALM_SCORE: Final = 0.2
 _MIN_EVIDENCE: Final = 0.3
 """Of the palm's score times presence; of 208 hands found in scenes 5 have less, of the false ones most."""
-_MIN_PALM_SCORE_BESIDE: Final = 0.2
-"""Beside a hand that was found another is likelier, and its palm may be half hidden."""
+_MIN_PALM_SCORE_BESIDE: Final = 0.3
+"""Where a hand was painted over, what it leaves looks a little like palms."""
 _MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
 _SURE_PRESENCE: Final = 0.9
@@ -120,7 +122,6 @@ class _Search:
         self,
         looks: Iterable[Look],
         min_palm_score: float = _MIN_PALM_SCORE,
-        min_evidence: float = _MIN_EVIDENCE,
     ) -> list[Detection]:
         """The hands that these looks and those before them show, each once, best first."""
         found = [
@@ -133,7 +134,7 @@ class _Search:
                 continue
             self._palms.append(palm)
             fitted = self._fit(palm)
-            if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= min_evidence:
+            if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= _MIN_EVIDENCE:
                 self._fits.append(_to_detection(fitted, stage))
         return [hand for hand in merge_detections(_drop_dubious(self._fits)) if self._is_proven(hand)]
 
@@ -142,14 +143,18 @@ class _Search:
         others: list[Detection] = []
         for hand in hands:
             beside = _Search(self._networks, without_hand(self._picture, hand))
-            found = beside._look(look_beside(hand.box_px), _MIN_PALM_SCORE_BESIDE)
+            found = beside._look([look_beside(hand.box_px)], _MIN_PALM_SCORE_BESIDE)
             others += [
                 other
                 for other in found
-                if not any(is_same_hand(other, one) for one in hands)
-                and not any(_is_doubted(other, one, beside._fits) for one in hands if one is not hand)
+                if not _is_left_of(hand, other)
+                and not any(
+                    is_same_hand(other, one) or _is_doubted(other, one, beside._fits)
+                    for one in hands
+                    if one is not hand
+                )
             ]
-        return merge_detections([*hands, *others])
+        return sorted([*hands, *merge_detections(others)], key=lambda one: -one.score)
 
     def _fit(self, palm: Palm) -> FittedHand:
         fitted = self._networks.fit_joints(self._picture, palm.hand)
@@ -211,6 +216,11 @@ def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> boo
         return apart < _TOUCHING_PALMS or share > _TOUCHING_SHARE
     lies_on_other = apart < _COVERING_PALMS or share > _COVERING_SHARE
     return lies_on_other and not _is_seen_again(hand, fits)
+
+
+def _is_left_of(painted: Detection, hand: Detection) -> bool:
+    """Whether a hand is what is left of one that was painted over: most of its joints cannot be seen."""
+    return is_at_same_place(hand, painted) or share_on_flesh(hand, painted) > MAX_SHARE_ON_FLESH
 
 
 def _is_seen_again(hand: Detection, fits: list[Detection]) -> bool:

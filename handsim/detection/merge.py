@@ -19,7 +19,7 @@ _SAME_PALM: Final = 0.35
 """Hands whose palms' centres are nearer than this, in sizes of the larger hand, and ..."""
 _SAME_JOINTS: Final = 0.3
 """... whose joints are nearer than this on average, are one."""
-_MAX_SHARE_ON_FLESH: Final = 0.72
+MAX_SHARE_ON_FLESH: Final = 0.72
 """So are hands of which more joints than this of the smaller lie on the larger one."""
 _FLESH: Final = 0.1
 """How far the flesh reaches around the bones, in sizes of the hand."""
@@ -52,10 +52,12 @@ def merge_detections(detections: Iterable[Detection]) -> list[Detection]:
 def is_same_hand(hand: Detection, other: Detection) -> bool:
     """Whether two detections in one picture show the same hand."""
     small, large = sorted((hand, other), key=hand_size)
-    is_at_same_place = (
-        palm_distance(small, large) < _SAME_PALM and joint_distance(small, large) < _SAME_JOINTS
-    )
-    return is_at_same_place or share_on_flesh(small, large) > _MAX_SHARE_ON_FLESH
+    return is_at_same_place(small, large) or share_on_flesh(small, large) > MAX_SHARE_ON_FLESH
+
+
+def is_at_same_place(hand: Detection, other: Detection) -> bool:
+    """Whether palms and joints of two detections are where those of one hand may be."""
+    return palm_distance(hand, other) < _SAME_PALM and joint_distance(hand, other) < _SAME_JOINTS
 
 
 def hand_size(hand: Detection) -> float:

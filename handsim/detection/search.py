@@ -33,8 +33,8 @@ _FLAT: Final = 4
 """Levels of 255. A tile in which no patch differs by more from its neighbours shows no hand."""
 _PATCHES: Final = 24
 """Along a tile's side."""
-_SCALES_BESIDE: Final = (1.8, 2.7)
-"""In sizes of the hand that was found."""
+_SCALE_BESIDE: Final = 2.7
+"""In sizes of the hand that was found. One of 1.8 besides finds nothing more."""
 LONGEST_HAND: Final = 1.5
 """The longest that a picture filled by one hand is, in shorter sides."""
 
@@ -75,12 +75,10 @@ def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
                     yield Look(TurnedSquare(centre, side), "enlarge")
 
 
-def look_beside(box_px: NDArray[np.float32]) -> Iterator[Look]:
+def look_beside(box_px: NDArray[np.float32]) -> Look:
     """Around a hand that was found, for one that is clasped with it."""
     centre = (box_px[:2] + box_px[2:]).astype(np.float64) / 2
-    for scale in _SCALES_BESIDE:
-        side = scale * float((box_px[2:] - box_px[:2]).max())
-        yield Look(TurnedSquare(centre, side), "enlarge")
+    return Look(TurnedSquare(centre, _SCALE_BESIDE * float((box_px[2:] - box_px[:2]).max())), "enlarge")
 
 
 def look_again(picture: NDArray[np.uint8]) -> Iterator[Look]:
