@@ -18,10 +18,18 @@ from handsim.detection.merge import (
     merge_detections,
     palm_distance,
     share_on_flesh,
-    without_hand,
 )
 from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
-from handsim.detection.search import Look, fill, is_crop, look_again, look_at_all, look_beside, look_closer
+from handsim.detection.search import (
+    Look,
+    fill,
+    is_crop,
+    look_again,
+    look_at_all,
+    look_beside,
+    look_closer,
+    without_hand,
+)
 from handsim.errors import HandsimError
 from handsim.hand import Side
 
@@ -29,8 +37,6 @@ NAME: Final = "mediapipe"
 _MIN_PALM_SCORE: Final = 0.2
 _MIN_EVIDENCE: Final = 0.3
 """Of the palm's score times presence; of 208 hands found in scenes 5 have less, of the false ones most."""
-_MIN_PALM_SCORE_BESIDE: Final = 0.3
-"""Where a hand was painted over, what it leaves looks a little like palms."""
 _MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
 _SURE_PRESENCE: Final = 0.9
@@ -118,16 +124,12 @@ class _Search:
         longest = max(map(hand_size, hands), default=0.0)
         return is_crop(self._picture) and longest >= _NEARLY_WHOLE * max(self._picture.shape[:2])
 
-    def _look(
-        self,
-        looks: Iterable[Look],
-        min_palm_score: float = _MIN_PALM_SCORE,
-    ) -> list[Detection]:
+    def _look(self, looks: Iterable[Look]) -> list[Detection]:
         """The hands that these looks and those before them show, each once, best first."""
         found = [
             (palm, look.stage)
             for look in looks
-            for palm in self._networks.find_palms(self._picture, look.square, min_palm_score)
+            for palm in self._networks.find_palms(self._picture, look.square, _MIN_PALM_SCORE)
         ]
         for palm, stage in sorted(found, key=lambda pair: -pair[0].score):
             if any(_overlap(palm.box_px, other.box_px) > _SAME_PALM_IOU for other in self._palms):
@@ -143,7 +145,7 @@ class _Search:
         others: list[Detection] = []
         for hand in hands:
             beside = _Search(self._networks, without_hand(self._picture, hand))
-            found = beside._look([look_beside(hand.box_px)], _MIN_PALM_SCORE_BESIDE)
+            found = beside._look([look_beside(hand)])
             others += [
                 other
                 for other in found

@@ -21,17 +21,16 @@ _SAME_JOINTS: Final = 0.3
 """... whose joints are nearer than this on average, are one."""
 MAX_SHARE_ON_FLESH: Final = 0.72
 """So are hands of which more joints than this of the smaller lie on the larger one."""
-_FLESH: Final = 0.1
+FLESH: Final = 0.1
 """How far the flesh reaches around the bones, in sizes of the hand."""
 _PART_OF_HAND: Final = 0.7
 """A hand smaller than this, in sizes of the same hand found larger, is a part of it taken for a hand: ..."""
 _PART_SURENESS: Final = 0.8
 """... and goes, unless the larger one scores less than this much of its score."""
-_PALM: Final = (0, 5, 9, 13, 17)
+PALM: Final = (0, 5, 9, 13, 17)
 _PALM_EDGES: Final = ((5, 9), (9, 13), (13, 17))
-_FLESHY: Final = np.array([*BONES, *_PALM_EDGES])
-_RING: Final = 0.1
-"""How wide the surroundings are from which a hand that is painted over gets its colour, in sizes of it."""
+FLESHY: Final = np.array([*BONES, *_PALM_EDGES])
+"""Pairs of joints with flesh between them."""
 
 
 def merge_detections(detections: Iterable[Detection]) -> list[Detection]:
@@ -67,7 +66,7 @@ def hand_size(hand: Detection) -> float:
 
 def palm_distance(hand: Detection, other: Detection) -> float:
     """How far apart the centres of two palms are, in sizes of the larger hand."""
-    apart = (hand.keypoints_px[_PALM, :2] - other.keypoints_px[_PALM, :2]).mean(axis=0)
+    apart = (hand.keypoints_px[PALM, :2] - other.keypoints_px[PALM, :2]).mean(axis=0)
     return float(np.hypot(*apart)) / max(hand_size(hand), hand_size(other), 1e-6)
 
 
@@ -79,24 +78,8 @@ def joint_distance(hand: Detection, other: Detection) -> float:
 
 def share_on_flesh(hand: Detection, other: Detection) -> float:
     """The share of a hand's joints that lie on another hand, 0 to 1."""
-    points, bones = hand.keypoints_px[:, :2], other.keypoints_px[_FLESHY, :2]
-    return float((_distances_to(points, bones) < _FLESH * hand_size(other)).mean())
-
-
-def without_hand(picture: NDArray[np.uint8], hand: Detection) -> NDArray[np.uint8]:
-    """A picture [H, W, 3] in which the flesh of a hand is painted over with the colour around it."""
-    import cv2
-
-    flesh = np.zeros(picture.shape[:2], np.uint8)
-    points, size = hand.keypoints_px[:, :2].astype(int), hand_size(hand)
-    cv2.polylines(flesh, list(points[_FLESHY]), isClosed=False, color=1, thickness=int(2 * _FLESH * size) + 1)
-    cv2.fillConvexPoly(flesh, cv2.convexHull(points[_PALM,]), 1)
-    reach = 2 * int(_RING * size) + 3
-    around = (cv2.dilate(flesh, np.ones((reach, reach), np.uint8)) > 0) & (flesh == 0)
-    painted = picture.copy()
-    if around.any():
-        painted[flesh > 0] = np.median(picture[around], axis=0)
-    return painted
+    points, bones = hand.keypoints_px[:, :2], other.keypoints_px[FLESHY, :2]
+    return float((_distances_to(points, bones) < FLESH * hand_size(other)).mean())
 
 
 def _is_part(small: Detection, large: Detection) -> bool:

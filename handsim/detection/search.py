@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.detection.detector import FIRST_TRY
+from handsim.detection.detector import FIRST_TRY, Detection
+from handsim.detection.merge import FLESH, FLESHY, PALM, hand_size
 from handsim.detection.networks import TurnedSquare
 
 _CROP_PX: Final = 256
@@ -35,6 +36,8 @@ _PATCHES: Final = 24
 """Along a tile's side."""
 _SCALE_BESIDE: Final = 2.7
 """In sizes of the hand that was found. One of 1.8 besides finds nothing more."""
+_RING: Final = 0.1
+"""How wide the surroundings are from which a hand that is painted over gets its colour, in sizes of it."""
 LONGEST_HAND: Final = 1.5
 """The longest that a picture filled by one hand is, in shorter sides."""
 
@@ -75,10 +78,26 @@ def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
                     yield Look(TurnedSquare(centre, side), "enlarge")
 
 
-def look_beside(box_px: NDArray[np.float32]) -> Look:
+def look_beside(hand: Detection) -> Look:
     """Around a hand that was found, for one that is clasped with it."""
-    centre = (box_px[:2] + box_px[2:]).astype(np.float64) / 2
-    return Look(TurnedSquare(centre, _SCALE_BESIDE * float((box_px[2:] - box_px[:2]).max())), "enlarge")
+    centre = (hand.box_px[:2] + hand.box_px[2:]).astype(np.float64) / 2
+    return Look(TurnedSquare(centre, _SCALE_BESIDE * hand_size(hand)), "enlarge")
+
+
+def without_hand(picture: NDArray[np.uint8], hand: Detection) -> NDArray[np.uint8]:
+    """A picture [H, W, 3] in which the flesh of a hand is painted over with the colour around it."""
+    import cv2
+
+    flesh = np.zeros(picture.shape[:2], np.uint8)
+    points, size = hand.keypoints_px[:, :2].astype(int), hand_size(hand)
+    cv2.polylines(flesh, list(points[FLESHY]), isClosed=False, color=1, thickness=int(2 * FLESH * size) + 1)
+    cv2.fillConvexPoly(flesh, cv2.convexHull(points[PALM,]), 1)
+    reach = 2 * int(_RING * size) + 3
+    around = (cv2.dilate(flesh, np.ones((reach, reach), np.uint8)) > 0) & (flesh == 0)
+    painted = picture.copy()
+    if around.any():
+        painted[flesh > 0] = np.median(picture[around], axis=0)
+    return painted
 
 
 def look_again(picture: NDArray[np.uint8]) -> Iterator[Look]:

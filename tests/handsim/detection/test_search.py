@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handsim.detection.networks import TurnedSquare, cut_turned, square_around_joints
-from handsim.detection.search import fill, look_again, look_at_all, look_closer
+from handsim.detection.search import fill, look_again, look_at_all, look_closer, without_hand
 from tests.handsim.detection.test_merge import draw_hand
 
 SIZES = st.integers(3, 900)
@@ -88,3 +88,13 @@ def test_long_pictures_are_never_taken_for_one_hand() -> None:
     assert list(fill(picture, 1.1)) == []
     assert len(list(fill(picture[:, :600], 1.1))) == 4
     assert {look.stage for look in look_again(picture)} == {"pad", "rotate"}
+
+
+def test_a_hand_painted_over_leaves_all_else_as_it_was() -> None:
+    hand = draw_hand((150, 150), 100, 30)
+    picture = np.full((300, 300, 3), 90, np.uint8)
+    picture[:, 250:] = 200
+    original = picture.copy()
+    for x, y in hand.keypoints_px[:, :2].astype(int):
+        picture[y - 4 : y + 5, x - 4 : x + 5] = (220, 170, 140)
+    assert (without_hand(picture, hand) == original).all()
