@@ -221,7 +221,9 @@ def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> boo
 
 
 def _is_left_of(painted: Detection, hand: Detection) -> bool:
-    """Whether a hand is what is left of one that was painted over: most of its joints cannot be seen."""
+    """Whether a hand is what is left of one that was painted over: small, or its joints lie under paint."""
+    if hand_size(hand) < _SMALL * hand_size(painted):
+        return True
     return is_at_same_place(hand, painted) or share_on_flesh(hand, painted) > MAX_SHARE_ON_FLESH
 
 
