@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from apps.cli.console import find_home, format_table, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
+from handsim.english import pluralize
 from handsim.errors import HandsimError, UnusableError
 from handsim.files import write_text_atomically
 from handsim.metrics.detection import (
@@ -187,7 +188,8 @@ def _format(options: argparse.Namespace, described: str, comparison: Comparison)
     header = ["box", ">hands", ">recall", ">precision", ">doubled", ">false", ">side", ">PCK@0.1", ">error"]
     lines = [
         f"{printable(options.detector)} ({printable(described)}) on {len(matches):,} pictures of "
-        f"{printable(options.labels.name)}, {pace:.1f} a second with {options.workers} processes\n",
+        f"{printable(options.labels.name)}, {pace:.1f} a second with "
+        f"{pluralize(options.workers, 'process', 'processes')}\n",
         format_table(header, rows),
     ]
     if scores.joints:
