@@ -92,7 +92,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "detection.json", json.dumps(report, indent=1) + "\n")
     has_figure = _write_figure(folder / "figures" / "worst.png", comparison)
-    print(_format(options, described, comparison))
+    print(_format(options, comparison))
     print(f"\nwritten to {folder}" + ("" if has_figure else "; nothing went wrong, so there is no figure"))
     return 0
 
@@ -170,7 +170,7 @@ def _write_figure(path: Path, comparison: Comparison) -> bool:
     return True
 
 
-def _format(options: argparse.Namespace, described: str, comparison: Comparison) -> str:
+def _format(options: argparse.Namespace, comparison: Comparison) -> str:
     matches = comparison.matches
     scores = score_detections(matches)
     pace = len(matches) / comparison.seconds
@@ -180,7 +180,7 @@ def _format(options: argparse.Namespace, described: str, comparison: Comparison)
     ]
     header = ["box", ">hands", ">recall", ">precision", ">doubled", ">false", ">side", ">PCK@0.1", ">error"]
     lines = [
-        f"{printable(options.detector)} ({printable(described)}) on {len(matches):,} pictures of "
+        f"{printable(options.detector)} on {len(matches):,} pictures of "
         f"{printable(options.labels.name)}, {pace:.1f} a second with "
         f"{pluralize(options.workers, 'process', 'processes')}\n",
         format_table(header, rows),

@@ -7,8 +7,8 @@ from PIL import Image
 
 from handsim.detection.networks import HandNetworks, TurnedSquare
 
-# What the HandLandmarker of mediapipe 1.2.3 finds in the photograph below with the same model. It is recorded,
-# because that package brings an OpenCV that lies in the same folder as ours.
+# What the HandLandmarker of mediapipe 1.2.3 finds in the photograph below with the same model. It is
+# recorded, because that package brings an OpenCV that lies in the same folder as ours.
 MEDIAPIPE_JOINTS = [
     *[(58.1, 88.5), (65.6, 79.5), (71.0, 67.0), (78.9, 59.1), (86.3, 55.4), (58.2, 48.2), (58.2, 31.8)],
     *[(58.3, 20.6), (57.9, 11.3), (51.4, 50.0), (46.4, 32.5), (43.3, 21.0), (40.5, 11.8), (46.1, 56.1)],
