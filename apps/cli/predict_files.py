@@ -299,7 +299,7 @@ def _draw(picture: "Picture", hands: "Sequence[EstimatedHand]") -> "Image":
             drawings.append(HandDrawing(joints, " ".join(words)))
         else:
             colour = _TRACK_COLOURS[(place.track - 1) % len(_TRACK_COLOURS)]
-            drawings.append(HandDrawing(joints, " ".join([f"#{place.track}", *words]), colour))
+            drawings.append(HandDrawing(joints, f"#{place.track}: {' '.join(words)}", colour))
     return draw_hands(picture.image, drawings)
 
 

@@ -144,7 +144,7 @@ def test_trouble_is_reported_and_training_continues(
     no_room, full = HandsimError("no room for features; make some"), OSError(28, "No space left on device")
     away = UnavailableError("the server\nis away")
     for where, replacement, message in (
-        ("handsim.embedding.row_cache.RowCache.add", raising(no_room), "no room for features"),
+        ("handsim.pool.row_cache.RowCache.add", raising(no_room), "no room for features"),
         ("handsim.embedding.BlendEmbedding.save", raising(full), "is full; `handsim index prune`"),
         ("index.Catalog.build", raising(away), "the server is away"),
         ("handsim.pool.Pool.crop_jpeg", raising(HandsimError("hands.tar ends too early")), "ends too early"),
