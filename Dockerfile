@@ -32,6 +32,11 @@ RUN pip install --no-deps .
 
 
 FROM python:3.12.13-slim-bookworm
+# OpenCV loads libGL, GLib and xcb, although it opens no window.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
+    && rm -rf /var/lib/apt/lists/*
+
 # Every user can write to the cache, as to /tmp, because the trainer may run as another user, the home's owner.
 RUN useradd --uid 1000 --home-dir /home/handsim --shell /usr/sbin/nologin handsim \
     && install --directory --owner=1000 --group=1000 /home/handsim /home/handsim/handsim-home \

@@ -237,7 +237,12 @@ def test_it_runs_as_a_fixed_user_that_is_not_root() -> None:
 
 
 def test_nothing_to_build_with_and_no_cache_stays() -> None:
-    assert "apt-get" not in INSTRUCTIONS
+    (packages,) = re.findall(
+        r"apt-get install --yes --no-install-recommends ([^&]+?)\s*&& rm -rf /var/lib/apt/lists/\*", FINAL
+    )
+    assert all(re.fullmatch(r"lib[a-z0-9.-]+", package) for package in packages.split())
+    assert "-dev" not in packages
+    assert INSTRUCTIONS.count("apt-get install") == 1
     assert "pip install" not in FINAL
     assert INSTRUCTIONS.index("PIP_NO_CACHE_DIR=1") < INSTRUCTIONS.index("pip install")
 
