@@ -153,7 +153,7 @@ def describe_addition(info: VersionInfo, difference: Difference) -> str:
     if len(difference.removed):
         changes.append(f"{len(difference.removed):,} removed")
     if len(difference.changed):
-        changes.append(f"{len(difference.changed):,} with a new video, source or label")
+        changes.append(f"{len(difference.changed):,} with a new video, source, label or side")
     return (
         f"{info.name}: {pluralize(info.points, 'hand')}, {', '.join(changes)}, {_describe_publication(info)}"
     )

@@ -103,9 +103,7 @@ class _Run:
         )
         self._earlier = EarlierWork(known, options, self.report)
         self._open_files = [item for item in self._plan.files if not self._earlier.covers(item)]
-        self._joiner = TrackJoiner(
-            self._plan.files, self._open_files, known, self._options.min_motion, self.report
-        )
+        self._joiner = TrackJoiner(self._plan.files, self._open_files, known, options.min_motion, self.report)
         self._annotated: set[Path | None] = set()
         """Pictures that annotations name, where pictures are to be looked at as well."""
         self._digests: dict[str, str] = {}

@@ -2,6 +2,6 @@
 
 from handsim.tracking.motion_filter import MotionFilter
 from handsim.tracking.smoothing import OneEuroFilter
-from handsim.tracking.tracker import MAX_GAP_S, Track, Tracker
+from handsim.tracking.tracker import Track, Tracker
 
-__all__ = ["MAX_GAP_S", "MotionFilter", "OneEuroFilter", "Track", "Tracker"]
+__all__ = ["MotionFilter", "OneEuroFilter", "Track", "Tracker"]

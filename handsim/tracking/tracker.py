@@ -5,7 +5,7 @@ found is assigned to the tracks so that the whole is most likely; what is too un
 a new one. All that is uncertain grows with the time since the hand was last found, so that frames may be
 missing, and videos be sampled at any rate.
 
-A hand that is not found for a while stays in its track if it comes back within `MAX_GAP_S` near the place
+A hand that is not found for a while stays in its track if it comes back within `_MAX_GAP_S` near the place
 where it is expected; else a new track begins. Hands that cross keep their tracks by their velocities, poses
 and sides.
 """
@@ -24,7 +24,7 @@ from handsim.hand import SIDES, Side
 from handsim.tracking.assignment import assign
 from handsim.tracking.motion import MovingPoint
 
-MAX_GAP_S: Final = 2.0
+_MAX_GAP_S: Final = 2.0
 """A hand that was not found for longer has left; of frames further apart, two in a row are linked."""
 _BEGINNING_COST: Final = 6.0
 """A hand begins a track if its negative log-likelihood is above this in each other one: it allows 0.5 hand
@@ -97,8 +97,7 @@ class Track:
     def add_vote(self, detection: Detection) -> None:
         """Count what a detection says of the side."""
         if detection.side != "unknown":
-            score = _UNSAID_SIDE_SCORE if detection.side_score is None else detection.side_score
-            self.votes[detection.side] += max(score - 0.5, 0.0)
+            self.votes[detection.side] += max(_side_score(detection) - 0.5, 0.0)
 
     def _add_step(self, step_px: NDArray[np.float64], elapsed_s: float) -> None:
         moved = mean_length(step_px) / self.size_px
@@ -150,19 +149,15 @@ class Tracker:
 
     tracks: list[Track]
     """Those that may go on."""
+    begun: int
+    """How many tracks there were in all."""
     momentary: int
     """How many tracks have ended after a single frame, though frames before and after it were looked at: most
     of them are no hands."""
 
-    def __init__(self, max_gap_s: float = MAX_GAP_S) -> None:
-        self.tracks, self.momentary = [], 0
-        self._max_gap_s, self._begun = max_gap_s, 0
+    def __init__(self) -> None:
+        self.tracks, self.begun, self.momentary = [], 0, 0
         self._time_s: float | None = None
-
-    @property
-    def begun(self) -> int:
-        """How many tracks there were in all."""
-        return self._begun
 
     def update(self, time_s: float, detections: Sequence[Detection]) -> list[Track]:
         """The track of each hand of a frame that was ``time_s`` seconds into the video, after all others.
@@ -188,7 +183,7 @@ class Tracker:
 
     def _end_tracks(self, time_s: float) -> None:
         """End the tracks of hands that have left."""
-        gap_s = self._max_gap_s if self._time_s is None else max(self._max_gap_s, time_s - self._time_s)
+        gap_s = _MAX_GAP_S if self._time_s is None else max(_MAX_GAP_S, time_s - self._time_s)
         ended = [track for track in self.tracks if time_s - track.time_s > gap_s]
         self.momentary += sum(track.frames == 1 and track.is_preceded for track in ended)
         self.tracks = [track for track in self.tracks if track not in ended]
@@ -196,22 +191,22 @@ class Tracker:
     def _begin(
         self, time_s: float, joints_px: NDArray[np.float64], centre_px: NDArray[np.float64], size_px: float
     ) -> Track:
-        self._begun += 1
+        self.begun += 1
         centre, is_preceded = MovingPoint.at_rest(centre_px), self._time_s is not None
-        track = Track(self._begun, time_s, joints_px, size_px, centre, is_preceded)
+        track = Track(self.begun, time_s, joints_px, size_px, centre, is_preceded)
         self.tracks.append(track)
         return track
 
     def to_json(self) -> str:
         """What is needed to go on with later frames; a few kilobytes."""
         tracks = [track.to_values() for track in self.tracks]
-        return json.dumps({"time_s": self._time_s, "begun": self._begun, "tracks": tracks})
+        return json.dumps({"time_s": self._time_s, "begun": self.begun, "tracks": tracks})
 
     @classmethod
-    def from_json(cls, text: str, max_gap_s: float = MAX_GAP_S) -> "Tracker":
+    def from_json(cls, text: str) -> "Tracker":
         """Go on from `to_json`, with exactly the same tracks; `momentary` counts anew."""
-        values, tracker = json.loads(text), cls(max_gap_s)
-        tracker._time_s, tracker._begun = values["time_s"], values["begun"]
+        values, tracker = json.loads(text), cls()
+        tracker._time_s, tracker.begun = values["time_s"], values["begun"]
         tracker.tracks = [Track.from_values(track) for track in values["tracks"]]
         return tracker
 
@@ -223,7 +218,7 @@ def mean_length(vectors: NDArray[np.float64]) -> float:
     return float(lengths[is_known].mean()) if is_known.any() else 0.0
 
 
-def _costs(track: Track, time_s: float, hands: "_FoundHands") -> NDArray[np.float64]:
+def _costs(track: Track, time_s: float, hands: _FoundHands) -> NDArray[np.float64]:
     """[N] negative log-likelihood of each hand of a frame as the next of a track, but for a constant."""
     elapsed_s = time_s - track.time_s
     expected = track.centre.after(elapsed_s)
@@ -246,11 +241,14 @@ def _agreement(track: Track, detection: Detection) -> float:
     """How likely it is that a detection has the side of a track: a half where either does not say it."""
     if detection.side == "unknown":
         return 0.5
-    score = _UNSAID_SIDE_SCORE if detection.side_score is None else detection.side_score
-    score = min(max(score, 0.5), 1 - _SIDE_DOUBT)
+    score = min(max(_side_score(detection), 0.5), 1 - _SIDE_DOUBT)
     mine = track.votes[detection.side] + _VOTES_DOUBT
     share = mine / (sum(track.votes.values()) + 2 * _VOTES_DOUBT)
     return share * score + (1 - share) * (1 - score)
+
+
+def _side_score(detection: Detection) -> float:
+    return _UNSAID_SIDE_SCORE if detection.side_score is None else detection.side_score
 
 
 def _normalise(

@@ -131,7 +131,7 @@ def test_hands_of_unknown_side_are_in_no_index_until_somebody_gives_them_a_side(
     assert find_nearest(home, tmp_path / "hand.json", capsys, 50) == (ids[0], "right")
     assert find_nearest(home, tmp_path / "hand.json", capsys, 52, mirrored=True) == (ids[2], "left")
     run_ok(capsys, "pool", "relabel", "--ids", ids[0], "--set-side", "left", *at)
-    run_ok(capsys, "index", "add", *at)
+    assert "1 with a new video, source, label or side" in run_ok(capsys, "index", "add", *at)
     assert find_nearest(home, tmp_path / "hand.json", capsys, 50, mirrored=True) == (ids[0], "left")
 
 
