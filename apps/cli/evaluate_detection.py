@@ -196,7 +196,10 @@ def _format(options: argparse.Namespace, comparison: Comparison) -> str:
         for reason, count in comparison.left_out.most_common()
     ]
     failures = list(comparison.detector_failures.items())
-    lines += [f"the detector failed on {path}: {printable(why)}" for path, why in failures[:_SHOWN_FAILURES]]
+    lines += [
+        f"the detector failed on {printable(str(path))}: {printable(why)}"
+        for path, why in failures[:_SHOWN_FAILURES]
+    ]
     if len(failures) > _SHOWN_FAILURES:
         lines.append(f"and on {len(failures) - _SHOWN_FAILURES:,} more; see detection.json")
     return "\n".join(lines)
