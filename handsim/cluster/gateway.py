@@ -76,7 +76,7 @@ def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
             logging_level=logging.CRITICAL,
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones, too: for a node that starts too slowly
         reason = " ".join(str(error).split())
         where = "on this machine" if is_local else f"at {request.address}"
         raise HandsimError(f"Ray did not connect to a cluster {where}: {reason}") from error
