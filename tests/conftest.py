@@ -27,8 +27,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests on a Ray cluster come first: ``--dist worksteal`` then leaves them to one process, which starts
-    one cluster for all of them."""
+    """The tests on a Ray cluster come first: so one process runs them all (none steals from the front of
+    another's queue), and starts one cluster."""
     items.sort(key=lambda item: item.path.name != "test_ray_cluster.py")
 
 

@@ -1,4 +1,4 @@
-"""Ingest, encoding and mining on a Ray cluster of two workers on this machine: as without it, whatever dies."""
+"""Ingest, encoding and mining on a Ray cluster with two workers: as without it, whatever dies."""
 
 import multiprocessing
 import os
@@ -132,9 +132,7 @@ def test_a_pool_is_the_same_as_without_it_after_ctrl_c_and_whatever_dies(
     def press_ctrl_c() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    stopped = ingest(
-        [folder], pool, BrightnessDetector, cluster=cluster.options, progress=once(press_ctrl_c)
-    )
+    stopped = ingest([folder], pool, BrightnessDetector, cluster=cluster.options, progress=once(press_ctrl_c))
     assert stopped.interrupted
     assert 0 < stopped.hands_in_pool < 32
     second, lines = cluster.add_node("second"), list[str]()

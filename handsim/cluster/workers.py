@@ -6,6 +6,7 @@ that one dies, this one still has, and writes, all that was found.
 """
 
 import os
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -104,7 +105,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         self._say = say
         request = GatewayRequest(
             address=address,
-            make_worker=make_worker,
+            make_worker=pickle.dumps(make_worker),
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
