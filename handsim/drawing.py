@@ -82,6 +82,8 @@ class HandDrawing:
     keypoints_px: NDArray[np.floating]
     """[21, 2 or 3] in the photograph's pixels; see `draw_skeleton` for z."""
     caption: str = ""
+    colour: tuple[int, int, int] = _CAPTION_PAPER
+    """The ground of the caption, on which white letters can be read."""
 
 
 def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.Image:
@@ -104,16 +106,18 @@ def draw_hands(image: NDArray[np.uint8], hands: Sequence[HandDrawing]) -> Image.
         region = picture.crop((left, top, right, bottom))
         picture.paste(draw_skeleton(region, points), (left, top))
         if hand.caption:
-            _write_caption(ImageDraw.Draw(picture), (left, top), hand.caption, font)
+            _write_caption(ImageDraw.Draw(picture), (left, top), hand, font)
     return picture
 
 
-def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], caption: str, font: _Font) -> None:
+def _write_caption(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], hand: HandDrawing, font: _Font
+) -> None:
     """Above the hand, or in its upper corner where there is no room above."""
-    left, _, right, bottom = draw.textbbox((0, 0), caption, font=font)
+    left, _, right, bottom = draw.textbbox((0, 0), hand.caption, font=font)
     x, y = corner[0], max(0, corner[1] - round(bottom) - 4)
-    draw.rectangle((x, y, x + right - left + 6, y + bottom + 4), fill=_CAPTION_PAPER)
-    draw.text((x + 3, y + 2), caption, font=font, fill=_CAPTION_INK)
+    draw.rectangle((x, y, x + right - left + 6, y + bottom + 4), fill=hand.colour)
+    draw.text((x + 3, y + 2), hand.caption, font=font, fill=_CAPTION_INK)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,18 +8,19 @@ pixels, x right, y down.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from handsim.animations import probe_animation, sample_animation
+from handsim.animations import sample_animation
 from handsim.detection import Detection
 from handsim.errors import HandsimError, Remark, UnusableError
 from handsim.geometry import mirror_points, square_around
 from handsim.hand import Side
 from handsim.images import decode_picture
 from handsim.media import tell_kind
-from handsim.videos import VIDEO_SUFFIXES, probe_video, sample_frames
+from handsim.videos import VIDEO_SUFFIXES, sample_frames
 from training.finetune.predictor import Inference, Predictions
 
 
@@ -34,6 +35,11 @@ class Picture:
     scale: float = 1.0
     """Pixels of ``image`` per pixel of the file: less than 1 for a huge JPEG."""
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of ``image``."""
+        return self.image.shape[1], self.image.shape[0]
+
 
 def is_video(path: Path) -> bool:
     """Whether a file is a video or an animation; of one that cannot be used, whether its name says so."""
@@ -43,8 +49,12 @@ def is_video(path: Path) -> bool:
         return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+_LEAST_STEP_S: Final = 1e-3
+"""Frames of a video are further apart than this."""
+
+
 def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = None) -> Iterator[Picture]:
-    """Yield the image of a file, or a frame of a video or an animation every ``every_s`` seconds.
+    """Yield the image of a file, or a frame of a video or an animation every ``every_s`` seconds; 0: each.
 
     What is wrong with a file that is used all the same is put into ``remarks``, once its last picture is
     read. Raises UnusableError for a file that is missing, unusable or of another kind.
@@ -63,14 +73,9 @@ def read_pictures(path: Path, every_s: float, remarks: list[Remark] | None = Non
         remarks += picture.remarks
         yield Picture(picture.pixels, scale=picture.scale)
         return
-    if kind == "animation":
-        frames_per_s = probe_animation(path).frames_per_s
-        frames = sample_animation(path, 1 / every_s, 0, None, remarks)
-    else:
-        frames_per_s = probe_video(path).frames_per_s
-        frames = sample_frames(path, 1 / every_s, 0, None, remarks)
-    for sampled in frames:
-        yield Picture(sampled.image, sampled.index, sampled.index / frames_per_s)
+    sample = sample_animation if kind == "animation" else sample_frames
+    for frame in sample(path, 1 / max(every_s, _LEAST_STEP_S), 0, None, remarks):
+        yield Picture(frame.image, frame.index, frame.time_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,10 @@ class HandPlace:
     """[4] the estimator's crop; it may reach outside the image, where edge pixels are repeated."""
     looks_left: bool
     """Whether it looks like a left hand in this image; in that of a selfie camera, a right hand does."""
+    detection: Detection | None = None
+    """What a detector found there, by which hands are linked over frames."""
+    track: int | None = None
+    """The number of its track in a video, from 1."""
 
 
 def place_of_detection(detection: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
@@ -94,7 +103,9 @@ def place_of_detection(detection: Detection, size_px: tuple[int, int], inference
     joints."""
     square_px = inference.square(detection.keypoints_px[:, :2], size_px)
     box_px = detection.box_px.astype(np.float64)
-    return HandPlace(detection.side, detection.score, box_px, square_px, detection.looks_left)
+    return HandPlace(
+        detection.side, detection.score, box_px, square_px, detection.looks_left, detection=detection
+    )
 
 
 def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], inference: Inference) -> HandPlace:
@@ -134,35 +145,42 @@ class EstimatedHand:
     """[21, 3] relative to the wrist, in the camera's axes: x right, y down, z into the image. Its size is
     that of the mean hand of the training."""
     camera_3d_mm: NDArray[np.float32] | None
-    """[21, 3] in the camera frame; None without the focal length."""
+    """[21, 3] in the camera frame; None without K."""
 
 
 def estimate_hands(
-    inference: Inference, image: NDArray[np.uint8], places: Sequence[HandPlace], focal_px: float | None = None
+    inference: Inference,
+    image: NDArray[np.uint8],
+    places: Sequence[HandPlace],
+    intrinsics: NDArray[np.float64] | None = None,
 ) -> list[EstimatedHand]:
     """Estimate the hands at ``places`` of an image [H, W, 3] (RGB).
 
-    ``focal_px`` is the camera's focal length in the image's pixels; its axis is assumed to go through the
-    image's centre. Raises HandsimError where the estimator needs it and it is None.
+    ``intrinsics`` [3, 3] is K of the image's camera, in its pixels. Raises HandsimError where the estimator
+    needs it and it is None.
     """
     if not places:
         return []
-    height, width = image.shape[:2]
+    width = image.shape[1]
     mirrored = np.ascontiguousarray(image[:, ::-1])
     squares = np.stack([_mirrored_square(place, width) for place in places])
-    intrinsics = None
-    if focal_px is not None:
-        # The centre is also that of the mirrored image.
-        k = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
-        intrinsics = np.repeat(k[None], len(places), axis=0)
+    cameras = None
+    if intrinsics is not None:
+        as_mirror = _mirrored_intrinsics(intrinsics, width)
+        cameras = np.stack([as_mirror if place.looks_left else intrinsics for place in places])
     pictures = [mirrored if place.looks_left else image for place in places]
-    predictions = inference.predict(pictures, squares, intrinsics)
+    predictions = inference.predict(pictures, squares, cameras)
     return [_unmirrored(place, predictions, row, width) for row, place in enumerate(places)]
 
 
 def _mirrored_square(place: HandPlace, width: int) -> NDArray[np.float64]:
     x0, y0, x1, y1 = place.square_px
     return np.array([width - x1, y0, width - x0, y1]) if place.looks_left else place.square_px
+
+
+def _mirrored_intrinsics(intrinsics: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """K of the mirrored image, for the mirrored world."""
+    return np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ intrinsics @ np.diag([-1.0, 1, 1])
 
 
 def _unmirrored(place: HandPlace, predictions: Predictions, row: int, width: int) -> EstimatedHand:

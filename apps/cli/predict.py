@@ -1,47 +1,40 @@
 """``handsim predict``: the 3D pose of every hand in images and videos, in JSON and drawn.
 
-One file after the other is read, frame by frame; what cannot be used is reported, and the others go on.
+What cannot be used is reported, and the others go on: see `apps.cli.predict_files`.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from apps.cli.console import find_estimator, find_home, progress_bar
+from apps.cli.console import find_estimator, find_home, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
-from handsim.detection.detector import UndetectedError
-from handsim.errors import HandsimError, Remark
-from handsim.files import write_text_atomically
+from apps.cli.predict_files import FileResult, FindCamera, FindHands, Predictor
+from handsim.detection import open_detector
+from handsim.errors import HandsimError, Remark, UnusableError
 from handsim.hand import SIDES, Side
+from handsim.tracking.smoothing import check_strength
 
 if TYPE_CHECKING:
     from training.finetune.predictor import Inference
-    from training.predict import EstimatedHand, HandPlace, Picture
+    from training.picture_tables import BoxTable
+    from training.predict import HandPlace, Picture
 
 _EPILOG: Final = """\
 Drawings and a JSON file for each input go to --out; --json prints the same JSON, and writes files only where
 --out is given. A file that cannot be used is reported, and the others go on; the exit code is then 2, as it
 is where no hand was found at all. An image does not show how large a hand is: each is given the mean size of
-the hands in the training set.
+the hands in the training set. In videos, a hand has the side of most of its frames, and its joints are
+smoothed; what is drawn is also a video.
 """
 _NO_HAND: Final = "no hand was found; try an image where one is larger or clearer, or give its --box"
-_DETECTOR_FAILED: Final = "the detector failed"
-_JPEG_QUALITY: Final = 92
-_DECIMALS: Final = 3
-"""Of pixels, millimetres and confidences."""
-
-FindHands = Callable[["Picture"], "list[HandPlace]"]
-"""Where the hands of an image are, in its pixels as it was decoded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,12 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--box", type=_parse_box, metavar="x0,y0,x1,y1", help="one hand, in this tight box in px"
     )
     either.add_argument("--whole", action="store_true", help="each image is the crop of one hand")
-    where.add_argument("--side", choices=SIDES, help="whose hand that is, with --box and --whole (right)")
+    line = 'hands of many files, as in {"a.jpg": [[x0, y0, x1, y1]]} or COCO (docs/finetune.md)'
+    either.add_argument("--boxes", type=Path, metavar="FILE", help=line)
+    line = "whose hand that is, with --box and --whole (right), and --boxes (where it says none)"
+    where.add_argument("--side", choices=SIDES, help=line)
     add_detector_arguments(where)
     line = "the camera's focal length in pixels: then joints in the camera's frame are given, too"
     parser.add_argument("--focal-px", type=float, metavar="F", help=line)
-    line = "between frames of a video (%(default)g)"
-    parser.add_argument("--every-seconds", type=float, default=1.0, metavar="S", help=line)
+    line = 'cameras of many files, as in {"a.jpg": {"focal_px": 1400}} or {"a.jpg": {"K": [[...], ...]}}'
+    parser.add_argument("--cameras", type=Path, metavar="FILE", help=line)
+    videos = parser.add_argument_group("videos")
+    line = "between frames of a video (%(default)g); 0: every frame"
+    videos.add_argument("--every-seconds", type=float, default=1.0, metavar="S", help=line)
+    line = "how much joints are smoothed over frames (%(default)g); 0: as estimated, 2: twice as slow"
+    videos.add_argument("--smooth", type=float, default=1.0, metavar="STRENGTH", help=line)
     line = "where to write (default: predictions/ in the home)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=line)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -92,27 +93,19 @@ def _run(options: argparse.Namespace) -> int:
 
     home = find_home(options)
     inference = load_estimator(find_estimator(options.checkpoint, home, last=options.last))
-    if inference.config.estimator.head == "regressor_25d" and options.focal_px is None:
-        raise HandsimError(
-            "this estimator's head, regressor_25d, needs the camera to place the joints in depth; give the "
-            "focal length in pixels with --focal-px"
-        )
     out = options.out or (None if options.json else home.path / "predictions")
     results: list[FileResult] = []
-    with _hand_finder(options, inference) as find, progress_bar("predicting", "picture") as progress:
-        predictor = Predictor(inference, find, options.focal_px, options.every_seconds, out)
+    with (
+        _hand_finder(options, inference) as find_hands,
+        _camera_finder(options, inference) as find_camera,
+        progress_bar("predicting", "picture") as progress,
+    ):
+        every_s, smoothing = options.every_seconds, options.smooth
+        predictor = Predictor(inference, find_hands, find_camera, every_s, smoothing, out)
         for result in predictor.predict_files(options.files, progress):
             results.append(result)
-            for remark in result.content.get("remarks", ()):
-                line = f"handsim: {result.content['file']}: {remark['reason']}"
-                print(line + (f" ({remark['detail']})" if remark["detail"] else ""), file=sys.stderr)
-            if (problem := result.content.get("problem")) is not None:
-                file = result.content["file"]
-                if problem.startswith(_DETECTOR_FAILED):
-                    print(f"handsim: {file}: {problem}; mend it, and run again", file=sys.stderr)
-                else:
-                    line = f"handsim: {file} cannot be used ({problem})"
-                    print(f"{line}; give whole images or videos", file=sys.stderr)
+            for line in result.lines():
+                print(f"handsim: {line}", file=sys.stderr)
     if options.json:
         print(json.dumps([result.content for result in results]))
     else:
@@ -122,206 +115,112 @@ def _run(options: argparse.Namespace) -> int:
     if any(result.pictures for result in results) and not any(result.hands for result in results):
         print(f"handsim: {_NO_HAND}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    return EXIT_BAD_INPUT if any("problem" in result.content for result in results) else 0
+    return EXIT_BAD_INPUT if any(result.is_flawed for result in results) else 0
 
 
 def _check(options: argparse.Namespace) -> None:
-    for option, value in (("--focal-px", options.focal_px), ("--every-seconds", options.every_seconds)):
-        if value is not None and not 0 < value < np.inf:
-            raise HandsimError(f"{option} is {value:g}; it is more than 0")
-    if options.side is not None and options.box is None and not options.whole:
-        raise HandsimError("--side goes with --box or --whole; else a detector looks, and finds the side")
-    if options.mirrored and (options.box is not None or options.whole):
+    if options.focal_px is not None and not 0 < options.focal_px < np.inf:
+        raise HandsimError(f"--focal-px is {options.focal_px:g}; it is more than 0")
+    if not 0 <= options.every_seconds < np.inf:
+        raise HandsimError(f"--every-seconds is {options.every_seconds:g}; it is 0 (every frame) or more")
+    check_strength(options.smooth)
+    is_given = options.box is not None or options.boxes is not None or options.whole
+    if options.side is not None and not is_given:
         raise HandsimError(
-            "--mirrored is for a detector; with --box or --whole give the --side it looks like"
+            "--side goes with --box, --boxes or --whole; else a detector looks, and finds the side"
+        )
+    if options.mirrored and is_given:
+        raise HandsimError(
+            "--mirrored is for a detector; with --box, --boxes or --whole give the side it looks like"
         )
 
 
 @contextmanager
 def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindHands]:
-    from handsim.detection import open_detector
+    from training.picture_tables import read_boxes
     from training.predict import place_of_box, place_of_detection, place_of_whole_picture
 
     side: Side = options.side or "right"
-    if options.box is not None:
-        yield lambda picture: [
-            place_of_box(np.multiply(options.box, picture.scale), side, _size(picture), inference)
+    if options.boxes is not None:
+        table = read_boxes(options.boxes, options.side)
+        yield lambda path, picture, remarks: _place_boxes(table, path, picture, remarks, inference)
+        _print_unused(table.unused())
+    elif options.box is not None:
+        yield lambda _, picture, __: [
+            place_of_box(np.multiply(options.box, picture.scale), side, picture.size_px, inference)
         ]
     elif options.whole:
-        yield lambda picture: [place_of_whole_picture(side, _size(picture))]
+        yield lambda _, picture, __: [place_of_whole_picture(side, picture.size_px)]
     else:
         with closing(open_detector(read_detector_options(options))) as detector:
-            yield lambda picture: [
-                place_of_detection(detection, _size(picture), inference)
+            yield lambda _, picture, __: [
+                place_of_detection(detection, picture.size_px, inference)
                 for detection in detector.detect([picture.image])[0]
             ]
 
 
-def _size(picture: "Picture") -> tuple[int, int]:
-    return picture.image.shape[1], picture.image.shape[0]
+def _place_boxes(
+    table: "BoxTable", path: Path, picture: "Picture", remarks: list[Remark], inference: "Inference"
+) -> "list[HandPlace]":
+    from training.picture_tables import BAD_BOX
+    from training.predict import place_of_box
+
+    hands = table.find(path)
+    if hands is None:
+        raise UnusableError("no boxes", f"{table.path} does not name it; name it there, with [] for no hand")
+    remarks += [remark for remark in hands.remarks if remark not in remarks]  # once for all frames
+    places = []
+    for hand in hands.at(picture.frame):
+        try:
+            box_px = np.multiply(hand.box_px, picture.scale)
+            places.append(place_of_box(box_px, hand.side, picture.size_px, inference))
+        except HandsimError as error:
+            place = "" if hands.by_frame is None else f"frame {picture.frame}: "
+            remark = Remark(BAD_BOX, f"{place}{error}")
+            remarks += [] if remark in remarks else [remark]
+    return places
+
+
+@contextmanager
+def _camera_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindCamera]:
+    from training.picture_tables import Camera, read_cameras
+
+    needs_camera = inference.config.estimator.head == "regressor_25d"
+    needs = "this estimator's head, regressor_25d, needs the camera to place the joints in depth; give the "
+    usual = None if options.focal_px is None else Camera(options.focal_px)
+    if options.cameras is None:
+        if needs_camera and usual is None:
+            raise HandsimError(f"{needs}focal length in pixels with --focal-px")
+        yield lambda _, __: usual
+        return
+    table = read_cameras(options.cameras)
+
+    def find(path: Path, remarks: list[Remark]) -> Camera | None:
+        camera = table.find(path)
+        if isinstance(camera, Remark):
+            remarks.append(camera)
+        if isinstance(camera, Camera):
+            return camera
+        if usual is None and needs_camera:
+            raise UnusableError("no camera", f"{needs}camera in {table.path}, or --focal-px")
+        if camera is None and usual is None:
+            detail = f"{table.path} does not name it; name it there, or give --focal-px"
+            remarks.append(Remark("no camera", detail))
+        return usual
+
+    yield find
+    _print_unused(table.unused())
+
+
+def _print_unused(lines: list[str]) -> None:
+    for line in lines:
+        print(f"handsim: {printable(line)}", file=sys.stderr)
 
 
 def _summarize(result: "FileResult") -> str:
     hands = f"{result.hands:,} hand{'' if result.hands == 1 else 's'}"
-    frames = f" in {result.pictures:,} frames" if "frames" in result.content else ""
+    frames = ""
+    if (tracks := result.content.get("tracks")) is not None:
+        frames = f" in {result.pictures:,} frames, {len(tracks):,} track{'' if len(tracks) == 1 else 's'}"
     written = "" if result.json_path is None else f", {result.json_path}"
     return f"{result.content['file']}: {hands}{frames}{written}"
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """The estimated hands of one file."""
-
-    content: dict[str, Any]
-    """For JSON: ``file``, ``hands`` of an image or ``frames`` of a video; ``problem`` and ``remarks`` if
-    there were any."""
-    pictures: int
-    """Images or frames that were looked at."""
-    hands: int
-    json_path: Path | None
-    """The JSON file, if one was written."""
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """Estimates the hands of files."""
-
-    inference: "Inference"
-    find: FindHands
-    focal_px: float | None
-    """The camera's focal length in pixels, if it is known."""
-    every_s: float
-    """Seconds between the frames of a video."""
-    out: Path | None
-    """The folder for JSON and drawings; None writes none."""
-
-    def predict_files(
-        self, paths: Sequence[Path], progress: Callable[[int, int], None]
-    ) -> Iterator[FileResult]:
-        """Estimate all hands of each file; one that cannot be used does not stop the others.
-
-        ``progress`` gets the pictures done, and 0, as the number of frames is unknown. Raises HandsimError if
-        the output cannot be written or would overwrite one of the files, and for an error of the estimator.
-        """
-        names: list[str] = []
-        for path in paths:
-            names.append(_unused_name(path.stem, names))
-        if self.out is not None:
-            _check_originals(paths, [self.out / f"{name}.jpg" for name in names])
-        numbers = count(1)
-        for path, name in zip(paths, names, strict=True):
-            yield self._predict_file(path, name, lambda: progress(next(numbers), 0))
-
-    def _predict_file(self, path: Path, name: str, update: Callable[[], None]) -> FileResult:
-        from training.predict import estimate_hands, is_video, read_pictures
-
-        frames: list[dict[str, Any]] = []
-        content: dict[str, Any] = {"file": str(path)}
-        remarks: list[Remark] = []
-        unknown = 0
-        pictures = read_pictures(path, self.every_s, remarks)
-        while True:
-            try:
-                picture = next(pictures)
-            except StopIteration:
-                break
-            except HandsimError as error:  # of this file alone; an error of the estimator ends them all
-                content["problem"] = str(error)
-                break
-            focal_px = None if self.focal_px is None else self.focal_px * picture.scale
-            try:
-                places = self.find(picture)
-            except UndetectedError as error:  # of this picture alone
-                content["problem"] = f"{_DETECTOR_FAILED}: {error}"
-                continue
-            hands = estimate_hands(self.inference, picture.image, places, focal_px)
-            frame = _picture_to_json(picture, hands)
-            if self.out is not None:
-                drawing = f"{name}.jpg" if picture.frame is None else f"{name}/{picture.frame:06d}.jpg"
-                _draw(picture, hands, self.out / drawing)
-                frame["drawn"] = drawing
-            frames.append(frame)
-            unknown += sum(hand.place.side == "unknown" for hand in hands)
-            update()
-        if unknown:
-            remarks.append(Remark("hands of unknown side", f"{unknown:,}; estimated as right hands"))
-        if remarks:
-            content["remarks"] = [vars(remark) for remark in remarks]
-        if is_video(path):
-            content["frames"] = frames
-        elif frames:
-            content |= frames[0]
-        json_path = None
-        if self.out is not None and frames:
-            json_path = self.out / f"{name}.json"
-            write_text_atomically(json_path, json.dumps(content) + "\n")
-        return FileResult(content, len(frames), sum(len(frame["hands"]) for frame in frames), json_path)
-
-
-def _picture_to_json(picture: "Picture", hands: "Sequence[EstimatedHand]") -> dict[str, Any]:
-    width, height = (round(side / picture.scale) for side in _size(picture))
-    time = {} if picture.frame is None else {"frame": picture.frame, "time_s": picture.time_s}
-    return {
-        **time,
-        "width": width,
-        "height": height,
-        "hands": [_hand_to_json(hand, picture.scale) for hand in hands],
-    }
-
-
-def _hand_to_json(hand: "EstimatedHand", scale: float) -> dict[str, Any]:
-    """Pixels are the file's own. ``camera_3d_mm`` is there only if the focal length was given."""
-    place = hand.place
-    values: dict[str, Any] = {
-        "side": place.side,
-        "score": None if place.score is None else round(place.score, _DECIMALS),
-        "box_px": _round(place.box_px / scale),
-        "square_px": _round(place.square_px / scale),
-        "keypoints_2d_px": _round(hand.keypoints_2d_px / scale),
-        "confidence": _round(hand.confidence),
-        "joints_3d_mm": _round(hand.joints_3d_mm),
-    }
-    if hand.camera_3d_mm is not None:
-        values["camera_3d_mm"] = _round(hand.camera_3d_mm)
-    return values
-
-
-def _round(numbers: NDArray[np.floating]) -> list[Any]:
-    # As float64: rounded float32 would print all their digits.
-    rounded: list[Any] = numbers.astype(np.float64).round(_DECIMALS).tolist()
-    return rounded
-
-
-def _draw(picture: "Picture", hands: "Sequence[EstimatedHand]", path: Path) -> None:
-    """Bones that are nearer cover those behind them."""
-    from handsim.drawing import HandDrawing, draw_hands
-
-    drawings = []
-    for hand in hands:
-        place = hand.place
-        caption = place.side if place.score is None else f"{place.side} {place.score:.2f}"
-        joints = np.concatenate([hand.keypoints_2d_px, hand.joints_3d_mm[:, 2:]], axis=1)
-        drawings.append(HandDrawing(joints, caption))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_hands(picture.image, drawings).save(path, "JPEG", quality=_JPEG_QUALITY)
-    except OSError as error:
-        why = error.strerror or error
-        raise HandsimError(f"{path} cannot be written ({why}); name another --out") from error
-
-
-def _check_originals(paths: Sequence[Path], drawings: Sequence[Path]) -> None:
-    from training.predict import is_video
-
-    originals = {path.resolve() for path in paths}
-    for path, drawing in zip(paths, drawings, strict=True):
-        if not is_video(path) and drawing.resolve() in originals:
-            raise HandsimError(f"the drawing of {path} would be written over {drawing}; name another --out")
-
-
-def _unused_name(stem: str, names: Sequence[str]) -> str:
-    """``stem``, or ``stem-2`` and so on for further files of that name."""
-    name, number = stem, 2
-    while name in names:
-        name, number = f"{stem}-{number}", number + 1
-    return name

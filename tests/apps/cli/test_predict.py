@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from apps.cli import main
+from handsim.videos import sample_frames
 from tests.apps.commands import Capture, run_json, run_ok, run_refused
 from tests.handsim.builders import write_video
 from tests.training.builders import small_config, untrained_checkpoint
@@ -72,7 +73,7 @@ def test_images_and_videos_are_drawn_and_described_one_by_one(
     assert printed.splitlines() == [
         f"{photo}: 1 hand, {out / '0.json'}",
         f"{photo}: 1 hand, {out / '0-2.json'}",
-        f"{video}: 2 hands in 2 frames, {out / 'v.json'}",
+        f"{video}: 2 hands in 2 frames, 1 track, {out / 'v.json'}",
     ]
     assert json.loads((out / "0-2.json").read_text())["drawn"] == "0-2.jpg"
     with Image.open(out / "0-2.jpg") as drawn, Image.open(photo) as plain:
@@ -82,6 +83,69 @@ def test_images_and_videos_are_drawn_and_described_one_by_one(
     frames = [(frame["frame"], frame["time_s"], frame["drawn"]) for frame in answer["frames"]]
     assert frames == [(0, 0.0, "v/000000.jpg"), (45, 1.5, "v/000045.jpg")]
     assert all((out / frame["drawn"]).exists() for frame in answer["frames"])
+    assert answer["drawn"] == "v.mp4"
+    assert [frame.time_s for frame in sample_frames(out / "v.mp4", 30, 0, None)] == [0.0, 1.5]
+    assert answer["settings"] == {"every_seconds": 1.5, "smooth": 1.0}
+
+
+def test_hands_of_a_video_are_linked_smoothed_and_drawn_in_every_frame(
+    home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """As estimated with --smooth 0; boxes are given by frame, and one frame has none."""
+    video, boxes = write_video(tmp_path / "v.mp4", seconds=1, rate=10), tmp_path / "boxes.json"
+    moving = {str(n): [{"box": [5 + n, 5, 35 + n, 40], "side": "left"}] for n in range(10) if n != 4}
+    boxes.write_text(json.dumps({"v.mp4": moving}))
+    options = ("--boxes", boxes, "--every-seconds", "0")
+    out = tmp_path / "out"
+    printed = run_ok(capsys, *words_of(home, video, *options, "--out", out))
+    assert printed.startswith(f"{video}: 9 hands in 10 frames, 1 track")
+    smooth = json.loads((out / "v.json").read_text())
+    (raw,) = run_json(capsys, *words_of(home, video, *options, "--smooth", "0"))
+    assert sorted(path.name for path in out.iterdir()) == ["v.json", "v.mp4"]  # no picture of every frame
+    drawn = list(sample_frames(out / "v.mp4", 30, 0, None))
+    assert [frame.time_s for frame in drawn] == pytest.approx(np.arange(10) / 10)
+    for answer in (smooth, raw):
+        track = {"track": 1, "side": "left", "frames": 9, "first_s": 0.0, "last_s": 0.9}
+        assert answer["tracks"] == [track]
+        rows = [frame["hands"] for frame in answer["frames"]]
+        assert [[hand["track"] for hand in row] for row in rows] == [[1]] * 4 + [[]] + [[1]] * 5
+    first, later = ([answer["frames"][n]["hands"][0] for answer in (smooth, raw)] for n in (0, 9))
+    assert first[0]["keypoints_2d_px"] == first[1]["keypoints_2d_px"]
+    assert later[0]["keypoints_2d_px"] != later[1]["keypoints_2d_px"]
+    assert later[0]["box_px"] == later[1]["box_px"]
+
+
+def test_boxes_and_cameras_of_many_pictures_come_from_files(
+    home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """What is wrong with one is told in a line, and the others are estimated."""
+    photos = [home / "photos" / name for name in ("0.png", "1.png")]
+    boxes, cameras = tmp_path / "boxes.json", tmp_path / "cameras.json"
+    k = [[150, 0, 30], [0, 150, 40], [0, 0, 1]]
+    given = [[20, 10, 80, 70], {"box": [10, 10, 50, 60], "side": "left"}, [200, 10, 240, 60]]
+    boxes.write_text(json.dumps({"0.png": given, "gone.png": []}))
+    cameras.write_text(json.dumps({"0.png": {"K": k}, "1.png": {"focal_px": -1}}))
+    options = ("--boxes", boxes, "--cameras", cameras, "--json")
+    assert main(words_of(home, *photos, *options)) == 2
+    captured = capsys.readouterr()
+    assert [re.sub(r" \(.*|; .*", "", line) for line in captured.err.splitlines()] == [
+        f"handsim: {photos[0]}: bad box",
+        f"handsim: {photos[0]}: hands of unknown side",
+        f"handsim: {photos[1]}: bad camera",
+        f"handsim: {photos[1]}: no boxes: {boxes} does not name it",
+        f"handsim: {boxes} has a name that is none of the files",
+    ]
+    first, second = json.loads(captured.out)
+    assert second["problem"].startswith("no boxes")
+    assert [hand["side"] for hand in first["hands"]] == ["unknown", "left"]
+    # As the same box and camera give it without files: an unknown hand as a right one.
+    alone = ("--box", "20,10,80,70", "--focal-px", "150")
+    (answer,) = run_json(capsys, *words_of(home, photos[0], *alone))
+    one, other = first["hands"][0], answer["hands"][0]
+    assert one["keypoints_2d_px"] == other["keypoints_2d_px"]
+    # The camera's axis is 18 px to the left of the picture's centre, so that the hand is to the right of it.
+    shift = np.subtract(one["camera_3d_mm"], other["camera_3d_mm"])
+    assert (shift[:, 0] > 0).all()
 
 
 def test_places_in_a_huge_photograph_are_in_its_own_pixels(
@@ -165,7 +229,10 @@ def test_the_hands_of_photographs_are_found(
     [
         (("--whole", "--focal-px", "0"), "--focal-px is 0; it is more than 0"),
         (("--whole", "--every-seconds", "-1"), "--every-seconds is -1"),
-        (("--side", "left"), "--side goes with --box or --whole"),
+        (("--whole", "--smooth", "-1"), "smoothing is -1; it is 0 (none) or more"),
+        (("--boxes", "file"), "file cannot be read as boxes"),
+        (("--whole", "--cameras", "/gone.json"), "/gone.json is not there; --cameras takes"),
+        (("--side", "left"), "--side goes with --box, --boxes or --whole"),
         (("--whole", "--mirrored"), "--mirrored is for a detector"),
         (("--box", "5,5,5,9"), "with x1 > x0"),
         (("--model", "/gone.task"), "no model at /gone.task"),

@@ -228,8 +228,8 @@ def test_keypoints_in_one_spot_give_a_finite_place() -> None:
     assert np.isfinite(root).all()
 
 
-FOCAL_PX = 150.0
 PICTURE = DrawnHands(1)[0].image
+K = np.array([[150.0, 0, 48], [0, 150, 40], [0, 0, 1]])
 
 
 def _place(x0: float, x1: float, side: Side, inference: Inference) -> HandPlace:
@@ -238,21 +238,21 @@ def _place(x0: float, x1: float, side: Side, inference: Inference) -> HandPlace:
 
 def test_a_right_hand_is_the_output_of_the_estimator(untrained: Inference) -> None:
     place = _place(30, 70, "right", untrained)
-    (hand,) = estimate_hands(untrained, PICTURE, [place], FOCAL_PX)
-    k = np.array([[FOCAL_PX, 0, 48], [0, FOCAL_PX, 40], [0, 0, 1]])
-    expected = untrained.predict([PICTURE], place.square_px[None], k[None])
+    (hand,) = estimate_hands(untrained, PICTURE, [place], K)
+    expected = untrained.predict([PICTURE], place.square_px[None], K[None])
     for name in ("keypoints_2d_px", "joints_3d_mm", "confidence", "camera_3d_mm"):
         np.testing.assert_array_equal(getattr(hand, name), getattr(expected, name)[0], name)
 
 
 def test_a_left_hand_is_the_right_hand_of_the_mirrored_picture(untrained: Inference) -> None:
-    mirrored = np.ascontiguousarray(PICTURE[:, ::-1])
+    """Its camera's axis need not go through the centre."""
+    mirrored, k = np.ascontiguousarray(PICTURE[:, ::-1]), np.array([[150.0, 0, 30], *K[1:]])
     left_place = _place(20, 60, "left", untrained)
-    (left,) = estimate_hands(untrained, PICTURE, [left_place], FOCAL_PX)
-    (selfie,) = estimate_hands(untrained, PICTURE, [replace(left_place, side="right")], FOCAL_PX)
+    (left,) = estimate_hands(untrained, PICTURE, [left_place], k)
+    (selfie,) = estimate_hands(untrained, PICTURE, [replace(left_place, side="right")], k)
     np.testing.assert_array_equal(selfie.joints_3d_mm, left.joints_3d_mm)  # a right hand that looks left
     place = _place(96 - 60, 96 - 20, "right", untrained)
-    (right,) = estimate_hands(untrained, mirrored, [place], FOCAL_PX)
+    (right,) = estimate_hands(untrained, mirrored, [place], np.array([[150.0, 0, 96 - 30], *K[1:]]))
     np.testing.assert_allclose(left.keypoints_2d_px[:, 0], 96 - right.keypoints_2d_px[:, 0], atol=1e-3)
     np.testing.assert_allclose(left.keypoints_2d_px[:, 1], right.keypoints_2d_px[:, 1], atol=1e-3)
     flip = np.array([-1, 1, 1])
@@ -267,7 +267,8 @@ def test_the_focal_length_gives_positions_in_the_camera_frame(untrained: Inferen
     place = _place(30, 70, "left", untrained)
     depths = []
     for focal_px in (5_000.0, 10_000.0):
-        (hand,) = estimate_hands(untrained, PICTURE, [place], focal_px)
+        k = np.array([[focal_px, 0, 48], [0, focal_px, 40], [0, 0, 1]])
+        (hand,) = estimate_hands(untrained, PICTURE, [place], k)
         assert hand.camera_3d_mm is not None
         relative = hand.camera_3d_mm - hand.camera_3d_mm[0]
         np.testing.assert_allclose(relative, hand.joints_3d_mm - hand.joints_3d_mm[0], atol=0.1)
