@@ -26,6 +26,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests on a Ray cluster come first: so one process runs them all (none steals from the front of
+    another's queue), and starts one cluster."""
+    items.sort(key=lambda item: item.path.name != "test_ray_cluster.py")
+
+
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """MediaPipe's hand model, from the cache or fetched into it once."""

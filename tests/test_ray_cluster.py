@@ -1,11 +1,14 @@
-"""Ingest, encoding and mining on a Ray cluster of two nodes on this machine: as without it, whatever dies."""
+"""Ingest, encoding and mining on a Ray cluster with two workers: as without it, whatever dies."""
 
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import psutil
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
-from handsim.cluster import ClusterOptions, ClusterWorkers
+from handsim.cluster import ClusterOptions
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import UnavailableError
 from handsim.ingest import IngestOptions, IngestReport, ingest
@@ -43,35 +46,40 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 
 class LocalCluster:
-    """Nodes of one core each, as processes of this machine."""
+    """Processes of this machine: a head that has two workers, and nodes that have one."""
 
     def __init__(self, folder: str) -> None:
         from ray.cluster_utils import Cluster
 
-        head = {"temp_dir": folder, "include_dashboard": False, **self._arguments("head")}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self.second = self.add_node("second")
+        self._cluster: Any = Cluster()
+        self.head = self.add_node(
+            "head", num_cpus=2, temp_dir=folder, include_dashboard=False, include_log_monitor=False
+        )
         self.options = ClusterOptions(self._cluster.address)
 
-    def _arguments(self, name: str, path: str = "") -> dict[str, Any]:
-        environment = {"PYTHONPATH": os.pathsep.join(filter(None, [path, str(REPOSITORY)]))}
-        return {
-            "node_name": name,
-            "num_cpus": 1,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "env_vars": environment,
-        }
-
-    def add_node(self, name: str, path: str = "") -> Any:
+    def add_node(self, name: str, path: str = "", **more: Any) -> Any:
         """Another node, whose Python finds packages in ``path`` first."""
-        return self._cluster.add_node(**self._arguments(name, path))
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, [path, str(REPOSITORY)]))}
+        return self._cluster.add_node(
+            node_name=name, object_store_memory=OBJECT_STORE_BYTES, env_vars=environment, **more
+        )
 
     def remove_node(self, node: Any) -> None:
         self._cluster.remove_node(node, allow_graceful=False)
 
-    def kill(self, process: str, node: Any = None) -> None:
+    def wait_for_worker(self, node: Any) -> psutil.Process:
+        """A worker of ours on a node, as soon as it has one."""
+        [raylet] = node.all_processes["raylet"]
+        while True:
+            for process in psutil.Process(raylet.process.pid).children():
+                with suppress(psutil.NoSuchProcess):
+                    if process.name().startswith("ray::_Actor"):
+                        return process
+            time.sleep(0.05)
+
+    def kill(self, process: str, node: Any) -> None:
         """SIGKILL to the ``raylet`` of a node, or to the ``gcs_server`` of the head."""
-        [found] = (node or self._cluster.head_node).all_processes[process]
+        [found] = node.all_processes[process]
         os.kill(found.process.pid, signal.SIGKILL)
 
     def shutdown(self) -> None:
@@ -113,56 +121,41 @@ def assert_same_hands(one: Path, other: Path) -> None:
         assert pools[0].crop_jpeg(hand.hand_id) == pools[1].crop_jpeg(hand.hand_id)
 
 
-def test_a_pool_is_the_same_as_without_it_when_workers_are_killed(
+def test_a_pool_is_the_same_as_without_it_after_ctrl_c_and_whatever_dies(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     folder = write_pictures(tmp_path / "photos", people=8)
     write_picture(folder / "p3" / "red.png", (255, 0, 0))  # kills the detector
-    ingest([folder], tmp_path / "local", BrightnessDetector, workers=1)
+    local, pool = tmp_path / "local", tmp_path / "pool"
+    ingest([folder], local, BrightnessDetector, workers=1)
 
-    def kill_worker() -> None:
-        workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if process.name().startswith("ray::_Actor")
-        ]
-        workers[0].kill()
+    def press_ctrl_c() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = ingest([folder], pool, BrightnessDetector, cluster=cluster.options, progress=once(press_ctrl_c))
+    assert stopped.interrupted
+    assert 0 < stopped.hands_in_pool < 32
+    second, lines = cluster.add_node("second"), list[str]()
+
+    def kill_worker_and_node() -> None:
+        cluster.wait_for_worker(cluster.head).kill()
+        cluster.wait_for_worker(second)
+        cluster.kill("raylet", second)
 
     report = ingest(
-        [folder], tmp_path / "pool", BrightnessDetector, cluster=cluster.options, progress=once(kill_worker)
+        [folder],
+        pool,
+        BrightnessDetector,
+        cluster=cluster.options,
+        progress=once(kill_worker_and_node),
+        say=lines.append,
     )
-    assert report.hands_new == 32
+    cluster.remove_node(second)
+    assert (report.hands_in_pool, report.done_before) == (32, stopped.done_now)
     assert [(skip.file, skip.reason) for skip in report.skipped] == [
         ("photos/p3/red.png", "crashed a worker")
     ]
-    assert_same_hands(tmp_path / "local", tmp_path / "pool")
-
-
-def test_what_a_lost_node_had_is_done_elsewhere_and_ctrl_c_keeps_what_was_found(
-    cluster: LocalCluster, tmp_path: Path
-) -> None:
-    folder = write_pictures(tmp_path / "photos", people=8)
-    stopped = ingest(
-        [folder],
-        tmp_path / "pool",
-        BrightnessDetector,
-        cluster=cluster.options,
-        progress=once(lambda: os.kill(os.getpid(), signal.SIGINT)),
-    )
-    assert stopped.interrupted
-    assert 0 < stopped.hands_in_pool < 32
-    third, lines = cluster.add_node("third"), list[str]()
-    report = ingest(
-        [folder],
-        tmp_path / "pool",
-        BrightnessDetector,
-        cluster=cluster.options,
-        progress=once(lambda: cluster.kill("raylet", third)),
-        say=lines.append,
-    )
-    cluster.remove_node(third)
-    assert (report.hands_in_pool, report.done_before, report.skipped) == (32, stopped.done_now, [])
-    assert Pool.open(tmp_path / "pool").has_crops.all()
+    assert_same_hands(local, pool)
 
 
 def test_a_picture_that_hangs_its_worker_is_named_and_the_others_go_on(
@@ -180,15 +173,19 @@ def test_a_picture_that_hangs_its_worker_is_named_and_the_others_go_on(
 
 def test_a_node_that_is_not_fit_is_named(cluster: LocalCluster, tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "photos", people=1, each=1)
-    with pytest.raises(HandsimError, match=r"on node (head|second): the hand model is not on this computer"):
+    with pytest.raises(HandsimError, match=r"on node head: the hand model is not on this computer"):
         ingest([folder], tmp_path / "pool", make_no_detector, cluster=cluster.options)
-    with pytest.raises(HandsimError, match=r"node (head|second) cannot read .*/elsewhere; every node must"):
-        ClusterWorkers(cluster.options, BrightnessDetector, paths=[tmp_path / "elsewhere"])  # type: ignore[arg-type]
+    elsewhere = [tmp_path / "elsewhere"]
+    with (
+        pytest.raises(HandsimError, match=r"node head cannot read .*/elsewhere; every node must"),
+        RayWorkerPool(cluster.options, 1, BrightnessDetector, elsewhere) as pool,
+    ):
+        list(pool.run(iter([])))
     metadata = tmp_path / "old" / "handsim-0.0.1.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: handsim\nVersion: 0.0.1\n")
-    old = cluster.add_node("third", str(tmp_path / "old"))
-    with pytest.raises(HandsimError, match=r"node third has handsim 0\.0\.1, and this machine \d+\.\d+"):
+    old = cluster.add_node("second", str(tmp_path / "old"))
+    with pytest.raises(HandsimError, match=r"node second has handsim 0\.0\.1, and this machine \d+\.\d+"):
         ingest([folder], tmp_path / "pool", BrightnessDetector, cluster=cluster.options)
     cluster.remove_node(old)
 
@@ -230,12 +227,16 @@ def test_a_head_that_is_away_or_dies_is_told_and_loses_nothing(
     ):
         error = run_refused(capsys, "ingest", folder, "--home", tmp_path / "home", "--ray", address)
         assert fault in error
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with RayWorkerPool(ClusterOptions(address), 1, BrightnessDetector, []) as workers:
+            stop = iter([False, False, True])  # Ctrl-C a second later
+            assert not list(workers.run(iter([None]), lambda: next(stop)))
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
 
     def kill_all() -> None:
-        cluster.kill("gcs_server")
-        cluster.kill("raylet")
-        cluster.kill("raylet", cluster.second)
+        cluster.kill("gcs_server", cluster.head)
+        cluster.kill("raylet", cluster.head)
         [gateway] = multiprocessing.active_children()
         gateway.join()
 

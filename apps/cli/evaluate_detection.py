@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from apps.cli.console import find_home, format_table, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
+from handsim.english import pluralize
 from handsim.errors import HandsimError, UnusableError
 from handsim.files import write_text_atomically
 from handsim.metrics.detection import (
@@ -36,18 +37,11 @@ _SHOWN_FAILURES: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
-class ComparedPicture:
-    """A picture's file, and how what was found compares with its labels."""
-
-    path: Path
-    match: PictureMatch
-
-
-@dataclass(frozen=True, eq=False)
 class Comparison:
     """All pictures that could be read, and what went wrong with others."""
 
-    compared: list[ComparedPicture]
+    compared: list[tuple[Path, PictureMatch]]
+    """Of each picture the file, and how what was found compares with its labels."""
     left_out: Counter[str]
     """How many annotations and pictures, by the reason."""
     examples: dict[str, str]
@@ -57,7 +51,7 @@ class Comparison:
 
     @property
     def matches(self) -> list[PictureMatch]:
-        return [one.match for one in self.compared]
+        return [match for _, match in self.compared]
 
 
 def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +92,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "detection.json", json.dumps(report, indent=1) + "\n")
     has_figure = _write_figure(folder / "figures" / "worst.png", comparison)
-    print(_format(options, described, comparison))
+    print(_format(options, comparison))
     print(f"\nwritten to {folder}" + ("" if has_figure else "; nothing went wrong, so there is no figure"))
     return 0
 
@@ -111,7 +105,7 @@ def _compare(options: argparse.Namespace, progress: Callable[[int, int], None]) 
     labelled = read_labelled_pictures(options.labels, options.images)
     detector = read_detector_options(options)
     paths = [picture.path for picture in labelled.pictures]
-    compared: dict[int, ComparedPicture] = {}
+    compared: dict[int, tuple[Path, PictureMatch]] = {}
     failures: dict[Path, str] = {}
     started = time.perf_counter()
     looks = detect_in_files(
@@ -132,7 +126,7 @@ def _compare(options: argparse.Namespace, progress: Callable[[int, int], None]) 
             labelled.leave_out(error.reason, f"{paths[number]}: {error.detail}")
             continue
         match = match_picture(hands, found.detections, found.size_px, options.min_iou)
-        compared[number] = ComparedPicture(paths[number], match)
+        compared[number] = paths[number], match
     seconds = time.perf_counter() - started
     in_order = [compared[number] for number in sorted(compared)]
     return Comparison(in_order, labelled.left_out, labelled.examples, failures, seconds)
@@ -167,7 +161,7 @@ def _write_figure(path: Path, comparison: Comparison) -> bool:
     """The worst pictures, drawn; False where there is none to draw."""
     from apps.cli.detection_figure import draw_worst
 
-    sheet = draw_worst([(one.path, one.match) for one in comparison.compared])
+    sheet = draw_worst(comparison.compared)
     if sheet is None:
         path.unlink(missing_ok=True)  # of an earlier evaluation of that name
         return False
@@ -176,7 +170,7 @@ def _write_figure(path: Path, comparison: Comparison) -> bool:
     return True
 
 
-def _format(options: argparse.Namespace, described: str, comparison: Comparison) -> str:
+def _format(options: argparse.Namespace, comparison: Comparison) -> str:
     matches = comparison.matches
     scores = score_detections(matches)
     pace = len(matches) / comparison.seconds
@@ -186,8 +180,9 @@ def _format(options: argparse.Namespace, described: str, comparison: Comparison)
     ]
     header = ["box", ">hands", ">recall", ">precision", ">doubled", ">false", ">side", ">PCK@0.1", ">error"]
     lines = [
-        f"{printable(options.detector)} ({printable(described)}) on {len(matches):,} pictures of "
-        f"{printable(options.labels.name)}, {pace:.1f} a second with {options.workers} processes\n",
+        f"{printable(options.detector)} on {len(matches):,} pictures of "
+        f"{printable(options.labels.name)}, {pace:.1f} a second with "
+        f"{pluralize(options.workers, 'process', 'processes')}\n",
         format_table(header, rows),
     ]
     if scores.joints:
@@ -201,7 +196,10 @@ def _format(options: argparse.Namespace, described: str, comparison: Comparison)
         for reason, count in comparison.left_out.most_common()
     ]
     failures = list(comparison.detector_failures.items())
-    lines += [f"the detector failed on {path}: {printable(why)}" for path, why in failures[:_SHOWN_FAILURES]]
+    lines += [
+        f"the detector failed on {printable(str(path))}: {printable(why)}"
+        for path, why in failures[:_SHOWN_FAILURES]
+    ]
     if len(failures) > _SHOWN_FAILURES:
         lines.append(f"and on {len(failures) - _SHOWN_FAILURES:,} more; see detection.json")
     return "\n".join(lines)

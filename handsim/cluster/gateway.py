@@ -7,6 +7,7 @@ a task that ends too many workers is given up. Nodes that join are used, once th
 
 import logging
 import os
+import pickle
 import signal
 import threading
 import time
@@ -76,7 +77,7 @@ def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
             logging_level=logging.CRITICAL,
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones, too: for a node that starts too slowly
         reason = " ".join(str(error).split())
         where = "on this machine" if is_local else f"at {request.address}"
         raise HandsimError(f"Ray did not connect to a cluster {where}: {reason}") from error
@@ -90,10 +91,10 @@ class _Actor:
 
     _worker: ClusterWorker[Any, Any] | None = None
 
-    def start(self, make_worker: Callable[[], ClusterWorker[Any, Any]]) -> tuple[None, str]:
+    def start(self, make_worker: bytes) -> tuple[None, str]:
         """Make the worker; why that cannot be."""
         try:
-            self._worker = make_worker()
+            self._worker = pickle.loads(make_worker)()
         except HandsimError as error:
             return None, str(error)
         return None, ""

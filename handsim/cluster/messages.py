@@ -1,6 +1,5 @@
 """What the main process and its gateway to the cluster say to each other."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +10,8 @@ class GatewayRequest:
 
     address: str
     """``auto``, or host:port of the head."""
-    make_worker: Callable[[], Any]
-    """Makes a `ClusterWorker`, in the process of a worker."""
+    make_worker: bytes
+    """Makes a `ClusterWorker`; pickled, since that may need libraries that the gateway does not."""
     paths: tuple[str, ...]
     """Absolute paths that every node must be able to read."""
     version: str

@@ -6,6 +6,7 @@ that one dies, this one still has, and writes, all that was found.
 """
 
 import os
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -87,13 +88,13 @@ class ClusterWorkers(Generic[_Task, _Result]):
         ask_every_s: float = 5.0,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Connect, and start the workers: one for each core (or share of a GPU) of the cluster.
+        """Begin to connect, and to start the workers: one for each core (or share of a GPU) of the cluster.
 
         Each is made by ``make_worker``, which must be picklable, in its own process; they are at most
-        ``most_workers``. A task that ends ``tries`` of them is `Lost`.
+        ``most_workers``. A task that ends ``tries`` of them is `Lost`. Every node must be able to read the
+        ``paths``. ``say`` gets lines on nodes that come and go.
 
-        Raises UnavailableError when the head does not answer, HandsimError for a node that has another
-        version of handsim or cannot read one of the ``paths``. ``say`` gets lines on nodes that come and go.
+        Raises UnavailableError when the head does not answer.
         """
         if most_workers is not None and most_workers < 1:
             raise HandsimError(f"--workers is {most_workers}; at least 1 is needed")
@@ -104,7 +105,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         self._say = say
         request = GatewayRequest(
             address=address,
-            make_worker=make_worker,
+            make_worker=pickle.dumps(make_worker),
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
@@ -114,11 +115,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         )
         self._gateway = PipeWorker(_serve, request)
         self._capacity = 0
-        try:
-            self._wait_until_connected()
-        except BaseException:
-            self._gateway.stop()
-            raise
+        """How many tasks the cluster can have; 0: not connected."""
 
     def run(
         self,
@@ -131,8 +128,10 @@ class ClusterWorkers(Generic[_Task, _Result]):
 
         No more tasks are taken than the cluster works on, so that results never heap up. A None among them:
         just now there is none; they are asked again when some result is there. Raises HandsimError for one
-        that a worker raised, or when no worker can be had; UnavailableError when the cluster is lost.
+        that a worker raised, for a node that is not fit, or when no worker can be had; UnavailableError when
+        the cluster is mute or lost.
         """
+        deadline = time.monotonic() + _CONNECT_S
         sent: dict[int, _Task] = {}
         waiting: dict[int, tuple[_Task, _Result | Lost]] = {}
         numbers, next_number = count(), 0
@@ -144,10 +143,15 @@ class ClusterWorkers(Generic[_Task, _Result]):
                 number = next(numbers)
                 self._send(Task(number, task))
                 sent[number] = task
-            if not sent:
+            if self._capacity and not sent:
                 return
             try:
                 message = self._receive(_WAKE_S)
+                if not self._capacity and time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"no connection to {self._cluster} within {_CONNECT_S:.0f} s; "
+                        f"its head must be reachable, and this machine one of its nodes (`ray start`)"
+                    )
             except UnavailableError:
                 if is_stopped():  # a signal to the whole group ended it
                     return
@@ -164,15 +168,6 @@ class ClusterWorkers(Generic[_Task, _Result]):
                     break
                 yield waiting.pop(number)
                 next_number = number + 1
-
-    def _wait_until_connected(self) -> None:
-        deadline = time.monotonic() + _CONNECT_S
-        while not isinstance(self._receive(_WAKE_S), Capacity):
-            if time.monotonic() > deadline:
-                raise UnavailableError(
-                    f"no connection to {self._cluster} within {_CONNECT_S:.0f} s; "
-                    f"its head must be reachable, and this machine one of its nodes (`ray start`)"
-                )
 
     def _send(self, task: Task) -> None:
         try:

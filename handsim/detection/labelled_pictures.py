@@ -59,7 +59,7 @@ def read_labelled_pictures(
     is found or the file holds no annotations.
     """
     if not labels.is_file():
-        raise NotThereError(f"{labels} is not there; --labels takes a file of annotations")
+        raise NotThereError(f"there is no file {labels}; --labels takes one of annotations")
     folder = images or labels.parent
     if not folder.is_dir():
         raise NotThereError(f"{folder} is no directory; --images takes the one with the pictures")

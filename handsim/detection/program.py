@@ -83,8 +83,11 @@ class ProgramHands:
                 again, why = self._ask({place: batch[place]})
                 outcomes[place] = again.get(place, why)
                 self._failures += not again
+        # Why comes first: a report shows the beginning of it, and the command may be long.
         failures = {
-            place: f"{self._command} {why}" for place, why in outcomes.items() if isinstance(why, str)
+            place: f"the program {why}: {self._command}"
+            for place, why in outcomes.items()
+            if isinstance(why, str)
         }
         found = [
             hands if isinstance(hands := outcomes[place], list) else [] for place in range(len(pictures))

@@ -49,7 +49,7 @@ class RayWorkerPool:
         patience_s: float = PATIENCE_S,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Connect and start the workers, each with its own detector (None: no item needs one).
+        """Begin to start the workers, each with its own detector (None: no item needs one).
 
         The other arguments are those of `ClusterWorkers`, and it raises as that does.
         """
@@ -74,7 +74,7 @@ class RayWorkerPool:
         """Items and results in the order they are ready, until all are or it ``is_stopped``.
 
         A None among the items: just now there is none; they are asked again when some result is there.
-        Raises HandsimError when a detector cannot be made, UnavailableError when the cluster is lost.
+        Raises as `ClusterWorkers.run`; an error of a worker is that it cannot make its detector.
         """
         for group, done in self._workers.run(self._groups(items), is_stopped):
             if not isinstance(done, Lost):

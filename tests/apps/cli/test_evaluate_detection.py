@@ -108,7 +108,8 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
             capsys, "evaluate", "detection", "--home", tmp_path, "--detector", detector, *words
         )
 
-    assert "none.json is not there" in refuse("--labels", tmp_path / "none.json")
+    for path in (tmp_path / "none.json", tmp_path):
+        assert f"there is no file {path};" in refuse("--labels", path)
     assert "give their folder by --images" in refuse("--labels", labels, "--images", tmp_path / "empty")
     assert "not annotations" in refuse("--labels", tmp_path / "words.json")
     assert "--min-iou is 1.5" in refuse("--labels", labels, "--min-iou", "1.5")
