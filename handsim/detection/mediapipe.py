@@ -222,9 +222,10 @@ def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> boo
 
 def _is_left_of(painted: Detection, hand: Detection) -> bool:
     """Whether a hand is what is left of one that was painted over: small, or its joints lie under paint."""
-    if hand_size(hand) < _SMALL * hand_size(painted):
+    if hand_size(hand) < _NO_SMALLER * hand_size(painted) or is_at_same_place(hand, painted):
         return True
-    return is_at_same_place(hand, painted) or share_on_flesh(hand, painted) > MAX_SHARE_ON_FLESH
+    most = MAX_SHARE_ON_FLESH if hand.score >= _SURE_PRESENCE else _COVERING_SHARE
+    return share_on_flesh(hand, painted) > most
 
 
 def _is_seen_again(hand: Detection, fits: list[Detection]) -> bool:
