@@ -7,7 +7,6 @@ a task that ends too many workers is given up. Nodes that join are used, once th
 
 import logging
 import os
-import pickle
 import signal
 import threading
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -94,7 +94,7 @@ class _Actor:
     def start(self, make_worker: bytes) -> tuple[None, str]:
         """Make the worker; why that cannot be."""
         try:
-            self._worker = pickle.loads(make_worker)()
+            self._worker = ForkingPickler.loads(make_worker)()
         except HandsimError as error:
             return None, str(error)
         return None, ""

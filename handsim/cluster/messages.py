@@ -11,7 +11,8 @@ class GatewayRequest:
     address: str
     """``auto``, or host:port of the head."""
     make_worker: bytes
-    """Makes a `ClusterWorker`; pickled, since that may need libraries that the gateway does not."""
+    """Makes a `ClusterWorker`; packed as a pipe would, since unpacking may need libraries that the gateway does
+    without."""
     paths: tuple[str, ...]
     """Absolute paths that every node must be able to read."""
     version: str

@@ -6,7 +6,6 @@ that one dies, this one still has, and writes, all that was found.
 """
 
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -105,7 +105,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         self._say = say
         request = GatewayRequest(
             address=address,
-            make_worker=pickle.dumps(make_worker),
+            make_worker=bytes(ForkingPickler.dumps(make_worker)),
             paths=tuple(os.path.abspath(path) for path in paths),
             version=version("handsim"),
             most_workers=most_workers,
