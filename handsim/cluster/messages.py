@@ -11,8 +11,8 @@ class GatewayRequest:
     address: str
     """``auto``, or host:port of the head."""
     make_worker: bytes
-    """Makes a `ClusterWorker`; packed as a pipe would, since unpacking may need libraries that the gateway does
-    without."""
+    """Makes a `ClusterWorker`. Packed, as for a pipe: to unpack it may take libraries that the gateway does not
+    need."""
     paths: tuple[str, ...]
     """Absolute paths that every node must be able to read."""
     version: str
