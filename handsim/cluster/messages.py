@@ -11,8 +11,8 @@ class GatewayRequest:
     address: str
     """``auto``, or host:port of the head."""
     make_worker: bytes
-    """Makes a `ClusterWorker`. Packed, as for a pipe: to unpack it may take libraries that the gateway does not
-    need."""
+    """Makes a `ClusterWorker`. Packed, as for a pipe: unpacking it may load libraries that the gateway can do
+    without."""
     paths: tuple[str, ...]
     """Absolute paths that every node must be able to read."""
     version: str
