@@ -167,7 +167,7 @@ class _Run:
             else:
                 paths = self._paths_for_nodes()
                 open_workers = partial(RayWorkerPool, cluster, workers, make, paths, patience_s, self._say)
-            results = _process(self._joiner.pace(items), open_workers, stop)
+            results = _process(self._joiner.throttle(items), open_workers, stop)
             for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started

@@ -91,7 +91,7 @@ class TrackJoiner:
         self._ends: dict[int, str | None] = {}
         """Key of a stretch -> `ItemResult.tracks`, for the next one."""
 
-    def pace(self, items: Iterator[Item]) -> Iterator[Item | None]:
+    def throttle(self, items: Iterator[Item]) -> Iterator[Item | None]:
         """The items; None in between: just now too much waits for what workers have, so give them nothing."""
         for item in items:
             while self._held_bytes > _MAX_HELD_BYTES:

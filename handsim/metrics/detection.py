@@ -232,7 +232,7 @@ def _scores(
 ) -> DetectionScores:
     """``errors`` [found, 21] and the (true, found) ``sides`` are those of the hands found."""
     found = len(errors)
-    told = [true == said for true, said in sides if true in SIDES and said in SIDES]
+    agreements = [true == said for true, said in sides if true in SIDES and said in SIDES]
     is_labelled = ~np.isnan(errors)
     joints = int(is_labelled.sum())
     with np.errstate(invalid="ignore"):
@@ -248,8 +248,8 @@ def _scores(
         doubled_share=_share(doubled, hands),
         false=false,
         false_per_picture=_share(false, pictures),
-        sides=len(told),
-        side_accuracy=_share(sum(told), len(told)),
+        sides=len(agreements),
+        side_accuracy=_share(sum(agreements), len(agreements)),
         sides_unknown=sum(true in SIDES and said not in SIDES for true, said in sides),
         joints=joints,
         pck={f"{limit:g}": _share(int((errors <= limit).sum()), joints) for limit in PCK_THRESHOLDS},

@@ -1,11 +1,11 @@
 """Detectors in a row, and pictures of cameras that mirror."""
 
-import pickle
 import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,7 @@ def test_an_ingest_counts_what_each_of_a_chain_found(tmp_path: Path) -> None:
 def test_commas_part_a_chain_but_not_between_quotes(chain: str, names: list[str]) -> None:
     options = DetectorOptions(chain=chain)
     assert options.names == names
-    assert pickle.loads(pickle.dumps(options)) == options
+    assert ForkingPickler.loads(ForkingPickler.dumps(options)) == options
 
 
 @pytest.mark.parametrize(

@@ -190,12 +190,12 @@ def test_while_much_waits_for_one_stretch_no_others_are_given_out(
     monkeypatch.setattr(tracks, "_MAX_HELD_BYTES", 1000)
     first, second, third = items_of(video)
     joiner = TrackJoiner([first, second, third], [first, second, third], KnownItems(), None, IngestReport([]))
-    paced = joiner.pace(iter([first, second, third]))
-    assert [next(paced), next(paced)] == [first, second]
+    throttled = joiner.throttle(iter([first, second, third]))
+    assert [next(throttled), next(throttled)] == [first, second]
     assert list(joiner.add(second, replace(flickering[1]))) == []
-    assert [next(paced), next(paced)] == [None, None]
+    assert [next(throttled), next(throttled)] == [None, None]
     assert [item for item, _ in joiner.add(first, replace(flickering[0]))] == [first, second]
-    assert list(paced) == [third]
+    assert list(throttled) == [third]
 
 
 def still(number: int) -> list[Blob]:
