@@ -219,13 +219,31 @@ class PoolPoints:
     def __len__(self) -> int:
         return len(self._hands) if self._rows is None else len(self._rows)
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """[n] their rows in the pool."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
     def batches(self) -> Iterator[PointBatch]:
         """All of them, in the pool's order."""
-        for start in range(0, len(self), BATCH_HANDS):
-            part = slice(start, min(start + BATCH_HANDS, len(self)))
+        for part in self._parts():
             rows = part if self._rows is None else self._rows[part]
             vectors = self._embedding.embed_hands(self._hands, rows)
             yield PointBatch(self._hands.hand_ids[rows], vectors, payloads_of(self._hands, rows))
+
+    def vectors(self, progress: Progress | None = None) -> NDArray[np.float32]:
+        """[n, D] of all of them, in the pool's order."""
+        vectors = np.empty((len(self), self._embedding.dimension), dtype=np.float32)
+        for part in self._parts():
+            rows = part if self._rows is None else self._rows[part]
+            vectors[part] = self._embedding.embed_hands(self._hands, rows)
+            if progress is not None:
+                progress(part.stop, len(self))
+        return vectors
+
+    def _parts(self) -> Iterator[slice]:
+        for start in range(0, len(self), BATCH_HANDS):
+            yield slice(start, min(start + BATCH_HANDS, len(self)))
 
 
 class Checksum:
