@@ -171,6 +171,10 @@ def mine_in_bulk(
 
 
 def _open_device(device: Device, vectors: NDArray[np.float32], threads: int) -> AllNearest:
+    if device == "cuda":
+        from index.gpu_search import GpuSearch
+
+        return GpuSearch(vectors)
     from index.kd_tree import KdTree
 
     return KdTree(vectors, threads)

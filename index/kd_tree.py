@@ -83,6 +83,7 @@ class KdTree:
         differ = np.ascontiguousarray(differ[:, self._points])
         groups = np.empty(0, dtype=np.int32) if one_of is None else one_of[self._points]
         band = np.array([min_distance, max_distance], dtype=np.float32) ** 2
+        band[1] = np.nextafter(band[1], np.float32(np.inf))  # what is found is below it
 
         def answer(first: int) -> None:
             part = bounds[first : first + _LEAVES_A_TASK + 1]
