@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
-    EncoderFolders,
     find_catalog,
     find_home,
     format_table,
     load_or_fit_embedding,
+    open_index,
     progress_bar,
 )
 from handsim.cluster import ClusterOptions
@@ -35,7 +35,7 @@ from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalog, verify
+from index import Catalog, IndexSettings, Verification, VersionInfo, verify
 from index.copy import copy_catalog
 from index.points import Difference, Progress
 from index.query import MIN_POSITIVE_DISTANCE
@@ -387,10 +387,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _copy(options: argparse.Namespace) -> int:
-    folders = EncoderFolders(find_home(options))
     with (
-        open_catalog(options.source, folders=folders) as source,
-        open_catalog(options.target, folders=folders) as target,
+        open_index(options, options.source) as source,
+        open_index(options, options.target) as target,
         progress_bar("copying") as progress,
     ):
         names = copy_catalog(source, target, progress=progress)

@@ -14,7 +14,8 @@ from qdrant_client import models
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
-from index.server.client import Connection, other_program_error
+from index.server.client import Connection
+from index.server.failures import other_program_error
 
 _FORMAT: Final = "handsim-index-version"
 _FORMAT_VERSION: Final = 1
