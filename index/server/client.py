@@ -71,7 +71,7 @@ class Connection:
         """Connect to all nodes that answer; raises as `call`, and HandsimError for a stranger among them."""
         error = UnavailableError(f"the Qdrant server at {self.address} has not answered yet")
         with self._herald.watch(error, self._patience_s):
-            self.call(lambda _: self._nodes.open_others())
+            self._repeat(lambda node: self._nodes.open(), nodes=1)
 
     def call(self, request: Callable[[QdrantClient], T]) -> T:
         """What the server answers; repeated, at growing intervals, while the error may pass.
@@ -79,12 +79,16 @@ class Connection:
         So ``request`` must be idempotent. Raises UnavailableError when patience ends, and at once
         DeniedError, NotFoundError, AlreadyExistsError, or HandsimError with the server's reason.
         """
-        with _Wait(self.address, self._patience_s, len(self._nodes), self._herald) as wait:
+        return self._repeat(lambda node: request(self._nodes.client(node)), nodes=len(self._nodes))
+
+    def _repeat(self, attempt: Callable[[int], T], nodes: int) -> T:
+        """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause."""
+        with _Wait(self.address, self._patience_s, nodes, self._herald) as wait:
             while True:
                 node, started = self._nodes.current, time.monotonic()
                 try:
                     with self._slots:
-                        return request(self._nodes.client(node))
+                        return attempt(node)
                 except Exception as error:
                     failure = classify(error)
                     if failure is None:

@@ -8,18 +8,19 @@ import re
 import ssl
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from queue import Empty, Queue
+from threading import Lock, Thread
 from typing import Any, Final
 
 import httpx
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, one_line
 from index.server.address import NodeAddress, ServerAddress
 from index.server.failures import DeniedError, classify
 
@@ -29,6 +30,10 @@ decide who may build it."""
 
 _TIMEOUT_S: Final = 60
 _PROBE_TIMEOUT_S: Final = 5
+_SLOWER_BY_S: Final = 1.0
+
+_filtering_warnings = Lock()
+"""Held to filter warnings, which all threads of a process share."""
 
 
 class Nodes:
@@ -65,26 +70,45 @@ class Nodes:
             if self.current == node:
                 self.current = (node + 1) % len(self)
 
-    def open_others(self) -> None:
-        """Connect to all other nodes that answer; raises HandsimError for a stranger among them."""
-        others = [node for node in range(len(self)) if self._clients[node] is None]
-        if others:
-            with ThreadPoolExecutor(len(others), "handsim-nodes") as pool:
-                list(pool.map(self._try_to_open, others))
+    def open(self) -> None:
+        """Connect to all nodes that answer, and ask the first of them from now on.
+
+        Raises what the last one raised where none answers, and HandsimError for a stranger among them. Of
+        those that are slower than the others by a second, it is found out when they are first asked.
+        """
+        outcomes: Queue[tuple[int, Exception | None]] = Queue()
+
+        def connect(node: int) -> None:
+            try:
+                self.client(node)
+            except Exception as error:
+                outcomes.put((node, error))
+            else:
+                outcomes.put((node, None))
+
+        for node in range(len(self)):
+            # Daemons: a node whose packets are lost does not hold up the end of a command.
+            Thread(target=connect, args=(node,), name="handsim-nodes", daemon=True).start()
+        opened: list[int] = []
+        errors: list[Exception] = []
+        with suppress(Empty):
+            while len(opened) + len(errors) < len(self):
+                node, error = outcomes.get(timeout=_SLOWER_BY_S if opened else None)
+                if error is None:
+                    opened.append(node)
+                elif (failure := classify(error)) is None or not failure.may_pass:
+                    raise error
+                else:
+                    errors.append(error)
+        if not opened:
+            raise errors[-1]
+        self.current = min(opened)
 
     def close(self) -> None:
         """Close all clients."""
         for client in self._clients:
             if client is not None:
                 client.close()
-
-    def _try_to_open(self, node: int) -> None:
-        try:
-            self.client(node)
-        except Exception as error:
-            failure = classify(error)
-            if failure is None or not failure.may_pass:
-                raise
 
 
 @dataclass(frozen=True)
@@ -105,7 +129,7 @@ class _Access:
         if self.ca is not None and node.scheme == "https":
             grpc_options["root_certificates"] = self.ca.read_bytes()
             rest_options["verify"] = ssl.create_default_context(cafile=str(self.ca))
-        with warnings.catch_warnings():
+        with _filtering_warnings, warnings.catch_warnings():
             # http:// is the user's choice; behind a proxy or on this machine it is right.
             warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
             return QdrantClient(
@@ -179,15 +203,10 @@ def _read_version(node: NodeAddress, grpc: QdrantClient, rest: QdrantClient) -> 
     try:
         return False, rest.info().version
     except Exception as error:
-        failure = classify(error)
-        if failure is None or (failure.may_pass and not _is_foreign(error)):
+        if not _is_foreign(error):
             raise
-        is_foreign = _is_foreign(error)
-    if is_foreign:
-        raise HandsimError(
-            f"{node.url} is no Qdrant server ({failure.reason}); check the address and its port"
-        )
-    raise failure.to_error(node.url)
+        reason = one_line(str(error))
+    raise HandsimError(f"{node.url} is no Qdrant server ({reason}); check the address and its port")
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -205,7 +224,7 @@ def _read_peers(rest: QdrantClient) -> frozenset[int] | None:
     try:
         status = rest.cluster_status()
     except Exception as error:
-        if classify(error) is None:
+        if classify(error) is None and not _is_foreign(error):
             raise
         return None
     if status.status != "enabled":
