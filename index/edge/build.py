@@ -85,14 +85,13 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
         shard_path.mkdir()
         config = _engine_config(request.embedding.dimension, request.settings)
         shard = edge.EdgeShard.create(str(shard_path), config)
-        columns = ColumnsWriter()
     else:
         # Another process that opens the base just now has the engine write its settings anew, into such
         # files.
         ignore = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
         shutil.copytree(request.base / layout.SHARD, shard_path, ignore=ignore, copy_function=_copy_sparse)
         shard = edge.EdgeShard.load(str(shard_path))
-        columns = _columns_of(request.base)
+    columns = ColumnsWriter() if request.base is None else _columns_of(request.base)
     try:
         _write_points(shard, request.points, checksum, columns, progress)
         shard.optimize()

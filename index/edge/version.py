@@ -89,7 +89,7 @@ class EdgeVersion(QdrantVersion):
             # video lie all around it. ACORN steps over them, and half the ef finds as much.
             acorn=edge.AcornSearchParams(enable=True, max_selectivity=1.0),
         )
-        # Hands of one video are mostly searched together, and a filter takes as long as the rest of a request.
+        # Hands of one video are mostly searched together, and a filter takes as long as the rest.
         filters = {
             excluded: edge.Filter(must=must, must_not=_exclusions(*excluded))
             for excluded in {(tuple(videos), hand) for _, videos, hand in queries}

@@ -83,7 +83,7 @@ class ServerVersion(QdrantVersion):
             # What a filter rules out tears holes into the graph; ACORN steps over them.
             acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),
         )
-        # Hands of one video are mostly searched together, and a filter takes as long as the rest of a request.
+        # Hands of one video are mostly searched together, and a filter takes as long as the rest.
         filters = {
             excluded: models.Filter(must=must, must_not=_exclusions(*excluded))
             for excluded in {(tuple(videos), hand) for _, videos, hand in queries}

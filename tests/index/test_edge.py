@@ -284,7 +284,7 @@ def test_a_graph_that_grew_finds_as_much_as_one_built_at_once(
 def test_a_version_of_an_older_handsim_without_columns_answers_and_grows_as_ever(
     root: Path, small: SmallData, tmp_path: Path
 ) -> None:
-    def answer() -> tuple[list[int], list[int]]:
+    def answer() -> tuple[list[int], list[float]]:
         with open_catalog(root).current() as version:
             found = version.search_hands(small.pool.hand_ids[::10], 2, other_video=True)
             assert not verify(version, sample=10, read_all=True).altered
