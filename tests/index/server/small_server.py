@@ -1,13 +1,17 @@
 """A server that speaks as much of Qdrant's gRPC as an index needs, over the client's local mode.
 
 The wire is real: messages, status codes, deadlines, closed sockets. What is behind it is not: exact search,
-no indexes. It can be stopped, and started again with its data.
+no indexes. It can be stopped, and started again with its data; `SmallServer.refuse` has it answer as a
+cluster that has lost a node does. `small_cluster` makes nodes of it.
 """
 
 import json
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
@@ -17,21 +21,53 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-WRITES = ("Create", "Update", "Delete", "Upsert")
+from tests.index.server.refusals import Refusal
+
+CONSENSUS = ("Create", "Update", "DeleteCollection", "UpdateAliases", "CreateFieldIndex")
+"""Changes of collections and aliases, on which the nodes of a cluster agree."""
+POINT_WRITES = ("Upsert", "Delete")
+WRITES = (*CONSENSUS, *POINT_WRITES)
+
+
+@dataclass
+class Script:
+    """Requests that are refused from now on."""
+
+    refusal: Refusal
+    names: Sequence[str]
+    times: int
+    applied: bool
+
+    def takes(self, name: str) -> bool:
+        """Whether it refuses this request; counts it then."""
+        if name not in self.names or not self.times:
+            return False
+        self.times -= 1
+        return True
 
 
 class SmallServer:
     """Listens on two ports of 127.0.0.1 from `start` to `stop`."""
 
-    def __init__(self, version: str = "1.18.0", key: str = "", read_key: str = "", grpc: bool = True) -> None:
+    def __init__(
+        self,
+        version: str = "1.18.0",
+        key: str = "",
+        read_key: str = "",
+        grpc: bool = True,
+        ports: Sequence[int] = (),
+    ) -> None:
+        """``ports`` are those of the REST and of the gRPC interface; any free ones by default."""
         self.memory = QdrantClient(":memory:")
         self.version = version
         self.key = key
         self.read_key = read_key
         self.calls: list[tuple[str, Any]] = []
         """Names and messages of all requests, in order."""
+        self.scripts: list[Script] = []
+        self.ram_kb, self.disk_kb = 8 * 2**20, 100 * 2**20
         self.lock = Lock()
-        self.port, self.grpc_port = _free_ports()
+        self.port, self.grpc_port = ports or free_ports(2)
         self._with_grpc = grpc
         self._grpc: Any = None
         self.rest: ThreadingHTTPServer | None = None
@@ -58,6 +94,59 @@ class SmallServer:
             self.rest.server_close()
             self.rest = None
 
+    def refuse(
+        self, refusal: Refusal, names: Sequence[str] = WRITES, times: int = 1, *, applied: bool = False
+    ) -> Script:
+        """Refuse the next requests of these names; with ``applied``, do what they ask all the same."""
+        self.scripts.append(Script(refusal, names, times, applied))
+        return self.scripts[-1]
+
+    def handle(self, name: str, request: Any) -> Any:
+        """The reply to a request; raises Refusal."""
+        with self.lock:
+            self.calls.append((name, request))
+            script = next((script for script in self.scripts if script.takes(name)), None)
+            if script is not None and not script.applied:
+                raise script.refusal
+            reply = self.answer(name, request)
+            if script is not None:
+                raise script.refusal
+            return reply
+
+    def answer(self, name: str, request: Any) -> Any:
+        """The reply of its store to a request; raises Refusal. The caller holds the lock."""
+        _, answer = METHODS[name]
+        try:
+            return answer(self, request)
+        except ValueError as error:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            if "not found" in str(error):
+                code = grpc.StatusCode.NOT_FOUND
+            elif "already exists" in str(error):
+                code = grpc.StatusCode.ALREADY_EXISTS
+            raise Refusal(code, f"Wrong input: {error}") from error
+
+    def check_key(self, name: str, key: str) -> None:
+        """Raise Refusal where this key does not admit a request."""
+        if not self.key or key == self.key or name == "HealthCheck":
+            return
+        if not key or key != self.read_key:
+            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
+        if name in WRITES:
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "Global manage access is required")
+
+    def read_cluster(self) -> dict[str, Any]:
+        """What `GET /cluster` answers."""
+        return {"status": "disabled"}
+
+    def read_shards(self, collection: str) -> models.CollectionClusterInfo:
+        """The shards of a collection, and where they are."""
+        points = self.memory.count(collection, exact=True).count
+        shard = models.LocalShardInfo(shard_id=0, points_count=points, state=models.ReplicaState.ACTIVE)
+        return models.CollectionClusterInfo(
+            peer_id=1, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
+        )
+
     def __enter__(self) -> "SmallServer":
         return self.start()
 
@@ -66,7 +155,7 @@ class SmallServer:
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Finds the function below for a method, decodes, checks the key, and translates errors."""
+    """Decodes a request, checks its key, and has the server handle it."""
 
     def __init__(self, server: SmallServer) -> None:
         self._server = server
@@ -75,29 +164,20 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         _, service, name = details.method.split("/")
         if service == "qdrant.Collections" and name in ("Get", "Delete"):
             name += "Collection"
-        message, answer = METHODS[name]
+        message, _ = METHODS[name]
         key = dict(details.invocation_metadata).get("api-key", "")
 
         def handle(request: Any, context: Any) -> Any:
-            if name != "HealthCheck" and self._server.key and key != self._server.key:
-                if not key or key != self._server.read_key:
-                    context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
-                elif name.startswith(WRITES):
-                    context.abort(grpc.StatusCode.PERMISSION_DENIED, "Global manage access is required")
-            with self._server.lock:
-                self._server.calls.append((name, request))
-                try:
-                    return answer(self._server, request)
-                except ValueError as error:
-                    code = grpc.StatusCode.INVALID_ARGUMENT
-                    if "not found" in str(error):
-                        code = grpc.StatusCode.NOT_FOUND
-                    elif "already exists" in str(error):
-                        code = grpc.StatusCode.ALREADY_EXISTS
-                    context.abort(code, f"Wrong input: {error}")
+            try:
+                self._server.check_key(name, key)
+                return self._server.handle(name, request)
+            except Refusal as refusal:
+                context.abort(refusal.code, refusal.text)
 
         return grpc.unary_unary_rpc_method_handler(
-            handle, message.FromString, lambda reply: reply.SerializeToString()
+            handle,
+            message.FromString,
+            lambda reply: reply if isinstance(reply, bytes) else reply.SerializeToString(),
         )
 
 
@@ -126,6 +206,30 @@ def _delete_collection(server: SmallServer, request: Any) -> Any:
 def _get_collection(server: SmallServer, request: Any) -> Any:
     info = server.memory.get_collection(request.collection_name)
     return q.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+
+def _get_shards(server: SmallServer, request: Any) -> Any:
+    info = server.read_shards(request.collection_name)
+
+    def state(shard: models.LocalShardInfo | models.RemoteShardInfo) -> Any:
+        return q.ReplicaState.Value(shard.state.value)
+
+    return q.CollectionClusterInfoResponse(
+        peer_id=info.peer_id,
+        shard_count=info.shard_count,
+        local_shards=[
+            q.LocalShardInfo(shard_id=shard.shard_id, points_count=shard.points_count, state=state(shard))
+            for shard in info.local_shards
+        ],
+        remote_shards=[
+            q.RemoteShardInfo(shard_id=shard.shard_id, peer_id=shard.peer_id, state=state(shard))
+            for shard in info.remote_shards
+        ],
+        shard_transfers=[
+            q.ShardTransferInfo(shard_id=one.shard_id, to=one.to, sync=one.sync, **{"from": one.from_})
+            for one in info.shard_transfers
+        ],
+    )
 
 
 def _list(server: SmallServer, _: Any) -> Any:
@@ -222,6 +326,7 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
     "Create": (q.CreateCollection, _create),
     "Update": (q.UpdateCollection, _update),
     "GetCollection": (q.GetCollectionInfoRequest, _get_collection),
+    "CollectionClusterInfo": (q.CollectionClusterInfoRequest, _get_shards),
     "DeleteCollection": (q.DeleteCollection, _delete_collection),
     "Get": (q.GetPoints, _get),
     "List": (q.ListCollectionsRequest, _list),
@@ -237,12 +342,15 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
 
 
 def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
-    class Root(BaseHTTPRequestHandler):
-        """Answers with its name and version, and nothing else."""
-
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            root = {"title": "qdrant", "version": server.version}
-            status, answer = (200, root) if self.path == "/" else (404, {"status": {"error": "no"}})
+            path, _, _ = self.path.partition("?")
+            status = 200
+            try:
+                server.check_key("HealthCheck" if path == "/" else path, self.headers.get("api-key", ""))
+                answer = _answer_rest(server, path)
+            except Refusal as refusal:
+                status, answer = refusal.http_status, {"status": {"error": refusal.text}, "time": 0.0}
             body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -253,12 +361,54 @@ def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Not to the terminal."""
 
-    return ThreadingHTTPServer(("127.0.0.1", server.port), Root)
+    return ThreadingHTTPServer(("127.0.0.1", server.port), Handler)
 
 
-def _free_ports() -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def _answer_rest(server: SmallServer, path: str) -> dict[str, Any]:
+    """Its name and version, and what only this interface tells of a cluster; raises Refusal."""
+    result: Any
+    if path == "/":
+        return {"title": "qdrant", "version": server.version}
+    if path == "/cluster":
+        result = server.read_cluster()
+    elif path == "/telemetry":
+        result = _telemetry(server)
+    elif collection := re.fullmatch("/collections/([^/]+)/cluster", path):
+        request = q.CollectionClusterInfoRequest(collection_name=collection[1])
+        info = GrpcToRest.convert_collection_cluster_info(server.handle("CollectionClusterInfo", request))
+        result = info.model_dump(mode="json", by_alias=True)
+    else:
+        raise Refusal(grpc.StatusCode.NOT_FOUND, "no")
+    return {"result": result, "status": "ok", "time": 0.0}
+
+
+def _telemetry(server: SmallServer) -> dict[str, Any]:
+    """Sizes are in KB, as a server reports those of the machine it runs on."""
+    system = {
+        "is_docker": False,
+        "container_runtime": "none",
+        "cores": 2,
+        "ram_size": server.ram_kb,
+        "disk_size": server.disk_kb,
+        "cpu_flags": "",
+    }
+    return {
+        "id": "small",
+        "app": {
+            "name": "qdrant",
+            "version": server.version,
+            "system": system,
+            "startup": "2026-01-01T00:00:00Z",
+        },
+        "collections": {"number_of_collections": len(server.memory.get_collections().collections)},
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that follow one another and that nobody uses."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first, ExitStack() as others, suppress(OSError):
+            port = first.getsockname()[1]
+            for number in range(1, count):
+                others.enter_context(socket.create_server(("127.0.0.1", port + number)))
+            return list(range(port, port + count))

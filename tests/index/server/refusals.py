@@ -1,0 +1,106 @@
+"""What a Qdrant cluster answers while one of its nodes is away, word for word.
+
+Read in Qdrant's source, 1.16 to 1.19: `replica_set/update.rs`, `replica_set/execute_read_operation.rs`,
+`collection/point_ops.rs`, `consensus_manager.rs`, `operations/types.rs` and `content_manager/errors.rs`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+HTTP_STATUS: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 408,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+}
+"""What the REST interface answers where the gRPC one answers with a code."""
+
+
+@dataclass
+class Refusal(Exception):
+    """Answered instead of a result."""
+
+    code: grpc.StatusCode
+    text: str
+
+    @classmethod
+    def internal(cls, text: str) -> "Refusal":
+        return cls(grpc.StatusCode.INTERNAL, f"Service internal error: {text}")
+
+    @property
+    def http_status(self) -> int:
+        return HTTP_STATUS[self.code]
+
+
+def unreachable(peer: int) -> str:
+    """The error of a call from one node to another."""
+    return (
+        f"Service internal error: Tonic status error: status: Unavailable, message: "
+        f'"Failed to connect to http://qdrant-{peer}:6335/, error: transport error", details: [], '
+        f"metadata: MetadataMap {{ headers: {{}} }}"
+    )
+
+
+def via_leader(ordering: str, peer: int) -> str:
+    """A write with an ordering whose leader is away."""
+    return f"Failed to apply update with {ordering} ordering via leader peer {peer}: {unreachable(peer)}"
+
+
+def some_shards(failed: int, total: int, first: str) -> str:
+    """A write that succeeded on the other shards."""
+    return (
+        f"{failed} out of {total} shards failed to apply operation. "
+        f"First error captured: Service internal error: {first}"
+    )
+
+
+NO_LEADER: Final = Refusal.internal("Failed to propose operation: leader is not established within 10s")
+"""Of changes of collections and aliases; they are not made."""
+NOT_COMMITTED: Final = Refusal.internal(
+    "Waiting for consensus operation commit failed. Timeout set at: 10 seconds"
+)
+"""Of changes of collections and aliases; they may be made later."""
+
+LOST_NODE: Final = {
+    "leader of some shards": Refusal.internal(some_shards(2, 3, via_leader("Strong", 3))),
+    "leader of all shards": Refusal.internal(via_leader("Medium", 3)),
+    "too few replicas": Refusal.internal(some_shards(4, 6, unreachable(3))),
+    "not connected": Refusal(grpc.StatusCode.INTERNAL, unreachable(3)),
+    "no leader elected": NO_LEADER,
+    "not committed": NOT_COMMITTED,
+    "commit dropped": Refusal.internal(
+        "Error occurred while waiting for consensus operation. Channel sender dropped (channel closed)"
+    ),
+    "no leader for writes": Refusal.internal(
+        "Cannot update shard hands-v0001:0 with Medium ordering because no leader could be selected"
+    ),
+    "no replica for writes": Refusal.internal("The replica set for shard 0 on peer 1 has no active replica"),
+    "no active replica took it": Refusal.internal(
+        "Failed to apply operation to at least one `Active` replica. Consistency of this update is not "
+        f"guaranteed. Please retry. Failed peer: 3, error: {unreachable(3)}"
+    ),
+    "not deactivated": Refusal.internal(
+        "Some replica of shard 0 failed to apply operation and deactivation timed out after 30s. Consistency "
+        f"of this update is not guaranteed. Please retry. Failed peer: 3, error: {unreachable(3)}"
+    ),
+    "too few replicas to read": Refusal.internal(
+        "The replica set for shard 0 on peer 1 does not have enough active replicas"
+    ),
+    "no replica to read": Refusal.internal("0 of 0 read operations failed"),
+    "reads failed": Refusal.internal(f"2 of 2 read operations failed:\n  {unreachable(3)}\n  Timeout error"),
+    "waiting timed out": Refusal(
+        grpc.StatusCode.DEADLINE_EXCEEDED, "Timeout: Timeout error: Operation 'Update' timed out after 60s"
+    ),
+    "in recovery": Refusal(
+        grpc.StatusCode.UNAVAILABLE, "Shard temporarily unavailable: shard 0 is being recovered"
+    ),
+    "no shard yet": Refusal.internal("Local shard 0 not found"),
+}
+"""All of them pass."""
