@@ -40,17 +40,20 @@ class Refusal(Exception):
 
 
 def unreachable(peer: int) -> str:
-    """The error of a call from one node to another."""
+    """A call from one node to another."""
     return (
-        f"Service internal error: Tonic status error: status: Unavailable, message: "
+        "Tonic status error: status: Unavailable, message: "
         f'"Failed to connect to http://qdrant-{peer}:6335/, error: transport error", details: [], '
-        f"metadata: MetadataMap {{ headers: {{}} }}"
+        "metadata: MetadataMap { headers: {} }"
     )
 
 
 def via_leader(ordering: str, peer: int) -> str:
     """A write with an ordering whose leader is away."""
-    return f"Failed to apply update with {ordering} ordering via leader peer {peer}: {unreachable(peer)}"
+    return (
+        f"Failed to apply update with {ordering} ordering via leader peer {peer}: "
+        f"Service internal error: {unreachable(peer)}"
+    )
 
 
 def some_shards(failed: int, total: int, first: str) -> str:
@@ -72,7 +75,7 @@ LOST_NODE: Final = {
     "leader of some shards": Refusal.internal(some_shards(2, 3, via_leader("Strong", 3))),
     "leader of all shards": Refusal.internal(via_leader("Medium", 3)),
     "too few replicas": Refusal.internal(some_shards(4, 6, unreachable(3))),
-    "not connected": Refusal(grpc.StatusCode.INTERNAL, unreachable(3)),
+    "not connected": Refusal.internal(unreachable(3)),
     "no leader elected": NO_LEADER,
     "not committed": NOT_COMMITTED,
     "commit dropped": Refusal.internal(
@@ -84,17 +87,21 @@ LOST_NODE: Final = {
     "no replica for writes": Refusal.internal("The replica set for shard 0 on peer 1 has no active replica"),
     "no active replica took it": Refusal.internal(
         "Failed to apply operation to at least one `Active` replica. Consistency of this update is not "
-        f"guaranteed. Please retry. Failed peer: 3, error: {unreachable(3)}"
+        f"guaranteed. Please retry. Failed peer: 3, error: Service internal error: "
+        f"{unreachable(3)}"
     ),
     "not deactivated": Refusal.internal(
         "Some replica of shard 0 failed to apply operation and deactivation timed out after 30s. Consistency "
-        f"of this update is not guaranteed. Please retry. Failed peer: 3, error: {unreachable(3)}"
+        f"of this update is not guaranteed. Please retry. Failed peer: 3, error: Service internal error: "
+        f"{unreachable(3)}"
     ),
     "too few replicas to read": Refusal.internal(
         "The replica set for shard 0 on peer 1 does not have enough active replicas"
     ),
     "no replica to read": Refusal.internal("0 of 0 read operations failed"),
-    "reads failed": Refusal.internal(f"2 of 2 read operations failed:\n  {unreachable(3)}\n  Timeout error"),
+    "reads failed": Refusal.internal(
+        f"2 of 2 read operations failed:\n  Service internal error: {unreachable(3)}"
+    ),
     "waiting timed out": Refusal(
         grpc.StatusCode.DEADLINE_EXCEEDED, "Timeout: Timeout error: Operation 'Update' timed out after 60s"
     ),
