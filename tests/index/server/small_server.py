@@ -25,8 +25,9 @@ from tests.index.server.refusals import Refusal
 
 CONSENSUS = ("Create", "Update", "DeleteCollection", "UpdateAliases", "CreateFieldIndex")
 """Changes of collections and aliases, on which the nodes of a cluster agree."""
-POINT_WRITES = ("Upsert", "Delete")
-WRITES = (*CONSENSUS, *POINT_WRITES)
+WRITES = (*CONSENSUS, "Upsert", "Delete")
+READS = ("Get", "GetCollection", "Scroll", "Count", "QueryBatch")
+"""What asks the shards of a collection."""
 
 
 @dataclass
