@@ -5,14 +5,14 @@ no indexes. It can be stopped, and started again with its data; `SmallServer.ref
 cluster that has lost a node does. `small_cluster` makes nodes of it.
 """
 
-import json
-import re
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
+from http.server import ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
@@ -22,6 +22,7 @@ from qdrant_client import grpc as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from tests.index.server.refusals import Refusal
+from tests.index.server.small_rest import serve
 
 CONSENSUS = ("Create", "Update", "DeleteCollection", "UpdateAliases", "CreateFieldIndex")
 """Changes of collections and aliases, on which the nodes of a cluster agree."""
@@ -71,6 +72,9 @@ class SmallServer:
         self.port, self.grpc_port = ports or free_ports(2)
         self._with_grpc = grpc
         self._grpc: Any = None
+        self._gateway_port = 0
+        self.gateway = cache(self._connect)
+        """Its gRPC interface for the REST one, by key."""
         self.rest: ThreadingHTTPServer | None = None
 
     @property
@@ -78,11 +82,12 @@ class SmallServer:
         return f"http://127.0.0.1:{self.port}/hands?grpc_port={self.grpc_port}"
 
     def start(self) -> "SmallServer":
+        self._grpc = grpc.server(ThreadPoolExecutor(16), handlers=[_Handler(self)])
+        self._gateway_port = self._grpc.add_insecure_port("127.0.0.1:0")
         if self._with_grpc:
-            self._grpc = grpc.server(ThreadPoolExecutor(8), handlers=[_Handler(self)])
             assert self._grpc.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
-            self._grpc.start()
-        self.rest = _rest_server(self)
+        self._grpc.start()
+        self.rest = serve(self)
         Thread(target=self.rest.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -90,6 +95,7 @@ class SmallServer:
         if self._grpc is not None:
             self._grpc.stop(grace=0).wait()
             self._grpc = None
+            self.gateway.cache_clear()
         if self.rest is not None:
             self.rest.shutdown()
             self.rest.server_close()
@@ -147,6 +153,14 @@ class SmallServer:
         return models.CollectionClusterInfo(
             peer_id=1, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
         )
+
+    def _connect(self, key: str) -> QdrantClient:
+        port = self._gateway_port
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the key goes to this process
+            return QdrantClient(
+                grpc_port=port, prefer_grpc=True, api_key=key or None, https=False, check_compatibility=False
+            )
 
     def __enter__(self) -> "SmallServer":
         return self.start()
@@ -340,69 +354,6 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
     "QueryBatch": (q.QueryBatchPoints, _query_batch),
     "CreateFieldIndex": (q.CreateFieldIndexCollection, lambda server, request: _done()),
 }
-
-
-def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, _ = self.path.partition("?")
-            status = 200
-            try:
-                server.check_key("HealthCheck" if path == "/" else path, self.headers.get("api-key", ""))
-                answer = _answer_rest(server, path)
-            except Refusal as refusal:
-                status, answer = refusal.http_status, {"status": {"error": refusal.text}, "time": 0.0}
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Not to the terminal."""
-
-    return ThreadingHTTPServer(("127.0.0.1", server.port), Handler)
-
-
-def _answer_rest(server: SmallServer, path: str) -> dict[str, Any]:
-    """Its name and version, and what only this interface tells of a cluster; raises Refusal."""
-    result: Any
-    if path == "/":
-        return {"title": "qdrant", "version": server.version}
-    if path == "/cluster":
-        result = server.read_cluster()
-    elif path == "/telemetry":
-        result = _telemetry(server)
-    elif collection := re.fullmatch("/collections/([^/]+)/cluster", path):
-        request = q.CollectionClusterInfoRequest(collection_name=collection[1])
-        info = GrpcToRest.convert_collection_cluster_info(server.handle("CollectionClusterInfo", request))
-        result = info.model_dump(mode="json", by_alias=True)
-    else:
-        raise Refusal(grpc.StatusCode.NOT_FOUND, "no")
-    return {"result": result, "status": "ok", "time": 0.0}
-
-
-def _telemetry(server: SmallServer) -> dict[str, Any]:
-    """Sizes are in KB, as a server reports those of the machine it runs on."""
-    system = {
-        "is_docker": False,
-        "container_runtime": "none",
-        "cores": 2,
-        "ram_size": server.ram_kb,
-        "disk_size": server.disk_kb,
-        "cpu_flags": "",
-    }
-    return {
-        "id": "small",
-        "app": {
-            "name": "qdrant",
-            "version": server.version,
-            "system": system,
-            "startup": "2026-01-01T00:00:00Z",
-        },
-        "collections": {"number_of_collections": len(server.memory.get_collections().collections)},
-    }
 
 
 def free_ports(count: int) -> list[int]:
