@@ -14,7 +14,7 @@ removed after that. So a backup that was killed is still the one before, and a f
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -256,9 +256,11 @@ def _refuse_living(target: Catalog, manifest: Manifest, folder: Path) -> None:
         )
 
 
-def _check_same_index(before: Manifest, source: Catalog, infos: list[VersionInfo], folder: Path) -> None:
+def _check_same_index(before: Manifest, source: Catalog, infos: Sequence[VersionInfo], folder: Path) -> None:
     """Raise HandsimError unless a backup is of this index: the same address, or a version in common."""
-    shared = {saved.state for saved in before.versions} & {info.state for info in infos}
+    # Not by their dates: an index that was restored from this backup was built anew.
+    hands = {(info.name, info.checksum) for info in infos}
+    shared = hands & {(saved.name, saved.checksum) for saved in before.versions}
     if before.address != _full_address(source) and not shared:
         raise HandsimError(
             f"{folder} is the backup of another index, {before.address}; name another directory for "

@@ -63,7 +63,10 @@ def _copy(options: argparse.Namespace) -> int:
 def _backup(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog, progress_bar("backing up") as progress:
         manifest, copied = write_backup(catalog, options.folder, progress)
-    print(f"{options.folder} holds {_describe(manifest)}; {copied} copied now, every file checked")
+    print(
+        f"{options.folder} holds {_list_versions(manifest)}; current: {_current(manifest)}; {copied} copied "
+        f"now, every file checked"
+    )
     return 0
 
 
@@ -72,16 +75,23 @@ def _restore(options: argparse.Namespace) -> int:
         with progress_bar("checking") as progress:
             manifest = check_backup(options.folder, progress)
         print(
-            f"{options.folder} is whole: {_describe(manifest)}, of {manifest.address} at {manifest.made_at}"
+            f"{options.folder} is whole: {_list_versions(manifest)}; current: {_current(manifest)}; of "
+            f"{manifest.address} at {manifest.made_at}"
         )
         return 0
     with find_catalog(options) as catalog, progress_bar("restoring") as progress:
         placement = _read_placement(options, is_server=catalog.root is None, target=catalog.address)
         manifest = restore_backup(options.folder, catalog, placement, progress)
-    print(f"{catalog.address} holds {_describe(manifest)}, compared hand by hand")
+    print(
+        f"{catalog.address} holds {_list_versions(manifest)}, compared hand by hand; current: "
+        f"{_current(manifest)}"
+    )
     return 0
 
 
-def _describe(manifest: Manifest) -> str:
-    versions = ", ".join(f"{saved.name} ({pluralize(saved.points, 'hand')})" for saved in manifest.versions)
-    return f"{versions}; current: {next(iter(manifest.publications), 'none')}"
+def _list_versions(manifest: Manifest) -> str:
+    return ", ".join(f"{saved.name} ({pluralize(saved.points, 'hand')})" for saved in manifest.versions)
+
+
+def _current(manifest: Manifest) -> str:
+    return next(iter(manifest.publications), "none")
