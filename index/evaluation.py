@@ -4,9 +4,9 @@
 `verify` checks one version: whether it is complete, and whether it finds what exact search finds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,15 @@ class Verification:
     """Hands of the pool that the version lacks; None without a pool."""
     missing_from_pool: int | None
     """Hands of the version that the pool lacks; None without a pool."""
+
+    @classmethod
+    def parse(cls, record: dict[str, Any] | None) -> "Verification | None":
+        """From what `dataclasses.asdict` gave; None for anything less, fields of a newer handsim left out."""
+        record = record or {}
+        try:
+            return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
+        except TypeError:
+            return None
 
     def problems(self, least_recall: float = LEAST_RECALL) -> list[str]:
         """What makes the version unfit for use, each with its remedy; missing hands are no problem."""

@@ -124,6 +124,39 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     sync(directory)
 
 
+def copy_version(source: Path, directory: Path, progress: Progress | None = None) -> None:
+    """Copy the files of a complete version into an empty directory, and sync it; the graph comes along.
+
+    The caller holds the version's lock. ``progress`` counts hands in proportion to the bytes. Raises
+    HandsimError when the disk has too little room.
+    """
+    record = layout.read_record(source)
+    total = layout.bytes_on_disk(source)
+    free = shutil.disk_usage(directory).free
+    if free < total:
+        raise HandsimError(
+            f"the disk of {directory.parent} has {free / 1e6:,.0f} MB free; {source.name} takes "
+            f"{total / 1e6:,.0f} MB; make room on it, or name another disk"
+        )
+    done = 0
+
+    def copy(file: str, target: str) -> None:
+        nonlocal done
+        _copy_sparse(file, target)
+        done += Path(file).stat().st_blocks * 512
+        if progress is not None:
+            progress(min(record.points * done // total, record.points - 1), record.points)
+
+    # Hidden files are those that another process is just about to put in place of one.
+    ignore = shutil.ignore_patterns(".*")
+    shutil.copytree(source, directory, ignore=ignore, copy_function=copy, dirs_exist_ok=True)
+    layout.check_files(directory, record)
+    for path in [*directory.rglob("*"), directory]:
+        sync(path)
+    if progress is not None:
+        progress(record.points, record.points)
+
+
 @contextmanager
 def convert_full_disk_errors(directory: Path) -> Iterator[None]:
     """Turn every error of the system or the engine about a full disk into one HandsimError."""

@@ -50,6 +50,7 @@ class EdgeVersion(QdrantVersion):
             raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
         self.info = layout.read_info(directory, is_current=is_current)
         self.address = str(directory.parent)
+        self.directory = directory
         self._default_ef = record.settings.ef
         self._columns = _map_columns(directory)
         self._shard = _load_shard(directory)
