@@ -2,11 +2,11 @@
 
     python -m benchmarks.ray_overhead ../shared/data/sign_digits [--quick]
 
-By turns, since a machine is never equally quiet: ``local`` processes, ``standing``, a cluster that `ray start`
-has started before, and ``own``, one that is started for the run (``--ray auto`` where none is). Printed as JSON
-are, for each turn, the seconds until the first result, from the hundredth picture to the last but twenty (then
-all workers are at work), and of all; and the seconds that cores were busy with it, Ray's own processes with
-them, which other work on the machine changes less.
+By turns, since a machine is never equally quiet: ``local`` processes; ``standing``, a cluster that `ray
+start` has started before; ``own``, one that is started for the run (``--ray auto`` where none is). Printed as
+JSON are, for each turn, the seconds until the first result, from the hundredth picture to the last but twenty
+(then all workers are at work), and of all; and the seconds that cores were busy with it, Ray's own processes
+with them, which other work on the machine changes less.
 """
 
 import argparse
@@ -82,7 +82,9 @@ def _standing_cluster() -> Iterator[ClusterOptions]:
     time.sleep(5)
     yield ClusterOptions(f"127.0.0.1:{port}")
     # Not `ray stop`, which ends every cluster of this machine. Its daemons are this process's children now.
-    started = [child for mine in set(this.children()) - before for child in (mine, *mine.children(recursive=True))]
+    started = [
+        child for mine in set(this.children()) - before for child in (mine, *mine.children(recursive=True))
+    ]
     for process in started:
         process.kill()
     psutil.wait_procs(started)

@@ -79,7 +79,7 @@ def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
     except Exception as error:  # Ray raises bare ones, too: for a node that starts too slowly
         reason = " ".join(str(error).split())
         if "InvalidAuthToken" in str(error.__cause__):
-            reason = "it asks for a token: set RAY_AUTH_MODE=token, and have `ray get-auth-token` of its head here"
+            reason = "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to that of its head"
         where = "on this machine" if request.is_own else f"at {request.address}"
         raise HandsimError(f"Ray did not connect to a cluster {where}: {reason}") from error
     if request.is_own:
