@@ -92,6 +92,14 @@ def test_the_next_backup_copies_what_is_new_and_leaves_out_what_was_pruned(
     assert check_backup(folder) == manifest
 
 
+def test_an_index_that_was_restored_elsewhere_goes_on_with_its_backup(kept: Path, tmp_path: Path) -> None:
+    folder = copy_index(kept, tmp_path / "backup")
+    with memory_catalog() as restored:
+        restore_backup(folder, restored)
+        manifest, _ = write_backup(restored, folder)
+        assert (manifest.engine, manifest.publications) == ("server", ["v0003", "v0002", "v0001"])
+
+
 def test_a_version_that_grew_in_place_is_copied_again(
     qdrant: MemoryServer, small: SmallData, tmp_path: Path
 ) -> None:
@@ -204,12 +212,13 @@ def test_what_may_not_be_overwritten_is_refused(
     kept: Path, three_versions: Path, small: SmallData, tmp_path: Path
 ) -> None:
     source, living = open_catalog(three_versions), open_catalog(tmp_path / "living")
-    living.build(small.pool, small.embedding)
+    living.build(small.pool, small.other_embedding)
     before = living.versions()
-    with pytest.raises(
-        HandsimError, match=r"/living is an index already \(v0001\); restore .* to another pl"
-    ):
-        restore_backup(kept, living)
+    for index in (living, source):  # with other hands, and with the same, published
+        with pytest.raises(
+            HandsimError, match=r"is an index already \(v0001.*\); restore .* to another place"
+        ):
+            restore_backup(kept, index)
     assert living.versions() == before
     with pytest.raises(
         HandsimError, match=rf"is the backup of another index, {three_versions}; name another"
