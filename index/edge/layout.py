@@ -6,6 +6,7 @@
     index/v0001/version.json       `VersionRecord`: what the version is, the size of every file in its shard
     index/v0001/embedding.json     the embedding it was built with, and its encoder beside it if it has one
     index/v0001/shard/             Qdrant Edge's own files, written once
+    index/v0001/hands.arrow        see `index.edge.columns`
     index/v0001/verification.json  what the last verification measured
     index/.building/               a version being built; renamed when complete, else removed
     index/.removed-v0001/          a version being removed
