@@ -79,6 +79,8 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     base = None if request.base is None else layout.read_record(request.base)
     total = len(request.points) + (0 if base is None else base.points)
     _check_space(directory.parent, total, request, 0 if base is None else base.bytes_on_disk)
+    # First, because it fails where an encoder's weights are missing, and all that follows takes long.
+    request.embedding.save(directory / layout.EMBEDDING_FILE)
     shard_path = directory / layout.SHARD
     checksum = Checksum() if base is None else Checksum.parse(base.checksum)
     if request.base is None:
@@ -105,7 +107,6 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     _open_once(shard_path, total)
     if columns is not None:
         columns.write(directory / COLUMNS_FILE)
-    request.embedding.save(directory / layout.EMBEDDING_FILE)
     for path in [*directory.rglob("*"), directory]:
         sync(path)
     record = layout.VersionRecord(
