@@ -35,6 +35,8 @@ class VersionRecord(BaseRecord):
     """Grows with every publication; None before the first."""
     recall_at_1: float | None = None
     """At the last verification."""
+    verification: str | None = None
+    """What that measured; JSON."""
 
     @classmethod
     def draft(cls, embedding: Embedding, settings: IndexSettings, points: int) -> "VersionRecord":
