@@ -171,6 +171,7 @@ def test_a_reader_goes_on_whichever_node_is_killed(small: SmallData, ports: str)
                     true = oracle.search_hands(hands, 3)
                     np.testing.assert_allclose(found.distances, true.distances, rtol=1e-4, atol=1e-5)
                     cluster.start(number)
+                    cluster.await_recovery(number)
 
 
 class _NoQdrant(BaseHTTPRequestHandler):

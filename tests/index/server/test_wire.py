@@ -165,7 +165,7 @@ def test_a_server_that_is_down_is_waited_for_some_time() -> None:
     pauses: list[float] = []
     with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port} does not answer .*; start it"):
         connect_to(server, pauses.append)
-    assert sum(pauses) == pytest.approx(60, abs=3)
+    assert 30 < sum(pauses) <= 60
     assert all(0 < pause <= 12 for pause in pauses)
 
 
