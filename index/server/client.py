@@ -17,8 +17,8 @@ from qdrant_client import QdrantClient, models
 
 from handsim.errors import UnavailableError
 from index.server.address import PATIENCE_S, ServerAddress
-from index.server.cluster import NodeClients
 from index.server.failures import Failure, classify
+from index.server.nodes import NodeClients
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0

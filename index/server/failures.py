@@ -121,7 +121,8 @@ _TEXTS: Final = (
     _text(
         UnavailableError,
         _MESSAGES[UnavailableError],
-        r"^(failed to connect to all addresses|deadline exceeded$|timed out$|\[Errno)",
+        r"^(failed to connect to all addresses|connections to all backends|DNS resolution failed|\[Errno)",
+        r"^deadline exceeded$|^timed out$|operation timed out$",
         r"RST_STREAM|stream removed|socket closed|connection reset|broken pipe|GOAWAY",
     ),
     # Passing: it answers, but a node of its cluster died, is starting, or is filled from the others.
@@ -204,10 +205,10 @@ def classify(error: Exception) -> Failure | None:
         reason = str(error)
     else:
         return None
-    reason = one_line(_RUST_NOISE.sub("", reason))
+    reason = _RUST_NOISE.sub("", reason)
     text = None if status in _REFUSED else _find_text(reason, kind)
     kind, message = (kind, _MESSAGES[kind]) if text is None else (text.kind, text.message)
-    return Failure(kind, reason, message, wait_s)
+    return Failure(kind, one_line(reason), message, wait_s)
 
 
 def _find_text(reason: str, kind: type[HandsimError]) -> _Text | None:

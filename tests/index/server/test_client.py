@@ -13,8 +13,8 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from handsim import HandsimError
 from handsim.errors import UnavailableError
 from index.server.client import Connection
-from index.server.cluster import NodeClients, check_version
 from index.server.failures import DeniedError
+from index.server.nodes import NodeClients, check_version
 from tests.index.server.test_failures import RpcError, http_error
 
 AWAY = RpcError(grpc.StatusCode.UNAVAILABLE, "Connection refused")
