@@ -176,7 +176,7 @@ def verify(
     if read_all:
         checksum = Checksum()
         pages = []
-        for page in version.scroll(with_vectors=True, with_payload=False):
+        for page in version.agreed_batches():
             checksum.add(page)
             pages.append(page.hand_ids)
         version_ids = np.concatenate(pages)
