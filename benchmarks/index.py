@@ -10,16 +10,14 @@ building takes up on a server is not seen: memory and disk told there are the cl
 
 import argparse
 import json
-import sys
 import tempfile
-import time
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
 from benchmarks.bare_engine import overhead
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, say
 from benchmarks.engines.catalog import CatalogEngine
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.exact import ExactEngine
@@ -95,11 +93,6 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
         "libraries": {name: installed(name) for name in _LIBRARIES},
         "engines": figures,
     }
-
-
-def say(text: str) -> None:
-    """Tell whoever watches what is under way."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def chosen_engines(options: argparse.Namespace) -> list[Engine]:

@@ -71,6 +71,8 @@ class Catalog(ABC):
 
     address: str
     """The directory or URL it was opened by."""
+    root: Path | None = None
+    """The directory of an embedded index; None on a server."""
 
     def build(
         self,
@@ -269,8 +271,19 @@ class Catalog(ABC):
         """Remove the whole index; raises HandsimError while a reader has a version open."""
 
     @abstractmethod
+    def set_publications(self, names: list[str]) -> None:
+        """Make the first the current version at once, and the others those published before it, latest first.
+
+        Raises NotThereError for an unknown one.
+        """
+
+    @abstractmethod
     def record_verification(self, name: str, verification: Verification) -> None:
         """Store what a verification measured, for `versions`."""
+
+    @abstractmethod
+    def read_verification(self, name: str) -> Verification | None:
+        """What the last verification of a version measured; None where there was none."""
 
     @abstractmethod
     def write_version(
@@ -282,6 +295,12 @@ class Catalog(ABC):
         name: str | None = None,
     ) -> str:
         """Write a complete, unpublished version under ``name`` or the next free one; returns its name."""
+
+    def copy_version(
+        self, version: IndexVersion, settings: IndexSettings, progress: Progress | None = None
+    ) -> None:
+        """Write a version of another index under its own name, complete and unpublished."""
+        self.write_version(version, version.embedding, settings, progress, version.info.name)
 
     @abstractmethod
     def close(self) -> None:

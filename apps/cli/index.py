@@ -1,4 +1,4 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``.
+"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py`.
 
 The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.
 """
@@ -13,9 +13,9 @@ from typing import Final
 
 from tqdm import tqdm
 
+from apps.cli import index_backup
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
-    EncoderFolders,
     find_catalog,
     find_home,
     format_table,
@@ -35,8 +35,7 @@ from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalog, verify
-from index.copy import copy_catalog
+from index import Catalog, IndexSettings, Verification, VersionInfo, verify
 from index.points import Difference, Progress
 from index.query import MIN_POSITIVE_DISTANCE
 
@@ -264,10 +263,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--json", action="store_true", help="print all of it as JSON")
     check.set_defaults(run=_verify)
-    copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
-    copy.add_argument("source", metavar="FROM", help="directory or URL")
-    copy.add_argument("target", metavar="TO", help="directory or URL")
-    copy.set_defaults(run=_copy)
+    index_backup.add_arguments(actions)
     drop = actions.add_parser("drop", help="remove a version, or the whole index")
     what = drop.add_mutually_exclusive_group(required=True)
     what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
@@ -412,19 +408,6 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in verification.problems():
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if verification.problems() else 0
-
-
-def _copy(options: argparse.Namespace) -> int:
-    folders = EncoderFolders(find_home(options))
-    with (
-        open_catalog(options.source, folders=folders) as source,
-        open_catalog(options.target, folders=folders) as target,
-        progress_bar("copying") as progress,
-    ):
-        names = copy_catalog(source, target, progress=progress)
-        current = target.current_name()
-    print(f"{options.target} holds {', '.join(names)}, compared hand by hand; current: {current or 'none'}")
-    return 0
 
 
 def _drop(options: argparse.Namespace) -> int:

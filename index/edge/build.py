@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from handsim.files import sync
 from index.edge import layout
+from index.edge.columns import COLUMNS_FILE, ColumnsWriter, MappedColumns
 from index.info import IndexSettings
 from index.points import Checksum, PointSource, Progress
 from index.qdrant import encode_payload
@@ -30,8 +31,9 @@ from index.qdrant import encode_payload
 # and less than a whole build. In a tmpfs, where reading a hole fills it, 100 hands took 69 MB, 100,000 87 MB.
 _MIN_BYTES: Final = 80_000_000
 """Files that the engine creates at full size, on file systems that do not leave holes."""
-_BYTES_PER_HAND: Final = 500
-"""A hand's id, payload and entries in the payload indexes, before and after the graph is built."""
+_BYTES_PER_HAND: Final = 512
+"""A hand's id, payload and entries in the payload indexes, before and after the graph is built, and its place
+in the mapped columns."""
 _BYTES_PER_EDGE: Final = 4
 
 _FULL_DISK_MESSAGES: Final = ("No space left on device", "Not enough space available", "Disk quota exceeded")
@@ -91,8 +93,9 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
         ignore = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
         shutil.copytree(request.base / layout.SHARD, shard_path, ignore=ignore, copy_function=_copy_sparse)
         shard = edge.EdgeShard.load(str(shard_path))
+    columns = ColumnsWriter() if request.base is None else _columns_of(request.base)
     try:
-        _write_points(shard, request.points, checksum, progress)
+        _write_points(shard, request.points, checksum, columns, progress)
         shard.optimize()
         if request.base is None:
             # Only now: made before, they would be built twice and double the memory that the graph takes.
@@ -102,6 +105,8 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     finally:
         shard.close()
     _open_once(shard_path, total)
+    if columns is not None:
+        columns.write(directory / COLUMNS_FILE)
     request.embedding.save(directory / layout.EMBEDDING_FILE)
     (directory / layout.ORIGIN_FILE).write_text(request.origin + "\n")
     for path in [*directory.rglob("*"), directory]:
@@ -120,6 +125,39 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     )
     layout.write_record(directory, record)
     sync(directory)
+
+
+def copy_version(source: Path, directory: Path, progress: Progress | None = None) -> None:
+    """Copy the files of a complete version into an empty directory, and sync it; the graph comes along.
+
+    The caller holds the version's lock. ``progress`` counts hands in proportion to the bytes. Raises
+    HandsimError when the disk has too little room.
+    """
+    record = layout.read_record(source)
+    total = layout.bytes_on_disk(source)
+    free = shutil.disk_usage(directory).free
+    if free < total:
+        raise HandsimError(
+            f"the disk of {directory.parent} has {free / 1e6:,.0f} MB free; {source.name} takes "
+            f"{total / 1e6:,.0f} MB; make room on it, or name another disk"
+        )
+    done = 0
+
+    def copy(file: str, target: str) -> None:
+        nonlocal done
+        _copy_sparse(file, target)
+        done += Path(file).stat().st_blocks * 512
+        if progress is not None:
+            progress(min(record.points * done // total, record.points - 1), record.points)
+
+    # Hidden files are those that another process is just about to put in place of one.
+    ignore = shutil.ignore_patterns(".*")
+    shutil.copytree(source, directory, ignore=ignore, copy_function=copy, dirs_exist_ok=True)
+    layout.check_files(directory, record)
+    for path in [*directory.rglob("*"), directory]:
+        sync(path)
+    if progress is not None:
+        progress(record.points, record.points)
 
 
 @contextmanager
@@ -142,7 +180,7 @@ def _check_space(directory: Path, points: int, request: BuildRequest, base_bytes
     meanwhile kills the process without a message.
     """
     bytes_per_hand = (
-        request.embedding.dimension * 4 * 2 + request.settings.m * _BYTES_PER_EDGE + _BYTES_PER_HAND
+        request.embedding.dimension * 4 * 3 + request.settings.m * _BYTES_PER_EDGE + _BYTES_PER_HAND
     )
     needed = _MIN_BYTES + points * bytes_per_hand + base_bytes
     free = shutil.disk_usage(directory).free
@@ -183,8 +221,19 @@ def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:
     )
 
 
+def _columns_of(base: Path) -> ColumnsWriter | None:
+    """The columns of a version to start from; None where an older handsim wrote it, without any."""
+    with suppress(FileNotFoundError):
+        return ColumnsWriter(MappedColumns(base / COLUMNS_FILE))
+    return None
+
+
 def _write_points(
-    shard: edge.EdgeShard, points: PointSource, checksum: Checksum, progress: Progress | None
+    shard: edge.EdgeShard,
+    points: PointSource,
+    checksum: Checksum,
+    columns: ColumnsWriter | None,
+    progress: Progress | None,
 ) -> None:
     done = 0
     for batch in points.batches():
@@ -196,6 +245,8 @@ def _write_points(
         ]
         shard.update(edge.UpdateOperation.upsert_points(upserts))
         checksum.add(batch)
+        if columns is not None:
+            columns.add(batch)
         done += len(batch)
         if progress is not None:
             progress(done, len(points))

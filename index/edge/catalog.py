@@ -1,7 +1,7 @@
 """The embedded index: a directory for each version and a pointer to the current one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +14,19 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
 from index.catalog import Catalog
 from index.edge import layout, locks
-from index.edge.build import BuildRequest, convert_full_disk_errors, write_version
+from index.edge.build import BuildRequest, convert_full_disk_errors, copy_version, write_version
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
 from index.info import IndexSettings, Remnant, VersionInfo
 from index.plan import BuildPlan
 from index.points import PointSource, Progress
+from index.version import IndexVersion
 
 
 class EdgeCatalog(Catalog):
     """The versions in one directory; see `index.catalog.Catalog` for what each method promises."""
+
+    root: Path
 
     def __init__(self, root: Path) -> None:
         """Take a directory, which need not exist yet; raises HandsimError for one that is not an index."""
@@ -70,6 +73,12 @@ class EdgeCatalog(Catalog):
             known = set(layout.version_names(self.root))
             earlier = [other for other in self.publications() if other != name and other in known]
             layout.write_publications(self.root, [name, *earlier])
+
+    def set_publications(self, names: list[str]) -> None:
+        with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
+            for name in names:
+                self._check_exists(name)
+            layout.write_publications(self.root, names)
 
     def rollback(self) -> str:
         if not self.publications():
@@ -124,6 +133,10 @@ class EdgeCatalog(Catalog):
             self._check_exists(name)
             layout.write_verification(self.root / name, verification)
 
+    def read_verification(self, name: str) -> Verification | None:
+        self._check_exists(name)
+        return layout.read_verification(self.root / name)
+
     def write_version(
         self,
         points: PointSource,
@@ -133,6 +146,16 @@ class EdgeCatalog(Catalog):
         name: str | None = None,
     ) -> str:
         return self._build(BuildRequest(points, embedding, settings, points.origin), progress, name)
+
+    def copy_version(
+        self, version: IndexVersion, settings: IndexSettings, progress: Progress | None = None
+    ) -> None:
+        """As `Catalog.copy_version`; of an embedded version the files, with its graph and its settings."""
+        if isinstance(version, EdgeVersion):
+            source = version.directory
+            self._add_version(lambda directory: copy_version(source, directory, progress), version.info.name)
+        else:
+            super().copy_version(version, settings, progress)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -172,13 +195,17 @@ class EdgeCatalog(Catalog):
             return self._build(BuildRequest(points, embedding, settings, origin, self.root / base), progress)
 
     def _build(self, request: BuildRequest, progress: Progress | None, name: str | None = None) -> str:
+        return self._add_version(lambda directory: write_version(directory, request, progress), name)
+
+    def _add_version(self, write: Callable[[Path], None], name: str | None) -> str:
+        """Have a version written into an empty directory, which then gets its name, or the next free one."""
         self.root.mkdir(parents=True, exist_ok=True)
         with convert_full_disk_errors(self.root), self._sole_builder():
             layout.mark_catalog(self.root)
             directory = self.root / layout.BUILDING
             directory.mkdir()
             try:
-                write_version(directory, request, progress)
+                write(directory)
             except BaseException:
                 layout.remove_tree(directory)
                 raise

@@ -7,6 +7,7 @@
     index/v0001/embedding.json     the embedding it was built with, and its encoder beside it if it has one
     index/v0001/origin             `VersionInfo.origin`; a file of its own, which older programs do not read
     index/v0001/shard/             Qdrant Edge's own files, written once
+    index/v0001/hands.arrow        see `index.edge.columns`
     index/v0001/verification.json  what the last verification measured
     index/.building/               a version being built; renamed when complete, else removed
     index/.removed-v0001/          a version being removed
@@ -44,7 +45,7 @@ ENGINE_TEMPORARY: Final = ".atomicwrite*"
 """Where the engine writes a new file before it replaces the old one, while it opens a shard."""
 
 _VERSION_NAME: Final = re.compile(r"v(\d{4,})")
-_REWRITTEN_ON_OPENING: Final = "edge_config.json"
+REWRITTEN_ON_OPENING: Final = "edge_config.json"
 _SMALL_FILE_BYTES: Final = 65_536
 
 
@@ -107,6 +108,11 @@ def write_publications(root: Path, names: list[str]) -> None:
 def write_verification(directory: Path, verification: Verification) -> None:
     """Write ``verification.json``. Only under the pointer's lock."""
     write_text_atomically(directory / VERIFICATION_FILE, json.dumps(asdict(verification), indent=1) + "\n")
+
+
+def read_verification(directory: Path) -> Verification | None:
+    """Read ``verification.json``; None where there is none."""
+    return Verification.parse(_read_json(directory / VERIFICATION_FILE))
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -186,7 +192,7 @@ def list_files(shard: Path) -> dict[str, list[int]]:
     return {
         file.relative_to(shard).as_posix(): _size_and_checksum(file)
         for file in files
-        if file.name != _REWRITTEN_ON_OPENING
+        if file.name != REWRITTEN_ON_OPENING
     }
 
 

@@ -31,7 +31,7 @@ from index.server.collection import (
     VersionRecord,
 )
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
-from index.server.nodes import Nodes
+from index.server.capacity import Capacity
 from index.server.version import ServerVersion
 
 
@@ -132,6 +132,15 @@ class ServerCatalog(Catalog):
             self._collection(name).update_metadata(published_at=now + 1)
             self._names.point_alias(name)
 
+    def set_publications(self, names: list[str]) -> None:
+        with self._lease("publisher"):
+            times = {name: len(names) - place for place, name in enumerate(names)}
+            for name in names:
+                self._readable_record(name)
+            for name in {**self._publication_times(), **times}:
+                self._collection(name).update_metadata(published_at=times.get(name))
+            self._names.point_alias(names[0])
+
     def rollback(self) -> str:
         if self.current_name() is None:
             raise self._not_published_error()
@@ -152,9 +161,9 @@ class ServerCatalog(Catalog):
         return remnants
 
     def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
-        nodes = Nodes.read(self._connection)
-        plan = BuildPlan(points, dimension, settings, nodes.count)
-        nodes.check(plan, self._connection.address)
+        capacity = Capacity.read(self._connection)
+        plan = BuildPlan(points, dimension, settings, capacity.nodes)
+        capacity.check(plan, self._connection.address)
         return plan
 
     def remove(self, name: str) -> bool:
@@ -210,6 +219,10 @@ class ServerCatalog(Catalog):
         self._collection(name).update_metadata(
             recall_at_1=verification.recall_at_1, verification=json.dumps(asdict(verification))
         )
+
+    def read_verification(self, name: str) -> Verification | None:
+        record = self._readable_record(name).verification
+        return None if record is None else Verification.parse(json.loads(record))
 
     def add(self, hands: HandColumns, **options: Any) -> VersionInfo:
         """As `Catalog.add`; an addition in place that was killed is repaired first."""

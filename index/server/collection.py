@@ -44,6 +44,8 @@ class VersionRecord(BaseRecord):
     """At the last verification."""
     origin: str = ""
     """What it is built of, see `index.points.PointSource`; empty after hands were added in place."""
+    verification: str | None = None
+    """What that measured; JSON."""
 
     @classmethod
     def draft(cls, embedding: Embedding, settings: IndexSettings, points: PointSource) -> "VersionRecord":

@@ -28,7 +28,7 @@ from index.server.client import (
     NotFoundError,
     other_program_error,
 )
-from index.server.nodes import count_nodes
+from index.server.capacity import count_nodes
 
 Role = Literal["builder", "publisher", "reader"]
 

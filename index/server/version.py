@@ -64,9 +64,11 @@ class ServerVersion(QdrantVersion):
         """Release the lease; the connection stays the catalog's."""
         self._lease.release()
 
-    def _nearest_query(self, vector: list[float], k: int, diversity: float) -> models.NearestQuery:
+    def _nearest_queries(
+        self, vectors: list[list[float]], k: int, diversity: float
+    ) -> list[models.NearestQuery]:
         mmr = models.Mmr(diversity=diversity, candidates_limit=mmr_candidates(k)) if diversity else None
-        return models.NearestQuery(nearest=vector, mmr=mmr)
+        return [models.NearestQuery(nearest=vector, mmr=mmr) for vector in vectors]
 
     def _recommend_query(self, positives: list[Any], negatives: list[Any]) -> models.RecommendQuery:
         strategy = models.RecommendStrategy.BEST_SCORE
@@ -83,10 +85,15 @@ class ServerVersion(QdrantVersion):
             # What a filter rules out tears holes into the graph; ACORN steps over them.
             acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),
         )
+        # Hands of one video are mostly searched together, and a filter takes as long as the rest.
+        filters = {
+            excluded: models.Filter(must=must, must_not=_exclusions(*excluded))
+            for excluded in {(tuple(videos), hand) for _, videos, hand in queries}
+        }
         requests = [
             models.QueryRequest(
                 query=query,
-                filter=models.Filter(must=must, must_not=_exclusions(videos, hand)),
+                filter=filters[tuple(videos), hand],
                 params=params,
                 limit=limit,
                 with_payload=options.with_payload,

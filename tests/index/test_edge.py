@@ -15,6 +15,7 @@ from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.files import FileLock
 from index import IndexSettings, SearchOptions, open_catalog, verify
+from index.edge.columns import COLUMNS_FILE
 from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
 from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData, copy_index, write_pool
@@ -225,6 +226,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "version.json deleted": lambda version: (version / "version.json").unlink(),
     "version.json garbled": lambda version: (version / "version.json").write_text("[]"),
     "version.json of another kind": lambda version: (version / "version.json").write_text("{}"),
+    "columns cut": lambda version: cut(version / COLUMNS_FILE),
+    "columns garbled": lambda version: garble(version / COLUMNS_FILE),
     "embedding deleted": lambda version: (version / "embedding.json").unlink(),
     "embedding garbled": lambda version: (version / "embedding.json").write_text("\0"),
 }
@@ -311,10 +314,29 @@ def test_a_graph_that_grew_finds_as_much_as_one_built_at_once(
     catalog.build(pool, embedding, settings)
     assert catalog.add(write_pool(tmp_path / "pool", videos=80)).settings == settings
     with catalog.current() as version:
-        measured = verify(version, sample=1200)
+        measured = verify(version, sample=1200, read_all=True)
     assert (measured.points, measured.indexed_share, measured.sample) == (1200, 1.0, 1200)
+    assert not measured.altered
     assert measured.recall_at_1 >= 0.99
     assert measured.recall_at_10 >= 0.95
+
+
+def test_a_version_of_an_older_handsim_without_columns_answers_and_grows_as_ever(
+    root: Path, small: SmallData, tmp_path: Path
+) -> None:
+    def answer() -> tuple[list[int], list[float]]:
+        with open_catalog(root).current() as version:
+            found = version.search_hands(small.pool.hand_ids[::10], 2, other_video=True)
+            assert not verify(version, sample=10, read_all=True).altered
+            return found.hand_ids.ravel().tolist(), version.vectors(small.pool.hand_ids).ravel().tolist()
+
+    expected = answer()
+    for file in root.glob(f"*/{COLUMNS_FILE}"):
+        file.unlink()
+    assert answer() == expected
+    grown = open_catalog(root).add(write_pool(tmp_path / "pool", videos=80))
+    assert grown.points > len(small.pool)
+    assert answer()[1] == expected[1]
 
 
 PERSON = """

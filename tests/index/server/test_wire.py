@@ -120,13 +120,21 @@ def test_an_old_server_is_refused() -> None:
             open_catalog(server.address)
 
 
-def test_without_grpc_it_goes_on_over_rest() -> None:
+def test_without_grpc_it_goes_on_over_rest(small: SmallData) -> None:
     with SmallServer(grpc=False) as server:
         message = f"no gRPC at port {server.grpc_port} of 127.0.0.1: going on over REST"
         with pytest.warns(UserWarning, match=message):
             catalog = open_catalog(server.address)
-        with catalog, pytest.raises(NotThereError, match="404"):
-            catalog.current()  # this small server has no more of REST than its greeting
+        with catalog:
+            catalog.build(small.pool, small.embedding)
+            assert catalog.add(small.grown_pool, in_place=True).points == 90
+            with catalog.current() as version:
+                assert verify(version, read_all=True).problems() == []
+            catalog.build(small.pool, small.embedding)
+            assert (catalog.rollback(), catalog.prune(1)) == ("v0001", ([], []))
+            catalog.drop()
+            with pytest.raises(NotThereError, match="there is no index"):
+                catalog.current()
 
 
 def test_a_server_that_is_down_is_waited_for_some_time() -> None:

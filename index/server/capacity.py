@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Nodes:
-    """The nodes of a server or cluster; None for what it does not tell."""
+class Capacity:
+    """Of a server or cluster; None for what it does not tell."""
 
-    count: int | None
+    nodes: int | None
     memory_bytes: int | None
     """Of the node that answered: all that its process may take."""
     disk_bytes: int | None
     """Of that node: the size of the disk it stores collections on."""
 
     @classmethod
-    def read(cls, connection: Connection) -> "Nodes":
+    def read(cls, connection: Connection) -> "Capacity":
         """Ask, once."""
         count = count_nodes(connection)
         if count is None:
@@ -42,11 +42,11 @@ class Nodes:
         """Raise HandsimError where they certainly cannot hold a version."""
         settings, needed = plan.settings, plan.least_bytes_per_node
         share = f"its share of the vectors alone takes {needed / 1e9:,.1f} GB"
-        if self.count is not None and settings.replicas > self.count:
-            nodes = "1 node" if self.count == 1 else f"{self.count} nodes"
+        if self.nodes is not None and settings.replicas > self.nodes:
+            nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
             raise HandsimError(
                 f"replicas is {settings.replicas}, each on a node of its own, and {address} has {nodes}; "
-                f"build with --replicas {self.count}, or add nodes first"
+                f"build with --replicas {self.nodes}, or add nodes first"
             )
         if self.disk_bytes is not None and needed > self.disk_bytes:
             raise HandsimError(

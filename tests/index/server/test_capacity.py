@@ -14,7 +14,7 @@ from handsim import HandsimError
 from index import IndexSettings
 from index.plan import BuildPlan
 from index.server.client import Connection
-from index.server.nodes import Nodes
+from index.server.capacity import Capacity
 from tests.index.builders import MemoryServer, SmallData
 
 MILLION = 1_000_000
@@ -72,18 +72,18 @@ def answering(answers: dict[str, Any]) -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize(
-    ("answers", "nodes"),
+    ("answers", "capacity"),
     [
-        ({"/cluster": CLUSTER, "/telemetry": TELEMETRY}, Nodes(3, 1_024_000, 9_216_000)),
-        ({"/cluster": CLUSTER}, Nodes(3, None, None)),
-        ({"/cluster": {"status": "disabled"}, "/telemetry": TELEMETRY}, Nodes(1, 1_024_000, 9_216_000)),
-        ({"/cluster": CLUSTER, "/telemetry": {"of another": "version"}}, Nodes(3, None, None)),
-        ({}, Nodes(None, None, None)),
+        ({"/cluster": CLUSTER, "/telemetry": TELEMETRY}, Capacity(3, 1_024_000, 9_216_000)),
+        ({"/cluster": CLUSTER}, Capacity(3, None, None)),
+        ({"/cluster": {"status": "disabled"}, "/telemetry": TELEMETRY}, Capacity(1, 1_024_000, 9_216_000)),
+        ({"/cluster": CLUSTER, "/telemetry": {"of another": "version"}}, Capacity(3, None, None)),
+        ({}, Capacity(None, None, None)),
     ],
 )
-def test_what_a_server_does_not_tell_is_not_known(answers: dict[str, Any], nodes: Nodes) -> None:
+def test_what_a_server_does_not_tell_is_not_known(answers: dict[str, Any], capacity: Capacity) -> None:
     with answering(answers) as connection:
-        assert Nodes.read(connection) == nodes
+        assert Capacity.read(connection) == capacity
 
 
 THREE = "replicas is 4, .* http://there has 3 nodes; build with --replicas 3"
@@ -93,26 +93,26 @@ SHARE = 37 * MILLION
 
 
 @pytest.mark.parametrize(
-    ("nodes", "settings", "message"),
+    ("capacity", "settings", "message"),
     [
-        (Nodes(3, None, None), IndexSettings(replicas=4), THREE),
-        (Nodes(1, None, None), IndexSettings(replicas=2), ONE),
-        (Nodes(3, None, SHARE), IndexSettings(replicas=2), "disk of 0.0 GB, .* takes 0.0 GB; add nodes"),
-        (Nodes(3, SHARE, None), IndexSettings(replicas=2), "GB of memory, .* build with --on-disk"),
-        (Nodes(3, SHARE, None), IndexSettings(replicas=2, on_disk=True), None),
-        (Nodes(3, SHARE + MILLION, SHARE + MILLION), IndexSettings(replicas=2), None),
-        (Nodes(None, None, None), IndexSettings(replicas=4), None),
+        (Capacity(3, None, None), IndexSettings(replicas=4), THREE),
+        (Capacity(1, None, None), IndexSettings(replicas=2), ONE),
+        (Capacity(3, None, SHARE), IndexSettings(replicas=2), "disk of 0.0 GB, .* takes 0.0 GB; add nodes"),
+        (Capacity(3, SHARE, None), IndexSettings(replicas=2), "GB of memory, .* build with --on-disk"),
+        (Capacity(3, SHARE, None), IndexSettings(replicas=2, on_disk=True), None),
+        (Capacity(3, SHARE + MILLION, SHARE + MILLION), IndexSettings(replicas=2), None),
+        (Capacity(None, None, None), IndexSettings(replicas=4), None),
     ],
 )
 def test_what_certainly_does_not_fit_is_refused_before_anything_is_written(
-    nodes: Nodes, settings: IndexSettings, message: str | None
+    capacity: Capacity, settings: IndexSettings, message: str | None
 ) -> None:
-    plan = BuildPlan(MILLION, 14, settings, nodes.count)
+    plan = BuildPlan(MILLION, 14, settings, capacity.nodes)
     if message is None:
-        nodes.check(plan, "http://there")
+        capacity.check(plan, "http://there")
     else:
         with pytest.raises(HandsimError, match=f"^.*{message}.*$"):
-            nodes.check(plan, "http://there")
+            capacity.check(plan, "http://there")
 
 
 def test_a_build_says_what_comes_and_one_of_more_replicas_than_nodes_writes_nothing(
