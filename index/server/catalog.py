@@ -18,6 +18,7 @@ from index.info import IndexSettings, Remnant, VersionInfo, version_number
 from index.plan import BuildPlan
 from index.points import HandColumns, PointSource, Progress
 from index.server.build import VersionWriter
+from index.server.capacity import Capacity
 from index.server.client import (
     Connection,
     NotFoundError,
@@ -31,7 +32,6 @@ from index.server.collection import (
     VersionRecord,
 )
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
-from index.server.capacity import Capacity
 from index.server.version import ServerVersion
 
 

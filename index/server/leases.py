@@ -21,6 +21,7 @@ from qdrant_client import models
 
 from handsim.errors import HandsimError
 from index.info import check_format
+from index.server.capacity import count_nodes
 from index.server.client import (
     AlreadyExistsError,
     Connection,
@@ -28,7 +29,6 @@ from index.server.client import (
     NotFoundError,
     other_program_error,
 )
-from index.server.capacity import count_nodes
 
 Role = Literal["builder", "publisher", "reader"]
 

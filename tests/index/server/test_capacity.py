@@ -13,8 +13,8 @@ from qdrant_client import QdrantClient
 from handsim import HandsimError
 from index import IndexSettings
 from index.plan import BuildPlan
-from index.server.client import Connection
 from index.server.capacity import Capacity
+from index.server.client import Connection
 from tests.index.builders import MemoryServer, SmallData
 
 MILLION = 1_000_000
