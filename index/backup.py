@@ -86,11 +86,6 @@ class Manifest:
     versions: list[SavedVersion]
     """Oldest first; none while the first backup is being written."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Of all files; they have holes, and the disk holds less."""
-        return sum(size for saved in self.versions for size, _ in saved.files.values())
-
 
 def write_backup(source: Catalog, folder: Path, progress: Progress | None = None) -> tuple[Manifest, int]:
     """Have a directory hold all that an index holds; returns the manifest, and how many versions were copied.
@@ -102,7 +97,7 @@ def write_backup(source: Catalog, folder: Path, progress: Progress | None = None
     if source.root is not None:
         refuse_inside(folder, source.root)
     if not source.versions():
-        raise NotThereError(f"there is no index at {source.address}; `handsim index build` makes one")
+        raise _no_index_error(source)
     if _read_or_none(folder) is None and folder.exists() and not _is_empty(folder):
         raise HandsimError(f"{folder} holds something else, and no backup; name an empty directory")
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,13 +110,15 @@ def write_backup(source: Catalog, folder: Path, progress: Progress | None = None
         copied, versions = 0, []
         for info in infos:
             saved = known.get(info.state)
-            if saved is None or not _is_whole(folder, saved):
+            if saved is None or not _is_whole(folder, saved, progress):
                 saved = _save(source, info, folder, progress)
                 copied += saved is not None
             else:
                 copy_verification(info.name, source, EdgeCatalog(folder / saved.folder))
             if saved is not None:
                 versions.append(saved)
+        if not versions:  # the index was dropped meanwhile: its backup stays
+            raise _no_index_error(source)
         manifest = _write_manifest(folder, source, publications, versions)
         _remove_others(folder, manifest)
     return manifest, copied
@@ -162,6 +159,7 @@ def restore_backup(
         _refuse_living(target, manifest, folder)
         for saved in manifest.versions:
             _check_files(folder, saved)
+            _report(saved, progress)
         for saved in manifest.versions:
             copies = EdgeCatalog(folder / saved.folder)
             with copies.open(saved.name) as version:
@@ -230,7 +228,7 @@ def _check_files(folder: Path, saved: SavedVersion) -> None:
             raise layout.unreadable_error(file, error.strerror) from error
 
 
-def _is_whole(folder: Path, saved: SavedVersion) -> bool:
+def _is_whole(folder: Path, saved: SavedVersion, progress: Progress | None) -> bool:
     """Whether a version of the backup before is as it was written; a damaged one is removed.
 
     The index has it still, so that it is copied again.
@@ -240,7 +238,13 @@ def _is_whole(folder: Path, saved: SavedVersion) -> bool:
     except _DamagedError:
         layout.remove_tree(folder / saved.folder)
         return False
+    _report(saved, progress)
     return True
+
+
+def _report(saved: SavedVersion, progress: Progress | None) -> None:
+    if progress is not None:
+        progress(saved.points, saved.points)
 
 
 def _refuse_living(target: Catalog, manifest: Manifest, folder: Path) -> None:
@@ -272,8 +276,10 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
     """Remove the versions that a backup does not name any more, and what killed backups left."""
     names = {saved.folder for saved in manifest.versions}
     for path in folder.iterdir():
-        if path.is_dir() and _FOLDER.fullmatch(path.name) and path.name not in names:
+        if _FOLDER.fullmatch(path.name) and path.name not in names:
             layout.remove_tree(path)
+        elif path.name.startswith(f".{_MANIFEST_FILE}."):
+            path.unlink()
 
 
 def _write_manifest(
@@ -315,9 +321,11 @@ def _read_or_none(folder: Path) -> Manifest | None:
             raise ValueError("another format")
         check_format(record.pop("version"), _FORMAT_VERSION, folder)
         manifest = Manifest(**{**record, "versions": [SavedVersion(**one) for one in record["versions"]]})
+        names = {saved.name for saved in manifest.versions}
         # A path that leads out of the backup must not be followed.
-        if not all(_FOLDER.fullmatch(saved.folder) for saved in manifest.versions):
-            raise ValueError("a folder that is no version's")
+        is_sound = all(_FOLDER.fullmatch(saved.folder) for saved in manifest.versions)
+        if not is_sound or not names.issuperset(manifest.publications):
+            raise ValueError("folders or publications of other versions")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -348,7 +356,12 @@ def _full_address(catalog: Catalog) -> str:
 
 
 def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+    """Whether nothing is in a directory but what a backup leaves that was killed at once."""
+    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+
+
+def _no_index_error(source: Catalog) -> NotThereError:
+    return NotThereError(f"there is no index at {source.address}; `handsim index build` makes one")
 
 
 class _DamagedError(HandsimError):

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,14 @@ from index.points import (
 )
 from index.version import IndexVersion
 
+if TYPE_CHECKING:
+    from index.server.client import OnWait
+
 Announce = Callable[[str], object]
 """Gets a sentence for people."""
+
+_LITTLE_PATIENCE_S: Final = 0.5
+"""Enough for the second try that a connection needs after its server was started again."""
 
 _SAMPLE_BEFORE_PUBLISHING: Final = 500
 _PUBLISHABLE_RECALL: Final = LEAST_RECALL - 2 * math.sqrt(
@@ -44,18 +50,30 @@ def ignore(sentence: str) -> None:
     """Announce it to nobody."""
 
 
-def open_catalog(address: str | Path, *, folders: Iterable[str | Path] = (), wait: bool = True) -> "Catalog":
+def open_catalog(
+    address: str | Path,
+    *,
+    folders: Iterable[str | Path] = (),
+    wait: bool = True,
+    patience_s: float | None = None,
+    on_wait: "OnWait | None" = None,
+) -> "Catalog":
     """The index at an address: the path of a directory, which need not exist yet, or a Qdrant server's
-    ``http(s)://host[:6333][/NAME][?grpc_port=6334]`` with its API key in HANDSIM_QDRANT_API_KEY.
+    ``http(s)://HOST[:6333][,HOST...][/NAME][?grpc_port=6334&patience=60]``, with its API key in
+    HANDSIM_QDRANT_API_KEY (or in the file that HANDSIM_QDRANT_API_KEY_FILE names).
 
-    ``folders`` may hold the weights of image embeddings, which a server does not store. ``wait`` gives a
-    server that does not answer half a minute, in this call and in all later ones. Raises HandsimError for a
-    directory or collections that another program uses, UnavailableError for a server that does not answer.
+    ``folders`` may hold the weights of image embeddings, which a server does not store. ``patience_s`` is how
+    long a server that does not answer is waited for, in this call and in each later one (None: what the
+    address says, else a minute); without ``wait`` it is half a second. ``on_wait`` is told of waits longer
+    than a second, see `index.server.client.OnWait`. Raises HandsimError for a directory or collections that
+    another program uses, UnavailableError for a server that does not answer.
     """
     if "://" in str(address):
         from index.server.catalog import ServerCatalog
 
-        return ServerCatalog.at(str(address), folders=folders, wait=wait)
+        if not wait:
+            patience_s = _LITTLE_PATIENCE_S
+        return ServerCatalog.at(str(address), folders=folders, patience_s=patience_s, on_wait=on_wait)
     from index.edge.catalog import EdgeCatalog
 
     return EdgeCatalog(Path(address))

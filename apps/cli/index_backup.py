@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from apps.cli.console import EncoderFolders, add_action, find_catalog, find_home, progress_bar
+from apps.cli.console import add_action, find_catalog, open_index, progress_bar
 from handsim.english import pluralize
 from handsim.errors import HandsimError
-from index import open_catalog
 from index.backup import Manifest, check_backup, restore_backup, write_backup
 from index.copy import AS_ORIGINAL, Placement, copy_catalog
 
@@ -18,10 +17,10 @@ def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
     copy.add_argument("target", metavar="TO", help="directory or URL")
     copy.set_defaults(run=_copy)
     backup = add_action(actions, "backup", "all versions into a directory with a manifest, each file checked")
-    backup.add_argument("folder", metavar="TO", type=Path, help="a new directory, or the backup of before")
+    backup.add_argument("folder", metavar="TO", help="a new directory, or the backup of before")
     backup.set_defaults(run=_backup)
     restore = add_action(actions, "restore", "a backup into an empty index, checked before it is published")
-    restore.add_argument("folder", metavar="FROM", type=Path, help="what `handsim index backup` wrote")
+    restore.add_argument("folder", metavar="FROM", help="what `handsim index backup` wrote")
     line = "only read every file and every hand of the backup"
     restore.add_argument("--check", action="store_true", help=line)
     restore.set_defaults(run=_restore)
@@ -46,12 +45,19 @@ def _read_placement(options: argparse.Namespace, *, is_server: bool, target: str
     return placement
 
 
+def _read_folder(options: argparse.Namespace) -> Path:
+    if "://" in options.folder:
+        raise HandsimError(
+            f"a backup is a directory, and {options.folder} is an address; `handsim index copy` copies to one"
+        )
+    return Path(options.folder)
+
+
 def _copy(options: argparse.Namespace) -> int:
-    folders = EncoderFolders(find_home(options))
     placement = _read_placement(options, is_server="://" in options.target, target=options.target)
     with (
-        open_catalog(options.source, folders=folders) as source,
-        open_catalog(options.target, folders=folders) as target,
+        open_index(options, options.source) as source,
+        open_index(options, options.target) as target,
         progress_bar("copying") as progress,
     ):
         names = copy_catalog(source, target, placement, progress=progress)
@@ -61,27 +67,29 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    folder = _read_folder(options)
     with find_catalog(options) as catalog, progress_bar("backing up") as progress:
-        manifest, copied = write_backup(catalog, options.folder, progress)
+        manifest, copied = write_backup(catalog, folder, progress)
     print(
-        f"{options.folder} holds {_list_versions(manifest)}; current: {_current(manifest)}; {copied} copied "
+        f"{folder} holds {_list_versions(manifest)}; current: {_current(manifest)}; {copied} copied "
         f"now, every file checked"
     )
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
+    folder = _read_folder(options)
     if options.check:
         with progress_bar("checking") as progress:
-            manifest = check_backup(options.folder, progress)
+            manifest = check_backup(folder, progress)
         print(
-            f"{options.folder} is whole: {_list_versions(manifest)}; current: {_current(manifest)}; of "
+            f"{folder} is whole: {_list_versions(manifest)}; current: {_current(manifest)}; of "
             f"{manifest.address} at {manifest.made_at}"
         )
         return 0
     with find_catalog(options) as catalog, progress_bar("restoring") as progress:
         placement = _read_placement(options, is_server=catalog.root is None, target=catalog.address)
-        manifest = restore_backup(options.folder, catalog, placement, progress)
+        manifest = restore_backup(folder, catalog, placement, progress)
     print(
         f"{catalog.address} holds {_list_versions(manifest)}, compared hand by hand; current: "
         f"{_current(manifest)}"

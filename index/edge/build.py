@@ -81,6 +81,8 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     base = None if request.base is None else layout.read_record(request.base)
     total = len(request.points) + (0 if base is None else base.points)
     _check_space(directory.parent, total, request, 0 if base is None else base.bytes_on_disk)
+    # First, because it fails where an encoder's weights are missing, and all that follows takes long.
+    request.embedding.save(directory / layout.EMBEDDING_FILE)
     shard_path = directory / layout.SHARD
     checksum = Checksum() if base is None else Checksum.parse(base.checksum)
     if request.base is None:
@@ -107,7 +109,6 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     _open_once(shard_path, total)
     if columns is not None:
         columns.write(directory / COLUMNS_FILE)
-    request.embedding.save(directory / layout.EMBEDDING_FILE)
     (directory / layout.ORIGIN_FILE).write_text(request.origin + "\n")
     for path in [*directory.rglob("*"), directory]:
         sync(path)
@@ -134,25 +135,25 @@ def copy_version(source: Path, directory: Path, progress: Progress | None = None
     HandsimError when the disk has too little room.
     """
     record = layout.read_record(source)
-    total = layout.bytes_on_disk(source)
-    free = shutil.disk_usage(directory).free
-    if free < total:
+    needed, free = _MIN_BYTES + record.bytes_on_disk, shutil.disk_usage(directory).free
+    if free < needed:
         raise HandsimError(
-            f"the disk of {directory.parent} has {free / 1e6:,.0f} MB free; {source.name} takes "
-            f"{total / 1e6:,.0f} MB; make room on it, or name another disk"
+            f"the disk of {directory.parent} has {free / 1e6:,.0f} MB free; a copy of {source.name} needs "
+            f"some {needed / 1e6:,.0f} MB; make room on it, or name another disk"
         )
     done = 0
-
-    def copy(file: str, target: str) -> None:
-        nonlocal done
-        _copy_sparse(file, target)
-        done += Path(file).stat().st_blocks * 512
+    for file in sorted(source.rglob("*")):
+        path = file.relative_to(source)
+        if any(part.startswith(".") for part in path.parts):
+            continue  # what another process is just about to put in place of a file
+        if file.is_dir():
+            (directory / path).mkdir()
+            continue
+        _copy_sparse(file, directory / path)
+        done += file.stat().st_blocks * 512
         if progress is not None:
-            progress(min(record.points * done // total, record.points - 1), record.points)
-
-    # Hidden files are those that another process is just about to put in place of one.
-    ignore = shutil.ignore_patterns(".*")
-    shutil.copytree(source, directory, ignore=ignore, copy_function=copy, dirs_exist_ok=True)
+            hands = record.points * done // max(1, record.bytes_on_disk)
+            progress(min(hands, record.points - 1), record.points)
     layout.check_files(directory, record)
     for path in [*directory.rglob("*"), directory]:
         sync(path)
@@ -191,7 +192,7 @@ def _check_space(directory: Path, points: int, request: BuildRequest, base_bytes
         )
 
 
-def _copy_sparse(source: str, target: str) -> None:
+def _copy_sparse(source: str | Path, target: str | Path) -> None:
     """Copy a file without its blocks of zeros: the engine creates files larger than their contents."""
     with open(source, "rb") as reader, open(target, "wb") as writer:
         while block := reader.read(_BLOCK_BYTES):

@@ -10,7 +10,7 @@ import qdrant_edge as edge
 from numpy.typing import NDArray
 
 from handsim.embedding import load_embedding
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, one_line
 from index.edge import layout
 from index.edge.build import convert_full_disk_errors
 from index.edge.columns import COLUMNS_FILE, MappedColumns
@@ -162,7 +162,7 @@ def _load_shard(directory: Path) -> edge.EdgeShard:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
 def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from handsim.errors import HandsimError, UnavailableError
+from handsim.errors import HandsimError, UnavailableError, one_line
 from index.points import Checksum, PointBatch, PointSource, Progress
 from index.qdrant import encode_payload
 from index.server.collection import VersionCollection, VersionRecord
@@ -221,7 +221,7 @@ class VersionWriter:
 def _check_status(info: models.CollectionInfo, collection: str) -> None:
     optimizer = info.optimizer_status
     if isinstance(optimizer, models.OptimizersStatusOneOf1):
-        reason = " ".join(optimizer.error.split())[:200]
+        reason = one_line(optimizer.error)
         raise HandsimError(f"the server cannot index {collection} ({reason}); see its log, then build again")
     if info.status == models.CollectionStatus.RED:
         raise HandsimError(

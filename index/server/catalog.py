@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,16 @@ from index.evaluation import Verification
 from index.info import IndexSettings, Remnant, VersionInfo, version_number
 from index.plan import BuildPlan
 from index.points import HandColumns, PointSource, Progress
+from index.server.address import ServerAddress, read_ca, read_key
 from index.server.build import VersionWriter
 from index.server.capacity import Capacity
-from index.server.client import (
-    Connection,
-    NotFoundError,
-    ServerAddress,
-    connect,
-    read_key,
-)
+from index.server.client import Connection, OnWait, connect
 from index.server.collection import (
     CollectionNames,
     VersionCollection,
     VersionRecord,
 )
+from index.server.failures import NotFoundError
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
 
@@ -59,19 +55,29 @@ class ServerCatalog(Catalog):
         self._registry.exists()
 
     @classmethod
-    def at(cls, address: str, *, folders: Iterable[str | Path] = (), wait: bool = True) -> "ServerCatalog":
-        """The index at ``http(s)://host[:6333][/NAME][?grpc_port=6334]``, with the key of the environment.
+    def at(
+        cls,
+        address: str,
+        *,
+        folders: Iterable[str | Path] = (),
+        patience_s: float | None = None,
+        on_wait: OnWait | None = None,
+    ) -> "ServerCatalog":
+        """The index at an address (see `index.server.address`), with key and authority of the environment.
 
-        Raises UnavailableError when the server is away, HandsimError when it is too old or refuses the key.
+        ``patience_s`` counts instead of the address's own. Raises UnavailableError when the server is away,
+        HandsimError when it is too old or refuses the key.
         """
         parsed = ServerAddress.parse(address)
-        connection = connect(parsed, read_key(), wait=wait)
+        if patience_s is not None:
+            parsed = replace(parsed, patience_s=patience_s)
+        connection = connect(parsed, read_key(), ca=read_ca(), on_wait=on_wait)
         try:
             catalog = cls(connection, parsed.name, folders=folders)
         except BaseException:
             connection.close()
             raise
-        catalog._opened_address = address
+        catalog._opened_address = str(parsed)
         return catalog
 
     def versions(self) -> list[VersionInfo]:

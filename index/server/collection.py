@@ -16,12 +16,8 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
 from index.points import PointSource
-from index.server.client import (
-    AlreadyExistsError,
-    Connection,
-    NotFoundError,
-    other_program_error,
-)
+from index.server.client import Connection
+from index.server.failures import AlreadyExistsError, NotFoundError, other_program_error
 
 _FORMAT: Final = "handsim-index-version"
 _FORMAT_VERSION: Final = 1

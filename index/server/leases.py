@@ -22,13 +22,8 @@ from qdrant_client import models
 from handsim.errors import HandsimError
 from index.info import check_format
 from index.server.capacity import count_nodes
-from index.server.client import (
-    AlreadyExistsError,
-    Connection,
-    DeniedError,
-    NotFoundError,
-    other_program_error,
-)
+from index.server.client import Connection
+from index.server.failures import AlreadyExistsError, DeniedError, NotFoundError, other_program_error
 
 Role = Literal["builder", "publisher", "reader"]
 

@@ -92,6 +92,14 @@ def test_the_next_backup_copies_what_is_new_and_leaves_out_what_was_pruned(
     assert check_backup(folder) == manifest
 
 
+def test_an_index_that_was_restored_elsewhere_goes_on_with_its_backup(kept: Path, tmp_path: Path) -> None:
+    folder = copy_index(kept, tmp_path / "backup")
+    with memory_catalog() as restored:
+        restore_backup(folder, restored)
+        manifest, _ = write_backup(restored, folder)
+        assert (manifest.engine, manifest.publications) == ("server", ["v0003", "v0002", "v0001"])
+
+
 def test_a_version_that_grew_in_place_is_copied_again(
     qdrant: MemoryServer, small: SmallData, tmp_path: Path
 ) -> None:
@@ -116,12 +124,13 @@ def test_a_killed_backup_is_the_one_before_and_goes_on(
             HandsimError, match=r"the first backup to .* was interrupted; .* goes on with it$"
         ):
             use(folder)
-    before, copied = write_backup(source, folder, Interruption(3))
+    before, copied = write_backup(source, folder)
     assert copied == 3  # of which v0001 was there, and only compared
     source.build(small.pool, small.embedding)
     source.build(small.pool, small.other_embedding)
     with pytest.raises(KeyboardInterrupt):
-        write_backup(source, folder, Interruption(2))
+        write_backup(source, folder, Interruption(5))  # v0001 to v0003 are checked, v0004 is copied
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 5
     assert check_backup(folder) == before
     assert restore_backup(folder, restored) == before
     assert write_backup(source, folder)[0].publications[0] == "v0005"
@@ -130,7 +139,7 @@ def test_a_killed_backup_is_the_one_before_and_goes_on(
 def test_an_interrupted_restore_publishes_nothing_and_goes_on(kept: Path, tmp_path: Path) -> None:
     for target in (open_catalog(tmp_path / "index"), memory_catalog()):
         with pytest.raises(KeyboardInterrupt):
-            restore_backup(kept, target, progress=Interruption(2))
+            restore_backup(kept, target, progress=Interruption(3 + 2))  # after three checks
         assert [info.name for info in target.versions()] == ["v0001"]
         assert target.current_name() is None
         manifest = restore_backup(kept, target)
@@ -204,12 +213,13 @@ def test_what_may_not_be_overwritten_is_refused(
     kept: Path, three_versions: Path, small: SmallData, tmp_path: Path
 ) -> None:
     source, living = open_catalog(three_versions), open_catalog(tmp_path / "living")
-    living.build(small.pool, small.embedding)
+    living.build(small.pool, small.other_embedding)
     before = living.versions()
-    with pytest.raises(
-        HandsimError, match=r"/living is an index already \(v0001\); restore .* to another pl"
-    ):
-        restore_backup(kept, living)
+    for index in (living, source):  # with other hands, and with the same, published
+        with pytest.raises(
+            HandsimError, match=r"is an index already \(v0001.*\); restore .* to another place"
+        ):
+            restore_backup(kept, index)
     assert living.versions() == before
     with pytest.raises(
         HandsimError, match=rf"is the backup of another index, {three_versions}; name another"
@@ -221,6 +231,12 @@ def test_what_may_not_be_overwritten_is_refused(
         write_backup(source, three_versions / "b")
     with pytest.raises(HandsimError, match=r"is inside .* and would be lost with it"):
         restore_backup(kept, open_catalog(kept / "index"))
+    begun = tmp_path / "begun"  # by a process that was killed at once
+    begun.mkdir()
+    (begun / ".lock").touch()
+    (begun / ".backup.json.0a1b2c3d").touch()
+    write_backup(source, begun)
+    assert {path.name for path in begun.glob(".*")} == {".lock"}
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").touch()
     for place in (tmp_path / "notes", tmp_path / "notes" / "a.txt", three_versions):
@@ -256,6 +272,17 @@ def test_a_backup_is_made_while_others_read_build_and_prune(
     assert removed == [False]
     assert [saved.name for saved in manifest.versions] == ["v0001", "v0003"]
     assert manifest.publications == ["v0003", "v0001"]
+
+
+def test_the_backup_of_an_index_that_is_dropped_meanwhile_stays(
+    kept: Path, three_versions: Path, small: SmallData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, source = copy_index(kept, tmp_path / "backup"), open_catalog(three_versions)
+    listings = iter([source.versions(), [], []])
+    monkeypatch.setattr(source, "versions", lambda: next(listings))
+    with pytest.raises(NotThereError, match="there is no index at"):
+        write_backup(source, folder)
+    assert len(check_backup(folder).versions) == 3
 
 
 def test_one_process_writes_a_backup_at_a_time(source: Catalog, tmp_path: Path) -> None:

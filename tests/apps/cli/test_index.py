@@ -11,7 +11,7 @@ from apps.cli.console import EncoderFolders
 from handsim import PoseEmbedding
 from handsim.home import Home
 from index import IndexSettings, open_catalog
-from index.server.client import KEY_VARIABLE
+from index.server.address import KEY_VARIABLE
 from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 from tests.index.builders import write_pool
 from tests.index.server.small_server import SmallServer
@@ -144,6 +144,19 @@ def test_an_index_moves_to_a_server_and_back(
         assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)
         monkeypatch.setenv(KEY_VARIABLE, "a-wrong-one")
         assert "a-wrong-one" not in run_refused(capsys, "index", "list", "--home", own_home)
+
+
+def test_whoever_waits_for_a_server_is_told_for_what_and_how_long(tmp_path: Path, capsys: Capture) -> None:
+    at = ("--index", "http://127.0.0.1:1", "--home", str(tmp_path))
+    for command in (["index", "list"], ["query", "--hand", "00"]):
+        assert main([*command, *at, "--patience", "1.4"]) == 2
+        waiting, given_up = capsys.readouterr().err.splitlines()
+        assert re.match(
+            r"handsim: waiting [01] s at most: .*http://127\.0\.0\.1:1 does not answer \(", waiting
+        )
+        assert re.match(r"handsim: .* does not answer \(.*; waited for \d+ s\); start it, or check", given_up)
+    assert "does not answer" in run_refused(capsys, "index", "list", *at, "--patience", "0")
+    assert "the patience is 'soon'" in run_refused(capsys, "index", "list", *at, "--patience", "soon")
 
 
 def test_the_index_may_be_named_anywhere_on_the_line_and_in_handsim_toml(

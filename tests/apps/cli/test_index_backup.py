@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from index import IndexSettings, open_catalog
-from index.server.client import KEY_VARIABLE
+from index.server.address import KEY_VARIABLE
 from tests.apps.commands import Capture, run_ok, run_refused
 from tests.index.server.small_server import SmallServer
 
@@ -77,6 +77,9 @@ def test_a_copy_to_a_server_takes_the_parts_that_a_directory_does_not(
     run_ok(capsys, *restore, elsewhere, "--shards", "3", "--no-on-disk")
     with open_catalog(elsewhere) as catalog:
         assert catalog.info("v0001").settings == IndexSettings(shards=3, replicas=2)
+    for action in ("backup", "restore"):
+        refused = run_refused(capsys, "index", action, server.address, *at)
+        assert f"a backup is a directory, and {server.address} is an address" in refused
     here = tmp_path / "here"
     for command in (("index", "copy", server.address, here, *at), (*restore, here)):
         refused = run_refused(capsys, *command, "--shards", "6")

@@ -23,9 +23,10 @@ class SmallCluster:
         """Of the REST interface of a node; that of its gRPC interface is one above."""
         return self._first_port + PORTS * number
 
-    def address(self, number: int, name: str = "hands") -> str:
-        """Of an index, as one node answers for it."""
-        return f"http://127.0.0.1:{self.port(number)}/{name}"
+    def address(self, name: str = "hands") -> str:
+        """Of an index, with all nodes."""
+        nodes = ",".join(f"127.0.0.1:{self.port(number)}" for number in range(NODES))
+        return f"http://{nodes}/{name}"
 
     def start(self, *numbers: int) -> None:
         """Start all nodes, or these again; returns when they answer, if only that they are not ready yet."""
@@ -38,6 +39,10 @@ class SmallCluster:
             self._processes[number] = process, connection
         for number in numbers or range(NODES):
             self._processes[number][1].recv()
+
+    def await_recovery(self, number: int) -> None:
+        """Wait until a node that was started again has taken over what it missed."""
+        self._processes[number][1].recv()
 
     def kill(self, number: int) -> None:
         """With SIGKILL."""
@@ -61,5 +66,6 @@ def _run_node(first_port: int, number: int, joining: bool, connection: Connectio
     connection.send("it answers")
     if joining:
         node.join()
+        connection.send("it has recovered")
     with suppress(EOFError):
         connection.recv()  # until it is killed, or the process of the tests ends

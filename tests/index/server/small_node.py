@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
@@ -121,9 +122,12 @@ class Node(SmallServer):
         match message["do"]:
             case "ping":
                 return {"life": self.life}
+            case "learn":
+                self._learn(Members(**message["members"]))
+                return {}
             case "append":
+                self._learn(Members(**message["members"]))
                 with self.lock:
-                    self._learn(Members(**message["members"]))
                     self.answer(message["name"], _decode(message["name"], message["request"]))
                 return {}
         if self._senior() != self.number:
@@ -229,6 +233,9 @@ class Node(SmallServer):
             lives = [*self.members.lives]
             lives[number] = life
             self.members = Members([*self.members.order, number], lives, self.members.joined + 1)
+        # Before it counts, and the next senior first: else one that dies now would take this knowledge along.
+        for other in self.members.order[1:-1]:
+            self._call(other, {"do": "learn", "members": asdict(self.members)})
         log = [(name, _encode(request)) for name, request in self.log]
         return {"log": log, "members": asdict(self.members)}
 
@@ -258,26 +265,31 @@ class Node(SmallServer):
             if number in self.members.order:
                 self.members = self.members.without(number)
                 self._settled_at = time.monotonic() + SETTLES_S
-        self._channels.pop(number, None)
 
     def _call(self, number: int, message: dict[str, Any]) -> dict[str, Any] | None:
         """Another node's answer, or this one's own; None when it is dead."""
         if number == self.number:
             return self.receive(message)
-        channel = self._channels.get(number)
-        if channel is None:
-            options = [("grpc.use_local_subchannel_pool", 1)]  # else a new channel waits as the old one did
-            channel = grpc.insecure_channel(f"127.0.0.1:{self._port(number)}", options)
+        for channel in self._channels_to(number):
+            try:
+                reply = channel.unary_unary(_CALL)(json.dumps(message).encode(), timeout=60)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                continue
             self._channels[number] = channel
-        try:
-            reply = channel.unary_unary(_CALL)(json.dumps(message).encode(), timeout=60)
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise
-            self._lose(number)
-            return None
-        answer: dict[str, Any] = json.loads(reply)
-        return answer
+            answer: dict[str, Any] = json.loads(reply)
+            return answer
+        self._lose(number)
+        return None
+
+    def _channels_to(self, number: int) -> Iterator[Any]:
+        """The last one that worked, and a new one: that node may have been started again since."""
+        channel = self._channels.pop(number, None)
+        if channel is not None:
+            yield channel
+        options = [("grpc.use_local_subchannel_pool", 1)]  # else it waits as the old one did
+        yield grpc.insecure_channel(f"127.0.0.1:{self._port(number)}", options)
 
     def _port(self, number: int) -> int:
         """Where a node listens to the others."""
