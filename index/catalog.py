@@ -429,6 +429,12 @@ class Catalog(ABC):
         return NotThereError(f"there is no index at {self.address} yet; `handsim index build` makes one")
 
     def _missing_error(self, name: str, known: Iterable[str]) -> NotThereError:
+        for remnant in self.remnants():
+            if remnant.name == name:
+                return NotThereError(
+                    f"the index {self.address} has no version {name!r} that is complete, only {remnant}; "
+                    f"`handsim index build` continues or replaces it"
+                )
         return NotThereError(
             f"the index {self.address} has no version {name!r} (it has: {', '.join(known) or 'none'}); "
             f"`handsim index build` makes one"

@@ -241,7 +241,7 @@ class PoolPoints:
     def origin(self) -> str:
         """See `PointSource`: over the columns of the pool that vectors and payloads are made of.
 
-        Two million hands take half a second, a hundredth of what embedding them takes.
+        Two million hands take two seconds of the minute that embedding and writing them takes.
         """
         hands = self._hands
         categories = (hands.videos, hands.sources, hands.labels)

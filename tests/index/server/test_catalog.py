@@ -71,8 +71,13 @@ def test_an_addition_in_place_that_was_stopped_is_repaired(qdrant: MemoryServer,
 def test_a_stopped_build_is_resumed(stopped: MemoryServer, small: SmallData) -> None:
     catalog = stopped.catalog()
     assert catalog.versions() == []
-    with pytest.raises(NotThereError, match="no version 'v0001'"):
-        catalog.open("v0001")
+    for read in (lambda: catalog.open("v0001"), lambda: catalog.publish("v0001")):
+        with pytest.raises(
+            NotThereError, match=r"no version 'v0001' that is complete, only v0001 \(unfinished"
+        ):
+            read()
+    with pytest.raises(NotThereError, match="no complete version yet, but an unfinished one; `handsim index"):
+        catalog.current()
     (point, *_), _ = stopped.client.scroll("hands-v0001", limit=1)
     stopped.client.set_payload("hands-v0001", {"touched": True}, [point.id])
     resumed = catalog.build(small.pool, small.embedding)
