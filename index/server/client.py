@@ -61,11 +61,15 @@ class Connection:
         self._patience_s = patience_s
         self._herald = _Herald(on_wait)
 
+    def with_patience(self, seconds: float) -> "Connection":
+        """The same connection, with less patience: for calls that need not succeed."""
+        other = copy(self)
+        other._patience_s = min(seconds, self._patience_s)
+        return other
+
     def without_retries(self) -> "Connection":
         """The same connection with a single try on each node: for calls that need not succeed."""
-        other = copy(self)
-        other._patience_s = 0.0
-        return other
+        return self.with_patience(0.0)
 
     def open(self) -> None:
         """Connect to all nodes that answer; raises as `call`, and HandsimError for a stranger among them."""
