@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from numpy.typing import NDArray
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.cluster import ClusterOptions
-from handsim.detection.detector import Detection
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
 from handsim.errors import UnavailableError
 from handsim.ingest import IngestOptions, IngestReport, ingest
@@ -37,6 +35,7 @@ from tests.handsim.builders import (
     write_pictures,
 )
 from tests.handsim.embedding.conftest import checkpoint, network  # noqa: F401  # fixtures
+from tests.handsim.ingest.test_run import HangingDetector
 from tests.index.builders import SMALL_GRAPH, write_pool
 
 pytest.importorskip("ray", reason="Ray is needed: pip install 'handsim[cluster]'")
@@ -108,16 +107,6 @@ def cluster() -> Iterator[LocalCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class FatalDetector(BrightnessDetector):
-    """Dies of a pure red picture, and never comes back from a pure blue one."""
-
-    def detect_in(self, image: NDArray[np.uint8]) -> list[Detection]:
-        _, green, blue = image.reshape(-1, 3).mean(axis=0)
-        if blue > 240 and green < 15:
-            signal.pause()
-        return super().detect_in(image)
-
-
 def once(action: Callable[[], None]) -> Callable[[IngestReport], None]:
     """A progress that acts on the first report alone."""
 
@@ -138,19 +127,18 @@ def assert_same_hands(one: Path, other: Path) -> None:
         assert pools[0].crop_jpeg(hand.hand_id) == pools[1].crop_jpeg(hand.hand_id)
 
 
-def test_a_pool_is_the_same_as_without_it_after_ctrl_c_and_whatever_dies_or_hangs(
+def test_a_pool_is_the_same_as_without_it_after_ctrl_c_and_whatever_dies(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     folder = write_pictures(tmp_path / "photos", people=8)
+    write_picture(folder / "p3" / "red.png", (255, 0, 0))  # kills the detector
     local, pool = tmp_path / "local", tmp_path / "pool"
-    ingest([folder], local, FatalDetector, workers=1)
-    write_picture(folder / "p3" / "red.png", (255, 0, 0))
-    write_picture(folder / "p5" / "blue.png", (0, 0, 255))
+    ingest([folder], local, BrightnessDetector, workers=1)
 
     def press_ctrl_c() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    stopped = ingest([folder], pool, FatalDetector, cluster=cluster.options, progress=once(press_ctrl_c))
+    stopped = ingest([folder], pool, BrightnessDetector, cluster=cluster.options, progress=once(press_ctrl_c))
     assert stopped.interrupted
     assert 0 < stopped.hands_in_pool < 32
     second, lines = cluster.add_node("second"), list[str]()
@@ -163,19 +151,30 @@ def test_a_pool_is_the_same_as_without_it_after_ctrl_c_and_whatever_dies_or_hang
     report = ingest(
         [folder],
         pool,
-        FatalDetector,
+        BrightnessDetector,
         cluster=cluster.options,
-        patience_s=2.0,
         progress=once(kill_worker_and_node),
         say=lines.append,
     )
     cluster.remove_node(second)
     assert (report.hands_in_pool, report.done_before) == (32, stopped.done_now)
-    assert sorted((skip.file, skip.reason) for skip in report.skipped) == [
-        ("photos/p3/red.png", "crashed a worker"),
-        ("photos/p5/blue.png", "took too long"),
+    assert [(skip.file, skip.reason) for skip in report.skipped] == [
+        ("photos/p3/red.png", "crashed a worker")
     ]
     assert_same_hands(local, pool)
+
+
+def test_a_picture_that_hangs_its_worker_is_named_and_the_others_go_on(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    folder = write_pictures(tmp_path / "photos", people=1, each=3)
+    write_picture(folder / "p0" / "1.png", (255, 0, 0))
+    items = plan_ingest([folder], IngestOptions()).files
+    with RayWorkerPool(cluster.options, 1, HangingDetector, [folder], patience_s=1.0) as pool:
+        results = [result for _, result in pool.run(iter(items))]
+    assert sorted(len(result.hands) for result in results) == [0, 1, 1]
+    [skip] = [skip for result in results for skip in result.skipped]
+    assert (skip.file, skip.reason) == ("photos/p0/1.png", "took too long")
 
 
 def test_a_node_that_is_not_fit_is_named(
