@@ -1,5 +1,6 @@
-"""Seconds that things take."""
+"""Seconds that things take, and the time of what is under way."""
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -32,3 +33,8 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
     with Clock() as clock:
         answer = work()
     return clock.seconds, answer
+
+
+def say(text: str) -> None:
+    """Tell whoever watches what is under way, where the figures do not go."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ Without --root a few hundred synthetic hands are filmed; they are read over and 
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -23,6 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.ceiling import autocast, seconds
+from benchmarks.clock import say
+from benchmarks.trainer import fill_in, machine, trainer_options
 from handsim.home import Home
 from handsim.processes import available_cores
 from handsim.synthetic import SyntheticConfig
@@ -175,23 +176,9 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
         "estimator.head": options.head,
         "augmentation.size_px": options.view,
         "data.training_crop_px": round(1.75 * options.view),
-        "trainer.epochs": 1,
-        "trainer.max_steps": options.warm_up + options.steps,
-        "trainer.batch_size": options.batch,
-        "trainer.precision": options.precision,
-        "trainer.accelerator": "gpu" if options.device == "cuda" else "cpu",
-        "trainer.devices": 1,
-        "trainer.workers": options.workers,
-        "log.metrics_every_steps": 1,
-        "log.figures_every_steps": 0,
-        "log.tensorboard": "false",
     }
-    return RECIPES.fill({}, [f"--{name}={value}" for name, value in given.items()], "benchmark")
-
-
-def say(text: str) -> None:
-    """Tell how far it is, where the figures do not go."""
-    print(text, file=sys.stderr, flush=True)
+    words = trainer_options(options, given, batch=options.batch, steps=options.warm_up + options.steps)
+    return RECIPES.fill({}, words, "benchmark")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -211,17 +198,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=4, help="steps before them")
     parser.add_argument("--rounds", type=int, default=3, help="how often they take turns")
     options = parser.parse_args(arguments)
-    for name, value in _DEFAULTS[options.device].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    fill_in(options, _DEFAULTS)
     return options
 
 
 def main() -> None:
     """Measure and print."""
     options = parse()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("there is no GPU that torch can use here; take --device cpu")
     config = config_of(options)
     with tempfile.TemporaryDirectory() as made:
         root = options.root
@@ -233,9 +216,7 @@ def main() -> None:
         evaluating = measure_evaluating(options, config, dataset)
         training = measure_training(options, config, dataset, Home(Path(made) / "home"))
     report = {
-        "device_name": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-        "torch": str(torch.__version__),
-        "cores": available_cores(),
+        **machine(options.device),
         "settings": {name: str(value) for name, value in vars(options).items() if name != "root"},
         "evaluating": evaluating,
         "training": training,

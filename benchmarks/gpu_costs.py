@@ -23,9 +23,11 @@ from typing import Any
 import torch
 
 from benchmarks.ceiling import ceiling
+from benchmarks.clock import say
 from benchmarks.memory import memory_gb
-from benchmarks.pretrain import say, time_spent
+from benchmarks.pretrain import time_spent
 from benchmarks.repeated_hands import make_pool
+from benchmarks.trainer import fill_in, machine, trainer_options
 from handsim.embedding.image_encoder import extract_hand_features
 from handsim.embedding.trunk import Trunk, TrunkWeights, build_resnet
 from handsim.home import Home
@@ -36,6 +38,12 @@ from training.pretrain.config import RECIPES, PretrainConfig
 from training.pretrain.train import pretrain
 from training.runs.folder import RunFolder
 
+_WORKERS = max(0, available_cores() - 2)
+_DEFAULTS = {
+    "cpu": {"precision": "32-true", "workers": _WORKERS},
+    "cuda": {"precision": "bf16-mixed", "workers": _WORKERS},
+}
+"""Of a device."""
 _CROP_PX = 224
 _LONGEST_S = 45.0
 """So long at most one encoding is measured."""
@@ -47,19 +55,11 @@ def config_of(options: argparse.Namespace, steps: int) -> PretrainConfig:
     given = {
         "encoder.architecture": options.architecture,
         "augmentation.size_px": options.view,
-        "trainer.epochs": -(-steps // max(1, options.hands // options.batch)),
-        "trainer.max_steps": steps,
-        "trainer.batch_size": options.batch,
-        "trainer.precision": options.precision,
-        "trainer.accelerator": "gpu" if options.device == "cuda" else "cpu",
-        "trainer.devices": 1,
-        "trainer.workers": options.workers,
-        "log.metrics_every_steps": 1,
-        "log.figures_every_steps": 0,
-        "log.tensorboard": "false",
         "log.checkpoint_every_steps": steps,
     }
-    return RECIPES.read("peclr_w", [f"--{name}={value}" for name, value in given.items()])
+    epochs = -(-steps // max(1, options.hands // options.batch))
+    words = trainer_options(options, given, batch=options.batch, steps=steps, epochs=epochs)
+    return RECIPES.read("peclr_w", words)
 
 
 def measure_training(options: argparse.Namespace, home: Home, pool: Pool) -> dict[str, Any]:
@@ -122,26 +122,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40, help="that are measured")
     parser.add_argument("--warm-up", type=int, default=8, help="steps before them")
     options = parser.parse_args(arguments)
-    if options.precision is None:
-        options.precision = "bf16-mixed" if options.device == "cuda" else "32-true"
-    if options.workers is None:
-        options.workers = max(0, available_cores() - 2)
+    fill_in(options, _DEFAULTS)
     return options
 
 
 def main() -> None:
     """Measure and print."""
     options = parse()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("there is no GPU that torch can use here; take --device cpu")
     with tempfile.TemporaryDirectory() as made:
         home = Home(Path(made) / "home")
         say(f"a pool of {options.hands:,} hands")
         pool = make_pool(home, options.hands, _CROP_PX)
         report = {
-            "device_name": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-            "torch": str(torch.__version__),
-            "cores": available_cores(),
+            **machine(options.device),
             "hands": len(pool),
             "settings": vars(options),
             "training": measure_training(options, home, pool),

@@ -11,16 +11,14 @@ building takes up on a server is not seen: memory and disk told there are the cl
 
 import argparse
 import json
-import sys
 import tempfile
-import time
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
 from benchmarks.bare_engine import overhead
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, say
 from benchmarks.engines.bulk import mine_pool, ratios, whole_job
 from benchmarks.engines.catalog import CatalogEngine
 from benchmarks.engines.engine import Engine
@@ -104,11 +102,6 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
         "engines": figures,
         **bulk,
     }
-
-
-def say(text: str) -> None:
-    """Tell whoever watches what is under way."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def chosen_engines(options: argparse.Namespace) -> list[Engine]:

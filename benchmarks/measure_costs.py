@@ -5,12 +5,14 @@ import platform
 import tarfile
 import tempfile
 import tracemalloc
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.clock import Clock
 from benchmarks.pool import write
@@ -26,7 +28,7 @@ from handsim.ingest.worker import process_item
 from handsim.pool import Pool, PoolWriter
 from handsim.pool.merge import merge
 from handsim.processes import available_cores
-from handsim.synthetic import SyntheticConfig, synthesise
+from handsim.synthetic import SyntheticConfig, ViewConfig, synthesise, synthesise_labelled
 from handsim.videos import sample_frames
 
 _COMMAND: Final = "python -m benchmarks.scale --measure"
@@ -77,27 +79,41 @@ def _decoding(folder: Path) -> Figures:
 
 
 def _detection(folder: Path) -> Figures:
-    """Pictures of one rendered hand, 224 x 224, from the file to the crop, without writing it to a pool."""
-    folder.mkdir()
-    photos = []
-    for samples in islice(synthesise(SyntheticConfig(videos=12, size_px=224)), 12):
-        for row, image in enumerate(samples.images):
-            photos.append(folder / f"{samples.video[row]}_{row}.jpg")
-            photos[-1].write_bytes(encode_jpeg(image))
+    """Pictures of one rendered hand from the file to the crop, without writing it to a pool: crops, and whole
+    frames, with the whole search and with one look."""
+    crops = [
+        image
+        for samples in islice(synthesise(SyntheticConfig(videos=8, size_px=224)), 8)
+        for image in samples.images
+    ]
+    view = ViewConfig(picture_px=(1280, 720))
+    frames = [picture.image for picture in synthesise_labelled(SyntheticConfig(videos=2, view=view))]
+    rate, crop_bytes = _detection_rate(folder / "crops", crops)
+    frame_rate, _ = _detection_rate(folder / "frames", frames)
+    quick_rate, _ = _detection_rate(folder / "quick", frames, quick=True)
+    return {
+        "crops_detected": (rate, "pictures/s of a core (224 x 224, one hand)"),
+        "frames_detected": (frame_rate, "pictures/s of a core (1280 x 720, one hand)"),
+        "frames_detected_quick": (quick_rate, "pictures/s of a core (1280 x 720, one hand, `--quick`)"),
+        "crop_bytes": (crop_bytes, "bytes a hand"),
+    }
+
+
+def _detection_rate(
+    folder: Path, images: Sequence[NDArray[np.uint8]], *, quick: bool = False
+) -> tuple[float, float]:
+    """Pictures a second of a core, and bytes of a crop."""
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        (folder / f"{number}.jpg").write_bytes(encode_jpeg(image))
     items = plan_ingest([folder], IngestOptions()).files
-    detector = open_detector(DetectorOptions(mediapipe_model=fetch_model().path))
+    detector = open_detector(DetectorOptions(mediapipe_model=fetch_model().path, quick=quick))
     process_item(items[0], detector)
     with Clock() as clock:
         results = [process_item(item, detector) for item in items]
     detector.close()
     crops = [crop for result in results for _, crop in result.hands if crop is not None]
-    return {
-        "pictures_detected": (
-            len(items) / clock.processor_seconds,
-            "pictures/s of a core (224 px, one hand)",
-        ),
-        "crop_bytes": (sum(map(len, crops)) / len(crops), "bytes a hand"),
-    }
+    return len(items) / clock.processor_seconds, sum(map(len, crops)) / max(1, len(crops))
 
 
 def _planning(folder: Path) -> Figures:

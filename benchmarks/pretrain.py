@@ -17,9 +17,7 @@ import gc
 import json
 import math
 import os
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +27,10 @@ from typing import Any
 import torch
 
 from benchmarks.ceiling import ceiling
+from benchmarks.clock import say
 from benchmarks.memory import memory_gb
 from benchmarks.repeated_hands import build_index, make_pool, mine_table
+from benchmarks.trainer import fill_in, machine, trainer_options
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.processes import available_cores
@@ -73,19 +73,11 @@ def config_of(options: argparse.Namespace, batch: int, hands: int, table: Path |
     given = {
         "encoder.architecture": options.architecture,
         "augmentation.size_px": options.view,
-        "trainer.epochs": math.ceil(steps / max(1, hands // batch)),
-        "trainer.max_steps": steps,
-        "trainer.batch_size": batch,
-        "trainer.precision": options.precision,
-        "trainer.accelerator": "gpu" if options.device == "cuda" else "cpu",
-        "trainer.devices": 1,
-        "trainer.workers": options.workers,
-        "log.metrics_every_steps": 1,
-        "log.figures_every_steps": 0,
-        "log.tensorboard": "false",
         "log.checkpoint_every_steps": steps,
     }
-    config = RECIPES.read(options.recipe, [f"--{name}={value}" for name, value in given.items()])
+    epochs = math.ceil(steps / max(1, hands // batch))
+    words = trainer_options(options, given, batch=batch, steps=steps, epochs=epochs)
+    config = RECIPES.read(options.recipe, words)
     return replace(config, pairs=replace(config.pairs, table=None if table is None else str(table)))
 
 
@@ -186,11 +178,6 @@ def prepare(options: argparse.Namespace, work: Path) -> tuple[Home, Pool, Catalo
     return home, pool, catalog
 
 
-def say(text: str) -> None:
-    """Tell whoever watches what is under way."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the options; what is not given is the device's."""
     parser = argparse.ArgumentParser(
@@ -214,17 +201,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=5, help="steps before them")
     parser.add_argument("--rounds", type=int, help="how often live and table take turns")
     options = parser.parse_args(arguments)
-    for name, value in _DEFAULTS[options.device].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    fill_in(options, _DEFAULTS)
     return options
 
 
 def main() -> None:
     """Measure and print."""
     options = parse()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("there is no GPU that torch can use here; take --device cpu")
     with tempfile.TemporaryDirectory() as made:
         home, pool, catalog = prepare(options, Path(made))
         table = Path(made) / "pairs.table"
@@ -233,9 +216,7 @@ def main() -> None:
         figures = [measure_if_it_fits(options, batch, home, pool, catalog, table) for batch in options.batch]
     asked = {name: value for name, value in vars(options).items() if name != "home"}
     report = {
-        "device_name": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-        "torch": str(torch.__version__),
-        "cores": available_cores(),
+        **machine(options.device),
         "hands": len(pool),
         "settings": asked,
         "batches": figures,

@@ -19,7 +19,6 @@ Every (method, seed) is written to --out when it is done; what is there is not d
 import argparse
 import json
 import math
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from apps.cli.console import load_or_fit_embedding
+from benchmarks.clock import say
 from benchmarks.linear_probe import Hands, mean_pose_error, probe
 from handsim.files import write_text_atomically
 from handsim.home import Home
@@ -190,11 +190,6 @@ def order(results: list[dict[str, Any]], figure: str) -> dict[str, Any]:
         all(found[name].split(" of ")[0] == found[name].split(" of ")[1] for name in asked) if whole else None
     )
     return found
-
-
-def say(text: str) -> None:
-    """Tell whoever watches what is under way."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

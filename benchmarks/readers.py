@@ -15,9 +15,9 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, say
 from benchmarks.engines.catalog import CatalogEngine
-from benchmarks.index import make_pool, say
+from benchmarks.index import make_pool
 from benchmarks.measure import build, in_fresh_process
 from index import IndexSettings, SearchOptions, open_catalog
 

@@ -97,10 +97,22 @@ STAGES: Final = (
         lambda costs, n: n / costs.hands_per_picture / costs["frames_decoded"],
     ),
     Stage(
-        "detect, crop, encode",
+        "detect in frames of 1280 x 720, crop, encode",
         "cores",
         "core",
-        lambda costs, n: n / costs.hands_per_picture / costs["pictures_detected"],
+        lambda costs, n: n / costs.hands_per_picture / costs["frames_detected"],
+    ),
+    Stage(
+        "or: the same with `--quick`",
+        "cores",
+        "core",
+        lambda costs, n: n / costs.hands_per_picture / costs["frames_detected_quick"],
+    ),
+    Stage(
+        "or: detect in crops",
+        "cores",
+        "core",
+        lambda costs, n: n / costs.hands_per_picture / costs["crops_detected"],
     ),
     Stage(
         "write the pool",

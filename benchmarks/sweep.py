@@ -21,8 +21,8 @@ import qdrant_edge as edge
 from numpy.typing import NDArray
 
 from benchmarks.bare_engine import other_video_requests
-from benchmarks.clock import Clock
-from benchmarks.index import make_pool, say
+from benchmarks.clock import Clock, say
+from benchmarks.index import make_pool
 from benchmarks.measure import Questions, in_fresh_process
 from benchmarks.memory import MemoryWatch
 from benchmarks.video_poses import VideoPoses

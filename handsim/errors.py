@@ -49,6 +49,14 @@ class Remark:
     """How many pictures or frames of the file it concerns."""
 
 
+def one_line(text: str, longest: int = 1000) -> str:
+    """Another program's message in one line. Of a very long one the middle is left out: what failed stands at
+    its beginning, and why at its end.
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 2 :]}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean ...?``, to end an error about an unknown name; empty if no known one is like it.
 

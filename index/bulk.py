@@ -25,7 +25,10 @@ Device = Literal["cpu", "cuda"]
 _HANDS_AT_ONCE: Final = 2**19
 """Hands asked for together. The more, the more of them lie in the same leaf: with a quarter as many, two
 million take a fifth longer. Progress is counted in these."""
+_ANSWERS_AT_ONCE: Final = 2**22
+"""Neighbours in memory at once: where many of each hand are wanted, fewer hands are asked for together."""
 _PAIRS_AT_ONCE: Final = 2**18
+"""Differences of vectors in memory at once."""
 
 
 class AllNearest(Protocol):
@@ -163,8 +166,9 @@ def mine_in_bulk(
 ) -> Iterator[MinedPairs]:
     """As `index.mining.mine`, of hands [N] in memory: exact, in threads of this process or on its GPU."""
     miner = Miner(policy, None if policy.keep_duplicates else duplicates)
-    for start in range(0, len(hand_ids), _HANDS_AT_ONCE):
-        pairs = miner.mine(search, hand_ids[start : start + _HANDS_AT_ONCE])
+    block = max(1, min(_HANDS_AT_ONCE, _ANSWERS_AT_ONCE // policy.top_k))
+    for start in range(0, len(hand_ids), block):
+        pairs = miner.mine(search, hand_ids[start : start + block])
         yield pairs
         if progress is not None:
             progress(start + len(pairs), len(hand_ids))

@@ -4,9 +4,9 @@
 `verify` checks one version: whether it is complete, and whether it finds what exact search finds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from handsim.embedding import can_embed_hands
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
-from index.points import Checksum
+from index.points import Checksum, PointBatch
 from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
 from index.version import IndexVersion
 
@@ -143,6 +143,15 @@ class Verification:
     missing_from_pool: int | None
     """Hands of the version that the pool lacks; None without a pool."""
 
+    @classmethod
+    def parse(cls, record: dict[str, Any] | None) -> "Verification | None":
+        """From what `dataclasses.asdict` gave; None for anything less, fields of a newer handsim left out."""
+        record = record or {}
+        try:
+            return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
+        except TypeError:
+            return None
+
     def problems(self, least_recall: float = LEAST_RECALL) -> list[str]:
         """What makes the version unfit for use, each with its remedy; missing hands are no problem."""
         problems = []
@@ -174,14 +183,17 @@ def verify(
     nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
-        checksum = Checksum()
+        checksum, second = Checksum(), Checksum()
         pages = []
-        for page in version.scroll(with_vectors=True, with_payload=False):
+        for page in version.agreed_batches():
             checksum.add(page)
+            if version.keeps_vectors_twice:
+                second.add(PointBatch(page.hand_ids, version.find_vectors(page.hand_ids), []))
             pages.append(page.hand_ids)
         version_ids = np.concatenate(pages)
         duplicates = len(version_ids) - len(np.unique(version_ids))
         altered = checksum.digest != version.info.checksum
+        altered |= version.keeps_vectors_twice and second.digest != version.info.checksum
         if pool_ids is not None:
             missing_from_index = len(np.setdiff1d(pool_ids, version_ids))
             missing_from_pool = len(np.setdiff1d(version_ids, pool_ids))

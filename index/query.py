@@ -177,13 +177,29 @@ class Neighbors:
         payloads: list[list[Payload]] | None = None,
     ) -> "Neighbors":
         """Lay ragged answers, (hand ids, distances) for each query and nearest first, into [Q, k]."""
-        hand_ids = np.full((len(answers), k), NO_HAND, dtype=np.uint64)
-        distances = np.full((len(answers), k), np.inf, dtype=np.float32)
-        counts = np.array([len(ids) for ids, _ in answers], dtype=np.intp)
-        filled = np.arange(k) < counts[:, None]
-        hand_ids[filled] = np.fromiter(chain.from_iterable(ids for ids, _ in answers), np.uint64)
-        distances[filled] = np.fromiter(chain.from_iterable(far for _, far in answers), np.float32)
-        return cls(hand_ids, distances, payloads)
+        hand_ids = list(chain.from_iterable(ids for ids, _ in answers))
+        distances = list(chain.from_iterable(far for _, far in answers))
+        return cls.lay_out(hand_ids, distances, [len(ids) for ids, _ in answers], k, payloads)
+
+    @classmethod
+    def lay_out(
+        cls,
+        hand_ids: Sequence[int],
+        distances: Sequence[float],
+        counts: Sequence[int],
+        k: int,
+        payloads: list[list[Payload]] | None = None,
+    ) -> "Neighbors":
+        """As `gather`, from the answers of all queries one after the other, and how many each query has."""
+        filled = np.arange(k) < np.array(counts, dtype=np.intp)[:, None]
+        neighbors = cls(
+            np.full(filled.shape, NO_HAND, dtype=np.uint64),
+            np.full(filled.shape, np.inf, dtype=np.float32),
+            payloads,
+        )
+        neighbors.hand_ids[filled] = np.array(hand_ids, dtype=np.uint64)
+        neighbors.distances[filled] = np.array(distances, dtype=np.float32)
+        return neighbors
 
     @property
     def is_found(self) -> NDArray[np.bool_]:

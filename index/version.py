@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
+from handsim.hashing import hash64
 from handsim.pool.duplicates import DuplicateGroups
 from index.info import VersionInfo
-from index.points import BATCH_HANDS, PointBatch
+from index.points import BATCH_HANDS, Checksum, PointBatch
 from index.query import DEFAULT_OPTIONS, Filter, Neighbors, Payload, SearchOptions
 
 SearchFn = Callable[[NDArray[np.intp], int, Sequence[Sequence[str]]], Neighbors]
@@ -44,6 +45,8 @@ class IndexVersion(ABC):
     """The embedding it was built with; every query is embedded with this one."""
     address: str | None = None
     """What `index.open_catalog` takes to open it in another process; None where none can."""
+    keeps_vectors_twice: bool = False
+    """Whether `vectors` reads others than `search` and `scroll` do: `verify` then reads both."""
 
     def __len__(self) -> int:
         return self.info.points
@@ -129,10 +132,12 @@ class IndexVersion(ABC):
         Raises NotThereError for an unknown hand.
         """
         ids = _as_hand_ids(hand_ids)
-        vectors, payloads = self._require(ids)
+        vectors, videos = self._find(ids)
+        self._check_known(ids, vectors)
         admits = None if duplicates is None else _outside_groups(duplicates, ids)
-        videos = [payload["video"] for payload in payloads] if other_video else None
-        return self._search_near(vectors, k, videos, None if other_video else ids, options, admits)
+        if other_video:
+            return self._search_near(vectors, k, videos, None, options, admits)
+        return self._search_near(vectors, k, None, ids, options, admits)
 
     def recommend(
         self,
@@ -154,23 +159,25 @@ class IndexVersion(ABC):
         if not len(positive_ids) or options.diversity:
             raise HandsimError("recommending needs at least one positive hand, and takes no diversity")
         self._check_k(k)
-        (near, payloads), (far, _) = self._require(positive_ids), self._require(negative_ids)
         examples = np.concatenate([positive_ids, negative_ids])
+        vectors, videos = self._find(examples)
+        self._check_known(examples, vectors)
+        near, far = np.split(vectors, [len(positive_ids)])
         engine_options = replace(options, with_payload=options.with_payload or options.one_per_video)
 
         def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
             more = min(count + len(examples), len(self))
             batch = self._recommend(near, far, more, excluded[0], engine_options)
-            vectors = batch.vectors.reshape(len(batch), self.info.dimension)  # also where the batch is empty
-            distances = _distance_to_nearest(vectors, near)
-            mask = distances < _distance_to_nearest(vectors, far)
+            found = batch.vectors.reshape(len(batch), self.info.dimension)  # also where the batch is empty
+            distances = _distance_to_nearest(found, near)
+            mask = distances < _distance_to_nearest(found, far)
             mask &= ~np.isin(batch.hand_ids, examples)
             batch = batch.select(mask)
             answer = (batch.hand_ids.tolist(), distances[mask].tolist())
             return Neighbors.gather([answer], len(batch), [batch.payloads]).sort_by_distance().resize(count)
 
-        videos = {payload["video"] for payload in payloads} if other_video else ()
-        return self._search(search, k, [tuple(videos)], options)
+        excluded = set(videos[: len(positive_ids)]) if other_video else ()
+        return self._search(search, k, [tuple(excluded)], options)
 
     def sample(self, count: int, filter: Filter | None = None) -> NDArray[np.uint64]:
         """Different random hands [count], other ones at each call; fewer where no more meet the filter.
@@ -206,23 +213,42 @@ class IndexVersion(ABC):
         """All hands with their vectors, by rising id: a version is an `index.points.PointSource`."""
         return self.scroll(with_vectors=True)
 
+    @property
+    def origin(self) -> str:
+        """What the version was built of, see `index.points.PointSource`; else what tells it from others."""
+        return self.info.origin or f"{hash64(' '.join(self.info.state).encode()):016x}"
+
+    def agreed_batches(self) -> Iterator[PointBatch]:
+        """All hands with their vectors and without payloads, as most replicas hold them: for a checksum."""
+        return self.scroll(with_vectors=True, with_payload=False)
+
+    def read_checksum(self) -> str:
+        """Read every hand; the digest of `Checksum`, of the second copy of the vectors where that differs."""
+        first, second = Checksum(), Checksum()
+        for page in self.agreed_batches():
+            first.add(page)
+            if self.keeps_vectors_twice:
+                second.add(PointBatch(page.hand_ids, self.find_vectors(page.hand_ids), []))
+        is_alike = not self.keeps_vectors_twice or second.digest == self.info.checksum
+        return first.digest if is_alike else second.digest
+
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
-        return self._require(_as_hand_ids(hand_ids))[0]
+        ids = _as_hand_ids(hand_ids)
+        vectors, _ = self._find(ids)
+        self._check_known(ids, vectors)
+        return vectors
 
     def find_vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """As `vectors`, with NaN for a hand that the version does not hold."""
-        ids = _as_hand_ids(hand_ids)
-        known = self._look_up(ids)
-        vectors = np.full((len(ids), self.info.dimension), np.nan, dtype=np.float32)
-        for row, hand_id in enumerate(ids.tolist()):
-            if hand_id in known:
-                vectors[row] = known[hand_id][0]
-        return vectors
+        return self._find(_as_hand_ids(hand_ids))[0]
 
     def payloads(self, hand_ids: ArrayLike) -> list[Payload]:
         """Payloads of hands [M]; raises NotThereError for an unknown one."""
-        return self._require(_as_hand_ids(hand_ids))[1]
+        ids = _as_hand_ids(hand_ids)
+        known = self._look_up(ids)
+        self._check_known(ids, np.array([[0.0 if hand_id in known else np.nan] for hand_id in ids.tolist()]))
+        return [known[hand_id][1] for hand_id in ids.tolist()]
 
     @abstractmethod
     def indexed_points(self) -> int:
@@ -305,19 +331,24 @@ class IndexVersion(ABC):
             neighbors = neighbors.sort_by_distance()
         return neighbors.resize(k, keep_payloads=options.with_payload)
 
-    def _require(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[Payload]]:
-        """Vectors [M, D] and payloads of hands [M]; raises NotThereError for an unknown one."""
+    def _find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
+        """Vectors [M, D] and videos of hands [M]; NaN and "" for one that the version does not hold."""
         known = self._look_up(hand_ids)
-        try:
-            points = [known[hand_id] for hand_id in hand_ids.tolist()]
-        except KeyError as error:
-            unknown = format_hand_id(error.args[0])
+        vectors = np.full((len(hand_ids), self.info.dimension), np.nan, dtype=np.float32)
+        videos = [""] * len(hand_ids)
+        for row, hand_id in enumerate(hand_ids.tolist()):
+            if hand_id in known:
+                vectors[row], videos[row] = known[hand_id][0], known[hand_id][1]["video"]
+        return vectors, videos
+
+    def _check_known(self, hand_ids: NDArray[np.uint64], found: NDArray[np.floating]) -> None:
+        """Raise NotThereError for the first of hands [M] whose row of ``found`` [M, ...] is NaN."""
+        unknown = hand_ids[np.isnan(found[:, 0])]
+        if len(unknown):
             raise NotThereError(
-                f"no hand {unknown} in index version {self.info.name} ({len(self):,} hands); "
-                f"if it was ingested since, `handsim index add` makes it searchable"
-            ) from error
-        vectors = np.array([vector for vector, _ in points], dtype=np.float32)
-        return vectors.reshape(len(points), self.info.dimension), [payload for _, payload in points]
+                f"no hand {format_hand_id(int(unknown[0]))} in index version {self.info.name} "
+                f"({len(self):,} hands); if it was ingested since, `handsim index add` makes it searchable"
+            )
 
     def _check_vectors(self, vectors: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(vectors, dtype=np.float32)

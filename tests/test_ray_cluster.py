@@ -23,6 +23,7 @@ from handsim.errors import UnavailableError
 from handsim.ingest import IngestOptions, IngestReport, ingest
 from handsim.ingest.plan import plan_ingest
 from handsim.ingest.ray_workers import RayWorkerPool
+from handsim.ingest.workers import DetectorFactory
 from index import MinedPairs, MiningPolicy, mine, open_catalog
 from tests.apps.commands import Capture, run_refused
 from tests.handsim.builders import (
@@ -56,6 +57,7 @@ class LocalCluster:
             "head", num_cpus=2, temp_dir=folder, include_dashboard=False, include_log_monitor=False
         )
         self.options = ClusterOptions(self._cluster.address)
+        self._orphans: list[psutil.Process] = []
 
     def add_node(self, name: str, **more: Any) -> Any:
         """Another node, whose Python finds this repository."""
@@ -80,10 +82,14 @@ class LocalCluster:
     def kill(self, process: str, node: Any) -> None:
         """SIGKILL to the ``raylet`` of a node, or to the ``gcs_server`` of the head."""
         [found] = node.all_processes[process]
+        self._orphans += psutil.Process(found.process.pid).children()
         os.kill(found.process.pid, signal.SIGKILL)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+        for process in self._orphans:  # a node's agents look for a head that is gone for minutes
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -175,20 +181,28 @@ def test_a_node_that_is_not_fit_is_named(
     cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_pictures(tmp_path / "photos", people=1, each=1)
-    with pytest.raises(HandsimError, match=r"on node head: the hand model is not on this computer"):
-        ingest([folder], tmp_path / "pool", make_no_detector, cluster=cluster.options)
-    elsewhere = [tmp_path / "elsewhere"]
-    with (
-        pytest.raises(HandsimError, match=r"node head cannot read .*/elsewhere; every node must"),
-        RayWorkerPool(cluster.options, 1, BrightnessDetector, elsewhere) as pool,
-    ):
-        list(pool.run(iter([])))
     metadata = tmp_path / "old" / "handsim-0.0.1.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: handsim\nVersion: 0.0.1\n")
-    monkeypatch.syspath_prepend(tmp_path / "old")  # of this process alone, not of the node
-    with pytest.raises(HandsimError, match=r"node head has handsim [1-9.0]+, and this machine 0\.0\.1"):
-        ingest([folder], tmp_path / "pool", BrightnessDetector, cluster=cluster.options)
+
+    def workers(make_detector: DetectorFactory, *paths: Path) -> RayWorkerPool:
+        return RayWorkerPool(cluster.options, 1, make_detector, paths)
+
+    # All connect at once: that takes longest.
+    with (
+        workers(make_no_detector) as no_model,
+        workers(BrightnessDetector, tmp_path / "elsewhere") as no_files,
+    ):
+        monkeypatch.syspath_prepend(tmp_path / "old")  # of this process alone, not of the node
+        with workers(BrightnessDetector) as newer:
+            for pool, fault in (
+                (no_model, r"on node head: the hand model is not on this computer"),
+                (no_files, r"node head cannot read .*/elsewhere; every node must"),
+                (newer, r"node head has handsim [1-9.0]+, and this machine 0\.0\.1"),
+            ):
+                items = plan_ingest([folder], IngestOptions()).files
+                with pytest.raises(HandsimError, match=fault):
+                    list(pool.run(iter(items)))
 
 
 def test_vectors_and_pairs_are_those_of_one_machine(

@@ -160,5 +160,5 @@ def test_more_machines_shorten_detection_and_not_what_one_process_does() -> None
     costs = Costs.read(COSTS)
     doubled = replace(costs, machines={size: 2 * count for size, count in costs.machines.items()})
     share = {stage.name: stage.hours(doubled, 10**7) / stage.hours(costs, 10**7) for stage in STAGES}
-    assert (share["detect, crop, encode"], share["link the index"]) == (0.5, 1)
+    assert (share["or: detect in crops"], share["link the index"]) == (0.5, 1)
     assert share["merge the shards' pools"] == 1

@@ -1,9 +1,10 @@
 """What commands share: finding the home, the index and a checkpoint; help; tables; progress bars.
 
-Functions that take ``options`` read what every command has: ``--home`` and ``--index``.
+Functions that take ``options`` read what every command has: ``--home``, ``--index`` and ``--patience``.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from tqdm import tqdm
 
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
 from handsim.english import pluralize
-from handsim.errors import HandsimError, NotThereError
+from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, open_catalog
+from index.server.address import parse_patience
 
 _T = TypeVar("_T")
 
@@ -48,8 +50,26 @@ def find_home(options: argparse.Namespace) -> Home:
 
 def find_catalog(options: argparse.Namespace) -> Catalog:
     """The index that ``--index`` names, or the home's."""
-    home = find_home(options)
-    return open_catalog(options.index or home.index, folders=EncoderFolders(home))
+    return open_index(options, options.index or find_home(options).index)
+
+
+def open_index(options: argparse.Namespace, address: str) -> Catalog:
+    """The index at an address; whoever sits before the terminal is told when its server is waited for."""
+    return open_catalog(
+        address,
+        folders=EncoderFolders(find_home(options)),
+        patience_s=None if options.patience is None else parse_patience(options.patience),
+        on_wait=_tell_wait,
+    )
+
+
+def _tell_wait(error: UnavailableError | None, seconds: float) -> None:
+    line = (
+        f"it answers again, after {seconds:.0f} s"
+        if error is None
+        else f"waiting {seconds:.0f} s at most: {error}"
+    )
+    tqdm.write(f"handsim: {line}", file=sys.stderr)  # above a progress bar, if there is one
 
 
 @dataclass(frozen=True)

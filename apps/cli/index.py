@@ -1,4 +1,4 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|copy|drop``.
+"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py`.
 
 The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.
 """
@@ -13,9 +13,9 @@ from typing import Final
 
 from tqdm import tqdm
 
+from apps.cli import index_backup
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
-    EncoderFolders,
     describe_fit,
     find_catalog,
     find_home,
@@ -36,8 +36,7 @@ from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
-from index import Catalog, IndexSettings, Verification, VersionInfo, open_catalog, verify
-from index.copy import copy_catalog
+from index import Catalog, IndexSettings, Verification, VersionInfo, verify
 from index.points import Difference, Progress
 from index.query import MIN_POSITIVE_DISTANCE
 
@@ -54,12 +53,14 @@ def build_version(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    announce: Callable[[str], None],
     cluster: ClusterOptions | None = None,
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out; a Ray
-    ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.build`, and NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out;
+    ``announce`` one on what is about to be written. A Ray ``cluster`` encodes pictures. Raises as
+    `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
@@ -68,7 +69,7 @@ def build_version(
     print_left_out(pool, embedding, print_line)
     if cluster is not None:
         _encode_on_cluster(cluster, pool, embedding, progress, print_line)
-    return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+    return catalog.build(pool, embedding, settings, publish=publish, progress=progress, announce=announce)
 
 
 def _encode_on_cluster(
@@ -126,12 +127,14 @@ def add_hands(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    announce: Callable[[str], None],
     cluster: ClusterOptions | None = None,
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    ``print_line`` gets a sentence on each kind of hands that are left out; a Ray ``cluster`` encodes
-    pictures. Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on each kind of hands that are left out, ``announce`` one where a finished
+    version is found; a Ray ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.add`, and
+    NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
@@ -139,7 +142,14 @@ def add_hands(
         if cluster is not None:
             _encode_on_cluster(cluster, pool, version.embedding, progress, print_line)
     difference = catalog.compare(pool)
-    info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
+    info = catalog.add(
+        pool,
+        difference=difference,
+        in_place=in_place,
+        publish=publish,
+        progress=progress,
+        announce=announce,
+    )
     return info, difference
 
 
@@ -251,10 +261,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--json", action="store_true", help="print all of it as JSON")
     check.set_defaults(run=_verify)
-    copy = actions.add_parser("copy", help="all versions to another place: a directory or a Qdrant server")
-    copy.add_argument("source", metavar="FROM", help="directory or URL")
-    copy.add_argument("target", metavar="TO", help="directory or URL")
-    copy.set_defaults(run=_copy)
+    index_backup.add_arguments(actions)
     drop = actions.add_parser("drop", help="remove a version, or the whole index")
     what = drop.add_mutually_exclusive_group(required=True)
     what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
@@ -292,6 +299,7 @@ def _build(options: argparse.Namespace) -> int:
             publish=not options.no_publish,
             progress=progress,
             print_line=tqdm.write,
+            announce=tqdm.write,
             cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_build(info))
@@ -308,6 +316,7 @@ def _add(options: argparse.Namespace) -> int:
             publish=publish,
             progress=progress,
             print_line=tqdm.write,
+            announce=tqdm.write,
             cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_addition(info, difference))
@@ -317,26 +326,34 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
         versions, builder = catalog.versions(), catalog.active_builder()
+        published, remnants = set(catalog.publications()), catalog.remnants()
     if not versions:
         print("no versions yet; `handsim index build` makes one")
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
-        print(format_table(header, [_make_row(info) for info in versions]))
+        print(format_table(header, [_make_row(info, published) for info in versions]))
+    if versions and not any(info.is_current for info in versions):
+        print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
     if builder:
         print(f"\nanother one is being built by {builder}")
+    elif remnants:
+        print(f"\nleft by processes that ended: {', '.join(map(str, remnants))}")
+        print(
+            "`handsim index build` continues or replaces what is unfinished, `handsim index prune` removes it"
+        )
     return 0
 
 
-def _make_row(info: VersionInfo) -> list[str]:
+def _make_row(info: VersionInfo, published: set[str]) -> list[str]:
     return [
-        "current" if info.is_current else "",
+        "current" if info.is_current else "" if info.name in published else "unpublished",
         info.name,
         f"{info.points:,}",
         f"{info.embedding_kind}-{info.dimension} {info.embedding_fingerprint}",
         info.built_at[:19].replace("T", " "),
         f"{info.build_seconds:,.1f} s",
         "" if info.bytes_on_disk is None else f"{info.bytes_on_disk / 1e6:,.1f} MB",
-        "" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
+        "not verified" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
     ]
 
 
@@ -357,8 +374,15 @@ def _rollback(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
-        removed, in_use = catalog.prune(options.keep)
-    print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
+        lines: list[str] = []
+
+        def announce(sentence: str) -> None:
+            lines.append(sentence)
+            print(sentence, flush=True)
+
+        removed, in_use = catalog.prune(options.keep, announce)
+    if removed or not lines:
+        print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
     if in_use:
         print(f"left {', '.join(in_use)}: readers have them open")
     return 0
@@ -382,19 +406,6 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in verification.problems():
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if verification.problems() else 0
-
-
-def _copy(options: argparse.Namespace) -> int:
-    folders = EncoderFolders(find_home(options))
-    with (
-        open_catalog(options.source, folders=folders) as source,
-        open_catalog(options.target, folders=folders) as target,
-        progress_bar("copying") as progress,
-    ):
-        names = copy_catalog(source, target, progress=progress)
-        current = target.current_name()
-    print(f"{options.target} holds {', '.join(names)}, compared hand by hand; current: {current or 'none'}")
-    return 0
 
 
 def _drop(options: argparse.Namespace) -> int:

@@ -117,8 +117,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
         default=argparse.SUPPRESS,
         help="the index, a directory or a Qdrant server (default: what handsim.toml says, else index/)",
     )
+    home.add_argument(
+        "--patience",
+        metavar="SECONDS",
+        default=argparse.SUPPRESS,
+        help="how long the index's server is waited for (default: what its address says, else 60)",
+    )
     # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
-    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None))
+    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
     parser = _make_parser(arguments, home)
     _, rest = parser.parse_known_args(arguments, options)
     if "overrides" in options:  # a command that also takes settings, which argparse does not know

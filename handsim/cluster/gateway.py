@@ -69,19 +69,20 @@ def _connect(request: GatewayRequest, say: Callable[[str], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     # Ray puts the working directory first on its workers' path: a user's own index.py must not become ours.
     os.chdir(Path(__file__).parents[2])
-    is_local = request.address == "auto"
     try:
         ray.init(
-            "local" if is_local else request.address,
-            include_dashboard=False if is_local else None,
+            "local" if request.is_own else request.address,
+            include_dashboard=False if request.is_own else None,
             logging_level=logging.CRITICAL,
             log_to_driver=False,
         )
     except Exception as error:  # Ray raises bare ones, too: for a node that starts too slowly
         reason = " ".join(str(error).split())
-        where = "on this machine" if is_local else f"at {request.address}"
+        if "InvalidAuthToken" in str(error.__cause__):
+            reason = "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to that of its head"
+        where = "on this machine" if request.is_own else f"at {request.address}"
         raise HandsimError(f"Ray did not connect to a cluster {where}: {reason}") from error
-    if is_local:
+    if request.is_own:
         say("no Ray cluster on this machine: one is started for this run")
 
 

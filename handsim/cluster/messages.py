@@ -26,6 +26,11 @@ class GatewayRequest:
     ask_every_s: float
     """A worker that is busy with one task is asked so often whether it hangs."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether a cluster of this machine alone is started for the run."""
+        return self.address == "auto"
+
 
 class Task(NamedTuple):
     """Something to do."""

@@ -206,9 +206,21 @@ class ClusterWorkers(Generic[_Task, _Result]):
 
 
 def _serve(connection: Connection, request: GatewayRequest) -> None:
+    if request.address.startswith("127.0.0.1:") and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is loaded
     from handsim.cluster.gateway import serve  # in its own process alone: it loads Ray
 
     serve(connection, request)
+
+
+def _has_token() -> bool:
+    """Whether this user has a token for Ray's clusters, as the first own cluster leaves one.
+
+    `ray start --head` asks for it then, and `ray.init` shows it to no address that is named: it might be a
+    stranger's. This machine is none, and a head that asks for no token takes a call with one.
+    """
+    is_named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return is_named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _find_address(address: str) -> str:

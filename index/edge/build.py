@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from handsim.files import sync
 from index.edge import layout
+from index.edge.columns import COLUMNS_FILE, ColumnsWriter, MappedColumns
 from index.info import IndexSettings
 from index.points import Checksum, PointSource, Progress
 from index.qdrant import encode_payload
@@ -30,8 +31,9 @@ from index.qdrant import encode_payload
 # and less than a whole build. In a tmpfs, where reading a hole fills it, 100 hands took 69 MB, 100,000 87 MB.
 _MIN_BYTES: Final = 80_000_000
 """Files that the engine creates at full size, on file systems that do not leave holes."""
-_BYTES_PER_HAND: Final = 500
-"""A hand's id, payload and entries in the payload indexes, before and after the graph is built."""
+_BYTES_PER_HAND: Final = 512
+"""A hand's id, payload and entries in the payload indexes, before and after the graph is built, and its place
+in the mapped columns."""
 _BYTES_PER_EDGE: Final = 4
 
 _FULL_DISK_MESSAGES: Final = ("No space left on device", "Not enough space available", "Disk quota exceeded")
@@ -64,6 +66,8 @@ class BuildRequest:
     """What made their vectors."""
     settings: IndexSettings
     """How to build their graph."""
+    origin: str
+    """What the whole version is made of, see `index.points.PointSource`."""
     base: Path | None = None
     """The directory of a version to start from a copy of; None starts empty."""
 
@@ -77,6 +81,8 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     base = None if request.base is None else layout.read_record(request.base)
     total = len(request.points) + (0 if base is None else base.points)
     _check_space(directory.parent, total, request, 0 if base is None else base.bytes_on_disk)
+    # First, because it fails where an encoder's weights are missing, and all that follows takes long.
+    request.embedding.save(directory / layout.EMBEDDING_FILE)
     shard_path = directory / layout.SHARD
     checksum = Checksum() if base is None else Checksum.parse(base.checksum)
     if request.base is None:
@@ -89,8 +95,9 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
         ignore = shutil.ignore_patterns(layout.ENGINE_TEMPORARY)
         shutil.copytree(request.base / layout.SHARD, shard_path, ignore=ignore, copy_function=_copy_sparse)
         shard = edge.EdgeShard.load(str(shard_path))
+    columns = ColumnsWriter() if request.base is None else _columns_of(request.base)
     try:
-        _write_points(shard, request.points, checksum, progress)
+        _write_points(shard, request.points, checksum, columns, progress)
         shard.optimize()
         if request.base is None:
             # Only now: made before, they would be built twice and double the memory that the graph takes.
@@ -100,7 +107,9 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     finally:
         shard.close()
     _open_once(shard_path, total)
-    request.embedding.save(directory / layout.EMBEDDING_FILE)
+    if columns is not None:
+        columns.write(directory / COLUMNS_FILE)
+    (directory / layout.ORIGIN_FILE).write_text(request.origin + "\n")
     for path in [*directory.rglob("*"), directory]:
         sync(path)
     record = layout.VersionRecord(
@@ -117,6 +126,39 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     )
     layout.write_record(directory, record)
     sync(directory)
+
+
+def copy_version(source: Path, directory: Path, progress: Progress | None = None) -> None:
+    """Copy the files of a complete version into an empty directory, and sync it; the graph comes along.
+
+    The caller holds the version's lock. ``progress`` counts hands in proportion to the bytes. Raises
+    HandsimError when the disk has too little room.
+    """
+    record = layout.read_record(source)
+    needed, free = _MIN_BYTES + record.bytes_on_disk, shutil.disk_usage(directory).free
+    if free < needed:
+        raise HandsimError(
+            f"the disk of {directory.parent} has {free / 1e6:,.0f} MB free; a copy of {source.name} needs "
+            f"some {needed / 1e6:,.0f} MB; make room on it, or name another disk"
+        )
+    done = 0
+    for file in sorted(source.rglob("*")):
+        path = file.relative_to(source)
+        if any(part.startswith(".") for part in path.parts):
+            continue  # what another process is just about to put in place of a file
+        if file.is_dir():
+            (directory / path).mkdir()
+            continue
+        _copy_sparse(file, directory / path)
+        done += file.stat().st_blocks * 512
+        if progress is not None:
+            hands = record.points * done // max(1, record.bytes_on_disk)
+            progress(min(hands, record.points - 1), record.points)
+    layout.check_files(directory, record)
+    for path in [*directory.rglob("*"), directory]:
+        sync(path)
+    if progress is not None:
+        progress(record.points, record.points)
 
 
 @contextmanager
@@ -139,7 +181,7 @@ def _check_space(directory: Path, points: int, request: BuildRequest, base_bytes
     meanwhile kills the process without a message.
     """
     bytes_per_hand = (
-        request.embedding.dimension * 4 * 2 + request.settings.m * _BYTES_PER_EDGE + _BYTES_PER_HAND
+        request.embedding.dimension * 4 * 3 + request.settings.m * _BYTES_PER_EDGE + _BYTES_PER_HAND
     )
     needed = _MIN_BYTES + points * bytes_per_hand + base_bytes
     free = shutil.disk_usage(directory).free
@@ -150,7 +192,7 @@ def _check_space(directory: Path, points: int, request: BuildRequest, base_bytes
         )
 
 
-def _copy_sparse(source: str, target: str) -> None:
+def _copy_sparse(source: str | Path, target: str | Path) -> None:
     """Copy a file without its blocks of zeros: the engine creates files larger than their contents."""
     with open(source, "rb") as reader, open(target, "wb") as writer:
         while block := reader.read(_BLOCK_BYTES):
@@ -180,8 +222,19 @@ def _engine_config(dimension: int, settings: IndexSettings) -> edge.EdgeConfig:
     )
 
 
+def _columns_of(base: Path) -> ColumnsWriter | None:
+    """The columns of a version to start from; None where an older handsim wrote it, without any."""
+    with suppress(FileNotFoundError):
+        return ColumnsWriter(MappedColumns(base / COLUMNS_FILE))
+    return None
+
+
 def _write_points(
-    shard: edge.EdgeShard, points: PointSource, checksum: Checksum, progress: Progress | None
+    shard: edge.EdgeShard,
+    points: PointSource,
+    checksum: Checksum,
+    columns: ColumnsWriter | None,
+    progress: Progress | None,
 ) -> None:
     done = 0
     for batch in points.batches():
@@ -193,6 +246,8 @@ def _write_points(
         ]
         shard.update(edge.UpdateOperation.upsert_points(upserts))
         checksum.add(batch)
+        if columns is not None:
+            columns.add(batch)
         done += len(batch)
         if progress is not None:
             progress(done, len(points))

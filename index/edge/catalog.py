@@ -1,8 +1,9 @@
 """The embedded index: a directory for each version and a pointer to the current one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,19 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
 from index.catalog import Catalog
 from index.edge import layout, locks
-from index.edge.build import BuildRequest, convert_full_disk_errors, write_version
+from index.edge.build import BuildRequest, convert_full_disk_errors, copy_version, write_version
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo
+from index.info import IndexSettings, Remnant, VersionInfo
+from index.plan import BuildPlan
 from index.points import PointSource, Progress
+from index.version import IndexVersion
 
 
 class EdgeCatalog(Catalog):
     """The versions in one directory; see `index.catalog.Catalog` for what each method promises."""
+
+    root: Path
 
     def __init__(self, root: Path) -> None:
         """Take a directory, which need not exist yet; raises HandsimError for one that is not an index."""
@@ -35,6 +40,16 @@ class EdgeCatalog(Catalog):
             with suppress(NotThereError):  # removed since they were listed
                 infos.append(self.info(name))
         return infos
+
+    def remnants(self) -> list[Remnant]:
+        return [
+            Remnant(directory.name, directory.name != layout.BUILDING, None, None)
+            for directory in sorted(layout.leftovers(self.root))
+            if directory.exists()
+        ]
+
+    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+        return BuildPlan(points, dimension, replace(settings, shards=1, replicas=1))
 
     def active_builder(self) -> str | None:
         return locks.active_builder(self.root)
@@ -58,6 +73,12 @@ class EdgeCatalog(Catalog):
             known = set(layout.version_names(self.root))
             earlier = [other for other in self.publications() if other != name and other in known]
             layout.write_publications(self.root, [name, *earlier])
+
+    def set_publications(self, names: list[str]) -> None:
+        with convert_full_disk_errors(self.root), locks.lock_pointer(self.root):
+            for name in names:
+                self._check_exists(name)
+            layout.write_publications(self.root, names)
 
     def rollback(self) -> str:
         if not self.publications():
@@ -112,6 +133,10 @@ class EdgeCatalog(Catalog):
             self._check_exists(name)
             layout.write_verification(self.root / name, verification)
 
+    def read_verification(self, name: str) -> Verification | None:
+        self._check_exists(name)
+        return layout.read_verification(self.root / name)
+
     def write_version(
         self,
         points: PointSource,
@@ -120,7 +145,17 @@ class EdgeCatalog(Catalog):
         progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        return self._build(BuildRequest(points, embedding, settings), progress, name)
+        return self._build(BuildRequest(points, embedding, settings, points.origin), progress, name)
+
+    def copy_version(
+        self, version: IndexVersion, settings: IndexSettings, progress: Progress | None = None
+    ) -> None:
+        """As `Catalog.copy_version`; of an embedded version the files, with its graph and its settings."""
+        if isinstance(version, EdgeVersion):
+            source = version.directory
+            self._add_version(lambda directory: copy_version(source, directory, progress), version.info.name)
+        else:
+            super().copy_version(version, settings, progress)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -141,6 +176,7 @@ class EdgeCatalog(Catalog):
         embedding: Embedding,
         progress: Progress | None,
         in_place: bool,
+        origin: str,
     ) -> str:
         if in_place:
             raise HandsimError(
@@ -156,16 +192,20 @@ class EdgeCatalog(Catalog):
             ) from error  # it was removed just now
         with lock:
             settings = layout.read_record(self.root / base).settings
-            return self._build(BuildRequest(points, embedding, settings, self.root / base), progress)
+            return self._build(BuildRequest(points, embedding, settings, origin, self.root / base), progress)
 
     def _build(self, request: BuildRequest, progress: Progress | None, name: str | None = None) -> str:
+        return self._add_version(lambda directory: write_version(directory, request, progress), name)
+
+    def _add_version(self, write: Callable[[Path], None], name: str | None) -> str:
+        """Have a version written into an empty directory, which then gets its name, or the next free one."""
         self.root.mkdir(parents=True, exist_ok=True)
         with convert_full_disk_errors(self.root), self._sole_builder():
             layout.mark_catalog(self.root)
             directory = self.root / layout.BUILDING
             directory.mkdir()
             try:
-                write_version(directory, request, progress)
+                write(directory)
             except BaseException:
                 layout.remove_tree(directory)
                 raise

@@ -5,7 +5,9 @@
     index/.lock, .pointer-lock     see `index.edge.locks`
     index/v0001/version.json       `VersionRecord`: what the version is, the size of every file in its shard
     index/v0001/embedding.json     the embedding it was built with, and its encoder beside it if it has one
+    index/v0001/origin             `VersionInfo.origin`; a file of its own, which older programs do not read
     index/v0001/shard/             Qdrant Edge's own files, written once
+    index/v0001/hands.arrow        see `index.edge.columns`
     index/v0001/verification.json  what the last verification measured
     index/.building/               a version being built; renamed when complete, else removed
     index/.removed-v0001/          a version being removed
@@ -34,6 +36,7 @@ _CATALOG_FILE: Final = "catalog.json"
 _POINTER_FILE: Final = "current"
 VERSION_FILE: Final = "version.json"
 EMBEDDING_FILE: Final = "embedding.json"
+ORIGIN_FILE: Final = "origin"
 SHARD: Final = "shard"
 VERIFICATION_FILE: Final = "verification.json"
 BUILDING: Final = ".building"
@@ -42,7 +45,7 @@ ENGINE_TEMPORARY: Final = ".atomicwrite*"
 """Where the engine writes a new file before it replaces the old one, while it opens a shard."""
 
 _VERSION_NAME: Final = re.compile(r"v(\d{4,})")
-_REWRITTEN_ON_OPENING: Final = "edge_config.json"
+REWRITTEN_ON_OPENING: Final = "edge_config.json"
 _SMALL_FILE_BYTES: Final = 65_536
 
 
@@ -63,6 +66,7 @@ def read_info(directory: Path, *, is_current: bool) -> VersionInfo:
         bytes_on_disk=record.bytes_on_disk,
         recall_at_1=_read_recall(directory),
         is_current=is_current,
+        origin=_read_origin(directory),
     )
 
 
@@ -104,6 +108,11 @@ def write_publications(root: Path, names: list[str]) -> None:
 def write_verification(directory: Path, verification: Verification) -> None:
     """Write ``verification.json``. Only under the pointer's lock."""
     write_text_atomically(directory / VERIFICATION_FILE, json.dumps(asdict(verification), indent=1) + "\n")
+
+
+def read_verification(directory: Path) -> Verification | None:
+    """Read ``verification.json``; None where there is none."""
+    return Verification.parse(_read_json(directory / VERIFICATION_FILE))
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -183,7 +192,7 @@ def list_files(shard: Path) -> dict[str, list[int]]:
     return {
         file.relative_to(shard).as_posix(): _size_and_checksum(file)
         for file in files
-        if file.name != _REWRITTEN_ON_OPENING
+        if file.name != REWRITTEN_ON_OPENING
     }
 
 
@@ -220,6 +229,13 @@ def damaged_error(directory: Path, why: str) -> HandsimError:
 def unreadable_error(path: Path, reason: str | None) -> HandsimError:
     """The error for a file that the system does not open, which says nothing about its content."""
     return HandsimError(f"{path} cannot be read ({reason})")
+
+
+def _read_origin(directory: Path) -> str:
+    try:
+        return (directory / ORIGIN_FILE).read_text(errors="replace").strip()
+    except FileNotFoundError:  # written by an older program
+        return ""
 
 
 def _read_recall(directory: Path) -> float | None:

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import qdrant_edge as edge
+from numpy.typing import NDArray
 
 from handsim.embedding import load_embedding
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, one_line
 from index.edge import layout
 from index.edge.build import convert_full_disk_errors
+from index.edge.columns import COLUMNS_FILE, MappedColumns
 from index.edge.locks import lock_version
 from index.points import PointBatch
 from index.qdrant import QdrantVersion, Query, StoredPoint
@@ -46,11 +50,16 @@ class EdgeVersion(QdrantVersion):
             raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
         self.info = layout.read_info(directory, is_current=is_current)
         self.address = str(directory.parent)
+        self.directory = directory
         self._default_ef = record.settings.ef
+        self._columns = _map_columns(directory)
         self._shard = _load_shard(directory)
         points = self._shard.info().points_count
         if points != record.points:
             raise layout.damaged_error(directory, f"it holds {points:,} of {record.points:,} hands")
+        if self._columns is not None and len(self._columns.hand_ids) != points:
+            raise layout.damaged_error(directory, f"{COLUMNS_FILE} holds other hands than its shard")
+        self.keeps_vectors_twice = self._columns is not None
 
     def indexed_points(self) -> int:
         return self._shard.info().indexed_vectors_count
@@ -59,10 +68,13 @@ class EdgeVersion(QdrantVersion):
         self._shard.close()
         self._lock.release()
 
-    def _nearest_query(self, vector: list[float], k: int, diversity: float) -> "edge.Query | edge.Mmr":
+    def _nearest_queries(
+        self, vectors: list[list[float]], k: int, diversity: float
+    ) -> "Sequence[edge.Query | edge.Mmr]":
         if diversity:
-            return edge.Mmr(vector, lambda_=1 - diversity, candidates_limit=mmr_candidates(k))
-        return edge.Query.Nearest(vector)
+            limit = mmr_candidates(k)
+            return [edge.Mmr(vector, lambda_=1 - diversity, candidates_limit=limit) for vector in vectors]
+        return [edge.Query.Nearest(vector) for vector in vectors]
 
     def _recommend_query(self, positives: list[Any], negatives: list[Any]) -> edge.Query:
         return edge.Query.RecommendBestScore(edge.RecommendQuery(positives, negatives))
@@ -78,11 +90,16 @@ class EdgeVersion(QdrantVersion):
             # video lie all around it. ACORN steps over them, and half the ef finds as much.
             acorn=edge.AcornSearchParams(enable=True, max_selectivity=1.0),
         )
+        # Hands of one video are mostly searched together, and a filter takes as long as the rest.
+        filters = {
+            excluded: edge.Filter(must=must, must_not=_exclusions(*excluded))
+            for excluded in {(tuple(videos), hand) for _, videos, hand in queries}
+        }
         requests = [
             edge.QueryRequest(
                 limit,
                 query=query,
-                filter=edge.Filter(must=must, must_not=_exclusions(videos, hand)),
+                filter=filters[tuple(videos), hand],
                 params=params,
                 with_payload=options.with_payload,
                 with_vector=with_vectors,
@@ -91,6 +108,9 @@ class EdgeVersion(QdrantVersion):
             for query, videos, hand in queries
         ]
         return self._shard.query_batch(edge.QueryBatchRequest(requests))
+
+    def _find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
+        return super()._find(hand_ids) if self._columns is None else self._columns.find(hand_ids)
 
     def _retrieve(self, hand_ids: list[Any]) -> list[StoredPoint]:
         return self._shard.retrieve(hand_ids, with_payload=True, with_vector=True)
@@ -108,6 +128,18 @@ class EdgeVersion(QdrantVersion):
         points, next_start = self._shard.scroll(request)
         assert next_start is None or isinstance(next_start, int)
         return self._to_batch(points, with_vectors, with_payload), next_start
+
+
+def _map_columns(directory: Path) -> MappedColumns | None:
+    """The mapped columns; None in a version of an older handsim."""
+    try:
+        return MappedColumns(directory / COLUMNS_FILE)
+    except FileNotFoundError:
+        return None
+    except pa.ArrowInvalid as error:
+        raise layout.damaged_error(directory, f"{COLUMNS_FILE} was cut or changed") from error
+    except OSError as error:
+        raise layout.unreadable_error(directory / COLUMNS_FILE, error.strerror) from error
 
 
 def _load_shard(directory: Path) -> edge.EdgeShard:
@@ -130,7 +162,7 @@ def _load_shard(directory: Path) -> edge.EdgeShard:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
 def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,19 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.catalog import Catalog
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo, version_number
+from index.info import IndexSettings, Remnant, VersionInfo, version_number
+from index.plan import BuildPlan
 from index.points import HandColumns, PointSource, Progress
+from index.server.address import ServerAddress, read_ca, read_key
 from index.server.build import VersionWriter
-from index.server.client import (
-    AlreadyExistsError,
-    Connection,
-    NotFoundError,
-    ServerAddress,
-    connect,
-    read_key,
-)
+from index.server.capacity import Capacity
+from index.server.client import Connection, OnWait, connect
 from index.server.collection import (
     CollectionNames,
     VersionCollection,
     VersionRecord,
 )
+from index.server.failures import NotFoundError
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
 
@@ -58,19 +55,29 @@ class ServerCatalog(Catalog):
         self._registry.exists()
 
     @classmethod
-    def at(cls, address: str, *, folders: Iterable[str | Path] = (), wait: bool = True) -> "ServerCatalog":
-        """The index at ``http(s)://host[:6333][/NAME][?grpc_port=6334]``, with the key of the environment.
+    def at(
+        cls,
+        address: str,
+        *,
+        folders: Iterable[str | Path] = (),
+        patience_s: float | None = None,
+        on_wait: OnWait | None = None,
+    ) -> "ServerCatalog":
+        """The index at an address (see `index.server.address`), with key and authority of the environment.
 
-        Raises UnavailableError when the server is away, HandsimError when it is too old or refuses the key.
+        ``patience_s`` counts instead of the address's own. Raises UnavailableError when the server is away,
+        HandsimError when it is too old or refuses the key.
         """
         parsed = ServerAddress.parse(address)
-        connection = connect(parsed, read_key(), wait=wait)
+        if patience_s is not None:
+            parsed = replace(parsed, patience_s=patience_s)
+        connection = connect(parsed, read_key(), ca=read_ca(), on_wait=on_wait)
         try:
             catalog = cls(connection, parsed.name, folders=folders)
         except BaseException:
             connection.close()
             raise
-        catalog._opened_address = address
+        catalog._opened_address = str(parsed)
         return catalog
 
     def versions(self) -> list[VersionInfo]:
@@ -131,6 +138,15 @@ class ServerCatalog(Catalog):
             self._collection(name).update_metadata(published_at=now + 1)
             self._names.point_alias(name)
 
+    def set_publications(self, names: list[str]) -> None:
+        with self._lease("publisher"):
+            times = {name: len(names) - place for place, name in enumerate(names)}
+            for name in names:
+                self._readable_record(name)
+            for name in {**self._publication_times(), **times}:
+                self._collection(name).update_metadata(published_at=times.get(name))
+            self._names.point_alias(names[0])
+
     def rollback(self) -> str:
         if self.current_name() is None:
             raise self._not_published_error()
@@ -141,7 +157,24 @@ class ServerCatalog(Catalog):
             self._names.point_alias(earlier[0])
         return earlier[0]
 
+    def remnants(self) -> list[Remnant]:
+        remnants = []
+        for name, record in self._records().items():
+            if not record.is_readable:
+                with suppress(NotFoundError):  # removed since they were listed
+                    points, is_removal = self._collection(name).count(), record.state == "removing"
+                    remnants.append(Remnant(name, is_removal, points, record.points))
+        return remnants
+
+    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+        capacity = Capacity.read(self._connection)
+        plan = BuildPlan(points, dimension, settings, capacity.nodes)
+        capacity.check(plan, self._connection.address)
+        return plan
+
     def remove(self, name: str) -> bool:
+        if any(remnant.name == name for remnant in self.remnants()):
+            return self._remove_remnant(name)
         record = self._readable_record(name)
         with self._lease("publisher"):
             if name == self.current_name():
@@ -149,6 +182,16 @@ class ServerCatalog(Catalog):
             self._collection(name).update_metadata(state="removing")
             if name in self._versions_in_use():
                 self._collection(name).update_metadata(state=record.state)
+                return False
+            # A version's number is recorded when it is complete; its builder may have ended just before.
+            self._registry.record_number(version_number(name))
+            self._collection(name).delete()
+        return True
+
+    def _remove_remnant(self, name: str) -> bool:
+        """Remove what is not complete, unless a builder writes it, or its last readers have not ended yet."""
+        with self._lease("builder"):
+            if name in self._versions_in_use():
                 return False
             self._collection(name).delete()
         return True
@@ -168,7 +211,7 @@ class ServerCatalog(Catalog):
             self._registry.remove_readers([point for point, reader in readers if not reader.is_alive(now)])
 
     def drop(self) -> None:
-        if not self._registry.exists():
+        if not self._registry.exists() and not self._names.versions():
             return
         with self._lease("builder"), self._lease("publisher"):
             for name in sorted(self._versions_in_use()):
@@ -182,6 +225,10 @@ class ServerCatalog(Catalog):
         self._collection(name).update_metadata(
             recall_at_1=verification.recall_at_1, verification=json.dumps(asdict(verification))
         )
+
+    def read_verification(self, name: str) -> Verification | None:
+        record = self._readable_record(name).verification
+        return None if record is None else Verification.parse(json.loads(record))
 
     def add(self, hands: HandColumns, **options: Any) -> VersionInfo:
         """As `Catalog.add`; an addition in place that was killed is repaired first."""
@@ -200,9 +247,8 @@ class ServerCatalog(Catalog):
         name: str | None = None,
     ) -> str:
         self._names.check_free()
-        self._registry.create(settings.replicas)
         with self._lease("builder") as lease:
-            draft = VersionRecord.draft(embedding, settings, len(points))
+            draft = VersionRecord.draft(embedding, settings, points)
             name = self._prepare_collection(draft, name)
             VersionWriter(self._collection(name), draft, lease).write(points, progress)
             self._registry.record_number(version_number(name))
@@ -223,6 +269,7 @@ class ServerCatalog(Catalog):
         embedding: Embedding,
         progress: Progress | None,
         in_place: bool,
+        origin: str,
     ) -> str:
         if not in_place:
             return self._rebuild(base, points, replaced, embedding, progress)
@@ -246,9 +293,7 @@ class ServerCatalog(Catalog):
             return unfinished
         numbers = map(version_number, self._names.versions())
         name = name or f"v{max(self._registry.newest_number(), *numbers, 0) + 1:04d}"
-        # Nobody else may create it: if it exists, an answer was lost and the request repeated.
-        with suppress(AlreadyExistsError):
-            self._collection(name).create(draft)
+        self._collection(name).create(draft)
         return name
 
     def _repair(self, name: str, lease: ExclusiveLease) -> None:
@@ -256,6 +301,7 @@ class ServerCatalog(Catalog):
             VersionWriter(self._collection(name), self._readable_record(name), lease).repair(version)
 
     def _lease(self, role: Role) -> ExclusiveLease:
+        self._registry.create()  # a snapshot of the versions alone may have been restored, without it
         return ExclusiveLease(self._registry, role)
 
     def _collection(self, name: str) -> VersionCollection:

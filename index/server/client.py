@@ -1,245 +1,107 @@
-"""The connection to a Qdrant server: its address and key, its errors, and one way to call it.
+"""The connection to a Qdrant server or cluster, and one way to call it.
 
-`ServerAddress` is ``http(s)://host[:6333][/NAME][?grpc_port=6334]``. Every call goes through
-`Connection.call`, which repeats it while the error may pass. A refusal arrives as a gRPC status, as an HTTP
-status or, in the client's local mode, as a ValueError; callers get one of the errors below instead, with
-one line for people.
+Every call goes through `Connection.call`, which repeats it while the error may pass: first on the other nodes
+of the address, then, after growing pauses, on all of them again, until its patience ends.
 """
 
-import os
 import random
-import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
-from threading import BoundedSemaphore
+from pathlib import Path
+from threading import BoundedSemaphore, Event, Lock, Timer
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
-import grpc
-import httpx
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from handsim.errors import HandsimError, NotThereError, UnavailableError
+from handsim.errors import UnavailableError
+from index.server.address import PATIENCE_S, ServerAddress
+from index.server.failures import Failure, classify
+from index.server.nodes import NodeClients
 
-KEY_VARIABLE: Final = "HANDSIM_QDRANT_API_KEY"
-"""The only place that an API key is read from; it is sent to the server and nowhere else."""
-
-OLDEST_SERVER: Final = (1, 16)
-"""Since then collections have metadata, where the index keeps its records, and upserts have conditions, which
-decide who may build it."""
-
-_DEFAULT_NAME: Final = "hands"
-_DEFAULT_PORT: Final = 6333
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_EXAMPLE: Final = "one looks like http://127.0.0.1:6333/hands?grpc_port=6334"
-
-_TIMEOUT_S: Final = 60
-_PROBE_TIMEOUT_S: Final = 5
-_TRIES: Final = 8
-_TRIES_WITHOUT_WAIT: Final = 2
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0
+_SILENT_S: Final = 0.5
+"""Nobody is told of a shorter wait."""
+_SLOW_S: Final = 1.0
+"""Connecting takes no longer, unless packets are lost on their way."""
 _MAX_CONCURRENT_CALLS: Final = 16
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class ServerAddress:
-    """An index on a server."""
-
-    scheme: str
-    """``http`` or ``https``, for both protocols."""
-    host: str
-    """Name or number; an IPv6 one without its brackets."""
-    port: int
-    """The port of the REST interface."""
-    grpc_port: int
-    """The port of the gRPC interface."""
-    name: str
-    """The name of the index: its collections are called NAME-v0001, ..."""
-
-    @classmethod
-    def parse(cls, text: str) -> "ServerAddress":
-        """Read an address; raises HandsimError for a malformed one, and for one with credentials in it."""
-        if "@" in text or "key" in text.partition("?")[2].lower():
-            raise HandsimError(f"that address has credentials in it; put the API key into {KEY_VARIABLE}")
-        shortened = repr(re.split(r"(?<![:/])[/?#]", text)[0])
-        try:
-            parts = urlsplit(text)
-            port = parts.port or _DEFAULT_PORT
-            options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-            grpc_port = int(options.pop("grpc_port", [str(port + 1)])[-1])
-            if parts.scheme not in ("http", "https") or not parts.hostname or options or parts.fragment:
-                raise ValueError("another scheme, no host, or more than a path and a port")
-        except ValueError as error:
-            raise HandsimError(f"{shortened} is not an address; {_EXAMPLE}") from error
-        if not 0 < grpc_port < 65536:
-            raise HandsimError(f"{shortened} asks for gRPC port {grpc_port}; ports are 1 to 65535")
-        name = parts.path.strip("/") or _DEFAULT_NAME
-        if not _NAME.fullmatch(name):
-            raise HandsimError(f"{name!r} cannot name an index on a server; letters, digits and ._- can")
-        return cls(parts.scheme, parts.hostname, port, grpc_port, name)
-
-    @property
-    def server(self) -> str:
-        """The server's address, without the index."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-def read_key() -> str | None:
-    """The API key from the environment, or None; raises HandsimError, without the key, for an odd one."""
-    key = os.environ.get(KEY_VARIABLE) or None
-    # The library that sends the key as a header would quote such a key in its error message.
-    if key is not None and not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise HandsimError(f"{KEY_VARIABLE} holds blanks or unusual characters; copy the key once more")
-    return key
-
-
-class DeniedError(HandsimError):
-    """The API key is missing or wrong, or may not do this."""
-
-
-class NotFoundError(NotThereError):
-    """There is no such collection."""
-
-
-class AlreadyExistsError(HandsimError):
-    """There is already such a collection."""
-
-
-def other_program_error(collection: str) -> HandsimError:
-    """The error for a collection in the index's place that handsim did not create."""
-    return HandsimError(
-        f"the collection {collection} is another program's; "
-        f"give this index another name: http://host:6333/NAME"
-    )
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What an exception of the client says."""
-
-    kind: type[HandsimError]
-    """An `UnavailableError` may pass when the call is repeated; no other does."""
-    reason: str
-    """The server's message, in one line."""
-    wait_s: float = 0.0
-    """How long the server asks to wait before the next call."""
-
-
-_GRPC_KINDS: Final[dict[grpc.StatusCode, type[HandsimError]]] = {
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.CANCELLED: UnavailableError,  # by a server that shuts down
-    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: UnavailableError,
-    grpc.StatusCode.UNAUTHENTICATED: DeniedError,
-    grpc.StatusCode.PERMISSION_DENIED: DeniedError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
-}
-_HTTP_KINDS: Final[dict[int, type[HandsimError]]] = {
-    **dict.fromkeys((408, 429, 502, 503, 504), UnavailableError),
-    **dict.fromkeys((401, 403), DeniedError),
-    404: NotFoundError,
-    409: AlreadyExistsError,
-}
-_TRANSIENT_MESSAGES: Final = re.compile(
-    # A stream that a dying server cut; a collection that another client created a moment ago.
-    r"RST_STREAM|Stream removed|0 of 0 read operations failed"
-)
-_LOCAL_MESSAGE: Final = re.compile(r"Collection .*(not found|already exists)", re.DOTALL)
-_MESSAGES: Final[dict[type[HandsimError], str]] = {
-    UnavailableError: "does not answer ({}); start it, or check the address",
-    DeniedError: f"does not admit this ({{}}); set {KEY_VARIABLE} to an API key that may",
-    NotFoundError: "has no such thing ({})",
-    AlreadyExistsError: "has that already ({})",
-    HandsimError: "refuses this: {}",
-}
-
-
-def _classify(error: Exception) -> _Failure | None:
-    """What an exception of the client says about the server; None where it says nothing about it."""
-    kind: type[HandsimError]
-    wait_s = 0.0
-    if isinstance(error, ResourceExhaustedResponse):
-        kind, reason, wait_s = UnavailableError, str(error), float(error.retry_after_s)
-    elif isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
-        kind = _GRPC_KINDS.get(error.code(), HandsimError)
-        reason = error.details() or error.code().name
-    elif isinstance(error, UnexpectedResponse):
-        kind = _HTTP_KINDS.get(error.status_code or 0, HandsimError)
-        reason = f"{error.status_code} {error.reason_phrase} {error.content.decode(errors='replace')}"
-    elif isinstance(error, ResponseHandlingException):
-        kind = UnavailableError if isinstance(error.source, httpx.TransportError) else HandsimError
-        reason = str(error.source) or type(error.source).__name__
-    elif type(error) is ValueError and (local := _LOCAL_MESSAGE.fullmatch(str(error))):
-        kind = NotFoundError if local[1] == "not found" else AlreadyExistsError
-        reason = str(error)
-    else:
-        return None
-    reason = " ".join(reason.split())[:200]
-    return _Failure(UnavailableError if _TRANSIENT_MESSAGES.search(reason) else kind, reason, wait_s)
+OnWait = Callable[[UnavailableError | None, float], None]
+"""Called with (error, seconds at most) when a server is waited for, with (None, seconds waited) when it
+answers again: once each, however many threads wait, and from any of them."""
 
 
 class Connection:
-    """A client of one server that repeats a call while its error is transient.
+    """Clients of the nodes of one server, and calls that are repeated while their error may pass.
 
     Threads may share it. gRPC does not survive a fork: open another one in each process.
     """
 
     def __init__(
         self,
-        client: QdrantClient,
+        client: QdrantClient | NodeClients,
         address: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         max_concurrent: int = _MAX_CONCURRENT_CALLS,
-        tries: int = _TRIES,
+        patience_s: float = PATIENCE_S,
+        on_wait: OnWait | None = None,
     ) -> None:
-        """``tries`` is how often a call is made before the server counts as unavailable."""
+        """``patience_s`` is how long a call is repeated before the server counts as unavailable."""
         self.address = address
         self.sleep = sleep
         self.clock = clock
-        self._client = client
+        self._nodes = client if isinstance(client, NodeClients) else NodeClients([lambda: client])
         self._slots = BoundedSemaphore(max_concurrent)
-        self._tries = tries
+        self._patience_s = patience_s
+        self._herald = _Herald(on_wait)
 
-    def without_retries(self) -> "Connection":
-        """The same connection with a single try: for calls that need not succeed."""
+    def with_patience(self, seconds: float) -> "Connection":
+        """The same connection, with less patience: for calls that need not succeed."""
         other = copy(self)
-        other._tries = 1
+        other._patience_s = min(seconds, self._patience_s)
         return other
 
-    def call(self, request: Callable[[QdrantClient], T]) -> T:
-        """What the server answers; repeated, at growing intervals, while the error is transient.
+    def without_retries(self) -> "Connection":
+        """The same connection with a single try on each node: for calls that need not succeed."""
+        return self.with_patience(0.0)
 
-        So ``request`` must be idempotent. Raises UnavailableError when the tries are used up, and at once
+    def open(self) -> None:
+        """Connect to all nodes that answer; raises as `call`, and HandsimError for a stranger among them."""
+        error = UnavailableError(f"the Qdrant server at {self.address} has not answered yet")
+        with self._herald.watch(error, self._patience_s):
+            self._repeat(lambda node: self._nodes.open(), nodes=1)
+
+    def call(self, request: Callable[[QdrantClient], T]) -> T:
+        """What the server answers; repeated, at growing intervals, while the error may pass.
+
+        So ``request`` must be idempotent. Raises UnavailableError when patience ends, and at once
         DeniedError, NotFoundError, AlreadyExistsError, or HandsimError with the server's reason.
         """
-        for tries_left in reversed(range(self._tries)):
-            try:
-                with self._slots:
-                    return request(self._client)
-            except Exception as error:
-                failure = _classify(error)
-                if failure is None:
-                    raise
-                if failure.kind is not UnavailableError or not tries_left:
-                    message = _MESSAGES[failure.kind].format(failure.reason)
-                    # Without the original: it may hold the request's headers, and so the key.
-                    raise failure.kind(f"the Qdrant server at {self.address} {message}") from None
-            backoff_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self._tries - 1 - tries_left))
-            # Random, so that readers that lost the same server do not all return at the same moment.
-            self.sleep(max(failure.wait_s, backoff_s * random.uniform(0.5, 1.5)))
-        raise AssertionError("tries is at least 1")
+        return self._repeat(lambda node: request(self._nodes.client(node)), nodes=len(self._nodes))
+
+    def _repeat(self, attempt: Callable[[int], T], nodes: int) -> T:
+        """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause."""
+        with _Wait(self.address, self._patience_s, nodes, self._herald) as wait:
+            while True:
+                node, started = self._nodes.current, time.monotonic()
+                try:
+                    with self._slots:
+                        return attempt(node)
+                except Exception as error:
+                    failure = classify(error)
+                    if failure is None:
+                        raise
+                # Outside the block, so that the error does not hold the request's headers, and so the key.
+                self._nodes.leave(node)
+                if pause_s := wait.pause_after(failure, time.monotonic() - started):
+                    self.sleep(pause_s)
+        raise AssertionError("a wait suppresses no error")
 
     def create_payload_index(self, collection: str, field: str, schema: models.PayloadFieldSchema) -> None:
         """Index a field that filters use, and wait for it."""
@@ -259,69 +121,123 @@ class Connection:
                 return
 
     def close(self) -> None:
-        """Close the client."""
-        self._client.close()
+        """Close the clients."""
+        self._nodes.close()
+
+
+class _Wait:
+    """How long one call has been repeated, how long it still may be, and whether that was told."""
+
+    def __init__(self, address: str, patience_s: float, nodes: int, herald: "_Herald") -> None:
+        self._address, self._patience_s, self._nodes, self._herald = address, patience_s, nodes, herald
+        self._tries = 0
+        self._backoff_s = _FIRST_PAUSE_S
+        # What was slept and what failed calls took, not a clock: a test may sleep in no time.
+        self._waited_s = 0.0
+        self._is_told = False
+
+    def pause_after(self, failure: Failure, took_s: float) -> float:
+        """Seconds to pause before the next try, 0 while a node is left to be tried; raises the last error."""
+        self._waited_s += took_s
+        self._tries += 1
+        left_s = self._patience_s - self._waited_s
+        rounds, is_node_left = divmod(self._tries, self._nodes)
+        error = failure.to_error(self._address, self._waited_s)
+        # A connection that broke unnoticed takes one call until its deadline: there is always a second one.
+        is_over = left_s <= 0 and not is_node_left and (rounds > 1 or self._patience_s <= 0)
+        if is_over or not failure.may_pass:
+            raise error
+        if is_node_left:
+            return 0.0
+        # Random, so that readers that lost the same server do not all return at the same moment.
+        pause_s = max(failure.wait_s, self._backoff_s * random.uniform(0.5, 1.5))
+        pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S))
+        self._backoff_s = min(_LONGEST_PAUSE_S, 2 * self._backoff_s)
+        if isinstance(error, UnavailableError) and self._waited_s + pause_s > _SILENT_S and not self._is_told:
+            self._is_told = True
+            self._herald.begin(error, max(left_s, 0.0))
+        self._waited_s += pause_s
+        return pause_s
+
+    def __enter__(self) -> "_Wait":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._is_told:
+            self._herald.end(self._waited_s if kind is None else None)
+
+
+class _Herald:
+    """Tells once that a server is waited for, and once that it answers again, however many calls wait."""
+
+    def __init__(self, on_wait: OnWait | None) -> None:
+        self._on_wait = on_wait
+        self._lock = Lock()
+        self._waits = 0
+
+    def begin(self, error: UnavailableError, left_s: float) -> None:
+        """A call waits for that long at most."""
+        with self._lock:
+            self._waits += 1
+            if self._on_wait is not None and self._waits == 1:
+                self._on_wait(error, left_s)
+
+    def end(self, waited_s: float | None) -> None:
+        """A call got its answer, or, with None, gave up."""
+        with self._lock:
+            self._waits -= 1
+            if self._on_wait is not None and self._waits == 0 and waited_s is not None:
+                self._on_wait(None, waited_s)
+
+    @contextmanager
+    def watch(self, error: UnavailableError, left_s: float) -> Iterator[None]:
+        """Tell of ``error`` if the block takes so long that somebody wonders, and may take longer."""
+        if left_s <= _SLOW_S:
+            yield
+            return
+        started = time.monotonic()
+        is_slow = Event()
+
+        def begin() -> None:
+            is_slow.set()
+            self.begin(error, left_s)
+
+        timer = Timer(_SLOW_S, begin)
+        timer.daemon = True
+        timer.start()
+        waited_s: float | None = None
+        try:
+            yield
+            waited_s = time.monotonic() - started
+        finally:
+            timer.cancel()
+            timer.join()
+            if is_slow.is_set():
+                self.end(waited_s)
 
 
 def connect(
     address: ServerAddress,
     key: str | None,
     *,
+    ca: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
-    wait: bool = True,
+    on_wait: OnWait | None = None,
 ) -> Connection:
-    """Connect to a server over gRPC or, where only the other port answers, over REST with a warning.
+    """Connect to a server or cluster, over gRPC or, if only the other port answers, over REST with a warning.
 
-    ``wait`` gives a server that does not answer about half a minute, in this call and in all later ones.
-    Raises UnavailableError, or HandsimError for a server too old or for something that is not Qdrant.
+    ``ca`` is a PEM file with the authorities that may have signed its certificate; None: the usual ones. The
+    address's patience counts for this call and for all later ones. Raises UnavailableError when no node
+    answers, and HandsimError for a server too old, for something that is not Qdrant, and for a node that is
+    not of the same cluster.
     """
-    tries = _TRIES if wait else _TRIES_WITHOUT_WAIT
-    probes = [_client(address, key, grpc=grpc, timeout_s=_PROBE_TIMEOUT_S) for grpc in (True, False)]
-
-    def read_server_version(_: QdrantClient) -> tuple[bool, str]:
-        try:
-            return True, probes[0].info().version
-        except Exception as error:
-            failure = _classify(error)
-            if failure is None or failure.kind is DeniedError:
-                raise
-        return False, probes[1].info().version
-
+    nodes = NodeClients.of(address, key, ca)
+    connection = Connection(
+        nodes, address.server, sleep=sleep, patience_s=address.patience_s, on_wait=on_wait
+    )
     try:
-        probe = Connection(probes[1], address.server, sleep=sleep, tries=tries)
-        over_grpc, version = probe.call(read_server_version)
-    finally:
-        for client in probes:
-            client.close()
-    check_version(version, address.server)
-    if not over_grpc:
-        warnings.warn(
-            f"no gRPC at port {address.grpc_port} of {address.host}: going on over REST, which is slower",
-            stacklevel=2,
-        )
-    client = _client(address, key, grpc=over_grpc, timeout_s=_TIMEOUT_S)
-    return Connection(client, address.server, sleep=sleep, tries=tries)
-
-
-def check_version(version: str, server: str) -> None:
-    """Raise HandsimError when a server's version is older than `OLDEST_SERVER`."""
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None or tuple(map(int, numbers.groups())) < OLDEST_SERVER:
-        oldest = ".".join(map(str, OLDEST_SERVER))
-        raise HandsimError(f"{server} runs Qdrant {version}; handsim needs {oldest} or newer: upgrade it")
-
-
-def _client(address: ServerAddress, key: str | None, *, grpc: bool, timeout_s: int) -> QdrantClient:
-    with warnings.catch_warnings():
-        # http:// is the user's choice; behind a proxy or on this machine it is right.
-        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
-        return QdrantClient(
-            url=address.server,
-            grpc_port=address.grpc_port,
-            prefer_grpc=grpc,
-            api_key=key,
-            timeout=timeout_s,
-            check_compatibility=False,
-            # gRPC's own intervals grow to two minutes, long after a restarted server is back.
-            grpc_options={"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000},
-        )
+        connection.open()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,6 +1,7 @@
 """A copied index, between directories and servers in all directions: every version, hand by hand the same."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from qdrant_client import models
 
 from handsim import HandsimError, Pool
 from handsim.errors import NotThereError
-from index import Catalog, open_catalog
-from index.copy import copy_catalog
-from tests.index.builders import MemoryServer, SmallData, memory_catalog
+from index import Catalog, open_catalog, verify
+from index.copy import Placement, copy_catalog
+from tests.index.builders import MemoryServer, SmallData, copy_index, memory_catalog
+from tests.index.server.small_server import SmallServer
 
 pytestmark = pytest.mark.slow
 
@@ -53,14 +55,19 @@ def test_all_versions_are_copied_once_and_published_in_the_same_order(
     published: Catalog, target: Catalog, small: SmallData
 ) -> None:
     published.publish("v0002")
-    calls: list[tuple[int, int]] = []
-    assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
-    assert calls == [(60, 60)] * 3
+    copies: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        assert done <= total == 60
+        copies.extend([done] * (done == total))
+
+    assert copy_catalog(published, target, progress=progress) == NAMES
+    assert copies == [60] * 3
     assert_same(target, published, small.pool)
     assert target.publications() == ["v0002", "v0003", "v0001"]
     assert target.rollback() == "v0003"
-    assert copy_catalog(published, target, progress=lambda *done: calls.append(done)) == NAMES
-    assert len(calls) == 3, "nothing is copied twice"
+    assert copy_catalog(published, target, progress=progress) == NAMES
+    assert len(copies) == 3, "nothing is copied twice"
     assert target.current_name() == "v0002"
     # The copy does not need its original, and its numbers go on.
     published.drop()
@@ -70,20 +77,93 @@ def test_all_versions_are_copied_once_and_published_in_the_same_order(
 
 
 def test_an_interrupted_copy_is_resumed(source: Catalog, target: Catalog, small: SmallData) -> None:
-    calls: list[int] = []
+    copies: list[str] = []
 
-    def interrupt(done: int, total: int) -> None:
-        calls.append(done)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+    def progress(done: int, total: int) -> None:
+        if done == total:
+            copies.append("one")
+            if len(copies) == 2:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copy_catalog(source, target, progress=interrupt)
+        copy_catalog(source, target, progress=progress)
     assert [info.name for info in target.versions()] == ["v0001"]
-    calls.clear()
-    assert copy_catalog(source, target, progress=lambda done, total: calls.append(done)) == NAMES
-    assert calls == [60, 60], "a version that is there is not copied again"
+    assert target.publications() == [], "nothing is published before all is there"
+    assert copy_catalog(source, target, progress=progress) == NAMES
+    assert len(copies) == 4, "a version that is there is not copied again"
     assert_same(target, source, small.pool)
+
+
+def test_a_server_is_sent_no_hand_twice_after_an_interruption(
+    source: Catalog, small_requests: None, tmp_path: Path
+) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with SmallServer() as server, open_catalog(server.address) as target:
+        with pytest.raises(KeyboardInterrupt):
+            copy_catalog(source, target, progress=interrupt)
+        copy_catalog(source, target)
+        sent = [
+            point.id.num
+            for name, request in server.calls
+            if name == "Upsert" and request.collection_name == "hands-v0001"
+            for point in request.points
+        ]
+        assert len(sent) == len(set(sent)) == 60
+        # The way back: the version that was being written begins anew, those before it do not.
+        with open_catalog(tmp_path / "back") as back:
+            with pytest.raises(KeyboardInterrupt):
+                copy_catalog(target, back, progress=lambda *_: interrupt(20, 60))
+            assert copy_catalog(target, back) == NAMES
+            assert back.publications() == source.publications()
+
+
+def test_a_copy_knows_what_the_last_verification_measured(
+    published: Catalog, target: Catalog, small: SmallData
+) -> None:
+    with published.open("v0001") as version:
+        measured = replace(verify(version, sample=20), recall_at_1=0.995)
+    published.record_verification("v0001", measured)
+    copy_catalog(published, target)
+    assert target.read_verification("v0001") == measured
+    assert target.info("v0001").recall_at_1 == 0.995
+    own = replace(measured, recall_at_1=1.0, verified_at="2100-01-01T00:00:00+00:00")
+    target.record_verification("v0001", own)
+    copy_catalog(published, target)
+    assert target.read_verification("v0001") == own, "a later one of the copy itself stays"
+
+
+def test_a_copy_may_have_other_parts_than_its_original(source: Catalog, qdrant: MemoryServer) -> None:
+    with qdrant.catalog() as target:
+        copy_catalog(source, target, Placement(shards=6, replicas=2, on_disk=True))
+        settings = target.info("v0001").settings
+        assert settings == replace(source.info("v0001").settings, shards=6, replicas=2, on_disk=True)
+        copy_catalog(source, target)
+        message = "has v0001 already, with --shards 6 --replicas 2 and vectors on disk; leave the options out"
+        with pytest.raises(HandsimError, match=message):
+            copy_catalog(source, target, Placement(shards=3))
+        with pytest.raises(HandsimError, match="shards is 0; it lies between 1 and 1024"):
+            copy_catalog(source, target, Placement(shards=0))
+
+
+def test_versions_that_are_pruned_or_published_meanwhile_do_not_end_a_copy(
+    published: Catalog, target: Catalog, small: SmallData
+) -> None:
+    def meddle(done: int, total: int) -> None:
+        if done == total and len(published.versions()) == 3:
+            published.remove("v0002")
+            published.publish("v0001")
+
+    assert copy_catalog(published, target, progress=meddle) == ["v0001", "v0003"]
+    assert target.publications() == ["v0003", "v0001"], "as it was when the copy began"
+
+
+def test_a_copy_inside_its_original_is_refused(source: Catalog) -> None:
+    assert source.root is not None
+    with pytest.raises(HandsimError, match=r"/copy is inside .* and would be lost with it; name a place out"):
+        copy_catalog(source, open_catalog(source.root / "copy"))
 
 
 def test_another_version_of_the_same_name_is_not_overwritten(
@@ -102,8 +182,20 @@ def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServ
         moved = models.PointVectors(id=int(small.pool.hand_ids[5]), vector=np.ones(5).tolist())
         qdrant.client.update_vectors("hands-v0002", [moved])
         message = r"^v0002 at memory/hands differs from its original \(60-.*`handsim index drop v0002 "
-        with pytest.raises(HandsimError, match=f"{message}--index memory/hands` and copy again$"):
+        with pytest.raises(HandsimError, match=f"{message}--index memory/hands` and copy again; "):
             copy_catalog(source, target)
+
+
+def test_an_original_that_was_altered_is_not_published(three_versions: Path, tmp_path: Path) -> None:
+    source = copy_index(three_versions, tmp_path / "index")
+    file = source / "v0002" / "hands.arrow"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    target = open_catalog(tmp_path / "copy")
+    with pytest.raises(HandsimError, match=r"copy again; `verify v0002` tells whether the original is who"):
+        copy_catalog(open_catalog(source), target)
+    assert target.current_name() is None
 
 
 def test_a_copy_of_no_version_is_refused_and_of_an_unpublished_one_unpublished(

@@ -15,6 +15,7 @@ from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.files import FileLock
 from index import IndexSettings, SearchOptions, open_catalog, verify
+from index.edge.columns import COLUMNS_FILE
 from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
 from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData, copy_index, write_pool
@@ -153,6 +154,46 @@ def test_a_failed_build_leaves_nothing_behind_and_pruning_removes_what_killed_pr
     assert entries(root) == {"catalog.json", "current", "v0001", "v0002", "v0003"}
 
 
+def test_what_a_killed_process_left_is_named_before_it_is_pruned(
+    root: Path, small: SmallData, start: Callable[..., ChildProcess]
+) -> None:
+    catalog, sentences = open_catalog(root), list[str]()
+    builder = start(BUILDER, small.pool.path, root)
+    assert builder.read_line() == "building"
+    catalog.prune(3, sentences.append)
+    assert sentences == [], "a builder is at work"
+    builder.kill()
+    (root / ".removed-v0009").mkdir()
+    assert list(map(str, catalog.remnants())) == [
+        ".building (unfinished)",
+        ".removed-v0009 (removed in part)",
+    ]
+    catalog.prune(3, sentences.append)
+    assert sentences == ["removing .building (unfinished)", "removing .removed-v0009 (removed in part)"]
+    assert catalog.remnants() == []
+
+
+def test_a_finished_version_that_was_damaged_since_is_not_published(root: Path, small: SmallData) -> None:
+    catalog, sentences = open_catalog(root), list[str]()
+    settings = IndexSettings(m=8)
+    assert catalog.build(small.pool, small.embedding, settings, publish=False).name == "v0004"
+    garble(segment_file(root / "v0004", "segment.json"))
+    built = catalog.build(small.pool, small.embedding, settings, announce=sentences.append)
+    assert (built.name, built.is_current) == ("v0005", True)
+    assert "v0004 is not fit for use, another one is written: " in sentences[1]
+    assert "was cut or changed" in sentences[1]
+
+
+def test_a_version_of_an_older_program_has_no_origin_and_is_read(root: Path, small: SmallData) -> None:
+    (root / "v0003" / "origin").unlink()
+    catalog = open_catalog(root)
+    assert catalog.current_info().origin == ""
+    catalog.publish("v0001")
+    assert catalog.add(small.grown_pool, publish=False).name == "v0004"
+    (root / "v0004" / "origin").unlink()
+    assert catalog.add(small.grown_pool).name == "v0005", "what it was made of is not known"
+
+
 def test_a_directory_after_a_killed_first_build_is_free(tmp_path: Path, small: SmallData) -> None:
     (tmp_path / ".catalog.json.123").write_text("{")
     (tmp_path / ".pointer-lock").touch()
@@ -185,6 +226,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "version.json deleted": lambda version: (version / "version.json").unlink(),
     "version.json garbled": lambda version: (version / "version.json").write_text("[]"),
     "version.json of another kind": lambda version: (version / "version.json").write_text("{}"),
+    "columns cut": lambda version: cut(version / COLUMNS_FILE),
+    "columns garbled": lambda version: garble(version / COLUMNS_FILE),
     "embedding deleted": lambda version: (version / "embedding.json").unlink(),
     "embedding garbled": lambda version: (version / "embedding.json").write_text("\0"),
 }
@@ -271,10 +314,29 @@ def test_a_graph_that_grew_finds_as_much_as_one_built_at_once(
     catalog.build(pool, embedding, settings)
     assert catalog.add(write_pool(tmp_path / "pool", videos=80)).settings == settings
     with catalog.current() as version:
-        measured = verify(version, sample=1200)
+        measured = verify(version, sample=1200, read_all=True)
     assert (measured.points, measured.indexed_share, measured.sample) == (1200, 1.0, 1200)
+    assert not measured.altered
     assert measured.recall_at_1 >= 0.99
     assert measured.recall_at_10 >= 0.95
+
+
+def test_a_version_of_an_older_handsim_without_columns_answers_and_grows_as_ever(
+    root: Path, small: SmallData, tmp_path: Path
+) -> None:
+    def answer() -> tuple[list[int], list[float]]:
+        with open_catalog(root).current() as version:
+            found = version.search_hands(small.pool.hand_ids[::10], 2, other_video=True)
+            assert not verify(version, sample=10, read_all=True).altered
+            return found.hand_ids.ravel().tolist(), version.vectors(small.pool.hand_ids).ravel().tolist()
+
+    expected = answer()
+    for file in root.glob(f"*/{COLUMNS_FILE}"):
+        file.unlink()
+    assert answer() == expected
+    grown = open_catalog(root).add(write_pool(tmp_path / "pool", videos=80))
+    assert grown.points > len(small.pool)
+    assert answer()[1] == expected[1]
 
 
 PERSON = """

@@ -69,12 +69,13 @@ def test_a_quick_verification_reads_only_its_sample(embedded: IndexVersion) -> N
 
 
 @pytest.mark.slow
-def test_altered_vectors_are_found_by_reading_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["matrix.dat", "hands.arrow"])
+def test_altered_vectors_are_found_by_reading_all(tmp_path: Path, pattern: str) -> None:
     # So many that the file of their vectors is too large to be checked whole on every opening.
     pool = write_pool(tmp_path / "pool", videos=90)
     catalog = open_catalog(tmp_path / "index")
     catalog.build(pool, PoseEmbedding.fit(pool), SMALL_GRAPH)
-    file = max((tmp_path / "index" / "v0001").rglob("matrix.dat"), key=lambda file: file.stat().st_size)
+    file = max((tmp_path / "index" / "v0001").rglob(pattern), key=lambda file: file.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)

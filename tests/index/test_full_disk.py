@@ -9,6 +9,7 @@ import pytest
 
 from handsim import HandsimError, Pool
 from index import Catalog, open_catalog
+from index.backup import restore_backup, write_backup
 from tests.index.builders import SMALL_GRAPH, ChildProcess, SmallData
 
 # The engine's files have holes, and in memory a hole that is read is filled: a version takes 70 MB there.
@@ -119,3 +120,24 @@ def test_on_a_full_disk_reading_and_pruning_work(catalog: Catalog, disk: Path, s
     assert catalog.prune(keep=1) == (["v0001"], [])
     assert_answers(catalog, "v0002", small.pool)
     assert_versions(disk, "v0002")
+
+
+def test_a_backup_and_a_restore_without_room_are_refused_and_go_on_when_there_is_some(
+    disk: Path, small: SmallData, tmp_path: Path
+) -> None:
+    source, folder = open_catalog(tmp_path / "index"), disk / "backup"
+    source.build(small.pool, small.embedding)
+    message = r"^the disk of .* has 40 MB free; a copy of v0001 needs some 80 MB; make room on it, or name an"
+    filler = fill(disk, leave=40_000_000)
+    with pytest.raises(HandsimError, match=message):
+        write_backup(source, folder)
+    filler.unlink()
+    manifest, _ = write_backup(source, folder)
+    filler = fill(disk, leave=40_000_000)
+    restored = open_catalog(disk / "index")
+    with pytest.raises(HandsimError, match=message):
+        restore_backup(folder, restored)
+    assert restored.versions() == []
+    filler.unlink()
+    assert restore_backup(folder, restored) == manifest
+    assert_answers(restored, "v0001", small.pool)

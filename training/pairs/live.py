@@ -323,7 +323,8 @@ def _serve(
         while (request := connection.recv()) is not None:
             try:
                 if source is None:  # opened here, so that a server that is away can be reported, and retried
-                    catalog = open_catalog(address)
+                    # Without waiting here: `RetryingPairSource` does, and tells of it.
+                    catalog = open_catalog(address, wait=False)
                     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
                     source = LiveNeighbors(index, settings, pool_hands, duplicates)
                 connection.send(source.draw(*request))

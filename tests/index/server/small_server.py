@@ -1,14 +1,18 @@
 """A server that speaks as much of Qdrant's gRPC as an index needs, over the client's local mode.
 
 The wire is real: messages, status codes, deadlines, closed sockets. What is behind it is not: exact search,
-no indexes. It can be stopped, and started again with its data.
+no indexes. It can be stopped, and started again with its data; `SmallServer.refuse` has it answer as a
+cluster that has lost a node does. `small_cluster` makes nodes of it.
 """
 
-import json
 import socket
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cache
+from http.server import ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
@@ -17,23 +21,60 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-WRITES = ("Create", "Update", "Delete", "Upsert")
+from tests.index.server.refusals import Refusal
+from tests.index.server.small_rest import serve
+
+CONSENSUS = ("Create", "Update", "DeleteCollection", "UpdateAliases", "CreateFieldIndex")
+"""Changes of collections and aliases, on which the nodes of a cluster agree."""
+WRITES = (*CONSENSUS, "Upsert", "Delete")
+READS = ("Get", "GetCollection", "Scroll", "Count", "QueryBatch")
+"""What asks the shards of a collection."""
+
+
+@dataclass
+class Script:
+    """Requests that are refused from now on."""
+
+    refusal: Refusal
+    names: Sequence[str]
+    times: int
+    applied: bool
+
+    def takes(self, name: str) -> bool:
+        """Whether it refuses this request; counts it then."""
+        if name not in self.names or not self.times:
+            return False
+        self.times -= 1
+        return True
 
 
 class SmallServer:
     """Listens on two ports of 127.0.0.1 from `start` to `stop`."""
 
-    def __init__(self, version: str = "1.18.0", key: str = "", read_key: str = "", grpc: bool = True) -> None:
+    def __init__(
+        self,
+        version: str = "1.18.0",
+        key: str = "",
+        read_key: str = "",
+        grpc: bool = True,
+        ports: Sequence[int] = (),
+    ) -> None:
+        """``ports`` are those of the REST and of the gRPC interface; any free ones by default."""
         self.memory = QdrantClient(":memory:")
         self.version = version
         self.key = key
         self.read_key = read_key
         self.calls: list[tuple[str, Any]] = []
         """Names and messages of all requests, in order."""
+        self.scripts: list[Script] = []
+        self.ram_kb, self.disk_kb = 8 * 2**20, 100 * 2**20
         self.lock = Lock()
-        self.port, self.grpc_port = _free_ports()
+        self.port, self.grpc_port = ports or free_ports(2)
         self._with_grpc = grpc
         self._grpc: Any = None
+        self._gateway_port = 0
+        self.gateway = cache(self._connect)
+        """Its gRPC interface for the REST one, by key."""
         self.rest: ThreadingHTTPServer | None = None
 
     @property
@@ -41,11 +82,12 @@ class SmallServer:
         return f"http://127.0.0.1:{self.port}/hands?grpc_port={self.grpc_port}"
 
     def start(self) -> "SmallServer":
+        self._grpc = grpc.server(ThreadPoolExecutor(16), handlers=[_Handler(self)])
+        self._gateway_port = self._grpc.add_insecure_port("127.0.0.1:0")
         if self._with_grpc:
-            self._grpc = grpc.server(ThreadPoolExecutor(8), handlers=[_Handler(self)])
             assert self._grpc.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
-            self._grpc.start()
-        self.rest = _rest_server(self)
+        self._grpc.start()
+        self.rest = serve(self)
         Thread(target=self.rest.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -53,10 +95,72 @@ class SmallServer:
         if self._grpc is not None:
             self._grpc.stop(grace=0).wait()
             self._grpc = None
+            self.gateway.cache_clear()
         if self.rest is not None:
             self.rest.shutdown()
             self.rest.server_close()
             self.rest = None
+
+    def refuse(
+        self, refusal: Refusal, names: Sequence[str] = WRITES, times: int = 1, *, applied: bool = False
+    ) -> Script:
+        """Refuse the next requests of these names; with ``applied``, do what they ask all the same."""
+        self.scripts.append(Script(refusal, names, times, applied))
+        return self.scripts[-1]
+
+    def handle(self, name: str, request: Any) -> Any:
+        """The reply to a request; raises Refusal."""
+        with self.lock:
+            self.calls.append((name, request))
+            script = next((script for script in self.scripts if script.takes(name)), None)
+            if script is not None and not script.applied:
+                raise script.refusal
+            reply = self.answer(name, request)
+            if script is not None:
+                raise script.refusal
+            return reply
+
+    def answer(self, name: str, request: Any) -> Any:
+        """The reply of its store to a request; raises Refusal. The caller holds the lock."""
+        _, answer = METHODS[name]
+        try:
+            return answer(self, request)
+        except ValueError as error:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            if "not found" in str(error):
+                code = grpc.StatusCode.NOT_FOUND
+            elif "already exists" in str(error):
+                code = grpc.StatusCode.ALREADY_EXISTS
+            raise Refusal(code, f"Wrong input: {error}") from error
+
+    def check_key(self, name: str, key: str) -> None:
+        """Raise Refusal where this key does not admit a request."""
+        if not self.key or key == self.key or name == "HealthCheck":
+            return
+        if not key or key != self.read_key:
+            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
+        if name in WRITES:
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "Global manage access is required")
+
+    def read_cluster(self) -> dict[str, Any]:
+        """What `GET /cluster` answers."""
+        return {"status": "disabled"}
+
+    def read_shards(self, collection: str) -> models.CollectionClusterInfo:
+        """The shards of a collection, and where they are."""
+        points = self.memory.count(collection, exact=True).count
+        shard = models.LocalShardInfo(shard_id=0, points_count=points, state=models.ReplicaState.ACTIVE)
+        return models.CollectionClusterInfo(
+            peer_id=1, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
+        )
+
+    def _connect(self, key: str) -> QdrantClient:
+        port = self._gateway_port
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the key goes to this process
+            return QdrantClient(
+                grpc_port=port, prefer_grpc=True, api_key=key or None, https=False, check_compatibility=False
+            )
 
     def __enter__(self) -> "SmallServer":
         return self.start()
@@ -66,7 +170,7 @@ class SmallServer:
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Finds the function below for a method, decodes, checks the key, and translates errors."""
+    """Decodes a request, checks its key, and has the server handle it."""
 
     def __init__(self, server: SmallServer) -> None:
         self._server = server
@@ -75,29 +179,20 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         _, service, name = details.method.split("/")
         if service == "qdrant.Collections" and name in ("Get", "Delete"):
             name += "Collection"
-        message, answer = METHODS[name]
+        message, _ = METHODS[name]
         key = dict(details.invocation_metadata).get("api-key", "")
 
         def handle(request: Any, context: Any) -> Any:
-            if name != "HealthCheck" and self._server.key and key != self._server.key:
-                if not key or key != self._server.read_key:
-                    context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
-                elif name.startswith(WRITES):
-                    context.abort(grpc.StatusCode.PERMISSION_DENIED, "Global manage access is required")
-            with self._server.lock:
-                self._server.calls.append((name, request))
-                try:
-                    return answer(self._server, request)
-                except ValueError as error:
-                    code = grpc.StatusCode.INVALID_ARGUMENT
-                    if "not found" in str(error):
-                        code = grpc.StatusCode.NOT_FOUND
-                    elif "already exists" in str(error):
-                        code = grpc.StatusCode.ALREADY_EXISTS
-                    context.abort(code, f"Wrong input: {error}")
+            try:
+                self._server.check_key(name, key)
+                return self._server.handle(name, request)
+            except Refusal as refusal:
+                context.abort(refusal.code, refusal.text)
 
         return grpc.unary_unary_rpc_method_handler(
-            handle, message.FromString, lambda reply: reply.SerializeToString()
+            handle,
+            message.FromString,
+            lambda reply: reply if isinstance(reply, bytes) else reply.SerializeToString(),
         )
 
 
@@ -126,6 +221,30 @@ def _delete_collection(server: SmallServer, request: Any) -> Any:
 def _get_collection(server: SmallServer, request: Any) -> Any:
     info = server.memory.get_collection(request.collection_name)
     return q.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+
+def _get_shards(server: SmallServer, request: Any) -> Any:
+    info = server.read_shards(request.collection_name)
+
+    def state(shard: models.LocalShardInfo | models.RemoteShardInfo) -> Any:
+        return q.ReplicaState.Value(shard.state.value)
+
+    return q.CollectionClusterInfoResponse(
+        peer_id=info.peer_id,
+        shard_count=info.shard_count,
+        local_shards=[
+            q.LocalShardInfo(shard_id=shard.shard_id, points_count=shard.points_count, state=state(shard))
+            for shard in info.local_shards
+        ],
+        remote_shards=[
+            q.RemoteShardInfo(shard_id=shard.shard_id, peer_id=shard.peer_id, state=state(shard))
+            for shard in info.remote_shards
+        ],
+        shard_transfers=[
+            q.ShardTransferInfo(shard_id=one.shard_id, to=one.to, sync=one.sync, **{"from": one.from_})
+            for one in info.shard_transfers
+        ],
+    )
 
 
 def _list(server: SmallServer, _: Any) -> Any:
@@ -222,6 +341,7 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
     "Create": (q.CreateCollection, _create),
     "Update": (q.UpdateCollection, _update),
     "GetCollection": (q.GetCollectionInfoRequest, _get_collection),
+    "CollectionClusterInfo": (q.CollectionClusterInfoRequest, _get_shards),
     "DeleteCollection": (q.DeleteCollection, _delete_collection),
     "Get": (q.GetPoints, _get),
     "List": (q.ListCollectionsRequest, _list),
@@ -236,29 +356,11 @@ METHODS: dict[str, tuple[Any, Callable[[SmallServer, Any], Any]]] = {
 }
 
 
-def _rest_server(server: SmallServer) -> ThreadingHTTPServer:
-    class Root(BaseHTTPRequestHandler):
-        """Answers with its name and version, and nothing else."""
-
-        def do_GET(self) -> None:
-            root = {"title": "qdrant", "version": server.version}
-            status, answer = (200, root) if self.path == "/" else (404, {"status": {"error": "no"}})
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Not to the terminal."""
-
-    return ThreadingHTTPServer(("127.0.0.1", server.port), Root)
-
-
-def _free_ports() -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Ports that follow one another and that nobody uses."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first, ExitStack() as others, suppress(OSError):
+            port = first.getsockname()[1]
+            for number in range(1, count):
+                others.enter_context(socket.create_server(("127.0.0.1", port + number)))
+            return list(range(port, port + count))

@@ -1,150 +1,38 @@
-"""Addresses and keys of servers, and which errors are repeated, which are not, and how long anybody waits."""
+"""Which calls are repeated, on which node, how long anybody waits, and who is told."""
 
 import math
-from typing import Any
+import threading
+import time
+from collections.abc import Callable
 
 import grpc
-import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from handsim import HandsimError
-from handsim.errors import NotThereError, UnavailableError
-from index.server.client import (
-    KEY_VARIABLE,
-    AlreadyExistsError,
-    Connection,
-    DeniedError,
-    ServerAddress,
-    check_version,
-    read_key,
-)
+from handsim.errors import UnavailableError
+from index.server.client import Connection
+from index.server.failures import DeniedError
+from index.server.nodes import NodeClients, check_version
+from tests.index.server.test_failures import RpcError, http_error
 
-ADDRESSES = {
-    "http://localhost": ("http", "localhost", 6333, 6334, "hands"),
-    "http://localhost/": ("http", "localhost", 6333, 6334, "hands"),
-    "https://qdrant.example.org:7333/demo": ("https", "qdrant.example.org", 7333, 7334, "demo"),
-    "http://127.0.0.1:6333/a.b_c-1?grpc_port=9000": ("http", "127.0.0.1", 6333, 9000, "a.b_c-1"),
-    "http://[::1]:6333/hands": ("http", "::1", 6333, 6334, "hands"),
-}
-
-
-@pytest.mark.parametrize("text", ADDRESSES)
-def test_an_address_has_defaults(text: str) -> None:
-    address = ServerAddress.parse(text)
-    assert (address.scheme, address.host, address.port, address.grpc_port, address.name) == ADDRESSES[text]
-    assert ServerAddress.parse(f"{address.server}/{address.name}?grpc_port={address.grpc_port}") == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "http://",
-        "http://host:port",
-        "http://host:99999",
-        "http://host/a/b",
-        "http://host/a b",
-        "http://host/hands?grpc_port=x",
-        "http://host/hands?grpc_port=0",
-        "http://host/hands?colour=red",
-        "http://host/hands#part",
-    ],
-)
-def test_other_texts_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(HandsimError) as caught:
-        ServerAddress.parse(text)
-    assert "\n" not in str(caught.value)
-
-
-@settings(max_examples=30)
-@given(st.from_regex(r"[A-Za-z0-9/:#?&=%@.]{8,20}", fullmatch=True))
-def test_credentials_in_an_address_are_refused_and_not_repeated(secret: str) -> None:
-    secret = f"s3cr{secret}et"
-    for text in (
-        f"http://user:{secret}@host:6333/hands",
-        f"https://{secret}@host/hands",
-        f"http://host:6333/hands?api_key={secret}",
-        f"http://host:6333/hands?api-key={secret}&grpc_port=6334",
-    ):
-        with pytest.raises(HandsimError) as caught:
-            ServerAddress.parse(text)
-        assert "s3cr" not in str(caught.value)
-        assert caught.value.__cause__ is None or "s3cr" not in str(caught.value.__cause__)
-
-
-def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    assert read_key() is None
-    for key in ("", "eyJ.abc-_="):
-        monkeypatch.setenv(KEY_VARIABLE, key)
-        assert read_key() == (key or None)
-    for key in ("with a blank", "line\nbreak", "schlüssel"):
-        monkeypatch.setenv(KEY_VARIABLE, key)
-        with pytest.raises(HandsimError) as caught:
-            read_key()
-        assert key not in str(caught.value)
-
-
-class RpcError(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc ships no types
-    """What gRPC raises, without the call it belongs to."""
-
-    def __init__(self, code: grpc.StatusCode, details: str = "some reason") -> None:
-        self._code = code
-        self._details = details
-
-    def code(self) -> Any:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-    add_callback = cancel = initial_metadata = is_active = time_remaining = trailing_metadata = None
-
-
-def http_error(status: int, content: str = '{"status":{"error":"some reason"}}') -> UnexpectedResponse:
-    return UnexpectedResponse(status, "Some Phrase", content.encode(), httpx.Headers())
-
-
-TRANSIENT: list[Exception] = [
-    RpcError(grpc.StatusCode.UNAVAILABLE),
-    RpcError(grpc.StatusCode.DEADLINE_EXCEEDED),
-    RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED),
-    RpcError(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
-    RpcError(grpc.StatusCode.INTERNAL, "Service internal error: 0 of 0 read operations failed"),
-    *(http_error(status) for status in (429, 502, 503, 504)),
-    http_error(500, "0 of 0 read operations failed"),
-    ResponseHandlingException(httpx.ConnectError("Connection refused")),
-    ResponseHandlingException(httpx.ReadError("Connection reset by peer")),
-    ResponseHandlingException(httpx.ReadTimeout("timed out")),
-    ResourceExhaustedResponse("slower, please", retry_after_s=3),
-]
-
-LASTING: list[tuple[Exception, type[HandsimError]]] = [
-    (RpcError(grpc.StatusCode.UNAUTHENTICATED), DeniedError),
-    (RpcError(grpc.StatusCode.PERMISSION_DENIED), DeniedError),
-    (http_error(401), DeniedError),
-    (http_error(403), DeniedError),
-    (RpcError(grpc.StatusCode.NOT_FOUND), NotThereError),
-    (http_error(404), NotThereError),
-    (RpcError(grpc.StatusCode.ALREADY_EXISTS), AlreadyExistsError),
-    (http_error(409), AlreadyExistsError),
-    (RpcError(grpc.StatusCode.INVALID_ARGUMENT, "expected dim: 14,\n got 5"), HandsimError),
-    (http_error(400, "expected dim: 14,\n got 5"), HandsimError),
-    (http_error(500), HandsimError),
-    (ResponseHandlingException(ValueError("no JSON")), HandsimError),
-]
+AWAY = RpcError(grpc.StatusCode.UNAVAILABLE, "Connection refused")
 
 
 class FailingServer:
     """Raises an error some times, then answers."""
 
-    def __init__(self, error: Exception, times: int) -> None:
+    def __init__(self, error: Exception, times: int, patience_s: float = 60) -> None:
         self.pauses: list[float] = []
-        self.connection = Connection(QdrantClient(":memory:"), "http://there:6333", sleep=self.pauses.append)
+        self.told: list[tuple[str | None, float]] = []
+        self.connection = Connection(
+            QdrantClient(":memory:"),
+            "http://there:6333",
+            sleep=self.pauses.append,
+            patience_s=patience_s,
+            on_wait=lambda error, seconds: self.told.append((str(error) if error else None, seconds)),
+        )
         self._error = error
         self._left = times
 
@@ -155,8 +43,8 @@ class FailingServer:
         return "an answer"
 
 
-@pytest.mark.parametrize("error", TRANSIENT, ids=repr)
-def test_a_call_is_repeated_after_a_transient_error(error: Exception) -> None:
+@pytest.mark.parametrize("error", [AWAY, ResourceExhaustedResponse("slower", retry_after_s=3)], ids=repr)
+def test_a_call_is_repeated_while_its_error_may_pass(error: Exception) -> None:
     server = FailingServer(error, times=2)
     assert server.connection.call(server.answer) == "an answer"
     assert len(server.pauses) == 2
@@ -164,26 +52,38 @@ def test_a_call_is_repeated_after_a_transient_error(error: Exception) -> None:
         assert min(server.pauses) >= 3, "as long as the server asks for"
 
 
-@pytest.mark.parametrize("error", TRANSIENT, ids=repr)
-def test_nobody_waits_for_ever(error: Exception) -> None:
-    server = FailingServer(error, times=1000)
-    with pytest.raises(UnavailableError, match=r"http://there:6333 does not answer \(.*\); start") as caught:
+@pytest.mark.parametrize("patience_s", [5.0, 300.0])
+def test_pauses_grow_and_nobody_waits_longer_than_patience(patience_s: float) -> None:
+    server = FailingServer(AWAY, 1000, patience_s)
+    message = rf"there:6333 does not answer \(Connection refused; waited for {patience_s:.0f} s\); start it"
+    with pytest.raises(UnavailableError, match=message):
         server.connection.call(server.answer)
-    assert "\n" not in str(caught.value)
-    assert len(server.pauses) == 7
-    assert 10 < math.fsum(server.pauses) < 60
-    assert server.pauses[-1] > server.pauses[0] or isinstance(error, ResourceExhaustedResponse)
+    assert math.fsum(server.pauses) == pytest.approx(patience_s, abs=0.5)
+    assert 0.1 < server.pauses[0] < 0.5
+    assert max(server.pauses) <= 12
+    assert max(server.pauses) > 3 * server.pauses[0]
 
 
-@pytest.mark.parametrize(("error", "kind"), LASTING, ids=repr)
-def test_other_errors_are_raised_at_once(error: Exception, kind: type[HandsimError]) -> None:
+def test_a_call_that_took_all_patience_until_its_deadline_is_made_once_more() -> None:
+    server = FailingServer(AWAY, times=1, patience_s=0.05)
+
+    def hang(client: QdrantClient) -> str:
+        time.sleep(0.06)
+        return server.answer(client)
+
+    assert server.connection.call(hang) == "an answer"
+
+
+@pytest.mark.parametrize("error", [http_error(403), http_error(400), http_error(500)], ids=repr)
+def test_other_errors_are_raised_at_once_and_hold_no_request(error: Exception) -> None:
     server = FailingServer(error, times=1)
-    with pytest.raises(kind) as caught:
+    with pytest.raises(HandsimError) as caught:
         server.connection.call(server.answer)
     assert server.pauses == []
+    assert server.told == []
     assert not isinstance(caught.value, UnavailableError)
-    assert "\n" not in str(caught.value)
     assert "http://there:6333" in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_an_error_of_our_own_keeps_its_type() -> None:
@@ -193,10 +93,158 @@ def test_an_error_of_our_own_keeps_its_type() -> None:
 
 
 def test_without_retries_there_is_one_try() -> None:
-    server = FailingServer(RpcError(grpc.StatusCode.UNAVAILABLE), times=1)
+    server = FailingServer(AWAY, times=1)
     with pytest.raises(UnavailableError):
         server.connection.without_retries().call(server.answer)
     assert server.pauses == []
+
+
+def test_a_wait_is_told_once_with_its_reason_and_its_longest_and_so_is_its_end() -> None:
+    server = FailingServer(AWAY, times=6)
+    server.connection.call(server.answer)
+    (waiting, longest_s), (answered, waited_s) = server.told
+    assert waiting is not None
+    assert "http://there:6333 does not answer (Connection refused" in waiting
+    assert 58 < longest_s < 60
+    assert answered is None
+    assert waited_s == pytest.approx(math.fsum(server.pauses), abs=0.5)
+
+
+def test_a_short_wait_is_not_worth_a_word() -> None:
+    server = FailingServer(AWAY, times=1)
+    server.connection.call(server.answer)
+    assert server.told == []
+
+
+def test_a_person_hears_within_two_seconds_of_a_server_that_is_down() -> None:
+    heard_after_s: list[float] = []
+    started = time.monotonic()
+
+    def hear(error: UnavailableError | None, seconds: float) -> None:
+        heard_after_s.append(time.monotonic() - started)
+
+    server = FailingServer(AWAY, times=1000)
+    connection = Connection(QdrantClient(":memory:"), "there", patience_s=2.5, on_wait=hear)
+    with pytest.raises(UnavailableError):
+        connection.call(server.answer)
+    assert heard_after_s
+    assert heard_after_s[0] < 2
+
+
+def test_a_node_that_never_answers_is_told_too() -> None:
+    told: list[UnavailableError | None] = []
+
+    def open_slowly() -> QdrantClient:
+        time.sleep(1.3)
+        return QdrantClient(":memory:")
+
+    connection = Connection(
+        NodeClients([open_slowly]), "there", on_wait=lambda error, seconds: told.append(error)
+    )
+    connection.open()
+    assert [str(error) for error in told] == ["the Qdrant server at there has not answered yet", "None"]
+
+
+def test_many_threads_that_wait_are_told_of_once() -> None:
+    told: list[float] = []
+    away = threading.Event()
+    all_wait = threading.Barrier(3)
+
+    def answer(client: QdrantClient) -> None:
+        if not away.is_set():
+            raise AWAY
+
+    def sleep(seconds: float) -> None:
+        if seconds > 1 and not away.is_set():
+            all_wait.wait(10)
+            away.set()
+
+    connection = Connection(
+        QdrantClient(":memory:"), "there", sleep=sleep, on_wait=lambda error, seconds: told.append(seconds)
+    )
+    threads = [threading.Thread(target=connection.call, args=(answer,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 2
+
+
+class Cluster:
+    """Nodes that are up or down."""
+
+    def __init__(self, names: str) -> None:
+        self.clients = {name: QdrantClient(":memory:") for name in names}
+        self.down: set[str] = set()
+        self.asked: list[str] = []
+        self.pauses: list[float] = []
+        self.connection = Connection(
+            NodeClients([self.opener(name) for name in names]),
+            "http://cluster",
+            sleep=self.pauses.append,
+            patience_s=5,
+        )
+
+    def opener(self, name: str) -> Callable[[], QdrantClient]:
+        def connect() -> QdrantClient:
+            self.ask(name)
+            return self.clients[name]
+
+        return connect
+
+    def ask(self, name: str) -> str:
+        self.asked.append(name)
+        if name in self.down:
+            raise AWAY
+        return name
+
+    def call(self) -> str:
+        """The name of the node that answers."""
+        self.asked.clear()
+        names = {id(client): name for name, client in self.clients.items()}
+        return self.connection.call(lambda client: self.ask(names[id(client)]))
+
+
+def test_the_next_node_is_asked_at_once_when_one_dies() -> None:
+    cluster = Cluster("abc")
+    assert cluster.call() == "a"
+    cluster.down.add("a")
+    assert cluster.call() == "b"
+    assert cluster.call() == "b"
+    assert cluster.asked == ["b"], "the dead one is not asked again"
+    cluster.down = {"b", "c"}
+    assert cluster.call() == "a", "it is back"
+    assert cluster.pauses == []
+
+
+def test_all_nodes_are_tried_before_each_pause() -> None:
+    cluster = Cluster("abc")
+    cluster.down = set("abc")
+    with pytest.raises(
+        UnavailableError, match=r"http://cluster does not answer \(Connection refused; waited"
+    ):
+        cluster.call()
+    assert len(cluster.asked) == 3 * (len(cluster.pauses) + 1)
+    assert set(cluster.asked[:3]) == set("abc")
+    assert math.fsum(cluster.pauses) == pytest.approx(5, abs=0.5)
+
+
+def test_without_retries_each_node_is_tried() -> None:
+    cluster = Cluster("ab")
+    cluster.down.add("a")
+    assert cluster.connection.without_retries().call(lambda client: "an answer") == "an answer"
+
+
+def test_a_refusal_is_not_tried_on_another_node() -> None:
+    cluster = Cluster("ab")
+
+    def deny(client: QdrantClient) -> None:
+        cluster.asked.append("denied")
+        raise RpcError(grpc.StatusCode.PERMISSION_DENIED)
+
+    with pytest.raises(DeniedError):
+        cluster.connection.call(deny)
+    assert cluster.asked.count("denied") == 1
 
 
 @pytest.mark.parametrize("version", ["1.15.9", "0.40.0", "unknown"])

@@ -12,7 +12,7 @@ from apps.cli import main
 from handsim import Pool, PoolWriter
 from handsim.detection import DetectedHand
 from handsim.hand import format_hand_id
-from index.server.client import KEY_VARIABLE
+from index.server.address import KEY_VARIABLE
 from tests.apps.browser.conftest import Visit, address, press
 from tests.apps.commands import pick_hand
 from tests.handsim.builders import make_partial_hand
