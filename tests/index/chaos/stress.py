@@ -22,7 +22,9 @@ _COMPONENTS: Final = {"plain": 14, "other": 8}
 _LONGEST_DELAY_SECONDS: Final = 2.5
 _STEP_COMES_WITHIN_SECONDS: Final = 30.0
 _OF_EVERY_INDEX: Final = {"catalog.json", "current", ".lock", ".pointer-lock"}
-_OF_EVERY_VERSION: Final = {"version.json", "embedding.json", "shard", "verification.json"}
+_OF_EVERY_VERSION: Final = {
+    *("version.json", "embedding.json", "shard", "hands.arrow", "origin", "verification.json")
+}
 
 
 def write_pools(directory: Path, scale: int) -> None:
