@@ -8,6 +8,7 @@ that no longer runs has lost its lease at once.
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -19,8 +20,9 @@ from uuid import uuid4
 
 from qdrant_client import models
 
-from handsim.errors import HandsimError, UnavailableError
+from handsim.errors import HandsimError
 from index.info import check_format
+from index.server.capacity import count_nodes
 from index.server.client import Connection
 from index.server.failures import AlreadyExistsError, DeniedError, NotFoundError, other_program_error
 
@@ -30,6 +32,9 @@ _HEARTBEAT_S: Final = 30.0
 _EXPIRES_AFTER_S: Final[dict[Role, float]] = {"builder": 300.0, "publisher": 120.0, "reader": 120.0}
 """Far more than the clocks of two hosts may differ."""
 
+_RELEASE_PATIENCE_S: Final = 5.0
+"""A cluster that lost a node takes writes again within seconds; a lease left behind keeps others waiting for
+minutes."""
 _PUBLISHER_TRIES: Final = 40
 _BETWEEN_TRIES_S: Final = 0.25
 
@@ -37,8 +42,14 @@ _FORMAT: Final = "handsim-index"
 _FORMAT_VERSION: Final = 1
 _POINT_ID: Final[dict[Role, int]] = {"builder": 1, "publisher": 2}
 _PAGE: Final = 1000
-_MAJORITY: Final = models.ReadConsistencyType.MAJORITY
-_STRONG: Final = models.WriteOrdering.STRONG
+
+# A lease is on three nodes where there are as many. Two must have it before it counts, and two are asked: so
+# whoever asks meets it, and one node may be away. Asking for a majority would not do: that asks all three.
+# One replica at a time puts writes in order, whichever is alive; with strong ordering it would be one that
+# never changes, and no lease could be written while that one is away.
+_COPIES: Final = 3
+_QUORUM: Final = models.ReadConsistencyType.QUORUM
+_ORDERING: Final = models.WriteOrdering.MEDIUM
 
 
 @dataclass(frozen=True)
@@ -109,27 +120,29 @@ class LeaseRegistry:
         self.address = address
         self._name = f"{name}-catalog"
 
-    def without_retries(self) -> "LeaseRegistry":
-        """The same with a single try for each call: for calls that need not succeed."""
+    def with_patience(self, seconds: float) -> "LeaseRegistry":
+        """The same, with less patience: for calls that need not succeed."""
         other = copy(self)
-        other.connection = self.connection.without_retries()
+        other.connection = self.connection.with_patience(seconds)
         return other
 
     def exists(self) -> bool:
         """Whether there is an index; raises HandsimError for another program's, or a newer format."""
         return self._metadata() is not None
 
-    def create(self, replicas: int) -> None:
-        """Create the collection, if there is none yet, on that many nodes."""
+    def create(self) -> None:
+        """Create the collection, if there is none yet."""
         if self.exists():
             return
+        copies = min(_COPIES, count_nodes(self.connection) or _COPIES)
         with suppress(AlreadyExistsError):  # another process created it meanwhile
             self.connection.call(
                 lambda client: client.create_collection(
                     self._name,
                     vectors_config={},
-                    replication_factor=replicas,
-                    write_consistency_factor=replicas // 2 + 1,
+                    shard_number=1,
+                    replication_factor=copies,
+                    write_consistency_factor=copies // 2 + 1,
                     strict_mode_config=models.StrictModeConfig(enabled=False),
                     metadata={"format": _FORMAT, "version": _FORMAT_VERSION, "newest": 0},
                 )
@@ -139,8 +152,9 @@ class LeaseRegistry:
             self.connection.create_payload_index(self._name, field, keyword)
 
     def drop(self) -> None:
-        """Remove it, and with it the mark of an index."""
-        self.connection.call(lambda client: client.delete_collection(self._name))
+        """Remove it, and with it the mark of an index; nothing happens where it is gone."""
+        with suppress(NotFoundError):
+            self.connection.call(lambda client: client.delete_collection(self._name))
 
     def newest_number(self) -> int:
         """Number of the newest version that was ever complete."""
@@ -156,7 +170,7 @@ class LeaseRegistry:
         ids: list[models.ExtendedPointId] = [_POINT_ID[role]]
         with suppress(NotFoundError):
             points = self.connection.call(
-                lambda client: client.retrieve(self._name, ids, consistency=_MAJORITY)
+                lambda client: client.retrieve(self._name, ids, consistency=_QUORUM)
             )
             return LeaseHolder.parse(points[0].payload) if points else None
         return None
@@ -167,7 +181,7 @@ class LeaseRegistry:
         is_reader = models.Filter(must=[_matches("role", "reader")])
         with suppress(NotFoundError):
             for points in self.connection.pages(
-                self._name, scroll_filter=is_reader, limit=_PAGE, consistency=_MAJORITY
+                self._name, scroll_filter=is_reader, limit=_PAGE, consistency=_QUORUM
             ):
                 for point in points:
                     reader = LeaseHolder.parse(point.payload)
@@ -207,12 +221,14 @@ class LeaseRegistry:
         points = [models.PointStruct(id=point, vector={}, payload=asdict(holder))]
         self.connection.call(
             lambda client: client.upsert(
-                self._name, points, wait=True, ordering=_STRONG, update_filter=condition
+                self._name, points, wait=True, ordering=_ORDERING, update_filter=condition
             )
         )
 
     def _delete(self, selector: models.FilterSelector | models.PointIdsList) -> None:
-        self.connection.call(lambda client: client.delete(self._name, selector, wait=True, ordering=_STRONG))
+        self.connection.call(
+            lambda client: client.delete(self._name, selector, wait=True, ordering=_ORDERING)
+        )
 
     def _metadata(self) -> dict[str, Any] | None:
         try:
@@ -282,7 +298,7 @@ class ExclusiveLease:
     def renew(self) -> None:
         """Renew it, unless another process has it by now."""
         renewed = replace(self._holder, seen_at=self._now())
-        self._is_lost = not self._registry.without_retries().acquire(renewed, renewed)
+        self._is_lost = not self._registry.with_patience(0.0).acquire(renewed, renewed)
 
     def check(self) -> None:
         """Raise HandsimError when another process has it, because this one did not renew it in time."""
@@ -293,11 +309,11 @@ class ExclusiveLease:
             )
 
     def release(self) -> None:
-        """Release it; if the server is away, it expires."""
+        """Release it; where that fails it expires, and what was done under it stands."""
         self._heartbeat.stop()
         if not self._is_lost:
-            with suppress(UnavailableError):
-                self._registry.without_retries().release(self._holder)
+            with suppress(HandsimError):
+                self._registry.with_patience(_RELEASE_PATIENCE_S).release(self._holder)
 
     def __enter__(self) -> "ExclusiveLease":
         return self
@@ -310,20 +326,25 @@ class ReaderLease:
     """Being a reader of one version, which nobody removes meanwhile."""
 
     def __init__(self, registry: LeaseRegistry, version: str) -> None:
-        """Acquire it. A key that may only read cannot write one: such readers go on without, unprotected."""
+        """Acquire it. A key that may only read cannot: such a reader is warned, and goes on without."""
         self._registry = registry
         self._holder = LeaseHolder.this_process("reader", registry.connection.clock(), version)
         self._point: str | None = None
         try:
             self._point = registry.put_reader(self._holder)
         except DeniedError:
+            warnings.warn(
+                f"this API key may only read, so nobody sees that {registry.address} {version} is read here: "
+                f"`handsim index prune` may remove it meanwhile",
+                stacklevel=2,
+            )
             return
         self._heartbeat = Heartbeat(self.renew)
 
     def renew(self) -> None:
         """Renew it."""
         renewed = replace(self._holder, seen_at=self._registry.connection.clock())
-        self._registry.without_retries().put_reader(renewed, self._point)
+        self._registry.with_patience(0.0).put_reader(renewed, self._point)
 
     def release(self) -> None:
         """Release it; if the server is away, it expires. A second call changes nothing."""
@@ -331,4 +352,4 @@ class ReaderLease:
             self._heartbeat.stop()
             point, self._point = self._point, None
             with suppress(HandsimError):
-                self._registry.without_retries().remove_readers([point])
+                self._registry.with_patience(_RELEASE_PATIENCE_S).remove_readers([point])
