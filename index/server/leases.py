@@ -8,6 +8,7 @@ that no longer runs has lost its lease at once.
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -325,13 +326,18 @@ class ReaderLease:
     """Being a reader of one version, which nobody removes meanwhile."""
 
     def __init__(self, registry: LeaseRegistry, version: str) -> None:
-        """Acquire it. A key that may only read cannot write one: such readers go on without, unprotected."""
+        """Acquire it. A key that may only read cannot: such a reader is warned, and goes on without."""
         self._registry = registry
         self._holder = LeaseHolder.this_process("reader", registry.connection.clock(), version)
         self._point: str | None = None
         try:
             self._point = registry.put_reader(self._holder)
         except DeniedError:
+            warnings.warn(
+                f"this API key may only read, so nobody sees that {registry.address} {version} is read here: "
+                f"`handsim index prune` may remove it meanwhile",
+                stacklevel=2,
+            )
             return
         self._heartbeat = Heartbeat(self.renew)
 
