@@ -108,15 +108,15 @@ def copy_version(
     elif placement.apply(known.settings) != known.settings:
         raise HandsimError(
             f"{target.address} has {info.name} already, with {_describe(known.settings)}; leave the options "
-            f"out, or `handsim index drop {info.name} --index {target.address}` and copy again"
+            f"out, or copy to an empty place"
         )
     with target.open(info.name) as copied:
         digest = copied.read_checksum()
     if digest != info.checksum:
         raise HandsimError(
             f"{info.name} at {target.address} differs from its original ({digest}, not {info.checksum}); "
-            f"`handsim index drop {info.name} --index {target.address}` and copy again; "
-            f"`verify {info.name}` tells whether the original is whole"
+            f"`handsim index verify {info.name}` tells which of them is whole; if it is the original, copy to "
+            f"an empty place"
         )
 
 

@@ -145,7 +145,10 @@ def test_a_copy_may_have_other_parts_than_its_original(source: Catalog, qdrant: 
         settings = target.info("v0001").settings
         assert settings == replace(source.info("v0001").settings, shards=6, replicas=2, on_disk=True)
         copy_catalog(source, target)
-        message = "has v0001 already, with --shards 6 --replicas 2 and vectors on disk; leave the options out"
+        message = (
+            "has v0001 already, with --shards 6 --replicas 2 and vectors on disk; leave the options out, "
+        )
+        message += "or copy to an empty place"
         with pytest.raises(HandsimError, match=message):
             copy_catalog(source, target, Placement(shards=3))
         with pytest.raises(HandsimError, match="shards is 0; it lies between 1 and 1024"):
@@ -188,8 +191,10 @@ def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServ
         copy_catalog(source, target)
         moved = models.PointVectors(id=int(small.pool.hand_ids[5]), vector=np.ones(5).tolist())
         qdrant.client.update_vectors("hands-v0002", [moved])
-        message = r"^v0002 at memory/hands differs from its original \(60-.*`handsim index drop v0002 "
-        with pytest.raises(HandsimError, match=f"{message}--index memory/hands` and copy again; "):
+        message = (
+            r"^v0002 at memory/hands differs from its original \(60-.*`handsim index verify v0002` tells"
+        )
+        with pytest.raises(HandsimError, match=message):
             copy_catalog(source, target)
 
 
