@@ -6,7 +6,7 @@ promise.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding import Embedding, can_embed_hands
-from handsim.errors import HandsimError, NotThereError
+from handsim.english import pluralize
+from handsim.errors import HandsimError, NotThereError, UnavailableError
 from index.evaluation import LEAST_RECALL, Verification, verify
-from index.info import DEFAULT_SETTINGS, IndexSettings, VersionInfo
+from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionInfo
+from index.plan import BuildPlan
 from index.points import (
     ConcatenatedPoints,
     Difference,
@@ -31,6 +33,9 @@ from index.version import IndexVersion
 if TYPE_CHECKING:
     from index.server.client import OnWait
 
+Announce = Callable[[str], object]
+"""Gets a sentence for people."""
+
 _LITTLE_PATIENCE_S: Final = 0.5
 """Enough for the second try that a connection needs after its server was started again."""
 
@@ -39,6 +44,10 @@ _PUBLISHABLE_RECALL: Final = LEAST_RECALL - 2 * math.sqrt(
     LEAST_RECALL * (1 - LEAST_RECALL) / _SAMPLE_BEFORE_PUBLISHING
 )
 """Two standard errors of such a sample below `LEAST_RECALL`: a sound index hardly ever measures less."""
+
+
+def ignore(sentence: str) -> None:
+    """Announce it to nobody."""
 
 
 def open_catalog(
@@ -91,12 +100,16 @@ class Catalog(ABC):
         *,
         publish: bool = True,
         progress: Progress | None = None,
+        announce: Announce = ignore,
     ) -> VersionInfo:
         """Write a new version beside the others, verify it and, with ``publish``, make it current.
 
+        Where an earlier build of the same hands, embedding and settings ended before it was published, that
+        version is verified and published instead, and an unfinished one is continued, where the engine can.
         Hands of unknown side are left out, and those with unlabelled joints, unless the embedding completes
-        them. ``progress`` counts hands written; the graph is built after its last call. Raises HandsimError
-        when there are no hands, while another process builds, and when the version does not find what exact
+        them. ``progress`` counts hands written; the graph is built after its last call. ``announce`` gets a
+        sentence on what is about to be done. Raises HandsimError when there are no hands, where the engine
+        cannot hold the version, while another process builds, and when the version does not find what exact
         search finds: it then stays, unpublished.
         """
         if len(hands) == 0:
@@ -112,6 +125,10 @@ class Catalog(ABC):
                 f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
                 f"`handsim embedding fit --unlabelled complete` makes one that completes them"
             )
+        finished = self._finish(points.origin, len(points), embedding, settings, publish, announce)
+        if finished is not None:
+            return finished
+        announce(f"writing {self.plan(len(points), embedding.dimension, settings)}")
         name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish)
 
@@ -123,29 +140,37 @@ class Catalog(ABC):
         in_place: bool = False,
         publish: bool = True,
         progress: Progress | None = None,
+        announce: Announce = ignore,
     ) -> VersionInfo:
         """Have the index follow a pool, with the current version's own embedding.
 
         Hands that are new become searchable, those that the pool lost are left out, those of another video,
         source, label or side get it. All go into a new version; with ``in_place``, on a server, into the
         current one. Where hands are only new, it starts as a copy. ``difference`` is what `compare` returned,
-        None to compare here. Returns the current version where nothing differs. Raises as `build` does, and
-        HandsimError where index and pool have no hand in common.
+        None to compare here. Returns the current version where nothing differs. ``announce`` is as in
+        `build`, and an addition that ended before it was published is published now. Raises as `build` does,
+        and HandsimError where index and pool have no hand in common.
         """
         difference = difference or self.compare(hands)
+        if not difference:
+            return self.info(difference.base)
+        rows = np.sort(np.concatenate([difference.new, difference.changed]))
+        replaced = np.concatenate([difference.removed, hands.hand_ids[difference.changed]])
         with self.open(difference.base) as base:
             embedding, before = base.embedding, base.info
-        if not difference:
-            return before
+            points = PoolPoints(hands, embedding, rows)
+            extended = ConcatenatedPoints(PointsWithout(base, replaced), points)
         if len(difference.removed) == before.points:
             raise HandsimError(
                 f"none of the {before.points:,} hands of {before.name} is in the pool; name the home of its "
                 f"own pool, or `handsim index build`"
             )
-        rows = np.sort(np.concatenate([difference.new, difference.changed]))
-        replaced = np.concatenate([difference.removed, hands.hand_ids[difference.changed]])
-        points = PoolPoints(hands, embedding, rows)
-        name = self._extend(before.name, points, replaced, embedding, progress, in_place)
+        if not in_place:
+            wanted = extended.origin, len(extended), embedding, before.settings
+            finished = self._finish(*wanted, publish, announce)
+            if finished is not None:
+                return finished
+        name = self._extend(before.name, points, replaced, embedding, progress, in_place, extended.origin)
         return self._verify_and_publish(name, publish)
 
     def compare(self, hands: HandColumns) -> Difference:
@@ -172,22 +197,28 @@ class Catalog(ABC):
         """The name of the current version, or None when nothing was published yet."""
         return next(iter(self.publications()), None)
 
-    def prune(self, keep: int) -> tuple[list[str], list[str]]:
+    def prune(self, keep: int, announce: Announce = ignore) -> tuple[list[str], list[str]]:
         """Keep the newest ``keep`` versions; returns the names of those removed, and of those still in use.
 
-        The current version and those a reader has open stay, however old. What killed builders left behind is
-        removed. Raises HandsimError for fewer than 1.
+        The current version and those a reader has open stay, however old. What ended processes left behind is
+        removed, but nothing that a builder is writing; ``announce`` gets a sentence on it before. Raises
+        HandsimError for fewer than 1.
         """
         if keep < 1:
             raise HandsimError(f"keep is {keep}; keep at least 1 version, or `handsim index drop --all`")
+        if not self.active_builder():
+            for remnant in self.remnants():
+                announce(f"removing {remnant}")
         self.sweep()
-        current = self.current_name()
-        names = [info.name for info in self.versions()][:-keep]
+        published = self.publications()
         removed: list[str] = []
         in_use: list[str] = []
-        for name in names:
-            if name == current:
+        for info in self.versions()[:-keep]:
+            name = info.name
+            if name in published[:1]:
                 continue
+            if name not in published:
+                announce(f"removing {name} ({pluralize(info.points, 'hand')}, unpublished)")
             try:
                 (removed if self.remove(name) else in_use).append(name)
             except HandsimError:
@@ -210,6 +241,14 @@ class Catalog(ABC):
     @abstractmethod
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
+
+    @abstractmethod
+    def remnants(self) -> list[Remnant]:
+        """What ended processes left of versions, oldest first, and what a builder is writing."""
+
+    @abstractmethod
+    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+        """What a version of that many hands comes to; raises HandsimError where it certainly does not fit."""
 
     @abstractmethod
     def active_builder(self) -> str | None:
@@ -298,8 +337,12 @@ class Catalog(ABC):
         embedding: Embedding,
         progress: Progress | None,
         in_place: bool,
+        origin: str,
     ) -> str:
-        """Write a version of a base without the hands ``replaced`` and further points; returns its name."""
+        """Write a version of a base without the hands ``replaced`` and further points; returns its name.
+
+        ``origin`` is that of all its hands.
+        """
 
     def _rebuild(
         self,
@@ -321,19 +364,77 @@ class Catalog(ABC):
         self.close()
 
     def _verify_and_publish(self, name: str, publish: bool) -> VersionInfo:
+        problems = self._verify(name)
+        if problems and publish:
+            raise HandsimError(f"{name} is written but not published: {problems[0]}")
+        return self._publish_verified(name, publish)
+
+    def _verify(self, name: str) -> list[str]:
+        """Verify a version, record the result, and return what keeps it from being published."""
         with self.open(name) as version:
             verification = verify(version, sample=_SAMPLE_BEFORE_PUBLISHING)
         self.record_verification(name, verification)
+        return verification.problems(_PUBLISHABLE_RECALL)
+
+    def _publish_verified(self, name: str, publish: bool) -> VersionInfo:
         if publish:
-            for problem in verification.problems(_PUBLISHABLE_RECALL):
-                raise HandsimError(f"{name} is written but not published: {problem}")
             self.publish(name)
         return self.info(name)
 
+    def _finish(
+        self,
+        origin: str,
+        points: int,
+        embedding: Embedding,
+        settings: IndexSettings,
+        publish: bool,
+        announce: Announce,
+    ) -> VersionInfo | None:
+        """Verify and publish a version of these hands that is complete and not published; None without one.
+
+        ``origin`` is that of its `index.points.PointSource`.
+        """
+        wanted = origin, points, embedding.fingerprint, settings
+        published = set(self.publications())
+        for info in reversed(self.versions()):
+            if info.name in published:
+                continue
+            if (info.origin, info.points, info.embedding_fingerprint, info.settings) != wanted:
+                continue
+            announce(f"{info.name} holds exactly these hands and is not published: nothing is written anew")
+            try:
+                problems = self._verify(info.name)
+            except UnavailableError:
+                raise
+            except HandsimError as error:  # damaged, or removed just now
+                problems = [str(error)]
+            if not problems:
+                return self._publish_verified(info.name, publish)
+            announce(f"{info.name} is not fit for use, another one is written: {problems[0]}")
+        return None
+
     def _not_published_error(self) -> NotThereError:
+        names = [info.name for info in self.versions()]
+        if names:
+            standing = "which is not current" if len(names) == 1 else "none of them current"
+            return NotThereError(
+                f"the index {self.address} has {', '.join(names)}, {standing}; "
+                f"`handsim index publish {names[-1]}` makes it so"
+            )
+        if self.remnants():
+            return NotThereError(
+                f"the index {self.address} has no complete version yet, but an unfinished one; "
+                f"`handsim index build` makes one, `handsim index list` says more"
+            )
         return NotThereError(f"there is no index at {self.address} yet; `handsim index build` makes one")
 
     def _missing_error(self, name: str, known: Iterable[str]) -> NotThereError:
+        for remnant in self.remnants():
+            if remnant.name == name:
+                return NotThereError(
+                    f"the index {self.address} has no version {name!r} that is complete, only {remnant}; "
+                    f"`handsim index build` continues or replaces it"
+                )
         return NotThereError(
             f"the index {self.address} has no version {name!r} (it has: {', '.join(known) or 'none'}); "
             f"`handsim index build` makes one"

@@ -185,7 +185,7 @@ def verify(
     if read_all:
         checksum, second = Checksum(), Checksum()
         pages = []
-        for page in version.scroll(with_vectors=True, with_payload=False):
+        for page in version.agreed_batches():
             checksum.add(page)
             if version.keeps_vectors_twice:
                 second.add(PointBatch(page.hand_ids, version.find_vectors(page.hand_ids), []))

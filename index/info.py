@@ -76,12 +76,23 @@ class BaseRecord:
     """How it was built and is searched."""
 
     def to_info(
-        self, name: str, *, bytes_on_disk: int | None, recall_at_1: float | None, is_current: bool
+        self,
+        name: str,
+        *,
+        bytes_on_disk: int | None,
+        recall_at_1: float | None,
+        is_current: bool,
+        origin: str,
     ) -> "VersionInfo":
         """With what is not part of the record."""
         common: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(BaseRecord)}
         return VersionInfo(
-            name=name, bytes_on_disk=bytes_on_disk, recall_at_1=recall_at_1, is_current=is_current, **common
+            name=name,
+            bytes_on_disk=bytes_on_disk,
+            recall_at_1=recall_at_1,
+            is_current=is_current,
+            origin=origin,
+            **common,
         )
 
 
@@ -97,11 +108,34 @@ class VersionInfo(BaseRecord):
     """At the last verification; None when there was none."""
     is_current: bool
     """Whether readers that name no version get this one."""
+    origin: str = ""
+    """What it was built of, see `index.points.PointSource`; empty where that was not written down."""
 
     @property
     def state(self) -> tuple[str, str, str]:
         """Differs between two versions, and before and after hands are added to one in place."""
         return self.name, self.checksum, self.built_at
+
+
+@dataclass(frozen=True)
+class Remnant:
+    """What an ended process left of a version: one that it did not finish, or did not remove entirely."""
+
+    name: str
+    """The version's, or on disk the directory's."""
+    is_removal: bool
+    """Whether it was being removed; else it was being built."""
+    points: int | None
+    """Hands written so far; None where that is not known."""
+    total: int | None
+    """Hands that it was to hold."""
+
+    def __str__(self) -> str:
+        if self.is_removal:
+            return f"{self.name} (removed in part)"
+        if self.points is None or self.total is None:
+            return f"{self.name} (unfinished)"
+        return f"{self.name} (unfinished: {self.points:,} of {self.total:,} hands)"
 
 
 def version_number(name: str) -> int:

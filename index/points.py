@@ -1,14 +1,17 @@
 """What an index is built from: the columns of a pool, and hands with their vectors, a batch at a time."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding import Embedding, can_embed_hands
-from handsim.hashing import GOLDEN_GAMMA, mix64
+from handsim.hashing import GOLDEN_GAMMA, hash64, mix64
 from handsim.pool import Categorical
 from index.query import Payload
 
@@ -106,6 +109,11 @@ class PointSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def origin(self) -> str:
+        """16 hex digits over what the hands are made of: equal ones are equal in the same embedding."""
+        ...
+
     def batches(self) -> Iterator[PointBatch]:
         """All of them, with vectors, each hand once."""
         ...
@@ -120,6 +128,11 @@ class ConcatenatedPoints:
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
+
+    @property
+    def origin(self) -> str:
+        """See `PointSource`."""
+        return _hash_text(self.first.origin, self.second.origin)
 
     def batches(self) -> Iterator[PointBatch]:
         """All of them, with vectors."""
@@ -191,6 +204,11 @@ class PointsWithout:
     def __len__(self) -> int:
         return len(self.points) - len(self.hand_ids)
 
+    @property
+    def origin(self) -> str:
+        """See `PointSource`."""
+        return _hash_text(self.points.origin, hashlib.sha256(self.hand_ids.tobytes()).hexdigest())
+
     def batches(self) -> Iterator[PointBatch]:
         """The others, with vectors."""
         for batch in self.points.batches():
@@ -219,13 +237,39 @@ class PoolPoints:
     def __len__(self) -> int:
         return len(self._hands) if self._rows is None else len(self._rows)
 
+    @cached_property
+    def origin(self) -> str:
+        """See `PointSource`: over the columns of the pool that vectors and payloads are made of.
+
+        Two million hands take two seconds of the minute that embedding and writing them takes.
+        """
+        hands = self._hands
+        categories = (hands.videos, hands.sources, hands.labels)
+        numbers: tuple[NDArray[Any], ...] = (
+            hands.hand_ids,
+            hands.keypoints,
+            hands.is_left,
+            hands.scores,
+            hands.frames,
+        )
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(json.dumps([column.names for column in categories]).encode())
+        for rows in self._slices():
+            for column in (*numbers, *(category.codes for category in categories)):
+                digest.update(column[rows].tobytes())
+        return digest.hexdigest()
+
     def batches(self) -> Iterator[PointBatch]:
         """All of them, in the pool's order."""
-        for start in range(0, len(self), BATCH_HANDS):
-            part = slice(start, min(start + BATCH_HANDS, len(self)))
-            rows = part if self._rows is None else self._rows[part]
+        for rows in self._slices():
             vectors = self._embedding.embed_hands(self._hands, rows)
             yield PointBatch(self._hands.hand_ids[rows], vectors, payloads_of(self._hands, rows))
+
+    def _slices(self) -> Iterator[NDArray[np.int64] | slice]:
+        """The rows of each batch."""
+        for start in range(0, len(self), BATCH_HANDS):
+            part = slice(start, min(start + BATCH_HANDS, len(self)))
+            yield part if self._rows is None else self._rows[part]
 
 
 class Checksum:
@@ -266,6 +310,10 @@ class Checksum:
     def digest(self) -> str:
         """``<number of hands>-<16 hex digits>``."""
         return f"{self.count}-{self._total:016x}"
+
+
+def _hash_text(*parts: str) -> str:
+    return f"{hash64(' '.join(parts).encode()):016x}"
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
+from handsim.hashing import hash64
 from handsim.pool.duplicates import DuplicateGroups
 from index.info import VersionInfo
 from index.points import BATCH_HANDS, PointBatch
@@ -211,6 +212,15 @@ class IndexVersion(ABC):
     def batches(self) -> Iterator[PointBatch]:
         """All hands with their vectors, by rising id: a version is an `index.points.PointSource`."""
         return self.scroll(with_vectors=True)
+
+    @property
+    def origin(self) -> str:
+        """What the version was built of, see `index.points.PointSource`; else what tells it from others."""
+        return self.info.origin or f"{hash64(' '.join(self.info.state).encode()):016x}"
+
+    def agreed_batches(self) -> Iterator[PointBatch]:
+        """All hands with their vectors and without payloads, as most replicas hold them: for a checksum."""
+        return self.scroll(with_vectors=True, with_payload=False)
 
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""

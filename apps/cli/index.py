@@ -52,12 +52,14 @@ def build_version(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    announce: Callable[[str], None],
     cluster: ClusterOptions | None = None,
 ) -> VersionInfo:
     """A new version of the home's whole pool with the home's embedding, which is fitted if there is none.
 
-    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out; a Ray
-    ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.build`, and NotThereError without a pool.
+    ``print_line`` gets a sentence if it was fitted, and one on each kind of hands that are left out;
+    ``announce`` one on what is about to be written. A Ray ``cluster`` encodes pictures. Raises as
+    `index.catalog.Catalog.build`, and NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
@@ -69,7 +71,7 @@ def build_version(
     print_left_out(pool, embedding, print_line)
     if cluster is not None:
         _encode_on_cluster(cluster, pool, embedding, progress, print_line)
-    return catalog.build(pool, embedding, settings, publish=publish, progress=progress)
+    return catalog.build(pool, embedding, settings, publish=publish, progress=progress, announce=announce)
 
 
 def _encode_on_cluster(
@@ -127,12 +129,14 @@ def add_hands(
     publish: bool,
     progress: Progress,
     print_line: Callable[[str], None],
+    announce: Callable[[str], None],
     cluster: ClusterOptions | None = None,
 ) -> tuple[VersionInfo, Difference]:
     """Have the index follow the home's pool; returns also how the current version differed from it.
 
-    ``print_line`` gets a sentence on each kind of hands that are left out; a Ray ``cluster`` encodes
-    pictures. Raises as `index.catalog.Catalog.add`, and NotThereError without a pool.
+    ``print_line`` gets a sentence on each kind of hands that are left out, ``announce`` one where a finished
+    version is found; a Ray ``cluster`` encodes pictures. Raises as `index.catalog.Catalog.add`, and
+    NotThereError without a pool.
     """
     pool = Pool.open(home.pool)
     with catalog.current() as version:
@@ -140,7 +144,14 @@ def add_hands(
         if cluster is not None:
             _encode_on_cluster(cluster, pool, version.embedding, progress, print_line)
     difference = catalog.compare(pool)
-    info = catalog.add(pool, difference=difference, in_place=in_place, publish=publish, progress=progress)
+    info = catalog.add(
+        pool,
+        difference=difference,
+        in_place=in_place,
+        publish=publish,
+        progress=progress,
+        announce=announce,
+    )
     return info, difference
 
 
@@ -290,6 +301,7 @@ def _build(options: argparse.Namespace) -> int:
             publish=not options.no_publish,
             progress=progress,
             print_line=tqdm.write,
+            announce=tqdm.write,
             cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_build(info))
@@ -306,6 +318,7 @@ def _add(options: argparse.Namespace) -> int:
             publish=publish,
             progress=progress,
             print_line=tqdm.write,
+            announce=tqdm.write,
             cluster=read_cluster_options(options, gpus=1),
         )
     print(describe_addition(info, difference))
@@ -315,26 +328,34 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
         versions, builder = catalog.versions(), catalog.active_builder()
+        published, remnants = set(catalog.publications()), catalog.remnants()
     if not versions:
         print("no versions yet; `handsim index build` makes one")
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
-        print(format_table(header, [_make_row(info) for info in versions]))
+        print(format_table(header, [_make_row(info, published) for info in versions]))
+    if versions and not any(info.is_current for info in versions):
+        print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
     if builder:
         print(f"\nanother one is being built by {builder}")
+    elif remnants:
+        print(f"\nleft by processes that ended: {', '.join(map(str, remnants))}")
+        print(
+            "`handsim index build` continues or replaces what is unfinished, `handsim index prune` removes it"
+        )
     return 0
 
 
-def _make_row(info: VersionInfo) -> list[str]:
+def _make_row(info: VersionInfo, published: set[str]) -> list[str]:
     return [
-        "current" if info.is_current else "",
+        "current" if info.is_current else "" if info.name in published else "unpublished",
         info.name,
         f"{info.points:,}",
         f"{info.embedding_kind}-{info.dimension} {info.embedding_fingerprint}",
         info.built_at[:19].replace("T", " "),
         f"{info.build_seconds:,.1f} s",
         "" if info.bytes_on_disk is None else f"{info.bytes_on_disk / 1e6:,.1f} MB",
-        "" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
+        "not verified" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
     ]
 
 
@@ -355,8 +376,15 @@ def _rollback(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
-        removed, in_use = catalog.prune(options.keep)
-    print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
+        lines: list[str] = []
+
+        def announce(sentence: str) -> None:
+            lines.append(sentence)
+            print(sentence, flush=True)
+
+        removed, in_use = catalog.prune(options.keep, announce)
+    if removed or not lines:
+        print(f"removed {', '.join(removed)}" if removed else "nothing to remove")
     if in_use:
         print(f"left {', '.join(in_use)}: readers have them open")
     return 0

@@ -66,6 +66,8 @@ class BuildRequest:
     """What made their vectors."""
     settings: IndexSettings
     """How to build their graph."""
+    origin: str
+    """What the whole version is made of, see `index.points.PointSource`."""
     base: Path | None = None
     """The directory of a version to start from a copy of; None starts empty."""
 
@@ -107,6 +109,7 @@ def write_version(directory: Path, request: BuildRequest, progress: Progress | N
     _open_once(shard_path, total)
     if columns is not None:
         columns.write(directory / COLUMNS_FILE)
+    (directory / layout.ORIGIN_FILE).write_text(request.origin + "\n")
     for path in [*directory.rglob("*"), directory]:
         sync(path)
     record = layout.VersionRecord(

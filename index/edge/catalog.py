@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from index.edge import layout, locks
 from index.edge.build import BuildRequest, convert_full_disk_errors, copy_version, write_version
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo
+from index.info import IndexSettings, Remnant, VersionInfo
+from index.plan import BuildPlan
 from index.points import PointSource, Progress
 from index.version import IndexVersion
 
@@ -38,6 +40,16 @@ class EdgeCatalog(Catalog):
             with suppress(NotThereError):  # removed since they were listed
                 infos.append(self.info(name))
         return infos
+
+    def remnants(self) -> list[Remnant]:
+        return [
+            Remnant(directory.name, directory.name != layout.BUILDING, None, None)
+            for directory in sorted(layout.leftovers(self.root))
+            if directory.exists()
+        ]
+
+    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+        return BuildPlan(points, dimension, replace(settings, shards=1, replicas=1))
 
     def active_builder(self) -> str | None:
         return locks.active_builder(self.root)
@@ -133,7 +145,7 @@ class EdgeCatalog(Catalog):
         progress: Progress | None = None,
         name: str | None = None,
     ) -> str:
-        return self._build(BuildRequest(points, embedding, settings), progress, name)
+        return self._build(BuildRequest(points, embedding, settings, points.origin), progress, name)
 
     def copy_version(
         self, version: IndexVersion, settings: IndexSettings, progress: Progress | None = None
@@ -164,6 +176,7 @@ class EdgeCatalog(Catalog):
         embedding: Embedding,
         progress: Progress | None,
         in_place: bool,
+        origin: str,
     ) -> str:
         if in_place:
             raise HandsimError(
@@ -179,7 +192,7 @@ class EdgeCatalog(Catalog):
             ) from error  # it was removed just now
         with lock:
             settings = layout.read_record(self.root / base).settings
-            return self._build(BuildRequest(points, embedding, settings, self.root / base), progress)
+            return self._build(BuildRequest(points, embedding, settings, origin, self.root / base), progress)
 
     def _build(self, request: BuildRequest, progress: Progress | None, name: str | None = None) -> str:
         return self._add_version(lambda directory: write_version(directory, request, progress), name)

@@ -5,6 +5,7 @@
     index/.lock, .pointer-lock     see `index.edge.locks`
     index/v0001/version.json       `VersionRecord`: what the version is, the size of every file in its shard
     index/v0001/embedding.json     the embedding it was built with, and its encoder beside it if it has one
+    index/v0001/origin             `VersionInfo.origin`; a file of its own, which older programs do not read
     index/v0001/shard/             Qdrant Edge's own files, written once
     index/v0001/hands.arrow        see `index.edge.columns`
     index/v0001/verification.json  what the last verification measured
@@ -35,6 +36,7 @@ _CATALOG_FILE: Final = "catalog.json"
 _POINTER_FILE: Final = "current"
 VERSION_FILE: Final = "version.json"
 EMBEDDING_FILE: Final = "embedding.json"
+ORIGIN_FILE: Final = "origin"
 SHARD: Final = "shard"
 VERIFICATION_FILE: Final = "verification.json"
 BUILDING: Final = ".building"
@@ -64,6 +66,7 @@ def read_info(directory: Path, *, is_current: bool) -> VersionInfo:
         bytes_on_disk=record.bytes_on_disk,
         recall_at_1=_read_recall(directory),
         is_current=is_current,
+        origin=_read_origin(directory),
     )
 
 
@@ -226,6 +229,13 @@ def damaged_error(directory: Path, why: str) -> HandsimError:
 def unreadable_error(path: Path, reason: str | None) -> HandsimError:
     """The error for a file that the system does not open, which says nothing about its content."""
     return HandsimError(f"{path} cannot be read ({reason})")
+
+
+def _read_origin(directory: Path) -> str:
+    try:
+        return (directory / ORIGIN_FILE).read_text(errors="replace").strip()
+    except FileNotFoundError:  # written by an older program
+        return ""
 
 
 def _read_recall(directory: Path) -> float | None:

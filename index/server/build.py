@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from handsim.errors import HandsimError, one_line
+from handsim.errors import HandsimError, UnavailableError, one_line
 from index.points import Checksum, PointBatch, PointSource, Progress
 from index.qdrant import encode_payload
 from index.server.collection import VersionCollection, VersionRecord
@@ -26,6 +26,11 @@ from index.version import IndexVersion
 _HANDS_PER_REQUEST: Final = 1000
 _MAX_CONCURRENT_REQUESTS: Final = 4
 _IDS_PER_PAGE: Final = 10_000
+
+_ORDERING: Final = models.WriteOrdering.WEAK
+"""A hand's id and vector follow from its content, and no two requests write the same hand: their order does
+not matter, and any node may take them. Other orderings send them through one replica, which may be away."""
+_ALL: Final = models.ReadConsistencyType.ALL
 
 _FIRST_POLL_S: Final = 0.1
 _LONGEST_POLL_S: Final = 2.0
@@ -46,7 +51,8 @@ class VersionWriter:
     def write(self, points: PointSource, progress: Progress | None = None) -> None:
         """Write all points that the collection of an unfinished version does not hold yet, and complete it.
 
-        Raises HandsimError when it holds hands that are not among the points: it is removed then.
+        Raises HandsimError when it holds hands that are not among the points: it is removed then. When hands
+        are missing that the server has acknowledged, it stays as it is.
         """
         collection, record = self._collection, self._record
         collection.create_payload_indexes(record.settings.on_disk)
@@ -54,11 +60,16 @@ class VersionWriter:
         self._upload(points, checksum, progress)
         self.await_indexed()
         count = collection.count()
-        if count != record.points:
+        if count > record.points:
             collection.delete()
             raise HandsimError(
                 f"{collection.name} held {count:,} hands and not {record.points:,}: it was begun with "
                 f"others, and is removed; `handsim index build` again"
+            )
+        if count < record.points:
+            raise HandsimError(
+                f"{collection.name} holds {count:,} of {record.points:,} hands, though the server has taken "
+                f"them all: a part of it may be away; `handsim index build` again continues it"
             )
         self._complete(checksum)
 
@@ -73,21 +84,21 @@ class VersionWriter:
 
         ``version`` is the same one, to read it.
         """
-        self._collection.update_metadata(state="growing")
+        self._collection.update_metadata(state="growing", recall_at_1=None, verification=None)
         if len(replaced):
             self._delete(replaced)
             checksum = Checksum.of(version.scroll(with_vectors=True, with_payload=False))
         else:
             checksum = Checksum.parse(self._record.checksum)
         self._upload(points, checksum, progress)
-        self._record = replace(self._record, points=checksum.count)
+        self._record = replace(self._record, points=checksum.count, origin="")
         self.await_indexed()
         self._complete(checksum)
 
     def repair(self, version: IndexVersion) -> None:
         """Update the record to the hands that the version holds, after a process was killed in `grow`."""
         checksum = Checksum.of(version.scroll(with_vectors=True, with_payload=False))
-        self._record = replace(self._record, points=checksum.count)
+        self._record = replace(self._record, points=checksum.count, origin="")
         self.await_indexed()
         self._complete(checksum)
 
@@ -129,6 +140,7 @@ class VersionWriter:
             state="complete",
             points=self._record.points,
             checksum=checksum.digest,
+            origin=self._record.origin,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
             build_seconds=round(self._record.build_seconds + time.perf_counter() - self._started, 3),
         )
@@ -176,7 +188,7 @@ class VersionWriter:
             payloads=[encode_payload(payload) for payload in batch.payloads],
         )
         self._collection.connection.call(
-            lambda client: client.upsert(self._collection.name, points, wait=True)
+            lambda client: client.upsert(self._collection.name, points, wait=True, ordering=_ORDERING)
         )
 
     def _delete(self, hand_ids: NDArray[np.uint64]) -> None:
@@ -187,15 +199,23 @@ class VersionWriter:
     def _delete_at_once(self, hand_ids: list[Any]) -> None:
         points = models.PointIdsList(points=hand_ids)
         self._collection.connection.call(
-            lambda client: client.delete(self._collection.name, points, wait=True)
+            lambda client: client.delete(self._collection.name, points, wait=True, ordering=_ORDERING)
         )
 
     def _read_ids(self) -> NDArray[np.uint64]:
-        """The ids [n] of all hands in the collection, rising."""
-        pages = self._collection.connection.pages(
-            self._collection.name, limit=_IDS_PER_PAGE, with_payload=False
+        """The ids [n] of the hands that every replica holds, rising.
+
+        A write that was not acknowledged may have reached one replica and not another. Where the replicas
+        cannot all be asked, none: writing a hand again changes nothing.
+        """
+        connection = self._collection.connection.without_retries()
+        pages = connection.pages(
+            self._collection.name, limit=_IDS_PER_PAGE, with_payload=False, consistency=_ALL
         )
-        return np.array([record.id for page in pages for record in page], dtype=np.uint64)
+        try:
+            return np.array([record.id for page in pages for record in page], dtype=np.uint64)
+        except UnavailableError:
+            return np.empty(0, dtype=np.uint64)
 
 
 def _check_status(info: models.CollectionInfo, collection: str) -> None:

@@ -14,17 +14,19 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.catalog import Catalog
 from index.evaluation import Verification
-from index.info import IndexSettings, VersionInfo, version_number
+from index.info import IndexSettings, Remnant, VersionInfo, version_number
+from index.plan import BuildPlan
 from index.points import HandColumns, PointSource, Progress
 from index.server.address import ServerAddress, read_ca, read_key
 from index.server.build import VersionWriter
+from index.server.capacity import Capacity
 from index.server.client import Connection, OnWait, connect
 from index.server.collection import (
     CollectionNames,
     VersionCollection,
     VersionRecord,
 )
-from index.server.failures import AlreadyExistsError, NotFoundError
+from index.server.failures import NotFoundError
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
 
@@ -155,7 +157,24 @@ class ServerCatalog(Catalog):
             self._names.point_alias(earlier[0])
         return earlier[0]
 
+    def remnants(self) -> list[Remnant]:
+        remnants = []
+        for name, record in self._records().items():
+            if not record.is_readable:
+                with suppress(NotFoundError):  # removed since they were listed
+                    points, is_removal = self._collection(name).count(), record.state == "removing"
+                    remnants.append(Remnant(name, is_removal, points, record.points))
+        return remnants
+
+    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+        capacity = Capacity.read(self._connection)
+        plan = BuildPlan(points, dimension, settings, capacity.nodes)
+        capacity.check(plan, self._connection.address)
+        return plan
+
     def remove(self, name: str) -> bool:
+        if any(remnant.name == name for remnant in self.remnants()):
+            return self._remove_remnant(name)
         record = self._readable_record(name)
         with self._lease("publisher"):
             if name == self.current_name():
@@ -163,6 +182,16 @@ class ServerCatalog(Catalog):
             self._collection(name).update_metadata(state="removing")
             if name in self._versions_in_use():
                 self._collection(name).update_metadata(state=record.state)
+                return False
+            # A version's number is recorded when it is complete; its builder may have ended just before.
+            self._registry.record_number(version_number(name))
+            self._collection(name).delete()
+        return True
+
+    def _remove_remnant(self, name: str) -> bool:
+        """Remove what is not complete, unless a builder writes it, or its last readers have not ended yet."""
+        with self._lease("builder"):
+            if name in self._versions_in_use():
                 return False
             self._collection(name).delete()
         return True
@@ -182,7 +211,7 @@ class ServerCatalog(Catalog):
             self._registry.remove_readers([point for point, reader in readers if not reader.is_alive(now)])
 
     def drop(self) -> None:
-        if not self._registry.exists():
+        if not self._registry.exists() and not self._names.versions():
             return
         with self._lease("builder"), self._lease("publisher"):
             for name in sorted(self._versions_in_use()):
@@ -218,9 +247,8 @@ class ServerCatalog(Catalog):
         name: str | None = None,
     ) -> str:
         self._names.check_free()
-        self._registry.create(settings.replicas)
         with self._lease("builder") as lease:
-            draft = VersionRecord.draft(embedding, settings, len(points))
+            draft = VersionRecord.draft(embedding, settings, points)
             name = self._prepare_collection(draft, name)
             VersionWriter(self._collection(name), draft, lease).write(points, progress)
             self._registry.record_number(version_number(name))
@@ -241,6 +269,7 @@ class ServerCatalog(Catalog):
         embedding: Embedding,
         progress: Progress | None,
         in_place: bool,
+        origin: str,
     ) -> str:
         if not in_place:
             return self._rebuild(base, points, replaced, embedding, progress)
@@ -264,9 +293,7 @@ class ServerCatalog(Catalog):
             return unfinished
         numbers = map(version_number, self._names.versions())
         name = name or f"v{max(self._registry.newest_number(), *numbers, 0) + 1:04d}"
-        # Nobody else may create it: if it exists, an answer was lost and the request repeated.
-        with suppress(AlreadyExistsError):
-            self._collection(name).create(draft)
+        self._collection(name).create(draft)
         return name
 
     def _repair(self, name: str, lease: ExclusiveLease) -> None:
@@ -274,6 +301,7 @@ class ServerCatalog(Catalog):
             VersionWriter(self._collection(name), self._readable_record(name), lease).repair(version)
 
     def _lease(self, role: Role) -> ExclusiveLease:
+        self._registry.create()  # a snapshot of the versions alone may have been restored, without it
         return ExclusiveLease(self._registry, role)
 
     def _collection(self, name: str) -> VersionCollection:

@@ -6,16 +6,18 @@ numbers may return the last digit changed, and with it another fingerprint.
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
 from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
+from index.points import PointSource
 from index.server.client import Connection
-from index.server.failures import other_program_error
+from index.server.failures import AlreadyExistsError, NotFoundError, other_program_error
 
 _FORMAT: Final = "handsim-index-version"
 _FORMAT_VERSION: Final = 1
@@ -36,12 +38,14 @@ class VersionRecord(BaseRecord):
     """Grows with every publication; None before the first."""
     recall_at_1: float | None = None
     """At the last verification."""
+    origin: str = ""
+    """What it is built of, see `index.points.PointSource`; empty after hands were added in place."""
     verification: str | None = None
     """What that measured; JSON."""
 
     @classmethod
-    def draft(cls, embedding: Embedding, settings: IndexSettings, points: int) -> "VersionRecord":
-        """A version about to be built."""
+    def draft(cls, embedding: Embedding, settings: IndexSettings, points: PointSource) -> "VersionRecord":
+        """A version about to be built; equal drafts hold the same hands."""
         return cls(
             state="building",
             embedding=json.dumps(embedding.to_json()),
@@ -49,10 +53,11 @@ class VersionRecord(BaseRecord):
             embedding_fingerprint=embedding.fingerprint,
             dimension=embedding.dimension,
             settings=settings,
-            points=points,
+            points=len(points),
             built_at="",
             build_seconds=0.0,
             checksum="",
+            origin=points.origin,
         )
 
     @classmethod
@@ -81,7 +86,13 @@ class VersionRecord(BaseRecord):
 
     def info(self, name: str, *, is_current: bool) -> VersionInfo:
         """Without what only the server needs."""
-        return self.to_info(name, bytes_on_disk=None, recall_at_1=self.recall_at_1, is_current=is_current)
+        return self.to_info(
+            name,
+            bytes_on_disk=None,
+            recall_at_1=self.recall_at_1,
+            is_current=is_current,
+            origin=self.origin,
+        )
 
 
 def damaged_error(collection: str, why: str) -> HandsimError:
@@ -89,6 +100,15 @@ def damaged_error(collection: str, why: str) -> HandsimError:
     return HandsimError(
         f"{collection} is damaged ({why}); remove that collection and `handsim index build` again"
     )
+
+
+def least_acknowledgements(replicas: int) -> int:
+    """How many replicas must have a write before it counts: half of them, rounded up.
+
+    So writing goes on while one of two is away, or one of three. A replica that missed a write is taken out
+    of service by the cluster, and brought up to date from the others before it answers again.
+    """
+    return (replicas + 1) // 2
 
 
 @dataclass(frozen=True)
@@ -117,37 +137,43 @@ class VersionCollection:
         return self.connection.call(lambda client: client.count(self.name, exact=True)).count
 
     def delete(self) -> None:
-        """Remove it with all that it holds."""
-        self.connection.call(lambda client: client.delete_collection(self.name))
+        """Remove it with all that it holds; nothing happens where it is gone."""
+        with suppress(NotFoundError):
+            self.connection.call(lambda client: client.delete_collection(self.name))
 
     def create(self, record: VersionRecord) -> None:
-        """Create it, empty; the server builds no graph before `set_indexing_threshold`."""
+        """Create it, empty; the server builds no graph before `set_indexing_threshold`.
+
+        Only a builder calls it, for a name that nobody has: where it exists, an answer was lost, and the
+        request repeated.
+        """
         settings = record.settings
-        self.connection.call(
-            lambda client: client.create_collection(
-                self.name,
-                vectors_config=models.VectorParams(
-                    size=record.dimension, distance=models.Distance.EUCLID, on_disk=settings.on_disk
-                ),
-                shard_number=settings.shards,
-                replication_factor=settings.replicas,
-                write_consistency_factor=settings.replicas // 2 + 1,
-                hnsw_config=models.HnswConfigDiff(
-                    m=settings.m,
-                    ef_construct=settings.ef_construct,
-                    full_scan_threshold=settings.full_scan_below_kb,
-                    max_indexing_threads=settings.threads,
-                    on_disk=settings.on_disk,
-                ),
-                optimizers_config=models.OptimizersConfigDiff(
-                    default_segment_number=1, max_segment_size=_MAX_SEGMENT_KB, indexing_threshold=0
-                ),
-                # Only handsim queries it, within bounds of its own; a server's defaults may forbid exact
-                # search.
-                strict_mode_config=models.StrictModeConfig(enabled=False),
-                metadata=record.metadata,
+        with suppress(AlreadyExistsError):
+            self.connection.call(
+                lambda client: client.create_collection(
+                    self.name,
+                    vectors_config=models.VectorParams(
+                        size=record.dimension, distance=models.Distance.EUCLID, on_disk=settings.on_disk
+                    ),
+                    shard_number=settings.shards,
+                    replication_factor=settings.replicas,
+                    write_consistency_factor=least_acknowledgements(settings.replicas),
+                    hnsw_config=models.HnswConfigDiff(
+                        m=settings.m,
+                        ef_construct=settings.ef_construct,
+                        full_scan_threshold=settings.full_scan_below_kb,
+                        max_indexing_threads=settings.threads,
+                        on_disk=settings.on_disk,
+                    ),
+                    optimizers_config=models.OptimizersConfigDiff(
+                        default_segment_number=1, max_segment_size=_MAX_SEGMENT_KB, indexing_threshold=0
+                    ),
+                    # Only handsim queries it, within bounds of its own; a server's defaults may forbid
+                    # exact search.
+                    strict_mode_config=models.StrictModeConfig(enabled=False),
+                    metadata=record.metadata,
+                )
             )
-        )
 
     def create_payload_indexes(self, on_disk: bool) -> None:
         """Index the fields that filters use, before the graph is built, as Qdrant advises.
@@ -194,7 +220,7 @@ class CollectionNames:
 
         Raises HandsimError when it points to something else.
         """
-        collection = self._alias_target()
+        collection = self.connection.call(self._target)
         if collection is None:
             return None
         version = self._version(collection)
@@ -206,15 +232,32 @@ class CollectionNames:
         return version
 
     def point_alias(self, version: str) -> None:
-        """Point the alias to a version, in one step for all readers."""
-        target = models.CreateAlias(collection_name=self.collection(version), alias_name=self.index)
-        create = models.CreateAliasOperation(create_alias=target)
-        delete = [] if self._alias_target() is None else [self._delete_alias()]
-        self.connection.call(lambda client: client.update_collection_aliases([*delete, create]))
+        """Point the alias to a version, in one step for all readers, unless it points there already."""
+        target = self.collection(version)
+        create = models.CreateAliasOperation(
+            create_alias=models.CreateAlias(collection_name=target, alias_name=self.index)
+        )
+
+        def change(client: QdrantClient) -> bool:
+            # Looked up at every try: the answer of one before may have been lost.
+            now = self._target(client)
+            if now == target:
+                return True
+            return client.update_collection_aliases(
+                [create] if now is None else [self._delete_alias(), create]
+            )
+
+        self.connection.call(change)
 
     def remove_alias(self) -> None:
         """Leave the index without a current version."""
-        self.connection.call(lambda client: client.update_collection_aliases([self._delete_alias()]))
+
+        def change(client: QdrantClient) -> bool:
+            if self._target(client) is None:
+                return True
+            return client.update_collection_aliases([self._delete_alias()])
+
+        self.connection.call(change)
 
     def check_free(self) -> None:
         """Raise HandsimError when another program has a collection with the alias's name."""
@@ -230,8 +273,9 @@ class CollectionNames:
         match = re.fullmatch(rf"{re.escape(self.index)}-(v\d{{4,}})", collection)
         return match and match[1]
 
-    def _alias_target(self) -> str | None:
-        aliases = self.connection.call(lambda client: client.get_aliases()).aliases
+    def _target(self, client: QdrantClient) -> str | None:
+        """The collection that the alias points to."""
+        aliases = client.get_aliases().aliases
         return next((alias.collection_name for alias in aliases if alias.alias_name == self.index), None)
 
     def _delete_alias(self) -> models.DeleteAliasOperation:

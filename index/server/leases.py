@@ -19,8 +19,9 @@ from uuid import uuid4
 
 from qdrant_client import models
 
-from handsim.errors import HandsimError, UnavailableError
+from handsim.errors import HandsimError
 from index.info import check_format
+from index.server.capacity import count_nodes
 from index.server.client import Connection
 from index.server.failures import AlreadyExistsError, DeniedError, NotFoundError, other_program_error
 
@@ -37,8 +38,14 @@ _FORMAT: Final = "handsim-index"
 _FORMAT_VERSION: Final = 1
 _POINT_ID: Final[dict[Role, int]] = {"builder": 1, "publisher": 2}
 _PAGE: Final = 1000
-_MAJORITY: Final = models.ReadConsistencyType.MAJORITY
-_STRONG: Final = models.WriteOrdering.STRONG
+
+# A lease is on three nodes where there are as many. Two must have it before it counts, and two are asked: so
+# whoever asks meets it, and one node may be away. Asking for a majority would not do: that asks all three.
+# One replica at a time puts writes in order, whichever is alive; with strong ordering it would be one that
+# never changes, and no lease could be written while that one is away.
+_COPIES: Final = 3
+_QUORUM: Final = models.ReadConsistencyType.QUORUM
+_ORDERING: Final = models.WriteOrdering.MEDIUM
 
 
 @dataclass(frozen=True)
@@ -119,17 +126,19 @@ class LeaseRegistry:
         """Whether there is an index; raises HandsimError for another program's, or a newer format."""
         return self._metadata() is not None
 
-    def create(self, replicas: int) -> None:
-        """Create the collection, if there is none yet, on that many nodes."""
+    def create(self) -> None:
+        """Create the collection, if there is none yet."""
         if self.exists():
             return
+        copies = min(_COPIES, count_nodes(self.connection) or _COPIES)
         with suppress(AlreadyExistsError):  # another process created it meanwhile
             self.connection.call(
                 lambda client: client.create_collection(
                     self._name,
                     vectors_config={},
-                    replication_factor=replicas,
-                    write_consistency_factor=replicas // 2 + 1,
+                    shard_number=1,
+                    replication_factor=copies,
+                    write_consistency_factor=copies // 2 + 1,
                     strict_mode_config=models.StrictModeConfig(enabled=False),
                     metadata={"format": _FORMAT, "version": _FORMAT_VERSION, "newest": 0},
                 )
@@ -139,8 +148,9 @@ class LeaseRegistry:
             self.connection.create_payload_index(self._name, field, keyword)
 
     def drop(self) -> None:
-        """Remove it, and with it the mark of an index."""
-        self.connection.call(lambda client: client.delete_collection(self._name))
+        """Remove it, and with it the mark of an index; nothing happens where it is gone."""
+        with suppress(NotFoundError):
+            self.connection.call(lambda client: client.delete_collection(self._name))
 
     def newest_number(self) -> int:
         """Number of the newest version that was ever complete."""
@@ -156,7 +166,7 @@ class LeaseRegistry:
         ids: list[models.ExtendedPointId] = [_POINT_ID[role]]
         with suppress(NotFoundError):
             points = self.connection.call(
-                lambda client: client.retrieve(self._name, ids, consistency=_MAJORITY)
+                lambda client: client.retrieve(self._name, ids, consistency=_QUORUM)
             )
             return LeaseHolder.parse(points[0].payload) if points else None
         return None
@@ -167,7 +177,7 @@ class LeaseRegistry:
         is_reader = models.Filter(must=[_matches("role", "reader")])
         with suppress(NotFoundError):
             for points in self.connection.pages(
-                self._name, scroll_filter=is_reader, limit=_PAGE, consistency=_MAJORITY
+                self._name, scroll_filter=is_reader, limit=_PAGE, consistency=_QUORUM
             ):
                 for point in points:
                     reader = LeaseHolder.parse(point.payload)
@@ -207,12 +217,14 @@ class LeaseRegistry:
         points = [models.PointStruct(id=point, vector={}, payload=asdict(holder))]
         self.connection.call(
             lambda client: client.upsert(
-                self._name, points, wait=True, ordering=_STRONG, update_filter=condition
+                self._name, points, wait=True, ordering=_ORDERING, update_filter=condition
             )
         )
 
     def _delete(self, selector: models.FilterSelector | models.PointIdsList) -> None:
-        self.connection.call(lambda client: client.delete(self._name, selector, wait=True, ordering=_STRONG))
+        self.connection.call(
+            lambda client: client.delete(self._name, selector, wait=True, ordering=_ORDERING)
+        )
 
     def _metadata(self) -> dict[str, Any] | None:
         try:
@@ -293,10 +305,10 @@ class ExclusiveLease:
             )
 
     def release(self) -> None:
-        """Release it; if the server is away, it expires."""
+        """Release it; where that fails it expires, and what was done under it stands."""
         self._heartbeat.stop()
         if not self._is_lost:
-            with suppress(UnavailableError):
+            with suppress(HandsimError):
                 self._registry.without_retries().release(self._holder)
 
     def __enter__(self) -> "ExclusiveLease":

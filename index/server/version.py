@@ -1,20 +1,22 @@
 """Searching one version of an index on a server."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qdrant_client import models
 
 from handsim.embedding import embedding_from_json
 from handsim.errors import HandsimError
 from index.info import VersionInfo
-from index.points import PointBatch
+from index.points import BATCH_HANDS, PointBatch
 from index.qdrant import QdrantVersion, Query, StoredPoint
 from index.query import Filter, SearchOptions, mmr_candidates
 from index.server.collection import VersionCollection, VersionRecord, damaged_error
 from index.server.leases import ReaderLease
+
+_MAJORITY: Final = models.ReadConsistencyType.MAJORITY
 
 
 class ServerVersion(QdrantVersion):
@@ -112,8 +114,25 @@ class ServerVersion(QdrantVersion):
             )
         )
 
+    def agreed_batches(self) -> Iterator[PointBatch]:
+        """See `IndexVersion.agreed_batches`: only here reading asks more than one replica.
+
+        Raises UnavailableError while a replica is away: what it holds cannot be compared.
+        """
+        start: int | None = 0
+        while start is not None:
+            page, start = self._page(start, BATCH_HANDS, None, True, False, _MAJORITY)
+            if len(page):
+                yield page
+
     def _page(
-        self, start: int, limit: int, filter: Filter | None, with_vectors: bool, with_payload: bool
+        self,
+        start: int,
+        limit: int,
+        filter: Filter | None,
+        with_vectors: bool,
+        with_payload: bool,
+        consistency: models.ReadConsistencyType | None = None,
     ) -> tuple[PointBatch, int | None]:
         points, next_start = self._connection.call(
             lambda client: client.scroll(
@@ -123,6 +142,7 @@ class ServerVersion(QdrantVersion):
                 limit=limit,
                 with_vectors=with_vectors,
                 with_payload=with_payload,
+                consistency=consistency,
             )
         )
         assert next_start is None or isinstance(next_start, int)

@@ -8,8 +8,9 @@ import pytest
 
 from handsim import HandsimError, Pool, PoolWriter
 from handsim.errors import NotThereError
-from index import Catalog, Filter, SearchOptions, Verification, verify
+from index import Catalog, Filter, IndexSettings, SearchOptions, Verification, verify
 from index.edge.catalog import EdgeCatalog
+from index.points import PoolPoints
 from tests.index.builders import PoolColumns, SmallData
 
 pytestmark = pytest.mark.slow
@@ -58,6 +59,48 @@ def test_a_reader_keeps_its_version_when_another_is_published(catalog: Catalog, 
                 assert (one.info.name, one.embedding.fingerprint) == (name, embedding.fingerprint)
                 nearest = one.search_keypoints(small.pool.keypoints[:2], 1).hand_ids[:, 0]
                 assert nearest.tolist() == small.pool.hand_ids[:2].tolist()
+
+
+def test_a_build_that_ended_before_it_was_published_is_finished_by_the_next(
+    catalog: Catalog, small: SmallData
+) -> None:
+    catalog.write_version(PoolPoints(small.pool, small.embedding), small.embedding, IndexSettings())
+    assert catalog.info("v0001").recall_at_1 is None
+    with pytest.raises(NotThereError, match="has v0001, which is not current; `handsim index publish v0001`"):
+        catalog.current()
+    sentences: list[str] = []
+    relabelled = PoolColumns(small.pool, np.arange(60), {10: "fist"})
+    for pool, settings, name in (
+        (relabelled, IndexSettings(), "v0002"),
+        (small.pool, IndexSettings(m=8), "v0003"),
+    ):
+        built = catalog.build(pool, small.embedding, settings, publish=False, announce=sentences.append)
+        assert (built.name, built.recall_at_1) == (name, 1.0)
+    assert sentences == ["writing 60 hands, some 0.0 MB"] * 2
+    calls: list[tuple[int, int]] = []
+    for publish in (False, True):
+        finished = catalog.build(
+            small.pool,
+            small.embedding,
+            publish=publish,
+            progress=lambda *done: calls.append(done),
+            announce=sentences.append,
+        )
+        assert (finished.name, finished.is_current, finished.recall_at_1) == ("v0001", publish, 1.0)
+    assert (
+        sentences[2:] == ["v0001 holds exactly these hands and is not published: nothing is written anew"] * 2
+    )
+    assert not calls
+
+
+def test_an_addition_that_ended_before_it_was_published_is_finished_by_the_next(
+    published: Catalog, small: SmallData
+) -> None:
+    added = published.add(small.grown_pool, publish=False)
+    assert (added.name, added.is_current) == ("v0004", False)
+    calls: list[tuple[int, int]] = []
+    finished = published.add(small.grown_pool, progress=lambda *done: calls.append(done))
+    assert (finished.name, finished.is_current, calls) == ("v0004", True, [])
 
 
 def test_a_verification_is_listed(published: Catalog) -> None:

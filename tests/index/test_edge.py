@@ -154,6 +154,46 @@ def test_a_failed_build_leaves_nothing_behind_and_pruning_removes_what_killed_pr
     assert entries(root) == {"catalog.json", "current", "v0001", "v0002", "v0003"}
 
 
+def test_what_a_killed_process_left_is_named_before_it_is_pruned(
+    root: Path, small: SmallData, start: Callable[..., ChildProcess]
+) -> None:
+    catalog, sentences = open_catalog(root), list[str]()
+    builder = start(BUILDER, small.pool.path, root)
+    assert builder.read_line() == "building"
+    catalog.prune(3, sentences.append)
+    assert sentences == [], "a builder is at work"
+    builder.kill()
+    (root / ".removed-v0009").mkdir()
+    assert list(map(str, catalog.remnants())) == [
+        ".building (unfinished)",
+        ".removed-v0009 (removed in part)",
+    ]
+    catalog.prune(3, sentences.append)
+    assert sentences == ["removing .building (unfinished)", "removing .removed-v0009 (removed in part)"]
+    assert catalog.remnants() == []
+
+
+def test_a_finished_version_that_was_damaged_since_is_not_published(root: Path, small: SmallData) -> None:
+    catalog, sentences = open_catalog(root), list[str]()
+    settings = IndexSettings(m=8)
+    assert catalog.build(small.pool, small.embedding, settings, publish=False).name == "v0004"
+    garble(segment_file(root / "v0004", "segment.json"))
+    built = catalog.build(small.pool, small.embedding, settings, announce=sentences.append)
+    assert (built.name, built.is_current) == ("v0005", True)
+    assert "v0004 is not fit for use, another one is written: " in sentences[1]
+    assert "was cut or changed" in sentences[1]
+
+
+def test_a_version_of_an_older_program_has_no_origin_and_is_read(root: Path, small: SmallData) -> None:
+    (root / "v0003" / "origin").unlink()
+    catalog = open_catalog(root)
+    assert catalog.current_info().origin == ""
+    catalog.publish("v0001")
+    assert catalog.add(small.grown_pool, publish=False).name == "v0004"
+    (root / "v0004" / "origin").unlink()
+    assert catalog.add(small.grown_pool).name == "v0005", "what it was made of is not known"
+
+
 def test_a_directory_after_a_killed_first_build_is_free(tmp_path: Path, small: SmallData) -> None:
     (tmp_path / ".catalog.json.123").write_text("{")
     (tmp_path / ".pointer-lock").touch()

@@ -85,7 +85,9 @@ def prune(library: Library, keep: int) -> str:
     """Keep the newest versions alone, and those that are current or in use."""
     catalog = _catalog(library)
     _leave_old_version(library)
+    remnants = [] if catalog.active_builder() else [str(remnant) for remnant in catalog.remnants()]
     removed, in_use = catalog.prune(keep)
+    removed = [*remnants, *removed]
     message = f"Removed {', '.join(removed)}." if removed else "There was nothing to remove."
     return f"{message} Left {', '.join(in_use)}: readers have them open." if in_use else message
 
@@ -235,7 +237,7 @@ def _choose_keep(overview: Overview) -> int:
             help="Besides the current one and those in use",
         )
     )
-    names = pruned(overview, keep)
+    names = [*map(str, overview.remnants), *pruned(overview, keep)]
     st.markdown(f"That removes **{', '.join(names)}**." if names else "That removes no version.")
     return keep
 

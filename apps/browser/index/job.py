@@ -56,13 +56,24 @@ def _work(home: Home, options: argparse.Namespace, reporter: JobReporter) -> dic
                     "reading the pool" if home.embedding.exists() else "fitting the embedding"
                 )
                 info = build_version(
-                    home, catalog, settings, publish=publish, progress=progress, print_line=notes.append
+                    home,
+                    catalog,
+                    settings,
+                    publish=publish,
+                    progress=progress,
+                    print_line=notes.append,
+                    announce=reporter.begin_phase,
                 )
                 return {"message": "; ".join([describe_build(info), *notes]), "version": info.name}
             case "add":
                 reporter.begin_phase("looking for new hands")
                 info, new = add_hands(
-                    home, catalog, publish=publish, progress=progress, print_line=notes.append
+                    home,
+                    catalog,
+                    publish=publish,
+                    progress=progress,
+                    print_line=notes.append,
+                    announce=reporter.begin_phase,
                 )
                 return {"message": "; ".join([describe_addition(info, new), *notes]), "version": info.name}
             case _:

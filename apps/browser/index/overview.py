@@ -14,6 +14,7 @@ from handsim.home import Home
 from handsim.pool.layout import count_hands
 from index import Catalog, VersionInfo
 from index.evaluation import LEAST_RECALL
+from index.info import Remnant
 
 Content = TypeVar("Content")
 Level = Literal["good", "note", "bad"]
@@ -41,6 +42,8 @@ class Overview:
     """None without a pool."""
     embedding: tuple[str, str] | None
     """Of the home, for the next build: ``pose-14`` and its fingerprint. None: it is to be fitted."""
+    remnants: tuple[Remnant, ...] = ()
+    """What processes left of versions that ended; nothing while one writes."""
     errors: tuple[str, ...] = ()
     """What could not be read, each in a sentence."""
 
@@ -71,15 +74,17 @@ def read_overview(library: Library) -> Overview:
     """Ask the catalog, the pool's footers and the home's embedding; raises as the catalog does."""
     catalog, home = library.catalog, library.home
     versions = tuple(reversed(catalog.versions()))
+    builder = catalog.active_builder()
     errors: list[str] = []
     embedding = _read(lambda: _read_embedding(home), errors)
     return Overview(
         address=catalog.address,
         versions=versions,
         earlier=earlier_version(catalog, versions),
-        builder=catalog.active_builder(),
+        builder=builder,
         pool_hands=_read(lambda: count_hands(home.pool), errors),
         embedding=embedding,
+        remnants=() if builder else tuple(catalog.remnants()),
         errors=tuple(errors),
     )
 
@@ -138,6 +143,13 @@ def _problems(overview: Overview) -> Iterator[Finding]:
             )
     if overview.current is not None:
         yield from _differences(overview, overview.current)
+    if overview.remnants:
+        names = ", ".join(map(str, overview.remnants))
+        yield Finding(
+            "note",
+            f"Left by processes that ended: {names}. The next build continues or replaces what is unfinished, "
+            "clearing up removes it.",
+        )
     if overview.builder is not None:
         yield Finding("note", f"A version is being built by {overview.builder}.")
 
@@ -179,7 +191,7 @@ def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> d
         refused["verify"] = "Another version is being verified"
     if overview.earlier is None:
         refused["rollback"] = "No other version was published before the current one and is still there"
-    if len(overview.versions) < 2:
+    if len(overview.versions) < 2 and not overview.remnants:
         refused["prune"] = "There are no older versions"
     if overview.current is None:
         refused["add"] = "There is no current version to add to; build one"

@@ -141,8 +141,8 @@ def _built(info: VersionInfo) -> str:
 _LOOKS_EVERY_S: Final = 1.0
 _WAITS_S: Final = 3.0
 _STOPPED: Final[dict[Work, str]] = {
-    "build": "What it has written so far is thrown away at the next build. Readers notice nothing.",
-    "add": "What it has written so far is thrown away at the next build. Readers notice nothing.",
+    "build": "The next build continues or replaces what it has written. Readers notice nothing.",
+    "add": "The next build continues or replaces what it has written. Readers notice nothing.",
     "verify": "Nothing comes of it; the version stays as it is.",
 }
 _ICONS: Final = {
@@ -278,6 +278,9 @@ def index(library: Library) -> None:
 def _head(overview: Overview) -> None:
     current = overview.current
     state = "Nothing is published yet"
+    if current is None and overview.versions:
+        names = ", ".join(info.name for info in overview.versions)
+        state = f"No version is current, of {names}: choose one and publish it"
     if current is not None:
         state = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
     st.markdown(f"{state} :gray[· {escape(overview.address)}]")

@@ -30,10 +30,16 @@ def test_a_version_is_built_listed_published_and_rolled_back(own_home: Path, cap
     built = run_ok(capsys, "index", "build", "--no-publish", "--m", "8", "--ef", "50", *at)
     assert signal.getsignal(signal.SIGINT) is on_ctrl_c  # what ended the build at once ends nothing else
     assert re.fullmatch(
-        r"v0002: 60 hands in \d+\.\d s, not published; `handsim index publish v0002` does\n", built
+        r"writing 60 hands, some 0\.0 MB\n"
+        r"v0002: 60 hands in \d+\.\d s, not published; `handsim index publish v0002` does\n",
+        built,
     )
     assert open_catalog(own_home / "index").info("v0002").settings == IndexSettings(m=8, ef=50)
     assert rows(capsys, own_home) == [["current", "v0001", "60", "1.0000"], ["v0002", "60", "1.0000"]]
+    again = run_ok(capsys, "index", "build", "--m", "8", "--ef", "50", *at).splitlines()
+    assert again[0] == "v0002 holds exactly these hands and is not published: nothing is written anew"
+    assert re.fullmatch(r"v0002: 60 hands in \d+\.\d s, published", again[1])
+    assert run_ok(capsys, "index", "rollback", *at).startswith("v0001 is now the current version")
     assert run_ok(capsys, "index", "publish", "v0002", *at) == "v0002 is now the current version\n"
     assert rows(capsys, own_home)[1] == ["current", "v0002", "60", "1.0000"]
     rolled = run_ok(capsys, "index", "rollback", *at)
@@ -107,7 +113,11 @@ def test_an_unsound_version_ends_verify_with_1(tmp_path: Path, capsys: Capture) 
     assert re.search(r"here, not in the pool +no pool here\n", printed)
     unsound = r"\nv0001 is not sound: recall@1 is 0\.\d{4}, below 0\.99; `handsim index build` again"
     assert re.search(unsound, printed)
-    assert "there is no index at" in run_refused(capsys, "index", "verify", *at)
+    unpublished = run_refused(capsys, "index", "verify", *at)
+    assert "has v0001, which is not current; `handsim index publish v0001` makes it so" in unpublished
+    listing = run_ok(capsys, "index", "list", *at)
+    assert re.search(r"^unpublished +v0001", listing, re.MULTILINE)
+    assert listing.endswith("\nnone of them is current; `handsim index publish v0001` makes it so\n")
 
 
 @pytest.mark.slow
@@ -125,7 +135,7 @@ def test_an_index_moves_to_a_server_and_back(
         there = run_json(capsys, *question, "--index", server.address)
         hands = [[found["hand_id"] for found in answer[0]["neighbors"]] for answer in (here, there)]
         assert hands[0] == hands[1]
-        assert run_ok(capsys, "index", "build", *at).startswith("v0002: 60 hands in")
+        assert "\nv0002: 60 hands in" in run_ok(capsys, "index", "build", *at)
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
         listing = run_ok(capsys, "index", "list", "--home", own_home).splitlines()[1:]
         assert [line.split()[:2] for line in listing] == [["v0001", "60"], ["current", "v0002"]]

@@ -3,17 +3,17 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from qdrant_client import QdrantClient, models
 
-from handsim import HandsimError, PoseEmbedding
+from handsim import HandsimError
 from handsim.embedding import embedding_from_json
 from handsim.errors import NotThereError
 from index import IndexSettings, verify
-from index.points import Progress
+from index.points import PoolPoints, Progress
 from index.server.build import VersionWriter
 from index.server.collection import VersionCollection, VersionRecord
 from index.server.leases import ExclusiveLease, LeaseRegistry, Role
@@ -23,7 +23,7 @@ from tests.index.builders import MemoryServer, SmallData
 def acquire(qdrant: MemoryServer, role: Role) -> ExclusiveLease:
     """The lease of another process."""
     registry = LeaseRegistry(qdrant.connection(), "hands", "memory/hands")
-    registry.create(1)
+    registry.create()
     return ExclusiveLease(registry, role)
 
 
@@ -71,8 +71,13 @@ def test_an_addition_in_place_that_was_stopped_is_repaired(qdrant: MemoryServer,
 def test_a_stopped_build_is_resumed(stopped: MemoryServer, small: SmallData) -> None:
     catalog = stopped.catalog()
     assert catalog.versions() == []
-    with pytest.raises(NotThereError, match="no version 'v0001'"):
-        catalog.open("v0001")
+    for read in (lambda: catalog.open("v0001"), lambda: catalog.publish("v0001")):
+        with pytest.raises(
+            NotThereError, match=r"no version 'v0001' that is complete, only v0001 \(unfinished"
+        ):
+            read()
+    with pytest.raises(NotThereError, match="no complete version yet, but an unfinished one; `handsim index"):
+        catalog.current()
     (point, *_), _ = stopped.client.scroll("hands-v0001", limit=1)
     stopped.client.set_payload("hands-v0001", {"touched": True}, [point.id])
     resumed = catalog.build(small.pool, small.embedding)
@@ -172,8 +177,11 @@ def state(status: str, indexed: int, segments: int = 1, error: str = "") -> mode
     )
 
 
-def wait(qdrant: MemoryServer, embedding: PoseEmbedding, *infos: models.CollectionInfo) -> ScriptedCollection:
-    record = VersionRecord.draft(embedding, IndexSettings(), POINTS)
+def wait(qdrant: MemoryServer, small: SmallData, *infos: models.CollectionInfo) -> ScriptedCollection:
+    record = replace(
+        VersionRecord.draft(small.embedding, IndexSettings(), PoolPoints(small.pool, small.embedding)),
+        points=POINTS,
+    )
     collection = ScriptedCollection(qdrant.connection(), "hands-v0001", infos)
     with acquire(qdrant, "builder") as lease:
         VersionWriter(collection, record, lease).await_indexed()
@@ -184,17 +192,17 @@ def test_green_before_the_graph_is_there_does_not_count_and_a_restarted_server_i
     qdrant: MemoryServer, small: SmallData
 ) -> None:
     states = [state("green", 0), state("yellow", 0), state("yellow", 60_000), state("green", POINTS)]
-    collection = wait(qdrant, small.embedding, *states)
+    collection = wait(qdrant, small, *states)
     assert (collection.reports, collection.thresholds) == (states, [256])
-    collection = wait(qdrant, small.embedding, state("grey", 0), state("yellow", 0), state("green", POINTS))
+    collection = wait(qdrant, small, state("grey", 0), state("yellow", 0), state("green", POINTS))
     assert collection.thresholds == [256, 256]
 
 
 def test_segments_too_small_for_a_graph_are_not_waited_for(qdrant: MemoryServer, small: SmallData) -> None:
     # 256 KB are 4,681 vectors of 14 numbers: with two segments so many may stay without a graph.
-    assert len(wait(qdrant, small.embedding, state("green", POINTS - 4000, segments=2)).reports) == 1
+    assert len(wait(qdrant, small, state("green", POINTS - 4000, segments=2)).reports) == 1
     before = qdrant.now
-    assert len(wait(qdrant, small.embedding, state("green", 0)).reports) == 5
+    assert len(wait(qdrant, small, state("green", 0)).reports) == 5
     assert 0.5 < qdrant.now - before < 10
 
 
@@ -207,7 +215,7 @@ def test_an_error_of_the_server_is_reported_in_one_line(qdrant: MemoryServer, sm
         (state("red", 0), "calls hands-v0001 red"),
     ):
         with pytest.raises(HandsimError, match=rf"^.*{message}.*$"):
-            wait(qdrant, small.embedding, report)
+            wait(qdrant, small, report)
 
 
 @pytest.fixture
@@ -275,7 +283,7 @@ def test_an_alias_that_points_to_no_version_is_repaired_by_publishing(built: Mem
     assert catalog.current_name() == "v0001"
     # Somebody removes the collection under it: the server removes the alias, too.
     built.client.delete_collection("hands-v0001")
-    with pytest.raises(NotThereError, match="there is no index at memory/hands yet"):
+    with pytest.raises(NotThereError, match="has v0002, which is not current; `handsim index publish v0002`"):
         catalog.current()
     catalog.publish("v0002")
     # It points to an unfinished version.

@@ -51,7 +51,7 @@ def test_a_version_is_published_and_rolled_back(mine: Library) -> None:
 def test_versions_that_nobody_needs_are_removed(mine: Library) -> None:
     with mine.open_version():
         pass  # the browser has it open
-    names = [build_version(mine.home.path, publish=publish) for publish in (True, False, True)]
+    names = [build_version(mine.home.path) for _ in range(3)]
     assert names == ["v0002", "v0003", "v0004"]
     with pytest.raises(HandsimError, match="v0004 is the current version"):
         actions.remove(mine, "v0004")
@@ -62,6 +62,11 @@ def test_versions_that_nobody_needs_are_removed(mine: Library) -> None:
             actions.remove(mine, "v0002")
         assert actions.prune(mine, 1) == "Removed v0003. Left v0002: readers have them open."
     assert actions.prune(mine, 1) == "Removed v0002."
+    (mine.home.index / ".building").mkdir()
+    left = read_overview(mine)
+    assert "Left by processes that ended: .building (unfinished)." in findings(left)[0].text
+    assert "prune" not in refusals(left, actions=True, running=frozenset())
+    assert actions.prune(mine, 1) == "Removed .building (unfinished)."
     assert actions.prune(mine, 1) == "There was nothing to remove."
 
 
@@ -150,6 +155,7 @@ def test_the_build_job_reports_its_phases(jobs_home: Path, monkeypatch: pytest.M
     assert built.record.result["version"] == "v0002"
     assert phases == [
         ("fitting the embedding", 0, 0),
+        ("writing 60 hands, some 0.0 MB", 0, 0),
         ("writing hands", 60, 60),
         ("linking hands into the graph, then verifying", 0, 0),
     ]

@@ -1,0 +1,47 @@
+"""What a version will come to, known before anything is written."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from handsim.english import pluralize
+from index.info import IndexSettings
+
+# Two million hands with 14 components and m 16 took 404 bytes each, embedded and on a server.
+_BYTES_PER_HAND: Final = 220
+"""A hand's id, payload and entries in the payload indexes."""
+_BYTES_PER_EDGE: Final = 8
+_BYTES_PER_NUMBER: Final = 4
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """A version about to be written."""
+
+    points: int
+    """Hands."""
+    dimension: int
+    """Length of a vector."""
+    settings: IndexSettings
+    """How it is built and, on a server, spread."""
+    nodes: int | None = None
+    """Of the server; None embedded, and where it does not tell."""
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """About what it takes on all disks together."""
+        settings = self.settings
+        per_hand = _BYTES_PER_HAND + _BYTES_PER_EDGE * settings.m + _BYTES_PER_NUMBER * self.dimension
+        return self.points * per_hand * self.settings.replicas
+
+    @property
+    def least_bytes_per_node(self) -> int:
+        """What a node cannot do without: its share of the vectors."""
+        return self.points * self.dimension * _BYTES_PER_NUMBER * self.settings.replicas // (self.nodes or 1)
+
+    def __str__(self) -> str:
+        shards, replicas = self.settings.shards, self.settings.replicas
+        size = f"{pluralize(self.points, 'hand')}, some {self.bytes_on_disk / 1e6:,.1f} MB"
+        if self.nodes is None and shards == replicas == 1:
+            return size
+        where = "" if self.nodes is None else f" on {pluralize(self.nodes, 'node')}"
+        return f"{size}: {pluralize(shards, 'shard')} x {pluralize(replicas, 'replica')}{where}"
