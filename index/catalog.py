@@ -6,7 +6,7 @@ promise.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
+from index.doctor import Finding
 from index.evaluation import LEAST_RECALL, Verification, verify
-from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionInfo
+from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionHealth, VersionInfo
 from index.plan import BuildPlan
 from index.points import (
     ConcatenatedPoints,
@@ -239,12 +240,28 @@ class Catalog(ABC):
         return self._read_info(name, is_current=True)
 
     @abstractmethod
+    def version_names(self) -> list[str]:
+        """Names of all complete versions, the damaged too, oldest first."""
+
+    @abstractmethod
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
 
     @abstractmethod
     def remnants(self) -> list[Remnant]:
         """What ended processes left of versions, oldest first, and what a builder is writing."""
+
+    def read_health(self, name: str) -> VersionHealth | None:
+        """How a server holds a version; None embedded, and where the server tells nothing."""
+        return None
+
+    @abstractmethod
+    def examine_version(self, name: str) -> Iterator[Finding]:
+        """What the engine knows to be wrong with a version, for `index.doctor.examine`."""
+
+    @abstractmethod
+    def examine_engine(self) -> Iterator[Finding]:
+        """What is wrong with its disk or its nodes, for `index.doctor.examine`."""
 
     @abstractmethod
     def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:

@@ -138,6 +138,37 @@ class Remnant:
         return f"{self.name} (unfinished: {self.points:,} of {self.total:,} hands)"
 
 
+@dataclass(frozen=True)
+class VersionHealth:
+    """How a server holds a version, as it tells."""
+
+    status: str
+    """``green``: all is done; ``yellow``: it links hands; ``grey``: that waits; ``red``: something failed."""
+    optimizer_error: str
+    """Why it does not link hands any more; empty where it can."""
+    segments: int
+    """Of the node that answered."""
+    bytes: int | None
+    """Of vectors and payloads, once; None where not all nodes with a part of it tell."""
+    replicas: dict[int, dict[str, str]]
+    """Shard -> node -> state, as ``active`` or ``dead``; empty where it does not tell."""
+    transfers: tuple[str, ...]
+    """Shards on their way to another node."""
+
+    def __str__(self) -> str:
+        shards = [
+            f"shard {shard} on {', '.join(map(_describe_replica, nodes, nodes.values()))}"
+            for shard, nodes in sorted(self.replicas.items())
+        ]
+        error = [f"optimiser: {self.optimizer_error}"] if self.optimizer_error else []
+        segments = "1 segment" if self.segments == 1 else f"{self.segments} segments"
+        return "; ".join([f"{self.status}, {segments}", *error, *shards, *self.transfers])
+
+
+def _describe_replica(node: str, state: str) -> str:
+    return node if state == "active" else f"{node} ({state})"
+
+
 def version_number(name: str) -> int:
     """7 of ``v0007``."""
     return int(name[1:])

@@ -1,4 +1,5 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py`.
+"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py` and
+`index_doctor.py`.
 
 The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.
 """
@@ -13,7 +14,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from apps.cli import index_backup
+from apps.cli import index_backup, index_doctor
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
     find_catalog,
@@ -263,6 +264,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--json", action="store_true", help="print all of it as JSON")
     check.set_defaults(run=_verify)
+    index_doctor.add_arguments(actions)
     index_backup.add_arguments(actions)
     drop = actions.add_parser("drop", help="remove a version, or the whole index")
     what = drop.add_mutually_exclusive_group(required=True)
