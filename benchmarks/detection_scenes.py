@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ _BY_SIZE: Final = (
     "pck",
     "mean_error_percent",
 )
+_JOINTS_SEEN: Final = (0.0, 0.5, 0.7, 0.85, 1.01)
+"""Where the buckets of clasped pairs begin and end: shares of the joints of the hand that is hidden more."""
 
 
 def write_scenes(scenes: Iterator[Scene], folder: Path) -> Iterator[Scene]:
@@ -88,6 +91,8 @@ class Measurement:
     kind: str
     shows: str
     pair: tuple[int, int] | None
+    pair_seen: float | None
+    """Of the clasped hand that is hidden more: the share of its joints that are seen."""
     match: PictureMatch
     milliseconds: float
 
@@ -100,14 +105,14 @@ def measure(scenes: Iterator[Scene], detector: HandDetector) -> Iterator[Measure
         milliseconds = 1000 * (time.perf_counter() - started)
         height, width = scene.image.shape[:2]
         match = match_picture(scene.hands, detections, (width, height))
-        yield Measurement(scene.kind, scene.shows, scene.pair, match, milliseconds)
+        seen = None if scene.pair is None else min(scene.is_joint_seen[hand].mean() for hand in scene.pair)
+        yield Measurement(scene.kind, scene.shows, scene.pair, seen, match, milliseconds)
 
 
 def summarise(measured: list[Measurement]) -> dict[str, Any]:
     """Scores of all and by the size of hands, of clasped pairs and of pictures without hands."""
     matches = [one.match for one in measured]
     pairs = [one for one in measured if one.pair is not None]
-    both = sum(all(one.match.found_by[hand] is not None for hand in one.pair or ()) for one in pairs)
     large = score_detections(matches, lambda size: size >= 60)
     times = np.array([one.milliseconds for one in measured])
     by_size = {name: asdict(scores) for name, scores in score_by_size(matches).items()}
@@ -116,12 +121,27 @@ def summarise(measured: list[Measurement]) -> dict[str, Any]:
         "recall_from_60_px": large.recall,
         "doubled_share_from_60_px": large.doubled_share,
         "pairs": len(pairs),
-        "pairs_found_as_two": both,
+        "pairs_found_as_two": sum(map(_is_found_as_two, pairs)),
+        "pairs_by_joints_seen": _score_pairs_by_joints_seen(pairs),
         "false_in": sorted(one.shows for one in measured if one.shows and any(one.match.is_false)),
         "ms_mean": round(float(times.mean()), 1),
         "ms_median": round(float(np.median(times)), 1),
         "by_size": {name: {key: scores[key] for key in _BY_SIZE} for name, scores in by_size.items()},
     }
+
+
+def _is_found_as_two(pair: Measurement) -> bool:
+    return all(pair.match.found_by[hand] is not None for hand in pair.pair or ())
+
+
+def _score_pairs_by_joints_seen(pairs: list[Measurement]) -> dict[str, dict[str, int]]:
+    """How many pairs are found as two, by how much is seen of the hand that is hidden more."""
+    buckets = {}
+    for low, high in pairwise(_JOINTS_SEEN):
+        some = [one for one in pairs if one.pair_seen is not None and low <= one.pair_seen < high]
+        name = f"{low:g}-" + (f"{high:g}" if high < 1 else "")
+        buckets[name] = {"pairs": len(some), "found_as_two": sum(map(_is_found_as_two, some))}
+    return buckets
 
 
 def main() -> None:

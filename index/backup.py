@@ -36,7 +36,7 @@ from index.copy import (
 from index.edge import layout
 from index.edge.catalog import EdgeCatalog
 from index.info import VersionInfo, check_format
-from index.points import Checksum, Progress
+from index.points import Progress
 
 _MANIFEST_FILE: Final = "backup.json"
 _LOCK_FILE: Final = ".lock"
@@ -54,7 +54,7 @@ class SavedVersion:
     name: str
     built_at: str
     checksum: str
-    """Over ids and vectors, as `index.points.Checksum`."""
+    """Over ids and vectors, see `index.points.Checksum`."""
     points: int
     embedding_kind: str
     embedding_fingerprint: str
@@ -135,7 +135,7 @@ def check_backup(folder: Path, progress: Progress | None = None) -> Manifest:
         for saved in manifest.versions:
             _check_files(folder, saved)
             with EdgeCatalog(folder / saved.folder).open(saved.name) as version:
-                digest = Checksum.of(version.scroll(with_vectors=True, with_payload=False)).digest
+                digest = version.read_checksum()
             if digest != saved.checksum:
                 raise _damaged_error(folder, f"the hands of {saved.name} are not those that were written")
             done += saved.points

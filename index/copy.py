@@ -13,7 +13,7 @@ from typing import Final
 from handsim.errors import HandsimError, NotThereError
 from index.catalog import Catalog
 from index.info import IndexSettings
-from index.points import Checksum, Progress
+from index.points import Progress
 from index.version import IndexVersion
 
 
@@ -106,11 +106,12 @@ def copy_version(
             f"out, or `handsim index drop {info.name} --index {target.address}` and copy again"
         )
     with target.open(info.name) as copied:
-        digest = Checksum.of(copied.scroll(with_vectors=True, with_payload=False)).digest
+        digest = copied.read_checksum()
     if digest != info.checksum:
         raise HandsimError(
             f"{info.name} at {target.address} differs from its original ({digest}, not {info.checksum}); "
-            f"`handsim index drop {info.name} --index {target.address}` and copy again"
+            f"`handsim index drop {info.name} --index {target.address}` and copy again; "
+            f"`verify {info.name}` tells whether the original is whole"
         )
 
 

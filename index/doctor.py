@@ -66,7 +66,9 @@ def find_missing_weights(embedding: Embedding, name: str) -> Iterator[Finding]:
 
 def _examine_current(catalog: "Catalog", complete: list[str]) -> Iterator[Finding]:
     if not complete:
-        yield Finding("wrong", f"{catalog.address} has no version to search", "`handsim index build` makes one")
+        yield Finding(
+            "wrong", f"{catalog.address} has no version to search", "`handsim index build` makes one"
+        )
         return
     remedy = f"`handsim index publish {complete[-1]}` makes one current (there are: {', '.join(complete)})"
     try:

@@ -19,7 +19,7 @@ from handsim.hand import format_hand_id
 from handsim.hashing import hash64
 from handsim.pool.duplicates import DuplicateGroups
 from index.info import VersionInfo
-from index.points import BATCH_HANDS, PointBatch
+from index.points import BATCH_HANDS, Checksum, PointBatch
 from index.query import DEFAULT_OPTIONS, Filter, Neighbors, Payload, SearchOptions
 
 SearchFn = Callable[[NDArray[np.intp], int, Sequence[Sequence[str]]], Neighbors]
@@ -221,6 +221,16 @@ class IndexVersion(ABC):
     def agreed_batches(self) -> Iterator[PointBatch]:
         """All hands with their vectors and without payloads, as most replicas hold them: for a checksum."""
         return self.scroll(with_vectors=True, with_payload=False)
+
+    def read_checksum(self) -> str:
+        """Read every hand; the digest of `Checksum`, of the second copy of the vectors where that differs."""
+        first, second = Checksum(), Checksum()
+        for page in self.agreed_batches():
+            first.add(page)
+            if self.keeps_vectors_twice:
+                second.add(PointBatch(page.hand_ids, self.find_vectors(page.hand_ids), []))
+        is_alike = not self.keeps_vectors_twice or second.digest == self.info.checksum
+        return first.digest if is_alike else second.digest
 
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""

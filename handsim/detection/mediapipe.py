@@ -116,8 +116,8 @@ class _Search:
         hands = self._look(chain(look_at_all(self._picture), look_closer(self._picture)))
         if self._is_filled_by(hands):
             return hands
-        hands = self._look_beside(hands)
-        return hands or self._look(look_again(self._picture)) or self._fill()
+        hands = hands or self._look(look_again(self._picture))
+        return self._look_beside(hands) or self._fill()
 
     def _is_filled_by(self, hands: list[Detection]) -> bool:
         """Whether the picture is a crop of a hand, and that was found."""

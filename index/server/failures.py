@@ -117,12 +117,18 @@ _TEXTS: Final = (
         "does not speak TLS there ({}); an address of a server without it begins with http://",
         r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG",
     ),
-    # Passing: a node of a cluster died, is starting, or is filled from the others.
+    # Passing: the server asked does not answer. Texts of gRPC and httpx.
+    _text(
+        UnavailableError,
+        _MESSAGES[UnavailableError],
+        r"^(failed to connect to all addresses|connections to all backends|DNS resolution failed|\[Errno)",
+        r"^deadline exceeded$|^timed out$|operation timed out$",
+        r"RST_STREAM|stream removed|socket closed|connection reset|broken pipe|GOAWAY",
+    ),
+    # Passing: it answers, but a node of its cluster died, is starting, or is filled from the others.
     _text(
         UnavailableError,
         _NODE_AWAY,
-        # The connection to the node asked broke: gRPC's own texts.
-        r"RST_STREAM|stream removed|socket closed|connection reset|broken pipe|GOAWAY",
         # CollectionError::InconsistentShardFailure quotes only the first of the shards' errors.
         r"shards failed to apply operation",
         # replica_set/update, update_with_consistency: the replica that orders the writes is away.
@@ -199,23 +205,18 @@ def classify(error: Exception) -> Failure | None:
         reason = str(error)
     else:
         return None
-    reason = one_line(_RUST_NOISE.sub("", reason))
+    reason = _RUST_NOISE.sub("", reason)
     text = None if status in _REFUSED else _find_text(reason, kind)
     kind, message = (kind, _MESSAGES[kind]) if text is None else (text.kind, text.message)
-    return Failure(kind, reason, message, wait_s)
+    return Failure(kind, one_line(reason), message, wait_s)
 
 
 def _find_text(reason: str, kind: type[HandsimError]) -> _Text | None:
     """The first of `_TEXTS` in a reason, if the kind that the status says leaves it open."""
     text = next((text for text in _TEXTS if text.pattern.search(reason)), None)
-    if text is None:
-        return None
-    open_kinds = (
-        (HandsimError, NotFoundError)
-        if text.kind is UnavailableError
-        else (HandsimError, UnavailableError, text.kind)
-    )
-    return text if kind in open_kinds else None
+    if text is None or kind in (HandsimError, UnavailableError, text.kind):
+        return text
+    return text if kind is NotFoundError and text.kind is UnavailableError else None
 
 
 def _read_http_reason(content: bytes) -> str:

@@ -8,6 +8,7 @@ that no longer runs has lost its lease at once.
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -32,6 +33,9 @@ HEARTBEAT_S: Final = 30.0
 _EXPIRES_AFTER_S: Final[dict[Role, float]] = {"builder": 300.0, "publisher": 120.0, "reader": 120.0}
 """Far more than the clocks of two hosts may differ."""
 
+_RELEASE_PATIENCE_S: Final = 5.0
+"""A cluster that lost a node takes writes again within seconds; a lease left behind keeps others waiting for
+minutes."""
 _PUBLISHER_TRIES: Final = 40
 _BETWEEN_TRIES_S: Final = 0.25
 
@@ -122,10 +126,10 @@ class LeaseRegistry:
         """Itself."""
         return VersionCollection(self.connection, self._name)
 
-    def without_retries(self) -> "LeaseRegistry":
-        """The same with a single try for each call: for calls that need not succeed."""
+    def with_patience(self, seconds: float) -> "LeaseRegistry":
+        """The same, with less patience: for calls that need not succeed."""
         other = copy(self)
-        other.connection = self.connection.without_retries()
+        other.connection = self.connection.with_patience(seconds)
         return other
 
     def exists(self) -> bool:
@@ -300,7 +304,7 @@ class ExclusiveLease:
     def renew(self) -> None:
         """Renew it, unless another process has it by now."""
         renewed = replace(self._holder, seen_at=self._now())
-        self._is_lost = not self._registry.without_retries().acquire(renewed, renewed)
+        self._is_lost = not self._registry.with_patience(0.0).acquire(renewed, renewed)
 
     def check(self) -> None:
         """Raise HandsimError when another process has it, because this one did not renew it in time."""
@@ -315,7 +319,7 @@ class ExclusiveLease:
         self._heartbeat.stop()
         if not self._is_lost:
             with suppress(HandsimError):
-                self._registry.without_retries().release(self._holder)
+                self._registry.with_patience(_RELEASE_PATIENCE_S).release(self._holder)
 
     def __enter__(self) -> "ExclusiveLease":
         return self
@@ -328,20 +332,25 @@ class ReaderLease:
     """Being a reader of one version, which nobody removes meanwhile."""
 
     def __init__(self, registry: LeaseRegistry, version: str) -> None:
-        """Acquire it. A key that may only read cannot write one: such readers go on without, unprotected."""
+        """Acquire it. A key that may only read cannot: such a reader is warned, and goes on without."""
         self._registry = registry
         self._holder = LeaseHolder.this_process("reader", registry.connection.clock(), version)
         self._point: str | None = None
         try:
             self._point = registry.put_reader(self._holder)
         except DeniedError:
+            warnings.warn(
+                f"this API key may only read, so nobody sees that {registry.address} {version} is read here: "
+                f"`handsim index prune` may remove it meanwhile",
+                stacklevel=2,
+            )
             return
         self._heartbeat = Heartbeat(self.renew)
 
     def renew(self) -> None:
         """Renew it."""
         renewed = replace(self._holder, seen_at=self._registry.connection.clock())
-        self._registry.without_retries().put_reader(renewed, self._point)
+        self._registry.with_patience(0.0).put_reader(renewed, self._point)
 
     def release(self) -> None:
         """Release it; if the server is away, it expires. A second call changes nothing."""
@@ -349,4 +358,4 @@ class ReaderLease:
             self._heartbeat.stop()
             point, self._point = self._point, None
             with suppress(HandsimError):
-                self._registry.without_retries().remove_readers([point])
+                self._registry.with_patience(_RELEASE_PATIENCE_S).remove_readers([point])

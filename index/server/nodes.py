@@ -36,7 +36,7 @@ _filtering_warnings = Lock()
 """Held to filter warnings, which all threads of a process share."""
 
 
-class Nodes:
+class NodeClients:
     """Clients of the nodes of one server, of which one is asked until it fails; threads may share them."""
 
     def __init__(self, openers: Sequence[Callable[[], QdrantClient]], urls: Sequence[str] = ()) -> None:
@@ -51,7 +51,7 @@ class Nodes:
         self._moving = Lock()
 
     @classmethod
-    def of(cls, address: ServerAddress, key: str | None, ca: Path | None) -> "Nodes":
+    def of(cls, address: ServerAddress, key: str | None, ca: Path | None) -> "NodeClients":
         """Those of an address; ``ca`` is a PEM file with the authorities to trust, None: the usual ones."""
         access = _Access(key, ca)
         cluster = _Cluster() if len(address.nodes) > 1 else None

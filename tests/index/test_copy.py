@@ -12,7 +12,7 @@ from handsim import HandsimError, Pool
 from handsim.errors import NotThereError
 from index import Catalog, open_catalog, verify
 from index.copy import Placement, copy_catalog
-from tests.index.builders import MemoryServer, SmallData, memory_catalog
+from tests.index.builders import MemoryServer, SmallData, copy_index, memory_catalog
 from tests.index.server.small_server import SmallServer
 
 pytestmark = pytest.mark.slow
@@ -182,8 +182,20 @@ def test_a_copy_that_was_altered_is_reported(source: Catalog, qdrant: MemoryServ
         moved = models.PointVectors(id=int(small.pool.hand_ids[5]), vector=np.ones(5).tolist())
         qdrant.client.update_vectors("hands-v0002", [moved])
         message = r"^v0002 at memory/hands differs from its original \(60-.*`handsim index drop v0002 "
-        with pytest.raises(HandsimError, match=f"{message}--index memory/hands` and copy again$"):
+        with pytest.raises(HandsimError, match=f"{message}--index memory/hands` and copy again; "):
             copy_catalog(source, target)
+
+
+def test_an_original_that_was_altered_is_not_published(three_versions: Path, tmp_path: Path) -> None:
+    source = copy_index(three_versions, tmp_path / "index")
+    file = source / "v0002" / "hands.arrow"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    target = open_catalog(tmp_path / "copy")
+    with pytest.raises(HandsimError, match=r"copy again; `verify v0002` tells whether the original is who"):
+        copy_catalog(open_catalog(source), target)
+    assert target.current_name() is None
 
 
 def test_a_copy_of_no_version_is_refused_and_of_an_unpublished_one_unpublished(

@@ -155,6 +155,8 @@ def test_a_node_that_is_lost(small: SmallData) -> None:
         found = wrong(catalog)
         assert any("a node of the address is away" in text for text in found)
         assert any("node 2 at http" in text and "does not hear" in text for text in found)
-        assert any("shard 0 of v0001 has replicas that do not answer, on node 2 (dead)" in text for text in found)
+        assert any(
+            "shard 0 of v0001 has replicas that do not answer, on node 2 (dead)" in text for text in found
+        )
         cluster.kill(2)
         assert any("shard 1 of v0001 has no active replica" in text for text in wrong(catalog))

@@ -147,8 +147,8 @@ def _problems(overview: Overview) -> Iterator[Finding]:
         names = ", ".join(map(str, overview.remnants))
         yield Finding(
             "note",
-            f"Left by processes that ended: {names}. The next build continues or replaces what is unfinished, "
-            "clearing up removes it.",
+            f"Left by processes that ended: {names}. The next build continues or replaces what is "
+            "unfinished, clearing up removes it.",
         )
     if overview.builder is not None:
         yield Finding("note", f"A version is being built by {overview.builder}.")

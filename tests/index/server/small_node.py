@@ -25,9 +25,9 @@ from tests.index.server.small_server import CONSENSUS, METHODS, READS, WRITES, S
 NODES: Final = 3
 PORTS: Final = 3
 """Of each node: for REST, for gRPC, and for the other nodes."""
-SETTLES_S: Final = 0.4
+SETTLES_S: Final = 0.3
 """How long after a loss was noticed a cluster refuses what it will do later."""
-RECOVERS_S: Final = 0.2
+RECOVERS_S: Final = 0.1
 """How long a node that comes back refuses everything, at least."""
 
 _CALL: Final = "/handsim.Node/Call"

@@ -14,7 +14,7 @@ from handsim import HandsimError
 from handsim.errors import UnavailableError
 from index.server.client import Connection
 from index.server.failures import DeniedError
-from index.server.nodes import Nodes, check_version
+from index.server.nodes import NodeClients, check_version
 from tests.index.server.test_failures import RpcError, http_error
 
 AWAY = RpcError(grpc.StatusCode.UNAVAILABLE, "Connection refused")
@@ -62,6 +62,16 @@ def test_pauses_grow_and_nobody_waits_longer_than_patience(patience_s: float) ->
     assert 0.1 < server.pauses[0] < 0.5
     assert max(server.pauses) <= 12
     assert max(server.pauses) > 3 * server.pauses[0]
+
+
+def test_a_call_that_took_all_patience_until_its_deadline_is_made_once_more() -> None:
+    server = FailingServer(AWAY, times=1, patience_s=0.05)
+
+    def hang(client: QdrantClient) -> str:
+        time.sleep(0.06)
+        return server.answer(client)
+
+    assert server.connection.call(hang) == "an answer"
 
 
 @pytest.mark.parametrize("error", [http_error(403), http_error(400), http_error(500)], ids=repr)
@@ -128,7 +138,9 @@ def test_a_node_that_never_answers_is_told_too() -> None:
         time.sleep(1.3)
         return QdrantClient(":memory:")
 
-    connection = Connection(Nodes([open_slowly]), "there", on_wait=lambda error, seconds: told.append(error))
+    connection = Connection(
+        NodeClients([open_slowly]), "there", on_wait=lambda error, seconds: told.append(error)
+    )
     connection.open()
     assert [str(error) for error in told] == ["the Qdrant server at there has not answered yet", "None"]
 
@@ -167,7 +179,7 @@ class Cluster:
         self.asked: list[str] = []
         self.pauses: list[float] = []
         self.connection = Connection(
-            Nodes([self.opener(name) for name in names]),
+            NodeClients([self.opener(name) for name in names]),
             "http://cluster",
             sleep=self.pauses.append,
             patience_s=5,

@@ -14,13 +14,17 @@ from threading import Thread
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from qdrant_client import grpc as q
 
 from handsim import HandsimError
 from handsim.errors import UnavailableError
+from index import ExactIndex, IndexSettings, SearchOptions, open_catalog
 from index.server.address import CA_VARIABLE, ServerAddress, read_ca
 from index.server.client import Connection, connect
+from tests.index.builders import SmallData
+from tests.index.server.small_cluster import SmallCluster
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +153,25 @@ def test_a_stranger_that_comes_later_is_refused_when_it_is_asked(start: Start) -
     with late, pytest.raises(HandsimError, match="is a node of another cluster than"):
         ask(connection)
     connection.close()
+
+
+@pytest.mark.filterwarnings("ignore:no gRPC at port 1 of")
+@pytest.mark.parametrize("ports", ["", "?grpc_port=1"], ids=["gRPC", "REST"])
+def test_a_reader_goes_on_whichever_node_is_killed(small: SmallData, ports: str) -> None:
+    oracle = ExactIndex(small.pool, small.embedding)
+    hands = small.pool.hand_ids[::7]
+    with SmallCluster() as cluster:
+        hosts = ",".join(f"127.0.0.1:{cluster.port(number)}" for number in range(3))
+        with open_catalog(f"http://{hosts}/hands{ports}") as catalog:
+            catalog.build(small.pool, small.embedding, IndexSettings(replicas=3))
+            with catalog.current() as version:
+                for number in range(3):
+                    cluster.kill(number)
+                    found = version.search_hands(hands, 3, options=SearchOptions(exact=True))
+                    true = oracle.search_hands(hands, 3)
+                    np.testing.assert_allclose(found.distances, true.distances, rtol=1e-4, atol=1e-5)
+                    cluster.start(number)
+                    cluster.await_recovery(number)
 
 
 class _NoQdrant(BaseHTTPRequestHandler):

@@ -50,11 +50,13 @@ class Place(RunPlace):
         path.write_text(json.dumps(RECIPE))
         return path
 
-    def train(self, name: str, overrides: Sequence[str] = (), *, resume: bool = False) -> RunOutcome:
-        """Run it to its end, or until something stops it."""
+    def train(
+        self, name: str, overrides: Sequence[str] = (), *, resume: bool = False, index: str = ""
+    ) -> RunOutcome:
+        """Run it to its end, or until something stops it; ``index`` is another one than the home's."""
         config = RECIPES.fill(RECIPE, overrides, "test")
         folder = self.folder(name) if resume else RunFolder.new(self.home, name)
-        with open_catalog(self.home.index) as catalog:
+        with open_catalog(index or self.home.index) as catalog:
             return pretrain(config, self.home, catalog, folder, resume=resume, say=lambda line: None)
 
 

@@ -62,7 +62,7 @@ def test_versions_that_nobody_needs_are_removed(mine: Library) -> None:
             actions.remove(mine, "v0002")
         assert actions.prune(mine, 1) == "Removed v0003. Left v0002: readers have them open."
     assert actions.prune(mine, 1) == "Removed v0002."
-    (mine.home.index / ".building").mkdir()
+    Path(mine.home.index, ".building").mkdir()
     left = read_overview(mine)
     assert "Left by processes that ended: .building (unfinished)." in findings(left)[0].text
     assert "prune" not in refusals(left, actions=True, running=frozenset())
