@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from handsim.embedding import BlendEmbedding, Embedding, ImageEmbedding
@@ -35,13 +36,17 @@ class Finding:
 
 def examine(catalog: "Catalog") -> list[Finding]:
     """All findings, what is wrong first; no hand is read. Never raises."""
+    found: list[Finding] = []
     names: list[str] = []
-    found = [*check("which versions there are", lambda: names.extend(catalog.version_names()) or ())]
-    if not found:
+    try:
+        names = catalog.version_names()
+    except (HandsimError, OSError) as error:
+        found.append(Finding("unknown", f"could not check which versions there are ({error})"))
+    else:
         found += check("which version is current", lambda: _examine_current(catalog, names))
     found += check("what ended processes left", lambda: _examine_remnants(catalog))
     for name in names:
-        found += check(name, lambda name=name: _examine_version(catalog, name))
+        found += check(name, partial(_examine_version, catalog, name))
     found += check("the engine", catalog.examine_engine)
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 

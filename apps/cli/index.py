@@ -1,4 +1,4 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py` and
+"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; others are in `index_backup.py` and
 `index_doctor.py`.
 
 The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.

@@ -58,6 +58,6 @@ def examine_version(directory: Path) -> Iterator[Finding]:
     if columns is None:
         yield Finding(
             "hint",
-            f"{directory.name} was built by an older handsim: mining and training look its hands up one by one",
+            f"{directory.name} was built by an older handsim: mining looks its hands up one by one",
             "`handsim index build` makes one that is faster there",
         )

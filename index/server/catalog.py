@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,21 +182,23 @@ class ServerCatalog(Catalog):
     def examine_version(self, name: str) -> Iterator[Finding]:
         record = self._readable_record(name)
         collection = VersionCollection(self._connection.without_retries(), self._names.collection(name))
-        is_building = self.active_builder() is not None
+        is_building = False
+        with suppress(UnavailableError):  # its own finding
+            builder = self._registry.with_patience(0.0).holder("builder")
+            is_building = builder is not None and builder.is_alive(self._connection.clock())
         yield from health.examine_version(name, collection, record, self._folders, is_building=is_building)
 
     def examine_engine(self) -> Iterator[Finding]:
         yield from check("the nodes", lambda: health.examine_nodes(self._connection))
+        versions = [self._collection(name) for name in self._names.versions()]
+        for collection in [*versions, self._registry.collection]:
+            subject = f"the shards of {collection.name}"
+            yield from check(subject, partial(health.examine_replicas, collection))
         if self._registry.exists():
-            yield from check("the leases", lambda: health.examine_leases(self._registry))
-            yield from check("where leases lie", lambda: health.examine_copies(self._registry.collection))
-        elif self._names.versions():
-            yield Finding(
-                "wrong",
-                f"the collection {self._registry.collection.name}, where who reads and builds signs in, is "
-                f"not there",
-                "`handsim index publish VERSION` makes it again",
-            )
+            yield from health.examine_leases(self._registry)
+        elif versions:
+            text = f"{self._registry.collection.name} is not there, where readers and builders sign in"
+            yield Finding("wrong", text, "`handsim index publish VERSION` makes it again")
 
     def remnants(self) -> list[Remnant]:
         remnants = []

@@ -21,6 +21,7 @@ from index.doctor import Finding, check, find_missing_weights
 from index.info import VersionHealth
 from index.server.client import Connection
 from index.server.collection import VersionCollection, VersionRecord
+from index.server.failures import NotFoundError
 from index.server.leases import HEARTBEAT_S, LeaseHolder, LeaseRegistry
 
 T = TypeVar("T")
@@ -29,15 +30,15 @@ _LINKING_IS_LONG_S: Final = 3600.0
 """After a build; two million hands are linked in minutes."""
 _SIZES: Final = 3
 """Level of detail from which on telemetry tells the sizes of shards."""
-_SERVING: Final = (models.ReplicaState.ACTIVE, models.ReplicaState.ACTIVEREAD)
-_ARRIVING: Final = (
+_SERVING: Final = {models.ReplicaState.ACTIVE, models.ReplicaState.ACTIVEREAD}
+_ARRIVING: Final = {
     models.ReplicaState.PARTIAL,
     models.ReplicaState.INITIALIZING,
     models.ReplicaState.PARTIALSNAPSHOT,
     models.ReplicaState.RECOVERY,
     models.ReplicaState.RESHARDING,
     models.ReplicaState.RESHARDINGSCALEDOWN,
-)
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,6 @@ class CollectionHealth:
         size = _ask_or_none(lambda: _read_bytes(connection, name, shards.shard_count if shards else 1))
         return cls(collection.read_info(), shards, size)
 
-    def replicas(self) -> dict[int, dict[int, models.ReplicaState]]:
-        """Shard -> peer -> state; empty where the server does not tell."""
-        states: dict[int, dict[int, models.ReplicaState]] = defaultdict(dict)
-        if self.shards is not None:
-            for local in self.shards.local_shards:
-                states[local.shard_id][self.shards.peer_id] = local.state
-            for remote in self.shards.remote_shards:
-                states[remote.shard_id][remote.peer_id] = remote.state
-        return {shard: dict(sorted(states[shard].items())) for shard in sorted(states)}
-
     def to_version_health(self) -> VersionHealth:
         """In words."""
         transfers = self.shards.shard_transfers if self.shards else []
@@ -78,7 +69,7 @@ class CollectionHealth:
             bytes=self.bytes,
             replicas={
                 shard: {str(peer): state.value.lower() for peer, state in peers.items()}
-                for shard, peers in self.replicas().items()
+                for shard, peers in (_by_shard(self.shards) if self.shards else {}).items()
             },
             transfers=tuple(map(_describe_transfer, transfers)),
         )
@@ -93,24 +84,26 @@ def examine_version(
     is_building: bool,
 ) -> Iterator[Finding]:
     """What is wrong with a version; ``folders`` may hold the weights of its embedding."""
-    health = CollectionHealth.read(collection)
-    yield from _examine_status(name, collection.name, health.info, record, is_building=is_building)
+    yield from _examine_status(name, collection.name, collection.read_info(), record, is_building=is_building)
     if record.state == "growing" and not is_building:
         remedy = "`handsim index add --in-place` or `handsim index prune` repairs it"
         yield Finding("wrong", f"hands were being added to {name} in place by a process that ended", remedy)
-    if record.state == "complete" and (points := collection.count()) != record.points:
-        yield Finding(
-            "wrong",
-            f"{name} holds {points:,} of {record.points:,} hands",
-            "if all nodes run, `handsim index build` makes another version",
-        )
-    yield from _examine_replicas(name, health, record.settings.replicas)
+    yield from check(f"how many hands {name} holds", lambda: _examine_count(name, collection, record))
     try:
         embedding = embedding_from_json(json.loads(record.embedding), folders)
     except ValueError as error:  # HandsimError is one
         yield Finding("wrong", f"the embedding of {name} cannot be read ({error})", "`handsim index build`")
         return
     yield from find_missing_weights(embedding, name)
+
+
+def _examine_count(name: str, collection: VersionCollection, record: VersionRecord) -> Iterator[Finding]:
+    if record.state == "complete" and (points := collection.count()) != record.points:
+        yield Finding(
+            "wrong",
+            f"{name} holds {points:,} of {record.points:,} hands",
+            "if all nodes run, `handsim index build` makes another version",
+        )
 
 
 def _examine_status(
@@ -147,47 +140,42 @@ def _examine_status(
         yield Finding("hint", f"the server warns of {name}: {warning.message}")
 
 
-def examine_copies(collection: VersionCollection) -> Iterator[Finding]:
-    """The replicas of a collection that has as many as it was created with."""
-    health = CollectionHealth.read(collection)
-    wanted = health.info.config.params.replication_factor or 1
-    yield from _examine_replicas(collection.name, health, wanted)
-
-
-def _examine_replicas(name: str, health: CollectionHealth, wanted: int) -> Iterator[Finding]:
-    """Replicas that are lost, too few, or on their way; ``wanted`` is how many each shard should have."""
-    if health.shards is None:
-        yield Finding("unknown", f"could not check the shards of {name} (the server does not tell)")
+def examine_replicas(collection: VersionCollection) -> Iterator[Finding]:
+    """Replicas of a collection that are lost, fewer than it was created with, or on their way."""
+    connection, name = collection.connection.without_retries(), collection.name
+    try:
+        shards = connection.call(lambda client: client.collection_cluster_info(name))
+    except NotFoundError:
         return
-    for shard, peers in health.replicas().items():
-        away = [peer for peer, state in peers.items() if state not in (*_SERVING, *_ARRIVING)]
-        arriving = [peer for peer, state in peers.items() if state in _ARRIVING]
-        if not any(state in _SERVING for state in peers.values()):
-            states = ", ".join(f"node {peer} {state.value}" for peer, state in peers.items())
-            yield Finding(
-                "wrong",
-                f"shard {shard} of {name} has no active replica ({states}): its hands are not found",
-                "start its nodes; if their disks are lost, `handsim index restore` or `handsim index build`",
-            )
-        elif away:
-            nodes = ", ".join(f"{peer} ({peers[peer].value.lower()})" for peer in away)
-            yield Finding(
-                "wrong",
-                f"shard {shard} of {name} has replicas that do not answer, on node {nodes}",
-                "start that node, it then catches up; one that is lost for good has to be removed from the "
-                "cluster and replaced",
-            )
-        if len(peers) < wanted:
-            yield Finding(
-                "wrong",
-                f"shard {shard} of {name} has {pluralize(len(peers), 'replica')} of {wanted}",
-                "let the cluster replicate it to another node; new versions spread over the nodes there are",
-            )
-        for peer in arriving:
-            state = peers[peer].value.lower()
-            yield Finding("hint", f"shard {shard} of {name} is {state} on node {peer}: it is filled")
-    for transfer in health.shards.shard_transfers:
+    replicas = _by_shard(shards)
+    unserved = [str(shard) for shard, peers in replicas.items() if not set(peers.values()) & _SERVING]
+    if unserved:
+        yield Finding(
+            "wrong",
+            f"{name} has no active replica of shard {', '.join(unserved)}: nothing can be searched",
+            "start its nodes; if their disks are lost, `handsim index restore` or `handsim index build`",
+        )
+    by_state: dict[tuple[int, models.ReplicaState], list[str]] = defaultdict(list)
+    for shard, peers in replicas.items():
+        for peer, state in peers.items():
+            by_state[peer, state].append(str(shard))
+    for (peer, state), of_shards in by_state.items():
+        held = f"{name}: shard {', '.join(of_shards)} is {state.value.lower()} on node {peer}"
+        if state in _ARRIVING:
+            yield Finding("hint", held, "it is being filled, or waits for a node to be so")
+        elif state not in _SERVING:
+            remedy = "start that node, it then catches up; one that is lost for good has to be replaced"
+            yield Finding("wrong", held, remedy)
+    for transfer in shards.shard_transfers:
         yield Finding("hint", f"{name}: {_describe_transfer(transfer)}")
+    wanted = _ask_or_none(lambda: collection.read_info().config.params.replication_factor) or 1
+    few = [str(shard) for shard, peers in replicas.items() if len(peers) < wanted]
+    if few:
+        yield Finding(
+            "wrong",
+            f"{name} was made with {pluralize(wanted, 'replica')}, and shard {', '.join(few)} has fewer",
+            "add nodes, then `handsim index build`; or replicate the shards with Qdrant's cluster API",
+        )
 
 
 def examine_nodes(connection: Connection) -> Iterator[Finding]:
@@ -234,6 +222,7 @@ def _examine_cluster(connection: Connection) -> Iterator[Finding]:
 
 def examine_leases(registry: LeaseRegistry) -> Iterator[Finding]:
     """Leases of processes that ended, and of hosts whose clocks are ahead of this one's."""
+    registry = registry.with_patience(0.0)
     now = registry.connection.clock()
     exclusive = [registry.holder("builder"), registry.holder("publisher")]
     holders = [*(holder for holder in exclusive if holder is not None), *registry.readers().values()]
@@ -254,6 +243,16 @@ def examine_leases(registry: LeaseRegistry) -> Iterator[Finding]:
                 if holder.role == "reader"
                 else "its place is free, the next one takes it",
             )
+
+
+def _by_shard(shards: models.CollectionClusterInfo) -> dict[int, dict[int, models.ReplicaState]]:
+    """Shard -> peer -> state."""
+    states: dict[int, dict[int, models.ReplicaState]] = defaultdict(dict)
+    for local in shards.local_shards:
+        states[local.shard_id][shards.peer_id] = local.state
+    for remote in shards.remote_shards:
+        states[remote.shard_id][remote.peer_id] = remote.state
+    return {shard: dict(sorted(states[shard].items())) for shard in sorted(states)}
 
 
 def _describe_holder(holder: LeaseHolder) -> str:

@@ -1,5 +1,6 @@
 """``handsim index``: its actions, the words they print, and where commands find their index."""
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -99,6 +100,20 @@ def test_hands_are_added_and_the_version_verified(own_home: Path, capsys: Captur
     assert "leave --in-place out" in run_refused(capsys, "index", "add", "--in-place", *at)
     run_ok(capsys, "index", "publish", "v0002", *at)
     assert run_json(capsys, "query", "--hand", pick_hand(own_home, 69), "-k", "2", *at)[0]["neighbors"]
+
+
+def test_doctor_ends_with_1_where_there_is_something_to_mend(own_home: Path, capsys: Capture) -> None:
+    assert run_ok(capsys, "index", "doctor", "--home", own_home).endswith("index is sound\n")
+    (own_home / "index" / ".building").mkdir()
+    assert main(["index", "doctor", "--home", str(own_home)]) == 1
+    page = capsys.readouterr().out.splitlines()
+    assert page[0].endswith("index: 1 thing to mend")
+    assert page[2:4] == ["To mend:", "  - .building (unfinished) takes space and cannot be searched"]
+    assert "`handsim index prune` removes it" in page[4]
+    assert main(["index", "doctor", "--json", "--index", "http://127.0.0.1:9", "--patience", "0"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["severity"] == "wrong"
+    assert "does not answer" in finding["text"]
 
 
 @pytest.mark.slow
