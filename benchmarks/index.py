@@ -1,6 +1,7 @@
 """Indexes of synthetic poses, built, opened and asked for the nearest hand of another video, side by side.
 
     python -m benchmarks.index --points 2000000 --engine edge --engine faiss --engine exact --plot index.png
+    python -m benchmarks.index --points 2000000 --engine faiss --bulk
 
 Prints JSON. Every engine gets the same vectors and the same questions, in one run; each part runs in a
 process of its own. FAISS knows no videos: it is asked for more neighbours until one of another video is among
@@ -18,6 +19,7 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.bare_engine import overhead
 from benchmarks.clock import Clock, say
+from benchmarks.engines.bulk import mine_pool, ratios, whole_job
 from benchmarks.engines.catalog import CatalogEngine
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.exact import ExactEngine
@@ -29,7 +31,7 @@ from handsim.metrics.retrieval import recall_at_k
 from handsim.processes import available_cores
 from index import IndexSettings
 
-_LIBRARIES = ("qdrant-edge-py", "qdrant-client", "faiss-cpu", "numpy")
+_LIBRARIES = ("qdrant-edge-py", "qdrant-client", "faiss-cpu", "numba", "numpy")
 
 
 def make_pool(folder: Path, points: int, seed: int, still: int, min_motion: float | None = None) -> None:
@@ -84,6 +86,12 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
     for engine in engines:
         say(engine.name)
         figures.append(measure_engine(engine, folder, work / engine.name, questions))
+        figures[-1]["whole_job"] = whole_job(figures[-1], len(VideoPoses.open(folder)))
+    bulk: dict[str, Any] = {}
+    if options.bulk:
+        say("bulk")
+        bulk = {"bulk": in_fresh_process(mine_pool, folder, questions)}
+        bulk["bulk"]["over_best_whole_job"] = ratios(bulk["bulk"], figures)
     return {
         "points": len(VideoPoses.open(folder)),
         "dimension": VideoPoses.open(folder).embedding.dimension,
@@ -92,6 +100,7 @@ def measure_all(engines: list[Engine], options: argparse.Namespace, work: Path) 
         "cores": available_cores(),
         "libraries": {name: installed(name) for name in _LIBRARIES},
         "engines": figures,
+        **bulk,
     }
 
 
@@ -126,6 +135,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--min-motion", type=float, metavar="SHARE", help="leave out what did not move, as an ingest does"
     )
     parser.add_argument("--engine", action="append", choices=["edge", "server", "faiss", "exact"])
+    line = "mine the pool without an index, too, against building an engine's and asking for every hand"
+    parser.add_argument("--bulk", action="store_true", help=line)
     parser.add_argument(
         "--server", metavar="URL", help="an index that is not there yet, and is dropped again"
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
+from handsim.embedding import Embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import replacing
@@ -31,7 +32,7 @@ from handsim.processes import PipeWorker, available_cores, stop_workers
 from index.catalog import open_catalog
 from index.info import VersionInfo
 from index.points import Progress
-from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
+from index.query import DEFAULT_OPTIONS, MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
 from index.version import IndexVersion
 
 _BATCH_HANDS: Final = 2048
@@ -207,7 +208,7 @@ def mine(
     """
     if workers is not None and workers < 1:
         raise HandsimError(f"{workers} workers cannot mine; take at least 1")
-    miner = _Miner(policy, ef, None if policy.keep_duplicates else duplicates)
+    miner = Miner(policy, None if policy.keep_duplicates else duplicates, ef)
     mined: Iterator[MinedPairs]
     batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
     if cluster is not None:
@@ -235,13 +236,19 @@ PAIRS_SCHEMA: Final = pa.schema(
 )
 
 
-def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo) -> int:
+def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo | Embedding) -> int:
     """Write pairs as they come; the file appears under its name once it is complete. Returns how many.
 
-    Its metadata hold the index version and the fingerprint of the embedding they were mined in, and how many
-    hands were left out as too near or as duplicates.
+    Its metadata hold the index version they were mined from (an embedding alone: ``mined`` is ``in bulk``),
+    the fingerprint of the embedding, and how many hands were left out as too near or as duplicates.
     """
-    metadata = {"index_version": mined_from.name, "embedding_fingerprint": mined_from.embedding_fingerprint}
+    if isinstance(mined_from, VersionInfo):
+        metadata = {
+            "index_version": mined_from.name,
+            "embedding_fingerprint": mined_from.embedding_fingerprint,
+        }
+    else:
+        metadata = {"mined": "in bulk", "embedding_fingerprint": mined_from.fingerprint}
     left_out = {"left_out_too_near": 0, "left_out_duplicates": 0}
     count = 0
     with (
@@ -264,31 +271,47 @@ def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: Ver
     return count
 
 
+class HandSearch(Protocol):
+    """What is mined: a version of an index, or a pool in memory (`index.bulk`)."""
+
+    def search_hands(
+        self,
+        hand_ids: NDArray[np.uint64],
+        k: int = 10,
+        *,
+        other_video: bool = False,
+        options: SearchOptions = DEFAULT_OPTIONS,
+        duplicates: DuplicateGroups | None = None,
+    ) -> Neighbors:
+        """See `index.version.IndexVersion.search_hands`."""
+        ...
+
+
 @dataclass(frozen=True)
-class _Miner:
+class Miner:
     """Mines a batch of hands, here or in another process."""
 
     policy: MiningPolicy
-    ef: int | None
-
     duplicates: DuplicateGroups | None
+    """Groups whose hands are no positives of each other."""
+    ef: int | None = None
+    """Candidates examined in the graph, where there is one."""
 
-    def mine(self, version: IndexVersion, hand_ids: NDArray[np.uint64]) -> MinedPairs:
+    def mine(self, search: HandSearch, hand_ids: NDArray[np.uint64]) -> MinedPairs:
+        """The positives of hands [N]."""
         policy = self.policy
         options = SearchOptions(
             one_per_video=policy.one_per_video, max_distance=policy.max_distance, ef=self.ef
         )
         # A search that leaves hands out costs more. Few anchors have any to leave out, so it is their second.
-        nearest = version.search_hands(
-            hand_ids, policy.top_k, other_video=policy.other_video, options=options
-        )
+        nearest = search.search_hands(hand_ids, policy.top_k, other_video=policy.other_video, options=options)
         too_near = nearest.is_found & (nearest.distances < policy.min_distance)
         copies = self._find_copies(hand_ids, nearest) & ~too_near
         again = (too_near | copies).any(axis=1)
         if again.any():
             nearest = nearest.keep(~too_near & ~copies)
             if policy.max_distance is None or policy.min_distance <= policy.max_distance:
-                further = version.search_hands(
+                further = search.search_hands(
                     hand_ids[again],
                     policy.top_k,
                     other_video=policy.other_video,
@@ -314,7 +337,7 @@ class _Miner:
 
 
 def _mine_in_processes(
-    address: str, name: str, batches: Sequence[NDArray[np.uint64]], miner: _Miner, workers: int
+    address: str, name: str, batches: Sequence[NDArray[np.uint64]], miner: Miner, workers: int
 ) -> Iterator[MinedPairs]:
     """The pairs of each batch, in order. The processes take turns, so that the order needs no bookkeeping."""
     processes = [PipeWorker(_serve, address, name, miner) for _ in range(min(workers, len(batches)))]
@@ -346,7 +369,7 @@ def _receive(process: PipeWorker) -> MinedPairs:
     return message
 
 
-def _serve(connection: Connection, address: str, name: str, miner: _Miner) -> None:
+def _serve(connection: Connection, address: str, name: str, miner: Miner) -> None:
     """Mine each batch that comes through the pipe; end with an error that is sent back."""
     try:
         with open_catalog(address) as catalog, catalog.open(name) as version:
@@ -360,7 +383,7 @@ def _mine_on_cluster(
     cluster: ClusterOptions,
     version: IndexVersion,
     batches: Sequence[NDArray[np.uint64]],
-    miner: _Miner,
+    miner: Miner,
     workers: int | None,
     say: Callable[[str], None],
 ) -> Iterator[MinedPairs]:
@@ -390,14 +413,14 @@ class _MinerFactory:
 
     address: str
     name: str
-    miner: _Miner
+    miner: Miner
 
     def __call__(self) -> "_ClusterMiner":
         return _ClusterMiner(open_catalog(self.address).open(self.name), self.miner)
 
 
 class _ClusterMiner:
-    def __init__(self, version: IndexVersion, miner: _Miner) -> None:
+    def __init__(self, version: IndexVersion, miner: Miner) -> None:
         self._version, self._miner = version, miner
 
     def process(self, batch: NDArray[np.uint64]) -> MinedPairs:

@@ -237,6 +237,11 @@ class PoolPoints:
     def __len__(self) -> int:
         return len(self._hands) if self._rows is None else len(self._rows)
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """[n] their rows in the pool."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
     @cached_property
     def origin(self) -> str:
         """See `PointSource`: over the columns of the pool that vectors and payloads are made of.
@@ -264,6 +269,18 @@ class PoolPoints:
         for rows in self._slices():
             vectors = self._embedding.embed_hands(self._hands, rows)
             yield PointBatch(self._hands.hand_ids[rows], vectors, payloads_of(self._hands, rows))
+
+    def vectors(self, progress: Progress | None = None) -> NDArray[np.float32]:
+        """[n, D] of all of them, in the pool's order."""
+        vectors = np.empty((len(self), self._embedding.dimension), dtype=np.float32)
+        done = 0
+        for rows in self._slices():
+            batch = self._embedding.embed_hands(self._hands, rows)
+            vectors[done : done + len(batch)] = batch
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(self))
+        return vectors
 
     def _slices(self) -> Iterator[NDArray[np.int64] | slice]:
         """The rows of each batch."""

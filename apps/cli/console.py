@@ -14,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -90,6 +91,12 @@ def load_or_fit_embedding(home: Home, pool: Pool) -> tuple[Embedding, bool]:
     embedding = PoseEmbedding.fit(pool)
     embedding.save(home.embedding)
     return embedding, True
+
+
+def describe_fit(home: Home, embedding: Embedding) -> str:
+    """That `load_or_fit_embedding` fitted one, in a sentence."""
+    hands = pluralize(embedding.to_json()["fitted_hands"], "hand")
+    return f"fitted the embedding {home.embedding} on {hands} (`handsim embedding show`)"
 
 
 def find_checkpoint(name: str, home: Home, *, best: bool = False) -> tuple[Path, str]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from apps.cli import index_backup, index_doctor
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
+    describe_fit,
     find_catalog,
     find_home,
     format_table,
@@ -65,10 +66,7 @@ def build_version(
     pool = Pool.open(home.pool)
     embedding, is_new = load_or_fit_embedding(home, pool)
     if is_new:
-        fitted = embedding.to_json()["fitted_hands"]
-        print_line(
-            f"fitted the embedding {home.embedding} on {pluralize(fitted, 'hand')} (`handsim embedding show`)"
-        )
+        print_line(describe_fit(home, embedding))
     print_left_out(pool, embedding, print_line)
     if cluster is not None:
         _encode_on_cluster(cluster, pool, embedding, progress, print_line)

@@ -1,23 +1,28 @@
-"""``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M."""
+"""``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M.
+
+They are searched in the index or, with ``--bulk`` and where there is none, among all hands in memory.
+"""
 
 import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
-from apps.cli.console import find_catalog, find_home, progress_bar
-from handsim.embedding import can_embed_hands
+from apps.cli.console import describe_fit, find_catalog, find_home, load_or_fit_embedding, progress_bar
+from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
-from index import IndexVersion, MiningPolicy, mine
+from index import MiningPolicy, VersionInfo, mine
+from index.bulk import BulkSearch, Device, mine_in_bulk
 from index.hand100m import write_hand100m
 from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs
 
@@ -35,12 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-duplicates", action="store_true", help=line)
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
     parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that mine (default: one per core)",
-    )
+    line = "search all hands of the pool in memory, exactly, without an index (default where there is none)"
+    parser.add_argument("--bulk", action="store_true", help=line)
+    line = "with --bulk: where to search; cuda takes an NVIDIA GPU and handsim[train] (%(default)s)"
+    parser.add_argument("--device", choices=get_args(Device), default="cpu", help=line)
+    line = "processes that mine, threads with --bulk (default: one per core)"
+    parser.add_argument("--workers", type=int, metavar="N", help=line)
     add_cluster_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
@@ -75,29 +80,11 @@ def _run(options: argparse.Namespace) -> int:
     if stale:
         print(stale, file=sys.stderr)
     tally = MiningTally(policy)
-    with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
-        read_hands_of_pool(version, pool)
-        is_minable = _minable(pool, version, options.format)
-        hands = pool.hand_ids[is_minable]
-        batches = mine(
-            version,
-            hands,
-            policy,
-            duplicates=duplicates,
-            workers=options.workers,
-            cluster=read_cluster_options(options),
-            say=tqdm.write,
-            progress=progress,
-        )
-        counted = _require_any(tally, batches, pool)
-        if options.format == "parquet":
-            written = pluralize(write_pairs(options.out, counted, version.info), "pair")
-        else:
-            count = write_hand100m(options.out, pool, counted, with_picture=bool(options.crops))
-            written = pluralize(count, "annotation")
+    mine_pool = _mine_in_bulk if _is_in_bulk(options) else _mine_index
+    is_minable, written = mine_pool(options, pool, duplicates, tally)
     if options.crops:
         _write_crops(pool, options.crops)
-    print(f"{written} of {pluralize(len(hands), 'hand')} in {options.out}")
+    print(f"{written} of {pluralize(int(is_minable.sum()), 'hand')} in {options.out}")
     if partly := int((pool.has_side & ~is_minable).sum()):
         print(f"left out: {pluralize(partly, 'hand')} with unlabelled joints")
     if line := pool.describe_unknown_sides():
@@ -111,11 +98,82 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _minable(pool: Pool, version: IndexVersion, file_format: str) -> NDArray[np.bool_]:
-    """[N] the pool's hands that the index takes; Hand100M has no unlabelled joints."""
+def _is_in_bulk(options: argparse.Namespace) -> bool:
+    """Whether to search without an index; raises HandsimError for options that do not go with the answer."""
+    if not options.bulk and options.index is None and options.ray is None:
+        with find_catalog(options) as catalog:
+            if not catalog.versions():
+                return True
+    for name in ("index", "ray"):
+        if options.bulk and getattr(options, name) is not None:
+            raise HandsimError(
+                f"--bulk searches in the memory of this machine; leave out --{name}, or --bulk"
+            )
+    if options.device != "cpu" and not options.bulk:
+        raise HandsimError(
+            f"an index is not searched on a GPU; leave out --device {options.device}, or add --bulk"
+        )
+    return bool(options.bulk)
+
+
+def _mine_index(
+    options: argparse.Namespace, pool: Pool, duplicates: DuplicateGroups | None, tally: MiningTally
+) -> tuple[NDArray[np.bool_], str]:
+    """Mine the index that the options name; returns which hands [N] of the pool, and what was written."""
+    with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
+        read_hands_of_pool(version, pool)
+        is_minable = _minable(pool, version.embedding, options.format)
+        batches = mine(
+            version,
+            pool.hand_ids[is_minable],
+            tally.policy,
+            duplicates=duplicates,
+            workers=options.workers,
+            cluster=read_cluster_options(options),
+            say=tqdm.write,
+            progress=progress,
+        )
+        return is_minable, _write(options, pool, _require_any(tally, batches, pool), version.info)
+
+
+def _mine_in_bulk(
+    options: argparse.Namespace, pool: Pool, duplicates: DuplicateGroups | None, tally: MiningTally
+) -> tuple[NDArray[np.bool_], str]:
+    """As `_mine_index`, without one: in the embedding that the next index would be built with."""
+    home = find_home(options)
+    embedding, is_new = load_or_fit_embedding(home, pool)
+    if is_new:
+        print(describe_fit(home, embedding))
+    is_minable = _minable(pool, embedding, options.format)
+    with progress_bar("embedding") as progress:
+        search = BulkSearch.of_pool(
+            pool, embedding, device=options.device, threads=options.workers, progress=progress
+        )
+    with progress_bar("mining") as progress:
+        hands = pool.hand_ids[is_minable]
+        batches = mine_in_bulk(search, hands, tally.policy, duplicates=duplicates, progress=progress)
+        return is_minable, _write(options, pool, _require_any(tally, batches, pool), embedding)
+
+
+def _minable(pool: Pool, embedding: Embedding, file_format: str) -> NDArray[np.bool_]:
+    """[N] the pool's hands that the embedding takes; Hand100M has no unlabelled joints."""
     if file_format == "hand100m":
         return pool.is_usable
-    return can_embed_hands(version.embedding.unlabelled, pool)
+    return can_embed_hands(embedding.unlabelled, pool)
+
+
+def _write(
+    options: argparse.Namespace,
+    pool: Pool,
+    batches: Iterator[MinedPairs],
+    mined_from: VersionInfo | Embedding,
+) -> str:
+    """Write the file; returns what is in it."""
+    if options.format == "parquet":
+        return pluralize(write_pairs(options.out, batches, mined_from), "pair")
+    return pluralize(
+        write_hand100m(options.out, pool, batches, with_picture=bool(options.crops)), "annotation"
+    )
 
 
 def _require_any(tally: MiningTally, batches: Iterator[MinedPairs], pool: Pool) -> Iterator[MinedPairs]:

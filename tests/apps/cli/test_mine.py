@@ -4,15 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from apps.cli import main
 from handsim import Pool, PoolWriter
+from handsim.embedding import load_embedding
 from handsim.hand import format_hand_id, make_hand_id
 from handsim.pool.duplicates import DUPLICATES_FILE
 from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
 from tests.handsim.builders import write_picture_pool
+from training.pairs.sources import HandSet, MinedTable
 
 
 def write_home(path: Path, numbers: range, copied: range = range(0)) -> Path:
@@ -81,6 +84,45 @@ def test_copies_are_left_out_as_positives_and_counted(copied: Path, tmp_path: Pa
     verified = run_json(capsys, "index", "verify", "--home", copied)
     assert (verified["positives_at_zero"], verified["positives_too_near"]) == (10, 10)
     assert "`handsim pool duplicates` finds" in run_ok(capsys, "index", "verify", "--home", copied)
+
+
+def test_a_home_without_an_index_is_mined_in_bulk_and_gives_the_same_pairs(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    home = write_home(tmp_path / "home", range(25))
+    words = ("--top-k", "3", "--one-per-video", "--max-distance", "5")
+    printed = run_ok(capsys, *mine(home, "--out", tmp_path / "bulk.parquet", *words))
+    assert printed.startswith(f"fitted the embedding {home / 'embedding.json'} on 25 hands")
+    run_ok(capsys, "index", "build", "--home", home)
+    served = run_ok(capsys, *mine(home, "--out", tmp_path / "served.parquet", *words))
+    again = run_ok(capsys, *mine(home, "--bulk", "--out", tmp_path / "again.parquet", *words))
+    assert again == served.replace("served", "again")
+    assert printed.endswith(served.replace("served", "bulk"))
+    bulk, from_index = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("bulk", "served"))
+    assert bulk.drop_columns("distance").equals(from_index.drop_columns("distance"))
+    np.testing.assert_allclose(bulk["distance"], from_index["distance"], rtol=1e-6)
+    metadata = pq.read_metadata(tmp_path / "again.parquet").metadata
+    assert metadata[b"mined"] == b"in bulk"
+    assert metadata[b"embedding_fingerprint"].decode() == load_embedding(home / "embedding.json").fingerprint
+    assert b"index_version" not in metadata
+    pool = Pool.open(home / "pool")
+    pairs = MinedTable(tmp_path / "again.parquet", HandSet(pool.hand_ids))
+    draw = pairs.draw(bulk["hand_id"].to_numpy(), np.random.default_rng(0))
+    assert np.isin(draw.positives, bulk["positive_id"]).all()
+
+
+def test_options_that_do_not_go_with_a_search_in_memory_are_refused(
+    copied: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = ("--out", tmp_path / "pairs.parquet")
+    for words, message in (
+        (("--bulk", "--ray", "auto"), "leave out --ray, or --bulk"),
+        (("--bulk", "--index", "elsewhere"), "leave out --index, or --bulk"),
+        (("--device", "cuda"), "leave out --device cuda, or add --bulk"),
+        (("--index", tmp_path / "none"), "there is no index at"),
+        (("--bulk", "--top-k", "31"), "k is 31; these 30 hands answer 1 to 30"),
+    ):
+        assert message in run_refused(capsys, *mine(copied, *out, *words)), words
 
 
 def test_hands_without_a_picture_are_left_out_beside_crops(tmp_path: Path, capsys: Capture) -> None:

@@ -288,7 +288,10 @@ class Node(SmallServer):
         channel = self._channels.pop(number, None)
         if channel is not None:
             yield channel
-        options = [("grpc.use_local_subchannel_pool", 1)]  # else it waits as the old one did
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),  # else it waits as the old one did
+            ("grpc.max_receive_message_length", -1),  # who comes back gets the whole log
+        ]
         yield grpc.insecure_channel(f"127.0.0.1:{self._port(number)}", options)
 
     def _port(self, number: int) -> int:
