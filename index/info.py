@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 
 
@@ -138,6 +139,10 @@ class Remnant:
         return f"{self.name} (unfinished: {self.points:,} of {self.total:,} hands)"
 
 
+_SHARDS_IN_WORDS: Final = 6
+"""Of more, only those are named that not all nodes serve."""
+
+
 @dataclass(frozen=True)
 class VersionHealth:
     """How a server holds a version, as it tells."""
@@ -156,13 +161,16 @@ class VersionHealth:
     """Shards on their way to another node."""
 
     def __str__(self) -> str:
-        shards = [
-            f"shard {shard} on {', '.join(map(_describe_replica, nodes, nodes.values()))}"
-            for shard, nodes in sorted(self.replicas.items())
-        ]
-        error = [f"optimiser: {self.optimizer_error}"] if self.optimizer_error else []
-        segments = "1 segment" if self.segments == 1 else f"{self.segments} segments"
-        return "; ".join([f"{self.status}, {segments}", *error, *shards, *self.transfers])
+        words = [f"{self.status}, {pluralize(self.segments, 'segment')}"]
+        if self.optimizer_error:
+            words.append(f"optimiser: {self.optimizer_error}")
+        shards = sorted(self.replicas.items())
+        if len(shards) > _SHARDS_IN_WORDS:
+            words.append(f"{len(shards)} shards")
+            shards = [entry for entry in shards if set(entry[1].values()) != {"active"}]
+        for shard, nodes in shards:
+            words.append(f"shard {shard} on node {', '.join(map(_describe_replica, nodes, nodes.values()))}")
+        return "; ".join([*words, *self.transfers])
 
 
 def _describe_replica(node: str, state: str) -> str:

@@ -1,16 +1,19 @@
-"""``handsim index doctor``: what is wrong with an index, on one page."""
+"""``handsim index doctor``, and the recall that is wished of an index: ``build`` and ``verify --recall``."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from apps.cli.console import add_action, find_home, open_index
+from apps.cli.console import add_action, find_home, format_table, open_index, option_type
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from index.doctor import Finding, examine
+from index.ef_sweep import EfMeasurement, check_wished_recall
 
 EXIT_FINDINGS: Final = 1
+WISHED_RECALL: Final = 0.995
 _PATIENCE: Final = "5"
 """Seconds, unless the command line says otherwise: what does not answer now is what is asked about."""
 _TITLES: Final = {"wrong": "To mend", "unknown": "Not checked", "hint": "Worth knowing"}
@@ -37,6 +40,27 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print(format_page(address, findings))
     return exit_code
+
+
+def add_recall_argument(parser: argparse.ArgumentParser, line: str, usual: float | None = None) -> None:
+    """Declare ``--recall``."""
+    check = option_type(lambda text: check_wished_recall(float(text)))
+    parser.add_argument("--recall", type=check, default=usual, metavar="SHARE", help=line)
+
+
+def format_sweep(measured: Sequence[EfMeasurement], best: EfMeasurement | None) -> str:
+    """The table of a sweep; the ``best`` is the one that queries take from then on."""
+    rows = [
+        [
+            "chosen" if one is best else "",
+            f"{one.ef}",
+            f"{one.recall_at_1:.4f}",
+            f"{one.recall_at_10:.4f}",
+            f"{one.hands_per_second:,.0f}",
+        ]
+        for one in measured
+    ]
+    return format_table(["", ">ef", ">recall@1", ">recall@10", ">hands/s"], rows)
 
 
 def format_page(address: str, findings: list[Finding]) -> str:

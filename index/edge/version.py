@@ -42,7 +42,8 @@ class EdgeVersion(QdrantVersion):
         self.info = layout.read_info(directory, is_current=is_current)
         self.address = str(directory.parent)
         self.directory = directory
-        self._default_ef = record.settings.ef
+        verification = layout.read_verification(directory)
+        self.default_ef = (verification and verification.ef) or record.settings.ef
         self._columns = map_columns(directory)
         self._shard = _load_shard(directory)
         points = self._shard.info().points_count
@@ -75,7 +76,7 @@ class EdgeVersion(QdrantVersion):
     ) -> list[list[StoredPoint]]:
         must = _conditions(options.filter)
         params = edge.SearchParams(
-            hnsw_ef=options.ef or self._default_ef,
+            hnsw_ef=options.ef or self.default_ef,
             exact=options.exact,
             # What a filter rules out tears holes into the graph: the near-identical frames of a query's own
             # video lie all around it. ACORN steps over them, and half the ef finds as much.

@@ -177,7 +177,10 @@ class ServerCatalog(Catalog):
         return names
 
     def read_health(self, name: str) -> VersionHealth | None:
-        return CollectionHealth.read(self._collection(name)).to_version_health()
+        try:
+            return CollectionHealth.read(self._collection(name)).to_version_health()
+        except (NotFoundError, UnavailableError):
+            return None
 
     def examine_version(self, name: str) -> Iterator[Finding]:
         record = self._readable_record(name)

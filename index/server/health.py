@@ -57,7 +57,7 @@ class CollectionHealth:
         connection, name = collection.connection.without_retries(), collection.name
         shards = _ask_or_none(lambda: connection.call(lambda client: client.collection_cluster_info(name)))
         size = _ask_or_none(lambda: _read_bytes(connection, name, shards.shard_count if shards else 1))
-        return cls(collection.read_info(), shards, size)
+        return cls(VersionCollection(connection, name).read_info(), shards, size)
 
     def to_version_health(self) -> VersionHealth:
         """In words."""

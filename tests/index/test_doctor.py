@@ -147,7 +147,7 @@ def test_a_node_that_is_lost(small: SmallData) -> None:
         assert wrong(catalog) == []
         health = catalog.read_health("v0001")
         assert health is not None
-        assert "shard 0 on 1, 2; shard 1 on 2, 3; shard 2 on 1, 3" in str(health)
+        assert "shard 0 on node 1, 2; shard 1 on node 2, 3; shard 2 on node 1, 3" in str(health)
         cluster.kill(1)
         found = wrong(catalog)
         assert any("a node of the address is away" in text for text in found), found
