@@ -6,7 +6,7 @@ promise.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
+from index.doctor import Finding
+from index.ef_sweep import check_wished_recall, find_ef, unreached_recall
 from index.evaluation import LEAST_RECALL, Verification, verify
-from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionInfo
+from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionHealth, VersionInfo
 from index.plan import BuildPlan
 from index.points import (
     ConcatenatedPoints,
@@ -99,6 +101,7 @@ class Catalog(ABC):
         settings: IndexSettings = DEFAULT_SETTINGS,
         *,
         publish: bool = True,
+        recall: float | None = None,
         progress: Progress | None = None,
         announce: Announce = ignore,
     ) -> VersionInfo:
@@ -107,11 +110,15 @@ class Catalog(ABC):
         Where an earlier build of the same hands, embedding and settings ended before it was published, that
         version is verified and published instead, and an unfinished one is continued, where the engine can.
         Hands of unknown side are left out, and those with unlabelled joints, unless the embedding completes
-        them. ``progress`` counts hands written; the graph is built after its last call. ``announce`` gets a
+        them. With ``recall``, queries look at as many candidates as that recall@1 takes, see
+        `index.ef_sweep`, and not at ``settings.ef``.
+        ``progress`` counts hands written; the graph is built after its last call. ``announce`` gets a
         sentence on what is about to be done. Raises HandsimError when there are no hands, where the engine
         cannot hold the version, while another process builds, and when the version does not find what exact
         search finds: it then stays, unpublished.
         """
+        if recall is not None:
+            check_wished_recall(recall)
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
         points = PoolPoints(hands, embedding)
@@ -125,12 +132,14 @@ class Catalog(ABC):
                 f"all {len(hands):,} hands have unlabelled joints, and this embedding takes none of them; "
                 f"`handsim embedding fit --unlabelled complete` makes one that completes them"
             )
-        finished = self._finish(points.origin, len(points), embedding, settings, publish, announce)
+        finished = self._finish(
+            points.origin, len(points), embedding, settings, publish, announce, recall=recall
+        )
         if finished is not None:
             return finished
         announce(f"writing {self.plan(len(points), embedding.dimension, settings)}")
         name = self.write_version(points, embedding, settings, progress)
-        return self._verify_and_publish(name, publish)
+        return self._verify_and_publish(name, publish, recall=recall)
 
     def add(
         self,
@@ -157,7 +166,7 @@ class Catalog(ABC):
         rows = np.sort(np.concatenate([difference.new, difference.changed]))
         replaced = np.concatenate([difference.removed, hands.hand_ids[difference.changed]])
         with self.open(difference.base) as base:
-            embedding, before = base.embedding, base.info
+            embedding, before, ef = base.embedding, base.info, base.default_ef
             points = PoolPoints(hands, embedding, rows)
             extended = ConcatenatedPoints(PointsWithout(base, replaced), points)
         if len(difference.removed) == before.points:
@@ -167,11 +176,11 @@ class Catalog(ABC):
             )
         if not in_place:
             wanted = extended.origin, len(extended), embedding, before.settings
-            finished = self._finish(*wanted, publish, announce)
+            finished = self._finish(*wanted, publish, announce, ef=ef)
             if finished is not None:
                 return finished
         name = self._extend(before.name, points, replaced, embedding, progress, in_place, extended.origin)
-        return self._verify_and_publish(name, publish)
+        return self._verify_and_publish(name, publish, ef=ef)
 
     def compare(self, hands: HandColumns) -> Difference:
         """How the current version differs from a pool; raises NotThereError without one."""
@@ -239,12 +248,28 @@ class Catalog(ABC):
         return self._read_info(name, is_current=True)
 
     @abstractmethod
+    def version_names(self) -> list[str]:
+        """Names of all complete versions, the damaged too, oldest first."""
+
+    @abstractmethod
     def versions(self) -> list[VersionInfo]:
         """All complete versions, oldest first."""
 
     @abstractmethod
     def remnants(self) -> list[Remnant]:
         """What ended processes left of versions, oldest first, and what a builder is writing."""
+
+    def read_health(self, name: str) -> VersionHealth | None:
+        """How a server holds a version; None embedded, and where the server tells nothing."""
+        return None
+
+    @abstractmethod
+    def examine_version(self, name: str) -> Iterator[Finding]:
+        """What the engine knows to be wrong with a version, for `index.doctor.examine`."""
+
+    @abstractmethod
+    def examine_engine(self) -> Iterator[Finding]:
+        """What is wrong with its disk or its nodes, for `index.doctor.examine`."""
 
     @abstractmethod
     def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
@@ -363,18 +388,27 @@ class Catalog(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _verify_and_publish(self, name: str, publish: bool) -> VersionInfo:
-        problems = self._verify(name)
+    def _verify_and_publish(
+        self, name: str, publish: bool, *, ef: int | None = None, recall: float | None = None
+    ) -> VersionInfo:
+        problems = self._verify(name, ef, recall)
         if problems and publish:
             raise HandsimError(f"{name} is written but not published: {problems[0]}")
         return self._publish_verified(name, publish)
 
-    def _verify(self, name: str) -> list[str]:
-        """Verify a version, record the result, and return what keeps it from being published."""
+    def _verify(self, name: str, ef: int | None, recall: float | None) -> list[str]:
+        """Verify a version, record the result, and return what keeps it from being published.
+
+        Its queries look at ``ef`` candidates from then on, or at as many as ``recall`` takes.
+        """
+        unreached: list[str] = []
         with self.open(name) as version:
-            verification = verify(version, sample=_SAMPLE_BEFORE_PUBLISHING)
+            if recall is not None:
+                ef = find_ef(version, recall)
+                unreached = [] if ef else [unreached_recall(recall)]
+            verification = verify(version, sample=_SAMPLE_BEFORE_PUBLISHING, ef=ef)
         self.record_verification(name, verification)
-        return verification.problems(_PUBLISHABLE_RECALL)
+        return unreached + verification.problems(_PUBLISHABLE_RECALL)
 
     def _publish_verified(self, name: str, publish: bool) -> VersionInfo:
         if publish:
@@ -389,6 +423,9 @@ class Catalog(ABC):
         settings: IndexSettings,
         publish: bool,
         announce: Announce,
+        *,
+        ef: int | None = None,
+        recall: float | None = None,
     ) -> VersionInfo | None:
         """Verify and publish a version of these hands that is complete and not published; None without one.
 
@@ -403,7 +440,7 @@ class Catalog(ABC):
                 continue
             announce(f"{info.name} holds exactly these hands and is not published: nothing is written anew")
             try:
-                problems = self._verify(info.name)
+                problems = self._verify(info.name, ef, recall)
             except UnavailableError:
                 raise
             except HandsimError as error:  # damaged, or removed just now

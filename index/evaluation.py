@@ -4,7 +4,8 @@
 `verify` checks one version: whether it is complete, and whether it finds what exact search finds.
 """
 
-from dataclasses import dataclass, fields
+from collections import Counter
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,13 +17,15 @@ from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
 from index.points import Checksum, PointBatch
-from index.query import MIN_POSITIVE_DISTANCE, Neighbors, SearchOptions
+from index.query import DEFAULT_OPTIONS, MIN_POSITIVE_DISTANCE, Filter, Neighbors, SearchOptions
 from index.version import IndexVersion
 
 LEAST_RECALL: Final = 0.99
 """Recall@1 below which a version is not fit for use."""
 
 _TOP: Final = 10
+_FEW: Final = 20
+"""A filter that admits few hands admits one of so many."""
 _ZERO: Final = 1e-6
 """Equal vectors lie that far apart at most, by rounding."""
 
@@ -142,6 +145,16 @@ class Verification:
     """Hands of the pool that the version lacks; None without a pool."""
     missing_from_pool: int | None
     """Hands of the version that the pool lacks; None without a pool."""
+    ef: int | None = None
+    """Candidates that each query looked at, and looks at from then on; None where that was not recorded."""
+    min_score: float | None = None
+    """The score that one hand of `_FEW` has; None where filters were not measured."""
+    recall_at_min_score: float | None = None
+    """Recall@1 among the hands with at least that score."""
+    rare_label: str | None = None
+    """The rarest label of the sample; None where there is none, or filters were not measured."""
+    recall_at_rare_label: float | None = None
+    """Recall@1 among the hands with that label."""
 
     @classmethod
     def parse(cls, record: dict[str, Any] | None) -> "Verification | None":
@@ -173,13 +186,17 @@ def verify(
     sample: int = 2000,
     read_all: bool = False,
     pool_ids: NDArray[np.uint64] | None = None,
+    ef: int | None = None,
 ) -> Verification:
     """Compare a version with exact search on random hands and, with ``read_all``, read every hand of it.
 
-    ``pool_ids`` [N] are then compared with the hands that it holds. Raises HandsimError for a sample below 1.
+    ``pool_ids`` [N] are then compared with the hands that it holds, and the recall of filters that admit few
+    hands is measured. Queries look at ``ef`` candidates, None: at the version's own number. Raises
+    HandsimError for a sample below 1.
     """
     hand_ids = version.sample(sample)
-    neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
+    ef = ef or version.default_ef
+    neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids, SearchOptions(ef=ef))
     nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
@@ -210,14 +227,36 @@ def verify(
         altered=altered,
         missing_from_index=missing_from_index,
         missing_from_pool=missing_from_pool,
+        ef=ef,
+        **(_measure_filters(version, hand_ids, ef) if read_all else {}),
     )
 
 
-def _measure_recall(version: IndexVersion, hand_ids: NDArray[np.uint64]) -> tuple[Neighbors, float, float]:
+def _measure_filters(version: IndexVersion, hand_ids: NDArray[np.uint64], ef: int | None) -> dict[str, Any]:
+    """Recall@1 among the hands of high score, and among those of a rare label, for `Verification`."""
+    payloads = version.payloads(hand_ids)
+    min_score = float(np.quantile([payload["score"] for payload in payloads], 1 - 1 / _FEW))
+    labels = Counter(payload["label"] for payload in payloads if payload["label"] is not None)
+    rare_label = min(labels, key=lambda label: (labels[label], label), default=None)
+
+    def recall_at_1(filter: Filter) -> float:
+        return _measure_recall(version, hand_ids, SearchOptions(filter, ef=ef))[1]
+
+    return {
+        "min_score": min_score,
+        "recall_at_min_score": recall_at_1(Filter(min_score=min_score)),
+        "rare_label": rare_label,
+        "recall_at_rare_label": None if rare_label is None else recall_at_1(Filter(labels=(rare_label,))),
+    }
+
+
+def _measure_recall(
+    version: IndexVersion, hand_ids: NDArray[np.uint64], options: SearchOptions = DEFAULT_OPTIONS
+) -> tuple[Neighbors, float, float]:
     """The ten nearest hands of other videos, recall@1 and recall@10 against exact search."""
     top = min(_TOP, len(version))
     neighbors, exact = (
-        version.search_hands(hand_ids, top, other_video=True, options=SearchOptions(exact=exact))
+        version.search_hands(hand_ids, top, other_video=True, options=replace(options, exact=exact))
         for exact in (False, True)
     )
     return (

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 
 
@@ -136,6 +137,44 @@ class Remnant:
         if self.points is None or self.total is None:
             return f"{self.name} (unfinished)"
         return f"{self.name} (unfinished: {self.points:,} of {self.total:,} hands)"
+
+
+_SHARDS_IN_WORDS: Final = 6
+"""Of more, only those are named that not all nodes serve."""
+
+
+@dataclass(frozen=True)
+class VersionHealth:
+    """How a server holds a version, as it tells."""
+
+    status: str
+    """``green``: all is done; ``yellow``: it links hands; ``grey``: that waits; ``red``: something failed."""
+    optimizer_error: str
+    """Why it does not link hands any more; empty where it can."""
+    segments: int
+    """Of the node that answered."""
+    bytes: int | None
+    """Of vectors and payloads, once; None where not all nodes with a part of it tell."""
+    replicas: dict[int, dict[str, str]]
+    """Shard -> node -> state, as ``active`` or ``dead``; empty where it does not tell."""
+    transfers: tuple[str, ...]
+    """Shards on their way to another node."""
+
+    def __str__(self) -> str:
+        words = [f"{self.status}, {pluralize(self.segments, 'segment')}"]
+        if self.optimizer_error:
+            words.append(f"optimiser: {self.optimizer_error}")
+        shards = sorted(self.replicas.items())
+        if len(shards) > _SHARDS_IN_WORDS:
+            words.append(f"{len(shards)} shards")
+            shards = [entry for entry in shards if set(entry[1].values()) != {"active"}]
+        for shard, nodes in shards:
+            words.append(f"shard {shard} on node {', '.join(map(_describe_replica, nodes, nodes.values()))}")
+        return "; ".join([*words, *self.transfers])
+
+
+def _describe_replica(node: str, state: str) -> str:
+    return node if state == "active" else f"{node} ({state})"
 
 
 def version_number(name: str) -> int:

@@ -45,6 +45,8 @@ class IndexVersion(ABC):
     """The embedding it was built with; every query is embedded with this one."""
     address: str | None = None
     """What `index.open_catalog` takes to open it in another process; None where none can."""
+    default_ef: int | None = None
+    """Candidates that a query looks at, unless it says how many; None where there is no graph."""
     keeps_vectors_twice: bool = False
     """Whether `vectors` reads others than `search` and `scroll` do: `verify` then reads both."""
 

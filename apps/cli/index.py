@@ -1,4 +1,5 @@
-"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; the others are in `index_backup.py`.
+"""``handsim index build|list|publish|rollback|prune|add|verify|drop``; others are in `index_backup.py` and
+`index_doctor.py`.
 
 The first part makes and verifies versions for the home, for these commands and for the jobs of the browser.
 """
@@ -13,7 +14,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from apps.cli import index_backup
+from apps.cli import index_backup, index_doctor
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
     describe_fit,
@@ -21,8 +22,10 @@ from apps.cli.console import (
     find_home,
     format_table,
     load_or_fit_embedding,
+    printable,
     progress_bar,
 )
+from apps.cli.index_doctor import WISHED_RECALL, add_recall_argument, format_sweep
 from handsim.cluster import ClusterOptions
 from handsim.embedding import (
     LEAST_LABELLED,
@@ -37,6 +40,8 @@ from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexSettings, Verification, VersionInfo, verify
+from index.ef_sweep import EfMeasurement, smallest_ef, sweep_ef, unreached_recall
+from index.info import VersionHealth
 from index.points import Difference, Progress
 from index.query import MIN_POSITIVE_DISTANCE
 
@@ -51,6 +56,7 @@ def build_version(
     settings: IndexSettings,
     *,
     publish: bool,
+    recall: float | None = None,
     progress: Progress,
     print_line: Callable[[str], None],
     announce: Callable[[str], None],
@@ -69,7 +75,9 @@ def build_version(
     print_left_out(pool, embedding, print_line)
     if cluster is not None:
         _encode_on_cluster(cluster, pool, embedding, progress, print_line)
-    return catalog.build(pool, embedding, settings, publish=publish, progress=progress, announce=announce)
+    return catalog.build(
+        pool, embedding, settings, publish=publish, recall=recall, progress=progress, announce=announce
+    )
 
 
 def _encode_on_cluster(
@@ -174,10 +182,16 @@ def _describe_publication(info: VersionInfo) -> str:
 
 
 def verify_version(
-    home: Home, catalog: Catalog, name: str | None = None, *, sample: int = DEFAULT_SAMPLE
+    home: Home,
+    catalog: Catalog,
+    name: str | None = None,
+    *,
+    sample: int = DEFAULT_SAMPLE,
+    ef: int | None = None,
 ) -> tuple[str, Verification]:
     """Read all of a version (default: the current one), compare it with exact search, and record the result.
 
+    Its queries look at ``ef`` candidates from then on, None: at as many as before.
     Returns the version's name, too. Raises NotThereError for an unknown name, HandsimError for a sample
     below 1.
     """
@@ -186,7 +200,7 @@ def verify_version(
         pool_ids = None
         if pool is not None:
             pool_ids = pool.hand_ids[can_embed_hands(version.embedding.unlabelled, pool)]
-        verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids)
+        verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids, ef=ef)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification
 
@@ -203,6 +217,8 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
         ["linked into the graph", f"{verification.indexed_share:.1%}"],
         [f"recall@1 over {pluralize(verification.sample, 'hand')}", f"{verification.recall_at_1:.4f}"],
         ["recall@10", f"{verification.recall_at_10:.4f}"],
+        *_summarize_filters(verification),
+        ["candidates of a query (ef)", "all" if verification.ef is None else f"{verification.ef}"],
         [
             "positives at distance 0",
             f"{verification.positives_at_zero:,}, below {MIN_POSITIVE_DISTANCE:g} "
@@ -213,6 +229,17 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
         ["in the pool, not here", count(verification.missing_from_index)],
         ["here, not in the pool", count(verification.missing_from_pool)],
     ]
+
+
+def _summarize_filters(verification: Verification) -> list[list[str]]:
+    rows = []
+    if verification.recall_at_min_score is not None:
+        recall = f"{verification.recall_at_min_score:.4f}"
+        rows.append([f"recall@1 with --min-score {verification.min_score:.3f}", recall])
+    if verification.recall_at_rare_label is not None:
+        recall = f"{verification.recall_at_rare_label:.4f}"
+        rows.append([f"recall@1 among the label {printable(verification.rare_label or '')}", recall])
+    return rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -231,6 +258,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--on-disk", action="store_true", help="on a server: vectors and graph on disk, slower"
     )
+    add_recall_argument(build, "queries look at as many candidates as this recall@1 takes, and not at --ef")
     build.set_defaults(run=_build)
     actions.add_parser("list", help="the versions, oldest first").set_defaults(run=_list)
     publish = actions.add_parser("publish", help="make a version the current one, for all readers at once")
@@ -260,7 +288,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample", type=int, default=DEFAULT_SAMPLE, metavar="N", help="hands to search for (%(default)s)"
     )
     check.add_argument("--json", action="store_true", help="print all of it as JSON")
+    check.add_argument(
+        "--ef-sweep",
+        action="store_true",
+        help="measure recall and rate for a row of ef; queries then take the smallest that is good enough",
+    )
+    add_recall_argument(check, "recall@1 that is good enough (%(default)s)", WISHED_RECALL)
     check.set_defaults(run=_verify)
+    index_doctor.add_arguments(actions)
     index_backup.add_arguments(actions)
     drop = actions.add_parser("drop", help="remove a version, or the whole index")
     what = drop.add_mutually_exclusive_group(required=True)
@@ -297,6 +332,7 @@ def _build(options: argparse.Namespace) -> int:
             catalog,
             settings,
             publish=not options.no_publish,
+            recall=options.recall,
             progress=progress,
             print_line=tqdm.write,
             announce=tqdm.write,
@@ -327,11 +363,15 @@ def _list(options: argparse.Namespace) -> int:
     with find_catalog(options) as catalog:
         versions, builder = catalog.versions(), catalog.active_builder()
         published, remnants = set(catalog.publications()), catalog.remnants()
+        health = {info.name: catalog.read_health(info.name) for info in versions}
     if not versions:
         print("no versions yet; `handsim index build` makes one")
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
-        print(format_table(header, [_make_row(info, published) for info in versions]))
+        print(format_table(header, [_make_row(info, published, health[info.name]) for info in versions]))
+    told = [f"{name} on the server: {known}" for name, known in health.items() if known is not None]
+    if told:
+        print("\n" + "\n".join(told))
     if versions and not any(info.is_current for info in versions):
         print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
     if builder:
@@ -344,7 +384,8 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _make_row(info: VersionInfo, published: set[str]) -> list[str]:
+def _make_row(info: VersionInfo, published: set[str], health: VersionHealth | None) -> list[str]:
+    size = health.bytes if health is not None else info.bytes_on_disk
     return [
         "current" if info.is_current else "" if info.name in published else "unpublished",
         info.name,
@@ -352,7 +393,7 @@ def _make_row(info: VersionInfo, published: set[str]) -> list[str]:
         f"{info.embedding_kind}-{info.dimension} {info.embedding_fingerprint}",
         info.built_at[:19].replace("T", " "),
         f"{info.build_seconds:,.1f} s",
-        "" if info.bytes_on_disk is None else f"{info.bytes_on_disk / 1e6:,.1f} MB",
+        "" if size is None else f"{size / 1e6:,.1f} MB",
         "not verified" if info.recall_at_1 is None else f"{info.recall_at_1:.4f}",
     ]
 
@@ -389,13 +430,30 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    measured: list[EfMeasurement] = []
+    best: EfMeasurement | None = None
     with find_catalog(options) as catalog:
+        if options.ef_sweep:
+            with catalog.open(options.version) if options.version else catalog.current() as version:
+                options.version = version.info.name
+                measured = [*sweep_ef(version, sample=options.sample)]
+            best = smallest_ef(measured, options.recall)
         name, verification = verify_version(
-            find_home(options), catalog, options.version, sample=options.sample
+            find_home(options),
+            catalog,
+            options.version,
+            sample=options.sample,
+            ef=None if best is None else best.ef,
         )
+    problems = verification.problems()
+    if measured and best is None:
+        problems.append(unreached_recall(options.recall))
     if options.json:
-        print(json.dumps({"version": name, **asdict(verification), "problems": verification.problems()}))
-        return EXIT_UNSOUND if verification.problems() else 0
+        sweep = {"ef_sweep": [asdict(one) for one in measured]} if measured else {}
+        print(json.dumps({"version": name, **asdict(verification), **sweep, "problems": problems}))
+        return EXIT_UNSOUND if problems else 0
+    if measured:
+        print(format_sweep(measured, best) + "\n")
     print(format_table(["", ""], summarize_verification(name, verification)).lstrip("\n"))
     if verification.missing_from_index:
         print("\n`handsim index add` makes the hands searchable that are in the pool alone")
@@ -403,9 +461,9 @@ def _verify(options: argparse.Namespace) -> int:
         print("\n`handsim index add` leaves the hands out that are here alone")
     if verification.positives_too_near:
         print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
-    for problem in verification.problems():
+    for problem in problems:
         print(f"\n{name} is not sound: {problem}")
-    return EXIT_UNSOUND if verification.problems() else 0
+    return EXIT_UNSOUND if problems else 0
 
 
 def _drop(options: argparse.Namespace) -> int:

@@ -12,7 +12,8 @@ from handsim.embedding import Embedding
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import sync
 from index.catalog import Catalog
-from index.edge import layout, locks
+from index.doctor import Finding
+from index.edge import health, layout, locks
 from index.edge.build import BuildRequest, convert_full_disk_errors, copy_version, write_version
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
@@ -39,6 +40,20 @@ class EdgeCatalog(Catalog):
             with suppress(NotThereError):  # removed since they were listed
                 infos.append(self.info(name))
         return infos
+
+    def version_names(self) -> list[str]:
+        return layout.version_names(self.root)
+
+    def examine_version(self, name: str) -> Iterator[Finding]:
+        return health.examine_version(self.root / name)
+
+    def examine_engine(self) -> Iterator[Finding]:
+        if not self.root.is_dir():
+            return
+        newest: int | None = None
+        with suppress(HandsimError):  # a damaged version is a finding already
+            newest = max((info.bytes_on_disk or 0 for info in self.versions()[-1:]), default=None)
+        yield from health.examine_disk(self.root, newest)
 
     def remnants(self) -> list[Remnant]:
         return [

@@ -9,7 +9,7 @@ import pyarrow as pa
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
-from handsim.embedding import load_embedding
+from handsim.embedding import Embedding, load_embedding
 from handsim.errors import HandsimError, one_line
 from index.edge import layout
 from index.edge.build import convert_full_disk_errors
@@ -38,21 +38,13 @@ class EdgeVersion(QdrantVersion):
             raise
 
     def _open(self, directory: Path, is_current: bool) -> None:
-        record = layout.read_record(directory)
-        layout.check_files(directory, record)
-        try:
-            self.embedding = load_embedding(directory / layout.EMBEDDING_FILE)
-        except HandsimError as error:
-            if isinstance(error.__cause__, OSError):
-                raise
-            raise layout.damaged_error(directory, f"its embedding cannot be read: {error}") from error
-        if self.embedding.fingerprint != record.embedding_fingerprint:
-            raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
+        record, self.embedding = read_checked(directory)
         self.info = layout.read_info(directory, is_current=is_current)
         self.address = str(directory.parent)
         self.directory = directory
-        self._default_ef = record.settings.ef
-        self._columns = _map_columns(directory)
+        verification = layout.read_verification(directory)
+        self.default_ef = (verification and verification.ef) or record.settings.ef
+        self._columns = map_columns(directory)
         self._shard = _load_shard(directory)
         points = self._shard.info().points_count
         if points != record.points:
@@ -84,7 +76,7 @@ class EdgeVersion(QdrantVersion):
     ) -> list[list[StoredPoint]]:
         must = _conditions(options.filter)
         params = edge.SearchParams(
-            hnsw_ef=options.ef or self._default_ef,
+            hnsw_ef=options.ef or self.default_ef,
             exact=options.exact,
             # What a filter rules out tears holes into the graph: the near-identical frames of a query's own
             # video lie all around it. ACORN steps over them, and half the ef finds as much.
@@ -130,7 +122,25 @@ class EdgeVersion(QdrantVersion):
         return self._to_batch(points, with_vectors, with_payload), next_start
 
 
-def _map_columns(directory: Path) -> MappedColumns | None:
+def read_checked(directory: Path) -> tuple[layout.VersionRecord, Embedding]:
+    """The record and the embedding of a version whose files are all as they were written.
+
+    Raises HandsimError where one is not. The engine is not asked: it may write, also while it opens.
+    """
+    record = layout.read_record(directory)
+    layout.check_files(directory, record)
+    try:
+        embedding = load_embedding(directory / layout.EMBEDDING_FILE)
+    except HandsimError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise layout.damaged_error(directory, f"its embedding cannot be read: {error}") from error
+    if embedding.fingerprint != record.embedding_fingerprint:
+        raise layout.damaged_error(directory, f"{layout.EMBEDDING_FILE} is not the one it was built with")
+    return record, embedding
+
+
+def map_columns(directory: Path) -> MappedColumns | None:
     """The mapped columns; None in a version of an older handsim."""
     try:
         return MappedColumns(directory / COLUMNS_FILE)

@@ -1,9 +1,10 @@
 """The index on a server: a collection for each version and an alias for the current one."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding import Embedding
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, UnavailableError
 from index.catalog import Catalog
+from index.doctor import Finding, check
 from index.evaluation import Verification
-from index.info import IndexSettings, Remnant, VersionInfo, version_number
+from index.info import IndexSettings, Remnant, VersionHealth, VersionInfo, version_number
 from index.plan import BuildPlan
 from index.points import HandColumns, PointSource, Progress
+from index.server import health
 from index.server.address import ServerAddress, read_ca, read_key
 from index.server.build import VersionWriter
 from index.server.capacity import Capacity
@@ -27,6 +30,7 @@ from index.server.collection import (
     VersionRecord,
 )
 from index.server.failures import NotFoundError
+from index.server.health import CollectionHealth
 from index.server.leases import ExclusiveLease, LeaseRegistry, ReaderLease, Role
 from index.server.version import ServerVersion
 
@@ -156,6 +160,48 @@ class ServerCatalog(Catalog):
                 raise self._no_rollback_error()
             self._names.point_alias(earlier[0])
         return earlier[0]
+
+    def version_names(self) -> list[str]:
+        names = []
+        for name in self._names.versions():
+            try:
+                record = self._collection(name).read_record()
+            except NotFoundError:
+                continue  # removed since they were listed
+            except UnavailableError:
+                raise
+            except HandsimError:
+                names.append(name)  # damaged
+            else:
+                names += [name] if record.is_readable else []
+        return names
+
+    def read_health(self, name: str) -> VersionHealth | None:
+        try:
+            return CollectionHealth.read(self._collection(name)).to_version_health()
+        except (NotFoundError, UnavailableError):
+            return None
+
+    def examine_version(self, name: str) -> Iterator[Finding]:
+        record = self._readable_record(name)
+        collection = VersionCollection(self._connection.without_retries(), self._names.collection(name))
+        is_building = False
+        with suppress(UnavailableError):  # its own finding
+            builder = self._registry.with_patience(0.0).holder("builder")
+            is_building = builder is not None and builder.is_alive(self._connection.clock())
+        yield from health.examine_version(name, collection, record, self._folders, is_building=is_building)
+
+    def examine_engine(self) -> Iterator[Finding]:
+        yield from check("the nodes", lambda: health.examine_nodes(self._connection))
+        versions = [self._collection(name) for name in self._names.versions()]
+        for collection in [*versions, self._registry.collection]:
+            subject = f"the shards of {collection.name}"
+            yield from check(subject, partial(health.examine_replicas, collection))
+        if self._registry.exists():
+            yield from health.examine_leases(self._registry)
+        elif versions:
+            text = f"{self._registry.collection.name} is not there, where readers and builders sign in"
+            yield Finding("wrong", text, "`handsim index publish VERSION` makes it again")
 
     def remnants(self) -> list[Remnant]:
         remnants = []

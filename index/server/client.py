@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from handsim.errors import UnavailableError
+from handsim.errors import HandsimError, UnavailableError
 from index.server.address import PATIENCE_S, ServerAddress
 from index.server.failures import Failure, classify
 from index.server.nodes import NodeClients
@@ -56,7 +56,7 @@ class Connection:
         self.address = address
         self.sleep = sleep
         self.clock = clock
-        self._nodes = client if isinstance(client, NodeClients) else NodeClients([lambda: client])
+        self._nodes = client if isinstance(client, NodeClients) else NodeClients([lambda: client], [address])
         self._slots = BoundedSemaphore(max_concurrent)
         self._patience_s = patience_s
         self._reporter = _WaitReporter(on_wait)
@@ -84,6 +84,21 @@ class Connection:
         DeniedError, NotFoundError, AlreadyExistsError, or HandsimError with the server's reason.
         """
         return self._repeat(lambda node: request(self._nodes.client(node)), nodes=len(self._nodes))
+
+    def ask_nodes(self, request: Callable[[QdrantClient], T]) -> dict[str, T | HandsimError]:
+        """What each node of the address answers, by its URL, or why it does not; each is asked once."""
+        answers: dict[str, T | HandsimError] = {}
+        for node, url in enumerate(self._nodes.urls):
+            try:
+                answers[url] = request(self._nodes.client(node))
+            except HandsimError as error:
+                answers[url] = error
+            except Exception as error:
+                failure = classify(error)
+                if failure is None:
+                    raise
+                answers[url] = failure.to_error(url, 0.0)
+        return answers
 
     def _repeat(self, attempt: Callable[[int], T], nodes: int) -> T:
         """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause."""

@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from handsim.embedding import Embedding
 from handsim.errors import HandsimError
+from index.evaluation import Verification
 from index.info import BaseRecord, IndexSettings, VersionInfo, check_format, version_number
 from index.points import PointSource
 from index.server.client import Connection
@@ -78,6 +79,12 @@ class VersionRecord(BaseRecord):
         """As JSON values, for the collection; a field that is None is left out."""
         values = {"format": _FORMAT, "version": _FORMAT_VERSION, **asdict(self)}
         return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def ef(self) -> int:
+        """Candidates that a query looks at: those of the last verification, else those of the settings."""
+        verification = self.verification and Verification.parse(json.loads(self.verification))
+        return (verification and verification.ef) or self.settings.ef
 
     @property
     def is_readable(self) -> bool:

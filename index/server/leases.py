@@ -24,11 +24,12 @@ from handsim.errors import HandsimError
 from index.info import check_format
 from index.server.capacity import count_nodes
 from index.server.client import Connection
+from index.server.collection import VersionCollection
 from index.server.failures import AlreadyExistsError, DeniedError, NotFoundError, other_program_error
 
 Role = Literal["builder", "publisher", "reader"]
 
-_HEARTBEAT_S: Final = 30.0
+HEARTBEAT_S: Final = 30.0
 _EXPIRES_AFTER_S: Final[dict[Role, float]] = {"builder": 300.0, "publisher": 120.0, "reader": 120.0}
 """Far more than the clocks of two hosts may differ."""
 
@@ -119,6 +120,11 @@ class LeaseRegistry:
         self.connection = connection
         self.address = address
         self._name = f"{name}-catalog"
+
+    @property
+    def collection(self) -> VersionCollection:
+        """Itself."""
+        return VersionCollection(self.connection, self._name)
 
     def with_patience(self, seconds: float) -> "LeaseRegistry":
         """The same, with less patience: for calls that need not succeed."""
@@ -262,7 +268,7 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(_HEARTBEAT_S):
+        while not self._stopped.wait(HEARTBEAT_S):
             # The server is away, or the key was changed: the lease's owner learns it from its own calls.
             with suppress(HandsimError):
                 self._renew()

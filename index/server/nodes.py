@@ -39,8 +39,10 @@ _filtering_warnings = Lock()
 class NodeClients:
     """Clients of the nodes of one server, of which one is asked until it fails; threads may share them."""
 
-    def __init__(self, openers: Sequence[Callable[[], QdrantClient]]) -> None:
+    def __init__(self, openers: Sequence[Callable[[], QdrantClient]], urls: Sequence[str] = ()) -> None:
         """Each of ``openers`` connects to one node, and raises what a client raises while it is away."""
+        self.urls = urls or [f"node {number}" for number in range(len(openers))]
+        """Of the nodes, for people."""
         self.current = 0
         """The node to ask."""
         self._openers = openers
@@ -53,7 +55,8 @@ class NodeClients:
         """Those of an address; ``ca`` is a PEM file with the authorities to trust, None: the usual ones."""
         access = _Access(key, ca)
         cluster = _Cluster() if len(address.nodes) > 1 else None
-        return cls([partial(_open, node, access, cluster) for node in address.nodes])
+        openers = [partial(_open, node, access, cluster) for node in address.nodes]
+        return cls(openers, [node.url for node in address.nodes])
 
     def __len__(self) -> int:
         return len(self._openers)

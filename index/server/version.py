@@ -47,7 +47,7 @@ class ServerVersion(QdrantVersion):
         self._connection = collection.connection
         self._lease = lease
         self.address = address
-        self._default_ef = record.settings.ef
+        self.default_ef = record.ef
         try:
             self.embedding = embedding_from_json(json.loads(record.embedding), folders)
         except (HandsimError, ValueError) as error:
@@ -80,7 +80,7 @@ class ServerVersion(QdrantVersion):
     ) -> list[list[StoredPoint]]:
         must = _conditions(options.filter)
         params = models.SearchParams(
-            hnsw_ef=options.ef or self._default_ef,
+            hnsw_ef=options.ef or self.default_ef,
             exact=options.exact,
             # What a filter rules out tears holes into the graph; ACORN steps over them.
             acorn=models.AcornSearchParams(enable=True, max_selectivity=1.0),

@@ -21,6 +21,7 @@ from apps.browser.library import Library
 from apps.browser.ui import escape, show_command, show_errors, show_log
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
+from index.info import VersionHealth
 
 _CHOSEN: Final = "index_chosen"
 _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
@@ -88,7 +89,7 @@ def standing(info: VersionInfo) -> str:
     return ", ".join(words)
 
 
-def _card(info: VersionInfo, refused: dict[Action, str]) -> None:
+def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action, str]) -> None:
     if info.is_current:
         refused = {
             "publish": "It is the current version",
@@ -97,7 +98,10 @@ def _card(info: VersionInfo, refused: dict[Action, str]) -> None:
         }
     with st.container(border=True):
         st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
-        st.table({what: escape(value) for what, value in describe_version(info).items()}, border="horizontal")
+        st.table(
+            {what: escape(value) for what, value in describe_version(info, health).items()},
+            border="horizontal",
+        )
         with st.container(horizontal=True):
             for action in ("publish", "verify", "remove"):
                 _button(action, refused, name=info.name)
@@ -118,7 +122,7 @@ def _button(action: Action, refused: dict[Action, str], *, name: str = "", label
     )
 
 
-def describe_version(info: VersionInfo) -> dict[str, str]:
+def describe_version(info: VersionInfo, health: VersionHealth | None = None) -> dict[str, str]:
     settings = info.settings
     known = {
         "Hands": f"{info.points:,}",
@@ -127,8 +131,11 @@ def describe_version(info: VersionInfo) -> dict[str, str]:
         "Built": f"{_built(info)} UTC in {info.build_seconds:,.1f} s",
         "Graph": f"m {settings.m}, ef_construct {settings.ef_construct}, ef {settings.ef}",
     }
-    if info.bytes_on_disk is not None:
-        known["Size"] = f"{info.bytes_on_disk / 1e6:,.1f} MB"
+    size = health.bytes if health is not None else info.bytes_on_disk
+    if size is not None:
+        known["Size"] = f"{size / 1e6:,.1f} MB"
+    if health is not None:
+        known["Health"] = str(health)
     if settings.shards > 1 or settings.replicas > 1:
         known["Spread"] = f"{settings.shards} shards, {settings.replicas} replicas"
     return known
@@ -266,7 +273,7 @@ def index(library: Library) -> None:
             chosen = _table(overview)
             left, right = st.columns(2, gap="large")
             with left:
-                _card(chosen, refused)
+                _card(chosen, library.catalog.read_health(chosen.name), refused)
             with right:
                 _health(overview)
                 _ended_jobs(library)

@@ -1,5 +1,6 @@
 """``handsim index``: its actions, the words they print, and where commands find their index."""
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -96,9 +97,26 @@ def test_hands_are_added_and_the_version_verified(own_home: Path, capsys: Captur
         ("here, not in the pool", "0"),
     ):
         assert re.search(rf"^{name} +{value}$", whole, re.MULTILINE)
+    sweep = run_ok(capsys, "index", "verify", "v0002", "--ef-sweep", "--sample", "30", *at)
+    assert re.search(r"^chosen +16 +1\.0000 +1\.0000 +[\d,]+$", sweep, re.MULTILINE)
+    assert re.search(r"^candidates of a query \(ef\) +16$", sweep, re.MULTILINE)
     assert "leave --in-place out" in run_refused(capsys, "index", "add", "--in-place", *at)
     run_ok(capsys, "index", "publish", "v0002", *at)
     assert run_json(capsys, "query", "--hand", pick_hand(own_home, 69), "-k", "2", *at)[0]["neighbors"]
+
+
+def test_doctor_ends_with_1_where_there_is_something_to_mend(own_home: Path, capsys: Capture) -> None:
+    assert run_ok(capsys, "index", "doctor", "--home", own_home).endswith("index is sound\n")
+    (own_home / "index" / ".building").mkdir()
+    assert main(["index", "doctor", "--home", str(own_home)]) == 1
+    page = capsys.readouterr().out.splitlines()
+    assert page[0].endswith("index: 1 thing to mend")
+    assert page[2:4] == ["To mend:", "  - .building (unfinished) takes space and cannot be searched"]
+    assert "`handsim index prune` removes it" in page[4]
+    assert main(["index", "doctor", "--json", "--index", "http://127.0.0.1:9", "--patience", "0"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["severity"] == "wrong"
+    assert "does not answer" in finding["text"]
 
 
 @pytest.mark.slow
@@ -138,7 +156,9 @@ def test_an_index_moves_to_a_server_and_back(
         assert "\nv0002: 60 hands in" in run_ok(capsys, "index", "build", *at)
         (own_home / "handsim.toml").write_text(f'index = "{server.address}"\n')
         listing = run_ok(capsys, "index", "list", "--home", own_home).splitlines()[1:]
-        assert [line.split()[:2] for line in listing] == [["v0001", "60"], ["current", "v0002"]]
+        assert [line.split()[:2] for line in listing[:2]] == [["v0001", "60"], ["current", "v0002"]]
+        health = "on the server: green, 1 segment; shard 0 on node 1"
+        assert listing[2:] == ["", f"v0001 {health}", f"v0002 {health}"]
         back = run_ok(capsys, "index", "copy", server.address, tmp_path / "back", "--home", own_home)
         assert back == f"{tmp_path / 'back'} holds v0001, v0002, compared hand by hand; current: v0002\n"
         assert "is removed" in run_ok(capsys, "index", "drop", "--all", "--home", own_home)
