@@ -115,7 +115,7 @@ def copy_version(
     if digest != info.checksum:
         raise HandsimError(
             f"{info.name} at {target.address} differs from its original ({digest}, not {info.checksum}); "
-            f"`handsim index verify {info.name}` tells which of them is whole; if it is the original, copy to "
+            f"`handsim index verify {info.name}` tells which of them is whole; if the original is, copy to "
             f"an empty place"
         )
 
