@@ -205,7 +205,7 @@ def test_an_original_that_was_altered_is_not_published(three_versions: Path, tmp
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     target = open_catalog(tmp_path / "copy")
-    with pytest.raises(HandsimError, match=r"copy again; `verify v0002` tells whether the original is who"):
+    with pytest.raises(HandsimError, match="`handsim index verify v0002` tells which of them is whole"):
         copy_catalog(open_catalog(source), target)
     assert target.current_name() is None
 
