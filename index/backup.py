@@ -30,6 +30,7 @@ from index.copy import (
     Placement,
     copy_verification,
     copy_version,
+    no_version_error,
     open_unless_pruned,
     refuse_inside,
 )
@@ -97,7 +98,7 @@ def write_backup(source: Catalog, folder: Path, progress: Progress | None = None
     if source.root is not None:
         refuse_inside(folder, source.root)
     if not source.versions():
-        raise _no_index_error(source)
+        raise no_version_error(source)
     if _read_or_none(folder) is None and folder.exists() and not _is_empty(folder):
         raise HandsimError(f"{folder} holds something else, and no backup; name an empty directory")
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def write_backup(source: Catalog, folder: Path, progress: Progress | None = None
             if saved is not None:
                 versions.append(saved)
         if not versions:  # the index was dropped meanwhile: its backup stays
-            raise _no_index_error(source)
+            raise no_version_error(source)
         manifest = _write_manifest(folder, source, publications, versions)
         _remove_others(folder, manifest)
     return manifest, copied
@@ -358,10 +359,6 @@ def _full_address(catalog: Catalog) -> str:
 def _is_empty(folder: Path) -> bool:
     """Whether nothing is in a directory but what a backup leaves that was killed at once."""
     return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
-
-
-def _no_index_error(source: Catalog) -> NotThereError:
-    return NotThereError(f"there is no index at {source.address}; `handsim index build` makes one")
 
 
 class _DamagedError(HandsimError):

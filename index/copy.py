@@ -57,7 +57,7 @@ def copy_catalog(
     publications = source.publications()  # read first: what is published is complete
     infos = source.versions()
     if not infos:
-        raise NotThereError(f"there is no index at {source.address}; `handsim index build` makes one")
+        raise no_version_error(source)
     copied = []
     for info in infos:
         version = open_unless_pruned(source, info.name)
@@ -68,6 +68,11 @@ def copy_catalog(
             copied.append(info.name)
     _publish_alike([name for name in publications if name in copied], target)
     return copied
+
+
+def no_version_error(source: Catalog) -> NotThereError:
+    """The error for an index of which there is nothing to copy."""
+    return NotThereError(f"there is no index at {source.address}; `handsim index build` makes one")
 
 
 def refuse_inside(target: Path, source: Path) -> None:

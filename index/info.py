@@ -29,7 +29,7 @@ class IndexSettings:
     shards: int = 1
     """On a server: parts that the hands are spread over; as many nodes can build and search them."""
     replicas: int = 1
-    """On a server: nodes that store each part, so that one may fail; writes wait for more than half."""
+    """On a server: nodes that store each part, so that one may fail; writes wait for half of them."""
     on_disk: bool = False
     """On a server: vectors and graph stay on disk and are read as needed, for more hands than memory holds.
     An embedded index has one part on one machine and its files always mapped: it ignores these three."""

@@ -6,11 +6,13 @@ from typing import Final
 from handsim.english import pluralize
 from index.info import IndexSettings
 
-# Two million hands with 14 components and m 16 took 404 bytes each, embedded and on a server.
+# Two million hands with 14 components and m 16 took 404 bytes each on a server, and 68 more in a directory.
 _BYTES_PER_HAND: Final = 220
 """A hand's id, payload and entries in the payload indexes."""
 _BYTES_PER_EDGE: Final = 8
 _BYTES_PER_NUMBER: Final = 4
+_BYTES_PER_ROW: Final = 12
+"""A hand's id and video in the mapped columns of an embedded index, see `index.edge.columns`."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,18 @@ class BuildPlan:
     """How it is built and, on a server, spread."""
     nodes: int | None = None
     """Of the server; None embedded, and where it does not tell."""
+    is_embedded: bool = False
+    """In a directory, with the vectors once more in its mapped columns."""
 
     @property
     def bytes_on_disk(self) -> int:
         """About what it takes on all disks together."""
         settings = self.settings
-        per_hand = _BYTES_PER_HAND + _BYTES_PER_EDGE * settings.m + _BYTES_PER_NUMBER * self.dimension
-        return self.points * per_hand * self.settings.replicas
+        vector = _BYTES_PER_NUMBER * self.dimension
+        per_hand = _BYTES_PER_HAND + _BYTES_PER_EDGE * settings.m + vector
+        if self.is_embedded:
+            per_hand += _BYTES_PER_ROW + vector
+        return self.points * per_hand * settings.replicas
 
     @property
     def least_bytes_per_node(self) -> int:

@@ -64,11 +64,12 @@ def open_index(options: argparse.Namespace, address: str) -> Catalog:
 
 
 def _tell_wait(error: UnavailableError | None, seconds: float) -> None:
-    line = (
-        f"it answers again, after {seconds:.0f} s"
-        if error is None
-        else f"waiting {seconds:.0f} s at most: {error}"
-    )
+    if error is None:
+        line = f"it answers again, after {seconds:.0f} s"
+    elif seconds < 1:  # patience ended while a node accepted a request and never answered
+        line = f"trying once more: {error}"
+    else:
+        line = f"waiting {seconds:.0f} s at most: {error}"
     tqdm.write(f"handsim: {line}", file=sys.stderr)  # above a progress bar, if there is one
 
 

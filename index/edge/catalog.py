@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,12 @@ class EdgeCatalog(Catalog):
         ]
 
     def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
-        return BuildPlan(points, dimension, replace(settings, shards=1, replicas=1))
+        if (settings.shards, settings.replicas, settings.on_disk) != (1, 1, False):
+            raise HandsimError(
+                f"--shards, --replicas and --on-disk are for servers, and {self.root} is a directory; "
+                f"leave them out"
+            )
+        return BuildPlan(points, dimension, settings, is_embedded=True)
 
     def active_builder(self) -> str | None:
         return locks.active_builder(self.root)

@@ -59,7 +59,7 @@ class Connection:
         self._nodes = client if isinstance(client, NodeClients) else NodeClients([lambda: client], [address])
         self._slots = BoundedSemaphore(max_concurrent)
         self._patience_s = patience_s
-        self._herald = _Herald(on_wait)
+        self._reporter = _WaitReporter(on_wait)
 
     def with_patience(self, seconds: float) -> "Connection":
         """The same connection, with less patience: for calls that need not succeed."""
@@ -74,7 +74,7 @@ class Connection:
     def open(self) -> None:
         """Connect to all nodes that answer; raises as `call`, and HandsimError for a stranger among them."""
         error = UnavailableError(f"the Qdrant server at {self.address} has not answered yet")
-        with self._herald.watch(error, self._patience_s):
+        with self._reporter.watch(error, self._patience_s):
             self._repeat(lambda node: self._nodes.open(), nodes=1)
 
     def call(self, request: Callable[[QdrantClient], T]) -> T:
@@ -102,7 +102,7 @@ class Connection:
 
     def _repeat(self, attempt: Callable[[int], T], nodes: int) -> T:
         """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause."""
-        with _Wait(self.address, self._patience_s, nodes, self._herald) as wait:
+        with _Wait(self.address, self._patience_s, nodes, self._reporter) as wait:
             while True:
                 node, started = self._nodes.current, time.monotonic()
                 try:
@@ -143,8 +143,8 @@ class Connection:
 class _Wait:
     """How long one call has been repeated, how long it still may be, and whether that was told."""
 
-    def __init__(self, address: str, patience_s: float, nodes: int, herald: "_Herald") -> None:
-        self._address, self._patience_s, self._nodes, self._herald = address, patience_s, nodes, herald
+    def __init__(self, address: str, patience_s: float, nodes: int, reporter: "_WaitReporter") -> None:
+        self._address, self._patience_s, self._nodes, self._reporter = address, patience_s, nodes, reporter
         self._tries = 0
         self._backoff_s = _FIRST_PAUSE_S
         # What was slept and what failed calls took, not a clock: a test may sleep in no time.
@@ -170,7 +170,7 @@ class _Wait:
         self._backoff_s = min(_LONGEST_PAUSE_S, 2 * self._backoff_s)
         if isinstance(error, UnavailableError) and self._waited_s + pause_s > _SILENT_S and not self._is_told:
             self._is_told = True
-            self._herald.begin(error, max(left_s, 0.0))
+            self._reporter.begin(error, max(left_s, 0.0))
         self._waited_s += pause_s
         return pause_s
 
@@ -179,10 +179,10 @@ class _Wait:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._is_told:
-            self._herald.end(self._waited_s if kind is None else None)
+            self._reporter.end(self._waited_s if kind is None else None)
 
 
-class _Herald:
+class _WaitReporter:
     """Tells once that a server is waited for, and once that it answers again, however many calls wait."""
 
     def __init__(self, on_wait: OnWait | None) -> None:

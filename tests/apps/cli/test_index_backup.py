@@ -63,7 +63,7 @@ def test_the_drill_of_the_documentation_ends_with_the_same_index(
     assert "current  v0002  " in before
 
 
-def test_a_copy_to_a_server_takes_the_parts_that_a_directory_does_not(
+def test_a_server_takes_the_parts_that_a_directory_does_not(
     own_home: Path, tmp_path: Path, server: SmallServer, capsys: Capture
 ) -> None:
     at = ("--home", own_home)
@@ -81,6 +81,7 @@ def test_a_copy_to_a_server_takes_the_parts_that_a_directory_does_not(
         refused = run_refused(capsys, "index", action, server.address, *at)
         assert f"a backup is a directory, and {server.address} is an address" in refused
     here = tmp_path / "here"
-    for command in (("index", "copy", server.address, here, *at), (*restore, here)):
+    build = ("index", "build", *at, "--index", here)
+    for command in (("index", "copy", server.address, here, *at), (*restore, here), build):
         refused = run_refused(capsys, *command, "--shards", "6")
         assert f"--on-disk are for servers, and {here} is a directory; leave them out" in refused

@@ -129,4 +129,5 @@ def test_a_build_says_what_comes_and_one_of_more_replicas_than_nodes_writes_noth
     catalog.build(small.pool, small.embedding, settings, announce=sentences.append)
     assert sentences == ["writing 60 hands, some 0.0 MB: 6 shards x 2 replicas on 3 nodes"]
     assert str(BuildPlan(120_000, 14, settings)) == "120,000 hands, some 97.0 MB: 6 shards x 2 replicas"
-    assert str(BuildPlan(120_000, 14, IndexSettings())) == "120,000 hands, some 48.5 MB"
+    embedded = BuildPlan(120_000, 14, IndexSettings(), is_embedded=True)
+    assert str(embedded) == "120,000 hands, some 56.6 MB"
