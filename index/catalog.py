@@ -67,8 +67,8 @@ def open_catalog(
     ``folders`` may hold the weights of image embeddings, which a server does not store. ``patience_s`` is how
     long a server that does not answer is waited for, in this call and in each later one (None: what the
     address says, else a minute); without ``wait`` it is half a second. ``on_wait`` is told of waits longer
-    than half a second, see `index.server.client.OnWait`. Raises HandsimError for a directory or collections that
-    another program uses, UnavailableError for a server that does not answer.
+    than half a second, see `index.server.client.OnWait`. Raises HandsimError for a directory or collections
+    that another program uses, UnavailableError for a server that does not answer.
     """
     if "://" in str(address):
         from index.server.catalog import ServerCatalog
