@@ -82,6 +82,18 @@ def test_ports_are_bound_to_this_machine_and_differ() -> None:
     assert len(set(published)) == len(published)
 
 
+def test_building_on_a_gpu_changes_the_image_alone_and_not_its_version() -> None:
+    override = yaml.safe_load((REPOSITORY / "docker-compose.gpu.yml").read_text())
+    assert [*override] == ["services"]
+    assert [*override["services"]] == ["qdrant"]
+    server = override["services"]["qdrant"]
+    assert server.keys() == {"image", "user", "environment", "deploy"}
+    usual = SERVICES["qdrant"]["image"].removesuffix("-unprivileged")
+    assert (server["image"], server["user"]) == (f"{usual}-gpu-nvidia", "1000:1000")
+    assert server["environment"]["QDRANT__GPU__INDEXING"] == "1"
+    assert server["deploy"] == SERVICES["trainer"]["deploy"]
+
+
 @every_qdrant
 def test_grpc_is_published_one_above_http(name: str) -> None:
     http, grpc = (port.split(":")[1:] for port in SERVICES[name]["ports"])

@@ -41,6 +41,7 @@ from handsim.home import Home
 from handsim.pool import Pool
 from index import Catalog, IndexSettings, Verification, VersionInfo, verify
 from index.ef_sweep import EfMeasurement, smallest_ef, sweep_ef, unreached_recall
+from index.evaluation import LEAST_RECALL
 from index.info import VersionHealth
 from index.points import Difference, Progress
 from index.query import MIN_POSITIVE_DISTANCE
@@ -461,6 +462,9 @@ def _verify(options: argparse.Namespace) -> int:
         print("\n`handsim index add` leaves the hands out that are here alone")
     if verification.positives_too_near:
         print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
+    filtered = (verification.recall_at_min_score, verification.recall_at_rare_label)
+    if any(recall is not None and recall < LEAST_RECALL for recall in filtered):
+        print("\nfilters that admit few hands find less: `handsim query --exact` finds all")
     for problem in problems:
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if problems else 0

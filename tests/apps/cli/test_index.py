@@ -171,10 +171,8 @@ def test_whoever_waits_for_a_server_is_told_for_what_and_how_long(tmp_path: Path
     for command in (["index", "list"], ["query", "--hand", "00"]):
         assert main([*command, *at, "--patience", "1.4"]) == 2
         waiting, given_up = capsys.readouterr().err.splitlines()
-        assert re.match(
-            r"handsim: (waiting 1 s at most|trying once more): .*127\.0\.0\.1:1 (does not|has not) answer",
-            waiting,
-        )
+        server = r"http://127\.0\.0\.1:1 (does not|has not) answer"
+        assert re.match(rf"handsim: (waiting 1 s at most|trying once more): .*{server}", waiting)
         assert re.match(r"handsim: .* does not answer \(.*; waited for \d+ s\); start it, or check", given_up)
     assert "does not answer" in run_refused(capsys, "index", "list", *at, "--patience", "0")
     assert "the patience is 'soon'" in run_refused(capsys, "index", "list", *at, "--patience", "soon")
