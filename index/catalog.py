@@ -446,6 +446,7 @@ class Catalog(ABC):
             except HandsimError as error:  # damaged, or removed just now
                 problems = [str(error)]
             if not problems:
+                self.sweep()  # a build that was begun of the same hands is not needed any more
                 return self._publish_verified(info.name, publish)
             announce(f"{info.name} is not fit for use, another one is written: {problems[0]}")
         return None

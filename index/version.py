@@ -135,7 +135,7 @@ class IndexVersion(ABC):
         """
         ids = _as_hand_ids(hand_ids)
         vectors, videos = self._find(ids)
-        self._check_known(ids, vectors)
+        self._check_known(ids, ~np.isnan(vectors[:, 0]))
         admits = None if duplicates is None else _outside_groups(duplicates, ids)
         if other_video:
             return self._search_near(vectors, k, videos, None, options, admits)
@@ -163,7 +163,7 @@ class IndexVersion(ABC):
         self._check_k(k)
         examples = np.concatenate([positive_ids, negative_ids])
         vectors, videos = self._find(examples)
-        self._check_known(examples, vectors)
+        self._check_known(examples, ~np.isnan(vectors[:, 0]))
         near, far = np.split(vectors, [len(positive_ids)])
         engine_options = replace(options, with_payload=options.with_payload or options.one_per_video)
 
@@ -238,7 +238,7 @@ class IndexVersion(ABC):
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
         ids = _as_hand_ids(hand_ids)
         vectors, _ = self._find(ids)
-        self._check_known(ids, vectors)
+        self._check_known(ids, ~np.isnan(vectors[:, 0]))
         return vectors
 
     def find_vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
@@ -249,7 +249,7 @@ class IndexVersion(ABC):
         """Payloads of hands [M]; raises NotThereError for an unknown one."""
         ids = _as_hand_ids(hand_ids)
         known = self._look_up(ids)
-        self._check_known(ids, np.array([[0.0 if hand_id in known else np.nan] for hand_id in ids.tolist()]))
+        self._check_known(ids, np.array([hand_id in known for hand_id in ids.tolist()], dtype=np.bool_))
         return [known[hand_id][1] for hand_id in ids.tolist()]
 
     @abstractmethod
@@ -343,9 +343,9 @@ class IndexVersion(ABC):
                 vectors[row], videos[row] = known[hand_id][0], known[hand_id][1]["video"]
         return vectors, videos
 
-    def _check_known(self, hand_ids: NDArray[np.uint64], found: NDArray[np.floating]) -> None:
-        """Raise NotThereError for the first of hands [M] whose row of ``found`` [M, ...] is NaN."""
-        unknown = hand_ids[np.isnan(found[:, 0])]
+    def _check_known(self, hand_ids: NDArray[np.uint64], is_known: NDArray[np.bool_]) -> None:
+        """Raise NotThereError for the first of hands [M] that the version does not hold."""
+        unknown = hand_ids[~is_known]
         if len(unknown):
             raise NotThereError(
                 f"no hand {format_hand_id(int(unknown[0]))} in index version {self.info.name} "
