@@ -25,6 +25,10 @@ class UnavailableError(HandsimError):
     """A server that does not answer, after some waiting: it may be back later."""
 
 
+class HandsimWarning(UserWarning):
+    """Something that people should know and that stops nothing; commands print it in one line."""
+
+
 class UnusableError(HandsimError):
     """A file, or the rest of it, cannot be used."""
 

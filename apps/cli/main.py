@@ -8,7 +8,9 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -89,7 +91,8 @@ def _run(options: argparse.Namespace) -> int:
     from handsim.errors import HandsimError  # only now: help needs nothing of handsim, which loads numpy
 
     try:
-        return int(options.run(options))
+        with _plain_warnings():
+            return int(options.run(options))
     except HandsimError as error:
         print(f"handsim: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -100,6 +103,27 @@ def _run(options: argparse.Namespace) -> int:
         place = "" if error.filename is None else f"{error.filename}: "
         print(f"handsim: {place}{os.strerror(error.errno or 0)}; {remedy}, and run it again", file=sys.stderr)
         return EXIT_BAD_INPUT
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings for people like errors, without the line of code that they come from."""
+    from handsim.errors import HandsimWarning
+
+    format_as_python_does = warnings.formatwarning
+
+    def format(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, HandsimWarning):
+            return f"handsim: {message}\n"
+        return format_as_python_does(message, category, filename, lineno, line)
+
+    warnings.formatwarning = format
+    try:
+        yield
+    finally:
+        warnings.formatwarning = format_as_python_does
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:

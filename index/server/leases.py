@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from qdrant_client import models
 
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, HandsimWarning
 from index.info import check_format
 from index.server.capacity import count_nodes
 from index.server.client import Connection
@@ -342,6 +342,7 @@ class ReaderLease:
             warnings.warn(
                 f"this API key may only read, so nobody sees that {registry.address} {version} is read here: "
                 f"`handsim index prune` may remove it meanwhile",
+                HandsimWarning,
                 stacklevel=2,
             )
             return

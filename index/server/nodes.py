@@ -20,7 +20,7 @@ import httpx
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from handsim.errors import HandsimError, one_line
+from handsim.errors import HandsimError, HandsimWarning, one_line
 from index.server.address import NodeAddress, ServerAddress
 from index.server.failures import DeniedError, classify
 
@@ -190,6 +190,7 @@ def _open(node: NodeAddress, access: _Access, cluster: _Cluster | None) -> Qdran
     if not over_grpc:
         warnings.warn(
             f"no gRPC at port {node.grpc_port} of {node.host}: going on over REST, which is slower",
+            HandsimWarning,
             stacklevel=2,
         )
     return access.client(node, grpc=over_grpc, timeout_s=_TIMEOUT_S)
