@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--still", type=int, default=10, choices=[1, 2, 5, 10, 20])
     parser.add_argument("--m", type=int, nargs="+", default=[8, 16, 24, 32])
-    parser.add_argument("--ef-construct", type=int, nargs="+", default=[32, 48, 64, 100])
+    parser.add_argument("--ef-construct", type=int, nargs="+", default=[64, 100, 200])
     parser.add_argument("--ef", type=int, nargs="+", default=[32, 48, 64, 96, 128])
     parser.add_argument("--segments", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--threads", type=int, nargs="*", default=[1])

@@ -16,7 +16,7 @@ class IndexSettings:
 
     m: int = 16
     """Edges per point. More find more and cost memory."""
-    ef_construct: int = 64
+    ef_construct: int = 100
     """Candidates examined when a point is added to the graph. More build a better graph, more slowly."""
     ef: int = 64
     """Candidates examined in a search, unless the search sets its own number."""

@@ -78,7 +78,7 @@ def test_the_graph_is_built_after_the_last_hand_is_written(
     assert names[first:last].count("Upsert") == 12
     created = of_version[names.index("Create")][1]
     assert created.optimizers_config.indexing_threshold == 0
-    assert created.hnsw_config.ef_construct == 64
+    assert created.hnsw_config.ef_construct == 100
     switched_on = next(request for name, request in of_version[last:] if name == "Update")
     assert switched_on.optimizers_config.indexing_threshold == 256
 
