@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
+from handsim.cluster import TRIES, ClusterOptions, ClusterWorkers, Lost
 from handsim.embedding import Embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError
@@ -401,7 +401,7 @@ def _mine_on_cluster(
         for batch, pairs in miners.run(iter(batches), in_order=True):
             if isinstance(pairs, Lost):
                 raise HandsimError(
-                    f"two workers died while they mined the hands {format_hand_id(int(batch[0]))} to "
+                    f"{TRIES} workers died while they mined the hands {format_hand_id(int(batch[0]))} to "
                     f"{format_hand_id(int(batch[-1]))}; see Ray's logs on the nodes"
                 )
             yield pairs

@@ -1,5 +1,5 @@
 """Work shared out to the machines of a Ray cluster."""
 
-from handsim.cluster.workers import ClusterOptions, ClusterWorker, ClusterWorkers, Lost
+from handsim.cluster.workers import TRIES, ClusterOptions, ClusterWorker, ClusterWorkers, Lost
 
-__all__ = ["ClusterOptions", "ClusterWorker", "ClusterWorkers", "Lost"]
+__all__ = ["TRIES", "ClusterOptions", "ClusterWorker", "ClusterWorkers", "Lost"]

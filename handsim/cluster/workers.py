@@ -67,6 +67,10 @@ class ClusterWorker(Protocol[_TaskIn, _ResultOut]):
         """Whether the task at work has hung; asked from another thread."""
 
 
+TRIES: Final = 3
+"""Workers that may die over one task before it is given up. Two may be killed by chance."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """In place of a result: a worker that had the task hung, or as many as may died."""
@@ -83,7 +87,7 @@ class ClusterWorkers(Generic[_Task, _Result]):
         make_worker: Callable[[], ClusterWorker[_Task, _Result]],
         *,
         most_workers: int | None = None,
-        tries: int = 2,
+        tries: int = TRIES,
         paths: Sequence[str | Path] = (),
         ask_every_s: float = 5.0,
         say: Callable[[str], None] = lambda line: None,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
+from handsim.cluster import TRIES, ClusterOptions, ClusterWorkers, Lost
 from handsim.embedding.image import DEFAULT_BATCH, Device, ImageEmbedding, vectors_folder
 from handsim.embedding.image_encoder import read_encoder
 from handsim.embedding.trunk import Trunk, TrunkWeights
@@ -79,7 +79,7 @@ def extract_on_cluster(
         for chunk, features in workers.run(chunks, in_order=True):
             if isinstance(features, Lost):
                 raise HandsimError(
-                    f"two workers died while they encoded the hands {chunk[0]:016x} to {chunk[-1]:016x}; "
+                    f"{TRIES} workers died while they encoded the hands {chunk[0]:016x} to {chunk[-1]:016x}; "
                     f"they may need more memory than their nodes have: ask for a smaller --batch"
                 )
             done.append((chunk, features))

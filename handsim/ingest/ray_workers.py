@@ -1,14 +1,14 @@
 """The workers of an ingest on a Ray cluster: as `handsim.ingest.workers.WorkerPool`, on many machines."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import gethostname
 from typing import Final
 
-from handsim.cluster import ClusterOptions, ClusterWorkers, Lost
+from handsim.cluster import TRIES, ClusterOptions, ClusterWorkers, Lost
 from handsim.detection.detector import HandDetector
 from handsim.ingest.items import Item, ItemResult, PictureItem
 from handsim.ingest.report import TOOK_TOO_LONG
@@ -65,8 +65,8 @@ class RayWorkerPool:
         self._group_size = 1
         self._again: deque[Item] = deque()
         """Items that are tried alone, because they were in a group or a worker that was lost."""
-        self._suspects: set[int] = set()
-        """Keys of items that were lost once."""
+        self._losses: Counter[int] = Counter()
+        """How often an item was lost, by its key. Once may be a neighbour's doing, twice that of a node."""
 
     def run(
         self, items: Iterator[Item | None], is_stopped: Callable[[], bool] = lambda: False
@@ -83,10 +83,10 @@ class RayWorkerPool:
                 yield from zip(group, done.results, strict=True)
                 continue
             for item in group:
-                if len(group) == 1 and (done.is_hung or item.keys.key in self._suspects):
+                self._losses[item.keys.key] += 1
+                if len(group) == 1 and (done.is_hung or self._losses[item.keys.key] == TRIES):
                     yield item, lost_result(item, TOOK_TOO_LONG if done.is_hung else CRASHED)
                 else:
-                    self._suspects.add(item.keys.key)
                     self._again.append(item)
 
     def _groups(self, items: Iterator[Item | None]) -> Iterator["_Group | None"]:
