@@ -10,23 +10,22 @@ from handsim import HandsimError, Pool
 from handsim.embedding import PoseEmbedding
 from index import IndexSettings, open_catalog, verify
 from index.copy import copy_catalog
-from index.ef_sweep import EFS, smallest_ef, sweep_ef
+from index.ef_sweep import EFS, EfMeasurement, smallest_ef, sweep_ef
 from index.exact import ExactIndex
 from tests.index.builders import MemoryServer, SmallData
 
-THIN = IndexSettings(m=6, ef_construct=8, ef=1, index_above_kb=1, full_scan_below_kb=10)
-"""A graph in which few candidates find little, and many enough."""
+ONE_CANDIDATE = IndexSettings(m=16, ef_construct=64, ef=1, index_above_kb=1, full_scan_below_kb=10)
+"""A sound graph, in which a query looks at one candidate unless another number is chosen."""
 
 
 def test_a_build_takes_the_smallest_ef_that_reaches_the_recall_and_it_stays(
     pool: Pool, embedding: PoseEmbedding, qdrant: MemoryServer, tmp_path: Path
 ) -> None:
     catalog = open_catalog(tmp_path / "index")
-    catalog.build(pool, embedding, THIN, recall=0.995)
+    catalog.build(pool, embedding, ONE_CANDIDATE, recall=0.995)
     with catalog.current() as version:
         measured = [*sweep_ef(version, sample=900)]
-        assert (version.default_ef or 0) > EFS[0]
-        assert version.info.settings.ef == THIN.ef
+        assert version.info.settings.ef == ONE_CANDIDATE.ef
     assert [one.ef for one in measured] == [*EFS]
     recalls = [one.recall_at_1 for one in measured]
     assert recalls[0] <= recalls[-1]
@@ -44,6 +43,14 @@ def test_a_build_takes_the_smallest_ef_that_reaches_the_recall_and_it_stays(
             assert copied.default_ef == best.ef
 
 
+def test_the_smallest_number_that_reaches_the_recall_is_chosen() -> None:
+    measured = [
+        EfMeasurement(ef, recall, recall, 1.0) for ef, recall in ((16, 0.9), (24, 0.996), (32, 0.999))
+    ]
+    assert smallest_ef(measured, 0.995) == measured[1]
+    assert smallest_ef(measured, 1.0) is None
+
+
 def test_a_verification_without_an_ef_leaves_that_of_the_settings(built: Path) -> None:
     with open_catalog(built).current() as version:
         assert version.default_ef == version.info.settings.ef
@@ -54,7 +61,7 @@ def test_a_build_that_cannot_reach_the_recall_is_not_published(
 ) -> None:
     catalog = open_catalog(tmp_path / "index")
     with pytest.raises(HandsimError, match="no ef up to 512 reaches recall@1 1; `handsim index build`"):
-        catalog.build(pool, embedding, replace(THIN, m=2, ef_construct=4), recall=1.0)
+        catalog.build(pool, embedding, replace(ONE_CANDIDATE, m=2, ef_construct=4), recall=1.0)
     assert [info.is_current for info in catalog.versions()] == [False]
 
 
