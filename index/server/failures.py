@@ -203,6 +203,8 @@ def classify(error: Exception) -> Failure | None:
     elif type(error) is ValueError and (local := _LOCAL_MESSAGE.fullmatch(str(error))):
         kind = NotFoundError if local[1] == "not found" else AlreadyExistsError
         reason = str(error)
+    elif isinstance(error, NotImplementedError):  # the client's local mode has no nodes
+        reason = str(error) or "the client's local mode cannot do this"
     else:
         return None
     reason = _RUST_NOISE.sub("", reason)
