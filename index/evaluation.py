@@ -85,7 +85,7 @@ def evaluate_retrieval(
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
     that is in the pool but not in the index. Hands that the embedding refuses play no part.
     """
-    candidates = np.flatnonzero(can_embed_hands(version.embedding.unlabelled, pool))
+    candidates = np.flatnonzero(can_embed_hands(version.embedding, pool))
     if sample < 1 or len(candidates) == 0:
         raise HandsimError(
             f"a sample of {min(sample, len(candidates))} hands measures nothing; take at least 1"

@@ -103,6 +103,10 @@ class MinedPairs:
             sum(part.duplicates for part in parts),
         )
 
+    def select(self, rows: NDArray[np.bool_]) -> "MinedPairs":
+        """Those of some anchors [N]; what was left out is not counted again."""
+        return MinedPairs(self.hand_ids[rows], self.positives[rows], self.distances[rows])
+
     @property
     def is_found(self) -> NDArray[np.bool_]:
         """[N, K] where there is a positive."""

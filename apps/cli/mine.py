@@ -159,7 +159,7 @@ def _minable(pool: Pool, embedding: Embedding, file_format: str) -> NDArray[np.b
     """[N] the pool's hands that the embedding takes; Hand100M has no unlabelled joints."""
     if file_format == "hand100m":
         return pool.is_usable
-    return can_embed_hands(embedding.unlabelled, pool)
+    return can_embed_hands(embedding, pool)
 
 
 def _write(

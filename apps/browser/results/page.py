@@ -252,6 +252,13 @@ _DISTANCES: Final = {
     "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
     "Random distance": "The same of random pairs",
 }
+_ERRORS_3D: Final = {
+    "Mined 3D": "Mean joint error of mined pairs in 3D, in mm, root and scale aligned: lower is better",
+    "of it in xy": "Its part in the picture",
+    "of it in depth": "Its part along the line of sight",
+    "Random 3D": "The same of random pairs",
+    "Oracle 3D": "The same of each hand and the nearest one in 3D",
+}
 
 
 @st.fragment
@@ -275,6 +282,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 ),
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
+                **{name: column.NumberColumn(format="%.1f", help=help) for name, help in _ERRORS_3D.items()},
                 "Hands": column.NumberColumn(format="localized", help="In the index"),
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
             },
@@ -289,8 +297,10 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 width=320,
                 help="The evaluation whose pictures are shown",
             )
-            for side, (caption, path) in zip(st.columns(2), figures[title].items(), strict=False):
-                side.image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+            for number, (caption, path) in enumerate(figures[title].items()):
+                if number % 2 == 0:
+                    sides = st.columns(2)
+                sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
