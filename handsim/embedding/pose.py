@@ -69,7 +69,8 @@ def upright_turns_deg(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
     finger alone, its pairs are as near in 3D as any (13.9, 14.1, 14.0 mm), and it needs no single joint.
     """
     x, y = np.moveaxis(keypoints[..., :2].mean(axis=1, dtype=np.float64) - keypoints[:, WRIST, :2], -1, 0)
-    return np.degrees(np.arctan2(-x, -y))
+    turns: NDArray[np.float64] = np.degrees(np.arctan2(-x, -y))
+    return turns
 
 
 def normalise(

@@ -29,6 +29,8 @@ _CANDIDATES: Final = 256
 """Hands whose mean joint distance is measured, of those nearest by squared distance; in 12,000 synthetic
 hands the nearest one is among the first 64 for every one of 1,500 queries."""
 _DISTANCES_AT_ONCE: Final = 2**22
+_ROUNDING: Final = 1e-5
+"""Poses are single precision: a partner is not nearer than itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,7 @@ def share_nearer(queries: NDArray[np.float32], poses: NDArray[np.float32], dista
         apart = np.zeros((len(queries[rows]), len(poses)), dtype=np.float32)
         for joint in range(JOINT_COUNT):
             apart += np.linalg.norm(queries[rows, None, joint] - poses[:, joint], axis=-1)
-        shares[rows] = (apart / JOINT_COUNT < distances[rows, None]).mean(axis=1)
+        shares[rows] = (apart / JOINT_COUNT < distances[rows, None] * (1 - _ROUNDING)).mean(axis=1)
     return shares
 
 
@@ -150,7 +152,8 @@ def palm_angles_deg(joints_mm: NDArray[np.floating]) -> Floats:
     sight = (wrist + joints_mm[:, index] + joints_mm[:, little]) / 3
     lengths = np.linalg.norm(normal, axis=-1) * np.linalg.norm(sight, axis=-1)
     cosine = np.abs((normal * sight).sum(axis=-1)) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    return np.degrees(np.arccos(np.minimum(cosine, 1.0)))
+    angles: Floats = np.degrees(np.arccos(np.minimum(cosine, 1.0)))
+    return angles
 
 
 def detector_errors(keypoints: NDArray[np.floating], joints_mm: NDArray[np.floating]) -> Floats:

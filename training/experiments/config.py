@@ -163,6 +163,18 @@ class DatasetSettings:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """How a method's positives are searched, as in `handsim embedding fit`."""
+
+    depth: bool = False
+    """The keypoints' z counts, too."""
+    up_to_turn: bool = False
+    """Hands are turned upright first."""
+    normalisation: Normalisation | None = None
+    """Of the pose embedding; None: that of the base."""
+
+
+@dataclass(frozen=True)
 class MethodSettings:
     """How the encoder gets the weights that fine-tuning starts from."""
 
@@ -173,6 +185,8 @@ class MethodSettings:
     architecture for ImageNet's weights, or a checkpoint; None: random weights."""
     settings: Settings = field(default_factory=dict)
     """Changes to the recipe, after those of the base."""
+    embedding: SearchSettings = field(default_factory=SearchSettings)
+    """Of its pose embedding, where pairs come from the index."""
 
 
 @dataclass(frozen=True)

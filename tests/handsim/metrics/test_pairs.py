@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 def hands(count: int, seed: int = 0) -> Floats:
     """Joints [N, 21, 3] before a camera, in mm."""
     random = np.random.default_rng(seed)
-    return random.normal(scale=40, size=(count, 21, 3)) + np.array([0, 0, 500])
+    joints: Floats = random.normal(scale=40, size=(count, 21, 3)) + np.array([0, 0, 500])
+    return joints
 
 
 def test_pairs_are_measured_as_a_loop_over_hands_and_joints_does() -> None:
@@ -112,16 +113,16 @@ def test_a_detector_errs_by_what_was_added_to_the_projection() -> None:
 
 @given(st.lists(st.integers(0, 5), min_size=3, max_size=12), st.integers(0, 2**32 - 1))
 def test_ranks_are_correlated_as_they_are_counted(first: list[int], seed: int) -> None:
-    second = np.random.default_rng(seed).integers(0, 5, len(first))
+    second = np.random.default_rng(seed).integers(0, 5, len(first)).astype(np.float64)
     ranks = [
         np.array([sum(a < b for a in values) + sum(a == b for a in values) / 2 for b in values])
         for values in (first, second.tolist())
     ]
-    measured = rank_correlation(np.array(first), second)
+    measured = rank_correlation(np.array(first, dtype=np.float64), second)
     if min(rank.std() for rank in ranks) == 0:
         assert np.isnan(measured)
     else:
-        assert measured == pytest.approx(np.corrcoef(*ranks)[0, 1])
+        assert measured == pytest.approx(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def test_hands_without_all_joints_or_without_a_bone_are_found_and_refused() -> None:

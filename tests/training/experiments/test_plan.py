@@ -144,6 +144,8 @@ def test_settings_that_came_later_change_no_key(monkeypatch: pytest.MonkeyPatch)
         ("start.settings.loss.temperature", 0.1, TRAINED),
         ("start.recipe", "simclr_w", TRAINED),
         ("axes.methods.simhand.settings.pairs.ef", 99, TRAINED),
+        ("axes.methods.simhand.embedding.up_to_turn", True, ("index", *TRAINED)),
+        ("axes.methods.simhand.embedding.normalisation", "none", ("index", *TRAINED)),
         ("axes.label_fractions", {0.5: {}}, ("finetune", "evaluate")),
         ("axes.seeds", [3], TRAINED),
     ],
