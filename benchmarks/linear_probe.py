@@ -83,9 +83,11 @@ def joint_error(poses: Floats, truth: Floats) -> float:
 def probe(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
     """How far joints of ``test`` are off, told from an encoder's features.
 
-    In percent of the crop's width (``error`` by ridge regression, ``neighbours_error`` by the mean of the
-    nearest hands), and in mm in 3D (``error_mm`` by ridge regression; ``nearest_mm`` and ``nearest_pa_mm``,
-    wrist on wrist and Procrustes aligned, of the one hand whose features are nearest). Twice: with batch norm as training left it, and with its statistics taken anew from the whole crops of
+    In percent of the crop's width: ``error`` by ridge regression, ``neighbours_error`` by the mean of the
+    nearest hands. In 3D, in mm: ``error_mm`` by ridge regression, ``nearest_mm`` (wrist on wrist) and
+    ``nearest_pa_mm`` (Procrustes aligned) of the one hand whose features are nearest.
+
+    Twice: with batch norm as training left it, and with its statistics taken anew from the whole crops of
     ``train``. Training saw views of other colours, and a network that was never trained has no statistics.
     """
     figures = _figures(encoder, train, test)
