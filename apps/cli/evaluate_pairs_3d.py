@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apps.cli.console import format_table
-from handsim.embedding import upright_turns_deg
-from handsim.geometry import turn_points
+from handsim.embedding import turn_upright
 from handsim.pool import Pool
 from index.pairs_3d import Groups, PairMeans, Pairs3D, Report3D
 
@@ -40,14 +38,11 @@ def _rank_weights(pairs: Pairs3D, pool: Pool) -> dict[str, float] | None:
         return None
     from training.evaluation.pair_weights import rank_weights
 
-    anchors, positives = pool.keypoints[pairs.anchors], pool.keypoints[pairs.positives]
+    hands = [pool.keypoints[rows] for rows in (pairs.anchors, pairs.positives)]
     if pairs.report.up_to_turn:  # as pre-training turns them back
-        anchors, positives = _upright(anchors), _upright(positives)
+        hands = [turn_upright(each).astype(np.float32) for each in hands]
+    anchors, positives = hands
     return asdict(rank_weights(anchors, positives, pairs.errors.aligned))
-
-
-def _upright(keypoints: NDArray[np.floating]) -> NDArray[np.float32]:
-    return turn_points(keypoints, -upright_turns_deg(keypoints)).astype(np.float32)
 
 
 def format_pairs_3d(report: Report3D, weights: dict[str, float] | None) -> str:

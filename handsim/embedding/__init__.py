@@ -24,6 +24,7 @@ from handsim.embedding.pose import (
     Normalisation,
     PoseEmbedding,
     normalise,
+    turn_upright,
     upright_turns_deg,
 )
 
@@ -45,5 +46,6 @@ __all__ = [
     "lacks_depth",
     "load_embedding",
     "normalise",
+    "turn_upright",
     "upright_turns_deg",
 ]

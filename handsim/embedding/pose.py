@@ -73,6 +73,11 @@ def upright_turns_deg(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
     return turns
 
 
+def turn_upright(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Keypoints [N, 21, 2 or 3] of upright hands; see `upright_turns_deg`."""
+    return turn_points(keypoints, -upright_turns_deg(keypoints))
+
+
 def normalise(
     keypoints: NDArray[np.floating],
     normalisation: Normalisation,
@@ -95,7 +100,7 @@ def normalise(
             f"keypoints hold NaN or infinity (first in hand {hand}, joint {joint}); leave it out"
         )
     if up_to_turn:
-        points = turn_points(points, -upright_turns_deg(points))
+        points = turn_upright(points)
     if normalisation != "none":
         points -= points.mean(axis=1, keepdims=True)
     if normalisation == "centre-scale":
