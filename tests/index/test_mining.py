@@ -121,7 +121,7 @@ def test_duplicates_of_the_anchor_are_no_positives_unless_they_are_kept(
 
 
 def test_a_quantile_of_the_nearest_distances_is_a_cap(embedded: IndexVersion, pool: Pool) -> None:
-    nearest = mine_all(embedded, pool).distances[:, 0]
+    nearest = mine_all(embedded, pool, MiningPolicy()).distances[:, 0]
     for quantile in (0.25, 0.5, 1.0):
         mined = mine_all(embedded, pool, MiningPolicy(top_k=3, max_quantile=quantile))
         cap = np.quantile(nearest, quantile)

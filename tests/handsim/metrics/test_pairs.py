@@ -69,10 +69,10 @@ def test_the_nearest_poses_of_other_videos_are_those_of_a_loop(monkeypatch: pyte
     monkeypatch.setattr(pairs, "_DISTANCES_AT_ONCE", 300)  # several blocks
     poses, videos = unit_poses(hands(80)), (np.arange(80) // 3).astype(np.int32)
     found = find_nearest_poses(poses[:20], videos[:20], poses, videos)
-    nearer = share_nearer(poses[:20], poses, np.full(20, 1.7))
+    nearer = share_nearer(poses[:20], poses, np.full(20, 1.72))
     for query in range(20):
         apart = np.array([np.linalg.norm(pose - poses[query], axis=1).mean() for pose in poses])
-        assert nearer[query] == pytest.approx((apart < 1.7).mean())
+        assert nearer[query] == pytest.approx((apart < 1.72).mean())
         apart[videos == videos[query]] = np.inf
         assert found[query] == apart.argmin()
     alone = np.zeros(80, dtype=np.int32)
