@@ -74,7 +74,7 @@ def test_poses_with_depth_and_up_to_turn_are_indexed_asked_and_mined(home: Path,
     run_ok(capsys, "mine", "--max-quantile", "0.5", "--out", home / "pairs.parquet", *at)
     mined = pq.read_table(home / "pairs.parquet")
     assert mined.schema.metadata[b"up_to_turn"] == b"true"
-    assert len(mined) == 15
+    assert 15 <= len(mined) <= 16  # two hands may be each other's nearest
 
 
 def test_poses_and_images_together(home: Path, checkpoint: Path, capsys: Capture) -> None:
