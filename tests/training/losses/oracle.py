@@ -91,9 +91,10 @@ def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
     if not weighting.weights_positives:
         return np.ones(pairs)
     first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
-    distances = np.array([_distance(first[n], second[n], weighting.distance, 0) for n in range(pairs)])
+    distances = np.array([_distance(first[n], second[n], weighting.measure, 0) for n in range(pairs)])
     finite = [d for d in distances if math.isfinite(d)]
-    return np.array([_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances])
+    weights = [_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances]
+    return _normalised(np.array(weights), distances) if weighting.normalised else np.array(weights)
 
 
 def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
@@ -105,13 +106,15 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
     points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
     distances = np.array(
         [
-            [_distance(points[i], points[j], weighting.distance, 1) for j in range(columns)]
+            [_distance(points[i], points[j], weighting.measure, 1) for j in range(columns)]
             for i in range(rows)
         ]
     )
     finite = [float(d) for d in distances.flat if math.isfinite(d)]
-    weights = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
-    return np.array(weights).reshape(distances.shape)
+    flat = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
+    weights = np.array(flat).reshape(distances.shape)
+    np.fill_diagonal(distances, math.nan)  # a hand with itself is in no denominator
+    return _normalised(weights, distances) if weighting.normalised else weights
 
 
 def dense_loss(batch: Batch, w_pos: Tensor, weights: Tensor, temperature: float = 0.5) -> Tensor:
@@ -138,9 +141,17 @@ def _distance(first: Numbers, second: Numbers, kind: str, mean_over: int) -> flo
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
     apart = first - second
+    if kind == "euclidean":
+        return math.dist(first, second)
     if kind == "mpjpe":
         return float(np.linalg.norm(apart, axis=1).mean())
     return float(np.linalg.norm((abs(apart) if kind == "w_abs" else apart).mean(axis=mean_over)))
+
+
+def _normalised(weights: Numbers, distances: Numbers) -> Numbers:
+    """With a mean of 1 where distances are known, and 1 where they are not."""
+    known = np.isfinite(distances)
+    return np.where(known, weights / np.mean(weights[known]), 1.0)
 
 
 def _weight(distance: float, finite: list[float], form: str, steepness: float) -> float:

@@ -27,6 +27,8 @@ WEIGHTINGS = {
     "both": Weighting("both"),
     "w_abs": Weighting("both", distance="w_abs"),
     "sigmoid": Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0),
+    "normalised": Weighting("both", normalised=True),
+    "normalised sigmoid": Weighting("both", "sigmoid", lambda_negative=5.0, normalised=True),
 }
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 pytestmark = pytest.mark.slow

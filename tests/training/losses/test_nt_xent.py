@@ -33,11 +33,18 @@ WEIGHTINGS = [
     *(Weighting("both", distance=distance) for distance in ("mpjpe", "w_abs", "w_o_abs")),
     SIGMOID,
     Weighting("positives", "sigmoid", "w_abs", lambda_positive=9.0),
+    Weighting("both", normalised=True),
+    Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0, normalised=True),
 ]
 
 
+def _name(weighting: Weighting) -> str:
+    normalised = "-normalised" if weighting.normalised else ""
+    return f"{weighting.pairs}-{weighting.form}-{weighting.distance}{normalised}"
+
+
 def weighted(weightings: list[Weighting]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("weighting", weightings, ids=lambda w: f"{w.pairs}-{w.form}-{w.distance}")
+    return pytest.mark.parametrize("weighting", weightings, ids=_name)
 
 
 every_weighting = weighted(WEIGHTINGS)

@@ -163,6 +163,8 @@ def _batch() -> PairBatch:
         hand_ids=np.arange(10, 20, dtype=np.uint64),
         crops=torch.randint(0, 256, (10, 32, 32, 3), dtype=torch.uint8),
         keypoints=torch.rand(10, 21, 2),
+        videos=torch.zeros(10, dtype=torch.int64),
+        vectors=torch.empty(10, 0),
         anchors=torch.arange(PAIRS),
         positives=torch.tensor([5, 6, 2, 8, 9]),  # the third is its own
         negatives=torch.empty(0, dtype=torch.int64),
