@@ -61,10 +61,10 @@ def nt_xent(
     normalised here (a zero row has cosine 0 to all others). The positive is in the denominator too, and has
     the denominator's weight there. ``negatives`` [R, M] are further hands in the denominator of every row;
     they are not rows themselves. Weights are made from the 2D keypoints of the views, ``keypoints1`` and
-    ``keypoints2`` [N, 21, 2], and of the negatives, ``negative_keypoints`` [R, 21, 2], all in one unit; or, if
-    ``weighting`` says so, from the vectors of the index, [N, D] and [R, D] in the same arguments. No gradient
-    reaches them. Keypoints that ``weighting`` does not need are ignored. Half precision becomes float32, also
-    under autocast.
+    ``keypoints2`` [N, 21, 2], and of the negatives, ``negative_keypoints`` [R, 21, 2], all in one unit; or,
+    if ``weighting`` says so, from the vectors of the index, [N, D] and [R, D] in the same arguments. No
+    gradient reaches them. Keypoints that ``weighting`` does not need are ignored. Half precision becomes
+    float32, also under autocast.
 
     ``queue`` [Q, M] are earlier projections, the same in every process, as further columns that no gradient
     reaches, and ``queue_keypoints`` are theirs. ``near``, of the same hands, discounts columns.

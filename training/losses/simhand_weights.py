@@ -75,8 +75,8 @@ class Weighting:
     ``embedding``: between the hands' vectors in the index, for a pair its mined distance. There ``distance``
     is not used, and lambda is per unit of the embedding."""
     normalised: bool = False
-    """Divide weights by their mean. Published ones have means of about 0.64 and 0.53, which act on the cosines
-    as a higher temperature does."""
+    """Divide weights by their mean. Published ones have means of about 0.64 (positives) and 0.53, which act on
+    the cosines as a higher temperature does."""
 
     def __post_init__(self) -> None:
         known = {
@@ -174,7 +174,7 @@ def check_keypoints(name: str, keypoints: Tensor | None, hands: int, weighting: 
 
 
 def positive_distances(first: Tensor, second: Tensor, measure: _Measure) -> Tensor:
-    """Distance [N] of each positive pair of keypoints [N, 21, 2] or vectors [N, D], in their unit and dtype."""
+    """Distance [N] of each positive pair of keypoints [N, 21, 2] or vectors [N, D], in their unit."""
     difference = first - second
     if measure == "w_abs":
         difference = difference.abs()

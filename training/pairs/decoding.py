@@ -85,7 +85,9 @@ class PairBatch:
             crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
             keypoints=torch.from_numpy(pool.keypoints[rows][:, :, :2].copy()),
             videos=torch.from_numpy(pool.videos.codes[rows].astype(np.int64)),
-            vectors=torch.empty(len(rows), 0) if draw.vectors is None else torch.from_numpy(draw.vectors[first]),
+            vectors=torch.empty(len(rows), 0)
+            if draw.vectors is None
+            else torch.from_numpy(draw.vectors[first]),
             anchors=torch.from_numpy(anchors),
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negatives),

@@ -336,9 +336,7 @@ def _serve(
                     # Without waiting here: `RetryingPairSource` does, and tells of it.
                     catalog = open_catalog(address, wait=False)
                     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
-                    source = LiveNeighbors(
-                        index, settings, pool_hands, duplicates, with_vectors=with_vectors
-                    )
+                    source = LiveNeighbors(index, settings, pool_hands, duplicates, with_vectors=with_vectors)
                 connection.send(source.draw(*request))
             except HandsimError as error:
                 connection.send(error)

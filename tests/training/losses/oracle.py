@@ -105,10 +105,7 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
         return np.ones((rows, columns))
     points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
     distances = np.array(
-        [
-            [_distance(points[i], points[j], weighting.measure, 1) for j in range(columns)]
-            for i in range(rows)
-        ]
+        [[_distance(points[i], points[j], weighting.measure, 1) for j in range(columns)] for i in range(rows)]
     )
     finite = [float(d) for d in distances.flat if math.isfinite(d)]
     flat = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
