@@ -75,8 +75,8 @@ class Weighting:
     ``embedding``: between the hands' vectors in the index, for a pair its mined distance. There ``distance``
     is not used, and lambda is per unit of the embedding."""
     normalised: bool = False
-    """Divide weights by their mean. Published ones have means of about 0.64 (positives) and 0.53, which act on
-    the cosines as a higher temperature does."""
+    """Divide weights by their mean. Published ones have means of about 0.64 (positives) and 0.53, which act
+    on the cosines as a higher temperature does."""
 
     def __post_init__(self) -> None:
         known = {

@@ -94,7 +94,8 @@ def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
     distances = np.array([_distance(first[n], second[n], weighting.measure, 0) for n in range(pairs)])
     finite = [d for d in distances if math.isfinite(d)]
     weights = [_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances]
-    return _normalised(np.array(weights), distances) if weighting.normalised else np.array(weights)
+    known = np.isfinite(distances)
+    return _normalised(np.array(weights), known, known) if weighting.normalised else np.array(weights)
 
 
 def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
@@ -110,8 +111,9 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
     finite = [float(d) for d in distances.flat if math.isfinite(d)]
     flat = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
     weights = np.array(flat).reshape(distances.shape)
-    np.fill_diagonal(distances, math.nan)  # a hand with itself is in no denominator
-    return _normalised(weights, distances) if weighting.normalised else weights
+    known = np.isfinite(distances)
+    counted = known & ~np.eye(*known.shape, dtype=np.bool_)  # a hand with itself is in no denominator
+    return _normalised(weights, known, counted) if weighting.normalised else weights
 
 
 def dense_loss(batch: Batch, w_pos: Tensor, weights: Tensor, temperature: float = 0.5) -> Tensor:
@@ -145,10 +147,9 @@ def _distance(first: Numbers, second: Numbers, kind: str, mean_over: int) -> flo
     return float(np.linalg.norm((abs(apart) if kind == "w_abs" else apart).mean(axis=mean_over)))
 
 
-def _normalised(weights: Numbers, distances: Numbers) -> Numbers:
-    """With a mean of 1 where distances are known, and 1 where they are not."""
-    known = np.isfinite(distances)
-    return np.where(known, weights / np.mean(weights[known]), 1.0)
+def _normalised(weights: Numbers, known: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Numbers:
+    """With a mean of 1 among those that count, and 1 where distances are not known."""
+    return np.where(known, weights / np.mean(weights[counted]), 1.0)
 
 
 def _weight(distance: float, finite: list[float], form: str, steepness: float) -> float:

@@ -101,7 +101,7 @@ BAD_PRETRAIN = [
     ("feedback: {keep_versions: 1}", r"keep_versions is 1; it is at least 2"),
     (
         "feedback: {every_epochs: 1}\npairs: {policy: {max_distance: 1}}",
-        r"leave pairs\.policy\.max_distance and",
+        r"leave pairs\.policy\.max_distance, pairs\.negatives_per_anchor and",
     ),
     (
         "feedback: {every_epochs: 1}\nloss: {near: {within: 1.0, unit: embedding}}",
