@@ -5,8 +5,7 @@ nearer than a bound can be left out of the denominator, or count less there. A c
 of one is added as w exp(c / t): the logit gets log w, -inf for 0. SiMHand's weights multiply the logit
 instead, and are largest for the nearest.
 
-The row's partner always stays. Distances are made a block of rows at a time, from differences: the product
-form cancels where hands are near each other.
+The row's partner always stays.
 """
 
 import math
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from training.losses.distributed import gather, own_rows_first
+from training.losses.tiled_distances import TiledDistances
 
 DistanceUnit = Literal["mined", "embedding"]
 
@@ -111,6 +111,10 @@ class NearMask:
         self._batch_columns = len(self._hands)
         if queue is not None:
             self._hands = self._hands.followed_by(queue)
+        self._distances = None
+        if near.within > 0:
+            self._distances = TiledDistances(self._hands.vectors, "euclidean")
+            self._tile = self._hands.vectors.new_empty(self._distances.rows_per_tile, len(self._hands))
         self._found = hands.hand_ids.new_zeros(())
 
     @property
@@ -123,7 +127,7 @@ class NearMask:
         """Change the logits [B, C] of rows from ``first_row`` on, in place."""
         rows = torch.arange(first_row, first_row + len(logits), device=logits.device)
         partners = (rows + self._pairs) % (2 * self._pairs)
-        near = self._find_near(rows)
+        near = self._find_near(rows, first_row)
         own = torch.arange(len(rows), device=logits.device)
         near[own, rows] = near[own, partners] = False
         repeated = self._find_repeated(rows, partners)
@@ -134,15 +138,15 @@ class NearMask:
             logits.masked_fill_(near, -torch.inf)
         logits[:, self._batch_columns :].masked_fill_(repeated, -torch.inf)
 
-    def _find_near(self, rows: Tensor) -> Tensor:
-        """[B, C] bool."""
-        vectors, videos = self._hands.vectors, self._hands.videos
-        if self._near.within > 0:
-            # A distance to an unknown vector is NaN, which is not below anything.
-            near = torch.cdist(vectors[rows], vectors, compute_mode="donot_use_mm_for_euclid_dist")
-            found = near < self._bound
-        else:
-            found = torch.zeros(len(rows), len(videos), dtype=torch.bool, device=videos.device)
+    def _find_near(self, rows: Tensor, first_row: int) -> Tensor:
+        """[B, C] bool: what is near each of the ``rows`` from ``first_row`` on."""
+        videos = self._hands.videos
+        found = torch.zeros(len(rows), len(videos), dtype=torch.bool, device=videos.device)
+        if self._distances is not None:
+            for first in range(0, len(rows), len(self._tile)):
+                part = found[first : first + len(self._tile)]
+                tile = self._distances.fill(self._tile[: len(part)], first_row + first)
+                torch.lt(tile, self._bound, out=part)  # never for NaN, where a vector is not known
         if self._near.same_video:
             found |= (videos[rows, None] == videos) & (videos >= 0)
         return found

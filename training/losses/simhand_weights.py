@@ -17,12 +17,9 @@ published, between the keypoints before augmentation, or between the hands' vect
 with max, min and mean over the pairs of the same kind in the whole batch. Positives: its N pairs.
 Denominator: all 2N x (2N + R) pairs of rows and columns, a hand with itself among them, so that the min is 0.
 If max and min are equal, but for rounding, the linear form would be 0 / 0: all pairs weigh 1. Normalised
-weights are divided by their mean over the pairs of the same kind, but those of a hand with itself, which are
-in no denominator. The pairs of a
-hand with a keypoint that is not finite weigh 1, and count in no min, max or mean. Weights are constants: no
-gradient reaches the keypoints.
-
-Distances in the denominator are made in tiles: [2N, 2N, 21, 2] differences would not fit into memory.
+weights are divided by their mean over the pairs of the same kind, but for those of a hand with itself, which
+no denominator has. The pairs of a hand with a keypoint that is not finite weigh 1, and count in no min, max
+or mean. Weights are constants: no gradient reaches the keypoints.
 """
 
 import math
@@ -36,19 +33,15 @@ from torch import Tensor
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
 from training.losses.distributed import maximum_over_ranks, sum_over_ranks
+from training.losses.tiled_distances import Measure, TiledDistances
 
 WeightedPairs = Literal["none", "positives", "negatives", "both"]
 WeightForm = Literal["linear", "sigmoid"]
 KeypointDistance = Literal["mpjpe", "w_abs", "w_o_abs"]
 WeightSource = Literal["views", "crops", "embedding"]
-_Measure = Literal["mpjpe", "w_abs", "w_o_abs", "euclidean"]
 
 _ROUNDING: Final = 8
 """Distances that differ by less than this many units in the last place are equal."""
-_CPU_TILE: Final = 1 << 17
-"""Pairs per thread in a tile on a CPU: its three buffers stay in the cache of the core that fills them."""
-_GPU_TILE: Final = 1 << 22
-"""Pairs in a tile on a GPU: enough to keep it busy between two launches, and few enough for its cache."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +103,7 @@ class Weighting:
         return self.source == "embedding" and self.pairs != "none"
 
     @property
-    def measure(self) -> _Measure:
+    def measure(self) -> Measure:
         """The distance that is measured."""
         return "euclidean" if self.source == "embedding" else self.distance
 
@@ -173,7 +166,7 @@ def check_keypoints(name: str, keypoints: Tensor | None, hands: int, weighting: 
     return keypoints
 
 
-def positive_distances(first: Tensor, second: Tensor, measure: _Measure) -> Tensor:
+def positive_distances(first: Tensor, second: Tensor, measure: Measure) -> Tensor:
     """Distance [N] of each positive pair of keypoints [N, 21, 2] or vectors [N, D], in their unit."""
     difference = first - second
     if measure == "w_abs":
@@ -194,7 +187,7 @@ class DenominatorWeights:
         Under torch.distributed the max or mean is that of all processes' rows.
         """
         self._weighting, self._dtype = weighting, keypoints.dtype
-        self._distances = _TiledDistances(keypoints, weighting.measure)
+        self._distances = TiledDistances(keypoints, weighting.measure)
         if weighting.form == "sigmoid":
             self._level = torch.div(*self._sum(rows, lambda tile: tile))
         else:
@@ -249,51 +242,3 @@ class DenominatorWeights:
             shape = min(step, rows - first), columns - first
             tile = buffer[: math.prod(shape)].view(shape)
             yield first, self._distances.fill(tile, first, first)
-
-
-class _TiledDistances:
-    """The distances [C, C] between C hands, of which only a tile is made at a time.
-
-    From differences: the product form, |a|^2 + |b|^2 - 2ab, cancels where hands are near each other.
-    Distances of a hand with a keypoint that is not finite are NaN.
-    """
-
-    finite: Tensor
-    """[C] bool: hands whose keypoints are all finite."""
-
-    def __init__(self, keypoints: Tensor, measure: _Measure) -> None:
-        """Of keypoints [C, J, 2] or vectors [C, D], float32 or float64; the tiles' buffers are made here."""
-        self._measure = measure
-        points = keypoints[..., None] if measure == "euclidean" else keypoints
-        self.finite = points.isfinite().flatten(1).all(1)
-        points = points.where(self.finite[:, None, None], torch.nan)
-        if measure == "w_o_abs":
-            points = points.mean(-1, keepdim=True)
-        # [J or D, 1 or 2, C]: a joint's coordinate of all hands lies in one run of memory.
-        self._planes = points.permute(1, 2, 0).contiguous()
-        pairs = _CPU_TILE * torch.get_num_threads() if keypoints.device.type == "cpu" else _GPU_TILE
-        self.rows_per_tile = min(max(1, pairs // len(keypoints)), len(keypoints))
-        self._scratch = keypoints.new_empty(2, self.rows_per_tile * len(keypoints))
-
-    def __len__(self) -> int:
-        return self._planes.shape[-1]
-
-    def fill(self, tile: Tensor, first_row: int, first_column: int = 0) -> Tensor:
-        """Fill ``tile`` [at most rows_per_tile, width] from a row and a column on, and return it."""
-        rows, width = tile.shape
-        x, y = self._scratch[:, : rows * width].view(2, rows, width)
-        down = self._planes[:, :, first_row : first_row + rows, None]
-        across = self._planes[:, :, None, first_column : first_column + width]
-        tile.zero_()
-        for joint_down, joint_across in zip(down, across, strict=True):
-            torch.sub(joint_down[0], joint_across[0], out=x)
-            if self._measure in ("w_o_abs", "euclidean"):
-                tile.addcmul_(x, x)
-                continue
-            torch.sub(joint_down[1], joint_across[1], out=y)
-            if self._measure == "mpjpe":
-                tile.add_(x.mul_(x).addcmul_(y, y).sqrt_())
-            else:
-                x.abs_().add_(y.abs_())
-                tile.addcmul_(x, x, value=0.25)
-        return tile.div_(len(self._planes)) if self._measure == "mpjpe" else tile.sqrt_()

@@ -177,7 +177,7 @@ def test_keypoints_that_a_form_does_not_need_are_ignored(monkeypatch: pytest.Mon
     def never(*_: object) -> None:
         raise AssertionError("all pairs were measured")
 
-    monkeypatch.setattr(simhand_weights, "_TiledDistances", never)
+    monkeypatch.setattr(simhand_weights, "TiledDistances", never)
     without = replace(batch, negative_keypoints=None)
     assert without.loss(Weighting("positives")) == batch.loss(Weighting("positives"))
     with pytest.raises(AssertionError, match="all pairs were measured"):
