@@ -65,8 +65,8 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "feedback_half": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.5}),
     "feedback_all": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.0}),
 }
-"""Further methods: a recipe, and changes to it. With feedback the pose has half of a distance or none of it; all
-of it, which is no feedback, is `simhand_no_weights`."""
+"""Further methods: a recipe, and changes to it. With feedback the pose is half of a distance or none of it;
+all of it, which is no feedback, is `simhand_no_weights`."""
 OTHER_PEOPLE: Final = 1_000_000
 """Added to the seed of the pool's world: that of the held-out people's."""
 FIGURES: Final = ("error", "neighbours_error", "error_recalibrated", "neighbours_error_recalibrated")
