@@ -2,7 +2,7 @@
 
 Synthetic hands without pictures, whose keypoints are as far off as a detector's: each coordinate by a share
 of the hand's box. An anchor's positive is the nearest hand of another video, found exactly. For batches of
-pairs and several bounds (`training.losses.NearNegatives`, in multiples of the median mined distance) it counts
+pairs and several bounds (`training.losses.NearNegatives`, times the median mined distance) it counts
 the negatives that are left out, and measures how far they are from the row's hand: the mean over joints, with
 wrists and sizes (wrist to middle finger's root, 90 mm) made equal. Prints JSON.
 """
