@@ -75,7 +75,7 @@ class PretrainModule(RunModule):
         if config.near.is_on or config.queue:
             near = NearMask(config.near, hands, pairs, queue.hands)
         points = points_for_weights(config.weighting, batch, rows, views, hands.vectors)
-        points1, points2, *further_points = points.split(list(map(len, roles)))
+        points1, points2, further_points = torch.tensor_split(points, [pairs, 2 * pairs])
         z1, z2, *further = projections
         loss = nt_xent(
             z1,
@@ -85,7 +85,7 @@ class PretrainModule(RunModule):
             keypoints1=points1,
             keypoints2=points2,
             negatives=further[0] if further else None,
-            negative_keypoints=further_points[0] if further else None,
+            negative_keypoints=further_points,
             queue=queue.projections,
             queue_keypoints=queue.points,
             near=near,

@@ -114,8 +114,11 @@ def hands_of_batch() -> Hands:
 
 def share_of_hands(hands: Hands, rank: int) -> Hands:
     """Those of one process, in the same order."""
-    sizes = [PAIRS, PAIRS, NEGATIVES]
-    parts = [torch.cat([part.chunk(PROCESSES)[rank] for part in each.split(sizes)]) for each in hands.tensors]
+    roles = [PAIRS, 2 * PAIRS]
+    parts = [
+        torch.cat([part.chunk(PROCESSES)[rank] for part in torch.tensor_split(each, roles)])
+        for each in hands.tensors
+    ]
     return Hands(*parts)
 
 
