@@ -207,7 +207,8 @@ def draw_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
     if weighting.weights_positives:
         rows = torch.cat([batch.anchors, batch.positives])
         points = points_for_weights(weighting, batch, rows, module.views, batch.vectors[rows])
-        weights = positive_weights(*points.chunk(2), weighting).tolist()
+        first, second = points.chunk(2)
+        weights = positive_weights(first, second, weighting).tolist()
     tiles = []
     for row in range(min(_PAIRS, len(batch.anchors))):
         anchor, positive = (int(batch.hand_ids[int(rows[row])]) for rows in (batch.anchors, batch.positives))

@@ -122,6 +122,7 @@ def test_vectors_come_with_the_pairs_where_they_are_wanted(
     hands = np.concatenate([pairs.anchors, pairs.positives, pairs.negatives.ravel()])
     expected = embedding.transform(pool.keypoints[pool.rows(hands)])
     expected[~np.isin(hands, half.hand_ids)] = np.nan
+    assert pairs.vectors is not None
     assert 0 < np.isnan(expected).any(axis=1).sum() < len(hands)
     np.testing.assert_allclose(pairs.vectors, expected, atol=1e-5)
 
