@@ -17,15 +17,22 @@ from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
 from index.points import Checksum, PointBatch
-from index.query import DEFAULT_OPTIONS, MIN_POSITIVE_DISTANCE, Filter, Neighbors, SearchOptions
+from index.query import (
+    DEFAULT_OPTIONS,
+    FULL_SCAN_SHARE,
+    MIN_POSITIVE_DISTANCE,
+    Filter,
+    Neighbors,
+    SearchOptions,
+)
 from index.version import IndexVersion
 
 LEAST_RECALL: Final = 0.99
 """Recall@1 below which a version is not fit for use."""
 
 _TOP: Final = 10
-_FEW: Final = 20
-"""A filter that admits few hands admits one of so many."""
+_SCORE_SHARE: Final = 1.2 * FULL_SCAN_SHARE
+"""Of the hands, which the filter by score admits: few, and yet searched in the graph, so its weakest place."""
 _ZERO: Final = 1e-6
 """Equal vectors lie that far apart at most, by rounding."""
 
@@ -148,7 +155,7 @@ class Verification:
     ef: int | None = None
     """Candidates that each query looked at, and looks at from then on; None where that was not recorded."""
     min_score: float | None = None
-    """The score that one hand of `_FEW` has; None where filters were not measured."""
+    """The score that `_SCORE_SHARE` of the hands have; None where filters were not measured."""
     recall_at_min_score: float | None = None
     """Recall@1 among the hands with at least that score."""
     rare_label: str | None = None
@@ -235,7 +242,7 @@ def verify(
 def _measure_filters(version: IndexVersion, hand_ids: NDArray[np.uint64], ef: int | None) -> dict[str, Any]:
     """Recall@1 among the hands of high score, and among those of a rare label, for `Verification`."""
     payloads = version.payloads(hand_ids)
-    min_score = float(np.quantile([payload["score"] for payload in payloads], 1 - 1 / _FEW))
+    min_score = float(np.quantile([payload["score"] for payload in payloads], 1 - _SCORE_SHARE))
     labels = Counter(payload["label"] for payload in payloads if payload["label"] is not None)
     rare_label = min(labels, key=lambda label: (labels[label], label), default=None)
 

@@ -107,6 +107,10 @@ class ServerVersion(QdrantVersion):
         )
         return [list(response.points) for response in responses]
 
+    def _count(self, filter: Filter) -> int:
+        condition = models.Filter(must=_conditions(filter))
+        return self._connection.call(lambda client: client.count(self._collection.name, condition)).count
+
     def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:
         return self._connection.call(
             lambda client: client.retrieve(

@@ -59,6 +59,10 @@ def _retrieve(client: QdrantClient, name: str, body: Any, options: Options) -> A
     return client.retrieve(name, **_given(request), **options)
 
 
+def _count(client: QdrantClient, name: str, body: Any, options: Options) -> Any:
+    return client.count(name, models.CountRequest.model_validate(body).filter)
+
+
 def _query_batch(client: QdrantClient, name: str, body: Any, options: Options) -> Any:
     requests = TypeAdapter(list[models.QueryRequest]).validate_python(body["searches"])
     return client.query_batch_points(name, requests, **options)
@@ -91,7 +95,7 @@ _ROUTES: Final[dict[tuple[str, str], Answer]] = {
     ("POST", f"{_NAME}/points"): _retrieve,
     ("POST", f"{_NAME}/points/delete"): _delete,
     ("POST", f"{_NAME}/points/scroll"): _scroll,
-    ("POST", f"{_NAME}/points/count"): lambda client, name, *_: client.count(name, exact=True),
+    ("POST", f"{_NAME}/points/count"): _count,
     ("POST", f"{_NAME}/points/query/batch"): _query_batch,
 }
 

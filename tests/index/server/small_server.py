@@ -319,7 +319,8 @@ def _record(record: Any) -> Any:
 
 
 def _count(server: SmallServer, request: Any) -> Any:
-    count = server.memory.count(request.collection_name, exact=True).count
+    condition = _filter(GrpcToRest.convert_filter(request.filter))
+    count = server.memory.count(request.collection_name, condition).count
     return q.CountResponse(result=q.CountResult(count=count))
 
 
