@@ -32,7 +32,7 @@ LEAST_RECALL: Final = 0.99
 
 _TOP: Final = 10
 _SCORE_SHARE: Final = 1.2 * FULL_SCAN_SHARE
-"""Of the hands, which the filter by score admits: few, and yet searched in the graph, so its weakest place."""
+"""Of the hands, which the filter by score admits: few, and yet searched in the graph, its weakest place."""
 _ZERO: Final = 1e-6
 """Equal vectors lie that far apart at most, by rounding."""
 

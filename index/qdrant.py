@@ -78,8 +78,8 @@ class QdrantVersion(IndexVersion):
     def _widen(self, options: SearchOptions) -> SearchOptions:
         """Options by which a search finds through its filter what it finds without one.
 
-        What a filter rules out tears the graph apart: up to `FULL_SCAN_SHARE` of the hands are compared one by
-        one. Above that, as many candidates pass the filter as a search without one looks at.
+        What a filter rules out tears the graph apart. Up to `FULL_SCAN_SHARE` of the hands are compared one
+        by one. Of more, as many candidates pass the filter as a search without one looks at.
         """
         if options.filter is None or options.exact:
             return options

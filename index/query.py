@@ -26,8 +26,9 @@ is the same picture, too: what was compressed or cut anew lies further, and only
 finds it."""
 
 FULL_SCAN_SHARE: Final = 0.25
-"""Of a version's hands. A filter that admits no more has all of them compared: through one that admits a fifth
-the graph finds 0.97 of the nearest at ef 64 and 0.99 at 256, through one that admits a hundredth none."""
+"""Of a version's hands: if a filter admits no more, these are compared one by one. Of 200,000 hands the graph
+finds 0.95 to 0.99 of the nearest through one that admits a fifth, 0.3 to 0.6 through one that admits a
+twentieth (`benchmarks.filters`)."""
 
 MMR_CANDIDATES: Final = 10
 """How many times as many hands as asked for diversity chooses among."""

@@ -464,7 +464,7 @@ def _verify(options: argparse.Namespace) -> int:
         print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
     filtered = (verification.recall_at_min_score, verification.recall_at_rare_label)
     if any(recall is not None and recall < LEAST_RECALL for recall in filtered):
-        print("\nfilters that admit few hands find less: `handsim query --exact` finds all")
+        print("\nqueries through filters find less: `handsim query --exact` finds all")
     for problem in problems:
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if problems else 0
