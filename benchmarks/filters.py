@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.video_poses import VideoPoses
 from handsim.metrics.retrieval import recall_at_k
-from index import Filter, SearchOptions, open_catalog
+from index import Filter, IndexVersion, SearchOptions, open_catalog
 from index.edge.version import EdgeVersion
 from index.query import Neighbors
 
@@ -37,7 +37,7 @@ def make_filters(pool: VideoPoses, share: float, seed: int) -> Iterator[tuple[st
 
 
 def search(
-    version: EdgeVersion, pool: VideoPoses, rows: NDArray[np.int64], options: SearchOptions
+    version: IndexVersion, pool: VideoPoses, rows: NDArray[np.int64], options: SearchOptions
 ) -> tuple[Neighbors, float]:
     """The nearest hands of other videos, and milliseconds a query."""
     videos = pool.videos.values(rows)

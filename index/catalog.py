@@ -137,7 +137,7 @@ class Catalog(ABC):
         )
         if finished is not None:
             return finished
-        announce(f"writing {self.plan(len(points), embedding.dimension, settings)}")
+        announce(f"writing {self.plan(points, embedding, settings)}")
         name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish, recall=recall)
 
@@ -272,8 +272,8 @@ class Catalog(ABC):
         """What is wrong with its disk or its nodes, for `index.doctor.examine`."""
 
     @abstractmethod
-    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
-        """What a version of that many hands comes to; raises HandsimError where it certainly does not fit."""
+    def plan(self, points: PointSource, embedding: Embedding, settings: IndexSettings) -> BuildPlan:
+        """What a version of these hands comes to; raises HandsimError where it certainly does not fit."""
 
     @abstractmethod
     def active_builder(self) -> str | None:

@@ -27,6 +27,10 @@ class BuildPlan:
     """How it is built and, on a server, spread."""
     nodes: int | None = None
     """Of the server; None embedded, and where it does not tell."""
+    unfinished: str = ""
+    """The version of the same hands that an earlier build began, and that this one continues."""
+    present: int = 0
+    """Hands that it holds already."""
     is_embedded: bool = False
     """In a directory, with the vectors once more in its mapped columns."""
 
@@ -47,8 +51,11 @@ class BuildPlan:
 
     def __str__(self) -> str:
         shards, replicas = self.settings.shards, self.settings.replicas
-        size = f"{pluralize(self.points, 'hand')}, some {self.bytes_on_disk / 1e6:,.1f} MB"
-        if self.nodes is None and shards == replicas == 1:
-            return size
-        where = "" if self.nodes is None else f" on {pluralize(self.nodes, 'node')}"
-        return f"{size}: {pluralize(shards, 'shard')} x {pluralize(replicas, 'replica')}{where}"
+        text = f"{pluralize(self.points, 'hand')}, some {self.bytes_on_disk / 1e6:,.1f} MB"
+        if self.nodes is not None or shards > 1 or replicas > 1:
+            where = "" if self.nodes is None else f" on {pluralize(self.nodes, 'node')}"
+            text += f": {pluralize(shards, 'shard')} x {pluralize(replicas, 'replica')}{where}"
+        if self.unfinished:
+            left = max(0, self.points - self.present)
+            text += f"; {self.unfinished} was begun and has {self.present:,} of them, {left:,} are left"
+        return text

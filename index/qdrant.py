@@ -24,6 +24,8 @@ Query = tuple[Any, Sequence[str], int | None]
 
 _BATCH_QUERIES: Final = 512
 """Queries in one call. Edge holds Python's lock meanwhile: some 20 ms with this many."""
+_BATCH_COMPARISONS: Final = 200_000_000
+"""In one call of an exact search: some seconds of a core, within the time that a server is given."""
 _HANDS_PER_LOOKUP: Final = 1000
 _COUNTED_FILTERS: Final = 256
 """Filters whose share of the hands an open version remembers."""
@@ -49,8 +51,11 @@ class QdrantVersion(IndexVersion):
         distances: list[float] = []
         counts: list[int] = []
         payloads: list[list[Payload]] = []
-        for start in range(0, len(vectors), _BATCH_QUERIES):
-            rows = slice(start, start + _BATCH_QUERIES)
+        step = _BATCH_QUERIES
+        if options.exact:
+            step = min(step, max(1, _BATCH_COMPARISONS // len(self)))
+        for start in range(0, len(vectors), step):
+            rows = slice(start, start + step)
             nearest = self._nearest_queries(vectors[rows].tolist(), k, options.diversity)
             answers = self._query(list(zip(nearest, not_videos[rows], hands[rows], strict=True)), k, options)
             hits = list(chain.from_iterable(answers))

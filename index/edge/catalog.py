@@ -62,13 +62,13 @@ class EdgeCatalog(Catalog):
             if directory.exists()
         ]
 
-    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+    def plan(self, points: PointSource, embedding: Embedding, settings: IndexSettings) -> BuildPlan:
         if (settings.shards, settings.replicas, settings.on_disk) != (1, 1, False):
             raise HandsimError(
                 f"--shards, --replicas and --on-disk are for servers, and {self.root} is a directory; "
                 f"leave them out"
             )
-        return BuildPlan(points, dimension, settings, is_embedded=True)
+        return BuildPlan(len(points), embedding.dimension, settings, is_embedded=True)
 
     def active_builder(self) -> str | None:
         return locks.active_builder(self.root)

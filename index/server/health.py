@@ -56,7 +56,7 @@ class CollectionHealth:
     def read(cls, collection: VersionCollection) -> "CollectionHealth":
         """Ask for all of it; raises NotFoundError when there is no such collection."""
         connection, name = collection.connection.without_retries(), collection.name
-        shards = _ask_or_none(lambda: connection.call(lambda client: client.collection_cluster_info(name)))
+        shards = _ask_or_none(lambda: connection.read(lambda client: client.collection_cluster_info(name)))
         size = _ask_or_none(lambda: _read_bytes(connection, name, shards.shard_count if shards else 1))
         return cls(VersionCollection(connection, name).read_info(), shards, size)
 
@@ -154,7 +154,7 @@ def examine_replicas(collection: VersionCollection) -> Iterator[Finding]:
     """Replicas of a collection that are lost, fewer than it was created with, or on their way."""
     connection, name = collection.connection.without_retries(), collection.name
     try:
-        shards = connection.call(lambda client: client.collection_cluster_info(name))
+        shards = connection.read(lambda client: client.collection_cluster_info(name))
     except NotFoundError:
         return
     replicas = _by_shard(shards)
@@ -205,7 +205,7 @@ def examine_nodes(connection: Connection) -> Iterator[Finding]:
 
 
 def _examine_cluster(connection: Connection) -> Iterator[Finding]:
-    status = connection.without_retries().call(lambda client: client.cluster_status())
+    status = connection.without_retries().read(lambda client: client.cluster_status())
     if not isinstance(status, models.ClusterStatusOneOf1):
         return
     if status.raft_info.leader is None:

@@ -102,9 +102,8 @@ class ServerVersion(QdrantVersion):
             )
             for query, videos, hand in queries
         ]
-        responses = self._connection.call(
-            lambda client: client.query_batch_points(self._collection.name, requests)
-        )
+        ask = self._connection.call if options.exact else self._connection.read
+        responses = ask(lambda client: client.query_batch_points(self._collection.name, requests))
         return [list(response.points) for response in responses]
 
     def _count(self, filter: Filter) -> int:
@@ -112,7 +111,7 @@ class ServerVersion(QdrantVersion):
         return self._connection.call(lambda client: client.count(self._collection.name, condition)).count
 
     def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:
-        return self._connection.call(
+        return self._connection.read(
             lambda client: client.retrieve(
                 self._collection.name, hand_ids, with_payload=True, with_vectors=True
             )
