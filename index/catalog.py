@@ -17,7 +17,7 @@ from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
 from index.doctor import Finding
-from index.ef_sweep import check_wished_recall, find_ef, unreached_recall
+from index.ef_sweep import check_target_recall, find_ef, unreached_recall
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionHealth, VersionInfo
 from index.plan import BuildPlan
@@ -118,7 +118,7 @@ class Catalog(ABC):
         search finds: it then stays, unpublished.
         """
         if recall is not None:
-            check_wished_recall(recall)
+            check_target_recall(recall)
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
         points = PoolPoints(hands, embedding)

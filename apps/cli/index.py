@@ -25,7 +25,7 @@ from apps.cli.console import (
     printable,
     progress_bar,
 )
-from apps.cli.index_doctor import WISHED_RECALL, add_recall_argument, format_sweep
+from apps.cli.index_doctor import TARGET_RECALL, add_recall_argument, format_sweep
 from handsim.cluster import ClusterOptions
 from handsim.embedding import (
     LEAST_LABELLED,
@@ -294,7 +294,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure recall and rate for a row of ef; queries then take the smallest that is good enough",
     )
-    add_recall_argument(check, "recall@1 that is good enough (%(default)s)", WISHED_RECALL)
+    add_recall_argument(check, "recall@1 that is good enough (%(default)s)", TARGET_RECALL)
     check.set_defaults(run=_verify)
     index_doctor.add_arguments(actions)
     index_backup.add_arguments(actions)
@@ -370,9 +370,9 @@ def _list(options: argparse.Namespace) -> int:
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
         print(format_table(header, [_make_row(info, published, health[info.name]) for info in versions]))
-    told = [f"{name} on the server: {known}" for name, known in health.items() if known is not None]
-    if told:
-        print("\n" + "\n".join(told))
+    lines = [f"{name} on the server: {known}" for name, known in health.items() if known is not None]
+    if lines:
+        print("\n" + "\n".join(lines))
     if versions and not any(info.is_current for info in versions):
         print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
     if builder:

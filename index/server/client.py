@@ -161,7 +161,7 @@ class Connection:
 
 
 class _Wait:
-    """How long one call has been repeated, how long it still may be, and whether that was told."""
+    """How long one call has been repeated, how long it still may be, and whether that was reported."""
 
     def __init__(self, address: str, patience_s: float, nodes: int, reporter: "_WaitReporter") -> None:
         self._address, self._patience_s, self._nodes, self._reporter = address, patience_s, nodes, reporter
@@ -169,7 +169,7 @@ class _Wait:
         self._backoff_s = _FIRST_PAUSE_S
         # What was slept and what failed calls took, not a clock: a test may sleep in no time.
         self._waited_s = 0.0
-        self._is_told = False
+        self._is_reported = False
 
     @property
     def is_first_round(self) -> bool:
@@ -193,8 +193,12 @@ class _Wait:
         pause_s = max(failure.wait_s, self._backoff_s * random.uniform(0.5, 1.5))
         pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S))
         self._backoff_s = min(_LONGEST_PAUSE_S, 2 * self._backoff_s)
-        if isinstance(error, UnavailableError) and self._waited_s + pause_s > _SILENT_S and not self._is_told:
-            self._is_told = True
+        if (
+            isinstance(error, UnavailableError)
+            and self._waited_s + pause_s > _SILENT_S
+            and not self._is_reported
+        ):
+            self._is_reported = True
             self._reporter.begin(error, max(left_s, 0.0))
         self._waited_s += pause_s
         return pause_s
@@ -203,7 +207,7 @@ class _Wait:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._is_told:
+        if self._is_reported:
             self._reporter.end(self._waited_s if kind is None else None)
 
 

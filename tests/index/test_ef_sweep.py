@@ -1,4 +1,4 @@
-"""The number of candidates that reaches a wished recall: measured, recorded, taken by who opens it."""
+"""The number of candidates that reaches a target recall: measured, recorded, taken by who opens it."""
 
 from dataclasses import replace
 from pathlib import Path
