@@ -16,7 +16,6 @@ from handsim.embedding import can_embed_hands
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
-from index.points import Checksum, PointBatch
 from index.query import (
     DEFAULT_OPTIONS,
     FULL_SCAN_SHARE,
@@ -207,17 +206,10 @@ def verify(
     nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
-        checksum, second = Checksum(), Checksum()
-        pages = []
-        for page in version.agreed_batches():
-            checksum.add(page)
-            if version.keeps_vectors_twice:
-                second.add(PointBatch(page.hand_ids, version.find_vectors(page.hand_ids), []))
-            pages.append(page.hand_ids)
+        pages: list[NDArray[np.uint64]] = []
+        altered = version.read_checksum(lambda page: pages.append(page.hand_ids)) != version.info.checksum
         version_ids = np.concatenate(pages)
         duplicates = len(version_ids) - len(np.unique(version_ids))
-        altered = checksum.digest != version.info.checksum
-        altered |= version.keeps_vectors_twice and second.digest != version.info.checksum
         if pool_ids is not None:
             missing_from_index = len(np.setdiff1d(pool_ids, version_ids))
             missing_from_pool = len(np.setdiff1d(version_ids, pool_ids))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from handsim.english import pluralize
+from handsim.errors import HandsimError
 from index.info import IndexSettings
 
 # Two million hands with 14 components and m 16 took 404 bytes each on a server, and 68 more in a directory.
@@ -13,6 +14,13 @@ _BYTES_PER_EDGE: Final = 8
 _BYTES_PER_NUMBER: Final = 4
 _BYTES_PER_ROW: Final = 12
 """A hand's id and video in the mapped columns of an embedded index, see `index.edge.columns`."""
+
+
+def server_only_error(directory: object) -> HandsimError:
+    """The error for settings of a server that are asked of an embedded index."""
+    return HandsimError(
+        f"--shards, --replicas and --on-disk are for servers, and {directory} is a directory; leave them out"
+    )
 
 
 @dataclass(frozen=True)
