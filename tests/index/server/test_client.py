@@ -61,9 +61,11 @@ def test_a_call_is_repeated_while_its_error_may_pass(error: Exception) -> None:
 def test_pauses_grow_and_nobody_waits_longer_than_patience(patience_s: float) -> None:
     server = FailingServer(AWAY, 1000, patience_s)
     message = rf"there:6333 does not answer \(Connection refused; waited for {patience_s:.0f} s\); start it"
+    started = time.monotonic()
     with pytest.raises(UnavailableError, match=message):
         server.connection.call(server.answer)
-    assert math.fsum(server.pauses) == pytest.approx(patience_s, abs=0.5)
+    # What the calls themselves took on a busy machine counts, too.
+    assert patience_s - 0.5 - (time.monotonic() - started) < math.fsum(server.pauses) < patience_s + 0.5
     assert 0.1 < server.pauses[0] < 0.5
     assert max(server.pauses) <= 12
     assert max(server.pauses) > 3 * server.pauses[0]
