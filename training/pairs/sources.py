@@ -76,6 +76,9 @@ class PairDraw:
     """Whether an anchor and its positive are alike only when both are turned upright."""
     left_out: int = 0
     """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
+    vectors: NDArray[np.float32] | None = None
+    """[2B + B n, D] in the index's embedding, of anchors, positives and negatives, where they were asked for;
+    NaN for a hand that the version lacks."""
 
     @classmethod
     def without_index(
