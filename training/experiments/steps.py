@@ -178,7 +178,11 @@ class StepStore:
     path: Path
 
     def folder(self, step: Step) -> StepFolder:
-        return StepFolder(self.path.resolve() / step.name)
+        return self.folder_named(step.name)
+
+    def folder_named(self, name: str) -> StepFolder:
+        """The folder of the step that is called so."""
+        return StepFolder(self.path.resolve() / name)
 
     def make(self) -> None:
         """Make the directory; raises HandsimError where that fails."""

@@ -92,6 +92,8 @@ class HandBatch:
 
     sample_ids: tuple[str, ...]
     """[B] the dataset's names for them."""
+    subjects: tuple[str, ...]
+    """[B] whose hands they are, as far as the dataset says."""
     sides: tuple[Side, ...]
     """[B] the subjects' own hands; left ones are mirrored."""
     crops: Tensor
@@ -124,6 +126,7 @@ class HandBatch:
 
         return cls(
             sample_ids=tuple(name for part in parts for name in part.sample_ids),
+            subjects=tuple(name for part in parts for name in part.subjects),
             sides=tuple(side for part in parts for side in part.sides),
             crops=cat([part.crops for part in parts]),
             keypoints=cat([part.keypoints for part in parts]),
@@ -238,6 +241,7 @@ class _CutHands:
         joints_mm = np.where(valid[..., None], np.stack([hand.joints_3d_mm for hand in hands]), 0)
         return HandBatch(
             sample_ids=tuple(hand.sample_id for hand in hands),
+            subjects=tuple(hand.subject for hand in hands),
             sides=tuple(hand.side for hand in hands),
             crops=torch.from_numpy(np.stack([each.crop for each in cut])),
             keypoints=torch.from_numpy(np.stack([each.keypoints for each in cut])),

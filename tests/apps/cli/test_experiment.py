@@ -64,7 +64,7 @@ def test_tables_and_figures_are_of_the_runs_that_are_done(file: Path, home: Path
     text = run_ok(capsys, "experiment", "table", file, "--home", home)
     folder = home / "experiments" / "small"
     assert text.startswith((folder / "tables.md").read_text())
-    assert "over seeds 1, 2; **best** of those with all seeds. 8 of 8 runs are done." in text
+    assert "Seeds 1, 2. Means over the seeds, in brackets their 95% intervals" in text
     for line in (
         "## Few labels",
         "| scratch | 301.50 ± 0.71 | 0.003 ± 0.000 |",
