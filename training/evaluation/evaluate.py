@@ -141,7 +141,7 @@ def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path
         raise HandsimError(
             f"the folder of {name} is unknown: the checkpoint does not say it; give --root FOLDER"
         )
-    train_split = data.train_split if name == data.dataset else "s0_train"  # matters for DexYCB only
+    train_split = data.train_split if name == data.dataset else "s1_train"  # matters for DexYCB only
     split = request.split or evaluation_split(name, train_split)
     return open_dataset(name, root, split), Path(root)
 

@@ -221,6 +221,8 @@ class MethodSettings:
     architecture for ImageNet's weights, or a checkpoint; None: random weights."""
     settings: Settings = field(default_factory=dict)
     """Changes to the recipe, after those of the base."""
+    finetune: Settings = field(default_factory=dict)
+    """Changes to fine-tuning, after all others: random weights want another one than pre-trained ones."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("optimizer", "lars_variant"): "capped",
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
+    ("trainer", "steps"): None,
+    ("trainer", "trunk_lr_factor"): 1.0,
+    ("data", "label_subset"): "random",
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""
@@ -128,6 +131,7 @@ class ConfigResolver:
             self.experiment.base.finetune,
             dataset.finetune,
             self.experiment.axes.label_fractions[point.label_fraction],
+            self.experiment.axes.methods[point.method].finetune,
         )
         origin = f"fine-tuning on {point.dataset}"
         _check_reserved(content, origin)

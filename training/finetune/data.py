@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -329,8 +329,12 @@ class HandLoader:
                 epoch, number = epoch + 1, 0
 
 
-def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[np.int64]:
+def labelled_share(
+    dataset: HandDataset, fraction: float, seed: int, subset: Literal["random", "first"] = "random"
+) -> NDArray[np.int64]:
     """Rising indices of the hands [n] that make up ``fraction`` (0 to 1) of the annotations, at least one.
+
+    They are drawn with ``seed``, or the ``first`` ones: hands of the split in its order, each one annotation.
 
     A smaller share is part of every larger one of the same seed: curves over label fractions then differ only
     by what is added. FreiHAND has each hand four times, before four backgrounds, with the same labels
@@ -342,6 +346,8 @@ def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[
     annotations = np.arange(len(dataset), dtype=np.int64)
     if fraction == 1:
         return annotations
+    if subset == "first":
+        return annotations[: _share_of(len(annotations), fraction)]
     if dataset.name == "freihand":
         hands = [dataset.label(row).subject for row in range(len(dataset))]
         annotations = np.unique(hands, return_inverse=True)[1].astype(np.int64)
@@ -352,9 +358,13 @@ def sample_groups(groups: NDArray[np.int64], fraction: float, seed: int) -> NDAr
     """Rising indices of all members of a share of the groups; ``groups`` [N] is the group of each member."""
     known = np.unique(groups)
     order = np.random.default_rng([_SHARE_STREAM, seed]).permutation(known)
-    # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
-    chosen = order[: max(1, math.ceil(round(fraction * len(known), 6)))]
+    chosen = order[: _share_of(len(known), fraction)]
     return np.flatnonzero(np.isin(groups, chosen)).astype(np.int64)
+
+
+def _share_of(count: int, fraction: float) -> int:
+    # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
+    return max(1, math.ceil(round(fraction * count, 6)))
 
 
 def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:

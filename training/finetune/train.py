@@ -88,7 +88,7 @@ def finetune_on(
 ) -> RunOutcome:
     """As `finetune`, with splits that are open already."""
     data, settings, log = config.data, config.trainer, config.log
-    rows = labelled_share(train_set, data.label_fraction, config.seed)
+    rows = labelled_share(train_set, data.label_fraction, config.seed, data.label_subset)
     mean_bone_mm = mean_bone_length_mm(train_set, rows)
     mean_bone_length_mm(val_set, np.arange(len(val_set)))  # raises before an epoch is trained for nothing
     stop = StopRequest()

@@ -301,7 +301,10 @@ def test_seeds_that_disagree_widen_the_interval(store: StepStore) -> None:
     content = {
         **CONTENT,
         "start": {},
-        "axes": {"methods": {"peclr": {"recipe": "peclr"}, "simhand": {"recipe": "simhand"}}, "seeds": [1, 2]},
+        "axes": {
+            "methods": {"peclr": {"recipe": "peclr"}, "simhand": {"recipe": "simhand"}},
+            "seeds": [1, 2],
+        },
         "tables": {"main": {"metrics": [ERROR], "reference": "peclr"}},
     }
     runs = runs_of(content)

@@ -233,6 +233,14 @@ def test_seeds_give_different_shares_and_1_gives_all_hands() -> None:
     assert len(labelled_share(dataset, 0.07, 1)) == 7
 
 
+def test_the_first_share_is_in_the_order_of_the_split_and_has_freihands_first_version() -> None:
+    """The other backgrounds are not seen."""
+    assert labelled_share(_Versions(80), 0.1, 3, "first").tolist() == list(range(8))
+    assert labelled_share(DrawnHands(100), 0.07, 1, "first").tolist() == list(range(7))
+    assert labelled_share(DrawnHands(100), 1.0, 1, "first").tolist() == list(range(100))
+    assert labelled_share(DrawnHands(100), 0.001, 1, "first").tolist() == [0]
+
+
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(HandsimError, match=r"split train of drawn has no hands"):
         labelled_share(DrawnHands(0), 1.0, seed=1)
