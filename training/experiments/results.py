@@ -7,8 +7,8 @@ the browser, takes it from there.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,6 +18,7 @@ from handsim.metrics.bootstrap import LEVEL, PersonSums, bootstrap_interval
 from training.evaluation.hand_errors import HAND_ERRORS_FILE, HandErrors, read_hand_errors
 from training.evaluation.report import Metric, find_metric
 from training.experiments.config import AXES, Axis, Experiment, PrimarySettings, TableSettings, as_label
+from training.experiments.costs import TrainingCost, costs_to_markdown, read_costs
 from training.experiments.steps import Step, StepStore, in_order
 from training.experiments.tables import MEAN_POSE, PRIMARY_MARK, Cell, Column, Interval, Table
 
@@ -80,8 +81,10 @@ class ExperimentResults:
     """Every point with every seed."""
     tables: list[Table]
     """Those of differences follow the tables that they are made of."""
-    primary: str = ""
-    """The primary comparison in words; empty where none was named."""
+    notes: tuple[str, ...] = ()
+    """What readers of the tables have to know: the primary comparison, which labels a share of them are."""
+    trainings: tuple[TrainingCost, ...] = ()
+    """What the trainings that are done cost."""
 
     def count(self, state: State) -> int:
         return sum(run.state == state for run in self.runs)
@@ -95,12 +98,11 @@ class ExperimentResults:
             f"{self.count('done'):,} of {len(self.runs):,} runs are done"
             + (f", {failed:,} failed." if failed else "."),
         ]
-        if self.primary:
-            parts.append(
-                f"Primary comparison, named before the runs and marked{PRIMARY_MARK}: {self.primary}."
-            )
+        parts += self.notes
         for table in self.tables:
             parts += [f"## {table.title}", table.to_markdown()]
+        if self.trainings:
+            parts += ["## What the trainings cost", costs_to_markdown(self.trainings)]
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +112,8 @@ class ExperimentResults:
             "title": self.title,
             "seeds": self.seeds,
             "axes": self.axes,
-            "primary": self.primary,
+            "notes": list(self.notes),
+            "trainings": [asdict(training) for training in self.trainings],
             "runs": [run.to_json() for run in self.runs],
             "tables": [table.to_json() for table in self.tables],
         }
@@ -126,7 +129,8 @@ class ExperimentResults:
             {axis: list(map(str, content["axes"][axis])) for axis in AXES},
             list(map(RunResult.from_json, content["runs"])),
             list(map(Table.from_json, content["tables"])),
-            str(content.get("primary", "")),
+            tuple(map(str, content.get("notes", ()))),
+            tuple(TrainingCost(**each) for each in content.get("trainings", ())),
         )
 
 
@@ -139,16 +143,24 @@ def collect_results(experiment: Experiment, runs: Sequence["Run"], store: StepSt
         {axis: experiment.labels(axis) for axis in AXES},
         results,
         make_tables(experiment, results, HandErrorsReader(store)),
-        _describe(experiment.primary),
+        tuple(_notes(experiment, runs)),
+        tuple(read_costs(in_order(run.evaluation for run in runs), store)),
     )
 
 
-def _describe(primary: PrimarySettings) -> str:
-    if primary.metric is None:
-        return ""
-    shares = ", ".join(f"{100 * fraction:g} %" for fraction in primary.label_fractions) or "all shares"
-    metric = find_metric(primary.metric).title
-    return f"{primary.method} minus {primary.reference} in {metric} at {shares} of the labels"
+def _notes(experiment: Experiment, runs: Sequence["Run"]) -> Iterator[str]:
+    primary = experiment.primary
+    if primary.metric is not None:
+        shares = ", ".join(f"{100 * fraction:g} %" for fraction in primary.label_fractions) or "all shares"
+        yield (
+            f"Primary comparison, named before the runs and marked{PRIMARY_MARK}: {primary.method} minus "
+            f"{primary.reference} in {find_metric(primary.metric).title} at {shares} of the labels."
+        )
+    data = [run.evaluation.inputs["finetune"].recipe["data"] for run in runs]
+    subsets = {each["label_subset"] for each in data if each["label_fraction"] < 1}
+    if subsets:
+        words = {"random": "drawn at random with the seed", "first": "the first ones of the training split"}
+        yield f"Shares of the labels are {' or '.join(words[each] for each in sorted(subsets))}."
 
 
 def step_state(step: Step, store: StepStore) -> State:

@@ -109,6 +109,11 @@ class StepFolder:
         return self.path / "runs" / RUN / REPORT_FILE
 
     @property
+    def metrics(self) -> Path:
+        """Where a training writes its numbers."""
+        return self.path / "runs" / RUN / "metrics.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Where a training writes its checkpoints."""
         return self.path / "runs" / RUN / "checkpoints"

@@ -96,7 +96,9 @@ def finetune_on(
     report = make_reporter(meter, folder, say)
     val_crop = CropSettings(data.crop_factor, config.augmentation.size_px)
     with ExitStack() as stack:
-        reader = stack.enter_context(closing(HandReader(val_set, val_crop, workers=settings.workers)))
+        reader = stack.enter_context(
+            closing(HandReader(val_set, val_crop, workers=settings.workers, keep=True))
+        )
         validation = Validation(reader, len(val_set), config, mean_bone_mm, report, meter.exclude_time)
         callbacks: list[Callback] = [meter, validation]
         if log.figures_every_steps:

@@ -40,7 +40,7 @@ from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
 from training.experiments.results import LEGEND, ExperimentResults
-from training.experiments.tables import PRIMARY_MARK, Table
+from training.experiments.tables import Table
 
 _COMPARED_AT_FIRST: Final = 6
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
@@ -347,8 +347,8 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
         f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
         f"{LEGEND} :gray[Written {age} ago; `{command}` updates it.]"
     )
-    if results.primary:
-        st.markdown(f"Primary comparison, marked{PRIMARY_MARK}: {escape(results.primary)}.")
+    for note in results.notes:
+        st.markdown(escape(note))
 
 
 def _table(table: Table, number: int) -> None:

@@ -96,7 +96,7 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
     assert answer.startswith("9 steps, 9 of them done already\ntables and figures are in ")
     assert yaml.safe_load(settings.read_text()) == {"axes.seeds": [1]}
     settings.write_text("axes.seeds: [7, 8]")
-    assert "over seeds 7, 8;" in run_ok(capsys, "experiment", "table", file, "--home", home)
+    assert "Seeds 7, 8. Means over the seeds" in run_ok(capsys, "experiment", "table", file, "--home", home)
     settings.write_text("- 1")
     refusal = run_refused(capsys, "experiment", "table", file, "--home", home)
     assert "settings.yaml holds no settings; remove it" in refusal

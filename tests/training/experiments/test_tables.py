@@ -217,6 +217,25 @@ def test_a_damaged_report_is_an_error(
         collect_results(experiment, runs, store)
 
 
+def test_what_trainings_cost_is_shown_over_the_seeds(store: StepStore) -> None:
+    """The speed is the median over a run, whose start is slow; a line that was cut off is left out."""
+    content = {**SHORT, "axes": {**SHORT["axes"], "seeds": [1, 2]}}
+    runs = runs_of(content)
+    trunks = [run.evaluation.inputs["finetune"].inputs.get("init") for run in runs]
+    for number, trunk in enumerate(trunk for trunk in trunks if trunk is not None):
+        folder = store.folder(trunk)
+        folder.metrics.parent.mkdir(parents=True)
+        rates = [10, 200 + number, 200 + number]
+        lines = [json.dumps({"images_per_s": rate, "data_wait": 0.01, "index_wait": 0.0}) for rate in rates]
+        folder.metrics.write_text("\n".join([*lines, '{"images_per']))
+        folder.finish(90.0 + 60 * number, at_once=True)
+    results = collect_results(experiment_of(content), runs, store)
+    (cost,) = results.trainings
+    assert (cost.kind, cost.description, cost.n, cost.seconds) == ("pretrain", "simhand", 2, 120.0)
+    assert "| pre-training simhand | 2 | 2.0 | 200 | 1.0% | 0.0% |" in results.to_markdown()
+    assert ExperimentResults.from_json(results.to_json()).trainings == results.trainings
+
+
 def test_results_are_written_to_json_and_read_back(
     experiment: Experiment, runs: list[Run], store: StepStore
 ) -> None:
@@ -289,7 +308,8 @@ def test_values_and_paired_differences_have_intervals_over_people(store: StepSto
     assert (_cell(differences, "simhand", 1).n, _cell(differences, "start", 0).interval) == (0, None)
 
     text = results.to_markdown()
-    assert "marked †: simhand minus peclr in MPJPE mm, root-relative at 10 % of the labels." in text
+    assert "marked †: simhand minus peclr in MPJPE mm, root-relative at 10 % of the labels.\n" in text
+    assert "\nShares of the labels are drawn at random with the seed.\n" in text
     header = "| method | share of the labels 0.1: MPJPE mm, root-relative † | share of the labels 1: MPJPE mm"
     assert f"{header}, root-relative |" in text
     assert f"| simhand † | **{ahead.text(2)}** | missing |" in text
