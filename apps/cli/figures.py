@@ -338,7 +338,7 @@ def plot_table(table: "Table", metric: "Metric") -> Figure:
             mean_pose = table.cells[table.rows.index(MEAN_POSE)]
             _draw_baseline(axes, {mean_pose[place].mean for place in places}, MEAN_POSE)
         axes.set_xlabel(AXIS_TITLES[table.rows_axis if columns is None else columns])
-        axes.set(title=table.title, ylabel=metric.title)
+        axes.set(title=table.title, ylabel=table.level_title(metric))
         axes.grid(visible=False, axis="x")
         if columns is not None:
             figure.legend(loc="outside lower left", fontsize=9, ncols=4)

@@ -354,6 +354,8 @@ class _TableMaker:
 
 
 def _bootstrap(runs: Sequence[PersonSums], reference: Sequence[PersonSums] | None) -> Interval | None:
+    if any(each.people != runs[0].people for each in (*runs, *(reference or ()))):
+        return None  # two datasets: their people cannot be drawn together
     bounds = bootstrap_interval(runs, reference)
     return None if bounds is None else Interval(*bounds, people=len(runs[0].people))
 

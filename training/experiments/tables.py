@@ -179,6 +179,10 @@ class Table:
             return column.metric.title + mark
         return f"{AXIS_TITLES[self.columns_axis]} {column.label}: {column.metric.title}{mark}"
 
+    def level_title(self, metric: Metric) -> str:
+        """What a figure of the table shows."""
+        return metric.title if self.reference is None else f"{metric.title}, minus {self.reference}"
+
     def row_heading(self, row: str) -> str:
         return row + (PRIMARY_MARK if row in self.primary_rows else "")
 

@@ -225,7 +225,7 @@ def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.Facet
     shape = alt.Shape("row:N", scale=alt.Scale(domain=rows, range=repeated), legend=legend if aside else None)
 
     def level(column: str) -> alt.X | alt.Y:
-        title, scale = metric.title, alt.Scale(zero=False)
+        title, scale = table.level_title(metric), alt.Scale(zero=False)
         return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
 
     end = alt.Y2("high:Q") if aside else alt.X2("high:Q")
