@@ -20,7 +20,7 @@ from training.evaluation.report import Metric, find_metric
 from training.experiments.config import AXES, Axis, Experiment, PrimarySettings, TableSettings, as_label
 from training.experiments.costs import TrainingCost, costs_to_markdown, read_costs
 from training.experiments.steps import Step, StepStore, in_order
-from training.experiments.tables import MEAN_POSE, PRIMARY_MARK, Cell, Column, Interval, Table
+from training.experiments.tables import FEWEST_PEOPLE, MEAN_POSE, PRIMARY_MARK, Cell, Column, Interval, Table
 
 if TYPE_CHECKING:
     from training.experiments.plan import Run
@@ -30,7 +30,7 @@ State = Literal["done", "failed", "missing"]
 LEGEND: Final = (
     f"Means over the seeds, in brackets their {LEVEL:.0%} intervals over people and seeds; where there are "
     "none, ± the standard deviation over seeds. **Bold** is the best of those with all seeds, and of "
-    "differences each whose interval leaves out 0."
+    f"differences each whose interval leaves out 0 (over {FEWEST_PEOPLE} people at least)."
 )
 FORMAT: Final = 1
 """Of ``results.json``."""

@@ -17,6 +17,8 @@ PRIMARY_MARK: Final = " †"
 """Behind the heads of the primary comparison's columns and rows."""
 MEAN_POSE: Final = "mean pose"
 """The row of the scores of the mean pose of the training split, an estimator that ignores the image."""
+FEWEST_PEOPLE: Final = 10
+"""Intervals over fewer are too narrow to call a difference clear."""
 AXIS_TITLES: Final[Mapping[Axis, str]] = {
     "method": "method",
     "dataset": "dataset",
@@ -79,10 +81,11 @@ class Cell:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is a difference that has all seeds, and 0 is not in its interval."""
+        """Whether it is a difference that has all seeds, and 0 is not in its interval over enough people."""
         interval = self.interval
-        outside = interval is not None and (interval.low > 0 or interval.high < 0)
-        return self.is_difference and self.is_complete and outside
+        if interval is None or interval.people < FEWEST_PEOPLE:
+            return False
+        return self.is_difference and self.is_complete and (interval.low > 0 or interval.high < 0)
 
     @property
     def bounds(self) -> tuple[float, float] | None:

@@ -301,6 +301,7 @@ def test_values_and_paired_differences_have_intervals_over_people(store: StepSto
     assert ahead.interval is not None
     assert -2.1 < ahead.interval.low < expected < ahead.interval.high < -1.9  # what is hard cancels
     assert ahead.is_clear
+    assert not replace(ahead, interval=replace(ahead.interval, people=9)).is_clear  # too few to tell
     assert ahead.text(2).endswith(", -10.0 %")
     floor = _cell(values, MEAN_POSE, 0)
     assert floor.interval is not None
