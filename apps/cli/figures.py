@@ -363,11 +363,13 @@ def plot_table(table: "Table", metric: "Metric") -> Figure:
             _draw_cells(axes, x, cells, name, colour, joined=columns in ORDERED_AXES)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
+        if table.reference is not None:
+            axes.axhline(0, color=FAINT, linewidth=1.2)
         if MEAN_POSE in table.rows:
             mean_pose = table.cells[table.rows.index(MEAN_POSE)]
             _draw_baseline(axes, {mean_pose[place].mean for place in places}, MEAN_POSE)
         axes.set_xlabel(AXIS_TITLES[table.rows_axis if columns is None else columns])
-        axes.set(title=table.title, ylabel=metric.title)
+        axes.set(title=table.title, ylabel=table.level_title(metric))
         axes.grid(visible=False, axis="x")
         if columns is not None:
             figure.legend(loc="outside lower left", fontsize=9, ncols=4)
@@ -378,9 +380,10 @@ def _draw_cells(
     axes: Axes, x: Sequence[float], cells: "Sequence[Cell]", name: str, colour: str, *, joined: bool
 ) -> None:
     means = np.array([cell.mean for cell in cells], dtype=float)  # None becomes NaN
-    spreads = np.array([cell.spread for cell in cells], dtype=float)
+    bounds = np.array([cell.bounds or (cell.mean, cell.mean) for cell in cells], dtype=float)
+    lengths = np.abs(bounds.T - means)
     axes.errorbar(
-        x, means, spreads, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
+        x, means, lengths, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
     )
     for place, cell in zip(x, cells, strict=True):
         axes.plot([place] * cell.n, [*cell.values.values()], ".", color=_INK, markersize=3, zorder=3)

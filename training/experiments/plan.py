@@ -50,6 +50,9 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("loss", "weighting", "normalised"): False,
     ("loss", "near"): asdict(NearNegatives()),
     ("loss", "queue"): 0,
+    ("trainer", "steps"): None,
+    ("trainer", "trunk_lr_factor"): 1.0,
+    ("data", "label_subset"): "random",
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""
@@ -135,6 +138,7 @@ class ConfigResolver:
             self.experiment.base.finetune,
             dataset.finetune,
             self.experiment.axes.label_fractions[point.label_fraction],
+            self.experiment.axes.methods[point.method].finetune,
         )
         origin = f"fine-tuning on {point.dataset}"
         _check_reserved(content, origin)

@@ -39,7 +39,8 @@ from apps.browser.training.runs import RunPlace, by_tail
 from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
-from training.experiments.tables import ExperimentResults, Table
+from training.experiments.results import LEGEND, ExperimentResults
+from training.experiments.tables import Table
 
 _COMPARED_AT_FIRST: Final = 6
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
@@ -354,14 +355,15 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
     st.subheader(escape(results.title))
     st.markdown(
         f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
-        "Mean ± standard deviation over the seeds; ★ **best** of those with all seeds. "
-        f":gray[Written {age} ago; `{command}` updates it.]"
+        f"{LEGEND} :gray[Written {age} ago; `{command}` updates it.]"
     )
+    for note in results.notes:
+        st.markdown(escape(note))
 
 
 def _table(table: Table, number: int) -> None:
     st.markdown(f"#### {escape(table.title)}")
-    if table.where:
+    if table.condition:
         st.caption(escape(table.condition))
     st.table(experiment_table(table, escape), width="content", border="horizontal", alt=table.title)
     if not any(cell.n for row in table.cells for cell in row):
@@ -375,7 +377,7 @@ def _table(table: Table, number: int) -> None:
             format_func=lambda name: metrics[name].title,
             key=f"drawn_{number}",
             width=320,
-            help="Which number of the table to draw: means, standard deviations, and each seed as a dot",
+            help="Which number of the table to draw: means, intervals, and each seed as a dot",
         )
     st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 

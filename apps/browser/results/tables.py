@@ -226,7 +226,7 @@ def retrieval_figures(path: Path) -> dict[str, Path]:
 
 
 def experiment_table(table: Table, escape: Callable[[str], str]) -> Any:
-    """A table of an experiment in Markdown, the best cells bold with a star."""
+    """A table of an experiment in Markdown, the best cells bold with a star, clear differences bold."""
     names = [
         escape(AXIS_TITLES[table.rows_axis]),
         *(escape(table.heading(column)) for column in table.columns),
@@ -235,9 +235,10 @@ def experiment_table(table: Table, escape: Callable[[str], str]) -> Any:
         [_cell_text(row[place], column.metric.digits) for row in table.cells]
         for place, column in enumerate(table.columns)
     ]
-    rows = [escape(row) for row in table.rows]
+    rows = [escape(table.row_heading(row)) for row in table.rows]
     return pa.table([pa.array(column, pa.string()) for column in (rows, *columns)], names)
 
 
 def _cell_text(cell: Cell, digits: int) -> str:
-    return f"{STAR} **{cell.text(digits)}**" if cell.best else cell.text(digits)
+    text = f"**{cell.text(digits)}**" if cell.best or cell.is_clear else cell.text(digits)
+    return f"{STAR} {text}" if cell.best else text
