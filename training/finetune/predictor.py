@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handsim.checkpoints import read_checkpoint
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import cut_crop
 from training.datasets.record import HandDataset
@@ -22,7 +23,6 @@ from training.finetune.config import RECIPES, FinetuneConfig
 from training.finetune.data import CropSettings, HandBatch, HandReader, hand_square, in_order
 from training.finetune.module import estimate_crops
 from training.models.estimator import PoseEstimator, build_estimator
-from training.runs.checkpoints import load_checkpoint
 
 KIND: Final = "fine-tuning"
 """``kind`` in the metadata of checkpoints."""
@@ -188,7 +188,7 @@ def load_estimator(path: Path | str, device: torch.device | str | None = None) -
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise NotThereError(f"there is no checkpoint {path}; give one that `handsim finetune` wrote")
-    checkpoint = load_checkpoint(path, "handsim finetune")
+    checkpoint = read_checkpoint(path)
     metadata = checkpoint.get("handsim")
     if not isinstance(metadata, dict) or metadata.get("kind") != KIND:
         raise HandsimError(

@@ -108,10 +108,10 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotThereError, match=r"no checkpoint .*other\.ckpt; give one that `handsim finetune`"):
         load_estimator(path)
     path.write_bytes(b"no checkpoint")
-    assert "cannot be read as a checkpoint" in _refused(path)
+    assert "is a text, not weights (it begins with 'no checkpoint')" in _refused(path)
     sprung = tmp_path / "sprung"
     torch.save({"handsim": _Trap(sprung), "state_dict": {}}, path)
-    assert "cannot be read as a checkpoint" in _refused(path)
+    assert "holds a pickled object" in _refused(path)
     assert not sprung.exists()
     torch.save({"conv1.weight": torch.zeros(2)}, path)
     assert f"an encoder is fine-tuned first, with --init {path}" in _refused(path)
