@@ -179,7 +179,7 @@ def _safetensors_header_bytes(head: bytes) -> int | None:
 
 
 def _safetensors_bytes(path: Path, header_bytes: int) -> int | None:
-    """Of the whole file, as its header says; up to the header's end, if that is cut; None for a broken one."""
+    """Of the whole file, as its header says; to the header's end, if that is cut; None for a broken one."""
     with path.open("rb") as file:
         file.seek(8)
         header = file.read(header_bytes)

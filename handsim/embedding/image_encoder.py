@@ -81,7 +81,8 @@ def read_encoder(path: Path, record: ImageRecord) -> tuple[TrunkWeights, Project
         projection = Projection(tensors.pop(_MEAN), tensors.pop(_COMPONENTS))
     except (OSError, SafetensorError) as error:
         # Here, too: safetensors calls a file missing whatever keeps it from opening it.
-        raise HandsimError(f"{path} {describe_unreadable(path, error)}, or fit the embedding again") from error
+        fault = describe_unreadable(path, error)
+        raise HandsimError(f"{path} {fault}, or fit the embedding again") from error
     except KeyError as error:
         raise HandsimError(
             f"{path} is not the file of an embedding's encoder: it has no {error}; fit the embedding again"

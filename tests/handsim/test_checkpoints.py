@@ -75,7 +75,9 @@ def _write_zip(path: Path, *names: str) -> None:
 
 
 def _write_page(path: Path) -> None:
-    path.write_bytes(b"\xef\xbb\xbf\r\n <!-- a remark -->\n<!DOCTYPE html>\n<html><body>Sign in</body></html>")
+    path.write_bytes(
+        b"\xef\xbb\xbf\r\n <!-- a remark -->\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+    )
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
