@@ -1,4 +1,4 @@
-"""Files of weights: read by what is in them; what is none, or not whole, is called what it is, in one line."""
+"""Files of weights are read by what is in them; what is none, or not whole, is called that, in one line."""
 
 import gzip
 import json

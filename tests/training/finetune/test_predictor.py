@@ -22,7 +22,8 @@ from tests.training.drawn_hands import DrawnHands
 from tests.training.finetune.conftest import Place
 from training.evaluation.evaluate import predict_split
 from training.evaluation.report import score_split
-from training.finetune.predictor import Inference, camera_root_mm, load_estimator
+from training.finetune.pose_model import camera_root_mm
+from training.finetune.predictor import Inference, load_estimator
 from training.models.estimator import HeadName
 from training.predict import (
     HandPlace,

@@ -1,4 +1,4 @@
-"""A run is stopped, the pool grows, the index is built again: the run goes on as it began, or says what to do."""
+"""A run is stopped, the pool grows, the index is built again: it goes on as it began, or says what to do."""
 
 import shutil
 from pathlib import Path
