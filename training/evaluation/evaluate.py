@@ -37,7 +37,8 @@ from training.evaluation.report import (
     training_split,
 )
 from training.finetune.data import HandBatch
-from training.finetune.predictor import Inference, Predictions, load_estimator
+from training.finetune.pose_model import Predictions
+from training.finetune.predictor import Inference, load_estimator
 from training.runs.settings import check_at_least
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 

@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
+from handsim.geometry import apply_affine, crop_affine, cut_crop
 from handsim.hand import Side
 from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import JOINT_NAMES, REFERENCE_BONE
 from training.datasets.record import HandDataset, LabelledHand
+from training.finetune.pose_model import CropSettings, hand_square
 from training.pairs.loader import AnchorBatches
 from training.runs.prefetch import Prefetcher
 from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
-_MIN_EXTENT_PX: Final = 1.0
-"""The size of a hand cannot be told from joints that are closer together."""
 _CHUNK_HANDS: Final = 16
 """Hands that a worker reads in one go: few, so that all workers share one batch."""
 _BATCHES_READY: Final = 2
@@ -42,15 +41,6 @@ MAX_LABELS_READ: Final = 2000
 """For the mean length of a bone, spread evenly, because hands of one person follow each other."""
 
 
-@dataclass(frozen=True)
-class CropSettings:
-    """How much of a picture a crop shows, and how finely."""
-
-    factor: float
-    """Side of the square, in longer sides of the box around the annotated 2D joints (DetNet: 1.75)."""
-    size_px: int
-
-
 @dataclass(frozen=True, eq=False)
 class CroppedHand:
     crop: NDArray[np.uint8]
@@ -59,25 +49,6 @@ class CroppedHand:
     """[4] the part of the picture; it may reach outside, where edge pixels are repeated."""
     keypoints: NDArray[np.float32]
     """[21, 2] in the crop's unit square; the mean of the valid ones where not ``valid``, else 0.5."""
-
-
-def hand_square(
-    keypoints_px: NDArray[np.floating], valid: NDArray[np.bool_], size_px: tuple[int, int], factor: float
-) -> NDArray[np.float64]:
-    """The square [4] around the valid ones of 2D joints [21, 2], in pixels of a picture (width, height).
-
-    It has the centre of their box and ``factor`` times its longer side. Without two valid joints apart from
-    each other it is the square around the whole picture.
-    """
-    points = keypoints_px[valid]
-    if len(points):
-        box = box_around(points)
-        extent = box[2:] - box[:2]
-        if extent.max() >= _MIN_EXTENT_PX:
-            # A box of straight fingers may have no width, which `square_around` refuses.
-            widening = np.where(extent < _MIN_EXTENT_PX, _MIN_EXTENT_PX / 2, 0)
-            return square_around(np.concatenate([box[:2] - widening, box[2:] + widening]), factor)
-    return square_around((0, 0, *size_px), 1.0)
 
 
 def cut_hand(hand: LabelledHand, settings: CropSettings) -> CroppedHand:

@@ -37,9 +37,12 @@ class HandSet:
         self.hand_ids = rising[np.diff(rising, prepend=rising[:1] + np.uint64(1)) != 0]
 
     @classmethod
-    def trainable(cls, pool: Pool) -> "HandSet":
-        """The hands of a pool that a network is shown: with a crop, a known side and all joints."""
-        return cls(pool.hand_ids[pool.has_crops & pool.is_usable])
+    def trainable(cls, pool: Pool, first: int | None = None) -> "HandSet":
+        """The hands of a pool that a network is shown: with a crop, a known side and all joints.
+
+        With ``first``, those of its first so many hands: what it held before it grew.
+        """
+        return cls(pool.hand_ids[:first][(pool.has_crops & pool.is_usable)[:first]])
 
     def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""

@@ -14,24 +14,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from handsim.checkpoints import read_checkpoint
 from handsim.errors import HandsimError, UnavailableError
 from handsim.files import replacing, sync
 from handsim.processes import StopRequest
 from training.runs.folder import BEST, LAST, RunFolder
 from training.runs.module import Batch, RunModule
-
-
-def load_checkpoint(path: Path, command: str) -> dict[str, Any]:
-    """The content of a torch file, mapped into memory; errors name ``command``, which writes such files.
-
-    Raises HandsimError where it is damaged or holds more than tensors and plain values.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises many kinds
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise HandsimError(f"{path} cannot be read as a checkpoint of `{command}` ({why})") from error
-    return checkpoint if isinstance(checkpoint, dict) else {}
 
 
 def check_resumable(
@@ -42,7 +30,7 @@ def check_resumable(
     ``must_match`` are entries that must be equal there. Raises HandsimError for a file that is no checkpoint
     of ``command``, and for another network or other metadata.
     """
-    checkpoint = load_checkpoint(path, command)
+    checkpoint = read_checkpoint(path)
     metadata = checkpoint.get("handsim")
     if not isinstance(metadata, dict):
         raise HandsimError(f"{path} is no checkpoint of `{command}`")
@@ -150,7 +138,7 @@ class Checkpoints(Callback):
         # Not `state_dict["best"]`: earlier versions wrote NaN, or the error of an unsaved epoch.
         self._best = math.inf
         if best.exists():
-            self._best = load_checkpoint(best, "handsim")["callbacks"]["Checkpoints"]["best"]
+            self._best = read_checkpoint(best)["callbacks"]["Checkpoints"]["best"]
 
     def _write(self, trainer: Trainer, names: list[str], save: Callable[[Path], None]) -> None:
         """Write one file and link it under every name. All processes take part; the first one writes."""

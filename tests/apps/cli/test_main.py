@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +13,8 @@ from PIL import Image
 from apps.cli import COMMANDS, main
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
-from tests.apps.commands import Capture, pick_hand, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_ok, run_python, run_refused
 from tests.handsim.builders import write_picture
-
-
-def run_python(code: str, *arguments: str | Path) -> str:
-    """What a fresh Python prints."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
@@ -111,6 +103,8 @@ def test_a_command_without_its_extra_says_in_one_line_what_to_install(home: Path
         ("predict", "photo.jpg", "--checkpoint", "run"): "train",
         ("evaluate", "pose", "run"): "train",
         ("export", "run", "--out", "run.pth"): "train",
+        ("export", "run", "--out", "run.onnx"): "export",
+        ("predict", "photo.jpg", "--model", "run.onnx"): "onnx",
         ("synth", "--videos", "13", "--size", "64"): "train",
         ("embedding", "fit", "--encoder", "resnet18"): "train",
         ("demo",): "train",
