@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from training.losses.distributed import gather, gather_with_gradient, get_rank, get_world_size
+from training.losses.distributed import alone, gather, gather_with_gradient, get_rank, get_world_size
 from training.losses.simhand_weights import (
     DenominatorWeights,
     Weighting,
@@ -47,6 +47,7 @@ def nt_xent(
     keypoints2: Tensor | None = None,
     negatives: Tensor | None = None,
     negative_keypoints: Tensor | None = None,
+    over_processes: bool = True,
 ) -> Tensor:
     """The loss, a scalar: float32, or float64 for float64 projections.
 
@@ -61,7 +62,8 @@ def nt_xent(
     With several processes (torch.distributed), each passes its own pairs and negatives, as many as the
     others; its rows are compared with the columns of all processes, and max, min and mean of distances are
     over all. It returns the mean over its own rows: the mean of that over processes is the loss of the whole
-    batch, and DistributedDataParallel does the same with the gradients.
+    batch, and DistributedDataParallel does the same with the gradients. Without ``over_processes`` each
+    compares its own rows alone, as each GPU does in torch's DataParallel.
 
     Raises HandsimError for no pairs, shapes that do not fit, missing keypoints, a temperature that is not
     above 0, and processes that pass batches of different sizes.
@@ -71,7 +73,7 @@ def nt_xent(
     _check_projections(z1, z2, negatives)
     if negatives is not None and not len(negatives):
         negatives = negative_keypoints = None
-    with torch.autocast(z1.device.type, enabled=False):
+    with torch.autocast(z1.device.type, enabled=False), alone(not over_processes):
         rows = normalise_rows(torch.cat([z1, z2]))
         columns = rows if negatives is None else torch.cat([rows, normalise_rows(negatives).to(rows.dtype)])
         points = []

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
 from handsim.pool import CropFiles, Pool
 from handsim.processes import available_cores
@@ -38,7 +39,7 @@ class PairBatch:
     hand_ids: NDArray[np.uint64]
     """[U], each once, in the pool's order."""
     crops: Tensor
-    """uint8 [U, S, S, 3], RGB, as right hands."""
+    """uint8 [U, S, S, 3], RGB, as right hands: all that the pool has stored of them."""
     keypoints: Tensor
     """float32 [U, 21, 2] in the crop's unit square (x right, y down), as right hands."""
     anchors: Tensor
@@ -75,10 +76,11 @@ class PairBatch:
         hands = np.concatenate([draw.anchors, draw.positives, draw.negatives.reshape(-1)])
         rows, places = np.unique(pool.rows(hands), return_inverse=True)
         anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
+        keypoints = rescale_keypoints(pool.keypoints[rows][:, :, :2], CROP_ENLARGEMENT, pool.crop_enlargement)
         return cls(
             hand_ids=pool.hand_ids[rows],
             crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
-            keypoints=torch.from_numpy(pool.keypoints[rows][:, :, :2].copy()),
+            keypoints=torch.from_numpy(keypoints.copy()),
             anchors=torch.from_numpy(anchors),
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negatives),

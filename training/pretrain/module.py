@@ -65,6 +65,7 @@ class PretrainModule(RunModule):
             keypoints2=keypoints_for_weights(views[1]),
             negatives=projections[2] if extra else None,
             negative_keypoints=keypoints_for_weights(views[2]) if extra else None,
+            over_processes=config.negatives == "all_processes",
         )
         self.loss = float(loss.detach())
         if not math.isfinite(self.loss):

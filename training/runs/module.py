@@ -65,7 +65,7 @@ class RunModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer and its schedule, which advances with every optimizer step."""
         settings, schedule = self._optimizer_settings, self.schedule
-        optimizer = make_optimizer(self, settings, schedule.samples_a_step)
+        optimizer = make_optimizer(self, settings, schedule.samples_a_step, schedule.accumulate)
         warmup = settings.warmup_epochs * schedule.batches_an_epoch / schedule.accumulate
         rates = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup, schedule.full_steps)

@@ -56,7 +56,7 @@ class Batch:
         projections = [z for z in (self.z1, self.z2, self.negatives) if z is not None]
         return [z.grad for z in projections if z.grad is not None]
 
-    def loss(self, weighting: Weighting, temperature: float = 0.5) -> Tensor:
+    def loss(self, weighting: Weighting, temperature: float = 0.5, *, over_processes: bool = True) -> Tensor:
         """Ours."""
         return nt_xent(
             self.z1,
@@ -67,6 +67,7 @@ class Batch:
             keypoints2=self.keypoints2,
             negatives=self.negatives,
             negative_keypoints=self.negative_keypoints,
+            over_processes=over_processes,
         )
 
 
