@@ -25,6 +25,10 @@ POOL_ENLARGEMENT = 2.6
 their area would repeat its edge, of these pictures 0.6 %."""
 
 
+MAX_ENLARGEMENT = 10.0
+"""Beyond it a hand is a tenth of its picture."""
+
+
 def box_around(points_px: ArrayLike) -> NDArray[np.float64]:
     """Tight box [4] around points [N, 2 or more] (only x and y are read)."""
     points = np.asarray(points_px, dtype=np.float64)[..., :2]

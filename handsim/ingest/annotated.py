@@ -46,17 +46,17 @@ def named_hand(hand: Hand, origin: Origin) -> Hand:
     return replace(hand, source=origin.source, video=origin.video, label=origin.label)
 
 
-def as_crop(file: bytes, picture: Picture, enlargement: float) -> bytes:
-    """The crop of a hand that came out of a pool, as pools store it; raises UnusableError if oblong.
+def as_crop(file: bytes, picture: Picture, hand: Hand, enlargement: float) -> bytes:
+    """The picture of a hand that came out of a pool, as one of ``enlargement`` stores it.
 
-    Around it, where ``enlargement`` asks for more, its edge is repeated: no more is known.
+    Where it shows less than that its edge is repeated: no more is known. Raises UnusableError if oblong.
     """
     height, width = picture.pixels.shape[:2]
     if width != height:
         raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
-    if width == CROP_SIZE_PX and enlargement == CROP_ENLARGEMENT and file.startswith(_JPEG):
+    if width == CROP_SIZE_PX and enlargement == hand.crop_enlargement and file.startswith(_JPEG):
         return file
-    square_px = square_around([0, 0, width, height], enlargement / CROP_ENLARGEMENT)
+    square_px = square_around([0, 0, width, height], enlargement / hand.crop_enlargement)
     return encode_jpeg(cut_crop(picture.pixels, square_px))
 
 
@@ -139,7 +139,7 @@ class AnnotatedHands:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
         if picture is not None and row.picture is not None:
-            jpeg = as_crop(read_file(row.picture), picture, self._enlargement)
+            jpeg = as_crop(read_file(row.picture), picture, hand, self._enlargement)
         self._result.hands.append((named_hand(hand, row.origin), jpeg))
 
     def _detect(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:

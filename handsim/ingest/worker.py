@@ -56,7 +56,8 @@ def _add_picture(result: ItemResult, item: PictureItem, detector: HandDetector, 
     result.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     picture = decode_picture(data)
     if item.hand is not None:
-        result.hands.append((named_hand(item.hand, item.origin), as_crop(data, picture, enlargement)))
+        jpeg = as_crop(data, picture, item.hand, enlargement)
+        result.hands.append((named_hand(item.hand, item.origin), jpeg))
         return
     del data
     result.add_remarks(item.origin.file, picture.remarks)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
-from handsim.geometry import central_square
+from handsim.geometry import CROP_ENLARGEMENT, central_square, cut_crop
 from handsim.hand import format_hand_id
 from handsim.images import decode_image, encode_jpeg
 from handsim.pool import layout
@@ -36,10 +36,11 @@ def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
 
 
 def decode_central(jpeg: bytes, hand_id: int, enlargement: float) -> NDArray[np.uint8]:
-    """SiMHand's crop out of what is stored of a hand, to whole pixels; raises as `decode_crop`."""
+    """SiMHand's crop out of what is stored of a hand, of the same size [S, S, 3]; raises as `decode_crop`."""
     stored = decode_crop(jpeg, hand_id)
-    low, *_, high = central_square(len(stored), enlargement).round().astype(int).tolist()
-    return stored[low:high, low:high]
+    if enlargement == CROP_ENLARGEMENT:
+        return stored
+    return cut_crop(stored, central_square(len(stored), enlargement), len(stored))
 
 
 _TAR_HEADER_BYTES: Final = 512

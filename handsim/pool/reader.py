@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from handsim.english import pluralize
 from handsim.errors import NotThereError
-from handsim.geometry import CROP_ENLARGEMENT, central_square, cut_crop, rescale_keypoints
+from handsim.geometry import CROP_ENLARGEMENT, rescale_keypoints
 from handsim.hand import SIDES, Hand, format_hand_id
 from handsim.images import encode_jpeg
 from handsim.pool import layout
-from handsim.pool.crops import TarFiles, decode_crop
+from handsim.pool.crops import TarFiles, decode_central
 from handsim.skeleton import JOINT_COUNT
 
 
@@ -234,6 +234,7 @@ class Pool:
                     external_positives=tuple(fields["external_positives"]),
                     joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
                     track=int(self.tracks[row]) or None,
+                    crop_enlargement=self.crop_enlargement,
                 )
 
     @property
@@ -273,11 +274,7 @@ class Pool:
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
-        stored = decode_crop(self.stored_jpeg(hand_id), hand_id)
-        if self.crop_enlargement == CROP_ENLARGEMENT:
-            return stored
-        square = central_square(self.crop_size_px, self.crop_enlargement)
-        return cut_crop(stored, square, self.crop_size_px)
+        return decode_central(self.stored_jpeg(hand_id), hand_id, self.crop_enlargement)
 
     def close(self) -> None:
         """Close the files and let others delete what was rewritten since; the arrays stay usable."""

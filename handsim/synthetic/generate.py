@@ -23,6 +23,7 @@ from PIL import Image
 from handsim.errors import HandsimError
 from handsim.geometry import (
     CROP_ENLARGEMENT,
+    MAX_ENLARGEMENT,
     POOL_ENLARGEMENT,
     box_around,
     mirror_points,
@@ -55,7 +56,6 @@ _CHUNK_HANDS: Final = 16384
 HIDDEN_FACTOR: Final = 3.0
 """How much larger a detector's error is at hidden joints: it guesses them."""
 _MAX_NOISE: Final = 0.5
-_MAX_ENLARGEMENT: Final = 10.0
 
 Progress = Callable[[int, int], None]
 """Called with the number of hands done and of all hands."""
@@ -231,9 +231,9 @@ def check_keypoint_noise(noise: float) -> None:
 
 def check_crop_enlargement(enlargement: float) -> None:
     """Raise HandsimError unless a picture is as wide as SiMHand's crop, and at most 10 times the box."""
-    if not CROP_ENLARGEMENT <= enlargement <= _MAX_ENLARGEMENT:
+    if not CROP_ENLARGEMENT <= enlargement <= MAX_ENLARGEMENT:
         raise HandsimError(
-            f"crop_enlargement is {enlargement:g}; pictures are {CROP_ENLARGEMENT:g} to {_MAX_ENLARGEMENT:g} "
+            f"crop_enlargement is {enlargement:g}; pictures are {CROP_ENLARGEMENT:g} to {MAX_ENLARGEMENT:g} "
             f"times as long as the hand's box"
         )
 
