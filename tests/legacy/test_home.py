@@ -79,7 +79,11 @@ def test_its_experiment_has_nothing_left_to_do(home: Path, capsys: pytest.Captur
     before = table_rows(home)
     content = yaml.safe_load((home / "tiny.yaml").read_text())
     content["data"]["pools"]["wild"]["crop_enlargement"] = 1.3
-    content["base"]["pretrain"]["augmentation"]["extent"] = "box"
+    pretraining, finetuning = (content["base"][kind] for kind in ("pretrain", "finetune"))
+    pretraining["augmentation"]["extent"] = "box"
+    pretraining["loss"] = {"negatives": "all_processes"}
+    pretraining["optimizer"] = {"scale": "sqrt", "lars_variant": "capped"}
+    finetuning["estimator"] = {"loss_balance": "by_size"}
     (home / "tiny.yaml").write_text(yaml.safe_dump(content))
     run(home, "experiment", "run", home / "tiny.yaml")
     assert capsys.readouterr().out.startswith("8 steps, 8 of them done already\n")
