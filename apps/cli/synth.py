@@ -73,13 +73,13 @@ def _run(options: argparse.Namespace) -> int:
     config = _read_world(options)
     if options.layout is not None:
         return _write_layout(options.layout, options.out, config)
-    home = find_home(options)
+    home, enlargement = find_home(options), options.crop_enlargement
     with progress_bar("synthesising") as progress:
         synthesise_pool(
             home.pool,
             config,
             keypoint_noise=options.keypoint_noise or 0.0,
-            crop_enlargement=options.crop_enlargement or POOL_ENLARGEMENT,
+            crop_enlargement=POOL_ENLARGEMENT if enlargement is None else enlargement,
             progress=progress,
         )
     print(f"{len(Pool.open(home.pool)):,} hands in {home.pool}; next: handsim index build")
