@@ -65,7 +65,7 @@ def test_fine_tuning_recipes_name_splits_of_their_datasets() -> None:
     for name in DATASETS:
         data = FINETUNE.read(name).data
         assert data.dataset == name.removesuffix("_published")
-        assert {data.train_split, data.val_split} <= set(known_splits(name))
+        assert {data.train_split, data.val_split} <= set(known_splits(data.dataset))
 
 
 def test_the_command_line_overrides_the_recipe_and_the_rest_keeps_its_defaults() -> None:
