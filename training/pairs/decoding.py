@@ -42,6 +42,11 @@ class PairBatch:
     """uint8 [U, S, S, 3], RGB, as right hands: all that the pool has stored of them."""
     keypoints: Tensor
     """float32 [U, 21, 2] in the crop's unit square (x right, y down), as right hands."""
+    videos: Tensor
+    """int64 [U] a number for each video of the pool; below 0 where it is not known."""
+    vectors: Tensor
+    """float32 [U, D] in the index's embedding; NaN for a hand that the version lacks, D = 0 where they were
+    not asked for."""
     anchors: Tensor
     """int64 [B] rows of U."""
     positives: Tensor
@@ -68,19 +73,25 @@ class PairBatch:
     """Seconds in which the trainer waited for this batch."""
     index_wait_s: float = 0.0
     """The part of these in which no pairs lay ready either, and so the index was waited for."""
+    crop_enlargement: float = CROP_ENLARGEMENT
+    """`Pool.crop_enlargement`."""
 
     @classmethod
     def from_draw(cls, draw: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":
         """The batch of these pairs; its crops are still empty, [0, S, S, 3]."""
         count = len(draw.anchors)
         hands = np.concatenate([draw.anchors, draw.positives, draw.negatives.reshape(-1)])
-        rows, places = np.unique(pool.rows(hands), return_inverse=True)
+        rows, first, places = np.unique(pool.rows(hands), return_index=True, return_inverse=True)
         anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
         keypoints = rescale_keypoints(pool.keypoints[rows][:, :, :2], CROP_ENLARGEMENT, pool.crop_enlargement)
         return cls(
             hand_ids=pool.hand_ids[rows],
             crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
             keypoints=torch.from_numpy(keypoints.copy()),
+            videos=torch.from_numpy(pool.videos.codes[rows].astype(np.int64)),
+            vectors=torch.empty(len(rows), 0)
+            if draw.vectors is None
+            else torch.from_numpy(draw.vectors[first]),
             anchors=torch.from_numpy(anchors),
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negatives),
@@ -92,6 +103,7 @@ class PairBatch:
             not_in_index=draw.not_in_index,
             random_negatives=draw.random_negatives,
             left_out=draw.left_out,
+            crop_enlargement=pool.crop_enlargement,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "PairBatch":
