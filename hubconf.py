@@ -61,11 +61,20 @@ def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def _read(path: pathlib.Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # the readers fail in any way on a file that is cut short or of another kind
+        size = path.stat().st_size
+        raise ValueError(
+            f"{path} ({size:,} bytes) cannot be read as weights; it is cut short or no file of "
+            f"`handsim export`: fetch or export it again"
+        ) from error
     if isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values()):
         return content
     raise ValueError(f"{path} holds other things than weights; `handsim export` takes the weights out")

@@ -114,6 +114,10 @@ def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
         torch.save(content, tmp_path / "other.pth")
         with pytest.raises(ValueError, match=message):
             load(tmp_path / "other.pth")
+    for name in ("cut.pth", "cut.safetensors"):
+        (tmp_path / name).write_bytes(exported.read_bytes()[:100_000])
+        with pytest.raises(ValueError, match=r"\(100,000 bytes\) cannot be read as weights; it is cut short"):
+            load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nothing.pth")
 

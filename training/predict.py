@@ -21,7 +21,7 @@ from handsim.hand import Side
 from handsim.images import decode_picture
 from handsim.media import tell_kind
 from handsim.videos import VIDEO_SUFFIXES, sample_frames
-from training.finetune.predictor import Inference, Predictions
+from training.finetune.pose_model import PoseModel, Predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,23 +98,23 @@ class HandPlace:
     """The number of its track in a video, from 1."""
 
 
-def place_of_detection(detection: Detection, size_px: tuple[int, int], inference: Inference) -> HandPlace:
+def place_of_detection(detection: Detection, size_px: tuple[int, int], model: PoseModel) -> HandPlace:
     """The place of a detected hand in an image (width, height), cropped as in training: around its 2D
     joints."""
-    square_px = inference.square(detection.keypoints_px[:, :2], size_px)
+    square_px = model.square(detection.keypoints_px[:, :2], size_px)
     box_px = detection.box_px.astype(np.float64)
     return HandPlace(
         detection.side, detection.score, box_px, square_px, detection.looks_left, detection=detection
     )
 
 
-def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], inference: Inference) -> HandPlace:
+def place_of_box(box_px: ArrayLike, side: Side, size_px: tuple[int, int], model: PoseModel) -> HandPlace:
     """The place of a hand in a tight box [4], enlarged by the factor of the training.
 
     Raises HandsimError for an empty box, and for one that lies outside the image.
     """
     box = np.asarray(box_px, np.float64)
-    square_px = square_around(box, inference.crop.factor)
+    square_px = square_around(box, model.crop.factor)
     if (box[:2] >= size_px).any() or (box[2:] <= 0).any():
         raise HandsimError(
             f"box {box.round(1).tolist()} lies outside the picture of {size_px[0]} x {size_px[1]} pixels; "
@@ -149,7 +149,7 @@ class EstimatedHand:
 
 
 def estimate_hands(
-    inference: Inference,
+    model: PoseModel,
     image: NDArray[np.uint8],
     places: Sequence[HandPlace],
     intrinsics: NDArray[np.float64] | None = None,
@@ -169,7 +169,7 @@ def estimate_hands(
         as_mirror = _mirrored_intrinsics(intrinsics, width)
         cameras = np.stack([as_mirror if place.looks_left else intrinsics for place in places])
     pictures = [mirrored if place.looks_left else image for place in places]
-    predictions = inference.predict(pictures, squares, cameras)
+    predictions = model.predict(pictures, squares, cameras)
     return [_unmirrored(place, predictions, row, width) for row, place in enumerate(places)]
 
 

@@ -17,13 +17,15 @@ from apps.cli.console import find_estimator, find_home, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
 from apps.cli.predict_files import FileResult, FindCamera, FindHands, Predictor
+from apps.extras import require_library
 from handsim.detection import open_detector
 from handsim.errors import HandsimError, Remark, UnusableError
 from handsim.hand import SIDES, Side
+from handsim.home import Home
 from handsim.tracking.smoothing import check_strength
 
 if TYPE_CHECKING:
-    from training.finetune.predictor import Inference
+    from training.finetune.pose_model import PoseModel
     from training.picture_tables import BoxTable
     from training.predict import HandPlace, Picture
 
@@ -46,9 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint",
-        required=True,
         metavar="RUN|FILE",
-        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file",
+        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file, or "
+        "the .onnx file that `handsim export` wrote of one: it is run without torch (--model FILE.onnx does, "
+        "too)",
     )
     parser.add_argument("--last", action="store_true", help="take the run's last checkpoint")
     where = parser.add_argument_group("where the hands are (default: a detector looks for them)")
@@ -89,19 +92,17 @@ def _parse_box(text: str) -> list[float]:
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
-    from training.finetune.predictor import load_estimator
-
     home = find_home(options)
-    inference = load_estimator(find_estimator(options.checkpoint, home, last=options.last))
+    model = _open_model(options, home)
     out = options.out or (None if options.json else home.path / "predictions")
     results: list[FileResult] = []
     with (
-        _hand_finder(options, inference) as find_hands,
-        _camera_finder(options, inference) as find_camera,
+        _hand_finder(options, model) as find_hands,
+        _camera_finder(options, model) as find_camera,
         progress_bar("predicting", "picture") as progress,
     ):
         every_s, smoothing = options.every_seconds, options.smooth
-        predictor = Predictor(inference, find_hands, find_camera, every_s, smoothing, out)
+        predictor = Predictor(model, find_hands, find_camera, every_s, smoothing, out)
         for result in predictor.predict_files(options.files, progress):
             results.append(result)
             for line in result.lines():
@@ -118,7 +119,29 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT_BAD_INPUT if any(result.is_flawed for result in results) else 0
 
 
+def _open_model(options: argparse.Namespace, home: Home) -> "PoseModel":
+    if Path(options.checkpoint).suffix == ".onnx":
+        require_library("onnxruntime")
+        from training.finetune.onnx_model import OnnxPoseModel
+
+        return OnnxPoseModel(Path(options.checkpoint))
+    from training.finetune.predictor import load_estimator
+
+    return load_estimator(find_estimator(options.checkpoint, home, last=options.last))
+
+
 def _check(options: argparse.Namespace) -> None:
+    if options.checkpoint is None and options.model is not None and options.model.suffix == ".onnx":
+        options.checkpoint, options.model = str(options.model), None  # MediaPipe's model is a .task file
+    if options.checkpoint is None:
+        raise HandsimError(
+            "which estimator? Give a run of `handsim finetune` or a file with --checkpoint, or an exported "
+            "one with --model FILE.onnx"
+        )
+    if options.last and Path(options.checkpoint).suffix == ".onnx":
+        raise HandsimError(
+            f"--last chooses among a run's checkpoints, and {options.checkpoint} is a file; leave it out"
+        )
     if options.focal_px is not None and not 0 < options.focal_px < np.inf:
         raise HandsimError(f"--focal-px is {options.focal_px:g}; it is more than 0")
     if not 0 <= options.every_seconds < np.inf:
@@ -136,31 +159,31 @@ def _check(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _hand_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindHands]:
+def _hand_finder(options: argparse.Namespace, model: "PoseModel") -> Iterator[FindHands]:
     from training.picture_tables import read_boxes
     from training.predict import place_of_box, place_of_detection, place_of_whole_picture
 
     side: Side = options.side or "right"
     if options.boxes is not None:
         table = read_boxes(options.boxes, options.side)
-        yield lambda path, picture, remarks: _place_boxes(table, path, picture, remarks, inference)
+        yield lambda path, picture, remarks: _place_boxes(table, path, picture, remarks, model)
         _print_unused(table.unused())
     elif options.box is not None:
         yield lambda _, picture, __: [
-            place_of_box(np.multiply(options.box, picture.scale), side, picture.size_px, inference)
+            place_of_box(np.multiply(options.box, picture.scale), side, picture.size_px, model)
         ]
     elif options.whole:
         yield lambda _, picture, __: [place_of_whole_picture(side, picture.size_px)]
     else:
         with closing(open_detector(read_detector_options(options))) as detector:
             yield lambda _, picture, __: [
-                place_of_detection(detection, picture.size_px, inference)
+                place_of_detection(detection, picture.size_px, model)
                 for detection in detector.detect([picture.image])[0]
             ]
 
 
 def _place_boxes(
-    table: "BoxTable", path: Path, picture: "Picture", remarks: list[Remark], inference: "Inference"
+    table: "BoxTable", path: Path, picture: "Picture", remarks: list[Remark], model: "PoseModel"
 ) -> "list[HandPlace]":
     from training.picture_tables import BAD_BOX
     from training.predict import place_of_box
@@ -173,7 +196,7 @@ def _place_boxes(
     for hand in hands.at(picture.frame):
         try:
             box_px = np.multiply(hand.box_px, picture.scale)
-            places.append(place_of_box(box_px, hand.side, picture.size_px, inference))
+            places.append(place_of_box(box_px, hand.side, picture.size_px, model))
         except HandsimError as error:
             place = "" if hands.by_frame is None else f"frame {picture.frame}: "
             remark = Remark(BAD_BOX, f"{place}{error}")
@@ -182,14 +205,13 @@ def _place_boxes(
 
 
 @contextmanager
-def _camera_finder(options: argparse.Namespace, inference: "Inference") -> Iterator[FindCamera]:
+def _camera_finder(options: argparse.Namespace, model: "PoseModel") -> Iterator[FindCamera]:
     from training.picture_tables import Camera, read_cameras
 
-    needs_camera = inference.config.estimator.head == "regressor_25d"
     needs = "this estimator's head, regressor_25d, needs the camera to place the joints in depth; give the "
     usual = None if options.focal_px is None else Camera(options.focal_px)
     if options.cameras is None:
-        if needs_camera and usual is None:
+        if model.needs_camera and usual is None:
             raise HandsimError(f"{needs}focal length in pixels with --focal-px")
         yield lambda _, __: usual
         return
@@ -201,7 +223,7 @@ def _camera_finder(options: argparse.Namespace, inference: "Inference") -> Itera
             remarks.append(camera)
         if isinstance(camera, Camera):
             return camera
-        if usual is None and needs_camera:
+        if usual is None and model.needs_camera:
             raise UnusableError("no camera", f"{needs}camera in {table.path}, or --focal-px")
         if camera is None and usual is None:
             detail = f"{table.path} does not name it; name it there, or give --focal-px"

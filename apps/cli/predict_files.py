@@ -22,7 +22,7 @@ from handsim.files import write_text_atomically
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from training.finetune.predictor import Inference
+    from training.finetune.pose_model import PoseModel
     from training.picture_tables import Camera
     from training.predict import EstimatedHand, HandPlace, Picture
     from training.predict_video import VideoHands
@@ -93,7 +93,7 @@ class FileResult:
 class Predictor:
     """Estimates the hands of files."""
 
-    inference: "Inference"
+    model: "PoseModel"
     find_hands: FindHands
     find_camera: FindCamera
     every_s: float
@@ -237,7 +237,7 @@ class Predictor:
         from training.predict import estimate_hands
 
         k = None if camera is None else camera.intrinsics(picture.size_px, picture.scale)
-        return estimate_hands(self.inference, picture.image, places, k)
+        return estimate_hands(self.model, picture.image, places, k)
 
 
 def _moment(picture: "Picture") -> tuple[int, float]:

@@ -39,7 +39,7 @@ class OnnxNetwork:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sha256 = _checksum(path)
-        self._session: InferenceSession | None = _open_session(path)
+        self._session: InferenceSession | None = open_session(path)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or shape[1] != 3 or inputs[0].type not in _TYPES:
@@ -76,7 +76,7 @@ class OnnxNetwork:
             outputs = self._session.run(None, {self._input: pictures.astype(self._dtype, copy=False)})
         except Exception as error:
             raise HandsimError(
-                f"the network {self.path} fails on pictures {list(pictures.shape)}: {_first_words(error)}"
+                f"the network {self.path} fails on pictures {list(pictures.shape)}: {first_words(error)}"
             ) from error
         for output in outputs:
             shape = list(getattr(output, "shape", ()))  # sequences and maps have none
@@ -119,12 +119,16 @@ def _checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _open_session(path: Path) -> "InferenceSession":
+def open_session(path: Path, cores: int = 1) -> "InferenceSession":
+    """A network of a file, ready to run on a GPU where ONNX Runtime has one, or on so many cores.
+
+    By default one: one detector computes on one core, as MediaPipe's does, and every process of an ingest has
+    its own. Raises HandsimError for what is no such file.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # One detector computes on one core, as MediaPipe's does: every process of an ingest has its own.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = cores, 1
     options.log_severity_level = 4  # what is wrong is raised; warnings of a network's maker are not for users
     available = onnxruntime.get_available_providers()
     try:
@@ -133,12 +137,12 @@ def _open_session(path: Path) -> "InferenceSession":
         )
     except Exception as error:
         raise HandsimError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot read the network {path} ({_first_words(error)}); "
+            f"ONNX Runtime {onnxruntime.__version__} cannot read the network {path} ({first_words(error)}); "
             "give a whole ONNX file of a version that it knows"
         ) from error
 
 
-def _first_words(error: Exception) -> str:
+def first_words(error: Exception) -> str:
     """ONNX Runtime's message in one line, without its numbers, the path, and places in its source code."""
     message = " ".join(str(error).split())
     message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?", "", message)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from handsim.checkpoints import describe_unreadable
 from handsim.embedding.image import ImageRecord
 from handsim.embedding.trunk import Trunk, TrunkWeights, digest_tensors
 from handsim.errors import HandsimError
@@ -76,14 +77,15 @@ class Encoder:
 def read_encoder(path: Path, record: ImageRecord) -> tuple[TrunkWeights, Projection]:
     """The weights file of ``record``; raises HandsimError for a damaged or another file."""
     try:
-        path.open("rb").close()  # safetensors calls a file missing whatever keeps it from opening it
         tensors = load_file(path)
         projection = Projection(tensors.pop(_MEAN), tensors.pop(_COMPONENTS))
-    except OSError as error:
-        raise HandsimError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError) as error:
+        # Here, too: safetensors calls a file missing whatever keeps it from opening it.
+        fault = describe_unreadable(path, error)
+        raise HandsimError(f"{path} {fault}, or fit the embedding again") from error
+    except KeyError as error:
         raise HandsimError(
-            f"{path} is not an encoder's file, or is damaged ({error}); fit the embedding again"
+            f"{path} is not the file of an embedding's encoder: it has no {error}; fit the embedding again"
         ) from error
     weights = TrunkWeights(
         record.encoder,

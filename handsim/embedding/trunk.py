@@ -5,8 +5,6 @@ Pooled features are the same on every device up to rounding, and are half-precis
 """
 
 import hashlib
-import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch.nn import functional
 
+from handsim.checkpoints import read_checkpoint
 from handsim.embedding.image import FEATURES, Architecture, Device
 from handsim.errors import HandsimError, NotThereError
 
@@ -27,8 +25,6 @@ IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 """Of RGB in 0..1: what torchvision's ResNets were trained with."""
 _WRAPPERS: Final = ("state_dict", "model", "model_state_dict")
 """Keys of a checkpoint under which the weights may lie."""
-_PICKLED_OBJECT: Final = re.compile(r"GLOBAL (\S+)")
-"""How torch names what it refuses to unpickle, in both of its file formats."""
 _STEM_SHAPE: Final = (64, 3, 7, 7)
 _LAYERS: Final[dict[str, dict[str, str]]] = {
     "conv1.weight": {},
@@ -162,7 +158,7 @@ def read_trunk(encoder: str) -> TrunkWeights:
     path = Path(encoder)
     if not path.is_file():
         raise NotThereError(f"there is no checkpoint at {encoder}; give one, or one of {', '.join(FEATURES)}")
-    return _select_trunk(_rename_layers(_unwrap(_read_checkpoint(path)), path), path.name)
+    return _select_trunk(_rename_layers(_unwrap(read_checkpoint(path)), path), path.name)
 
 
 def build_resnet(architecture: str) -> torch.nn.Module:
@@ -188,34 +184,6 @@ def _fetch_imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
             f"bring {weights.url} here by other means and give that file instead of {architecture}"
         ) from error
     return state
-
-
-def _read_checkpoint(path: Path) -> Any:
-    """What a checkpoint's file holds, on the CPU.
-
-    It is mapped into memory where it can be, so that optimizer states, which are not used here, cost nothing.
-    """
-    try:
-        path.open("rb").close()  # safetensors calls a file missing whatever keeps it from opening it
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except OSError as error:
-        raise HandsimError(
-            f"{path} cannot be read ({error.strerror or error}); let it be readable"
-        ) from error
-    except Exception as error:  # on a file of another kind, the readers fail in any way
-        pickled = _PICKLED_OBJECT.search(str(error))
-        if pickled:
-            raise HandsimError(
-                f"{path} holds a pickled object ({pickled[1]}), which could run code, and is not read; "
-                f"where you trust it, load it yourself and save `model.state_dict()` alone, or its entry "
-                f"'state_dict'"
-            ) from error
-        raise HandsimError(
-            f"{path} ({path.stat().st_size:,} bytes) is no checkpoint, or is damaged or cut short; copy it "
-            f"here again, or save `model.state_dict()` anew"
-        ) from error
 
 
 def _unwrap(content: Any) -> dict[str, torch.Tensor]:

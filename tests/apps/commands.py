@@ -44,6 +44,12 @@ def pick_hand(home: Path, row: int = 7) -> str:
     return format_hand_id(int(Pool.open(home / "pool").hand_ids[row]))
 
 
+def run_python(code: str, *arguments: str | Path) -> str:
+    """What a fresh Python prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def start_command(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     """The console script as from a shell, on one core, in a session of its own."""
     command = [str(Path(sys.executable).with_name("handsim")), *arguments, "--home", str(home)]

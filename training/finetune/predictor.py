@@ -1,10 +1,6 @@
-"""A fine-tuned estimator for use: pictures in, hands in millimetres out.
+"""A fine-tuned estimator in use, by torch; its checkpoint is read without running anything in it."""
 
-A checkpoint is read without running anything in it. Joints come relative to the wrist; with K of the picture,
-also in the camera frame (x right, y down, z into the picture).
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,51 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handsim.checkpoints import read_checkpoint
 from handsim.errors import HandsimError, NotThereError
-from handsim.geometry import cut_crop
 from training.datasets.record import HandDataset
 from training.finetune.config import RECIPES, FinetuneConfig
-from training.finetune.data import CropSettings, HandBatch, HandReader, hand_square, in_order
+from training.finetune.data import HandBatch, HandReader, in_order
 from training.finetune.module import estimate_crops
+from training.finetune.pose_model import CropSettings, PoseModel, Predictions
 from training.models.estimator import PoseEstimator, build_estimator
-from training.runs.checkpoints import load_checkpoint
 
 KIND: Final = "fine-tuning"
 """``kind`` in the metadata of checkpoints."""
 _PREFIX: Final = "estimator."
 """Of the names of weights in a checkpoint."""
-_MIN_WEIGHT: Final = 1e-3
-"""Of a joint with confidence 0, where a hand is placed in its camera."""
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """Estimates of N hands, all as right hands."""
-
-    joints_3d_mm: NDArray[np.float32]
-    """[N, 21, 3] relative to the wrist, in the camera's axes. Each hand has the size of the mean hand in
-    training: a picture does not show how large a hand is."""
-    keypoints_2d_px: NDArray[np.float32]
-    """[N, 21, 2] in the picture's pixels."""
-    confidence: NDArray[np.float32]
-    """[N, 21] from 0 to 1."""
-    camera_3d_mm: NDArray[np.float32] | None
-    """[N, 21, 3] in the camera frame; None without K."""
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """The hands of all parts, one part after the other."""
-        cameras = [part.camera_3d_mm for part in parts if part.camera_3d_mm is not None]
-        return cls(
-            np.concatenate([part.joints_3d_mm for part in parts]),
-            np.concatenate([part.keypoints_2d_px for part in parts]),
-            np.concatenate([part.confidence for part in parts]),
-            np.concatenate(cameras) if cameras else None,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Inference:
+class Inference(PoseModel):
     """An estimator and how its checkpoint says to use it."""
 
     estimator: PoseEstimator
@@ -76,50 +44,10 @@ class Inference:
         """How to cut hands out of their pictures for it."""
         return CropSettings(self.config.data.crop_factor, self.config.augmentation.size_px)
 
-    def square(
-        self,
-        keypoints_px: NDArray[np.floating],
-        size_px: tuple[int, int],
-        valid: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float64]:
-        """The square [4] of a hand in a picture (width, height): `hand_square` of its joints [21, 2]."""
-        valid = np.ones(len(keypoints_px), np.bool_) if valid is None else valid
-        return hand_square(keypoints_px, valid, size_px, self.crop.factor)
-
-    def predict(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        squares_px: NDArray[np.floating],
-        intrinsics: NDArray[np.floating] | None = None,
-        *,
-        batch_size: int = 64,
-    ) -> Predictions:
-        """Estimate one hand in each picture uint8 [H, W, 3] (RGB), inside of its square [N, 4].
-
-        A left hand's picture has to be mirrored, and K (``intrinsics`` [N, 3, 3]) with it. Raises
-        HandsimError where pictures, squares and K differ in number, and for no picture at all.
-        """
-        if not len(images):
-            raise HandsimError("there is no picture to estimate a hand in; give at least one")
-        squares = np.asarray(squares_px, np.float64)
-        cameras = None if intrinsics is None else np.asarray(intrinsics, np.float64)
-        for name, array in (("squares", squares), ("K", cameras)):
-            if array is not None and len(array) != len(images):
-                raise HandsimError(
-                    f"there are {len(images)} pictures and {len(array)} {name}; give one for each"
-                )
-        parts = []
-        for start in range(0, len(images), batch_size):
-            some = slice(start, start + batch_size)
-            crops = [
-                cut_crop(image, square, self.crop.size_px)
-                for image, square in zip(images[some], squares[some], strict=True)
-            ]
-            camera = None if cameras is None else torch.from_numpy(cameras[some])
-            parts.append(
-                self._estimate(torch.from_numpy(np.stack(crops)), torch.from_numpy(squares[some]), camera)
-            )
-        return Predictions.concatenate(parts)
+    @property
+    def needs_camera(self) -> bool:
+        """Whether its head is one that gives no pose without K."""
+        return self.config.estimator.head == "regressor_25d"
 
     def predict_dataset(
         self,
@@ -140,25 +68,25 @@ class Inference:
             reader.prefetch(in_order(rows, batch_size)) as batches,
         ):
             for batch in batches:
-                yield batch, self._estimate(batch.crops, batch.squares_px, batch.intrinsics)
+                crops, squares_px, intrinsics = batch.crops, batch.squares_px, batch.intrinsics
+                yield batch, self.predict_crops(crops.numpy(), squares_px.numpy(), intrinsics.numpy())
 
-    def _estimate(self, crops: Tensor, squares_px: Tensor, intrinsics: Tensor | None) -> Predictions:
+    def estimate_crops(
+        self,
+        crops: NDArray[np.uint8],
+        squares_px: NDArray[np.float64],
+        intrinsics: NDArray[np.float64] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """See `PoseModel`."""
+        cameras = None if intrinsics is None else torch.from_numpy(intrinsics)
         with torch.inference_mode():
-            crops = crops.to(self.device, non_blocking=True)
-            estimate = estimate_crops(self.estimator, crops, squares_px, intrinsics)
-        joints, keypoints, confidence = (
+            views = torch.from_numpy(crops).to(self.device, non_blocking=True)
+            estimate = estimate_crops(self.estimator, views, torch.from_numpy(squares_px), cameras)
+        keypoints, joints, confidence = (
             tensor.float().cpu().numpy()
-            for tensor in (estimate.joints, estimate.keypoints, estimate.confidence)
+            for tensor in (estimate.keypoints, estimate.joints, estimate.confidence)
         )
-        joints_mm = joints * np.float32(self.mean_bone_mm)
-        squares = squares_px.numpy()[:, None]
-        keypoints_px = squares[..., :2] + keypoints * (squares[..., 2:] - squares[..., :2])
-        camera_mm = None
-        if intrinsics is not None:
-            weights = np.maximum(confidence, _MIN_WEIGHT)
-            root_mm = camera_root_mm(joints_mm, keypoints_px, intrinsics.numpy(), weights)
-            camera_mm = (joints_mm + root_mm[:, None]).astype(np.float32)
-        return Predictions(joints_mm, keypoints_px.astype(np.float32), confidence, camera_mm)
+        return keypoints, joints * np.float32(self.mean_bone_mm), confidence
 
 
 def load_estimator(path: Path | str, device: torch.device | str | None = None) -> Inference:
@@ -188,7 +116,7 @@ def load_estimator(path: Path | str, device: torch.device | str | None = None) -
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise NotThereError(f"there is no checkpoint {path}; give one that `handsim finetune` wrote")
-    checkpoint = load_checkpoint(path, "handsim finetune")
+    checkpoint = read_checkpoint(path)
     metadata = checkpoint.get("handsim")
     if not isinstance(metadata, dict) or metadata.get("kind") != KIND:
         raise HandsimError(
@@ -196,47 +124,3 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"first, with --init {path}"
         )
     return metadata, checkpoint["state_dict"]
-
-
-def camera_root_mm(
-    joints_mm: NDArray[np.floating],
-    keypoints_px: NDArray[np.floating],
-    intrinsics: NDArray[np.floating],
-    weights: NDArray[np.floating],
-) -> NDArray[np.float64]:
-    """The translation [N, 3] with which joints [N, 21, 3] project to ``keypoints_px`` [N, 21, 2].
-
-    Joints are in the camera's axes (x right, y down, z into the picture) and in mm, relative to any point;
-    ``intrinsics`` [N, 3, 3] are K of the pictures; ``weights`` [N, 21], not all 0, are those of the
-    keypoints. With (u, v, 1) = K^-1 (x, y, 1) each joint gives two equations that are linear in the
-    translation t, t_x - u t_z = u Z - X and t_y - v t_z = v Z - Y, which are solved by weighted least
-    squares.
-
-    Where a joint would lie behind the camera, because the keypoints fit no hand before it, the distance is
-    that of weak perspective: the spread of the joints over that of the keypoints, their means on one ray.
-    """
-    joints = joints_mm.astype(np.float64)
-    homogeneous = np.concatenate([keypoints_px, np.ones_like(keypoints_px[..., :1])], -1, dtype=np.float64)
-    rays = homogeneous @ np.linalg.inv(intrinsics.astype(np.float64)).swapaxes(-1, -2)
-    uv = rays[..., :2] / rays[..., 2:]
-    shares = weights.astype(np.float64)[..., None]
-    shares = shares / shares.sum(axis=1, keepdims=True)
-
-    # The normal equations of t_x, t_y and t_z.
-    right = uv * joints[..., 2:] - joints[..., :2]
-    mean_uv, mean_right = (shares * uv).sum(axis=1), (shares * right).sum(axis=1)
-    spread = (shares * (uv - mean_uv[:, None]) ** 2).sum(axis=(1, 2))
-    along = (shares * (uv - mean_uv[:, None]) * (right - mean_right[:, None])).sum(axis=(1, 2))
-    depth = np.divide(-along, spread, out=np.zeros_like(along), where=spread > 0)
-    behind = (joints[..., 2] + depth[:, None]).min(axis=1) <= 0
-
-    middle = (shares * joints).sum(axis=1)
-    extent = (shares * (joints - middle[:, None])[..., :2] ** 2).sum(axis=(1, 2))
-    weak = np.sqrt(np.divide(extent, spread, out=np.ones_like(extent), where=spread > 0)) - middle[:, 2]
-    depth = np.where(behind, weak, depth)
-    across = np.where(
-        behind[:, None],
-        mean_uv * (depth + middle[:, 2])[:, None] - middle[:, :2],
-        mean_right + mean_uv * depth[:, None],
-    )
-    return np.concatenate([across, depth[:, None]], axis=1)

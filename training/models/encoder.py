@@ -134,12 +134,17 @@ def _load_initial_weights(encoder: Encoder, init: str) -> None:
             f"{init} is a {weights.architecture}, and the encoder a {architecture}; set encoder.architecture "
             f"to {weights.architecture}, or give a checkpoint of a {architecture}"
         )
+    load_weights(encoder, weights)
+    source = "ImageNet" if init in FEATURES else init
+    encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
+
+
+def load_weights(encoder: Encoder, weights: TrunkWeights) -> None:
+    """Copy weights of the encoder's architecture into it."""
     keys = encoder.trunk.load_state_dict(_state_dict(weights), strict=False)
     # Batch norm's counters of batches are not read: they have no effect, and stay at zero.
     assert not keys.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in keys.missing_keys)
-    source = "ImageNet" if init in FEATURES else init
-    encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
 
 
 def _check_compiler() -> None:

@@ -121,5 +121,9 @@ def wrist_depth(keypoints: Tensor, depths: Tensor, intrinsics: Tensor) -> Tensor
 def _rays(keypoints: Tensor, intrinsics: Tensor) -> Tensor:
     """[B, 21, 2] where the rays of keypoints meet the plane at distance 1 from the camera."""
     homogeneous = torch.cat([keypoints, torch.ones_like(keypoints[..., :1])], -1)
-    rays: Tensor = torch.linalg.solve(intrinsics.to(keypoints), homogeneous.mT)
-    return rays.mT[..., :2]
+    # K^-1 by the rows of its adjugate: ONNX knows no `torch.linalg.solve`.
+    x, y, z = intrinsics.to(keypoints).unbind(-1)
+    adjugate = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], -2)
+    determinant = (adjugate[:, 0] * x).sum(-1)
+    rays: Tensor = homogeneous @ (adjugate / determinant[:, None, None]).mT
+    return rays[..., :2]

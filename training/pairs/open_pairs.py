@@ -1,16 +1,16 @@
 """From settings to batches: check that settings, pool and index go together, and open the source of pairs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError, UnavailableError
+from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
 from index.catalog import Catalog
-from index.info import VersionInfo
 from index.live import LiveIndex
 from index.mining import explain_lack, read_hands_of_pool
 from index.version import IndexVersion
@@ -32,6 +32,20 @@ OnEvent = Callable[[str], None]
 """Called with a line for people, from any thread."""
 
 
+@dataclass(frozen=True)
+class BegunRun:
+    """What a run that is resumed says of its anchors: it goes on with the same, whatever was added since."""
+
+    anchors: str
+    """`AnchorBatches.fingerprint`."""
+    hands: int
+    """Of the pool when the run began. Hands are only ever appended to a pool."""
+    versions: tuple[str, ...] = ()
+    """The index version that it used last, and the one that it began with."""
+    publishes: bool = False
+    """Whether it publishes versions of its own: its pairs then come from the current one in any case."""
+
+
 def open_pairs(
     settings: PairSettings,
     pool: Pool,
@@ -42,6 +56,7 @@ def open_pairs(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
+    begun: BegunRun | None = None,
     with_vectors: bool = False,
     on_event: OnEvent = print,
 ) -> PairLoader:
@@ -51,35 +66,42 @@ def open_pairs(
     this, and must stay open as long. With ``workers``, that many processes decode and another one queries the
     index; with 0, all is done here. ``with_vectors`` batches from a live index have the vectors of their
     hands. ``on_event`` is told of new versions, of waiting for the index, and of hands that are left out.
+    ``begun`` is the run that is resumed: where index versions came after it, it stays in its own, or, if that
+    is gone, in the same hands.
 
     Raises HandsimError where settings, pool and index do not go together, where the pool is too small for
-    one batch or none of some anchors has a positive, and NotThereError or UnavailableError where there is no
-    index or it does not answer.
+    one batch or none of some anchors has a positive, where the anchors of ``begun`` are not there, and
+    NotThereError or UnavailableError where there is no index or it does not answer.
     """
-    pool_hands = HandSet.trainable(pool)
+    pool_hands = HandSet.trainable(pool, None if begun is None else begun.hands)
     if partly := int((pool.has_side & ~pool.is_complete).sum()):
         on_event(f"{partly:,} of the pool's {len(pool):,} hands have unlabelled joints, and are left out")
     if line := pool.describe_unknown_sides():
         on_event(line)
     source: PairSource
     if settings.positives != "neighbours" or settings.table is not None:
-        hand_ids, version, address = pool_hands.hand_ids, None, None
+        hand_ids, version, address, is_pinned = pool_hands.hand_ids, None, None, False
     else:
         if catalog is None:
             raise HandsimError(
                 "neighbours come from an index, and none is given; `handsim index build` makes one, or set "
                 "pairs.positives to temporal or own"
             )
-        name = settings.pin_version
+        name, is_pinned = settings.pin_version, settings.pin_version is not None
+        if begun is not None:
+            name, is_pinned = _find_version(settings, catalog, pool, pool_hands, begun, on_event)
         with catalog.current() if name is None or name == "current" else catalog.open(name) as opened:
             version, address = opened.info, opened.address
-            hand_ids = _find_anchors(pool, pool_hands, opened, on_event)
+            hand_ids = _find_anchors(pool, pool_hands, opened, on_event if begun is None else _ignore)
     anchors = AnchorBatches(hand_ids, batch_size, seed, rank=rank, world_size=world_size)
+    if begun is not None and anchors.fingerprint != begun.anchors:
+        raise _lost_anchors(begun, [f"the pool's first {begun.hands:,} hands are others now"])
     if catalog is not None and version is not None:
         _check_negatives_fit(settings, pool_hands, batch_size)
         duplicates = _load_duplicates(settings, pool, on_event)
+        pinned = version.name if is_pinned else None
         live = _open_live(
-            settings, catalog, version, address if workers else None, pool_hands, duplicates, with_vectors
+            settings, catalog, pinned, address if workers else None, pool_hands, duplicates, with_vectors
         )
         source = RetryingPairSource(live, settings.patience_s, on_wait=_wait_reporter(settings, on_event))
     elif settings.table is not None:
@@ -103,6 +125,61 @@ def open_pairs(
         on_version=lambda old, new: on_event(
             f"pairs come from index version {new} now, until here from {old}"
         ),
+    )
+
+
+def _find_version(
+    settings: PairSettings,
+    catalog: Catalog,
+    pool: Pool,
+    pool_hands: HandSet,
+    begun: BegunRun,
+    on_event: OnEvent,
+) -> tuple[str, bool]:
+    """The index version with the anchors of a run that goes on, and whether it stays in that version.
+
+    The current one where its hands are still the run's, else one that the run used, else the current one
+    without what was added. Raises HandsimError where the anchors are in none of them.
+    """
+    pinned, everything = settings.pin_version, HandSet.trainable(pool)
+    if pinned is not None and pinned != "current":
+        return pinned, True
+    current = catalog.current_info().name
+    tries = [(name, everything) for name in begun.versions]
+    if pinned is None:
+        tries = [(current, everything), *tries, (current, pool_hands)]
+    reasons = []
+    for name, hands in tries:
+        try:
+            with catalog.open(name) as version:
+                anchors = _find_anchors(pool, hands, version, _ignore)
+        except UnavailableError:
+            raise
+        except NotThereError:
+            reasons.append(f"index version {name} is gone")
+            continue
+        except HandsimError as error:
+            reasons.append(str(error).partition(";")[0])
+            continue
+        if AnchorBatches(anchors, 1, 0).fingerprint != begun.anchors:
+            reasons.append(f"index version {name} has other hands")
+            continue
+        if pinned is not None or name == current or begun.publishes:
+            return name, pinned is not None
+        on_event(f"index version {current} is current and has other hands; the run goes on in {name}")
+        return name, True
+    raise _lost_anchors(begun, reasons)
+
+
+def _ignore(line: str) -> None:
+    pass
+
+
+def _lost_anchors(begun: BegunRun, reasons: list[str]) -> HandsimError:
+    return HandsimError(
+        f"the anchors that this run began with are not there any more: {', '.join(dict.fromkeys(reasons))}; "
+        f"bring them back (`handsim pool restore`, `handsim index restore`), or start a new run, with "
+        f"--encoder.init and this one's checkpoint to begin with its weights"
     )
 
 
@@ -164,14 +241,13 @@ def _check_positives(
 def _open_live(
     settings: PairSettings,
     catalog: Catalog,
-    version: VersionInfo,
+    pinned: str | None,
     address: str | None,
     pool_hands: HandSet,
     duplicates: DuplicateGroups | None,
     with_vectors: bool,
 ) -> PairSource:
     """Neighbours from the index: in a process of its own if there is an address, else in this one."""
-    pinned = None if settings.pin_version is None else version.name
     if address is not None:
         return QueryProcess(address, pinned, settings, pool_hands, duplicates, with_vectors=with_vectors)
     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))

@@ -37,9 +37,12 @@ class HandSet:
         self.hand_ids = rising[np.diff(rising, prepend=rising[:1] + np.uint64(1)) != 0]
 
     @classmethod
-    def trainable(cls, pool: Pool) -> "HandSet":
-        """The hands of a pool that a network is shown: with a crop, a known side and all joints."""
-        return cls(pool.hand_ids[pool.has_crops & pool.is_usable])
+    def trainable(cls, pool: Pool, first: int | None = None) -> "HandSet":
+        """The hands of a pool that a network is shown: with a crop, a known side and all joints.
+
+        With ``first``, those of its first so many hands: what it held before it grew.
+        """
+        return cls(pool.hand_ids[:first][(pool.has_crops & pool.is_usable)[:first]])
 
     def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""
@@ -72,6 +75,8 @@ class PairDraw:
     """Of those, the ones that the index version lacks."""
     random_negatives: int = 0
     """Negatives drawn from all hands, where the band had too few."""
+    up_to_turn: bool = False
+    """Whether an anchor and its positive are alike only when both are turned upright."""
     left_out: int = 0
     """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
     vectors: NDArray[np.float32] | None = None
@@ -86,6 +91,8 @@ class PairDraw:
         alone: NDArray[np.bool_],
         distances: NDArray[np.float32] | float = np.nan,
         version: str | None = None,
+        *,
+        up_to_turn: bool = False,
     ) -> "PairDraw":
         """Pairs without negatives; where ``alone`` [B], the anchor is its own positive."""
         return cls(
@@ -95,6 +102,7 @@ class PairDraw:
             negatives=np.empty((len(anchors), 0), dtype=np.uint64),
             version=version,
             without_positive=int(alone.sum()),
+            up_to_turn=up_to_turn,
         )
 
 
@@ -183,7 +191,8 @@ class MinedTable(PairSource):
         Raises NotThereError without the file, HandsimError for one of another kind or another pool.
         """
         table = _read_pairs(Path(path))
-        version = (table.schema.metadata or {}).get(b"index_version")
+        metadata = table.schema.metadata or {}
+        version, self._up_to_turn = metadata.get(b"index_version"), metadata.get(b"up_to_turn") == b"true"
         self._version = None if version is None else version.decode()
         hands, positives, distances = (table[name].to_numpy() for name in _COLUMNS)
         usable = pool_hands.contains(hands) & pool_hands.contains(positives)
@@ -203,7 +212,12 @@ class MinedTable(PairSource):
         rows = begin + rng.integers(np.maximum(count, 1))
         rows[count == 0] = 0
         return PairDraw.without_index(
-            anchors, self._positives[rows], count == 0, self._distances[rows], self._version
+            anchors,
+            self._positives[rows],
+            count == 0,
+            self._distances[rows],
+            self._version,
+            up_to_turn=self._up_to_turn,
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
+from handsim.checkpoints import read_checkpoint
 from handsim.errors import HandsimError
 from handsim.geometry import CROP_ENLARGEMENT, POOL_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
@@ -25,7 +26,7 @@ from training.augmentation import AugmentationSettings, measure_framing
 from training.losses import positive_weights
 from training.pairs.decoding import PairBatch
 from training.pairs.loader import PairLoader
-from training.pairs.open_pairs import open_pairs
+from training.pairs.open_pairs import BegunRun, open_pairs
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
 from training.pretrain.module import PretrainModule, points_for_weights
@@ -74,6 +75,7 @@ def pretrain(
         callbacks.append(_VersionNote(catalog, folder))
         if config.feedback.every_epochs:
             callbacks.append(Feedback(config.feedback, home, catalog, folder, report, stop))
+    begun = _read_begun(config, folder) if resume else None
     checkpoints = Checkpoints(folder, config.log.checkpoint_every_steps, stop)
     trainer = make_trainer(config.trainer, config.log, folder, [*callbacks, checkpoints])
     with open_pairs(
@@ -85,12 +87,13 @@ def pretrain(
         rank=trainer.global_rank,
         world_size=trainer.world_size,
         workers=config.trainer.workers,
+        begun=begun,
         with_vectors=config.loss.needs_vectors,
         on_event=report,
     ) as loader:
         schedule = Schedule.of(config.trainer, loader.anchors.batches_an_epoch, trainer.world_size)
         module = PretrainModule(config, schedule, init=not resume)
-        module.metadata = _metadata(config, pool, loader, schedule)
+        module.metadata = _metadata(config, pool, loader, schedule, begun)
         if resume:
             prepare_resume(module, trainer, folder, _MUST_MATCH, "handsim pretrain", report)
         else:
@@ -106,8 +109,25 @@ def pretrain(
         return fit(trainer, module, loader, checkpoints, resume=resume)
 
 
-def _metadata(config: PretrainConfig, pool: Pool, loader: PairLoader, schedule: Schedule) -> dict[str, Any]:
+def _read_begun(config: PretrainConfig, folder: RunFolder) -> BegunRun | None:
+    """What the run to be resumed says of its anchors; None where it says nothing, and cannot be resumed."""
+    metadata = read_checkpoint(folder.last).get("handsim")
+    if not isinstance(metadata, dict) or "anchors" not in metadata:
+        return None
+    versions = (metadata.get("index"), metadata.get("first_index"))
+    return BegunRun(
+        anchors=metadata["anchors"],
+        hands=int(metadata["hands"]),
+        versions=tuple(dict.fromkeys(name for name in versions if name is not None)),
+        publishes=bool(config.feedback.every_epochs),
+    )
+
+
+def _metadata(
+    config: PretrainConfig, pool: Pool, loader: PairLoader, schedule: Schedule, begun: BegunRun | None
+) -> dict[str, Any]:
     """What a checkpoint and the run's folder say of it."""
+    version = None if loader.version is None else loader.version.name
     return {
         "architecture": config.encoder.architecture,
         "seed": config.seed,
@@ -115,8 +135,9 @@ def _metadata(config: PretrainConfig, pool: Pool, loader: PairLoader, schedule: 
         "pairs_a_step": schedule.samples_a_step,
         "anchors": loader.anchors.fingerprint,
         "pool": str(pool.path.resolve()),
-        "hands": len(pool),
-        "index": None if loader.version is None else loader.version.name,
+        "hands": len(pool) if begun is None else begun.hands,
+        "index": version,
+        "first_index": begun.versions[-1] if begun is not None and begun.versions else version,
         "embedding_fingerprint": None if loader.version is None else loader.version.embedding_fingerprint,
         "torch": str(torch.__version__),
         "lightning": lightning.__version__,

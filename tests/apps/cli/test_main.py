@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +13,8 @@ from PIL import Image
 from apps.cli import COMMANDS, main
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
-from tests.apps.commands import Capture, pick_hand, run_ok, run_refused
+from tests.apps.commands import Capture, pick_hand, run_ok, run_python, run_refused
 from tests.handsim.builders import write_picture
-
-
-def run_python(code: str, *arguments: str | Path) -> str:
-    """What a fresh Python prints."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
@@ -111,6 +103,8 @@ def test_a_command_without_its_extra_says_in_one_line_what_to_install(home: Path
         ("predict", "photo.jpg", "--checkpoint", "run"): "train",
         ("evaluate", "pose", "run"): "train",
         ("export", "run", "--out", "run.pth"): "train",
+        ("export", "run", "--out", "run.onnx"): "export",
+        ("predict", "photo.jpg", "--model", "run.onnx"): "onnx",
         ("synth", "--videos", "13", "--size", "64"): "train",
         ("embedding", "fit", "--encoder", "resnet18"): "train",
         ("demo",): "train",
@@ -149,12 +143,19 @@ def test_mining_writes_pairs_and_the_authors_json(home: Path, tmp_path: Path, ca
 
 
 def test_retrieval_is_evaluated_in_numbers_and_figures(home: Path, capsys: Capture) -> None:
-    printed = run_ok(capsys, "evaluate", "retrieval", "--labels", "--name", "first", "--home", home)
+    words = ("evaluate", "retrieval", "--labels", "--labels3d", "--name", "first")
+    printed = run_ok(capsys, *words, "--home", home)
     assert "recall@1 against exact search" in printed
+    assert re.search(r"^oracle, nearest in 3D +[0-9]+ +[0-9.]+", printed, re.MULTILINE)
+    assert "rank correlation of SiMHand's positive weights" in printed
     report = json.loads((home / "runs" / "first" / "retrieval.json").read_text())
     assert report["recall_at_1"] == 1.0
     assert report["mined_pose_distance"] < report["random_pose_distance"]
-    for name in ("explained_variance.png", "pose_distances.png"):
+    pairs = report["pairs_3d"]
+    assert pairs["oracle"]["aligned_mm"] < pairs["mined"]["aligned_mm"] < pairs["random"]["aligned_mm"]
+    assert sum(group["pairs"] for group in pairs["by_visible"].values()) == pairs["sample"]
+    assert set(pairs["weights"]) == {"pose", "turn", "pose_before"}
+    for name in ("explained_variance.png", "pose_distances.png", "pairs_3d.png"):
         with Image.open(home / "runs" / "first" / "figures" / name) as figure:
             assert figure.width > 500
 
@@ -183,6 +184,7 @@ def test_homes_that_lack_something_are_one_line_with_the_remedy(
         (empty, ("embedding", "show"), "handsim embedding fit"),
         (unlabelled, ("evaluate", "retrieval", "--labels"), "--label-from"),
         (home, ("evaluate", "retrieval", "--name", "../x"), "run name '../x'"),
+        (unlabelled, ("evaluate", "retrieval", "--labels3d"), "has known joints in 3D"),
         (home, ("mine", "--out", out), "is not a directory; make it"),
         (home, ("mine", "--out", "pairs.parquet", "--crops", out), "--crops goes with --format hand100m"),
     ):

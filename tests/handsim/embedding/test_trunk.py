@@ -190,19 +190,11 @@ def test_files_cut_short_are_refused_in_one_line(name: str, network: torch.nn.Mo
     else:
         torch.save(network.state_dict(), path, _use_new_zipfile_serialization="old" not in name)
     whole = path.stat().st_size
-    message = rf"^[^\n]*{name} \([\d,]+ bytes\) is no checkpoint, or is damaged or cut short[^\n]*$"
+    message = rf"^[^\n]*{name} [^\n]*cut short[^\n]*; copy or download it again$"
     for share in (0.99, 0.5, 0.1):
         os.truncate(path, int(whole * share))
         with pytest.raises(HandsimError, match=message):
             read_trunk(str(path))
-
-
-@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"a picture, say", b"\x80\x02garbage", b"PK\x03\x04cut short"])
-def test_other_files_are_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(HandsimError, match=rf"^[^\n]*{name}[^\n]*$"):
-        read_trunk(str(tmp_path / name))
 
 
 def test_an_unreadable_checkpoint_is_not_called_damaged(checkpoint: Path, network: torch.nn.Module) -> None:

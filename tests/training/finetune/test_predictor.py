@@ -22,7 +22,8 @@ from tests.training.drawn_hands import DrawnHands
 from tests.training.finetune.conftest import Place
 from training.evaluation.evaluate import predict_split
 from training.evaluation.report import score_split
-from training.finetune.predictor import Inference, camera_root_mm, load_estimator
+from training.finetune.pose_model import camera_root_mm
+from training.finetune.predictor import Inference, load_estimator
 from training.models.estimator import HeadName
 from training.predict import (
     HandPlace,
@@ -108,10 +109,10 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotThereError, match=r"no checkpoint .*other\.ckpt; give one that `handsim finetune`"):
         load_estimator(path)
     path.write_bytes(b"no checkpoint")
-    assert "cannot be read as a checkpoint" in _refused(path)
+    assert "is a text, not weights (it begins with 'no checkpoint')" in _refused(path)
     sprung = tmp_path / "sprung"
     torch.save({"handsim": _Trap(sprung), "state_dict": {}}, path)
-    assert "cannot be read as a checkpoint" in _refused(path)
+    assert "holds a pickled object" in _refused(path)
     assert not sprung.exists()
     torch.save({"conv1.weight": torch.zeros(2)}, path)
     assert f"an encoder is fine-tuned first, with --init {path}" in _refused(path)
