@@ -302,21 +302,21 @@ def test_in_order_has_inputs_first_and_equal_steps_once() -> None:
 
 
 KEYS = {
-    "embedding_dimension": "745133e9b8408f2b",
-    "label_fraction": "1b499a3c9f234c89",
-    "main": "0f02fa2af20d9c1b",
-    "pretraining_size": "2c44d23aaf224c1e",
-    "synthetic_embedding_dimension": "dece25ffe70ae441",
-    "synthetic_label_fraction": "d87675a96a28d6de",
-    "synthetic_main": "a3d0d49725b95027",
-    "synthetic_main_gpu": "fd5febf10a096b2f",
-    "synthetic_negatives": "1cd69bc4604bddcd",
-    "synthetic_pretraining_size": "9fbf819632b30e79",
-    "synthetic_tiny": "a68038a725cf82f7",
-    "synthetic_top_k": "b66a183f2318a695",
-    "synthetic_weights": "cb17ddf635f757a3",
-    "top_k": "d7f7310f4f30f399",
-    "weights": "7c07372be1ce25b9",
+    "embedding_dimension": "43aef664830a2a0e",
+    "label_fraction": "5ab4efe21443e833",
+    "main": "3dd3f4fdb0801c70",
+    "pretraining_size": "0a0280c5e1880d49",
+    "synthetic_embedding_dimension": "6aac990288a03250",
+    "synthetic_label_fraction": "9ff31fa0e94f02bb",
+    "synthetic_main": "c38f0d935a46e4aa",
+    "synthetic_main_gpu": "e138c27e568baa02",
+    "synthetic_negatives": "d4b3a05bb49cf0a0",
+    "synthetic_pretraining_size": "ca389a4c0dd6d00b",
+    "synthetic_tiny": "882eac3295b42a7b",
+    "synthetic_top_k": "2c1946f852b6b553",
+    "synthetic_weights": "c56e9d70acabaf08",
+    "top_k": "fe8b51424ad7ef8e",
+    "weights": "e61e3cd358a296d9",
 }
 """Digests of the names of all steps, since handsim has experiments. If one differs, users' steps are done
 again: find the setting that changed, and leave it out of the key or keep its old form."""
