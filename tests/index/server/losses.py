@@ -1,6 +1,6 @@
 """Nodes of a small cluster that are killed at scripted moments, and come back while the work goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 from typing import Any, Final
@@ -25,13 +25,15 @@ class Losses:
         self._calls = 0
         self._lock = Lock()
         self._return: tuple[int, Timer] | None = None
-        call = Connection.call
+        for name in ("call", "read"):
+            monkeypatch.setattr(Connection, name, self._strike_before(getattr(Connection, name)))
 
-        def strike_and_call(connection: Connection, request: Any) -> Any:
+    def _strike_before(self, ask: Callable[[Connection, Any], Any]) -> Callable[[Connection, Any], Any]:
+        def strike_and_ask(connection: Connection, request: Any) -> Any:
             self._strike()
-            return call(connection, request)
+            return ask(connection, request)
 
-        monkeypatch.setattr(Connection, "call", strike_and_call)
+        return strike_and_ask
 
     @contextmanager
     def before(self, *calls: int) -> Iterator[None]:

@@ -20,6 +20,8 @@ from tests.index.builders import MemoryServer, PoolColumns, SmallData
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_requests")]
 
 T = TypeVar("T")
+Ask = Callable[[Callable[[QdrantClient], T]], T]
+"""`Connection.call` or `Connection.read`."""
 
 
 class RepeatingConnection(Connection):
@@ -29,6 +31,10 @@ class RepeatingConnection(Connection):
         super().call(request)
         return super().call(request)
 
+    def read(self, request: Callable[[QdrantClient], T]) -> T:
+        super().read(request)
+        return super().read(request)
+
 
 class EndingConnection(Connection):
     """Answers ``calls`` requests, does one more without an answer, and is gone."""
@@ -37,9 +43,15 @@ class EndingConnection(Connection):
     made = 0
 
     def call(self, request: Callable[[QdrantClient], T]) -> T:
+        return self._until_the_end(super().call, request)
+
+    def read(self, request: Callable[[QdrantClient], T]) -> T:
+        return self._until_the_end(super().read, request)
+
+    def _until_the_end(self, ask: Ask[T], request: Callable[[QdrantClient], T]) -> T:
         EndingConnection.made += 1
         if EndingConnection.made <= self.calls + 1:
-            answer = super().call(request)
+            answer = ask(request)
             if EndingConnection.made <= self.calls:
                 return answer
         raise UnavailableError("it is gone")

@@ -274,7 +274,8 @@ def test_synthetic_pools_and_datasets_are_made_by_synth(store: StepStore) -> Non
     steps = _simhand(merge_settings(SHORT, nested("data.pools.wild.keypoint_noise", 0.03)))
     home, (command,) = _prepared(steps["pool"], store)
     world_file = str(home / "world.yaml")
-    assert command == ["synth", "--world", world_file, "--keypoint-noise", "0.03", "--home", str(home)]
+    settings = ["--world", world_file, "--keypoint-noise", "0.03", "--crop-enlargement", "2.6"]
+    assert command == ["synth", *settings, "--home", str(home)]
     world = _read(command[2])
     assert (world["videos"], world["scene"]["passing_share"]) == (4, 0.35)
     home, (command,) = _prepared(steps["dataset"], store)
@@ -395,8 +396,9 @@ def _is_whole(step: Step, store: StepStore) -> bool:
     """Whether its pool has the hands that filming it without a break gives."""
     world, folder = step.recipe, store.folder(step)
     straight = store.path.parent / f"straight-{step.key}"
-    synthesise_pool(straight, SyntheticConfig(**world))
-    expected, found = Pool.open(straight), Pool.open(folder.path / "pool")
+    found = Pool.open(folder.path / "pool")
+    synthesise_pool(straight, SyntheticConfig(**world), crop_enlargement=found.crop_enlargement)
+    expected = Pool.open(straight)
     assert len(expected.hand_ids) == world["videos"] * world["hands_per_video"]
     first, second = np.argsort(expected.hand_ids), np.argsort(found.hand_ids)
     return (

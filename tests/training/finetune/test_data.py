@@ -274,8 +274,8 @@ def test_an_empty_split_is_refused() -> None:
 
 HANDS = 6
 PLAIN = AugmentationSettings(
-    rotation_deg=45, margin=(1.4, 2.1), jitter_px=(-15, 15), hue=(1, 1), saturation=(1, 1), value=(1, 1),
-    brightness=(0, 0),
+    rotation_deg=45, extent="box", margin=(1.4, 2.1), jitter_px=(-15, 15), hue=(1, 1), saturation=(1, 1),
+    value=(1, 1), brightness=(0, 0),
 )  # fmt: skip
 """As `finetuning_views`, without changes of colour."""
 
