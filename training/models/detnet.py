@@ -6,6 +6,7 @@ the location map there. The losses are 100 x heat map + delta + location; each i
 are annotated, so that its size does not depend on their number.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from handsim.skeleton import JOINT_COUNT, PARENTS, WRIST
 from training.models.head import HandTargets, PoseEstimate, PoseHead, masked_mean
 
 _WIDTH: Final = 256
+_HEAT_STRIDE_PX: Final = 4
 _HEAT_MAP_WEIGHT: Final = 100.0
 _SIGMA_CELLS: Final = 1.0
 """Standard deviation of a target's Gaussian (DetNet: one pixel of the heat map)."""
@@ -36,17 +38,20 @@ class DetNetMaps:
 
 
 class DetNetHead(PoseHead[DetNetMaps]):
-    """Three transposed convolutions to a quarter of the view's side, then one kind of map after the other.
+    """Transposed convolutions to about a quarter of the view's side, then one kind of map after the other.
 
     Each kind is made from the features, two planes of coordinates and all earlier maps, by a 3x3 and a 1x1
     convolution.
     """
 
-    def __init__(self, in_channels: int) -> None:
-        """``in_channels`` is F, the channels of the trunk's last maps."""
+    def __init__(self, in_channels: int, stride_px: int = 32) -> None:
+        """``in_channels`` is F, the channels of the trunk's last maps, and ``stride_px`` their stride: three
+        convolutions for 32 pixels, two for the 14 or 16 of a vision transformer.
+        """
         super().__init__()
         layers: list[nn.Module] = []
-        for channels in (in_channels, _WIDTH, _WIDTH):
+        doublings = round(math.log2(stride_px / _HEAT_STRIDE_PX))
+        for channels in (in_channels, *[_WIDTH] * (doublings - 1)):
             layers += [
                 nn.ConvTranspose2d(channels, _WIDTH, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(_WIDTH),

@@ -1,4 +1,4 @@
-"""The network that estimates hand poses: the trunk of a ResNet (`Encoder`) and a head."""
+"""The network that estimates hand poses: a trunk (`Encoder`) and a head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,17 @@ from training.models.head import HandTargets, PoseEstimate, PoseHead
 from training.models.regressor_25d import Regressor25DHead
 from training.models.simple_head import SimpleHead
 
-STRIDE_PX: Final = 32
-"""Sides of views are multiples of it: one cell of the trunk's last maps covers so many pixels."""
-
 HeadName = Literal["detnet", "regressor_25d", "simple"]
 
 Prediction: TypeAlias = Any
 """A head's prediction: a dataclass of tensors, which only that head reads."""
 
-_HEADS: Final[dict[HeadName, Callable[[int], PoseHead[Any]]]] = {
+_HEADS: Final[dict[HeadName, Callable[[int, int], PoseHead[Any]]]] = {
     "detnet": DetNetHead,
     "regressor_25d": Regressor25DHead,
     "simple": SimpleHead,
 }
-"""Each is called with the number of channels of the trunk's last maps."""
+"""Each is called with the number of channels of the trunk's last maps, and their stride in pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,15 @@ class PoseEstimator(nn.Module):
     def forward(self, images: Tensor) -> Prediction:
         """The head's prediction for RGB views [B, 3, S, S] in 0..1.
 
-        Raises HandsimError for views that are not square or whose side is not a multiple of 32.
+        Raises HandsimError for views that are not square or whose side is not a multiple of the trunk's
+        stride: 32, or the patch of a vision transformer.
         """
         height, width = images.shape[-2:]
-        if height != width or height % STRIDE_PX or not height:
+        stride_px = self.encoder.stride_px
+        if height != width or height % stride_px or not height:
             raise HandsimError(
                 f"the views are {width} x {height} pixels; they are square, with a side that is a multiple "
-                f"of {STRIDE_PX}"
+                f"of {stride_px}"
             )
         return self.head(self.encoder.feature_maps(images))
 
@@ -112,7 +111,7 @@ def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> Po
     as `build_encoder` does.
     """
     trunk = build_encoder(encoder)
-    estimator = PoseEstimator(trunk, _HEADS[settings.head](trunk.features))
+    estimator = PoseEstimator(trunk, _HEADS[settings.head](trunk.features, trunk.stride_px))
     if encoder.compile:
         estimator.compile()
     return estimator
