@@ -46,14 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="IMAGE|VIDEO", help="the files; animations are videos"
     )
-    estimator = parser.add_mutually_exclusive_group(required=True)
-    estimator.add_argument(
+    parser.add_argument(
         "--checkpoint",
         metavar="RUN|FILE",
-        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file",
+        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file, or "
+        "the .onnx file that `handsim export` wrote of one: it is run without torch (--model FILE.onnx does, "
+        "too)",
     )
-    line = "what `handsim export` wrote of one: it is run without torch, by ONNX Runtime"
-    estimator.add_argument("--model", type=Path, metavar="FILE.onnx", help=line)
     parser.add_argument("--last", action="store_true", help="take the run's last checkpoint")
     where = parser.add_argument_group("where the hands are (default: a detector looks for them)")
     either = where.add_mutually_exclusive_group()
@@ -121,20 +120,27 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _open_model(options: argparse.Namespace, home: Home) -> "PoseModel":
-    if options.model is not None:
+    if Path(options.checkpoint).suffix == ".onnx":
         require_library("onnxruntime")
         from training.finetune.onnx_model import OnnxPoseModel
 
-        return OnnxPoseModel(options.model)
+        return OnnxPoseModel(Path(options.checkpoint))
     from training.finetune.predictor import load_estimator
 
     return load_estimator(find_estimator(options.checkpoint, home, last=options.last))
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.last and options.model is not None:
+    if options.checkpoint is None and options.model is not None and options.model.suffix == ".onnx":
+        options.checkpoint, options.model = str(options.model), None  # MediaPipe's model is a .task file
+    if options.checkpoint is None:
         raise HandsimError(
-            "--last chooses among a run's checkpoints, and --model names a file; leave one out"
+            "which estimator? Give a run of `handsim finetune` or a file with --checkpoint, or an exported "
+            "one with --model FILE.onnx"
+        )
+    if options.last and Path(options.checkpoint).suffix == ".onnx":
+        raise HandsimError(
+            f"--last chooses among a run's checkpoints, and {options.checkpoint} is a file; leave it out"
         )
     if options.focal_px is not None and not 0 < options.focal_px < np.inf:
         raise HandsimError(f"--focal-px is {options.focal_px:g}; it is more than 0")

@@ -24,7 +24,7 @@ pytest.importorskip("onnxscript", reason="torch writes ONNX files by onnxscript 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("head", ["detnet", "simple", "regressor_25d"])
+@pytest.mark.parametrize("head", ["simple", "regressor_25d"])  # detnet: with the run below
 def test_an_exported_estimator_estimates_the_same_poses(head: HeadName, tmp_path: Path) -> None:
     config = replace(small_config(), estimator=EstimatorSettings(head))
     theirs = load_estimator(untrained_checkpoint(tmp_path / "best.ckpt", config), "cpu")

@@ -64,6 +64,7 @@ class OnnxRecord:
             raise HandsimError(f"{path} has format {number}, this handsim reads up to {FORMAT}; upgrade it")
         known = {field.name for field in fields(cls)}
         try:
+            values["joints"] = tuple(values.get("joints", ()))
             return cls(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise HandsimError(f"the metadata of {path} are damaged ({error}); export it again") from error
