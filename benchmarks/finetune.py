@@ -32,8 +32,9 @@ from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset, HandLabel, LabelledHand
 from training.datasets.synthetic import write_synthetic
 from training.finetune.config import RECIPES, FinetuneConfig
-from training.finetune.data import CropSettings, HandBatch, HandLoader
+from training.finetune.data import HandBatch, HandLoader
 from training.finetune.module import FinetuneModule, estimate_crops
+from training.finetune.pose_model import CropSettings
 from training.finetune.predictor import Inference
 from training.finetune.train import finetune_on
 from training.runs.folder import RunFolder

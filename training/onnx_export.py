@@ -79,7 +79,7 @@ def export_estimator(path: Path, inference: Inference, source: str) -> OnnxRecor
     """Write an estimator to ``path``; ``source`` says for people what it was. Raises as `export_encoder`."""
     estimator, bone_mm, size_px = inference.estimator, inference.mean_bone_mm, inference.crop.size_px
     inputs = {IMAGES: f"{_IMAGES}; S {size_px}; {_AROUND}"}
-    shapes = {IMAGES: (3, size_px, size_px)}
+    shapes: dict[str, tuple[int, ...]] = {IMAGES: (3, size_px, size_px)}
     if inference.needs_camera:
         inputs[INTRINSICS], shapes[INTRINSICS] = _CAMERA, (3, 3)
     record = OnnxRecord(
@@ -94,7 +94,7 @@ def export_estimator(path: Path, inference: Inference, source: str) -> OnnxRecor
         mean_bone_mm=bone_mm,
         source=source,
     )
-    scales = {"keypoints": 1.0, "joints_mm": bone_mm, "confidence": 1.0}
+    scales: dict[str, float | None] = {"keypoints": 1.0, "joints_mm": bone_mm, "confidence": 1.0}
     _write(path, _PoseGraph(estimator, bone_mm).eval().cpu(), shapes, scales, record)
     return record
 

@@ -234,7 +234,8 @@ def _make_sample(evaluation: "Evaluation", row: int, error_mm: float) -> "PoseSa
     from apps.cli.figures import PoseSample
     from handsim.geometry import apply_affine, crop_affine
     from handsim.skeleton import WRIST
-    from training.finetune.data import CropSettings, cut_hand
+    from training.finetune.data import cut_hand
+    from training.finetune.pose_model import CropSettings
 
     hand = evaluation.dataset[row]
     cut = cut_hand(hand, CropSettings(evaluation.metadata["crop_factor"], _CROP_PX))

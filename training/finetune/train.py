@@ -28,7 +28,6 @@ from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset
 from training.finetune.config import FinetuneConfig
 from training.finetune.data import (
-    CropSettings,
     HandBatch,
     HandLoader,
     HandReader,
@@ -38,6 +37,7 @@ from training.finetune.data import (
     mean_bone_length_mm,
 )
 from training.finetune.module import FinetuneModule, estimate_crops, view_intrinsics
+from training.finetune.pose_model import CropSettings
 from training.finetune.predictor import KIND
 from training.runs.checkpoints import Checkpoints
 from training.runs.folder import RunFolder

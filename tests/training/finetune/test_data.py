@@ -17,17 +17,16 @@ from training.augmentation import AugmentationSettings, AugmentedViews, augment
 from training.datasets.record import HandLabel
 from training.finetune.config import finetuning_views
 from training.finetune.data import (
-    CropSettings,
     HandBatch,
     HandLoader,
     HandReader,
     cut_hand,
-    hand_square,
     in_order,
     labelled_share,
     sample_groups,
 )
 from training.finetune.module import crop_intrinsics, make_targets, rotate_joints, view_intrinsics
+from training.finetune.pose_model import CropSettings, hand_square
 
 ALL = np.ones(21, np.bool_)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError
@@ -47,7 +48,7 @@ def write_estimator(path: Path, record: OnnxRecord | None = RECORD) -> Path:
         keypoints = Reshape (flat_points, two)
         {joints}
     """
-    constants = {
+    constants: dict[str, ArrayLike] = {
         "weights": WEIGHTS,
         "parts": np.array([42, 63, 21]),
         "two": np.array([-1, 21, 2]),
