@@ -19,7 +19,10 @@ Every (method, seed) is written to --out when it is done; what is there is not d
 import argparse
 import json
 import math
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -43,8 +46,27 @@ from training.runs.settings import Schedule
 
 RANDOM: Final = "random"
 START: Final = "start"
-METHODS: Final = (RANDOM, START, "simclr", "peclr", "simhand_no_weights", "simhand", "tempclr")
+METHODS: Final = (RANDOM, START, "simclr", "peclr", "simhand_no_weights", "simhand")
 """The names of recipes, an encoder that saw nothing, and the one that all of them begin with."""
+VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
+    "tempclr": ("tempclr", {}),
+    "simhand_masked": ("simhand_masked", {}),
+    "normalised": ("simhand", {"loss.weighting.normalised": "true"}),
+    "before_augmentation": (
+        "simhand",
+        {"loss.weighting.normalised": "true", "loss.weighting.source": "crops"},
+    ),
+    "mined_distance": (
+        "simhand",
+        {"loss.weighting.normalised": "true", "loss.weighting.source": "embedding"},
+    ),
+    "queue": ("simhand_no_weights", {"loss.queue": 2048}),
+    "queue_masked": ("simhand_masked", {"loss.queue": 2048}),
+    "feedback_half": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.5}),
+    "feedback_all": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.0}),
+}
+"""Further methods: a recipe, and changes to it. With feedback the pose is half of a distance or none of it;
+all of it, which is no feedback, is `simhand_no_weights`."""
 OTHER_PEOPLE: Final = 1_000_000
 """Added to the seed of the pool's world: that of the held-out people's."""
 FIGURES: Final = ("error", "neighbours_error", "error_recalibrated", "neighbours_error_recalibrated")
@@ -83,9 +105,10 @@ class Bench:
         hands = [Hands.of(pool, options.size) for pool in pools]
         return cls(options, home, catalog, *hands)
 
-    def config(self, recipe: str, seed: int, steps: int) -> PretrainConfig:
-        """A shipped recipe, with what is the same for all put in."""
+    def config(self, method: str, seed: int, steps: int) -> PretrainConfig:
+        """The recipe of a method, with what is the same for all put in."""
         options = self.options
+        recipe, changes = VARIANTS.get(method, (method, {}))
         batches = max(1, len(self.train) // options.batch)
         shared = {
             "encoder.architecture": options.architecture,
@@ -108,7 +131,8 @@ class Bench:
             "log.checkpoint_every_steps": steps,
             "seed": seed,
         }
-        words = [word for name, value in shared.items() for word in (f"--{name}", str(value))]
+        settings = {**shared, **changes}
+        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         return RECIPES.read(recipe, words)
 
     def encoder(self, method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
@@ -136,7 +160,8 @@ class Bench:
     def _trained(self, config: PretrainConfig, name: str) -> tuple[Encoder, dict[str, Any]]:
         folder = RunFolder.new(self.home, name)
         started = time.perf_counter()
-        pretrain(config, self.home, self.catalog, folder, say=say)
+        with self._catalog_for(config, folder) as catalog:
+            pretrain(config, self.home, catalog, folder, say=say)
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
         told = {
             "training_seconds": round(time.perf_counter() - started),
@@ -144,6 +169,17 @@ class Bench:
             "last_loss": round(lines[-1]["loss"], 4),
         }
         return build_encoder(replace(config.encoder, init=str(folder.last))), told
+
+    @contextmanager
+    def _catalog_for(self, config: PretrainConfig, folder: RunFolder) -> Iterator[Catalog]:
+        """The index of all; with feedback, which publishes versions, a copy of it."""
+        if not config.feedback.every_epochs:
+            yield self.catalog
+            return
+        copy = folder.path / "index"
+        shutil.copytree(self.home.index, copy)
+        with open_catalog(copy) as catalog:
+            yield catalog
 
 
 def measure(bench: Bench, method: str, seed: int) -> dict[str, Any]:
@@ -172,7 +208,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 def order(results: list[dict[str, Any]], figure: str) -> dict[str, Any]:
     """Of each expected comparison, in how many of the seeds that have both it came out, as "2 of 3"."""
     errors = {(result["method"], result["seed"]): result[figure] for result in results}
-    trained = [method for method in METHODS if method not in (RANDOM, START)]
+    trained = [method for method in (*METHODS, *VARIANTS) if method not in (RANDOM, START)]
     expected = [("simhand", other) for other in ("peclr", "simclr", "simhand_no_weights")]
     expected += [("simhand_no_weights", other) for other in ("peclr", "simclr")]
     expected += [(method, RANDOM) for method in trained]
@@ -213,7 +249,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:-1])
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *VARIANTS), default=METHODS)
     return parser.parse_args(arguments)
 
 

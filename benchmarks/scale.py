@@ -77,56 +77,38 @@ def _graph(hands: int) -> float:
     return math.log(hands) / math.log(_MEASURED_HANDS)
 
 
+def _each_hand(rate: str) -> Callable[[Costs, int], float]:
+    """Seconds of what is done to each hand, at so many a second."""
+    return lambda costs, hands: hands / costs[rate]
+
+
+def _each_picture(rate: str) -> Callable[[Costs, int], float]:
+    """Seconds of what is done to each picture, at so many a second."""
+    return lambda costs, hands: hands / costs.hands_per_picture / costs[rate]
+
+
 STAGES: Final = (
     Stage(
         "list files, tell their kinds",
         "one process; each machine looks at all files",
         "process",
-        lambda costs, n: n / costs.hands_per_picture / costs["pictures_planned"],
+        _each_picture("pictures_planned"),
     ),
     Stage(
         "or: scan the headers of tars",
         "likewise, while its workers work",
         "process",
-        lambda costs, n: n / costs.hands_per_picture / costs["tar_members_scanned"],
+        _each_picture("tar_members_scanned"),
     ),
+    Stage("decode frames of video", "cores", "core", _each_picture("frames_decoded")),
+    Stage("detect in frames of 1280 x 720, crop, encode", "cores", "core", _each_picture("frames_detected")),
+    Stage("or: the same with `--quick`", "cores", "core", _each_picture("frames_detected_quick")),
+    Stage("or: detect in crops", "cores", "core", _each_picture("crops_detected")),
     Stage(
-        "decode frames of video",
-        "cores",
-        "core",
-        lambda costs, n: n / costs.hands_per_picture / costs["frames_decoded"],
+        "write the pool", "one writer of each pool", "process of each machine", _each_hand("hands_written")
     ),
-    Stage(
-        "detect in frames of 1280 x 720, crop, encode",
-        "cores",
-        "core",
-        lambda costs, n: n / costs.hands_per_picture / costs["frames_detected"],
-    ),
-    Stage(
-        "or: the same with `--quick`",
-        "cores",
-        "core",
-        lambda costs, n: n / costs.hands_per_picture / costs["frames_detected_quick"],
-    ),
-    Stage(
-        "or: detect in crops",
-        "cores",
-        "core",
-        lambda costs, n: n / costs.hands_per_picture / costs["crops_detected"],
-    ),
-    Stage(
-        "write the pool",
-        "one writer of each pool",
-        "process of each machine",
-        lambda costs, n: n / costs["hands_written"],
-    ),
-    Stage(
-        "merge the shards' pools",
-        "one process, the disk",
-        "process",
-        lambda costs, n: n / costs["hands_merged"],
-    ),
-    Stage("embed poses", "memory bandwidth", "core", lambda costs, n: n / costs["hands_embedded"]),
+    Stage("merge the shards' pools", "one process, the disk", "process", _each_hand("hands_merged")),
+    Stage("embed poses", "memory bandwidth", "core", _each_hand("hands_embedded")),
     Stage(
         "link the index",
         "the cores of one machine",
@@ -139,18 +121,8 @@ STAGES: Final = (
         "core",
         lambda costs, n: n * _graph(n) / costs["hands_mined"],
     ),
-    Stage(
-        "or: compare all with all",
-        "GPU",
-        "GPU",
-        lambda costs, n: n**2 / costs["pairs_compared"],
-    ),
-    Stage(
-        "encode crops (ResNet-50)",
-        "decoding on 16 cores, GPU",
-        "GPU",
-        lambda costs, n: n / costs["crops_encoded"],
-    ),
+    Stage("or: compare all with all", "GPU", "GPU", lambda costs, n: n**2 / costs["pairs_compared"]),
+    Stage("encode crops (ResNet-50)", "decoding on 16 cores, GPU", "GPU", _each_hand("crops_encoded")),
     Stage(
         "pre-train (ResNet-50, 128 px)",
         "GPU",

@@ -17,7 +17,7 @@ from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
 from index.doctor import Finding
-from index.ef_sweep import check_wished_recall, find_ef, unreached_recall
+from index.ef_sweep import check_target_recall, find_ef, unreached_recall
 from index.evaluation import LEAST_RECALL, Verification, verify
 from index.info import DEFAULT_SETTINGS, IndexSettings, Remnant, VersionHealth, VersionInfo
 from index.plan import BuildPlan
@@ -118,7 +118,7 @@ class Catalog(ABC):
         search finds: it then stays, unpublished.
         """
         if recall is not None:
-            check_wished_recall(recall)
+            check_target_recall(recall)
         if len(hands) == 0:
             raise HandsimError("there are no hands to build an index of; `handsim ingest PATH` first")
         points = PoolPoints(hands, embedding)
@@ -137,7 +137,7 @@ class Catalog(ABC):
         )
         if finished is not None:
             return finished
-        announce(f"writing {self.plan(len(points), embedding.dimension, settings)}")
+        announce(f"writing {self.plan(points, embedding, settings)}")
         name = self.write_version(points, embedding, settings, progress)
         return self._verify_and_publish(name, publish, recall=recall)
 
@@ -272,8 +272,8 @@ class Catalog(ABC):
         """What is wrong with its disk or its nodes, for `index.doctor.examine`."""
 
     @abstractmethod
-    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
-        """What a version of that many hands comes to; raises HandsimError where it certainly does not fit."""
+    def plan(self, points: PointSource, embedding: Embedding, settings: IndexSettings) -> BuildPlan:
+        """What a version of these hands comes to; raises HandsimError where it certainly does not fit."""
 
     @abstractmethod
     def active_builder(self) -> str | None:

@@ -102,6 +102,8 @@ def copy_version(
     settings = placement.apply(info.settings)
     known = next((other for other in target.versions() if other.name == info.name), None)
     if known is None:
+        if placement != AS_ORIGINAL:
+            target.plan(version, version.embedding, settings)  # refuses what the target cannot hold
         target.copy_version(version, settings, progress)
     elif known.checksum != info.checksum:
         raise HandsimError(f"{target.address} has a {info.name} of its own; copy to an empty place instead")

@@ -57,7 +57,7 @@ def sweep_ef(
         )
 
 
-def check_wished_recall(recall: float) -> float:
+def check_target_recall(recall: float) -> float:
     """Raise HandsimError for a recall@1 that an index is not fit for use with, or that there is none of."""
     if not LEAST_RECALL <= recall <= 1:
         raise HandsimError(f"recall is {recall}; it lies between {LEAST_RECALL} and 1")

@@ -16,16 +16,22 @@ from handsim.embedding import can_embed_hands
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
-from index.points import Checksum, PointBatch
-from index.query import DEFAULT_OPTIONS, MIN_POSITIVE_DISTANCE, Filter, Neighbors, SearchOptions
+from index.query import (
+    DEFAULT_OPTIONS,
+    FULL_SCAN_SHARE,
+    MIN_POSITIVE_DISTANCE,
+    Filter,
+    Neighbors,
+    SearchOptions,
+)
 from index.version import IndexVersion
 
 LEAST_RECALL: Final = 0.99
 """Recall@1 below which a version is not fit for use."""
 
 _TOP: Final = 10
-_FEW: Final = 20
-"""A filter that admits few hands admits one of so many."""
+_SCORE_SHARE: Final = 1.2 * FULL_SCAN_SHARE
+"""Of the hands, which the filter by score admits: few, and yet searched in the graph, its weakest place."""
 _ZERO: Final = 1e-6
 """Equal vectors lie that far apart at most, by rounding."""
 
@@ -148,7 +154,7 @@ class Verification:
     ef: int | None = None
     """Candidates that each query looked at, and looks at from then on; None where that was not recorded."""
     min_score: float | None = None
-    """The score that one hand of `_FEW` has; None where filters were not measured."""
+    """The score that `_SCORE_SHARE` of the hands have; None where filters were not measured."""
     recall_at_min_score: float | None = None
     """Recall@1 among the hands with at least that score."""
     rare_label: str | None = None
@@ -200,17 +206,10 @@ def verify(
     nearest = neighbors.distances[:, 0]
     duplicates = altered = missing_from_index = missing_from_pool = None
     if read_all:
-        checksum, second = Checksum(), Checksum()
-        pages = []
-        for page in version.agreed_batches():
-            checksum.add(page)
-            if version.keeps_vectors_twice:
-                second.add(PointBatch(page.hand_ids, version.find_vectors(page.hand_ids), []))
-            pages.append(page.hand_ids)
+        pages: list[NDArray[np.uint64]] = []
+        altered = version.read_checksum(lambda page: pages.append(page.hand_ids)) != version.info.checksum
         version_ids = np.concatenate(pages)
         duplicates = len(version_ids) - len(np.unique(version_ids))
-        altered = checksum.digest != version.info.checksum
-        altered |= version.keeps_vectors_twice and second.digest != version.info.checksum
         if pool_ids is not None:
             missing_from_index = len(np.setdiff1d(pool_ids, version_ids))
             missing_from_pool = len(np.setdiff1d(version_ids, pool_ids))
@@ -235,7 +234,7 @@ def verify(
 def _measure_filters(version: IndexVersion, hand_ids: NDArray[np.uint64], ef: int | None) -> dict[str, Any]:
     """Recall@1 among the hands of high score, and among those of a rare label, for `Verification`."""
     payloads = version.payloads(hand_ids)
-    min_score = float(np.quantile([payload["score"] for payload in payloads], 1 - 1 / _FEW))
+    min_score = float(np.quantile([payload["score"] for payload in payloads], 1 - _SCORE_SHARE))
     labels = Counter(payload["label"] for payload in payloads if payload["label"] is not None)
     rare_label = min(labels, key=lambda label: (labels[label], label), default=None)
 

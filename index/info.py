@@ -1,10 +1,13 @@
 """How an index version is built and searched, and what is known of it without opening it."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from handsim.english import pluralize
 from handsim.errors import HandsimError
+
+if TYPE_CHECKING:
+    from index.doctor import Severity
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class VersionHealth:
     """Shard -> node -> state, as ``active`` or ``dead``; empty where it does not tell."""
     transfers: tuple[str, ...]
     """Shards on their way to another node."""
+    severity: "Severity | None" = None
+    """``wrong``: something of this has to be mended; ``hint``: the server is at work on it."""
 
     def __str__(self) -> str:
         words = [f"{self.status}, {pluralize(self.segments, 'segment')}"]

@@ -1,8 +1,10 @@
 """What Qdrant Edge and a Qdrant server have in common: stored points, and how a version is searched."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any, ClassVar, Final
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.points import PointBatch
-from index.query import Filter, Neighbors, Payload, SearchOptions
+from index.query import FULL_SCAN_SHARE, Filter, Neighbors, Payload, SearchOptions
 from index.version import IndexVersion
 
 StoredPoint = Any
@@ -22,7 +24,11 @@ Query = tuple[Any, Sequence[str], int | None]
 
 _BATCH_QUERIES: Final = 512
 """Queries in one call. Edge holds Python's lock meanwhile: some 20 ms with this many."""
+_BATCH_COMPARISONS: Final = 200_000_000
+"""In one call of an exact search: some seconds of a core, within the time that a server is given."""
 _HANDS_PER_LOOKUP: Final = 1000
+_COUNTED_FILTERS: Final = 256
+"""Filters whose share of the hands an open version remembers."""
 
 
 class QdrantVersion(IndexVersion):
@@ -40,12 +46,16 @@ class QdrantVersion(IndexVersion):
         not_hands: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
         hands = [None] * len(vectors) if not_hands is None else not_hands.tolist()
+        options = self._widen(options)
         hand_ids: list[int] = []
         distances: list[float] = []
         counts: list[int] = []
         payloads: list[list[Payload]] = []
-        for start in range(0, len(vectors), _BATCH_QUERIES):
-            rows = slice(start, start + _BATCH_QUERIES)
+        step = _BATCH_QUERIES
+        if options.exact:
+            step = min(step, max(1, _BATCH_COMPARISONS // len(self)))
+        for start in range(0, len(vectors), step):
+            rows = slice(start, start + step)
             nearest = self._nearest_queries(vectors[rows].tolist(), k, options.diversity)
             answers = self._query(list(zip(nearest, not_videos[rows], hands[rows], strict=True)), k, options)
             hits = list(chain.from_iterable(answers))
@@ -65,9 +75,29 @@ class QdrantVersion(IndexVersion):
         options: SearchOptions,
     ) -> PointBatch:
         query = self._recommend_query(positives.tolist(), negatives.tolist())
-        options = replace(options, max_distance=None)  # the score of a recommendation is no distance
+        # The score of a recommendation is no distance.
+        options = replace(self._widen(options), max_distance=None)
         (points,) = self._query([(query, not_videos, None)], k, options, with_vectors=True)
         return self._to_batch(points, True, options.with_payload)
+
+    def _widen(self, options: SearchOptions) -> SearchOptions:
+        """Options by which a search finds through its filter what it finds without one.
+
+        What a filter rules out tears the graph apart. Up to `FULL_SCAN_SHARE` of the hands are compared one
+        by one. Of more, as many candidates pass the filter as a search without one looks at.
+        """
+        if options.filter is None or options.exact:
+            return options
+        share = self._admitted_share(options.filter)
+        if share <= FULL_SCAN_SHARE:
+            return replace(options, exact=True)
+        ef = options.ef or self.default_ef
+        return replace(options, ef=ef and math.ceil(ef / share))
+
+    @cached_property
+    def _admitted_share(self) -> Callable[[Filter], float]:
+        """The share of the hands that a filter admits, counted once for each filter."""
+        return lru_cache(_COUNTED_FILTERS)(lambda filter: self._count(filter) / len(self))
 
     def _look_up(self, hand_ids: NDArray[np.uint64]) -> dict[int, tuple[Sequence[float], Payload]]:
         points: list[StoredPoint] = []
@@ -100,6 +130,10 @@ class QdrantVersion(IndexVersion):
         self, queries: Sequence[Query], limit: int, options: SearchOptions, *, with_vectors: bool = False
     ) -> list[list[StoredPoint]]:
         """At most ``limit`` points for each query."""
+
+    @abstractmethod
+    def _count(self, filter: Filter) -> int:
+        """How many hands meet a filter."""
 
     @abstractmethod
     def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:

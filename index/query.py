@@ -25,6 +25,11 @@ every joint of a pose: the same file twice, no second look at a hand. In the uni
 is the same picture, too: what was compressed or cut anew lies further, and only `handsim pool duplicates`
 finds it."""
 
+FULL_SCAN_SHARE: Final = 0.25
+"""Of a version's hands: if a filter admits no more, these are compared one by one. Of 200,000 hands the graph
+finds 0.95 to 0.99 of the nearest through one that admits a fifth, 0.3 to 0.6 through one that admits a
+twentieth (`benchmarks.filters`)."""
+
 MMR_CANDIDATES: Final = 10
 """How many times as many hands as asked for diversity chooses among."""
 _MAX_MMR_CANDIDATES: Final = 16_384
@@ -99,7 +104,7 @@ class SearchOptions:
     exact: bool = False
     """Compare all hands instead of searching the graph."""
     ef: int | None = None
-    """Candidates examined in the graph; None takes the index's own setting."""
+    """Candidates examined in the graph, of those that pass the filter; None takes the index's own number."""
     with_payload: bool = False
     """Return the payload of each hand, too."""
 

@@ -224,11 +224,16 @@ class IndexVersion(ABC):
         """All hands with their vectors and without payloads, as most replicas hold them: for a checksum."""
         return self.scroll(with_vectors=True, with_payload=False)
 
-    def read_checksum(self) -> str:
-        """Read every hand; the digest of `Checksum`, of the second copy of the vectors where that differs."""
+    def read_checksum(self, on_page: Callable[[PointBatch], object] | None = None) -> str:
+        """Read every hand; the digest of `Checksum`, of the second copy of the vectors where that differs.
+
+        ``on_page`` gets each page of hands, without payloads.
+        """
         first, second = Checksum(), Checksum()
         for page in self.agreed_batches():
             first.add(page)
+            if on_page is not None:
+                on_page(page)
             if self.keeps_vectors_twice:
                 second.add(PointBatch(page.hand_ids, self.find_vectors(page.hand_ids), []))
         is_alike = not self.keeps_vectors_twice or second.digest == self.info.checksum

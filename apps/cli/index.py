@@ -25,7 +25,7 @@ from apps.cli.console import (
     printable,
     progress_bar,
 )
-from apps.cli.index_doctor import WISHED_RECALL, add_recall_argument, format_sweep
+from apps.cli.index_doctor import TARGET_RECALL, add_recall_argument, format_sweep
 from handsim.cluster import ClusterOptions
 from handsim.embedding import (
     LEAST_LABELLED,
@@ -246,21 +246,7 @@ def _summarize_filters(verification: Verification) -> list[list[str]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="a new version of the whole pool; readers go on meanwhile")
-    defaults = IndexSettings()
-    for name, value, line in (
-        ("--m", defaults.m, "links of each hand in the graph"),
-        ("--ef-construct", defaults.ef_construct, "candidates looked at for each link"),
-        ("--ef", defaults.ef, "candidates that a query looks at"),
-        ("--shards", defaults.shards, "on a server: parts, spread over its nodes"),
-        ("--replicas", defaults.replicas, "on a server: nodes that hold each part"),
-    ):
-        build.add_argument(name, type=int, default=value, metavar="N", help=f"{line} (%(default)s)")
-    build.add_argument(
-        "--on-disk", action="store_true", help="on a server: vectors and graph on disk, slower"
-    )
-    add_recall_argument(build, "queries look at as many candidates as this recall@1 takes, and not at --ef")
-    build.set_defaults(run=_build)
+    build = _add_build(actions)
     actions.add_parser("list", help="the versions, oldest first").set_defaults(run=_list)
     publish = actions.add_parser("publish", help="make a version the current one, for all readers at once")
     publish.add_argument("version", metavar="VERSION", help="its name, as `handsim index list` shows it")
@@ -283,6 +269,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--no-publish", action="store_true", help="do not make it current; `handsim index publish` does"
         )
+    _add_verify(actions)
+    index_doctor.add_arguments(actions)
+    index_backup.add_arguments(actions)
+    drop = actions.add_parser("drop", help="remove a version, or the whole index")
+    what = drop.add_mutually_exclusive_group(required=True)
+    what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
+    what.add_argument("--all", action="store_true", help="every version, the current one too")
+    drop.set_defaults(run=_drop)
+
+
+def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    build = actions.add_parser("build", help="a new version of the whole pool; readers go on meanwhile")
+    defaults = IndexSettings()
+    for name, value, line in (
+        ("--m", defaults.m, "links of each hand in the graph"),
+        ("--ef-construct", defaults.ef_construct, "candidates looked at for each link"),
+        ("--ef", defaults.ef, "candidates that a query looks at"),
+        ("--shards", defaults.shards, "on a server: parts, spread over its nodes"),
+        ("--replicas", defaults.replicas, "on a server: nodes that hold each part"),
+    ):
+        build.add_argument(name, type=int, default=value, metavar="N", help=f"{line} (%(default)s)")
+    build.add_argument(
+        "--on-disk", action="store_true", help="on a server: vectors and graph on disk, slower"
+    )
+    add_recall_argument(build, "queries look at as many candidates as this recall@1 takes, and not at --ef")
+    build.set_defaults(run=_build)
+    return build
+
+
+def _add_verify(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
     check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
     check.add_argument(
@@ -294,15 +310,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure recall and rate for a row of ef; queries then take the smallest that is good enough",
     )
-    add_recall_argument(check, "recall@1 that is good enough (%(default)s)", WISHED_RECALL)
+    add_recall_argument(check, "recall@1 that is good enough (%(default)s)", TARGET_RECALL)
     check.set_defaults(run=_verify)
-    index_doctor.add_arguments(actions)
-    index_backup.add_arguments(actions)
-    drop = actions.add_parser("drop", help="remove a version, or the whole index")
-    what = drop.add_mutually_exclusive_group(required=True)
-    what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
-    what.add_argument("--all", action="store_true", help="every version, the current one too")
-    drop.set_defaults(run=_drop)
 
 
 @contextmanager
@@ -370,9 +379,9 @@ def _list(options: argparse.Namespace) -> int:
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
         print(format_table(header, [_make_row(info, published, health[info.name]) for info in versions]))
-    told = [f"{name} on the server: {known}" for name, known in health.items() if known is not None]
-    if told:
-        print("\n" + "\n".join(told))
+    lines = [f"{name} on the server: {known}" for name, known in health.items() if known is not None]
+    if lines:
+        print("\n" + "\n".join(lines))
     if versions and not any(info.is_current for info in versions):
         print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
     if builder:
@@ -464,7 +473,7 @@ def _verify(options: argparse.Namespace) -> int:
         print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
     filtered = (verification.recall_at_min_score, verification.recall_at_rare_label)
     if any(recall is not None and recall < LEAST_RECALL for recall in filtered):
-        print("\nfilters that admit few hands find less: `handsim query --exact` finds all")
+        print("\nqueries through filters find less: `handsim query --exact` finds all")
     for problem in problems:
         print(f"\n{name} is not sound: {problem}")
     return EXIT_UNSOUND if problems else 0

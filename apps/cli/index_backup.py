@@ -8,6 +8,7 @@ from handsim.english import pluralize
 from handsim.errors import HandsimError
 from index.backup import Manifest, check_backup, restore_backup, write_backup
 from index.copy import AS_ORIGINAL, Placement, copy_catalog
+from index.plan import server_only_error
 
 
 def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,9 +40,7 @@ def _read_placement(options: argparse.Namespace, *, is_server: bool, target: str
     """What `add_arguments` declared; raises HandsimError where a directory cannot follow it."""
     placement = Placement(options.shards, options.replicas, options.on_disk)
     if placement != AS_ORIGINAL and not is_server:
-        raise HandsimError(
-            f"--shards, --replicas and --on-disk are for servers, and {target} is a directory; leave them out"
-        )
+        raise server_only_error(target)
     return placement
 
 

@@ -1,4 +1,4 @@
-"""``handsim index doctor``, and the recall that is wished of an index: ``build`` and ``verify --recall``."""
+"""``handsim index doctor``, and the recall that an index is to reach: ``build`` and ``verify --recall``."""
 
 import argparse
 import json
@@ -10,10 +10,10 @@ from apps.cli.console import add_action, find_home, format_table, open_index, op
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from index.doctor import Finding, examine
-from index.ef_sweep import EfMeasurement, check_wished_recall
+from index.ef_sweep import EfMeasurement, check_target_recall
 
 EXIT_FINDINGS: Final = 1
-WISHED_RECALL: Final = 0.995
+TARGET_RECALL: Final = 0.995
 _PATIENCE: Final = "5"
 """Seconds, unless the command line says otherwise: what does not answer now is what is asked about."""
 _TITLES: Final = {"wrong": "To mend", "unknown": "Not checked", "hint": "Worth knowing"}
@@ -44,7 +44,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def add_recall_argument(parser: argparse.ArgumentParser, line: str, usual: float | None = None) -> None:
     """Declare ``--recall``."""
-    check = option_type(lambda text: check_wished_recall(float(text)))
+    check = option_type(lambda text: check_target_recall(float(text)))
     parser.add_argument("--recall", type=check, default=usual, metavar="SHARE", help=line)
 
 

@@ -19,15 +19,15 @@ from handsim.detection.merge import (
     palm_distance,
     share_on_flesh,
 )
-from handsim.detection.networks import FittedHand, HandNetworks, Palm, square_around_joints
+from handsim.detection.networks import HandLandmarks, HandNetworks, Palm, square_around_joints
 from handsim.detection.search import (
-    Look,
+    Region,
+    coarse_regions,
     fill,
     is_crop,
-    look_again,
-    look_at_all,
-    look_beside,
-    look_closer,
+    region_beside,
+    retry_regions,
+    tile_regions,
     without_hand,
 )
 from handsim.errors import HandsimError
@@ -40,16 +40,16 @@ _MIN_EVIDENCE: Final = 0.3
 _MIN_PRESENCE: Final = 0.6
 """Below this it is no hand."""
 _SURE_PRESENCE: Final = 0.9
-"""A hand that is less sure is fitted again."""
+"""The joints of a hand that is less sure are predicted again."""
 _HOPEFUL_PRESENCE: Final = 0.05
-"""So is what is no hand yet but may become one: a fit around closed fingers often starts too small."""
-_FITS: Final = 3
+"""So is what is no hand yet but may become one: the first square around closed fingers is often too small."""
+_PREDICTIONS: Final = 3
 _DENIED_PRESENCE: Final = 0.3
-"""What falls below this when it is fitted again never was a hand."""
-_PROVEN_PRESENCE: Final = 0.97
+"""What falls below this when its joints are predicted again never was a hand."""
+_CONFIRMED_PRESENCE: Final = 0.97
 """A hand that one palm alone shows, and that is less sure, must be the same in a larger square ..."""
-_PROOF_LARGER: Final = 1.25
-_PROOF_DISTANCE: Final = 0.15
+_CONFIRMING_SCALE: Final = 1.25
+_CONFIRMING_DISTANCE: Final = 0.15
 """... with joints no further away than this on average, in sizes of the hand. A nose is not."""
 _PLAIN_PALM: Final = 0.3
 """A palm that scores this is given a larger square before it is given up ..."""
@@ -84,7 +84,7 @@ class MediaPipeHands:
         self._is_quick = quick
 
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
-        """See `HandDetector.detect`; `Detection.stage` names the look that found the hand."""
+        """See `HandDetector.detect`; `Detection.stage` names the region that showed the hand."""
         if self._networks is None:
             raise ValueError("this detector is closed")
         for picture in pictures:
@@ -102,109 +102,113 @@ class MediaPipeHands:
 
 
 class _Search:
-    """The search in one picture. What each look finds is put with what those before it found."""
+    """The search in one picture. What each region shows is put with what those before it showed."""
 
     def __init__(self, networks: HandNetworks, picture: NDArray[np.uint8]) -> None:
         self._networks, self._picture = networks, picture
         self._palms: list[Palm] = []
-        self._fits: list[Detection] = []
+        self._candidates: list[Detection] = []
 
     def run(self, is_quick: bool) -> list[Detection]:
         """The hands, best first."""
         if is_quick:
-            return self._look(islice(look_at_all(self._picture), 1))
-        hands = self._look(chain(look_at_all(self._picture), look_closer(self._picture)))
+            return self._detect(islice(coarse_regions(self._picture), 1))
+        hands = self._detect(chain(coarse_regions(self._picture), tile_regions(self._picture)))
         if self._is_filled_by(hands):
             return hands
-        hands = hands or self._look(look_again(self._picture))
-        return self._look_beside(hands) or self._fill()
+        hands = hands or self._detect(retry_regions(self._picture))
+        return self._search_beside(hands) or self._fill()
 
     def _is_filled_by(self, hands: list[Detection]) -> bool:
         """Whether the picture is a crop of a hand, and that was found."""
         longest = max(map(hand_size, hands), default=0.0)
         return is_crop(self._picture) and longest >= _NEARLY_WHOLE * max(self._picture.shape[:2])
 
-    def _look(self, looks: Iterable[Look]) -> list[Detection]:
-        """The hands that these looks and those before them show, each once, best first."""
+    def _detect(self, regions: Iterable[Region]) -> list[Detection]:
+        """The hands that these regions and those before them show, each once, best first."""
         found = [
-            (palm, look.stage)
-            for look in looks
-            for palm in self._networks.find_palms(self._picture, look.square, _MIN_PALM_SCORE)
+            (palm, region.stage)
+            for region in regions
+            for palm in self._networks.find_palms(self._picture, region.square, _MIN_PALM_SCORE)
         ]
         for palm, stage in sorted(found, key=lambda pair: -pair[0].score):
             if any(_overlap(palm.box_px, other.box_px) > _SAME_PALM_IOU for other in self._palms):
                 continue
             self._palms.append(palm)
-            fitted = self._fit(palm)
-            if fitted.presence >= _MIN_PRESENCE and palm.score * fitted.presence >= _MIN_EVIDENCE:
-                self._fits.append(_to_detection(fitted, stage))
-        return [hand for hand in merge_detections(_drop_dubious(self._fits)) if self._is_proven(hand)]
+            landmarks = self._predict(palm)
+            if landmarks.presence >= _MIN_PRESENCE and palm.score * landmarks.presence >= _MIN_EVIDENCE:
+                self._candidates.append(_to_detection(landmarks, stage))
+        return [
+            hand for hand in merge_detections(_drop_dubious(self._candidates)) if self._is_confirmed(hand)
+        ]
 
-    def _look_beside(self, hands: list[Detection]) -> list[Detection]:
+    def _search_beside(self, hands: list[Detection]) -> list[Detection]:
         """The hands and those clasped with them, which the palm network sees once a hand is painted over."""
         others: list[Detection] = []
         for hand in hands:
             beside = _Search(self._networks, without_hand(self._picture, hand))
-            found = beside._look([look_beside(hand)])
+            found = beside._detect([region_beside(hand)])
             others += [
                 other
                 for other in found
                 if not _is_left_of(hand, other)
                 and not any(
-                    is_same_hand(other, one) or _is_doubted(other, one, beside._fits)
+                    is_same_hand(other, one) or _is_doubted(other, one, beside._candidates)
                     for one in hands
                     if one is not hand
                 )
             ]
         return sorted([*hands, *merge_detections(others)], key=lambda one: -one.score)
 
-    def _fit(self, palm: Palm) -> FittedHand:
-        fitted = self._networks.fit_joints(self._picture, palm.hand)
-        if fitted.presence < _MIN_PRESENCE and palm.score >= _PLAIN_PALM:
-            larger = self._networks.fit_joints(self._picture, palm.hand.scaled(_LARGER))
-            fitted = max(fitted, larger, key=lambda fit: fit.presence)
-        for _ in range(_FITS - 1):
-            if not _HOPEFUL_PRESENCE <= fitted.presence < _SURE_PRESENCE:
+    def _predict(self, palm: Palm) -> HandLandmarks:
+        landmarks = self._networks.predict_joints(self._picture, palm.hand)
+        if landmarks.presence < _MIN_PRESENCE and palm.score >= _PLAIN_PALM:
+            larger = self._networks.predict_joints(self._picture, palm.hand.scaled(_LARGER))
+            landmarks = max(landmarks, larger, key=lambda one: one.presence)
+        for _ in range(_PREDICTIONS - 1):
+            if not _HOPEFUL_PRESENCE <= landmarks.presence < _SURE_PRESENCE:
                 break
-            again = self._networks.fit_joints(self._picture, square_around_joints(fitted.keypoints_px))
-            if again.presence < _DENIED_PRESENCE <= _MIN_PRESENCE <= fitted.presence:
+            again = self._networks.predict_joints(self._picture, square_around_joints(landmarks.keypoints_px))
+            if again.presence < _DENIED_PRESENCE <= _MIN_PRESENCE <= landmarks.presence:
                 return again
-            fitted = max(fitted, again, key=lambda fit: fit.presence)
-        return fitted
+            landmarks = max(landmarks, again, key=lambda one: one.presence)
+        return landmarks
 
-    def _is_proven(self, hand: Detection) -> bool:
+    def _is_confirmed(self, hand: Detection) -> bool:
         """Whether a hand is sure, or was seen in two palms, or is still there in a larger square."""
-        if hand.score >= _PROVEN_PRESENCE or _is_seen_again(hand, self._fits):
+        if hand.score >= _CONFIRMED_PRESENCE or _is_seen_again(hand, self._candidates):
             return True
-        square = square_around_joints(hand.keypoints_px).scaled(_PROOF_LARGER)
-        fitted = self._networks.fit_joints(self._picture, square)
-        again = _to_detection(fitted, hand.stage)
-        return fitted.presence >= _DENIED_PRESENCE and joint_distance(hand, again) < _PROOF_DISTANCE
+        square = square_around_joints(hand.keypoints_px).scaled(_CONFIRMING_SCALE)
+        landmarks = self._networks.predict_joints(self._picture, square)
+        again = _to_detection(landmarks, hand.stage)
+        return landmarks.presence >= _DENIED_PRESENCE and joint_distance(hand, again) < _CONFIRMING_DISTANCE
 
     def _fill(self) -> list[Detection]:
         """The one hand that fills the picture, in whichever of four directions it points."""
-        fits = [
-            self._networks.fit_joints(self._picture, square)
+        candidates = [
+            self._networks.predict_joints(self._picture, square)
             for square in fill(self._picture, _FILL_ENLARGEMENT)
         ]
-        best = max(fits, key=lambda fit: fit.presence, default=None)
+        best = max(candidates, key=lambda one: one.presence, default=None)
         if best is None or best.presence < _FILL_MIN_PRESENCE:
             return []
         return [_to_detection(best, "full-image box")]
 
 
-def _to_detection(fitted: FittedHand, stage: str) -> Detection:
-    side: Side = "right" if fitted.rightness > 0.5 else "left"
-    side_score = max(fitted.rightness, 1 - fitted.rightness)
-    return Detection(side, fitted.presence, fitted.keypoints_px, stage, side_score, detector=NAME)
+def _to_detection(landmarks: HandLandmarks, stage: str) -> Detection:
+    side: Side = "right" if landmarks.rightness > 0.5 else "left"
+    side_score = max(landmarks.rightness, 1 - landmarks.rightness)
+    return Detection(side, landmarks.presence, landmarks.keypoints_px, stage, side_score, detector=NAME)
 
 
-def _drop_dubious(fits: list[Detection]) -> list[Detection]:
-    """The fits without those that another, surer one makes doubtful."""
-    return [hand for hand in fits if not any(_is_doubted(hand, other, fits) for other in fits)]
+def _drop_dubious(candidates: list[Detection]) -> list[Detection]:
+    """The candidates without those that another, surer one makes doubtful."""
+    return [
+        hand for hand in candidates if not any(_is_doubted(hand, other, candidates) for other in candidates)
+    ]
 
 
-def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> bool:
+def _is_doubted(hand: Detection, other: Detection, candidates: list[Detection]) -> bool:
     """Whether a hand is rather a part of another one that it touches.
 
     It is unsure and small; or it lies on the other, and was seen in no second palm. A hand behind another is
@@ -217,7 +221,7 @@ def _is_doubted(hand: Detection, other: Detection, fits: list[Detection]) -> boo
     if size < _SMALL * other_size and hand.score < _SURE_PRESENCE:
         return apart < _TOUCHING_PALMS or share > _TOUCHING_SHARE
     lies_on_other = apart < _COVERING_PALMS or share > _COVERING_SHARE
-    return lies_on_other and not _is_seen_again(hand, fits)
+    return lies_on_other and not _is_seen_again(hand, candidates)
 
 
 def _is_left_of(painted: Detection, hand: Detection) -> bool:
@@ -228,9 +232,9 @@ def _is_left_of(painted: Detection, hand: Detection) -> bool:
     return share_on_flesh(hand, painted) > most
 
 
-def _is_seen_again(hand: Detection, fits: list[Detection]) -> bool:
+def _is_seen_again(hand: Detection, candidates: list[Detection]) -> bool:
     """Whether another palm led to the same joints."""
-    return any(fit is not hand and joint_distance(hand, fit) < _SEEN_AGAIN for fit in fits)
+    return any(other is not hand and joint_distance(hand, other) < _SEEN_AGAIN for other in candidates)
 
 
 def _overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 They come in one bundle, ``hand_landmarker.task``. MediaPipe's own Tasks API runs them too, but takes whole
 pictures only and keeps to itself how sure it is that a hand is one; a search over many parts of a picture
-would then fit the joints of each hand once for every part that it lies in. Input, output and the square
+would then predict the joints of each hand once for every part that it lies in. Input, output and the square
 around a palm are as in MediaPipe's graphs; joints agree with its own to 0.013 of the hand's length (median
 over the digits photographs, at 75 pixels a hand).
 
@@ -36,7 +36,7 @@ _ANCHOR_GRIDS: Final = ((24, 2), (12, 6))
 _PALM_WRIST, _PALM_MIDDLE = 0, 2
 """Of the palm's seven points: the wrist, and the base of the middle finger."""
 _PALM_TO_HAND: Final = 2.6
-"""The square in which joints are fitted, in longer sides of the palm's box."""
+"""The square in which joints are predicted, in longer sides of the palm's box."""
 _TOWARDS_FINGERS: Final = 0.5
 """How far its centre lies before the palm's, in sides of the palm's box."""
 _JOINTS_TO_HAND: Final = 2.0
@@ -85,8 +85,8 @@ class Palm:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedHand:
-    """Joints fitted where a hand may be."""
+class HandLandmarks:
+    """Joints predicted where a hand may be."""
 
     keypoints_px: NDArray[np.float32]
     """[21, 3] in pixels of the picture; z from the wrist."""
@@ -131,18 +131,18 @@ class HandNetworks:
             scores, boxes = scores[~same], boxes[~same]
         return palms
 
-    def fit_joints(self, picture: NDArray[np.uint8], square: TurnedSquare) -> FittedHand:
+    def predict_joints(self, picture: NDArray[np.uint8], square: TurnedSquare) -> HandLandmarks:
         """The joints of the hand that fills a square part of a picture [H, W, 3], fingers up."""
         points, presence, right = _run(self._joints, cut_turned(picture, square, _JOINTS_PX))[:3]
         keypoints = points.astype(np.float64).reshape(JOINT_COUNT, 3)
         to_picture = square.to_picture(_JOINTS_PX)
         depth = (keypoints[:, 2] - keypoints[0, 2]) / _DEPTH_UNIT * square.side / _JOINTS_PX
         placed = np.column_stack([keypoints[:, :2] @ to_picture[:, :2].T + to_picture[:, 2], depth])
-        return FittedHand(placed.astype(np.float32), float(presence[0]), float(right[0]))
+        return HandLandmarks(placed.astype(np.float32), float(presence[0]), float(right[0]))
 
 
 def square_around_joints(keypoints_px: NDArray[np.float32]) -> TurnedSquare:
-    """The square in which a hand whose joints [21, 2 or more] are roughly known is fitted anew."""
+    """The square in which a hand whose joints [21, 2 or more] are roughly known is searched anew."""
     points = keypoints_px[:, :2].astype(np.float64)
     knuckles = sum(weight * points[joint] for joint, weight in _KNUCKLE_WEIGHTS.items())
     angle = _angle_upwards(knuckles - points[0])

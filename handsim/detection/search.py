@@ -1,8 +1,8 @@
 """Where in a picture palms are looked for.
 
 The palm network sees 192 pixels. It finds most hands that are 34 to 110 of them long (0.88 to 1.0 of closed
-and open ones), half of those of 16, and few of 12: so a large picture is also looked at in tiles, and hands
-that fill a picture are looked at with a margin. Its score changes by half from one scale to the next, so
+and open ones), half of those of 16, and few of 12: so a large picture is also searched in tiles, and hands
+that fill a picture are searched with a margin. Its score changes by half from one scale to the next, so
 neighbouring scales help each other.
 """
 
@@ -21,7 +21,7 @@ _CROP_PX: Final = 256
 """A picture no longer than this is taken for a crop of a hand."""
 _CROP_SCALES: Final = (2.0,)
 _SCALES: Final = (1.0, 1.4)
-"""Sides of the first looks, in longer sides of the picture."""
+"""Sides of the first regions, in longer sides of the picture."""
 _OTHER_CROP_SCALES: Final = (1.0, 1.4, 3.0)
 _OTHER_SCALES: Final = (2.0,)
 _TILE_PX: Final = 320
@@ -43,7 +43,7 @@ LONGEST_HAND: Final = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Region:
     """A part of a picture in which palms are looked for."""
 
     square: TurnedSquare
@@ -56,13 +56,13 @@ def is_crop(picture: NDArray[np.uint8]) -> bool:
     return bool(max(picture.shape[:2]) <= _CROP_PX)
 
 
-def look_at_all(picture: NDArray[np.uint8]) -> Iterator[Look]:
+def coarse_regions(picture: NDArray[np.uint8]) -> Iterator[Region]:
     """At the whole picture, at the scales at which most hands are found; a crop of a hand gets a margin."""
     for scale in _CROP_SCALES if is_crop(picture) else _SCALES:
-        yield Look(_whole(picture, scale), FIRST_TRY)
+        yield Region(_whole(picture, scale), FIRST_TRY)
 
 
-def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
+def tile_regions(picture: NDArray[np.uint8]) -> Iterator[Region]:
     """At overlapping tiles, large ones first, without those in which there is nothing to see."""
     height, width = picture.shape[:2]
     longer = max(height, width)
@@ -75,13 +75,13 @@ def look_closer(picture: NDArray[np.uint8]) -> Iterator[Look]:
             for left in _tile_starts(width, side):
                 if not _is_flat(picture, left, top, side):
                     centre = np.array([left + side / 2, top + side / 2])
-                    yield Look(TurnedSquare(centre, side), "enlarge")
+                    yield Region(TurnedSquare(centre, side), "enlarge")
 
 
-def look_beside(hand: Detection) -> Look:
+def region_beside(hand: Detection) -> Region:
     """Around a hand that was found, for one that is clasped with it."""
     centre = (hand.box_px[:2] + hand.box_px[2:]).astype(np.float64) / 2
-    return Look(TurnedSquare(centre, _SCALE_BESIDE * hand_size(hand)), "enlarge")
+    return Region(TurnedSquare(centre, _SCALE_BESIDE * hand_size(hand)), "enlarge")
 
 
 def without_hand(picture: NDArray[np.uint8], hand: Detection) -> NDArray[np.uint8]:
@@ -100,13 +100,13 @@ def without_hand(picture: NDArray[np.uint8], hand: Detection) -> NDArray[np.uint
     return painted
 
 
-def look_again(picture: NDArray[np.uint8]) -> Iterator[Look]:
+def retry_regions(picture: NDArray[np.uint8]) -> Iterator[Region]:
     """At the whole picture at further scales, and turned."""
     for scale in _OTHER_CROP_SCALES if is_crop(picture) else _OTHER_SCALES:
-        yield Look(_whole(picture, scale), "pad")
+        yield Region(_whole(picture, scale), "pad")
     scale = _CROP_SCALES[0] if is_crop(picture) else _SCALES[0]
     for quarters in (1, 2, 3):
-        yield Look(_whole(picture, scale, quarters), "rotate")
+        yield Region(_whole(picture, scale, quarters), "rotate")
 
 
 def fill(picture: NDArray[np.uint8], enlargement: float) -> Iterator[TurnedSquare]:

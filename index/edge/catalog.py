@@ -18,7 +18,7 @@ from index.edge.build import BuildRequest, convert_full_disk_errors, copy_versio
 from index.edge.version import EdgeVersion
 from index.evaluation import Verification
 from index.info import IndexSettings, Remnant, VersionInfo
-from index.plan import BuildPlan
+from index.plan import BuildPlan, server_only_error
 from index.points import PointSource, Progress
 from index.version import IndexVersion
 
@@ -62,13 +62,10 @@ class EdgeCatalog(Catalog):
             if directory.exists()
         ]
 
-    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+    def plan(self, points: PointSource, embedding: Embedding, settings: IndexSettings) -> BuildPlan:
         if (settings.shards, settings.replicas, settings.on_disk) != (1, 1, False):
-            raise HandsimError(
-                f"--shards, --replicas and --on-disk are for servers, and {self.root} is a directory; "
-                f"leave them out"
-            )
-        return BuildPlan(points, dimension, settings, is_embedded=True)
+            raise server_only_error(self.root)
+        return BuildPlan(len(points), embedding.dimension, settings, is_embedded=True)
 
     def active_builder(self) -> str | None:
         return locks.active_builder(self.root)

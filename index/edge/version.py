@@ -104,6 +104,9 @@ class EdgeVersion(QdrantVersion):
     def _find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
         return super()._find(hand_ids) if self._columns is None else self._columns.find(hand_ids)
 
+    def _count(self, filter: Filter) -> int:
+        return self._shard.count(edge.CountRequest(filter=edge.Filter(must=_conditions(filter))))
+
     def _retrieve(self, hand_ids: list[Any]) -> list[StoredPoint]:
         return self._shard.retrieve(hand_ids, with_payload=True, with_vector=True)
 

@@ -46,7 +46,7 @@ class Capacity:
             nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
             raise HandsimError(
                 f"replicas is {settings.replicas}, each on a node of its own, and {address} has {nodes}; "
-                f"build with --replicas {self.nodes}, or add nodes first"
+                f"use --replicas {self.nodes}, or add nodes first"
             )
         if self.disk_bytes is not None and needed > self.disk_bytes:
             raise HandsimError(
@@ -56,7 +56,7 @@ class Capacity:
         if self.memory_bytes is not None and needed > self.memory_bytes and not settings.on_disk:
             raise HandsimError(
                 f"a node of {address} has {self.memory_bytes / 1e9:,.1f} GB of memory, and {share}; "
-                f"build with --on-disk, or add nodes"
+                f"use --on-disk, or add nodes"
             )
 
 

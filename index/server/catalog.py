@@ -212,11 +212,14 @@ class ServerCatalog(Catalog):
                     remnants.append(Remnant(name, is_removal, points, record.points))
         return remnants
 
-    def plan(self, points: int, dimension: int, settings: IndexSettings) -> BuildPlan:
+    def plan(self, points: PointSource, embedding: Embedding, settings: IndexSettings) -> BuildPlan:
         capacity = Capacity.read(self._connection)
-        plan = BuildPlan(points, dimension, settings, capacity.nodes)
+        plan = BuildPlan(len(points), embedding.dimension, settings, capacity.nodes)
         capacity.check(plan, self._connection.address)
-        return plan
+        unfinished = self._find_unfinished(VersionRecord.draft(embedding, settings, points))
+        if unfinished is None:
+            return plan
+        return replace(plan, unfinished=unfinished, present=self._collection(unfinished).count())
 
     def remove(self, name: str) -> bool:
         if any(remnant.name == name for remnant in self.remnants()):
@@ -326,12 +329,10 @@ class ServerCatalog(Catalog):
 
     def _prepare_collection(self, draft: VersionRecord, name: str | None) -> str:
         """The version to write: an unfinished one of the same draft, else a new one; removes the others."""
-        unfinished: str | None = None
+        unfinished = self._find_unfinished(draft, name)
         for other, record in self._records().items():
             if record.state == "building":
-                if unfinished is None and name in (None, other) and record == draft:
-                    unfinished = other
-                else:
+                if other != unfinished:
                     self._collection(other).delete()
             elif other == name:
                 raise HandsimError(f"{self.address} has a version {name} already; remove it first")
@@ -341,6 +342,11 @@ class ServerCatalog(Catalog):
         name = name or f"v{max(self._registry.newest_number(), *numbers, 0) + 1:04d}"
         self._collection(name).create(draft)
         return name
+
+    def _find_unfinished(self, draft: VersionRecord, name: str | None = None) -> str | None:
+        """The version that was begun of a draft, of that name where one is given; None without one."""
+        records = self._records().items()
+        return next((other for other, record in records if name in (None, other) and record == draft), None)
 
     def _repair(self, name: str, lease: ExclusiveLease) -> None:
         with self.open(name) as version:

@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient, models
 from handsim.errors import HandsimError, UnavailableError
 from index.server.address import PATIENCE_S, ServerAddress
 from index.server.failures import Failure, classify
-from index.server.nodes import NodeClients
+from index.server.nodes import NodeClient, NodeClients
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0
@@ -56,7 +56,10 @@ class Connection:
         self.address = address
         self.sleep = sleep
         self.clock = clock
-        self._nodes = client if isinstance(client, NodeClients) else NodeClients([lambda: client], [address])
+        if isinstance(client, QdrantClient):
+            single = NodeClient(client, client)
+            client = NodeClients([lambda: single], [address])
+        self._nodes = client
         self._slots = BoundedSemaphore(max_concurrent)
         self._patience_s = patience_s
         self._reporter = _WaitReporter(on_wait)
@@ -75,7 +78,7 @@ class Connection:
         """Connect to all nodes that answer; raises as `call`, and HandsimError for a stranger among them."""
         error = UnavailableError(f"the Qdrant server at {self.address} has not answered yet")
         with self._reporter.watch(error, self._patience_s):
-            self._repeat(lambda node: self._nodes.open(), nodes=1)
+            self._repeat(lambda node, is_first: self._nodes.open(), nodes=1)
 
     def call(self, request: Callable[[QdrantClient], T]) -> T:
         """What the server answers; repeated, at growing intervals, while the error may pass.
@@ -83,14 +86,28 @@ class Connection:
         So ``request`` must be idempotent. Raises UnavailableError when patience ends, and at once
         DeniedError, NotFoundError, AlreadyExistsError, or HandsimError with the server's reason.
         """
-        return self._repeat(lambda node: request(self._nodes.client(node)), nodes=len(self._nodes))
+        return self._repeat(
+            lambda node, is_first: request(self._nodes.client(node).general), nodes=len(self._nodes)
+        )
+
+    def read(self, request: Callable[[QdrantClient], T]) -> T:
+        """As `call`, for what a server answers within seconds: a node that hangs is left sooner.
+
+        If none of them answers so soon, they are slow: all further tries take as long as those of `call`.
+        """
+
+        def attempt(node: int, is_first: bool) -> T:
+            client = self._nodes.client(node)
+            return request(client.quick if is_first else client.general)
+
+        return self._repeat(attempt, nodes=len(self._nodes))
 
     def ask_nodes(self, request: Callable[[QdrantClient], T]) -> dict[str, T | HandsimError]:
         """What each node of the address answers, by its URL, or why it does not; each is asked once."""
         answers: dict[str, T | HandsimError] = {}
         for node, url in enumerate(self._nodes.urls):
             try:
-                answers[url] = request(self._nodes.client(node))
+                answers[url] = request(self._nodes.client(node).quick)
             except HandsimError as error:
                 answers[url] = error
             except Exception as error:
@@ -100,14 +117,17 @@ class Connection:
                 answers[url] = failure.to_error(url, 0.0)
         return answers
 
-    def _repeat(self, attempt: Callable[[int], T], nodes: int) -> T:
-        """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause."""
+    def _repeat(self, attempt: Callable[[int, bool], T], nodes: int) -> T:
+        """What ``attempt`` returns for one of the nodes; ``nodes`` are tried before each pause.
+
+        It gets the node's number, and whether that one was not tried before.
+        """
         with _Wait(self.address, self._patience_s, nodes, self._reporter) as wait:
             while True:
                 node, started = self._nodes.current, time.monotonic()
                 try:
                     with self._slots:
-                        return attempt(node)
+                        return attempt(node, wait.is_first_round)
                 except Exception as error:
                     failure = classify(error)
                     if failure is None:
@@ -141,7 +161,7 @@ class Connection:
 
 
 class _Wait:
-    """How long one call has been repeated, how long it still may be, and whether that was told."""
+    """How long one call has been repeated, how long it still may be, and whether that was reported."""
 
     def __init__(self, address: str, patience_s: float, nodes: int, reporter: "_WaitReporter") -> None:
         self._address, self._patience_s, self._nodes, self._reporter = address, patience_s, nodes, reporter
@@ -149,7 +169,12 @@ class _Wait:
         self._backoff_s = _FIRST_PAUSE_S
         # What was slept and what failed calls took, not a clock: a test may sleep in no time.
         self._waited_s = 0.0
-        self._is_told = False
+        self._is_reported = False
+
+    @property
+    def is_first_round(self) -> bool:
+        """Whether a node is left that was not tried yet."""
+        return self._tries < self._nodes
 
     def pause_after(self, failure: Failure, took_s: float) -> float:
         """Seconds to pause before the next try, 0 while a node is left to be tried; raises the last error."""
@@ -168,8 +193,12 @@ class _Wait:
         pause_s = max(failure.wait_s, self._backoff_s * random.uniform(0.5, 1.5))
         pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S))
         self._backoff_s = min(_LONGEST_PAUSE_S, 2 * self._backoff_s)
-        if isinstance(error, UnavailableError) and self._waited_s + pause_s > _SILENT_S and not self._is_told:
-            self._is_told = True
+        if (
+            isinstance(error, UnavailableError)
+            and self._waited_s + pause_s > _SILENT_S
+            and not self._is_reported
+        ):
+            self._is_reported = True
             self._reporter.begin(error, max(left_s, 0.0))
         self._waited_s += pause_s
         return pause_s
@@ -178,7 +207,7 @@ class _Wait:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._is_told:
+        if self._is_reported:
             self._reporter.end(self._waited_s if kind is None else None)
 
 

@@ -129,7 +129,7 @@ class VersionCollection:
 
     def read_info(self) -> models.CollectionInfo:
         """The server's report of it; raises NotFoundError when there is none."""
-        return self.connection.call(lambda client: client.get_collection(self.name))
+        return self.connection.read(lambda client: client.get_collection(self.name))
 
     def read_record(self) -> VersionRecord:
         """The record of the version; raises NotFoundError, or HandsimError when it is damaged."""
@@ -227,7 +227,7 @@ class CollectionNames:
 
         Raises HandsimError when it points to something else.
         """
-        collection = self.connection.call(self._target)
+        collection = self.connection.read(self._target)
         if collection is None:
             return None
         version = self._version(collection)
@@ -273,7 +273,7 @@ class CollectionNames:
 
     def _collections(self) -> list[str]:
         """Names of all collections of the server."""
-        response = self.connection.call(lambda client: client.get_collections())
+        response = self.connection.read(lambda client: client.get_collections())
         return [collection.name for collection in response.collections]
 
     def _version(self, collection: str) -> str | None:

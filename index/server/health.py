@@ -16,8 +16,8 @@ from qdrant_client import models
 
 from handsim.embedding import embedding_from_json
 from handsim.english import pluralize
-from handsim.errors import HandsimError
-from index.doctor import Finding, check, find_missing_weights
+from handsim.errors import HandsimError, one_line
+from index.doctor import Finding, Severity, check, find_missing_weights
 from index.info import VersionHealth
 from index.server.client import Connection
 from index.server.collection import VersionCollection, VersionRecord
@@ -30,6 +30,7 @@ _LINKING_IS_LONG_S: Final = 3600.0
 """After a build; two million hands are linked in minutes."""
 _SIZES: Final = 3
 """Level of detail from which on telemetry tells the sizes of shards."""
+_FAILING: Final = {models.CollectionStatus.RED, models.CollectionStatus.GREY}
 _SERVING: Final = {models.ReplicaState.ACTIVE, models.ReplicaState.ACTIVEREAD}
 _ARRIVING: Final = {
     models.ReplicaState.PARTIAL,
@@ -55,23 +56,32 @@ class CollectionHealth:
     def read(cls, collection: VersionCollection) -> "CollectionHealth":
         """Ask for all of it; raises NotFoundError when there is no such collection."""
         connection, name = collection.connection.without_retries(), collection.name
-        shards = _ask_or_none(lambda: connection.call(lambda client: client.collection_cluster_info(name)))
+        shards = _ask_or_none(lambda: connection.read(lambda client: client.collection_cluster_info(name)))
         size = _ask_or_none(lambda: _read_bytes(connection, name, shards.shard_count if shards else 1))
         return cls(VersionCollection(connection, name).read_info(), shards, size)
 
     def to_version_health(self) -> VersionHealth:
         """In words."""
         transfers = self.shards.shard_transfers if self.shards else []
+        replicas = _by_shard(self.shards) if self.shards else {}
+        states = {state for peers in replicas.values() for state in peers.values()}
+        optimizer_error = _read_optimizer_error(self.info)
+        severity: Severity | None = None
+        if optimizer_error or self.info.status in _FAILING or states - _SERVING - _ARRIVING:
+            severity = "wrong"
+        elif self.info.status == models.CollectionStatus.YELLOW or transfers or states - _SERVING:
+            severity = "hint"
         return VersionHealth(
             status=self.info.status.value,
-            optimizer_error=getattr(self.info.optimizer_status, "error", ""),
+            optimizer_error=optimizer_error,
             segments=self.info.segments_count,
             bytes=self.bytes,
             replicas={
                 shard: {str(peer): state.value.lower() for peer, state in peers.items()}
-                for shard, peers in (_by_shard(self.shards) if self.shards else {}).items()
+                for shard, peers in replicas.items()
             },
             transfers=tuple(map(_describe_transfer, transfers)),
+            severity=severity,
         )
 
 
@@ -109,7 +119,7 @@ def _examine_count(name: str, collection: VersionCollection, record: VersionReco
 def _examine_status(
     name: str, collection: str, info: models.CollectionInfo, record: VersionRecord, *, is_building: bool
 ) -> Iterator[Finding]:
-    if error := getattr(info.optimizer_status, "error", ""):
+    if error := _read_optimizer_error(info):
         yield Finding(
             "wrong",
             f"the server's optimiser stopped at {name} ({error})",
@@ -137,14 +147,14 @@ def _examine_status(
             "see the load and the logs of its nodes" if is_long else "searches are slower until it is done",
         )
     for warning in info.warnings or []:
-        yield Finding("hint", f"the server warns of {name}: {warning.message}")
+        yield Finding("hint", f"the server warns of {name}: {one_line(warning.message)}")
 
 
 def examine_replicas(collection: VersionCollection) -> Iterator[Finding]:
     """Replicas of a collection that are lost, fewer than it was created with, or on their way."""
     connection, name = collection.connection.without_retries(), collection.name
     try:
-        shards = connection.call(lambda client: client.collection_cluster_info(name))
+        shards = connection.read(lambda client: client.collection_cluster_info(name))
     except NotFoundError:
         return
     replicas = _by_shard(shards)
@@ -195,7 +205,7 @@ def examine_nodes(connection: Connection) -> Iterator[Finding]:
 
 
 def _examine_cluster(connection: Connection) -> Iterator[Finding]:
-    status = connection.without_retries().call(lambda client: client.cluster_status())
+    status = connection.without_retries().read(lambda client: client.cluster_status())
     if not isinstance(status, models.ClusterStatusOneOf1):
         return
     if status.raft_info.leader is None:
@@ -205,14 +215,15 @@ def _examine_cluster(connection: Connection) -> Iterator[Finding]:
             "start nodes until more than half of them run",
         )
     if isinstance(status.consensus_thread_status, models.ConsensusThreadStatusOneOf2):
+        error = status.consensus_thread_status.err
         yield Finding(
             "wrong",
-            f"node {status.peer_id} has left the cluster's agreement ({status.consensus_thread_status.err})",
+            f"node {status.peer_id} has left the cluster's agreement ({one_line(error)})",
             "start it again",
         )
     peers = {peer.uri: number for number, peer in status.peers.items()}
     for uri, failures in status.message_send_failures.items():
-        reason = f" ({failures.latest_error})" if failures.latest_error else ""
+        reason = f" ({one_line(failures.latest_error)})" if failures.latest_error else ""
         yield Finding(
             "wrong",
             f"node {peers.get(uri, '?')} at {uri} does not hear from node {status.peer_id}{reason}",
@@ -243,6 +254,11 @@ def examine_leases(registry: LeaseRegistry) -> Iterator[Finding]:
                 if holder.role == "reader"
                 else "its place is free, the next one takes it",
             )
+
+
+def _read_optimizer_error(info: models.CollectionInfo) -> str:
+    """Why the server does not link a collection's hands any more; empty where it can."""
+    return one_line(getattr(info.optimizer_status, "error", ""))
 
 
 def _by_shard(shards: models.CollectionClusterInfo) -> dict[int, dict[int, models.ReplicaState]]:

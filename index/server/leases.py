@@ -175,7 +175,7 @@ class LeaseRegistry:
         """The last builder or publisher that did not release its lease, alive or not."""
         ids: list[models.ExtendedPointId] = [_POINT_ID[role]]
         with suppress(NotFoundError):
-            points = self.connection.call(
+            points = self.connection.read(
                 lambda client: client.retrieve(self._name, ids, consistency=_QUORUM)
             )
             return LeaseHolder.parse(points[0].payload) if points else None
@@ -238,7 +238,7 @@ class LeaseRegistry:
 
     def _metadata(self) -> dict[str, Any] | None:
         try:
-            info = self.connection.call(lambda client: client.get_collection(self._name))
+            info = self.connection.read(lambda client: client.get_collection(self._name))
         except NotFoundError:
             return None
         metadata = info.config.metadata or {}

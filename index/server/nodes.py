@@ -6,6 +6,7 @@ same cluster as the others: two servers side by side would answer in turn from t
 
 import re
 import ssl
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 from qdrant_client import QdrantClient
@@ -28,25 +29,57 @@ OLDEST_SERVER: Final = (1, 16)
 """Since then collections have metadata, where the index keeps its records, and upserts have conditions, which
 decide who may build it."""
 
+_READ_TIMEOUT_S: Final = 10
+"""A node answers a query in milliseconds, a batch from a cold disk in seconds. Longer, it hangs."""
 _TIMEOUT_S: Final = 60
+"""Of writes and of exact searches: what is asked for again before it is done is done twice."""
 _PROBE_TIMEOUT_S: Final = 5
+_RETRY_GRPC_S: Final = 30.0
 _SLOWER_BY_S: Final = 1.0
+
+_RETRY_THREAD: Final = "handsim-grpc"
 
 _filtering_warnings = Lock()
 """Held to filter warnings, which all threads of a process share."""
 
 
+class NodeClient(NamedTuple):
+    """The clients of one node."""
+
+    general: QdrantClient
+    """For what may take a minute."""
+    quick: QdrantClient
+    """For what is answered within seconds."""
+    reason_for_rest: str = ""
+    """Why they use REST; empty where they use gRPC."""
+
+    def close(self) -> None:
+        """Close both."""
+        self.general.close()
+        self.quick.close()
+
+
 class NodeClients:
     """Clients of the nodes of one server, of which one is asked until it fails; threads may share them."""
 
-    def __init__(self, openers: Sequence[Callable[[], QdrantClient]], urls: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        openers: Sequence[Callable[[], NodeClient]],
+        urls: Sequence[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Each of ``openers`` connects to one node, and raises what a client raises while it is away."""
         self.urls = urls or [f"node {number}" for number in range(len(openers))]
         """Of the nodes, for people."""
         self.current = 0
         """The node to ask."""
         self._openers = openers
-        self._clients: list[QdrantClient | None] = [None] * len(openers)
+        self._clock = clock
+        self._clients: list[NodeClient | None] = [None] * len(openers)
+        self._opened_at = [0.0] * len(openers)
+        self._replaced: list[NodeClient] = []
+        """Those over REST whose node answers over gRPC by now; other threads may still use them."""
         self._opening = [Lock() for _ in openers]
         self._moving = Lock()
 
@@ -61,11 +94,43 @@ class NodeClients:
     def __len__(self) -> int:
         return len(self._openers)
 
-    def client(self, node: int) -> QdrantClient:
-        """The client of a node, connected to if need be; raises HandsimError for what is no node of it."""
+    def client(self, node: int) -> NodeClient:
+        """The clients of a node, connected to if need be; raises HandsimError for what is no node of it.
+
+        Where they use REST, gRPC is tried again every half a minute; no call waits for that.
+        """
         with self._opening[node]:
-            client = self._clients[node] = self._clients[node] or self._openers[node]()
+            client, now = self._clients[node], self._clock()
+            if client is None:
+                client = self._clients[node] = self._openers[node]()
+                self._opened_at[node] = now
+                if client.reason_for_rest:
+                    warnings.warn(
+                        f"{client.reason_for_rest}: going on over REST, which is slower, until it answers",
+                        HandsimWarning,
+                        stacklevel=2,
+                    )
+            elif client.reason_for_rest and now - self._opened_at[node] >= _RETRY_GRPC_S:
+                self._opened_at[node] = now
+                Thread(target=self._retry_grpc, args=(node,), name=_RETRY_THREAD, daemon=True).start()
             return client
+
+    def _retry_grpc(self, node: int) -> None:
+        """Connect to a node once more, and take that instead of REST if gRPC answers."""
+        try:
+            client = self._openers[node]()
+        except Exception as error:
+            # The node is away: whoever asks it next learns that. It may be another one by now: likewise.
+            if not isinstance(error, HandsimError) and classify(error) is None:
+                raise
+            return
+        with self._opening[node]:
+            before = self._clients[node]
+            if before is not None and not client.reason_for_rest:
+                self._clients[node] = client
+                self._replaced.append(before)
+                return
+        client.close()
 
     def leave(self, node: int) -> None:
         """Ask the next one from now on, unless another thread has moved on already."""
@@ -109,7 +174,7 @@ class NodeClients:
 
     def close(self) -> None:
         """Close all clients."""
-        for client in self._clients:
+        for client in [*self._clients, *self._replaced]:
             if client is not None:
                 client.close()
 
@@ -176,7 +241,7 @@ class _Cluster:
             self._peers = peers | (self._peers or frozenset())
 
 
-def _open(node: NodeAddress, access: _Access, cluster: _Cluster | None) -> QdrantClient:
+def _open(node: NodeAddress, access: _Access, cluster: _Cluster | None) -> NodeClient:
     """Connect to a node; raises what a client raises while it is away, and HandsimError for good reasons."""
     probes = [access.client(node, grpc=grpc, timeout_s=_PROBE_TIMEOUT_S) for grpc in (True, False)]
     try:
@@ -187,13 +252,10 @@ def _open(node: NodeAddress, access: _Access, cluster: _Cluster | None) -> Qdran
     finally:
         for probe in probes:
             probe.close()
-    if not over_grpc:
-        warnings.warn(
-            f"no gRPC at port {node.grpc_port} of {node.host}: going on over REST, which is slower",
-            HandsimWarning,
-            stacklevel=2,
-        )
-    return access.client(node, grpc=over_grpc, timeout_s=_TIMEOUT_S)
+    general, quick = (
+        access.client(node, grpc=over_grpc, timeout_s=seconds) for seconds in (_TIMEOUT_S, _READ_TIMEOUT_S)
+    )
+    return NodeClient(general, quick, "" if over_grpc else f"no gRPC at port {node.grpc_port} of {node.host}")
 
 
 def _read_version(node: NodeAddress, grpc: QdrantClient, rest: QdrantClient) -> tuple[bool, str]:

@@ -122,10 +122,15 @@ class ServerVersion(QdrantVersion):
             responses = client.query_batch_points(self._collection.name, requests)
             return [list(response.points) for response in responses]
 
-        return self._connection.call(ask)
+        call = self._connection.call if options.exact else self._connection.read
+        return call(ask)
+
+    def _count(self, filter: Filter) -> int:
+        condition = models.Filter(must=_conditions(filter))
+        return self._connection.call(lambda client: client.count(self._collection.name, condition)).count
 
     def _retrieve(self, hand_ids: list[int]) -> list[StoredPoint]:
-        return self._connection.call(
+        return self._connection.read(
             lambda client: client.retrieve(
                 self._collection.name, hand_ids, with_payload=True, with_vectors=True
             )

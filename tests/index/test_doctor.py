@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,15 @@ from index.edge import layout
 from index.edge.columns import COLUMNS_FILE
 from index.info import IndexSettings
 from index.points import PoolPoints
+from index.server.address import ServerAddress
+from index.server.client import connect
+from index.server.collection import VersionCollection
+from index.server.health import examine_nodes
 from index.server.leases import LeaseHolder, LeaseRegistry
 from tests.index.builders import SMALL_GRAPH, MemoryServer, SmallData, copy_index
 from tests.index.server.small_cluster import SmallCluster
+from tests.index.server.small_server import SmallServer
+from tests.index.server.test_nodes import Greeter, address_of, node
 
 
 def wrong(catalog: Catalog) -> list[str]:
@@ -137,6 +144,97 @@ def test_leases_of_processes_that_ended_and_of_clocks_that_are_ahead(
     the_only(wrong(catalog), "process 7 on far", "500 s in the future", "NTP")
     hints = [finding.text for finding in examine(catalog) if finding.severity == "hint"]
     the_only(hints, "process 7 on long", "not signed in for 4,000 s")
+
+
+@pytest.fixture(scope="module")
+def reporting(small: SmallData) -> Iterator[tuple[SmallServer, Catalog]]:
+    """A sound index on a server that tells what a test has it tell."""
+    with SmallServer() as server, open_catalog(server.address) as catalog:
+        catalog.build(small.pool, small.embedding)
+        yield server, catalog
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("report", "severity", "words"),
+    [
+        ({"status": models.CollectionStatus.RED}, "wrong", ["v0001 is red", "logs of its nodes"]),
+        (
+            {"status": models.CollectionStatus.GREY},
+            "wrong",
+            ["v0001 is grey", "PATCH /collections/hands-v0001"],
+        ),
+        ({"status": models.CollectionStatus.YELLOW}, "hint", ["v0001 is yellow", "slower until it is done"]),
+        (
+            {"optimizer_status": models.OptimizersStatusOneOf1(error="no memory\nleft")},
+            "wrong",
+            ["optimiser stopped at v0001 (no memory left)", "memory of a node"],
+        ),
+        (
+            {"warnings": [models.CollectionWarning(message="too large")]},
+            "hint",
+            ["warns of v0001: too large"],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_what_a_server_tells_of_a_version(
+    reporting: tuple[SmallServer, Catalog], report: dict[str, object], severity: str, words: list[str]
+) -> None:
+    server, catalog = reporting
+    assert examine(catalog) == []
+    server.report = report
+    try:
+        (finding,) = examine(catalog)
+        health = catalog.read_health("v0001")
+    finally:
+        server.report = {}
+    assert finding.severity == severity
+    the_only([str(finding)], *words)
+    assert health is not None
+    assert "warnings" in report or health.severity == severity
+
+
+@pytest.mark.slow
+def test_a_version_that_is_linked_for_hours(reporting: tuple[SmallServer, Catalog]) -> None:
+    server, catalog = reporting
+    collection = VersionCollection(connect(ServerAddress.parse(server.address), None), "hands-v0001")
+    built_at = collection.read_record().built_at
+    server.report = {"status": models.CollectionStatus.YELLOW}
+    try:
+        collection.update_metadata(built_at="2026-01-02T03:04:05+00:00")
+        the_only(wrong(catalog), "v0001 is yellow", "h after it was built", "load and the logs")
+    finally:
+        server.report = {}
+        collection.update_metadata(built_at=built_at)
+        collection.connection.close()
+
+
+@pytest.mark.slow
+def test_a_shard_on_its_way_and_the_size_of_a_version(reporting: tuple[SmallServer, Catalog]) -> None:
+    server, catalog = reporting
+    server.transfers = [
+        models.ShardTransferInfo.model_validate({"shard_id": 0, "from": 1, "to": 2, "sync": True})
+    ]
+    try:
+        found, health = examine(catalog), catalog.read_health("v0001")
+    finally:
+        server.transfers = []
+    assert {finding.severity for finding in found} == {"hint"}
+    moved = "shard 0 is on its way from node 1 to node 2"
+    assert [finding.text for finding in found] == [f"hands-v0001: {moved}", f"hands-catalog: {moved}"]
+    assert health is not None
+    assert (health.severity, health.bytes) == ("hint", 60 * 14 * 4)
+    assert moved in str(health)
+
+
+@pytest.mark.slow
+def test_nodes_of_different_versions() -> None:
+    with Greeter(node(1, 2)) as one, Greeter(node(2, 1), version="1.17.1") as other:
+        connection = connect(address_of(one, other), None)
+        found = [str(finding) for finding in examine_nodes(connection)]
+        connection.close()
+    the_only(found, f":{one.port} 1.18.3", f":{other.port} 1.17.1", "upgrade all of them to one")
 
 
 @pytest.mark.slow

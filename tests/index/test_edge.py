@@ -9,12 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handsim import HandsimError, Pool, PoseEmbedding
 from handsim.errors import NotThereError
 from handsim.files import FileLock
-from index import IndexSettings, SearchOptions, open_catalog, verify
+from index import Filter, IndexSettings, IndexVersion, SearchOptions, open_catalog, verify
 from index.edge.columns import COLUMNS_FILE
 from index.edge.layout import VERSION_FILE
 from index.edge.locks import active_builder, lock_builder, lock_version
@@ -60,6 +61,18 @@ def test_many_processes_read_one_version(built: Path, pool: Pool) -> None:
         own = version.search_hands(hands, 3, other_video=True).hand_ids.ravel().tolist()
     assert answers == [" ".join(map(str, own)) + "\n"] * 2
     assert all(reader.returncode == 0 for reader in readers)
+
+
+@pytest.mark.parametrize(
+    "filter", [Filter(min_score=0.76), Filter(sides=("left",)), Filter(labels=("pose 1",))]
+)
+def test_of_hands_of_which_a_filter_admits_few_none_is_missed(embedded: IndexVersion, filter: Filter) -> None:
+    hands = embedded.sample(200)
+    found, true = (
+        embedded.search_hands(hands, 3, other_video=True, options=SearchOptions(filter, ef=1, exact=exact))
+        for exact in (False, True)
+    )
+    np.testing.assert_array_equal(found.distances, true.distances)
 
 
 def test_neither_reading_nor_adding_changes_a_version_and_nothing_is_added_in_place(

@@ -1,4 +1,4 @@
-"""The number of candidates that reaches a wished recall: measured, recorded, taken by who opens it."""
+"""The number of candidates that reaches a target recall: measured, recorded, taken by who opens it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -73,9 +73,9 @@ def test_a_recall_that_no_index_should_have_is_refused(
         open_catalog(tmp_path / "index").build(small.pool, small.embedding, recall=recall)
 
 
-def test_filters_that_admit_few_hands_are_measured(pool: Pool, embedding: PoseEmbedding) -> None:
+def test_what_filters_find_is_measured(pool: Pool, embedding: PoseEmbedding) -> None:
     found = verify(ExactIndex(pool, embedding), sample=900, read_all=True)
-    assert found.min_score == pytest.approx(np.quantile(pool.scores, 0.95), abs=1e-6)
+    assert found.min_score == pytest.approx(np.quantile(pool.scores, 0.7), abs=1e-6)
     counts = {label: pool.labels.values().count(label) for label in set(pool.labels.values()) - {None}}
     assert found.rare_label is not None
     assert counts[found.rare_label] == min(counts.values())

@@ -8,7 +8,7 @@ nothing to a method (top K to SimCLR) adds no step.
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ from training.experiments.config import Axis, Experiment, Point, Settings
 from training.experiments.steps import Step
 from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.finetune.config import FinetuneConfig
+from training.losses import NearNegatives
 from training.pretrain.config import RECIPES as PRETRAIN_RECIPES
 from training.pretrain.config import PretrainConfig
 from training.runs.recipes import Recipes, as_mapping
@@ -43,6 +44,10 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("optimizer", "lars_variant"): "capped",
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
+    ("loss", "weighting", "source"): "views",
+    ("loss", "weighting", "normalised"): False,
+    ("loss", "near"): asdict(NearNegatives()),
+    ("loss", "queue"): 0,
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""

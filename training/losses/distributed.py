@@ -40,6 +40,16 @@ def gather(tensor: Tensor) -> Tensor:
     return gathered
 
 
+def own_rows_first(gathered: Tensor, rows: int) -> Tensor:
+    """Gathered columns in the order of denominators: own rows, those of other ranks, then all negatives.
+
+    Of what every process gathered, the first ``rows`` are rows.
+    """
+    per_rank = gathered.view(get_world_size(), -1, *gathered.shape[1:])
+    hands, negatives = per_rank[:, :rows], per_rank[:, rows:]
+    return torch.cat([hands.roll(-get_rank(), 0).flatten(0, 1), negatives.flatten(0, 1)])
+
+
 def maximum_over_ranks(tensor: Tensor) -> Tensor:
     """The largest of each number [...] over all processes."""
     return _reduce(tensor, distributed.ReduceOp.MAX) if get_world_size() > 1 else tensor

@@ -11,6 +11,9 @@ All weights are 1 in plain NT-Xent; `training.losses.simhand_weights` makes SiMH
 product of N pairs of rows. The denominator needs all pairs of rows, 2N x 2N and more with further negatives:
 it is made a block of rows at a time, and the gradient of a block in the same pass, so that nothing of that
 size is ever in memory. In exchange the loss can be differentiated only once.
+
+Two things are not in the papers: negatives in nearly the row's pose can be left out of its denominator
+(`training.losses.near_negatives`), and a queue of earlier projections can be in it (`training.losses.queue`).
 """
 
 import math
@@ -20,7 +23,8 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
-from training.losses.distributed import gather, gather_with_gradient, get_rank, get_world_size
+from training.losses.distributed import gather, gather_with_gradient, get_world_size, own_rows_first
+from training.losses.near_negatives import NearMask
 from training.losses.simhand_weights import (
     DenominatorWeights,
     Weighting,
@@ -47,6 +51,9 @@ def nt_xent(
     keypoints2: Tensor | None = None,
     negatives: Tensor | None = None,
     negative_keypoints: Tensor | None = None,
+    queue: Tensor | None = None,
+    queue_keypoints: Tensor | None = None,
+    near: NearMask | None = None,
 ) -> Tensor:
     """The loss, a scalar: float32, or float64 for float64 projections.
 
@@ -54,9 +61,13 @@ def nt_xent(
     normalised here (a zero row has cosine 0 to all others). The positive is in the denominator too, and has
     the denominator's weight there. ``negatives`` [R, M] are further hands in the denominator of every row;
     they are not rows themselves. Weights are made from the 2D keypoints of the views, ``keypoints1`` and
-    ``keypoints2`` [N, 21, 2], and of the negatives, ``negative_keypoints`` [R, 21, 2], all in one unit; no
+    ``keypoints2`` [N, 21, 2], and of the negatives, ``negative_keypoints`` [R, 21, 2], all in one unit; or,
+    if ``weighting`` says so, from the vectors of the index, [N, D] and [R, D] in the same arguments. No
     gradient reaches them. Keypoints that ``weighting`` does not need are ignored. Half precision becomes
     float32, also under autocast.
+
+    ``queue`` [Q, M] are earlier projections, the same in every process, as further columns that no gradient
+    reaches, and ``queue_keypoints`` are theirs. ``near``, of the same hands, discounts columns.
 
     With several processes (torch.distributed), each passes its own pairs and negatives, as many as the
     others; its rows are compared with the columns of all processes, and max, min and mean of distances are
@@ -77,21 +88,25 @@ def nt_xent(
         points = []
         if weighting.weights_positives or weighting.weights_negatives:
             for name, keypoints in (("keypoints1", keypoints1), ("keypoints2", keypoints2)):
-                points.append(check_keypoints(name, keypoints, len(z1)).detach().to(rows))
+                points.append(check_keypoints(name, keypoints, len(z1), weighting).detach().to(rows))
         if weighting.weights_negatives and negatives is not None:
-            checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives))
+            checked = check_keypoints("negative_keypoints", negative_keypoints, len(negatives), weighting)
             points.append(checked.detach().to(rows))
         _check_same_on_all_ranks(z1, negatives, weighting)
 
         weights = None
         if weighting.weights_negatives:
-            all_points = _own_rows_first(gather(torch.cat(points)), len(rows))
+            all_points = own_rows_first(gather(torch.cat(points)), len(rows))
+            if queue is not None:
+                checked = check_keypoints("queue_keypoints", queue_keypoints, len(queue), weighting)
+                all_points = torch.cat([all_points, checked.detach().to(rows)])
             weights = DenominatorWeights(all_points, len(rows), weighting)
-        columns = _own_rows_first(gather_with_gradient(columns), len(rows))
-        denominator = mean_log_denominator(columns, len(rows), temperature, weights)
+        columns = own_rows_first(gather_with_gradient(columns), len(rows))
+        constants = None if queue is None else normalise_rows(queue.detach()).to(rows.dtype)
+        denominator = mean_log_denominator(columns, len(rows), temperature, weights, near, constants)
         positives = (rows[: len(z1)] * rows[len(z1) :]).sum(1)
         if weighting.weights_positives:
-            distances = positive_distances(points[0], points[1], weighting.distance)
+            distances = positive_distances(points[0], points[1], weighting.measure)
             positives = positives * weigh_distances(distances, weighting, gather(distances))
         return denominator - positives.mean() / temperature
 
@@ -107,15 +122,23 @@ def normalise_rows(vectors: Tensor) -> Tensor:
 
 
 def mean_log_denominator(
-    columns: Tensor, rows: int, temperature: float, weights: DenominatorWeights | None
+    columns: Tensor,
+    rows: int,
+    temperature: float,
+    weights: DenominatorWeights | None,
+    near: NearMask | None = None,
+    constants: Tensor | None = None,
 ) -> Tensor:
     """Mean over rows i of log sum_{k != i} exp(w_ik c_ik / temperature), a scalar.
 
-    ``columns`` [C, M] are unit vectors, float32 or float64; the first ``rows`` of them are the rows. Products
-    are as precise as ``torch.set_float32_matmul_precision`` says.
+    ``columns`` [C, M] are unit vectors, float32 or float64; the first ``rows`` of them are the rows.
+    ``constants`` [Q, M] follow them without a gradient. Products are as precise as
+    ``torch.set_float32_matmul_precision`` says.
     """
     with_gradient = torch.is_grad_enabled() and columns.requires_grad
-    mean: Tensor = _MeanLogDenominator.apply(columns, rows, temperature, weights, with_gradient)
+    every = columns.detach() if constants is None else torch.cat([columns.detach(), constants])
+    blocks = _Blocks(every, rows, temperature, weights, near)
+    mean: Tensor = _MeanLogDenominator.apply(columns, blocks, with_gradient)
     return mean
 
 
@@ -123,36 +146,35 @@ class _MeanLogDenominator(torch.autograd.Function):
     """The forward pass makes the gradient as well, so the backward pass only scales it."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        columns: Tensor,
-        rows: int,
-        temperature: float,
-        weights: DenominatorWeights | None,
-        with_gradient: bool,
-    ) -> Tensor:
-        blocks = _Blocks(columns, rows, temperature, weights)
+    def forward(ctx: Any, columns: Tensor, blocks: "_Blocks", with_gradient: bool) -> Tensor:
         gradient = torch.zeros_like(columns) if with_gradient else None
-        logs = [blocks.log_denominators(first, gradient) for first in range(0, rows, blocks.rows_per_block)]
+        starts = range(0, blocks.rows, blocks.rows_per_block)
+        logs = [blocks.log_denominators(first, gradient) for first in starts]
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return torch.cat(logs).mean()
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():  # once_differentiable would accept this where ``scale`` is a constant
             raise RuntimeError("the gradient of nt_xent has no gradient; leave create_graph out")
         (gradient,) = ctx.saved_tensors
-        return gradient * scale, None, None, None, None
+        return gradient * scale, None, None
 
 
 class _Blocks:
     """Blocks of rows, which share their buffers."""
 
     def __init__(
-        self, columns: Tensor, rows: int, temperature: float, weights: DenominatorWeights | None
+        self,
+        columns: Tensor,
+        rows: int,
+        temperature: float,
+        weights: DenominatorWeights | None,
+        near: NearMask | None,
     ) -> None:
-        self._columns, self._rows, self._temperature, self._weights = columns, rows, temperature, weights
+        self._columns, self._weights, self._near = columns, weights, near
+        self.rows, self._temperature = rows, temperature
         pairs = _CPU_BLOCK if columns.device.type == "cpu" else _GPU_BLOCK
         self.rows_per_block = min(max(1, pairs // len(columns)), rows)
         self._logits = columns.new_empty(self.rows_per_block, len(columns))
@@ -160,13 +182,15 @@ class _Blocks:
 
     def log_denominators(self, first: int, gradient: Tensor | None) -> Tensor:
         """Logarithms [B] of the denominators from row ``first`` on; adds to ``gradient`` [C, M]."""
-        end = min(first + self.rows_per_block, self._rows)
+        end = min(first + self.rows_per_block, self.rows)
         own = self._columns[first:end]
         logits = torch.mm(own / self._temperature, self._columns.T, out=self._logits[: end - first])
         weights = None
         if self._weights is not None and self._block_weights is not None:
             weights = self._weights.fill(self._block_weights[: end - first], first)
             logits.mul_(weights)
+        if self._near is not None:
+            self._near.discount(logits, first)
         logits[:, first:end].diagonal().fill_(-torch.inf)
         largest = logits.amax(1, keepdim=True)
         terms = logits.sub_(largest).exp_()
@@ -174,17 +198,10 @@ class _Blocks:
         if gradient is not None:
             # d mean / d c_ik = w_ik softmax_ik / (temperature x rows); c_ik is a product of rows i and k.
             slopes = terms if weights is None else terms.mul_(weights)
-            share = (sums * (self._temperature * self._rows)).reciprocal_()
+            share = (sums * (self._temperature * self.rows)).reciprocal_()
             gradient[first:end].addcmul_(slopes @ self._columns, share)
-            gradient.addmm_(slopes.T, own * share)
+            gradient.addmm_(slopes[:, : len(gradient)].T, own * share)
         return sums.log_().add_(largest).squeeze(1)
-
-
-def _own_rows_first(gathered: Tensor, rows: int) -> Tensor:
-    """Gathered columns in the order of denominators: own rows, those of other ranks, then all negatives."""
-    per_rank = gathered.view(get_world_size(), -1, *gathered.shape[1:])
-    hands, negatives = per_rank[:, :rows], per_rank[:, rows:]
-    return torch.cat([hands.roll(-get_rank(), 0).flatten(0, 1), negatives.flatten(0, 1)])
 
 
 def _check_projections(z1: Tensor, z2: Tensor, negatives: Tensor | None) -> None:

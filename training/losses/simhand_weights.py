@@ -7,22 +7,23 @@ Two hands of J joints each, with the differences (dx, dy) between their joints, 
     w_abs      length of (mean_j |dx|, mean_j |dy|)         length over j of (|dx| + |dy|) / 2
     w_o_abs    length of (mean_j dx, mean_j dy)             length over j of (dx + dy) / 2
 
-(the last two are of an older version of the published code). A pair at distance d weighs
+(the last two are of an older version of the published code). They can be measured between the views, as
+published, between the keypoints before augmentation, or between the hands' vectors in the index's embedding
+(Euclidean): see `Weighting.source`. A pair at distance d weighs
 
     linear     (max d - d) / (max d - min d)
     sigmoid    1 / (1 + exp(lambda (d - mean d)))
 
 with max, min and mean over the pairs of the same kind in the whole batch. Positives: its N pairs.
 Denominator: all 2N x (2N + R) pairs of rows and columns, a hand with itself among them, so that the min is 0.
-If max and min are equal, but for rounding, the linear form would be 0 / 0: all pairs weigh 1. The pairs of a
-hand with a keypoint that is not finite weigh 1, and count in no min, max or mean. Weights are constants: no
-gradient reaches the keypoints.
-
-Distances in the denominator are made in tiles: [2N, 2N, 21, 2] differences would not fit into memory.
+If max and min are equal, but for rounding, the linear form would be 0 / 0: all pairs weigh 1. Normalised
+weights are divided by their mean over the pairs of the same kind, but for those of a hand with itself, which
+no denominator has. The pairs of a hand with a keypoint that is not finite weigh 1, and count in no min, max
+or mean. Weights are constants: no gradient reaches the keypoints.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -32,17 +33,15 @@ from torch import Tensor
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
 from training.losses.distributed import maximum_over_ranks, sum_over_ranks
+from training.losses.tiled_distances import Measure, TiledDistances
 
 WeightedPairs = Literal["none", "positives", "negatives", "both"]
 WeightForm = Literal["linear", "sigmoid"]
 KeypointDistance = Literal["mpjpe", "w_abs", "w_o_abs"]
+WeightSource = Literal["views", "crops", "embedding"]
 
 _ROUNDING: Final = 8
 """Distances that differ by less than this many units in the last place are equal."""
-_CPU_TILE: Final = 1 << 17
-"""Pairs per thread in a tile on a CPU: its three buffers stay in the cache of the core that fills them."""
-_GPU_TILE: Final = 1 << 22
-"""Pairs in a tile on a GPU: enough to keep it busy between two launches, and few enough for its cache."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,22 @@ class Weighting:
     128 pixels wide; for keypoints in the unit square that is 12.8."""
     lambda_negative: float = 0.05
     """The same for negatives; SiMHand's 0.05 per pixel is 6.4 in the unit square."""
+    source: WeightSource = "views"
+    """Where distances are measured. ``views``: between the augmented views (SiMHand's), which is mostly how
+    far they are turned against each other; ``crops``: between the pool's keypoints, before augmentation;
+    ``embedding``: between the hands' vectors in the index, for a pair its mined distance. There ``distance``
+    is not used, and lambda is per unit of the embedding."""
+    normalised: bool = False
+    """Divide weights by their mean. Published ones have means of about 0.64 (positives) and 0.53, which act
+    on the cosines as a higher temperature does."""
 
     def __post_init__(self) -> None:
-        known = {"pairs": WeightedPairs, "form": WeightForm, "distance": KeypointDistance}
+        known = {
+            "pairs": WeightedPairs,
+            "form": WeightForm,
+            "distance": KeypointDistance,
+            "source": WeightSource,
+        }
         for name, names in known.items():
             value = getattr(self, name)
             if value not in get_args(names):
@@ -85,64 +97,84 @@ class Weighting:
         """Whether the denominator is weighted."""
         return self.pairs in ("negatives", "both")
 
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether weights are made from vectors [N, D] of the index instead of keypoints [N, 21, 2]."""
+        return self.source == "embedding" and self.pairs != "none"
+
+    @property
+    def measure(self) -> Measure:
+        """The distance that is measured."""
+        return "euclidean" if self.source == "embedding" else self.distance
+
 
 @torch.no_grad()
 def positive_weights(keypoints1: Tensor, keypoints2: Tensor, weighting: Weighting) -> Tensor:
-    """Weights [N] in 0..1 of the positive pairs of one batch, for logs and figures.
+    """Weights [N] of the positive pairs of one batch, for logs and figures.
 
-    Keypoints [N, 21, 2] of both views; float32, or float64 for float64. Ones where ``weighting`` does not
-    weight positives. It asks no other process, while `nt_xent` takes min, max and mean over the batches of
-    all. Raises HandsimError for other shapes.
+    Keypoints [N, 21, 2] of both views, or what ``weighting.source`` names, as in `nt_xent`; float32, or
+    float64 for float64. Ones where ``weighting`` does not weight positives. It asks no other process, while
+    `nt_xent` takes min, max and mean over the batches of all. Raises HandsimError for other shapes.
     """
-    check_keypoints("keypoints1", keypoints1, len(keypoints1))
-    check_keypoints("keypoints2", keypoints2, len(keypoints1))
+    check_keypoints("keypoints1", keypoints1, len(keypoints1), weighting)
+    check_keypoints("keypoints2", keypoints2, len(keypoints1), weighting)
     dtype = torch.promote_types(torch.promote_types(keypoints1.dtype, keypoints2.dtype), torch.float32)
-    distances = positive_distances(keypoints1.to(dtype), keypoints2.to(dtype), weighting.distance)
+    distances = positive_distances(keypoints1.to(dtype), keypoints2.to(dtype), weighting.measure)
     return weigh_distances(distances, weighting)
 
 
 @torch.no_grad()
 def weigh_distances(distances: Tensor, weighting: Weighting, batch: Tensor | None = None) -> Tensor:
-    """Weights [N] in 0..1 of positive pairs by their distances [N].
+    """Weights [N] of positive pairs by their distances [N]: in 0..1, or with a mean of 1 if normalised.
 
-    Min, max and mean are over ``batch`` [K], the distances of all positive pairs; without it, over
+    Min, max and means are over ``batch`` [K], the distances of all positive pairs; without it, over
     ``distances``. A distance that is not finite weighs 1. Ones where ``weighting`` does not weight positives.
     """
     batch = distances if batch is None else batch
     if not weighting.weights_positives or not len(distances):
         return torch.ones_like(distances)
-    finite = batch.isfinite()
-    if weighting.form == "sigmoid":
-        mean = batch.where(finite, 0.0).sum() / finite.sum()
-        weights = torch.sigmoid(weighting.lambda_positive * (mean - distances))
-    else:
-        nearest = batch.where(finite, torch.inf).amin()
-        furthest = batch.where(finite, -torch.inf).amax()
-        spread = furthest - nearest
-        differ = spread > _ROUNDING * torch.finfo(spread.dtype).eps * furthest
-        weights = ((furthest - distances) / spread).where(differ, 1.0)
+    weights = _weigh(distances, weighting, batch)
+    if weighting.normalised:
+        finite = batch.isfinite()
+        weights = weights * (finite.sum() / _weigh(batch, weighting, batch).where(finite, 0.0).sum())
     return weights.where(distances.isfinite(), 1.0)
 
 
-def check_keypoints(name: str, keypoints: Tensor | None, hands: int) -> Tensor:
-    """The keypoints; raises HandsimError if they are None or not [hands, 21, 2]."""
-    shape = f"[{hands}, {JOINT_COUNT}, 2]"
+def _weigh(distances: Tensor, weighting: Weighting, batch: Tensor) -> Tensor:
+    """Weights [N] in 0..1; those of distances that are not finite mean nothing."""
+    finite = batch.isfinite()
+    if weighting.form == "sigmoid":
+        mean = batch.where(finite, 0.0).sum() / finite.sum()
+        return torch.sigmoid(weighting.lambda_positive * (mean - distances))
+    nearest = batch.where(finite, torch.inf).amin()
+    furthest = batch.where(finite, -torch.inf).amax()
+    spread = furthest - nearest
+    differ = spread > _ROUNDING * torch.finfo(spread.dtype).eps * furthest
+    return ((furthest - distances) / spread).where(differ, 1.0)
+
+
+def check_keypoints(name: str, keypoints: Tensor | None, hands: int, weighting: Weighting) -> Tensor:
+    """The keypoints, or vectors; raises HandsimError if they are None or have another shape."""
+    what, shape = "keypoints", f"[{hands}, {JOINT_COUNT}, 2], x and y of each joint"
+    if weighting.reads_vectors:
+        what, shape = "vectors", f"[{hands}, D], a vector of each hand"
     if keypoints is None:
-        raise HandsimError(f"weights are made from keypoints, and {name} is missing; give it as {shape}")
-    if keypoints.shape != (hands, JOINT_COUNT, 2):
-        raise HandsimError(f"{name} is {list(keypoints.shape)}; it is {shape}, x and y of each joint")
+        raise HandsimError(f"weights are made from {what}, and {name} is missing; give it as {shape}")
+    fits = keypoints.ndim == 2 if weighting.reads_vectors else keypoints.shape[1:] == (JOINT_COUNT, 2)
+    if not fits or len(keypoints) != hands:
+        raise HandsimError(f"{name} is {list(keypoints.shape)}; it is {shape}")
     return keypoints
 
 
-def positive_distances(first: Tensor, second: Tensor, kind: KeypointDistance) -> Tensor:
-    """Distance [N] of each positive pair of keypoints [N, 21, 2], in their unit and dtype."""
+def positive_distances(first: Tensor, second: Tensor, measure: Measure) -> Tensor:
+    """Distance [N] of each positive pair of keypoints [N, 21, 2] or vectors [N, D], in their unit."""
     difference = first - second
-    if kind == "w_abs":
+    if measure == "w_abs":
         difference = difference.abs()
-    if kind != "mpjpe":
+    if measure in ("w_abs", "w_o_abs"):
         difference = difference.mean(1, keepdim=True)
-    distances: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(-1)
-    return distances
+    lengths: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+    return lengths if measure == "euclidean" else lengths.mean(-1)
 
 
 class DenominatorWeights:
@@ -150,45 +182,57 @@ class DenominatorWeights:
 
     @torch.no_grad()
     def __init__(self, keypoints: Tensor, rows: int, weighting: Weighting) -> None:
-        """Measure the distances of the first ``rows`` of the hands [C, 21, 2] to all C.
+        """Measure the distances of the first ``rows`` of the hands [C, 21, 2], or [C, D], to all C.
 
         Under torch.distributed the max or mean is that of all processes' rows.
         """
         self._weighting, self._dtype = weighting, keypoints.dtype
-        self._distances = _TiledDistances(keypoints, weighting.distance)
+        self._distances = TiledDistances(keypoints, weighting.measure)
         if weighting.form == "sigmoid":
-            self._level = self._mean(rows)
+            self._level = torch.div(*self._sum(rows, lambda tile: tile))
         else:
             self._level = maximum_over_ranks(self._maximum(rows))
+        self._mean: Tensor | None = None
+        if weighting.normalised:
+            total, pairs = self._sum(rows, self._weigh)
+            itself = self._weigh(total.new_zeros(()))
+            alone = sum_over_ranks(self._distances.finite[:rows].sum())
+            self._mean = (total - alone * itself) / (pairs - alone)
 
     def fill(self, block: Tensor, first_row: int) -> Tensor:
         """Fill ``block`` [B, C] with the weights of rows from ``first_row`` on, and return it."""
         step = self._distances.rows_per_tile
         for first in range(0, len(block), step):
-            tile = self._distances.fill(block[first : first + step], first_row + first)
-            tile.sub_(self._level)
-            if self._weighting.form == "sigmoid":
-                tile.mul_(-self._weighting.lambda_negative).sigmoid_().nan_to_num_(nan=1.0)
-            else:
-                # By rounding, the furthest pair may be a hair beyond the maximum that another tile found.
-                tile.div_(-self._level).clamp_(min=0.0).nan_to_num_(nan=1.0)
+            tile = self._weigh(self._distances.fill(block[first : first + step], first_row + first))
+            if self._mean is not None:
+                tile.div_(self._mean)
+            tile.nan_to_num_(nan=1.0)
         return block
+
+    def _weigh(self, distances: Tensor) -> Tensor:
+        """Distances become weights in 0..1, in place; NaN where they are not known."""
+        distances.sub_(self._level)
+        if self._weighting.form == "sigmoid":
+            return distances.mul_(-self._weighting.lambda_negative).sigmoid_()
+        # By rounding, the furthest pair may be a hair beyond the maximum that another tile found.
+        return distances.div_(-self._level).clamp_(min=0.0)
 
     def _maximum(self, rows: int) -> Tensor:
         zero_diagonal = self._distances.finite.new_zeros((), dtype=self._dtype)
         tiles = (tile.nan_to_num_(nan=0.0, posinf=0.0) for _, tile in self._upper_tiles(rows))
         return torch.stack([zero_diagonal, *(tile.amax() for tile in tiles)]).amax()
 
-    def _mean(self, rows: int) -> Tensor:
+    def _sum(self, rows: int, function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """The sum of a function of all finite distances, and how many they are: a hand with itself, too."""
         totals = []
         for first, tile in self._upper_tiles(rows):
-            tile.nan_to_num_(nan=0.0, posinf=0.0)
-            below_diagonal = tile[:, len(tile) : rows - first].sum()  # by symmetry
-            totals.append(tile.sum() + below_diagonal)
+            values = function(tile).nan_to_num_(nan=0.0, posinf=0.0)
+            below_diagonal = values[:, len(tile) : rows - first].sum()  # by symmetry
+            totals.append(values.sum() + below_diagonal)
         finite = self._distances.finite
         pairs = finite[:rows].sum() * finite.sum()
         total, count = sum_over_ranks(torch.stack([torch.stack(totals).sum(), pairs.to(self._dtype)]))
-        return torch.div(total, count)
+        return total, count
 
     def _upper_tiles(self, rows: int) -> Iterator[tuple[int, Tensor]]:
         """The first row of each tile, and its distances from its diagonal on: rows x rows is symmetric."""
@@ -198,50 +242,3 @@ class DenominatorWeights:
             shape = min(step, rows - first), columns - first
             tile = buffer[: math.prod(shape)].view(shape)
             yield first, self._distances.fill(tile, first, first)
-
-
-class _TiledDistances:
-    """The distances [C, C] between C hands, of which only a tile is made at a time.
-
-    From differences: the product form, |a|^2 + |b|^2 - 2ab, cancels where hands are near each other.
-    Distances of a hand with a keypoint that is not finite are NaN.
-    """
-
-    finite: Tensor
-    """[C] bool: hands whose keypoints are all finite."""
-
-    def __init__(self, keypoints: Tensor, kind: KeypointDistance) -> None:
-        """Of keypoints [C, J, 2], float32 or float64; the tiles' buffers are made here."""
-        self._kind = kind
-        self.finite = keypoints.isfinite().flatten(1).all(1)
-        points = keypoints.where(self.finite[:, None, None], torch.nan)
-        if kind == "w_o_abs":
-            points = points.mean(-1, keepdim=True)
-        # [J, 1 or 2, C]: a joint's coordinate of all hands lies in one run of memory.
-        self._planes = points.permute(1, 2, 0).contiguous()
-        pairs = _CPU_TILE * torch.get_num_threads() if keypoints.device.type == "cpu" else _GPU_TILE
-        self.rows_per_tile = min(max(1, pairs // len(keypoints)), len(keypoints))
-        self._scratch = keypoints.new_empty(2, self.rows_per_tile * len(keypoints))
-
-    def __len__(self) -> int:
-        return self._planes.shape[-1]
-
-    def fill(self, tile: Tensor, first_row: int, first_column: int = 0) -> Tensor:
-        """Fill ``tile`` [at most rows_per_tile, width] from a row and a column on, and return it."""
-        rows, width = tile.shape
-        x, y = self._scratch[:, : rows * width].view(2, rows, width)
-        down = self._planes[:, :, first_row : first_row + rows, None]
-        across = self._planes[:, :, None, first_column : first_column + width]
-        tile.zero_()
-        for joint_down, joint_across in zip(down, across, strict=True):
-            torch.sub(joint_down[0], joint_across[0], out=x)
-            if self._kind == "w_o_abs":
-                tile.addcmul_(x, x)
-                continue
-            torch.sub(joint_down[1], joint_across[1], out=y)
-            if self._kind == "mpjpe":
-                tile.add_(x.mul_(x).addcmul_(y, y).sqrt_())
-            else:
-                x.abs_().add_(y.abs_())
-                tile.addcmul_(x, x, value=0.25)
-        return tile.div_(len(self._planes)) if self._kind == "mpjpe" else tile.sqrt_()

@@ -41,6 +41,11 @@ class PairBatch:
     """uint8 [U, S, S, 3], RGB, as right hands."""
     keypoints: Tensor
     """float32 [U, 21, 2] in the crop's unit square (x right, y down), as right hands."""
+    videos: Tensor
+    """int64 [U] a number for each video of the pool; below 0 where it is not known."""
+    vectors: Tensor
+    """float32 [U, D] in the index's embedding; NaN for a hand that the version lacks, D = 0 where they were
+    not asked for."""
     anchors: Tensor
     """int64 [B] rows of U."""
     positives: Tensor
@@ -73,12 +78,16 @@ class PairBatch:
         """The batch of these pairs; its crops are still empty, [0, S, S, 3]."""
         count = len(draw.anchors)
         hands = np.concatenate([draw.anchors, draw.positives, draw.negatives.reshape(-1)])
-        rows, places = np.unique(pool.rows(hands), return_inverse=True)
+        rows, first, places = np.unique(pool.rows(hands), return_index=True, return_inverse=True)
         anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
         return cls(
             hand_ids=pool.hand_ids[rows],
             crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
             keypoints=torch.from_numpy(pool.keypoints[rows][:, :, :2].copy()),
+            videos=torch.from_numpy(pool.videos.codes[rows].astype(np.int64)),
+            vectors=torch.empty(len(rows), 0)
+            if draw.vectors is None
+            else torch.from_numpy(draw.vectors[first]),
             anchors=torch.from_numpy(anchors),
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negatives),

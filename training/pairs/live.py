@@ -77,13 +77,16 @@ class LiveNeighbors(PairSource):
         settings: PairSettings,
         pool_hands: HandSet,
         duplicates: DuplicateGroups | None = None,
+        *,
+        with_vectors: bool = False,
     ) -> None:
         """``pool_hands`` are the hands of the pool, with crops; ``index`` is closed with this.
 
-        Hands of one group of ``duplicates`` are no pairs, unless the policy keeps them.
+        Hands of one group of ``duplicates`` are no pairs, unless the policy keeps them. Draws bring the
+        vectors of their hands only ``with_vectors``: that is one more look-up for a batch.
         """
         self._index, self._settings, self._pool_hands = index, settings, pool_hands
-        self._duplicates = duplicates
+        self._duplicates, self._with_vectors = duplicates, with_vectors
         self._version_hands: tuple[tuple[str, str], HandSet] | None = None
         """Name and checksum of the last version, and its hands; only read if it lacked an anchor."""
         self._busy = Lock()
@@ -136,6 +139,9 @@ class LiveNeighbors(PairSource):
             positives[rows] = np.take_along_axis(mined.positives, columns, axis=1)[chosen]
             distances[rows] = np.take_along_axis(mined.distances, columns, axis=1)[chosen]
         negatives, random_negatives = self._negatives(version, anchors, positives, in_index, rng)
+        vectors = None
+        if self._with_vectors:
+            vectors = version.find_vectors(np.concatenate([anchors, positives, negatives.reshape(-1)]))
         return PairDraw(
             anchors=anchors,
             positives=positives,
@@ -146,6 +152,7 @@ class LiveNeighbors(PairSource):
             not_in_index=int((~in_index).sum()),
             random_negatives=random_negatives,
             left_out=left_out,
+            vectors=vectors,
         )
 
     def _negatives(
@@ -271,12 +278,14 @@ class QueryProcess(PairSource):
         settings: PairSettings,
         pool_hands: HandSet,
         duplicates: DuplicateGroups | None = None,
+        *,
+        with_vectors: bool = False,
     ) -> None:
         """Start it, on the index at an address, to stay in the version ``pinned`` if one is named.
 
         It takes a second to be ready. What goes wrong until then is raised by the first `draw`.
         """
-        self._worker = PipeWorker(_serve, address, pinned, settings, pool_hands, duplicates)
+        self._worker = PipeWorker(_serve, address, pinned, settings, pool_hands, duplicates, with_vectors)
         self._drawing, self._sending = Lock(), Lock()
 
     def draw(self, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
@@ -316,6 +325,7 @@ def _serve(
     settings: PairSettings,
     pool_hands: HandSet,
     duplicates: DuplicateGroups | None,
+    with_vectors: bool,
 ) -> None:
     """What the process runs: draws pairs until it receives None, or the pipe is closed."""
     source: LiveNeighbors | None = None
@@ -326,7 +336,7 @@ def _serve(
                     # Without waiting here: `RetryingPairSource` does, and tells of it.
                     catalog = open_catalog(address, wait=False)
                     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
-                    source = LiveNeighbors(index, settings, pool_hands, duplicates)
+                    source = LiveNeighbors(index, settings, pool_hands, duplicates, with_vectors=with_vectors)
                 connection.send(source.draw(*request))
             except HandsimError as error:
                 connection.send(error)

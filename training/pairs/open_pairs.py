@@ -57,15 +57,17 @@ def open_pairs(
     world_size: int = 1,
     workers: int = 0,
     begun: BegunRun | None = None,
+    with_vectors: bool = False,
     on_event: OnEvent = print,
 ) -> PairLoader:
     """The pairs that settings ask for, of ``batch_size`` anchors on each rank; close it after use.
 
     The catalog is only used where pairs are neighbours and no table of them is given; it is not closed with
     this, and must stay open as long. With ``workers``, that many processes decode and another one queries the
-    index; with 0, all is done here. ``on_event`` is told of new versions, of waiting for the index, and of
-    hands that are left out. ``begun`` is the run that is resumed: where index versions came after it, it
-    stays in its own, or, if that is gone, in the same hands.
+    index; with 0, all is done here. ``with_vectors`` batches from a live index have the vectors of their
+    hands. ``on_event`` is told of new versions, of waiting for the index, and of hands that are left out.
+    ``begun`` is the run that is resumed: where index versions came after it, it stays in its own, or, if that
+    is gone, in the same hands.
 
     Raises HandsimError where settings, pool and index do not go together, where the pool is too small for
     one batch or none of some anchors has a positive, where the anchors of ``begun`` are not there, and
@@ -98,7 +100,9 @@ def open_pairs(
         _check_negatives_fit(settings, pool_hands, batch_size)
         duplicates = _load_duplicates(settings, pool, on_event)
         pinned = version.name if is_pinned else None
-        live = _open_live(settings, catalog, pinned, address if workers else None, pool_hands, duplicates)
+        live = _open_live(
+            settings, catalog, pinned, address if workers else None, pool_hands, duplicates, with_vectors
+        )
         source = RetryingPairSource(live, settings.patience_s, on_wait=_wait_reporter(settings, on_event))
     elif settings.table is not None:
         source = MinedTable(settings.table, pool_hands)
@@ -241,12 +245,13 @@ def _open_live(
     address: str | None,
     pool_hands: HandSet,
     duplicates: DuplicateGroups | None,
+    with_vectors: bool,
 ) -> PairSource:
     """Neighbours from the index: in a process of its own if there is an address, else in this one."""
     if address is not None:
-        return QueryProcess(address, pinned, settings, pool_hands, duplicates)
+        return QueryProcess(address, pinned, settings, pool_hands, duplicates, with_vectors=with_vectors)
     index = LiveIndex(catalog) if pinned is None else PinnedVersion(catalog.open(pinned))
-    return LiveNeighbors(index, settings, pool_hands, duplicates)
+    return LiveNeighbors(index, settings, pool_hands, duplicates, with_vectors=with_vectors)
 
 
 def _wait_reporter(settings: PairSettings, on_event: OnEvent) -> OnWait:

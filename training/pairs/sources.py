@@ -77,6 +77,9 @@ class PairDraw:
     """Negatives drawn from all hands, where the band had too few."""
     left_out: int = 0
     """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
+    vectors: NDArray[np.float32] | None = None
+    """[2B + B n, D] in the index's embedding, of anchors, positives and negatives, where they were asked for;
+    NaN for a hand that the version lacks."""
 
     @classmethod
     def without_index(

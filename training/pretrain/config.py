@@ -6,7 +6,7 @@ from typing import Final
 from handsim.embedding.networks import check_size
 from handsim.errors import HandsimError
 from training.augmentation import AugmentationSettings
-from training.losses import Weighting
+from training.losses import NearNegatives, Weighting
 from training.models.encoder import EncoderSettings
 from training.pairs import PairSettings
 from training.runs.optimizer import OptimizerSettings
@@ -67,10 +67,20 @@ class LossSettings:
     """Undo each view's translation and rotation in its projection first (PeCLR, SiMHand); SimCLR does not."""
     weighting: Weighting = field(default_factory=Weighting)
     """SiMHand's adaptive weights; off by default."""
+    near: NearNegatives = field(default_factory=NearNegatives)
+    """Negatives in nearly the pose of the anchor, which are left out or count less; off by default."""
+    queue: int = 0
+    """Projections of earlier steps that are further negatives, over all processes; each view is one."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise HandsimError(f"loss.temperature is {self.temperature}; it is above 0")
+        check_at_least("loss.queue", self.queue, 0)
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it is made from the vectors of a batch's hands in the index."""
+        return self.weighting.reads_vectors or self.near.within > 0
 
 
 @dataclass(frozen=True)
@@ -104,16 +114,28 @@ class PretrainConfig:
             raise HandsimError("trainer.batch_size is 1; contrast needs at least 2 pairs in a batch")
         if self.feedback.every_epochs:
             self._check_feedback()
+        if self.loss.needs_vectors and not self._searches_index:
+            setting = "loss.weighting.source" if self.loss.weighting.reads_vectors else "loss.near.within"
+            raise HandsimError(
+                f"{setting} needs the vectors of a live index, but pairs come from "
+                f"{self.pairs.table or self.pairs.positives}; leave it out, or take neighbours from an index"
+            )
+
+    @property
+    def _searches_index(self) -> bool:
+        return self.pairs.positives == "neighbours" and self.pairs.table is None
 
     def _check_feedback(self) -> None:
         """Pairs must come from the live index, whose versions change, and must not depend on distances."""
-        pairs = self.pairs
-        if pairs.policy.max_distance is not None or pairs.negatives_per_anchor:
+        pairs, near = self.pairs, self.loss.near
+        absolute = near.within > 0 and near.unit == "embedding"
+        if pairs.policy.max_distance is not None or pairs.negatives_per_anchor or absolute:
             raise HandsimError(
-                "feedback publishes index versions whose distances differ in meaning; "
-                "leave pairs.policy.max_distance and pairs.negatives_per_anchor out, or feedback.every_epochs"
+                "feedback publishes index versions whose distances differ in meaning; leave "
+                "pairs.policy.max_distance, pairs.negatives_per_anchor and loss.near.unit embedding out, or "
+                "feedback.every_epochs"
             )
-        if pairs.positives != "neighbours" or pairs.table is not None:
+        if not self._searches_index:
             why = f"pairs come from {pairs.table or pairs.positives}"
         elif pairs.pin_version is not None:
             why = f"pairs.pin_version is {pairs.pin_version}"

@@ -1,15 +1,18 @@
 """One step of contrastive pre-training: SimCLR, PeCLR, TempCLR or SiMHand, as the recipe's settings say."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from handsim.hand import format_hand_id
+from handsim.hashing import hash64
 from training.augmentation import AugmentedViews, augment
-from training.losses import nt_xent
+from training.losses import Hands, NearMask, ProjectionQueue, Weighting, nt_xent
 from training.losses.equivariance import undo_motion
 from training.models.encoder import ProjectionHead, build_encoder
 from training.pairs.decoding import PairBatch
@@ -38,39 +41,83 @@ class PretrainModule(RunModule):
             torch.manual_seed(derived_seed(config.seed, _INITIAL_WEIGHTS))
             self.encoder = build_encoder(config.encoder if init else replace(config.encoder, init=None))
             self.head = ProjectionHead(self.encoder.features, config.head.hidden, config.head.out)
+        self.queue = ProjectionQueue(config.loss.queue)
         self.views: tuple[AugmentedViews, AugmentedViews] | None = None
         """Those of the last batch, for figures."""
+        self.near_negatives = float("nan")
+        """Negatives of a row of the last batch that were near, on average; NaN where none is sought."""
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
         """The loss of a batch of pairs; raises DivergedError where it is NaN or infinite."""
-        config = self.config.loss
-        extra = len(batch.negatives)
-        views = [
-            self._augment(batch, rows, view)
-            for view, rows in enumerate((batch.anchors, batch.positives, batch.negatives)[: 2 + bool(extra)])
-        ]
+        roles = [batch.anchors, batch.positives, batch.negatives][: 2 + bool(len(batch.negatives))]
+        views = [self._augment(batch, rows, view) for view, rows in enumerate(roles)]
         self.views = (views[0], views[1])
         projections = self._project(views)
-        if config.equivariant:
+        if self.config.loss.equivariant:
             projections = [
                 undo_motion(projection, view.translation, view.angle_deg)
                 for projection, view in zip(projections, views, strict=True)
             ]
-        loss = nt_xent(
-            projections[0],
-            projections[1],
-            temperature=config.temperature,
-            weighting=config.weighting,
-            keypoints1=keypoints_for_weights(views[0]),
-            keypoints2=keypoints_for_weights(views[1]),
-            negatives=projections[2] if extra else None,
-            negative_keypoints=keypoints_for_weights(views[2]) if extra else None,
-        )
+        loss = self._contrast(batch, roles, views, projections)
         self.loss = float(loss.detach())
         if not math.isfinite(self.loss):
             raise DivergedError(self.loss, batch, _record_of(batch))
         self.batches_done = batch_index + 1
         return loss
+
+    def _contrast(
+        self, batch: PairBatch, roles: list[Tensor], views: list[AugmentedViews], projections: list[Tensor]
+    ) -> Tensor:
+        """The loss of anchors, positives and negatives; their projections go into the queue."""
+        config, pairs, queue = self.config.loss, len(batch), self.queue
+        rows = torch.cat(roles)
+        hands, near = self._hands(batch, rows), None
+        if config.near.is_on or config.queue:
+            near = NearMask(config.near, hands, pairs, queue.hands)
+        points = points_for_weights(config.weighting, batch, rows, views, hands.vectors)
+        points1, points2, further_points = torch.tensor_split(points, [pairs, 2 * pairs])
+        z1, z2, *further = projections
+        loss = nt_xent(
+            z1,
+            z2,
+            temperature=config.temperature,
+            weighting=config.weighting,
+            keypoints1=points1,
+            keypoints2=points2,
+            negatives=further[0] if further else None,
+            negative_keypoints=further_points,
+            queue=queue.projections,
+            queue_keypoints=queue.points,
+            near=near,
+        )
+        self.near_negatives = float("nan") if near is None else near.found
+        weighted = points[: 2 * pairs] if config.weighting.weights_negatives else None
+        queue.push(torch.cat([z1, z2]), weighted, hands.first(2 * pairs))
+        return loss
+
+    def _hands(self, batch: PairBatch, rows: Tensor) -> Hands:
+        """The hands of rows; of another index version than those before, they empty the queue."""
+        hand_ids = torch.from_numpy(batch.hand_ids.astype(np.int64)).to(rows.device)
+        hands = Hands(hand_ids[rows], batch.videos[rows], batch.vectors[rows])
+        if not (self.config.loss.needs_vectors or self.config.loss.queue):
+            return hands
+        # A bit less than 64: torch has no unsigned numbers of 64 bits.
+        version = hash64(batch.version.encode()) >> 1 if batch.version else 0
+        hands, version = hands.of_one_version(version)
+        self.queue.follow(version)
+        return hands
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also the queue."""
+        super().on_save_checkpoint(checkpoint)
+        if self.config.loss.queue:
+            checkpoint["queue"] = self.queue.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also the queue, if the run had one."""
+        super().on_load_checkpoint(checkpoint)
+        if self.config.loss.queue and "queue" in checkpoint:
+            self.queue.load_state_dict(checkpoint["queue"], self.device)
 
     def _augment(self, batch: PairBatch, rows: Tensor, view: int) -> AugmentedViews:
         generator = torch.Generator().manual_seed(
@@ -85,11 +132,25 @@ class PretrainModule(RunModule):
 
 
 def keypoints_for_weights(views: AugmentedViews) -> Tensor:
-    """Keypoints [B, 21, 2] from which the loss computes its weights, in pixels of a view 128 wide.
+    """Keypoints [B, 21, 2] from which the published loss makes its weights, in pixels of a view 128 wide.
 
     Views of the papers are that wide, and the steepness of sigmoid weights depends on the unit.
     """
     return views.keypoints * _WEIGHTED_PX
+
+
+def points_for_weights(
+    weighting: Weighting, batch: PairBatch, rows: Tensor, views: Sequence[AugmentedViews], vectors: Tensor
+) -> Tensor:
+    """What the loss makes weights of the hands at ``rows`` [n] from, in the order of their views.
+
+    Keypoints [n, 21, 2] in pixels of a view, or of a crop, 128 wide; or their ``vectors`` [n, D].
+    """
+    if weighting.reads_vectors:
+        return vectors
+    if weighting.source == "crops":
+        return batch.keypoints[rows] * _WEIGHTED_PX
+    return torch.cat(list(map(keypoints_for_weights, views)))
 
 
 def _record_of(batch: PairBatch) -> dict[str, Any]:

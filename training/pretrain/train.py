@@ -27,7 +27,7 @@ from training.pairs.loader import PairLoader
 from training.pairs.open_pairs import BegunRun, open_pairs
 from training.pretrain.config import PretrainConfig
 from training.pretrain.feedback import Feedback
-from training.pretrain.module import PretrainModule, keypoints_for_weights
+from training.pretrain.module import PretrainModule, points_for_weights
 from training.runs.checkpoints import Checkpoints
 from training.runs.folder import RunFolder
 from training.runs.module import RunModule
@@ -83,6 +83,7 @@ def pretrain(
         world_size=trainer.world_size,
         workers=config.trainer.workers,
         begun=begun,
+        with_vectors=config.loss.needs_vectors,
         on_event=report,
     ) as loader:
         schedule = Schedule.of(config.trainer, loader.anchors.batches_an_epoch, trainer.world_size)
@@ -165,16 +166,19 @@ class PairMetrics:
 
     ``images_per_s`` counts views that were trained on, in all processes. ``data_wait`` is the share of the
     time in which this process waited for a batch, ``index_wait`` that in which it waited for the index.
+    ``near_negatives`` are those that a row's denominator left out or discounted.
     """
 
     def __init__(self) -> None:
         self._losses: list[float] = []
         self._distances: list[float] = []
+        self._near: list[float] = []
         self._views = self._pairs = self._without_positive = self._left_out = 0
         self._data_wait_s = self._index_wait_s = 0.0
 
     def add(self, batch: PairBatch, module: RunModule) -> None:
         """Include a batch on which the module was just trained."""
+        assert isinstance(module, PretrainModule)
         pairs = len(batch.anchors)
         self._losses.append(module.loss)
         self._pairs += pairs
@@ -184,6 +188,8 @@ class PairMetrics:
         distance = float(batch.distances.nanmean())
         if np.isfinite(distance):
             self._distances.append(distance)
+        if np.isfinite(module.near_negatives):
+            self._near.append(module.near_negatives)
         self._data_wait_s += batch.data_wait_s
         self._index_wait_s += batch.index_wait_s
 
@@ -199,6 +205,8 @@ class PairMetrics:
         }
         if self._distances:
             numbers["positive_distance"] = sum(self._distances) / len(self._distances)
+        if self._near:
+            numbers["near_negatives"] = sum(self._near) / len(self._near)
         return numbers
 
     @staticmethod
@@ -218,8 +226,10 @@ def draw_pairs(batch: PairBatch, module: PretrainModule) -> Image.Image:
     weighting = module.config.loss.weighting
     weights = None
     if weighting.weights_positives:
-        keypoints1, keypoints2 = map(keypoints_for_weights, module.views)
-        weights = positive_weights(keypoints1, keypoints2, weighting).tolist()
+        rows = torch.cat([batch.anchors, batch.positives])
+        points = points_for_weights(weighting, batch, rows, module.views, batch.vectors[rows])
+        first, second = points.chunk(2)
+        weights = positive_weights(first, second, weighting).tolist()
     tiles = []
     for row in range(min(_PAIRS, len(batch.anchors))):
         anchor, positive = (int(batch.hand_ids[int(rows[row])]) for rows in (batch.anchors, batch.positives))

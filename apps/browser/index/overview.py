@@ -14,7 +14,7 @@ from handsim.home import Home
 from handsim.pool.layout import count_hands
 from index import Catalog, VersionInfo
 from index.evaluation import LEAST_RECALL
-from index.info import Remnant
+from index.info import Remnant, VersionHealth
 
 Content = TypeVar("Content")
 Level = Literal["good", "note", "bad"]
@@ -42,6 +42,8 @@ class Overview:
     """None without a pool."""
     embedding: tuple[str, str] | None
     """Of the home, for the next build: ``pose-14`` and its fingerprint. None: it is to be fitted."""
+    health: VersionHealth | None = None
+    """Of the current version; None embedded, and where the server does not tell."""
     remnants: tuple[Remnant, ...] = ()
     """What processes left of versions that ended; nothing while one writes."""
     errors: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ def read_overview(library: Library) -> Overview:
     builder = catalog.active_builder()
     errors: list[str] = []
     embedding = _read(lambda: _read_embedding(home), errors)
+    current = next((info.name for info in versions if info.is_current), None)
     return Overview(
         address=catalog.address,
         versions=versions,
@@ -84,6 +87,7 @@ def read_overview(library: Library) -> Overview:
         builder=builder,
         pool_hands=_read(lambda: count_hands(home.pool), errors),
         embedding=embedding,
+        health=None if current is None else catalog.read_health(current),
         remnants=() if builder else tuple(catalog.remnants()),
         errors=tuple(errors),
     )
@@ -143,6 +147,12 @@ def _problems(overview: Overview) -> Iterator[Finding]:
             )
     if overview.current is not None:
         yield from _differences(overview, overview.current)
+        health = overview.health
+        if health is not None and health.severity is not None:
+            yield Finding(
+                "bad" if health.severity == "wrong" else "note",
+                f"{overview.current.name} on the server: {health}; handsim index doctor says what to do.",
+            )
     if overview.remnants:
         names = ", ".join(map(str, overview.remnants))
         yield Finding(

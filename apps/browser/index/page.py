@@ -273,7 +273,10 @@ def index(library: Library) -> None:
             chosen = _table(overview)
             left, right = st.columns(2, gap="large")
             with left:
-                _card(chosen, library.catalog.read_health(chosen.name), refused)
+                health = overview.health
+                if not chosen.is_current:
+                    health = library.catalog.read_health(chosen.name)
+                _card(chosen, health, refused)
             with right:
                 _health(overview)
                 _ended_jobs(library)

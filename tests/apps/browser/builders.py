@@ -22,6 +22,7 @@ from handsim.metrics.pose import PCK_0_50
 from handsim.pool.reader import Categorical
 from handsim.skeleton import JOINT_NAMES
 from index import IndexSettings, VersionInfo, open_catalog
+from index.info import VersionHealth
 from tests.handsim.builders import make_hand
 from training.evaluation.report import ALIGNMENTS, REPORT_FILE
 from training.experiments.config import AXES
@@ -100,6 +101,12 @@ SOUND = Overview(
 def with_current(**changes: object) -> Overview:
     """`SOUND` but for its current version."""
     return replace(SOUND, versions=(replace(NEWER, **changes), OLDER))  # type: ignore[arg-type]
+
+
+def with_health(**changes: object) -> Overview:
+    """`SOUND` on a server, but for the health of its current version."""
+    green = VersionHealth("green", "", 1, None, {0: {"1": "active"}}, ())
+    return replace(SOUND, health=replace(green, **changes))  # type: ignore[arg-type]
 
 
 def more_hands(home: Path, hands: int = 10) -> None:

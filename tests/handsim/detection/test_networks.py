@@ -20,7 +20,7 @@ def test_joints_are_those_of_mediapipe_itself(model_path: Path, shared_data: Pat
     picture = np.asarray(Image.open(shared_data / "sign_digits" / "p000" / "5.jpg").convert("RGB"))
     networks = HandNetworks(model_path)
     (palm,) = networks.find_palms(picture, TurnedSquare(np.array([50.0, 50.0]), 100.0), min_score=0.5)
-    hand = networks.fit_joints(picture, palm.hand)
+    hand = networks.predict_joints(picture, palm.hand)
     expected = np.array(MEDIAPIPE_JOINTS)
     errors = np.linalg.norm(hand.keypoints_px[:, :2] - expected, axis=1) / np.ptp(expected, axis=0).max()
     assert errors.mean() < 0.015

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handsim.detection.networks import TurnedSquare, cut_turned, square_around_joints
-from handsim.detection.search import fill, look_again, look_at_all, look_closer, without_hand
+from handsim.detection.search import coarse_regions, fill, retry_regions, tile_regions, without_hand
 from tests.handsim.detection.test_merge import draw_hand
 
 SIZES = st.integers(3, 900)
@@ -63,23 +63,23 @@ def test_a_small_hand_anywhere_in_a_large_picture_is_whole_in_a_tile(
     length = max(60, max(width, height) / 4 / 5)
     x = data.draw(st.floats(length / 2, width - length / 2))
     y = data.draw(st.floats(length / 2, height - length / 2))
-    looks = list(look_closer(picture))
+    regions = list(tile_regions(picture))
     assert any(
-        (abs(look.square.centre - (x, y)) <= (look.square.side - length) / 2).all()
-        and length / look.square.side * 192 >= 34
-        for look in looks
+        (abs(region.square.centre - (x, y)) <= (region.square.side - length) / 2).all()
+        and length / region.square.side * 192 >= 34
+        for region in regions
     )
-    assert len(looks) <= 50
+    assert len(regions) <= 50
 
 
 def test_nothing_is_looked_for_in_a_flat_wall_and_a_crop_gets_no_tiles() -> None:
     wall = np.full((1200, 1600, 3), 180, np.uint8)
-    assert list(look_closer(wall)) == []
+    assert list(tile_regions(wall)) == []
     wall[900:960, 200:260] = 120
-    assert 0 < len(list(look_closer(wall))) < 8
+    assert 0 < len(list(tile_regions(wall))) < 8
     crop = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)
-    assert list(look_closer(crop)) == []
-    (first,) = look_at_all(crop)
+    assert list(tile_regions(crop)) == []
+    (first,) = coarse_regions(crop)
     assert first.square.side == 2 * 200
 
 
@@ -87,7 +87,7 @@ def test_long_pictures_are_never_taken_for_one_hand() -> None:
     picture = np.zeros((400, 601, 3), np.uint8)
     assert list(fill(picture, 1.1)) == []
     assert len(list(fill(picture[:, :600], 1.1))) == 4
-    assert {look.stage for look in look_again(picture)} == {"pad", "rotate"}
+    assert {region.stage for region in retry_regions(picture)} == {"pad", "rotate"}
 
 
 def test_a_hand_painted_over_leaves_all_else_as_it_was() -> None:

@@ -59,6 +59,10 @@ def _retrieve(client: QdrantClient, name: str, body: Any, options: Options) -> A
     return client.retrieve(name, **_given(request), **options)
 
 
+def _count(client: QdrantClient, name: str, body: Any, options: Options) -> Any:
+    return client.count(name, models.CountRequest.model_validate(body).filter)
+
+
 def _query_batch(client: QdrantClient, name: str, body: Any, options: Options) -> Any:
     requests = TypeAdapter(list[models.QueryRequest]).validate_python(body["searches"])
     return client.query_batch_points(name, requests, **options)
@@ -91,7 +95,7 @@ _ROUTES: Final[dict[tuple[str, str], Answer]] = {
     ("POST", f"{_NAME}/points"): _retrieve,
     ("POST", f"{_NAME}/points/delete"): _delete,
     ("POST", f"{_NAME}/points/scroll"): _scroll,
-    ("POST", f"{_NAME}/points/count"): lambda client, name, *_: client.count(name, exact=True),
+    ("POST", f"{_NAME}/points/count"): _count,
     ("POST", f"{_NAME}/points/query/batch"): _query_batch,
 }
 
@@ -173,7 +177,8 @@ def _to_json(value: Any) -> Any:
 
 
 def _telemetry(server: "SmallServer") -> dict[str, Any]:
-    """Sizes are in KB, as a server reports those of the machine it runs on."""
+    """Sizes of the machine are in KB, as a server reports them, those of shards in bytes."""
+    collections = server.memory.get_collections().collections
     return {
         "id": "small",
         "app": {
@@ -189,5 +194,21 @@ def _telemetry(server: "SmallServer") -> dict[str, Any]:
                 "cpu_flags": "",
             },
         },
-        "collections": {"number_of_collections": len(server.memory.get_collections().collections)},
+        "collections": {
+            "number_of_collections": len(collections),
+            "collections": [
+                {"id": collection.name, "shards": _shard_telemetry(server, collection.name)}
+                for collection in collections
+            ],
+        },
     }
+
+
+def _shard_telemetry(server: "SmallServer", name: str) -> list[dict[str, Any]]:
+    vectors = server.memory.get_collection(name).config.params.vectors
+    bytes_per_hand = 4 * vectors.size if isinstance(vectors, models.VectorParams) else 0
+    shards = []
+    for shard in server.read_shards(name).local_shards:
+        local = {"total_optimized_points": 0, "vectors_size_bytes": shard.points_count * bytes_per_hand}
+        shards.append({"id": shard.shard_id, "local": local, "remote": [], "replicate_states": {}})
+    return shards

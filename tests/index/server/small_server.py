@@ -67,6 +67,9 @@ class SmallServer:
         self.calls: list[tuple[str, Any]] = []
         """Names and messages of all requests, in order."""
         self.scripts: list[Script] = []
+        self.report: dict[str, Any] = {}
+        """What it says of its collections, where that is other than what is so: fields of CollectionInfo."""
+        self.transfers: list[models.ShardTransferInfo] = []
         self.ram_kb, self.disk_kb = 8 * 2**20, 100 * 2**20
         self.lock = Lock()
         self.port, self.grpc_port = ports or free_ports(2)
@@ -151,7 +154,7 @@ class SmallServer:
         points = self.memory.count(collection, exact=True).count
         shard = models.LocalShardInfo(shard_id=0, points_count=points, state=models.ReplicaState.ACTIVE)
         return models.CollectionClusterInfo(
-            peer_id=1, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
+            peer_id=1, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=self.transfers
         )
 
     def _connect(self, key: str) -> QdrantClient:
@@ -219,7 +222,7 @@ def _delete_collection(server: SmallServer, request: Any) -> Any:
 
 
 def _get_collection(server: SmallServer, request: Any) -> Any:
-    info = server.memory.get_collection(request.collection_name)
+    info = server.memory.get_collection(request.collection_name).model_copy(update=server.report)
     return q.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
 
 
@@ -319,7 +322,8 @@ def _record(record: Any) -> Any:
 
 
 def _count(server: SmallServer, request: Any) -> Any:
-    count = server.memory.count(request.collection_name, exact=True).count
+    condition = _filter(GrpcToRest.convert_filter(request.filter))
+    count = server.memory.count(request.collection_name, condition).count
     return q.CountResponse(result=q.CountResult(count=count))
 
 

@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient
 
 from handsim import HandsimError
 from index import IndexSettings
+from index.copy import Placement, copy_catalog
 from index.plan import BuildPlan
 from index.server.capacity import Capacity
 from index.server.client import Connection
@@ -86,8 +87,8 @@ def test_what_a_server_does_not_tell_is_not_known(answers: dict[str, Any], capac
         assert Capacity.read(connection) == capacity
 
 
-THREE = "replicas is 4, .* http://there has 3 nodes; build with --replicas 3"
-ONE = "replicas is 2, .* http://there has 1 node; build with --replicas 1"
+THREE = "replicas is 4, .* http://there has 3 nodes; use --replicas 3"
+ONE = "replicas is 2, .* http://there has 1 node; use --replicas 1"
 SHARE = 37 * MILLION
 """A little less than a third of twice a million vectors."""
 
@@ -98,7 +99,7 @@ SHARE = 37 * MILLION
         (Capacity(3, None, None), IndexSettings(replicas=4), THREE),
         (Capacity(1, None, None), IndexSettings(replicas=2), ONE),
         (Capacity(3, None, SHARE), IndexSettings(replicas=2), "disk of 0.0 GB, .* takes 0.0 GB; add nodes"),
-        (Capacity(3, SHARE, None), IndexSettings(replicas=2), "GB of memory, .* build with --on-disk"),
+        (Capacity(3, SHARE, None), IndexSettings(replicas=2), "GB of memory, .* use --on-disk"),
         (Capacity(3, SHARE, None), IndexSettings(replicas=2, on_disk=True), None),
         (Capacity(3, SHARE + MILLION, SHARE + MILLION), IndexSettings(replicas=2), None),
         (Capacity(None, None, None), IndexSettings(replicas=4), None),
@@ -128,6 +129,10 @@ def test_a_build_says_what_comes_and_one_of_more_replicas_than_nodes_writes_noth
     settings = IndexSettings(shards=6, replicas=2)
     catalog.build(small.pool, small.embedding, settings, announce=sentences.append)
     assert sentences == ["writing 60 hands, some 0.0 MB: 6 shards x 2 replicas on 3 nodes"]
+    copied = qdrant.catalog("copied")
+    with pytest.raises(HandsimError, match=r"replicas is 4, .* memory has 3 nodes; use --replicas 3"):
+        copy_catalog(catalog, copied, Placement(replicas=4))
+    assert not any(name.startswith("copied") for name in qdrant.collections())
     assert str(BuildPlan(120_000, 14, settings)) == "120,000 hands, some 97.0 MB: 6 shards x 2 replicas"
     embedded = BuildPlan(120_000, 14, IndexSettings(), is_embedded=True)
     assert str(embedded) == "120,000 hands, some 56.6 MB"

@@ -80,7 +80,11 @@ def test_a_stopped_build_is_resumed(stopped: MemoryServer, small: SmallData) -> 
         catalog.current()
     (point, *_), _ = stopped.client.scroll("hands-v0001", limit=1)
     stopped.client.set_payload("hands-v0001", {"touched": True}, [point.id])
-    resumed = catalog.build(small.pool, small.embedding)
+    present, sentences = stopped.client.count("hands-v0001").count, list[str]()
+    resumed = catalog.build(small.pool, small.embedding, announce=sentences.append)
+    assert sentences == [
+        f"writing 60 hands, some 0.0 MB; v0001 was begun and has {present} of them, {60 - present} are left"
+    ]
     assert (resumed.name, resumed.points) == ("v0001", 60)
     (point,) = stopped.client.retrieve("hands-v0001", [point.id])
     assert (point.payload or {})["touched"], "a hand that is there is not written again"

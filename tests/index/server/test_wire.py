@@ -5,7 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import Event, Lock
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from handsim import HandsimError
 from handsim.errors import NotThereError, UnavailableError
 from index import ExactIndex, Filter, SearchOptions, open_catalog, verify
+from index.server import nodes
 from index.server.address import KEY_VARIABLE, ServerAddress
 from index.server.catalog import ServerCatalog
 from index.server.client import connect
@@ -158,6 +160,27 @@ def test_without_grpc_it_goes_on_over_rest(small: SmallData) -> None:
             catalog.drop()
             with pytest.raises(NotThereError, match="there is no index"):
                 catalog.current()
+
+
+def test_a_query_leaves_a_node_that_takes_it_and_never_answers(
+    server: SmallServer, small: SmallData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "_READ_TIMEOUT_S", 1)
+    answered = Event()
+    answer = server.answer
+
+    def hang_once(name: str, request: Any) -> Any:
+        if name == "QueryBatch" and not answered.is_set():
+            answered.wait(30)
+        return answer(name, request)
+
+    with open_catalog(server.address) as catalog:
+        catalog.build(small.pool, small.embedding)
+        with catalog.current() as version:
+            monkeypatch.setattr(server, "answer", hang_once)
+            monkeypatch.setattr(version._connection, "sleep", lambda seconds: answered.set())
+            assert version.search_hands(small.pool.hand_ids[:3], 2).is_found.all()
+    assert answered.is_set(), "it was asked again"
 
 
 def test_a_server_that_is_down_is_waited_for_some_time() -> None:

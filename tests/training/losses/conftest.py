@@ -19,7 +19,7 @@ def set_blocks(monkeypatch: pytest.MonkeyPatch, block: int, tile: int) -> None:
     """Set how many pairs a block and a tile hold."""
     # Not by its name: in the package `training.losses`, nt_xent is the function.
     monkeypatch.setattr(sys.modules["training.losses.nt_xent"], "_CPU_BLOCK", block)
-    monkeypatch.setattr("training.losses.simhand_weights._CPU_TILE", tile)
+    monkeypatch.setattr("training.losses.tiled_distances._CPU_TILE", tile)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
 
 

@@ -91,9 +91,11 @@ def slow_positive_weights(batch: Batch, weighting: Weighting) -> Numbers:
     if not weighting.weights_positives:
         return np.ones(pairs)
     first, second = batch.keypoints1.double().numpy(), batch.keypoints2.double().numpy()
-    distances = np.array([_distance(first[n], second[n], weighting.distance, 0) for n in range(pairs)])
+    distances = np.array([_distance(first[n], second[n], weighting.measure, 0) for n in range(pairs)])
     finite = [d for d in distances if math.isfinite(d)]
-    return np.array([_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances])
+    weights = [_weight(d, finite, weighting.form, weighting.lambda_positive) for d in distances]
+    known = np.isfinite(distances)
+    return _normalised(np.array(weights), known, known) if weighting.normalised else np.array(weights)
 
 
 def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
@@ -104,14 +106,14 @@ def slow_denominator_weights(batch: Batch, weighting: Weighting) -> Numbers:
         return np.ones((rows, columns))
     points = _stacked(batch.keypoints1, batch.keypoints2, batch.negative_keypoints)
     distances = np.array(
-        [
-            [_distance(points[i], points[j], weighting.distance, 1) for j in range(columns)]
-            for i in range(rows)
-        ]
+        [[_distance(points[i], points[j], weighting.measure, 1) for j in range(columns)] for i in range(rows)]
     )
     finite = [float(d) for d in distances.flat if math.isfinite(d)]
-    weights = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
-    return np.array(weights).reshape(distances.shape)
+    flat = [_weight(d, finite, weighting.form, weighting.lambda_negative) for d in distances.flat]
+    weights = np.array(flat).reshape(distances.shape)
+    known = np.isfinite(distances)
+    counted = known & ~np.eye(*known.shape, dtype=np.bool_)  # a hand with itself is in no denominator
+    return _normalised(weights, known, counted) if weighting.normalised else weights
 
 
 def dense_loss(batch: Batch, w_pos: Tensor, weights: Tensor, temperature: float = 0.5) -> Tensor:
@@ -138,9 +140,16 @@ def _distance(first: Numbers, second: Numbers, kind: str, mean_over: int) -> flo
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
     apart = first - second
+    if kind == "euclidean":
+        return math.dist(first, second)
     if kind == "mpjpe":
         return float(np.linalg.norm(apart, axis=1).mean())
     return float(np.linalg.norm((abs(apart) if kind == "w_abs" else apart).mean(axis=mean_over)))
+
+
+def _normalised(weights: Numbers, known: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Numbers:
+    """With a mean of 1 among those that count, and 1 where distances are not known."""
+    return np.where(known, weights / np.mean(weights[counted]), 1.0)
 
 
 def _weight(distance: float, finite: list[float], form: str, steepness: float) -> float:

@@ -18,7 +18,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from handsim.errors import HandsimError
 from tests.training.losses.oracle import Batch
-from training.losses import Weighting, gather_with_gradient
+from training.losses import (
+    Hands,
+    NearMask,
+    NearNegatives,
+    ProjectionQueue,
+    Weighting,
+    gather_with_gradient,
+    nt_xent,
+)
 
 PROCESSES, PAIRS, NEGATIVES, WIDTH = 2, 12, 6, 10
 WEIGHTINGS = {
@@ -27,6 +35,8 @@ WEIGHTINGS = {
     "both": Weighting("both"),
     "w_abs": Weighting("both", distance="w_abs"),
     "sigmoid": Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0),
+    "normalised": Weighting("both", normalised=True),
+    "normalised sigmoid": Weighting("both", "sigmoid", lambda_negative=5.0, normalised=True),
 }
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 pytestmark = pytest.mark.slow
@@ -88,9 +98,63 @@ def work(rank: int, folder: Path) -> Saved:
     alone = share(whole_batch(torch.float64, negatives=0), rank)
     results["without negatives"] = alone.loss(WEIGHTINGS["both"]).numpy()
     results["gathered"], results["gathered back"] = gather_and_differentiate(rank)
+    results |= near_negatives_of_a_share(rank)
     results["uneven"] = np.array(error_message(share(whole_batch(torch.float32), rank), rank))
     distributed.destroy_process_group()
     return results
+
+
+def hands_of_batch() -> Hands:
+    """Those of a whole batch: anchors, positives, negatives."""
+    random = torch.Generator().manual_seed(2)
+    count = 2 * PAIRS + NEGATIVES
+    hand_ids = torch.randint(0, 9, (count,), generator=random)
+    return Hands(hand_ids, hand_ids // 3, torch.rand(9, 3, generator=random)[hand_ids])
+
+
+def share_of_hands(hands: Hands, rank: int) -> Hands:
+    """Those of one process, in the same order."""
+    roles = [PAIRS, 2 * PAIRS]
+    parts = [
+        torch.cat([part.chunk(PROCESSES)[rank] for part in torch.tensor_split(each, roles)])
+        for each in hands.tensors
+    ]
+    return Hands(*parts)
+
+
+NEAR = NearNegatives(within=1.0, weight=0.25, same_video=True)
+
+
+def near_loss(batch: Batch, hands: Hands, queue: ProjectionQueue) -> tuple[Tensor, float]:
+    """Of a batch whose projections were in the queue a step ago, and how many negatives were near."""
+    assert batch.negatives is not None
+    pairs = len(batch.z1)
+    queue.push(torch.cat([batch.z1, batch.z2]), None, hands.first(2 * pairs))
+    near = NearMask(NEAR, hands, pairs, queue.hands)
+    loss = nt_xent(batch.z1, batch.z2, negatives=batch.negatives, queue=queue.projections, near=near)
+    return loss, near.found
+
+
+def near_negatives_of_a_share(rank: int) -> Saved:
+    batch, hands = (
+        share(whole_batch(torch.float64), rank).differentiable(),
+        share_of_hands(hands_of_batch(), rank),
+    )
+    loss, found = near_loss(batch, hands, ProjectionQueue(2 * PAIRS))
+    torch.autograd.backward(loss)
+    saved = {f"near-gradient{number}": gradient.numpy() for number, gradient in enumerate(batch.gradients())}
+    # The first process has learned of a new version, with longer vectors.
+    longer = replace(hands, vectors=torch.rand(len(hands), 4 + rank))
+    unknown, version = longer.of_one_version(7 + rank)
+    assert torch.isnan(unknown.vectors).all()
+    mixed = nt_xent(batch.z1, batch.z2, near=NearMask(NearNegatives(1.0), unknown.first(PAIRS), PAIRS // 2))
+    return {
+        "near": loss.detach().numpy(),
+        "near found": np.array(found),
+        "mixed": mixed.detach().numpy(),
+        "mixed version": np.array([version, hands.of_one_version(7)[1]]),
+        **saved,
+    }
 
 
 def gather_and_differentiate(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -143,6 +207,24 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(
 def test_batches_without_negatives_have_the_same_loss(saved: list[Saved]) -> None:
     expected = whole_batch(torch.float64, negatives=0).loss(WEIGHTINGS["both"]).item()
     assert np.mean([one["without negatives"] for one in saved]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_two_processes_find_the_near_negatives_of_one(saved: list[Saved]) -> None:
+    batch = whole_batch(torch.float64).differentiable()
+    loss, found = near_loss(batch, hands_of_batch(), ProjectionQueue(2 * PAIRS))
+    torch.autograd.backward(loss)
+    assert found > 1
+    assert np.mean([one["near"] for one in saved]) == pytest.approx(loss.item(), abs=1e-12)
+    assert np.mean([one["near found"] for one in saved]) == pytest.approx(found, abs=1e-6)
+    for number, expected in enumerate(batch.gradients()):
+        gradients = np.concatenate([one[f"near-gradient{number}"] for one in saved])
+        np.testing.assert_allclose(gradients / PROCESSES, expected, rtol=0, atol=1e-12)
+
+
+def test_nothing_is_near_while_processes_have_different_index_versions(saved: list[Saved]) -> None:
+    expected = replace(whole_batch(torch.float64), negatives=None).loss(Weighting()).item()
+    assert np.mean([one["mixed"] for one in saved]) == pytest.approx(expected, abs=1e-12)
+    assert [one["mixed version"].tolist() for one in saved] == [[0, 7], [0, 7]]
 
 
 def test_rows_are_gathered_in_order_and_gradients_summed(saved: list[Saved]) -> None:

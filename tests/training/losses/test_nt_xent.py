@@ -33,11 +33,18 @@ WEIGHTINGS = [
     *(Weighting("both", distance=distance) for distance in ("mpjpe", "w_abs", "w_o_abs")),
     SIGMOID,
     Weighting("positives", "sigmoid", "w_abs", lambda_positive=9.0),
+    Weighting("both", normalised=True),
+    Weighting("both", "sigmoid", lambda_positive=9.0, lambda_negative=5.0, normalised=True),
 ]
 
 
+def _name(weighting: Weighting) -> str:
+    normalised = "-normalised" if weighting.normalised else ""
+    return f"{weighting.pairs}-{weighting.form}-{weighting.distance}{normalised}"
+
+
 def weighted(weightings: list[Weighting]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("weighting", weightings, ids=lambda w: f"{w.pairs}-{w.form}-{w.distance}")
+    return pytest.mark.parametrize("weighting", weightings, ids=_name)
 
 
 every_weighting = weighted(WEIGHTINGS)
@@ -170,7 +177,7 @@ def test_keypoints_that_a_form_does_not_need_are_ignored(monkeypatch: pytest.Mon
     def never(*_: object) -> None:
         raise AssertionError("all pairs were measured")
 
-    monkeypatch.setattr(simhand_weights, "_TiledDistances", never)
+    monkeypatch.setattr(simhand_weights, "TiledDistances", never)
     without = replace(batch, negative_keypoints=None)
     assert without.loss(Weighting("positives")) == batch.loss(Weighting("positives"))
     with pytest.raises(AssertionError, match="all pairs were measured"):

@@ -65,6 +65,37 @@ def test_weights_are_those_of_loops_over_pairs(
     np.testing.assert_allclose(negative, slow_denominator_weights(batch, weighting), atol=1e-12)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.usefixtures("small_blocks")
+def test_weights_of_vectors_are_those_of_loops_over_pairs(form: WeightForm, normalised: bool) -> None:
+    random = torch.Generator().manual_seed(3)
+    vectors = torch.rand(3, 7, 5, generator=random, dtype=torch.float64)
+    vectors[1, 2], vectors[2, 6, 1] = torch.nan, torch.nan  # hands that the index lacks
+    batch = replace(
+        Batch.draw(7, 7), keypoints1=vectors[0], keypoints2=vectors[1], negative_keypoints=vectors[2]
+    )
+    weighting = replace(both(form, "mpjpe"), source="embedding", normalised=normalised)
+    positive, negative = weights_of(batch, weighting)
+    np.testing.assert_allclose(positive, slow_positive_weights(batch, weighting), atol=1e-12)
+    np.testing.assert_allclose(negative, slow_denominator_weights(batch, weighting), atol=1e-12)
+    with pytest.raises(
+        HandsimError, match=r"keypoints2 is \[7, 21, 2\]; it is \[7, D\], a vector of each hand"
+    ):
+        positive_weights(vectors[0], Batch.draw(7).keypoints2, weighting)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(seed=SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_normalised_weights_have_a_mean_of_1_among_those_that_count(form: WeightForm, seed: int) -> None:
+    batch, weighting = Batch.draw(5, 2, seed=seed), replace(both(form, "mpjpe"), normalised=True)
+    positive, negative = weights_of(batch, weighting)
+    counted = negative[~torch.eye(*negative.shape, dtype=torch.bool)]
+    assert positive.mean().item() == pytest.approx(1, abs=1e-12)
+    assert counted.mean().item() == pytest.approx(1, abs=1e-12)
+
+
 @ALL
 @given(pairs=st.integers(1, 6), negatives=st.integers(0, 3), seed=SEEDS)
 @settings(max_examples=10, deadline=None)
@@ -155,6 +186,7 @@ def test_distances_alone_can_be_weighed() -> None:
     [
         ({"pairs": "all"}, "pairs is 'all'; it is one of none, positives, negatives, both"),
         ({"form": "cubic"}, "form is 'cubic'; it is one of linear, sigmoid"),
+        ({"source": "pool"}, "source is 'pool'; it is one of views, crops, embedding"),
         ({"distance": "l2"}, "distance is 'l2'; it is one of mpjpe, w_abs, w_o_abs"),
         ({"lambda_positive": -1.0}, "lambda_positive is -1.0; it is a number of at least 0"),
         ({"lambda_negative": math.nan}, "lambda_negative is nan; it is a number of at least 0"),

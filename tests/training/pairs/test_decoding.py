@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -52,6 +53,8 @@ def test_a_batch_holds_each_hand_once_however_often_it_is_drawn(pool: Pool) -> N
     np.testing.assert_array_equal(batch.keypoints, pool.keypoints[pool.rows(batch.hand_ids)][:, :, :2])
     assert batch.keypoints.dtype == batch.distances.dtype == torch.float32
     np.testing.assert_array_equal(batch.distances, draw.distances)
+    np.testing.assert_array_equal(batch.videos, pool.videos.codes[pool.rows(batch.hand_ids)])
+    assert batch.vectors.shape == (13, 0)
     assert batch.crops.shape == (0, 32, 32, 3)
     assert (len(batch), batch.version, batch.epoch, batch.number) == (4, "v0003", 4, 7)
     assert (batch.without_positive, batch.not_in_index, batch.random_negatives) == (1, 1, 2)
@@ -60,12 +63,24 @@ def test_a_batch_holds_each_hand_once_however_often_it_is_drawn(pool: Pool) -> N
     assert pool.keypoints.max() < 7.0
 
 
+def test_a_batch_has_the_vectors_of_its_hands_where_they_were_drawn(pool: Pool) -> None:
+    ids = pool.hand_ids
+    hands = ids[[9, 3, 3, 40, 100, 5]]
+    draw = PairDraw(hands[:2], hands[2:4], np.ones(2, dtype=np.float32), hands[4:].reshape(2, 1))
+    # The vector of each is its row.
+    rows = pool.rows(hands)
+    vectors = np.stack([rows, -rows], axis=1).astype(np.float32)
+    batch = PairBatch.from_draw(replace(draw, vectors=vectors), pool, 0, 0)
+    there = pool.rows(batch.hand_ids)
+    np.testing.assert_array_equal(batch.vectors, np.stack([there, -there], axis=1))
+
+
 def test_to_moves_every_tensor(pool: Pool) -> None:
     none = np.empty((2, 0), dtype=np.uint64)
     draw = PairDraw(pool.hand_ids[:2], pool.hand_ids[2:4], np.ones(2, dtype=np.float32), none)
     there = PairBatch.from_draw(draw, pool, 0, 0).to("meta", non_blocking=True)
     tensors = [value for value in vars(there).values() if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 6
+    assert len(tensors) == 8
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert there.hand_ids.tolist() == pool.hand_ids[:4].tolist()
 

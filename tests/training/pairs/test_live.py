@@ -109,6 +109,24 @@ def test_an_empty_band_is_filled_at_random(built: Catalog, pool: Pool, pool_hand
     assert pool_hands.contains(pairs.negatives).all()
 
 
+def test_vectors_come_with_the_pairs_where_they_are_wanted(
+    any_catalog: Catalog, pool: Pool, half: Pool, embedding: PoseEmbedding, pool_hands: HandSet
+) -> None:
+    any_catalog.build(half, embedding, SMALL_GRAPH)
+    settings = PairSettings(negatives_per_anchor=2, negative_min_distance=5.0)
+    anchors = pool.hand_ids[::8]
+    assert draw(any_catalog, settings, pool_hands, anchors).vectors is None
+    index = LiveIndex(any_catalog)
+    with closing(LiveNeighbors(index, settings, pool_hands, with_vectors=True)) as source:
+        pairs = source.draw(anchors, rng())
+    hands = np.concatenate([pairs.anchors, pairs.positives, pairs.negatives.ravel()])
+    expected = embedding.transform(pool.keypoints[pool.rows(hands)])
+    expected[~np.isin(hands, half.hand_ids)] = np.nan
+    assert pairs.vectors is not None
+    assert 0 < np.isnan(expected).any(axis=1).sum() < len(hands)
+    np.testing.assert_allclose(pairs.vectors, expected, atol=1e-5)
+
+
 def test_negatives_are_drawn_among_the_nearest_of_the_band(
     built: Catalog, exact: ExactIndex, pool: Pool, pool_hands: HandSet
 ) -> None:
@@ -288,14 +306,15 @@ QUERIES = PairSettings(policy=MiningPolicy(top_k=3), negatives_per_anchor=1, neg
 def test_another_process_answers_as_this_one(
     catalog: Catalog, pool: Pool, half: Pool, embedding: PoseEmbedding, pool_hands: HandSet
 ) -> None:
-    with closing(QueryProcess(catalog.address, None, QUERIES, pool_hands)) as there:
+    with closing(QueryProcess(catalog.address, None, QUERIES, pool_hands, with_vectors=True)) as there:
         with pytest.raises(NotThereError, match="`handsim index build` makes one"):
             there.draw(pool.hand_ids[:2], rng())
         catalog.build(pool, embedding, SMALL_GRAPH)
-        with closing(LiveNeighbors(LiveIndex(catalog), QUERIES, pool_hands)) as here:
+        index = LiveIndex(catalog)
+        with closing(LiveNeighbors(index, QUERIES, pool_hands, with_vectors=True)) as here:
             for seed in range(3):
                 one, other = (source.draw(pool.hand_ids[seed::5], rng(seed)) for source in (here, there))
-                for name in ("anchors", "positives", "distances", "negatives"):
+                for name in ("anchors", "positives", "distances", "negatives", "vectors"):
                     np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
                 assert one.version == other.version == "v0001"
         catalog.build(half, embedding, SMALL_GRAPH)

@@ -23,7 +23,7 @@ from training.augmentation import AugmentationSettings, augment
 from training.losses import Weighting
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import RECIPES
-from training.pretrain.module import PretrainModule
+from training.pretrain.module import PretrainModule, points_for_weights
 from training.pretrain.train import draw_pairs
 from training.runs import monitor
 from training.runs.folder import BEST, LAST
@@ -35,6 +35,8 @@ ODD = ["--trainer.accumulate=2"]
 """Three batches an epoch: the second step takes the last of one epoch and the first of the next."""
 ENDING_IN_HALF = [*ODD, "--trainer.epochs=1", "--trainer.precision=bf16-mixed"]
 """Its second and last step has one batch."""
+QUEUED = ["--loss.queue=20", "--loss.near.within=1.5", "--loss.weighting.pairs=both"]
+"""Two batches fill the queue, which the checkpoints hold."""
 OTHER = ["--seed=2", "--trainer.max_steps=4", "--log.figures_every_steps=2"]
 
 
@@ -43,7 +45,8 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Runs that nobody stopped."""
     place = Place.beside(world, tmp_path_factory.mktemp("whole") / "home")
     torch.set_num_threads(1)
-    for name, overrides in (("plain", []), ("odd", ODD), ("half", ENDING_IN_HALF), ("other", OTHER)):
+    runs = {"plain": [], "odd": ODD, "half": ENDING_IN_HALF, "queued": QUEUED, "other": OTHER}
+    for name, overrides in runs.items():
         place.train(name, overrides)
     return place
 
@@ -53,6 +56,7 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     [
         pytest.param("plain", [], [1, 3], 6, id="inside an epoch, and at its end"),
         pytest.param("odd", ODD, [1, 2], 3, id="accumulating, inside an epoch and in a step over two"),
+        pytest.param("queued", QUEUED, [3], 6, id="with a queue"),
         pytest.param("half", ENDING_IN_HALF, [1], 2, id="in low precision, with half a step left"),
     ],
 )
@@ -136,6 +140,16 @@ def test_numbers_of_a_step_are_possible_ones(whole: Place) -> None:
         assert numbers["positive_distance"] > 0
 
 
+def test_near_negatives_are_sought_in_batch_and_queue_and_counted(whole: Place) -> None:
+    lines = whole.lines("queued")
+    assert "near_negatives" not in whole.lines("plain")[0]
+    assert all(0 < line["near_negatives"] < 30 for line in lines)
+    queue = whole.checkpoint("queued")["queue"]
+    assert {name: len(queue[name]) for name in ("projections", "points")} == {"projections": 20, "points": 20}
+    assert queue["hands"]["vectors"].isfinite().all()
+    assert "queue" not in whole.checkpoint("plain")
+
+
 PAIRS = 5
 
 
@@ -163,6 +177,8 @@ def _batch() -> PairBatch:
         hand_ids=np.arange(10, 20, dtype=np.uint64),
         crops=torch.randint(0, 256, (10, 32, 32, 3), dtype=torch.uint8),
         keypoints=torch.rand(10, 21, 2),
+        videos=torch.zeros(10, dtype=torch.int64),
+        vectors=torch.empty(10, 0),
         anchors=torch.arange(PAIRS),
         positives=torch.tensor([5, 6, 2, 8, 9]),  # the third is its own
         negatives=torch.empty(0, dtype=torch.int64),
@@ -201,6 +217,25 @@ def test_each_pair_is_drawn_with_its_distance_and_its_weight(
     assert all(text.startswith("weight ") for text in texts)
     numbers = [float(text.split()[1]) for text in texts]
     assert (min(numbers), max(numbers)) == (0.0, 1.0)  # linear ones reach from the farthest to the nearest
+
+
+def test_weights_are_made_of_what_the_recipe_says(module: PretrainModule) -> None:
+    batch, views = _batch(), []
+    rows = torch.cat([batch.anchors, batch.positives])
+    for part in rows.chunk(2):
+        random = torch.Generator().manual_seed(1)
+        views.append(
+            augment(batch.crops[part], batch.keypoints[part], AugmentationSettings(size_px=32), random)
+        )
+    vectors = torch.rand(len(rows), 3)
+
+    def points(weighting: Weighting) -> torch.Tensor:
+        return points_for_weights(weighting, batch, rows, views, vectors)
+
+    in_views = torch.cat([view.keypoints for view in views]) * 128
+    assert points(Weighting("both")).equal(in_views)
+    assert points(Weighting("both", source="crops")).equal(batch.keypoints[rows] * 128)
+    assert points(Weighting("both", source="embedding")).equal(vectors)
 
 
 def test_fewer_pairs_than_a_row_and_missing_keypoints_are_drawn(module: PretrainModule) -> None:

@@ -101,8 +101,21 @@ BAD_PRETRAIN = [
     ("feedback: {keep_versions: 1}", r"keep_versions is 1; it is at least 2"),
     (
         "feedback: {every_epochs: 1}\npairs: {policy: {max_distance: 1}}",
-        r"leave pairs\.policy\.max_distance and",
+        r"leave pairs\.policy\.max_distance, pairs\.negatives_per_anchor and",
     ),
+    (
+        "feedback: {every_epochs: 1}\nloss: {near: {within: 1.0, unit: embedding}}",
+        r"distances differ in meaning; leave .*loss\.near\.unit embedding out",
+    ),
+    (
+        "loss: {near: {within: 1.0}}\npairs: {positives: own}",
+        r"loss\.near\.within needs the vectors of a live index, but pairs come from own",
+    ),
+    (
+        "loss: {weighting: {pairs: both, source: embedding}}\npairs: {table: pairs.parquet}",
+        r"loss\.weighting\.source needs the vectors of a live index, but pairs come from pairs\.parquet",
+    ),
+    ("loss: {queue: -1}", r"loss\.queue is -1; it is at least 0"),
     ("feedback: {every_epochs: 1}\npairs: {positives: own}", r"pairs come from own, so that they are never"),
     ("feedback: {every_epochs: 1}\npairs: {pin_version: v0001}", r"pairs\.pin_version is v0001, so that"),
     ("- 1", r"holds a list"),

@@ -18,7 +18,15 @@ from apps.browser.index.overview import (
 )
 from apps.browser.library import Library
 from apps.browser.serve import BrowserSettings
-from tests.apps.browser.builders import NEWER, OLDER, SOUND, build_version, more_hands, with_current
+from tests.apps.browser.builders import (
+    NEWER,
+    OLDER,
+    SOUND,
+    build_version,
+    more_hands,
+    with_current,
+    with_health,
+)
 
 
 def test_an_overview_says_what_the_home_has(home: Path, library: Library) -> None:
@@ -71,6 +79,13 @@ def test_an_overview_sees_what_has_changed_or_is_damaged(own_home: Path) -> None
         (replace(SOUND, embedding=None), "good", "finds"),
         (replace(SOUND, builder="process 7 on host"), "note", "is being built by process 7 on host"),
         (replace(SOUND, errors=("it is cut",)), "bad", "it is cut"),
+        (with_health(), "good", "finds"),
+        (
+            with_health(status="red", severity="wrong"),
+            "bad",
+            "v0002 on the server: red, 1 segment; .*; handsim index doctor says",
+        ),
+        (with_health(status="yellow", severity="hint"), "note", "v0002 on the server: yellow"),
         (replace(SOUND, versions=(NEWER, replace(OLDER, recall_at_1=0.5))), "bad", "v0001 misses neighbours"),
     ],
 )
