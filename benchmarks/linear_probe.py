@@ -1,5 +1,10 @@
-"""What frozen features know of a hand's pose: ridge regression to its joints, on people they never met."""
+"""What frozen features know of a hand's pose: ridge regression to its joints, on people they never met.
 
+In 2D, in percent of the crop's width, and where the pool knows the joints in 3D, in mm there: pairs are mined
+by what is seen in 2D, so that alone would ask features for what mining gave away.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +15,9 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 from torch.nn import functional
 
+from handsim.metrics.alignment import PoseComparison, align_procrustes, compare_poses
+from handsim.metrics.pairs import has_measures
+from handsim.metrics.pose import joint_errors_mm
 from handsim.pool import Pool
 from handsim.skeleton import WRIST
 from training.models.encoder import Encoder
@@ -32,6 +40,8 @@ class Hands:
     """[N, 40] joints but the wrist, less the wrist, x and y in crop widths."""
     videos: NDArray[np.str_]
     """[N] whose hand it is: every video shows another person."""
+    joints_mm: Floats | None = None
+    """[N, 63] joints in 3D, less the wrist; None where the pool does not know them of every hand."""
 
     @classmethod
     def of(cls, pool: Pool, size_px: int) -> "Hands":
@@ -48,7 +58,10 @@ class Hands:
             for part in torch.split(pictures, _PICTURES_AT_ONCE)
         ]
         videos = np.array([str(video) for video in pool.videos.values()])
-        return cls(torch.cat(resized), root_relative(pool.keypoints), videos)
+        joints = pool.read_joints_mm().astype(np.float64)
+        relative = (joints - joints[:, WRIST : WRIST + 1]).reshape(len(joints), -1)
+        known = relative if has_measures(joints).all() else None
+        return cls(torch.cat(resized), root_relative(pool.keypoints), videos, known)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +81,11 @@ def joint_error(poses: Floats, truth: Floats) -> float:
 
 
 def probe(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
-    """How far joints of ``test`` are off, in percent of the crop's width, told from an encoder's features.
+    """How far joints of ``test`` are off, told from an encoder's features.
+
+    In percent of the crop's width: ``error`` by ridge regression, ``neighbours_error`` by the mean of the
+    nearest hands. In 3D, in mm: ``error_mm`` by ridge regression, ``nearest_mm`` (wrist on wrist) and
+    ``nearest_pa_mm`` (Procrustes aligned) of the one hand whose features are nearest.
 
     Twice: with batch norm as training left it, and with its statistics taken anew from the whole crops of
     ``train``. Training saw views of other colours, and a network that was never trained has no statistics.
@@ -88,16 +105,48 @@ def ridge_error(
     features: Floats, train: Hands, test_features: Floats, test_poses: Floats
 ) -> tuple[float, float]:
     """Error in percent of the crop's width, and alpha, which some of the training people chose."""
-    people = np.unique(train.videos)
+    ridge, alpha = _fit_ridge(features, train.poses, train.videos, joint_error)
+    return joint_error(ridge.predict(test_features), test_poses), alpha
+
+
+def _fit_ridge(
+    features: Floats, targets: Floats, videos: NDArray[np.str_], error: Callable[[Floats, Floats], float]
+) -> tuple[Ridge, float]:
+    """The regression to targets [N, T], and its alpha, which some of the people choose."""
+    people = np.unique(videos)
     validating = np.random.default_rng(0).permutation(people)[: max(1, int(len(people) * VALIDATION_SHARE))]
-    held = np.isin(train.videos, validating)
+    held = np.isin(videos, validating)
     errors = {}
     for alpha in ALPHAS:
-        ridge = Ridge(alpha=alpha).fit(features[~held], train.poses[~held])
-        errors[alpha] = joint_error(ridge.predict(features[held]), train.poses[held])
+        ridge = Ridge(alpha=alpha).fit(features[~held], targets[~held])
+        errors[alpha] = error(ridge.predict(features[held]), targets[held])
     alpha = min(errors, key=errors.__getitem__)
-    ridge = Ridge(alpha=alpha).fit(features, train.poses)
-    return joint_error(ridge.predict(test_features), test_poses), alpha
+    return Ridge(alpha=alpha).fit(features, targets), alpha
+
+
+def errors_3d(
+    features: Floats, joints_mm: Floats, videos: NDArray[np.str_], test_features: Floats, test_mm: Floats
+) -> dict[str, float]:
+    """Errors in mm of joints [N, 63] in 3D, less the wrist; see `probe`."""
+    ridge, _ = _fit_ridge(features, joints_mm, videos, mean_error_mm)
+    nearest = joints_mm[(_unit(test_features) @ _unit(features).T).argmax(axis=1)]
+    fitted = align_procrustes(_compare(nearest, test_mm), proper=True)
+    return {
+        "error_mm": mean_error_mm(ridge.predict(test_features), test_mm),
+        "nearest_mm": mean_error_mm(nearest, test_mm),
+        "nearest_pa_mm": float(joint_errors_mm(fitted).mean()),
+    }
+
+
+def mean_error_mm(joints_mm: Floats, truth_mm: Floats) -> float:
+    """Mean distance of joints [N, 63], wrists on each other."""
+    return float(joint_errors_mm(_compare(joints_mm, truth_mm)).mean())
+
+
+def _compare(joints_mm: Floats, truth_mm: Floats) -> PoseComparison:
+    shape = len(truth_mm), -1, 3
+    joints, truth = joints_mm.reshape(shape), truth_mm.reshape(shape)
+    return compare_poses(joints, truth, np.ones(truth.shape[:2], dtype=np.bool_))
 
 
 def neighbours_error(features: Floats, poses: Floats, test_features: Floats, test_poses: Floats) -> float:
@@ -112,7 +161,11 @@ def _figures(encoder: Encoder, train: Hands, test: Hands) -> dict[str, Any]:
     features, others = (features - mean) / spread, (others - mean) / spread
     error, alpha = ridge_error(features, train, others, test.poses)
     nearest = neighbours_error(features, train.poses, others, test.poses)
-    return {"error": round(error, 3), "alpha": alpha, "neighbours_error": round(nearest, 3)}
+    figures = {"error": round(error, 3), "alpha": alpha, "neighbours_error": round(nearest, 3)}
+    if train.joints_mm is None or test.joints_mm is None:
+        return figures
+    in_3d = errors_3d(features, train.joints_mm, train.videos, others, test.joints_mm)
+    return figures | {name: round(error_mm, 3) for name, error_mm in in_3d.items()}
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ all methods (0: random ones). `random` is an encoder that saw nothing, `start` t
 Ridge regression then tells the joints relative to the wrist (x and y in crop widths) from the frozen features
 of whole crops, its alpha chosen on some of the training people, and is judged on people of another pool.
 Errors are mean joint distances in percent of the crop's width, smaller is better; `mean_pose_error` is that
-of always saying the mean pose.
+of always saying the mean pose. The same in 3D, in mm: `error_mm` by ridge regression, `nearest_mm` and
+`nearest_pa_mm` (Procrustes aligned) of the hand whose features are nearest.
 
 Every (method, seed) is written to --out when it is done; what is there is not done again.
 """
@@ -69,7 +70,8 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
 all of it, which is no feedback, is `simhand_no_weights`."""
 OTHER_PEOPLE: Final = 1_000_000
 """Added to the seed of the pool's world: that of the held-out people's."""
-FIGURES: Final = ("error", "neighbours_error", "error_recalibrated", "neighbours_error_recalibrated")
+_ERRORS: Final = ("error", "neighbours_error", "error_mm", "nearest_mm", "nearest_pa_mm")
+FIGURES: Final = (*_ERRORS, *(f"{name}_recalibrated" for name in _ERRORS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +193,7 @@ def measure(bench: Bench, method: str, seed: int) -> dict[str, Any]:
 def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and spread over the seeds of each method, and whether the expected order came out."""
     methods = {}
+    names = [name for name in FIGURES if all(name in result for result in results)]  # old ones: 2D alone
     for method in dict.fromkeys(result["method"] for result in results):
         mine = [result for result in results if result["method"] == method]
         methods[method] = {"seeds": len(mine)} | {
@@ -200,9 +203,9 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
                 if len(mine) > 1
                 else None,
             }
-            for name in FIGURES
+            for name in names
         }
-    return {"methods": methods, "order": {name: order(results, name) for name in FIGURES}}
+    return {"methods": methods, "order": {name: order(results, name) for name in names}}
 
 
 def order(results: list[dict[str, Any]], figure: str) -> dict[str, Any]:

@@ -83,6 +83,20 @@ def mirror_points(points: NDArray[Float], width: float) -> NDArray[Float]:
     return mirrored
 
 
+def turn_points(points: NDArray[np.floating], angles_deg: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Points [N, J, 2 or more] turned in x and y by ``angles_deg`` [N], each set about its mean.
+
+    Positive angles are counter-clockwise as displayed, as in OpenCV's getRotationMatrix2D.
+    """
+    angles = np.radians(angles_deg)[:, None]
+    cosine, sine = np.cos(angles), np.sin(angles)
+    turned = points.astype(np.float64)
+    centre = turned[..., :2].mean(axis=1, keepdims=True)
+    x, y = np.moveaxis(turned[..., :2] - centre, -1, 0)
+    turned[..., :2] = centre + np.stack([cosine * x + sine * y, cosine * y - sine * x], axis=-1)
+    return turned
+
+
 def cut_crop(
     image: NDArray[np.uint8], square_px: ArrayLike, size_px: int = CROP_SIZE_PX
 ) -> NDArray[np.uint8]:

@@ -25,7 +25,8 @@ class Hand:
     """One hand in one picture, always as a right hand (a left one is mirrored once, on the way in).
 
     Raises HandsimError for keypoints that are not [21, 3], not finite where a joint is labelled, or without
-    any labelled joint, for joint scores that are not [21] in 0..1, for no side, or an id out of range.
+    any labelled joint, for joint scores that are not [21] in 0..1, for no side, for an id out of range, and
+    for a truth of other shapes.
     """
 
     hand_id: int
@@ -58,6 +59,11 @@ class Hand:
     track: int | None = None
     """The same hand over the frames of its video: the id of the first one found. None: of no video, or nobody
     linked its frames."""
+    joints_mm: NDArray[np.float32] | None = None
+    """[21, 3] its true joints in the camera frame (x right, y down, z into the picture), as a right hand; NaN
+    where a joint is not annotated. None: nobody knows them. Only ever used to evaluate."""
+    visible: NDArray[np.bool_] | None = None
+    """[21] which joints nothing hides from the camera; None: nobody knows. Only ever used to evaluate."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hand_id <= MAX_HAND_ID:
@@ -65,6 +71,10 @@ class Hand:
         check_hand(self.side, self.keypoints)
         if self.joint_scores is not None:
             check_joint_scores(self.joint_scores)
+        for name, shape in (("joints_mm", (JOINT_COUNT, 3)), ("visible", (JOINT_COUNT,))):
+            truth = getattr(self, name)
+            if truth is not None and truth.shape != shape:
+                raise HandsimError(f"{name} has shape {list(truth.shape)}; expected {list(shape)}")
 
     @property
     def joint_mask(self) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import available_cores
-from index.mining import DEFAULT_POLICY, MinedPairs, Miner, MiningPolicy
+from index.mining import DEFAULT_POLICY, MinedPairs, Miner, MiningPolicy, resolve_quantile
 from index.points import HandColumns, PoolPoints, Progress
 from index.query import DEFAULT_OPTIONS, NO_HAND, Neighbors, SearchOptions
 
@@ -165,6 +165,7 @@ def mine_in_bulk(
     progress: Progress | None = None,
 ) -> Iterator[MinedPairs]:
     """As `index.mining.mine`, of hands [N] in memory: exact, in threads of this process or on its GPU."""
+    policy = resolve_quantile(search, policy, hand_ids)
     miner = Miner(policy, None if policy.keep_duplicates else duplicates)
     block = max(1, min(_HANDS_AT_ONCE, _ANSWERS_AT_ONCE // policy.top_k))
     for start in range(0, len(hand_ids), block):

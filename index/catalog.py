@@ -185,7 +185,7 @@ class Catalog(ABC):
     def compare(self, hands: HandColumns) -> Difference:
         """How the current version differs from a pool; raises NotThereError without one."""
         with self.current() as current:
-            usable = can_embed_hands(current.embedding.unlabelled, hands)
+            usable = can_embed_hands(current.embedding, hands)
             return Difference.between(current.info.name, current.scroll(), hands, usable)
 
     def current(self) -> IndexVersion:

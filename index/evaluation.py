@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.embedding import can_embed_hands
+from handsim.embedding import can_embed_hands, turn_upright
 from handsim.errors import HandsimError
 from handsim.metrics.retrieval import pose_distance, precision_at_k, recall_at_k
 from handsim.pool import Pool
@@ -91,7 +91,7 @@ def evaluate_retrieval(
     The same seed takes the same hands. Raises HandsimError for an empty sample, NotThereError for a hand
     that is in the pool but not in the index. Hands that the embedding refuses play no part.
     """
-    candidates = np.flatnonzero(can_embed_hands(version.embedding.unlabelled, pool))
+    candidates = np.flatnonzero(can_embed_hands(version.embedding, pool))
     if sample < 1 or len(candidates) == 0:
         raise HandsimError(
             f"a sample of {min(sample, len(candidates))} hands measures nothing; take at least 1"
@@ -102,7 +102,7 @@ def evaluate_retrieval(
     neighbors, recall_at_1, recall_at_10 = _measure_recall(version, hand_ids)
     anywhere = version.search_hands(hand_ids, 1)
     partners = random.choice(candidates, len(rows))
-    mined_distances, random_distances = _pose_distances(pool, rows, neighbors, partners)
+    mined_distances, random_distances = _pose_distances(version, pool, rows, neighbors, partners)
     labelled = pool.labels.codes[rows] >= 0
     precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, labelled)
     report = RetrievalReport(
@@ -282,15 +282,32 @@ def _precisions(
     return precision_at_k(own, others, 1), precision_at_k(own, others, others.shape[1])
 
 
+def pose_distances(
+    version: IndexVersion, pool: Pool, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Pose distances [N] between the hands at rows [N] and [N] of a pool, as a version compares them.
+
+    See `handsim.metrics.retrieval.pose_distance`; upright, where its embedding turns hands so.
+    """
+    hands: list[NDArray[np.floating]] = [pool.keypoints[rows] for rows in (first, second)]
+    if version.embedding.up_to_turn:
+        hands = [turn_upright(each) for each in hands]
+    return pose_distance(*hands)
+
+
 def _pose_distances(
-    pool: Pool, rows: NDArray[np.int64], neighbors: Neighbors, partners: NDArray[np.int64]
+    version: IndexVersion,
+    pool: Pool,
+    rows: NDArray[np.int64],
+    neighbors: Neighbors,
+    partners: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pose distances [M] to the nearest hand, and [R] to random ``partners`` [N] in other videos."""
     has_neighbor, nearest = _nearest_rows(pool, neighbors)
     other_video = pool.videos.codes[partners] != pool.videos.codes[rows]
     return (
-        pose_distance(pool.keypoints[rows[has_neighbor]], pool.keypoints[nearest]),
-        pose_distance(pool.keypoints[rows[other_video]], pool.keypoints[partners[other_video]]),
+        pose_distances(version, pool, rows[has_neighbor], nearest),
+        pose_distances(version, pool, rows[other_video], partners[other_video]),
     )
 
 

@@ -36,6 +36,8 @@ from index.query import DEFAULT_OPTIONS, MIN_POSITIVE_DISTANCE, Neighbors, Searc
 from index.version import IndexVersion
 
 _BATCH_HANDS: Final = 2048
+QUANTILE_HANDS: Final = 2000
+"""Hands that a quantile of distances is measured on; the median's rank is then off by 1 % of the hands."""
 _BATCHES_PER_PROCESS: Final = 2
 """The batch that a process mines, and the next one, so that it never waits."""
 
@@ -58,6 +60,9 @@ class MiningPolicy:
     """Rank videos instead of hands, each by its nearest hand."""
     max_distance: float | None = None
     """Leave out what is further than this, in the index's embedding."""
+    max_quantile: float | None = None
+    """Leave out what is further than this quantile of the distances at which hands have their nearest
+    positive, in the version that is asked: 0.5 is their median, and leaves half of the hands without one."""
     min_distance: float = MIN_POSITIVE_DISTANCE
     """Leave out what is nearer than this, in the index's embedding: the same picture under another name."""
     keep_duplicates: bool = False
@@ -71,6 +76,8 @@ class MiningPolicy:
         for name, distance in (("max_distance", self.max_distance), ("min_distance", self.min_distance)):
             if distance is not None and not (math.isfinite(distance) and distance >= 0):
                 raise HandsimError(f"{name} is {distance}; it is a distance of at least 0")
+        if self.max_quantile is not None and not 0 < self.max_quantile <= 1:
+            raise HandsimError(f"max_quantile is {self.max_quantile}; it is above 0 and at most 1")
 
 
 DEFAULT_POLICY: Final = MiningPolicy()
@@ -102,6 +109,10 @@ class MinedPairs:
             sum(part.too_near for part in parts),
             sum(part.duplicates for part in parts),
         )
+
+    def select(self, rows: NDArray[np.bool_]) -> "MinedPairs":
+        """Those of some anchors [N]; what was left out is not counted again."""
+        return MinedPairs(self.hand_ids[rows], self.positives[rows], self.distances[rows])
 
     @property
     def is_found(self) -> NDArray[np.bool_]:
@@ -163,6 +174,10 @@ def explain_lack(pool: Pool, policy: MiningPolicy, left_out: bool = False) -> st
             f"all are of one video (`{videos[0]}`); ingest more videos, tell them apart with `handsim ingest "
             f"--video-from`, or allow the same video (`mine --same-video`, `pairs.policy.other_video false`)"
         )
+    if policy.max_quantile is not None:
+        return (
+            f"the others' are beyond max_quantile {policy.max_quantile:g}, which leaves so many without one"
+        )
     if policy.max_distance is not None:
         return f"the others have none within max_distance {policy.max_distance:g}; take a larger one"
     if left_out:
@@ -208,6 +223,7 @@ def mine(
     """
     if workers is not None and workers < 1:
         raise HandsimError(f"{workers} workers cannot mine; take at least 1")
+    policy = resolve_quantile(version, policy, hand_ids)
     miner = Miner(policy, None if policy.keep_duplicates else duplicates, ef)
     mined: Iterator[MinedPairs]
     batches = [hand_ids[start : start + _BATCH_HANDS] for start in range(0, len(hand_ids), _BATCH_HANDS)]
@@ -236,11 +252,18 @@ PAIRS_SCHEMA: Final = pa.schema(
 )
 
 
-def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: VersionInfo | Embedding) -> int:
+def write_pairs(
+    path: str | Path,
+    batches: Iterable[MinedPairs],
+    mined_from: VersionInfo | Embedding,
+    *,
+    up_to_turn: bool = False,
+) -> int:
     """Write pairs as they come; the file appears under its name once it is complete. Returns how many.
 
     Its metadata hold the index version they were mined from (an embedding alone: ``mined`` is ``in bulk``),
-    the fingerprint of the embedding, and how many hands were left out as too near or as duplicates.
+    the fingerprint of the embedding, whether its pairs are alike only up to a turn in the picture, and how
+    many hands were left out as too near or as duplicates.
     """
     if isinstance(mined_from, VersionInfo):
         metadata = {
@@ -249,6 +272,8 @@ def write_pairs(path: str | Path, batches: Iterable[MinedPairs], mined_from: Ver
         }
     else:
         metadata = {"mined": "in bulk", "embedding_fingerprint": mined_from.fingerprint}
+    if up_to_turn:
+        metadata["up_to_turn"] = "true"
     left_out = {"left_out_too_near": 0, "left_out_duplicates": 0}
     count = 0
     with (
@@ -334,6 +359,26 @@ class Miner:
             return np.zeros(found.hand_ids.shape, dtype=np.bool_)
         groups = self.duplicates.group_of(hand_ids)[:, None]
         return np.asarray((groups >= 0) & (self.duplicates.group_of(found.hand_ids) == groups))
+
+
+def resolve_quantile(search: HandSearch, policy: MiningPolicy, hand_ids: NDArray[np.uint64]) -> MiningPolicy:
+    """The policy with a distance in the place of its quantile, if it has one.
+
+    That is measured on the nearest positives of hands [N], or of some that lie evenly among their ids: the
+    same hands and version give the same distance.
+    """
+    if policy.max_quantile is None or not len(hand_ids):
+        return policy
+    rows = np.linspace(0, len(hand_ids) - 1, min(QUANTILE_HANDS, len(hand_ids))).astype(np.int64)
+    nearest = replace(policy, top_k=1, first_rank=1, max_quantile=None)
+    mined = Miner(nearest, None).mine(search, np.sort(hand_ids)[rows])
+    distances = mined.distances[mined.is_found]
+    if not len(distances):
+        return replace(policy, max_quantile=None)
+    distance = float(np.quantile(distances, policy.max_quantile))
+    if policy.max_distance is not None:
+        distance = min(distance, policy.max_distance)
+    return replace(policy, max_distance=distance, max_quantile=None)
 
 
 def _mine_in_processes(

@@ -227,7 +227,7 @@ class PoolPoints:
         """Of all hands, or of those at ``rows`` [n]."""
         self._hands = hands
         self._embedding = embedding
-        is_taken = can_embed_hands(embedding.unlabelled, hands)
+        is_taken = can_embed_hands(embedding, hands)
         if rows is not None:
             rows = rows[is_taken[rows]]
         elif not is_taken.all():

@@ -17,6 +17,7 @@ from handsim.embedding import (
     ImageEmbedding,
     PoseEmbedding,
     Unlabelled,
+    lacks_depth,
     load_embedding,
 )
 from handsim.embedding.image import FEATURES
@@ -44,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pose.add_argument("--normalisation", choices=NORMALISATIONS, help=line)
     line = "a hand with unlabelled joints has no vector, or these joints are completed by the others (refuse)"
     pose.add_argument("--unlabelled", choices=UNLABELLED, help=line)
+    line = "the keypoints' z counts, too: hands that differ in depth are apart"
+    pose.add_argument("--depth", action="store_true", default=None, help=line)
+    line = "hands are turned upright first: alike whichever way they are held in the picture"
+    pose.add_argument("--up-to-turn", action="store_true", default=None, help=line)
     image = fit.add_argument_group("images (needs handsim[train])")
     image.add_argument(
         "--encoder",
@@ -73,13 +78,25 @@ def _fit(options: argparse.Namespace) -> int:
         components = DEFAULT_COMPONENTS if options.components is None else options.components
         normalisation = options.normalisation or DEFAULT_NORMALISATION
         unlabelled: Unlabelled = options.unlabelled or "refuse"
-        embedding: Embedding = PoseEmbedding.fit(pool, components, normalisation, unlabelled)
+        embedding: Embedding = PoseEmbedding.fit(
+            pool,
+            components,
+            normalisation,
+            unlabelled,
+            depth=bool(options.depth),
+            up_to_turn=bool(options.up_to_turn),
+        )
         embedding.save(home.embedding)
         if partly := int((pool.has_side & ~pool.is_complete).sum()):
             hands = pluralize(partly, "hand with unlabelled joints was", "hands with unlabelled joints were")
             print(f"{hands} left out of the fit")
+        if options.depth and (flat := int((pool.is_usable & lacks_depth(pool.keypoints)).sum())):
+            print(
+                f"{pluralize(flat, 'hand without depth was', 'hands without depth were')} left out of the fit"
+            )
     else:
-        _refuse(options, ("normalisation", "unlabelled"), "is for poses; leave it out with --encoder")
+        for_poses = ("normalisation", "unlabelled", "depth", "up_to_turn")
+        _refuse(options, for_poses, "is for poses; leave it out with --encoder")
         embedding = _fit_image(options, home, pool)
     if line := pool.describe_unknown_sides():
         print(line)
@@ -146,7 +163,10 @@ def _describe_components(embedding: Embedding) -> str:
         features = FEATURES[record.architecture]
         source = f"{features} features of {record.encoder} ({kind}) at {record.image_size_px} px"
     else:
-        source = f"42 2D coordinates, normalisation {embedding.to_json()['normalisation']}"
+        coordinates = "63 coordinates in 2.5D" if embedding.depth else "42 2D coordinates"
+        source = f"{coordinates}, normalisation {embedding.to_json()['normalisation']}"
+        if embedding.up_to_turn:
+            source += ", hands turned upright"
         if embedding.unlabelled == "complete":
             source += f", unlabelled joints completed (where {LEAST_LABELLED} are labelled)"
     return f"{embedding.dimension} components of {source}"

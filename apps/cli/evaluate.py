@@ -5,17 +5,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
 from apps.cli.evaluate_detection import add_detection_arguments
+from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
 from index import IndexVersion
 from index.evaluation import RetrievalEvaluation, RetrievalReport, evaluate_retrieval
+from index.pairs_3d import measure_pairs_3d
 
 if TYPE_CHECKING:
     from apps.cli.figures import PoseSample
@@ -50,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", action="store_true", help="also precision by label among other videos")
+    line = "also errors of mined pairs in 3D; of a pool that knows its hands' joints there, as synthetic ones"
+    parser.add_argument("--labels3d", action="store_true", help=line)
     line = "hands to search for (%(default)s)"
     parser.add_argument("--sample", type=int, default=2000, metavar="N", help=line)
     parser.add_argument("--seed", type=int, default=0, help="which hands those are (%(default)s)")
@@ -67,17 +71,27 @@ def _retrieval(options: argparse.Namespace) -> int:
         )
     directory = home.run(options.name)
     with find_catalog(options) as catalog, catalog.current() as version:
+        pairs_3d = None
+        if options.labels3d:  # first: it says at once where there are no such labels
+            pairs_3d = measure_pairs_3d(version, pool, sample=options.sample, seed=options.seed)
         evaluation = evaluate_retrieval(version, pool, sample=options.sample, seed=options.seed)
-        write_retrieval_evaluation(directory, version, evaluation)
+        described = None if pairs_3d is None else describe_pairs_3d(pairs_3d, pool)
+        write_retrieval_evaluation(directory, version, evaluation, described)
     print(format_table(["", ""], _summarize_retrieval(evaluation.report, options.labels)).lstrip("\n"))
+    if pairs_3d is not None and described is not None:
+        save_pairs_3d_figure(pairs_3d, directory / "figures")
+        print(f"\n{format_pairs_3d(pairs_3d.report, described['weights'])}")
     print(f"\nwritten to {directory}")
     return 0
 
 
 def write_retrieval_evaluation(
-    directory: Path, version: IndexVersion, evaluation: RetrievalEvaluation
+    directory: Path,
+    version: IndexVersion,
+    evaluation: RetrievalEvaluation,
+    pairs_3d: dict[str, Any] | None = None,
 ) -> None:
-    """Write ``retrieval.json`` and the figures into a run's directory."""
+    """Write ``retrieval.json``, with what was measured of pairs in 3D, and figures into a run's directory."""
     from apps.cli.figures import plot_explained_variance, plot_pose_distances, save_figure
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,6 +99,7 @@ def write_retrieval_evaluation(
         "index_version": version.info.name,
         "embedding_fingerprint": version.info.embedding_fingerprint,
         **asdict(evaluation.report),
+        **({} if pairs_3d is None else {KEY: pairs_3d}),
     }
     write_text_atomically(directory / "retrieval.json", json.dumps(content, indent=1) + "\n")
     figures = directory / "figures"

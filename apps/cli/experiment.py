@@ -99,7 +99,7 @@ def _read(options: argparse.Namespace, *, remember: bool) -> "tuple[ExperimentFo
 
 def _format_plan(steps: "Sequence[Step]", store: "StepStore", slots: int) -> str:
     """The steps in the order in which they begin, and whether each is done."""
-    from training.experiments.tables import step_state
+    from training.experiments.results import step_state
 
     states = [step_state(step, store) for step in steps]
     rows = [
@@ -157,7 +157,7 @@ class ExperimentFolder:
     def write_report(self, experiment: "Experiment", runs: "list[Run]") -> str:
         """Write ``tables.md``, ``results.json`` and figures of what is done; returns the Markdown."""
         from apps.cli.figures import plot_table, save_figure
-        from training.experiments.tables import collect_results
+        from training.experiments.results import collect_results
 
         results = collect_results(experiment, runs, self.store)
         text = results.to_markdown()

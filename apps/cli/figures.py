@@ -5,7 +5,7 @@ draws one figure from numbers that others computed. 3D joints are in mm: x right
 camera.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, sq
 from handsim.skeleton import BONES, FINGER_JOINTS, JOINT_COUNT, JOINT_NAMES, WRIST, joint_colour
 
 if TYPE_CHECKING:
+    from index.pairs_3d import PairMeans
     from training.datasets.record import LabelledHand
     from training.evaluation.report import Metric, SplitScores
     from training.experiments.tables import Cell, Table
@@ -121,6 +122,36 @@ def plot_pose_distances(mined: NDArray[np.floating], random: NDArray[np.floating
             ylabel="pairs of hands",
         )
         axes.legend()
+    return figure
+
+
+def plot_pairs_3d(
+    errors_mm: Mapping[str, NDArray[np.floating]],
+    distances: NDArray[np.floating],
+    by_pool_size: "Mapping[str, PairMeans]",
+) -> Figure:
+    """Three panels on the errors of pairs in 3D: histograms by name [N], the mined ones over their distance
+    ([N], in the embedding), and over the number of hands.
+    """
+    with new_figure(9.6, 3.2) as figure:
+        spread, near, growth = figure.subplots(1, 3)
+        edges = np.linspace(
+            0, float(np.quantile(np.concatenate([*errors_mm.values()]), 0.99)), _BINS
+        ).tolist()
+        colours = dict(zip(errors_mm, (CONTRAST, ACCENT, FAINT), strict=True))
+        for name, errors in errors_mm.items():
+            label = f"{name}, mean {errors.mean():.1f}"
+            spread.hist(errors, edges, color=colours[name], alpha=0.65, label=label)
+        spread.set(title="How alike are pairs in 3D?", xlabel="error (mm)", ylabel="pairs of hands")
+        spread.legend(fontsize=8)
+        near.plot(distances, errors_mm["mined pairs"], ".", color=ACCENT, markersize=2, alpha=0.5)
+        near.set(title="Mined pairs", xlabel="distance in the embedding", ylabel="error (mm)", ylim=(0, None))
+        sizes = [int(name.replace(",", "")) for name in by_pool_size]
+        growth.plot(sizes, [means.aligned_mm for means in by_pool_size.values()], "o-", color=ACCENT)
+        growth.set(title="More hands", xlabel="hands in the pool", ylabel="error (mm)", ylim=(0, None))
+        growth.set_xscale("log", base=2)
+        growth.set_xticks(sizes, list(by_pool_size), fontsize=8)
+        growth.minorticks_off()
     return figure
 
 
@@ -332,11 +363,13 @@ def plot_table(table: "Table", metric: "Metric") -> Figure:
             _draw_cells(axes, x, cells, name, colour, joined=columns in ORDERED_AXES)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
+        if table.reference is not None:
+            axes.axhline(0, color=FAINT, linewidth=1.2)
         if MEAN_POSE in table.rows:
             mean_pose = table.cells[table.rows.index(MEAN_POSE)]
             _draw_baseline(axes, {mean_pose[place].mean for place in places}, MEAN_POSE)
         axes.set_xlabel(AXIS_TITLES[table.rows_axis if columns is None else columns])
-        axes.set(title=table.title, ylabel=metric.title)
+        axes.set(title=table.title, ylabel=table.level_title(metric))
         axes.grid(visible=False, axis="x")
         if columns is not None:
             figure.legend(loc="outside lower left", fontsize=9, ncols=4)
@@ -347,9 +380,10 @@ def _draw_cells(
     axes: Axes, x: Sequence[float], cells: "Sequence[Cell]", name: str, colour: str, *, joined: bool
 ) -> None:
     means = np.array([cell.mean for cell in cells], dtype=float)  # None becomes NaN
-    spreads = np.array([cell.spread for cell in cells], dtype=float)
+    bounds = np.array([cell.bounds or (cell.mean, cell.mean) for cell in cells], dtype=float)
+    lengths = np.abs(bounds.T - means)
     axes.errorbar(
-        x, means, spreads, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
+        x, means, lengths, color=colour, fmt="o-" if joined else "o", markersize=6, capsize=3, label=name
     )
     for place, cell in zip(x, cells, strict=True):
         axes.plot([place] * cell.n, [*cell.values.values()], ".", color=_INK, markersize=3, zorder=3)

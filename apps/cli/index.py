@@ -34,6 +34,7 @@ from handsim.embedding import (
     ImageEmbedding,
     can_embed,
     can_embed_hands,
+    lacks_depth,
 )
 from handsim.english import pluralize
 from handsim.errors import HandsimError
@@ -95,7 +96,7 @@ def _encode_on_cluster(
         return
     from handsim.embedding.ray_encoding import encode_on_cluster
 
-    is_taken = can_embed_hands(embedding.unlabelled, pool) & pool.has_crops
+    is_taken = can_embed_hands(embedding, pool) & pool.has_crops
     encode_on_cluster(cluster, image, pool, pool.hand_ids[is_taken], progress, print_line)
 
 
@@ -120,6 +121,9 @@ def print_left_out(pool: Pool, embedding: Embedding, print_line: Callable[[str],
         )
         hands = pluralize(left_out, "hand with unlabelled joints is", "hands with unlabelled joints are")
         print_line(f"{hands} left out{remedy}")
+    if embedding.depth and (flat := int((pool.is_usable & lacks_depth(pool.keypoints)).sum())):
+        hands = pluralize(flat, "hand without depth is", "hands without depth are")
+        print_line(f"{hands} left out; `handsim embedding fit` without --depth takes them")
 
 
 def describe_build(info: VersionInfo) -> str:
@@ -200,7 +204,7 @@ def verify_version(
     with catalog.open(name) if name else catalog.current() as version:
         pool_ids = None
         if pool is not None:
-            pool_ids = pool.hand_ids[can_embed_hands(version.embedding.unlabelled, pool)]
+            pool_ids = pool.hand_ids[can_embed_hands(version.embedding, pool)]
         verification = verify(version, sample=sample, read_all=True, pool_ids=pool_ids, ef=ef)
     catalog.record_verification(version.info.name, verification)
     return version.info.name, verification

@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
     )
     parser.add_argument("--max-distance", type=float, metavar="D", help="no positives further than this")
+    line = "no positives further than this quantile of the nearest ones' distances; 0.5: their median"
+    parser.add_argument("--max-quantile", type=float, metavar="Q", help=line)
     line = "no positives nearer than this: they are the same picture (%(default)s)"
     parser.add_argument("--min-distance", type=float, default=policy.min_distance, metavar="D", help=line)
     line = "allow positives that `handsim pool duplicates` found to be duplicates"
@@ -71,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         other_video=not options.same_video,
         one_per_video=options.one_per_video,
         max_distance=options.max_distance,
+        max_quantile=options.max_quantile,
         min_distance=options.min_distance,
         keep_duplicates=options.keep_duplicates,
     )
@@ -133,7 +136,8 @@ def _mine_index(
             say=tqdm.write,
             progress=progress,
         )
-        return is_minable, _write(options, pool, _require_any(tally, batches, pool), version.info)
+        mined, up_to_turn = _require_any(tally, batches, pool), version.embedding.up_to_turn
+        return is_minable, _write(options, pool, mined, version.info, up_to_turn=up_to_turn)
 
 
 def _mine_in_bulk(
@@ -152,14 +156,15 @@ def _mine_in_bulk(
     with progress_bar("mining") as progress:
         hands = pool.hand_ids[is_minable]
         batches = mine_in_bulk(search, hands, tally.policy, duplicates=duplicates, progress=progress)
-        return is_minable, _write(options, pool, _require_any(tally, batches, pool), embedding)
+        mined = _require_any(tally, batches, pool)
+        return is_minable, _write(options, pool, mined, embedding, up_to_turn=embedding.up_to_turn)
 
 
 def _minable(pool: Pool, embedding: Embedding, file_format: str) -> NDArray[np.bool_]:
     """[N] the pool's hands that the embedding takes; Hand100M has no unlabelled joints."""
     if file_format == "hand100m":
         return pool.is_usable
-    return can_embed_hands(embedding.unlabelled, pool)
+    return can_embed_hands(embedding, pool)
 
 
 def _write(
@@ -167,10 +172,12 @@ def _write(
     pool: Pool,
     batches: Iterator[MinedPairs],
     mined_from: VersionInfo | Embedding,
+    *,
+    up_to_turn: bool,
 ) -> str:
     """Write the file; returns what is in it."""
     if options.format == "parquet":
-        return pluralize(write_pairs(options.out, batches, mined_from), "pair")
+        return pluralize(write_pairs(options.out, batches, mined_from, up_to_turn=up_to_turn), "pair")
     return pluralize(
         write_hand100m(options.out, pool, batches, with_picture=bool(options.crops)), "annotation"
     )

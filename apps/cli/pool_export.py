@@ -115,7 +115,7 @@ def _find_places(options: argparse.Namespace, hands: ExportedHands) -> Places | 
     except NotThereError:  # no index yet
         if not home.embedding.exists() or (embedding := load_embedding(home.embedding)).kind != "pose":
             return None  # an embedding of pictures would run its encoder, for hours
-        is_taken = can_embed_hands(embedding.unlabelled, hands.pool)[hands.rows]
+        is_taken = can_embed_hands(embedding, hands.pool)[hands.rows]
         vectors = np.full((len(hands), embedding.dimension), np.nan, dtype=np.float32)
         vectors[is_taken] = embedding.embed_hands(hands.pool, hands.rows[is_taken])
         return Places(vectors, principal_plane(vectors), f"{home.embedding}, its first two components")

@@ -21,7 +21,7 @@ from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter
 from handsim.detection import DetectorOptions, detect_hands, open_detector, read_keypoints
 from handsim.drawing import MontageRow, Tile, montage
-from handsim.embedding import LEAST_LABELLED, Embedding, can_embed
+from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, lacks_depth
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
@@ -103,6 +103,11 @@ def check_hands(hand_ids: Sequence[int], embedding: Embedding, pool: Pool) -> No
                 f"--ids {name[5:]} --set-side left` (or right) and `handsim index add` give it one"
             )
         check_joints(name, pool.keypoints[row], embedding)
+        if embedding.depth and lacks_depth(pool.keypoints[row : row + 1])[0]:
+            raise HandsimError(
+                f"{name} has no depth: its source measures no z, by which this index compares hands; "
+                f"`handsim embedding fit` without --depth and `handsim index build` take it"
+            )
 
 
 def read_queries(path: Path, side: Side) -> list[Query]:

@@ -94,6 +94,8 @@ class RawHand:
     positives: Sequence[str] = ()
     is_crowd: bool = False
     """COCO's ``iscrowd``: several hands in one box, or one of which nothing is asked."""
+    joints_mm: NDArray[np.float64] | None = None
+    """[21, 3] true joints in the camera frame, where the format has them; not mirrored."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,6 +127,8 @@ class AnnotatedHand:
     positives: tuple[str, ...]
     is_crowd: bool = False
     """A detector is not asked for it (COCO's ``iscrowd``); an ingest takes it as any."""
+    joints_mm: NDArray[np.float64] | None = None
+    """[21, 3] true joints in the camera frame; not mirrored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +206,7 @@ def check_hand(raw: RawHand, options: AnnotationOptions) -> AnnotatedHand:
         external_id=raw.external_id,
         positives=tuple(raw.positives),
         is_crowd=raw.is_crowd,
+        joints_mm=raw.joints_mm,
     )
 
 

@@ -22,6 +22,7 @@ from handsim.skeleton import JOINT_COUNT, WRIST
 
 VERSIONS: Final = 4
 _PICTURE_PX: Final = 224
+_MM_PER_M: Final = 1000.0
 
 
 class FreiHANDReader:
@@ -69,4 +70,5 @@ class FreiHANDReader:
                 size=(_PICTURE_PX, _PICTURE_PX),
                 video=f"{self._part}/{number:08d}",
                 frame=version,
+                joints_mm=joints * _MM_PER_M,
             )

@@ -13,6 +13,7 @@ from handsim.embedding.base import (
     Unlabelled,
     can_embed,
     can_embed_hands,
+    lacks_depth,
 )
 from handsim.embedding.blend import BlendEmbedding
 from handsim.embedding.image import ImageEmbedding
@@ -23,6 +24,8 @@ from handsim.embedding.pose import (
     Normalisation,
     PoseEmbedding,
     normalise,
+    turn_upright,
+    upright_turns_deg,
 )
 
 __all__ = [
@@ -40,6 +43,9 @@ __all__ = [
     "can_embed",
     "can_embed_hands",
     "embedding_from_json",
+    "lacks_depth",
     "load_embedding",
     "normalise",
+    "turn_upright",
+    "upright_turns_deg",
 ]

@@ -63,6 +63,14 @@ class Embedding(Protocol):
         """What happens to a hand with unlabelled joints: it is refused, or completed by the labelled ones."""
 
     @property
+    def depth(self) -> bool:
+        """Whether it looks at the z of keypoints: hands of a pool without it have no vector."""
+
+    @property
+    def up_to_turn(self) -> bool:
+        """Whether hands are alike whichever way they are turned in the picture; see `upright_turns_deg`."""
+
+    @property
     def explained_variance_ratio_(self) -> NDArray[np.float64]:
         """[D] share of the variance of the fitted data along each component, falling (in a blend: falling
         within each part)."""
@@ -96,9 +104,17 @@ def can_embed(unlabelled: Unlabelled, keypoints: NDArray[np.floating]) -> NDArra
     return np.asarray(labelled_joints(keypoints).sum(axis=1) >= least)
 
 
-def can_embed_hands(unlabelled: Unlabelled, hands: PosedHands) -> NDArray[np.bool_]:
-    """[N] which hands an embedding of that choice takes: those of known side, with joints enough."""
-    return can_embed(unlabelled, hands.keypoints) & hands.has_side
+def lacks_depth(keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """[N] whose keypoints [N, 21, 2 or 3] have no z, or 0 at all joints: their source does not measure it."""
+    if keypoints.shape[-1] == 2:
+        return np.ones(len(keypoints), dtype=np.bool_)
+    return np.asarray((np.nan_to_num(keypoints[..., 2]) == 0).all(axis=1))
+
+
+def can_embed_hands(embedding: Embedding, hands: PosedHands) -> NDArray[np.bool_]:
+    """[N] which hands of a pool it takes: of known side, with joints enough, and depth where that counts."""
+    is_taken = can_embed(embedding.unlabelled, hands.keypoints) & hands.has_side
+    return is_taken & ~lacks_depth(hands.keypoints) if embedding.depth else is_taken
 
 
 def read_embedding_json(path: Path) -> dict[str, Any]:

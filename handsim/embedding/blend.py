@@ -38,7 +38,7 @@ class BlendEmbedding:
                 "take the image embedding or the pose embedding itself"
             )
         self.kind: Kind = "blend"
-        self.unlabelled = pose.unlabelled
+        self.unlabelled, self.depth, self.up_to_turn = pose.unlabelled, pose.depth, pose.up_to_turn
         self.pose, self.image, self.pose_share = pose, image, pose_share
         self.dimension = pose.dimension + image.dimension
         """D, the length of a vector: first the components of the pose, then those of the picture."""

@@ -34,6 +34,9 @@ _CHUNK_HANDS: Final = 1024
 class PoseCompletion:
     """The Gaussian of a fitted PCA, which completes poses."""
 
+    covariance: NDArray[np.float64]
+    """[F, F], C above."""
+
     def __init__(
         self,
         mean: NDArray[np.float64],
@@ -41,13 +44,13 @@ class PoseCompletion:
         variances: NDArray[np.float64],
         total_variance: float,
     ) -> None:
-        """Of mean [42], components [D, 42], their variances [D], and the variance over all 42 numbers."""
+        """Of mean [F], components [D, F], their variances [D], and the variance over all F numbers."""
         size, left_out = len(mean), len(mean) - len(components)
         noise = (total_variance - float(variances.sum())) / left_out if left_out else 0.0
         noise = max(noise, _LEAST_NOISE * (total_variance or 1.0) / size)
         self._mean = mean
-        self._covariance = (components.T * np.maximum(variances - noise, 0)) @ components
-        self._covariance += noise * np.eye(size)
+        self.covariance = (components.T * np.maximum(variances - noise, 0)) @ components
+        self.covariance += noise * np.eye(size)
 
     def complete(
         self, points: NDArray[np.float64], labelled: NDArray[np.bool_], *, centre: bool, scale: bool
@@ -69,8 +72,8 @@ class PoseCompletion:
         is_known, known = labelled[:, :, None], np.repeat(labelled, 2, axis=1)
         # C_oo^-1 C_ou of every hand, in one shape: for unknown coordinates C_oo has rows of the identity.
         both_known = known[:, :, None] & known[:, None, :]
-        within = np.where(both_known, self._covariance, np.eye(len(self._mean)))
-        weights = np.linalg.solve(within, self._covariance * known[:, :, None])
+        within = np.where(both_known, self.covariance, np.eye(len(self._mean)))
+        weights = np.linalg.solve(within, self.covariance * known[:, :, None])
         places = np.where(is_known, points, 0.0)
         mean = self._mean.reshape(-1, 2)
         origin, size = _lay_over(np.broadcast_to(mean, places.shape), places, is_known, scale=scale)

@@ -160,6 +160,7 @@ class ImageEmbedding:
         """The weights file is looked for in ``weights_folders``, in turn, when it is needed."""
         self.kind: Kind = "image"
         self.unlabelled: Unlabelled = "refuse"
+        self.depth = self.up_to_turn = False
         """Its vectors need no joints; what is done with neighbours does (weights, measures)."""
         self.record, self.dimension, self.fingerprint = record, record.dimension, record.fingerprint
         self._folders = tuple(weights_folders)

@@ -117,6 +117,7 @@ class AnnotatedHands:
                 external_id=annotation.external_id,
                 external_positives=annotation.positives,
                 joint_scores=hand.joint_scores,
+                joints_mm=_as_right_hand(annotation.joints_mm, mirrored=hand.looks_left),
             )
             self._result.hands.append((made, hand.crop_jpeg))
 
@@ -201,6 +202,13 @@ def _in_crops(
     unit[looks_left, :, 0] = 1 - unit[looks_left, :, 0]
     keypoints: NDArray[np.float32] = unit.astype(np.float32)
     return keypoints
+
+
+def _as_right_hand(joints_mm: NDArray[np.float64] | None, *, mirrored: bool) -> NDArray[np.float32] | None:
+    if joints_mm is None:
+        return None
+    joints: NDArray[np.float32] = (joints_mm * ((-1 if mirrored else 1), 1, 1)).astype(np.float32)
+    return joints
 
 
 def _detect_around(detector: HandDetector, picture: Picture, box_px: Box) -> list[Detection]:

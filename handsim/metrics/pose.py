@@ -4,11 +4,11 @@ FreiHAND, DexYCB and AssemblyHands agree (their official evaluations): a number 
 the hands that have it, and the mean over the joints is reported. Where every joint is valid, the mean is
 the plain mean of all errors. Errors are float [N, 21], NaN where a joint is not to be measured.
 
-The scores of a constant pose are the floor that others are read against: what a predictor scores that never
-looks at the picture.
+The mean pose of the training hands, predicted for every hand, is the floor that others are read against: what
+a predictor scores that never looks at the picture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -101,20 +101,41 @@ def score_poses(predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.b
     may be NaN. Raises HandsimError for shapes and counts that do not match, for valid joints that are not
     finite, where no joint is valid, and for hands that are a point or lack the length of the reference bone.
     """
+    return score_aligned(measure_aligned(predicted_mm, true_mm, valid))
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedErrors:
+    """Errors [N, 21] in mm of the same hands after each alignment of `PoseScores`; NaN where not measured."""
+
+    absolute: Floats
+    root_relative: Floats
+    root_scale: Floats
+    procrustes: Floats
+    procrustes_proper: Floats
+
+
+def measure_aligned(predicted_mm: ArrayLike, true_mm: ArrayLike, valid: NDArray[np.bool_]) -> AlignedErrors:
+    """The errors that `score_poses` sums up; takes and raises the same."""
     poses = compare_poses(predicted_mm, true_mm, valid)
     if not valid.any():
         raise HandsimError(
             f"no joint of the {len(valid)} hands is valid, so there is nothing to measure; "
             "choose a split with annotated hands"
         )
-    return PoseScores(
-        hands=len(valid),
-        absolute=score_errors(joint_errors_mm(poses)),
-        root_relative=score_errors(joint_errors_mm(align_root(poses))),
-        root_scale=score_errors(joint_errors_mm(align_root_and_scale(poses))),
-        procrustes=score_errors(joint_errors_mm(align_procrustes(poses, proper=False))),
-        procrustes_proper=score_errors(joint_errors_mm(align_procrustes(poses, proper=True))),
+    return AlignedErrors(
+        absolute=joint_errors_mm(poses),
+        root_relative=joint_errors_mm(align_root(poses)),
+        root_scale=joint_errors_mm(align_root_and_scale(poses)),
+        procrustes=joint_errors_mm(align_procrustes(poses, proper=False)),
+        procrustes_proper=joint_errors_mm(align_procrustes(poses, proper=True)),
     )
+
+
+def score_aligned(errors: AlignedErrors) -> PoseScores:
+    """Sum up the errors of a set of hands."""
+    scores = {field.name: score_errors(getattr(errors, field.name)) for field in fields(errors)}
+    return PoseScores(hands=len(errors.absolute), **scores)
 
 
 def joint_errors_mm(poses: PoseComparison) -> Floats:
@@ -165,6 +186,19 @@ def area_under_curve(curve: Floats, thresholds: PckRange) -> float:
     return float(np.trapezoid(curve, thresholds.thresholds_mm) / width)
 
 
+def area_of_each_error(errors_mm: Floats, thresholds: PckRange) -> Floats:
+    """What each error [N, 21] adds to the area under the curve, which is their mean; NaN stays NaN.
+
+    An error is within all thresholds from itself on: its own curve is a step from 0 to 1.
+    """
+    steps = thresholds.thresholds_mm
+    share = np.full(len(steps), 1 / (len(steps) - 1))  # the trapezoid rule counts both ends half
+    share[[0, -1]] /= 2
+    from_each_on = np.append(share[::-1].cumsum()[::-1], 0.0)
+    areas: Floats = from_each_on[np.searchsorted(steps, errors_mm, side="left")]
+    return np.where(np.isnan(errors_mm), np.nan, areas)
+
+
 def mean_of_each_hand_mm(errors_mm: Floats) -> Floats:
     """Mean [N] of the errors [N, 21] of each hand, NaN where it has none; raises as `score_errors` does."""
     _check_measured(errors_mm)
@@ -207,17 +241,6 @@ def mean_pose_mm(joints_mm: ArrayLike, valid: NDArray[np.bool_]) -> Floats:
     relative = np.where(usable[..., None], joints - joints[:, [WRIST]], 0).sum(axis=0) / counts[:, None]
     mean: Floats = relative + joints[usable[:, WRIST], WRIST].mean(axis=0)
     return mean
-
-
-def score_constant_pose(pose_mm: Floats, true_mm: ArrayLike, valid: NDArray[np.bool_]) -> PoseScores:
-    """The scores of predicting ``pose_mm`` [21, 3] for every one of the true hands [N, 21, 3].
-
-    Of `mean_pose_mm` of the training hands: the mean-pose baseline. Of zeros: FreiHAND's all-zero
-    prediction, which its page gives as 70.79 cm absolute and 4.73 cm aligned on the evaluation set.
-    Raises HandsimError as `score_poses` does.
-    """
-    true = np.asarray(true_mm, np.float64)
-    return score_poses(np.broadcast_to(pose_mm, (len(true), *pose_mm.shape)), true, valid)
 
 
 @dataclass(frozen=True)

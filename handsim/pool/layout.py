@@ -68,6 +68,8 @@ HANDS_SCHEMA: Final = pa.schema(
         pa.field("joint_mask", pa.list_(pa.bool_())),  # [21] which joints are labelled; null: all of them
         pa.field("joint_scores", pa.list_(pa.float32())),  # [21]; null: the source has none
         pa.field("track", pa.uint64()),  # the id of the track's first hand; null: in none
+        pa.field("joints_mm", pa.list_(pa.float32())),  # [63] true joints; null: nobody knows them
+        pa.field("visible", pa.list_(pa.bool_())),  # [21] joints that nothing hides; null: nobody knows
     ]
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +63,10 @@ class Categorical:
 
 _NUMBERS: Final = ("hand_id", "frame", "score", "crop_offset", "crop_bytes", "track")
 _STRINGS: Final = ("source", "video", "label", "side")
-_DETAILS: Final = ("box_px", "file", "external_id", "external_positives", "joint_scores")
+_DETAILS: Final = (
+    *("box_px", "file", "external_id", "external_positives"),
+    *("joint_scores", "joints_mm", "visible"),
+)
 """Read when they are asked for."""
 _BATCH_HANDS: Final = 1024
 _LOADING_THREADS: Final = 4
@@ -186,6 +189,29 @@ class Pool:
         tables = [layout.read_hands(part, ["file"], self.removed) for part in self._parts]
         return Categorical.of_column(pa.concat_tables(tables or [empty])["file"])
 
+    def read_joints_mm(self) -> NDArray[np.float32]:
+        """[N, 21, 3] true joints, as `Hand.joints_mm`, read from the disk; all NaN of hands without."""
+        joints = np.full((len(self), JOINT_COUNT * 3), np.nan, dtype=np.float32)
+        self._read_truth("joints_mm", joints)
+        return joints.reshape(len(self), JOINT_COUNT, 3)
+
+    def read_visible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """[N, 21] as `Hand.visible`, and [N] of which hands that is known; read from the disk."""
+        visible = np.zeros((len(self), JOINT_COUNT), dtype=np.bool_)
+        return visible, self._read_truth("visible", visible)
+
+    def _read_truth(self, column: str, into: NDArray[Any]) -> NDArray[np.bool_]:
+        """Fill the rows [N, F] of hands that have the column; returns which [N] do."""
+        is_known = np.zeros(len(self), dtype=np.bool_)
+        for number, part in enumerate(self._parts):
+            values = layout.read_hands(part, [column], self.removed)[column].combine_chunks()
+            rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
+            known = values.is_valid().to_numpy(zero_copy_only=False)
+            is_known[rows] = known
+            flat = values.flatten().to_numpy(zero_copy_only=False)
+            into[rows][known] = flat.reshape(int(known.sum()), into.shape[1])
+        return is_known
+
     def track_lengths(self) -> NDArray[np.int64]:
         """[N] how many hands of the pool are in the track of each hand; 0 where it is in none."""
         _, track, counts = np.unique(self.tracks, return_inverse=True, return_counts=True)
@@ -211,7 +237,7 @@ class Pool:
         places = iter(rows.tolist())
         for batch in details.to_batches(max_chunksize=_BATCH_HANDS):
             for fields, row in zip(batch.to_pylist(), places, strict=False):
-                scores = fields["joint_scores"]
+                scores, joints, visible = (fields[name] for name in ("joint_scores", "joints_mm", "visible"))
                 yield Hand(
                     hand_id=int(self.hand_ids[row]),
                     source=self.sources[row] or "",
@@ -227,6 +253,8 @@ class Pool:
                     external_positives=tuple(fields["external_positives"]),
                     joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
                     track=int(self.tracks[row]) or None,
+                    joints_mm=None if joints is None else np.array(joints, np.float32).reshape(-1, 3),
+                    visible=None if visible is None else np.array(visible, dtype=np.bool_),
                 )
 
     @property

@@ -76,7 +76,7 @@ def _rewrite(tars: TarFiles, number: int, values: Mapping[str, list[Any]]) -> No
     was_left, is_left = (np.array(table["side"].to_pylist()) == "left" for table in (before, hands))
     turned: NDArray[np.uint64] = hands["hand_id"].to_numpy()[was_left != is_left]
     if turned.size:
-        hands = _mirror_keypoints(hands, was_left != is_left)
+        hands = _mirror_joints(hands, was_left != is_left)
         # Before the crops change: killed in between, rows are missing that would have been right.
         forget_hashes(part.parent.parent, turned)
         forget_rows(part.parent.parent, turned)
@@ -89,7 +89,16 @@ def _rewrite(tars: TarFiles, number: int, values: Mapping[str, list[Any]]) -> No
         link_or_copy(part, layout.ITEMS_FILE, writing)
 
 
-def _mirror_keypoints(hands: pa.Table, which: NDArray[np.bool_]) -> pa.Table:
+def _mirror_joints(hands: pa.Table, which: NDArray[np.bool_]) -> pa.Table:
+    """Keypoints and true joints of ``which`` [N] hands, mirrored."""
     flat = hands["keypoints"].combine_chunks().flatten().to_numpy().reshape(-1, JOINT_COUNT, 3)
     keypoints = np.where(which[:, None, None], mirror_points(flat, 1.0), flat)
-    return layout.with_column(hands, "keypoints", list(keypoints.reshape(len(hands), -1)))
+    hands = layout.with_column(hands, "keypoints", list(keypoints.reshape(len(hands), -1)))
+    if "joints_mm" not in hands.column_names:
+        return hands
+    mirror = np.tile(np.array([-1, 1, 1], dtype=np.float32), JOINT_COUNT)
+    joints = [
+        np.array(values, dtype=np.float32) * mirror if values is not None and turned else values
+        for values, turned in zip(hands["joints_mm"].to_pylist(), which.tolist(), strict=True)
+    ]
+    return layout.with_column(hands, "joints_mm", joints)

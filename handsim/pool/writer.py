@@ -94,7 +94,7 @@ def read_items(pool: Path) -> Iterator[ItemRecord]:
                 yield ItemRecord(**row)
 
 
-_COMPUTED_COLUMNS: Final = ("keypoints", "crop_offset", "crop_bytes", "joint_mask")
+_COMPUTED_COLUMNS: Final = ("keypoints", "joints_mm", "crop_offset", "crop_bytes", "joint_mask")
 _PLAIN_COLUMNS: Final = tuple(name for name in layout.HANDS_SCHEMA.names if name not in _COMPUTED_COLUMNS)
 
 
@@ -201,6 +201,7 @@ class PoolWriter:
             {
                 **{name: getattr(hand, name) for name in _PLAIN_COLUMNS},
                 "keypoints": hand.keypoints.reshape(-1),
+                "joints_mm": None if hand.joints_mm is None else hand.joints_mm.reshape(-1),
                 "crop_offset": offset,
                 "crop_bytes": size,
                 "joint_mask": None if hand.joint_mask.all() else hand.joint_mask,

@@ -183,6 +183,8 @@ class SyntheticPoses(NamedTuple):
     """[N] number of the video."""
     frame: NDArray[np.int64]
     """[N] frame in the video: one hand a second at 30 fps."""
+    joints_mm: NDArray[np.float32]
+    """[N, 21, 3] as `Hand.joints_mm`."""
 
 
 def synthesise_poses(
@@ -195,19 +197,19 @@ def synthesise_poses(
     are near-identical. Works in chunks: beyond the result, memory does not grow with N.
     """
     config = replace(config or SyntheticConfig(), videos=videos, hands_per_video=hands_per_video, seed=seed)
-    keypoints = np.empty((videos * hands_per_video, JOINT_COUNT, 3), dtype=np.float32)
+    keypoints, joints_mm = np.empty((2, videos * hands_per_video, JOINT_COUNT, 3), dtype=np.float32)
     step = max(1, _CHUNK_HANDS // hands_per_video)
     for first in range(0, videos, step):
         some = [sample_video(config, index) for index in range(first, min(first + step, videos))]
         geometry = compute_geometry(some)
-        start = first * hands_per_video
-        keypoints[start : start + len(geometry.joints_mm)] = unit_keypoints(
-            geometry.joints_mm, geometry.unit_intrinsics
-        )
+        rows = slice(first * hands_per_video, first * hands_per_video + len(geometry.joints_mm))
+        keypoints[rows] = unit_keypoints(geometry.joints_mm, geometry.unit_intrinsics)
+        joints_mm[rows] = geometry.joints_mm
     return SyntheticPoses(
         keypoints,
         np.repeat(np.arange(videos, dtype=np.int32), hands_per_video),
         np.tile(np.arange(hands_per_video, dtype=np.int64) * FRAME_STEP, videos),
+        joints_mm,
     )
 
 
@@ -287,6 +289,8 @@ def _hands(
             keypoints=keypoints[row],
             label=samples.label[row],
             file=f"{_SOURCE}/{video}/{frame:06d}",
+            joints_mm=samples.joints_mm[row],
+            visible=samples.visible[row],
         )
         jpeg = io.BytesIO()
         Image.fromarray(samples.images[row]).save(jpeg, format="JPEG", quality=_JPEG_QUALITY)

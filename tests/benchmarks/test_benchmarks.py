@@ -11,7 +11,15 @@ import torch
 
 from apps.browser.serve import RunningServer
 from benchmarks import browser
-from benchmarks.linear_probe import Hands, joint_error, mean_pose_error, ridge_error, root_relative
+from benchmarks.linear_probe import (
+    Hands,
+    errors_3d,
+    joint_error,
+    mean_error_mm,
+    mean_pose_error,
+    ridge_error,
+    root_relative,
+)
 from benchmarks.pretrain import time_spent
 from benchmarks.probe import order
 from handsim.home import Home
@@ -63,6 +71,27 @@ def test_features_that_hold_the_pose_predict_it_and_noise_predicts_the_mean() ->
     )
     assert alpha > 1
     assert unknown == pytest.approx(mean_pose_error(train, test), rel=0.05)
+
+
+def test_features_that_hold_the_joints_in_3d_predict_and_find_them() -> None:
+    random = np.random.default_rng(5)
+    joints = random.normal(scale=40, size=(400, 21, 3))
+    joints -= joints[:, :1]
+    train, videos = joints.reshape(400, 63), np.repeat([f"{video}" for video in range(100)], 4)
+    mix = random.standard_normal((63, 80))
+    test = train[::7] * 1.0001
+    found = errors_3d(train @ mix, train, videos, test @ mix, test)
+    assert max(found.values()) < 0.5
+    nothing = errors_3d(
+        random.standard_normal((400, 80)), train, videos, random.standard_normal((58, 80)), test
+    )
+    mean = mean_error_mm(np.broadcast_to(train.mean(axis=0), test.shape), test)
+    assert nothing["error_mm"] == pytest.approx(mean, rel=0.1)
+    assert nothing["nearest_mm"] > nothing["error_mm"] > nothing["nearest_pa_mm"] / 2
+    turned = errors_3d(
+        train @ mix, train.reshape(-1, 21, 3)[..., [1, 2, 0]].reshape(400, 63), videos, test @ mix, test
+    )
+    assert turned["nearest_pa_mm"] < 0.5 < turned["nearest_mm"]
 
 
 def test_the_order_is_counted_seed_by_seed() -> None:

@@ -81,6 +81,8 @@ def test_wrong_fields_are_named() -> None:
         ("joint_scores", scores, r"score of joint 6 is 1\.5"),
         ("joint_scores", scores[:20], r"joint_scores have shape \[20\]"),
         ("hand_id", 2**63, "2\\^63"),
+        ("joints_mm", scores, r"joints_mm has shape \[21\]; expected \[21, 3\]"),
+        ("visible", keypoints, r"visible has shape \[21, 3\]; expected \[21\]"),
     ):
         with pytest.raises(HandsimError, match=message):
             make_hand(7, **{field: value})

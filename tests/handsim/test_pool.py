@@ -102,14 +102,38 @@ def test_a_hand_of_unknown_side_is_read_as_it_was_written_and_earlier_versions_r
     assert read_version(tmp_path / "other") == 3
 
 
+def test_true_joints_and_visibility_come_back_and_only_of_hands_that_have_them(tmp_path: Path) -> None:
+    joints, visible = np.random.default_rng(0).random((21, 3), dtype=np.float32), np.arange(21) % 3 > 0
+    joints[4] = np.nan
+    hands = [make_hand(0), make_hand(1, joints_mm=joints, visible=visible), make_hand(2, joints_mm=joints)]
+    with PoolWriter(tmp_path / "pool", part_hands=2) as writer:
+        for hand in hands:
+            writer.add(hand)
+    pool = Pool.open(tmp_path / "pool")
+    expected = np.stack([np.full((21, 3), np.nan), joints, joints])
+    np.testing.assert_array_equal(pool.read_joints_mm(), expected)
+    shown, is_known = pool.read_visible()
+    assert is_known.tolist() == [False, True, False]
+    np.testing.assert_array_equal(shown[1], visible)
+    for hand, read in zip(hands, pool.hands(np.arange(3)), strict=True):
+        for name in ("joints_mm", "visible"):
+            truth, again = getattr(hand, name), getattr(read, name)
+            assert (truth is None) == (again is None)
+            if truth is not None:
+                np.testing.assert_array_equal(again, truth)
+
+
 def test_parts_from_before_the_joints_columns_are_read(tmp_path: Path) -> None:
     pool = add_hands(tmp_path / "pool", range(3))
     file = published_parts(pool)[0] / "hands.parquet"
-    pq.write_table(pq.read_table(file).drop_columns(["joint_mask", "joint_scores"]), file)
+    later = ["joint_mask", "joint_scores", "joints_mm", "visible"]
+    pq.write_table(pq.read_table(file).drop_columns(later), file)
     add_hands(pool, range(3, 5))
     opened = Pool.open(pool)
     assert opened.is_complete.tolist() == [True] * 5
     assert opened.hand(make_hand(1).hand_id).joint_scores is None
+    assert opened.hand(make_hand(1).hand_id).joints_mm is None
+    assert np.isnan(opened.read_joints_mm()).all()
     write_subset(pool, tmp_path / "subset", 5)
     assert Pool.open(tmp_path / "subset").is_complete.all()
     pq.write_table(pq.read_table(file).drop_columns(["frame"]), file)

@@ -410,7 +410,13 @@ def test_keypoint_noise_has_the_size_that_was_set() -> None:
 
 def test_a_pool_with_noise_is_that_world_with_other_keypoints(tmp_path: Path) -> None:
     exact, noisy = make_pool(tmp_path / "exact", 0.0), make_pool(tmp_path / "noisy", 0.03)
-    np.testing.assert_array_equal(exact.keypoints, synthesise_poses(3, 2, seed=5).keypoints)
+    poses = synthesise_poses(3, 2, seed=5)
+    np.testing.assert_array_equal(exact.keypoints, poses.keypoints)
+    np.testing.assert_array_equal(exact.read_joints_mm(), poses.joints_mm)
+    np.testing.assert_array_equal(noisy.read_joints_mm(), poses.joints_mm)
+    visible, is_known = noisy.read_visible()
+    assert is_known.all()
+    assert 0.2 < visible.mean() < 1
     again, more = make_pool(tmp_path / "again", 0.03, ONE), make_pool(tmp_path / "more", 0.06)
     assert np.array_equal(noisy.keypoints[noisy.rows(again.hand_ids)], again.keypoints)
     errors, larger = noisy.keypoints - exact.keypoints, more.keypoints - exact.keypoints

@@ -120,6 +120,17 @@ def test_duplicates_of_the_anchor_are_no_positives_unless_they_are_kept(
     assert (pairs.distances[:15] == 0).all()
 
 
+def test_a_quantile_of_the_nearest_distances_is_a_cap(embedded: IndexVersion, pool: Pool) -> None:
+    nearest = mine_all(embedded, pool, MiningPolicy()).distances[:, 0]
+    for quantile in (0.25, 0.5, 1.0):
+        mined = mine_all(embedded, pool, MiningPolicy(top_k=3, max_quantile=quantile))
+        cap = np.quantile(nearest, quantile)
+        np.testing.assert_array_equal(mined.is_found[:, 0], nearest <= cap)
+        assert mined.distances[mined.is_found].max() <= cap
+    both = mine_all(embedded, pool, MiningPolicy(max_quantile=0.5, max_distance=float(nearest.min())))
+    assert both.is_found.sum() == (nearest == nearest.min()).sum()
+
+
 def test_a_policy_that_cannot_be_mined_is_refused(embedded: IndexVersion, pool: Pool) -> None:
     for ranks in ((0, 1), (2, 1), (1, 0)):
         with pytest.raises(HandsimError, match=r"^ranks -?\d+ to -?\d+ cannot be mined"):
@@ -129,6 +140,9 @@ def test_a_policy_that_cannot_be_mined_is_refused(embedded: IndexVersion, pool: 
             MiningPolicy(max_distance=distance)
         with pytest.raises(HandsimError, match="min_distance"):
             MiningPolicy(min_distance=distance)
+    for quantile in (0.0, 1.1, float("nan")):
+        with pytest.raises(HandsimError, match="max_quantile is"):
+            MiningPolicy(max_quantile=quantile)
     with pytest.raises(HandsimError, match="k is 2000"):
         mine_all(embedded, pool, MiningPolicy(top_k=2000))
     with pytest.raises(NotThereError, match="no hand 0000000000000001"):

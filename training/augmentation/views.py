@@ -46,6 +46,8 @@ class AugmentedViews:
     """[B] by which the view was turned."""
     translation: Tensor
     """[B, 2] from the view's centre to the mean of its keypoints, in sides of the view."""
+    hand_deg: Tensor | None = None
+    """[B] by which the hand was turned in its crop already, where that is to be undone too; else None."""
 
 
 @dataclass(frozen=True, eq=False)

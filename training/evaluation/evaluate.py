@@ -142,7 +142,7 @@ def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path
         raise HandsimError(
             f"the folder of {name} is unknown: the checkpoint does not say it; give --root FOLDER"
         )
-    train_split = data.train_split if name == data.dataset else "s0_train"  # matters for DexYCB only
+    train_split = data.train_split if name == data.dataset else "s1_train"  # matters for DexYCB only
     split = request.split or evaluation_split(name, train_split)
     return open_dataset(name, root, split), Path(root)
 
@@ -226,6 +226,7 @@ def _true_hands(batch: HandBatch) -> TrueHands:
     keypoints_px = squares[..., :2] + in_square * (squares[..., 2:] - squares[..., :2])
     return TrueHands(
         batch.sample_ids,
+        batch.subjects,
         batch.joints_mm.numpy().copy(),
         keypoints_px.astype(np.float32),
         batch.valid.numpy().copy(),
@@ -282,6 +283,7 @@ class _LabelReader:
         labels = [self._dataset.label(row) for row in rows.tolist()]
         return TrueHands(
             tuple(label.sample_id for label in labels),
+            tuple(label.subject for label in labels),
             np.stack([label.joints_3d_mm for label in labels]),
             np.stack([label.keypoints_2d_px for label in labels]),
             np.stack([label.valid for label in labels]),
@@ -291,6 +293,7 @@ class _LabelReader:
 def _concatenate(parts: list[TrueHands]) -> TrueHands:
     return TrueHands(
         tuple(name for part in parts for name in part.sample_ids),
+        tuple(name for part in parts for name in part.subjects),
         np.concatenate([part.joints_3d_mm for part in parts]),
         np.concatenate([part.keypoints_2d_px for part in parts]),
         np.concatenate([part.valid for part in parts]),

@@ -87,6 +87,8 @@ class TrueHands:
 
     sample_ids: tuple[str, ...]
     """[N] as in the dataset."""
+    subjects: tuple[str, ...]
+    """[N] whose hands they are, as far as the dataset says."""
     joints_3d_mm: NDArray[np.float32]
     """[N, 21, 3] in the camera frame; anything where not ``valid``."""
     keypoints_2d_px: NDArray[np.float32]

@@ -19,17 +19,18 @@ from handsim.metrics.alignment import align_root, compare_poses
 from handsim.metrics.pose import (
     PCK_0_50,
     PCK_20_50,
+    AlignedErrors,
     AlignmentScores,
     KeypointScores,
-    PoseScores,
     joint_errors_mm,
     mean_of_each_hand_mm,
-    score_constant_pose,
+    measure_aligned,
+    score_aligned,
     score_keypoints,
-    score_poses,
 )
 from handsim.skeleton import JOINT_NAMES
 from training.datasets.record import HandDataset
+from training.evaluation.hand_errors import HAND_ERRORS_FILE, HandErrors, write_hand_errors
 from training.evaluation.predictions import PredictedHands, TrueHands, write_predictions
 
 REPORT_FILE: Final = "pose.json"
@@ -126,6 +127,8 @@ def evaluation_split(dataset: str, train_split: str) -> str:
 class SplitScores:
     alignments: dict[str, AlignmentScores]
     """By their names in `ALIGNMENTS`; without ``absolute`` where predictions are not in the camera frame."""
+    errors_mm: dict[str, NDArray[np.float64]]
+    """Errors [N, 21] of all joints by the same names, NaN where not measured."""
     keypoints: KeypointScores | None
     """Of the 2D joints; None for predictions without 2D joints."""
 
@@ -176,9 +179,9 @@ def score_split(predicted: PredictedHands, true: TrueHands) -> SplitScores:
     """
     in_camera = predicted.camera_3d_mm is not None
     joints = predicted.joints_3d_mm if predicted.camera_3d_mm is None else predicted.camera_3d_mm
-    scores = score_poses(joints, true.joints_3d_mm, true.valid)
+    errors = measure_aligned(joints, true.joints_3d_mm, true.valid)
     keypoints = score_keypoints(predicted.keypoints_2d_px, true.keypoints_2d_px, true.valid)
-    return SplitScores(_by_name(scores, in_camera=in_camera), keypoints)
+    return _split_scores(errors, keypoints, in_camera=in_camera)
 
 
 def score_mean_pose(mean_pose_mm: NDArray[np.float64], true: TrueHands) -> SplitScores:
@@ -186,12 +189,18 @@ def score_mean_pose(mean_pose_mm: NDArray[np.float64], true: TrueHands) -> Split
 
     Raises HandsimError as `score_poses` does.
     """
-    scores = score_constant_pose(mean_pose_mm, true.joints_3d_mm, true.valid)
-    return SplitScores(_by_name(scores, in_camera=True), None)
+    poses_mm = np.broadcast_to(mean_pose_mm, (len(true), *mean_pose_mm.shape))
+    return _split_scores(measure_aligned(poses_mm, true.joints_3d_mm, true.valid), None, in_camera=True)
 
 
-def _by_name(scores: PoseScores, *, in_camera: bool) -> dict[str, AlignmentScores]:
-    return {name: getattr(scores, name) for name in ALIGNMENTS if in_camera or name != "absolute"}
+def _split_scores(errors: AlignedErrors, keypoints: KeypointScores | None, *, in_camera: bool) -> SplitScores:
+    scores = score_aligned(errors)
+    names = [name for name in ALIGNMENTS if in_camera or name != "absolute"]
+    return SplitScores(
+        {name: getattr(scores, name) for name in names},
+        {name: getattr(errors, name) for name in names},
+        keypoints,
+    )
 
 
 def hand_errors_mm(predicted: PredictedHands, true: TrueHands) -> NDArray[np.float64]:
@@ -219,7 +228,9 @@ class Evaluation:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write ``predictions.parquet``, then ``pose.json``, into a run's folder, which is made.
+    """Write the predictions and the errors of all hands, then ``pose.json``, into a run's folder.
+
+    The folder is made, if it is not there.
 
     ``pose.json`` has ``settings`` and ``facts`` (the metadata), ``metrics`` and those of the ``mean_pose`` by
     flat names (empty without truth or without training split), then counts, single joints and curves by
@@ -229,6 +240,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     origin = {name: value for name, value in evaluation.metadata.items() if name != "training"}
     write_predictions(folder / PREDICTIONS_FILE, evaluation.predicted, {**evaluation.settings, **origin})
     scores, mean_pose = evaluation.scores, evaluation.mean_pose
+    if scores is not None:
+        true = evaluation.true
+        mean_pose_mm = {} if mean_pose is None else mean_pose.errors_mm
+        errors = HandErrors(true.sample_ids, true.subjects, scores.errors_mm, mean_pose_mm)
+        write_hand_errors(folder / HAND_ERRORS_FILE, errors)
     report: dict[str, Any] = {
         "format": FORMAT,
         "settings": evaluation.settings,

@@ -1,7 +1,7 @@
 """Experiments: one file describes many runs; those that are missing are run, and tables are made of all.
 
-A file is read by `config`, expanded into steps by `plan`, run by `run`, and shown by `tables`. This package
-exports what needs no torch: files, steps and results.
+A file is read by `config` and expanded into steps by `plan`; `run` does them, `results` reads what came of
+them and makes `tables`. This package exports what needs no torch: files, steps and results.
 """
 
 from training.experiments.config import (
@@ -11,8 +11,9 @@ from training.experiments.config import (
     parse_overrides,
     read_experiment,
 )
+from training.experiments.results import ExperimentResults, RunResult, collect_results
 from training.experiments.steps import Step, StepStore, in_order
-from training.experiments.tables import Cell, Column, ExperimentResults, RunResult, Table, collect_results
+from training.experiments.tables import Cell, Column, Interval, Table
 
 __all__ = [
     "EXPERIMENTS",
@@ -20,6 +21,7 @@ __all__ = [
     "Column",
     "Experiment",
     "ExperimentResults",
+    "Interval",
     "RunResult",
     "Step",
     "StepStore",

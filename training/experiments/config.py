@@ -71,8 +71,16 @@ class TableSettings:
     """The axis whose values are the rows."""
     columns: Axis | None = None
     """The axis whose values are the columns, each with all metrics; None: the metrics alone."""
-    metrics: tuple[str, ...] = ("root_relative_mpjpe_mm", "procrustes_mpjpe_mm", "root_scale_auc_0_50")
+    metrics: tuple[str, ...] = (
+        "root_relative_mpjpe_mm",
+        "root_scale_mpjpe_mm",
+        "procrustes_mpjpe_mm",
+        "root_scale_auc_0_50",
+    )
     """Names of numbers of `handsim evaluate pose`."""
+    reference: str | None = None
+    """The row that a second table has the differences of all others to; None: of a table of methods the
+    reference of ``primary``."""
     where: dict[Axis, str | float] = field(default_factory=dict)
     """Value by axis, of axes that are neither rows nor columns and have several values."""
 
@@ -86,6 +94,10 @@ class TableSettings:
 
     def check(self, name: str, labels: Mapping[Axis, Sequence[str]]) -> None:
         """Raise HandsimError unless each cell is one point; ``labels`` are all values on each axis."""
+        if self.reference is not None and self.reference not in labels[self.rows]:
+            raise HandsimError(
+                f"tables.{name}.reference is {self.reference}; the rows are {', '.join(labels[self.rows])}"
+            )
         for axis, value in self.where.items():
             if axis not in AXES:
                 raise HandsimError(f"tables.{name}.where has {axis}; the axes are {', '.join(AXES)}")
@@ -100,6 +112,42 @@ class TableSettings:
                 raise HandsimError(
                     f"tables.{name} does not show {axis}, which has the values {', '.join(values)}; "
                     f"choose one with where.{axis}, or make it rows or columns"
+                )
+
+
+@dataclass(frozen=True)
+class PrimarySettings:
+    """The comparison that the experiment is made for, named before its runs; tables mark it.
+
+    Of many numbers some come out well by chance: what is claimed is this one.
+    """
+
+    metric: str | None = None
+    """A number of `handsim evaluate pose`; None: nothing is marked."""
+    method: str | None = None
+    """The method whose advantage is asked for."""
+    reference: str | None = None
+    """The method that it is compared with."""
+    label_fractions: tuple[float, ...] = ()
+    """At which shares of the labels; empty: at all."""
+
+    def check(self, labels: Mapping[Axis, Sequence[str]]) -> None:
+        """Raise HandsimError unless its parts are there; ``labels`` are all values on each axis."""
+        if self.metric is None:
+            if self.method or self.reference or self.label_fractions:
+                raise HandsimError("primary has no metric; name one, or leave primary out")
+            return
+        find_metric(self.metric)
+        for name, method in (("method", self.method), ("reference", self.reference)):
+            if method not in labels["method"]:
+                raise HandsimError(
+                    f"primary.{name} is {method}; the methods are {', '.join(labels['method'])}"
+                )
+        for fraction in self.label_fractions:
+            if as_label(fraction) not in labels["label_fraction"]:
+                raise HandsimError(
+                    f"primary.label_fractions has {as_label(fraction)}; the shares of the labels are "
+                    f"{', '.join(labels['label_fraction'])}"
                 )
 
 
@@ -163,6 +211,18 @@ class DatasetSettings:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """How a method's positives are searched, as in `handsim embedding fit`."""
+
+    depth: bool = False
+    """The keypoints' z counts, too."""
+    up_to_turn: bool = False
+    """Hands are turned upright first."""
+    normalisation: Normalisation | None = None
+    """Of the pose embedding; None: that of the base."""
+
+
+@dataclass(frozen=True)
 class MethodSettings:
     """How the encoder gets the weights that fine-tuning starts from."""
 
@@ -173,6 +233,10 @@ class MethodSettings:
     architecture for ImageNet's weights, or a checkpoint; None: random weights."""
     settings: Settings = field(default_factory=dict)
     """Changes to the recipe, after those of the base."""
+    embedding: SearchSettings = field(default_factory=SearchSettings)
+    """Of its pose embedding, where pairs come from the index."""
+    finetune: Settings = field(default_factory=dict)
+    """Changes to fine-tuning, after all others: random weights want another one than pre-trained ones."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +321,8 @@ class Experiment:
     """What they may start from."""
     axes: AxisValues = field(default_factory=AxisValues)
     """The values that are compared."""
+    primary: PrimarySettings = field(default_factory=PrimarySettings)
+    """The comparison that counts."""
     tables: dict[str, TableSettings] = field(default_factory=dict)
     """Tables of the results; figures' files have their names."""
 
@@ -278,6 +344,7 @@ class Experiment:
                 raise HandsimError(f"axes.methods.{name} has settings and no recipe to change; add a recipe")
         self._check_names()
         labels = {axis: self.labels(axis) for axis in AXES}
+        self.primary.check(labels)
         for name, table in self.tables.items():
             table.check(name, labels)
 

@@ -17,7 +17,7 @@ from handsim.errors import HandsimError
 from handsim.synthetic import SyntheticConfig
 from index.query import MIN_POSITIVE_DISTANCE
 from training.datasets.synthetic import WORLDS
-from training.experiments.config import Axis, Experiment, Point, Settings
+from training.experiments.config import Axis, Experiment, Point, SearchSettings, Settings
 from training.experiments.steps import Step
 from training.finetune.config import RECIPES as FINETUNE_RECIPES
 from training.finetune.config import FinetuneConfig
@@ -40,14 +40,19 @@ _RESERVED_SETTINGS: Final[Mapping[tuple[str, ...], str]] = {
 """Settings of a recipe that an experiment sets elsewhere, and where."""
 _WITHOUT_EFFECT: Final = (("log",), ("trainer", "workers"))
 """Settings of a training that change what it logs and how fast it is, not its result."""
+_AS_IN_BASE: Final = SearchSettings()
 _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("optimizer", "lars_variant"): "capped",
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
+    ("pairs", "policy", "max_quantile"): None,
     ("loss", "weighting", "source"): "views",
     ("loss", "weighting", "normalised"): False,
     ("loss", "near"): asdict(NearNegatives()),
     ("loss", "queue"): 0,
+    ("trainer", "steps"): None,
+    ("trainer", "trunk_lr_factor"): 1.0,
+    ("data", "label_subset"): "random",
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""
@@ -133,6 +138,7 @@ class ConfigResolver:
             self.experiment.base.finetune,
             dataset.finetune,
             self.experiment.axes.label_fractions[point.label_fraction],
+            self.experiment.axes.methods[point.method].finetune,
         )
         origin = f"fine-tuning on {point.dataset}"
         _check_reserved(content, origin)
@@ -211,7 +217,9 @@ class _Planner:
         description = point.method + self._varying(point, ("pool", "weighting"))
         if searches_index(config):
             description += self._varying(point, ("top_k", "components"))
-        step = self._pretrain(description, config, point.pool, point.components, before, init)
+        step = self._pretrain(
+            description, config, point.pool, point.components, before, init, method.embedding
+        )
         _check_same_architecture(description, config.encoder.architecture, architecture)
         return step, None
 
@@ -233,22 +241,27 @@ class _Planner:
         components: int | None,
         before: Step | None,
         init: str | None,
+        search: SearchSettings = _AS_IN_BASE,
     ) -> Step:
         recipe = as_mapping(replace(config, encoder=replace(config.encoder, init=init)))
         settings, pool_input = self._pool(pool)
         inputs = {} if before is None else {"init": before}
         inputs |= pool_input
         if searches_index(config):
-            inputs["index"] = self._index(pool, components)
+            inputs["index"] = self._index(pool, components, search)
         settings["config"] = _with_effect(recipe)
         return Step("pretrain", description, settings, inputs, recipe, config.seed)
 
-    def _index(self, pool: str, components: int | None) -> Step:
+    def _index(self, pool: str, components: int | None, search: SearchSettings) -> Step:
         base = self.experiment.base
         settings, inputs = self._pool(pool)
         settings["components"] = base.components if components is None else components
-        settings["normalisation"] = base.normalisation
-        return Step("index", f"{pool}, {settings['components']} components", settings, inputs)
+        settings["normalisation"] = search.normalisation or base.normalisation
+        # Only where they are set: an index that an earlier handsim made is the same step.
+        steps = {name: True for name in ("depth", "up_to_turn") if getattr(search, name)}
+        settings |= steps
+        words = [f"{settings['components']} components", *(name.replace("_", " ") for name in steps)]
+        return Step("index", ", ".join([pool, *words]), settings, inputs)
 
     def _pool(self, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
         """What a step that needs the pool has in its settings and in its inputs."""

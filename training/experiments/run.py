@@ -345,6 +345,7 @@ def _index(step: Step, store: StepStore) -> list[Command]:
     (home / "embedding.json").unlink(missing_ok=True)
     components, normalisation = str(step.settings["components"]), step.settings["normalisation"]
     fit = ["embedding", "fit", "--components", components, "--normalisation", normalisation]
+    fit += [f"--{name.replace('_', '-')}" for name in ("depth", "up_to_turn") if step.settings.get(name)]
     return [[*fit, "--home", str(home)], ["index", "build", "--home", str(home)]]
 
 

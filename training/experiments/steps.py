@@ -109,6 +109,11 @@ class StepFolder:
         return self.path / "runs" / RUN / REPORT_FILE
 
     @property
+    def metrics(self) -> Path:
+        """Where a training writes its numbers."""
+        return self.path / "runs" / RUN / "metrics.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Where a training writes its checkpoints."""
         return self.path / "runs" / RUN / "checkpoints"
@@ -178,7 +183,11 @@ class StepStore:
     path: Path
 
     def folder(self, step: Step) -> StepFolder:
-        return StepFolder(self.path.resolve() / step.name)
+        return self.folder_named(step.name)
+
+    def folder_named(self, name: str) -> StepFolder:
+        """The folder of the step that is called so."""
+        return StepFolder(self.path.resolve() / name)
 
     def make(self) -> None:
         """Make the directory; raises HandsimError where that fails."""

@@ -29,6 +29,9 @@ class DataSettings:
     """The split for validation."""
     label_fraction: float = 1.0
     """Share of the training split's annotations that are used; a smaller one is part of every larger one."""
+    label_subset: Literal["random", "first"] = "random"
+    """Which ones. ``random``: drawn with the seed. ``first``: the first hands of the split in its order, as
+    SiMHand and PeCLR take them; of FreiHAND's, a quarter and less are before the green screen alone."""
     crop_factor: float = 1.75
     """Side of the square around a hand in validation and prediction, in longer sides of the box of its 2D
     joints (DetNet's)."""
@@ -55,6 +58,8 @@ class FinetuneTrainerSettings(TrainerSettings):
     freeze_trunk: int | Literal["never", "always"] = "never"
     """For how many epochs the ResNet stays as it is, with the running statistics of its batch norms, while
     the head is trained."""
+    trunk_lr_factor: float = 1.0
+    """Learning rate of the trunk, in those of the head: a pre-trained one is kept better by a low one."""
     validate_every_epochs: int = 1
     """How often the error on the validation split is measured, and with it the best checkpoint chosen; at the
     end of the run, too. With few labels epochs are short, and validation can take longer than they do."""
@@ -62,6 +67,11 @@ class FinetuneTrainerSettings(TrainerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("trainer.validate_every_epochs", self.validate_every_epochs, 1)
+        if not 0 < self.trunk_lr_factor <= _MAX_FACTOR:
+            raise HandsimError(
+                f"trainer.trunk_lr_factor is {self.trunk_lr_factor}; it lies above 0 and goes to "
+                f"{_MAX_FACTOR:g} (trainer.freeze_trunk: always, for a trunk that stays as it is)"
+            )
         if isinstance(self.freeze_trunk, int):
             check_at_least("trainer.freeze_trunk", self.freeze_trunk, 0)
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ _CHUNK_HANDS: Final = 16
 """Hands that a worker reads in one go: few, so that all workers share one batch."""
 _BATCHES_READY: Final = 2
 """Batches in memory beside the trainer's; they are large."""
+MAX_KEPT_BYTES: Final = 2**30
+"""Of crops in memory: 28,000 of 112 pixels."""
 _SHARE_STREAM: Final = 2
 """Apart from the streams of random numbers that `training.pairs.loader` draws with the same seed."""
 MAX_LABELS_READ: Final = 2000
@@ -63,6 +65,8 @@ class HandBatch:
 
     sample_ids: tuple[str, ...]
     """[B] the dataset's names for them."""
+    subjects: tuple[str, ...]
+    """[B] whose hands they are, as far as the dataset says."""
     sides: tuple[Side, ...]
     """[B] the subjects' own hands; left ones are mirrored."""
     crops: Tensor
@@ -95,6 +99,7 @@ class HandBatch:
 
         return cls(
             sample_ids=tuple(name for part in parts for name in part.sample_ids),
+            subjects=tuple(name for part in parts for name in part.subjects),
             sides=tuple(side for part in parts for side in part.sides),
             crops=cat([part.crops for part in parts]),
             keypoints=cat([part.keypoints for part in parts]),
@@ -144,13 +149,20 @@ class HandReader:
     """Makes batches of a dataset's hands, some ahead of the trainer."""
 
     def __init__(
-        self, dataset: HandDataset, settings: CropSettings, *, workers: int = 0, pin: bool | None = None
+        self,
+        dataset: HandDataset,
+        settings: CropSettings,
+        *,
+        workers: int = 0,
+        pin: bool | None = None,
+        keep: bool = False,
     ) -> None:
         """``workers`` processes read, 0: threads of this one. Nothing is started before the first batch.
 
-        ``pin`` puts batches into page-locked memory, None: where there is a GPU.
+        ``pin`` puts batches into page-locked memory, None: where there is a GPU. ``keep``: hands are read
+        again and again; threads then keep the crops of a small split in memory.
         """
-        cut = _CutHands(dataset, settings)
+        cut = _CutHands(dataset, settings, keep=keep and not workers)
         self._pin = torch.cuda.is_available() if pin is None else pin
         self._workers: Workers[NDArray[np.integer], HandBatch] = (
             WorkerProcesses(cut, workers) if workers else WorkerThreads(cut, "handsim-read")
@@ -196,26 +208,32 @@ class HandReader:
 class _CutHands:
     """In a worker: from rows of the dataset to hands in their crops."""
 
-    def __init__(self, dataset: HandDataset, settings: CropSettings) -> None:
+    def __init__(self, dataset: HandDataset, settings: CropSettings, *, keep: bool) -> None:
         self._dataset, self._settings = dataset, settings
+        self._keep = keep and 3 * len(dataset) * settings.size_px**2 <= MAX_KEPT_BYTES
+        self._kept: dict[int, HandBatch] = {}  # a dict can be shared by threads; two may cut the same hand
 
     def __call__(self, rows: NDArray[np.integer]) -> HandBatch:
-        hands, cut = [], []
-        for row in rows.tolist():
-            hand = self._dataset[row]
-            cut.append(cut_hand(hand, self._settings))
-            hands.append(hand)
-        valid = np.stack([hand.valid for hand in hands])
-        joints_mm = np.where(valid[..., None], np.stack([hand.joints_3d_mm for hand in hands]), 0)
+        hands = [self._kept.get(row) or self._cut(row) for row in rows.tolist()]
+        if self._keep:
+            self._kept.update(zip(rows.tolist(), hands, strict=True))
+        return HandBatch.concatenate(hands, epoch=0, number=0, pin=False)
+
+    def _cut(self, row: int) -> HandBatch:
+        """One hand."""
+        hand = self._dataset[row]
+        cut = cut_hand(hand, self._settings)
+        joints_mm = np.where(hand.valid[:, None], hand.joints_3d_mm, 0).astype(np.float32)
         return HandBatch(
-            sample_ids=tuple(hand.sample_id for hand in hands),
-            sides=tuple(hand.side for hand in hands),
-            crops=torch.from_numpy(np.stack([each.crop for each in cut])),
-            keypoints=torch.from_numpy(np.stack([each.keypoints for each in cut])),
-            joints_mm=torch.from_numpy(joints_mm.astype(np.float32)),
-            valid=torch.from_numpy(valid),
-            squares_px=torch.from_numpy(np.stack([each.square_px for each in cut])),
-            intrinsics=torch.from_numpy(np.stack([hand.intrinsics for hand in hands])),
+            sample_ids=(hand.sample_id,),
+            subjects=(hand.subject,),
+            sides=(hand.side,),
+            crops=torch.tensor(cut.crop)[None],
+            keypoints=torch.tensor(cut.keypoints)[None],
+            joints_mm=torch.tensor(joints_mm)[None],
+            valid=torch.tensor(hand.valid)[None],
+            squares_px=torch.tensor(cut.square_px)[None],
+            intrinsics=torch.tensor(hand.intrinsics)[None],
         )
 
 
@@ -258,7 +276,7 @@ class HandLoader:
             rows.astype(np.uint64), batch_size, seed, rank=rank, world_size=world_size
         )
         self.batches_an_epoch, self.fingerprint = self._order.batches_an_epoch, self._order.fingerprint
-        self._reader = HandReader(dataset, settings, workers=workers, pin=pin)
+        self._reader = HandReader(dataset, settings, workers=workers, pin=pin, keep=True)
         self._prefetching = ExitStack()
         self._batches: Iterator[HandBatch] = iter(())
         self._next: tuple[int, int] | None = None
@@ -296,8 +314,12 @@ class HandLoader:
                 epoch, number = epoch + 1, 0
 
 
-def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[np.int64]:
+def labelled_share(
+    dataset: HandDataset, fraction: float, seed: int, subset: Literal["random", "first"] = "random"
+) -> NDArray[np.int64]:
     """Rising indices of the hands [n] that make up ``fraction`` (0 to 1) of the annotations, at least one.
+
+    They are drawn with ``seed``, or the ``first`` ones: hands of the split in its order, each one annotation.
 
     A smaller share is part of every larger one of the same seed: curves over label fractions then differ only
     by what is added. FreiHAND has each hand four times, before four backgrounds, with the same labels
@@ -309,6 +331,8 @@ def labelled_share(dataset: HandDataset, fraction: float, seed: int) -> NDArray[
     annotations = np.arange(len(dataset), dtype=np.int64)
     if fraction == 1:
         return annotations
+    if subset == "first":
+        return annotations[: _share_of(len(annotations), fraction)]
     if dataset.name == "freihand":
         hands = [dataset.label(row).subject for row in range(len(dataset))]
         annotations = np.unique(hands, return_inverse=True)[1].astype(np.int64)
@@ -319,9 +343,13 @@ def sample_groups(groups: NDArray[np.int64], fraction: float, seed: int) -> NDAr
     """Rising indices of all members of a share of the groups; ``groups`` [N] is the group of each member."""
     known = np.unique(groups)
     order = np.random.default_rng([_SHARE_STREAM, seed]).permutation(known)
-    # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
-    chosen = order[: max(1, math.ceil(round(fraction * len(known), 6)))]
+    chosen = order[: _share_of(len(known), fraction)]
     return np.flatnonzero(np.isin(groups, chosen)).astype(np.int64)
+
+
+def _share_of(count: int, fraction: float) -> int:
+    # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
+    return max(1, math.ceil(round(fraction * count, 6)))
 
 
 def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import REFERENCE_BONE
@@ -42,6 +42,11 @@ class FinetuneModule(RunModule):
         """Of the last batch, by name."""
         self.last: tuple[AugmentedViews, Any] | None = None
         """The last batch's views and the network's prediction, for figures."""
+
+    @property
+    def slow_part(self) -> tuple[nn.Module | None, float]:
+        """The trunk."""
+        return self.estimator.encoder, self.config.trainer.trunk_lr_factor
 
     def training_step(self, batch: HandBatch, batch_index: int) -> Tensor:
         """The loss of a batch; raises DivergedError where it is NaN or infinite."""

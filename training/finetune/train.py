@@ -88,7 +88,7 @@ def finetune_on(
 ) -> RunOutcome:
     """As `finetune`, with splits that are open already."""
     data, settings, log = config.data, config.trainer, config.log
-    rows = labelled_share(train_set, data.label_fraction, config.seed)
+    rows = labelled_share(train_set, data.label_fraction, config.seed, data.label_subset)
     mean_bone_mm = mean_bone_length_mm(train_set, rows)
     mean_bone_length_mm(val_set, np.arange(len(val_set)))  # raises before an epoch is trained for nothing
     stop = StopRequest()
@@ -96,7 +96,9 @@ def finetune_on(
     report = make_reporter(meter, folder, say)
     val_crop = CropSettings(data.crop_factor, config.augmentation.size_px)
     with ExitStack() as stack:
-        reader = stack.enter_context(closing(HandReader(val_set, val_crop, workers=settings.workers)))
+        reader = stack.enter_context(
+            closing(HandReader(val_set, val_crop, workers=settings.workers, keep=True))
+        )
         validation = Validation(reader, len(val_set), config, mean_bone_mm, report, meter.exclude_time)
         callbacks: list[Callback] = [meter, validation]
         if log.figures_every_steps:

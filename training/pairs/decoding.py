@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handsim.embedding import upright_turns_deg
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from handsim.pool import CropFiles, Pool
@@ -72,6 +73,9 @@ class PairBatch:
     """Seconds in which the trainer waited for this batch."""
     index_wait_s: float = 0.0
     """The part of these in which no pairs lay ready either, and so the index was waited for."""
+    turns_deg: Tensor | None = None
+    """float32 [U] how far each hand is turned from upright, counter-clockwise as displayed, where pairs are
+    alike only when both are turned back; else None."""
 
     @classmethod
     def from_draw(cls, draw: PairDraw, pool: Pool, epoch: int, number: int) -> "PairBatch":
@@ -99,6 +103,7 @@ class PairBatch:
             not_in_index=draw.not_in_index,
             random_negatives=draw.random_negatives,
             left_out=draw.left_out,
+            turns_deg=_turns_deg(pool.keypoints[rows]) if draw.up_to_turn else None,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "PairBatch":
@@ -118,6 +123,10 @@ class PairBatch:
     def __len__(self) -> int:
         """B."""
         return len(self.anchors)
+
+
+def _turns_deg(keypoints: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(upright_turns_deg(keypoints).astype(np.float32))
 
 
 class Decoder(Protocol):

@@ -21,7 +21,7 @@ from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import PipeWorker
 from index import LiveIndex, open_catalog
-from index.mining import MinedPairs, mine
+from index.mining import QUANTILE_HANDS, MinedPairs, MiningPolicy, mine, resolve_quantile
 from index.query import NO_HAND, SearchOptions
 from index.version import IndexVersion
 from training.pairs.settings import PairSettings
@@ -89,6 +89,8 @@ class LiveNeighbors(PairSource):
         self._duplicates, self._with_vectors = duplicates, with_vectors
         self._version_hands: tuple[tuple[str, str], HandSet] | None = None
         """Name and checksum of the last version, and its hands; only read if it lacked an anchor."""
+        self._policy: tuple[tuple[str, str], MiningPolicy] | None = None
+        """Name and checksum of the last version, and the policy with its distance for a quantile."""
         self._busy = Lock()
         self._closed = False
 
@@ -129,7 +131,7 @@ class LiveNeighbors(PairSource):
         distances = np.full(len(anchors), np.nan, dtype=np.float32)
         left_out = 0
         if in_index.any():
-            policy, ef = self._settings.policy, self._settings.ef
+            policy, ef = self._resolve_policy(version), self._settings.ef
             batches = mine(version, anchors[in_index], policy, duplicates=self._duplicates, ef=ef)
             mined = MinedPairs.concatenate(batches)
             left_out = mined.too_near + mined.duplicates
@@ -151,9 +153,23 @@ class LiveNeighbors(PairSource):
             without_positive=int((positives == anchors).sum()),
             not_in_index=int((~in_index).sum()),
             random_negatives=random_negatives,
+            up_to_turn=version.embedding.up_to_turn,
             left_out=left_out,
             vectors=vectors,
         )
+
+    def _resolve_policy(self, version: IndexVersion) -> MiningPolicy:
+        """The policy in the distances of a version: a quantile is measured once, on hands of the pool."""
+        policy = self._settings.policy
+        if policy.max_quantile is None:
+            return policy
+        identity = version.info.name, version.info.checksum
+        if self._policy is None or self._policy[0] != identity:
+            hand_ids = self._pool_hands.hand_ids
+            some = hand_ids[:: max(1, len(hand_ids) // QUANTILE_HANDS)]
+            known = some[~np.isnan(version.find_vectors(some)[:, 0])]
+            self._policy = identity, resolve_quantile(version, policy, known)
+        return self._policy[1]
 
     def _negatives(
         self,

@@ -75,6 +75,8 @@ class PairDraw:
     """Of those, the ones that the index version lacks."""
     random_negatives: int = 0
     """Negatives drawn from all hands, where the band had too few."""
+    up_to_turn: bool = False
+    """Whether an anchor and its positive are alike only when both are turned upright."""
     left_out: int = 0
     """Hands that would have been positives, but are too near to their anchors, or duplicates of them."""
     vectors: NDArray[np.float32] | None = None
@@ -89,6 +91,8 @@ class PairDraw:
         alone: NDArray[np.bool_],
         distances: NDArray[np.float32] | float = np.nan,
         version: str | None = None,
+        *,
+        up_to_turn: bool = False,
     ) -> "PairDraw":
         """Pairs without negatives; where ``alone`` [B], the anchor is its own positive."""
         return cls(
@@ -98,6 +102,7 @@ class PairDraw:
             negatives=np.empty((len(anchors), 0), dtype=np.uint64),
             version=version,
             without_positive=int(alone.sum()),
+            up_to_turn=up_to_turn,
         )
 
 
@@ -186,7 +191,8 @@ class MinedTable(PairSource):
         Raises NotThereError without the file, HandsimError for one of another kind or another pool.
         """
         table = _read_pairs(Path(path))
-        version = (table.schema.metadata or {}).get(b"index_version")
+        metadata = table.schema.metadata or {}
+        version, self._up_to_turn = metadata.get(b"index_version"), metadata.get(b"up_to_turn") == b"true"
         self._version = None if version is None else version.decode()
         hands, positives, distances = (table[name].to_numpy() for name in _COLUMNS)
         usable = pool_hands.contains(hands) & pool_hands.contains(positives)
@@ -206,7 +212,12 @@ class MinedTable(PairSource):
         rows = begin + rng.integers(np.maximum(count, 1))
         rows[count == 0] = 0
         return PairDraw.without_index(
-            anchors, self._positives[rows], count == 0, self._distances[rows], self._version
+            anchors,
+            self._positives[rows],
+            count == 0,
+            self._distances[rows],
+            self._version,
+            up_to_turn=self._up_to_turn,
         )
 
 

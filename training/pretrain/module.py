@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from handsim.hashing import hash64
 from training.augmentation import AugmentedViews, augment
@@ -55,7 +56,7 @@ class PretrainModule(RunModule):
         projections = self._project(views)
         if self.config.loss.equivariant:
             projections = [
-                undo_motion(projection, view.translation, view.angle_deg)
+                undo_motion(projection, view.translation, turn_deg(view))
                 for projection, view in zip(projections, views, strict=True)
             ]
         loss = self._contrast(batch, roles, views, projections)
@@ -123,7 +124,15 @@ class PretrainModule(RunModule):
         generator = torch.Generator().manual_seed(
             derived_seed(self.config.seed, _VIEWS, batch.epoch, batch.number, self.global_rank, view)
         )
-        return augment(batch.crops[rows], batch.keypoints[rows], self.config.augmentation, generator)
+        views = augment(batch.crops[rows], batch.keypoints[rows], self.config.augmentation, generator)
+        if batch.turns_deg is None:
+            return views
+        if not self.config.loss.equivariant:
+            raise HandsimError(
+                "pairs are alike only up to a turn in the picture, which loss.equivariant false does not "
+                "undo; set it true, or fit the embedding without --up-to-turn and build the index again"
+            )
+        return replace(views, hand_deg=batch.turns_deg[rows])
 
     def _project(self, views: list[AugmentedViews]) -> list[Tensor]:
         """Projections of all views in one pass, so that batch norm sees them together."""
@@ -134,9 +143,25 @@ class PretrainModule(RunModule):
 def keypoints_for_weights(views: AugmentedViews) -> Tensor:
     """Keypoints [B, 21, 2] from which the published loss makes its weights, in pixels of a view 128 wide.
 
-    Views of the papers are that wide, and the steepness of sigmoid weights depends on the unit.
+    Views of the papers are that wide, and the steepness of sigmoid weights depends on the unit. Where pairs
+    are alike up to a turn of the hand, that is taken out, and the view's own turn stays.
     """
-    return views.keypoints * _WEIGHTED_PX
+    keypoints = views.keypoints if views.hand_deg is None else turn_back(views.keypoints, views.hand_deg)
+    return keypoints * _WEIGHTED_PX
+
+
+def turn_deg(views: AugmentedViews) -> Tensor:
+    """[B] by which the hands in views are turned: by the view, and where it is undone, in the crop before."""
+    return views.angle_deg if views.hand_deg is None else views.angle_deg + views.hand_deg
+
+
+def turn_back(keypoints: Tensor, angle_deg: Tensor) -> Tensor:
+    """Keypoints [B, 21, 2] turned about their mean by minus ``angle_deg`` [B]."""
+    mean = keypoints.mean(1, keepdim=True)
+    x, y = (keypoints - mean).unbind(-1)
+    angle = angle_deg.deg2rad()[:, None]
+    cosine, sine = angle.cos(), angle.sin()
+    return mean + torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=-1)
 
 
 def points_for_weights(
@@ -149,7 +174,10 @@ def points_for_weights(
     if weighting.reads_vectors:
         return vectors
     if weighting.source == "crops":
-        return batch.keypoints[rows] * _WEIGHTED_PX
+        keypoints = batch.keypoints[rows]
+        if batch.turns_deg is not None:
+            keypoints = turn_back(keypoints, batch.turns_deg[rows])
+        return keypoints * _WEIGHTED_PX
     return torch.cat(list(map(keypoints_for_weights, views)))
 
 

@@ -52,7 +52,7 @@ def check_resumable(
 
 
 class Checkpoints(Callback):
-    """Writes `LAST` every so many steps and at the end of each epoch, and `BEST` of the epochs.
+    """Writes `LAST` every so many steps and at the end of each epoch, and `BEST` of those with an error.
 
     Every process of a distributed run uses the ``folder`` that the first process made.
     """
@@ -64,8 +64,8 @@ class Checkpoints(Callback):
         stop: StopRequest,
         epoch_error: Callable[[], float] | None = None,
     ) -> None:
-        """``epoch_error`` returns the error of the epoch that has just ended, the same in all processes, or
-        NaN where it was not measured; None: the epoch's mean loss. ``stop`` is obeyed after a step.
+        """``epoch_error`` returns the error that was measured after this step, the same in all processes, or
+        NaN where none was; None: the mean loss, at the end of each epoch. ``stop`` is obeyed after a step.
         """
         self.folder, self.stop = folder, stop
         self.step = 0
@@ -94,21 +94,24 @@ class Checkpoints(Callback):
         if not schedule.ends_step(done):
             return
         epoch_ended = schedule.ends_epoch(done)
-        is_best = epoch_ended and self._is_best_epoch(trainer, module)
+        measured = epoch_ended or self._epoch_error is not None  # a cut run is validated inside an epoch
+        is_best = measured and self._is_best(trainer, module)
         stopping = trainer.strategy.reduce_boolean_decision(self.stop.requested, all=False)
         due = trainer.global_step % self._every_steps == 0 or done == schedule.batches
         # Weights with NaN are never written.
-        if (epoch_ended or due or stopping) and trainer.strategy.reduce_boolean_decision(module.is_finite()):
+        if (epoch_ended or due or stopping or is_best) and trainer.strategy.reduce_boolean_decision(
+            module.is_finite()
+        ):
             self._write(trainer, [BEST, LAST] if is_best else [LAST], trainer.save_checkpoint)
         trainer.should_stop = trainer.should_stop or stopping
 
-    def _is_best_epoch(self, trainer: Trainer, module: RunModule) -> bool:
+    def _is_best(self, trainer: Trainer, module: RunModule) -> bool:
         if self._epoch_error is None:
             mean = torch.tensor(self._loss_sum / self._batches, device=module.device)
             error = float(trainer.strategy.reduce(mean, reduce_op="mean"))
+            self._loss_sum, self._batches = 0.0, 0
         else:
             error = self._epoch_error()
-        self._loss_sum, self._batches = 0.0, 0
         is_best = error < self._best  # never for NaN
         if is_best:
             self._best = error

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
@@ -62,10 +63,18 @@ class RunModule(lightning.LightningModule):
         self.loss = float("nan")
         """Of the last batch: the mean over this process's samples."""
 
+    @property
+    def slow_part(self) -> tuple[nn.Module | None, float]:
+        """A part of the network that is trained more slowly, and its learning rate in those of the rest."""
+        return None, 1.0
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer and its schedule, which advances with every optimizer step."""
         settings, schedule = self._optimizer_settings, self.schedule
-        optimizer = make_optimizer(self, settings, schedule.samples_a_step)
+        slow_part, slow_factor = self.slow_part
+        optimizer = make_optimizer(
+            self, settings, schedule.samples_a_step, slow_part=slow_part, slow_factor=slow_factor
+        )
         warmup = settings.warmup_epochs * schedule.batches_an_epoch / schedule.accumulate
         rates = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup, schedule.full_steps)

@@ -105,23 +105,34 @@ class LARS(Adam):
         torch._foreach_mul_(gradients, list(factors.unbind()))
 
 
-def make_optimizer(module: nn.Module, settings: OptimizerSettings, samples_a_step: int) -> Optimizer:
-    """The optimizer of a module's parameters; biases and batch norm are not decayed."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def make_optimizer(
+    module: nn.Module,
+    settings: OptimizerSettings,
+    samples_a_step: int,
+    *,
+    slow_part: nn.Module | None = None,
+    slow_factor: float = 1.0,
+) -> Optimizer:
+    """The optimizer of a module's parameters; biases and batch norm are not decayed.
+
+    The parameters of ``slow_part`` get ``slow_factor`` times the learning rate.
+    """
     published = settings.lars_variant == "published"
+    lr = settings.scaled_lr(samples_a_step)
+    slow = set() if slow_part is None or slow_factor == 1 else set(slow_part.parameters())
+    parts = [(lr, [each for each in module.parameters() if each.requires_grad and each not in slow])]
+    if slow:
+        parts.append((lr * slow_factor, [each for each in module.parameters() if each in slow]))
     groups: list[dict[str, object]] = [
         {
-            "params": [parameter for parameter in trained if parameter.ndim > 1],
-            "weight_decay": settings.weight_decay,
-            "adapt": True,
-        },
-        {
-            "params": [parameter for parameter in trained if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-            "adapt": published,
-        },
+            "params": [each for each in trained if (each.ndim > 1) == decays],
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "adapt": decays or published,
+            "lr": rate,
+        }
+        for rate, trained in parts
+        for decays in (True, False)
     ]
-    lr = settings.scaled_lr(samples_a_step)
     return LARS(groups, lr, divide_by_lr=published) if settings.name == "lars" else AdamW(groups, lr=lr)
 
 

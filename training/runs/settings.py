@@ -17,6 +17,9 @@ class TrainerSettings:
 
     epochs: int = 100
     """How often every sample (in pre-training: every anchor) is trained on."""
+    steps: int | None = None
+    """The length in optimizer steps, in place of ``epochs``: runs on different numbers of samples are then
+    equally long. The learning rate is laid out for it."""
     batch_size: int = 1024
     """Samples (in pre-training: pairs) in each process's batch."""
     accumulate: int = 1
@@ -35,7 +38,7 @@ class TrainerSettings:
     sync_batch_norm: bool = True
     """With several GPUs, take batch norm's statistics over all of them."""
     max_steps: int | None = None
-    """Stop after so many optimizer steps; the learning rate is cut there, not squeezed."""
+    """Stop after so many optimizer steps, before the end: the learning rate is cut there, not squeezed."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "nodes"):
@@ -43,8 +46,9 @@ class TrainerSettings:
         check_at_least("trainer.workers", self.workers, 0)
         if self.devices != "auto":
             check_at_least("trainer.devices", self.devices, 1)
-        if self.max_steps is not None:
-            check_at_least("trainer.max_steps", self.max_steps, 1)
+        for name in ("steps", "max_steps"):
+            if getattr(self, name) is not None:
+                check_at_least(f"trainer.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Schedule:
     batches: int
     """Batches of each process in the whole run."""
     full_batches: int
-    """Those of all epochs: the learning rate is laid out for them, even where a run is cut short."""
+    """Those of the whole length: the learning rate is laid out for them, even where a run is cut short."""
     samples_a_step: int
     """Samples (in pre-training: pairs) in one optimizer step, over all processes and accumulated batches."""
     accumulate: int
@@ -99,6 +103,8 @@ class Schedule:
     def of(cls, settings: TrainerSettings, batches_an_epoch: int, processes: int) -> "Schedule":
         """The schedule of a run whose epochs have so many batches on each of ``processes``."""
         full = settings.epochs * batches_an_epoch
+        if settings.steps is not None:
+            full = settings.steps * settings.accumulate
         cut = full if settings.max_steps is None else settings.max_steps * settings.accumulate
         return cls(
             batches_an_epoch=batches_an_epoch,
@@ -115,7 +121,7 @@ class Schedule:
 
     @property
     def full_steps(self) -> int:
-        """Optimizer steps in all epochs."""
+        """Optimizer steps in the whole length."""
         return -(-self.full_batches // self.accumulate)
 
     def ends_step(self, done: int) -> bool:

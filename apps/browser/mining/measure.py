@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from apps.browser.library import Library
 from apps.browser.mining.policy import Condition, MiningTrial, conditions, without
 from handsim.errors import HandsimError, NotThereError
-from handsim.metrics.retrieval import pose_distance
 from handsim.pool import Pool
 from handsim.pool.duplicates import DUPLICATES_FILE, DuplicateGroups
 from index import NO_HAND, IndexVersion, MinedPairs, MiningPolicy, mine
+from index.evaluation import pose_distances
 from training.pairs.live import read_hand_set
 from training.pairs.sources import HandSet, choose_valid
 
@@ -102,7 +102,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
     distances = np.take_along_axis(mined.distances, places, axis=1)[:, 0]
     others = pool.rows(positives[paired])
     apart = np.full(len(rows), np.nan)
-    apart[paired] = pose_distance(pool.keypoints[rows[paired]], pool.keypoints[others])
+    apart[paired] = pose_distances(version, pool, rows[paired], others)
     videos = pool.videos.codes
     crosses = np.zeros(len(rows), dtype=np.bool_)
     crosses[paired] = videos[rows[paired]] != videos[others]
@@ -115,7 +115,7 @@ def try_policy(version: IndexVersion, pool: Pool, trial: MiningTrial) -> TrialRe
         distances=np.where(paired, distances, np.float32(np.inf)),
         pose_distances=apart,
         crosses=crosses,
-        random_distances=pose_distance(pool.keypoints[rows[elsewhere]], pool.keypoints[partners[elsewhere]]),
+        random_distances=pose_distances(version, pool, rows[elsewhere], partners[elsewhere]),
         hubs=hubs[first],
         hub_counts=counts[first].astype(np.int64),
         all_positives=int(usable.sum()),

@@ -121,7 +121,7 @@ def _from_text(name: str, text: str) -> float | bool:
     try:
         if name in ("other_video", "one_per_video", "keep_duplicates"):
             return _SWITCHES[text]
-        return float(text) if name in ("max_distance", "min_distance") else int(text)
+        return float(text) if name in ("max_distance", "max_quantile", "min_distance") else int(text)
     except (ValueError, KeyError) as error:
         raise HandsimError(f"the address has {name} = {text[:40]!r}, which cannot be read") from error
 

@@ -192,14 +192,14 @@ def cell_rows(table: Table, metric: Metric) -> tuple[Rows, Rows, list[float]]:
                 floors[cell.mean] = None
                 continue
             place = {"row": name, "column": name if column.label is None else column.label}
-            spread = cell.spread or 0.0
-            means.append({**place, "mean": cell.mean, "low": cell.mean - spread, "high": cell.mean + spread})
+            low, high = cell.bounds or (cell.mean, cell.mean)
+            means.append({**place, "mean": cell.mean, "low": low, "high": high})
             seeds += [{**place, "value": value} for value in cell.values.values()]
     return means, seeds, list(floors)
 
 
 def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.FacetChart:
-    """One metric of a table: means with a colour and a sign for each row, their spread, each seed as a dot.
+    """One metric of a table: means with a colour and a sign for each row, their interval, each seed a dot.
 
     Points and not bars: differences are small. Without an axis along the columns the rows lie below each
     other, where there is room for their whole names.
@@ -225,7 +225,7 @@ def experiment_chart(table: Table, metric: Metric) -> alt.LayerChart | alt.Facet
     shape = alt.Shape("row:N", scale=alt.Scale(domain=rows, range=repeated), legend=legend if aside else None)
 
     def level(column: str) -> alt.X | alt.Y:
-        title, scale = metric.title, alt.Scale(zero=False)
+        title, scale = table.level_title(metric), alt.Scale(zero=False)
         return (alt.Y if aside else alt.X)(column, title=title, scale=scale, axis=alt.Axis(tickCount=_TICKS))
 
     end = alt.Y2("high:Q") if aside else alt.X2("high:Q")

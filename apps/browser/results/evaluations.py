@@ -32,7 +32,8 @@ from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.skeleton import JOINT_NAMES
 from training.evaluation.report import ALIGNMENTS, FORMAT, REPORT_FILE
-from training.experiments.tables import Cell, ExperimentResults
+from training.experiments.results import ExperimentResults
+from training.experiments.tables import Cell
 
 Curves = Mapping[str, NDArray[np.float64]]
 """Alignment -> share [T] of joints within each of the thresholds from 0 to 50 mm."""

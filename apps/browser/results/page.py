@@ -39,7 +39,8 @@ from apps.browser.training.runs import RunPlace, by_tail
 from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
-from training.experiments.tables import ExperimentResults, Table
+from training.experiments.results import LEGEND, ExperimentResults
+from training.experiments.tables import Table
 
 _COMPARED_AT_FIRST: Final = 6
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
@@ -252,6 +253,13 @@ _DISTANCES: Final = {
     "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
     "Random distance": "The same of random pairs",
 }
+_ERRORS_3D: Final = {
+    "Mined 3D": "Mean joint error of mined pairs in 3D, in mm, root and scale aligned: lower is better",
+    "of it in xy": "Its part in the picture",
+    "of it in depth": "Its part along the line of sight",
+    "Random 3D": "The same of random pairs",
+    "Oracle 3D": "The same of each hand and the nearest one in 3D",
+}
 
 
 @st.fragment
@@ -275,6 +283,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 ),
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
                 **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
+                **{name: column.NumberColumn(format="%.1f", help=help) for name, help in _ERRORS_3D.items()},
                 "Hands": column.NumberColumn(format="localized", help="In the index"),
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
             },
@@ -289,8 +298,10 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 width=320,
                 help="The evaluation whose pictures are shown",
             )
-            for side, (caption, path) in zip(st.columns(2), figures[title].items(), strict=False):
-                side.image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+            for number, (caption, path) in enumerate(figures[title].items()):
+                if number % 2 == 0:
+                    sides = st.columns(2)
+                sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
@@ -344,14 +355,15 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
     st.subheader(escape(results.title))
     st.markdown(
         f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
-        "Mean ± standard deviation over the seeds; ★ **best** of those with all seeds. "
-        f":gray[Written {age} ago; `{command}` updates it.]"
+        f"{LEGEND} :gray[Written {age} ago; `{command}` updates it.]"
     )
+    for note in results.notes:
+        st.markdown(escape(note))
 
 
 def _table(table: Table, number: int) -> None:
     st.markdown(f"#### {escape(table.title)}")
-    if table.where:
+    if table.condition:
         st.caption(escape(table.condition))
     st.table(experiment_table(table, escape), width="content", border="horizontal", alt=table.title)
     if not any(cell.n for row in table.cells for cell in row):
@@ -365,7 +377,7 @@ def _table(table: Table, number: int) -> None:
             format_func=lambda name: metrics[name].title,
             key=f"drawn_{number}",
             width=320,
-            help="Which number of the table to draw: means, standard deviations, and each seed as a dot",
+            help="Which number of the table to draw: means, intervals, and each seed as a dot",
         )
     st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 

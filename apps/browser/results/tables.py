@@ -147,6 +147,7 @@ RETRIEVAL_FILE: Final = "retrieval.json"
 FIGURES: Final = {
     "pose_distances.png": "Joint distances of mined and of random pairs",
     "explained_variance.png": "Variance that the embedding keeps",
+    "pairs_3d.png": "Errors of mined pairs in 3D",
 }
 """What `handsim evaluate retrieval` draws -> its caption."""
 _RANKED: Final = {
@@ -162,6 +163,14 @@ _OTHER_NUMBERS: Final = {
     "cross_video_share": "Across videos",
     "explained_variance": "Explained variance",
 }
+_IN_3D: Final = {
+    "Mined 3D": ("mined", "aligned_mm"),
+    "of it in xy": ("mined", "xy_mm"),
+    "of it in depth": ("mined", "depth_mm"),
+    "Random 3D": ("random", "aligned_mm"),
+    "Oracle 3D": ("oracle", "aligned_mm"),
+}
+"""Column -> place in what `--labels3d` wrote."""
 _COUNTS: Final = {"points": "Hands", "sample": "Asked for"}
 
 Reports = list[tuple[RunPlace, Mapping[str, Any]]]
@@ -180,6 +189,7 @@ def retrieval_table(reports: Reports) -> Any:
     }
     columns = {column: numbers for column, (numbers, _) in ranked.items()}
     columns |= {column: _numbers(contents, name) for name, column in _OTHER_NUMBERS.items()}
+    columns |= {column: each for column, each in _numbers_in_3d(contents).items() if any(each)}
     counts = {column: _numbers(contents, name) for name, column in _COUNTS.items()}
     return pa.table(
         {
@@ -199,6 +209,16 @@ def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | No
     return [as_number(report.get(name)) for report in reports]
 
 
+def _numbers_in_3d(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Column -> errors in mm; None for an evaluation without ``--labels3d``."""
+
+    def read(report: Mapping[str, Any], kind: str, name: str) -> float | None:
+        means = (report.get("pairs_3d") or {}).get(kind) or {}
+        return as_number(means.get(name))
+
+    return {column: [read(report, *place) for report in reports] for column, place in _IN_3D.items()}
+
+
 def retrieval_figures(path: Path) -> dict[str, Path]:
     """Caption -> picture, of a run's folder."""
     files = {caption: path / "figures" / name for name, caption in FIGURES.items()}
@@ -206,7 +226,7 @@ def retrieval_figures(path: Path) -> dict[str, Path]:
 
 
 def experiment_table(table: Table, escape: Callable[[str], str]) -> Any:
-    """A table of an experiment in Markdown, the best cells bold with a star."""
+    """A table of an experiment in Markdown, the best cells bold with a star, clear differences bold."""
     names = [
         escape(AXIS_TITLES[table.rows_axis]),
         *(escape(table.heading(column)) for column in table.columns),
@@ -215,9 +235,10 @@ def experiment_table(table: Table, escape: Callable[[str], str]) -> Any:
         [_cell_text(row[place], column.metric.digits) for row in table.cells]
         for place, column in enumerate(table.columns)
     ]
-    rows = [escape(row) for row in table.rows]
+    rows = [escape(table.row_heading(row)) for row in table.rows]
     return pa.table([pa.array(column, pa.string()) for column in (rows, *columns)], names)
 
 
 def _cell_text(cell: Cell, digits: int) -> str:
-    return f"{STAR} **{cell.text(digits)}**" if cell.best else cell.text(digits)
+    text = f"**{cell.text(digits)}**" if cell.best or cell.is_clear else cell.text(digits)
+    return f"{STAR} {text}" if cell.best else text

@@ -375,8 +375,8 @@ def _steps(facts: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
     epochs, accumulate = as_count(trainer.get("epochs")), as_count(trainer.get("accumulate"))
     if not (batches and epochs and accumulate):
         return None
-    most = as_count(trainer.get("max_steps")) or None
-    settings = TrainerSettings(epochs=epochs, accumulate=accumulate, max_steps=most)
+    length, most = (as_count(trainer.get(name)) or None for name in ("steps", "max_steps"))
+    settings = TrainerSettings(epochs=epochs, accumulate=accumulate, steps=length, max_steps=most)
     return Schedule.of(settings, batches, processes=1).steps
 
 

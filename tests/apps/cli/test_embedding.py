@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
@@ -11,10 +12,12 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 from apps.cli.embedding import IMAGE_DEFAULTS
 from handsim.embedding import BlendEmbedding, PoseEmbedding, load_embedding
 from handsim.embedding.image_fit import ImageFitOptions, fit_image_embedding
-from handsim.pool import Pool
+from handsim.geometry import turn_points
+from handsim.hand import format_hand_id
+from handsim.pool import Pool, PoolWriter
 from index import LiveIndex, open_catalog
 from tests.apps.commands import Capture, pick_hand, run_json, run_ok, run_refused
-from tests.handsim.builders import write_picture_pool
+from tests.handsim.builders import CROP_PX, make_hand, write_picture_pool
 
 IMAGES = ("--size", "32", "--device", "cpu", "--batch", "8")
 
@@ -49,6 +52,31 @@ def test_images_then_poses(home: Path, checkpoint: Path, capsys: Capture) -> Non
     assert load_embedding(home / "embedding.json").kind == "pose"
 
 
+def test_poses_with_depth_and_up_to_turn_are_indexed_asked_and_mined(home: Path, capsys: Capture) -> None:
+    at = ("--home", home)
+    with PoolWriter(home / "pool", crop_size_px=CROP_PX) as writer:
+        flat = make_hand(30).keypoints * np.array([1, 1, 0], dtype=np.float32)
+        writer.add(make_hand(30, keypoints=flat))
+    fitted = run_ok(capsys, "embedding", "fit", "--depth", "--up-to-turn", "--components", "9", *at)
+    assert "1 hand without depth was left out of the fit" in fitted
+    assert (
+        "9 components of 63 coordinates in 2.5D, normalisation centre-scale, hands turned upright" in fitted
+    )
+    assert "1 hand without depth is left out" in run_ok(capsys, "index", "build", *at)
+    pool = Pool.open(home / "pool")
+    turned = turn_points(pool.keypoints[:1], np.array([70.0]))[0]
+    for keypoints, farthest in ((turned, 1e-3), (turned[:, :2], np.inf)):
+        (home / "hand.json").write_text(json.dumps(keypoints.tolist()))
+        answer = run_json(capsys, "query", "--keypoints", home / "hand.json", "-k", "3", *at)
+        assert answer[0]["neighbors"][0]["distance"] < farthest
+    alone = run_refused(capsys, "query", "--hand", format_hand_id(make_hand(30).hand_id), *at)
+    assert "has no depth: its source measures no z, by which this index compares hands" in alone
+    run_ok(capsys, "mine", "--max-quantile", "0.5", "--out", home / "pairs.parquet", *at)
+    mined = pq.read_table(home / "pairs.parquet")
+    assert mined.schema.metadata[b"up_to_turn"] == b"true"
+    assert 15 <= len(mined) <= 16  # two hands may be each other's nearest
+
+
 def test_poses_and_images_together(home: Path, checkpoint: Path, capsys: Capture) -> None:
     pool = Pool.open(home / "pool")
     options = ImageFitOptions(components=5, image_size_px=32, device="cpu")
@@ -72,6 +100,8 @@ def test_poses_and_images_together(home: Path, checkpoint: Path, capsys: Capture
         (["--encoder", "CHECKPOINT"], "30 hands are too few to fit 64 components"),
         (["--encoder", "CHECKPOINT", "--normalisation", "none"], "--normalisation is for poses"),
         (["--batch", "8"], "--batch is for images; add --encoder"),
+        (["--encoder", "CHECKPOINT", "--up-to-turn"], "--up-to-turn is for poses"),
+        (["--depth", "--unlabelled", "complete"], "leave depth and up-to-turn out"),
         (["--keep-features"], "--keep-features is for images; add --encoder"),
         (["--components", "0"], "components is 0"),
     ],

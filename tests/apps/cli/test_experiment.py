@@ -64,7 +64,7 @@ def test_tables_and_figures_are_of_the_runs_that_are_done(file: Path, home: Path
     text = run_ok(capsys, "experiment", "table", file, "--home", home)
     folder = home / "experiments" / "small"
     assert text.startswith((folder / "tables.md").read_text())
-    assert "over seeds 1, 2; **best** of those with all seeds. 8 of 8 runs are done." in text
+    assert "Seeds 1, 2. Means over the seeds, in brackets their 95% intervals" in text
     for line in (
         "## Few labels",
         "| scratch | 301.50 ± 0.71 | 0.003 ± 0.000 |",
@@ -96,7 +96,7 @@ def test_settings_are_remembered_by_runs(tmp_path: Path, home: Path, capsys: Cap
     assert answer.startswith("9 steps, 9 of them done already\ntables and figures are in ")
     assert yaml.safe_load(settings.read_text()) == {"axes.seeds": [1]}
     settings.write_text("axes.seeds: [7, 8]")
-    assert "over seeds 7, 8;" in run_ok(capsys, "experiment", "table", file, "--home", home)
+    assert "Seeds 7, 8. Means over the seeds" in run_ok(capsys, "experiment", "table", file, "--home", home)
     settings.write_text("- 1")
     refusal = run_refused(capsys, "experiment", "table", file, "--home", home)
     assert "settings.yaml holds no settings; remove it" in refusal

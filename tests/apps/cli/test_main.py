@@ -143,12 +143,19 @@ def test_mining_writes_pairs_and_the_authors_json(home: Path, tmp_path: Path, ca
 
 
 def test_retrieval_is_evaluated_in_numbers_and_figures(home: Path, capsys: Capture) -> None:
-    printed = run_ok(capsys, "evaluate", "retrieval", "--labels", "--name", "first", "--home", home)
+    words = ("evaluate", "retrieval", "--labels", "--labels3d", "--name", "first")
+    printed = run_ok(capsys, *words, "--home", home)
     assert "recall@1 against exact search" in printed
+    assert re.search(r"^oracle, nearest in 3D +[0-9]+ +[0-9.]+", printed, re.MULTILINE)
+    assert "rank correlation of SiMHand's positive weights" in printed
     report = json.loads((home / "runs" / "first" / "retrieval.json").read_text())
     assert report["recall_at_1"] == 1.0
     assert report["mined_pose_distance"] < report["random_pose_distance"]
-    for name in ("explained_variance.png", "pose_distances.png"):
+    pairs = report["pairs_3d"]
+    assert pairs["oracle"]["aligned_mm"] < pairs["mined"]["aligned_mm"] < pairs["random"]["aligned_mm"]
+    assert sum(group["pairs"] for group in pairs["by_visible"].values()) == pairs["sample"]
+    assert set(pairs["weights"]) == {"pose", "turn", "pose_before"}
+    for name in ("explained_variance.png", "pose_distances.png", "pairs_3d.png"):
         with Image.open(home / "runs" / "first" / "figures" / name) as figure:
             assert figure.width > 500
 
@@ -177,6 +184,7 @@ def test_homes_that_lack_something_are_one_line_with_the_remedy(
         (empty, ("embedding", "show"), "handsim embedding fit"),
         (unlabelled, ("evaluate", "retrieval", "--labels"), "--label-from"),
         (home, ("evaluate", "retrieval", "--name", "../x"), "run name '../x'"),
+        (unlabelled, ("evaluate", "retrieval", "--labels3d"), "has known joints in 3D"),
         (home, ("mine", "--out", out), "is not a directory; make it"),
         (home, ("mine", "--out", "pairs.parquet", "--crops", out), "--crops goes with --format hand100m"),
     ):

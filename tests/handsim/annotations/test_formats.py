@@ -85,6 +85,8 @@ def test_freihand_is_projected_and_its_versions_are_one_recording(tmp_path: Path
     expected = joints[0, :, :2] / joints[0, :, 2:] * 400 + 112  # whole numbers are centres of pixels
     np.testing.assert_allclose(second.points[:, :2], expected)
     assert second.points[0, 2] == 0
+    assert second.joints_mm is not None
+    np.testing.assert_allclose(second.joints_mm, joints[0] * 1000)
     assert len(read(tmp_path / "training_xyz.json", pictures=False)) == 2
     with pytest.raises(HandsimError, match="it is read with"):
         read(tmp_path / "training_K.json")

@@ -20,13 +20,16 @@ from handsim.metrics.alignment import (
     compare_poses,
 )
 from handsim.metrics.pose import (
+    PCK_0_50,
+    PCK_20_50,
     AlignmentScores,
     PckRange,
+    area_of_each_error,
+    area_under_curve,
     joint_errors_mm,
     mean_of_each_hand_mm,
     mean_pose_mm,
     pck_curve,
-    score_constant_pose,
     score_errors,
     score_keypoints,
     score_poses,
@@ -295,11 +298,21 @@ def test_an_error_at_the_threshold_counts() -> None:
     assert pck_curve(np.full((1, 21), np.inf), thresholds).tolist() == [0] * 11
 
 
+def test_the_area_is_the_mean_of_what_each_error_adds() -> None:
+    """Exactly: at thresholds, between them, beyond both ends, and where joints are not measured."""
+    errors = np.random.default_rng(1).uniform(0, 60, (50, 21))
+    errors[0, :12] = PCK_0_50.thresholds_mm[[0, 1, 2, 50, 97, 98, 99, 0, 1, 50, 98, 99]]
+    errors[1:20, 3] = np.nan
+    for thresholds in (PCK_0_50, PCK_20_50):
+        areas = np.nanmean(area_of_each_error(errors, thresholds), axis=0).mean()
+        assert areas == pytest.approx(area_under_curve(pck_curve(errors, thresholds), thresholds), rel=1e-12)
+
+
 def test_zeros_score_as_in_freihands_evaluation() -> None:
     """Of files in metres: far away absolutely; aligned, every joint lies at the mean of the true ones."""
     true_m = random_hands(0, count=20).true_mm / 1000
     valid = np.ones(true_m.shape[:2], dtype=bool)
-    scores = score_constant_pose(np.zeros((21, 3)), true_m * 1000, valid)
+    scores = score_poses(np.zeros((20, 21, 3)), true_m * 1000, valid)
     distances_cm = [np.linalg.norm(joint) * 100 for hand in true_m for joint in hand]
     assert scores.absolute.mpjpe_mm / 10 == pytest.approx(np.mean(distances_cm))
     aligned_cm = [np.linalg.norm(joint - hand.mean(axis=0)) * 100 for hand in true_m for joint in hand]

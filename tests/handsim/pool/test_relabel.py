@@ -91,6 +91,19 @@ def test_a_hand_that_becomes_a_left_one_or_was_taken_for_one_is_mirrored_and_no_
         change_sides(pool, {IDS[1]: "unknown"})
 
 
+def test_true_joints_are_mirrored_with_the_keypoints(tmp_path: Path) -> None:
+    joints = np.random.default_rng(0).random((21, 3), dtype=np.float32)
+    hands = [make_hand(0, joints_mm=joints), make_hand(1, joints_mm=joints), make_hand(2)]  # 0 is left
+    with PoolWriter(tmp_path / "pool") as writer:
+        for hand in hands:
+            writer.add(hand)
+    change_sides(tmp_path / "pool", {hands[0].hand_id: "right", hands[2].hand_id: "left"})
+    after = Pool.open(tmp_path / "pool").read_joints_mm()
+    np.testing.assert_array_equal(after[0], joints * [-1, 1, 1])
+    np.testing.assert_array_equal(after[1], joints)
+    assert np.isnan(after[2]).all()
+
+
 def test_what_was_computed_of_a_crop_is_forgotten_when_it_is_mirrored(tmp_path: Path) -> None:
     pool = write_picture_pool(tmp_path / "pool", range(4))
     hashes = hash_crops(pool.path, pool.hand_ids, pool.crop_jpeg)

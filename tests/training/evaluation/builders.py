@@ -28,4 +28,6 @@ def random_truth(hands: int, seed: int = 1) -> TrueHands:
     joints = random.normal(0, 40, (hands, 21, 3)).astype(np.float32) + np.array([0, 0, 600], np.float32)
     keypoints = random.uniform(0, 200, (hands, 21, 2)).astype(np.float32)
     joints[~valid], keypoints[~valid] = np.nan, np.nan
-    return TrueHands(tuple(f"set/{number:04d}" for number in range(hands)), joints, keypoints, valid)
+    names = tuple(f"set/{number:04d}" for number in range(hands))
+    people = tuple(f"person {number % 5}" for number in range(hands))
+    return TrueHands(names, people, joints, keypoints, valid)

@@ -14,6 +14,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.skeleton import JOINT_NAMES
 from tests.training.evaluation.builders import random_predictions, random_truth
 from training.datasets.open_dataset import DATASETS, known_splits
+from training.evaluation.hand_errors import HandErrors, read_hand_errors, write_hand_errors
 from training.evaluation.predictions import (
     PredictedHands,
     TrueHands,
@@ -50,6 +51,37 @@ def test_root_relative_errors_are_means_and_medians_of_distances() -> None:
     by_name = scores.joints_mm["root_relative"]
     assert list(by_name) == list(JOINT_NAMES)
     assert list(by_name.values()) == pytest.approx(means, rel=1e-5)
+
+
+def test_errors_of_hands_are_written_and_their_means_are_the_scores(tmp_path: Path) -> None:
+    """Of every metric that is a mean over hands, person by person; a median has no such parts."""
+    predicted, true = random_predictions(30), random_truth(30)
+    scores = score_split(predicted, true)
+    mean_pose = score_mean_pose(np.zeros((21, 3)), true)
+    path = tmp_path / "hand_errors.parquet"
+    write_hand_errors(path, HandErrors(true.sample_ids, true.subjects, scores.errors_mm, mean_pose.errors_mm))
+    hands = read_hand_errors(path)
+    assert (hands.sample_ids, hands.people) == (true.sample_ids, true.subjects)
+    for name, value in scores.metrics.items():
+        sums, floor = hands.sums(name), hands.sums(name, of_mean_pose=True)
+        if "median" in name or "2d" in name:
+            assert sums is None
+            continue
+        assert sums is not None
+        assert sums.people == tuple(f"person {number}" for number in range(5))
+        assert sums.mean == pytest.approx(value, rel=1e-6)
+        assert floor is not None
+        assert floor.mean == pytest.approx(mean_pose.metrics[name], rel=1e-6)
+
+
+def test_a_damaged_file_of_errors_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "hand_errors.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(HandsimError, match=r"hand_errors\.parquet cannot be read"):
+        read_hand_errors(path)
+    pq.write_table(pa.table({"sample_id": ["a"]}), path)
+    with pytest.raises(HandsimError, match=r"hand_errors\.parquet cannot be read"):
+        read_hand_errors(path)
 
 
 def test_2d_errors_are_distances_in_pixels() -> None:

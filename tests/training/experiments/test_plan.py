@@ -25,6 +25,7 @@ from tests.training.experiments.builders import (
     runs_of,
     steps_of,
 )
+from training.datasets.synthetic import WORLDS, split_of_people
 from training.experiments.config import AXES, EXPERIMENTS, Experiment, check_inputs, read_experiment
 from training.experiments.plan import Run, expand, merge_settings
 from training.experiments.steps import Kind, Step, in_order
@@ -144,6 +145,8 @@ def test_settings_that_came_later_change_no_key(monkeypatch: pytest.MonkeyPatch)
         ("start.settings.loss.temperature", 0.1, TRAINED),
         ("start.recipe", "simclr_w", TRAINED),
         ("axes.methods.simhand.settings.pairs.ef", 99, TRAINED),
+        ("axes.methods.simhand.embedding.up_to_turn", True, ("index", *TRAINED)),
+        ("axes.methods.simhand.embedding.normalisation", "none", ("index", *TRAINED)),
         ("axes.label_fractions", {0.5: {}}, ("finetune", "evaluate")),
         ("axes.seeds", [3], TRAINED),
     ],
@@ -301,17 +304,17 @@ def test_in_order_has_inputs_first_and_equal_steps_once() -> None:
 KEYS = {
     "embedding_dimension": "745133e9b8408f2b",
     "label_fraction": "1b499a3c9f234c89",
-    "main": "6ebcc254af5b8c9f",
+    "main": "0f02fa2af20d9c1b",
     "pretraining_size": "2c44d23aaf224c1e",
-    "synthetic_embedding_dimension": "50b2c1569cc1b0c7",
-    "synthetic_label_fraction": "30fcf7dc8656321a",
-    "synthetic_main": "ee000219abe2d0d9",
-    "synthetic_main_gpu": "d1efca18c0a8dcdc",
-    "synthetic_negatives": "57873a91d6d2ea7c",
-    "synthetic_pretraining_size": "59bf6b5fa0f02569",
+    "synthetic_embedding_dimension": "dece25ffe70ae441",
+    "synthetic_label_fraction": "d87675a96a28d6de",
+    "synthetic_main": "a3d0d49725b95027",
+    "synthetic_main_gpu": "fd5febf10a096b2f",
+    "synthetic_negatives": "1cd69bc4604bddcd",
+    "synthetic_pretraining_size": "9fbf819632b30e79",
     "synthetic_tiny": "a68038a725cf82f7",
-    "synthetic_top_k": "fa40b9230f8f2cfc",
-    "synthetic_weights": "5e3f45fb0907625b",
+    "synthetic_top_k": "b66a183f2318a695",
+    "synthetic_weights": "cb17ddf635f757a3",
     "top_k": "d7f7310f4f30f399",
     "weights": "7c07372be1ce25b9",
 }
@@ -394,16 +397,55 @@ def test_synthetic_experiments_need_no_data() -> None:
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        ("synthetic_label_fraction", {"finetune": 24, "evaluate": 24}),
+        ("synthetic_label_fraction", {"finetune": 9, "evaluate": 9}),
         ("synthetic_top_k", {"pretrain": 9, "finetune": 9, "evaluate": 9}),
         ("synthetic_weights", {"pretrain": 15, "finetune": 15, "evaluate": 15}),
         ("synthetic_negatives", {"pretrain": 54, "finetune": 54, "evaluate": 54}),
         ("synthetic_embedding_dimension", {"index": 3, "pretrain": 9, "finetune": 9, "evaluate": 9}),
-        ("synthetic_pretraining_size", {"pool": 2, "index": 2, **dict.fromkeys(TRAINED, 18)}),
+        ("synthetic_pretraining_size", {"pool": 2, "index": 2, **dict.fromkeys(TRAINED, 12)}),
     ],
 )
 def test_ablations_go_on_from_synthetic_main(name: str, left: dict[Kind, int]) -> None:
     assert _missing(name, after="synthetic_main") == left
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_no_training_is_cut_before_its_learning_rate_has_fallen(name: str) -> None:
+    trainings = [step for step in _steps(name) if step.kind in ("pretrain", "finetune")]
+    assert [step.recipe["trainer"]["max_steps"] for step in trainings] == [None] * len(trainings)
+
+
+def test_all_methods_of_synthetic_main_are_pre_trained_from_nothing_and_equally_long() -> None:
+    """None begins with what another one has learned."""
+    trunks = [step for step in _steps("synthetic_main") if step.kind == "pretrain"]
+    methods = _experiment("synthetic_main").axes.methods.values()
+    assert len(trunks) == 3 * sum(method.recipe is not None for method in methods)
+    assert all("init" not in step.inputs and step.recipe["encoder"]["init"] is None for step in trunks)
+    assert {step.recipe["trainer"]["steps"] for step in trunks} == {3000}
+
+
+def test_synthetic_main_does_all_of_one_seed_before_the_next() -> None:
+    seeds = [step.seed for step in _steps("synthetic_main") if step.seed is not None]
+    assert seeds == sorted(seeds)
+
+
+def test_synthetic_main_is_tested_on_sixty_people_who_are_not_trained_on() -> None:
+    (dataset,) = (step for step in _steps("synthetic_main") if step.kind == "dataset")
+    splits = split_of_people(WORLDS.fill(dataset.recipe, [], dataset.title))
+    assert [int((splits == place).sum()) for place in range(3)] == [280, 60, 60]
+
+
+def test_a_method_can_be_fine_tuned_in_its_own_way() -> None:
+    """After all other changes; those that its pre-training shares stay."""
+    own = {"finetune": {"trainer": {"trunk_lr_factor": 0.5}}}
+    runs = runs_of(
+        changed(nested("base.finetune.trainer.trunk_lr_factor", 0.1), nested("axes.methods.peclr", own))
+    )
+    factors = {
+        run.point.method: run.evaluation.inputs["finetune"].recipe["trainer"]["trunk_lr_factor"]
+        for run in runs
+    }
+    assert factors == {"scratch": 0.1, "start": 0.1, "peclr": 0.5, "simhand": 0.1}
 
 
 def test_ablations_go_on_from_main() -> None:

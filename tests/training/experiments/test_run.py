@@ -302,6 +302,12 @@ def test_an_index_is_always_built_from_the_start(store: StepStore) -> None:
     home, commands = _prepared(steps["index"], store)
     fit = ["embedding", "fit", "--components", "5", "--normalisation", "centre-scale", "--home", str(home)]
     assert commands == [fit, ["index", "build", "--home", str(home)]]
+    deep = merge_settings(
+        SHORT, nested("axes.methods.simhand.embedding", {"depth": True, "up_to_turn": True})
+    )
+    deep_home, (deep_fit, _) = _prepared(_simhand(deep)["index"], store)
+    assert deep_fit[-4:] == ["--depth", "--up-to-turn", "--home", str(deep_home)]
+    assert deep_home != home
     pool = store.folder(steps["pool"]).path / "pool"
     assert (home / "pool").readlink() == pool
     (home / "index").mkdir()

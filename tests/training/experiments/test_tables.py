@@ -10,24 +10,33 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from handsim.errors import HandsimError
-from tests.training.experiments.builders import CONTENT, SHORT, experiment_of, runs_of
+from tests.training.experiments.builders import (
+    CONTENT,
+    SHORT,
+    Content,
+    changed,
+    experiment_of,
+    nested,
+    runs_of,
+)
+from training.evaluation.hand_errors import HAND_ERRORS_FILE, HandErrors, write_hand_errors
 from training.evaluation.report import find_metric
 from training.experiments.config import AXES, Experiment
 from training.experiments.plan import Run
-from training.experiments.steps import Step, StepStore
-from training.experiments.tables import (
-    MEAN_POSE,
-    Cell,
+from training.experiments.results import (
     ExperimentResults,
+    HandErrorsReader,
     RunResult,
-    Table,
     collect_results,
     make_tables,
     step_state,
 )
+from training.experiments.steps import Step, StepStore
+from training.experiments.tables import MEAN_POSE, Cell, Table
 
 ERROR, AUC = "root_relative_mpjpe_mm", "root_scale_auc_0_50"
 METHODS = ("scratch", "peclr", "simhand")
@@ -59,7 +68,7 @@ def _table(state_of: Callable[[str, int], Any] = lambda method, seed: "done", **
             metrics, floor = {ERROR: error, AUC: 1 - error / 100}, {ERROR: 40.0, AUC: 0.2}
             result = replace(result, metrics=metrics, mean_pose=floor)
         results.append(result)
-    (table,) = make_tables(experiment, results)
+    (table,) = make_tables(experiment, results, HandErrorsReader(None))
     return table
 
 
@@ -208,6 +217,25 @@ def test_a_damaged_report_is_an_error(
         collect_results(experiment, runs, store)
 
 
+def test_what_trainings_cost_is_shown_over_the_seeds(store: StepStore) -> None:
+    """The speed is the median over a run, whose start is slow; a line that was cut off is left out."""
+    content = {**SHORT, "axes": {**SHORT["axes"], "seeds": [1, 2]}}
+    runs = runs_of(content)
+    trunks = [run.evaluation.inputs["finetune"].inputs.get("init") for run in runs]
+    for number, trunk in enumerate(trunk for trunk in trunks if trunk is not None):
+        folder = store.folder(trunk)
+        folder.metrics.parent.mkdir(parents=True)
+        rates = [10, 200 + number, 200 + number]
+        lines = [json.dumps({"images_per_s": rate, "data_wait": 0.01, "index_wait": 0.0}) for rate in rates]
+        folder.metrics.write_text("\n".join([*lines, '{"images_per']))
+        folder.finish(90.0 + 60 * number, at_once=True)
+    results = collect_results(experiment_of(content), runs, store)
+    (cost,) = results.trainings
+    assert (cost.kind, cost.description, cost.n, cost.seconds) == ("pretrain", "simhand", 2, 120.0)
+    assert "| pre-training simhand | 2 | 2.0 | 200 | 1.0% | 0.0% |" in results.to_markdown()
+    assert ExperimentResults.from_json(results.to_json()).trainings == results.trainings
+
+
 def test_results_are_written_to_json_and_read_back(
     experiment: Experiment, runs: list[Run], store: StepStore
 ) -> None:
@@ -223,6 +251,113 @@ def test_results_are_written_to_json_and_read_back(
     assert again.to_json() == results.to_json()
     assert again.to_markdown() == results.to_markdown()
     assert (again.count("done"), again.count("failed"), again.count("missing")) == (1, 1, 0)
+
+
+PRIMARY = {"metric": ERROR, "method": "simhand", "reference": "peclr", "label_fractions": [0.1]}
+HAND_MM = {"scratch": 30.0, "peclr": 20.0, "simhand": 18.0}
+PEOPLE = [f"person {number // 3}" for number in range(120)]
+
+
+def _evaluate(method: str, seed: int, run: Run, store: StepStore) -> float:
+    """Forty people of three hands, whose difficulty all methods share; the mean error."""
+    hard = np.repeat(np.random.default_rng(0).uniform(-9, 9, 40), 3)
+    hard -= hard.mean()
+    own = np.random.default_rng([METHODS.index(method), seed]).normal(0, 0.5, (120, 21))
+    errors = (HAND_MM[method] + hard[:, None] + own).astype(np.float32)
+    mean_pose = np.full_like(errors, 40.0)
+    report = {"metrics": {ERROR: float(errors.mean())}, "mean_pose": {ERROR: 40.0}}
+    _finish(run.evaluation, store, json.dumps(report))
+    ids = tuple(f"set/{number}" for number in range(120))
+    hands = HandErrors(ids, tuple(PEOPLE), {"root_relative": errors}, {"root_relative": mean_pose})
+    write_hand_errors(store.folder(run.evaluation).report.with_name(HAND_ERRORS_FILE), hands)
+    return float(errors.mean())
+
+
+def test_values_and_paired_differences_have_intervals_over_people(store: StepStore) -> None:
+    content = changed(
+        nested("axes.seeds", [*SEEDS]),
+        nested("axes.label_fractions", {0.1: {}, 1.0: {}}),
+        nested("tables", {"main": {"columns": "label_fraction", "metrics": [ERROR]}}),
+        nested("primary", PRIMARY),
+    )
+    means: dict[str, list[float]] = {}
+    runs = runs_of(content)
+    for run in runs:
+        if run.point.label_fraction == 0.1 and run.point.method in METHODS:
+            means.setdefault(run.point.method, []).append(_evaluate(run.point.method, run.seed, run, store))
+    results = collect_results(experiment_of(content), runs, store)
+    values, differences = results.tables
+    peclr = _cell(values, "peclr", 0)
+    assert peclr.interval is not None
+    assert peclr.interval.people == 40
+    # Each person is 5.2 mm off by chance, so the mean of forty is 0.82 mm off.
+    assert peclr.interval.high - peclr.interval.low == pytest.approx(
+        2 * 1.96 * 18 / 12**0.5 / 40**0.5, rel=0.2
+    )
+    assert differences.rows == ["scratch", "start", "simhand"]
+    ahead = _cell(differences, "simhand", 0)
+    expected = np.mean(means["simhand"]) - np.mean(means["peclr"])
+    assert ahead.mean == pytest.approx(expected)
+    assert ahead.interval is not None
+    assert -2.1 < ahead.interval.low < expected < ahead.interval.high < -1.9  # what is hard cancels
+    assert ahead.is_clear
+    assert not replace(ahead, interval=replace(ahead.interval, people=9)).is_clear  # too few to tell
+    assert ahead.text(2).endswith(", -10.0 %")
+    floor = _cell(values, MEAN_POSE, 0)
+    assert floor.interval is not None
+    assert (floor.interval.low, floor.interval.high) == pytest.approx((40.0, 40.0))
+    assert (_cell(differences, "simhand", 1).n, _cell(differences, "start", 0).interval) == (0, None)
+
+    text = results.to_markdown()
+    assert "marked †: simhand minus peclr in MPJPE mm, root-relative at 10 % of the labels.\n" in text
+    assert "\nShares of the labels are drawn at random with the seed.\n" in text
+    header = "| method | share of the labels 0.1: MPJPE mm, root-relative † | share of the labels 1: MPJPE mm"
+    assert f"{header}, root-relative |" in text
+    assert f"| simhand † | **{ahead.text(2)}** | missing |" in text
+    assert "(40 people)" in text
+    assert ExperimentResults.from_json(results.to_json()).to_markdown() == text
+
+
+def test_seeds_that_disagree_widen_the_interval(store: StepStore) -> None:
+    content = {
+        **CONTENT,
+        "start": {},
+        "axes": {
+            "methods": {"peclr": {"recipe": "peclr"}, "simhand": {"recipe": "simhand"}},
+            "seeds": [1, 2],
+        },
+        "tables": {"main": {"metrics": [ERROR], "reference": "peclr"}},
+    }
+    runs = runs_of(content)
+    for run in runs:
+        _evaluate(
+            "peclr" if run.point.method == "peclr" or run.seed == 1 else "scratch", run.seed, run, store
+        )
+    _, differences = collect_results(experiment_of(content), runs, store).tables
+    ahead = _cell(differences, "simhand", 0)
+    assert ahead.mean == pytest.approx(5, abs=0.1)  # nothing in one seed, 10 mm in the other
+    assert not ahead.is_clear
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference": "pecl"}, r"primary\.reference is pecl; the methods are scratch"),
+        ({"method": None}, r"primary\.method is None; the methods are scratch"),
+        ({"metric": "root_relative_mpjpe"}, "there is no metric root_relative_mpjpe; did you mean"),
+        ({"metric": None}, "primary has no metric"),
+        ({"label_fractions": [0.3]}, r"primary\.label_fractions has 0\.3; the shares of the labels are 1"),
+    ],
+)
+def test_a_primary_comparison_of_what_is_not_there_is_refused(change: Content, message: str) -> None:
+    primary = {**PRIMARY, "label_fractions": [1.0], **change}
+    with pytest.raises(HandsimError, match=message):
+        experiment_of(changed(nested("primary", primary)))
+
+
+def test_a_reference_is_one_of_the_rows() -> None:
+    with pytest.raises(HandsimError, match=r"tables\.main\.reference is pecl; the rows are scratch, "):
+        experiment_of(changed(nested("tables.main.reference", "pecl")))
 
 
 COLUMN = {"label": None, "metric": ERROR, "title": "MPJPE mm, root-relative", "higher_is_better": False}

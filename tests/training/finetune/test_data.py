@@ -14,7 +14,7 @@ from handsim.geometry import apply_affine, crop_affine
 from handsim.skeleton import REFERENCE_BONE
 from tests.training.drawn_hands import DrawnHands, dot_colour
 from training.augmentation import AugmentationSettings, AugmentedViews, augment
-from training.datasets.record import HandLabel
+from training.datasets.record import HandLabel, LabelledHand
 from training.finetune.config import finetuning_views
 from training.finetune.data import (
     HandBatch,
@@ -113,6 +113,33 @@ def test_a_batch_has_the_crops_and_labels_of_its_hands() -> None:
             assert (batch.valid[place].numpy() == hand.valid).all()
             joints = np.where(hand.valid[:, None], hand.joints_3d_mm, 0)
             assert (batch.joints_mm[place].numpy() == joints).all()
+
+
+class _Counted(DrawnHands):
+    """Counts how often a hand is read."""
+
+    reads = 0
+
+    def __getitem__(self, index: int) -> LabelledHand:
+        self.reads += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(3 * 40 * 24**2, 19), (3 * 40 * 24**2 - 1, 57)])
+def test_hands_that_fit_into_memory_are_read_once(
+    monkeypatch: pytest.MonkeyPatch, limit: int, reads: int
+) -> None:
+    """And are the same each time."""
+    monkeypatch.setattr("training.finetune.data.MAX_KEPT_BYTES", limit)
+    dataset = _Counted(40)
+    with closing(HandReader(dataset, CROP, pin=False, keep=True)) as reader:
+        first, *others = ([*reader.read(in_order(ROWS, 8))] for _ in range(3))
+    assert dataset.reads == reads
+    for batches in others:
+        for batch, before in zip(batches, first, strict=True):
+            assert batch.sample_ids == before.sample_ids
+            assert torch.equal(batch.crops, before.crops)
+            assert torch.equal(batch.joints_mm, before.joints_mm)
 
 
 def test_an_epoch_has_no_hand_twice() -> None:
@@ -230,6 +257,14 @@ def test_seeds_give_different_shares_and_1_gives_all_hands() -> None:
         row for row in ten[1] if row in labelled_share(dataset, 0.07, 1)
     ]
     assert len(labelled_share(dataset, 0.07, 1)) == 7
+
+
+def test_the_first_share_is_in_the_order_of_the_split_and_has_freihands_first_version() -> None:
+    """The other backgrounds are not seen."""
+    assert labelled_share(_Versions(80), 0.1, 3, "first").tolist() == list(range(8))
+    assert labelled_share(DrawnHands(100), 0.07, 1, "first").tolist() == list(range(7))
+    assert labelled_share(DrawnHands(100), 1.0, 1, "first").tolist() == list(range(100))
+    assert labelled_share(DrawnHands(100), 0.001, 1, "first").tolist() == [0]
 
 
 def test_an_empty_split_is_refused() -> None:

@@ -1,5 +1,7 @@
 """Fine-tuning: exact resume, frozen trunks, validation and the best checkpoint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from handsim.errors import HandsimError
 from tests.training.builders import assert_equal_checkpoints, at_step, interrupt, stop_and_resume, weights
 from tests.training.drawn_hands import DrawnHands
 from tests.training.finetune.conftest import BATCHES_AN_EPOCH, RECIPE, Place
-from training.finetune.config import RECIPES
+from training.finetune.config import RECIPES, FinetuneTrainerSettings
 from training.finetune.data import MAX_LABELS_READ, mean_bone_length_mm
 from training.finetune.module import FinetuneModule
 from training.finetune.train import Validation
@@ -68,6 +70,19 @@ def test_best_is_the_validated_epoch_with_the_lowest_error(
     assert [step for step, *_ in place.errors("run")] == [2, 4, 6]
     assert place.checkpoint("run", "best.ckpt")["global_step"] == 2
     assert place.checkpoint("run")["callbacks"]["Checkpoints"]["best"] == 5.0
+
+
+def test_a_run_that_is_cut_inside_an_epoch_has_a_best_checkpoint(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is validated there, and may be the best: a run shorter than an epoch would have none at all."""
+    errors = iter([9.0, 5.0, 7.0])
+    monkeypatch.setattr(Validation, "_measure", lambda self, trainer, module: [next(errors), 1.0])
+    place.train("run", [*FROZEN, "--trainer.epochs=9", f"--trainer.max_steps={BATCHES_AN_EPOCH + 1}"])
+    assert [step for step, *_ in place.errors("run")] == [3, 4]
+    assert place.checkpoint("run", "best.ckpt")["global_step"] == 4
+    place.train("run", [*FROZEN, "--trainer.epochs=9", "--trainer.max_steps=5"], resume=True)
+    assert place.checkpoint("run", "best.ckpt")["global_step"] == 4
 
 
 @pytest.mark.parametrize(
@@ -139,6 +154,32 @@ def test_a_trunk_that_is_frozen_for_an_epoch_learns_after_it(place: Place) -> No
     moved = _moved(place, "run", overrides)
     assert len([key for key in moved if key.startswith(TRUNK)]) > 100
     assert "estimator.encoder.trunk.bn1.running_mean" in moved
+
+
+def test_a_trunk_learns_at_its_share_of_the_rate(place: Place) -> None:
+    """AdamW's first step moves each weight by the rate, whatever the gradient's size."""
+    overrides = ["--trainer.trunk_lr_factor=0.1", "--optimizer.weight_decay=0", "--optimizer.warmup_epochs=0"]
+    place.train("run", [*overrides, "--trainer.max_steps=1"])
+    before, after = _begin(overrides), place.checkpoint("run")["state_dict"]
+
+    def furthest(part: str) -> float:
+        return max(
+            float((after[key] - before[key]).abs().max())
+            for key in before
+            if key.startswith(part) and key.endswith("weight")
+        )
+
+    assert furthest(HEAD) == pytest.approx(1e-3, rel=0.01)
+    assert furthest(TRUNK) == pytest.approx(1e-4, rel=0.01)
+
+
+def test_a_length_in_steps_has_its_learning_rate_laid_out_for_it() -> None:
+    """Over epochs of any length, and unlike a run that is cut."""
+    settings = FinetuneTrainerSettings(epochs=2, steps=10, accumulate=2)
+    schedule = Schedule.of(settings, batches_an_epoch=7, processes=1)
+    assert (schedule.steps, schedule.full_steps, schedule.batches) == (10, 10, 20)
+    cut = Schedule.of(replace(settings, max_steps=4), batches_an_epoch=7, processes=1)
+    assert (cut.steps, cut.full_steps) == (4, 10)
 
 
 def test_a_trunk_learns_from_the_first_step_and_the_seed_matters(whole: Place, place: Place) -> None:

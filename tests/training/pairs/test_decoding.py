@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim import Hand, HandsimError, Pool, PoolWriter
+from handsim.embedding import upright_turns_deg
 from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from handsim.images import encode_jpeg
@@ -58,6 +59,12 @@ def test_a_batch_holds_each_hand_once_however_often_it_is_drawn(pool: Pool) -> N
     assert batch.crops.shape == (0, 32, 32, 3)
     assert (len(batch), batch.version, batch.epoch, batch.number) == (4, "v0003", 4, 7)
     assert (batch.without_positive, batch.not_in_index, batch.random_negatives) == (1, 1, 2)
+    assert batch.turns_deg is None
+    turned = PairBatch.from_draw(replace(draw, up_to_turn=True), pool, epoch=4, number=7).turns_deg
+    assert turned is not None
+    np.testing.assert_allclose(
+        turned, upright_turns_deg(pool.keypoints[pool.rows(batch.hand_ids)]), rtol=1e-6
+    )
     # The pool's own keypoints cannot be changed through a batch.
     batch.keypoints[0] = 7.0
     assert pool.keypoints.max() < 7.0

@@ -46,6 +46,18 @@ def draw(
         return source.draw(anchors, rng(seed))
 
 
+def test_a_quantile_is_that_of_the_versions_own_distances_whoever_asks(
+    built: Catalog, exact: ExactIndex, pool: Pool, pool_hands: HandSet
+) -> None:
+    policy = MiningPolicy(max_quantile=0.5)
+    nearest = MinedPairs.concatenate(mine(exact, pool.hand_ids)).distances[:, 0]
+    for hands in (pool.hand_ids, pool.hand_ids[:20]):
+        pairs = draw(built, PairSettings(policy=policy), pool_hands, hands)
+        has_positive = nearest[: len(hands)] <= np.median(nearest)
+        np.testing.assert_array_equal(pairs.positives != hands, has_positive)
+    assert not pairs.up_to_turn
+
+
 def test_a_positive_is_one_of_the_policys_ranks_all_equally_likely(
     built: Catalog, exact: ExactIndex, pool: Pool, pool_hands: HandSet
 ) -> None:

@@ -190,6 +190,15 @@ def table(exact: ExactIndex, mined: MinedPairs, tmp_path_factory: pytest.TempPat
     return path
 
 
+def test_a_table_knows_whether_its_pairs_are_alike_up_to_a_turn(
+    exact: ExactIndex, mined: MinedPairs, pool: Pool, pool_hands: HandSet, tmp_path: Path
+) -> None:
+    for up_to_turn in (False, True):
+        write_pairs(tmp_path / "pairs.parquet", [mined], exact.info, up_to_turn=up_to_turn)
+        draw = MinedTable(tmp_path / "pairs.parquet", pool_hands).draw(pool.hand_ids[:4], rng())
+        assert draw.up_to_turn is up_to_turn
+
+
 def test_a_table_gives_one_of_the_mined_positives(
     table: Path, mined: MinedPairs, pool: Pool, pool_hands: HandSet
 ) -> None:

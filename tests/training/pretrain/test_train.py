@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from handsim.drawing import Tile
+from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from tests.training.builders import (
     assert_equal,
@@ -21,9 +22,16 @@ from tests.training.builders import (
 from tests.training.pretrain.builders import RECIPE, Place
 from training.augmentation import AugmentationSettings, augment
 from training.losses import Weighting
+from training.losses.equivariance import undo_motion
 from training.pairs.decoding import PairBatch
 from training.pretrain.config import RECIPES
-from training.pretrain.module import PretrainModule, points_for_weights
+from training.pretrain.module import (
+    PretrainModule,
+    keypoints_for_weights,
+    points_for_weights,
+    turn_back,
+    turn_deg,
+)
 from training.pretrain.train import draw_pairs
 from training.runs import monitor
 from training.runs.folder import BEST, LAST
@@ -190,6 +198,47 @@ def _batch() -> PairBatch:
         not_in_index=0,
         random_negatives=0,
     )
+
+
+def test_the_turn_of_hands_is_undone_with_that_of_their_views_and_weighs_no_pair() -> None:
+    torch.manual_seed(0)
+    keypoints = torch.rand(8, 21, 2)
+    turns = torch.rand(8) * 300 - 150
+    held = turn_back(keypoints, -turns)
+    settings = AugmentationSettings(size_px=8, jitter_px=(0, 0), margin=(1.2, 1.2))
+    crops = torch.zeros(8, 8, 8, 3, dtype=torch.uint8)
+    upright, turned = (
+        replace(augment(crops, each, settings, torch.Generator().manual_seed(number)), hand_deg=hand_deg)
+        for number, (each, hand_deg) in enumerate(((keypoints, torch.zeros(8)), (held, turns)))
+    )
+    # Equivariant projections: the keypoints themselves, about their mean.
+    projections = [
+        undo_motion(
+            (view.keypoints - view.keypoints.mean(1, True)).flatten(1), torch.zeros(8, 2), turn_deg(view)
+        )
+        for view in (upright, turned)
+    ]
+    torch.testing.assert_close(projections[0], projections[1], rtol=0, atol=1e-5)
+    still = replace(settings, rotation_deg=0.0)
+    weighed = [
+        keypoints_for_weights(replace(augment(crops, each, still, torch.Generator()), hand_deg=hand_deg))
+        for each, hand_deg in ((keypoints, torch.zeros(8)), (held, turns))
+    ]
+    shapes = [each - each.mean(1, True) for each in weighed]
+    sizes = [shape.flatten(1).norm(dim=1)[:, None, None] for shape in shapes]
+    torch.testing.assert_close(shapes[0] / sizes[0], shapes[1] / sizes[1], rtol=0, atol=1e-4)
+
+
+def test_pairs_up_to_a_turn_train_only_with_a_loss_that_undoes_it(module: PretrainModule) -> None:
+    batch = replace(_batch(), turns_deg=torch.linspace(-170, 170, 10))
+    losses = [
+        float(module.training_step(each, 0).detach()) for each in (batch, replace(batch, turns_deg=None))
+    ]
+    assert losses[0] != losses[1]
+    module.config = replace(module.config, loss=replace(module.config.loss, equivariant=False))
+    with pytest.raises(HandsimError, match=r"which loss\.equivariant false does not undo"):
+        module.training_step(batch, 0)
+    module.config = replace(module.config, loss=replace(module.config.loss, equivariant=True))
 
 
 def _draw(batch: PairBatch, module: PretrainModule, weighting: Weighting) -> Image.Image:

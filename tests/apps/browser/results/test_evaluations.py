@@ -202,6 +202,19 @@ def test_the_best_are_named_by_column() -> None:
     assert best_column(columns, 3)["Best"].to_pylist() == ["★ Error", "★ AUC", "★ AUC"]
 
 
+def test_errors_in_3d_have_columns_where_any_evaluation_has_them(tmp_path: Path) -> None:
+    write_retrieval(tmp_path / "runs" / "first")
+    store = RunStore(Home(tmp_path))
+    assert "Mined 3D" not in retrieval_table(retrieval_reports(store.places(), store.objects)).column_names
+    means = {"aligned_mm": 29.4, "xy_mm": 15.7, "depth_mm": 22.2}
+    write_retrieval(tmp_path / "runs" / "second", pairs_3d={"mined": means, "random": {"aligned_mm": 110.0}})
+    store = RunStore(Home(tmp_path))
+    rows = retrieval_table(retrieval_reports(store.places(), store.objects)).to_pylist()
+    assert [row["Mined 3D"] for row in rows] == [None, 29.4]
+    assert [row["of it in depth"] for row in rows] == [None, 22.2]
+    assert "Oracle 3D" not in rows[0]
+
+
 def test_retrieval_is_a_row_for_each_evaluation(tmp_path: Path) -> None:
     write_retrieval(tmp_path / "runs" / "first")
     write_retrieval(tmp_path / "runs" / "second", recall_at_1=0.95, mined_pose_distance=None, sample=10**400)
