@@ -77,7 +77,7 @@ def _export_trunk(checkpoint: Path, source: str, out: Path, size_px: int | None)
 def _how_to_load(architecture: str, out: Path) -> str:
     loader = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
     if architecture.startswith("vit_"):
-        return f"{loader}({str(out)!r}) has its weights by DINOv2's names, which timm reads, too"
+        return f"{loader}({str(out)!r}) has its weights by the names of Meta's DINOv2"
     last = "classifier[2]" if architecture.startswith("convnext") else "fc"
     return (
         f"load it by model = torchvision.models.{architecture}(); model.{last} = torch.nn.Identity(); "

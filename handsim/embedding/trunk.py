@@ -6,7 +6,7 @@ Pooled features are the same on every device up to rounding, and are half-precis
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from handsim.embedding.networks import (
     expected_shapes,
     torchvision_models,
 )
-from handsim.embedding.vision_transformer import find_shape, rename, resize_positions
+from handsim.embedding.vit_weights import identify_vit, rename_vit
 from handsim.errors import HandsimError, NotThereError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -185,7 +185,8 @@ def read_trunk(encoder: str) -> TrunkWeights:
         raise NotThereError(f"there is no checkpoint at {encoder}; give one, or one of {', '.join(FEATURES)}")
     tensors = _unwrap(read_checkpoint(path))
     if (prefix := _find_prefix(tensors, _PATCH_WEIGHTS, (None, 3, None, None), path)) is not None:
-        return _select_vit(rename(_behind(tensors, prefix)), path.name)
+        architecture, state = identify_vit(rename_vit(_behind(tensors, prefix)), path.name)
+        return _check_trunk(state, architecture, path.name)
     if (prefix := _find_prefix(tensors, (_CONVNEXT_STEM,), _CONVNEXT_STEM_SHAPE, path)) is not None:
         return _check_trunk(_behind(tensors, prefix), CONVNEXT, path.name)
     return _select_trunk(_rename_layers(tensors, path), path.name)
@@ -248,25 +249,6 @@ def _behind(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _select_vit(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeights:
-    """The vision transformer with these weights; raises HandsimError for one of another shape."""
-    found = find_shape(state)
-    for architecture, shape in VIT_SHAPES.items():
-        if replace(found, grid=shape.grid, head_width=shape.head_width) == shape:
-            if "pos_embed" in state:
-                first, learned = state["pos_embed"][:, :1], state["pos_embed"][:, 1:]
-                if found.grid != shape.grid:
-                    learned = resize_positions(learned, shape.grid, antialias=shape.registers > 0)
-                state = {**state, "pos_embed": torch.cat([first, learned], 1)}
-            return _check_trunk(state, architecture, encoder)
-    places = "rotary" if found.is_rotary else "learned"
-    raise HandsimError(
-        f"{encoder} is a vision transformer of {found.depth} blocks, {found.width} wide, with patches of "
-        f"{found.patch_px} pixels, {found.registers} registers and {places} places; those of these are "
-        f"{', '.join(VIT_SHAPES)}: give one of them"
-    )
-
-
 def _rename_layers(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """The tensors of the one ResNet among ``tensors``, named as torchvision names them."""
     stems = [
@@ -325,8 +307,7 @@ def _check_trunk(state: Mapping[str, torch.Tensor], architecture: Architecture, 
         tensors[name] = state[name].detach().to(torch.float32).numpy().copy()
         if not np.isfinite(tensors[name]).all():
             raise HandsimError(f"{encoder} holds NaN or infinity in {name}; take an earlier checkpoint")
-    stem = next(iter(expected)).partition(".")[0]
-    further = [name for name in state if name.startswith((f"{stem}.", "blocks.")) and name not in expected]
-    if architecture not in _RESNETS and further:
+    further = [name for name in state if name.startswith(("features.", "blocks.")) and name not in expected]
+    if architecture not in _RESNETS and further:  # a ResNet's blocks have been counted
         raise HandsimError(f"{encoder} is no plain {architecture}: it has {further[0]}, too")
     return TrunkWeights(encoder, architecture, tensors)

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from handsim.embedding.networks import check_size
 from handsim.embedding.trunk import Trunk, read_trunk
-from handsim.embedding.vision_transformer import VisionTransformer, VitShape, rename, resize_positions
+from handsim.embedding.vision_transformer import VisionTransformer, VitShape, resize_positions
+from handsim.embedding.vit_weights import rename_vit
 from handsim.errors import HandsimError
 from tests.handsim.embedding.transformers import TINY_SHAPES
 from training.models.encoder import Encoder, write_torchvision
@@ -59,7 +60,7 @@ def test_features_are_those_of_transformers(name: str) -> None:
         network = random(transformers.Dinov2WithRegistersModel(config))
     else:
         network = random(transformers.Dinov2Model(transformers.Dinov2Config(**common)))
-    mine = ours(rename(network.state_dict()), shape)
+    mine = ours(rename_vit(network.state_dict()), shape)
     for patches in (4,) if name == "tiny_16" else (4, 6):
         pictures = images(patches * shape.patch_px)
         tokens = network(pictures).last_hidden_state
@@ -74,6 +75,7 @@ def test_features_are_those_of_transformers(name: str) -> None:
         ("vit_small_patch14_dinov2", {}, "tiny_dinov2"),
         ("vit_small_patch14_reg4_dinov2", {"reg_tokens": 3}, "tiny_dinov2_reg"),
         ("vit_small_patch16_dinov3", {"num_reg_tokens": 3}, "tiny_dinov3"),
+        ("vit_small_patch16_dinov3_qkvb", {"num_reg_tokens": 3}, "tiny_dinov3"),
         ("vit_small_patch16_224", {}, "tiny_16"),
     ],
 )
@@ -85,7 +87,7 @@ def test_features_are_those_of_timm(model: str, options: dict[str, int], name: s
     network = random(
         timm.create_model(model, embed_dim=32, depth=2, num_heads=2, img_size=side, num_classes=0, **options)
     )
-    mine = ours(rename(network.state_dict()), shape)
+    mine = ours(rename_vit(network.state_dict()), shape)
     pictures = images(side)
     tokens = network.forward_features(pictures)
     torch.testing.assert_close(mine(pictures), tokens[:, 0], atol=1e-4, rtol=1e-4)
@@ -94,7 +96,7 @@ def test_features_are_those_of_timm(model: str, options: dict[str, int], name: s
 def meta_layout(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """As Meta's DINOv3 code saves it: keys' biases are NaN, and masked."""
     found = dict(state)
-    found["storage_tokens"] = found.pop("reg_token")
+    found["storage_tokens"] = found.pop("register_tokens")
     for block in ("blocks.0.", "blocks.1."):
         mask = torch.ones(96)
         mask[32:64] = torch.nan
@@ -127,9 +129,38 @@ def test_metas_masked_biases_are_none(tmp_path: Path) -> None:
         state[f"{block}attn.qkv.bias"][32:64] = 0
     save_file(meta_layout(state), tmp_path / "meta.safetensors")
     found = read_trunk(str(tmp_path / "meta.safetensors"))
-    assert found.architecture == "tiny_dinov3"
+    assert str(found.architecture) == "tiny_dinov3"
     for name, value in state.items():
         torch.testing.assert_close(torch.from_numpy(found.tensors[name]), value)
+
+
+def test_timms_biases_without_those_of_keys_are_read(tmp_path: Path) -> None:
+    state = random(VisionTransformer(TINY_SHAPES["tiny_dinov3"])).state_dict()
+    theirs = dict(state)
+    for block in ("blocks.0.", "blocks.1."):
+        state[f"{block}attn.qkv.bias"][32:64] = 0
+        bias = theirs.pop(f"{block}attn.qkv.bias")
+        theirs |= {f"{block}attn.q_bias": bias[:32].clone(), f"{block}attn.v_bias": bias[64:].clone()}
+    save_file(theirs, tmp_path / "timm.safetensors")
+    found = read_trunk(str(tmp_path / "timm.safetensors"))
+    for name, value in state.items():
+        torch.testing.assert_close(torch.from_numpy(found.tensors[name]), value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "complaint"),
+    [
+        ("blocks.1.attn.qkv.weight", r"lacks blocks\.1\.attn\.qkv\.weight"),
+        ("cls_token", "lacks cls_token"),
+        ("norm.bias", r"lacks norm\.bias"),
+    ],
+)
+def test_a_file_with_a_part_of_a_transformer_is_refused(missing: str, complaint: str, tmp_path: Path) -> None:
+    state = random(VisionTransformer(TINY_SHAPES["tiny_dinov2_reg"])).state_dict()
+    del state[missing]
+    torch.save(state, tmp_path / "part.pth")
+    with pytest.raises(HandsimError, match=rf"part\.pth looks like a tiny_dinov2_reg but {complaint}"):
+        read_trunk(str(tmp_path / "part.pth"))
 
 
 def test_positions_of_another_grid_are_interpolated(tmp_path: Path) -> None:

@@ -19,5 +19,5 @@ TINY_SHAPES: Final = {
 def name_tiny_transformers(patch: pytest.MonkeyPatch) -> None:
     """Let them be built and read by these names, as the published ones are by theirs."""
     for name, shape in TINY_SHAPES.items():
-        patch.setitem(networks.VIT_SHAPES, name, shape)  # type: ignore[misc, arg-type]
-        patch.setitem(FEATURES, name, shape.width)  # type: ignore[misc, arg-type]
+        patch.setitem(networks.VIT_SHAPES, name, shape)  # type: ignore[misc]
+        patch.setitem(FEATURES, name, shape.width)  # type: ignore[misc]

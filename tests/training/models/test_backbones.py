@@ -91,7 +91,7 @@ def test_a_transformer_is_pre_trained_and_the_pool_embedded_with_it(place: Place
     folder = RunFolder.new(place.home, "vit")
     with open_catalog(place.home.index) as catalog:
         assert pretrain(config, place.home, catalog, folder, say=lambda line: None).finished
-    assert read_trunk(str(folder.last)).architecture == "tiny_16"
+    assert str(read_trunk(str(folder.last)).architecture) == "tiny_16"
     pool, options = Pool.open(place.home.pool), ImageFitOptions(components=4, image_size_px=32)
     embedding = fit_image_embedding(pool, str(folder.last), tmp_path / "embedding.json", options)
     assert (embedding.record.architecture, embedding.dimension) == ("tiny_16", 4)
