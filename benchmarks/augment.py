@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
 
 from benchmarks.clock import timed
-from handsim.geometry import CROP_SIZE_PX
+from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX
 from handsim.synthetic import synthesise_poses
 from training.augmentation import AugmentationSettings, augment
 from training.augmentation.views import ViewParameters, draw_parameters
@@ -144,9 +144,10 @@ def _placed(crop: NDArray[np.uint8], keypoints: NDArray[np.float32], own: Arrays
     joints = keypoints * CROP_SIZE_PX
     centre = joints.mean(axis=0)
     matrix = cv2.getRotationMatrix2D(centre.tolist(), float(own["angle_deg"]), 1.0)
-    turned = joints @ matrix[:, :2].T + matrix[:, 2]
-    scale = SETTINGS.size_px / (float(own["margin"]) * np.ptp(turned, axis=0).max())
-    matrix[:, 2] += own["jitter_px"] - centre
+    radius = np.linalg.norm(joints - centre, axis=1).max()
+    scale = SETTINGS.size_px / (float(own["margin"]) * 2 * radius)
+    crop_px = CROP_ENLARGEMENT * np.ptp(joints, axis=0).max()
+    matrix[:, 2] += own["jitter_px"] * crop_px / CROP_SIZE_PX - centre
     matrix *= scale
     # OpenCV's pixels have their centres at whole numbers, not at halves.
     matrix[:, 2] += SETTINGS.size_px / 2 + matrix[:, :2].sum(axis=1) / 2 - 0.5

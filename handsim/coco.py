@@ -1,13 +1,15 @@
 """A hand as a COCO keypoint annotation, and back without loss.
 
-The format is COCO's (https://cocodataset.org/#format-data, "Keypoint Detection"). The picture is the hand's
-crop, so it shows a right hand, and a left one mirrored. Pixels are continuous, as everywhere here: pixel i
-covers [i, i + 1). COCO has no place for the rest; keys that begin with ``handsim_`` hold it:
+The format is COCO's (https://cocodataset.org/#format-data, "Keypoint Detection"). The picture is what a pool
+has stored of the hand, so it shows a right hand, and a left one mirrored. Pixels are continuous, as
+everywhere here: pixel i covers [i, i + 1). COCO has no place for the rest; keys that begin with ``handsim_``
+hold it:
 
     handsim_id        the hand's id, 16 hex digits (COCO's own ids are running numbers)
     handsim_source, handsim_video, handsim_frame, handsim_side, handsim_score, handsim_label, handsim_file
     handsim_box_px    [x0, y0, x1, y1] in pixels of the picture that the hand was found in
-    handsim_z         [21] relative depth in crop widths, null where the joint is unlabelled
+    handsim_z         [21] relative depth in widths of the picture, null where the joint is unlabelled
+    handsim_crop_enlargement    how many times as long as the hand's box the picture is, where not 1.3
     handsim_joint_scores    [21] 0 to 1, only where the hand's source has them
     handsim_track     16 hex digits, only of a hand in a track
     handsim_external_id, handsim_external_positives    only where another collection gave them
@@ -18,13 +20,15 @@ from typing import Any, Final
 import numpy as np
 
 from handsim.errors import HandsimError, UnusableError
-from handsim.geometry import box_around
+from handsim.geometry import CROP_ENLARGEMENT, MAX_ENLARGEMENT, box_around, rescale_keypoints
 from handsim.hand import Hand, describe_hand, parse_hand_id
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 
 PREFIX: Final = "handsim_"
 ID_KEY: Final = PREFIX + "id"
-"""An annotation that has it was written here, and its picture is the crop."""
+"""An annotation that has it was written here, and its picture is a pool's."""
+ENLARGEMENT: Final = "crop_enlargement"
+"""Of the picture, in longer sides of the hand's box; `PREFIX` goes before it."""
 
 CATEGORY: Final[dict[str, Any]] = {
     "id": 1,
@@ -47,17 +51,18 @@ _FIELDS: Final[dict[str, Any]] = {
 
 
 def hand_to_annotation(hand: Hand, number: int, image: int, size_px: int) -> dict[str, Any]:
-    """A hand as annotation ``number`` of picture ``image``, which is its crop of ``size_px``.
+    """A hand as annotation ``number`` of picture ``image``, which is its own and of ``size_px``.
 
     The box is the one around the labelled joints.
     """
     is_labelled = hand.joint_mask
-    points = hand.keypoints[:, :2].astype(np.float64) * size_px
+    keypoints = hand.picture_keypoints
+    points = keypoints[:, :2].astype(np.float64) * size_px
     flat: list[float] = []
     for (x, y), labelled in zip(np.round(points, 4).tolist(), is_labelled.tolist(), strict=True):
         flat += (x, y, _VISIBLE) if labelled else (0, 0, _UNLABELLED)
     x0, y0, x1, y1 = np.round(box_around(points[is_labelled]), 3).tolist()
-    depths = zip(hand.keypoints[:, 2].tolist(), is_labelled.tolist(), strict=True)
+    depths = zip(keypoints[:, 2].tolist(), is_labelled.tolist(), strict=True)
     annotation = {
         "id": number,
         "image_id": image,
@@ -72,6 +77,8 @@ def hand_to_annotation(hand: Hand, number: int, image: int, size_px: int) -> dic
         **{PREFIX + key: value for key, value in describe_hand(hand).items()},
         "handsim_z": [round(z, 6) if labelled else None for z, labelled in depths],
     }
+    if hand.crop_enlargement != CROP_ENLARGEMENT:
+        annotation[PREFIX + ENLARGEMENT] = hand.crop_enlargement
     if hand.external_id is not None:
         annotation["handsim_external_id"] = hand.external_id
         annotation["handsim_external_positives"] = list(hand.external_positives)
@@ -79,7 +86,7 @@ def hand_to_annotation(hand: Hand, number: int, image: int, size_px: int) -> dic
 
 
 def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
-    """The hand of an annotation with `ID_KEY`, whose picture, the crop, is ``size_px`` wide.
+    """The hand of an annotation with `ID_KEY`, whose picture is ``size_px`` wide.
 
     A joint that was labelled since has depth 0. Raises UnusableError, which names what is wrong, for an
     annotation that is not as `hand_to_annotation` writes it.
@@ -102,6 +109,10 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         key = "handsim_joint_scores"
         scores = annotation.get(key)
         joint_scores = None if scores is None else np.array(scores, dtype=np.float32).reshape(JOINT_COUNT)
+        key = PREFIX + ENLARGEMENT
+        enlargement = float(annotation.get(key, CROP_ENLARGEMENT))
+        if not CROP_ENLARGEMENT <= enlargement <= MAX_ENLARGEMENT:
+            raise ValueError(f"{enlargement} is no enlargement")
         key = "handsim_external_id"
         external_id = _check(annotation.get(key), str | None)
         key = "handsim_external_positives"
@@ -114,8 +125,9 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
         return Hand(
             hand_id=hand_id,
             box_px=box_px,
-            keypoints=keypoints,
+            keypoints=rescale_keypoints(keypoints, enlargement, CROP_ENLARGEMENT),
             joint_scores=joint_scores,
+            crop_enlargement=enlargement,
             track=track,
             external_id=external_id,
             external_positives=positives,
@@ -126,7 +138,7 @@ def annotation_to_hand(annotation: dict[str, Any], size_px: int) -> Hand:
 
 
 def description_to_hand(description: dict[str, Any]) -> Hand:
-    """The hand of `describe_hand` with ``keypoints`` [21][3] in crop widths, null where unlabelled.
+    """The hand of `describe_hand` with ``keypoints`` [21][3] in widths of the picture, null where unlabelled.
 
     That is the JSON of a WebDataset export; raises UnusableError, as `annotation_to_hand`, for another one.
     """

@@ -20,6 +20,13 @@ PIXEL_CENTRE = 0.5
 CROP_SIZE_PX = 224
 CROP_ENLARGEMENT = 1.3
 """SiMHand's crop: a square around the hand's box, 1.3 times as long as the box's longer side."""
+POOL_ENLARGEMENT = 2.6
+"""The same of the pictures in a new pool. Views that pre-training makes reach beyond SiMHand's crop: 37 % of
+their area would repeat its edge, of these pictures 0.6 %."""
+
+
+MAX_ENLARGEMENT = 10.0
+"""Beyond it a hand is a tenth of its picture."""
 
 
 def box_around(points_px: ArrayLike) -> NDArray[np.float64]:
@@ -81,6 +88,25 @@ def mirror_points(points: NDArray[Float], width: float) -> NDArray[Float]:
     mirrored = points.copy()
     mirrored[..., 0] = width - points[..., 0]
     return mirrored
+
+
+def rescale_keypoints(keypoints: NDArray[Float], enlargement: float, new: float) -> NDArray[Float]:
+    """Keypoints [..., 2 or 3] in the unit square of a hand's crop of one ``enlargement``, in that of another.
+
+    The two squares have one centre; z is in sides of the crop.
+    """
+    if enlargement == new:
+        return keypoints
+    factor = enlargement / new
+    rescaled = keypoints * np.asarray(factor, keypoints.dtype)
+    rescaled[..., :2] += np.asarray((1 - factor) / 2, keypoints.dtype)
+    return rescaled
+
+
+def central_square(size_px: float, enlargement: float) -> NDArray[np.float64]:
+    """SiMHand's crop [4] in a crop of ``size_px`` and another ``enlargement``."""
+    low = (1 - CROP_ENLARGEMENT / enlargement) / 2 * size_px
+    return np.array([low, low, size_px - low, size_px - low])
 
 
 def turn_points(points: NDArray[np.floating], angles_deg: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT, rescale_keypoints
 from handsim.hashing import hash64
 from handsim.skeleton import JOINT_COUNT
 
@@ -59,6 +60,9 @@ class Hand:
     track: int | None = None
     """The same hand over the frames of its video: the id of the first one found. None: of no video, or nobody
     linked its frames."""
+    crop_enlargement: float = CROP_ENLARGEMENT
+    """How many times as long as the hand's box the picture is that comes with it: the crop, and in most pools
+    what is around it."""
     joints_mm: NDArray[np.float32] | None = None
     """[21, 3] its true joints in the camera frame (x right, y down, z into the picture), as a right hand; NaN
     where a joint is not annotated. None: nobody knows them. Only ever used to evaluate."""
@@ -80,6 +84,11 @@ class Hand:
     def joint_mask(self) -> NDArray[np.bool_]:
         """[21] which joints are labelled; the others have no place."""
         return labelled_joints(self.keypoints)
+
+    @property
+    def picture_keypoints(self) -> NDArray[np.float32]:
+        """``keypoints`` in the unit square of the picture that comes with the hand."""
+        return rescale_keypoints(self.keypoints, CROP_ENLARGEMENT, self.crop_enlargement)
 
 
 def labelled_joints(keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Mined pairs in the layout of the Hand100M annotations, which SiMHand's training code reads.
 
-The picture of a hand is its crop, ``<hand_id>.jpg``, as in the pool's tar files: square, 1.3 times the
+The picture of a hand is its crop, ``<hand_id>.jpg``, as `Pool.crop_jpeg` gives it: square, 1.3 times the
 hand's box, left hands already mirrored. SiMHand's reader cuts its own square out of the picture, 1.3 times
 the longer side of ``boxes`` rounded down and clipped at the border, and mirrors hands called "Left". So
 ``boxes`` holds the box whose enlarged square is the whole crop, and every hand is "Right": the reader gets

@@ -12,6 +12,7 @@ from apps.cli.console import add_action, find_home, format_table, shorten
 from apps.cli.selection import add_selection_arguments, read_selection
 from handsim.english import pluralize
 from handsim.errors import HandsimError
+from handsim.geometry import POOL_ENLARGEMENT
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.pool.compact import compact
@@ -92,6 +93,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["duplicates", duplicates],
         ["scores", ", ".join(f"{name} {score:.2f}" for name, score in info.scores.items())],
         ["disk", f"crops of {info.crop_size_px} px {crops:,.1f} MB, tables {tables:,.1f} MB"],
+        ["crops", _describe_crops(info)],
         [
             "ingested",
             f"{pluralize(info.pictures, 'picture or frame', 'pictures and frames')} in "
@@ -100,6 +102,16 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
         ["without use", _list_counts(info.skipped) or "none"],
     ]
     return format_table(["", ""], rows).lstrip("\n")
+
+
+def _describe_crops(info: "PoolInfo") -> str:
+    line = f"{info.crop_enlargement:g} times as long as the hand's box"
+    if info.crop_enlargement < POOL_ENLARGEMENT:
+        line += (
+            f"; views for pre-training reach beyond and repeat their edge: ingest into a new home for "
+            f"{POOL_ENLARGEMENT:g} times"
+        )
+    return line
 
 
 def _describe_tracks(info: "PoolInfo") -> str:

@@ -195,7 +195,7 @@ def _open_others(path: Path, progress: Progress) -> _Others:
     for folder in (Home(path).pool, path):
         if (folder / POOL_FILE).exists():
             other = Pool.open(folder)
-            hashes = hash_crops(folder, other.hand_ids[other.has_crops], other.crop_jpeg, progress)
+            hashes = hash_crops(folder, other.hand_ids[other.has_crops], other.stored_jpeg, progress)
             rows = other.rows(hashes.hand_ids)
             return _Others(hashes, other.keypoints[rows], [name or "" for name in other.videos.values(rows)])
     return _open_dataset(path, progress)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from apps.cli.console import find_home, progress_bar
 from handsim.errors import HandsimError
+from handsim.geometry import POOL_ENLARGEMENT
 from handsim.pool import Pool
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the pool's keypoints in sizes of the hand's box, as 0.03; three times "
         "that for a hidden joint (0: they are exact)",
     )
+    parser.add_argument(
+        "--crop-enlargement",
+        type=float,
+        metavar="FACTOR",
+        help=f"how many times as long as the hand's box pictures of a new pool are ({POOL_ENLARGEMENT:g})",
+    )
     line = "write a labelled dataset in this layout, not into the pool"
     parser.add_argument("--layout", choices=LAYOUTS, help=line)
     parser.add_argument("--out", type=Path, metavar="ROOT", help="the dataset's folder; with --layout")
@@ -61,12 +68,20 @@ def _run(options: argparse.Namespace) -> int:
         raise HandsimError("--layout and --out go together: which layout, and the folder to write it in")
     if options.layout is not None and options.keypoint_noise is not None:
         raise HandsimError("--keypoint-noise is for the pool, labels are exact; leave it or --layout out")
+    if options.layout is not None and options.crop_enlargement is not None:
+        raise HandsimError("--crop-enlargement is for the pool; leave it or --layout out")
     config = _read_world(options)
     if options.layout is not None:
         return _write_layout(options.layout, options.out, config)
-    home = find_home(options)
+    home, enlargement = find_home(options), options.crop_enlargement
     with progress_bar("synthesising") as progress:
-        synthesise_pool(home.pool, config, keypoint_noise=options.keypoint_noise or 0.0, progress=progress)
+        synthesise_pool(
+            home.pool,
+            config,
+            keypoint_noise=options.keypoint_noise or 0.0,
+            crop_enlargement=POOL_ENLARGEMENT if enlargement is None else enlargement,
+            progress=progress,
+        )
     print(f"{len(Pool.open(home.pool)):,} hands in {home.pool}; next: handsim index build")
     return 0
 

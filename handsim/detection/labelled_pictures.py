@@ -123,8 +123,8 @@ class _Pictures:
 def _true_hand(hand: AnnotatedHand | OwnHand, size_px: tuple[int, int], min_size_px: float) -> TrueHand:
     width, height = size_px
     if isinstance(hand, OwnHand):
-        # A pool's crop shows a right hand, and a left one mirrored.
-        joints = hand.hand.keypoints[:, :2].astype(np.float64) * (width, height)
+        # A pool's picture shows a right hand, and a left one mirrored.
+        joints = hand.hand.picture_keypoints[:, :2].astype(np.float64) * (width, height)
         box = np.array(box_around_joints(joints[labelled_joints(joints)]))
         side: Side = "unknown" if hand.hand.side == "unknown" else "right"
         return TrueHand(box, side, joints, longer_side(box) < min_size_px)

@@ -23,7 +23,7 @@ from handsim.embedding.trunk import Trunk, TrunkWeights, digest_tensors
 from handsim.errors import HandsimError
 from handsim.files import replacing
 from handsim.pool import Pool
-from handsim.pool.crops import decode_crop
+from handsim.pool.crops import decode_central
 from handsim.processes import available_cores
 
 _TRUNK: Final = "trunk."
@@ -134,8 +134,9 @@ def _decode(pool: Pool, batches: Sequence[NDArray[np.uint64]]) -> Iterator[list[
     try:
         for hand_ids in batches:
             # Read on this thread, in the order they lie on the disk: a pool is not made for several threads.
-            jpegs = [(pool.crop_jpeg(hand_id), hand_id) for hand_id in hand_ids.tolist()]
-            waiting.append([threads.submit(decode_crop, *jpeg) for jpeg in jpegs])
+            jpegs = [(pool.stored_jpeg(hand_id), hand_id) for hand_id in hand_ids.tolist()]
+            enlargement = pool.crop_enlargement
+            waiting.append([threads.submit(decode_central, *jpeg, enlargement) for jpeg in jpegs])
             if len(waiting) > _BATCHES_AHEAD:
                 yield [crop.result() for crop in waiting.popleft()]
         for crops in waiting:

@@ -13,7 +13,7 @@ from handsim.embedding.image_encoder import read_encoder
 from handsim.embedding.trunk import Trunk, TrunkWeights
 from handsim.errors import HandsimError
 from handsim.pool import Pool
-from handsim.pool.crops import CropFiles, decode_crop
+from handsim.pool.crops import CropFiles, decode_central
 from handsim.pool.row_cache import RowCache
 
 _BATCHES_PER_TASK = 4
@@ -51,7 +51,8 @@ class _FeatureWorker:
         for start in range(0, len(hand_ids), self._batch):
             batch = hand_ids[start : start + self._batch]
             jpegs = zip(self._crops.jpegs(batch), batch.tolist(), strict=True)
-            parts.append(self._trunk.extract_features([decode_crop(*jpeg) for jpeg in jpegs]))
+            crops = [decode_central(*jpeg, self._crops.enlargement) for jpeg in jpegs]
+            parts.append(self._trunk.extract_features(crops))
         return np.concatenate(parts)
 
     def is_hung(self) -> bool:

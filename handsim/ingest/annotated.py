@@ -46,22 +46,29 @@ def named_hand(hand: Hand, origin: Origin) -> Hand:
     return replace(hand, source=origin.source, video=origin.video, label=origin.label)
 
 
-def as_crop(file: bytes, picture: Picture) -> bytes:
-    """The picture of a hand that came out of a pool, as pools store it; raises UnusableError if oblong."""
+def as_crop(file: bytes, picture: Picture, hand: Hand, enlargement: float) -> bytes:
+    """The picture of a hand that came out of a pool, as one of ``enlargement`` stores it.
+
+    Where it shows less than that its edge is repeated: no more is known. Raises UnusableError if oblong.
+    """
     height, width = picture.pixels.shape[:2]
     if width != height:
         raise UnusableError("wrong picture size", f"{width} x {height}; crops of a pool are square")
-    if width == CROP_SIZE_PX and file.startswith(_JPEG):
+    if width == CROP_SIZE_PX and enlargement == hand.crop_enlargement and file.startswith(_JPEG):
         return file
-    return encode_jpeg(cut_crop(picture.pixels, [0, 0, width, height]))
+    square_px = square_around([0, 0, width, height], enlargement / hand.crop_enlargement)
+    return encode_jpeg(cut_crop(picture.pixels, square_px))
 
 
 class AnnotatedHands:
     """Puts the hands of one item together."""
 
-    def __init__(self, result: ItemResult, detector: HandDetector | None) -> None:
-        """``detector`` finds the joints of hands that are boxes alone."""
-        self._result, self._detector = result, detector
+    def __init__(self, result: ItemResult, detector: HandDetector | None, enlargement: float) -> None:
+        """``detector`` finds the joints of hands that are boxes alone.
+
+        Pictures of hands are ``enlargement`` times as long as the hand's box.
+        """
+        self._result, self._detector, self._enlargement = result, detector, enlargement
         self._placed: list[_PlacedHand] = []
         self._opened: tuple[Path, Picture] | None = None
 
@@ -90,7 +97,7 @@ class AnnotatedHands:
             placed = self._detect(row, annotation, picture)
         else:
             placed = _place(row, annotation, size)
-        square_px = square_around(placed.box_px) * picture.scale
+        square_px = square_around(placed.box_px, self._enlargement) * picture.scale
         return placed._replace(crop_jpeg=encode_crop(picture.pixels, square_px, mirrored=placed.looks_left))
 
     def finish(self) -> None:
@@ -99,7 +106,8 @@ class AnnotatedHands:
             return
         boxes = np.array([hand.box_px for hand in self._placed])
         looks_left = np.array([hand.looks_left for hand in self._placed])
-        keypoints = _in_crops(np.stack([hand.points for hand in self._placed]), boxes, looks_left)
+        points = np.stack([hand.points for hand in self._placed])
+        keypoints = _in_crops(points, boxes, looks_left)
         for place, hand in enumerate(self._placed):
             annotation, origin = hand.row.annotation, hand.row.origin
             assert isinstance(annotation, AnnotatedHand)
@@ -132,7 +140,7 @@ class AnnotatedHands:
         """A hand that came out of a pool: its picture is the crop."""
         jpeg = None
         if picture is not None and row.picture is not None:
-            jpeg = as_crop(read_file(row.picture), picture)
+            jpeg = as_crop(read_file(row.picture), picture, hand, self._enlargement)
         self._result.hands.append((named_hand(hand, row.origin), jpeg))
 
     def _detect(self, row: AnnotationRow, annotation: AnnotatedHand, picture: Picture) -> _PlacedHand:

@@ -10,6 +10,7 @@ from typing import Final
 
 from handsim.cluster import TRIES, ClusterOptions, ClusterWorkers, Lost
 from handsim.detection.detector import HandDetector
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.ingest.items import Item, ItemResult, PictureItem
 from handsim.ingest.report import TOOK_TOO_LONG
 from handsim.ingest.worker import process_item
@@ -48,14 +49,16 @@ class RayWorkerPool:
         paths: Sequence[Path],
         patience_s: float = PATIENCE_S,
         say: Callable[[str], None] = lambda line: None,
+        enlargement: float = CROP_ENLARGEMENT,
     ) -> None:
         """Begin to start the workers, each with its own detector (None: no item needs one).
 
-        The other arguments are those of `ClusterWorkers`, and it raises as that does.
+        Pictures of hands are ``enlargement`` times as long as the hand's box. The other arguments are those
+        of `ClusterWorkers`, and it raises as that does.
         """
         self._workers: ClusterWorkers[_Group, _GroupResult] = ClusterWorkers(
             cluster,
-            _WorkerFactory(make_detector, patience_s),
+            _WorkerFactory(make_detector, patience_s, enlargement),
             most_workers=workers,
             tries=1,
             paths=paths,
@@ -122,16 +125,17 @@ class _WorkerFactory:
 
     make_detector: DetectorFactory | None
     patience_s: float
+    enlargement: float
 
     def __call__(self) -> "_ItemWorker":
-        return _ItemWorker(self.make_detector and self.make_detector(), self.patience_s)
+        return _ItemWorker(self.make_detector and self.make_detector(), self.patience_s, self.enlargement)
 
 
 class _ItemWorker:
     """Processes items, one after the other."""
 
-    def __init__(self, detector: HandDetector | None, patience_s: float) -> None:
-        self._detector, self._patience_s = detector, patience_s
+    def __init__(self, detector: HandDetector | None, patience_s: float, enlargement: float) -> None:
+        self._detector, self._patience_s, self._enlargement = detector, patience_s, enlargement
         self._item: Item | None = None
         self._has_begun = False
         self._last_sign_s = 0.0
@@ -146,7 +150,7 @@ class _ItemWorker:
         self._has_begun, self._last_sign_s = False, time.monotonic()
         self._item = item
         try:
-            result = process_item(item, self._detector, self._note_progress)
+            result = process_item(item, self._detector, self._note_progress, self._enlargement)
         finally:
             self._item = None
         # What one node cannot read others may: the report says which one it was.

@@ -15,6 +15,7 @@ from handsim.annotations.pictures import PictureFinder
 from handsim.cluster import ClusterOptions
 from handsim.english import pluralize
 from handsim.errors import UnusableError
+from handsim.geometry import POOL_ENLARGEMENT
 from handsim.ingest.again import EarlierWork
 from handsim.ingest.annotation_items import annotation_items
 from handsim.ingest.clashes import note_clashes
@@ -134,7 +135,7 @@ class _Run:
                 relabel(self._pool, renaming.videos, renaming.labels)
             records = list(self._earlier.renamed_records())
             if records:
-                with PoolWriter(self._pool) as writer:
+                with PoolWriter(self._pool, crop_enlargement=POOL_ENLARGEMENT) as writer:
                     for record in records:
                         writer.add_item(record, [])
         self._earlier.renaming = Renaming()
@@ -155,7 +156,8 @@ class _Run:
         stop: StopRequest,
     ) -> None:
         """Look at what is still to do, and put into the pool what comes of it."""
-        with PoolWriter(self._pool) as writer:
+        with PoolWriter(self._pool, crop_enlargement=POOL_ENLARGEMENT) as writer:
+            enlargement = writer.crop_enlargement
             items = self._record_known(self._open_items(), writer)
             has_pictures = bool(self._open_files or self._plan.tars)
             needs_detector = has_pictures or self._options.annotations.boxes
@@ -163,11 +165,13 @@ class _Run:
             open_workers: Callable[[], WorkerPool | RayWorkerPool]
             if cluster is None:
                 count = available_cores() if workers is None else workers
-                open_workers = partial(WorkerPool, count, make, patience_s)
+                open_workers = partial(WorkerPool, count, make, patience_s, enlargement)
             else:
                 paths = self._paths_for_nodes()
-                open_workers = partial(RayWorkerPool, cluster, workers, make, paths, patience_s, self._say)
-            results = _process(self._joiner.throttle(items), open_workers, stop)
+                open_workers = partial(
+                    RayWorkerPool, cluster, workers, make, paths, patience_s, self._say, enlargement
+                )
+            results = _process(self._joiner.throttle(items), open_workers, enlargement, stop)
             for item, result in chain.from_iterable(starmap(self._joiner.add, results)):
                 self._store(item, result, writer)
                 self.report.seconds = time.monotonic() - self._started
@@ -286,12 +290,15 @@ class _Run:
 
 
 def _process(
-    items: Iterator[Item | None], open_workers: Callable[[], WorkerPool | RayWorkerPool], stop: StopRequest
+    items: Iterator[Item | None],
+    open_workers: Callable[[], WorkerPool | RayWorkerPool],
+    enlargement: float,
+    stop: StopRequest,
 ) -> Iterator[tuple[Item, ItemResult]]:
     """Items and results. Keypoints without pictures take less time to put together than to share out."""
     for item in items:
         if isinstance(item, AnnotationItem) and not item.has_pictures:
-            yield item, process_item(item, None)
+            yield item, process_item(item, None, enlargement=enlargement)
         elif item is not None:
             with open_workers() as worker_pool:
                 # pyarrow loads pandas, if that is installed, for its first array: now nobody waits for it.

@@ -10,6 +10,7 @@ from typing import Final
 
 from handsim.detection.detector import HandDetector
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.ingest.items import AnnotationItem, Item, ItemResult, VideoItem
 from handsim.ingest.report import TOOK_TOO_LONG
 from handsim.ingest.worker import process_item
@@ -38,13 +39,20 @@ class WorkerPool:
     """
 
     def __init__(
-        self, workers: int, make_detector: DetectorFactory | None, patience_s: float = PATIENCE_S
+        self,
+        workers: int,
+        make_detector: DetectorFactory | None,
+        patience_s: float = PATIENCE_S,
+        enlargement: float = CROP_ENLARGEMENT,
     ) -> None:
-        """Start the workers; each makes its own detector (None: no item needs one)."""
+        """Start the workers; each makes its own detector (None: no item needs one).
+
+        Pictures of hands are ``enlargement`` times as long as the hand's box.
+        """
         if workers < 1:
             raise HandsimError(f"--workers is {workers}; at least 1 is needed")
-        self._make_detector, self._patience_s = make_detector, patience_s
-        self._workers = [_Worker(make_detector) for _ in range(workers)]
+        self._make_detector, self._patience_s, self._enlargement = make_detector, patience_s, enlargement
+        self._workers = [_Worker(make_detector, enlargement) for _ in range(workers)]
 
     def run(
         self, items: Iterator[Item | None], is_stopped: Callable[[], bool] = lambda: False
@@ -83,7 +91,7 @@ class WorkerPool:
         if not dead.is_ready:
             raise HandsimError("a worker process died while starting; its own messages are above")
         culprit, *rest = dead.pending
-        worker = _Worker(self._make_detector)
+        worker = _Worker(self._make_detector, self._enlargement)
         self._workers[self._workers.index(dead)] = worker
         worker.fill(chain(rest, items))
         return culprit, lost_result(culprit, reason)
@@ -120,8 +128,8 @@ def lost_result(item: Item, reason: str) -> ItemResult:
 class _Worker(PipeWorker):
     """One process and the items it was sent, oldest first."""
 
-    def __init__(self, make_detector: DetectorFactory | None) -> None:
-        super().__init__(_process_items, make_detector)
+    def __init__(self, make_detector: DetectorFactory | None, enlargement: float) -> None:
+        super().__init__(_process_items, make_detector, enlargement)
         self.pending: deque[Item] = deque()
         self.is_ready = False
         self.has_begun = False
@@ -159,7 +167,7 @@ class _Worker(PipeWorker):
         return None if message is None else (self.pending.popleft(), message)
 
 
-def _process_items(connection: Connection, make_detector: DetectorFactory | None) -> None:
+def _process_items(connection: Connection, make_detector: DetectorFactory | None, enlargement: float) -> None:
     """In a worker process: receive items and send results; or send an error where no detector can be made."""
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
@@ -172,7 +180,8 @@ def _process_items(connection: Connection, make_detector: DetectorFactory | None
     try:
         connection.send(None)
         while True:
-            connection.send(process_item(connection.recv(), detector, lambda: connection.send(None)))
+            item = connection.recv()
+            connection.send(process_item(item, detector, lambda: connection.send(None), enlargement))
     finally:
         if detector is not None:
             detector.close()

@@ -7,6 +7,7 @@ Hash Functions", 2010). The number of bits in which two of them differ says how 
 """
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,7 +23,9 @@ from PIL import Image
 
 from handsim.errors import HandsimError
 from handsim.files import replacing
+from handsim.geometry import CROP_ENLARGEMENT, central_square
 from handsim.hashing import hash64
+from handsim.pool.layout import read_crop_enlargement
 from handsim.processes import available_cores
 
 HASHES_FILE: Final = "crop_hashes.parquet"
@@ -56,10 +59,19 @@ class CropHashes:
     """[N] 64 bits, nearly the same ones for pictures that look the same."""
 
     @classmethod
-    def of_jpegs(cls, hand_ids: NDArray[np.uint64], read: Callable[[int], bytes]) -> "CropHashes":
-        """Of hands [n], whose JPEGs ``read`` returns; those whose crop cannot be read are left out."""
+    def of_jpegs(
+        cls,
+        hand_ids: NDArray[np.uint64],
+        read: Callable[[int], bytes],
+        enlargement: float = CROP_ENLARGEMENT,
+    ) -> "CropHashes":
+        """Of hands [n], whose JPEGs ``read`` returns; those whose crop cannot be read are left out.
+
+        Perceptual hashes are those of SiMHand's crops, in the middle of pictures of that ``enlargement``:
+        more around a hand would make different hands before one wall alike.
+        """
         with ThreadPoolExecutor(available_cores()) as threads:
-            crops = threads.map(lambda hand_id: _read_grey(read, hand_id), hand_ids.tolist())
+            crops = threads.map(lambda hand_id: _read_grey(read, hand_id, enlargement), hand_ids.tolist())
             readable = [(hand_id, *crop) for hand_id, crop in zip(hand_ids, crops, strict=True) if crop]
         pictures = np.array([grey for _, _, grey in readable]).reshape(-1, _SIZE_PX, _SIZE_PX)
         ids, jpeg = (np.array([row[column] for row in readable], dtype=np.uint64) for column in (0, 1))
@@ -84,16 +96,16 @@ def hash_crops(
 ) -> CropHashes:
     """The hashes of hands [N] of a pool that have a crop, of new ones alone read from it.
 
-    ``read`` returns the JPEG of a hand, as `Pool.crop_jpeg`. Crops that cannot be read are left out, and
+    ``read`` returns the JPEG of a hand, as `Pool.stored_jpeg`. Crops that cannot be read are left out, and
     tried again the next time. What was hashed is written down also when this is interrupted; a folder that
     cannot be written to costs the time of hashing again, no more.
     """
-    known = _load(pool / HASHES_FILE)
+    known, enlargement = _load(pool / HASHES_FILE), read_crop_enlargement(pool)
     missing = hand_ids[~np.isin(hand_ids, known.hand_ids)]
     parts = [known]
     try:
         for start in range(0, len(missing), _CHUNK):
-            parts.append(CropHashes.of_jpegs(missing[start : start + _CHUNK], read))
+            parts.append(CropHashes.of_jpegs(missing[start : start + _CHUNK], read, enlargement))
             if progress is not None:
                 progress(min(start + _CHUNK, len(missing)), len(missing))
     finally:
@@ -119,17 +131,25 @@ def perceptual_hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
 
 
-def grey_thumbnail(image: Image.Image) -> NDArray[np.uint8]:
-    """[32, 32] of a picture; a JPEG that is not decoded yet is decoded small, in a third of the time."""
-    image.draft("L", (_SIZE_PX, _SIZE_PX))
-    return np.asarray(image.convert("L").resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX))
+def grey_thumbnail(image: Image.Image, enlargement: float = CROP_ENLARGEMENT) -> NDArray[np.uint8]:
+    """[32, 32] of SiMHand's crop, the middle of a picture of that ``enlargement``.
+
+    A JPEG that is not decoded yet is decoded small, in a third of the time.
+    """
+    least_px = math.ceil(_SIZE_PX * enlargement / CROP_ENLARGEMENT)
+    image.draft("L", (least_px, least_px))
+    x0, y0, x1, y1 = central_square(1.0, enlargement) * [*image.size, *image.size]
+    part = (float(x0), float(y0), float(x1), float(y1))
+    return np.asarray(image.convert("L").resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX, part))
 
 
-def _read_grey(read: Callable[[int], bytes], hand_id: int) -> tuple[int, NDArray[np.uint8]] | None:
+def _read_grey(
+    read: Callable[[int], bytes], hand_id: int, enlargement: float
+) -> tuple[int, NDArray[np.uint8]] | None:
     try:
         jpeg = read(hand_id)
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-            return hash64(jpeg), grey_thumbnail(image)
+            return hash64(jpeg), grey_thumbnail(image, enlargement)
     except (HandsimError, *_DAMAGED):
         return None
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError, UnusableError
+from handsim.geometry import CROP_ENLARGEMENT, central_square, cut_crop
 from handsim.hand import format_hand_id
 from handsim.images import decode_image, encode_jpeg
 from handsim.pool import layout
@@ -24,7 +25,7 @@ from handsim.processes import allow_more_files
 
 
 def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
-    """RGB [S, S, 3] of a hand's stored crop; raises HandsimError, naming the hand, for a damaged one."""
+    """RGB [S, S, 3] of what is stored of a hand; raises HandsimError, naming the hand, for a damaged one."""
     try:
         return decode_image(jpeg)
     except UnusableError as error:
@@ -32,6 +33,14 @@ def decode_crop(jpeg: bytes, hand_id: int) -> NDArray[np.uint8]:
             f"the crop of hand {format_hand_id(hand_id)} is damaged ({error}); move its part of the pool "
             f"away and ingest again"
         ) from error
+
+
+def decode_central(jpeg: bytes, hand_id: int, enlargement: float) -> NDArray[np.uint8]:
+    """SiMHand's crop out of what is stored of a hand, of the same size [S, S, 3]; raises as `decode_crop`."""
+    stored = decode_crop(jpeg, hand_id)
+    if enlargement == CROP_ENLARGEMENT:
+        return stored
+    return cut_crop(stored, central_square(len(stored), enlargement), len(stored))
 
 
 _TAR_HEADER_BYTES: Final = 512
@@ -157,10 +166,13 @@ class CropFiles:
     path: Path
     size_px: int
     """S, the side of every crop."""
+    enlargement: float
+    """`Pool.crop_enlargement`."""
 
     def __init__(self, pool: Path) -> None:
         """Open the published hands of a pool directory; raises HandsimError for a damaged part."""
         self.path, self.size_px = pool, layout.read_pool_json(pool)
+        self.enlargement = layout.read_crop_enlargement(pool)
         self._tars = TarFiles(pool)
         parts, removed = self._tars.parts, layout.read_removed(pool)
         names = ["hand_id", "crop_offset", "crop_bytes"]

@@ -228,7 +228,7 @@ def find_pairs(hashes: CropHashes, keypoints: NDArray[np.float32]) -> HandPairs:
 
 def _hash_pool(pool: Pool, progress: Progress | None) -> tuple[CropHashes, NDArray[np.int64]]:
     """The hashes of a pool's crops, in the pool's order, and the rows [N] of these hands."""
-    hashes = hash_crops(pool.path, pool.hand_ids[pool.has_crops], pool.crop_jpeg, progress)
+    hashes = hash_crops(pool.path, pool.hand_ids[pool.has_crops], pool.stored_jpeg, progress)
     rows = pool.rows(hashes.hand_ids)
     order = np.argsort(rows)
     return hashes.select(order), rows[order]

@@ -51,6 +51,8 @@ class PoolInfo:
     median_hands_of_a_track: float
     single_hand_tracks: int
     crop_size_px: int
+    crop_enlargement: float
+    """Side of the pictures, in longer sides of the hand's box."""
     parts: int
     crop_bytes: int
     """On disk, without crops that are links into another pool."""
@@ -95,6 +97,7 @@ def read_pool_info(path: str | Path) -> PoolInfo:
         median_hands_of_a_track=float(np.median(lengths)) if len(lengths) else 0.0,
         single_hand_tracks=int((lengths == 1).sum()),
         crop_size_px=pool.crop_size_px,
+        crop_enlargement=pool.crop_enlargement,
         parts=len(parts),
         crop_bytes=crop_bytes,
         table_bytes=sum(status.st_size for _, status in files) - crop_bytes,

@@ -1,6 +1,6 @@
 """How a pool lies on disk. Versions 1 to 3:
 
-    pool/pool.json                   format version and crop size
+    pool/pool.json                   format version, size of the crops and how much they show
     pool/.lock                       locked by the one process that writes
     pool/parts/000000/hands.parquet  one row per hand, keypoints included
     pool/parts/000000/crops.tar      the crops, <hand_id>.jpg, uncompressed (WebDataset reads it)
@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import FileLock, sync, write_text_atomically
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.skeleton import JOINT_COUNT
 
 FORMAT_VERSION: Final = 3
@@ -269,9 +270,16 @@ def write_hands(hands: pa.Table, part: Path) -> None:
     pq.write_table(hands, part / HANDS_FILE, compression=compression)
 
 
-def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
+def write_pool_json(
+    pool: Path, crop_size_px: int, version: int = 1, crop_enlargement: float = CROP_ENLARGEMENT
+) -> None:
     """Mark a directory as a pool."""
-    content = {"format": "handsim-pool", "version": version, "crop_size_px": crop_size_px}
+    content = {
+        "format": "handsim-pool",
+        "version": version,
+        "crop_size_px": crop_size_px,
+        "crop_enlargement": crop_enlargement,
+    }
     write_text_atomically(pool / POOL_FILE, json.dumps(content, indent=1) + "\n")
     sync(pool)
 
@@ -279,7 +287,7 @@ def write_pool_json(pool: Path, crop_size_px: int, version: int = 1) -> None:
 def raise_version(pool: Path, version: int) -> None:
     """Have a handsim that does not know this version refuse the pool, before it gets what came with that."""
     if read_version(pool) < version:
-        write_pool_json(pool, read_pool_json(pool), version)
+        write_pool_json(pool, read_pool_json(pool), version, read_crop_enlargement(pool))
 
 
 def can_begin_at(pool: Path) -> bool:
@@ -309,17 +317,24 @@ def read_pool_json(pool: Path) -> int:
     return _read_pool_json(pool)[1]
 
 
+def read_crop_enlargement(pool: Path) -> float:
+    """Side of a pool's pictures in longer sides of the hand's box; raises as `read_pool_json`."""
+    return _read_pool_json(pool)[2]
+
+
 def read_version(pool: Path) -> int:
     """The version of a pool's format; raises as `read_pool_json`."""
     return _read_pool_json(pool)[0]
 
 
-def _read_pool_json(pool: Path) -> tuple[int, int]:
+def _read_pool_json(pool: Path) -> tuple[int, int, float]:
     if not pool.exists():
         raise NotThereError(f"there is no pool at {pool}; `handsim ingest PATH` makes one")
     try:
         content = json.loads((pool / POOL_FILE).read_text())
         name, version, crop_size_px = content["format"], int(content["version"]), int(content["crop_size_px"])
+        # Earlier versions do not say it, and had no other.
+        enlargement = float(content.get("crop_enlargement", CROP_ENLARGEMENT))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HandsimError(f"{pool} is not a pool (its pool.json is missing or damaged: {error})") from error
     if name != "handsim-pool":
@@ -328,4 +343,4 @@ def _read_pool_json(pool: Path) -> tuple[int, int]:
         raise HandsimError(
             f"{pool} has format {version}, this handsim reads up to {FORMAT_VERSION}; upgrade handsim"
         )
-    return version, crop_size_px
+    return version, crop_size_px, enlargement

@@ -55,19 +55,25 @@ def merge(pool: Path, other: Path, *, prefix: str | None = None, dry_run: bool =
 
     With a ``prefix``, a video of the other pool whose name clashes becomes ``prefix/video``. After a kill,
     the same call does the rest. Raises NotThereError where there is no other pool, HandsimError for crops of
-    another size, for a damaged part, and while the pool is being written.
+    another size or enlargement, for a damaged part, and while the pool is being written.
     """
-    size_px = layout.read_pool_json(other)
+    size_px, enlargement = layout.read_pool_json(other), layout.read_crop_enlargement(other)
     if pool.resolve() == other.resolve():
         raise HandsimError(f"{other} is this pool itself; name another home")
     if layout.can_begin_at(pool):
         if dry_run:
             return MergeReport(layout.count_hands(other), 0, 0, 0, 0, 0, ())
-        PoolWriter(pool, crop_size_px=size_px).close()
+        PoolWriter(pool, crop_size_px=size_px, crop_enlargement=enlargement).close()
     if layout.read_pool_json(pool) != size_px:
         raise HandsimError(
             f"{other} holds {size_px} px crops, {pool} {layout.read_pool_json(pool)} px ones; "
             f"a pool has one size: ingest the files of the other home into this one instead"
+        )
+    if layout.read_crop_enlargement(pool) != enlargement:
+        raise HandsimError(
+            f"crops of {other} are {enlargement:g} times as long as the hand's box, those of {pool} "
+            f"{layout.read_crop_enlargement(pool):g} times; a pool has one kind: ingest the files of the "
+            f"other home into this one instead"
         )
     with changing(pool), closing(Pool.open(pool)) as here, closing(Pool.open(other)) as there:
         removed = layout.read_removed(pool), layout.read_removed(other)
@@ -117,7 +123,7 @@ def _count_duplicates(here: Pool, there: Pool, new_rows: NDArray[np.intp]) -> in
     is_candidate[is_candidate] = known[order[places[is_candidate]]] == new[is_candidate]
     pairs = zip(known_rows[order[places[is_candidate]]], new_rows[is_candidate], strict=True)
     return sum(
-        here.crop_jpeg(int(here.hand_ids[ours])) == there.crop_jpeg(int(there.hand_ids[theirs]))
+        here.stored_jpeg(int(here.hand_ids[ours])) == there.stored_jpeg(int(there.hand_ids[theirs]))
         for ours, theirs in pairs
     )
 

@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from handsim.english import pluralize
 from handsim.errors import NotThereError
+from handsim.geometry import CROP_ENLARGEMENT, rescale_keypoints
 from handsim.hand import SIDES, Hand, format_hand_id
+from handsim.images import encode_jpeg
 from handsim.pool import layout
-from handsim.pool.crops import TarFiles, decode_crop
+from handsim.pool.crops import TarFiles, decode_central
 from handsim.skeleton import JOINT_COUNT
 
 
@@ -81,6 +83,9 @@ class Pool:
     path: Path
     crop_size_px: int
     """Side of every crop."""
+    crop_enlargement: float
+    """Side of every stored picture, in longer sides of the box around the hand's joints: as much as views for
+    training may show. All else that a pool gives of a hand is that of SiMHand's crop, 1.3 times as long."""
     hand_ids: NDArray[np.uint64]
     """[N], unique."""
     keypoints: NDArray[np.float32]
@@ -119,6 +124,7 @@ class Pool:
         """See `open`."""
         self.path = path
         self.crop_size_px = layout.read_pool_json(path)
+        self.crop_enlargement = layout.read_crop_enlargement(path)
         self.tars = TarFiles(path)
         self._parts = self.tars.parts
         self._identities = _identities(path, self._parts)
@@ -146,7 +152,8 @@ class Pool:
         table = layout.read_hands(self._parts[number], columns, self.removed, _STRINGS)
         rows = slice(int(self._starts[number]), int(self._starts[number + 1]))
         flat = table["keypoints"].combine_chunks().flatten().to_numpy()
-        self.keypoints[rows] = flat.reshape(-1, JOINT_COUNT, 3)
+        stored = flat.reshape(-1, JOINT_COUNT, 3)
+        self.keypoints[rows] = rescale_keypoints(stored, self.crop_enlargement, CROP_ENLARGEMENT)
         return table.drop_columns("keypoints")
 
     def is_current(self) -> bool:
@@ -253,6 +260,7 @@ class Pool:
                     external_positives=tuple(fields["external_positives"]),
                     joint_scores=None if scores is None else np.array(scores, dtype=np.float32),
                     track=int(self.tracks[row]) or None,
+                    crop_enlargement=self.crop_enlargement,
                     joints_mm=None if joints is None else np.array(joints, np.float32).reshape(-1, 3),
                     visible=None if visible is None else np.array(visible, dtype=np.bool_),
                 )
@@ -279,7 +287,13 @@ class Pool:
         return bool(self._crop_offsets[self.rows(hand_id)[0]] >= 0)
 
     def crop_jpeg(self, hand_id: int) -> bytes:
-        """The hand's crop as stored: a square JPEG of ``crop_size_px``, as seen for a right hand."""
+        """The hand's crop as a square JPEG of ``crop_size_px``, as seen for a right hand."""
+        if self.crop_enlargement == CROP_ENLARGEMENT:
+            return self.stored_jpeg(hand_id)
+        return encode_jpeg(self.crop(hand_id))
+
+    def stored_jpeg(self, hand_id: int) -> bytes:
+        """What is stored of it: the crop, and in most pools what is around it (`crop_enlargement`)."""
         row = int(self.rows(hand_id)[0])
         if self._crop_offsets[row] < 0:
             raise NotThereError(f"hand {format_hand_id(hand_id)} has keypoints but no picture in {self.path}")
@@ -288,7 +302,7 @@ class Pool:
 
     def crop(self, hand_id: int) -> NDArray[np.uint8]:
         """The hand's crop, RGB [crop_size_px, crop_size_px, 3], as seen for a right hand."""
-        return decode_crop(self.crop_jpeg(hand_id), hand_id)
+        return decode_central(self.stored_jpeg(hand_id), hand_id, self.crop_enlargement)
 
     def close(self) -> None:
         """Close the files and let others delete what was rewritten since; the arrays stay usable."""

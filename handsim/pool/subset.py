@@ -32,7 +32,8 @@ def write_subset(pool: Path, out: Path, hands: int) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with creating(out) as writing:
         layout.parts_directory(writing).mkdir(parents=True)
-        layout.write_pool_json(writing, whole.crop_size_px, layout.read_version(pool))
+        version = layout.read_version(pool)
+        layout.write_pool_json(writing, whole.crop_size_px, version, whole.crop_enlargement)
         for part in whole.tars.parts:  # while the pool is open, nobody deletes them
             name = f"{layout.part_number(part):06d}"
             _write_part(part, layout.parts_directory(writing) / name, chosen)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from handsim.errors import HandsimError
-from handsim.geometry import CROP_SIZE_PX
+from handsim.geometry import CROP_ENLARGEMENT, CROP_SIZE_PX, rescale_keypoints
 from handsim.hand import Hand
 from handsim.pool import layout
 from handsim.pool.crops import TarWriter
@@ -118,16 +118,19 @@ class PoolWriter:
     """Keys of the items that need no second look: recorded, and not failed (`FAILURES`)."""
     removed_found: int
     """Hands that were to be added again after people had removed them: they stay out."""
+    crop_enlargement: float
+    """Side of the pool's pictures, in longer sides of the hand's box: the same for all that are added."""
 
     def __init__(
         self,
         path: str | Path,
         *,
         crop_size_px: int = CROP_SIZE_PX,
+        crop_enlargement: float = CROP_ENLARGEMENT,
         part_hands: int = 8192,
         part_seconds: float = 60.0,
     ) -> None:
-        """Open a pool for writing, making it when it is not there.
+        """Open a pool for writing, making it when it is not there: then its pictures have that enlargement.
 
         Raises HandsimError when another process writes to it, or when ``path`` is something else.
         """
@@ -140,8 +143,9 @@ class PoolWriter:
         try:
             if layout.can_begin_at(self.path):
                 layout.parts_directory(self.path).mkdir(exist_ok=True)
-                layout.write_pool_json(self.path, crop_size_px)
+                layout.write_pool_json(self.path, crop_size_px, crop_enlargement=crop_enlargement)
             _check_crop_size(self.path, crop_size_px)  # another writer may have made it just now
+            self.crop_enlargement = layout.read_crop_enlargement(self.path)
             clear_remains(self.path)
             parts = layout.published_parts(self.path)
             self._known_hands, self.known_items = _read_known(parts)
@@ -170,7 +174,8 @@ class PoolWriter:
         return len(self._known_hands)
 
     def add(self, hand: Hand, crop_jpeg: bytes | None = None) -> bool:
-        """Append one hand and its crop (None: keypoints only).
+        """Append one hand and its picture (None: keypoints only), which shows as much as `crop_enlargement`
+        says; the hand's keypoints are those of SiMHand's crop all the same.
 
         False, and no change, if it is known or was removed.
         """
@@ -200,7 +205,9 @@ class PoolWriter:
         self._rows.append(
             {
                 **{name: getattr(hand, name) for name in _PLAIN_COLUMNS},
-                "keypoints": hand.keypoints.reshape(-1),
+                "keypoints": rescale_keypoints(
+                    hand.keypoints, CROP_ENLARGEMENT, self.crop_enlargement
+                ).reshape(-1),
                 "joints_mm": None if hand.joints_mm is None else hand.joints_mm.reshape(-1),
                 "crop_offset": offset,
                 "crop_bytes": size,

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handsim.errors import HandsimError
-from handsim.geometry import CROP_ENLARGEMENT, box_around, mirror_points
+from handsim.geometry import (
+    CROP_ENLARGEMENT,
+    MAX_ENLARGEMENT,
+    POOL_ENLARGEMENT,
+    box_around,
+    mirror_points,
+    rescale_keypoints,
+)
 from handsim.hand import Hand, Side, make_hand_id
 from handsim.pool import ItemRecord, PoolWriter
 from handsim.processes import available_cores
@@ -54,13 +61,16 @@ Progress = Callable[[int, int], None]
 """Called with the number of hands done and of all hands."""
 
 
-def synthesise(config: SyntheticConfig, *, videos: Iterable[int] | None = None) -> Iterator[Samples]:
+def synthesise(
+    config: SyntheticConfig, *, videos: Iterable[int] | None = None, enlargement: float = CROP_ENLARGEMENT
+) -> Iterator[Samples]:
     """Render a world, or some of its ``videos`` (by number): the hands of one video after the other.
 
-    The same config gives the same bytes, whichever other videos are rendered.
+    Crops are ``enlargement`` times as long as the box of the joints. The same config gives the same bytes,
+    whichever other videos are rendered.
     """
     numbers = range(config.videos) if videos is None else videos
-    yield from _map_videos(partial(synthesise_video, config), numbers)
+    yield from _map_videos(partial(synthesise_video, config, enlargement), numbers)
 
 
 def _map_videos(render: Callable[[int], _Result], videos: Iterable[int]) -> Iterator[_Result]:
@@ -221,6 +231,15 @@ def check_keypoint_noise(noise: float) -> None:
         )
 
 
+def check_crop_enlargement(enlargement: float) -> None:
+    """Raise HandsimError unless a picture is as wide as SiMHand's crop, and at most 10 times the box."""
+    if not CROP_ENLARGEMENT <= enlargement <= MAX_ENLARGEMENT:
+        raise HandsimError(
+            f"crop_enlargement is {enlargement:g}; pictures are {CROP_ENLARGEMENT:g} to {MAX_ENLARGEMENT:g} "
+            f"times as long as the hand's box"
+        )
+
+
 def add_keypoint_noise(
     rng: np.random.Generator, keypoints: NDArray[np.float32], visible: NDArray[np.bool_], noise: float
 ) -> NDArray[np.float32]:
@@ -239,27 +258,32 @@ def synthesise_pool(
     config: SyntheticConfig,
     *,
     keypoint_noise: float = 0.0,
+    crop_enlargement: float = POOL_ENLARGEMENT,
     progress: Progress | None = None,
 ) -> None:
     """Render a world into the pool at ``pool_dir``, which is made when it is not there.
+
+    ``crop_enlargement`` is that of a new pool (`handsim.geometry`); one that is there keeps its own.
 
     Keypoints are exact, or with ``keypoint_noise`` as far off as a detector's (`add_keypoint_noise`); the
     crops are the same. A world whose keypoints are noisy counts as another one.
 
     A video that the pool has already is not rendered again: running twice adds nothing, a killed run goes on
-    where it stopped, and more ``videos`` of the same world are added to those that are there. Raises
-    HandsimError for a noise out of its bounds, and when the pool has crops of another size or is being
-    written by another process.
+    where it stopped, and more ``videos`` of the same world are added to those that are there, in pictures
+    that show as much as theirs. Raises HandsimError for a noise or an enlargement out of its bounds, and when
+    the pool has crops of another size or is being written by another process.
     """
     check_keypoint_noise(keypoint_noise)
+    check_crop_enlargement(crop_enlargement)
     total = config.videos * config.hands_per_video
     world = _fingerprint(config, keypoint_noise)
-    with PoolWriter(pool_dir, crop_size_px=config.size_px) as writer:
+    with PoolWriter(pool_dir, crop_size_px=config.size_px, crop_enlargement=crop_enlargement) as writer:
         keys = {make_hand_id(_SOURCE, _video_name(world, i), -1, 0, world): i for i in range(config.videos)}
         missing = {key: index for key, index in keys.items() if key not in writer.known_items}
         done = total - len(missing) * config.hands_per_video
-        for key, samples in zip(missing, synthesise(config, videos=missing.values()), strict=True):
-            hands = _hands(samples, world, config, keypoint_noise)
+        rendered = synthesise(config, videos=missing.values(), enlargement=writer.crop_enlargement)
+        for key, samples in zip(missing, rendered, strict=True):
+            hands = _hands(samples, world, config, keypoint_noise, writer.crop_enlargement)
             writer.add_item(ItemRecord(key, pictures=len(hands), hands=len(hands)), hands)
             done += len(hands)
             if progress is not None:
@@ -267,10 +291,10 @@ def synthesise_pool(
 
 
 def _hands(
-    samples: Samples, world: str, config: SyntheticConfig, keypoint_noise: float
+    samples: Samples, world: str, config: SyntheticConfig, keypoint_noise: float, enlargement: float
 ) -> list[tuple[Hand, bytes]]:
     """The hands of one video, as they are written to the pool."""
-    keypoints = samples.keypoints
+    keypoints = rescale_keypoints(samples.keypoints, enlargement, CROP_ENLARGEMENT)
     if keypoint_noise:
         rng = make_rng(config, DETECTOR, int(samples.video[0]))
         keypoints = add_keypoint_noise(rng, keypoints, samples.visible, keypoint_noise)

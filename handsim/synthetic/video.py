@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.geometry import mirror_points
+from handsim.geometry import CROP_ENLARGEMENT, mirror_points
 from handsim.hand import Side
 from handsim.synthetic.camera import (
     View,
@@ -93,15 +93,18 @@ class HandGeometry:
     """[N, 3, 3] K of the crops, each spanning [0, 1]."""
 
 
-def compute_geometry(videos: Sequence[Video]) -> HandGeometry:
-    """Pose, place and project the hands of equally long videos, one video after the other."""
+def compute_geometry(videos: Sequence[Video], enlargement: float = CROP_ENLARGEMENT) -> HandGeometry:
+    """Pose, place and project the hands of equally long videos, one video after the other.
+
+    Crops are ``enlargement`` times as long as the box of the joints.
+    """
     shapes = stack_shapes([video.person.shape for video in videos], len(videos[0].angles_deg))
     posture = forward_kinematics(shapes, np.concatenate([video.angles_deg for video in videos]))
     rotation = np.concatenate([video.view.rotation for video in videos])
     wrist = np.concatenate([video.view.wrist_mm for video in videos])
     intrinsics = np.repeat([video.view.intrinsics for video in videos], len(videos[0].angles_deg), axis=0)
     joints = posture.joints_mm @ rotation.swapaxes(-1, -2) + wrist[:, None]
-    squares = squares_around(project(joints, intrinsics))
+    squares = squares_around(project(joints, intrinsics), enlargement)
     return HandGeometry(posture, joints, squares, crop_intrinsics(intrinsics, squares, 1.0))
 
 
@@ -110,7 +113,7 @@ class Samples:
     """B hands with their crops (side S pixels) and their truth."""
 
     images: NDArray[np.uint8]
-    """[B, S, S, 3] RGB crops: the square around the joints' box, enlarged 1.3 times."""
+    """[B, S, S, 3] RGB crops: the square around the joints' box, enlarged."""
     keypoints: NDArray[np.float32]
     """[B, 21, 3] in the crop's unit square, as `Hand.keypoints`."""
     keypoints_px: NDArray[np.float32]
@@ -138,10 +141,10 @@ class Samples:
         return len(self.images)
 
 
-def synthesise_video(config: SyntheticConfig, index: int) -> Samples:
+def synthesise_video(config: SyntheticConfig, enlargement: float, index: int) -> Samples:
     """Render video ``index`` of a world: all its frames in order."""
     video = sample_video(config, index)
-    geometry = compute_geometry([video])
+    geometry = compute_geometry([video], enlargement)
     frames = config.hands_per_video
     intrinsics = geometry.unit_intrinsics.copy()
     intrinsics[:, :2] *= config.size_px

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from apps.cli import main
 from handsim import Pool
@@ -74,7 +75,16 @@ def test_its_finetuning_resumes_and_is_evaluated(tmp_path: Path) -> None:
 
 
 def test_its_experiment_has_nothing_left_to_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where its file says what was the only choice when it was run; else it is done with today's defaults."""
     before = table_rows(home)
+    content = yaml.safe_load((home / "tiny.yaml").read_text())
+    content["data"]["pools"]["wild"]["crop_enlargement"] = 1.3
+    pretraining, finetuning = (content["base"][kind] for kind in ("pretrain", "finetune"))
+    pretraining["augmentation"]["extent"] = "box"
+    pretraining["loss"] = {"negatives": "all_processes"}
+    pretraining["optimizer"] = {"scale": "sqrt", "lars_variant": "capped"}
+    finetuning["estimator"] = {"loss_balance": "by_size"}
+    (home / "tiny.yaml").write_text(yaml.safe_dump(content))
     run(home, "experiment", "run", home / "tiny.yaml")
     assert capsys.readouterr().out.startswith("8 steps, 8 of them done already\n")
     run(home, "experiment", "table", home / "tiny.yaml")

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 from handsim.errors import HandsimError
 
 _LEAST_SIZE_PX: Final = 8
 
 Range = tuple[float, float]
+Extent = Literal["radius", "box"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class AugmentationSettings:
     rotation_deg: float = 45.0
     """The view is turned by up to this angle, either way; 0: never."""
     margin: Range | None = (0.9, 1.5)
-    """The view is a square around the mean of the (rotated) keypoints, this many times as long as the longer
-    side of their box. ``null``: the whole crop, whatever the keypoints."""
+    """The view is a square around the mean of the (rotated) keypoints, this many times as long as the hand's
+    ``extent``. ``null``: the whole crop, whatever the keypoints."""
+    extent: Extent = "radius"
+    """How large a hand is. ``radius``: twice the distance from the mean of its keypoints to the farthest one,
+    as in PeCLR's and SiMHand's code; ``box``: the longer side of the box of its rotated keypoints, as in
+    DetNet's crops. A radius is 1.35 times as long on average."""
     jitter_px: Range = (0.0, 15.0)
-    """How far the hand is then moved to the right, and how far down (below 0: left and up), in pixels of a
-    crop of 224, whatever the crop's size. The paper's goes one way, (-15, 15) both ways; (0, 0): never."""
+    """How far the hand is then moved to the right, and how far down (below 0: left and up), in pixels. The
+    paper's goes one way, (-15, 15) both ways; (0, 0): never. With ``radius`` they are pixels of SiMHand's
+    crop, which is 224 wide and 1.3 times as long as the hand's box, however much the pool's crops show; with
+    ``box`` and without margin, those of the crop as if it were 224 wide."""
     hue: Range = (0.01, 1.0)
     """What the hue (a circle counted from red to red, as OpenCV does) is multiplied by. (1, 1): unchanged."""
     saturation: Range = (0.01, 1.0)
@@ -55,6 +62,8 @@ class AugmentationSettings:
             )
         if not 0 <= self.rotation_deg <= 180:
             raise HandsimError(f"rotation_deg is {self.rotation_deg}; it goes from 0 (no rotation) to 180")
+        if self.extent not in get_args(Extent):
+            raise HandsimError(f"extent is {self.extent!r}; it is one of {', '.join(get_args(Extent))}")
         if self.margin is not None:
             _check_range("margin", self.margin, 0.1, 10)
         _check_range("jitter_px", self.jitter_px, -224, 224)

@@ -24,7 +24,7 @@ from training.augmentation.pixels import (
     render_with_torch,
     to_grey,
 )
-from training.augmentation.settings import AugmentationSettings, Range
+from training.augmentation.settings import AugmentationSettings, Extent, Range
 
 _LEAST_EXTENT: Final = 1e-3
 """In sides of the crop. The size of a hand cannot be told from keypoints closer together than this."""
@@ -119,8 +119,8 @@ def augment(
     size = settings.size_px
     # Half precision, which a trainer may have switched on, is too coarse for coordinates of pixels.
     with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
-        follow_hand = settings.margin is not None
-        geometry = place_views(keypoints.to("cpu", torch.float64), parameters, follow_hand=follow_hand)
+        extent = None if settings.margin is None else settings.extent
+        geometry = place_views(keypoints.to("cpu", torch.float64), parameters, extent)
         images = _empty_images((len(crops), 3, size, size), crops.device)
         render = render_with_opencv if images.device.type == "cpu" else render_with_torch
         colour = parameters.colour if settings.changes_colour else None
@@ -154,27 +154,33 @@ def draw_parameters(settings: AugmentationSettings, count: int, generator: torch
     )
 
 
-def place_views(keypoints: Tensor, parameters: ViewParameters, *, follow_hand: bool) -> ViewGeometry:
+def place_views(keypoints: Tensor, parameters: ViewParameters, extent: Extent | None) -> ViewGeometry:
     """Where the views of hands lie, whose keypoints are [B, 21, 2] (float64, unit square of the crop).
 
-    A view is a square around the keypoints' mean; its side is the longer side of their box times the margin.
-    The box is that of the turned keypoints, so it is upright in the view. Without ``follow_hand`` the view is
-    the whole crop, turned about its centre. A hand with a keypoint that is not finite, or with all of them in
-    one spot, is treated as one that fills its crop: mean in the centre, box 1 / 1.3 of the side.
+    A view is a square around the keypoints' mean; its side is the hand's ``extent`` times the margin. A box
+    is that of the turned keypoints, so it is upright in the view. Without an extent the view is the whole
+    crop, turned about its centre. A hand with a keypoint that is not finite, or with all of them in one spot,
+    is treated as one that fills its crop: mean in the centre, 1 / 1.3 of the side long.
     """
     angle = torch.deg2rad(parameters.angle_deg)
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     turned = _transform(turn, keypoints)
-    extent = (turned.amax(1) - turned.amin(1)).amax(1)
-    usable = keypoints.isfinite().all(2).all(1) & (extent >= _LEAST_EXTENT)
+    box = _longer_side(turned)
+    usable = keypoints.isfinite().all(2).all(1) & (box >= _LEAST_EXTENT)
     mean = torch.where(usable[:, None], keypoints.mean(1), 0.5)
-    if follow_hand:
-        centre, side = mean, parameters.margin * torch.where(usable, extent, 1 / CROP_ENLARGEMENT)
-    else:
-        centre, side = torch.full_like(mean, 0.5), torch.ones_like(extent)
+    centre, side, pixels_from = mean, torch.ones_like(box), torch.ones_like(box)
+    match extent:
+        case "radius":
+            radius = (keypoints - mean[:, None]).square().sum(2).amax(1).sqrt()
+            side = parameters.margin * torch.where(usable, 2 * radius, 1 / CROP_ENLARGEMENT)
+            pixels_from = torch.where(usable, CROP_ENLARGEMENT * _longer_side(keypoints), pixels_from)
+        case "box":
+            side = parameters.margin * torch.where(usable, box, 1 / CROP_ENLARGEMENT)
+        case None:
+            centre = torch.full_like(mean, 0.5)
     linear = turn / side[:, None, None]
-    jitter = parameters.jitter_px / CROP_SIZE_PX / side[:, None]
+    jitter = parameters.jitter_px / CROP_SIZE_PX * (pixels_from / side)[:, None]
     shift = 0.5 + jitter - _transform(linear, centre[:, None])[:, 0]
     return ViewGeometry(
         affine=torch.cat([linear, shift[:, :, None]], 2),
@@ -182,6 +188,11 @@ def place_views(keypoints: Tensor, parameters: ViewParameters, *, follow_hand: b
         keypoints=_transform(linear, keypoints) + shift[:, None],
         translation=_transform(linear, mean[:, None])[:, 0] + shift - 0.5,
     )
+
+
+def _longer_side(points: Tensor) -> Tensor:
+    """[B] the longer side of the box of points [B, N, 2]."""
+    return (points.amax(1) - points.amin(1)).amax(1)
 
 
 def _scale(bounds: Range, uniform: Tensor) -> Tensor:

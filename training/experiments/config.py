@@ -16,7 +16,8 @@ import yaml
 from handsim.embedding.image import FEATURES
 from handsim.embedding.pose import DEFAULT_COMPONENTS, DEFAULT_NORMALISATION, Normalisation
 from handsim.errors import HandsimError
-from handsim.synthetic.generate import check_keypoint_noise
+from handsim.geometry import POOL_ENLARGEMENT
+from handsim.synthetic.generate import check_crop_enlargement, check_keypoint_noise
 from training.evaluation.report import find_metric
 from training.runs.recipes import Recipes
 from training.runs.settings import check_fraction
@@ -163,11 +164,14 @@ class PoolSettings:
     """Changes to that world, such as ``videos``."""
     keypoint_noise: float = 0.0
     """Noise of its keypoints (see `handsim.synthetic.generate`)."""
+    crop_enlargement: float = POOL_ENLARGEMENT
+    """How many times as long as the hand's box its pictures are: views for training reach so far."""
     hands: int | None = None
     """Only so many of them: a smaller subset is part of every larger one (see `handsim pool subset`)."""
 
     def __post_init__(self) -> None:
         check_keypoint_noise(self.keypoint_noise)
+        check_crop_enlargement(self.crop_enlargement)
         if self.hands is not None and self.hands < 1:
             raise HandsimError(f"a pool's hands is {self.hands}; it is at least 1, or left out for all")
         if self.home is not None and (self.world is not None or self.settings or self.keypoint_noise):

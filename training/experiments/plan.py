@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from handsim.embedding.image import FEATURES
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.synthetic import SyntheticConfig
 from index.query import MIN_POSITIVE_DISTANCE
 from training.datasets.synthetic import WORLDS
@@ -43,6 +44,10 @@ _WITHOUT_EFFECT: Final = (("log",), ("trainer", "workers"))
 _AS_IN_BASE: Final = SearchSettings()
 _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("optimizer", "lars_variant"): "capped",
+    ("augmentation", "extent"): "box",
+    ("estimator", "heat_maps"): "linear",
+    ("estimator", "loss_balance"): "by_size",
+    ("loss", "negatives"): "all_processes",
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
     ("pairs", "policy", "max_quantile"): None,
@@ -279,6 +284,8 @@ class _Planner:
             return {"home": None if home is None else str(Path(home).resolve())}, {}
         world = as_mapping(self.configs.world(pool.world, pool.settings, f"pool {name}"))
         settings = {"world": _without_later_defaults(world), "keypoint_noise": pool.keypoint_noise}
+        if pool.crop_enlargement != CROP_ENLARGEMENT:  # that of pools before there was a choice
+            settings["crop_enlargement"] = pool.crop_enlargement
         return {}, {"pool": Step("pool", description, settings, recipe=world)}
 
     def _synthetic_dataset(self, name: str, layout: str) -> Step:

@@ -24,6 +24,7 @@ import yaml
 
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.processes import StopRequest, available_cores, module_command
 from training.experiments.steps import RUN, Kind, Step, StepFolder, StepStore
 from training.runs.folder import BEST, LAST
@@ -335,7 +336,9 @@ def _pool(step: Step, store: StepStore) -> list[Command]:
         return [["pool", "subset", hands, "--to", str(home), "--home", whole]]
     world = _write_settings(home / "world.yaml", step.recipe)
     noise = str(step.settings["keypoint_noise"])
-    return [["synth", "--world", world, "--keypoint-noise", noise, "--home", str(home)]]
+    enlargement = str(step.settings.get("crop_enlargement", CROP_ENLARGEMENT))
+    words = ["--world", world, "--keypoint-noise", noise, "--crop-enlargement", enlargement]
+    return [["synth", *words, "--home", str(home)]]
 
 
 def _index(step: Step, store: StepStore) -> list[Command]:

@@ -85,11 +85,13 @@ class FinetuneTrainerSettings(TrainerSettings):
 def finetuning_views() -> AugmentationSettings:
     """Views for fine-tuning: PeCLR's rotations, shifts around DetNet's crop, and mild changes of colour.
 
-    PeCLR's changes of colour are for contrastive training: they may remove any hue.
+    DetNet's crop follows the box of the joints, in validation and prediction as well: so do these. PeCLR's
+    changes of colour are for contrastive training: they may remove any hue.
     """
     return replace(
         AugmentationSettings(),
         margin=(1.4, 2.1),
+        extent="box",
         jitter_px=(-15.0, 15.0),
         hue=(0.9, 1.0),
         saturation=(0.6, 1.4),

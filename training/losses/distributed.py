@@ -1,14 +1,31 @@
 """A batch that several processes share (torch.distributed). With one process, everything is the identity."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
+_IS_ALONE: Final = ContextVar("is_alone", default=False)
+
+
+@contextmanager
+def alone(is_alone: bool = True) -> Iterator[None]:
+    """In this block each process has a batch of its own; nothing is asked of the others."""
+    token = _IS_ALONE.set(is_alone)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
+
 
 def get_world_size() -> int:
     """How many processes share the batch."""
+    if _IS_ALONE.get():
+        return 1
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 

@@ -2,8 +2,8 @@
 
 A heat map says where a joint is in the view, a delta map in which direction its bone points, a location map
 where it is in 3D, as seen from each cell. The 2D joint is the peak of the heat map, the 3D joint the value of
-the location map there. The losses are 100 x heat map + delta + location; each is a mean over the joints that
-are annotated, so that its size does not depend on their number.
+the location map there. The losses of a view of 128 pixels are 100 x heat map + delta + location; each is a
+mean over the joints that are annotated, so that its size does not depend on their number.
 """
 
 import math
@@ -19,6 +19,8 @@ from training.models.head import HandTargets, PoseEstimate, PoseHead, masked_mea
 _WIDTH: Final = 256
 _HEAT_STRIDE_PX: Final = 4
 _HEAT_MAP_WEIGHT: Final = 100.0
+_REFERENCE_CELLS: Final = 32 * 32
+"""Of a map of a view of 128 pixels, for which the weight was chosen."""
 _SIGMA_CELLS: Final = 1.0
 """Standard deviation of a target's Gaussian (DetNet: one pixel of the heat map)."""
 _LEAST_HEAT: Final = 1e-6
@@ -27,10 +29,10 @@ _SHORTEST: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class DetNetMaps:
-    """The head's prediction for B views, on a grid of H x H cells, H a quarter of the view's side."""
+    """The head's prediction for B views, on a grid of H x H cells, H about a quarter of the view's side."""
 
     heat_maps: Tensor
-    """[B, 21, H, H] how likely each joint is in each cell, about 0 to 1."""
+    """[B, 21, H, H] how likely each joint is in each cell, 0 to 1, or about that without a sigmoid."""
     delta_maps: Tensor
     """[B, 21, 3, H, H] the direction of each joint's bone, from its parent."""
     location_maps: Tensor
@@ -44,11 +46,18 @@ class DetNetHead(PoseHead[DetNetMaps]):
     convolution.
     """
 
-    def __init__(self, in_channels: int, stride_px: int = 32) -> None:
+    def __init__(
+        self, in_channels: int, stride_px: int = 32, *, sigmoid: bool = False, balanced: bool = True
+    ) -> None:
         """``in_channels`` is F, the channels of the trunk's last maps, and ``stride_px`` their stride: three
-        convolutions for 32 pixels, two for the 14 or 16 of a vision transformer.
+        transposed convolutions for 32 pixels, two for the 14 or 16 of a vision transformer.
+
+        ``sigmoid``: heat maps are one, as in SiMHand's code, else linear. ``balanced``: the parts of the loss
+        are to each other, at every size of view, as they are at 128 pixels; else as their definitions have
+        them.
         """
         super().__init__()
+        self._sigmoid, self._balanced = sigmoid, balanced
         layers: list[nn.Module] = []
         doublings = round(math.log2(stride_px / _HEAT_STRIDE_PX))
         for channels in (in_channels, *[_WIDTH] * (doublings - 1)):
@@ -68,6 +77,8 @@ class DetNetHead(PoseHead[DetNetMaps]):
         features = self.upsampling(maps[-1])
         features = torch.cat([features, _coordinate_planes(features)], 1)
         heat = self.heat(features)
+        if self._sigmoid:
+            heat = heat.sigmoid()
         features = torch.cat([features, heat], 1)
         delta = self.delta(features)
         location = self.location(torch.cat([features, delta], 1))
@@ -75,7 +86,12 @@ class DetNetHead(PoseHead[DetNetMaps]):
         return DetNetMaps(heat, delta.unflatten(1, shape), location.unflatten(1, shape))
 
     def loss(self, prediction: DetNetMaps, targets: HandTargets) -> dict[str, Tensor]:
-        """100 x ``heat_map`` + ``delta`` + ``location``, of `heat_map_loss` and `weighted_map_loss`."""
+        """100 x ``heat_map`` + ``delta`` + ``location``, of `heat_map_loss` and `weighted_map_loss`.
+
+        The first is a mean over all cells of a map, the others are sums over the few at a joint. With a
+        quarter of the cells, in a view of 64 pixels, the mean is four times as large and the sums are not:
+        balanced, its weight is then 25.
+        """
         heat_maps = gaussian_heat_maps(targets.masked_keypoints, prediction.heat_maps.shape[-1])
         directions, has_bone = bone_directions(targets.masked_joints, targets.valid_3d)
         heat = heat_map_loss(prediction.heat_maps, heat_maps, targets.valid)
@@ -83,7 +99,8 @@ class DetNetHead(PoseHead[DetNetMaps]):
         location = weighted_map_loss(
             prediction.location_maps, targets.masked_joints, heat_maps, targets.valid_3d
         )
-        total = _HEAT_MAP_WEIGHT * heat + delta + location
+        cells = heat_maps[0, 0].numel() if self._balanced else _REFERENCE_CELLS
+        total = _HEAT_MAP_WEIGHT * (cells / _REFERENCE_CELLS) * heat + delta + location
         return {"loss": total, "heat_map": heat, "delta": delta, "location": location}
 
     def decode(self, prediction: DetNetMaps, intrinsics: Tensor | None) -> PoseEstimate:

@@ -1,8 +1,7 @@
 """The network that estimates hand poses: a trunk (`Encoder`) and a head."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +14,11 @@ from training.models.regressor_25d import Regressor25DHead
 from training.models.simple_head import SimpleHead
 
 HeadName = Literal["detnet", "regressor_25d", "simple"]
+HeatMaps = Literal["linear", "sigmoid"]
+LossBalance = Literal["128px", "by_size"]
 
 Prediction: TypeAlias = Any
 """A head's prediction: a dataclass of tensors, which only that head reads."""
-
-_HEADS: Final[dict[HeadName, Callable[[int, int], PoseHead[Any]]]] = {
-    "detnet": DetNetHead,
-    "regressor_25d": Regressor25DHead,
-    "simple": SimpleHead,
-}
-"""Each is called with the number of channels of the trunk's last maps, and their stride in pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +29,33 @@ class EstimatorSettings:
     """``detnet``: heat, delta and location maps, as SiMHand fine-tunes (Zhou et al., CVPR 2020);
     ``regressor_25d``: 2D joints and relative depths from pooled features, as PeCLR fine-tunes; needs the
     camera's K for a pose; ``simple``: joints regressed from the features under an attention map each."""
+    heat_maps: HeatMaps = "linear"
+    """DetNet's heat maps: as the last layer has them, or through a ``sigmoid``, as in SiMHand's code."""
+    loss_balance: LossBalance = "128px"
+    """DetNet's losses. ``128px``: to each other as at 128 pixels, whatever the views' size; ``by_size``: the
+    heat maps' loss weighs four times as much at 64 pixels, as in runs before this was a setting."""
 
     def __post_init__(self) -> None:
-        if self.head not in get_args(HeadName):
-            raise HandsimError(
-                f"estimator.head is {self.head!r}; it is one of {', '.join(get_args(HeadName))}"
-            )
+        for name, known in (
+            ("head", get_args(HeadName)),
+            ("heat_maps", get_args(HeatMaps)),
+            ("loss_balance", get_args(LossBalance)),
+        ):
+            if getattr(self, name) not in known:
+                raise HandsimError(
+                    f"estimator.{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}"
+                )
+
+    def build_head(self, channels: int, stride_px: int) -> PoseHead[Any]:
+        """The head, with random weights, on ``channels`` of the trunk's last maps, of this stride."""
+        match self.head:
+            case "detnet":
+                sigmoid, balanced = self.heat_maps == "sigmoid", self.loss_balance == "128px"
+                return DetNetHead(channels, stride_px, sigmoid=sigmoid, balanced=balanced)
+            case "regressor_25d":
+                return Regressor25DHead(channels)
+            case "simple":
+                return SimpleHead(channels, stride_px)
 
 
 class PoseEstimator(nn.Module):
@@ -111,7 +126,7 @@ def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> Po
     as `build_encoder` does.
     """
     trunk = build_encoder(encoder)
-    estimator = PoseEstimator(trunk, _HEADS[settings.head](trunk.features, trunk.stride_px))
+    estimator = PoseEstimator(trunk, settings.build_head(trunk.features, trunk.stride_px))
     if encoder.compile:
         estimator.compile()
     return estimator

@@ -44,8 +44,8 @@ class Regressor25DHead(PoseHead[Joints25D]):
     PeCLR also corrects the wrist's depth by another network, which is left out.
     """
 
-    def __init__(self, in_channels: int, stride_px: int = 32) -> None:
-        """``in_channels`` is F, the channels of the trunk's last maps; it does not depend on their stride."""
+    def __init__(self, in_channels: int) -> None:
+        """``in_channels`` is F, the channels of the trunk's last maps."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(in_channels, _WIDTH), nn.ReLU(inplace=True), nn.Linear(_WIDTH, 3 * JOINT_COUNT)

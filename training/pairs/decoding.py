@@ -20,6 +20,7 @@ from torch import Tensor
 
 from handsim.embedding import upright_turns_deg
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
 from handsim.pool import CropFiles, Pool
 from handsim.processes import available_cores
@@ -39,7 +40,7 @@ class PairBatch:
     hand_ids: NDArray[np.uint64]
     """[U], each once, in the pool's order."""
     crops: Tensor
-    """uint8 [U, S, S, 3], RGB, as right hands."""
+    """uint8 [U, S, S, 3], RGB, as right hands: all that the pool has stored of them."""
     keypoints: Tensor
     """float32 [U, 21, 2] in the crop's unit square (x right, y down), as right hands."""
     videos: Tensor
@@ -73,6 +74,8 @@ class PairBatch:
     """Seconds in which the trainer waited for this batch."""
     index_wait_s: float = 0.0
     """The part of these in which no pairs lay ready either, and so the index was waited for."""
+    crop_enlargement: float = CROP_ENLARGEMENT
+    """`Pool.crop_enlargement`."""
     turns_deg: Tensor | None = None
     """float32 [U] how far each hand is turned from upright, counter-clockwise as displayed, where pairs are
     alike only when both are turned back; else None."""
@@ -84,10 +87,11 @@ class PairBatch:
         hands = np.concatenate([draw.anchors, draw.positives, draw.negatives.reshape(-1)])
         rows, first, places = np.unique(pool.rows(hands), return_index=True, return_inverse=True)
         anchors, positives, negatives = np.split(places.astype(np.int64), [count, 2 * count])
+        keypoints = rescale_keypoints(pool.keypoints[rows][:, :, :2], CROP_ENLARGEMENT, pool.crop_enlargement)
         return cls(
             hand_ids=pool.hand_ids[rows],
             crops=torch.empty(0, pool.crop_size_px, pool.crop_size_px, 3, dtype=torch.uint8),
-            keypoints=torch.from_numpy(pool.keypoints[rows][:, :, :2].copy()),
+            keypoints=torch.from_numpy(keypoints.copy()),
             videos=torch.from_numpy(pool.videos.codes[rows].astype(np.int64)),
             vectors=torch.empty(len(rows), 0)
             if draw.vectors is None
@@ -103,6 +107,7 @@ class PairBatch:
             not_in_index=draw.not_in_index,
             random_negatives=draw.random_negatives,
             left_out=draw.left_out,
+            crop_enlargement=pool.crop_enlargement,
             turns_deg=_turns_deg(pool.keypoints[rows]) if draw.up_to_turn else None,
         )
 

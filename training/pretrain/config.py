@@ -1,7 +1,7 @@
 """Settings of a pre-training run, as frozen dataclasses that recipes (YAML files) fill."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from handsim.embedding.networks import check_size
 from handsim.errors import HandsimError
@@ -65,6 +65,9 @@ class LossSettings:
     """Divides the cosine of two projections."""
     equivariant: bool = True
     """Undo each view's translation and rotation in its projection first (PeCLR, SiMHand); SimCLR does not."""
+    negatives: Literal["all_processes", "own_process"] = "all_processes"
+    """What a view is compared with: the batches of all processes, or that of its own alone, as probably in
+    SiMHand's code, where each of eight GPUs has 1,024 of the 8,192 pairs. A queue is of all processes."""
     weighting: Weighting = field(default_factory=Weighting)
     """SiMHand's adaptive weights; off by default."""
     near: NearNegatives = field(default_factory=NearNegatives)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.hand import format_hand_id
 from handsim.hashing import hash64
 from training.augmentation import AugmentedViews, augment
 from training.losses import Hands, NearMask, ProjectionQueue, Weighting, nt_xent
+from training.losses.distributed import alone
 from training.losses.equivariance import undo_motion
 from training.models.encoder import ProjectionHead, build_encoder
 from training.pairs.decoding import PairBatch
@@ -70,6 +72,13 @@ class PretrainModule(RunModule):
         self, batch: PairBatch, roles: list[Tensor], views: list[AugmentedViews], projections: list[Tensor]
     ) -> Tensor:
         """The loss of anchors, positives and negatives; their projections go into the queue."""
+        # A queue is that of all processes.
+        with alone(self.config.loss.negatives == "own_process" and not self.config.loss.queue):
+            return self._contrast_together(batch, roles, views, projections)
+
+    def _contrast_together(
+        self, batch: PairBatch, roles: list[Tensor], views: list[AugmentedViews], projections: list[Tensor]
+    ) -> Tensor:
         config, pairs, queue = self.config.loss, len(batch), self.queue
         rows = torch.cat(roles)
         hands, near = self._hands(batch, rows), None
@@ -169,7 +178,7 @@ def points_for_weights(
 ) -> Tensor:
     """What the loss makes weights of the hands at ``rows`` [n] from, in the order of their views.
 
-    Keypoints [n, 21, 2] in pixels of a view, or of a crop, 128 wide; or their ``vectors`` [n, D].
+    Keypoints [n, 21, 2] in pixels of a view, or of SiMHand's crop, 128 wide; or their ``vectors`` [n, D].
     """
     if weighting.reads_vectors:
         return vectors
@@ -177,7 +186,7 @@ def points_for_weights(
         keypoints = batch.keypoints[rows]
         if batch.turns_deg is not None:
             keypoints = turn_back(keypoints, batch.turns_deg[rows])
-        return keypoints * _WEIGHTED_PX
+        return keypoints * (_WEIGHTED_PX * batch.crop_enlargement / CROP_ENLARGEMENT)
     return torch.cat(list(map(keypoints_for_weights, views)))
 
 

@@ -16,11 +16,13 @@ from PIL import Image
 
 from handsim.checkpoints import read_checkpoint
 from handsim.errors import HandsimError
+from handsim.geometry import CROP_ENLARGEMENT, POOL_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.processes import StopRequest
 from index import Catalog
+from training.augmentation import AugmentationSettings, measure_framing
 from training.losses import positive_weights
 from training.pairs.decoding import PairBatch
 from training.pairs.loader import PairLoader
@@ -36,6 +38,9 @@ from training.runs.recipes import as_mapping
 from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome, begin_run, fit, make_reporter, make_trainer, prepare_resume
 
+_FRAMED_HANDS: Final = 1000
+"""Hands by which it is told how much of the views lies outside their pictures."""
+_MUCH_OUTSIDE: Final = 0.05
 _PAIRS: Final = 12
 """Pairs in one figure."""
 _MUST_MATCH: Final = ("architecture", "batches_an_epoch", "pairs_a_step", "seed", "anchors")
@@ -97,6 +102,8 @@ def pretrain(
                 f"{schedule.batches_an_epoch:,} batches an epoch, on {trainer.world_size} x "
                 f"{trainer.strategy.root_device}, {module.encoder.architecture} from {module.encoder.origin}"
             )
+            if line := describe_narrow_crops(pool, config.augmentation):
+                report(line)
         begin_run(module, trainer, folder, config)
         stop.on_signal = loader.stop_waiting
         return fit(trainer, module, loader, checkpoints, resume=resume)
@@ -136,6 +143,24 @@ def _metadata(
         "lightning": lightning.__version__,
         "config": as_mapping(config),
     }
+
+
+def describe_narrow_crops(pool: Pool, settings: AugmentationSettings) -> str:
+    """A line for people, where much of the views lies outside the pictures that a pool has; else none."""
+    usable = np.flatnonzero(pool.is_usable & pool.has_crops)
+    if not len(usable):
+        return ""
+    rows = usable[:: -(-len(usable) // _FRAMED_HANDS)]
+    keypoints = rescale_keypoints(pool.keypoints[rows][:, :, :2], CROP_ENLARGEMENT, pool.crop_enlargement)
+    outside = measure_framing(torch.from_numpy(keypoints), settings).area_outside
+    if outside < _MUCH_OUTSIDE:
+        return ""
+    wider = pool.crop_enlargement < POOL_ENLARGEMENT
+    remedy = f"; an ingest into a new home makes pictures of {POOL_ENLARGEMENT:g} times" if wider else ""
+    return (
+        f"{outside:.0%} of the area of views lies outside the pool's pictures, which are "
+        f"{pool.crop_enlargement:g} times as long as the hand's box, and repeats their edge{remedy}"
+    )
 
 
 class _VersionNote(Callback):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _BEFORE: Final[dict[tuple[str, ...], Any]] = {
     ("pairs", "policy", "min_distance"): 0.0,
     ("pairs", "policy", "keep_duplicates"): True,
+    ("augmentation", "extent"): "box",
+    ("estimator", "loss_balance"): "by_size",
 }
 """Settings that came later and changed what is trained, and the value by which earlier runs went."""
 

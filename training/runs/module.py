@@ -73,7 +73,12 @@ class RunModule(lightning.LightningModule):
         settings, schedule = self._optimizer_settings, self.schedule
         slow_part, slow_factor = self.slow_part
         optimizer = make_optimizer(
-            self, settings, schedule.samples_a_step, slow_part=slow_part, slow_factor=slow_factor
+            self,
+            settings,
+            schedule.samples_a_step,
+            schedule.accumulate,
+            slow_part=slow_part,
+            slow_factor=slow_factor,
         )
         warmup = settings.warmup_epochs * schedule.batches_an_epoch / schedule.accumulate
         rates = torch.optim.lr_scheduler.LambdaLR(

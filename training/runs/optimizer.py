@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Final, Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from handsim.errors import HandsimError
+
+_PUBLISHED_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,9 @@ class OptimizerSettings:
     that."""
     lr: float = 1e-4
     """Learning rate, before ``scale``."""
-    scale: Literal["sqrt", "none"] = "sqrt"
-    """``sqrt``: times the square root of the samples (pairs) in one step (batch x processes x
-    accumulation)."""
+    scale: Literal["sqrt", "published", "none"] = "sqrt"
+    """``sqrt``: times the square root of the samples (pairs) in one step (batch x processes x accumulation);
+    ``published``: times that of 1,024 x accumulation whatever the batch, as in PeCLR's and SiMHand's code."""
     weight_decay: float = 1e-6
     """Not for biases and batch norm."""
     warmup_epochs: float = 10.0
@@ -39,8 +41,15 @@ class OptimizerSettings:
             if not (math.isfinite(value) and value >= 0):
                 raise HandsimError(f"optimizer.{name} is {value}; it is a number of at least 0")
 
-    def scaled_lr(self, samples_a_step: int) -> float:
-        return self.lr * (math.sqrt(samples_a_step) if self.scale == "sqrt" else 1.0)
+    def scaled_lr(self, samples_a_step: int, accumulate: int = 1) -> float:
+        """The highest rate of a run, whose steps are of so many samples in so many batches."""
+        match self.scale:
+            case "sqrt":
+                return self.lr * math.sqrt(samples_a_step)
+            case "published":
+                return self.lr * math.sqrt(_PUBLISHED_BATCH * accumulate)
+            case "none":
+                return self.lr
 
 
 class LARS(Adam):
@@ -109,6 +118,7 @@ def make_optimizer(
     module: nn.Module,
     settings: OptimizerSettings,
     samples_a_step: int,
+    accumulate: int = 1,
     *,
     slow_part: nn.Module | None = None,
     slow_factor: float = 1.0,
@@ -118,7 +128,7 @@ def make_optimizer(
     The parameters of ``slow_part`` get ``slow_factor`` times the learning rate.
     """
     published = settings.lars_variant == "published"
-    lr = settings.scaled_lr(samples_a_step)
+    lr = settings.scaled_lr(samples_a_step, accumulate)
     slow = set() if slow_part is None or slow_factor == 1 else set(slow_part.parameters())
     parts = [(lr, [each for each in module.parameters() if each.requires_grad and each not in slow])]
     if slow:

@@ -43,7 +43,7 @@ def _images(hands: ExportedHands) -> Iterator[dict[str, Any]]:
 
 def _annotations(folder: Path, hands: ExportedHands, progress: Progress) -> Iterator[dict[str, Any]]:
     for number, hand in enumerate(hands.read(progress), start=1):
-        (folder / _file_name(hand.hand_id)).write_bytes(hands.pool.crop_jpeg(hand.hand_id))
+        (folder / _file_name(hand.hand_id)).write_bytes(hands.pool.stored_jpeg(hand.hand_id))
         annotation = hand_to_annotation(hand, number, number, hands.pool.crop_size_px)
         if hands.distances:
             annotation[PREFIX + "distance"] = hands.distances.get(hand.hand_id)

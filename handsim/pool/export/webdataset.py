@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from handsim.coco import ENLARGEMENT
 from handsim.files import creating
+from handsim.geometry import CROP_ENLARGEMENT
 from handsim.hand import Hand, format_hand_id
 from handsim.pool.export.hands import ExportedHands, Progress
 
@@ -40,7 +42,7 @@ def write_webdataset(
             with tarfile.open(folder / f"{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
                 for hand in islice(read, len(rows)):
                     key = format_hand_id(hand.hand_id)
-                    _add(shard, f"{key}.jpg", hands.pool.crop_jpeg(hand.hand_id))
+                    _add(shard, f"{key}.jpg", hands.pool.stored_jpeg(hand.hand_id))
                     _add(shard, f"{key}.json", _to_json(hand, hands.describe(hand)))
     urls = str(out / (f"{{000000..{shards - 1:06d}}}.tar" if shards > 1 else "000000.tar"))
     return (
@@ -50,11 +52,13 @@ def write_webdataset(
 
 
 def _to_json(hand: Hand, description: dict[str, Any]) -> bytes:
-    """The description with keypoints [21][3] in the crop's unit square, null for an unlabelled joint."""
-    points = np.round(hand.keypoints.astype(np.float64), 6).tolist()
+    """The description with keypoints [21][3] in the picture's unit square, null for an unlabelled joint."""
+    points = np.round(hand.picture_keypoints.astype(np.float64), 6).tolist()
     keypoints = [
         point if labelled else None for point, labelled in zip(points, hand.joint_mask.tolist(), strict=True)
     ]
+    if hand.crop_enlargement != CROP_ENLARGEMENT:
+        description = {**description, ENLARGEMENT: hand.crop_enlargement}
     return json.dumps({**description, "keypoints": keypoints}).encode()
 
 

@@ -64,6 +64,7 @@ def test_what_we_export_comes_back_unchanged(tmp_path: Path) -> None:
     records = json.loads(path.read_text())["annotations"]
     assert [int(record["hand_id"]) for record in records] == ids.tolist(), "decimal, in the pool's order"
     options = IngestOptions(images=tmp_path / "crops")
+    PoolWriter(tmp_path / "again").close()  # of SiMHand's crops, which are exported
     ingest([path], tmp_path / "again", kill_own_process, options, workers=1)
     again = Pool.open(tmp_path / "again")
     assert sorted(again.hand_ids.tolist()) == sorted(ids.tolist())

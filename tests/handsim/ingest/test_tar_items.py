@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from handsim import Pool
+from handsim import Pool, PoolWriter
 from handsim.hand import format_hand_id
 from handsim.ingest import Glob, IngestOptions, IngestReport, NameRule, ingest
 from handsim.pool.export import ExportedHands
@@ -120,6 +120,7 @@ def test_what_a_pool_exported_as_webdataset_comes_back_as_the_same_hands(tmp_pat
     pool = Pool.open(add_hands(tmp_path / "pool", range(20)))
     hands = ExportedHands.select(pool, Selection())
     write_webdataset(tmp_path / "shards", hands, lambda done, of: None, fewest_shards=3)
+    PoolWriter(tmp_path / "back").close()  # of the same crops
     report = run(tmp_path / "shards", tmp_path / "back", detector="another")
     assert (report.hands_new, report.skipped) == (20, [])
     back = Pool.open(tmp_path / "back")

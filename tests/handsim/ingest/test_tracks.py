@@ -134,14 +134,15 @@ def test_tracks_and_sides_of_hands_that_cross_leave_and_come_back(
         pool.tracks.tolist()
     )  # a track has the id of its first hand
 
-    steady = [hand for item in items_of(video) for hand in process_item(item, SteadyDetector()).hands]
+    results = [process_item(item, SteadyDetector(), enlargement=2.6) for item in items_of(video)]
+    steady = [hand for result in results for hand in result.hands]
     assert len(steady) == len(pool)
     hands = list(pool.hands(pool.rows([hand.hand_id for hand, _ in steady])))
     for hand, (expected, jpeg) in zip(hands, steady, strict=True):
         assert hand.side == expected.side
         np.testing.assert_allclose(hand.keypoints, expected.keypoints, atol=1e-6)
         assert jpeg is not None
-        off = pool.crop(hand.hand_id).astype(int) - decode_crop(jpeg, 0)
+        off = decode_crop(pool.stored_jpeg(hand.hand_id), 0).astype(int) - decode_crop(jpeg, 0)
         assert np.abs(off).max() < 20
         assert np.abs(off).mean() < 1
     notes = report.findings.notes

@@ -135,6 +135,7 @@ def test_hands_exported_as_coco_are_ingested_again_as_they_were(pool: Pool, tmp_
     hands = ExportedHands.select(pool, Selection()).with_pictures()
     write_coco(tmp_path / "coco", hands, say_nothing)
     file, again = tmp_path / "coco" / "annotations.json", tmp_path / "pool"
+    PoolWriter(again).close()  # of the same crops
     assert ingest([file], again, BrightnessDetector, workers=1).hands_in_pool == HANDS
     back = Pool.open(again)
     for hand in back.hands(back.rows(hands.pool.hand_ids[hands.rows])):

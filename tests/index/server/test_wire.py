@@ -19,6 +19,7 @@ from index.server import nodes
 from index.server.address import KEY_VARIABLE, ServerAddress
 from index.server.catalog import ServerCatalog
 from index.server.client import connect
+from index.server.version import ServerVersion
 from tests.index.builders import SmallData
 from tests.index.server.refusals import Refusal
 from tests.index.server.small_server import SmallServer
@@ -177,6 +178,7 @@ def test_a_query_leaves_a_node_that_takes_it_and_never_answers(
     with open_catalog(server.address) as catalog:
         catalog.build(small.pool, small.embedding)
         with catalog.current() as version:
+            assert isinstance(version, ServerVersion)
             monkeypatch.setattr(server, "answer", hang_once)
             monkeypatch.setattr(version._connection, "sleep", lambda seconds: answered.set())
             assert version.search_hands(small.pool.hand_ids[:3], 2).is_found.all()

@@ -64,9 +64,7 @@ def test_a_ramp_is_sampled_at_exact_coordinates_and_its_edge_is_repeated(
     crops = torch.zeros(4, size, size, 3, dtype=torch.uint8)
     crops[..., 0], crops[..., 1] = ramp[None, None, :], ramp[None, :, None]
     parameters = draw_parameters(AugmentationSettings(rotation_deg=180, margin=(0.9, 1.1)), 4, seeded(1))
-    geometry = place_views(
-        0.25 + 0.5 * torch.rand(4, 21, 2, generator=seeded(2)).double(), parameters, follow_hand=True
-    )
+    geometry = place_views(0.25 + 0.5 * torch.rand(4, 21, 2, generator=seeded(2)).double(), parameters, "box")
     images = rendered(render, crops, view, geometry.affine, torch.full((4,), halvings)) * 255
     edge = (2**halvings - 1) / 2  # the centre of the first averaged pixel
     pixels = (torch.arange(view, dtype=torch.float64) + 0.5) / view
@@ -119,7 +117,7 @@ def test_colours_change_as_pythons_own_hsv_has_them(render: Renderer, colour: li
 def test_both_renderers_make_the_same_views(crop_px: int, size_px: int) -> None:
     settings = AugmentationSettings(size_px=size_px)
     crops, parameters = smooth_crops(9, crop_px), draw_parameters(settings, 9, seeded(4))
-    geometry = place_views(random_keypoints(9).double(), parameters, follow_hand=True)
+    geometry = place_views(random_keypoints(9).double(), parameters, "radius")
     halvings = geometry.halvings(crop_px, size_px)
     for colour, most in ((None, 2e-5), (parameters.colour, 1e-3)):
         one, other = (

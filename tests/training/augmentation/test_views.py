@@ -1,7 +1,9 @@
 """Views: their settings, their random numbers, their geometry, and what augment makes of all."""
 
+import math
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -24,6 +26,7 @@ from tests.training.augmentation.builders import (
 )
 from training.augmentation import AugmentationSettings, AugmentedViews, augment
 from training.augmentation.pixels import CUT_OUT_COLOUR
+from training.augmentation.settings import Extent
 from training.augmentation.views import ViewGeometry, draw_parameters, place_views
 
 OCCASIONAL = AugmentationSettings(grey_probability=0.3, blur_probability=0.5, cut_out_probability=0.7)
@@ -104,38 +107,53 @@ def test_the_generator_continues_from_batch_to_batch() -> None:
     assert torch.equal(second.angle_deg, draw_parameters(OCCASIONAL, 16, seeded(6)).angle_deg[8:])
 
 
-def placed(seed: int, count: int = 6, *, follow_hand: bool = True) -> ViewGeometry:
+def placed(seed: int, count: int = 6, extent: Extent | None = "radius") -> ViewGeometry:
     parameters = draw_parameters(TURNED, count, seeded(seed))
-    return place_views(random_keypoints(count, seed).double(), parameters, follow_hand=follow_hand)
+    return place_views(random_keypoints(count, seed).double(), parameters, extent)
 
 
 def step_by_step(
-    keypoints: NDArray[np.float64], angle_deg: float, margin: float, jitter_px: NDArray[np.float64]
+    keypoints: NDArray[np.float64],
+    angle_deg: float,
+    margin: float,
+    jitter_px: NDArray[np.float64],
+    extent: Extent,
 ) -> NDArray[np.float64]:
-    """Keypoints [21, 2] of a hand in its view, step by step: turn, box, enlarge, move, resize."""
+    """Keypoints [21, 2] of a hand in its view, step by step: turn, measure, enlarge, move, resize."""
     joints = keypoints * 224
     matrix = cv2.getRotationMatrix2D(joints.mean(axis=0).tolist(), angle_deg, 1.0)
     turned = joints @ matrix[:, :2].T + matrix[:, 2]
-    width, height = turned.max(axis=0) - turned.min(axis=0)
-    side = margin * max(width, height)
+    if extent == "radius":
+        side = margin * 2 * max(math.dist(joint, joints.mean(axis=0)) for joint in joints)
+        jitter_px = jitter_px * 1.3 * np.ptp(joints, axis=0).max() / 224
+    else:
+        side = margin * np.ptp(turned, axis=0).max()
     corner = turned.mean(axis=0) - side / 2 - jitter_px  # the box goes one way, the hand in it the other
     mapped: NDArray[np.float64] = (turned - corner) / side
     return mapped
 
 
-@given(st.integers(0, 2**31))
-def test_views_lie_where_the_steps_one_by_one_put_them(seed: int) -> None:
+@given(st.integers(0, 2**31), st.sampled_from(["radius", "box"]))
+def test_views_lie_where_the_steps_one_by_one_put_them(seed: int, extent: Extent) -> None:
     keypoints, parameters = random_keypoints(3, seed).double(), draw_parameters(TURNED, 3, seeded(seed))
-    geometry = place_views(keypoints, parameters, follow_hand=True)
+    geometry = place_views(keypoints, parameters, extent)
     numbers = (parameters.angle_deg.tolist(), parameters.margin.tolist(), parameters.jitter_px.numpy())
-    expected = [*map(step_by_step, keypoints.numpy(), *numbers)]
+    expected = [*map(partial(step_by_step, extent=extent), keypoints.numpy(), *numbers)]
     np.testing.assert_allclose(geometry.keypoints.numpy(), expected, atol=1e-9)
 
 
-@given(st.integers(0, 2**31), st.booleans())
-def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, follow_hand: bool) -> None:
+def test_a_view_shows_the_same_of_a_hand_however_much_its_crop_shows() -> None:
+    hands, parameters = random_keypoints(5).double(), draw_parameters(TURNED, 5, seeded(3))
+    narrow = (hands - hands.amin(1, keepdim=True)) / hands.max() / 1.3
+    wide = 0.5 + (narrow - 0.5) / 2
+    views = [place_views(keypoints, parameters, "radius").keypoints for keypoints in (narrow, wide)]
+    torch.testing.assert_close(*views)
+
+
+@given(st.integers(0, 2**31), st.sampled_from(["radius", "box", None]))
+def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, extent: Extent | None) -> None:
     keypoints = random_keypoints(6, seed).double()
-    geometry = placed(seed, follow_hand=follow_hand)
+    geometry = placed(seed, extent=extent)
     mapped = (
         torch.einsum("bij,bkj->bki", geometry.affine[:, :, :2], keypoints) + geometry.affine[:, None, :, 2]
     )
@@ -151,18 +169,18 @@ def test_keypoints_translation_and_angle_are_those_of_the_affine(seed: int, foll
     [((4, 0), torch.nan), ((), torch.nan), ((0,), torch.inf), ((), 0.25)],
     ids=["one joint", "all joints", "infinite", "in one spot"],
 )
-@pytest.mark.parametrize("follow_hand", [True, False])
+@pytest.mark.parametrize("extent", ["radius", "box", None])
 def test_a_hand_with_bad_keypoints_is_treated_as_one_that_fills_its_crop(
-    joints: tuple[int, ...], value: float, follow_hand: bool
+    joints: tuple[int, ...], value: float, extent: Extent | None
 ) -> None:
     keypoints, parameters = random_keypoints(3).double(), draw_parameters(TURNED, 3, seeded(2))
-    usable = place_views(keypoints, parameters, follow_hand=follow_hand)
+    usable = place_views(keypoints, parameters, extent)
     keypoints = keypoints.clone()
     keypoints[(1, *joints)] = value
-    geometry = place_views(keypoints, parameters, follow_hand=follow_hand)
+    geometry = place_views(keypoints, parameters, extent)
     for name in ("affine", "side", "keypoints", "translation"):  # the others are as they were
         assert torch.equal(getattr(geometry, name)[::2], getattr(usable, name)[::2])
-    assert float(geometry.side[1]) == pytest.approx(float(parameters.margin[1]) / 1.3 if follow_hand else 1)
+    assert float(geometry.side[1]) == pytest.approx(float(parameters.margin[1]) / 1.3 if extent else 1)
     translation, angle_deg = motion_of(geometry.affine[1:2], torch.full((1, 2), 0.5, dtype=torch.float64))
     torch.testing.assert_close(geometry.translation[1:2], translation)
     torch.testing.assert_close(angle_deg, parameters.angle_deg[1:2])
@@ -327,6 +345,7 @@ def test_a_gpu_makes_the_same_views() -> None:
         ({"rotation_deg": float("nan")}, "rotation_deg is nan"),
         ({"margin": (1.5, 0.9)}, "margin is (1.5, 0.9)"),
         ({"margin": (0.0, 1.0)}, "margin is (0.0, 1.0)"),
+        ({"extent": "diameter"}, "extent is 'diameter'; it is one of radius, box"),
         ({"jitter_px": (0.0, float("inf"))}, "jitter_px is (0.0, inf)"),
         ({"hue": (0.5, 1.1)}, "hue is (0.5, 1.1)"),
         ({"saturation": (-0.1, 1.0)}, "saturation is (-0.1, 1.0)"),

@@ -27,6 +27,7 @@ from training.losses import (
     gather_with_gradient,
     nt_xent,
 )
+from training.losses.distributed import alone as each_alone
 
 PROCESSES, PAIRS, NEGATIVES, WIDTH = 2, 12, 6, 10
 WEIGHTINGS = {
@@ -97,6 +98,11 @@ def work(rank: int, folder: Path) -> Saved:
                 results[f"{name}-{dtype}-parameter{number}"] = parameter.grad.numpy()
     alone = share(whole_batch(torch.float64, negatives=0), rank)
     results["without negatives"] = alone.loss(WEIGHTINGS["both"]).numpy()
+    apart = share(whole_batch(torch.float64), rank).differentiable()
+    with each_alone():
+        loss = apart.loss(WEIGHTINGS["both"])
+    torch.autograd.backward(loss)
+    results["apart"], results["gradient apart"] = loss.detach().numpy(), apart.gradients()[0].numpy()
     results["gathered"], results["gathered back"] = gather_and_differentiate(rank)
     results |= near_negatives_of_a_share(rank)
     results["uneven"] = np.array(error_message(share(whole_batch(torch.float32), rank), rank))
@@ -207,6 +213,15 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(
 def test_batches_without_negatives_have_the_same_loss(saved: list[Saved]) -> None:
     expected = whole_batch(torch.float64, negatives=0).loss(WEIGHTINGS["both"]).item()
     assert np.mean([one["without negatives"] for one in saved]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_without_the_other_processes_each_has_the_loss_of_its_own_batch(saved: list[Saved]) -> None:
+    for rank, one in enumerate(saved):
+        own = share(whole_batch(torch.float64), rank).differentiable()
+        loss = own.loss(WEIGHTINGS["both"])
+        torch.autograd.backward(loss)
+        assert float(one["apart"]) == pytest.approx(loss.item(), abs=1e-12)
+        np.testing.assert_allclose(one["gradient apart"], own.gradients()[0], rtol=0, atol=1e-12)
 
 
 def test_two_processes_find_the_near_negatives_of_one(saved: list[Saved]) -> None:

@@ -32,7 +32,7 @@ NAMES = ("heat_maps", "delta_maps", "location_maps")
 @pytest.fixture(scope="module")
 def head() -> DetNetHead:
     torch.manual_seed(0)
-    return DetNetHead(CHANNELS)
+    return DetNetHead(CHANNELS, balanced=False)
 
 
 def _random_maps(seed: int = 0) -> DetNetMaps:
@@ -83,6 +83,32 @@ def test_the_loss_is_100_heat_maps_and_the_two_others_joint_by_joint(head: DetNe
     expected["loss"] = 100 * expected["heat"] + expected["delta"] + expected["location"]
     expected["heat_map"] = expected.pop("heat")
     assert losses == pytest.approx(expected, rel=1e-9)
+
+
+def _parts_of_the_loss(head: DetNetHead, side: int) -> tuple[float, float]:
+    """What the heat maps and what the other maps add to the loss of a head that has learned nothing."""
+    targets = draw_targets(HANDS)
+    nothing = torch.zeros(HANDS, 21, 4, side, side, dtype=torch.float64)
+    losses = head.loss(DetNetMaps(nothing[:, :, 0], nothing[:, :, 1:], nothing[:, :, 1:]), targets)
+    others = float(losses["delta"] + losses["location"])
+    return float(losses["loss"]) - others, others
+
+
+def test_the_parts_of_the_loss_are_balanced_alike_at_64_and_128_pixels(head: DetNetHead) -> None:
+    balanced = DetNetHead(CHANNELS)
+    parts = {px: _parts_of_the_loss(balanced, px // 4) for px in (64, 128, 256)}
+    assert parts[128] == _parts_of_the_loss(head, 32)  # which is the paper's
+    for px in (64, 256):
+        assert parts[px] == pytest.approx(parts[128], rel=0.02)
+    assert _parts_of_the_loss(head, 16)[0] > 3.5 * parts[64][0]
+
+
+def test_heat_maps_through_a_sigmoid_lie_between_0_and_1(head: DetNetHead) -> None:
+    sigmoid = DetNetHead(CHANNELS, sigmoid=True)
+    sigmoid.load_state_dict(head.state_dict())
+    features = (torch.randn(1, CHANNELS, 2, 2, generator=torch.Generator().manual_seed(1)),)
+    linear, squashed = head.eval()(features).heat_maps, sigmoid.eval()(features).heat_maps
+    torch.testing.assert_close(squashed, linear.sigmoid())
 
 
 def test_only_joints_in_the_mask_of_a_kind_of_map_get_a_gradient(head: DetNetHead) -> None:

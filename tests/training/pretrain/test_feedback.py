@@ -147,7 +147,11 @@ def test_trouble_is_reported_and_training_continues(
         ("handsim.pool.row_cache.RowCache.add", raising(no_room), "no room for features"),
         ("handsim.embedding.BlendEmbedding.save", raising(full), "is full; `handsim index prune`"),
         ("index.Catalog.build", raising(away), "the server is away"),
-        ("handsim.pool.Pool.crop_jpeg", raising(HandsimError("hands.tar ends too early")), "ends too early"),
+        (
+            "handsim.pool.Pool.stored_jpeg",
+            raising(HandsimError("hands.tar ends too early")),
+            "ends too early",
+        ),
         ("index.catalog.verify", verify_badly, "v0002 is written but not published: recall@1 is 0.4000"),
     ):
         lines.clear()

@@ -133,9 +133,12 @@ def test_learning_rate_rises_then_falls(warmup: float, steps: int) -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-def test_the_rate_grows_with_the_root_of_the_pairs_in_a_step() -> None:
+def test_the_rate_grows_with_the_root_of_the_pairs_or_of_the_published_batch() -> None:
     assert OptimizerSettings(lr=1e-4).scaled_lr(8192) == pytest.approx(1e-4 * math.sqrt(8192))
     assert OptimizerSettings(lr=1e-4, scale="none").scaled_lr(8192) == 1e-4
+    published = OptimizerSettings(lr=1e-4, scale="published")
+    assert published.scaled_lr(8192) == pytest.approx(3.2e-3)  # 1e-4 x sqrt(1024)
+    assert published.scaled_lr(8192, accumulate=4) == pytest.approx(6.4e-3)
     optimizer = make_optimizer(_network(), OptimizerSettings(lr=0.5), samples_a_step=16)
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0]
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError, NotThereError
+from training.augmentation import AugmentationSettings
 from training.datasets.open_dataset import known_splits
 from training.finetune.config import RECIPES as FINETUNE
 from training.finetune.config import FinetuneTrainerSettings, finetuning_views
@@ -17,11 +18,12 @@ from training.pretrain.config import LossSettings, PretrainConfig
 from training.runs.recipes import Recipes, as_mapping, as_yaml
 
 PAPERS = ["peclr", "peclr_w", "simclr", "simclr_w", "simhand", "simhand_no_weights", "tempclr"]
-DATASETS = ["assemblyhands", "dexycb", "freihand", "synthetic"]
+PECLR_VIEWS = ["simclr_peclr_views", "simclr_w_peclr_views"]
+DATASETS = ["assemblyhands", "dexycb", "freihand", "freihand_published", "synthetic"]
 
 
 def test_all_methods_and_datasets_have_a_recipe() -> None:
-    assert set(PRETRAIN.shipped()) >= {*PAPERS, "cpu_small"}
+    assert set(PRETRAIN.shipped()) >= {*PAPERS, *PECLR_VIEWS, "cpu_small"}
     assert FINETUNE.shipped() == DATASETS
 
 
@@ -37,21 +39,33 @@ def test_a_recipe_is_read_and_written_back(recipes: Recipes[Any], name: str) -> 
     assert as_mapping(again) == as_mapping(config)
 
 
-def test_the_papers_recipes_differ_in_pairs_and_loss_alone() -> None:
-    same = [
-        replace(PRETRAIN.read(name), pairs=PretrainConfig().pairs, loss=LossSettings()) for name in PAPERS
-    ]
+def test_the_papers_recipes_differ_in_pairs_and_loss_alone_and_simclr_in_its_views() -> None:
+    names = [name for name in PAPERS if not name.startswith("simclr")] + PECLR_VIEWS
+    same = [replace(PRETRAIN.read(name), pairs=PretrainConfig().pairs, loss=LossSettings()) for name in names]
     assert all(config == same[0] for config in same)
+    assert same[0].augmentation == AugmentationSettings()
+    for name in ("simclr", "simclr_w"):  # SiMHand's command: colours, crop and resize
+        published, turned = PRETRAIN.read(name), PRETRAIN.read(f"{name}_peclr_views")
+        views = replace(turned.augmentation, rotation_deg=0.0, margin=(1.25, 1.25))
+        assert published == replace(turned, augmentation=views)
     for name in ("simclr", "peclr"):
         plain, weighted = PRETRAIN.read(name), PRETRAIN.read(f"{name}_w")
         assert plain == replace(weighted, loss=replace(weighted.loss, weighting=Weighting("none")))
 
 
+def test_the_papers_recipes_train_as_the_published_code() -> None:
+    for name in PAPERS:
+        config = PRETRAIN.read(name)
+        assert (config.optimizer.scale, config.optimizer.lars_variant) == ("published", "published")
+        assert config.loss.negatives == "own_process"
+        assert config.augmentation.extent == "radius"
+
+
 def test_fine_tuning_recipes_name_splits_of_their_datasets() -> None:
     for name in DATASETS:
         data = FINETUNE.read(name).data
-        assert data.dataset == name
-        assert {data.train_split, data.val_split} <= set(known_splits(name))
+        assert data.dataset == name.removesuffix("_published")
+        assert {data.train_split, data.val_split} <= set(known_splits(data.dataset))
 
 
 def test_the_command_line_overrides_the_recipe_and_the_rest_keeps_its_defaults() -> None:

@@ -220,6 +220,18 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     assert begun.read_config()["seed"] == 1
 
 
+def test_settings_that_an_earlier_run_lacks_are_those_by_which_it_went(tmp_path: Path) -> None:
+    folder = RunFolder.new(Home(tmp_path), "run")
+    folder.config.write_text(
+        "augmentation: {margin: [0.9, 1.5]}\npairs: {policy: {min_distance: 0.1}}\nestimator: {}\n"
+    )
+    assert folder.read_config() == {
+        "augmentation": {"margin": [0.9, 1.5], "extent": "box"},
+        "pairs": {"policy": {"min_distance": 0.1, "keep_duplicates": True}},
+        "estimator": {"loss_balance": "by_size"},
+    }
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "a: ["])
 def test_unreadable_settings_of_a_run_are_an_error(tmp_path: Path, text: str) -> None:
     folder = RunFolder.new(Home(tmp_path), "run")
