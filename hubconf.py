@@ -53,7 +53,9 @@ def simhand_encoder(checkpoint: str, sha256: str | None = None, progress: bool =
 def _headless(architecture: str) -> torch.nn.Module:
     model: torch.nn.Module = models.get_model(architecture, weights=None)
     if architecture == "convnext_tiny":
-        model.classifier[2] = torch.nn.Identity()  # type: ignore[index, operator]
+        classifier = model.get_submodule("classifier")
+        assert isinstance(classifier, torch.nn.Sequential)
+        classifier[2] = torch.nn.Identity()
     else:
         model.fc = torch.nn.Identity()
     return model
