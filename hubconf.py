@@ -15,19 +15,19 @@ from torchvision import models  # type: ignore[import-untyped]  # torchvision sh
 
 dependencies = ["torch", "torchvision"]
 
-_ARCHITECTURES: typing.Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_ARCHITECTURES: typing.Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "convnext_tiny")
 _LEAST_DIGITS: typing.Final = 8
 
 
 def simhand_encoder(checkpoint: str, sha256: str | None = None, progress: bool = True) -> torch.nn.Module:
-    """A torchvision ResNet with a checkpoint's weights, in evaluation mode, ``fc`` an Identity.
+    """A torchvision network with a checkpoint's weights, in evaluation mode, its last layer an Identity.
 
     It takes RGB images [B, 3, S, S], from 0..1 normalised by ImageNet's mean (0.485, 0.456, 0.406) and
     standard deviation (0.229, 0.224, 0.225), and gives pooled features [B, F]; F is 512 for ResNet-18 and 34,
-    else 2048. All hands it was trained on were right ones: mirror left ones.
+    768 for ConvNeXt-T, else 2048. All hands it was trained on were right ones: mirror left ones.
 
     ``checkpoint`` is the path or the URL of what ``handsim export`` wrote, ``.pth`` or ``.safetensors``
-    (which needs safetensors). Which ResNet it is follows from its names. A URL is fetched once, into
+    (which needs safetensors). Which network it is follows from its names. A URL is fetched once, into
     torch.hub's directory. ``sha256``, 8 or more of the first hex digits of the file's checksum, is compared
     where it is given. Nothing in the file is run. Raises ValueError for anything else.
     """
@@ -45,13 +45,19 @@ def simhand_encoder(checkpoint: str, sha256: str | None = None, progress: bool =
             model.load_state_dict(state)
             return model.eval()
     raise ValueError(
-        f"{path} is no ResNet as `handsim export` writes it; export the checkpoint, and load that"
+        f"{path} is no ResNet as `handsim export` writes it, and no ConvNeXt-T; export the checkpoint, and "
+        f"load that"
     )
 
 
 def _headless(architecture: str) -> torch.nn.Module:
     model: torch.nn.Module = models.get_model(architecture, weights=None)
-    model.fc = torch.nn.Identity()
+    if architecture == "convnext_tiny":
+        classifier = model.get_submodule("classifier")
+        assert isinstance(classifier, torch.nn.Sequential)
+        classifier[2] = torch.nn.Identity()
+    else:
+        model.fc = torch.nn.Identity()
     return model
 
 

@@ -29,7 +29,8 @@ from benchmarks.pretrain import time_spent
 from benchmarks.repeated_hands import make_pool
 from benchmarks.trainer import fill_in, machine, trainer_options
 from handsim.embedding.image_encoder import extract_hand_features
-from handsim.embedding.trunk import Trunk, TrunkWeights, build_resnet
+from handsim.embedding.networks import build_network
+from handsim.embedding.trunk import Trunk, TrunkWeights
 from handsim.home import Home
 from handsim.pool import Pool
 from handsim.processes import available_cores
@@ -83,11 +84,11 @@ def measure_training(options: argparse.Namespace, home: Home, pool: Pool) -> dic
 def measure_encoding(options: argparse.Namespace, pool: Pool, size_px: int) -> dict[str, Any]:
     """Crops a second from the JPEG to the features, the first batches left out."""
     say(f"encoding at {size_px} px")
-    network = build_resnet(options.architecture)
+    network = build_network(options.architecture)
     tensors = {
         name: tensor.numpy()
         for name, tensor in network.state_dict().items()
-        if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+        if not name.endswith("num_batches_tracked")
     }
     trunk = Trunk(TrunkWeights("random", options.architecture, tensors), size_px, options.device)
     together = min(_ENCODED_TOGETHER, len(pool) // 4)

@@ -48,3 +48,11 @@ def shared_data() -> Path:
     if not (folder / "sign_digits").is_dir():
         pytest.skip(f"the real photographs are needed and are not at {folder}; set HANDSIM_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def tiny_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small vision transformers of every published kind can be built and read by name."""
+    from tests.handsim.embedding.transformers import name_tiny_transformers  # torch, which few tests need
+
+    name_tiny_transformers(monkeypatch)

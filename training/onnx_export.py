@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from handsim.checkpoints import read_checkpoint
 from handsim.detection.onnx import open_session
+from handsim.embedding.networks import check_size
 from handsim.embedding.trunk import read_trunk
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
@@ -62,6 +63,7 @@ def export_onnx(path: Path, checkpoint: Path, source: str, size_px: int | None =
     if size_px is None:
         size_px = int(metadata.get("config", {}).get("augmentation", {}).get("size_px", _USUAL_SIZE_PX))
     weights = read_trunk(str(checkpoint))
+    check_size(weights.architecture, size_px, "--size-px")
     encoder = Encoder(weights.architecture, channels_last=False)
     load_weights(encoder, weights)
     return export_encoder(path, encoder, size_px, source)

@@ -67,13 +67,22 @@ def _export_trunk(checkpoint: Path, source: str, out: Path, size_px: int | None)
     weights = read_trunk(str(checkpoint))
     write_torchvision(out, weights, source)
     numbers = sum(array.size for array in weights.tensors.values())
-    loader = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
     print(
-        f"{weights.architecture} of {checkpoint} ({numbers / 1e6:.1f} million numbers) in {out}; load it by "
-        f"model = torchvision.models.{weights.architecture}(); model.fc = torch.nn.Identity(); "
-        f"model.load_state_dict({loader}({str(out)!r}))"
+        f"{weights.architecture} of {checkpoint} ({numbers / 1e6:.1f} million numbers) in {out}; "
+        f"{_how_to_load(weights.architecture, out)}"
     )
     return 0
+
+
+def _how_to_load(architecture: str, out: Path) -> str:
+    loader = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
+    if architecture.startswith("vit_"):
+        return f"{loader}({str(out)!r}) has its weights by the names of Meta's DINOv2"
+    last = "classifier[2]" if architecture.startswith("convnext") else "fc"
+    return (
+        f"load it by model = torchvision.models.{architecture}(); model.{last} = torch.nn.Identity(); "
+        f"model.load_state_dict({loader}({str(out)!r}))"
+    )
 
 
 def _export_onnx(checkpoint: Path, source: str, out: Path, size_px: int | None) -> int:

@@ -53,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     image.add_argument(
         "--encoder",
         metavar="CHECKPOINT|resnet50",
-        help="embed the crops: a ResNet's weights (.pt, .pth, .safetensors), "
-        "or resnet18 to resnet152 as trained on ImageNet",
+        help="embed the crops: the weights of a ResNet, ConvNeXt-T or DINO (.pt, .pth, .safetensors), "
+        "or resnet18 to resnet152 or convnext_tiny as trained on ImageNet",
     )
     image.add_argument("--batch", type=int, metavar="N", help=f"crops at a time ({IMAGE_DEFAULTS['batch']})")
-    line = f"the side that crops are resized to for the ResNet ({IMAGE_DEFAULTS['image_size_px']})"
+    line = f"the side that crops are resized to for the encoder ({IMAGE_DEFAULTS['image_size_px']})"
     image.add_argument("--size", type=int, metavar="PX", help=line)
     line = "auto: a GPU where there is one (auto)"
     image.add_argument("--device", choices=("auto", "cpu", "cuda"), help=line)

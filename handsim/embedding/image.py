@@ -1,4 +1,4 @@
-"""The embedding of crops by a trained encoder: a ResNet's pooled features and a PCA.
+"""The embedding of crops by a trained encoder: its pooled features and a PCA.
 
 It is fitted by `handsim.embedding.image_fit`. Its JSON file holds all but the weights: an index needs no more
 to say what it was built with, and a process without torch reads it. The weights lie beside it in a
@@ -37,13 +37,37 @@ from handsim.pool.row_cache import VECTORS_FOLDER, RowCache
 if TYPE_CHECKING:
     from handsim.embedding.image_encoder import Encoder
 
-Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Architecture = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "convnext_tiny",
+    "vit_small_16",
+    "vit_base_16",
+    "vit_small_dinov2",
+    "vit_base_dinov2",
+    "vit_small_dinov2_reg",
+    "vit_base_dinov2_reg",
+    "vit_small_dinov3",
+    "vit_base_dinov3",
+]
 FEATURES: Final[dict[Architecture, int]] = {
     "resnet18": 512,
     "resnet34": 512,
     "resnet50": 2048,
     "resnet101": 2048,
     "resnet152": 2048,
+    "convnext_tiny": 768,
+    "vit_small_16": 384,
+    "vit_base_16": 768,
+    "vit_small_dinov2": 384,
+    "vit_base_dinov2": 768,
+    "vit_small_dinov2_reg": 384,
+    "vit_base_dinov2_reg": 768,
+    "vit_small_dinov3": 384,
+    "vit_base_dinov3": 768,
 }
 """F, how many pooled features each has."""
 
@@ -130,7 +154,7 @@ class ImageRecord:
 
 
 class ImageEmbedding:
-    """A fitted embedding of crops: hands are near each other where the ResNet finds their pictures alike."""
+    """A fitted embedding of crops: hands are near each other where the encoder finds their pictures alike."""
 
     def __init__(self, record: ImageRecord, weights_folders: Sequence[Path]) -> None:
         """The weights file is looked for in ``weights_folders``, in turn, when it is needed."""

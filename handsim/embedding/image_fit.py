@@ -28,6 +28,7 @@ from handsim.embedding.image import (
     vectors_folder,
 )
 from handsim.embedding.image_encoder import Projection, extract_hand_features, write_encoder
+from handsim.embedding.networks import check_size
 from handsim.embedding.pca import PrincipalComponents
 from handsim.embedding.ray_encoding import FeatureExtractor, extract_on_cluster
 from handsim.embedding.trunk import Trunk, TrunkWeights, read_trunk
@@ -51,7 +52,7 @@ class ImageFitOptions:
     components: int = 64
     """D, the length of a vector."""
     image_size_px: int = 224
-    """The side that crops are resized to for the ResNet."""
+    """The side that crops are resized to for the encoder."""
     batch: int = DEFAULT_BATCH
     """Crops that go through it together; the vectors do not depend on it beyond rounding."""
     device: Device = "auto"
@@ -80,12 +81,13 @@ def fit_image_embedding(
 ) -> ImageEmbedding:
     """Fit on every crop of a pool and write the embedding to ``path``, its weights file beside it.
 
-    Hands of unknown side play no part. ``encoder`` is resnet18 to resnet152 (ImageNet's weights) or a
+    Hands of unknown side play no part. ``encoder`` is an architecture (ImageNet's weights) or a
     checkpoint's path, see `read_trunk`. A Ray ``cluster`` encodes if one is given (and ``say`` gets lines on
     it). Raises HandsimError for hands without crops, too few of them, or an encoder that cannot be used.
     """
     options = options or ImageFitOptions()
     weights = read_trunk(encoder)
+    check_size(weights.architecture, options.image_size_px, "the image size")
     check_fittable(pool, weights.architecture, options)
     path = Path(path)
     folder = pool.path.parent / FEATURES_FOLDER / f"{weights.sha256[:16]}-{options.image_size_px}"

@@ -1,4 +1,4 @@
-"""A ResNet's trunk, the network without its classifier: reading its weights, and running it over crops.
+"""A trunk, a network without its classifier: reading its weights, and running it over crops.
 
 Weights come from torchvision (ImageNet) or out of a checkpoint of any of the usual layouts (`read_trunk`).
 Pooled features are the same on every device up to rounding, and are half-precision numbers.
@@ -18,14 +18,31 @@ from torch.nn import functional
 
 from handsim.checkpoints import read_checkpoint
 from handsim.embedding.image import FEATURES, Architecture, Device
+from handsim.embedding.networks import (
+    CONVNEXT,
+    VIT_SHAPES,
+    build_network,
+    check_size,
+    expected_shapes,
+    torchvision_models,
+)
+from handsim.embedding.vit_weights import identify_vit, rename_vit
 from handsim.errors import HandsimError, NotThereError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-"""Of RGB in 0..1: what torchvision's ResNets were trained with."""
+"""Of RGB in 0..1: what torchvision's networks and those of DINO were trained with."""
 _WRAPPERS: Final = ("state_dict", "model", "model_state_dict")
 """Keys of a checkpoint under which the weights may lie."""
 _STEM_SHAPE: Final = (64, 3, 7, 7)
+_CONVNEXT_STEM: Final = "features.0.0.weight"
+_CONVNEXT_STEM_SHAPE: Final = (96, 3, 4, 4)
+_PATCH_WEIGHTS: Final = (
+    "patch_embed.proj.weight",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.weight",
+)
+"""The first weight of a vision transformer, by Meta and timm, and by transformers."""
 _LAYERS: Final[dict[str, dict[str, str]]] = {
     "conv1.weight": {},
     "0.weight": {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"},
@@ -43,17 +60,18 @@ _BLOCKS: Final[dict[tuple[bool, tuple[int, ...]], Architecture]] = {
     (True, (3, 8, 36, 3)): "resnet152",
 }
 """Whether a block has three convolutions, and how many blocks each of the four stages has."""
+_RESNETS: Final = tuple(_BLOCKS.values())
 
 
 @dataclass(frozen=True, eq=False)
 class TrunkWeights:
-    """A ResNet without its classifier."""
+    """A network without its classifier."""
 
     encoder: str
     """Its name for people: the architecture, or the checkpoint's file name."""
     architecture: Architecture
     tensors: dict[str, NDArray[np.float32]]
-    """Its weights and running statistics, named as torchvision names them."""
+    """Its weights and running statistics, named as torchvision names them, or DINO."""
 
     @cached_property
     def sha256(self) -> str:
@@ -72,17 +90,21 @@ def digest_tensors(tensors: Mapping[str, NDArray[Any]]) -> str:
 
 
 class Trunk:
-    """A ResNet up to its pooled features, ready to run."""
+    """A network up to its pooled features, ready to run."""
 
     def __init__(self, weights: TrunkWeights, image_size_px: int, device: Device = "auto") -> None:
-        """Put it on the device; raises HandsimError for ``cuda`` where no GPU can be used."""
+        """Put it on the device.
+
+        Raises HandsimError for ``cuda`` where no GPU can be used, and for a size that is no multiple of a
+        vision transformer's patch.
+        """
+        check_size(weights.architecture, image_size_px, "the image size")
         if device == "cuda" and not torch.cuda.is_available():
             raise HandsimError("no GPU can be used here; ask for --device cpu, or auto")
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._size_px = image_size_px
         with torch.device("meta"):
-            network = build_resnet(weights.architecture)
-        network.fc = torch.nn.Identity()
+            network = build_network(weights.architecture)
         state = {name: torch.from_numpy(array) for name, array in weights.tensors.items()}
         # assign: the weights replace the network's placeholders. Not strict: the counters of batch norms are
         # not among the weights, and do not influence the features.
@@ -138,10 +160,12 @@ class Trunk:
 
 
 def read_trunk(encoder: str) -> TrunkWeights:
-    """The trunk of ``encoder``: resnet18 to resnet152 with ImageNet's weights, or a checkpoint's path.
+    """The trunk of ``encoder``: an architecture with ImageNet's weights, or a checkpoint's path.
 
-    A checkpoint is ``.safetensors`` or what ``torch.save`` wrote, and holds one ResNet, with or without the
-    classifier, on its own or under ``state_dict`` or ``model``, next to whatever else, in one of two layouts:
+    A checkpoint is ``.safetensors`` or what ``torch.save`` wrote, and holds one network, with or without the
+    classifier, on its own or under ``state_dict`` or ``model``, next to whatever else. A vision transformer
+    is in the layout of Meta, timm or transformers, a ConvNeXt in torchvision's, behind any one prefix; a
+    ResNet in one of two:
 
     - torchvision's, behind any one prefix: what `handsim export` writes, handsim's own checkpoints
       (``encoder.trunk.conv1.weight``), and the weights that PeCLR (no prefix; fine-tuned ``backend_model.``)
@@ -153,29 +177,28 @@ def read_trunk(encoder: str) -> TrunkWeights:
     Pickled objects are refused, never unpickled. Raises NotThereError or HandsimError for what is no
     checkpoint.
     """
-    if encoder in FEATURES:
-        return _select_trunk(_fetch_imagenet(encoder), encoder)
+    for architecture in FEATURES:
+        if encoder == architecture:
+            return _check_trunk(_fetch_imagenet(architecture), architecture, encoder)
     path = Path(encoder)
     if not path.is_file():
         raise NotThereError(f"there is no checkpoint at {encoder}; give one, or one of {', '.join(FEATURES)}")
-    return _select_trunk(_rename_layers(_unwrap(read_checkpoint(path)), path), path.name)
+    tensors = _unwrap(read_checkpoint(path))
+    if (prefix := _find_prefix(tensors, _PATCH_WEIGHTS, (None, 3, None, None), path)) is not None:
+        architecture, state = identify_vit(rename_vit(_behind(tensors, prefix)), path.name)
+        return _check_trunk(state, architecture, path.name)
+    if (prefix := _find_prefix(tensors, (_CONVNEXT_STEM,), _CONVNEXT_STEM_SHAPE, path)) is not None:
+        return _check_trunk(_behind(tensors, prefix), CONVNEXT, path.name)
+    return _select_trunk(_rename_layers(tensors, path), path.name)
 
 
-def build_resnet(architecture: str) -> torch.nn.Module:
-    """torchvision's network of that name with random weights."""
-    network: torch.nn.Module = _torchvision_models().get_model(architecture, weights=None)
-    return network
-
-
-def _torchvision_models() -> Any:
-    # It takes as long to import as torch itself, and most of what imports this file builds no network.
-    from torchvision import models  # type: ignore[import-untyped]  # torchvision ships no types
-
-    return models
-
-
-def _fetch_imagenet(architecture: str) -> Mapping[str, torch.Tensor]:
-    weights = _torchvision_models().get_model_weights(architecture).DEFAULT
+def _fetch_imagenet(architecture: Architecture) -> Mapping[str, torch.Tensor]:
+    if architecture in VIT_SHAPES:
+        raise HandsimError(
+            f"the weights of a {architecture} are not fetched; bring a file of them (.safetensors or .pth, "
+            f"of timm, transformers or Meta), and give that instead"
+        )
+    weights = torchvision_models().get_model_weights(architecture).DEFAULT
     try:
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -196,6 +219,36 @@ def _unwrap(content: Any) -> dict[str, torch.Tensor]:
     return {}
 
 
+def _find_prefix(
+    tensors: Mapping[str, torch.Tensor], first: Sequence[str], shape: Sequence[int | None], path: Path
+) -> str | None:
+    """What stands before the name of a network's ``first`` weight, of a shape (None: any); None without one.
+
+    Raises HandsimError for several networks.
+    """
+    prefixes = []
+    for name, tensor in tensors.items():
+        ending = next((ending for ending in first if f".{name}".endswith(f".{ending}")), None)
+        if ending is None or tensor.ndim != len(shape):
+            continue
+        if all(want in (None, size) for want, size in zip(shape, tensor.shape, strict=True)):
+            prefixes.append(name.removesuffix(ending))
+    if len(prefixes) > 1:
+        raise _several_networks(path, prefixes)
+    return prefixes[0] if prefixes else None
+
+
+def _several_networks(path: Path, prefixes: Sequence[str]) -> HandsimError:
+    return HandsimError(
+        f"{path} holds {len(prefixes)} networks ({', '.join(map(repr, prefixes))}); save the one you mean "
+        f"alone"
+    )
+
+
+def _behind(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def _rename_layers(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """The tensors of the one ResNet among ``tensors``, named as torchvision names them."""
     stems = [
@@ -207,13 +260,11 @@ def _rename_layers(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str,
     if not stems:
         raise HandsimError(
             f"{path} holds no ResNet as torchvision names it (conv1.weight, layer1.0.conv1.weight, ...) or "
-            f"as PeCLR does (features.0.weight, features.4.0.conv1.weight, ...); save the state dict of one"
+            f"as PeCLR does (features.0.weight, features.4.0.conv1.weight, ...), no vision transformer "
+            f"(patch_embed.proj.weight, ...) and no ConvNeXt-T; save the state dict of one"
         )
     if len(stems) > 1:
-        raise HandsimError(
-            f"{path} holds {len(stems)} ResNets ({', '.join(repr(prefix) for prefix, _ in stems)}); "
-            f"save the one you mean alone"
-        )
+        raise _several_networks(path, [prefix for prefix, _ in stems])
     [(prefix, stem)] = stems
     layers = _LAYERS[stem]
     renamed = {}
@@ -239,20 +290,24 @@ def _select_trunk(state: Mapping[str, torch.Tensor], encoder: str) -> TrunkWeigh
     if architecture is None:
         blocks = "-".join(map(str, stages))
         raise HandsimError(f"{encoder} has {blocks} blocks, which no ResNet-18/34/50/101/152 has")
-    with torch.device("meta"):
-        expected = build_resnet(architecture).state_dict()
-    tensors = {}
-    for name, like in expected.items():
-        if name.startswith("fc.") or name.endswith("num_batches_tracked"):
-            continue  # neither influences the pooled features
+    return _check_trunk(state, architecture, encoder)
+
+
+def _check_trunk(state: Mapping[str, torch.Tensor], architecture: Architecture, encoder: str) -> TrunkWeights:
+    """The weights that influence the features; raises HandsimError where one is missing, or not as it is."""
+    expected, tensors = expected_shapes(architecture), {}
+    for name, shape in expected.items():
         if name not in state:
             raise HandsimError(f"{encoder} looks like a {architecture} but lacks {name}; save all of it")
-        if state[name].shape != like.shape:
+        if state[name].shape != shape:
             raise HandsimError(
                 f"{encoder} is no plain {architecture}: its {name} has shape {list(state[name].shape)}, "
-                f"not {list(like.shape)}"
+                f"not {list(shape)}"
             )
         tensors[name] = state[name].detach().to(torch.float32).numpy().copy()
         if not np.isfinite(tensors[name]).all():
             raise HandsimError(f"{encoder} holds NaN or infinity in {name}; take an earlier checkpoint")
+    further = [name for name in state if name.startswith(("features.", "blocks.")) and name not in expected]
+    if architecture not in _RESNETS and further:  # a ResNet's blocks have been counted
+        raise HandsimError(f"{encoder} is no plain {architecture}: it has {further[0]}, too")
     return TrunkWeights(encoder, architecture, tensors)

@@ -83,3 +83,18 @@ def test_an_exported_encoder_gives_the_same_features(tmp_path: Path, capsys: Cap
         with torch.no_grad():
             expected = encoder(images).numpy()
         np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("tiny_transformers")
+def test_an_exported_transformer_gives_the_same_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder("tiny_dinov2_reg").eval()  # type: ignore[arg-type]
+    torch.save(encoder.state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(HandsimError, match=r"^--size-px is 128; .* such as 126 or 140$"):
+        export_onnx(tmp_path / "e.onnx", tmp_path / "vit.pth", "a test")
+    export_onnx(tmp_path / "e.onnx", tmp_path / "vit.pth", "a test", 84)
+    images = torch.rand(3, 3, 84, 84)
+    [features] = open_session(tmp_path / "e.onnx").run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = encoder(images).numpy()
+    np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())

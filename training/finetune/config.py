@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from handsim.embedding.networks import check_size, stride_px
 from handsim.errors import HandsimError
 from training.augmentation import AugmentationSettings
 from training.models.encoder import EncoderSettings
-from training.models.estimator import STRIDE_PX, EstimatorSettings
+from training.models.estimator import EstimatorSettings
 from training.runs.optimizer import OptimizerSettings
 from training.runs.recipes import SHIPPED, Recipes
 from training.runs.settings import LogSettings, TrainerSettings, check_at_least, check_fraction
@@ -125,10 +126,11 @@ class FinetuneConfig:
     """Decides the initial weights, which labels are used, the batches and the augmentations."""
 
     def __post_init__(self) -> None:
-        if self.augmentation.size_px % STRIDE_PX:
+        size_px, stride = self.augmentation.size_px, stride_px(self.encoder.architecture)
+        check_size(self.encoder.architecture, size_px, "augmentation.size_px")
+        if size_px % stride:
             raise HandsimError(
-                f"augmentation.size_px is {self.augmentation.size_px}; for an estimator it is a multiple of "
-                f"{STRIDE_PX}"
+                f"augmentation.size_px is {size_px}; for an estimator it is a multiple of {stride}"
             )
 
 

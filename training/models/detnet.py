@@ -6,6 +6,7 @@ the location map there. The losses of a view of 128 pixels are 100 x heat map + 
 mean over the joints that are annotated, so that its size does not depend on their number.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from handsim.skeleton import JOINT_COUNT, PARENTS, WRIST
 from training.models.head import HandTargets, PoseEstimate, PoseHead, masked_mean
 
 _WIDTH: Final = 256
+_HEAT_STRIDE_PX: Final = 4
 _HEAT_MAP_WEIGHT: Final = 100.0
 _REFERENCE_CELLS: Final = 32 * 32
 """Of a map of a view of 128 pixels, for which the weight was chosen."""
@@ -27,7 +29,7 @@ _SHORTEST: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class DetNetMaps:
-    """The head's prediction for B views, on a grid of H x H cells, H a quarter of the view's side."""
+    """The head's prediction for B views, on a grid of H x H cells, H about a quarter of the view's side."""
 
     heat_maps: Tensor
     """[B, 21, H, H] how likely each joint is in each cell, 0 to 1, or about that without a sigmoid."""
@@ -38,14 +40,17 @@ class DetNetMaps:
 
 
 class DetNetHead(PoseHead[DetNetMaps]):
-    """Three transposed convolutions to a quarter of the view's side, then one kind of map after the other.
+    """Transposed convolutions to about a quarter of the view's side, then one kind of map after the other.
 
     Each kind is made from the features, two planes of coordinates and all earlier maps, by a 3x3 and a 1x1
     convolution.
     """
 
-    def __init__(self, in_channels: int, *, sigmoid: bool = False, balanced: bool = True) -> None:
-        """``in_channels`` is F, the channels of the trunk's last maps.
+    def __init__(
+        self, in_channels: int, stride_px: int = 32, *, sigmoid: bool = False, balanced: bool = True
+    ) -> None:
+        """``in_channels`` is F, the channels of the trunk's last maps, and ``stride_px`` their stride: three
+        transposed convolutions for 32 pixels, two for the 14 or 16 of a vision transformer.
 
         ``sigmoid``: heat maps are one, as in SiMHand's code, else linear. ``balanced``: the parts of the loss
         are to each other, at every size of view, as they are at 128 pixels; else as their definitions have
@@ -54,7 +59,8 @@ class DetNetHead(PoseHead[DetNetMaps]):
         super().__init__()
         self._sigmoid, self._balanced = sigmoid, balanced
         layers: list[nn.Module] = []
-        for channels in (in_channels, _WIDTH, _WIDTH):
+        doublings = round(math.log2(stride_px / _HEAT_STRIDE_PX))
+        for channels in (in_channels, *[_WIDTH] * (doublings - 1)):
             layers += [
                 nn.ConvTranspose2d(channels, _WIDTH, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(_WIDTH),

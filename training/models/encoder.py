@@ -1,7 +1,7 @@
-"""The network that is pre-trained: a ResNet from images to features, and a projection head for the loss.
+"""The network that is pre-trained: from images to features, and a projection head for the loss.
 
-Weights come from and go to files with the names, shapes and order of torchvision's ResNets, so that people
-can use them without handsim (`write_torchvision`).
+Weights come from and go to files with the names, shapes and order of torchvision's networks, and for vision
+transformers of DINO's, so that people can use them without handsim (`write_torchvision`).
 """
 
 import os
@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from handsim.embedding.image import FEATURES, Architecture
-from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, build_resnet, read_trunk
+from handsim.embedding.networks import build_network, feature_maps, stride_px
+from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, read_trunk
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
 
@@ -28,13 +29,15 @@ _COMPILERS: Final = ("g++", "clang++", "c++", "cl", "gcc", "clang", "cc")
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which ResNet, and where its weights come from. Raises HandsimError for values that do not fit."""
+    """Which network, and where its weights come from. Raises HandsimError for values that do not fit."""
 
     architecture: Architecture = "resnet50"
-    """resnet18, resnet34, resnet50, resnet101 or resnet152; SiMHand reports 50 and 152."""
+    """resnet18, resnet34, resnet50, resnet101 or resnet152 (SiMHand reports 50 and 152), convnext_tiny, or
+    vit_small and vit_base of DINO (_16), DINOv2 (_dinov2, with registers _dinov2_reg), DINOv3 (_dinov3)."""
     init: str | None = None
-    """The initial weights: the architecture's name for ImageNet's, a checkpoint's path (torchvision's,
-    handsim's, PeCLR's or SiMHand's), or nothing for random ones. PeCLR and SiMHand begin with ImageNet's."""
+    """The initial weights: the architecture's name for ImageNet's (not of a vit), a checkpoint's path
+    (torchvision's, handsim's, PeCLR's or SiMHand's; for a vit Meta's, timm's or transformers'), or nothing
+    for random ones. PeCLR and SiMHand begin with ImageNet's."""
     channels_last: bool = True
     """Use torch's channels_last memory format, in which convolutions are faster; only rounding differs."""
     compile: bool = False
@@ -57,13 +60,13 @@ class EncoderSettings:
 
 
 class Encoder(nn.Module):
-    """A torchvision ResNet without its classifier, and the normalisation before it.
+    """A network without its classifier, and the normalisation before it.
 
     The normalisation is that of `handsim.embedding.image`, so that an embedding with its weights computes the
-    same features. Random weights are torchvision's, after He et al. (ICCV 2015, arXiv 1502.01852), with the
-    last batch norm of each block scaled by one. Scaled by zero (Goyal et al., 2017, arXiv 1706.02677),
-    untrained blocks would be the identity, and a random encoder, with which probes compare, little more than
-    its strided convolutions.
+    same features. A ResNet's random weights are torchvision's, after He et al. (ICCV 2015, arXiv 1502.01852),
+    with the last batch norm of each block scaled by one. Scaled by zero (Goyal et al., 2017, arXiv
+    1706.02677), untrained blocks would be the identity, and a random encoder, with which probes compare,
+    little more than its strided convolutions.
     """
 
     mean: Tensor
@@ -75,8 +78,7 @@ class Encoder(nn.Module):
         self.architecture: Architecture = architecture
         self.origin = "random weights"
         """Where the weights come from, a line for people."""
-        self.trunk = build_resnet(architecture)
-        self.trunk.fc = nn.Identity()
+        self.trunk = build_network(architecture)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.trunk.to(memory_format=self._layout)
         for name, numbers in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
@@ -88,24 +90,24 @@ class Encoder(nn.Module):
         """F, the number of features of an image."""
         return FEATURES[self.architecture]
 
+    @property
+    def stride_px(self) -> int:
+        """Pixels of an image, along each side, for one cell of the last feature map."""
+        return stride_px(self.architecture)
+
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, F], pooled over the image, of RGB images [B, 3, S, S] in 0..1."""
         features: Tensor = self.trunk(self._normalise(images))
         return features
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The output of each of the four stages for RGB images [B, 3, S, S] in 0..1, S a multiple of 32.
+        """The output of each stage for RGB images [B, 3, S, S] in 0..1, S a multiple of `stride_px`.
 
-        [B, F/8, S/4, S/4], [B, F/4, S/8, S/8], [B, F/2, S/16, S/16] and [B, F, S/32, S/32]; the mean of the
-        last over the image is the output of `forward`.
+        [B, F/8, S/4, S/4], [B, F/4, S/8, S/8], [B, F/2, S/16, S/16] and [B, F, S/32, S/32]; the mean of a
+        ResNet's last over the image is the output of `forward`. A vision transformer has one stage, the
+        tokens of its patches [B, F, S/patch, S/patch].
         """
-        maps, stages = self._normalise(images), []
-        for name in ("conv1", "bn1", "relu", "maxpool"):
-            maps = self.trunk.get_submodule(name)(maps)
-        for name in ("layer1", "layer2", "layer3", "layer4"):
-            maps = self.trunk.get_submodule(name)(maps)
-            stages.append(maps)
-        return tuple(stages)
+        return feature_maps(self.trunk, self._normalise(images))
 
     def _normalise(self, images: Tensor) -> Tensor:
         return ((images - self.mean) / self.std).contiguous(memory_format=self._layout)
@@ -186,11 +188,12 @@ def check_weights_path(path: Path) -> None:
 
 
 def write_torchvision(path: Path, weights: TrunkWeights, source: str) -> None:
-    """Write a ResNet's trunk to ``path``, which appears whole or not at all.
+    """Write a trunk to ``path``, which appears whole or not at all.
 
-    Names, shapes and order are those of torchvision's ``resnet18`` to ``resnet152``, float32, without ``fc``
-    (with ``torch.nn.Identity()`` as ``fc``, a ResNet returns pooled features) and without batch norm's
-    counters of batches, which have no effect; ``load_state_dict`` accepts that, strict as it is. The metadata
+    Names, shapes and order are those of DINOv2 for a vision transformer, else of torchvision's networks,
+    float32, without the last linear layer (with ``torch.nn.Identity()`` as ``fc``, a ResNet returns pooled
+    features; a ConvNeXt has it in ``classifier[2]``) and without batch norm's counters of batches, which have
+    no effect; ``load_state_dict`` accepts that, strict as it is. The metadata
     of a ``.safetensors`` file are the ``architecture`` and the ``source`` of the weights. The same weights
     make the same ``.pth`` file, byte by byte; safetensors' metadata come in any order. Raises HandsimError if
     the file cannot be written.

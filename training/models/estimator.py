@@ -1,7 +1,7 @@
-"""The network that estimates hand poses: the trunk of a ResNet (`Encoder`) and a head."""
+"""The network that estimates hand poses: a trunk (`Encoder`) and a head."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,6 @@ from training.models.encoder import Encoder, EncoderSettings, build_encoder
 from training.models.head import HandTargets, PoseEstimate, PoseHead
 from training.models.regressor_25d import Regressor25DHead
 from training.models.simple_head import SimpleHead
-
-STRIDE_PX: Final = 32
-"""Sides of views are multiples of it: one cell of the trunk's last maps covers so many pixels."""
 
 HeadName = Literal["detnet", "regressor_25d", "simple"]
 HeatMaps = Literal["linear", "sigmoid"]
@@ -49,16 +46,16 @@ class EstimatorSettings:
                     f"estimator.{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}"
                 )
 
-    def build_head(self, channels: int) -> PoseHead[Any]:
-        """The head, with random weights, on ``channels`` of the trunk's last maps."""
+    def build_head(self, channels: int, stride_px: int) -> PoseHead[Any]:
+        """The head, with random weights, on ``channels`` of the trunk's last maps, of this stride."""
         match self.head:
             case "detnet":
                 sigmoid, balanced = self.heat_maps == "sigmoid", self.loss_balance == "128px"
-                return DetNetHead(channels, sigmoid=sigmoid, balanced=balanced)
+                return DetNetHead(channels, stride_px, sigmoid=sigmoid, balanced=balanced)
             case "regressor_25d":
                 return Regressor25DHead(channels)
             case "simple":
-                return SimpleHead(channels)
+                return SimpleHead(channels, stride_px)
 
 
 class PoseEstimator(nn.Module):
@@ -74,13 +71,15 @@ class PoseEstimator(nn.Module):
     def forward(self, images: Tensor) -> Prediction:
         """The head's prediction for RGB views [B, 3, S, S] in 0..1.
 
-        Raises HandsimError for views that are not square or whose side is not a multiple of 32.
+        Raises HandsimError for views that are not square or whose side is not a multiple of the trunk's
+        stride: 32, or the patch of a vision transformer.
         """
         height, width = images.shape[-2:]
-        if height != width or height % STRIDE_PX or not height:
+        stride_px = self.encoder.stride_px
+        if height != width or height % stride_px or not height:
             raise HandsimError(
                 f"the views are {width} x {height} pixels; they are square, with a side that is a multiple "
-                f"of {STRIDE_PX}"
+                f"of {stride_px}"
             )
         return self.head(self.encoder.feature_maps(images))
 
@@ -127,7 +126,7 @@ def build_estimator(encoder: EncoderSettings, settings: EstimatorSettings) -> Po
     as `build_encoder` does.
     """
     trunk = build_encoder(encoder)
-    estimator = PoseEstimator(trunk, settings.build_head(trunk.features))
+    estimator = PoseEstimator(trunk, settings.build_head(trunk.features, trunk.stride_px))
     if encoder.compile:
         estimator.compile()
     return estimator

@@ -82,9 +82,10 @@ class PoseEstimate:
 
 
 class PoseHead(nn.Module, ABC, Generic[PredictionT]):
-    """From the feature maps of a ResNet's four stages to a prediction, a dataclass of tensors.
+    """From the feature maps of a trunk's stages to a prediction, a dataclass of tensors.
 
-    The maps are those of `Encoder.feature_maps`: [B, F/8, S/4, S/4] to [B, F, S/32, S/32].
+    The maps are those of `Encoder.feature_maps`: [B, F/8, S/4, S/4] to [B, F, S/32, S/32] of a convolutional
+    network, and [B, F, S/patch, S/patch] alone of a vision transformer.
     """
 
     @abstractmethod

@@ -39,11 +39,16 @@ class AttendedJoints:
 class SimpleHead(PoseHead[AttendedJoints]):
     """Features at an eighth of the view's side, from the trunk's last two stages, and 21 tokens of them."""
 
-    def __init__(self, in_channels: int) -> None:
-        """``in_channels`` is F, the channels of the trunk's last maps; those before have half as many."""
+    def __init__(self, in_channels: int, stride_px: int = 32) -> None:
+        """``in_channels`` is F, the channels of the trunk's last maps; those before have half as many.
+
+        The maps of a vision transformer, whose ``stride_px`` is a half of that, are the only ones.
+        """
         super().__init__()
+        self._has_lateral = stride_px == 32
         self.top = nn.Conv2d(in_channels, _WIDTH, 1, bias=False)
-        self.lateral = nn.Conv2d(in_channels // 2, _WIDTH, 1, bias=False)
+        if self._has_lateral:
+            self.lateral = nn.Conv2d(in_channels // 2, _WIDTH, 1, bias=False)
         self.upsampling = nn.Sequential(
             nn.BatchNorm2d(_WIDTH),
             nn.ReLU(inplace=True),
@@ -63,8 +68,10 @@ class SimpleHead(PoseHead[AttendedJoints]):
 
     def forward(self, maps: tuple[Tensor, ...]) -> AttendedJoints:
         """The joints, from the trunk's stages [B, F/2, S/16, S/16] and [B, F, S/32, S/32]."""
-        top = functional.interpolate(self.top(maps[-1]), scale_factor=2.0, mode="nearest")
-        features = self.upsampling(top + self.lateral(maps[-2]))
+        top = self.top(maps[-1])
+        if self._has_lateral:
+            top = functional.interpolate(top, scale_factor=2.0, mode="nearest") + self.lateral(maps[-2])
+        features = self.upsampling(top)
         attention = self.attention(features).flatten(2).float().softmax(2).unflatten(2, features.shape[2:])
         places = _mean_places(attention)
         attended = attention.flatten(2).to(features) @ features.flatten(2).mT

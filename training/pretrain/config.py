@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from handsim.embedding.networks import check_size
 from handsim.errors import HandsimError
 from training.augmentation import AugmentationSettings
 from training.losses import NearNegatives, Weighting
@@ -111,6 +112,7 @@ class PretrainConfig:
     """Decides the initial weights, the batches, the choice of positives and the augmentations."""
 
     def __post_init__(self) -> None:
+        check_size(self.encoder.architecture, self.augmentation.size_px, "augmentation.size_px")
         if self.trainer.batch_size < 2:
             raise HandsimError("trainer.batch_size is 1; contrast needs at least 2 pairs in a batch")
         if self.feedback.every_epochs:

@@ -131,8 +131,8 @@ def test_what_is_no_resnet_is_refused_in_one_line(tmp_path: Path) -> None:
         ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, "holds no ResNet"),
         ({"preconv1.weight": torch.zeros(64, 3, 7, 7)}, "holds no ResNet"),
         ({"features.0.weight": torch.zeros(64, 3, 7, 7)}, "has 0-0-0-0 blocks"),
-        (prefixed(STATE, "a.") | features, "holds 2 ResNets ('a.', 'features.')"),
-        (prefixed(STATE, "a.") | prefixed(STATE, "b."), "holds 2 ResNets ('a.', 'b.')"),
+        (prefixed(STATE, "a.") | features, "holds 2 networks ('a.', 'features.')"),
+        (prefixed(STATE, "a.") | prefixed(STATE, "b."), "holds 2 networks ('a.', 'b.')"),
         ({name: value for name, value in features.items() if name != "features.1.bias"}, "lacks bn1.bias"),
         (
             {name: value for name, value in STATE.items() if not name.startswith("layer4.1.")},

@@ -74,11 +74,12 @@ def test_loaded_weights_have_the_memory_format_of_the_settings(checkpoint: Path)
         assert weight.is_contiguous() is not channels_last
 
 
-@pytest.mark.parametrize("architecture", FEATURES)
+@pytest.mark.parametrize("architecture", [name for name in FEATURES if not name.startswith("vit_")])
 def test_every_architecture_has_torchvisions_names_behind_trunk(architecture: Architecture) -> None:
     with torch.device("meta"):
         encoder = Encoder(architecture)
-        names = [name for name in models.get_model(architecture).state_dict() if not name.startswith("fc.")]
+        state = models.get_model(architecture).state_dict()
+    names = [name for name in state if not name.startswith(("fc.", "classifier.2."))]
     assert list(encoder.state_dict()) == [f"trunk.{name}" for name in names]
 
 
