@@ -1,6 +1,6 @@
 """Served queries through our calls against the bare client, on the same server, by turns.
 
-    python -m benchmarks.served [--server URL] [--points 20000] [--hands 4096]
+    python -m benchmarks.served [--server URL] [--points 2000] [--hands 2048]
 
 Prints JSON. ``--server`` names an index that is not there yet, and is dropped again. Without it the server is
 a process of this machine that has its answers ready: all that is left to measure is the client's own work,
@@ -174,8 +174,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--server", metavar="URL", help="an index that is not there yet")
-    parser.add_argument("--points", type=int, default=20_000)
-    parser.add_argument("--hands", type=int, default=4096, help="asked for")
+    parser.add_argument("--points", type=int, default=2_000)
+    parser.add_argument("--hands", type=int, default=2048, help="asked for")
     options = parser.parse_args()
     pool = VideoPoses.make(options.points, seed=0)
     if options.server:
