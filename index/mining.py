@@ -60,13 +60,13 @@ class MiningPolicy:
     """Rank videos instead of hands, each by its nearest hand."""
     max_distance: float | None = None
     """Leave out what is further than this, in the index's embedding."""
-    max_quantile: float | None = None
-    """Leave out what is further than this quantile of the distances at which hands have their nearest
-    positive, in the version that is asked: 0.5 is their median, and leaves half of the hands without one."""
     min_distance: float = MIN_POSITIVE_DISTANCE
     """Leave out what is nearer than this, in the index's embedding: the same picture under another name."""
     keep_duplicates: bool = False
     """Take hands, too, that `handsim pool duplicates` found to be duplicates of the anchor."""
+    max_quantile: float | None = None
+    """Leave out what is further than this quantile of the distances at which hands have their nearest
+    positive, in the version that is asked: 0.5 is their median, and leaves half of the hands without one."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_rank <= self.top_k:

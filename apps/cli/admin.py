@@ -51,7 +51,7 @@ def _export(options: argparse.Namespace) -> int:
         raise HandsimError(f"--format is {options.format} and --out is {out}; files of ONNX end in .onnx")
     if options.size_px is not None and not is_onnx:
         raise HandsimError(f"--size-px is for ONNX, and --out is {out}; leave one of them out")
-    for name in ("onnx", "onnxscript", "onnxruntime") if is_onnx else ():
+    for name in ("onnx", "onnxscript", "onnxruntime") if is_onnx else ("torch",):
         require_library(name)
     checkpoint, source = find_checkpoint(options.checkpoint, find_home(options), best=options.best)
     if out.exists() and out.samefile(checkpoint):

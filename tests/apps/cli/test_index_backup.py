@@ -67,16 +67,16 @@ def test_a_server_takes_the_parts_that_a_directory_does_not(
     own_home: Path, tmp_path: Path, server: SmallServer, capsys: Capture
 ) -> None:
     at = ("--home", own_home)
-    parts = ("--shards", "6", "--replicas", "2", "--on-disk")
+    parts = ("--shards", "6", "--replicas", "1", "--on-disk")
     run_ok(capsys, "index", "copy", own_home / "index", server.address, *parts, *at)
     with open_catalog(server.address) as catalog:
-        assert catalog.info("v0001").settings == IndexSettings(shards=6, replicas=2, on_disk=True)
+        assert catalog.info("v0001").settings == IndexSettings(shards=6, on_disk=True)
     run_ok(capsys, "index", "backup", tmp_path / "backup", "--index", server.address, *at)
     elsewhere = server.address.replace("/hands", "/others")
     restore = ("index", "restore", tmp_path / "backup", *at, "--index")
     run_ok(capsys, *restore, elsewhere, "--shards", "3", "--no-on-disk")
     with open_catalog(elsewhere) as catalog:
-        assert catalog.info("v0001").settings == IndexSettings(shards=3, replicas=2)
+        assert catalog.info("v0001").settings == IndexSettings(shards=3)
     for action in ("backup", "restore"):
         refused = run_refused(capsys, "index", action, server.address, *at)
         assert f"a backup is a directory, and {server.address} is an address" in refused

@@ -184,7 +184,6 @@ def test_homes_that_lack_something_are_one_line_with_the_remedy(
         (empty, ("embedding", "show"), "handsim embedding fit"),
         (unlabelled, ("evaluate", "retrieval", "--labels"), "--label-from"),
         (home, ("evaluate", "retrieval", "--name", "../x"), "run name '../x'"),
-        (unlabelled, ("evaluate", "retrieval", "--labels3d"), "has known joints in 3D"),
         (home, ("mine", "--out", out), "is not a directory; make it"),
         (home, ("mine", "--out", "pairs.parquet", "--crops", out), "--crops goes with --format hand100m"),
     ):
