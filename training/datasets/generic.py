@@ -60,7 +60,7 @@ class GenericHands:
             if hand.sample_id in ids:
                 raise HandsimError(f"{hand.place}: id {hand.sample_id!r} is taken; give each hand its own id")
             ids.add(hand.sample_id)
-            if with_uv not in (None, hand.has_uv):
+            if with_uv not in {None, hand.has_uv}:
                 raise HandsimError(f"{hand.place}: uv is given for some hands only; give all of them or none")
             with_uv = hand.has_uv
             if hand.split != split:
@@ -145,7 +145,7 @@ class _Hand:
         self.xyz = _joints(entry["xyz"], 3, "xyz", place)
         self.has_uv = entry.get("uv") is not None
         self.uv = _joints(entry["uv"], 2, "uv", place) if self.has_uv else self.xyz[:, :2]
-        self.valid = np.isfinite(self.xyz).all(axis=1) & np.isfinite(self.uv).all(axis=1)
+        self.valid = np.asarray(np.isfinite(np.hstack([self.xyz, self.uv])).all(axis=1))
 
 
 def _joints(points: Any, dimensions: int, key: str, place: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from PIL import Image
 from handsim.errors import HandsimError, NotThereError
 from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, JOINT_ORDERS, from_handsim_order
 from handsim.synthetic.camera import project
-from tests.training.datasets.builders import change_json, whole_hands
+from tests.training.datasets.builders import Joints, change_json, whole_hands
 from training.datasets.check import check_dataset
 from training.datasets.generic import LABELS_FILE, SPLITS
 from training.datasets.open_dataset import open_dataset
@@ -24,10 +24,12 @@ SIDES = [("right", "left")[row % 2] for row in range(len(HANDS))]
 UNSEEN = 7
 
 
-def as_seen(row: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def as_seen(row: int) -> Joints:
     """The hand before mirroring, in front of the camera."""
-    joints = HANDS[row] - HANDS[row].mean(axis=0) + [0, 0, 400.0]
-    return joints * [-1, 1, 1] if SIDES[row] == "left" else joints
+    joints: Joints = HANDS[row] - HANDS[row].mean(axis=0) + [0, 0, 400.0]
+    if SIDES[row] == "left":
+        joints[:, 0] *= -1
+    return joints
 
 
 def write(root: Path, order: str | list[str] = "handsim", unit: str = "mm", uv: bool = True) -> Path:
