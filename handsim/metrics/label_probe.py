@@ -93,12 +93,9 @@ def _fit_and_tell(
     scaler = StandardScaler().fit(train.astype(np.float64))
     scaled, asked = (scaler.transform(each.astype(np.float64)) for each in (train, test))
     model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
-    told = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in strengths:
-            told.append(model.set_params(C=strength).fit(scaled, labels).predict(asked))
-    return told
+        return [model.set_params(C=each).fit(scaled, labels).predict(asked) for each in strengths]
 
 
 def _deal_people(people: Codes, folds: int, seed: int) -> Iterator[NDArray[np.bool_]]:

@@ -21,6 +21,7 @@ from handsim.embedding.image import DEFAULT_BATCH, Architecture, Device
 from handsim.embedding.image_encoder import extract_hand_features
 from handsim.embedding.networks import build_network, check_size, expected_shapes
 from handsim.embedding.pca import PrincipalComponents
+from handsim.embedding.pose import DEFAULT_COMPONENTS
 from handsim.embedding.trunk import Trunk, TrunkWeights, read_trunk
 from handsim.errors import HandsimError
 from handsim.metrics.bootstrap import PersonSums, bootstrap_interval, sum_by_person
@@ -316,14 +317,20 @@ def _baseline(
     size_px: int,
 ) -> list[Callable[[], Features]]:
     if baseline == "pose":
-        return [lambda: PoseEmbedding.fit(pool).embed_hands(pool, hands.rows)]
+        return [partial(_poses, pool, hands)]
     if baseline == "pixels":
-        return [lambda: _pixels(pool, hands)]
+        return [partial(_pixels, pool, hands)]
 
     def extract(seed: int) -> Features:
         return _extract(pool, hands, _random_weights(architecture, seed), size_px, request.device)
 
     return [partial(extract, request.seed + number) for number in range(request.seeds)]
+
+
+def _poses(pool: Pool, hands: LabelledHands) -> Features:
+    """Vectors [N, 14] of the pose embedding with its default settings; fewer of a pool with fewer hands."""
+    components = min(DEFAULT_COMPONENTS, int(pool.is_usable.sum()) - 1)
+    return PoseEmbedding.fit(pool, components).embed_hands(pool, hands.rows)
 
 
 def _pixels(pool: Pool, hands: LabelledHands) -> Features:
