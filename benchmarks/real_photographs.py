@@ -3,7 +3,7 @@
     python -m benchmarks.real_photographs PICTURES --work DIR [--jobs 2]
 
 PICTURES has a folder for each person, with pictures that are named by what the hand shows. They are ingested,
-and encoders are pre-trained, without labels, on the synthetic hands of `synthetic_main` and on these pictures.
+and encoders are pre-trained, without labels, on the synthetic hands of `synthetic_main` and on the pictures.
 Then `handsim evaluate encoder --labels` compares their frozen features: one table for each pool, with paired
 differences to SiMHand. Pre-training on the pictures sees those of all people, as an index of them does; no
 label is seen, and probes are asked for people that they were not trained on.
@@ -89,7 +89,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pictures", type=Path, metavar="PICTURES", help="PERSON/LABEL.jpg")
-    parser.add_argument("--work", type=Path, required=True, help="a home for pools, indexes and pre-trainings")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="a home for pools, indexes and pre-trainings"
+    )
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=POOLS, help="to pre-train on (both)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     line = "of a pre-training on the photographs (%(default)s)"

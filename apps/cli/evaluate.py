@@ -1,4 +1,4 @@
-"""``handsim evaluate``: numbers and figures into ``runs/NAME``; detection and encoder have files of their own."""
+"""``handsim evaluate``: numbers and figures into ``runs/NAME``; detection and encoder have own files."""
 
 import argparse
 import json

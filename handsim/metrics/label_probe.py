@@ -75,7 +75,7 @@ def vote(labels: Codes, nearest: Codes) -> Codes:
 
 
 def _choose_regularisation(features: NDArray[np.floating], labels: Codes, people: Codes, seed: int) -> float:
-    """The C with which most hands of some of the people are told right by the others; the strongest of equals."""
+    """The C with which most hands of some people are told right by the others; the strongest of equals."""
     right = np.zeros(len(INVERSE_REGULARISATIONS))
     for is_test in _deal_people(people, INNER_FOLDS, seed):
         train, targets, test = features[~is_test], labels[~is_test], features[is_test]

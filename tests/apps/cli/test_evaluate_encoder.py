@@ -1,4 +1,4 @@
-"""``handsim evaluate encoder``: a table and its JSON, exclusions that are counted, one line where it cannot be."""
+"""``handsim evaluate encoder``: a table, its JSON, counted exclusions, and one line where it cannot be."""
 
 import json
 from collections.abc import Iterable

@@ -6,8 +6,10 @@ from numpy.typing import NDArray
 
 from handsim.metrics.label_probe import find_nearest, probe_linearly, vote
 
+Codes = NDArray[np.integer]
 
-def _hands(seed: int, people: int = 12, labels: int = 3) -> tuple[NDArray[np.float64], ...]:
+
+def _hands(seed: int, people: int = 12, labels: int = 3) -> tuple[NDArray[np.float64], Codes, Codes]:
     """Features [N, 8] in which labels lie apart, labels and people; two hands of each label a person."""
     random = np.random.default_rng(seed)
     owners, shown = (each.ravel() for each in np.meshgrid(np.arange(people), np.arange(labels).repeat(2)))
