@@ -23,7 +23,7 @@ from handsim.geometry import CROP_ENLARGEMENT
 from handsim.skeleton import JOINT_NAMES
 from training.finetune.onnx_model import IMAGES, INTRINSICS, METADATA_KEY, OnnxRecord
 from training.finetune.predictor import KIND, Inference, load_estimator
-from training.models.encoder import Encoder, load_weights
+from training.models.encoder import Encoder, load_weights, read_view_size
 from training.models.estimator import PoseEstimator
 
 TOLERANCE: Final = 1e-4
@@ -61,7 +61,7 @@ def export_onnx(path: Path, checkpoint: Path, source: str, size_px: int | None =
             )
         return export_estimator(path, load_estimator(checkpoint, "cpu"), source)
     if size_px is None:
-        size_px = int(metadata.get("config", {}).get("augmentation", {}).get("size_px", _USUAL_SIZE_PX))
+        size_px = read_view_size(checkpoint) or _USUAL_SIZE_PX
     weights = read_trunk(str(checkpoint))
     check_size(weights.architecture, size_px, "--size-px")
     encoder = Encoder(weights.architecture, channels_last=False)

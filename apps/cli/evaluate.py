@@ -1,4 +1,4 @@
-"""``handsim evaluate``: numbers and figures into ``runs/NAME``; `evaluate_detection` has its own file."""
+"""``handsim evaluate``: numbers and figures into ``runs/NAME``; detection and encoder have own files."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ import numpy as np
 
 from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
 from apps.cli.evaluate_detection import add_detection_arguments
+from apps.cli.evaluate_encoder import add_encoder_arguments
 from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_pose(subjects.add_parser("pose", help="errors of estimated 3D hand poses on a labelled dataset"))
     line = "how many labelled hands a detector finds, and how well"
     add_detection_arguments(subjects.add_parser("detection", help=line))
+    line = "what frozen encoders know of labelled photographs, of people they are not told of"
+    add_encoder_arguments(subjects.add_parser("encoder", help=line))
 
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:

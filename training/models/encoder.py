@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from handsim.checkpoints import read_checkpoint
 from handsim.embedding.image import FEATURES, Architecture
 from handsim.embedding.networks import build_network, feature_maps, stride_px
 from handsim.embedding.trunk import IMAGENET_MEAN, IMAGENET_STD, TrunkWeights, read_trunk
@@ -139,6 +140,14 @@ def _load_initial_weights(encoder: Encoder, init: str) -> None:
     load_weights(encoder, weights)
     source = "ImageNet" if init in FEATURES else init
     encoder.origin = f"{weights.architecture} of {source}, sha256 {weights.sha256[:16]}"
+
+
+def read_view_size(checkpoint: Path) -> int | None:
+    """The side in px of the views that a checkpoint of `handsim pretrain` was trained on; None of others."""
+    metadata = read_checkpoint(checkpoint).get("handsim")
+    config = metadata.get("config", {}) if isinstance(metadata, dict) else {}
+    size_px = config.get("augmentation", {}).get("size_px")
+    return None if size_px is None else int(size_px)
 
 
 def load_weights(encoder: Encoder, weights: TrunkWeights) -> None:
