@@ -51,12 +51,13 @@ def _check(options: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out / "check.json", json.dumps(report.to_json(), indent=1) + "\n")
     write_bad_list(out / "bad.json", report.name, report.bad)
-    for name, hands, plot in (
-        ("samples.png", report.samples, lambda: plot_dataset_samples(report.samples)),
-        ("worst.png", report.worst, lambda: plot_bad_labels(report.worst)),
-    ):
-        if hands:
-            save_figure(plot(), out / name)
+    figures = {
+        "samples.png": plot_dataset_samples(report.samples) if report.samples else None,
+        "worst.png": plot_bad_labels(report.worst) if report.worst else None,
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            save_figure(figure, out / name)
         else:
             (out / name).unlink(missing_ok=True)  # of an earlier check, which found some
     if report.splits:
@@ -71,10 +72,8 @@ def _check(options: argparse.Namespace) -> int:
     findings = [[finding.check, finding.verdict, finding.detail] for finding in report.findings]
     print(format_table(["check", "", ""], findings))
     print(_describe_worst(report))
-    figures = " and ".join(
-        name for name, hands in (("samples.png", report.samples), ("worst.png", report.worst)) if hands
-    )
-    print(f"\nwritten to {out}" + (f"; look at {figures}" if figures else ""))
+    drawn = " and ".join(name for name, figure in figures.items() if figure is not None)
+    print(f"\nwritten to {out}" + (f"; look at {drawn}" if drawn else ""))
     return EXIT_BAD_INPUT if report.failed else 0
 
 

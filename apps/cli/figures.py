@@ -437,7 +437,7 @@ def plot_dataset_samples(samples: "Sequence[LabelledHand]") -> Figure:
 
 
 def plot_bad_labels(hands: "Sequence[tuple[LabelledHand, BadHand]]") -> Figure:
-    """As `plot_dataset_samples`, with the reasons; the 3D joints as K projects them are drawn in white."""
+    """As `plot_dataset_samples`, with the reasons; in white the projected 3D joints where they are elsewhere."""
     rows = -(-len(hands) // _BAD_COLUMNS)
     ratios = [1.0, _SIDE_VIEW] * _BAD_COLUMNS
     with new_figure(sum(ratios) * _COLUMN_INCHES + 0.2, rows * (_COLUMN_INCHES + 0.9) + 0.35) as figure:
@@ -450,18 +450,19 @@ def plot_bad_labels(hands: "Sequence[tuple[LabelledHand, BadHand]]") -> Figure:
             _draw_labelled_picture(axes, sample)
             _draw_projection(axes, sample)
             _draw_side_view(grid[row, 2 * column + 1], sample)
-            why = "\n".join(line for reason in hand.reasons[:2] for line in wrap(reason, _REASON_LETTERS)[:2])
-            text = axes.text(0, -0.16, why, transform=axes.transAxes, va="top", fontsize=7.5, color=_INK)
-            text.set_in_layout(False)
-        figure.set_layout_engine("constrained", h_pad=0.42, hspace=0)
+            why = [line for reason in hand.reasons[:2] for line in wrap(reason, _REASON_LETTERS)]
+            axes.set_title("\n".join([f"labelled {sample.side}", *why[:3]]), fontsize=7.5)
+        figure.set_layout_engine("constrained", h_pad=0.2, hspace=0)
         figure.supxlabel(f"{_DATASET_KEY}; white: the 3D joints, projected", fontsize=8.5)
     return figure
 
 
 def _draw_projection(axes: Axes, sample: "LabelledHand") -> None:
-    """Over a picture of `_draw_labelled_picture`."""
+    """Over a picture of `_draw_labelled_picture`, where it is not the labelled one."""
     projected = sample.joints_3d_mm.astype(np.float64) @ sample.intrinsics.T
     points = projected[:, :2] / projected[:, 2:]
+    if np.nanmax(np.abs(points - sample.keypoints_2d_px)) < 1:
+        return
     inside = apply_affine(crop_affine(_labelled_square(sample), _CROP_PX), points)
     _draw_bones(axes, inside, sample.valid, colour="white", width=0.7)
 

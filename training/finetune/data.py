@@ -377,7 +377,7 @@ def rows_in_pictures(dataset: HandDataset, rows: NDArray[np.int64], *, workers: 
     )
     chunks = (rows[start : start + _CHUNK_LABELS] for start in range(0, len(rows), _CHUNK_LABELS))
     with closing(readers):
-        inside = rows[np.concatenate(list(readers.map(chunks)))]
+        inside: NDArray[np.int64] = rows[np.concatenate(list(readers.map(chunks)))]
     if not len(inside):
         raise HandsimError(
             f"none of the {len(rows):,} hands of split {dataset.split} of {dataset.name} lies in its "
