@@ -437,7 +437,7 @@ def plot_dataset_samples(samples: "Sequence[LabelledHand]") -> Figure:
 
 
 def plot_bad_labels(hands: "Sequence[tuple[LabelledHand, BadHand]]") -> Figure:
-    """As `plot_dataset_samples`, with the reasons; in white the projected 3D joints where they are elsewhere."""
+    """As `plot_dataset_samples`, with the reasons; 3D joints that project elsewhere are white."""
     rows = -(-len(hands) // _BAD_COLUMNS)
     ratios = [1.0, _SIDE_VIEW] * _BAD_COLUMNS
     with new_figure(sum(ratios) * _COLUMN_INCHES + 0.2, rows * (_COLUMN_INCHES + 0.9) + 0.35) as figure:
