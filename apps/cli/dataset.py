@@ -3,10 +3,17 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from apps.cli.console import find_home, format_table, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
 from handsim.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from training.datasets.check import CheckReport
+
+_NAMED: Final = 8
+"""Bad labels that are printed; bad.json has all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"
     check.add_argument("--split", action="append", metavar="S", help=line)
-    line = "where check.json and samples.png go (default: checks/NAME in the home)"
+    line = "where check.json, bad.json and the figures go (default: checks/NAME in the home)"
     check.add_argument("--out", type=Path, metavar="DIR", help=line)
     for name, default, line in (
         ("--labels", 400, "hands whose joints are read"),
@@ -27,23 +34,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--seed", 0, "which hands those are"),
     ):
         check.add_argument(name, type=int, default=default, metavar="N", help=f"{line} (%(default)s)")
+    line = "read all labels, so that the list of bad ones is complete"
+    check.add_argument("--all-labels", action="store_true", help=line)
     check.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from apps.cli.figures import plot_dataset_samples, save_figure
+    from apps.cli.figures import plot_bad_labels, plot_dataset_samples, save_figure
+    from training.datasets.bad_list import write_bad_list
     from training.datasets.check import CheckOptions, check_dataset
 
-    check_options = CheckOptions(labels=options.labels, pictures=options.pictures, seed=options.seed)
+    check_options = CheckOptions(options.labels, options.pictures, options.seed, options.all_labels)
     out = options.out or find_home(options).path / "checks" / options.name
     with progress_bar("reading") as progress:
         report = check_dataset(options.name, options.root, options.split, check_options, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out / "check.json", json.dumps(report.to_json(), indent=1) + "\n")
-    if report.samples:
-        save_figure(plot_dataset_samples(report.samples), out / "samples.png")
-    else:
-        (out / "samples.png").unlink(missing_ok=True)  # of an earlier check, which found some
+    write_bad_list(out / "bad.json", report.name, report.bad)
+    figures = {
+        "samples.png": plot_dataset_samples(report.samples) if report.samples else None,
+        "worst.png": plot_bad_labels(report.worst) if report.worst else None,
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            save_figure(figure, out / name)
+        else:
+            (out / name).unlink(missing_ok=True)  # of an earlier check, which found some
     if report.splits:
         rows = [
             [
@@ -55,5 +71,22 @@ def _check(options: argparse.Namespace) -> int:
         print(format_table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
     findings = [[finding.check, finding.verdict, finding.detail] for finding in report.findings]
     print(format_table(["check", "", ""], findings))
-    print(f"\nwritten to {out}; look at samples.png" if report.samples else f"\nwritten to {out}")
+    print(_describe_worst(report))
+    drawn = " and ".join(name for name, figure in figures.items() if figure is not None)
+    print(f"\nwritten to {out}" + (f"; look at {drawn}" if drawn else ""))
     return EXIT_BAD_INPUT if report.failed else 0
+
+
+def _describe_worst(report: "CheckReport") -> str:
+    """The worst labels, and how to train without them."""
+    named = sorted(
+        ((hand, split.split) for split in report.bad for hand in split.bad), key=lambda pair: -pair[0].excess
+    )
+    if not named:
+        return ""
+    rows = [[hand.sample_id, split, hand.reasons[0]] for hand, split in named[:_NAMED]]
+    table = format_table(["worst labels", "split", "why"], rows)
+    more = f"\nand {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+    read, hands = (sum(getattr(split, key) for split in report.bad) for key in ("read", "hands"))
+    part = f", which has {read:,} of {hands:,} hands: --all-labels reads all" if read < hands else ""
+    return f"\n{table}{more}\nhandsim finetune --skip-bad leaves out those of bad.json{part}"

@@ -155,6 +155,8 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", type=Path, metavar="FILE", help=line)
     line = "also write the file that FreiHAND's server takes (split eval)"
     parser.add_argument("--pred-json", type=Path, metavar="FILE", help=line)
+    line = "leave out the hands that this list names: bad.json of `handsim dataset check`"
+    parser.add_argument("--skip-bad", type=Path, metavar="FILE", help=line)
     parser.add_argument("--batch-size", type=int, metavar="N", help="hands at once (default: as in training)")
     line = "processes that read, 0: threads (default: as in training)"
     parser.add_argument("--workers", type=int, metavar="N", help=line)
@@ -175,6 +177,7 @@ def _pose(options: argparse.Namespace) -> int:
         split=options.split,
         predictions=options.predictions,
         pred_json=options.pred_json,
+        skip_bad=options.skip_bad,
         batch_size=options.batch_size,
         workers=options.workers,
     )
@@ -279,6 +282,11 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
         f"{metadata['run']} ({Path(metadata['checkpoint']).name}, trunk from {metadata['init']}) on "
         f"{metadata['hands']:,} hands of {dataset.name} {dataset.split}\n"
     ]
+    if metadata.get("skipped_bad"):
+        lines.append(
+            f"WITHOUT {metadata['skipped_bad']:,} hands that {evaluation.settings['skip_bad']} names: these "
+            "numbers are not comparable with published ones\n"
+        )
     if evaluation.scores is None:
         hint = _GROUND_TRUTH_HINTS.get(dataset.name, "")
         lines.append(f"no joint of {dataset.split} is annotated, so nothing was measured{hint}")

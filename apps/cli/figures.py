@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
@@ -25,6 +26,7 @@ from handsim.skeleton import BONES, FINGER_JOINTS, JOINT_COUNT, JOINT_NAMES, WRI
 
 if TYPE_CHECKING:
     from index.pairs_3d import PairMeans
+    from training.datasets.bad_list import BadHand
     from training.datasets.record import LabelledHand
     from training.evaluation.report import Metric, SplitScores
     from training.experiments.tables import Cell, Table
@@ -409,6 +411,8 @@ _SIDE_REACH_MM: Final = 120.0
 _MIN_BOX_PX: Final = 16.0
 """Joints that all but coincide are shown with so much around them."""
 _MAX_LETTERS: Final = 36
+_BAD_COLUMNS: Final = 4
+_REASON_LETTERS: Final = 46
 _DATASET_KEY: Final = (
     "left hands are mirrored, as everywhere in handsim; beside each image the 3D joints from the side, the "
     "camera on the left"
@@ -432,15 +436,51 @@ def plot_dataset_samples(samples: "Sequence[LabelledHand]") -> Figure:
     return figure
 
 
+def plot_bad_labels(hands: "Sequence[tuple[LabelledHand, BadHand]]") -> Figure:
+    """As `plot_dataset_samples`, with the reasons; 3D joints that project elsewhere are white."""
+    rows = -(-len(hands) // _BAD_COLUMNS)
+    ratios = [1.0, _SIDE_VIEW] * _BAD_COLUMNS
+    with new_figure(sum(ratios) * _COLUMN_INCHES + 0.2, rows * (_COLUMN_INCHES + 0.9) + 0.35) as figure:
+        grid = figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for number, (sample, hand) in enumerate(hands):
+            row, column = divmod(number, _BAD_COLUMNS)
+            axes = grid[row, 2 * column]
+            _draw_labelled_picture(axes, sample)
+            _draw_projection(axes, sample)
+            _draw_side_view(grid[row, 2 * column + 1], sample)
+            why = [line for reason in hand.reasons[:2] for line in wrap(reason, _REASON_LETTERS)]
+            axes.set_title("\n".join([f"labelled {sample.side}", *why[:3]]), fontsize=7.5)
+        figure.set_layout_engine("constrained", h_pad=0.2, hspace=0)
+        figure.supxlabel(f"{_DATASET_KEY}; white: the 3D joints, projected", fontsize=8.5)
+    return figure
+
+
+def _draw_projection(axes: Axes, sample: "LabelledHand") -> None:
+    """Over a picture of `_draw_labelled_picture`, where it is not the labelled one."""
+    projected = sample.joints_3d_mm.astype(np.float64) @ sample.intrinsics.T
+    points = projected[:, :2] / projected[:, 2:]
+    if np.nanmax(np.abs(points - sample.keypoints_2d_px)) < 1:
+        return
+    inside = apply_affine(crop_affine(_labelled_square(sample), _CROP_PX), points)
+    _draw_bones(axes, inside, sample.valid, colour="white", width=0.7)
+
+
+def _labelled_square(sample: "LabelledHand") -> NDArray[np.float64]:
+    """The part of the image that is drawn: around the 2D joints, or all of it without any."""
+    valid = sample.valid & np.isfinite(sample.keypoints_2d_px).all(axis=1)
+    if not valid.any():
+        return square_around(np.array([0.0, 0.0, *sample.size_px]), 1.0)
+    box = box_around(sample.keypoints_2d_px[valid])
+    margin = np.maximum(_MIN_BOX_PX - (box[2:] - box[:2]), 0) / 2
+    return square_around(np.concatenate([box[:2] - margin, box[2:] + margin]), _CROP_FACTOR)
+
+
 def _draw_labelled_picture(axes: Axes, sample: "LabelledHand") -> None:
     """The crop, or the whole image of a hand without an annotated joint."""
     valid = sample.valid & np.isfinite(sample.keypoints_2d_px).all(axis=1)
-    box = np.array([0.0, 0.0, *sample.size_px])
-    if valid.any():
-        box = box_around(sample.keypoints_2d_px[valid])
-        margin = np.maximum(_MIN_BOX_PX - (box[2:] - box[:2]), 0) / 2
-        box = np.concatenate([box[:2] - margin, box[2:] + margin])
-    square = square_around(box, _CROP_FACTOR if valid.any() else 1.0)
+    square = _labelled_square(sample)
     axes.imshow(cut_crop(sample.image, square, _CROP_PX), extent=(0, _CROP_PX, _CROP_PX, 0))
     points = apply_affine(crop_affine(square, _CROP_PX), sample.keypoints_2d_px)
     _draw_bones(axes, points, valid, colour=_BONE_EDGE, width=2.4)

@@ -45,7 +45,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim finetune``."""
     parser.usage = (
         "handsim finetune RECIPE --data.root FOLDER [--init RUN|FILE] [--label-fraction SHARE] "
-        "[--name NAME] [--resume] [--SETTING VALUE ...]"
+        "[--skip-bad FILE] [--name NAME] [--resume] [--SETTING VALUE ...]"
     )
     parser.epilog = _EPILOG.format(command="finetune", example="--data.root FOLDER")
     _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, generic, synthetic")
@@ -58,6 +58,8 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-fraction", metavar="SHARE", help="share of the labels to train on, as 0.1 (default: all)"
     )
+    line = "leave out the hands that this list names: bad.json of `handsim dataset check`"
+    parser.add_argument("--skip-bad", type=Path, metavar="FILE", help=line)
     parser.set_defaults(run=_finetune)
 
 
@@ -152,12 +154,14 @@ def _train(
 
 
 def _expand_short_options(options: argparse.Namespace, home: Home) -> list[str]:
-    """The settings behind ``--label-fraction`` and ``--init``."""
+    """The settings behind ``--label-fraction``, ``--skip-bad`` and ``--init``."""
     from handsim.embedding.image import FEATURES
 
     overrides = []
     if options.label_fraction is not None:
         overrides.append(f"--data.label_fraction={options.label_fraction}")
+    if options.skip_bad is not None:
+        overrides.append(f"--data.skip_bad={options.skip_bad.resolve()}")
     if options.init is not None:
         init = options.init if options.init in FEATURES else find_checkpoint(options.init, home)[0]
         overrides.append(f"--encoder.init={init}")

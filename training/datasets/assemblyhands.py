@@ -18,6 +18,9 @@ Joints 0-20 are the right hand's, 21-41 the left's, both in the order of InterHa
 The three files have hundreds of megabytes of JSON. They are streamed, an image or a sequence at a time, into
 arrays of some 200 bytes an image, 30 a hand and 550 a frame. Images are read lazily.
 
+An image is named by its frame, as ``000520.jpg``; a file in which that does not agree with ``frame_idx`` is
+refused.
+
 Not confirmed, because the data could not be seen: that a joint needs ``joint_valid`` of both image and frame
 (the toolkit uses the image's), and that ``file_name`` is always relative to images/. The public splits are
 not those of the paper, and the joints of the public test split are withheld.
@@ -187,6 +190,12 @@ def _read_hands(root: Path, split: str) -> tuple[_CameraViews, _Hands]:
     with _explain_errors(path):
         for image in _stream(path, ijson.items, "images.item"):
             file = PurePosixPath(image["file_name"])
+            if not file.stem.isdecimal() or int(file.stem) != int(image["frame_idx"]):
+                raise HandsimError(
+                    f"{path} gives frame_idx {image['frame_idx']} of {image['seq_name']} the picture "
+                    f"{file.name}, which is of another frame, so labels would be of other pictures; "
+                    f"{DOWNLOAD_AGAIN}"
+                )
             numbers = (sequences[image["seq_name"]], cameras[image["camera"]], folders[str(file.parent)])
             integers = (int(image[key]) for key in ("frame_idx", "width", "height"))
             pictures[image["id"]] = (*numbers, *integers, file.name)
@@ -228,10 +237,13 @@ def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> N
     """
     path = _annotation_path(root, split, "ego_data")
     keypoints = np.full((len(annotations), 2 * JOINT_COUNT, 2), np.nan, dtype=np.float32)
+    rows_of: dict[int, list[int]] = {}
+    for row, number in enumerate(annotations.tolist()):
+        rows_of.setdefault(number, []).append(row)
     with _explain_errors(path):
         for number, annotation in enumerate(_stream(path, ijson.items, "annotations.item")):
-            rows = np.flatnonzero(annotations == number)
-            if len(rows) and "keypoints" in annotation:
+            rows = rows_of.get(number)
+            if rows and "keypoints" in annotation:
                 keypoints[rows] = np.array(annotation["keypoints"], dtype=np.float32)[:, :2]
     return keypoints
 

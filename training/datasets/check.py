@@ -1,10 +1,13 @@
 """``handsim dataset check``: is a labelled dataset complete, readable and in our conventions?
 
 What needs no knowledge of the people and images is checked: files, counts, and by the rules in
-`training.datasets.sanity` a random sample of labels. Each check gives a `Finding`; a report has them all.
+`training.datasets.sanity` a random sample of labels. Each check gives a `Finding`; a report has them all. It
+also names the labels that stand out from the others (`training.datasets.bad_labels`), in a sound set, too.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +17,8 @@ import numpy as np
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.assemblyhands import AssemblyHands
+from training.datasets.bad_labels import find_bad_labels
+from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
 from training.datasets.generic import GenericHands
 from training.datasets.layouts import is_synthetic
 from training.datasets.open_dataset import known_splits, open_dataset
@@ -66,6 +71,8 @@ _NO_LENGTH_RATIO: Final = 0.01
 
 SAMPLES: Final = 20
 """How many hands a report has with their images."""
+WORST_SHOWN: Final = 12
+"""How many of the worst labels it has with their images."""
 
 Progress = Callable[[int, int], None]
 
@@ -78,6 +85,8 @@ class CheckOptions:
     """Of how many of these hands the images are decoded, too."""
     seed: int = 0
     """Of the draw."""
+    all_labels: bool = False
+    """Read all labels, whatever ``labels`` is: a list of bad ones is then complete."""
 
     def __post_init__(self) -> None:
         for name, least in (("labels", 1), ("pictures", 0), ("seed", 0)):
@@ -104,6 +113,10 @@ class CheckReport:
     findings: tuple[Finding, ...]
     samples: tuple[LabelledHand, ...]
     """Hands with their images, to be shown in a figure."""
+    bad: tuple[SplitBadList, ...] = ()
+    """The labels that stand out, by split."""
+    worst: tuple[tuple[LabelledHand, BadHand], ...] = ()
+    """The worst of them with their images."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:
@@ -118,6 +131,7 @@ class CheckReport:
             "splits": [asdict(split) for split in self.splits],
             "findings": [asdict(finding) for finding in self.findings],
             "samples": [sample.sample_id for sample in self.samples],
+            "bad_labels": sum(len(split.bad) for split in self.bad),
         }
 
 
@@ -158,7 +172,8 @@ def _read_random(
     """
     ends = np.cumsum([len(dataset) for dataset in datasets])
     total = int(ends[-1])
-    rows = np.random.default_rng(options.seed).choice(total, min(total, options.labels), replace=False)
+    count = total if options.all_labels else min(total, options.labels)
+    rows = np.random.default_rng(options.seed).choice(total, count, replace=False)
     hands: _DrawnHands = []
     samples: list[LabelledHand] = []
     bad_labels: list[str] = []
@@ -219,8 +234,56 @@ def check_dataset(
         return CheckReport(name, root, counts, (opened,), ())
     hands, samples, readable = _read_random(datasets, options or CheckOptions(), progress)
     paths = (path for dataset in datasets for index in range(len(dataset)) for path in dataset.files(index))
-    findings = (opened, _check_counts(counts), _check_files(paths), *readable, *_check_labels(hands))
-    return CheckReport(name, root, counts, findings, tuple(samples))
+    annotated_px = _annotated_px(hands) if hands else None
+    bad = _list_bad(datasets, hands, annotated_px)
+    findings = (
+        *(opened, _check_counts(counts), _check_files(paths), *readable),
+        *_check_labels(hands, annotated_px),
+        *([_tell_worst(bad)] if hands else []),
+    )
+    return CheckReport(name, root, counts, findings, tuple(samples), bad, _read_worst(datasets, bad))
+
+
+def _list_bad(
+    datasets: Sequence[StoredDataset], hands: _DrawnHands, annotated_px: Floats | None
+) -> tuple[SplitBadList, ...]:
+    bad: dict[str, list[BadHand]] = {dataset.split: [] for dataset in datasets}
+    for found in find_bad_labels([label for _, _, label in hands], annotated_px):
+        dataset, index, label = hands[found.row]
+        bad[dataset.split].append(BadHand(index, label.sample_id, found.reasons, found.excess))
+    read = Counter(dataset.split for dataset, _, _ in hands)
+    return tuple(
+        SplitBadList(
+            *(dataset.split, len(dataset), read[dataset.split], fingerprint_of(dataset)),
+            bad=tuple(bad[dataset.split]),
+        )
+        for dataset in datasets
+    )
+
+
+def _tell_worst(bad: Sequence[SplitBadList]) -> Finding:
+    """Passed in any case: a few bad labels are in every set that people annotated."""
+    hands = sorted((hand for split in bad for hand in split.bad), key=lambda hand: -hand.excess)
+    read = sum(split.read for split in bad)
+    numbers = {"read": float(read), "named": float(len(hands))}
+    if not hands:
+        return Finding("worst labels", "passed", f"none of {read:,} stands out", numbers)
+    worst = f"{hands[0].sample_id}: {hands[0].reasons[0]}"
+    return Finding("worst labels", "passed", f"{len(hands):,} of {read:,} stand out, most {worst}", numbers)
+
+
+def _read_worst(
+    datasets: Sequence[StoredDataset], bad: Sequence[SplitBadList]
+) -> tuple[tuple[LabelledHand, BadHand], ...]:
+    """The worst labels with their images; those whose image cannot be read are named elsewhere."""
+    hands = [(dataset, hand) for dataset, split in zip(datasets, bad, strict=True) for hand in split.bad]
+    worst: list[tuple[LabelledHand, BadHand]] = []
+    for dataset, hand in sorted(hands, key=lambda pair: -pair[1].excess):
+        if len(worst) == WORST_SHOWN:
+            break
+        with suppress(HandsimError):
+            worst.append((dataset[hand.index], hand))
+    return tuple(worst)
 
 
 def _open_splits(name: str, root: Path, splits: Sequence[str]) -> tuple[list[StoredDataset], Finding]:
@@ -250,13 +313,13 @@ def _check_counts(counts: Sequence[SplitCount]) -> Finding:
     return Finding("counts", "passed", "as many hands as in the official splits", numbers)
 
 
-def _check_labels(hands: _DrawnHands) -> list[Finding]:
+def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Finding]:
     labels = [label for _, _, label in hands]
     if not labels:
         return [Finding("joints", "skipped", "none of the hands that were read has an annotated joint")]
     complete = [label for label in labels if label.valid.all()]
     complete_mm = np.array([label.joints_3d_mm for label in complete]).reshape(-1, JOINT_COUNT, 3)
-    cameras = [check_projection(labels, _annotated_px(hands)), check_depth(labels), check_inside(labels)]
+    cameras = [check_projection(labels, annotated_px), check_depth(labels), check_inside(labels)]
     joints = np.stack([label.joints_3d_mm for label in labels])
     bones = check_bones(joints, [label.sample_id for label in labels])
     if bones.numbers.get("shortest_median_ratio", 1.0) < _NO_LENGTH_RATIO:

@@ -20,6 +20,9 @@ from handsim.images import decode_image, read_file
 
 MM_PER_M: Final = 1000.0
 """Official files are in metres, records in millimetres."""
+MOSTLY_INSIDE: Final = 0.25
+"""Share of its joints that a hand must have in its image to be trained on: of a knuckle row and the wrist a
+hand can still be guessed, of a fingertip it cannot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,12 @@ class LabelledHand(HandLabel):
 
     image: NDArray[np.uint8]
     """[H, W, 3] RGB: the whole image as the dataset has it, mirrored if ``side`` is ``left``."""
+
+
+def joints_inside(label: HandLabel) -> int:
+    """How many of the valid joints lie in the image."""
+    points = label.keypoints_2d_px[label.valid]
+    return int(((points >= 0) & (points <= label.size_px)).all(axis=1).sum())
 
 
 class HandDataset(Protocol):

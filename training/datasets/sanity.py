@@ -129,7 +129,9 @@ PALM_MM: Final = {
 }
 """Distances between joints of the palm, likewise."""
 
-_PAIRS: Final = np.array([*BONES, *PALM_MM])
+PALM_AND_BONES: Final = (*BONES, *PALM_MM)
+"""The pairs of joints whose distances no pose changes."""
+_PAIRS: Final = np.array(PALM_AND_BONES)
 _LENGTHS_MM: Final = np.array([*BONE_LENGTHS_MM, *PALM_MM.values()])
 _TURNS: Final = np.array(
     [
@@ -158,7 +160,7 @@ def check_joint_order(hands_mm: Floats) -> Finding:
         return Finding(name, "skipped", detail)
     distances = joint_distances(hands_mm)
     own = order_score(distances, np.arange(JOINT_COUNT))
-    scores = {suspicion: order_score(distances, order) for suspicion, order in _SUSPECTS.items()}
+    scores = {suspicion: order_score(distances, order) for suspicion, order in SUSPECTS.items()}
     best = min(scores, key=lambda suspicion: scores[suspicion])
     numbers = {"score": own, "best_other_score": scores[best]}
     if scores[best] < own - MARGIN:
@@ -222,7 +224,8 @@ def _exchange(joints: list[int], others: list[int]) -> NDArray[np.intp]:
     return order
 
 
-_SUSPECTS: Final = _suspects()
+SUSPECTS: Final = _suspects()
+"""Likely errors, each with the order [21] of the files' joints that would then be ours."""
 
 
 _BONES: Final = np.array(BONES)

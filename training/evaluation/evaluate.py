@@ -19,6 +19,7 @@ from handsim.errors import HandsimError
 from handsim.hand import Side
 from handsim.metrics.pose import mean_pose_mm
 from handsim.processes import available_cores
+from training.datasets.bad_list import bad_rows, without_rows
 from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset
 from training.evaluation.predictions import (
@@ -66,6 +67,8 @@ class PoseRequest:
     """A Parquet file to score; None: predict."""
     pred_json: Path | None = None
     """Where to write the file for FreiHAND's server, before anything is measured; None: nowhere."""
+    skip_bad: Path | None = None
+    """A list of bad labels whose hands are left out; None: measure on all, as published numbers are."""
     batch_size: int | None = None
     """Hands in a batch; None: as in training."""
     workers: int | None = None
@@ -94,6 +97,12 @@ def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Eva
     dataset, root = _open(request, inference)
     if request.pred_json is not None:
         check_submittable(dataset.name, dataset.split, request.pred_json)
+        if request.skip_bad is not None:
+            raise HandsimError("--pred-json needs all hands of the split; leave out --skip-bad")
+    skipped = 0
+    if request.skip_bad is not None:
+        bad = bad_rows(request.skip_bad, dataset)
+        dataset, skipped = without_rows(dataset, bad), len(bad)
     trainer = inference.config.trainer
     workers = min(trainer.workers, available_cores()) if request.workers is None else request.workers
     metadata = _metadata(request, inference)
@@ -107,11 +116,15 @@ def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Eva
         settings["predictions"] = str(request.predictions.resolve())
         predicted = _read_own_predictions(request.predictions, metadata["checkpoint_sha256"])
         true = read_true_hands(dataset, workers=workers, progress=progress)
+        if skipped:
+            predicted = predicted.only(set(true.sample_ids))
         predicted = predicted.in_order_of(true.sample_ids, str(request.predictions))
     if request.pred_json is not None:
         write_submission(request.pred_json, predicted)
     mean_pose_mm, metadata["mean_pose"] = _training_mean_pose(dataset, root, workers)
     metadata["official"] = list(OFFICIAL.get(dataset.name, ()))
+    if request.skip_bad is not None:
+        settings["skip_bad"], metadata["skipped_bad"] = str(request.skip_bad.resolve()), skipped
     metadata["hands"], metadata["hands_with_truth"] = len(true), int(true.valid.any(axis=1).sum())
     return evaluate_predictions(dataset, predicted, true, mean_pose_mm, settings, metadata)
 

@@ -70,9 +70,16 @@ class PredictedHands:
             unknown = set(self.sample_ids) - set(sample_ids)
             problem = f"{twice} is there twice" if twice else f"{min(unknown)} is none of its hands"
             raise HandsimError(f"{counts}; {problem}: {remedy}")
-        order = np.array([rows[name] for name in sample_ids], dtype=np.int64)
+        return self._take(np.array([rows[name] for name in sample_ids], dtype=np.int64))
+
+    def only(self, sample_ids: set[str]) -> "PredictedHands":
+        """Those of the given hands."""
+        rows = [row for row, name in enumerate(self.sample_ids) if name in sample_ids]
+        return self._take(np.array(rows, dtype=np.int64))
+
+    def _take(self, order: NDArray[np.int64]) -> "PredictedHands":
         return PredictedHands(
-            tuple(sample_ids),
+            tuple(self.sample_ids[row] for row in order.tolist()),
             tuple(self.sides[row] for row in order.tolist()),
             self.joints_3d_mm[order],
             None if self.camera_3d_mm is None else self.camera_3d_mm[order],

@@ -32,6 +32,9 @@ class DataSettings:
     label_subset: Literal["random", "first"] = "random"
     """Which ones. ``random``: drawn with the seed. ``first``: the first hands of the split in its order, as
     SiMHand and PeCLR take them; of FreiHAND's, a quarter and less are before the green screen alone."""
+    skip_bad: str | None = None
+    """A list of bad labels, bad.json of `handsim dataset check`: the hands that it names are left out of
+    training, and of validation where it has the validation split."""
     crop_factor: float = 1.75
     """Side of the square around a hand in validation and prediction, in longer sides of the box of its 2D
     joints (DetNet's)."""

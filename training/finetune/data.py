@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -23,7 +23,7 @@ from handsim.geometry import apply_affine, crop_affine, cut_crop
 from handsim.hand import Side
 from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import JOINT_NAMES, REFERENCE_BONE
-from training.datasets.record import HandDataset, LabelledHand
+from training.datasets.record import MOSTLY_INSIDE, HandDataset, LabelledHand, joints_inside
 from training.finetune.pose_model import CropSettings, hand_square
 from training.pairs.loader import AnchorBatches
 from training.runs.prefetch import Prefetcher
@@ -31,6 +31,8 @@ from training.runs.workers import WorkerProcesses, Workers, WorkerThreads
 
 _CHUNK_HANDS: Final = 16
 """Hands that a worker reads in one go: few, so that all workers share one batch."""
+_CHUNK_LABELS: Final = 256
+"""Labels without their images."""
 _BATCHES_READY: Final = 2
 """Batches in memory beside the trainer's; they are large."""
 MAX_KEPT_BYTES: Final = 2**30
@@ -350,6 +352,38 @@ def sample_groups(groups: NDArray[np.int64], fraction: float, seed: int) -> NDAr
 def _share_of(count: int, fraction: float) -> int:
     # Without the rounding, 0.07 x 100 would be 7.000000000000001 and take eight.
     return max(1, math.ceil(round(fraction * count, 6)))
+
+
+class _CountInside:
+    """In a worker: rows of the dataset to whether enough of each hand lies in its image."""
+
+    def __init__(self, dataset: HandDataset) -> None:
+        self._dataset = dataset
+
+    def __call__(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+        labels = [self._dataset.label(row) for row in rows.tolist()]
+        return np.array([joints_inside(label) >= MOSTLY_INSIDE * label.valid.sum() for label in labels])
+
+
+def rows_in_pictures(dataset: HandDataset, rows: NDArray[np.int64], *, workers: int = 0) -> NDArray[np.int64]:
+    """Those of ``rows`` whose hands have a quarter of their joints in their images (`MOSTLY_INSIDE`).
+
+    The crops of others show repeated edges. All labels are read, by ``workers`` processes, 0: by threads.
+    Raises HandsimError where none is left.
+    """
+    count = _CountInside(dataset)
+    readers: Workers[NDArray[np.integer], NDArray[np.bool_]] = (
+        WorkerProcesses(count, workers) if workers else WorkerThreads(count, "handsim-labels")
+    )
+    chunks = (rows[start : start + _CHUNK_LABELS] for start in range(0, len(rows), _CHUNK_LABELS))
+    with closing(readers):
+        inside: NDArray[np.int64] = rows[np.concatenate(list(readers.map(chunks)))]
+    if not len(inside):
+        raise HandsimError(
+            f"none of the {len(rows):,} hands of split {dataset.split} of {dataset.name} lies in its "
+            "picture; `handsim dataset check` says more"
+        )
+    return inside
 
 
 def mean_bone_length_mm(dataset: HandDataset, rows: NDArray[np.integer]) -> float:

@@ -24,6 +24,7 @@ from handsim.metrics.alignment import align_root, align_root_and_scale, compare_
 from handsim.metrics.pose import joint_errors_mm
 from handsim.processes import StopRequest
 from handsim.skeleton import JOINT_COUNT
+from training.datasets.bad_list import bad_rows, read_bad_list, without_rows
 from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset
 from training.finetune.config import FinetuneConfig
@@ -35,6 +36,7 @@ from training.finetune.data import (
     in_order,
     labelled_share,
     mean_bone_length_mm,
+    rows_in_pictures,
 )
 from training.finetune.module import FinetuneModule, estimate_crops, view_intrinsics
 from training.finetune.pose_model import CropSettings
@@ -88,7 +90,10 @@ def finetune_on(
 ) -> RunOutcome:
     """As `finetune`, with splits that are open already."""
     data, settings, log = config.data, config.trainer, config.log
-    rows = labelled_share(train_set, data.label_fraction, config.seed, data.label_subset)
+    rows, left_out = _rows_to_train_on(config, train_set)
+    if data.skip_bad is not None and val_set.split in read_bad_list(Path(data.skip_bad), val_set.name):
+        bad = bad_rows(Path(data.skip_bad), val_set)
+        val_set, left_out["val_bad"] = without_rows(val_set, bad), len(bad)
     mean_bone_mm = mean_bone_length_mm(train_set, rows)
     mean_bone_length_mm(val_set, np.arange(len(val_set)))  # raises before an epoch is trained for nothing
     stop = StopRequest()
@@ -128,6 +133,7 @@ def finetune_on(
             "hands": len(rows),
             "val_hands": len(val_set),
             "mean_bone_mm": mean_bone_mm,
+            "left_out": left_out,
         }
         if resume:
             metadata = prepare_resume(module, trainer, folder, _MUST_MATCH, "handsim finetune", report)
@@ -139,8 +145,39 @@ def finetune_on(
                 f"{trainer.world_size} x {trainer.strategy.root_device}, {config.encoder.architecture} from "
                 f"{module.metadata['init']}; mean bone {mean_bone_mm:.1f} mm"
             )
+            if any(left_out.values()):
+                report(f"left out: {_describe_left_out(left_out, data.skip_bad)}")
         begin_run(module, trainer, folder, config)
         return fit(trainer, module, loader, checkpoints, resume=resume)
+
+
+def _rows_to_train_on(
+    config: FinetuneConfig, train_set: HandDataset
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """The hands of the share of labels, and how many of it are left out, by reason.
+
+    The share is drawn first: with and without a list of bad labels it is of the same hands.
+    """
+    data = config.data
+    rows = labelled_share(train_set, data.label_fraction, config.seed, data.label_subset)
+    share = len(rows)
+    if data.skip_bad is not None:
+        rows = np.setdiff1d(rows, bad_rows(Path(data.skip_bad), train_set))
+        if not len(rows):
+            raise HandsimError(
+                f"{data.skip_bad} names all {share:,} hands of {train_set.split}; none is left"
+            )
+    inside = rows_in_pictures(train_set, rows, workers=config.trainer.workers)
+    return inside, {"bad": share - len(rows), "outside": len(rows) - len(inside)}
+
+
+def _describe_left_out(left_out: dict[str, int], skip_bad: str | None) -> str:
+    reasons = {
+        "bad": f"hands that {skip_bad} names",
+        "outside": "hands outside of their pictures",
+        "val_bad": f"hands of validation that {skip_bad} names",
+    }
+    return ", ".join(f"{count:,} {reasons[name]}" for name, count in left_out.items() if count)
 
 
 def _metadata(module: FinetuneModule, loader: HandLoader) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from handsim.synthetic import PeopleConfig, SyntheticConfig, ViewConfig
 from handsim.synthetic.camera import project
 from handsim.synthetic.hand_model import MCPS_MM, PHALANGES_MM
 from handsim.synthetic.video import Video, compute_geometry, sample_video
+from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
+from training.datasets.record import HandDataset
 
 SYNTHETIC = SyntheticConfig(videos=12, hands_per_video=2, seed=2, size_px=64, people=PeopleConfig(count=8))
 FREIHAND = SyntheticConfig(videos=6, hands_per_video=2, seed=3)
@@ -106,3 +108,10 @@ def damaged(path: Path) -> Iterator[Path]:
         yield path
     finally:
         path.write_bytes(content)
+
+
+def listed(dataset: HandDataset, *indices: int) -> SplitBadList:
+    """A list that names hands of a split."""
+    hands = tuple(BadHand(index, dataset.label(index).sample_id, ("odd",), 2.0) for index in indices)
+    hands_read = len(dataset)
+    return SplitBadList(dataset.split, hands_read, hands_read, fingerprint_of(dataset), hands)

@@ -260,3 +260,15 @@ def test_2d_joints_may_be_missing(assemblyhands_root: Path) -> None:
         dataset = AssemblyHands(assemblyhands_root, "val")
         assert dataset.label(0).valid.any()
         assert np.isnan(dataset.annotated_keypoints_px([0, 1])).all()
+
+
+def test_pictures_of_other_frames_are_refused(assemblyhands_root: Path) -> None:
+    def shift(data: Any) -> None:
+        names = [image["file_name"] for image in data["images"]]
+        for image, name in zip(data["images"], [*names[1:], names[0]], strict=True):
+            image["file_name"] = name
+
+    with damaged(assemblyhands_root / "annotations/val/assemblyhands_val_ego_data_v1-1.json") as path:
+        change_json(path, shift)
+        with pytest.raises(HandsimError, match=r"the picture \d+\.jpg, which is of another frame"):
+            AssemblyHands(assemblyhands_root, "val")

@@ -56,7 +56,7 @@ pytestmark = pytest.mark.slow
 CHECKS = [
     *("splits", "counts", "files", "labels", "pictures"),
     *("projection", "distance", "in the picture"),
-    *("joint order", "units", "bone lengths", "left and right"),
+    *("joint order", "units", "bone lengths", "left and right", "worst labels"),
 ]
 PART = ["s1_test"]
 """32 hands of two subjects, of both sides."""

@@ -1,6 +1,7 @@
 """Fine-tuning: exact resume, frozen trunks, validation and the best checkpoint."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from torch import Tensor
 
 from handsim.errors import HandsimError
 from tests.training.builders import assert_equal_checkpoints, at_step, interrupt, stop_and_resume, weights
+from tests.training.datasets.builders import listed
 from tests.training.drawn_hands import DrawnHands
 from tests.training.finetune.conftest import BATCHES_AN_EPOCH, RECIPE, Place
+from training.datasets.bad_list import write_bad_list
+from training.datasets.record import HandLabel
 from training.finetune.config import RECIPES, FinetuneTrainerSettings
 from training.finetune.data import MAX_LABELS_READ, mean_bone_length_mm
 from training.finetune.module import FinetuneModule
@@ -242,3 +246,25 @@ def test_a_validation_split_without_a_size_is_refused_before_training(place: Pla
     with pytest.raises(HandsimError, match="split val of drawn have a bone"):
         place.train("run", val_set=_Pointlike(3, "val"))
     assert not place.folder("run").metrics.exists()
+
+
+class StrayedHands(DrawnHands):
+    """Rows 3 and 5 have most of their joints outside of their pictures."""
+
+    def label(self, index: int) -> HandLabel:
+        label = super().label(index)
+        strays = np.float32(500 if index in (3, 5) else 0)
+        return replace(label, keypoints_2d_px=label.keypoints_2d_px + strays)
+
+
+def test_named_hands_and_hands_outside_of_their_pictures_are_left_out_and_counted(
+    place: Place, tmp_path: Path
+) -> None:
+    path, train, val = tmp_path / "bad.json", StrayedHands(14), DrawnHands(5, "val", seed=1)
+    write_bad_list(path, "drawn", [listed(train, 0, 3), listed(val, 2)])
+    place.train("clean", [*FROZEN, "--data.skip_bad", str(path)], train_set=train, val_set=val)
+    metadata = place.checkpoint("clean")["handsim"]
+    assert metadata["left_out"] == {"bad": 2, "outside": 1, "val_bad": 1}
+    assert (metadata["hands"], metadata["val_hands"]) == (11, 4)
+    with pytest.raises(HandsimError, match="is of other labels"):
+        place.train("other", ["--data.skip_bad", str(path)], train_set=DrawnHands(14, seed=9))
