@@ -1,4 +1,4 @@
-"""``handsim dataset check``: whether a labelled dataset is complete and its annotations fit together."""
+"""``handsim dataset``: check whether a labelled dataset is complete and sound, or add its hands to the pool."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from apps.cli.console import find_home, format_table, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
+from handsim.english import pluralize
 from handsim.files import write_text_atomically
 
 
@@ -28,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         check.add_argument(name, type=int, default=default, metavar="N", help=f"{line} (%(default)s)")
     check.set_defaults(run=_check)
+    to_pool = actions.add_parser(
+        "to-pool", help="add its hands, with their joints in 3D, to the pool: retrieval is measured there"
+    )
+    to_pool.add_argument("name", metavar="NAME", help="as for check")
+    to_pool.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
+    line = "only this split; repeatable (default: those that make up the whole set)"
+    to_pool.add_argument("--split", action="append", metavar="S", help=line)
+    to_pool.set_defaults(run=_to_pool)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -57,3 +66,22 @@ def _check(options: argparse.Namespace) -> int:
     print(format_table(["check", "", ""], findings))
     print(f"\nwritten to {out}; look at samples.png" if report.samples else f"\nwritten to {out}")
     return EXIT_BAD_INPUT if report.failed else 0
+
+
+def _to_pool(options: argparse.Namespace) -> int:
+    from training.datasets.to_pool import add_to_pool
+
+    pool = find_home(options).pool
+    with progress_bar("reading") as progress:
+        report = add_to_pool(pool, options.name, options.root, options.split, progress)
+    print(
+        f"{pluralize(report.hands, 'hand')}: {report.added:,} new in {pool}, {report.known:,} looked at "
+        f"before, {report.skipped.total():,} left out"
+    )
+    if report.skipped:
+        rows = [[reason, f"{n:,}", report.examples[reason]] for reason, n in report.skipped.most_common()]
+        print(format_table(["left out", ">hands", "such as"], rows))
+    if report.skipped.total() == report.hands:
+        return EXIT_BAD_INPUT
+    print("next: handsim index build, handsim evaluate retrieval --labels3d")
+    return 0
