@@ -76,10 +76,10 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
 }
 """Further methods: a recipe, and changes to it. With feedback the pose is half of a distance or none of it;
 all of it, which is no feedback, is `simhand_no_weights`."""
-_25D: Final = {"depth": True, "up_to_turn": True}
-EMBEDDINGS: Final[dict[str, dict[str, bool]]] = {
-    "turn": {"up_to_turn": True},
-    "depth": {"depth": True},
+_25D: Final = ("depth", "up_to_turn")
+EMBEDDINGS: Final[dict[str, tuple[str, ...]]] = {
+    "turn": ("up_to_turn",),
+    "depth": ("depth",),
     "simhand_25d": _25D,
     "simhand_25d_weights": _25D,
     "simhand_25d_masked": _25D,
@@ -198,7 +198,8 @@ class Bench:
             with open_catalog(self.home.path / "-".join(["index", *words])) as catalog:
                 if not catalog.versions():
                     pool = Pool.open(self.home.pool)
-                    catalog.build(pool, PoseEmbedding.fit(pool, **words))
+                    depth, up_to_turn = "depth" in words, "up_to_turn" in words
+                    catalog.build(pool, PoseEmbedding.fit(pool, depth=depth, up_to_turn=up_to_turn))
                 yield catalog
             return
         if not config.feedback.every_epochs:

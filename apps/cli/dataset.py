@@ -1,4 +1,4 @@
-"""``handsim dataset``: check whether a labelled dataset is complete and sound, or add its hands to the pool."""
+"""``handsim dataset``: check whether a labelled dataset is complete and sound, or add its hands to a pool."""
 
 import argparse
 import json

@@ -162,4 +162,5 @@ def _relative_depth(label: HandLabel) -> NDArray[np.float64]:
     depth = label.joints_3d_mm[:, 2].astype(np.float64)
     if not (depth[WRIST] > 0 and np.isfinite(depth[_is_labelled(label)]).all()):
         return np.zeros(JOINT_COUNT)
-    return (depth - depth[WRIST]) / depth[WRIST] * label.intrinsics[0, 0]
+    relative: NDArray[np.float64] = (depth - depth[WRIST]) / depth[WRIST] * label.intrinsics[0, 0]
+    return relative
