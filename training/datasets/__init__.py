@@ -1,4 +1,4 @@
-"""Labelled hands of FreiHAND, DexYCB, AssemblyHands and our synthetic dataset: one file each, one record.
+"""Labelled hands of FreiHAND, DexYCB, AssemblyHands, our synthetic set and others: one file each, one record.
 
 `training.datasets.open_dataset` opens any of them by name. This package exports what needs no torch, which
 synthetic hands do.

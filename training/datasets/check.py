@@ -14,6 +14,7 @@ import numpy as np
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.assemblyhands import AssemblyHands
+from training.datasets.generic import GenericHands
 from training.datasets.layouts import is_synthetic
 from training.datasets.open_dataset import WHOLE_DATASETS, known_splits, open_dataset
 from training.datasets.record import HandLabel, LabelledHand, StoredDataset, check_split
@@ -267,7 +268,8 @@ def _check_labels(hands: _DrawnHands) -> list[Finding]:
 
 def _annotated_px(hands: _DrawnHands) -> Floats | None:
     """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
-    if hands[0][0].name == "freihand":
+    first = hands[0][0]
+    if first.name == "freihand" or (isinstance(first, GenericHands) and not first.has_keypoints):
         return None
     annotated = np.stack([label.keypoints_2d_px for _, _, label in hands])
     for dataset in dict.fromkeys(dataset for dataset, _, _ in hands):

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from handsim.errors import HandsimError, NotThereError, did_you_mean
-from training.datasets import assemblyhands, dexycb, freihand, synthetic
+from training.datasets import assemblyhands, dexycb, freihand, generic, synthetic
 from training.datasets.record import StoredDataset, check_split
 
 DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[str, ...]]]] = {
     "freihand": (freihand.FreiHAND, freihand.SPLITS),
     "dexycb": (dexycb.DexYCB, tuple(dexycb.SPLITS)),
     "assemblyhands": (assemblyhands.AssemblyHands, assemblyhands.SPLITS),
+    "generic": (generic.GenericHands, generic.SPLITS),
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
 """Name -> the dataset's class, and its splits."""

@@ -53,6 +53,7 @@ OFFICIAL: Final = {
     "freihand": ("procrustes", "absolute"),
     "dexycb": ("absolute", "root_relative", "procrustes"),
     "assemblyhands": ("root_relative",),
+    "generic": ("root_relative", "procrustes"),
     "synthetic": ("root_scale",),
 }
 """Dataset -> the alignments that its papers report.
