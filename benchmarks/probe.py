@@ -33,6 +33,7 @@ import numpy as np
 from apps.cli.console import load_or_fit_embedding
 from benchmarks.clock import say
 from benchmarks.linear_probe import Hands, mean_pose_error, probe
+from handsim.embedding import PoseEmbedding
 from handsim.files import write_text_atomically
 from handsim.home import Home
 from handsim.pool import Pool
@@ -63,11 +64,28 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     ),
     "queue": ("simhand_no_weights", {"loss.queue": 2048}),
     "queue_masked": ("simhand_masked", {"loss.queue": 2048}),
+    "capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
+    "turn": ("simhand_no_weights", {}),
+    "depth": ("simhand_no_weights", {}),
+    "simhand_25d": ("simhand_no_weights", {}),
+    "simhand_25d_weights": ("simhand", {}),
+    "simhand_25d_masked": ("simhand_masked", {}),
+    "simhand_25d_capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
     "feedback_half": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.5}),
     "feedback_all": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.0}),
 }
 """Further methods: a recipe, and changes to it. With feedback the pose is half of a distance or none of it;
 all of it, which is no feedback, is `simhand_no_weights`."""
+_25D: Final = ("depth", "up_to_turn")
+EMBEDDINGS: Final[dict[str, tuple[str, ...]]] = {
+    "turn": ("up_to_turn",),
+    "depth": ("depth",),
+    "simhand_25d": _25D,
+    "simhand_25d_weights": _25D,
+    "simhand_25d_masked": _25D,
+    "simhand_25d_capped": _25D,
+}
+"""What else than the paper's 2D keypoints the pairs of a method are found by."""
 OTHER_PEOPLE: Final = 1_000_000
 """Added to the seed of the pool's world: that of the held-out people's."""
 _ERRORS: Final = ("error", "neighbours_error", "error_mm", "nearest_mm", "nearest_pa_mm")
@@ -148,7 +166,7 @@ class Bench:
         config = replace(config, encoder=replace(config.encoder, init=start))
         if method == START:
             return build_encoder(config.encoder), {}
-        return self._trained(config, f"{method}-{seed}")
+        return self._trained(config, method, seed)
 
     def _start(self, seed: int) -> str:
         """The checkpoint that all methods begin with, trained when it is first asked for."""
@@ -156,13 +174,13 @@ class Bench:
         last = RunFolder(self.home.run(name)).last
         if not last.exists():
             say(name)
-            self._trained(self.config("simclr", seed, self.options.start_steps), name)
+            self._trained(self.config("simclr", seed, self.options.start_steps), START, seed)
         return str(last)
 
-    def _trained(self, config: PretrainConfig, name: str) -> tuple[Encoder, dict[str, Any]]:
-        folder = RunFolder.new(self.home, name)
+    def _trained(self, config: PretrainConfig, method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
+        folder = RunFolder.new(self.home, f"{method}-{seed}")
         started = time.perf_counter()
-        with self._catalog_for(config, folder) as catalog:
+        with self._catalog_for(method, config, folder) as catalog:
             pretrain(config, self.home, catalog, folder, say=say)
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
         told = {
@@ -173,8 +191,17 @@ class Bench:
         return build_encoder(replace(config.encoder, init=str(folder.last))), told
 
     @contextmanager
-    def _catalog_for(self, config: PretrainConfig, folder: RunFolder) -> Iterator[Catalog]:
-        """The index of all; with feedback, which publishes versions, a copy of it."""
+    def _catalog_for(self, method: str, config: PretrainConfig, folder: RunFolder) -> Iterator[Catalog]:
+        """The index of all; with feedback, which publishes versions, a copy of it; or one of its own."""
+        if method in EMBEDDINGS:
+            words = EMBEDDINGS[method]
+            with open_catalog(self.home.path / "-".join(["index", *words])) as catalog:
+                if not catalog.versions():
+                    pool = Pool.open(self.home.pool)
+                    depth, up_to_turn = "depth" in words, "up_to_turn" in words
+                    catalog.build(pool, PoseEmbedding.fit(pool, depth=depth, up_to_turn=up_to_turn))
+                yield catalog
+            return
         if not config.feedback.every_epochs:
             yield self.catalog
             return

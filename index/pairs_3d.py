@@ -177,8 +177,8 @@ class _Hands:
         """[n] rows of the pool."""
         if not len(self.rows):
             raise NotThereError(
-                f"no hand of {pool.path} has known joints in 3D; `handsim synth` and `handsim ingest` of "
-                f"FreiHAND's annotations write them, into a pool that lacks these hands"
+                f"no hand of {pool.path} has known joints in 3D; `handsim synth` and `handsim dataset "
+                f"to-pool` write them, into a pool that lacks these hands"
             )
         self._vectors = self._read_vectors()
         is_known = np.isfinite(self._vectors[:, 0])

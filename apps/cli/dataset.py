@@ -1,4 +1,4 @@
-"""``handsim dataset check``: whether a labelled dataset is complete and its annotations fit together."""
+"""``handsim dataset``: check whether a labelled dataset is complete and sound, or add its hands to a pool."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from apps.cli.console import find_home, format_table, progress_bar
 from apps.cli.main import EXIT_BAD_INPUT
+from handsim.english import pluralize
 from handsim.files import write_text_atomically
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     line = "read all labels, so that the list of bad ones is complete"
     check.add_argument("--all-labels", action="store_true", help=line)
     check.set_defaults(run=_check)
+    to_pool = actions.add_parser(
+        "to-pool", help="add its hands, with their joints in 3D, to the pool: retrieval is measured there"
+    )
+    to_pool.add_argument("name", metavar="NAME", help="as for check")
+    to_pool.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
+    line = "only this split; repeatable (default: those that make up the whole set)"
+    to_pool.add_argument("--split", action="append", metavar="S", help=line)
+    to_pool.set_defaults(run=_to_pool)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -90,3 +99,22 @@ def _describe_worst(report: "CheckReport") -> str:
     read, hands = (sum(getattr(split, key) for split in report.bad) for key in ("read", "hands"))
     part = f", which has {read:,} of {hands:,} hands: --all-labels reads all" if read < hands else ""
     return f"\n{table}{more}\nhandsim finetune --skip-bad leaves out those of bad.json{part}"
+
+
+def _to_pool(options: argparse.Namespace) -> int:
+    from training.datasets.to_pool import add_to_pool
+
+    pool = find_home(options).pool
+    with progress_bar("reading") as progress:
+        report = add_to_pool(pool, options.name, options.root, options.split, progress)
+    print(
+        f"{pluralize(report.hands, 'hand')}: {report.added:,} new in {pool}, {report.known:,} looked at "
+        f"before, {report.skipped.total():,} left out"
+    )
+    if report.skipped:
+        rows = [[reason, f"{n:,}", report.examples[reason]] for reason, n in report.skipped.most_common()]
+        print(format_table(["left out", ">hands", "such as"], rows))
+    if report.skipped.total() == report.hands:
+        return EXIT_BAD_INPUT
+    print("next: handsim index build, handsim evaluate retrieval --labels3d")
+    return 0

@@ -40,7 +40,7 @@ COMMANDS: Final = {
         "train:add_finetune_arguments",
         "train an encoder and a head for 3D hand pose on a labelled dataset",
     ),
-    "dataset": ("dataset:add_arguments", "check a labelled dataset: files, counts, joints, cameras"),
+    "dataset": ("dataset:add_arguments", "check a labelled dataset, or add its hands to the pool"),
     "predict": ("predict:add_arguments", "estimate the 3D pose of every hand in images and videos"),
     "experiment": ("experiment:add_arguments", "many runs from one file, and the papers' tables of them"),
     "browse": ("browse:add_arguments", "look at the pool, the index and the runs in a web browser"),

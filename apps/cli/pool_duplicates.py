@@ -203,8 +203,7 @@ def _open_others(path: Path, progress: Progress) -> _Others:
 
 def _open_dataset(root: Path, progress: Progress) -> _Others:
     """The hands of all splits of a labelled dataset."""
-    from training.datasets.check import WHOLE_DATASETS
-    from training.datasets.open_dataset import DATASETS, open_dataset
+    from training.datasets.open_dataset import DATASETS, WHOLE_DATASETS, open_dataset
 
     parts: list[_Others] = []
     for dataset in DATASETS:

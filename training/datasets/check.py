@@ -21,7 +21,7 @@ from training.datasets.bad_labels import find_bad_labels
 from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
 from training.datasets.generic import GenericHands
 from training.datasets.layouts import is_synthetic
-from training.datasets.open_dataset import known_splits, open_dataset
+from training.datasets.open_dataset import WHOLE_DATASETS, known_splits, open_dataset
 from training.datasets.record import HandLabel, LabelledHand, StoredDataset, check_split
 from training.datasets.sanity import (
     Finding,
@@ -57,13 +57,6 @@ split, and 3,960 for evaluation. DexYCB: the hand annotations in table 9 of the 
 the public splits of AssemblyHands no count could be confirmed."""
 
 
-WHOLE_DATASETS: Final = {
-    "dexycb": ("s0_train", "s0_val", "s0_test"),
-    "freihand": ("train", "val", "eval"),
-    "assemblyhands": ("train", "val"),
-}
-"""The splits of a whole dataset, where these are not all: some overlap, and the joints of the public test
-split of AssemblyHands are withheld."""
 _NEED_JOINT_ORDER: Final = ("units", "bone lengths", "left and right")
 _NO_LENGTH_RATIO: Final = 0.01
 """A bone shorter than that share of its usual length has both joints in one place."""

@@ -16,6 +16,13 @@ DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[s
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
 """Name -> the dataset's class, and its splits."""
+WHOLE_DATASETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "dexycb": ("s0_train", "s0_val", "s0_test"),
+    "freihand": ("train", "val", "eval"),
+    "assemblyhands": ("train", "val"),
+}
+"""The splits of a whole dataset, where these are not all: some overlap, and the joints of the public test
+split of AssemblyHands are withheld."""
 
 
 def open_dataset(name: str, root: str | Path, split: str) -> StoredDataset:

@@ -58,6 +58,7 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("trainer", "steps"): None,
     ("trainer", "trunk_lr_factor"): 1.0,
     ("data", "label_subset"): "random",
+    ("data", "skip_bad"): None,
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""

@@ -77,6 +77,8 @@ def test_a_check_that_finds_nothing_removes_the_figure_of_an_earlier_one(
     [
         (("dataset", "check", "synthetics", "SET"), "no dataset synthetics; did you mean synthetic?"),
         (("dataset", "check", "synthetic", "SET", "--split", "s0"), "no split s0; it has train, val, test"),
+        (("dataset", "to-pool", "synthetics", "SET"), "no dataset synthetics; did you mean synthetic?"),
+        (("dataset", "to-pool", "synthetic", "SET", "--split", "s0"), "no split s0; it has train, val, test"),
         (("dataset", "check", "synthetic", "SET", "--labels", "0"), "labels is 0; it must be at least 1"),
         (("synth", "--layout", "freihand"), "--layout and --out go together"),
         (("synth", "--out", "new"), "--layout and --out go together"),
@@ -99,6 +101,14 @@ def test_bad_input_is_one_line_and_writes_nothing(
         refusal = run_refused(capsys, *(hands if word == "SET" else word for word in words))
     assert message in refusal
     assert not list(tmp_path.glob("*"))
+
+
+def test_a_set_becomes_a_pool(hands: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = run_ok(capsys, "--home", tmp_path, "dataset", "to-pool", "synthetic", hands)
+    assert out.startswith("12 hands: 12 new in ")
+    again = run_ok(capsys, "--home", tmp_path, "dataset", "to-pool", "synthetic", hands, "--split", "train")
+    assert "0 new in" in again
+    assert len(Pool.open(tmp_path / "pool")) == 12
 
 
 def test_every_dataset_has_a_layout() -> None:
