@@ -12,7 +12,7 @@ from handsim.pool import Pool
 if TYPE_CHECKING:
     from handsim.synthetic.config import SyntheticConfig
 
-LAYOUTS: Final = ("synthetic", "freihand", "dexycb", "assemblyhands")
+LAYOUTS: Final = ("synthetic", "generic", "freihand", "dexycb", "assemblyhands")
 _EPILOG: Final = """\
 Any setting of a world can be given here, as in --scene.passing_share 0.5; --settings lists them.
 """
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, line in (
         ("--videos", f"videos ({world.videos})"),
         ("--hands-per-video", f"frames in each, one hand a frame ({world.hands_per_video})"),
-        ("--size", f"side of a crop ({world.size_px}); other layouts than synthetic have their own images"),
+        (
+            "--size",
+            f"side of a crop ({world.size_px}); those of freihand, dexycb and assemblyhands have their own",
+        ),
         ("--seed", f"the same seed gives the same hands ({world.seed})"),
     ):
         parser.add_argument(name, type=int, metavar="PX" if name == "--size" else "N", help=line)
@@ -62,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.settings:
         WORLDS.print_settings()
         return 0
-    if options.size is not None and options.layout not in (None, "synthetic"):
+    if options.size is not None and options.layout not in (None, "synthetic", "generic"):
         raise HandsimError(f"--size {options.size} is not for --layout {options.layout}; leave it out")
     if (options.layout is None) != (options.out is None):
         raise HandsimError("--layout and --out go together: which layout, and the folder to write it in")
@@ -100,11 +103,13 @@ def _read_world(options: argparse.Namespace) -> "SyntheticConfig":
 
 
 def _write_layout(layout: str, root: Path, config: "SyntheticConfig") -> int:
+    from training.datasets.generic import write_generic
     from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
     from training.datasets.synthetic import write_synthetic
 
     writers = {
         "synthetic": write_synthetic,
+        "generic": write_generic,
         "freihand": write_freihand,
         "dexycb": write_dexycb,
         "assemblyhands": write_assemblyhands,

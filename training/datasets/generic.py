@@ -13,6 +13,7 @@ The file is streamed, a hand at a time; a split's hands take 1.9 KB of memory ea
 second). Images are read lazily.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +21,18 @@ from typing import Any, Final
 import ijson
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from handsim.errors import HandsimError, NotThereError, did_you_mean
+from handsim.files import write_text_atomically
 from handsim.geometry import PIXEL_CENTRE
 from handsim.hand import SIDES
 from handsim.skeleton import JOINT_COUNT, JOINT_NAMES, JOINT_ORDERS
+from handsim.synthetic import SyntheticConfig, synthesise_labelled
 from handsim.synthetic.camera import project
+from training.datasets.layouts import Progress, begin_layout
 from training.datasets.record import MM_PER_M, HandLabel, LabelledHand, check_split, with_picture
+from training.datasets.synthetic import CROP_ENLARGEMENT, split_of_people
 
 SPLITS: Final = ("train", "val", "test")
 LABELS_FILE: Final = "hands.json"
@@ -204,3 +210,37 @@ def _stream(path: Path, prefix: str) -> Iterator[Any]:
     except (ijson.JSONError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise HandsimError(f"{path} is not whole JSON ({reason}); {_NULL}") from error
+
+
+def write_generic(root: Path, config: SyntheticConfig, progress: Progress | None = None) -> None:
+    """Write the hands of a world into an empty folder, with the optional fields: an example of the layout.
+
+    Splits are by people. ``hands.json`` is written last: without it the folder is not a dataset. Raises
+    HandsimError for a folder that is not empty and for fewer than three videos, one for each split.
+    """
+    begin_layout(root, "generic", config, least_videos=len(SPLITS))
+    split_of = split_of_people(config)
+    (root / "images").mkdir()
+    hands: list[dict[str, Any]] = []
+    pictures = synthesise_labelled(config, crop_enlargement=CROP_ENLARGEMENT)
+    for number, picture in enumerate(pictures):
+        path = f"images/{number:07d}.png"
+        Image.fromarray(picture.image).save(root / path)
+        height, width = picture.image.shape[:2]
+        hands.append(
+            {
+                "id": f"{picture.video:06d}/{picture.frame:06d}",
+                "person": f"{picture.person:06d}",
+                "picture": path,
+                "size": [width, height],
+                "side": picture.side,
+                "split": SPLITS[split_of[picture.person]],
+                "K": picture.intrinsics.tolist(),
+                "xyz": picture.joints_3d_mm.tolist(),
+                "uv": picture.keypoints_2d_px.tolist(),
+            }
+        )
+        if progress:
+            progress(number + 1, config.videos * config.hands_per_video)
+    conventions = {"unit": "mm", "joint_order": "handsim", "pixel_centre": PIXEL_CENTRE}
+    write_text_atomically(root / LABELS_FILE, json.dumps({**conventions, "hands": hands}) + "\n")

@@ -9,6 +9,7 @@ import pytest
 
 from handsim.synthetic import SyntheticConfig
 from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
+from training.datasets.generic import write_generic
 from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
 from training.datasets.synthetic import write_synthetic
 
@@ -30,6 +31,7 @@ def _dataset(name: str, write: Callable[[Path, SyntheticConfig], None], config: 
 dexycb_root = _dataset("dexycb", write_dexycb, DEXYCB)
 assemblyhands_root = _dataset("assemblyhands", write_assemblyhands, ASSEMBLYHANDS)
 freihand_root = _dataset("freihand", write_freihand, FREIHAND)
+generic_root = _dataset("generic", write_generic, SYNTHETIC)
 synthetic_root = _dataset("synthetic", write_synthetic, SYNTHETIC)
 
 

@@ -1,4 +1,4 @@
-"""What all four datasets promise alike, and what FreiHAND and handsim's own do."""
+"""What all datasets promise alike, and what FreiHAND and handsim's own do."""
 
 import copy
 import json
@@ -20,6 +20,7 @@ from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SY
 from tests.training.datasets.conftest import Copier
 from training.datasets import layouts
 from training.datasets.freihand import FreiHAND
+from training.datasets.generic import write_generic
 from training.datasets.layouts import (
     EVALUATION_EVERY,
     is_synthetic,
@@ -41,12 +42,14 @@ REMEDIES = {
     "freihand": "download and extract FreiHAND_pub_v2.zip again",
     "dexycb": "extract its archive again",
     "assemblyhands": "extract that sequence's archive of ego_images_rectified again",
+    "generic": "correct hands.json or add the image",
     "synthetic": "write it again with `handsim synth --layout synthetic`",
 }
 LAYOUTS: dict[str, tuple[Callable[[Path, SyntheticConfig], None], SyntheticConfig]] = {
     "freihand": (write_freihand, FREIHAND),
     "dexycb": (write_dexycb, DEXYCB),
     "assemblyhands": (write_assemblyhands, ASSEMBLYHANDS),
+    "generic": (write_generic, SYNTHETIC),
     "synthetic": (write_synthetic, SYNTHETIC),
 }
 
@@ -166,6 +169,7 @@ def test_the_smallest_world_has_every_split_of_freihand(tmp_path: Path) -> None:
         ("dexycb", 11, "videos is 11; the layout of dexycb needs 12"),
         ("assemblyhands", 2, "videos is 2; the layout of assemblyhands needs 3"),
         ("synthetic", 2, "videos is 2; the layout of synthetic needs 3"),
+        ("generic", 2, "videos is 2; the layout of generic needs 3"),
     ],
 )
 def test_worlds_that_leave_a_split_empty_are_refused(
