@@ -116,5 +116,6 @@ def _to_pool(options: argparse.Namespace) -> int:
         print(format_table(["left out", ">hands", "such as"], rows))
     if report.skipped.total() == report.hands:
         return EXIT_BAD_INPUT
-    print("next: handsim index build, handsim evaluate retrieval --labels3d")
+    if report.added:
+        print("next: handsim index build, handsim evaluate retrieval --labels3d")
     return 0

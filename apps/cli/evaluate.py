@@ -13,6 +13,7 @@ from apps.cli.console import find_catalog, find_estimator, find_home, format_tab
 from apps.cli.evaluate_detection import add_detection_arguments
 from apps.cli.evaluate_encoder import add_encoder_arguments
 from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
@@ -283,9 +284,10 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
         f"{metadata['hands']:,} hands of {dataset.name} {dataset.split}\n"
     ]
     if metadata.get("skipped_bad"):
+        skipped = pluralize(metadata["skipped_bad"], "hand")
         lines.append(
-            f"WITHOUT {metadata['skipped_bad']:,} hands that {evaluation.settings['skip_bad']} names: these "
-            "numbers are not comparable with published ones\n"
+            f"WITHOUT {skipped} that {evaluation.settings['skip_bad']} names: these numbers are not "
+            "comparable with published ones\n"
         )
     if evaluation.scores is None:
         hint = _GROUND_TRUTH_HINTS.get(dataset.name, "")

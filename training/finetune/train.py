@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.metrics.alignment import align_root, align_root_and_scale, compare_poses
 from handsim.metrics.pose import joint_errors_mm
@@ -173,11 +174,12 @@ def _rows_to_train_on(
 
 def _describe_left_out(left_out: dict[str, int], skip_bad: str | None) -> str:
     reasons = {
-        "bad": f"hands that {skip_bad} names",
-        "outside": "hands outside of their pictures",
-        "val_bad": f"hands of validation that {skip_bad} names",
+        "bad": f"that {skip_bad} names",
+        "outside": "outside of the picture",
+        "val_bad": f"of validation that {skip_bad} names",
     }
-    return ", ".join(f"{count:,} {reasons[name]}" for name, count in left_out.items() if count)
+    counts = {name: pluralize(count, "hand") for name, count in left_out.items() if count}
+    return ", ".join(f"{count} {reasons[name]}" for name, count in counts.items())
 
 
 def _metadata(module: FinetuneModule, loader: HandLoader) -> dict[str, Any]:
