@@ -80,7 +80,8 @@ def _check(options: argparse.Namespace) -> int:
         print(format_table(["split", ">hands", ">not annotated", ">official"], rows), end="\n\n")
     findings = [[finding.check, finding.verdict, finding.detail] for finding in report.findings]
     print(format_table(["check", "", ""], findings))
-    print(_describe_worst(report))
+    if worst := _describe_worst(report):
+        print(worst)
     drawn = " and ".join(name for name, figure in figures.items() if figure is not None)
     print(f"\nwritten to {out}" + (f"; look at {drawn}" if drawn else ""))
     return EXIT_BAD_INPUT if report.failed else 0

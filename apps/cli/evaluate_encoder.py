@@ -19,7 +19,7 @@ REPORT_FILE: Final = "encoder.json"
 BASELINE_NAMES: Final = ("pose", "random", "pixels")
 """Those of `training.evaluation.encoders`, for the help, which must not load torch; a test compares them."""
 _EPILOG: Final = """\
-The pool's labels are asked for, of each person (a video of the pool) by what is known of the others: by a
+The pool's labels are predicted, those of each person (a video of the pool) from the other people: by a
 linear probe, by the ten nearest hands, and by the nearest one in an index of 64 components, as `handsim
 embedding fit --encoder` makes it. Encoders of one name are seeds of one method, the same seeds in the same
 order for each name:
@@ -34,7 +34,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    line = "tell the labels of the pool's hands (needed: nothing else can be told yet)"
+    line = "predict the labels of the pool's hands (needed: there is nothing else yet)"
     parser.add_argument("--labels", action="store_true", required=True, help=line)
     line = (
         "a checkpoint's file, a run of the home, or an architecture's name for ImageNet's weights; "
@@ -96,17 +96,17 @@ def _parse_encoder(text: str, home: Home) -> "EncoderFile":
 
 
 def format_encoder_report(report: "EncoderReport") -> str:
-    """What was asked, the scores, and the differences to the reference."""
+    """Which hands, the scores, and the differences to the reference."""
     from training.evaluation.encoders import MEASURES
 
     lines = [
-        f"{report.hands:,} hands of {report.people:,} people or videos, {report.labels:,} labels; always "
-        f"telling the most frequent one is right for {report.chance:.1%}"
+        f"{report.hands:,} hands of {report.people:,} people or videos, {report.labels:,} labels; the "
+        f"most frequent one is right for {report.chance:.1%}"
     ]
     if report.left_out:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items())
         lines.append(f"left out: {reasons}")
-    header = ["hands told right, %", *(f">{title}" for title in MEASURES.values())]
+    header = ["accuracy, %", *(f">{title}" for title in MEASURES.values())]
     rows = [[row, *(_percent(scores[name]) for name in MEASURES)] for row, scores in report.scores.items()]
     parts = ["\n".join(lines), format_table(header, rows)]
     if len(report.scores) > 1:

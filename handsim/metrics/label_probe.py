@@ -1,9 +1,9 @@
-"""What frozen features of hands know of their labels, asked of people that the answer has not seen.
+"""How well labels of hands are predicted from frozen features, always of people left out of training.
 
-The **linear probe** is logistic regression on standardised features. People are dealt into folds, and the
-hands of each fold are told by a probe that was trained on the other people alone; its regularisation is
-chosen by folds of these. The **nearest hands** of a hand are those of other people. Every answer is right or
-wrong for one hand, so that `handsim.metrics.bootstrap` can draw people.
+The **linear probe** is logistic regression on standardised features. People are split into folds, and the
+labels of each fold are predicted by a probe that was trained on the other people alone; its regularisation
+is chosen by folds of these. The **nearest hands** of a hand are those of other people. Every prediction is
+right or wrong for one hand, so that `handsim.metrics.bootstrap` can draw people.
 """
 
 import warnings
@@ -22,7 +22,7 @@ Codes = NDArray[np.integer]
 FOLDS: Final = 5
 INNER_FOLDS: Final = 3
 LEAST_PEOPLE: Final = 3
-"""One to be told, and two to train and to choose the regularisation on."""
+"""One to be predicted, and two to train and to choose the regularisation on."""
 INVERSE_REGULARISATIONS: Final = (1e-4, 1e-3, 1e-2, 1e-1)
 """scikit-learn's C of the logistic regression, the first one the strongest."""
 VOTERS: Final = 10
@@ -33,17 +33,17 @@ _QUERIES_AT_ONCE: Final = 1024
 
 
 def probe_linearly(features: NDArray[np.floating], labels: Codes, people: Codes, seed: int = 0) -> Codes:
-    """The labels [N] that linear probes tell of hands with features [N, F], of people who are not theirs.
+    """The labels [N] that linear probes predict from features [N, F], of people they are not trained on.
 
-    ``labels`` and ``people`` [N] are codes; there are `LEAST_PEOPLE` people at least. ``seed`` deals them
-    into folds. A label that no training person has is never told: its hands are told wrong.
+    ``labels`` and ``people`` [N] are codes; there are `LEAST_PEOPLE` people at least. ``seed`` splits
+    them into folds. A label that no training person has is never predicted: its hands are wrong.
     """
-    told = np.empty_like(labels)
-    for is_test in _deal_people(people, FOLDS, seed):
+    predicted = np.empty_like(labels)
+    for is_test in _split_people(people, FOLDS, seed):
         train, targets, owners = features[~is_test], labels[~is_test], people[~is_test]
         strength = _choose_regularisation(train, targets, owners, seed)
-        told[is_test] = _fit_and_tell(train, targets, features[is_test], (strength,))[0]
-    return told
+        predicted[is_test] = _fit_and_predict(train, targets, features[is_test], (strength,))[0]
+    return predicted
 
 
 def find_nearest(vectors: NDArray[np.floating], people: Codes, count: int) -> Codes:
@@ -75,30 +75,30 @@ def vote(labels: Codes, nearest: Codes) -> Codes:
 
 
 def _choose_regularisation(features: NDArray[np.floating], labels: Codes, people: Codes, seed: int) -> float:
-    """The C with which most hands of some people are told right by the others; the strongest of equals."""
+    """The C with which most labels are predicted right; the strongest of equals."""
     right = np.zeros(len(INVERSE_REGULARISATIONS))
-    for is_test in _deal_people(people, INNER_FOLDS, seed):
+    for is_test in _split_people(people, INNER_FOLDS, seed):
         train, targets, test = features[~is_test], labels[~is_test], features[is_test]
-        told = _fit_and_tell(train, targets, test, INVERSE_REGULARISATIONS)
-        right += [(each == labels[is_test]).sum() for each in told]
+        predicted = _fit_and_predict(train, targets, test, INVERSE_REGULARISATIONS)
+        right += [(each == labels[is_test]).sum() for each in predicted]
     return INVERSE_REGULARISATIONS[int(right.argmax())]
 
 
-def _fit_and_tell(
+def _fit_and_predict(
     train: NDArray[np.floating], labels: Codes, test: NDArray[np.floating], strengths: tuple[float, ...]
 ) -> list[Codes]:
     """The labels of the test hands by each C; every fit starts from the one before."""
     if len(np.unique(labels)) == 1:  # logistic regression wants two
         return [np.full(len(test), labels[0])] * len(strengths)
     scaler = StandardScaler().fit(train.astype(np.float64))
-    scaled, asked = (scaler.transform(each.astype(np.float64)) for each in (train, test))
+    scaled, scaled_test = (scaler.transform(each.astype(np.float64)) for each in (train, test))
     model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return [model.set_params(C=each).fit(scaled, labels).predict(asked) for each in strengths]
+        return [model.set_params(C=each).fit(scaled, labels).predict(scaled_test) for each in strengths]
 
 
-def _deal_people(people: Codes, folds: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+def _split_people(people: Codes, folds: int, seed: int) -> Iterator[NDArray[np.bool_]]:
     """Of each fold, which hands [N] are of its people; as many people in one as in another, or one more."""
     names, owners = np.unique(people, return_inverse=True)
     folds = min(folds, len(names))

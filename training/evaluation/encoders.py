@@ -187,21 +187,22 @@ def _check_enough(hands: LabelledHands, pool: Pool) -> None:
     aside = f" ({reasons}, of {len(pool):,})" if reasons else ""
     if not len(hands.rows):
         raise HandsimError(
-            f"no hand of {pool.path} can be asked for its label{aside}; ingest with --label-from and "
+            f"no hand of {pool.path} can be evaluated on{aside}; ingest with --label-from and "
             f"--video-from, labels that several people show"
         )
     if hands.person_count < LEAST_PEOPLE:
         raise HandsimError(
-            f"the labelled hands of {pool.path} are of {hands.person_count} people or videos{aside}; people "
-            f"are told by others, which takes {LEAST_PEOPLE}: ingest more, or name them with --video-from"
+            f"the labelled hands of {pool.path} are of {hands.person_count} people or videos{aside}; those "
+            f"of one are predicted from others, which takes {LEAST_PEOPLE}: ingest more, or name them with "
+            f"--video-from"
         )
     if hands.label_count < 2:
-        raise HandsimError(f"all hands that are left have the same label{aside}; there is nothing to tell")
+        raise HandsimError(f"all hands that are left have the same label{aside}; there is nothing to predict")
 
 
 @dataclass(frozen=True)
 class Score:
-    """The share of hands told right: the mean over seeds, and the same as a difference to the reference."""
+    """An accuracy: the mean over seeds, and the same as a difference to the reference."""
 
     mean: float
     seeds: tuple[float, ...]
@@ -221,7 +222,7 @@ class EncoderReport:
     left_out: dict[str, int]
     """Hands that play no part, by the reason."""
     chance: float
-    """The share of the most frequent label: what is told right by always telling that one."""
+    """The share of the most frequent label: the accuracy of always predicting that one."""
     reference: str
     scores: dict[str, dict[str, Score]]
     """By row and by the names of `MEASURES`."""
@@ -349,7 +350,7 @@ def _random_weights(architecture: Architecture, seed: int) -> TrunkWeights:
 
 
 def _measure(features: Features, hands: LabelledHands, seed: int) -> dict[str, NDArray[np.bool_]]:
-    """Of each measure, which hands [N] are told right."""
+    """Of each measure, which hands [N] are predicted right."""
     labels = hands.labels
     people = np.unique(np.array(hands.people), return_inverse=True)[1]
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)

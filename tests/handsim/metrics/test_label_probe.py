@@ -1,4 +1,4 @@
-"""Labels told from features of other people: against what is known, and against slow searches."""
+"""Labels predicted from features of other people: against what is known, and against slow searches."""
 
 import numpy as np
 import pytest
@@ -17,41 +17,41 @@ def _hands(seed: int, people: int = 12, labels: int = 3) -> tuple[NDArray[np.flo
     return centres[shown] + random.normal(size=(len(shown), 8)), shown, owners
 
 
-def test_what_features_say_of_labels_is_told_of_people_that_were_not_trained_on() -> None:
+def test_labels_are_predicted_of_people_that_were_not_trained_on() -> None:
     features, labels, people = _hands(0)
     assert (probe_linearly(features, labels, people) == labels).mean() > 0.95
 
 
-def test_what_only_tells_people_apart_tells_no_label() -> None:
+def test_what_only_tells_people_apart_predicts_no_label() -> None:
     """Every person has labels of their own kind: whoever had seen them would know."""
     random = np.random.default_rng(1)
     people = np.arange(40).repeat(5)
     features = np.eye(40)[people] + 0.01 * random.normal(size=(200, 40))
     labels = random.integers(0, 2, 40)[people]
     assert (probe_linearly(features, labels, people) == labels).mean() < 0.75
-    told = vote(labels, find_nearest(features, people, 10))
-    assert (told == labels).mean() < 0.75
+    predicted = vote(labels, find_nearest(features, people, 10))
+    assert (predicted == labels).mean() < 0.75
 
 
-def test_the_regularisation_is_chosen_without_the_people_that_are_told() -> None:
-    """With all labels of one fold of people changed, that fold is told as before."""
+def test_the_regularisation_is_chosen_without_the_people_that_are_predicted() -> None:
+    """With all labels of one fold of people changed, that fold is predicted as before."""
     features, labels, people = _hands(2, people=10)
-    told = probe_linearly(features, labels, people)
+    predicted = probe_linearly(features, labels, people)
     fold = np.random.default_rng(0).permutation(10) % 5
     is_changed = np.isin(people, np.flatnonzero(fold == 0))
     changed = np.where(is_changed, (labels + 1) % 3, labels)
     again = probe_linearly(features, changed, people)
-    np.testing.assert_array_equal(told[is_changed], again[is_changed])
+    np.testing.assert_array_equal(predicted[is_changed], again[is_changed])
 
 
 @pytest.mark.parametrize("people", [3, 4])
-def test_few_people_a_label_of_one_person_and_constant_features_are_told_something(people: int) -> None:
+def test_few_people_a_label_of_one_person_and_constant_features_are_predicted(people: int) -> None:
     features, labels, owners = _hands(3, people=people)
     labels[owners == 0] += 10  # nobody else has those
     for each in (features, np.ones_like(features)):
-        told = probe_linearly(each, labels, owners)
-        assert np.isin(told, labels).all()
-        assert (told[owners == 0] != labels[owners == 0]).all()
+        predicted = probe_linearly(each, labels, owners)
+        assert np.isin(predicted, labels).all()
+        assert (predicted[owners == 0] != labels[owners == 0]).all()
 
 
 def test_the_nearest_hands_are_those_of_other_people_in_order() -> None:
