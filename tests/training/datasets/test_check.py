@@ -90,6 +90,7 @@ def failed(report: CheckReport) -> dict[str, Finding]:
         ("dexycb", {"counts"}),
         ("assemblyhands", {"counts"}),
         ("freihand", {"counts", "projection"}),  # no 2D joints are stored
+        ("ho3d", {"counts", "projection"}),
         ("synthetic", {"counts"}),
     ],
 )
