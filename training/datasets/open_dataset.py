@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from handsim.errors import HandsimError, NotThereError, did_you_mean
-from training.datasets import assemblyhands, dexycb, freihand, generic, ho3d, synthetic
+from training.datasets import assemblyhands, dexycb, freihand, generic, ho3d, interhand, synthetic
 from training.datasets.record import StoredDataset, check_split
 
 DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[str, ...]]]] = {
@@ -13,6 +13,7 @@ DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[s
     "dexycb": (dexycb.DexYCB, tuple(dexycb.SPLITS)),
     "assemblyhands": (assemblyhands.AssemblyHands, assemblyhands.SPLITS),
     "ho3d": (ho3d.HO3D, ho3d.SPLITS),
+    "interhand": (interhand.InterHand, interhand.SPLITS),
     "generic": (generic.GenericHands, generic.SPLITS),
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
@@ -30,6 +31,7 @@ _HAS: Final[Mapping[str, str]] = {
     "dexycb": "calibration",
     "assemblyhands": "annotations",
     "ho3d": "train.txt",
+    "interhand": "annotations",
     "generic": generic.LABELS_FILE,
     "synthetic": synthetic.METADATA_FILE,
 }

@@ -101,3 +101,73 @@ def _python2(value: Any) -> bytes:
     if isinstance(value, str):
         return b"U" + bytes([len(value)]) + value.encode("latin-1")
     return b"N" if value is None else b"K" + bytes([value])
+
+
+INTERHAND_SIZE_PX = (334, 512)
+INTERHAND_CAMERAS = ("400262", "410028")
+INTERHAND_SPLITS = ("train", "val", "test")
+
+
+def interhand_camera(capture: int, camera: str) -> dict[str, NDArray[np.float64]]:
+    """A camera anywhere in the world, as its file describes it."""
+    rng = np.random.default_rng([capture, int(camera)])
+    rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return {
+        "campos": 900 * rng.standard_normal(3),
+        "camrot": rotation * np.linalg.det(rotation),
+        "focal": np.array([480.0, 481.5]) + rng.uniform(-5, 5, 2),
+        "princpt": np.array([166.2, 255.1]),
+    }
+
+
+def interhand_hand(row: int) -> tuple[Joints, str]:
+    """What its camera sees, and on which side: joints [21, 3] in mm in the camera frame, not mirrored."""
+    side = ("right", "left")[row % 2]
+    centred = HANDS[row] - HANDS[row].mean(axis=0) + [0, 0, 700.0]
+    return centred * [-1 if side == "left" else 1, 1, 1], side
+
+
+def write_interhand(root: Path) -> None:
+    """Each person is a capture, seen by two cameras in turn; every sixth annotation is of two hands.
+
+    The first hand of each split has an invalid joint in its frame, the second one in its picture, the third
+    hand no valid one.
+    """
+    for number, split in enumerate(INTERHAND_SPLITS):
+        data: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
+        cameras: dict[str, dict[str, Any]] = {}
+        joints: dict[str, dict[str, Any]] = {}
+        rows = [row for row in range(len(HANDS)) if PEOPLE[row] % len(INTERHAND_SPLITS) == number]
+        for place, row in enumerate(rows):
+            capture, frame, camera = int(PEOPLE[row]), 1000 + 6 * row, INTERHAND_CAMERAS[row % 2]
+            seen, side = interhand_hand(row)
+            model = interhand_camera(capture, camera)
+            sequence = f"Capture{capture}/00{capture:02d}_pointing/cam{camera}"
+            image = {"id": 7 * row, "file_name": f"{sequence}/image{frame}.jpg", "capture": capture}
+            image |= {"subject": capture % 9, "seq_name": sequence.split("/")[1], "camera": camera}
+            image |= {"frame_idx": frame, "width": INTERHAND_SIZE_PX[0], "height": INTERHAND_SIZE_PX[1]}
+            in_picture, in_frame = np.zeros((2, 42), dtype=np.int64)
+            half = slice(21, 42) if side == "left" else slice(0, 21)
+            in_picture[half] = place != 2
+            in_frame[half] = 1
+            in_frame[half.start + 3] = place != 0
+            in_picture[half.start + 4] = place not in (1, 2)
+            world = np.ones((42, 3))
+            world[half] = from_handsim_order(seen, "interhand") @ model["camrot"] + model["campos"]
+            pose = {"world_coord": world.tolist(), "joint_valid": in_frame[:, None].astype(bool).tolist()}
+            joints.setdefault(str(capture), {})[str(frame)] = pose | {"hand_type": side}
+            for key, values in model.items():
+                of_capture = cameras.setdefault(str(capture), {}).setdefault(key, {})
+                of_capture[camera] = values.tolist()
+            annotation = {"id": 7 * row, "image_id": 7 * row, "bbox": [0.0, 0.0, 100.0, 100.0]}
+            annotation |= {"joint_valid": in_picture[:, None].tolist(), "hand_type_valid": 1}
+            annotation["hand_type"] = "interacting" if place % 6 == 5 else side
+            data["images"].append(image)
+            data["annotations"].append(annotation)
+            k = np.diag([*model["focal"], 1.0])
+            k[:2, 2] = model["princpt"] + 0.5
+            write_picture(root / "images" / split / image["file_name"], INTERHAND_SIZE_PX, project(seen, k))
+        folder = root / "annotations" / split
+        folder.mkdir(parents=True)
+        for kind, content in (("data", data), ("camera", cameras), ("joint_3d", joints)):
+            (folder / f"InterHand2.6M_{split}_{kind}.json").write_text(json.dumps(content))

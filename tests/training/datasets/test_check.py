@@ -91,6 +91,7 @@ def failed(report: CheckReport) -> dict[str, Finding]:
         ("assemblyhands", {"counts"}),
         ("freihand", {"counts", "projection"}),  # no 2D joints are stored
         ("ho3d", {"counts", "projection"}),
+        ("interhand", {"counts", "projection"}),
         ("synthetic", {"counts"}),
     ],
 )

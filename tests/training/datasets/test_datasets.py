@@ -43,6 +43,7 @@ REMEDIES = {
     "dexycb": "extract its archive again",
     "assemblyhands": "extract that sequence's archive of ego_images_rectified again",
     "ho3d": "download and extract HO-3D again",
+    "interhand": "extract the archive of that capture's images again",
     "generic": "correct hands.json or add the image",
     "synthetic": "write it again with `handsim synth --layout synthetic`",
 }

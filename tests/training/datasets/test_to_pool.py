@@ -19,7 +19,7 @@ from training.datasets.to_pool import add_to_pool
 
 SPLITS = {
     **{"freihand": "eval", "dexycb": "s1_test", "assemblyhands": "train", "synthetic": "train"},
-    **{"ho3d": "val"},
+    **{"ho3d": "val", "interhand": "test"},
 }
 
 
