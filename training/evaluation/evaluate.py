@@ -20,7 +20,7 @@ from handsim.hand import Side
 from handsim.metrics.pose import mean_pose_mm
 from handsim.processes import available_cores
 from training.datasets.bad_list import bad_rows, without_rows
-from training.datasets.open_dataset import open_dataset
+from training.datasets.open_dataset import check_has_3d, open_dataset
 from training.datasets.record import HandDataset
 from training.evaluation.predictions import (
     PredictedHands,
@@ -150,6 +150,7 @@ def evaluate_predictions(
 def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path]:
     data = inference.config.data
     name = request.dataset or data.dataset
+    check_has_3d(name)
     root = request.root or (data.root if name == data.dataset else None)
     if root is None:
         raise HandsimError(
