@@ -34,6 +34,7 @@ _MAX_CANDIDATES: Final = 200
 _CROP_PX: Final = 224
 _GROUND_TRUTH_HINTS: Final = {
     "freihand": "; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside evaluation_K.json",
+    "ho3d": "; put evaluation_xyz.json, a download of its own, beside evaluation.txt",
     "assemblyhands": "; the truth of its test split is not public, evaluate on val",
 }
 _EPILOG: Final = """\

@@ -174,6 +174,8 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         ("dexycb", "s0_train", "s0_test"),
         ("dexycb", "s3_train", "s3_test"),
         ("assemblyhands", "train", "val"),
+        ("ho3d", "train", "evaluation"),
+        ("interhand", "train", "test"),
         ("synthetic", "train", "test"),
     ],
 )
