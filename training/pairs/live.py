@@ -128,6 +128,10 @@ class LiveNeighbors(PairSource):
             self._busy.release()
 
     def _draw(self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
+        embedding = version.embedding
+        self._settings.check_kind(
+            f"index version {version.info.name}", depth=embedding.depth, up_to_turn=embedding.up_to_turn
+        )
         in_index = np.ones(len(anchors), dtype=np.bool_)
         if self._version_hands is not None:
             in_index = self._version_hands[1].contains(anchors)
@@ -155,7 +159,7 @@ class LiveNeighbors(PairSource):
             without_positive=int((positives == anchors).sum()),
             not_in_index=int((~in_index).sum()),
             random_negatives=random_negatives,
-            up_to_turn=version.embedding.up_to_turn,
+            up_to_turn=embedding.up_to_turn,
             left_out=left_out,
             vectors=vectors,
         )
