@@ -4,21 +4,22 @@ A choice draws the tray again (the fragment `TRAY`) and nothing else of the page
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Final
 
 import streamlit as st
+from numpy.typing import ArrayLike
 
 from apps.browser.components.hand_grid import Chooser
 from apps.browser.library import Library
 from apps.browser.tray.tray import Tray
-from handsim.english import pluralize
 
 TRAY: Final = "tray"
 """The key of the fragment that draws it."""
 _COOKIE: Final = "handsim_visitor"
 _VISITOR: Final = "visitor"
+_FOLLOWERS: Final = "tray_followers"
 _SHOWN: Final = "tray_shown"
 _SEEN: Final = "tray_seen"
 
@@ -35,7 +36,7 @@ def visitor_cookie() -> str:
 
 def _visitor() -> str:
     if _VISITOR not in st.session_state:
-        cookie = st.context.cookies.get(_COOKIE, "")
+        cookie = str(st.context.cookies.get(_COOKIE))
         # It becomes a file's name.
         st.session_state[_VISITOR] = cookie if re.fullmatch("[0-9a-f]{32}", cookie) else token_hex(16)
     visitor: str = st.session_state[_VISITOR]
@@ -56,14 +57,26 @@ def make_chooser(library: Library) -> Chooser:
     return Chooser(start, choose)
 
 
-def choose_hands(library: Library, add: Iterable[int] = (), remove: Iterable[int] = ()) -> None:
-    """Change the tray and draw it again; only for callbacks, in which nothing may follow it."""
-    add, remove = list(add), list(remove)
-    title = (
-        f"choosing {pluralize(len(add), 'hand')}" if add else f"taking {pluralize(len(remove), 'hand')} off"
-    )
-    my_tray(library).change(title, add, remove)
-    st.rerun(TRAY)
+def choose_hands(library: Library, add: ArrayLike, remove: ArrayLike = ()) -> None:
+    """Change the tray and draw it again; only for callbacks, as the last thing that they do."""
+    my_tray(library).change(add, remove)
+    redraw_tray()
+
+
+def redraw_tray() -> None:
+    """Draw the tray again, and what follows it; only for callbacks, as the last thing that they do."""
+    st.rerun([TRAY, *st.session_state.get(_FOLLOWERS, ())])
+
+
+def follow_tray(fragment: str) -> None:
+    """Draw a keyed fragment of this page again, too, whenever the tray changes."""
+    st.session_state[_FOLLOWERS] = (fragment,)
+
+
+def enter_page() -> None:
+    """Forget what the page before showed."""
+    for name in (_FOLLOWERS, _SHOWN):
+        st.session_state.pop(name, None)
 
 
 def seen_messages() -> dict[str, int]:

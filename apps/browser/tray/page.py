@@ -11,7 +11,9 @@ from apps.browser.library import Library
 from apps.browser.search.question import MAX_EXAMPLES, Question
 from apps.browser.tray.choosing import (
     TRAY,
+    choose_hands,
     my_tray,
+    redraw_tray,
     seen_messages,
     shown_and_chosen,
     visitor_cookie,
@@ -65,7 +67,7 @@ def draw_tray(library: Library) -> None:
             icon=":material/close:",
             disabled=not len(tray),
             on_click=_change,
-            args=(library, lambda tray, lists: tray.clear()),
+            args=(library, lambda tray, lists: tray.change(remove=tray.hand_ids)),
             help="Take all hands off the tray; lists keep theirs",
         )
 
@@ -76,6 +78,7 @@ def _change(library: Library, change: Callable[[Tray, HandLists], str | None]) -
         st.session_state[_TOAST] = change(my_tray(library), HandLists(library.home.lists))
     except (HandsimError, OSError) as error:
         st.session_state[_TOAST] = escape(str(error))
+    redraw_tray()
 
 
 def _draw_hands(library: Library, tray: Tray) -> None:
@@ -93,12 +96,8 @@ def _draw_hands(library: Library, tray: Tray) -> None:
         chosen=shown_and_chosen(library),
         seen=seen_messages(),
         cookie=visitor_cookie(),
-        on_take_off=lambda hand: _take_off(tray, hand),
+        on_take_off=lambda hand: choose_hands(library, (), [hand]),
     )
-
-
-def _take_off(tray: Tray, hand: int) -> None:
-    tray.change("taking 1 hand off", remove=[hand])
 
 
 def _undo(tray: Tray, lists: HandLists) -> str | None:
@@ -123,7 +122,7 @@ def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]
         )
     if not names:
         return
-    st.selectbox("List", names, key=_LIST, format_func=lambda name: _describe_list(lists, name))
+    st.selectbox("List", names, key=_LIST)
     with st.container(horizontal=True):
         if library.settings.actions and len(tray):
             st.button(
@@ -138,13 +137,6 @@ def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]
 
 def _chosen() -> str:
     return str(st.session_state[_LIST])
-
-
-def _describe_list(lists: HandLists, name: str) -> str:
-    try:
-        return f"{name} ({pluralize(len(lists.read(name)), 'hand')})"
-    except HandsimError:
-        return name  # gone meanwhile, or damaged: what is done with it says so
 
 
 def _save(tray: Tray, lists: HandLists) -> str:
@@ -173,7 +165,7 @@ def _take_off_list(tray: Tray, lists: HandLists) -> str:
 
 
 def _choose_list(tray: Tray, lists: HandLists) -> None:
-    tray.change(f"choosing list {_chosen()}", lists.read(_chosen()).hand_ids.tolist())
+    tray.change(lists.read(_chosen()).hand_ids)
 
 
 def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:

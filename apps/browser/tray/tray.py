@@ -6,7 +6,6 @@ A random number in a cookie tells visitors apart. Their trays live in the server
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from threading import RLock
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from handsim.english import pluralize
 from handsim.files import replacing
 from handsim.lists import HandLists
 
@@ -62,9 +62,9 @@ class Tray:
     def __len__(self) -> int:
         return len(self.hand_ids)
 
-    def contains(self, hand_ids: Iterable[int]) -> NDArray[np.bool_]:
+    def contains(self, hand_ids: ArrayLike) -> NDArray[np.bool_]:
         """[M] which of hands [M] are chosen."""
-        return np.isin(np.fromiter(hand_ids, np.uint64), self.hand_ids)
+        return np.isin(np.asarray(hand_ids, dtype=np.uint64), self.hand_ids)
 
     @property
     def undo_title(self) -> str | None:
@@ -72,21 +72,21 @@ class Tray:
         with self._lock:
             return self._history[-1].title if self._history else None
 
-    def change(self, title: str, add: Iterable[int] = (), remove: Iterable[int] = ()) -> int:
-        """Choose hands and take others off; returns how many that concerned. Without any, it is no step."""
-        added, removed = (_as_ids(hands) for hands in (add, remove))
+    def change(self, add: ArrayLike = (), remove: ArrayLike = ()) -> None:
+        """Choose hands (each once) and take others off. Where that changes nothing, it is no step."""
+        added, removed = (np.asarray(hands, dtype=np.uint64) for hands in (add, remove))
         with self._lock:
             before = self.hand_ids
             remaining = before[~np.isin(before, removed)]
             new = added[~np.isin(added, remaining)]
-            count = len(new) + len(before) - len(remaining)
-            if count:
-                self._take_step(_Step(title, before, None), np.concatenate([remaining, new]))
-            return count
-
-    def clear(self) -> None:
-        """Take all hands off."""
-        self.change("clearing", remove=self.hand_ids.tolist())
+            titles = [
+                f"{verb} {pluralize(count, 'hand')}"
+                for verb, count in (("choosing", len(new)), ("taking off", len(before) - len(remaining)))
+                if count
+            ]
+            if titles:
+                step = _Step(" and ".join(titles), before, None)
+                self._take_step(step, np.concatenate([remaining, new]))
 
     def remember(self, title: str, change: ListChange) -> None:
         """Make a change of a list a step that can be undone."""
@@ -131,12 +131,6 @@ def _revert(lists: HandLists, change: ListChange) -> None:
     lists.remove(change.name, change.hand_ids)
     if change.is_new and not len(lists.read(change.name)):
         lists.delete(change.name)
-
-
-def _as_ids(hands: Iterable[int]) -> NDArray[np.uint64]:
-    if isinstance(hands, np.ndarray):
-        return hands.astype(np.uint64)
-    return np.array(list(dict.fromkeys(hands)), dtype=np.uint64)
 
 
 class Trays:
