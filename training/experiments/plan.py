@@ -53,6 +53,8 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
     ("pairs", "policy", "max_quantile"): None,
+    ("pairs", "include_list"): None,
+    ("pairs", "exclude_list"): None,
     ("loss", "weighting", "source"): "views",
     ("loss", "weighting", "normalised"): False,
     ("loss", "near"): asdict(NearNegatives()),

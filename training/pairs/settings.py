@@ -45,6 +45,10 @@ class PairSettings:
     """Stay in this version of the index, whatever is published; ``current`` is the one at the start."""
     table: str | None = None
     """A Parquet file that `handsim mine` wrote: its pairs instead of live ones."""
+    include_list: str | None = None
+    """Train on the hands of this list of the home alone (`handsim list`), as if the pool held no others."""
+    exclude_list: str | None = None
+    """Train without the hands of this list of the home; the browser adds to ``left-out``."""
     patience_s: float = 600.0
     """How long to wait for an index that does not answer, in seconds."""
 
