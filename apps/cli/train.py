@@ -55,7 +55,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "[--skip-bad FILE] [--name NAME] [--resume] [--SETTING VALUE ...]"
     )
     parser.epilog = _EPILOG.format(command="finetune", example="--data.root FOLDER")
-    _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, generic, synthetic")
+    _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, ho3d, interhand, generic, synthetic")
     parser.add_argument(
         "--init",
         metavar="RUN|FILE",
