@@ -64,7 +64,7 @@ def test_an_answer_has_a_row_for_each_query_and_leaves_empty_places_empty(pool: 
     [
         ([], "there are 0 hands to show"),
         (np.arange(1, 402), "there are 401 hands to show; give 1 to 400"),
-        ([0.5], "expected whole numbers or 16 hex digits"),
+        ([0.5], "type float64; expected .* whole numbers or 16 hex digits"),
         (["nobody"], "'nobody' is not 16 hex digits"),
         ([[[1]]], r"shape \[1, 1, 1\]"),
         ([5], "no hand 0000000000000005"),
