@@ -63,6 +63,16 @@ class Home:
         return self.runs / name
 
     @property
+    def lists(self) -> Path:
+        """Named lists of hands, see `handsim.lists`."""
+        return self.path / "lists"
+
+    @property
+    def trays(self) -> Path:
+        """The hands that each visitor of the browser has chosen and not yet saved."""
+        return self.path / "trays"
+
+    @property
     def jobs(self) -> Path:
         """The jobs that the browser started, and their progress."""
         return self.path / "jobs"

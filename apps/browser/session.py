@@ -10,6 +10,7 @@ import streamlit as st
 
 from apps.browser.search.question import Question
 from handsim.detection import DetectedHand
+from handsim.errors import HandsimError
 
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
@@ -54,6 +55,14 @@ def set_widget(key: str, value: object) -> None:
 def read_question() -> Question:
     """The question in the address; raises HandsimError if it cannot be read."""
     return Question.from_params(st.query_params.to_dict())
+
+
+def last_question() -> Question:
+    """What the search page was asked last, from any page; an empty question if that was nothing."""
+    try:
+        return Question.from_params(_addresses().get(SEARCH_PATH, {}))
+    except HandsimError:
+        return Question()
 
 
 def ask(question: Question) -> None:

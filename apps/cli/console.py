@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tqdm import tqdm
 
@@ -22,6 +22,7 @@ from index import Catalog, open_catalog
 from index.server.address import parse_patience
 
 _T = TypeVar("_T")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def add_action(
@@ -153,6 +154,11 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )
+
+
+def disarm_formula(value: object) -> object:
+    """A cell of CSV: spreadsheets run texts with such a beginning as formulas, and names may have one."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def shorten(name: str, width: int) -> str:

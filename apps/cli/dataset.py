@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "check", help="what is there, what is missing, and whether joints, cameras and images fit together"
     )
-    check.add_argument("name", metavar="NAME", help="freihand, dexycb, assemblyhands, generic or synthetic")
+    check.add_argument(
+        "name",
+        metavar="NAME",
+        help="freihand, dexycb, assemblyhands, ho3d, interhand, coco_wholebody, generic or synthetic",
+    )
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"
     check.add_argument("--split", action="append", metavar="S", help=line)

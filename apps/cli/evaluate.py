@@ -39,6 +39,7 @@ _CROP_FACTOR: Final = 1.75
 """Of hands that another method predicted, to be drawn: as handsim's own estimators see them."""
 _GROUND_TRUTH_HINTS: Final = {
     "freihand": "; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside evaluation_K.json",
+    "ho3d": "; put evaluation_xyz.json, a download of its own, beside evaluation.txt",
     "assemblyhands": "; the truth of its test split is not public, evaluate on val",
 }
 _EPILOG: Final = """\

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     ),
     "synth": ("synth:add_arguments", "fill the pool with synthetic hands (needs handsim[train])"),
     "pool": ("pool:add_arguments", "look after the pool: its contents, removals, names, merging, export"),
+    "list": ("lists:add_arguments", "named lists of hands, which the other commands read"),
     "models": ("admin:add_models_arguments", "get the model that finds hands"),
     "embedding": ("embedding:add_arguments", "fit and inspect the embedding"),
     "index": ("index:add_arguments", "build, publish, verify and move index versions"),
@@ -128,6 +129,23 @@ def _plain_warnings() -> Iterator[None]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
     """The options, with the function ``run`` of the command; None after printing help for no command."""
+    home = shared_options()
+    # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
+    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
+    parser = make_parser(arguments, home)
+    _, rest = parser.parse_known_args(arguments, options)
+    if "overrides" in options:  # a command that also takes settings, which argparse does not know
+        options.overrides = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if "run" not in options:
+        parser.print_help()
+        return None
+    return options
+
+
+def shared_options() -> argparse.ArgumentParser:
+    """The options of every command."""
     home = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     home.add_argument(
         "--home",
@@ -147,21 +165,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
         default=argparse.SUPPRESS,
         help="how long the index's server is waited for (default: what its address says, else 60)",
     )
-    # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
-    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
-    parser = _make_parser(arguments, home)
-    _, rest = parser.parse_known_args(arguments, options)
-    if "overrides" in options:  # a command that also takes settings, which argparse does not know
-        options.overrides = rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if "run" not in options:
-        parser.print_help()
-        return None
-    return options
+    return home
 
 
-def _make_parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def make_parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser, with the options of the one command that ``arguments`` name."""
     parser = argparse.ArgumentParser(
         prog="handsim",

@@ -107,8 +107,9 @@ def find_bad_labels(labels: Sequence[HandLabel], annotated_px: NDArray[np.floati
         if annotated_px is not None:
             _name_projections(naming, labels, annotated_px)
         _name_places(naming, labels)
-        _name_lengths(naming, joints_mm, [label.subject for label in labels])
-        _name_sides(naming, joints_mm, [label.side for label in labels])
+        if np.isfinite(joints_mm).any():  # not in 2D alone
+            _name_lengths(naming, joints_mm, [label.subject for label in labels])
+            _name_sides(naming, joints_mm, [label.side for label in labels])
     return naming.worst_first()
 
 
@@ -129,6 +130,8 @@ def _name_outside(naming: _Naming, labels: Sequence[HandLabel]) -> None:
             share = inside / count
             naming.add(row, 2 - share, f"{count - inside} of {count} joints lie outside of the picture")
         depth = label.joints_3d_mm[label.valid, 2]
+        if not np.isfinite(depth).any():
+            continue  # in 2D alone
         if depth.min() < NEAREST_MM or depth.max() > FARTHEST_MM:
             far = float(depth.min() if depth.min() < NEAREST_MM else depth.max())
             naming.add(row, 2.0, f"a joint is {far:.0f} mm from the camera")

@@ -24,7 +24,7 @@ from training.datasets.bad_labels import BadLabel, find_bad_labels, merge_bad_la
 from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
 from training.datasets.generic import GenericHands
 from training.datasets.layouts import is_synthetic
-from training.datasets.open_dataset import WHOLE_DATASETS, known_splits, open_dataset
+from training.datasets.open_dataset import ONLY_IN_2D, WHOLE_DATASETS, known_splits, open_dataset
 from training.datasets.record import HandLabel, LabelledHand, StoredDataset, check_split
 from training.datasets.sanity import (
     Finding,
@@ -350,6 +350,9 @@ def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Findi
     labels = [label for _, _, label in hands]
     if not labels:
         return [Finding("joints", "skipped", "none of the hands that were read has an annotated joint")]
+    if not np.isfinite(np.stack([label.joints_3d_mm for label in labels])).any():
+        reason = "the set has joints in 2D alone: distance, order, units, bones and sides are not checked"
+        return [check_inside(labels), Finding("joints in 3D", "skipped", reason)]
     complete = [label for label in labels if label.valid.all()]
     complete_mm = np.array([label.joints_3d_mm for label in complete]).reshape(-1, JOINT_COUNT, 3)
     cameras = [check_projection(labels, annotated_px), check_depth(labels), check_inside(labels)]
@@ -372,7 +375,11 @@ def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Findi
 def _annotated_px(hands: _DrawnHands) -> Floats | None:
     """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
     first = hands[0][0]
-    if first.name == "freihand" or (isinstance(first, GenericHands) and not first.has_keypoints):
+    if (
+        first.name in ONLY_IN_2D
+        or first.name in ("freihand", "ho3d", "interhand")
+        or (isinstance(first, GenericHands) and not first.has_keypoints)
+    ):
         return None
     annotated = np.stack([label.keypoints_2d_px for _, _, label in hands])
     for dataset in dict.fromkeys(dataset for dataset, _, _ in hands):

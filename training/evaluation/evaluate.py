@@ -21,7 +21,7 @@ from handsim.metrics.pose import mean_pose_mm
 from handsim.processes import available_cores
 from training.datasets.bad_list import bad_rows, without_rows
 from training.datasets.freihand import FreiHAND
-from training.datasets.open_dataset import open_dataset
+from training.datasets.open_dataset import check_has_3d, open_dataset
 from training.datasets.record import HandDataset, lies_in_picture
 from training.evaluation.predictions import PredictedHands, TrueHands, read_predictions
 from training.evaluation.report import (
@@ -160,6 +160,7 @@ def _open(request: PoseRequest, inference: Inference | None) -> tuple[HandDatase
     data = None if inference is None else inference.config.data
     name = request.dataset or (data.dataset if data is not None else None)
     assert name is not None
+    check_has_3d(name)
     is_own = data is not None and name == data.dataset
     root = request.root or (data.root if data is not None and is_own else None)
     if root is None:

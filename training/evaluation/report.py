@@ -54,6 +54,8 @@ OFFICIAL: Final = {
     "freihand": ("procrustes", "absolute"),
     "dexycb": ("absolute", "root_relative", "procrustes"),
     "assemblyhands": ("root_relative",),
+    "ho3d": ("procrustes", "root_scale"),
+    "interhand": ("root_relative",),
     "generic": ("root_relative", "procrustes"),
     "synthetic": ("root_scale",),
 }
@@ -62,8 +64,9 @@ OFFICIAL: Final = {
 FreiHAND (arXiv 1909.04349): Procrustes with reflections allowed, MPJPE and AUC of 0-50 mm; its server also
 reports the unaligned numbers. DexYCB (arXiv 2104.04631): absolute, root-relative, Procrustes, in mm, AUC of
 0-50 mm; frames without a valid joint are excluded. AssemblyHands (arXiv 2304.12301): wrist-relative MPJPE
-over valid joints. SiMHand (arXiv 2502.15251): root and scale aligned, on all of them; our synthetic set
-follows it.
+over valid joints. HO-3D (arXiv 1907.01481): its server reports Procrustes, and root and scale aligned by the
+same bone as here. InterHand2.6M (arXiv 2008.09309): wrist-relative MPJPE over valid joints. SiMHand
+(arXiv 2502.15251): root and scale aligned, on all of them; our synthetic set follows it.
 """
 
 _NUMBER_TITLES: Final = {
@@ -139,7 +142,7 @@ def evaluation_split(dataset: str, train_split: str) -> str:
     """
     if dataset == "dexycb":
         return f"{train_split.rsplit('_', 1)[0]}_test"
-    return {"freihand": "eval", "assemblyhands": "val"}.get(dataset, "test")
+    return {"freihand": "eval", "assemblyhands": "val", "ho3d": "evaluation"}.get(dataset, "test")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from handsim.metrics.pose import joint_errors_mm
 from handsim.processes import StopRequest
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.bad_list import BadList, read_bad_list, without_rows
-from training.datasets.open_dataset import open_dataset
+from training.datasets.open_dataset import check_has_3d, open_dataset
 from training.datasets.record import HandDataset
 from training.finetune.config import FinetuneConfig
 from training.finetune.data import (
@@ -74,6 +74,7 @@ def finetune(
     data = config.data
     if data.root is None:
         raise HandsimError(f"data.root is not set; say where {data.dataset} lies, with --data.root FOLDER")
+    check_has_3d(data.dataset)
     train_set, val_set = (
         open_dataset(data.dataset, Path(data.root), split) for split in (data.train_split, data.val_split)
     )

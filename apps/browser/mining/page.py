@@ -37,6 +37,7 @@ from apps.browser.mining.policy import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
+from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.pool import Pool
 from index import IndexVersion
@@ -74,6 +75,7 @@ def pairs_panel(
         key="mining_pairs",
         label=f"Pairs of anchor and positive, {_ORDERS[order].lower()}",
         on_pick=_search,
+        chooser=make_chooser(library),
         skeletons=skeletons,
         pairs=captions,
     )
@@ -142,6 +144,7 @@ def without_positive_panel(
         key="mining_lonely",
         label="Hands without a positive",
         on_pick=_search,
+        chooser=make_chooser(library),
     )
 
 
@@ -180,6 +183,7 @@ def hubs_panel(
         key="mining_hubs",
         label="Most-chosen positives, the most chosen first",
         on_pick=_search,
+        chooser=make_chooser(library),
     )
 
 
