@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from apps.cli.console import progress_bar
 from apps.extras import require_library
+from handsim.english import pluralize
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
@@ -88,7 +89,7 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
     started = time.monotonic()
     hands = config.videos * config.hands_per_video
     map_worker = PipeWorker(_serve_pose_map, hands)
-    with _step(1, f"synthesising {hands:,} hands"):
+    with _step(1, f"synthesising {pluralize(hands, 'hand')}"):
         with progress_bar("   ") as progress:
             synthesise_pool(home.pool, config, progress=progress)
         pool = Pool.open(home.pool)
@@ -148,7 +149,7 @@ def _write_report(
 
     measured = evaluation.report
     numbers = [
-        (f"{len(pool):,}", f"hands in {len(pool.videos.names):,} videos"),
+        (f"{len(pool):,}", f"hands in {pluralize(len(pool.videos.names), 'video')}"),
         (f"{measured.recall_at_1:.1%}", "recall@1 of the index against exact search"),
         (
             f"{measured.precision_at_1 or 0:.1%}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
+from apps.cli.console import add_action, find_catalog, find_estimator, find_home, format_table, progress_bar
 from apps.cli.evaluate_detection import add_detection_arguments
 from apps.cli.evaluate_encoder import add_encoder_arguments
 from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
@@ -46,12 +46,12 @@ of the dataset's training split: the score of an estimator that ignores the imag
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     subjects = parser.add_subparsers(metavar="WHAT", required=True)
-    _add_retrieval(subjects.add_parser("retrieval", help="recall of the index, and how alike neighbours are"))
-    _add_pose(subjects.add_parser("pose", help="errors of estimated 3D hand poses on a labelled dataset"))
+    _add_retrieval(add_action(subjects, "retrieval", "recall of the index, and how alike neighbours are"))
+    _add_pose(add_action(subjects, "pose", "errors of estimated 3D hand poses on a labelled dataset"))
     line = "how many labelled hands a detector finds, and how well"
-    add_detection_arguments(subjects.add_parser("detection", help=line))
+    add_detection_arguments(add_action(subjects, "detection", line))
     line = "what frozen encoders know of labelled photographs, of people they are not told of"
-    add_encoder_arguments(subjects.add_parser("encoder", help=line))
+    add_encoder_arguments(add_action(subjects, "encoder", line))
 
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from apps.cli.console import format_table
 from handsim.embedding import turn_upright
+from handsim.english import pluralize
 from handsim.pool import Pool
 from index.pairs_3d import Groups, PairMeans, Pairs3D, Report3D
 
@@ -54,7 +55,8 @@ def format_pairs_3d(report: Report3D, weights: dict[str, float] | None) -> str:
     }
     turned = ", partners turned as their anchors are" if report.up_to_turn else ""
     tables = [
-        f"Pairs in 3D ({report.sample:,} of {report.hands:,} hands), root and scale aligned{turned}",
+        f"Pairs in 3D ({report.sample:,} of {pluralize(report.hands, 'hand')}), root and scale aligned"
+        f"{turned}",
         _table("", means),
     ]
     tables += [

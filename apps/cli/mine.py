@@ -1,4 +1,4 @@
-"""``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M.
+"""``handsim mine``: the positives of every hand, as Parquet, CSV or the JSON of Hand100M.
 
 They are searched in the index or, with ``--bulk`` and where there is none, among all hands in memory.
 """
@@ -7,14 +7,21 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
-from apps.cli.console import describe_fit, find_catalog, find_home, load_or_fit_embedding, progress_bar
+from apps.cli.console import (
+    choose_format,
+    describe_fit,
+    find_catalog,
+    find_home,
+    load_or_fit_embedding,
+    progress_bar,
+)
 from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
@@ -24,7 +31,9 @@ from handsim.pool.duplicates import DuplicateGroups
 from index import MiningPolicy, VersionInfo, mine
 from index.bulk import BulkSearch, Device, mine_in_bulk
 from index.hand100m import write_hand100m
-from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs
+from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs, write_pairs_as_csv
+
+_ENDINGS: Final = {"parquet": ".parquet", "csv": ".csv", "hand100m": ".json"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
         "--format",
-        choices=("parquet", "hand100m"),
-        default="parquet",
-        help="one row for each pair, or the JSON that SiMHand's own code trains on (%(default)s)",
+        choices=tuple(_ENDINGS),
+        help="parquet or csv: one row for each pair; hand100m: the JSON that SiMHand's own code trains on "
+        "(default: by the ending of --out)",
     )
     parser.add_argument(
         "--crops", type=Path, metavar="DIR", help="with hand100m: write its crops here, as JPEG"
@@ -63,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    options.format = choose_format(options.out, _ENDINGS, options.format)
     if options.crops and options.format != "hand100m":
         raise HandsimError("--crops goes with --format hand100m; a pool keeps its crops in tar files already")
     if not options.out.parent.is_dir():
@@ -178,6 +188,8 @@ def _write(
     """Write the file; returns what is in it."""
     if options.format == "parquet":
         return pluralize(write_pairs(options.out, batches, mined_from, up_to_turn=up_to_turn), "pair")
+    if options.format == "csv":
+        return pluralize(write_pairs_as_csv(options.out, batches), "pair")
     return pluralize(
         write_hand100m(options.out, pool, batches, with_picture=bool(options.crops)), "annotation"
     )

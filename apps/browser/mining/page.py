@@ -38,6 +38,7 @@ from apps.browser.mining.policy import (
 from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
+from handsim.english import pluralize
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -127,7 +128,7 @@ def without_positive_panel(
     """Hands without a positive, and what to relax for them."""
     count = int((~result.paired).sum())
     if not count:
-        st.success(f"All {len(result):,} hands have a positive under this policy.", icon=":material/check:")
+        st.success("Each hand has a positive under this policy.", icon=":material/check:")
         return
     st.markdown(
         f"**{count:,} of {len(result):,}** hands have no positive. Pre-training shows each of them with a "
@@ -218,7 +219,9 @@ class _Metric:
         if self.form.format(value) == self.form.format(before):
             return 0
         change = self._read(value) - self._read(before)
-        return f"{change:.1f} points" if self.form == _SHARE else self.form.format(type(value)(change))
+        if self.form == _SHARE:
+            return f"{change:+.1f} points"
+        return self.form.replace("{:", "{:+").format(type(value)(change))
 
     def _read(self, value: float) -> float:
         """The number as people read it: rounded, so that the change is that of what they see."""
@@ -293,6 +296,7 @@ def draw_figures(mined: Figures, other: Figures | None) -> None:
                 metric.form.format(value),
                 delta,
                 delta_color="off",
+                delta_arrow="off",
                 help=metric.help,
                 border=True,
             )
@@ -342,6 +346,8 @@ def mining(library: Library) -> None:
     with show_errors():
         trial = read_trial()
         session.save_address(MINING_PATH)
+        for note in policy.read_notes():
+            st.warning(escape(note), icon=":material/link_off:")
         with library.open_version() as version:
             pool = library.open_pool()
             left, right = st.columns([1, 3], gap="large")
@@ -353,7 +359,7 @@ def mining(library: Library) -> None:
                 quantiles = distance_quantiles(result)
                 _result(library, pool, version, trial, result, started)
             with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
-                policy.controls(trial, quantiles)
+                policy.controls(trial, len(pool), quantiles)
 
 
 def _result(
@@ -375,17 +381,15 @@ def _result(
     against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     st.markdown(
-        f"**{len(result):,} hands** of {len(pool):,}"
+        f"**{pluralize(len(result), 'hand')}** of {len(pool):,}"
         + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
         + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
     )
     draw_figures(figures(result), None if against is None else figures(against))
     _distances(result, against, than)
     if result.not_in_index:
-        st.caption(
-            f"{result.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
-            f"makes a version that has them."
-        )
+        hands = pluralize(result.not_in_index, "hand of the sample is", "hands of the sample are")
+        st.caption(f"{hands} not in this index version; `handsim index add` makes a version that has all.")
     panel = st.segmented_control(
         "Look at",
         list(_PANELS),

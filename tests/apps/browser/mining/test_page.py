@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from apps.browser.mining.page import _METRICS
 from apps.browser.mining.policy import MOST_RANKS, SAMPLES, MiningTrial, as_recipe, conditions, without
 from apps.cli import main
-from handsim.errors import HandsimError
 from index import MiningPolicy
 from index.mining import DEFAULT_POLICY
 from tests.apps.browser.conftest import Visit, address, press
@@ -55,7 +54,7 @@ def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, ho
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
     page.button_group(key="mining_panel").set_value("Without a positive").run()
-    assert page.success[0].value == "All 60 hands have a positive under this policy."
+    assert page.success[0].value == "Each hand has a positive under this policy."
     page.button_group(key="mining_panel").set_value("Most chosen").run()
     assert "different hands are chosen 60 times" in "".join(block.value for block in page.markdown)
     page.button_group(key="mining_panel").set_value("Pairs").run()
@@ -138,13 +137,13 @@ POLICIES = st.builds(
 
 @given(st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(0, 9999)))
 def test_a_trial_survives_its_address(trial: MiningTrial) -> None:
-    assert MiningTrial.from_params(trial.as_params()) == trial
+    assert MiningTrial.from_params(trial.as_params()) == (trial, [])
 
 
 def test_an_address_has_only_what_differs_from_the_defaults() -> None:
     assert MiningTrial().as_params() == {}
-    assert MiningTrial.from_params({}) == MiningTrial(DEFAULT_POLICY)
-    assert MiningTrial.from_params({"first_rank": "3"}).policy == MiningPolicy(top_k=3, first_rank=3)
+    assert MiningTrial.from_params({}) == (MiningTrial(DEFAULT_POLICY), [])
+    assert MiningTrial.from_params({"first_rank": "3"})[0].policy == MiningPolicy(top_k=3, first_rank=3)
     assert MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params() == {
         "top_k": "4",
         "first_rank": "2",
@@ -157,22 +156,25 @@ def test_an_address_has_only_what_differs_from_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "why"),
+    ("params", "taken", "why"),
     [
-        ({"top_k": "many"}, "the address has top_k = 'many', which cannot be read"),
-        ({"other_video": "perhaps"}, "other_video = 'perhaps'"),
-        ({"max_distance": "far" * 100}, r"max_distance = '(far){13}f'"),
-        ({"max_distance": "nan"}, "max_distance is nan"),
-        ({"top_k": "2", "first_rank": "3"}, "ranks 3 to 2 cannot be mined"),
-        ({"top_k": "33"}, "top_k is 33; ranks up to 32"),
-        ({"sample": "501"}, "sample is 501; a policy is tried on 500, 2000, 10000 hands"),
-        ({"seed": "-1"}, "seed is -1"),
-        ({"seed": "10000"}, "seed is 10000"),
+        ({"top_k": "many"}, {}, "top_k = 'many' cannot be read. The address's top_k is left out."),
+        ({"other_video": "perhaps"}, {}, "other_video = 'perhaps'"),
+        ({"max_distance": "far" * 100}, {}, "max_distance = 'farfarfarfarfarfarfarfarfarfarfarfarfarf'"),
+        ({"max_distance": "nan"}, {}, "max_distance is nan"),
+        ({"top_k": "33"}, {"top_k": "32"}, "top_k is 33 in the address; 32 is taken."),
+        ({"top_k": "0"}, {}, "top_k is 0 in the address; 1 is taken."),
+        ({"sample": "501"}, {"sample": "500"}, "sample is 501 in the address; 500 is taken."),
+        ({"seed": "-1"}, {}, "seed is -1 in the address; 0 is taken."),
+        ({"seed": "10000", "top_k": "2"}, {"seed": "9999", "top_k": "2"}, "seed is 10000"),
     ],
 )
-def test_an_invalid_address_is_refused(params: dict[str, str], why: str) -> None:
-    with pytest.raises(HandsimError, match=why):
-        MiningTrial.from_params(params)
+def test_of_an_address_all_is_taken_that_can_be_and_the_rest_is_named(
+    params: dict[str, str], taken: dict[str, str], why: str
+) -> None:
+    trial, (note,) = MiningTrial.from_params(params)
+    assert trial.as_params() == taken
+    assert why in note
 
 
 def test_each_condition_can_be_left_out() -> None:

@@ -67,10 +67,12 @@ def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
 
 
 def test_start_afresh_leaves_an_invalid_address(visit: Visit, home: Path) -> None:
-    page = visit(home, like=pick_hand(home), diversity="0.5")
-    assert "Diversity does not go with examples" in page.error[0].value
+    page = visit(home, like=pick_hand(home), diversity="0.5", k="9999")
+    assert "k is 9999 in the address; 200 is taken" in page.warning[0].value
+    assert "Diversity does not go with examples" in page.warning[1].value
+    assert "**55 hands**" in head(page)
     press(page, "Start afresh")
-    assert not page.error
+    assert not page.warning
     assert "Some of **60** hands" in head(page)
 
 
@@ -109,10 +111,34 @@ def test_a_home_without_an_index_is_reported(visit: Visit, tmp_path: Path, path:
     assert "Not there yet" in page.info[0].value
 
 
-def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home: Path) -> None:
-    page = visit(home, hand="00000000000003e7")
-    assert "00000000000003e7" in page.info[0].value
+@pytest.mark.parametrize("name", ["hand", "like"])
+def test_an_unknown_hand_is_told_once_with_a_start_and_the_conditions_stay(
+    visit: Visit, home: Path, name: str
+) -> None:
+    page = visit(home, **{name: "00000000000003e7"})
+    assert "No hand has the id 00000000000003e7 in index v0001" in page.info[0].value
     assert page.slider(key="condition_k").value == 24
+    assert "Some of **60** hands" in page.markdown[-1].value
+    assert not any("Trying again" in caption.value for caption in page.caption)
+
+
+def test_a_pose_is_of_no_video_and_the_condition_says_so(visit: Visit, home: Path) -> None:
+    page = visit(home, pose=".".join(["100", "200"] * 21))
+    other_video = page.toggle(key="condition_other_video")
+    assert (other_video.disabled, other_video.value) == (True, False)
+    assert "of no video" in other_video.help
+    page = visit(home, hand=pick_hand(home))
+    assert not page.toggle(key="condition_other_video").disabled
+
+
+def test_the_way_here_leaves_out_where_one_is(visit: Visit, home: Path) -> None:
+    page = visit(home, hand=pick_hand(home, 3))
+    page.button[0].click().run()
+    assert len(page.session_state["search_trail"]) == 1
+    assert "The way here" in [caption.value for caption in page.caption]
+    page.query_params["hand"] = pick_hand(home, 3)  # as Back does
+    page.run()
+    assert "The way here" not in [caption.value for caption in page.caption]
 
 
 def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_the_reason(
