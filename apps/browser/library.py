@@ -30,6 +30,7 @@ from handsim.home import Home
 from handsim.images import decode_image, encode_jpeg
 from handsim.pool import Pool
 from index import Catalog, IndexVersion, LiveIndex, open_catalog
+from index.random_pairs import RandomPairs, find_random_pairs
 
 THUMBNAIL_PX: Final = 192
 """Longest side of a thumbnail, sharp enough on a dense screen; smaller crops are sent as they are stored."""
@@ -176,6 +177,7 @@ class Library:
         self._catalog: Catalog | None = None
         self._live: LiveIndex | None = None
         self._pool: Pool | None = None
+        self._random_pairs: dict[tuple[str, str, str], RandomPairs] = {}
 
     @property
     def catalog(self) -> Catalog:
@@ -197,6 +199,14 @@ class Library:
             live = self._live = self._live or LiveIndex(catalog)
         with live.version() as version:
             yield version
+
+    def find_random_pairs(self, version: IndexVersion) -> RandomPairs:
+        """The distances of random pairs of a version, which tell how near a distance is."""
+        state = version.info.state
+        if state not in self._random_pairs:
+            folder = self.home.random_pairs(self.settings.index)
+            self._random_pairs = {state: find_random_pairs(version, folder)}
+        return self._random_pairs[state]
 
     def open_pool(self) -> Pool:
         """The pool; opened again if hands were added since."""

@@ -12,7 +12,13 @@ import numpy as np
 from apps.cli.console import add_action, find_catalog, find_estimator, find_home, format_table, progress_bar
 from apps.cli.evaluate_detection import add_detection_arguments
 from apps.cli.evaluate_encoder import add_encoder_arguments
-from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
+from apps.cli.evaluate_pairs_3d import (
+    KEY,
+    describe_pairs_3d,
+    format_pairs_3d,
+    histogram,
+    save_pairs_3d_figure,
+)
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
@@ -104,6 +110,7 @@ def write_retrieval_evaluation(
         "embedding_fingerprint": version.info.embedding_fingerprint,
         **asdict(evaluation.report),
         **({} if pairs_3d is None else {KEY: pairs_3d}),
+        "curves": _describe_curves(version, evaluation),
     }
     write_text_atomically(directory / "retrieval.json", json.dumps(content, indent=1) + "\n")
     figures = directory / "figures"
@@ -111,6 +118,21 @@ def write_retrieval_evaluation(
     if len(evaluation.mined_distances):
         distances = plot_pose_distances(evaluation.mined_distances, evaluation.random_distances)
         save_figure(distances, figures / "pose_distances.png")
+
+
+def _describe_curves(version: IndexVersion, evaluation: RetrievalEvaluation) -> dict[str, Any]:
+    """What the figures are drawn of, for the browser: it draws them in its own colours."""
+    curves: dict[str, Any] = {"explained_variance": version.embedding.explained_variance_ratio_.tolist()}
+    pairs = {"mined": evaluation.mined_distances, "random": evaluation.random_distances}
+    if all(len(distances) for distances in pairs.values()):
+        curves["pose_distances"] = histogram(pairs)
+    return curves
+
+
+def _describe_ceiling(report: RetrievalReport) -> str:
+    """That precision at 10 cannot be 1 where labels have fewer than ten hands in other videos."""
+    ceiling = report.ceiling_at_10
+    return "" if ceiling is None or ceiling == 1 else f" of {ceiling:.4f} at most, as labels have few hands"
 
 
 def _summarize_retrieval(report: RetrievalReport, labels: bool) -> list[list[str]]:
@@ -124,8 +146,13 @@ def _summarize_retrieval(report: RetrievalReport, labels: bool) -> list[list[str
     if labels and report.precision_at_1 is not None and report.precision_at_10 is not None:
         rows += [
             ["precision@1 by label, other videos", f"{report.precision_at_1:.4f}"],
-            ["precision@10 by label, other videos", f"{report.precision_at_10:.4f}"],
+            [
+                "precision@10 by label, other videos",
+                f"{report.precision_at_10:.4f}{_describe_ceiling(report)}",
+            ],
         ]
+    if labels and report.without_peer:
+        rows.append(["... left out, no other video has their label", pluralize(report.without_peer, "hand")])
     if report.mined_pose_distance is not None and report.random_pose_distance is not None:
         rows += [
             ["joint distance of mined pairs", f"{report.mined_pose_distance:.4f} crop widths"],

@@ -38,7 +38,7 @@ from handsim.embedding import (
     can_embed_hands,
     lacks_depth,
 )
-from handsim.english import pluralize
+from handsim.english import percent, pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -221,7 +221,12 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
     return [
         ["version", name],
         ["hands", f"{verification.points:,}"],
-        ["linked into the graph", f"{verification.indexed_share:.1%}"],
+        [
+            "linked into the graph",
+            percent(verification.indexed_share)
+            if verification.indexed_share
+            else "none: so few hands are compared exactly",
+        ],
         [f"recall@1 over {pluralize(verification.sample, 'hand')}", f"{verification.recall_at_1:.4f}"],
         ["recall@10", f"{verification.recall_at_10:.4f}"],
         *_summarize_filters(verification),

@@ -23,7 +23,7 @@ from apps.cli.selection import DEFAULT_K, add_filter_arguments, check_names_in_i
 from handsim.detection import HandDetector, detect_hands, open_detector, read_keypoints
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, lacks_depth
-from handsim.english import pluralize
+from handsim.english import describe_place, pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
 from handsim.images import decode_picture
@@ -33,6 +33,7 @@ from handsim.pool.layout import read_removed
 from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
+from index.random_pairs import RandomPairs, find_random_pairs
 
 _COLUMNS: Final = ("video", "side", "source", "label")
 _PICTURE_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -250,16 +251,22 @@ def _run(options: argparse.Namespace) -> int:
             _print_hands(options, hand_ids, version)
             _tell_removed(options, hand_ids)
             return 0
-        pool = Pool.open(find_home(options).pool) if options.montage else None
+        home = find_home(options)
+        pool = Pool.open(home.pool) if options.montage else None
+        pairs = find_random_pairs(version, home.random_pairs(options.index))
         try:
             queries, answers = _search(options, version, pool, k, search, unused)
         except NotThereError:
             _explain(options, version)
             raise
     if options.json:
-        print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
+        print(
+            json.dumps(
+                [_answer_to_json(query, answers[i], pairs) for i, query in enumerate(queries)], indent=1
+            )
+        )
     else:
-        print("\n\n".join(_format_answer(query, answers[i]) for i, query in enumerate(queries)))
+        print("\n\n".join(_format_answer(query, answers[i], pairs) for i, query in enumerate(queries)))
     _tell_removed(options, answers.hand_ids[answers.is_found])
     if pool is not None:
         draw_montage(pool, queries, answers).save(options.montage, _PICTURE_FORMATS[options.montage.suffix])
@@ -353,7 +360,7 @@ def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
         check_hands([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
-def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
+def _answer_to_json(query: Query, neighbors: Sequence[Neighbor], pairs: RandomPairs) -> dict[str, Any]:
     return {
         "query": query.metadata,
         "neighbors": [
@@ -361,6 +368,7 @@ def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, An
                 "rank": rank,
                 "hand_id": format_hand_id(neighbor.hand_id),
                 "distance": neighbor.distance,
+                "nearer_than": pairs.share_further(neighbor.distance),
                 **(neighbor.payload or {}),
             }
             for rank, neighbor in enumerate(neighbors, start=1)
@@ -368,16 +376,22 @@ def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, An
     }
 
 
-def _format_answer(query: Query, neighbors: Sequence[Neighbor]) -> str:
+def _format_answer(query: Query, neighbors: Sequence[Neighbor], pairs: RandomPairs) -> str:
     title = ", ".join(query.title)
     if not neighbors:
         return f"{title}\n  {_NO_HAND}"
     rows = [
-        [str(rank), format_hand_id(neighbor.hand_id), f"{neighbor.distance:.4f}", *_cells(neighbor.payload)]
+        [
+            str(rank),
+            format_hand_id(neighbor.hand_id),
+            f"{neighbor.distance:.3f}",
+            describe_place(pairs.share_further(neighbor.distance)).removeprefix("nearer than "),
+            *_cells(neighbor.payload),
+        ]
         for rank, neighbor in enumerate(neighbors, start=1)
         if neighbor.payload is not None
     ]
-    return f"{title}\n{format_table(['>rank', 'hand', '>distance', *_COLUMNS], rows)}"
+    return f"{title}\n{format_table(['>rank', 'hand', '>distance', '>nearer than', *_COLUMNS], rows)}"
 
 
 def _cells(payload: Payload) -> list[str]:

@@ -38,7 +38,7 @@ from apps.browser.mining.policy import (
 from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
-from handsim.english import pluralize
+from handsim.english import describe_distance, percent, pluralize
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -56,7 +56,7 @@ def pairs_panel(
     order, form, count, skeletons = _choose_pairs()
     places = pairs_in_order(result, order, count, trial.seed)
     captions = [
-        f"pose {result.pose_distances[place]:.3f} · distance {result.distances[place]:.3f}"
+        f"pose {result.pose_distances[place]:.3f} · {describe_distance(result.distances[place])}"
         for place in places
     ]
     if _HAS_TORCH:
@@ -155,7 +155,7 @@ def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
         )
     for condition, share in result.to_relax:
         st.button(
-            f"Leave out “{CONDITIONS[condition]}”: {share:.0%} of them would have one",
+            f"Leave out “{CONDITIONS[condition]}”: {percent(share)} of them would have one",
             key=f"mining_relax_{condition}",
             icon=":material/filter_alt_off:",
             on_click=policy.ask,
@@ -175,7 +175,7 @@ def hubs_panel(
         f"{int(result.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
     )
     hands = result.hubs[:_FEW].tolist()
-    titles = [f"by {times:,} hand{'' if times == 1 else 's'}" for times in result.hub_counts[:_FEW].tolist()]
+    titles = [f"by {pluralize(times, 'hand')}" for times in result.hub_counts[:_FEW].tolist()]
     hand_grid(
         _cards(library, pool, version, hands, titles),
         key="mining_hubs",
@@ -216,20 +216,24 @@ class _Metric:
         """The change as text; 0 where it is too small to be seen."""
         if value is None or before is None:
             return None
-        if self.form.format(value) == self.form.format(before):
+        if self.show(value) == self.show(before):
             return 0
         change = self._read(value) - self._read(before)
         if self.form == _SHARE:
             return f"{change:+.1f} points"
         return self.form.replace("{:", "{:+").format(type(value)(change))
 
+    def show(self, value: float) -> str:
+        return percent(value) if self.form == _SHARE else self.form.format(value)
+
     def _read(self, value: float) -> float:
         """The number as people read it: rounded, so that the change is that of what they see."""
-        return float(self.form.format(value).rstrip("%×").replace(",", ""))
+        return float(self.show(value).rstrip(" %×").replace(",", ""))
 
 
-_SHARE: Final = "{:.1%}"
+_SHARE: Final = "%"
 _LENGTH: Final = "{:.3f}"
+_OF_PAIR_COUNT: Final = ("different", "most_chosen")
 _METRICS: Final = (
     _Metric(
         "with_positive",
@@ -283,17 +287,22 @@ _METRICS: Final = (
 )
 
 
-def draw_figures(mined: Figures, other: Figures | None) -> None:
-    """Draw the figures and their changes against the ``other`` ones; unknown ones are left out."""
+def draw_figures(mined: Figures, other: Figures | None, *, as_many_pairs: bool = True) -> None:
+    """Draw the figures and their changes against the ``other`` ones; unknown ones are left out.
+
+    Some change with the number of pairs alone, whatever the policy: these only where there are as many.
+    """
     with st.container(key=_KEY, gap="small"):
         for metric in _METRICS:
             value = mined.get(metric.name)
             if value is None:
                 continue
             delta = None if other is None else metric.change(value, other.get(metric.name))
+            if metric.name in _OF_PAIR_COUNT and not as_many_pairs:
+                delta = None
             st.metric(
                 metric.label,
-                metric.form.format(value),
+                metric.show(value),
                 delta,
                 delta_color="off",
                 delta_arrow="off",
@@ -385,7 +394,11 @@ def _result(
         + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
         + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
     )
-    draw_figures(figures(result), None if against is None else figures(against))
+    draw_figures(
+        figures(result),
+        None if against is None else figures(against),
+        as_many_pairs=against is None or against.all_positives == result.all_positives,
+    )
     _distances(result, against, than)
     if result.not_in_index:
         hands = pluralize(result.not_in_index, "hand of the sample is", "hands of the sample are")

@@ -194,7 +194,7 @@ def controls(trial: MiningTrial, hands: int, quantiles: tuple[float, float] | No
     ``hands`` are those of the pool; ``quantiles`` are the embedding distances within which half of the pairs
     lie, and 95 of 100, if known.
     """
-    _set_widgets(trial, hands, quantiles)
+    _set_widgets(trial, quantiles)
     _draw_policy(trial, quantiles)
     _draw_sample(trial, hands)
     with st.expander("As a recipe", icon=":material/description:"):
@@ -259,10 +259,12 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
 
 
 def _draw_sample(trial: MiningTrial, hands: int) -> None:
-    smaller = [count for count in SAMPLES if count < hands]
+    offered = [count for count in SAMPLES if count < hands]
+    if len(offered) < len(SAMPLES):  # the next one is all hands
+        offered.append(trial.sample if trial.sample >= hands else SAMPLES[len(offered)])
     st.segmented_control(
         "Hands to try it on",
-        SAMPLES[: len(smaller) + 1],
+        offered,
         required=True,
         format_func=lambda count: f"{count:,}" if count < hands else f"all {hands:,}",
         **_bind("sample"),
@@ -299,7 +301,7 @@ def _draw_sample(trial: MiningTrial, hands: int) -> None:
     )
 
 
-def _set_widgets(trial: MiningTrial, hands: int, quantiles: tuple[float, float] | None) -> None:
+def _set_widgets(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
     policy = trial.policy
     likely_cap = _FIRST_CAP if quantiles is None else round(quantiles[1], 3)
     values = {
@@ -310,7 +312,7 @@ def _set_widgets(trial: MiningTrial, hands: int, quantiles: tuple[float, float] 
         "max_distance": likely_cap if policy.max_distance is None else policy.max_distance,
         "min_distance": policy.min_distance,
         "no_duplicates": not policy.keep_duplicates,
-        "sample": min(trial.sample, next((count for count in SAMPLES if count >= hands), SAMPLES[-1])),
+        "sample": trial.sample,
     }
     for name, value in values.items():
         session.set_widget(_KEY + name, value)

@@ -98,6 +98,14 @@ def _search(
     raise HandsimError("there is nothing to search for yet; choose a hand, a picture or a pose")
 
 
+def stack_by_video(neighbors: Sequence[Neighbor]) -> list[tuple[Neighbor, int]]:
+    """The nearest one of each video, and how many more of it there are."""
+    stacks: dict[str | None, list[Neighbor]] = {}
+    for neighbor in neighbors:
+        stacks.setdefault(neighbor.payload and neighbor.payload["video"], []).append(neighbor)
+    return [(stack[0], len(stack) - 1) for stack in stacks.values()]
+
+
 def find_unknown(version: IndexVersion, question: Question) -> list[int]:
     """The hands in the question that the version does not hold."""
     hands = question.hands

@@ -25,6 +25,7 @@ from apps.browser.search.answer import (
     example_of_card,
     find_crops,
     find_unknown,
+    stack_by_video,
     to_csv,
     to_png,
 )
@@ -41,7 +42,8 @@ from apps.browser.session import SEARCH_PATH, show_on_map
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from apps.cli.query import check_hands
 from handsim.detection import DetectedHand
-from handsim.errors import HandsimError, NotThereError
+from handsim.english import describe_distance, describe_place, pluralize
+from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id, parse_hand_id
 from handsim.pool import Pool
 from index import IndexVersion
@@ -52,10 +54,22 @@ _PRESET: Final = "start_preset"
 _UPLOAD: Final = "start_upload"
 _SEARCHED_UPLOAD: Final = "start_searched_upload"
 _SKELETONS: Final = "search_skeletons"
+_PER_VIDEO: Final = "search_per_video"
+_DISTANCE_HELP: Final = (
+    "distance: between two hands in the index's embedding. nearer than: the share of random pairs of hands "
+    "of this index that lie further apart."
+)
 _EXAMPLES: Final = "search_examples"
 _TOAST: Final = "search_toast"
 _EXAMPLE_COUNT: Final = 24
-_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif", "bmp", "gif", "tif", "tiff"]
+_REMEDIES: Final = {
+    "not an image": "upload a photograph, as JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF",
+    "empty file": "copy it again, or upload another picture",
+    "corrupt image": "copy it again from where it came from, or upload another picture",
+    "truncated image": "copy it again from where it came from, or upload another picture",
+    "too many pixels": "make it smaller, or cut the hand out of it",
+}
+"""Reason why a file cannot be used -> what the visitor can do."""
 _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
@@ -146,8 +160,6 @@ def _ask_id() -> None:
 def _draw_upload(library: Library) -> None:
     upload = st.file_uploader(
         "Photograph",
-        type=_FILE_TYPES,
-        max_upload_size=UPLOAD_LIMIT_MB,
         help=f"Search from a hand in it. At most {UPLOAD_LIMIT_MB} MB; the photograph is not stored",
     )
     _choose_hand(library, upload)
@@ -195,6 +207,14 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
         )
 
 
+def explain_unusable(name: str, error: HandsimError) -> str:
+    """Why an uploaded file gave no hand, and what to do, in one sentence for who uploaded it."""
+    if not isinstance(error, UnusableError):
+        return f"{name}: {error}."
+    remedy = _REMEDIES.get(error.reason, "upload another picture")
+    return f"{name} cannot be used, {error.reason} ({error.detail}): {remedy}."
+
+
 def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
     """The hands in a picture, or the error that it gave: detected once, not each time the page is drawn."""
     cached: tuple[str, list[DetectedHand] | HandsimError] | None = st.session_state.get(_UPLOAD)
@@ -204,7 +224,7 @@ def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
         except NotThereError:
             raise  # the model is absent; it may be there the next time
         except HandsimError as error:
-            cached = (upload.file_id, error)
+            cached = (upload.file_id, HandsimError(explain_unusable(upload.name, error)))
         st.session_state[_UPLOAD] = cached
     if isinstance(cached[1], HandsimError):
         raise cached[1]
@@ -338,19 +358,34 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         return
     crops = find_crops(question)
     answer = answer_question(version, question, crops)
+    stacks = stack_by_video(answer.neighbors)
+    shown = stacks if question.stacked else [(neighbor, 0) for neighbor in answer.neighbors]
+    pairs = library.find_random_pairs(version)
     cards = [
         build_card(
-            library, pool, neighbor.hand_id, f"{neighbor.distance:.3f}", describe_payload(neighbor.payload)
+            library,
+            pool,
+            neighbor.hand_id,
+            describe_distance(neighbor.distance),
+            (
+                *filter(None, [describe_place(pairs.share_further(neighbor.distance))]),
+                *describe_payload(neighbor.payload),
+                *([f"+{more} from this video"] if more else []),
+            ),
         )
-        for neighbor in answer.neighbors
+        for neighbor, more in shown
     ]
     took_ms = (time.perf_counter() - started) * 1000
     with st.container(horizontal=True, vertical_alignment="center"):
-        count = len(cards)
+        count = len(answer.neighbors)
+        videos = f" of {pluralize(len(stacks), 'video')}, nearest first" if count else ""
         st.markdown(
-            f"**{count or 'No'} hand{'' if count == 1 else 's'}**{', nearest first' if count else ''} "
-            f":gray[· {took_ms:,.0f} ms · index {answer.version}]"
+            f"**{pluralize(count, 'hand') if count else 'No hand'}**{videos} "
+            f":gray[· {took_ms:,.0f} ms · index {answer.version}]",
+            help=_DISTANCE_HELP,
         )
+        if len(stacks) < count or question.one_per_video or not question.stacked:
+            _choose_per_video(question)
         st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
         if count:
             _draw_downloads(library, pool, question, crops, answer)
@@ -365,6 +400,31 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         on_mark=lambda hand, like: _mark(question, hand, like),
         skeletons=_shows_skeletons(),
     )
+
+
+def _choose_per_video(question: Question) -> None:
+    """How hands of one video are shown: one card, all, or only the nearest one."""
+    session.set_widget(
+        _PER_VIDEO, "One" if question.one_per_video else "Stacked" if question.stacked else "All"
+    )
+    st.segmented_control(
+        "Of one video",
+        ["Stacked", "All", "One"],
+        key=_PER_VIDEO,
+        required=True,
+        label_visibility="collapsed",
+        on_change=_take_per_video,
+        help="Of each video: its hands as one card, all of its hands, or a search for the nearest one alone",
+    )
+
+
+def _take_per_video() -> None:
+    per_video, question = st.session_state[_PER_VIDEO], session.read_question()
+    if per_video == "One":
+        question = replace(question, one_per_video=True, diversity=0.0)
+    else:
+        question = replace(question, one_per_video=False, stacked=per_video == "Stacked")
+    session.ask(question)
 
 
 def _tell_unknown(

@@ -61,6 +61,8 @@ class Question:
     """None further away than this."""
     diversity: float = 0.0
     """0: the nearest hands; towards 1: near hands that differ from each other."""
+    stacked: bool = True
+    """Whether answers of one video are shown as one card; it leaves none out."""
 
     def __post_init__(self) -> None:
         if not MIN_K <= self.k <= MAX_K:
@@ -288,5 +290,6 @@ _CODECS: Final[dict[str, _Codec]] = {
     "side": (str, {str(side): side for side in SIDES}.__getitem__),
     "max_distance": (str, float),
     "diversity": (str, float),
+    "stacked": _FLAG,
 }
 """Field -> how its value is written into an address, and how it is read."""

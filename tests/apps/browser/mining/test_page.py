@@ -22,14 +22,14 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "value", "before", "text"),
     [
-        ("With a positive", 0.952, 0.951, "0.1 points"),
+        ("With a positive", 0.952, 0.951, "+0.1 points"),
         ("With a positive", 0.9, 0.951, "-5.1 points"),
         ("With a positive", 0.95101, 0.951, 0),
-        ("With a positive", 0.0745, 0.99951, "-92.6 points"),
-        ("Nearer than random", 1.24, 1.06, "0.1×"),
+        ("With a positive", 0.0745, 0.99951, "-92.4 points"),
+        ("Nearer than random", 1.24, 1.06, "+0.1×"),
         ("Pose distance", 0.1, 0.15, "-0.050"),
         ("Pose distance", 0.1, None, None),
-        ("Most chosen", 12, 9, "3"),
+        ("Most chosen", 12, 9, "+3"),
         ("Most chosen", 9, 9, 0),
     ],
 )
@@ -49,8 +49,8 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
 def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
     assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
-    assert figure(page, "With a positive") == ("100.0%", "")
-    assert figure(page, "Of another video") == ("100.0%", "")
+    assert figure(page, "With a positive") == ("100.0 %", "")
+    assert figure(page, "Of another video") == ("100.0 %", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
     page.button_group(key="mining_panel").set_value("Without a positive").run()
@@ -99,7 +99,7 @@ def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) ->
     page.toggle(key="mining_capped").set_value(True).run()
     cap = page.number_input(key="mining_max_distance").value
     assert address(page) == {"max_distance": str(cap)}
-    assert figure(page, "With a positive")[0] == "95.0%"
+    assert figure(page, "With a positive")[0] == "95.0 %"
     page.toggle(key="mining_capped").set_value(False).run()
     assert address(page) == {}
 
@@ -108,7 +108,7 @@ def test_without_any_positive_the_page_offers_what_to_leave_out(visit: Visit, ho
     page = visit(home, "mining", max_distance="0.0")
     assert page.warning[0].value == "No hand of the sample has a positive under this policy."
     assert page.markdown[0].value.startswith("**60 of 60** hands have no positive")
-    press(page, "Leave out “the distance limit”: 100% of them would have one")
+    press(page, "Leave out “the distance limit”: 100.0 % of them would have one")
     assert not page.warning
     assert address(page) == {}
 
@@ -120,7 +120,7 @@ def test_a_pool_of_one_video_is_explained(visit: Visit, tmp_path: Path) -> None:
     assert page.warning
     captions = " ".join(caption.value for caption in page.caption)
     assert "All hands of this pool are of one video, video 0," in captions
-    press(page, "Leave out “other videos only”: 100% of them would have one")
+    press(page, "Leave out “other videos only”: 100.0 % of them would have one")
     assert not page.warning
 
 
