@@ -107,9 +107,19 @@ def _detections() -> Detections:
 
 
 def _visitor() -> str:
-    """Of a web browser, by the cookie that protects its uploads: a reload is another session of it."""
-    cookie = st.context.cookies.get(_COOKIE)
-    return cookie or st.session_state.setdefault(_VISITOR, uuid4().hex)  # type: ignore[no-any-return]
+    """Of a web browser, by the token that protects its uploads: a reload is another session of it."""
+    token = read_token(st.context.cookies.get(_COOKIE, ""))
+    return token or str(st.session_state.setdefault(_VISITOR, uuid4().hex))
+
+
+def read_token(cookie: str) -> str | None:
+    """The token in Streamlit's cookie ``2|MASK|TOKEN|TIME``, which is masked anew for each answer."""
+    try:
+        _, mask, masked, _ = cookie.split("|")
+        key, token = bytes.fromhex(mask), bytes.fromhex(masked)
+        return bytes(letter ^ key[place % len(key)] for place, letter in enumerate(token)).hex()
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def store_detection(pose: tuple[int, ...], hand: DetectedHand) -> None:

@@ -227,7 +227,7 @@ def _variance_chart(shares: Sequence[float]) -> alt.LayerChart:
     up = alt.Scale(domain=[0, 1])
     tooltip = ["component:O", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("each", "together"))]
     axis = alt.Axis(format="%", tickCount=5)
-    line = alt.Y("together:Q", title="explained variance, each and together", axis=axis, scale=up)
+    line = alt.Y("together:Q", title="explained variance", axis=axis, scale=up)
     return alt.layer(
         base.mark_bar(opacity=0.6).encode(alt.Y("each:Q", axis=axis, scale=up), tooltip=tooltip),
         base.mark_line(point=True, strokeWidth=2).encode(line, color=alt.value(GREY), tooltip=tooltip),

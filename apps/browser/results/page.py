@@ -253,7 +253,7 @@ _RATES: Final = {
     "Recall@10": "Share of the ten truly nearest hands that the index finds",
     "Precision@1": "Share of the labelled hands whose nearest one, of another video, has the same label",
     "Precision@10": "The same of the ten nearest ones",
-    "at most": "Precision@10 cannot be higher: labels have fewer than ten hands in other videos",
+    "P@10 at most": "Precision@10 cannot be higher: labels have fewer than ten hands in other videos",
 }
 _SHARES: Final = {
     "With a positive": "Share of the hands with a neighbour in another video",

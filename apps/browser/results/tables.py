@@ -160,7 +160,7 @@ _RANKED: Final = {
     "precision_at_10": ("Precision@10", True),
     "mined_pose_distance": ("Mined distance", False),
 }
-_OTHER_NUMBERS: Final = {"ceiling_at_10": "at most", "random_pose_distance": "Random distance"}
+_OTHER_NUMBERS: Final = {"ceiling_at_10": "P@10 at most", "random_pose_distance": "Random distance"}
 _SHARES: Final = {
     "covered": "With a positive",
     "cross_video_share": "Across videos",

@@ -46,7 +46,7 @@ def draw_controls(question: Question, pool: Pool) -> None:
     )
     active = sum(name in _RARE for name in question.conditions)
     more = f"More conditions ({active} active)" if active else "More conditions"
-    with st.popover(more, icon=":material/tune:", help="Source, label, diversity, largest distance"):
+    with st.popover(more, icon=":material/tune:"):  # a tooltip would lie over what it opens
         _draw_rare_controls(question, pool)
 
 

@@ -62,14 +62,18 @@ _DISTANCE_HELP: Final = (
 _EXAMPLES: Final = "search_examples"
 _TOAST: Final = "search_toast"
 _EXAMPLE_COUNT: Final = 24
-_REMEDIES: Final = {
-    "not an image": "upload a photograph, as JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF",
-    "empty file": "copy it again, or upload another picture",
-    "corrupt image": "copy it again from where it came from, or upload another picture",
-    "truncated image": "copy it again from where it came from, or upload another picture",
-    "too many pixels": "make it smaller, or cut the hand out of it",
+_COPY: Final = "copy it again from where it came from, or upload another picture"
+_UNUSABLE: Final = {
+    "not an image": (
+        "is not a picture",
+        "upload a photograph, as JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF",
+    ),
+    "empty file": ("is empty", _COPY),
+    "corrupt image": ("is damaged", _COPY),
+    "truncated image": ("is cut off", _COPY),
+    "too many pixels": ("has too many pixels", "make it smaller, or cut the hand out of it"),
 }
-"""Reason why a file cannot be used -> what the visitor can do."""
+"""Reason of an `UnusableError` -> what the file is, and what the visitor can do."""
 _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
@@ -211,8 +215,10 @@ def explain_unusable(name: str, error: HandsimError) -> str:
     """Why an uploaded file gave no hand, and what to do, in one sentence for who uploaded it."""
     if not isinstance(error, UnusableError):
         return f"{name}: {error}."
-    remedy = _REMEDIES.get(error.reason, "upload another picture")
-    return f"{name} cannot be used, {error.reason} ({error.detail}): {remedy}."
+    what, remedy = _UNUSABLE.get(
+        error.reason, (f"cannot be used ({error.reason}: {error.detail})", "upload another picture")
+    )
+    return f"{name} {what}; {remedy}."
 
 
 def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:

@@ -25,14 +25,14 @@ def go(page: Page, name: str) -> None:
 
 
 def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=7")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")
     expect(answers(page)).to_have_count(7)
     go(page, "Mining")
     page.get_by_role("slider", name="Ranks").last.press("ArrowRight")
     expect(page).to_have_url(f"{site}/mining?top_k=2")
     expect(page.get_by_text("changes against the default policy")).to_be_visible()
     go(page, "Search")
-    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7")
+    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")
     expect(answers(page)).to_have_count(7)
     go(page, "Mining")
     expect(page).to_have_url(f"{site}/mining?top_k=2")
@@ -41,7 +41,7 @@ def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: P
 def test_an_open_page_goes_on_with_a_server_that_was_restarted(page: Page, home: Path) -> None:
     port = find_free_port()
     with run_server(home, port=port) as served:
-        page.goto(f"{served.url}/?hand={pick_hand(home)}&k=7")
+        page.goto(f"{served.url}/?hand={pick_hand(home)}&k=7&stacked=no")
         expect(answers(page)).to_have_count(7)
         with page.expect_response(f"{served.url}/started"):
             pass

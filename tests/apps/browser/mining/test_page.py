@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
         ("With a positive", 0.952, 0.951, "+0.1 points"),
         ("With a positive", 0.9, 0.951, "-5.1 points"),
         ("With a positive", 0.95101, 0.951, 0),
-        ("With a positive", 0.0745, 0.99951, "-92.4 points"),
+        ("With a positive", 0.0745, 0.99951, "-92.5 points"),
         ("Nearer than random", 1.24, 1.06, "+0.1×"),
         ("Pose distance", 0.1, 0.15, "-0.050"),
         ("Pose distance", 0.1, None, None),

@@ -3,19 +3,23 @@
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from apps.browser.components.hand_grid import Card
 from apps.browser.library import HandFinder
+from apps.browser.search.page import explain_unusable
+from apps.browser.session import Detections, read_token
 from apps.cli import main
 from handsim import Pool, PoolWriter
 from handsim.detection import DetectedHand
+from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from index.server.address import KEY_VARIABLE
 from tests.apps.browser.conftest import Visit, address, press
 from tests.apps.commands import pick_hand
-from tests.handsim.builders import make_partial_hand
+from tests.handsim.builders import make_jpeg, make_partial_hand
 from tests.index.server.small_server import SmallServer
 
 pytestmark = pytest.mark.slow
@@ -168,6 +172,34 @@ def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
     assert len(address(page)["pose"].split(".")) == 42
 
 
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"hello", "x.jpg is not a picture; upload a photograph, as JPEG, "),
+        (b"", "x.jpg is not a picture; "),
+        (b"\xff\xd8" + b"0" * (26 * 2**20), "x.jpg: the file has 26 MB; upload a picture of at most 25 MB."),
+        (make_jpeg(1)[:400], "x.jpg is damaged; copy it again"),
+    ],
+)
+def test_a_file_that_is_no_use_is_one_sentence_with_the_remedy(data: bytes, sentence: str) -> None:
+    with pytest.raises(HandsimError) as refused:
+        HandFinder(None).find(data)
+    told = explain_unusable("x.jpg", refused.value)
+    assert told.startswith(sentence)
+    assert told.endswith(".")
+
+
+def test_a_picture_is_found_again_by_its_visitor_alone() -> None:
+    hand = DetectedHand(*[np.zeros(1)] * 6)  # type: ignore[arg-type]  # what it holds does not matter
+    detections = Detections()
+    detections.store("one", (1, 2), hand)
+    assert detections.find("one", (1, 2)) is hand
+    assert detections.find("other", (1, 2)) is None
+    first, again = "2|00000000|0a0b0c0d0e|1", "2|ffffffff|f5f4f3f2f1|1"
+    assert read_token(first) == read_token(again) == "0a0b0c0d0e"
+    assert read_token("") is read_token("2|x") is read_token("2||0a|1") is None
+
+
 def test_a_picture_without_a_hand_is_searched_once(
     visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,5 +215,5 @@ def test_a_picture_without_a_hand_is_searched_once(
     page.segmented_control(key="start_way").set_value("Photograph").run()
     page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
     page.button[0].click().run()
-    assert "not an image" in page.error[0].value
+    assert page.error[0].value.startswith("text\\.jpg is not a picture; upload a photograph")
     assert len(pictures) == 1
