@@ -181,7 +181,8 @@ class Bench:
         folder = RunFolder.new(self.home, f"{method}-{seed}")
         started = time.perf_counter()
         with self._catalog_for(method, config, folder) as catalog:
-            pretrain(config, self.home, catalog, folder, say=say)
+            if not pretrain(config, self.home, catalog, folder, say=say).finished:
+                raise SystemExit(f"{folder.path} was stopped; remove it, and run this again")
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
         told = {
             "training_seconds": round(time.perf_counter() - started),

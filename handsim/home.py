@@ -69,6 +69,16 @@ class Home:
         return folder if index is None else folder / f"of-{sha256(index.encode()).hexdigest()[:16]}"
 
     @property
+    def lists(self) -> Path:
+        """Named lists of hands, see `handsim.lists`."""
+        return self.path / "lists"
+
+    @property
+    def trays(self) -> Path:
+        """The hands that each visitor of the browser has chosen and not yet saved."""
+        return self.path / "trays"
+
+    @property
     def jobs(self) -> Path:
         """The jobs that the browser started, and their progress."""
         return self.path / "jobs"

@@ -17,7 +17,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import available_cores
-from index.mining import DEFAULT_POLICY, MinedPairs, Miner, MiningPolicy, resolve_quantile
+from index.mining import DEFAULT_POLICY, HandSearch, MinedPairs, Miner, MiningPolicy, resolve_quantile
 from index.points import HandColumns, PoolPoints, Progress
 from index.query import DEFAULT_OPTIONS, NO_HAND, Neighbors, SearchOptions
 
@@ -85,12 +85,16 @@ class BulkSearch:
         hands: HandColumns,
         embedding: Embedding,
         *,
+        rows: NDArray[np.int64] | None = None,
         device: Device = "cpu",
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> "BulkSearch":
-        """Of the hands of a pool that the embedding takes; ``progress`` counts them as they are embedded."""
-        points = PoolPoints(hands, embedding)
+        """Of the hands of a pool (or of those at ``rows``) that the embedding takes.
+
+        ``progress`` counts them as they are embedded.
+        """
+        points = PoolPoints(hands, embedding, rows)
         vectors = points.vectors(progress)
         rows = points.rows
         return cls(hands.hand_ids[rows], vectors, hands.videos.codes[rows], device=device, threads=threads)
@@ -158,7 +162,7 @@ class BulkSearch:
 
 
 def mine_in_bulk(
-    search: BulkSearch,
+    search: HandSearch,
     hand_ids: NDArray[np.uint64],
     policy: MiningPolicy = DEFAULT_POLICY,
     *,

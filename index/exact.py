@@ -193,4 +193,6 @@ class ExactIndex(IndexVersion):
             admitted &= np.where(hands.is_left[order], "left" in filter.sides, "right" in filter.sides)
         if filter.min_score is not None:
             admitted &= hands.scores[order] >= np.float32(filter.min_score)
+        if filter.hands is not None:
+            admitted &= np.isin(self._ids, np.fromiter(filter.hands, np.uint64, len(filter.hands)))
         return admitted

@@ -334,6 +334,10 @@ class HandSearch(Protocol):
         """See `index.version.IndexVersion.search_hands`."""
         ...
 
+    def __len__(self) -> int:
+        """How many hands it searches, the most that it can answer."""
+        ...
+
 
 @dataclass(frozen=True)
 class Miner:

@@ -52,6 +52,9 @@ class Filter:
     """The classes it may have; a hand without a label meets none."""
     min_score: float | None = None
     """The least confidence of the detector, 0 to 1."""
+    hands: frozenset[int] | None = None
+    """These hands alone, by their ids; those that the index lacks meet no query. A frozen set remembers its
+    hash, by which a version remembers how many hands a filter admits."""
 
     def __post_init__(self) -> None:
         for name in ("sources", "sides", "videos", "labels"):

@@ -128,16 +128,19 @@ class IndexVersion(ABC):
         other_video: bool = False,
         options: SearchOptions = DEFAULT_OPTIONS,
         duplicates: DuplicateGroups | None = None,
+        among: NDArray[np.uint64] | None = None,
     ) -> Neighbors:
         """As `search`, for hands [Q] of the index; a hand is never its own neighbour.
 
-        With ``other_video`` neither is any hand of its video, with ``duplicates`` none of its group of these.
-        Raises NotThereError for an unknown hand.
+        With ``other_video`` neither is any hand of its video, with ``duplicates`` none of its group of these,
+        with ``among`` [M] (rising ids) any other hand than those. For many queries that is much cheaper than
+        `Filter.hands`, which engines read anew for each video that a query leaves out; but where few hands
+        are admitted, the search goes far. Raises NotThereError for an unknown hand.
         """
         ids = _as_hand_ids(hand_ids)
-        vectors, videos = self._find(ids)
+        vectors, videos = self.find(ids)
         self._check_known(ids, ~np.isnan(vectors[:, 0]))
-        admits = None if duplicates is None else _outside_groups(duplicates, ids)
+        admits = _admits(ids, duplicates, among)
         if other_video:
             return self._search_near(vectors, k, videos, None, options, admits)
         return self._search_near(vectors, k, None, ids, options, admits)
@@ -170,7 +173,7 @@ class IndexVersion(ABC):
             raise HandsimError("recommending needs at least one positive hand, and takes no diversity")
         self._check_k(k)
         examples = np.concatenate([positive_ids, negative_ids])
-        vectors, videos = self._find(examples)
+        vectors, videos = self.find(examples)
         self._check_known(examples, ~np.isnan(vectors[:, 0]))
         inside = np.split(vectors, [len(positive_ids)])
         near, far = (np.concatenate(pair) for pair in zip(inside, outside, strict=True))
@@ -251,13 +254,23 @@ class IndexVersion(ABC):
     def vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors [M, D] of hands [M]; raises NotThereError for an unknown one."""
         ids = _as_hand_ids(hand_ids)
-        vectors, _ = self._find(ids)
+        vectors, _ = self.find(ids)
         self._check_known(ids, ~np.isnan(vectors[:, 0]))
         return vectors
 
     def find_vectors(self, hand_ids: ArrayLike) -> NDArray[np.float32]:
         """As `vectors`, with NaN for a hand that the version does not hold."""
-        return self._find(_as_hand_ids(hand_ids))[0]
+        return self.find(_as_hand_ids(hand_ids))[0]
+
+    def find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
+        """Vectors [M, D] and videos of hands [M]; NaN and "" for one that the version does not hold."""
+        known = self._look_up(hand_ids)
+        vectors = np.full((len(hand_ids), self.info.dimension), np.nan, dtype=np.float32)
+        videos = [""] * len(hand_ids)
+        for row, hand_id in enumerate(hand_ids.tolist()):
+            if hand_id in known:
+                vectors[row], videos[row] = known[hand_id][0], known[hand_id][1]["video"]
+        return vectors, videos
 
     def payloads(self, hand_ids: ArrayLike) -> list[Payload]:
         """Payloads of hands [M]; raises NotThereError for an unknown one."""
@@ -346,16 +359,6 @@ class IndexVersion(ABC):
         if options.diversity:
             neighbors = neighbors.sort_by_distance()
         return neighbors.resize(k, keep_payloads=options.with_payload)
-
-    def _find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
-        """Vectors [M, D] and videos of hands [M]; NaN and "" for one that the version does not hold."""
-        known = self._look_up(hand_ids)
-        vectors = np.full((len(hand_ids), self.info.dimension), np.nan, dtype=np.float32)
-        videos = [""] * len(hand_ids)
-        for row, hand_id in enumerate(hand_ids.tolist()):
-            if hand_id in known:
-                vectors[row], videos[row] = known[hand_id][0], known[hand_id][1]["video"]
-        return vectors, videos
 
     def _check_known(self, hand_ids: NDArray[np.uint64], is_known: NDArray[np.bool_]) -> None:
         """Raise NotThereError for the first of hands [M] that the version does not hold."""
@@ -453,10 +456,31 @@ def _as_hand_ids(hand_ids: ArrayLike) -> NDArray[np.uint64]:
     return np.atleast_1d(np.asarray(hand_ids, dtype=np.uint64))
 
 
-def _outside_groups(duplicates: DuplicateGroups, hand_ids: NDArray[np.uint64]) -> Admits:
-    """Leaves out what is in the same group as the query's own hand, of hands [Q]."""
-    groups = duplicates.group_of(hand_ids)[:, None]
-    return lambda rows, found: (groups[rows] < 0) | (duplicates.group_of(found.hand_ids) != groups[rows])
+def _admits(
+    hand_ids: NDArray[np.uint64], duplicates: DuplicateGroups | None, among: NDArray[np.uint64] | None
+) -> Admits | None:
+    """Leaves out what is in the group of the query's own hand, of hands [Q], and what is not ``among``."""
+    if duplicates is None and among is None:
+        return None
+    groups = None if duplicates is None else duplicates.group_of(hand_ids)[:, None]
+
+    def admits(rows: NDArray[np.intp], found: Neighbors) -> NDArray[np.bool_]:
+        admitted = found.is_found
+        if duplicates is not None and groups is not None:
+            admitted &= (groups[rows] < 0) | (duplicates.group_of(found.hand_ids) != groups[rows])
+        if among is not None:
+            admitted &= _is_among(found.hand_ids, among)
+        return admitted
+
+    return admits
+
+
+def _is_among(hand_ids: NDArray[np.uint64], rising: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of hands [...] are among hands [M]."""
+    if not len(rising):
+        return np.zeros(hand_ids.shape, dtype=np.bool_)
+    places = np.minimum(np.searchsorted(rising, hand_ids), len(rising) - 1)
+    return np.asarray(rising[places] == hand_ids)
 
 
 def _distance_to_nearest(vectors: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from apps.browser.jobs import Jobs
 from apps.browser.results.evaluations import read_pose_report, read_results
 from apps.browser.serve import BrowserSettings
 from apps.browser.training.runs import FileCache, RunStore
+from apps.browser.tray.tray import Trays
 from apps.cli.console import EncoderFolders
 from handsim.detection import DetectedHand, DetectorOptions, HandDetector, detect_hands, open_detector
 from handsim.errors import HandsimError
@@ -172,6 +173,7 @@ class Library:
         self.pose_reports = FileCache(read_pose_report)
         self.experiments = FileCache(read_results)
         self.jobs = Jobs(self.home.jobs)
+        self.trays = Trays(self.home.trays if settings.actions else None)
         self._lock = Lock()
         self._pool_lock = Lock()
         self._catalog: Catalog | None = None

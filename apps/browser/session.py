@@ -3,11 +3,12 @@
 The address holds the question. Streamlit's session state holds the rest, so visitors do not see each other.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Collection
+from secrets import token_hex
 from threading import Lock
 from typing import Final, NoReturn
-from uuid import uuid4
 
 import streamlit as st
 
@@ -20,7 +21,7 @@ MINING_PATH: Final = "mining"
 
 _TRAIL: Final = "search_trail"
 _VISITOR: Final = "visitor"
-_COOKIE: Final = "_streamlit_xsrf"
+_COOKIE: Final = "handsim_visitor"
 _PAGE: Final = "page"
 _ADDRESSES: Final = "page_addresses"
 _LONGEST_TRAIL: Final = 12
@@ -66,6 +67,11 @@ def read_notes() -> list[str]:
     return Question.from_params(st.query_params.to_dict())[1]
 
 
+def last_question() -> Question:
+    """What the search page was asked last, from any page; an empty question if that was nothing."""
+    return Question.from_params(_addresses().get(SEARCH_PATH, {}))[0]
+
+
 def ask(question: Question) -> None:
     """Put a question into the address, which the page then answers; add the previous one to the trail."""
     previous = read_question()
@@ -106,30 +112,28 @@ def _detections() -> Detections:
     return Detections()
 
 
-def _visitor() -> str:
-    """Of a web browser, by the token that protects its uploads: a reload is another session of it."""
-    token = read_token(st.context.cookies.get(_COOKIE, ""))
-    return token or str(st.session_state.setdefault(_VISITOR, uuid4().hex))
+def visitor() -> str:
+    """A random number that the web browser keeps (`visitor_cookie`): a reload is another session of it."""
+    if _VISITOR not in st.session_state:
+        cookie = str(st.context.cookies.get(_COOKIE))
+        # It becomes a file's name.
+        st.session_state[_VISITOR] = cookie if re.fullmatch("[0-9a-f]{32}", cookie) else token_hex(16)
+    return str(st.session_state[_VISITOR])
 
 
-def read_token(cookie: str) -> str | None:
-    """The token in Streamlit's cookie ``2|MASK|TOKEN|TIME``, which is masked anew for each answer."""
-    try:
-        _, mask, masked, _ = cookie.split("|")
-        key, token = bytes.fromhex(mask), bytes.fromhex(masked)
-        return bytes(letter ^ key[place % len(key)] for place, letter in enumerate(token)).hex()
-    except (ValueError, ZeroDivisionError):
-        return None
+def visitor_cookie() -> str:
+    """What the web browser is to keep, so that the visitor is known again after a reload."""
+    return f"{_COOKIE}={visitor()}"
 
 
 def store_detection(pose: tuple[int, ...], hand: DetectedHand) -> None:
     """Keep a hand of an uploaded picture under the pose that stands for it in the address."""
-    _detections().store(_visitor(), pose, hand)
+    _detections().store(visitor(), pose, hand)
 
 
 def find_detection(pose: tuple[int, ...]) -> DetectedHand | None:
     """The hand with this pose that this visitor uploaded; None if it was drawn or came with a link."""
-    return _detections().find(_visitor(), pose)
+    return _detections().find(visitor(), pose)
 
 
 def search_for(question: Question) -> NoReturn:

@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _FILE_ENDINGS: Final = frozenset(
     (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".tar", ".zip", ".html", ".xlsx")
 ) | frozenset((".png", ".jpg", ".jpeg", ".webp", ".pdf", ".mp4", ".onnx"))
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def add_action(
@@ -192,6 +193,11 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )
+
+
+def disarm_formula(value: object) -> object:
+    """A cell of CSV: spreadsheets run texts with such a beginning as formulas, and names may have one."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def shorten(name: str, width: int) -> str:

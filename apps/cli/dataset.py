@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "check",
         "what is there, what is missing, and whether joints, cameras and images fit together",
     )
-    check.add_argument("name", metavar="NAME", help="freihand, dexycb, assemblyhands, generic or synthetic")
+    check.add_argument(
+        "name", metavar="NAME", help="freihand, dexycb, assemblyhands, ho3d, interhand, generic or synthetic"
+    )
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"
     check.add_argument("--split", action="append", metavar="S", help=line)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ from index.pairs_3d import measure_pairs_3d
 
 if TYPE_CHECKING:
     from apps.cli.figures import PoseSample
+    from handsim.metrics.mesh import MeshScores
     from training.datasets.record import HandDataset
     from training.evaluation.report import Evaluation, SplitScores
 
@@ -38,8 +40,11 @@ _CANDIDATE_SHARE: Final = 0.1
 _MAX_CANDIDATES: Final = 200
 """Hands of different people are looked for among so many, so that what is called best is among the best."""
 _CROP_PX: Final = 224
+_CROP_FACTOR: Final = 1.75
+"""Of hands that another method predicted, to be drawn: as handsim's own estimators see them."""
 _GROUND_TRUTH_HINTS: Final = {
     "freihand": "; put evaluation_xyz.json, of FreiHAND_pub_v2_eval.zip, beside evaluation_K.json",
+    "ho3d": "; put evaluation_xyz.json, a download of its own, beside evaluation.txt",
     "assemblyhands": "; the truth of its test split is not public, evaluate on val",
 }
 _EPILOG: Final = """\
@@ -172,14 +177,16 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "estimator",
+        nargs="?",
         metavar="RUN|CHECKPOINT",
-        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file",
+        help="a run of `handsim finetune`, of which the best checkpoint is taken, or a checkpoint's file; "
+        "--predictions, --dataset and --root do without",
     )
     parser.add_argument("--last", action="store_true", help="take the run's last checkpoint")
     parser.add_argument("--dataset", metavar="NAME", help="the dataset (default: that of the training)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="its folder (default: as in training)")
     parser.add_argument("--split", metavar="S", help="its split (default: the one that its papers report)")
-    line = "score this Parquet file, and predict nothing"
+    line = "score this file, and predict nothing: Parquet, or FreiHAND's pred.json, of any method"
     parser.add_argument("--predictions", type=Path, metavar="FILE", help=line)
     line = "also write the file that FreiHAND's server takes (split eval)"
     parser.add_argument("--pred-json", type=Path, metavar="FILE", help=line)
@@ -198,8 +205,11 @@ def _pose(options: argparse.Namespace) -> int:
 
     home = find_home(options)
     folder = None if options.name is None else home.run(options.name)
+    checkpoint = None
+    if options.estimator is not None:
+        checkpoint = find_estimator(options.estimator, home, last=options.last)
     request = PoseRequest(
-        checkpoint=find_estimator(options.estimator, home, last=options.last),
+        checkpoint=checkpoint,
         dataset=options.dataset,
         root=options.root,
         split=options.split,
@@ -218,15 +228,17 @@ def _pose(options: argparse.Namespace) -> int:
     print(format_pose_evaluation(evaluation))
     print(f"\nwritten to {folder}")
     if options.pred_json is not None:
-        print(f"{options.pred_json}: joints in FreiHAND's order, and meshes that are all zero")
+        meshes = "meshes that are all zero" if evaluation.predicted.vertices_mm is None else "their meshes"
+        print(f"{options.pred_json}: joints in FreiHAND's order, and {meshes}")
     return 0
 
 
 def _default_name(evaluation: "Evaluation") -> str:
-    """The run, the dataset if it is not the one of the training, and the split."""
+    """The run, or the predictions' file, the dataset if it is not the one of the training, and the split."""
     name, split = evaluation.dataset.name, evaluation.dataset.split
-    other_dataset = [name] if name != evaluation.metadata["trained_on"] else []
-    return "-".join([evaluation.metadata["run"], *other_dataset, split])
+    other_dataset = [name] if name != evaluation.metadata.get("trained_on") else []
+    run = re.sub(r"[^A-Za-z0-9_.-]", "_", evaluation.metadata["run"])
+    return "-".join([run, *other_dataset, split])
 
 
 def _write_pose_figures(folder: Path, evaluation: "Evaluation") -> None:
@@ -287,7 +299,7 @@ def _make_sample(evaluation: "Evaluation", row: int, error_mm: float) -> "PoseSa
     from training.finetune.pose_model import CropSettings
 
     hand = evaluation.dataset[row]
-    cut = cut_hand(hand, CropSettings(evaluation.metadata["crop_factor"], _CROP_PX))
+    cut = cut_hand(hand, CropSettings(evaluation.metadata.get("crop_factor", _CROP_FACTOR), _CROP_PX))
     to_crop = crop_affine(cut.square_px, size=1.0)
     return PoseSample(
         caption=f"{error_mm:.1f} mm",
@@ -306,10 +318,11 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
     from training.evaluation.report import OFFICIAL
 
     metadata, dataset = evaluation.metadata, evaluation.dataset
-    lines = [
-        f"{metadata['run']} ({Path(metadata['checkpoint']).name}, trunk from {metadata['init']}) on "
-        f"{metadata['hands']:,} hands of {dataset.name} {dataset.split}\n"
-    ]
+    origin = f"predictions of {metadata['run']}"
+    if "checkpoint" in metadata:
+        name = Path(metadata["checkpoint"]).name
+        origin = f"{metadata['run']} ({name}, trunk from {metadata['init']})"
+    lines = [f"{origin} on {metadata['hands']:,} hands of {dataset.name} {dataset.split}\n"]
     if metadata.get("skipped_bad"):
         skipped = pluralize(metadata["skipped_bad"], "hand")
         lines.append(
@@ -324,6 +337,10 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
     if (keypoints := evaluation.scores.keypoints) is not None:
         median = f"median {keypoints.median_px:.2f} px"
         lines.append(f"\n2D joints: {keypoints.mean_px:.2f} px from the truth, {median}")
+    if evaluation.scores.meshes:
+        lines.append(f"\n{_format_meshes(evaluation.scores.meshes, dataset.name)}")
+    elif metadata.get("mesh"):
+        lines.append(f"meshes were not measured: {metadata['mesh']}")
     if dataset.name in OFFICIAL:
         lines.append(f"* as results on {dataset.name} are reported")
     lines.append(f"mean pose: {metadata['mean_pose']}")
@@ -349,3 +366,16 @@ def _format_scores(scores: "SplitScores", mean_pose: "SplitScores | None", datas
         )
     header = ["", ">MPJPE mm", ">median mm", ">AUC 0-50", ">AUC 20-50", ">mean pose mm", ">its AUC 0-50"]
     return format_table(header, rows)
+
+
+def _format_meshes(meshes: "dict[str, MeshScores]", dataset: str) -> str:
+    from training.evaluation.report import ALIGNMENT_TITLES, OFFICIAL
+
+    rows = [
+        [
+            ALIGNMENT_TITLES[name] + (" *" if name in OFFICIAL.get(dataset, ()) else ""),
+            *(f"{scores.mpvpe_mm:.2f}", f"{scores.auc_0_50:.3f}", f"{scores.f_5:.3f}", f"{scores.f_15:.3f}"),
+        ]
+        for name, scores in meshes.items()
+    ]
+    return format_table(["mesh", ">MPVPE mm", ">AUC 0-50", ">F@5 mm", ">F@15 mm"], rows)

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     ),
     "synth": ("synth:add_arguments", "fill the pool with synthetic hands (needs handsim[train])"),
     "pool": ("pool:add_arguments", "look after the pool: its contents, removals, names, merging, export"),
+    "list": ("lists:add_arguments", "named lists of hands, which the other commands read"),
     "models": ("admin:add_models_arguments", "get the model that finds hands"),
     "embedding": ("embedding:add_arguments", "fit and inspect the embedding"),
     "index": ("index:add_arguments", "build, publish, verify and move index versions"),

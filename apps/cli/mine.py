@@ -22,13 +22,16 @@ from apps.cli.console import (
     load_or_fit_embedding,
     progress_bar,
 )
+from apps.cli.selection import read_lists, tell_absent
 from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
+from handsim.pool.selection import Selection
 from index import MiningPolicy, VersionInfo, mine
+from index.among import search_among
 from index.bulk import BulkSearch, Device, mine_in_bulk
 from index.hand100m import write_hand100m
 from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs, write_pairs_as_csv
@@ -51,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-duplicates", action="store_true", help=line)
     parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
     parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
+    line = "mine the hands of this list (`handsim list`) among themselves; repeatable"
+    parser.add_argument("--list", action="append", metavar="NAME", help=line)
+    line = "leave the hands of this list out, as anchors and as positives; repeatable"
+    parser.add_argument("--exclude-list", action="append", metavar="NAME", help=line)
     line = "search all hands of the pool in memory, exactly, without an index (default where there is none)"
     parser.add_argument("--bulk", action="store_true", help=line)
     line = "with --bulk: where to search; cuda takes an NVIDIA GPU and handsim[train] (%(default)s)"
@@ -93,12 +100,15 @@ def _run(options: argparse.Namespace) -> int:
     if stale:
         print(stale, file=sys.stderr)
     tally = MiningTally(policy)
+    is_listed = _find_listed(options, pool)
     mine_pool = _mine_in_bulk if _is_in_bulk(options) else _mine_index
-    is_minable, written = mine_pool(options, pool, duplicates, tally)
+    is_minable, written = mine_pool(options, pool, is_listed, duplicates, tally)
     if options.crops:
         _write_crops(pool, options.crops)
     print(f"{written} of {pluralize(int(is_minable.sum()), 'hand')} in {options.out}")
-    if partly := int((pool.has_side & ~is_minable).sum()):
+    if not is_listed.all():
+        print(f"left out by lists: {pluralize(int((~is_listed).sum()), 'hand')}")
+    if partly := int((pool.has_side & is_listed & ~is_minable).sum()):
         print(f"left out: {pluralize(partly, 'hand')} with unlabelled joints")
     if line := pool.describe_unknown_sides():
         print(line)
@@ -113,6 +123,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _is_in_bulk(options: argparse.Namespace) -> bool:
     """Whether to search without an index; raises HandsimError for options that do not go with the answer."""
+    if options.ray is not None and (options.list or options.exclude_list):
+        raise HandsimError("hands of lists are mined on this machine alone; leave out --ray, or the lists")
     if not options.bulk and options.index is None and options.ray is None:
         with find_catalog(options) as catalog:
             if not catalog.versions():
@@ -129,39 +141,70 @@ def _is_in_bulk(options: argparse.Namespace) -> bool:
     return bool(options.bulk)
 
 
+def _find_listed(options: argparse.Namespace, pool: Pool) -> NDArray[np.bool_]:
+    """[N] which hands of the pool the lists let through; raises HandsimError where that is none."""
+    included, excluded = (read_lists(options, names) for names in (options.list, options.exclude_list))
+    for hands in (included, excluded):
+        tell_absent(hands, pool)
+    is_listed = Selection(among=included).admits(pool)
+    if excluded is not None:
+        is_listed &= ~Selection(among=excluded).admits(pool)
+    if len(pool) and not is_listed.any():
+        raise HandsimError("the lists leave no hand of the pool to mine; name others")
+    return is_listed
+
+
 def _mine_index(
-    options: argparse.Namespace, pool: Pool, duplicates: DuplicateGroups | None, tally: MiningTally
+    options: argparse.Namespace,
+    pool: Pool,
+    is_listed: NDArray[np.bool_],
+    duplicates: DuplicateGroups | None,
+    tally: MiningTally,
 ) -> tuple[NDArray[np.bool_], str]:
     """Mine the index that the options name; returns which hands [N] of the pool, and what was written."""
     with find_catalog(options) as catalog, catalog.current() as version, progress_bar("mining") as progress:
         read_hands_of_pool(version, pool)
-        is_minable = _minable(pool, version.embedding, options.format)
-        batches = mine(
-            version,
-            pool.hand_ids[is_minable],
-            tally.policy,
-            duplicates=duplicates,
-            workers=options.workers,
-            cluster=read_cluster_options(options),
-            say=tqdm.write,
-            progress=progress,
-        )
+        is_minable = _minable(pool, version.embedding, options.format) & is_listed
+        hand_ids = pool.hand_ids[is_minable]
+        if is_listed.all():
+            batches = mine(
+                version,
+                hand_ids,
+                tally.policy,
+                duplicates=duplicates,
+                workers=options.workers,
+                cluster=read_cluster_options(options),
+                say=tqdm.write,
+                progress=progress,
+            )
+        else:
+            search = search_among(version, hand_ids, threads=options.workers)
+            batches = mine_in_bulk(search, hand_ids, tally.policy, duplicates=duplicates, progress=progress)
         mined, up_to_turn = _require_any(tally, batches, pool), version.embedding.up_to_turn
         return is_minable, _write(options, pool, mined, version.info, up_to_turn=up_to_turn)
 
 
 def _mine_in_bulk(
-    options: argparse.Namespace, pool: Pool, duplicates: DuplicateGroups | None, tally: MiningTally
+    options: argparse.Namespace,
+    pool: Pool,
+    is_listed: NDArray[np.bool_],
+    duplicates: DuplicateGroups | None,
+    tally: MiningTally,
 ) -> tuple[NDArray[np.bool_], str]:
     """As `_mine_index`, without one: in the embedding that the next index would be built with."""
     home = find_home(options)
     embedding, is_new = load_or_fit_embedding(home, pool)
     if is_new:
         print(describe_fit(home, embedding))
-    is_minable = _minable(pool, embedding, options.format)
+    is_minable = _minable(pool, embedding, options.format) & is_listed
     with progress_bar("embedding") as progress:
         search = BulkSearch.of_pool(
-            pool, embedding, device=options.device, threads=options.workers, progress=progress
+            pool,
+            embedding,
+            rows=None if is_listed.all() else np.flatnonzero(is_listed),
+            device=options.device,
+            threads=options.workers,
+            progress=progress,
         )
     with progress_bar("mining") as progress:
         hands = pool.hand_ids[is_minable]

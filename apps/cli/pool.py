@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from apps.cli import pool_duplicates, pool_export, pool_relabel
 from apps.cli.console import add_action, find_home, format_command, format_table, shorten
-from apps.cli.selection import add_selection_arguments, check_names, read_selection
+from apps.cli.selection import add_selection_arguments, check_names, read_selection, tell_absent
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.geometry import POOL_ENLARGEMENT
@@ -158,10 +158,11 @@ def _add_removal_arguments(actions: "argparse._SubParsersAction[argparse.Argumen
 def _remove(options: argparse.Namespace) -> int:
     selection = read_selection(options)
     if selection.is_everything:
-        raise HandsimError("without a condition all hands would go; say which (--ids, --video, --like, ...)")
+        raise HandsimError("without a condition all hands would go; say which (--ids, --list, --video, ...)")
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
         check_names(selection, pool)
+        tell_absent(selection.among, pool)
         hand_ids, hands = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
     if options.dry_run:
         print(f"{len(hand_ids):,} of {pluralize(hands, 'hand')} would be removed")

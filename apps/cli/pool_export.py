@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
 from apps.cli.console import check_folder_name, find_catalog, find_home, progress_bar
-from apps.cli.selection import add_selection_arguments, check_names, read_selection
+from apps.cli.selection import add_selection_arguments, check_names, read_selection, tell_absent
 from handsim.embedding import can_embed_hands, load_embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
@@ -46,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
     pool = Pool.open(find_home(options).pool)
     selection = read_selection(options)
     check_names(selection, pool)
+    tell_absent(selection.among, pool)
     selected = hands = ExportedHands.select(pool, selection)
     if options.format != "parquet":
         hands = selected.with_pictures()

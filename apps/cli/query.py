@@ -19,7 +19,14 @@ from PIL import Image
 from apps.cli.console import find_catalog, find_home, format_table
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
-from apps.cli.selection import DEFAULT_K, add_filter_arguments, check_names_in_index, make_filter
+from apps.cli.selection import (
+    DEFAULT_K,
+    add_filter_arguments,
+    check_names_in_index,
+    make_filter,
+    read_lists,
+    tell_unindexed,
+)
 from handsim.detection import HandDetector, detect_hands, open_detector, read_keypoints
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, lacks_depth
@@ -188,9 +195,7 @@ def _make_tile(pool: Pool, neighbor: Neighbor) -> Tile:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    subject = parser.add_argument_group("what to search for, one of").add_mutually_exclusive_group(
-        required=True
-    )
+    subject = parser.add_argument_group("what to search for, one of").add_mutually_exclusive_group()
     line = "every hand in images; one that cannot be used is named, and the others are answered"
     subject.add_argument("images", nargs="*", default=[], type=Path, metavar="IMAGE", help=line)
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
@@ -202,9 +207,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     subject.add_argument("--like", nargs="+", metavar="ID", help="hands of the index: more like these")
     subject.add_argument("--random", action="store_true", help="no search: random hands")
-    subject.add_argument("--list", action="store_true", help="no search: hands by rising id (see --after)")
+    line = "only hands of this list (repeatable: of either); without anything to search for: by rising id"
+    parser.add_argument("--list", action="append", nargs="?", const="", metavar="NAME", help=line)
     parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
-    parser.add_argument("--after", metavar="ID", help="with --list: start after this hand")
+    parser.add_argument("--after", metavar="ID", help="without a search: start after this hand")
     parser.add_argument("--left", action="store_true", help="the --keypoints are of left hands; mirror them")
     add_detector_arguments(parser)
     _add_conditions(parser.add_argument_group("which hands the answer may hold"))
@@ -231,8 +237,9 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     unused: list[str] = []
+    hands = read_lists(options, [name for name in options.list or () if name])
     with find_catalog(options) as catalog, catalog.current() as version:
-        filter_ = make_filter(options)
+        filter_ = make_filter(options, hands)
         if filter_ is not None:
             check_names_in_index(filter_, version)
         search = SearchOptions(
@@ -246,7 +253,10 @@ def _run(options: argparse.Namespace) -> int:
             with_payload=True,
         )
         k = min(DEFAULT_K, len(version)) if options.k is None else options.k
-        if options.random or options.list:
+        if hands is not None:
+            ids = np.fromiter(hands, np.uint64, len(hands))
+            tell_unindexed(hands, ~np.isnan(version.find_vectors(ids)[:, 0]))
+        if not _asks_for_likeness(options):
             hand_ids = _pick_hands(options, version, k, search.filter)
             _print_hands(options, hand_ids, version)
             _tell_removed(options, hand_ids)
@@ -285,9 +295,17 @@ def _check(options: argparse.Namespace) -> None:
         raise HandsimError(
             f"--montage {options.montage} does not end in {', '.join(_PICTURE_FORMATS)}; name it so"
         )
+    is_search = _asks_for_likeness(options)
+    if not is_search and not options.random and options.list is None:
+        raise HandsimError(
+            "what to search for? Give an image, --hand, --keypoints or --like; --random and --list show "
+            "hands without a search"
+        )
+    if "" in (options.list or ()) and (is_search or options.random):
+        raise HandsimError("--list goes with --random or a search only if it names a list: --list NAME")
     for name, value, partner, remedy in (
         ("--unlike", options.unlike, options.like, "--like"),
-        ("--after", options.after, options.list, "--list"),
+        ("--after", options.after, options.list is not None and not is_search, "--list, without a search"),
         ("--left", options.left, options.keypoints, "--keypoints"),
         ("--other-video", options.other_video, options.hand is not None or options.like, "--hand or --like"),
     ):
@@ -302,8 +320,14 @@ def _check(options: argparse.Namespace) -> None:
         ("--ef", options.ef is not None),
         ("--montage", options.montage),
     ):
-        if value and (options.random or options.list):
+        if value and not is_search:
             raise HandsimError(f"{name} is about likeness; leave it out with --random and --list")
+
+
+def _asks_for_likeness(options: argparse.Namespace) -> bool:
+    """Whether there is something to search for; else hands are shown as they come."""
+    subjects = (options.hand, options.keypoints, options.like)
+    return bool(options.images) or any(subject is not None for subject in subjects)
 
 
 def _search(

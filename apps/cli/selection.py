@@ -1,14 +1,21 @@
 """The options that choose hands: what is known of them, their ids, or a query's answer."""
 
 import argparse
+import sys
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 from typing import Final, get_args
 
-from apps.cli.console import find_catalog
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.cli.console import find_catalog, find_home
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import SIDES, Side, parse_hand_id
+from handsim.lists import HandLists
 from handsim.pool import Pool
+from handsim.pool.layout import are_removed
 from handsim.pool.selection import Selection, parse_ids
 from index import Filter, IndexVersion, SearchOptions
 
@@ -29,14 +36,60 @@ def add_filter_arguments(group: argparse._ArgumentGroup, sides: Sequence[Side] =
     group.add_argument("--min-score", type=float, metavar="P", help="least confidence of detection, 0 to 1")
 
 
-def make_filter(options: argparse.Namespace) -> Filter | None:
-    """The conditions of `add_filter_arguments`; None without any."""
+def add_list_argument(group: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Declare the option of commands that look at the hands of a list alone."""
+    line = "only hands of this list (`handsim list`); repeatable: of either"
+    group.add_argument("--list", action="append", metavar="NAME", help=line)
+
+
+def read_lists(options: argparse.Namespace, names: Sequence[str] | None) -> frozenset[int] | None:
+    """The hands of one or more lists of the home; None where none is named.
+
+    Raises NotThereError for an unknown list, HandsimError for one without hands.
+    """
+    if not names:
+        return None
+    lists = HandLists(find_home(options).lists)
+    hands = frozenset(hand_id for name in names for hand_id in lists.read(name).hand_ids.tolist())
+    if not hands:
+        raise HandsimError(
+            f"list {' and '.join(map(repr, names))} holds no hand; `handsim list add` adds some"
+        )
+    return hands
+
+
+def tell_absent(hands: frozenset[int] | None, pool: Pool) -> None:
+    """Say on standard error how many hands of lists the pool does not hold."""
+    if hands is None:
+        return
+    ids = np.fromiter(hands, np.uint64, len(hands))
+    absent = ids[~np.isin(ids, pool.hand_ids)]
+    if absent.size:
+        removed = int(are_removed(absent, pool.removed).sum())
+        note = f", of which {removed:,} removed from it" if removed else ""
+        print(f"{_of_the_list(absent.size, ids.size)} not in the pool{note}", file=sys.stderr)
+
+
+def tell_unindexed(hands: frozenset[int] | None, is_indexed: NDArray[np.bool_]) -> None:
+    """Say on standard error how many hands [M] of lists an index version does not hold."""
+    if hands is not None and not is_indexed.all():
+        missing = _of_the_list(int((~is_indexed).sum()), len(is_indexed))
+        print(f"{missing} not in the index", file=sys.stderr)
+
+
+def _of_the_list(count: int, total: int) -> str:
+    return f"{count:,} of {pluralize(total, 'hand')} of the list {'is' if count == 1 else 'are'}"
+
+
+def make_filter(options: argparse.Namespace, hands: frozenset[int] | None = None) -> Filter | None:
+    """The conditions of `add_filter_arguments`, and that of being among ``hands``; None without any."""
     filter_ = Filter(
         sources=options.source and tuple(options.source),
         sides=options.side and (options.side,),
         videos=options.video and tuple(options.video),
         labels=options.label and tuple(options.label),
         min_score=options.min_score,
+        hands=hands,
     )
     return None if filter_ == Filter() else filter_
 
@@ -76,11 +129,12 @@ def _unknown_name(noun: str, name: str, known: Collection[str], where: str) -> N
 def add_selection_arguments(parser: argparse.ArgumentParser, default: str = "all") -> None:
     """Declare the options of `read_selection`; the help says which hands are meant without any."""
     group = parser.add_argument_group(f"which hands (default: {default})")
-    line = "these: a file (ids one a line, CSV, Parquet, or JSON of handsim query), or ids with commas"
+    line = "these: a file (ids one a line, CSV, Parquet, JSON of handsim query), - for standard input, or ids"
     group.add_argument("--ids", metavar="FILE|ID[,ID]", help=line)
     group.add_argument("--like", metavar="ID", help="the answer of handsim query --hand ID, nearest first")
     group.add_argument("-k", "--k", type=int, metavar="K", help=f"with --like: how many ({DEFAULT_K})")
     add_filter_arguments(group, sides=get_args(Side))
+    add_list_argument(group)
     group.add_argument("--max-score", type=float, metavar="P", help="greatest confidence, 0 to 1")
     line = "only of tracks (one hand over the frames of a video) with at"
     group.add_argument("--min-track", type=int, metavar="N", help=f"{line} least N hands")
@@ -93,8 +147,9 @@ def read_selection(options: argparse.Namespace) -> Selection:
         raise HandsimError("-k goes with --like; leave it out, or ask with that")
     if options.ids is not None and options.like is not None:
         raise HandsimError("--ids and --like both name the hands; give one of them")
+    among = read_lists(options, options.list)
     if options.like is not None:
-        named = _search(options, make_filter(options))
+        named = _search(options, make_filter(options, among))
     else:
         named = Selection() if options.ids is None else parse_ids(options.ids)
     return Selection(
@@ -107,6 +162,7 @@ def read_selection(options: argparse.Namespace) -> Selection:
         max_score=options.max_score,
         min_track=options.min_track,
         max_track=options.max_track,
+        among=among,
         distances=named.distances,
     )
 

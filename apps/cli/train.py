@@ -36,9 +36,16 @@ Where there are several GPUs all are used, or as many as --trainer.devices says;
 
 def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim pretrain``."""
-    parser.usage = "handsim pretrain RECIPE [--name NAME] [--resume] [--SETTING VALUE ...]"
+    parser.usage = (
+        "handsim pretrain RECIPE [--include-list NAME] [--exclude-list NAME] [--name NAME] [--resume] "
+        "[--SETTING VALUE ...]"
+    )
     parser.epilog = _EPILOG.format(command="pretrain", example="--optimizer.lr 1e-3")
     _add_recipe_and_run(parser, "simhand, peclr, cpu_small, ...")
+    line = "train on the hands of this list of the home alone (`handsim list`)"
+    parser.add_argument("--include-list", metavar="NAME", help=line)
+    line = "train without the hands of this list; the browser adds to `left-out`"
+    parser.add_argument("--exclude-list", metavar="NAME", help=line)
     parser.set_defaults(run=_pretrain)
 
 
@@ -49,7 +56,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "[--skip-bad FILE] [--name NAME] [--resume] [--SETTING VALUE ...]"
     )
     parser.epilog = _EPILOG.format(command="finetune", example="--data.root FOLDER")
-    _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, generic, synthetic")
+    _add_recipe_and_run(parser, "freihand, dexycb, assemblyhands, ho3d, interhand, generic, synthetic")
     parser.add_argument(
         "--init",
         metavar="RUN|FILE",
@@ -93,7 +100,10 @@ def _pretrain(options: argparse.Namespace) -> int:
         with find_catalog(options) if searches_index else nullcontext() as catalog:
             return pretrain(config, home, catalog, folder, resume=options.resume)
 
-    return _train(options, home, "pretrain", RECIPES, options.overrides, train, "export {run} --out FILE")
+    lists = {"include_list": options.include_list, "exclude_list": options.exclude_list}
+    overrides = [f"--pairs.{setting}={name}" for setting, name in lists.items() if name is not None]
+    overrides = [*options.overrides, *overrides]
+    return _train(options, home, "pretrain", RECIPES, overrides, train, "export {run} --out FILE")
 
 
 def _finetune(options: argparse.Namespace) -> int:

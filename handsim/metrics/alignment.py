@@ -114,15 +114,23 @@ def align_procrustes(poses: PoseComparison, *, proper: bool) -> PoseComparison:
     """
     predicted, true, valid = poses.predicted_mm, poses.true_mm, poses.valid
     usable = valid.sum(axis=1) >= _FEWEST_JOINTS
-    true_mean, predicted_mean = _mean_of_valid(true, valid), _mean_of_valid(predicted, valid)
-    target = np.where(valid[..., None], true - true_mean, 0)
-    source = np.where(valid[..., None], predicted - predicted_mean, 0)
-    flat = usable & (_reach(target) < SHORTEST_MM)
+    flat = usable & (_reach(_from_mean(true, valid)) < SHORTEST_MM)
     if flat.any():
         sample = int(flat.argmax())
         raise HandsimError(
             f"all valid joints of the true hand of sample {sample} lie at one point; {_MEND_TRUTH}"
         )
+    return _moved(poses, fit_procrustes(predicted, true, valid, proper=proper), usable)
+
+
+def fit_procrustes(
+    predicted: Floats, true: Floats, valid: NDArray[np.bool_], *, proper: bool = False
+) -> Floats:
+    """Points [N, P, 3] fitted onto the true ones as `align_procrustes` does, by the ``valid`` ones [N, P].
+
+    They may be joints or the vertices of a mesh.
+    """
+    target, source = _from_mean(true, valid), _from_mean(predicted, valid)
     left, strength, right = np.linalg.svd(source.transpose(0, 2, 1) @ target)
     if proper:
         reflected = np.linalg.det(left @ right) < 0
@@ -131,19 +139,25 @@ def align_procrustes(poses: PoseComparison, *, proper: bool) -> PoseComparison:
     spread = (source**2).sum(axis=(1, 2))
     extended = _reach(source) >= SHORTEST_MM
     scale = np.divide(strength.sum(axis=1), spread, out=np.zeros(len(true)), where=extended)
-    fitted = (predicted - predicted_mean) @ (left @ right) * scale[:, None, None] + true_mean
-    return _moved(poses, fitted, usable)
+    moved = (predicted - _mean_of_valid(predicted, valid)) @ (left @ right) * scale[:, None, None]
+    fitted: Floats = moved + _mean_of_valid(true, valid)
+    return fitted
 
 
-def _mean_of_valid(joints: Floats, valid: NDArray[np.bool_]) -> Floats:
-    """[N, 1, 3]; zero for hands without valid joints."""
+def _from_mean(points: Floats, valid: NDArray[np.bool_]) -> Floats:
+    """[N, P, 3] from the mean of the valid ones; zero where not valid."""
+    return np.where(valid[..., None], points - _mean_of_valid(points, valid), 0)
+
+
+def _mean_of_valid(points: Floats, valid: NDArray[np.bool_]) -> Floats:
+    """[N, 1, 3]; zero for hands without valid points."""
     counts = np.maximum(valid.sum(axis=1), 1)[:, None, None]
-    mean: Floats = np.where(valid[..., None], joints, 0).sum(axis=1, keepdims=True) / counts
+    mean: Floats = np.where(valid[..., None], points, 0).sum(axis=1, keepdims=True) / counts
     return mean
 
 
 def _reach(vectors: Floats) -> Floats:
-    """Length [N] of the longest of vectors [N, 21, 3]."""
+    """Length [N] of the longest of vectors [N, P, 3]."""
     reach: Floats = np.linalg.norm(vectors, axis=-1).max(axis=1)
     return reach
 

@@ -8,8 +8,9 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,8 @@ class Selection:
     """The least number of hands, all of this pool, in its track; a hand without a track meets none."""
     max_track: int | None = None
     """The greatest number likewise."""
+    among: frozenset[int] | None = None
+    """These hands alone, those of a named list, say; ids that the pool does not hold are passed over."""
     distances: Mapping[int, float] = field(default_factory=dict)
     """Id -> distance to what was asked, where the ids are the answer of a query."""
 
@@ -72,13 +75,18 @@ class Selection:
         """Whether there is no condition at all."""
         return self == Selection()
 
+    @property
+    def names_ids_alone(self) -> bool:
+        """Whether it is ids without a further condition."""
+        return self.ids is not None and replace(self, ids=None, distances={}) == Selection()
+
     def rows(self, pool: Pool) -> NDArray[np.int64]:
         """Rows [M] of the hands in the pool: in the order of the ids, else in the order of the pool.
 
         Ids of removed hands are passed over: a list may be used twice, and an answer be older than a removal.
         Raises NotThereError that names other ids that the pool does not hold.
         """
-        is_admitted = self._admits(pool)
+        is_admitted = self.admits(pool)
         if self.ids is None:
             return np.flatnonzero(is_admitted)
         ids = np.array(list(dict.fromkeys(self.ids)), dtype=np.uint64)
@@ -89,7 +97,7 @@ class Selection:
         rows = pool.rows(ids)
         return rows[is_admitted[rows]]
 
-    def _admits(self, pool: Pool) -> NDArray[np.bool_]:
+    def admits(self, pool: Pool) -> NDArray[np.bool_]:
         """[N] of which hands all conditions hold, the ids left aside."""
         admitted = np.ones(len(pool), dtype=np.bool_)
         for column, names in (
@@ -105,6 +113,8 @@ class Selection:
             admitted &= pool.scores >= np.float32(self.min_score)
         if self.max_score is not None:
             admitted &= pool.scores <= np.float32(self.max_score)
+        if self.among is not None:
+            admitted &= np.isin(pool.hand_ids, np.fromiter(self.among, np.uint64, len(self.among)))
         if self.min_track is not None or self.max_track is not None:
             lengths = pool.track_lengths()
             admitted &= (lengths >= (self.min_track or 1)) & (lengths <= (self.max_track or len(pool)))
@@ -122,8 +132,11 @@ def _unknown_ids(unknown: Sequence[int], total: int, pool: Pool) -> NotThereErro
 def parse_ids(text: str) -> Selection:
     """The selection that ``--ids`` names: a file that holds ids (see the module), or ids with commas between.
 
-    Raises NotThereError for what is neither, HandsimError for a file without ids.
+    ``-`` is standard input, with text or JSON. Raises NotThereError for what is none of these, HandsimError
+    for a file without ids.
     """
+    if text == "-":
+        return _read_text("standard input", sys.stdin.read())
     if os.path.isfile(text):  # Path.is_file raises for a text that is too long for a name
         return read_ids(Path(text))
     try:
@@ -144,17 +157,23 @@ def read_ids(path: Path) -> Selection:
     except (OSError, UnicodeDecodeError) as error:
         raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
     if is_parquet:
-        selection = Selection(ids=tuple(_read_parquet(path)))
-    elif text.lstrip()[:1] in ("[", "{"):
-        selection = _read_json(path, text)
-    else:
-        selection = Selection(ids=tuple(_read_lines(path, text)))
+        return _require_any(path, Selection(ids=tuple(_read_parquet(path))))
+    return _read_text(path, text)
+
+
+def _read_text(origin: Path | str, text: str) -> Selection:
+    if text.lstrip()[:1] in ("[", "{"):
+        return _require_any(origin, _read_json(origin, text))
+    return _require_any(origin, Selection(ids=tuple(_read_lines(origin, text))))
+
+
+def _require_any(origin: Path | str, selection: Selection) -> Selection:
     if not selection.ids:
-        raise HandsimError(f"{path} names no hand; give ids in hex, one a line, or under {ID_COLUMN}")
+        raise HandsimError(f"{origin} names no hand; give ids in hex, one a line, or under {ID_COLUMN}")
     return selection
 
 
-def _read_lines(path: Path, text: str) -> Iterator[int]:
+def _read_lines(origin: Path | str, text: str) -> Iterator[int]:
     """The ids of CSV with a heading, or of lines that hold nothing else."""
     reader = csv.reader(io.StringIO(text))
     column: int | None = None
@@ -168,9 +187,9 @@ def _read_lines(path: Path, text: str) -> Iterator[int]:
             else:
                 values = (row[column : column + 1] or [""]) if row else []
             for value in values:
-                yield _parse(path, f"line {reader.line_num}", value.strip())
+                yield _parse(origin, f"line {reader.line_num}", value.strip())
     except csv.Error as error:
-        raise HandsimError(f"{path} cannot be read as hand ids: {error}") from error
+        raise HandsimError(f"{origin} cannot be read as hand ids: {error}") from error
 
 
 def _id_column(names: Sequence[str]) -> str | None:
@@ -189,15 +208,15 @@ def _read_parquet(path: Path) -> Iterator[int]:
     return (_parse(path, f"row {number}", value) for number, value in enumerate(values, start=1))
 
 
-def _read_json(path: Path, text: str) -> Selection:
+def _read_json(origin: Path | str, text: str) -> Selection:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise HandsimError(f"{path} cannot be read as JSON: {error}") from error
+        raise HandsimError(f"{origin} cannot be read as JSON: {error}") from error
     ids: list[int] = []
     distances: dict[int, float] = {}
     for number, entry in enumerate(_find_hands(content), start=1):
-        ids.append(_parse(path, f"hand {number}", entry[ID_COLUMN]))
+        ids.append(_parse(origin, f"hand {number}", entry[ID_COLUMN]))
         if isinstance(entry.get("distance"), float):
             distances.setdefault(ids[-1], entry["distance"])
     return Selection(ids=tuple(ids), distances=distances)
@@ -216,11 +235,11 @@ def _find_hands(content: Any) -> Iterable[dict[str, Any]]:
             yield from _find_hands(value)
 
 
-def _parse(path: Path, place: str, value: object) -> int:
+def _parse(origin: Path | str, place: str, value: object) -> int:
     """An id in hex, or as the number that Parquet files hold."""
     if isinstance(value, int) and 0 <= value <= MAX_HAND_ID:
         return value
     try:
         return parse_hand_id(str(value))
     except HandsimError as error:
-        raise HandsimError(f"{path}, {place}: {error}") from error
+        raise HandsimError(f"{origin}, {place}: {error}") from error

@@ -101,8 +101,8 @@ class EdgeVersion(QdrantVersion):
         ]
         return self._shard.query_batch(edge.QueryBatchRequest(requests))
 
-    def _find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
-        return super()._find(hand_ids) if self._columns is None else self._columns.find(hand_ids)
+    def find(self, hand_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float32], list[str]]:
+        return super().find(hand_ids) if self._columns is None else self._columns.find(hand_ids)
 
     def _count(self, filter: Filter) -> int:
         return self._shard.count(edge.CountRequest(filter=edge.Filter(must=_conditions(filter))))
@@ -186,6 +186,8 @@ def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
     ]
     if filter.stored_min_score is not None:
         conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.stored_min_score)))
+    if filter.hands is not None:
+        conditions.append(edge.HasIdCondition(filter.hands))
     return conditions
 
 

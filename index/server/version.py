@@ -205,6 +205,8 @@ def _conditions(filter: Filter | None) -> list[models.Condition]:
     if filter.stored_min_score is not None:
         at_least = models.Range(gte=filter.stored_min_score)
         conditions.append(models.FieldCondition(key="score", range=at_least))
+    if filter.hands is not None:
+        conditions.append(models.HasIdCondition(has_id=list(filter.hands)))
     return conditions
 
 

@@ -104,6 +104,32 @@ def test_duplicates_of_the_query_are_left_out_and_the_next_hands_move_up(
     np.testing.assert_allclose(neighbors.distances, true, rtol=1e-4, atol=1e-5)
 
 
+def test_answers_are_among_the_hands_of_a_list_whatever_else_it_names(
+    version: IndexVersion, pool: Pool, embedding: PoseEmbedding
+) -> None:
+    """As a condition of the engine, and as hands that are passed over: a short list, a long one, none."""
+    rows = np.arange(3, len(pool), 224)
+    for members in (range(0, 40, 4), range(0, len(pool), 2), range(0)):
+        ids = pool.hand_ids[members.start : members.stop : members.step].tolist()
+
+        def admits(query: int, row: int, members: range = members) -> bool:
+            return row in members and pool.videos[query] != pool.videos[row]
+
+        true = true_distances(pool, embedding, rows, 5, admits)
+        filter = Filter(hands=frozenset([1, *ids]))  # the index knows no hand 1
+        among = np.array(sorted([1, *ids]), dtype=np.uint64)
+        exact = SearchOptions(exact=True)
+        for neighbors in (
+            version.search_hands(
+                pool.hand_ids[rows], 5, other_video=True, options=SearchOptions(filter, exact=True)
+            ),
+            version.search_hands(pool.hand_ids[rows], 5, other_video=True, options=exact, among=among),
+        ):
+            assert_sound(pool, embedding, rows, neighbors, admits)
+            np.testing.assert_allclose(neighbors.distances, true, rtol=1e-4, atol=1e-5)
+        assert sum(map(len, version.scroll(filter))) == len(ids)
+
+
 def test_a_search_by_keypoints_is_one_by_their_vectors(
     version: IndexVersion, pool: Pool, embedding: PoseEmbedding
 ) -> None:

@@ -28,7 +28,6 @@ not those of the paper, and the joints of the public test split are withheld.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -42,6 +41,7 @@ from handsim.geometry import PIXEL_CENTRE, mirror_points
 from handsim.hand import Side
 from handsim.skeleton import JOINT_COUNT, to_handsim_order
 from handsim.synthetic.camera import project
+from training.datasets.large_json import Numbers, explain_errors, stream
 from training.datasets.record import HandLabel, LabelledHand, check_split, with_picture
 
 SPLITS: Final = ("train", "val", "test")
@@ -174,21 +174,13 @@ class _Hands:
     """[N, 21] ``joint_valid`` of the image, in their order."""
 
 
-class _Numbers(dict[str, int]):
-    """Numbers names in the order of their first use."""
-
-    def __missing__(self, name: str) -> int:
-        self[name] = len(self)
-        return self[name]
-
-
 def _read_hands(root: Path, split: str) -> tuple[_CameraViews, _Hands]:
     """Read ego_data: the hands, and the images that show them; raises HandsimError for other contents."""
     path = _annotation_path(root, split, "ego_data")
-    sequences, cameras, folders = _Numbers(), _Numbers(), _Numbers()
+    sequences, cameras, folders = Numbers(), Numbers(), Numbers()
     pictures, hands = {}, []
-    with _explain_errors(path):
-        for image in _stream(path, ijson.items, "images.item"):
+    with explain_errors(path, VERSION, DOWNLOAD_AGAIN):
+        for image in stream(path, ijson.items, "images.item", DOWNLOAD_AGAIN):
             file = PurePosixPath(image["file_name"])
             if not file.stem.isdecimal() or int(file.stem) != int(image["frame_idx"]):
                 raise HandsimError(
@@ -199,7 +191,7 @@ def _read_hands(root: Path, split: str) -> tuple[_CameraViews, _Hands]:
             numbers = (sequences[image["seq_name"]], cameras[image["camera"]], folders[str(file.parent)])
             integers = (int(image[key]) for key in ("frame_idx", "width", "height"))
             pictures[image["id"]] = (*numbers, *integers, file.name)
-        for number, annotation in enumerate(_stream(path, ijson.items, "annotations.item")):
+        for number, annotation in enumerate(stream(path, ijson.items, "annotations.item", DOWNLOAD_AGAIN)):
             valid = np.array(annotation["joint_valid"], dtype=np.bool_).reshape(2 * JOINT_COUNT)
             for side, half in HALVES.items():
                 if annotation["bbox"][side] is not None:
@@ -240,8 +232,8 @@ def _read_keypoints(root: Path, split: str, annotations: NDArray[np.int32]) -> N
     rows_of: dict[int, list[int]] = {}
     for row, number in enumerate(annotations.tolist()):
         rows_of.setdefault(number, []).append(row)
-    with _explain_errors(path):
-        for number, annotation in enumerate(_stream(path, ijson.items, "annotations.item")):
+    with explain_errors(path, VERSION, DOWNLOAD_AGAIN):
+        for number, annotation in enumerate(stream(path, ijson.items, "annotations.item", DOWNLOAD_AGAIN)):
             rows = rows_of.get(number)
             if rows and "keypoints" in annotation:
                 keypoints[rows] = np.array(annotation["keypoints"], dtype=np.float32)[:, :2]
@@ -260,7 +252,7 @@ def _read_poses(
     frames, frame_of_image = np.unique(pairs, axis=0, return_inverse=True)
     world = np.empty((len(frames), 2 * JOINT_COUNT, 3), dtype=np.float32)
     valid = np.empty((len(frames), 2 * JOINT_COUNT), dtype=np.bool_)
-    with _explain_errors(path):
+    with explain_errors(path, VERSION, DOWNLOAD_AGAIN):
         for sequence, poses in _stream_sequences(path, "annotations", views):
             for row in np.flatnonzero(frames[:, 0] == sequence):
                 pose = poses[f"{frames[row, 1]:06d}"]
@@ -280,7 +272,7 @@ def _read_calibration(
     path = _annotation_path(root, split, "ego_calib")
     intrinsics = np.full((len(views.sequences), len(views.cameras), 3, 3), np.nan)
     extrinsics = np.empty((len(views.frame), 3, 4))
-    with _explain_errors(path):
+    with explain_errors(path, VERSION, DOWNLOAD_AGAIN):
         for sequence, calibration in _stream_sequences(path, "calibration", views):
             for row in np.flatnonzero(views.sequence == sequence):
                 camera = views.cameras[views.camera[row]].removesuffix(CAMERA_SUFFIX) + CAMERA_SUFFIX
@@ -292,7 +284,7 @@ def _read_calibration(
 def _stream_sequences(path: Path, prefix: str, views: _CameraViews) -> Iterator[tuple[int, Any]]:
     """Yield number and content of each sequence; raises HandsimError at the end where one is missing."""
     missing = set(views.sequence.tolist())
-    for name, content in _stream(path, ijson.kvitems, prefix):
+    for name, content in stream(path, ijson.kvitems, prefix, DOWNLOAD_AGAIN):
         if name in views.sequences:
             number = views.sequences.index(name)
             missing.discard(number)
@@ -302,21 +294,6 @@ def _stream_sequences(path: Path, prefix: str, views: _CameraViews) -> Iterator[
             f"{path} lacks {len(missing)} of {len(views.sequences)} sequences, such as "
             f"{views.sequences[min(missing)]}; {DOWNLOAD_AGAIN}"
         )
-
-
-@contextmanager
-def _explain_errors(path: Path) -> Iterator[None]:
-    """Raise HandsimError, in one sentence, for contents of another form."""
-    try:
-        yield
-    except HandsimError:
-        raise
-    except KeyError as error:
-        raise HandsimError(
-            f"{path} lacks {error.args[0]!r}, so it is not {VERSION}; {DOWNLOAD_AGAIN}"
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise HandsimError(f"{path} is not as in {VERSION} ({error}); {DOWNLOAD_AGAIN}") from error
 
 
 def _annotation_path(root: Path, split: str, kind: str) -> Path:
@@ -334,15 +311,3 @@ def _annotation_path(root: Path, split: str, kind: str) -> Path:
     if others:
         raise NotThereError(f"{folder} has {others[0]}, but handsim reads version {VERSION}; download that")
     raise NotThereError(f"{path} is missing; {DOWNLOAD_AGAIN}")
-
-
-def _stream(path: Path, reader: Any, prefix: str) -> Iterator[Any]:
-    """Yield what ``reader`` of ijson finds at ``prefix``: the ``items`` of an array (``images.item``), or
-    ``kvitems`` of an object. Raises HandsimError for broken JSON.
-    """
-    try:
-        with path.open("rb") as file:
-            yield from reader(file, prefix, use_float=True)
-    except ijson.JSONError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise HandsimError(f"{path} is not whole JSON ({reason}); {DOWNLOAD_AGAIN}") from error

@@ -332,7 +332,9 @@ def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Findi
 def _annotated_px(hands: _DrawnHands) -> Floats | None:
     """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
     first = hands[0][0]
-    if first.name == "freihand" or (isinstance(first, GenericHands) and not first.has_keypoints):
+    if first.name in ("freihand", "ho3d", "interhand") or (
+        isinstance(first, GenericHands) and not first.has_keypoints
+    ):
         return None
     annotated = np.stack([label.keypoints_2d_px for _, _, label in hands])
     for dataset in dict.fromkeys(dataset for dataset, _, _ in hands):

@@ -2,15 +2,18 @@
 
 ``training/rgb/%08d.jpg`` has U hands four times, on four backgrounds: image id + U v is version v of hand id,
 whose labels are entry id of ``training_{K,xyz}.json`` (K in pixels, joints in metres in the camera frame, in
-our order). ``evaluation/rgb`` and ``evaluation_K.json`` come with them; ``evaluation_xyz.json`` is a separate
-download. All hands are right hands. FreiHAND has no validation split: ours is a fixed random twentieth of the
-training hands, with all their versions.
+our order) and ``training_verts.json`` (MANO's mesh, 778 vertices in metres). ``evaluation/rgb`` and
+``evaluation_K.json`` come with them; ``evaluation_{xyz,verts}.json`` are a separate download. All hands are
+right hands. FreiHAND has no validation split: ours is a fixed random twentieth of the training hands, with
+all their versions.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import ijson
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +55,7 @@ class FreiHAND:
             )
         self._intrinsics = _read(root / f"{part}_K.json", (3, 3), np.float64)
         hands = len(self._intrinsics)
-        truth = find_evaluation_xyz(root) if split == "eval" else root / "training_xyz.json"
+        truth = find_labels(root, part, "xyz") if split == "eval" else root / "training_xyz.json"
         self._joints_mm = np.full((hands, JOINT_COUNT, 3), np.nan, dtype=np.float32)
         if truth is not None:
             self._joints_mm = _read(truth, (JOINT_COUNT, 3), np.float32) * np.float32(MM_PER_M)
@@ -88,22 +91,65 @@ class FreiHAND:
     def __getitem__(self, index: int) -> LabelledHand:
         return with_picture(self.label(index), self.files(index)[0], _DOWNLOAD_AGAIN)
 
+    def read_vertices_mm(self, sample_ids: Sequence[str]) -> NDArray[np.float32]:
+        """The meshes [N, V, 3] of hands of this split, in mm in the camera frame.
+
+        The file is streamed: a gigabyte takes a minute. Raises NotThereError where it is not there,
+        HandsimError for one that is damaged or of another version.
+        """
+        part, count = self._pictures.parent.name, len(self._intrinsics)
+        path = find_labels(self.root, part, "verts")
+        if path is None:
+            archive = "FreiHAND_pub_v2_eval.zip" if self.split == "eval" else "FreiHAND_pub_v2.zip"
+            raise NotThereError(f"{part}_verts.json, of {archive}, is missing; put it beside {part}_xyz.json")
+        numbers = [int(name.rsplit("/", 1)[1]) % count for name in sample_ids]
+        wanted, meshes, hands = set(numbers), dict[int, NDArray[np.float32]](), 0
+        for hands, mesh in enumerate(stream_points_mm(path, "item", _DOWNLOAD_AGAIN), start=1):
+            if hands - 1 in wanted:
+                meshes[hands - 1] = mesh
+        if hands != count or len({len(mesh) for mesh in meshes.values()}) > 1:
+            raise HandsimError(
+                f"{path} has {hands} meshes and {part}_K.json {count} hands, each with as many vertices; "
+                f"{_DOWNLOAD_AGAIN}"
+            )
+        return np.stack([meshes[number] for number in numbers])
+
     def files(self, index: int) -> tuple[Path, ...]:
         """The image of one hand; all labels are in files of their own."""
         return (self._pictures / f"{int(self._numbers[index]):08d}.jpg",)
 
 
-def find_evaluation_xyz(root: Path) -> Path | None:
-    """``evaluation_xyz.json``, in the places where its archive, FreiHAND_pub_v2_eval.zip, is often extracted.
+def find_labels(root: Path, part: str, kind: str) -> Path | None:
+    """``PART_KIND.json``, as ``evaluation_xyz.json``, of FreiHAND in ``root``; None where it is not there.
 
-    These are ``root``, its evaluation/, the folder named as ``root`` with ``_eval`` appended, and the
+    That of the evaluation is in an archive of its own, FreiHAND_pub_v2_eval.zip, and is found where that is
+    often extracted: ``root``, its evaluation/, the folder named as ``root`` with ``_eval`` appended, and the
     archive's own folder in or beside ``root``.
     """
     whole = root.absolute()  # "." has no name
-    folders = [whole, whole / "evaluation", whole.with_name(f"{whole.name}_eval")]
-    folders += [folder / "FreiHAND_pub_v2_eval" for folder in (whole, whole.parent)]
-    paths = (folder / "evaluation_xyz.json" for folder in folders)
+    folders = [whole]
+    if part == "evaluation":
+        folders += [whole / "evaluation", whole.with_name(f"{whole.name}_eval")]
+        folders += [folder / "FreiHAND_pub_v2_eval" for folder in (whole, whole.parent)]
+    paths = (folder / f"{part}_{kind}.json" for folder in folders)
     return next((path for path in paths if path.is_file()), None)
+
+
+def stream_points_mm(path: Path, prefix: str, remedy: str) -> Iterator[NDArray[np.float32]]:
+    """Points [P, 3] in mm of one hand after the other, of a JSON file in metres that has them at ``prefix``.
+
+    Raises HandsimError, ending in ``remedy``, for what is no whole JSON and what is no list of points.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, points in enumerate(ijson.items(file, prefix, use_float=True)):
+                metres = np.array(points, dtype=np.float64)
+                if metres.ndim != 2 or metres.shape[1] != 3:
+                    raise ValueError(f"entry {number} has {list(metres.shape)} numbers, not [points, 3]")
+                yield (metres * MM_PER_M).astype(np.float32)
+    except (OSError, ValueError, TypeError, ijson.JSONError) as error:
+        reason = str(error).strip().splitlines()[0][:80]
+        raise HandsimError(f"{path} cannot be read ({reason}); {remedy}") from error
 
 
 def _picture_numbers(split: str, hands: int) -> NDArray[np.int64]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from handsim.errors import HandsimError, NotThereError, did_you_mean
-from training.datasets import assemblyhands, dexycb, freihand, generic, synthetic
+from training.datasets import assemblyhands, dexycb, freihand, generic, ho3d, interhand, synthetic
 from training.datasets.record import StoredDataset, check_split
 
 DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[str, ...]]]] = {
     "freihand": (freihand.FreiHAND, freihand.SPLITS),
     "dexycb": (dexycb.DexYCB, tuple(dexycb.SPLITS)),
     "assemblyhands": (assemblyhands.AssemblyHands, assemblyhands.SPLITS),
+    "ho3d": (ho3d.HO3D, ho3d.SPLITS),
+    "interhand": (interhand.InterHand, interhand.SPLITS),
     "generic": (generic.GenericHands, generic.SPLITS),
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
@@ -23,6 +25,17 @@ WHOLE_DATASETS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The splits of a whole dataset, where these are not all: some overlap, and the joints of the public test
 split of AssemblyHands are withheld."""
+
+_HAS: Final[Mapping[str, str]] = {
+    "freihand": "training_K.json",
+    "dexycb": "calibration",
+    "assemblyhands": "annotations",
+    "ho3d": "train.txt",
+    "interhand": "annotations",
+    "generic": generic.LABELS_FILE,
+    "synthetic": synthetic.METADATA_FILE,
+}
+"""What the folder of a dataset is known by, where people give the one above or below."""
 
 
 def open_dataset(name: str, root: str | Path, split: str) -> StoredDataset:
@@ -36,7 +49,22 @@ def open_dataset(name: str, root: str | Path, split: str) -> StoredDataset:
     if not folder.is_dir():
         raise NotThereError(f"{folder} is not a folder; give the one that {name} was extracted in")
     dataset, _ = DATASETS[name]
-    return dataset(folder, split)
+    try:
+        return dataset(folder, split)
+    except NotThereError as error:
+        if (other := _find_neighbour(folder, _HAS[name])) is None:
+            raise
+        raise NotThereError(f"{folder} is not the folder of {name}, but {other} is: give that") from error
+
+
+def _find_neighbour(folder: Path, has: str) -> Path | None:
+    """The folder one level up or down that has the file or folder ``has``, where this one has not."""
+    if (folder / has).exists():
+        return None
+    above = folder.absolute().parent
+    if (above / has).exists():
+        return above
+    return next((path.parent for path in sorted(folder.glob(f"*/{has}"))), None)
 
 
 def known_splits(name: str) -> tuple[str, ...]:

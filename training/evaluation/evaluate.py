@@ -1,4 +1,4 @@
-"""Evaluate an estimator on a split, from its checkpoint to the scores.
+"""Evaluate an estimator, or predictions of any method, on a split, from the files to the scores.
 
 Hands are cut out around their true 2D joints, as for the published numbers, so only the pose is measured and
 not the detection. Beside the estimator stands the mean pose of the training split: an estimator that does no
@@ -8,27 +8,22 @@ better has learned nothing from images.
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Side
 from handsim.metrics.pose import mean_pose_mm
 from handsim.processes import available_cores
 from training.datasets.bad_list import bad_rows, without_rows
+from training.datasets.freihand import FreiHAND
 from training.datasets.open_dataset import open_dataset
 from training.datasets.record import HandDataset
-from training.evaluation.predictions import (
-    PredictedHands,
-    TrueHands,
-    check_submittable,
-    read_predictions,
-    write_submission,
-)
+from training.evaluation.predictions import PredictedHands, TrueHands, read_predictions
 from training.evaluation.report import (
     OFFICIAL,
     Evaluation,
@@ -37,6 +32,7 @@ from training.evaluation.report import (
     score_split,
     training_split,
 )
+from training.evaluation.submission import SUFFIX, check_submittable, read_submission, write_submission
 from training.finetune.data import HandBatch
 from training.finetune.pose_model import Predictions
 from training.finetune.predictor import Inference, load_estimator
@@ -55,8 +51,8 @@ Progress = Callable[[int, int], None]
 class PoseRequest:
     """What to evaluate, and on what. Raises HandsimError for a number out of bounds."""
 
-    checkpoint: Path
-    """Of `handsim finetune`."""
+    checkpoint: Path | None
+    """Of `handsim finetune`; None: score ``predictions`` of any method, with ``dataset`` and ``root``."""
     dataset: str | None = None
     """By its name; None: the one of the training."""
     root: Path | None = None
@@ -64,7 +60,7 @@ class PoseRequest:
     split: str | None = None
     """None: the one that the dataset's papers report (`evaluation_split`)."""
     predictions: Path | None = None
-    """A Parquet file to score; None: predict."""
+    """A Parquet file to score, or FreiHAND's pred.json; None: predict."""
     pred_json: Path | None = None
     """Where to write the file for FreiHAND's server, before anything is measured; None: nowhere."""
     skip_bad: Path | None = None
@@ -75,6 +71,15 @@ class PoseRequest:
     """Processes that read, 0: threads of this one; None: as in training, but at most one for each core."""
 
     def __post_init__(self) -> None:
+        if self.checkpoint is None:
+            if self.predictions is None:
+                raise HandsimError(
+                    "name an estimator, a run or a checkpoint, or give a file to --predictions"
+                )
+            if self.dataset is None or self.root is None:
+                raise HandsimError(
+                    f"{self.predictions} does not say what it predicts; give --dataset NAME and --root FOLDER"
+                )
         if self.batch_size is not None:
             check_at_least("--batch-size", self.batch_size, 1)
         if self.workers is not None:
@@ -82,7 +87,10 @@ class PoseRequest:
 
     @property
     def run(self) -> str:
-        """The name of the checkpoint's run, else of its file."""
+        """The name of the checkpoint's run, else of its file; without a checkpoint of the predictions'."""
+        if self.checkpoint is None:
+            assert self.predictions is not None
+            return self.predictions.stem
         in_run = self.checkpoint.parent.name == "checkpoints"
         return self.checkpoint.parent.parent.name if in_run else self.checkpoint.stem
 
@@ -93,34 +101,33 @@ def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Eva
     Raises HandsimError for a checkpoint, a dataset or predictions that are missing, are damaged or do not fit
     together. Without the training split only the mean pose is missing.
     """
-    inference = load_estimator(request.checkpoint)
-    dataset, root = _open(request, inference)
-    if request.pred_json is not None:
-        check_submittable(dataset.name, dataset.split, request.pred_json)
-        if request.skip_bad is not None:
-            raise HandsimError("--pred-json needs all hands of the split; leave out --skip-bad")
-    skipped = 0
+    inference = None if request.checkpoint is None else load_estimator(request.checkpoint)
+    stored, root = _open(request, inference)
+    _check_pred_json(request, stored)
+    dataset, skipped = stored, 0
     if request.skip_bad is not None:
-        bad = bad_rows(request.skip_bad, dataset)
-        dataset, skipped = without_rows(dataset, bad), len(bad)
-    trainer = inference.config.trainer
-    workers = min(trainer.workers, available_cores()) if request.workers is None else request.workers
+        bad = bad_rows(request.skip_bad, stored)
+        dataset, skipped = without_rows(stored, bad), len(bad)
     metadata = _metadata(request, inference)
     settings: dict[str, Any] = {"dataset": dataset.name, "split": dataset.split, "root": str(root.resolve())}
+    workers = _workers(request, inference)
     if request.predictions is None:
-        size = request.batch_size or trainer.batch_size
+        assert inference is not None
+        size = request.batch_size or inference.config.trainer.batch_size
         predicted, true = predict_split(
             inference, dataset, batch_size=size, workers=workers, progress=progress
         )
     else:
         settings["predictions"] = str(request.predictions.resolve())
-        predicted = _read_own_predictions(request.predictions, metadata["checkpoint_sha256"])
+        predicted = _read_predictions(request.predictions, stored, metadata.get("checkpoint_sha256"))
         true = read_true_hands(dataset, workers=workers, progress=progress)
         if skipped:
             predicted = predicted.only(set(true.sample_ids))
         predicted = predicted.in_order_of(true.sample_ids, str(request.predictions))
     if request.pred_json is not None:
         write_submission(request.pred_json, predicted)
+    if isinstance(stored, FreiHAND) and stored.has_truth:
+        true, metadata["mesh"] = _with_meshes(stored, predicted, true)
     mean_pose_mm, metadata["mean_pose"] = _training_mean_pose(dataset, root, workers)
     metadata["official"] = list(OFFICIAL.get(dataset.name, ()))
     if request.skip_bad is not None:
@@ -147,20 +154,38 @@ def evaluate_predictions(
     return Evaluation(dataset, predicted, true, scores, mean_pose, settings, metadata)
 
 
-def _open(request: PoseRequest, inference: Inference) -> tuple[HandDataset, Path]:
-    data = inference.config.data
-    name = request.dataset or data.dataset
-    root = request.root or (data.root if name == data.dataset else None)
+def _open(request: PoseRequest, inference: Inference | None) -> tuple[HandDataset, Path]:
+    data = None if inference is None else inference.config.data
+    name = request.dataset or (data.dataset if data is not None else None)
+    assert name is not None
+    is_own = data is not None and name == data.dataset
+    root = request.root or (data.root if data is not None and is_own else None)
     if root is None:
         raise HandsimError(
             f"the folder of {name} is unknown: the checkpoint does not say it; give --root FOLDER"
         )
-    train_split = data.train_split if name == data.dataset else "s1_train"  # matters for DexYCB only
+    train_split = data.train_split if data is not None and is_own else "s1_train"  # matters for DexYCB only
     split = request.split or evaluation_split(name, train_split)
     return open_dataset(name, root, split), Path(root)
 
 
-def _metadata(request: PoseRequest, inference: Inference) -> dict[str, Any]:
+def _check_pred_json(request: PoseRequest, dataset: HandDataset) -> None:
+    if request.pred_json is not None:
+        check_submittable(dataset.name, dataset.split, request.pred_json)
+        if request.skip_bad is not None:
+            raise HandsimError("--pred-json needs all hands of the split; leave out --skip-bad")
+
+
+def _workers(request: PoseRequest, inference: Inference | None) -> int:
+    if request.workers is not None or inference is None:
+        return request.workers or 0
+    return min(inference.config.trainer.workers, available_cores())
+
+
+def _metadata(request: PoseRequest, inference: Inference | None) -> dict[str, Any]:
+    """Where the predictions come from; of another method, only the name of its file."""
+    if inference is None or request.checkpoint is None:
+        return {"run": request.run}
     training = {name: value for name, value in inference.metadata.items() if name != "config"}
     return {
         "run": request.run,
@@ -181,16 +206,37 @@ def _sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_own_predictions(path: Path, checkpoint_sha256: str) -> PredictedHands:
-    """Predictions of this checkpoint, or of a file that names none."""
+def _read_predictions(path: Path, dataset: HandDataset, checkpoint_sha256: str | None) -> PredictedHands:
+    """Predictions of this checkpoint, where there is one, or of a file that names none."""
+    if path.suffix == SUFFIX:
+        return read_submission(path, dataset)
     predicted, metadata = read_predictions(path)
-    if metadata.get("checkpoint_sha256", checkpoint_sha256) != checkpoint_sha256:
-        theirs = str(metadata["checkpoint_sha256"])[:12]
+    theirs = metadata.get("checkpoint_sha256")
+    if checkpoint_sha256 is not None and theirs not in (None, checkpoint_sha256):
         raise HandsimError(
             f"{path} was predicted by another checkpoint ({metadata.get('checkpoint')}, SHA-256 "
-            f"{theirs}...), not by {checkpoint_sha256[:12]}...; name that one, or predict again"
+            f"{theirs[:12]}...), not by {checkpoint_sha256[:12]}...; name that one, or predict again"
         )
     return predicted
+
+
+def _with_meshes(
+    dataset: FreiHAND, predicted: PredictedHands, true: TrueHands
+) -> tuple[TrueHands, str | None]:
+    """The truth with its meshes, where predictions have some, and in a line why meshes are not measured."""
+    if predicted.vertices_mm is None:
+        return true, (
+            "the predictions are joints alone, which is all that handsim's estimators give; a pred.json with "
+            "MANO's 778 vertices of each hand is scored by --predictions"
+        )
+    try:
+        vertices_mm = dataset.read_vertices_mm(true.sample_ids)
+    except NotThereError as error:
+        return true, str(error)
+    theirs, ours = predicted.vertices_mm.shape[1], vertices_mm.shape[1]
+    if theirs != ours:
+        return true, f"predicted meshes have {theirs:,} vertices and the true ones {ours:,}; predict MANO's"
+    return replace(true, vertices_mm=vertices_mm), None
 
 
 def _training_mean_pose(

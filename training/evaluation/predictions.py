@@ -1,4 +1,4 @@
-"""Predictions of a split: in arrays, in Parquet, and as FreiHAND's server takes them.
+"""Predictions of a split: in arrays and in Parquet (as FreiHAND's server takes them: `submission`).
 
 `PredictedHands` and `TrueHands` are the hands of a split in arrays, all as right hands (see
 `training.datasets.record`), joints in the order of `handsim.skeleton`.
@@ -7,11 +7,6 @@
 ``joints_3d_mm`` (63 numbers, the 21 joints' x, y, z relative to the wrist), ``camera_3d_mm`` (63, in the
 camera frame; may be null, or left out), ``keypoints_2d_px`` (42, x and y in the image) and ``confidence``
 (21). The schema's metadata says where the predictions come from.
-
-``pred.json``, as FreiHAND's evaluation server and its ``eval.py`` read it, is a list of two: the joints
-[N, 21, 3] and the mesh's vertices [N, 778, 3] of all N evaluation images in the order of their numbers, in
-metres in the camera frame. handsim estimates no mesh: all vertices are zero, and the scores of the mesh mean
-nothing.
 """
 
 import json
@@ -31,7 +26,6 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
 from handsim.hand import SIDES, Side
 from handsim.skeleton import JOINT_COUNT
-from training.datasets.record import MM_PER_M
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +41,11 @@ class PredictedHands:
     camera_3d_mm: NDArray[np.float32] | None
     """[N, 21, 3] in the camera frame; None where the wrists' positions are unknown."""
     keypoints_2d_px: NDArray[np.float32]
-    """[N, 21, 2] in the image's pixels."""
+    """[N, 21, 2] in the image's pixels; all NaN where unknown."""
     confidence: NDArray[np.float32]
-    """[N, 21] from 0 to 1."""
+    """[N, 21] from 0 to 1; NaN where unknown."""
+    vertices_mm: NDArray[np.float32] | None = None
+    """[N, V, 3] of the meshes in the camera frame; None where there are joints alone."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -85,6 +81,7 @@ class PredictedHands:
             None if self.camera_3d_mm is None else self.camera_3d_mm[order],
             self.keypoints_2d_px[order],
             self.confidence[order],
+            None if self.vertices_mm is None else self.vertices_mm[order],
         )
 
 
@@ -102,6 +99,8 @@ class TrueHands:
     """[N, 21, 2] in the image's pixels; anything where not ``valid``."""
     valid: NDArray[np.bool_]
     """[N, 21] which joints are annotated."""
+    vertices_mm: NDArray[np.float32] | None = None
+    """[N, V, 3] of the meshes in the camera frame; None where they are unknown or nobody asks for them."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -125,7 +124,10 @@ SCHEMA: Final = pa.schema(
 
 
 def write_predictions(path: Path, predicted: PredictedHands, metadata: Mapping[str, Any]) -> None:
-    """Write predictions and ``metadata`` on where they come from; the file appears whole or not at all."""
+    """Write predictions, without meshes, and ``metadata`` on where they come from.
+
+    The file appears whole or not at all.
+    """
     columns: list[pa.Array] = [pa.array(predicted.sample_ids), pa.array(predicted.sides)]
     for name, width in _WIDTHS.items():
         numbers: NDArray[np.float32] | None = getattr(predicted, name)
@@ -195,43 +197,3 @@ def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32]:
         )
     flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return flat.reshape(-1, JOINT_COUNT, width)
-
-
-_VERTICES: Final = 778
-"""Of MANO's mesh."""
-_DECIMALS: Final = 6
-"""Of a metre: micrometres."""
-
-
-def check_submittable(dataset: str, split: str, path: Path) -> None:
-    """Raise HandsimError for any split but FreiHAND's evaluation, and for a missing folder."""
-    if not path.parent.is_dir():
-        raise HandsimError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    if (dataset, split) != ("freihand", "eval"):
-        raise HandsimError(
-            f"--pred-json is for FreiHAND's server, and its split eval; this is {split} of {dataset}"
-            "; leave it out, or evaluate --dataset freihand --split eval"
-        )
-
-
-def write_submission(path: Path, predicted: PredictedHands) -> None:
-    """Write ``pred.json``; raises HandsimError for hands without joints in the camera frame.
-
-    Samples are sorted by name, which is the order of FreiHAND's images.
-    """
-    if predicted.camera_3d_mm is None:
-        raise HandsimError(
-            "FreiHAND takes joints in the camera frame and these predictions are relative to the wrist; "
-            "predict with an estimator of `handsim finetune`, which gets positions from the images' K"
-        )
-    order = np.argsort(np.array(predicted.sample_ids), kind="stable")
-    joints_m = (predicted.camera_3d_mm[order].astype(np.float64) / MM_PER_M).round(_DECIMALS)
-    no_mesh = [[0.0, 0.0, 0.0]] * _VERTICES
-    try:
-        with replacing(path) as temporary, temporary.open("w") as file:
-            file.write(f"[{json.dumps(joints_m.tolist())}, [")
-            for number in range(len(order)):  # all zeros at once would be 9 million objects
-                file.write(f"{', ' if number else ''}{json.dumps(no_mesh)}")
-            file.write("]]")
-    except OSError as error:
-        raise HandsimError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -2,11 +2,11 @@
 
 A score has a flat name, ``ALIGNMENT_NUMBER`` as in ``root_relative_mpjpe_mm``; tables, experiments and the
 browser find it by that name in ``pose.json``. `METRICS` lists all of them. Errors are in mm, areas under the
-PCK curve (AUC) are from 0 to 1.
+PCK curve (AUC) and F-scores are from 0 to 1. Those of meshes begin with ``mesh_``.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from handsim.errors import HandsimError, did_you_mean
 from handsim.files import write_text_atomically
 from handsim.metrics.alignment import align_root, compare_poses
+from handsim.metrics.mesh import MeshScores, score_meshes
 from handsim.metrics.pose import (
     PCK_0_50,
     PCK_20_50,
@@ -53,6 +54,8 @@ OFFICIAL: Final = {
     "freihand": ("procrustes", "absolute"),
     "dexycb": ("absolute", "root_relative", "procrustes"),
     "assemblyhands": ("root_relative",),
+    "ho3d": ("procrustes", "root_scale"),
+    "interhand": ("root_relative",),
     "generic": ("root_relative", "procrustes"),
     "synthetic": ("root_scale",),
 }
@@ -61,8 +64,9 @@ OFFICIAL: Final = {
 FreiHAND (arXiv 1909.04349): Procrustes with reflections allowed, MPJPE and AUC of 0-50 mm; its server also
 reports the unaligned numbers. DexYCB (arXiv 2104.04631): absolute, root-relative, Procrustes, in mm, AUC of
 0-50 mm; frames without a valid joint are excluded. AssemblyHands (arXiv 2304.12301): wrist-relative MPJPE
-over valid joints. SiMHand (arXiv 2502.15251): root and scale aligned, on all of them; our synthetic set
-follows it.
+over valid joints. HO-3D (arXiv 1907.01481): its server reports Procrustes, and root and scale aligned by the
+same bone as here. InterHand2.6M (arXiv 2008.09309): wrist-relative MPJPE over valid joints. SiMHand
+(arXiv 2502.15251): root and scale aligned, on all of them; our synthetic set follows it.
 """
 
 _NUMBER_TITLES: Final = {
@@ -73,6 +77,14 @@ _NUMBER_TITLES: Final = {
 }
 NUMBERS: Final = tuple(_NUMBER_TITLES)
 """The numbers of each alignment."""
+MESH_NUMBER_TITLES: Final = {
+    "mpvpe_mm": "MPVPE mm",
+    "auc_0_50": "AUC 0-50 mm",
+    "f_5": "F@5 mm",
+    "f_15": "F@15 mm",
+}
+MESH_ALIGNMENTS: Final = ("procrustes", "absolute")
+"""Of meshes (`handsim.metrics.mesh`), as FreiHAND's evaluation reports them."""
 _KEYPOINT_TITLES: Final = {"keypoints_2d_mean_px": "2D mean px", "keypoints_2d_median_px": "2D median px"}
 
 
@@ -96,6 +108,15 @@ METRICS: Final = {
         )
         for alignment, aligned in ALIGNMENT_TITLES.items()
         for number, title in _NUMBER_TITLES.items()
+    },
+    **{
+        f"mesh_{alignment}_{number}": Metric(
+            f"mesh_{alignment}_{number}",
+            f"{title}, mesh, {ALIGNMENT_TITLES[alignment]}",
+            higher_is_better=number != "mpvpe_mm",
+        )
+        for alignment in MESH_ALIGNMENTS
+        for number, title in MESH_NUMBER_TITLES.items()
     },
     **{name: Metric(name, title, higher_is_better=False) for name, title in _KEYPOINT_TITLES.items()},
 }
@@ -121,7 +142,7 @@ def evaluation_split(dataset: str, train_split: str) -> str:
     """
     if dataset == "dexycb":
         return f"{train_split.rsplit('_', 1)[0]}_test"
-    return {"freihand": "eval", "assemblyhands": "val"}.get(dataset, "test")
+    return {"freihand": "eval", "assemblyhands": "val", "ho3d": "evaluation"}.get(dataset, "test")
 
 
 @dataclass(frozen=True)
@@ -132,6 +153,8 @@ class SplitScores:
     """Errors [N, 21] of all joints by the same names, NaN where not measured."""
     keypoints: KeypointScores | None
     """Of the 2D joints; None for predictions without 2D joints."""
+    meshes: dict[str, MeshScores] = field(default_factory=dict)
+    """By `MESH_ALIGNMENTS`; empty where predictions or truth have no mesh."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -144,6 +167,8 @@ class SplitScores:
         if self.keypoints is not None:
             numbers["keypoints_2d_mean_px"] = self.keypoints.mean_px
             numbers["keypoints_2d_median_px"] = self.keypoints.median_px
+        for name, mesh in self.meshes.items():
+            numbers |= {f"mesh_{name}_{number}": value for number, value in asdict(mesh).items()}
         return numbers
 
     @property
@@ -176,13 +201,18 @@ class SplitScores:
 def score_split(predicted: PredictedHands, true: TrueHands) -> SplitScores:
     """Score predictions against the truth of the same hands in the same order.
 
-    Raises HandsimError as `score_poses` does.
+    Raises HandsimError as `score_poses` and `score_meshes` do.
     """
     in_camera = predicted.camera_3d_mm is not None
     joints = predicted.joints_3d_mm if predicted.camera_3d_mm is None else predicted.camera_3d_mm
     errors = measure_aligned(joints, true.joints_3d_mm, true.valid)
-    keypoints = score_keypoints(predicted.keypoints_2d_px, true.keypoints_2d_px, true.valid)
-    return _split_scores(errors, keypoints, in_camera=in_camera)
+    keypoints = None
+    if not np.isnan(predicted.keypoints_2d_px).all():
+        keypoints = score_keypoints(predicted.keypoints_2d_px, true.keypoints_2d_px, true.valid)
+    scores = _split_scores(errors, keypoints, in_camera=in_camera)
+    if predicted.vertices_mm is None or true.vertices_mm is None:
+        return scores
+    return replace(scores, meshes=score_meshes(predicted.vertices_mm, true.vertices_mm))
 
 
 def score_mean_pose(mean_pose_mm: NDArray[np.float64], true: TrueHands) -> SplitScores:

@@ -48,9 +48,13 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
     ("estimator", "heat_maps"): "linear",
     ("estimator", "loss_balance"): "by_size",
     ("loss", "negatives"): "all_processes",
+    ("pairs", "depth"): False,
+    ("pairs", "up_to_turn"): False,
     ("pairs", "policy", "min_distance"): MIN_POSITIVE_DISTANCE,
     ("pairs", "policy", "keep_duplicates"): False,
     ("pairs", "policy", "max_quantile"): None,
+    ("pairs", "include_list"): None,
+    ("pairs", "exclude_list"): None,
     ("loss", "weighting", "source"): "views",
     ("loss", "weighting", "normalised"): False,
     ("loss", "near"): asdict(NearNegatives()),
@@ -254,6 +258,12 @@ class _Planner:
         inputs = {} if before is None else {"init": before}
         inputs |= pool_input
         if searches_index(config):
+            pairs = config.pairs
+            search = replace(
+                search,
+                depth=search.depth or pairs.depth,
+                up_to_turn=search.up_to_turn or pairs.up_to_turn,
+            )
             inputs["index"] = self._index(pool, components, search)
         settings["config"] = _with_effect(recipe)
         return Step("pretrain", description, settings, inputs, recipe, config.seed)

@@ -415,10 +415,19 @@ def _home_of_pool(step: Step, store: StepStore) -> Path:
 
 
 def _link_pool(step: Step, store: StepStore) -> None:
-    """Make the pool that a step needs appear in its own folder, which is the home of its commands."""
-    link = store.folder(step).path / "pool"
-    link.unlink(missing_ok=True)
-    link.symlink_to(_home_of_pool(step, store) / "pool")
+    """Make the pool that a step needs appear in its own folder, which is the home of its commands.
+
+    So do the lists of the user's home, of which the pool is all or a part.
+    """
+    home, whole = store.folder(step).path, step
+    while "pool" in whole.inputs:
+        whole = whole.inputs["pool"]
+    links = {"pool": _home_of_pool(step, store) / "pool"}
+    if whole.settings.get("home") is not None:
+        links["lists"] = Path(whole.settings["home"]) / "lists"
+    for name, target in links.items():
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(target)
 
 
 def _write_settings(path: Path, settings: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ class DataSettings:
     """The labelled hands, and how they are cut out of their pictures."""
 
     dataset: str = "synthetic"
-    """freihand, dexycb, assemblyhands, generic or synthetic."""
+    """freihand, dexycb, assemblyhands, ho3d, interhand, generic or synthetic."""
     root: str | None = None
     """The folder it lies in, as downloaded."""
     train_split: str = "train"

@@ -21,7 +21,9 @@ from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.pool.duplicates import DuplicateGroups
 from handsim.processes import PipeWorker
 from index import LiveIndex, open_catalog
-from index.mining import QUANTILE_HANDS, MinedPairs, MiningPolicy, mine, resolve_quantile
+from index.among import search_among
+from index.bulk import mine_in_bulk
+from index.mining import QUANTILE_HANDS, HandSearch, MinedPairs, MiningPolicy, mine, resolve_quantile
 from index.query import NO_HAND, SearchOptions
 from index.version import IndexVersion
 from training.pairs.settings import PairSettings
@@ -87,6 +89,8 @@ class LiveNeighbors(PairSource):
         """
         self._index, self._settings, self._pool_hands = index, settings, pool_hands
         self._duplicates, self._with_vectors = duplicates, with_vectors
+        self._search: tuple[tuple[str, str], HandSearch] | None = None
+        """Name and checksum of the last version, and what searches it for hands of lists alone."""
         self._version_hands: tuple[tuple[str, str], HandSet] | None = None
         """Name and checksum of the last version, and its hands; only read if it lacked an anchor."""
         self._policy: tuple[tuple[str, str], MiningPolicy] | None = None
@@ -124,6 +128,10 @@ class LiveNeighbors(PairSource):
             self._busy.release()
 
     def _draw(self, version: IndexVersion, anchors: NDArray[np.uint64], rng: np.random.Generator) -> PairDraw:
+        embedding = version.embedding
+        self._settings.check_kind(
+            f"index version {version.info.name}", depth=embedding.depth, up_to_turn=embedding.up_to_turn
+        )
         in_index = np.ones(len(anchors), dtype=np.bool_)
         if self._version_hands is not None:
             in_index = self._version_hands[1].contains(anchors)
@@ -131,9 +139,7 @@ class LiveNeighbors(PairSource):
         distances = np.full(len(anchors), np.nan, dtype=np.float32)
         left_out = 0
         if in_index.any():
-            policy, ef = self._resolve_policy(version), self._settings.ef
-            batches = mine(version, anchors[in_index], policy, duplicates=self._duplicates, ef=ef)
-            mined = MinedPairs.concatenate(batches)
+            mined = self._mine(version, anchors[in_index])
             left_out = mined.too_near + mined.duplicates
             valid = mined.is_found & self._pool_hands.contains(mined.positives)
             columns, chosen = choose_valid(valid, 1, rng)
@@ -153,10 +159,28 @@ class LiveNeighbors(PairSource):
             without_positive=int((positives == anchors).sum()),
             not_in_index=int((~in_index).sum()),
             random_negatives=random_negatives,
-            up_to_turn=version.embedding.up_to_turn,
+            up_to_turn=embedding.up_to_turn,
             left_out=left_out,
             vectors=vectors,
         )
+
+    def _mine(self, version: IndexVersion, anchors: NDArray[np.uint64]) -> MinedPairs:
+        policy, ef = self._resolve_policy(version), self._settings.ef
+        search = self._restrict(version)
+        if search is version:
+            batches = mine(version, anchors, policy, duplicates=self._duplicates, ef=ef)
+        else:
+            batches = mine_in_bulk(search, anchors, policy, duplicates=self._duplicates)
+        return MinedPairs.concatenate(batches)
+
+    def _restrict(self, version: IndexVersion) -> HandSearch:
+        """The version, or a search among the hands of the settings' lists, opened once for each version."""
+        if self._settings.include_list is None and self._settings.exclude_list is None:
+            return version
+        identity = version.info.name, version.info.checksum
+        if self._search is None or self._search[0] != identity:
+            self._search = identity, search_among(version, self._pool_hands.hand_ids)
+        return self._search[1]
 
     def _resolve_policy(self, version: IndexVersion) -> MiningPolicy:
         """The policy in the distances of a version: a quantile is measured once, on hands of the pool."""
@@ -168,7 +192,7 @@ class LiveNeighbors(PairSource):
             hand_ids = self._pool_hands.hand_ids
             some = hand_ids[:: max(1, len(hand_ids) // QUANTILE_HANDS)]
             known = some[~np.isnan(version.find_vectors(some)[:, 0])]
-            self._policy = identity, resolve_quantile(version, policy, known)
+            self._policy = identity, resolve_quantile(self._restrict(version), policy, known)
         return self._policy[1]
 
     def _negatives(
@@ -189,8 +213,9 @@ class LiveNeighbors(PairSource):
                 ef=settings.ef,
             )
             most = max(count, min(settings.negative_top_k, len(version)))
-            neighbors = version.search_hands(
-                anchors[in_index], min(most, len(version)), other_video=True, options=options
+            search = self._restrict(version)
+            neighbors = search.search_hands(
+                anchors[in_index], min(most, len(search)), other_video=True, options=options
             ).resize(most)
             valid = neighbors.is_found & self._pool_hands.contains(neighbors.hand_ids)
             # A hand of the batch is in every denominator already, and no negative of its own pair.

@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
+from handsim.lists import HandLists
 from handsim.pool import Pool
 from handsim.pool.duplicates import DuplicateGroups
 from index.catalog import Catalog
@@ -58,6 +60,7 @@ def open_pairs(
     workers: int = 0,
     begun: BegunRun | None = None,
     with_vectors: bool = False,
+    lists: HandLists | None = None,
     on_event: OnEvent = print,
 ) -> PairLoader:
     """The pairs that settings ask for, of ``batch_size`` anchors on each rank; close it after use.
@@ -66,14 +69,15 @@ def open_pairs(
     this, and must stay open as long. With ``workers``, that many processes decode and another one queries the
     index; with 0, all is done here. ``with_vectors`` batches from a live index have the vectors of their
     hands. ``on_event`` is told of new versions, of waiting for the index, and of hands that are left out.
-    ``begun`` is the run that is resumed: where index versions came after it, it stays in its own, or, if that
-    is gone, in the same hands.
+    ``lists`` are those that settings may name. ``begun`` is the run that is resumed: where index versions
+    came after it, it stays in its own, or, if that is gone, in the same hands.
 
     Raises HandsimError where settings, pool and index do not go together, where the pool is too small for
     one batch or none of some anchors has a positive, where the anchors of ``begun`` are not there, and
     NotThereError or UnavailableError where there is no index or it does not answer.
     """
-    pool_hands = HandSet.trainable(pool, None if begun is None else begun.hands)
+    listed = _read_listed(settings, pool, lists, on_event)
+    pool_hands = HandSet.trainable(pool, None if begun is None else begun.hands).intersect(listed)
     if partly := int((pool.has_side & ~pool.is_complete).sum()):
         on_event(f"{partly:,} of the pool's {len(pool):,} hands have unlabelled joints, and are left out")
     if line := pool.describe_unknown_sides():
@@ -89,19 +93,26 @@ def open_pairs(
             )
         name, is_pinned = settings.pin_version, settings.pin_version is not None
         if begun is not None:
-            name, is_pinned = _find_version(settings, catalog, pool, pool_hands, begun, on_event)
+            name, is_pinned = _find_version(settings, catalog, pool, pool_hands, listed, begun, on_event)
         with catalog.current() if name is None or name == "current" else catalog.open(name) as opened:
             version, address = opened.info, opened.address
-            hand_ids = _find_anchors(pool, pool_hands, opened, on_event if begun is None else _ignore)
+            hand_ids = _find_anchors(pool, pool_hands, listed, opened, on_event if begun is None else _ignore)
     anchors = AnchorBatches(hand_ids, batch_size, seed, rank=rank, world_size=world_size)
     if begun is not None and anchors.fingerprint != begun.anchors:
-        raise _lost_anchors(begun, [f"the pool's first {begun.hands:,} hands are others now"])
+        of_lists = "" if listed is None else ", or those of its lists,"
+        raise _lost_anchors(begun, [f"the pool's first {begun.hands:,} hands{of_lists} are others now"])
     if catalog is not None and version is not None:
         _check_negatives_fit(settings, pool_hands, batch_size)
         duplicates = _load_duplicates(settings, pool, on_event)
         pinned = version.name if is_pinned else None
         live = _open_live(
-            settings, catalog, pinned, address if workers else None, pool_hands, duplicates, with_vectors
+            settings,
+            catalog,
+            pinned,
+            address if workers else None,
+            pool_hands,
+            duplicates,
+            with_vectors=with_vectors,
         )
         source = RetryingPairSource(live, settings.patience_s, on_wait=_wait_reporter(settings, on_event))
     elif settings.table is not None:
@@ -133,6 +144,7 @@ def _find_version(
     catalog: Catalog,
     pool: Pool,
     pool_hands: HandSet,
+    listed: HandSet | None,
     begun: BegunRun,
     on_event: OnEvent,
 ) -> tuple[str, bool]:
@@ -141,7 +153,7 @@ def _find_version(
     The current one where its hands are still the run's, else one that the run used, else the current one
     without what was added. Raises HandsimError where the anchors are in none of them.
     """
-    pinned, everything = settings.pin_version, HandSet.trainable(pool)
+    pinned, everything = settings.pin_version, HandSet.trainable(pool).intersect(listed)
     if pinned is not None and pinned != "current":
         return pinned, True
     current = catalog.current_info().name
@@ -152,7 +164,7 @@ def _find_version(
     for name, hands in tries:
         try:
             with catalog.open(name) as version:
-                anchors = _find_anchors(pool, hands, version, _ignore)
+                anchors = _find_anchors(pool, hands, listed, version, _ignore)
         except UnavailableError:
             raise
         except NotThereError:
@@ -183,12 +195,40 @@ def _lost_anchors(begun: BegunRun, reasons: list[str]) -> HandsimError:
     )
 
 
+def _read_listed(
+    settings: PairSettings, pool: Pool, lists: HandLists | None, on_event: OnEvent
+) -> HandSet | None:
+    """The hands of the pool that the lists of the settings let through; None where they name no list.
+
+    Raises NotThereError for an unknown list, HandsimError where no hand is left.
+    """
+    names = (settings.include_list, settings.exclude_list)
+    if names == (None, None):
+        return None
+    if lists is None:
+        raise HandsimError("pairs.include_list and pairs.exclude_list are of a home, and none is given")
+    listed = pool.hand_ids
+    for name, is_included in zip(names, (True, False), strict=True):
+        if name is not None:
+            hands = lists.read(name).hand_ids
+            if absent := int((~np.isin(hands, pool.hand_ids)).sum()):
+                on_event(f"{absent:,} of {pluralize(len(hands), 'hand')} of list {name} are not in the pool")
+            listed = listed[np.isin(listed, hands) == is_included]
+    given = " and ".join(
+        f"{verb} list {name}" for verb, name in zip(("in", "without"), names, strict=True) if name is not None
+    )
+    if not len(listed):
+        raise HandsimError(f"no hand of the pool {pool.path} is {given}; name another list")
+    on_event(f"training {given}: {len(listed):,} of the pool's {len(pool):,} hands")
+    return HandSet(listed)
+
+
 def _find_anchors(
-    pool: Pool, trainable: HandSet, version: IndexVersion, on_event: OnEvent
+    pool: Pool, trainable: HandSet, listed: HandSet | None, version: IndexVersion, on_event: OnEvent
 ) -> NDArray[np.uint64]:
     """The trainable hands of an index version; raises HandsimError if the pool lacks a hand of it."""
     index_hands = read_hands_of_pool(version, pool)
-    usable = HandSet(pool.hand_ids[pool.is_usable])
+    usable = HandSet(pool.hand_ids[pool.is_usable]).intersect(listed)
     index_hands = index_hands[usable.contains(index_hands)]
     anchors = index_hands[trainable.contains(index_hands)]
     if len(anchors) < len(usable):
@@ -245,6 +285,7 @@ def _open_live(
     address: str | None,
     pool_hands: HandSet,
     duplicates: DuplicateGroups | None,
+    *,
     with_vectors: bool,
 ) -> PairSource:
     """Neighbours from the index: in a process of its own if there is an address, else in this one."""

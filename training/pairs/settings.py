@@ -21,6 +21,10 @@ class PairSettings:
     """``neighbours``: a hand in a similar pose in another video, from the index (SiMHand); ``temporal``: the
     same hand of a video a moment before or after (TempCLR); ``own``: another view of the anchor (SimCLR,
     PeCLR)."""
+    depth: bool = False
+    """Only take neighbours from an index that compares 2.5D poses (`handsim embedding fit --depth`)."""
+    up_to_turn: bool = False
+    """Only from one that compares hands up to a turn (`--up-to-turn`); neither is asked of a table."""
     policy: MiningPolicy = DEFAULT_POLICY
     """Which neighbours are positives; one of them is drawn, all equally likely."""
     ef: int | None = None
@@ -41,6 +45,10 @@ class PairSettings:
     """Stay in this version of the index, whatever is published; ``current`` is the one at the start."""
     table: str | None = None
     """A Parquet file that `handsim mine` wrote: its pairs instead of live ones."""
+    include_list: str | None = None
+    """Train on the hands of this list of the home alone (`handsim list`), as if the pool held no others."""
+    exclude_list: str | None = None
+    """Train without the hands of this list of the home; the browser adds to ``left-out``."""
     patience_s: float = 600.0
     """How long to wait for an index that does not answer, in seconds."""
 
@@ -72,6 +80,27 @@ class PairSettings:
         for name in unused:
             if getattr(self, name):
                 raise HandsimError(f"{name} is {getattr(self, name)!r}, but {why}; leave one of them out")
+
+    def check_kind(self, origin: str, *, depth: bool, up_to_turn: bool) -> None:
+        """Raise HandsimError where neighbours of ``origin`` are not found as these settings ask for."""
+        asked = {"depth": self.depth and not depth, "up_to_turn": self.up_to_turn and not up_to_turn}
+        if lacking := [name for name, lacks in asked.items() if lacks]:
+            found = (
+                f"{'2.5D' if depth else '2D'} poses, {'up to a turn' if up_to_turn else 'as they are held'}"
+            )
+            options = [
+                f"--{name.replace('_', '-')}"
+                for name, wanted in (
+                    ("depth", self.depth or depth),
+                    ("up_to_turn", self.up_to_turn or up_to_turn),
+                )
+                if wanted
+            ]
+            raise HandsimError(
+                f"{origin} finds neighbours by {found}, and pairs.{' and pairs.'.join(lacking)} ask for "
+                f"more; run `handsim embedding fit {' '.join(options)}` and `handsim index build`, or set "
+                f"{'it' if len(lacking) == 1 else 'them'} to false"
+            )
 
     def _check_band(self) -> None:
         low, high = self.negative_min_distance, self.negative_max_distance

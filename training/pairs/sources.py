@@ -44,6 +44,10 @@ class HandSet:
         """
         return cls(pool.hand_ids[:first][(pool.has_crops & pool.is_usable)[:first]])
 
+    def intersect(self, other: "HandSet | None") -> "HandSet":
+        """The hands that are in both; without another set, all of this one."""
+        return self if other is None else HandSet(self.hand_ids[other.contains(self.hand_ids)])
+
     def contains(self, hand_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """[...] which of the hands [...] are in it."""
         if not len(self.hand_ids):

@@ -20,6 +20,7 @@ from handsim.errors import HandsimError
 from handsim.geometry import CROP_ENLARGEMENT, POOL_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
 from handsim.home import Home
+from handsim.lists import HandLists
 from handsim.pool import Pool
 from handsim.processes import StopRequest
 from index import Catalog
@@ -90,6 +91,7 @@ def pretrain(
         workers=config.trainer.workers,
         begun=begun,
         with_vectors=config.loss.needs_vectors,
+        lists=HandLists(home.lists),
         on_event=report,
     ) as loader:
         schedule = Schedule.of(config.trainer, loader.anchors.batches_an_epoch, trainer.world_size)

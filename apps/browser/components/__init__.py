@@ -1,6 +1,9 @@
-"""Streamlit components in Python, CSS and JavaScript: a grid of hands, a skeleton editor, a map canvas."""
+"""Streamlit components in Python, CSS and JavaScript: hands in a grid, a skeleton editor, a map, the tray."""
 
 from pathlib import Path
+
+from handsim.errors import HandsimError
+from handsim.hand import parse_hand_id
 
 _HERE = Path(__file__).parent
 
@@ -13,3 +16,11 @@ def read_css(name: str) -> str:
 def read_scripts(*names: str) -> str:
     """Scripts of a component as one, after the functions that all components share."""
     return "\n".join((_HERE / f"{name}.js").read_text("utf-8") for name in ("dom", *names))
+
+
+def parse_hand(text: object) -> int | None:
+    """The hand that a web browser named; None if it is malformed, which only a forged message is."""
+    try:
+        return parse_hand_id(str(text))
+    except HandsimError:
+        return None

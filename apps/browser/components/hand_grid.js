@@ -30,7 +30,7 @@ function buildMarker(hand, like, onMark) {
   return button;
 }
 
-function buildCard(hand, data, onPick, onMark) {
+function buildCard(hand, data, onPick, onMark, choices) {
   const figure = element("figure", `card ${hand.mark || ""}`);
   const frame = element(data.pickable ? "button" : "div", "frame");
   if (data.pickable) {
@@ -52,6 +52,7 @@ function buildCard(hand, data, onPick, onMark) {
     frame.append(drawSkeleton(hand.points, data.bones, data.colours));
   }
   figure.append(frame);
+  if (choices) choices.wire(figure, frame, hand.id);
   if (data.markable) {
     const marks = element("div", "marks");
     marks.append(buildMarker(hand, true, onMark), buildMarker(hand, false, onMark));
@@ -86,9 +87,14 @@ export default function (component) {
   grid.setAttribute("aria-label", data.label);
   const onPick = (id) => setTriggerValue("picked", id);
   const onMark = (id, like) => setTriggerValue("marked", { id, like });
+  const choices = data.choosable ? choicesOf(parentElement) : null;
+  choices?.update(data, (message) => setTriggerValue("chosen", message));
   // The focus stays where it is, so that the keyboard can mark one hand after another.
   const focused = parentElement.activeElement?.getAttribute("aria-label");
-  const figures = data.hands.map((hand) => buildCard(hand, data, onPick, onMark));
+  const figures = data.hands.map((hand) => buildCard(hand, data, onPick, onMark, choices));
   grid.replaceChildren(...(data.pairs === null ? figures : groupPairs(figures, data.pairs)));
+  if (choices) grid.prepend(choices.buildAll());
+  choices?.show();
   if (focused) grid.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  return () => closeChoices(parentElement);
 }

@@ -1,4 +1,4 @@
-"""A grid of hands to look at, to click on, and to mark with + and -."""
+"""A grid of hands to look at, to click on, to mark with + and -, and to choose for the tray."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from apps.browser.components import read_css, read_scripts
-from handsim.errors import HandsimError
-from handsim.hand import format_hand_id, labelled_joints, parse_hand_id
+from apps.browser.components import parse_hand, read_css, read_scripts
+from handsim.hand import format_hand_id, labelled_joints
 from handsim.skeleton import BONES, JOINT_COUNT, joint_colour
 
 _VIEW_BOX: Final = 1000
@@ -18,7 +17,7 @@ _grid = st.components.v2.component(
     "handsim_hand_grid",
     html='<div class="grid" role="group"></div>',
     css=read_css("hand_grid"),
-    js=read_scripts("hand_grid"),
+    js=read_scripts("choices", "hand_grid"),
 )
 
 BONE_LIST: Final = [list(bone) for bone in BONES]
@@ -62,6 +61,16 @@ class Card:
         }
 
 
+@dataclass(frozen=True)
+class Chooser:
+    """Lets visitors choose hands of a grid."""
+
+    start: Callable[[str, Sequence[int]], list[bool]]
+    """Takes the grid's key and its hands when they are drawn; returns which of them are chosen."""
+    on_choose: Callable[[str, int, list[int], list[int]], None]
+    """Takes the grid's key, the number of its message, and the hands to choose and to take off."""
+
+
 def hand_grid(
     cards: Sequence[Card],
     *,
@@ -73,26 +82,41 @@ def hand_grid(
     compact: bool = False,
     verb: str = "Search from hand",
     pairs: Sequence[str] | None = None,
+    chooser: Chooser | None = None,
 ) -> None:
     """Draw the grid; ``on_pick`` gets the clicked hand, ``on_mark`` a hand and whether it is marked with +.
 
-    ``label`` names the grid, and ``verb`` what a click does, for screen readers. With ``pairs``, each two
-    cards stay side by side under one of these captions. Callbacks run before the page is drawn again.
+    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard. ``label`` names
+    the grid, and ``verb`` what a click does, for screen readers. With ``pairs``, each two cards stay side by
+    side under one of these captions. Callbacks run before the page is drawn again.
     """
 
     def take_pick() -> None:
-        hand = _parse_hand(st.session_state[key].get("picked"))
+        hand = parse_hand(st.session_state[key].get("picked"))
         if hand is not None and on_pick is not None:
             on_pick(hand)
 
     def take_mark() -> None:
         message = st.session_state[key].get("marked") or {}
-        hand = _parse_hand(message.get("id"))
+        hand = parse_hand(message.get("id"))
         if hand is not None and on_mark is not None:
             on_mark(hand, bool(message.get("like")))
 
+    hands = [card.hand_id for card in cards]
+
+    def take_choice() -> None:
+        message = st.session_state[key].get("chosen") or {}
+        number, names = message.get("number"), (message.get("add"), message.get("remove"))
+        if chooser is not None and isinstance(number, int) and all(isinstance(each, list) for each in names):
+            add, remove = ([hand for hand in map(parse_hand, each) if hand in shown] for each in names)
+            chooser.on_choose(key, number, add, remove)
+
+    shown = set(hands)
+    are_chosen = [False] * len(cards) if chooser is None else chooser.start(key, hands)
     data = {
-        "hands": [card.to_json() for card in cards],
+        "hands": [card.to_json() | {"chosen": on} for card, on in zip(cards, are_chosen, strict=True)],
+        "choosable": chooser is not None,
+        "choice_name": key,
         "bones": BONE_LIST,
         "colours": COLOURS,
         "skeletons": skeletons,
@@ -103,12 +127,10 @@ def hand_grid(
         "verb": verb,
         "pairs": None if pairs is None else list(pairs),
     }
-    _grid(key=key, data=data, on_picked_change=take_pick, on_marked_change=take_mark)
-
-
-def _parse_hand(text: object) -> int | None:
-    """The hand that a web browser named; None if it is malformed, which only a forged message is."""
-    try:
-        return parse_hand_id(str(text))
-    except HandsimError:
-        return None
+    _grid(
+        key=key,
+        data=data,
+        on_picked_change=take_pick,
+        on_marked_change=take_mark,
+        on_chosen_change=take_choice,
+    )

@@ -25,6 +25,7 @@ class PoseMap {
     this.highlighted = null; // [first, last] code that the legend highlights
     this.pinned = null;
     this.outline = null;
+    this.chosen = null; // a bit for each point, in their order; null: none is chosen
     this.drawing = null;
     this.lasso = false;
     this.pointers = new Map();
@@ -130,6 +131,8 @@ class PoseMap {
     this.setView(this.whole.x, this.whole.y, 1);
   }
 
+  isChosen = (row) => !this.chosen || (this.chosen[row >> 3] >> (row & 7)) & 1;
+
   isHighlighted = (code) => !this.highlighted || (code >= this.highlighted[0] && code <= this.highlighted[1]);
 
   // Messages to Python, through the channels.
@@ -158,10 +161,15 @@ class PoseMap {
     this.send("hovered", { map: this.data.map, row, turn: Math.round(now) });
   }
 
-  takeAnswer({ hand, outline }) {
+  takeAnswer({ hand, outline, chosen }) {
     if (outline !== undefined) {
       this.outline = outline;
       this.redraw(false);
+    }
+    if (chosen !== undefined && chosen !== this.chosenBits) {
+      this.chosenBits = chosen;
+      this.chosen = chosen && Uint8Array.from(atob(chosen), (letter) => letter.charCodeAt(0));
+      this.redraw(true);
     }
     if (!hand || hand.map !== this.data.map) return;
     this.question.since = 0;

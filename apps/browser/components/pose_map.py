@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from apps.browser.components import read_css, read_scripts
 from apps.browser.map.pose_map import PoseMap
@@ -21,8 +22,8 @@ _TOOLS: Final = (
     ("zoomIn", "sign", "+", "Zoom in (+)"),
     ("zoomOut", "sign", "−", "Zoom out (−)"),
     ("reset", "", "Whole map", "Show the whole map (0)"),
-    ("lasso", "", "Lasso", "Draw around hands to see them together (L, or Shift and drag)"),
-    ("selectView", "", "Gather view", "Show the hands together that are in view"),
+    ("lasso", "", "Lasso", "Draw around hands to choose them (L, or Shift and drag)"),
+    ("selectView", "", "Choose view", "Choose the hands that are in view"),
 )
 _BUTTONS: Final = "".join(
     f'<button type="button" data-tool="{name}" class="{kind}" title="{help}" aria-label="{help}">'
@@ -120,10 +121,14 @@ def choice_channel(
     topic: str,
     key: str,
     outline: Outline | None,
+    chosen: NDArray[np.bool_],
     on_pick: Callable[[int], None],
     on_outline: Callable[[Outline], None],
 ) -> None:
-    """Receive the row of a clicked hand, or a new outline; the canvas shows ``outline``."""
+    """Receive the row of a clicked hand, or a new outline.
+
+    The canvas shows ``outline``, and of all hands [N] those that are ``chosen`` before the others.
+    """
 
     def take_pick() -> None:
         row = _parse_row(pose_map, st.session_state[key].get("picked"))
@@ -136,7 +141,13 @@ def choice_channel(
         if new is not None and message.get("map") == pose_map.name:
             on_outline(new)
 
-    data = {"topic": topic, "kinds": ["picked", "outlined"], "answer": {"outline": outline}}
+    bits = (
+        np.packbits(chosen[pose_map.drawing_order], bitorder="little")
+        if chosen.any()
+        else np.empty(0, np.uint8)
+    )
+    answer = {"outline": outline, "chosen": base64.b64encode(bits.tobytes()).decode()}
+    data = {"topic": topic, "kinds": ["picked", "outlined"], "answer": answer}
     _channel(key=key, data=data, on_picked_change=take_pick, on_outlined_change=take_outline)
 
 

@@ -45,7 +45,7 @@ PoseMap.prototype.drawBuffer = function (width, height) {
   const scale = this.scale * dense;
   const draw = (highlighted) => {
     for (let i = 0; i < count; i++) {
-      if (this.isHighlighted(codes[i]) !== highlighted) continue;
+      if ((this.isHighlighted(codes[i]) && Boolean(this.isChosen(i))) !== highlighted) continue;
       const image = stamp.get(codes[i]);
       const px = left * dense + x[i] * scale - image.width / 2;
       const py = top * dense + y[i] * scale - image.width / 2;
@@ -54,8 +54,9 @@ PoseMap.prototype.drawBuffer = function (width, height) {
     }
   };
   context.globalAlpha = DIMMED;
-  if (this.highlighted) draw(false);
-  context.globalAlpha = this.highlighted ? 1 : OPAQUE;
+  const isPart = this.highlighted || this.chosen;
+  if (isPart) draw(false);
+  context.globalAlpha = isPart ? 1 : OPAQUE;
   draw(true);
 };
 

@@ -19,6 +19,8 @@ from apps.browser.search.question import Question
 from apps.browser.serve import BrowserSettings
 from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.training.page import training
+from apps.browser.tray.choosing import enter_page
+from apps.browser.tray.page import draw_tray
 
 _HERE: Final = Path(__file__)
 # The address parameters of a page, which are restored when the visitor comes back. This is a comment and
@@ -48,7 +50,9 @@ def main() -> None:
     st.set_page_config(page_title=f"{page.title} · handsim", page_icon=favicon, layout="wide")
     path = page.url_path or SEARCH_PATH
     session.restore_address(path, _PARAMS.get(path, ()))
+    enter_page()
     page.run()
+    draw_tray(library)
     st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
 
 

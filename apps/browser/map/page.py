@@ -34,6 +34,7 @@ from apps.browser.map.selection import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import search_for
+from apps.browser.tray.choosing import choose_hands, follow_tray, make_chooser, my_tray
 from apps.browser.ui import (
     build_card,
     describe_payload,
@@ -51,6 +52,7 @@ from index import VersionInfo
 _TOPIC: Final = "pose_map"
 _HOVERED: Final = "map_hovered"
 _OUTLINE: Final = "map_outline"
+_SELECTION: Final = "map_selection"
 _START_ERROR: Final = "map_start_error"
 _DRAWN_CHOICES: Final = (2_000, 5_000, 10_000, 20_000)
 """How many hands can be drawn."""
@@ -77,7 +79,8 @@ def map(library: Library) -> None:
             return
         _draw_head(pose_map)
         st.fragment(_draw_canvas)(library, pose_map)
-        st.fragment(_draw_selection)(library, pose_map)
+        follow_tray(_SELECTION)
+        st.fragment(_draw_selection, key=_SELECTION)(library, pose_map)
         st.fragment(_answer_hover)(library, pose_map)
 
 
@@ -86,7 +89,7 @@ def _draw_head(pose_map: PoseMap) -> None:
     st.markdown(
         f"**{len(pose_map):,}{part} hands**, near means alike :gray[· index {escape(pose_map.version)}]  \n"
         ":gray[Point at a hand to see it, click to search from it. Draw with **Lasso**, or Shift and drag, "
-        "to see hands together.]"
+        "to choose hands; chosen ones stand out.]"
     )
     hand = st.query_params.get("hand")
     if hand is not None and _find_marked_row(pose_map) is None:
@@ -207,8 +210,9 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
             topic=_TOPIC,
             key="map_choices",
             outline=outline,
+            chosen=my_tray(library).contains(pose_map.hand_ids),
             on_pick=lambda row: search_for(Question(hand=int(pose_map.hand_ids[row]))),
-            on_outline=lambda new: _set_outline(pose_map, new),
+            on_outline=lambda new: _choose_within(library, pose_map, new),
         )
         if outline is not None:
             _draw_sheet(library, pose_map, outline)
@@ -216,6 +220,11 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
 
 def _set_outline(pose_map: PoseMap, outline: Outline | None) -> None:
     st.session_state[_OUTLINE] = (pose_map.version, pose_map.checksum, outline)
+
+
+def _choose_within(library: Library, pose_map: PoseMap, outline: Outline) -> None:
+    _set_outline(pose_map, outline)
+    choose_hands(library, pose_map.hand_ids[find_rows_within(pose_map, outline)])
 
 
 def _current_outline(pose_map: PoseMap) -> Outline | None:
@@ -233,7 +242,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
             icon=":material/close:",
             on_click=_set_outline,
             args=(pose_map, None),
-            help="Remove the outline",
+            help="Remove the outline; its hands stay chosen",
         )
     choice: Choice = "middle"
     if len(rows) > _MAX_CARDS:
@@ -266,6 +275,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         label="Hands within the outline",
         on_pick=lambda hand: search_for(Question(hand=hand)),
         compact=True,
+        chooser=make_chooser(library),
     )
 
 

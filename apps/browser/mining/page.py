@@ -37,6 +37,7 @@ from apps.browser.mining.policy import (
 )
 from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
+from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.english import describe_distance, percent, pluralize
 from handsim.pool import Pool
@@ -75,6 +76,7 @@ def pairs_panel(
         key="mining_pairs",
         label=f"Pairs of anchor and positive, {_ORDERS[order].lower()}",
         on_pick=_search,
+        chooser=make_chooser(library),
         skeletons=skeletons,
         pairs=captions,
     )
@@ -143,6 +145,7 @@ def without_positive_panel(
         key="mining_lonely",
         label="Hands without a positive",
         on_pick=_search,
+        chooser=make_chooser(library),
     )
 
 
@@ -181,6 +184,7 @@ def hubs_panel(
         key="mining_hubs",
         label="Most-chosen positives, the most chosen first",
         on_pick=_search,
+        chooser=make_chooser(library),
     )
 
 

@@ -231,7 +231,8 @@ def pose_groups(
     for place in places:
         report = reports(place.path / REPORT_FILE)
         if report is not None and report.metrics:
-            key = key_without_seed(report, tails, objects) if over_seeds else place.title
+            has_seed = "checkpoint" in report.facts  # not the predictions of another method
+            key = key_without_seed(report, tails, objects) if over_seeds and has_seed else place.title
             groups[key].append(Evaluation(place, report))
     members = [_latest_by_seed(each) for each in groups.values()]
     titles = [common_title([each.place.title.removeprefix(_VERB) for each in group]) for group in members]

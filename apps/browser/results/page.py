@@ -32,6 +32,7 @@ from apps.browser.results.tables import (
     BEST_PX,
     FIGURES,
     KEYPOINTS,
+    MESH_NUMBERS,
     NUMBERS,
     RETRIEVAL_FILE,
     SPREADS,
@@ -142,8 +143,10 @@ def _columns() -> dict[str, Any]:
         "Evaluation": column.TextColumn(width=_NAME_PX, pinned=True),
         BEST: column.TextColumn(width=BEST_PX, help="The columns in which no other evaluation is better"),
         **{
-            name: column.NumberColumn(format="%.3f" if "AUC" in name else "%.2f", help=_HELP.get(name))
-            for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS)
+            name: column.NumberColumn(
+                format="%.3f" if name.lstrip("± ").startswith(("AUC", "F@")) else "%.2f", help=_HELP.get(name)
+            )
+            for name in (*NUMBERS.values(), *SPREADS.values(), KEYPOINTS, *MESH_NUMBERS.values())
         },
         AGAINST_MEAN: column.NumberColumn(format=_PERCENT, help="MPJPE as a share of the mean pose's"),
         "Labels": column.NumberColumn(format=_PERCENT, help="Share of the labels that were trained on"),
@@ -157,6 +160,9 @@ _HELP: Final = {
     NUMBERS["auc_0_50"]: "Area under the curve below, from 0 to 50 mm: higher is better",
     NUMBERS["auc_20_50"]: "The same from 20 to 50 mm",
     KEYPOINTS: "Mean error of the 2D joints in the picture",
+    MESH_NUMBERS["mpvpe_mm"]: "Mean error of the mesh's vertices",
+    MESH_NUMBERS["f_5"]: "F-score of the vertices at 5 mm: higher is better",
+    MESH_NUMBERS["f_15"]: "The same at 15 mm",
     **dict.fromkeys(SPREADS.values(), "Standard deviation over the seeds"),
 }
 

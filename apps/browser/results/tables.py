@@ -59,6 +59,8 @@ NUMBERS: Final = {
 SPREADS: Final = {"MPJPE (mm)": "± mm", "AUC 0–50": "± AUC"}
 """Column -> the column of its standard deviation over the seeds."""
 KEYPOINTS: Final = "2D (px)"
+MESH_NUMBERS: Final = {"mpvpe_mm": "MPVPE (mm)", "f_5": "F@5", "f_15": "F@15"}
+"""Metric of a mesh -> its column, which is there where a mesh was measured."""
 AGAINST_MEAN: Final = "Of mean pose"
 
 
@@ -77,8 +79,14 @@ def pose_table(
 
     metrics = {column: f"{alignment}_{number}" for number, column in NUMBERS.items()}
     metrics[KEYPOINTS] = "keypoints_2d_mean_px"
+    mesh = {column: f"mesh_{alignment}_{number}" for number, column in MESH_NUMBERS.items()}
+    metrics |= {
+        column: metric
+        for column, metric in mesh.items()
+        if any(group.mean(metric) is not None for group in groups)
+    }
     means = {column: [group.mean(metric) for group in groups] for column, metric in metrics.items()}
-    ranked = {column: (numbers, column.startswith("AUC")) for column, numbers in means.items()}
+    ranked = {column: (numbers, column.startswith(("AUC", "F@"))) for column, numbers in means.items()}
     numbers: dict[str, list[Any]] = {}
     for column, metric in metrics.items():
         numbers[column] = [*means[column], *(floor.get(metric) for floor in floors)]

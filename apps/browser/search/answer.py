@@ -15,6 +15,7 @@ from apps.browser.components.hand_grid import Card
 from apps.browser.library import Library, encode_thumbnail, stack_thumbnails
 from apps.browser.search.question import Condition, Example, Question, pose_keypoints
 from apps.browser.ui import build_card, describe_payload, shorten_id
+from apps.cli.console import disarm_formula
 from apps.cli.query import Query, draw_montage
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
@@ -24,7 +25,6 @@ from index import IndexVersion, Neighbor, Neighbors
 
 _MONTAGE_COLUMNS: Final = 8
 _CSV_COLUMNS: Final = ("video", "source", "side", "label", "frame", "score")
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Pose = tuple[int, ...]
 Crops = Mapping[Pose, NDArray[np.uint8]]
@@ -187,14 +187,9 @@ def to_csv(neighbors: Sequence[Neighbor]) -> bytes:
     writer.writerow(["rank", "hand_id", "distance", *_CSV_COLUMNS])
     for rank, neighbor in enumerate(neighbors, start=1):
         payload = dict(neighbor.payload or {})
-        cells = [_disarm_formula(payload.get(column)) for column in _CSV_COLUMNS]
+        cells = [disarm_formula(payload.get(column)) for column in _CSV_COLUMNS]
         writer.writerow([rank, format_hand_id(neighbor.hand_id), f"{neighbor.distance:.6f}", *cells])
     return buffer.getvalue().encode()
-
-
-def _disarm_formula(value: object) -> object:
-    """Spreadsheets run texts with such a beginning as formulas, and file names may have one."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def build_montage_query(

@@ -39,6 +39,7 @@ from apps.browser.search.question import (
     quantise_keypoints,
 )
 from apps.browser.session import SEARCH_PATH, show_on_map
+from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from apps.cli.query import check_hands
 from handsim.detection import DetectedHand
@@ -329,6 +330,7 @@ def _draw_examples(library: Library, pool: Pool, version: IndexVersion, question
         key="search_beginnings_grid",
         label="Hands to begin with",
         on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        chooser=make_chooser(library),
     )
 
 
@@ -405,6 +407,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         on_pick=lambda hand: session.ask(question.with_hand(hand)),
         on_mark=lambda hand, like: _mark(question, hand, like),
         skeletons=_shows_skeletons(),
+        chooser=make_chooser(library),
     )
 
 

@@ -19,7 +19,7 @@ from index import Filter, SearchOptions
 MIN_K: Final = 1
 MAX_K: Final = 200
 """Answers that a question may ask for."""
-_MAX_EXAMPLES: Final = 32
+MAX_EXAMPLES: Final = 32
 """Hands marked + or -."""
 _POSE_STEPS: Final = 1000
 """A pose has whole numbers, in this fraction of the crop's width."""
@@ -71,8 +71,8 @@ class Question:
             raise HandsimError(
                 "A search is about one hand, about examples or about a pose, not about several at once"
             )
-        if len(self.like) + len(self.unlike) > _MAX_EXAMPLES:
-            raise HandsimError(f"At most {_MAX_EXAMPLES} hands can be examples; take the mark off some")
+        if len(self.like) + len(self.unlike) > MAX_EXAMPLES:
+            raise HandsimError(f"At most {MAX_EXAMPLES} hands can be examples; take the mark off some")
         if self.unlike and not self.like:
             raise HandsimError("'less like these' goes with 'more like these'; mark a hand with + as well")
         if self.diversity and self.like:
@@ -161,6 +161,19 @@ class Question:
         if not liked:
             return self
         return replace(self, hand=None, like=liked, unlike=unliked, pose=None, diversity=0.0)
+
+    def with_examples(self, hands: tuple[int, ...], *, like: bool) -> "Question":
+        """The same conditions, and more like these hands, or also less like these.
+
+        More like these leaves earlier examples with + behind; those with - stay. Raises HandsimError for more
+        examples than may be, and for less like these without anything to be like.
+        """
+        if like:
+            unlike = tuple(example for example in self.unlike if example not in hands)
+            return replace(self, hand=None, like=hands, unlike=unlike, pose=None, diversity=0.0)
+        liked = tuple(example for example in self.like or self.examples if example not in hands)
+        unlike = tuple(dict.fromkeys((*self.unlike, *hands)))
+        return replace(self, hand=None, like=liked, unlike=unlike, pose=None, diversity=0.0)
 
     @classmethod
     def param_names(cls) -> list[str]:

@@ -69,6 +69,28 @@ def test_freihand_without_truth_gets_its_file_and_a_hint(home: Path, tmp_path: P
     assert not (folder / "figures").exists()
 
 
+def test_another_methods_file_is_scored_with_its_meshes(tmp_path: Path, capsys: Capture) -> None:
+    root = tmp_path / "freihand"
+    write_freihand(root, WORLD)
+    joints = np.array(json.loads((root / "evaluation_xyz.json").read_text()))
+    (root / "evaluation_verts.json").write_text(json.dumps((joints + 0.01).tolist()))
+    pred_json = tmp_path / "their pred.json"
+    pred_json.write_text(json.dumps([(joints + 0.02).tolist(), joints.tolist()]))
+    words = ("--predictions", pred_json, "--dataset", "freihand", "--root", root, "--home", tmp_path)
+    printed = run_ok(capsys, "evaluate", "pose", *words)
+    assert "predictions of their pred on 4 hands of freihand eval" in printed
+    lines = [re.split("  +", line) for line in printed.splitlines()]
+    assert ["absolute, in the camera *", "34.64", "34.64"] in [line[:3] for line in lines]
+    assert ["mesh", "MPVPE mm", "AUC 0-50", "F@5 mm", "F@15 mm"] in lines
+    assert ["absolute, in the camera *", "17.32", "0.652"] in [line[:3] for line in lines]
+    assert "meshes were not measured" not in printed
+    folder = tmp_path / "runs" / "their_pred-freihand-eval"
+    assert json.loads((folder / "pose.json").read_text())["metrics"]["mesh_procrustes_f_5"] == 1
+    assert (folder / "figures" / "samples.png").exists()
+    (root / "evaluation_verts.json").unlink()
+    assert "meshes were not measured: evaluation_verts.json, of" in run_ok(capsys, "evaluate", "pose", *words)
+
+
 def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: Capture) -> None:
     for words, expected in (
         (["nobody"], "no run of that name"),
@@ -76,6 +98,8 @@ def test_bad_input_is_one_line(home: Path, tmp_path: Path, capsys: Capture) -> N
         (["first", "--root", tmp_path / "gone"], "is not a folder"),
         (["first", "--name", "a/b"], "has other characters than letters, digits"),
         (["first", "--batch-size", "0"], "it is at least 1"),
+        ([], "name an estimator, a run or a checkpoint, or give a file to --predictions"),
+        (["first", "--predictions", "a.json"], "read as FreiHAND's pred.json, and this is synthetic"),
     ):
         assert expected in run_refused(capsys, "evaluate", "pose", *words, "--home", home), words
 

@@ -159,6 +159,9 @@ def test_a_list_goes_through_all_hands_by_rising_id(home: Path, capsys: Capture)
         (("--list", "--one-per-video"), "--one-per-video is about likeness"),
         (("--random", "--exact"), "--exact is about likeness"),
         (("--list", "--ef", "10"), "--ef is about likeness"),
+        ((), "what to search for? Give an image, --hand"),
+        (("--random", "--list"), "--list goes with --random or a search only if it names a list"),
+        (("--random", "--list", "fists"), "no list 'fists': there is none in "),
         (("--random", "-k", "0"), "k is 0; ask for at least 1 hand"),
         (("--hand", "HAND", "-k", "61"), "k is 61"),
         (("--hand", "0000000000000001"), "no hand 0000000000000001 in index version v0001"),
@@ -194,7 +197,7 @@ def test_files_without_the_keypoints_of_a_hand_are_refused(
     assert message in run_refused(capsys, "query", "--keypoints", tmp_path / "hand.json", "--home", home)
 
 
-@pytest.mark.parametrize("subject", [(), ("--random", "--list"), ("--like",), ("picture.jpg", "--random")])
+@pytest.mark.parametrize("subject", [("--hand", "1", "--random"), ("--like",), ("picture.jpg", "--random")])
 def test_a_question_is_about_one_thing(home: Path, subject: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["query", *subject, "--home", str(home)])

@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handsim.synthetic import SyntheticConfig
 from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
+from tests.training.datasets.official_layouts import write_ho3d, write_interhand
 from training.datasets.generic import write_generic
 from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
 from training.datasets.synthetic import write_synthetic
@@ -16,23 +17,25 @@ from training.datasets.synthetic import write_synthetic
 Copier = Callable[[Path], Path]
 
 
-def _dataset(name: str, write: Callable[[Path, SyntheticConfig], None], config: SyntheticConfig) -> Any:
+def _dataset(name: str, write: Callable[[Path], None]) -> Any:
     """A fixture that writes a dataset; tests leave it as they found it."""
 
     @pytest.fixture(scope="session", name=f"{name}_root")
     def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("sets") / name
-        write(folder, config)
+        write(folder)
         return folder
 
     return root
 
 
-dexycb_root = _dataset("dexycb", write_dexycb, DEXYCB)
-assemblyhands_root = _dataset("assemblyhands", write_assemblyhands, ASSEMBLYHANDS)
-freihand_root = _dataset("freihand", write_freihand, FREIHAND)
-generic_root = _dataset("generic", write_generic, SYNTHETIC)
-synthetic_root = _dataset("synthetic", write_synthetic, SYNTHETIC)
+dexycb_root = _dataset("dexycb", partial(write_dexycb, config=DEXYCB))
+assemblyhands_root = _dataset("assemblyhands", partial(write_assemblyhands, config=ASSEMBLYHANDS))
+freihand_root = _dataset("freihand", partial(write_freihand, config=FREIHAND))
+generic_root = _dataset("generic", partial(write_generic, config=SYNTHETIC))
+synthetic_root = _dataset("synthetic", partial(write_synthetic, config=SYNTHETIC))
+ho3d_root = _dataset("ho3d", write_ho3d)
+interhand_root = _dataset("interhand", write_interhand)
 
 
 @pytest.fixture

@@ -90,6 +90,8 @@ def failed(report: CheckReport) -> dict[str, Finding]:
         ("dexycb", {"counts"}),
         ("assemblyhands", {"counts"}),
         ("freihand", {"counts", "projection"}),  # no 2D joints are stored
+        ("ho3d", {"counts", "projection"}),
+        ("interhand", {"counts", "projection"}),
         ("synthetic", {"counts"}),
     ],
 )

@@ -42,6 +42,8 @@ REMEDIES = {
     "freihand": "download and extract FreiHAND_pub_v2.zip again",
     "dexycb": "extract its archive again",
     "assemblyhands": "extract that sequence's archive of ego_images_rectified again",
+    "ho3d": "download and extract HO-3D again",
+    "interhand": "extract the archive of that capture's images again",
     "generic": "correct hands.json or add the image",
     "synthetic": "write it again with `handsim synth --layout synthetic`",
 }
@@ -140,6 +142,7 @@ def test_damaged_pictures_are_named_with_the_remedy(name: str, root: Path, copy_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_same_seed_writes_the_same_bytes_and_never_over_them(
     name: str, root: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,10 @@ from tests.training.datasets.conftest import Copier
 from training.datasets.open_dataset import open_dataset
 from training.datasets.to_pool import add_to_pool
 
-SPLITS = {"freihand": "eval", "dexycb": "s1_test", "assemblyhands": "train", "synthetic": "train"}
+SPLITS = {
+    **{"freihand": "eval", "dexycb": "s1_test", "assemblyhands": "train", "synthetic": "train"},
+    **{"ho3d": "val", "interhand": "test"},
+}
 
 
 @pytest.fixture(scope="module", params=SPLITS)

@@ -18,10 +18,8 @@ from training.evaluation.hand_errors import HandErrors, read_hand_errors, write_
 from training.evaluation.predictions import (
     PredictedHands,
     TrueHands,
-    check_submittable,
     read_predictions,
     write_predictions,
-    write_submission,
 )
 from training.evaluation.report import (
     ALIGNMENTS,
@@ -33,6 +31,7 @@ from training.evaluation.report import (
     score_split,
     training_split,
 )
+from training.evaluation.submission import check_submittable, write_submission
 
 
 def _errors(predicted: PredictedHands, true: TrueHands) -> NDArray[np.float64]:
@@ -174,6 +173,8 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         ("dexycb", "s0_train", "s0_test"),
         ("dexycb", "s3_train", "s3_test"),
         ("assemblyhands", "train", "val"),
+        ("ho3d", "train", "evaluation"),
+        ("interhand", "train", "test"),
         ("synthetic", "train", "test"),
     ],
 )

@@ -46,6 +46,24 @@ def draw(
         return source.draw(anchors, rng(seed))
 
 
+def test_an_index_that_compares_other_poses_than_the_recipe_asks_for_is_refused_with_the_way_to_one(
+    catalog: Catalog, pool: Pool, pool_hands: HandSet
+) -> None:
+    """Also when it is published during training; what asks for less than the index gives is served."""
+    catalog.build(pool, PoseEmbedding.fit(pool))
+    both = PairSettings(depth=True, up_to_turn=True)
+    remedy = "`handsim embedding fit --depth --up-to-turn` and `handsim index build`"
+    with closing(LiveNeighbors(LiveIndex(catalog), both, pool_hands)) as source:
+        with pytest.raises(HandsimError, match=f"v0001 finds neighbours by 2D poses, as they .*{remedy}"):
+            source.draw(pool.hand_ids[:4], rng())
+        catalog.build(pool, PoseEmbedding.fit(pool, depth=True, up_to_turn=True))
+        assert source.draw(pool.hand_ids[:4], rng()).up_to_turn
+        catalog.build(pool, PoseEmbedding.fit(pool, depth=True))
+        with pytest.raises(HandsimError, match="v0003 finds .* 2.5D poses, .*pairs.up_to_turn ask.* set it"):
+            source.draw(pool.hand_ids[:4], rng())
+    assert not draw(catalog, PairSettings(depth=True), pool_hands, pool.hand_ids[:4]).up_to_turn
+
+
 def test_a_quantile_is_that_of_the_versions_own_distances_whoever_asks(
     built: Catalog, exact: ExactIndex, pool: Pool, pool_hands: HandSet
 ) -> None:

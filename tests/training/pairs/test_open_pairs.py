@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from handsim.errors import NotThereError
+from handsim.lists import HandLists
 from index import Catalog, MiningPolicy, mine
 from index.mining import write_pairs
 from tests.handsim.builders import make_hand, make_partial_hand
@@ -19,6 +21,7 @@ from tests.training.pairs.builders import SMALL_GRAPH, VIDEOS, contents, write_p
 from training.pairs import PairSettings
 from training.pairs.loader import PairLoader
 from training.pairs.open_pairs import open_pairs
+from training.pairs.settings import Positives
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +94,42 @@ def test_hands_of_unknown_side_are_left_out_and_those_with_unlabelled_joints_alt
     assert events[0] == "1 of the pool's 32 hands have unlabelled joints, and are left out"
     assert events[1].startswith("1 hand of unknown side is left out; `handsim pool relabel")
     assert len(events) == 2
+
+
+@pytest.mark.parametrize("positives", ["neighbours", "own", "temporal"])
+@pytest.mark.parametrize("left", [24, 90])  # less and more than a quarter of the index
+def test_pairs_keep_to_the_lists_of_the_home(
+    built: Catalog, pool: Pool, tmp_path: Path, positives: Positives, left: int
+) -> None:
+    """Of 120 hands some are included, and one in six of those excluded: as anchors and as anything else."""
+    lists = HandLists(tmp_path / "lists")
+    lists.create("in", [1, *pool.hand_ids[:left].tolist()])
+    lists.create("out", pool.hand_ids[::6])
+    events: list[str] = []
+    settings = PairSettings(positives, include_list="in", exclude_list="out", prefetch=1)
+    if positives == "neighbours":
+        settings = replace(settings, negatives_per_anchor=1, negative_min_distance=0.1, negative_top_k=2)
+    expected = {*pool.hand_ids[:left].tolist()} - {*pool.hand_ids[::6].tolist()}
+    with opened(settings, pool, built, 6, lists=lists, on_event=events.append) as loader:
+        assert {*loader.anchors.hand_ids.tolist()} == expected
+        batches = list(loader.epoch(0))
+    assert {hand for batch in batches for hand in batch.hand_ids.tolist()} <= expected
+    assert sum(batch.without_positive for batch in batches) == 0
+    assert events == [
+        f"1 of {left + 1} hands of list in are not in the pool",
+        f"training in list in and without list out: {len(expected)} of the pool's 120 hands",
+    ]
+
+
+def test_a_list_that_cannot_be_trained_on_is_refused(built: Catalog, pool: Pool, tmp_path: Path) -> None:
+    lists = HandLists(tmp_path / "lists")
+    lists.create("all", pool.hand_ids)
+    for settings, message in (
+        (PairSettings(include_list="some"), "no list 'some'; there are all"),
+        (PairSettings(exclude_list="all"), "no hand of the pool .* is without list all; name another list"),
+    ):
+        with pytest.raises(HandsimError, match=message):
+            opened(settings, pool, built, lists=lists)
 
 
 def test_hands_that_the_index_lacks_or_that_have_no_picture_are_no_anchors(

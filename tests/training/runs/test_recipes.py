@@ -19,7 +19,16 @@ from training.runs.recipes import Recipes, as_mapping, as_yaml
 
 PAPERS = ["peclr", "peclr_w", "simclr", "simclr_w", "simhand", "simhand_no_weights", "tempclr"]
 PECLR_VIEWS = ["simclr_peclr_views", "simclr_w_peclr_views"]
-DATASETS = ["assemblyhands", "dexycb", "freihand", "freihand_published", "generic", "synthetic"]
+DATASETS = [
+    "assemblyhands",
+    "dexycb",
+    "freihand",
+    "freihand_published",
+    "generic",
+    "ho3d",
+    "interhand",
+    "synthetic",
+]
 
 
 def test_all_methods_and_datasets_have_a_recipe() -> None:

@@ -1,0 +1,173 @@
+"""Writers of official layouts, as downloads have them, with true labels; pictures show one joint alone.
+
+``HANDS`` are right hands in the camera frame, five of each of twelve people: a left hand is the mirror image.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handsim.skeleton import from_handsim_order
+from handsim.synthetic.camera import project
+from tests.training.datasets.builders import Joints, whole_hands
+
+HANDS = whole_hands(videos=12)
+PEOPLE = np.arange(len(HANDS)) // 5
+SHOWN_JOINT = 9
+
+
+def write_picture(path: Path, size_px: tuple[int, int], points_px: NDArray[np.float64]) -> None:
+    """A black picture with a white pixel for one of the joints [21, 2], which are in our convention."""
+    image = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
+    across, down = np.floor(points_px[SHOWN_JOINT]).astype(int)
+    image[down, across] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, **({"quality": 95} if path.suffix == ".jpg" else {"compress_level": 1}))
+
+
+def shows_its_joint(image: NDArray[np.uint8], points_px: NDArray[np.floating[Any]]) -> bool:
+    """Whether the white pixel is where the labels have its joint; JPEG leaves some of it."""
+    across, down = np.floor(points_px[SHOWN_JOINT]).astype(int)
+    return bool(image[down, across].min() > 100) and int((image.max(axis=-1) > 100).sum()) <= 4
+
+
+HO3D_SIZE_PX = (640, 480)
+HO3D_K = np.array([[614.6, 0, 320.1], [0, 614.7, 240.3], [0, 0, 1]])
+"""As HO-3D has it: the first pixel's centre is 0."""
+HO3D_CAPTURES = [f"{letter}F" for letter in "ABCDEGHIJKLM"]
+HO3D_EVALUATION = ("KF", "LF", "MF")
+
+
+def ho3d_frame(row: int) -> str:
+    """A person is a capture, which three cameras see in turn."""
+    return f"{HO3D_CAPTURES[PEOPLE[row]]}1{row % 3}/{row:04d}"
+
+
+def ho3d_joints(joints_mm: Joints) -> Joints:
+    """In metres in OpenGL's frame, in MANO's order."""
+    return np.asarray(from_handsim_order(joints_mm, "ho3d") / 1000 * [1, -1, -1])
+
+
+def write_ho3d(root: Path, version: int = 2) -> None:
+    frames: dict[str, list[str]] = {"train": [], "evaluation": []}
+    truth = []
+    for row, joints_mm in enumerate(HANDS):
+        frame = ho3d_frame(row)
+        sequence, number = frame.split("/")
+        part = "evaluation" if frame.startswith(HO3D_EVALUATION) else "train"
+        frames[part].append(frame)
+        joints_m = ho3d_joints(joints_mm)
+        if part == "evaluation":
+            truth.append(joints_m.tolist())
+        points = project(joints_mm, HO3D_K) + 0.5
+        folder = root / part / sequence
+        write_picture(folder / "rgb" / f"{number}.{'png' if version == 2 else 'jpg'}", HO3D_SIZE_PX, points)
+        meta = {
+            "camMat": HO3D_K,
+            "handJoints3D": joints_m if part == "train" else joints_m[0],
+            "objName": "021_bleach_cleanser",
+            "objLabel": 12,
+            "objRot": np.zeros((3, 1), dtype=np.float32),
+            "handPose": None,
+        }
+        (folder / "meta").mkdir(exist_ok=True)
+        (folder / "meta" / f"{number}.pkl").write_bytes(python2_pickle(meta))
+    for part, names in frames.items():
+        (root / f"{part}.txt").write_text("\n".join(names) + "\n")
+    (root / "evaluation_xyz.json").write_text(json.dumps(truth))
+
+
+def python2_pickle(values: dict[str, Any]) -> bytes:
+    """Pickle as Python 2.7 and its numpy do in protocol 2: texts of bytes, numpy's old names, a memo."""
+    return b"\x80\x02}q\x00(" + b"".join(_python2(name) + _python2(values[name]) for name in values) + b"u."
+
+
+def _python2(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        shape = b"(" + b"".join(map(_python2, value.shape)) + b"t"
+        order, code = value.dtype.str[:1].encode(), value.dtype.str[1:].encode()
+        dtype = b"cnumpy\ndtype\nq\x05U" + bytes([len(code)]) + code + b"K\x00K\x01\x87q\x06Rq\x07"
+        dtype += b"(K\x03U\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x08b"
+        content = value.tobytes()
+        state = b"(K\x01" + shape + dtype + b"\x89T" + len(content).to_bytes(4, "little") + content + b"t"
+        empty = (
+            b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85q\x03U\x01bq\x04\x87R"
+        )
+        return empty + b"q\x09" + state + b"q\x0ab"
+    if isinstance(value, str):
+        return b"U" + bytes([len(value)]) + value.encode("latin-1")
+    return b"N" if value is None else b"K" + bytes([value])
+
+
+INTERHAND_SIZE_PX = (334, 512)
+INTERHAND_CAMERAS = ("400262", "410028")
+INTERHAND_SPLITS = ("train", "val", "test")
+
+
+def interhand_camera(capture: int, camera: str) -> dict[str, NDArray[np.float64]]:
+    """A camera anywhere in the world, as its file describes it."""
+    rng = np.random.default_rng([capture, int(camera)])
+    rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return {
+        "campos": 900 * rng.standard_normal(3),
+        "camrot": rotation * np.linalg.det(rotation),
+        "focal": np.array([480.0, 481.5]) + rng.uniform(-5, 5, 2),
+        "princpt": np.array([166.2, 255.1]),
+    }
+
+
+def interhand_hand(row: int) -> tuple[Joints, str]:
+    """What its camera sees, and on which side: joints [21, 3] in mm in the camera frame, not mirrored."""
+    side = ("right", "left")[row % 2]
+    centred = HANDS[row] - HANDS[row].mean(axis=0) + [0, 0, 700.0]
+    return centred * [-1 if side == "left" else 1, 1, 1], side
+
+
+def write_interhand(root: Path) -> None:
+    """Each person is a capture, seen by two cameras in turn; every sixth annotation is of two hands.
+
+    The first hand of each split has an invalid joint in its frame, the second one in its picture, the third
+    hand no valid one.
+    """
+    for number, split in enumerate(INTERHAND_SPLITS):
+        data: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
+        cameras: dict[str, dict[str, Any]] = {}
+        joints: dict[str, dict[str, Any]] = {}
+        rows = [row for row in range(len(HANDS)) if PEOPLE[row] % len(INTERHAND_SPLITS) == number]
+        for place, row in enumerate(rows):
+            capture, frame, camera = int(PEOPLE[row]), 1000 + 6 * row, INTERHAND_CAMERAS[row % 2]
+            seen, side = interhand_hand(row)
+            model = interhand_camera(capture, camera)
+            sequence = f"Capture{capture}/00{capture:02d}_pointing/cam{camera}"
+            image = {"id": 7 * row, "file_name": f"{sequence}/image{frame}.jpg", "capture": capture}
+            image |= {"subject": capture % 9, "seq_name": sequence.split("/")[1], "camera": camera}
+            image |= {"frame_idx": frame, "width": INTERHAND_SIZE_PX[0], "height": INTERHAND_SIZE_PX[1]}
+            in_picture, in_frame = np.zeros((2, 42), dtype=np.int64)
+            half = slice(21, 42) if side == "left" else slice(0, 21)
+            in_picture[half] = place != 2
+            in_frame[half] = 1
+            in_frame[half.start + 3] = place != 0
+            in_picture[half.start + 4] = place not in (1, 2)
+            world = np.ones((42, 3))
+            world[half] = from_handsim_order(seen, "interhand") @ model["camrot"] + model["campos"]
+            pose = {"world_coord": world.tolist(), "joint_valid": in_frame[:, None].astype(bool).tolist()}
+            joints.setdefault(str(capture), {})[str(frame)] = pose | {"hand_type": side}
+            for key, values in model.items():
+                of_capture = cameras.setdefault(str(capture), {}).setdefault(key, {})
+                of_capture[camera] = values.tolist()
+            annotation = {"id": 7 * row, "image_id": 7 * row, "bbox": [0.0, 0.0, 100.0, 100.0]}
+            annotation |= {"joint_valid": in_picture[:, None].tolist(), "hand_type_valid": 1}
+            annotation["hand_type"] = "interacting" if place % 6 == 5 else side
+            data["images"].append(image)
+            data["annotations"].append(annotation)
+            k = np.diag([*model["focal"], 1.0])
+            k[:2, 2] = model["princpt"] + 0.5
+            write_picture(root / "images" / split / image["file_name"], INTERHAND_SIZE_PX, project(seen, k))
+        folder = root / "annotations" / split
+        folder.mkdir(parents=True)
+        for kind, content in (("data", data), ("camera", cameras), ("joint_3d", joints)):
+            (folder / f"InterHand2.6M_{split}_{kind}.json").write_text(json.dumps(content))
