@@ -153,7 +153,7 @@ class MiningTally:
         """A line for people; empty where nothing was left out."""
         counts = [
             (self.too_near, f"nearer than {self.policy.min_distance:g}"),
-            (self.duplicates, "duplicates of their anchors"),
+            (self.duplicates, "duplicates of their query hands"),
         ]
         return " and ".join(f"{count:,} {what}" for count, what in counts if count)
 
@@ -162,7 +162,7 @@ class MiningTally:
         if 2 * self.with_positive >= self.hands:
             return None
         hands = pluralize(self.hands, "hand has", "hands have")
-        return f"{self.with_positive:,} of {hands} a positive: " + explain_lack(
+        return f"{self.with_positive:,} of {hands} a match: " + explain_lack(
             pool, self.policy, bool(self.too_near or self.duplicates)
         )
 

@@ -20,7 +20,7 @@ from apps.cli.evaluate_pairs_3d import (
     histogram,
     save_pairs_3d_figure,
 )
-from handsim.english import pluralize
+from handsim.english import percent, pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
@@ -160,15 +160,15 @@ def _summarize_retrieval(report: RetrievalReport, labels: bool) -> list[list[str
         rows.append(["... left out, no other video has their label", pluralize(report.without_peer, "hand")])
     if report.mined_pose_distance is not None and report.random_pose_distance is not None:
         rows += [
-            ["joint distance of mined pairs", f"{report.mined_pose_distance:.4f} crop widths"],
-            ["joint distance of random pairs", f"{report.random_pose_distance:.4f} crop widths"],
+            ["joint distance of mined pairs", f"{report.mined_pose_distance:.3f} of the picture's width"],
+            ["joint distance of random pairs", f"{report.random_pose_distance:.3f} of the picture's width"],
         ]
     return [
         *rows,
-        ["hands with a positive", f"{report.covered:.2%}"],
-        ["mined pairs across videos", f"{report.cross_video_share:.2%}"],
-        ["... without the other-video rule", f"{report.cross_video_share_unfiltered:.2%}"],
-        ["explained variance", f"{report.explained_variance:.2%}"],
+        ["hands with a match", percent(report.covered)],
+        ["mined pairs across videos", percent(report.cross_video_share)],
+        ["... without the other-video rule", percent(report.cross_video_share_unfiltered)],
+        ["explained variance", percent(report.explained_variance)],
     ]
 
 

@@ -232,7 +232,7 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
         *_summarize_filters(verification),
         ["candidates of a query (ef)", "all" if verification.ef is None else f"{verification.ef}"],
         [
-            "positives at distance 0",
+            "matches at distance 0",
             f"{verification.positives_at_zero:,}, below {MIN_POSITIVE_DISTANCE:g} "
             f"{verification.positives_too_near:,}",
         ],
@@ -482,7 +482,7 @@ def _verify(options: argparse.Namespace) -> int:
     if verification.missing_from_pool:
         print(f"\n`{add}` leaves the hands out that are here alone")
     if verification.positives_too_near:
-        print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
+        print("\nmining leaves matches so near out; `handsim pool duplicates` finds what is there twice")
     filtered = (verification.recall_at_min_score, verification.recall_at_rare_label)
     if any(recall is not None and recall < LEAST_RECALL for recall in filtered):
         print("\nqueries through filters find less: `handsim query --exact` finds all")

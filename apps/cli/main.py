@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "embedding": ("embedding:add_arguments", "fit and inspect the embedding"),
     "index": ("index:add_arguments", "build, publish, verify and move index versions"),
     "query": ("query:add_arguments", "find the hands most like a hand, an image or keypoints"),
-    "mine": ("mine:add_arguments", "find the positives of every hand"),
+    "mine": ("mine:add_arguments", "find the matches (positives) of every hand"),
     "evaluate": ("evaluate:add_arguments", "measure how good the index is, or estimated hand poses"),
     "export": ("admin:add_export_arguments", "write a trained encoder's weights for torchvision"),
     "pretrain": (

@@ -1,4 +1,4 @@
-"""``handsim mine``: the positives of every hand, as Parquet, CSV or the JSON of Hand100M.
+"""``handsim mine``: the matches (positives) of every hand, as Parquet, CSV or the JSON of Hand100M.
 
 They are searched in the index or, with ``--bulk`` and where there is none, among all hands in memory.
 """
@@ -43,20 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     policy = MiningPolicy()
     parser.add_argument(
-        "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
+        "--top-k",
+        type=int,
+        default=policy.top_k,
+        metavar="K",
+        help="matches (positives) of each hand (%(default)s)",
     )
-    parser.add_argument("--max-distance", type=float, metavar="D", help="no positives further than this")
-    line = "no positives further than this quantile of the nearest ones' distances; 0.5: their median"
+    parser.add_argument("--max-distance", type=float, metavar="D", help="no matches further than this")
+    line = "no matches further than this quantile of the nearest ones' distances; 0.5: their median"
     parser.add_argument("--max-quantile", type=float, metavar="Q", help=line)
-    line = "no positives nearer than this: they are the same picture (%(default)s)"
+    line = "no matches nearer than this: they are the same picture (%(default)s)"
     parser.add_argument("--min-distance", type=float, default=policy.min_distance, metavar="D", help=line)
-    line = "allow positives that `handsim pool duplicates` found to be duplicates"
+    line = "allow matches that `handsim pool duplicates` found to be duplicates"
     parser.add_argument("--keep-duplicates", action="store_true", help=line)
-    parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
-    parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
+    parser.add_argument("--one-per-video", action="store_true", help="at most one match from a video")
+    parser.add_argument("--same-video", action="store_true", help="allow matches from the same video")
     line = "mine the hands of this list (`handsim list`) among themselves; repeatable"
     parser.add_argument("--list", action="append", metavar="NAME", help=line)
-    line = "leave the hands of this list out, as anchors and as positives; repeatable"
+    line = "leave the hands of this list out, as query hands and as matches; repeatable"
     parser.add_argument("--exclude-list", action="append", metavar="NAME", help=line)
     line = "search all hands of the pool in memory, exactly, without an index (default where there is none)"
     parser.add_argument("--bulk", action="store_true", help=line)
@@ -113,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     if line := pool.describe_unknown_sides():
         print(line)
     if left_out := tally.describe_left_out():
-        print(f"left out as positives: {left_out}")
+        print(f"left out as matches: {left_out}")
     if options.crops and not pool.has_crops.all():
         print(f"left out: {pluralize(int((~pool.has_crops).sum()), 'hand')} without a picture")
     if lack := tally.describe_lack(pool):

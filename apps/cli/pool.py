@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 6
 """Values of a column that `info` shows; the others are summed up."""
 _NAME_WIDTH: Final = 40
+_SKIPS: Final = {"no hand": "no hand found"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +100,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
             f"{pluralize(info.pictures, 'picture or frame', 'pictures and frames')} in "
             f"{pluralize(info.items, 'item')}",
         ],
-        ["without use", _list_counts(info.skipped) or "none"],
+        ["skipped", _list_counts({_SKIPS.get(why, why): n for why, n in info.skipped.items()}) or "none"],
     ]
     return format_table(["", ""], rows).lstrip("\n")
 

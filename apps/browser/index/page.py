@@ -52,7 +52,7 @@ def _table(overview: Overview) -> VersionInfo:
     picked = st.dataframe(
         {
             "Version": names,
-            "Standing": [standing(info) for info in overview.versions],
+            "Status": [standing(info) for info in overview.versions],
             "Hands": [info.points for info in overview.versions],
             "Recall@1": [info.recall_at_1 for info in overview.versions],
             "Embedding": [embedding_title(info) for info in overview.versions],
@@ -70,7 +70,7 @@ def _table(overview: Overview) -> VersionInfo:
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [names.index(before)]}},
         column_config={
-            "Standing": st.column_config.TextColumn(help="Which one everybody gets, and what to mind"),
+            "Status": st.column_config.TextColumn(help="Which one searches use, and what to mind"),
             "Hands": st.column_config.NumberColumn(format="localized"),
             "Recall@1": st.column_config.NumberColumn(
                 format="%.4f", help="Share of hands whose nearest one of another video is found"
@@ -299,7 +299,7 @@ def _head(overview: Overview) -> None:
         names = ", ".join(info.name for info in overview.versions)
         state = f"No version is current, of {names}: choose one and publish it"
     if current is not None:
-        state = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
+        state = f"Searches use version **{current.name}** with **{current.points:,}** hands"
     st.markdown(f"{state} :gray[· {escape(overview.address)}]")
 
 

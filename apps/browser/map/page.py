@@ -238,7 +238,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(_describe_summary(summarise(pose_map, rows)))
         st.button(
-            "Put away",
+            "Close",
             icon=":material/close:",
             on_click=_set_outline,
             args=(pose_map, None),

@@ -53,7 +53,7 @@ _HAS_TORCH: Final = find_spec("torch") is not None
 def pairs_panel(
     library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, result: TrialResult
 ) -> None:
-    """Anchors and their positives side by side, in the order that is chosen."""
+    """Query hands and their matches side by side, in the order that is chosen."""
     order, form, count, skeletons = _choose_pairs()
     places = pairs_in_order(result, order, count, trial.seed)
     captions = [
@@ -66,15 +66,15 @@ def pairs_panel(
             f"{text} · weight {weights[place]:.2f}" for text, place in zip(captions, places, strict=True)
         ]
     both = [hand for place in places for hand in (int(result.anchors[place]), int(result.positives[place]))]
-    titles = ["Anchor", "Positive"] * len(places)
+    titles = ["Query hand", "Match"] * len(places)
     st.caption(
-        "pose: mean distance of the joints, in crop widths. distance: in the index's embedding. "
+        "pose: mean distance of the joints, share of the picture's width. distance: in the embedding. "
         "weight: of the pair in the loss. Click a hand to search from it."
     )
     hand_grid(
         _cards(library, pool, version, both, titles),
         key="mining_pairs",
-        label=f"Pairs of anchor and positive, {_ORDERS[order].lower()}",
+        label=f"Pairs of query hand and match, {_ORDERS[order].lower()}",
         on_pick=_search,
         chooser=make_chooser(library),
         skeletons=skeletons,
@@ -130,10 +130,10 @@ def without_positive_panel(
     """Hands without a positive, and what to relax for them."""
     count = int((~result.paired).sum())
     if not count:
-        st.success("Each hand has a positive under this policy.", icon=":material/check:")
+        st.success("Each hand has a match under this policy.", icon=":material/check:")
         return
     st.markdown(
-        f"**{count:,} of {len(result):,}** hands have no positive. Pre-training shows each of them with a "
+        f"**{count:,} of {len(result):,}** hands have no match. Pre-training shows each of them with a "
         f"second view of its own, as SimCLR does."
     )
     _suggest_relaxing(trial, result)
@@ -143,7 +143,7 @@ def without_positive_panel(
     hand_grid(
         _cards(library, pool, version, hands, [""] * len(hands)),
         key="mining_lonely",
-        label="Hands without a positive",
+        label="Hands without a match",
         on_pick=_search,
         chooser=make_chooser(library),
     )
@@ -154,7 +154,7 @@ def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
     if result.one_video is not None and trial.policy.other_video:
         st.caption(
             "All hands of this pool are of one video, "
-            f"{escape(result.one_video) or 'which has no name'}, and positives must be of another one."
+            f"{escape(result.one_video) or 'which has no name'}, and matches must be of another one."
         )
     for condition, share in result.to_relax:
         st.button(
@@ -166,7 +166,7 @@ def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
             help="Try the policy without this condition",
         )
     if not result.to_relax:
-        st.caption("No single condition can be left out that would give one of them a positive.")
+        st.caption("No single condition can be left out that would give one of them a match.")
 
 
 def hubs_panel(
@@ -174,7 +174,7 @@ def hubs_panel(
 ) -> None:
     """The positives that most anchors have."""
     st.markdown(
-        f"**{result.unique_positives:,}** different hands are chosen {result.all_positives:,} times, by "
+        f"**{result.unique_positives:,}** distinct matches are chosen {result.all_positives:,} times, by "
         f"{int(result.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
     )
     hands = result.hubs[:_FEW].tolist()
@@ -182,7 +182,7 @@ def hubs_panel(
     hand_grid(
         _cards(library, pool, version, hands, titles),
         key="mining_hubs",
-        label="Most-chosen positives, the most chosen first",
+        label="Most-chosen matches, the most chosen first",
         on_pick=_search,
         chooser=make_chooser(library),
     )
@@ -241,9 +241,10 @@ _OF_PAIR_COUNT: Final = ("different", "most_chosen")
 _METRICS: Final = (
     _Metric(
         "with_positive",
-        "With a positive",
+        "With a match",
         _SHARE,
-        "Hands that have a positive under this policy; the others are shown in a second view of their own",
+        "Hands that have a match (the paper: a positive) under this policy; the others are shown in a second "
+        "view of their own",
     ),
     _Metric(
         "cross_video",
@@ -255,7 +256,9 @@ _METRICS: Final = (
         "pose_distance",
         "Pose distance",
         _LENGTH,
-        "Mean distance between the joints of anchor and positive (2D), in crop widths: what weights rest on",
+        "Mean distance between the joints of query hand (the paper: anchor) and match, share of the "
+        "picture's width: "
+        "what weights rest on",
     ),
     _Metric(
         "times_nearer",
@@ -267,20 +270,20 @@ _METRICS: Final = (
         "distance",
         "Embedding distance",
         _LENGTH,
-        "Mean distance between anchor and positive in the index's embedding: what 'largest distance' caps",
+        "Mean distance between query hand and match in the index's embedding: what 'largest distance' caps",
     ),
     _Metric(
         "different",
-        "Different positives",
+        "Distinct matches",
         _SHARE,
-        "Of all times that a hand is a positive, how many different hands that are. Low: a few hands, "
+        "Share of distinct ones among all matches. Low: a few hands, "
         "hubs, are chosen again and again. It falls with the sample's size and with Top-K",
     ),
     _Metric(
         "most_chosen",
         "Most chosen",
         "{:,}",
-        "How many of the sample's hands have the most-chosen hand among their positives",
+        "How many of the sample's hands have the most-chosen hand among their matches",
     ),
     _Metric(
         "same_label",
@@ -328,7 +331,11 @@ def distances_chart(rows: list[dict[str, Any]]) -> alt.Chart:
         alt.Chart({"values": rows})
         .mark_line(interpolate="step-after", strokeWidth=2.2)
         .encode(
-            alt.X("distance:Q", title="mean joint distance, in crop widths", scale=alt.Scale(nice=False)),
+            alt.X(
+                "distance:Q",
+                title="mean joint distance, share of the picture's width",
+                scale=alt.Scale(nice=False),
+            ),
             alt.Y("share:Q", title="share of pairs", axis=alt.Axis(format="%", tickCount=4)),
             alt.Color("pairs:N", sort=names, legend=legend),
             alt.StrokeDash(
@@ -348,7 +355,7 @@ def distances_chart(rows: list[dict[str, Any]]) -> alt.Chart:
 
 _PANELS: Final = {
     "Pairs": pairs_panel,
-    "Without a positive": without_positive_panel,
+    "Without a match": without_positive_panel,
     "Most chosen": hubs_panel,
 }
 
@@ -385,9 +392,7 @@ def _result(
 ) -> None:
     """Figures, distances and hands; ``started`` is the clock when the search began, in seconds."""
     if not result.paired.any():
-        st.warning(
-            "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
-        )
+        st.warning("No hand of the sample has a match under this policy.", icon=":material/filter_alt_off:")
         without_positive_panel(library, pool, version, trial, result)
         return
     other, than = find_other_policy(trial)
@@ -414,7 +419,7 @@ def _result(
         required=True,
         key="mining_panel",
         persist_state="session",
-        help="The pairs themselves, the hands that have none, or the positives that many hands share",
+        help="The pairs themselves, the hands that have none, or the matches that many hands share",
     )
     _PANELS[panel](library, pool, version, trial, result)
 

@@ -197,8 +197,8 @@ def controls(trial: MiningTrial, hands: int, quantiles: tuple[float, float] | No
     _set_widgets(trial, quantiles)
     _draw_policy(trial, quantiles)
     _draw_sample(trial, hands)
-    with st.expander("As a recipe", icon=":material/description:"):
-        st.caption("What a pre-training recipe says to mine like this.")
+    with st.expander("Settings for training", icon=":material/description:"):
+        st.caption("What a recipe of `handsim pretrain` says to mine like this.")
         st.code(as_recipe(trial.policy), language="yaml")
 
 
@@ -212,13 +212,13 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
         1,
         MOST_RANKS,
         **_bind("ranks"),
-        help="Which of a hand's nearest are its positives; pre-training draws one of them each time. "
+        help="Which of a hand's nearest are its matches; pre-training draws one of them each time. "
         "1 to 1 is the nearest alone, as in the paper; a first rank above 1 leaves the nearest out",
     )
     st.toggle(
         "Other videos only",
         **_bind("other_video"),
-        help="Never a hand of the anchor's own video: its next frame is alike, but teaches nothing",
+        help="Never a hand of the query hand's own video: its next frame is alike, but teaches nothing",
     )
     st.toggle(
         "One per video",
@@ -228,7 +228,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     st.toggle(
         "Limit the distance",
         **_bind("capped"),
-        help="Leave out what is further away than the limit; a hand may be left without a positive",
+        help="Leave out what is further away than the limit; a hand may be left without a match",
     )
     if trial.policy.max_distance is not None:
         st.number_input(
@@ -254,7 +254,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     st.toggle(
         "Leave duplicates out",
         **_bind("no_duplicates"),
-        help="Never a hand that `handsim pool duplicates` found to be a duplicate of the anchor",
+        help="Never a hand that `handsim pool duplicates` found to be a duplicate of the query hand",
     )
 
 

@@ -177,7 +177,7 @@ def retrieval_charts(report: Mapping[str, Any]) -> dict[str, alt.Chart | alt.Lay
     in_3d = report.get("pairs_3d") or {}
     charts: dict[str, alt.Chart | alt.LayerChart] = {}
     if "pose_distances" in curves:
-        title = "mean 2D joint distance (crop widths)"
+        title = "mean 2D joint distance (share of the picture's width)"
         charts[POSE_DISTANCES] = _histogram_chart(curves["pose_distances"], title)
     if "explained_variance" in curves:
         charts[VARIANCE] = _variance_chart(curves["explained_variance"])

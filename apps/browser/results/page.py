@@ -262,12 +262,12 @@ _RATES: Final = {
     "P@10 at most": "Precision@10 cannot be higher: labels have fewer than ten hands in other videos",
 }
 _SHARES: Final = {
-    "With a positive": "Share of the hands with a neighbour in another video",
+    "With a match": "Share of the hands with a neighbour in another video",
     "Across videos": "Share of mined pairs that lie in two videos",
     "Explained variance": "Share of the poses' variance that the embedding keeps",
 }
 _DISTANCES: Final = {
-    "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
+    "Mined distance": "Mean joint distance of mined pairs, share of the picture's width: lower is better",
     "Random distance": "The same of random pairs",
 }
 _ERRORS_3D: Final = {

@@ -170,7 +170,7 @@ _RANKED: Final = {
 }
 _OTHER_NUMBERS: Final = {"ceiling_at_10": "P@10 at most", "random_pose_distance": "Random distance"}
 _SHARES: Final = {
-    "covered": "With a positive",
+    "covered": "With a match",
     "cross_video_share": "Across videos",
     "explained_variance": "Explained variance",
 }

@@ -111,10 +111,10 @@ def _draw_start(library: Library) -> None:
             help="Search from any hand of the index",
         )
         st.button(
-            "Start afresh",
+            "Clear search",
             icon=":material/restart_alt:",
             on_click=lambda: session.ask(Question()),
-            help="Leave the question and its conditions; the trail leads back to it",
+            help="Leave the query and its conditions; the history leads back to it",
         )
         way = st.segmented_control(
             "Or start from",
@@ -296,7 +296,7 @@ def _draw_results(library: Library) -> None:
 def _draw_trail(library: Library, pool: Pool) -> None:
     trail = session.get_trail()
     if trail:
-        st.caption("The way here")
+        st.caption("History")
         hand_grid(
             build_trail_cards(library, pool, trail),
             key="search_trail_grid",

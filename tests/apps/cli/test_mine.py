@@ -54,7 +54,7 @@ def test_hands_of_one_video_are_not_mined_but_explained(tmp_path: Path, capsys: 
     run_ok(capsys, "index", "build", "--home", one)
     for words in (("p.parquet",), ("p.json", "--format", "hand100m")):
         refused = run_refused(capsys, *mine(one, "--out", tmp_path / words[0], *words[1:]))
-        assert "0 of 20 hands have a positive: all are of one video (`rgb`)" in refused
+        assert "0 of 20 hands have a match: all are of one video (`rgb`)" in refused
         assert "`handsim ingest --video-from`" in refused
         assert "--same-video" in refused
         assert not (tmp_path / words[0]).exists()
@@ -69,16 +69,16 @@ def test_a_pool_where_few_hands_have_a_positive_is_mined_with_a_loud_line(
     captured = capsys.readouterr()
     assert captured.out == f"10 pairs of 30 hands in {out}\n"
     assert captured.err == (
-        "only 10 of 30 hands have a positive: the others have none within max_distance 0; take a larger one\n"
+        "only 10 of 30 hands have a match: the others have none within max_distance 0; take a larger one\n"
     )
 
 
 def test_copies_are_left_out_as_positives_and_counted(copied: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "pairs.parquet"
-    assert "left out as positives: 10 nearer than 0.001\n" in run_ok(capsys, *mine(copied, "--out", out))
+    assert "left out as matches: 10 nearer than 0.001\n" in run_ok(capsys, *mine(copied, "--out", out))
     run_ok(capsys, "pool", "duplicates", "--home", copied)
     printed = run_ok(capsys, *mine(copied, "--out", out, "--min-distance", "0"))
-    assert printed.endswith("left out as positives: 10 duplicates of their anchors\n")
+    assert printed.endswith("left out as matches: 10 duplicates of their query hands\n")
     assert min(pq.read_table(out)["distance"].to_pylist()) > 0.001
     every = mine(copied, "--out", out, "--min-distance", "0", "--keep-duplicates")
     assert "left out" not in run_ok(capsys, *every)

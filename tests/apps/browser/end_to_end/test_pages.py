@@ -16,7 +16,7 @@ from tests.apps.commands import pick_hand
 
 
 def pairs(page: Page) -> Locator:
-    return page.locator(".grid[aria-label^='Pairs of anchor and positive'] .pair")
+    return page.locator(".grid[aria-label^='Pairs of query hand and match'] .pair")
 
 
 def go(page: Page, name: str) -> None:
@@ -77,7 +77,7 @@ def test_a_changed_policy_shows_other_pairs_and_a_hand_leads_to_its_search(page:
 def test_open_pages_follow_the_index(chromium: Browser, page: Page, own_home: Path) -> None:
     """It is built and rolled back from the page, then it goes away and comes back."""
     with run_server(own_home) as served, chromium.new_context() as other:
-        state = page.get_by_text("Everybody is answered by")
+        state = page.get_by_text("Searches use version")
         page.goto(f"{served.url}/index")
         expect(state).to_contain_text("v0001")
         page.get_by_role("button", name="Build a new version").click()

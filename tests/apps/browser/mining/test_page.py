@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "value", "before", "text"),
     [
-        ("With a positive", 0.952, 0.951, "+0.1 points"),
-        ("With a positive", 0.9, 0.951, "-5.1 points"),
-        ("With a positive", 0.95101, 0.951, 0),
-        ("With a positive", 0.0745, 0.99951, "-92.5 points"),
+        ("With a match", 0.952, 0.951, "+0.1 points"),
+        ("With a match", 0.9, 0.951, "-5.1 points"),
+        ("With a match", 0.95101, 0.951, 0),
+        ("With a match", 0.0745, 0.99951, "-92.5 points"),
         ("Nearer than random", 1.24, 1.06, "+0.1×"),
         ("Pose distance", 0.1, 0.15, "-0.050"),
         ("Pose distance", 0.1, None, None),
@@ -49,14 +49,14 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
 def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
     assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
-    assert figure(page, "With a positive") == ("100.0 %", "")
+    assert figure(page, "With a match") == ("100.0 %", "")
     assert figure(page, "Of another video") == ("100.0 %", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
-    page.button_group(key="mining_panel").set_value("Without a positive").run()
-    assert page.success[0].value == "Each hand has a positive under this policy."
+    page.button_group(key="mining_panel").set_value("Without a match").run()
+    assert page.success[0].value == "Each hand has a match under this policy."
     page.button_group(key="mining_panel").set_value("Most chosen").run()
-    assert "different hands are chosen 60 times" in "".join(block.value for block in page.markdown)
+    assert "distinct matches are chosen 60 times" in "".join(block.value for block in page.markdown)
     page.button_group(key="mining_panel").set_value("Pairs").run()
     for order in ("best", "random"):
         page.button_group(key="mining_order").set_value(order).run()
@@ -99,15 +99,15 @@ def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) ->
     page.toggle(key="mining_capped").set_value(True).run()
     cap = page.number_input(key="mining_max_distance").value
     assert address(page) == {"max_distance": str(cap)}
-    assert figure(page, "With a positive")[0] == "95.0 %"
+    assert figure(page, "With a match")[0] == "95.0 %"
     page.toggle(key="mining_capped").set_value(False).run()
     assert address(page) == {}
 
 
 def test_without_any_positive_the_page_offers_what_to_leave_out(visit: Visit, home: Path) -> None:
     page = visit(home, "mining", max_distance="0.0")
-    assert page.warning[0].value == "No hand of the sample has a positive under this policy."
-    assert page.markdown[0].value.startswith("**60 of 60** hands have no positive")
+    assert page.warning[0].value == "No hand of the sample has a match under this policy."
+    assert page.markdown[0].value.startswith("**60 of 60** hands have no match")
     press(page, "Leave out “the distance limit”: 100.0 % of them would have one")
     assert not page.warning
     assert address(page) == {}

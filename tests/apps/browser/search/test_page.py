@@ -75,7 +75,7 @@ def test_start_afresh_leaves_an_invalid_address(visit: Visit, home: Path) -> Non
     assert "k is 9999 in the address; 200 is taken" in page.warning[0].value
     assert "Diversity does not go with examples" in page.warning[1].value
     assert "**55 hands**" in head(page)
-    press(page, "Start afresh")
+    press(page, "Clear search")
     assert not page.warning
     assert "Some of **60** hands" in head(page)
 
@@ -139,10 +139,10 @@ def test_the_way_here_leaves_out_where_one_is(visit: Visit, home: Path) -> None:
     page = visit(home, hand=pick_hand(home, 3))
     page.button[0].click().run()
     assert len(page.session_state["search_trail"]) == 1
-    assert "The way here" in [caption.value for caption in page.caption]
+    assert "History" in [caption.value for caption in page.caption]
     page.query_params["hand"] = pick_hand(home, 3)  # as Back does
     page.run()
-    assert "The way here" not in [caption.value for caption in page.caption]
+    assert "History" not in [caption.value for caption in page.caption]
 
 
 def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_the_reason(
