@@ -186,7 +186,7 @@ class Pool:
                 raise NotThereError(
                     f"hand {name} was removed from {self.path}; `handsim pool restore` takes that back"
                 )
-            raise NotThereError(f"no hand {name} in {self.path} (it holds {len(self):,} hands)")
+            raise NotThereError(f"no hand {name} in {self.path} (it holds {pluralize(len(self), 'hand')})")
         return self._by_id[places]
 
     def was_removed(self, hand_id: int) -> bool:

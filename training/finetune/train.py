@@ -143,8 +143,9 @@ def finetune_on(
             module.metadata["init"] = metadata["init"]
         else:
             report(
-                f"{folder.path}: {schedule.steps:,} steps of {schedule.samples_a_step:,} hands, "
-                f"{schedule.batches_an_epoch:,} batches an epoch of {len(rows):,} hands, on "
+                f"{folder.path}: {pluralize(schedule.steps, 'step')} of "
+                f"{pluralize(schedule.samples_a_step, 'hand')}, "
+                f"{schedule.batches_an_epoch:,} batches an epoch of {pluralize(len(rows), 'hand')}, on "
                 f"{trainer.world_size} x {trainer.strategy.root_device}, {config.encoder.architecture} from "
                 f"{module.metadata['init']}; mean bone {mean_bone_mm:.1f} mm"
             )
@@ -168,7 +169,7 @@ def _rows_to_train_on(
         rows = np.setdiff1d(rows, bad_list.rows(train_set))
         if not len(rows):
             raise HandsimError(
-                f"{bad_list.path} names all {share:,} hands of {train_set.split}; none is left"
+                f"{bad_list.path} names all {pluralize(share, 'hand')} of {train_set.split}; none is left"
             )
     inside = rows_in_pictures(train_set, rows, workers=config.trainer.workers)
     return inside, {"bad": share - len(rows), "outside": len(rows) - len(inside)}
@@ -244,7 +245,7 @@ class Validation(Callback):
             logger.log_metrics(numbers, step=trainer.global_step)
         self._report(
             f"epoch {numbers['epoch']:.4g}: {errors[0]:.2f} mm root-relative, "
-            f"{errors[1]:.2f} mm with the scale aligned, over {self._hands:,} hands"
+            f"{errors[1]:.2f} mm with the scale aligned, over {pluralize(self._hands, 'hand')}"
         )
 
     def _measure(self, trainer: Trainer, module: FinetuneModule) -> list[float]:

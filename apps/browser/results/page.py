@@ -10,7 +10,13 @@ import numpy as np
 import streamlit as st
 
 from apps.browser.library import Library
-from apps.browser.results.charts import SHAPES, experiment_chart, hand_chart, pck_chart
+from apps.browser.results.charts import (
+    SHAPES,
+    experiment_chart,
+    hand_chart,
+    pck_chart,
+    retrieval_charts,
+)
 from apps.browser.results.evaluations import (
     Evaluation,
     PoseGroup,
@@ -25,12 +31,13 @@ from apps.browser.results.tables import (
     AGAINST_MEAN,
     BEST,
     BEST_PX,
+    FIGURES,
     KEYPOINTS,
     MESH_NUMBERS,
     NUMBERS,
     RETRIEVAL_FILE,
     SPREADS,
-    Reports,
+    are_comparable,
     experiment_table,
     pose_table,
     retrieval_figures,
@@ -248,17 +255,20 @@ def _downloads(member: Evaluation) -> None:
             )
 
 
-_SHARES: Final = {
+_RATES: Final = {
     "Recall@1": "Share of the hands whose truly nearest one the index finds",
     "Recall@10": "Share of the ten truly nearest hands that the index finds",
     "Precision@1": "Share of the labelled hands whose nearest one, of another video, has the same label",
     "Precision@10": "The same of the ten nearest ones",
-    "With a positive": "Share of the hands with a neighbour in another video",
+    "P@10 at most": "Precision@10 cannot be higher: labels have fewer than ten hands in other videos",
+}
+_SHARES: Final = {
+    "With a match": "Share of the hands with a neighbour in another video",
     "Across videos": "Share of mined pairs that lie in two videos",
     "Explained variance": "Share of the poses' variance that the embedding keeps",
 }
 _DISTANCES: Final = {
-    "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
+    "Mined distance": "Mean joint distance of mined pairs, share of the picture's width: lower is better",
     "Random distance": "The same of random pairs",
 }
 _ERRORS_3D: Final = {
@@ -289,38 +299,35 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 BEST: column.TextColumn(
                     width=BEST_PX, help="The columns in which no other evaluation is better"
                 ),
-                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
-                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
+                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _RATES.items()},
+                **{name: column.NumberColumn(format=_PERCENT, help=help) for name, help in _SHARES.items()},
+                **{name: column.NumberColumn(format="%.3f", help=help) for name, help in _DISTANCES.items()},
                 **{name: column.NumberColumn(format="%.1f", help=help) for name, help in _ERRORS_3D.items()},
                 "Hands": column.NumberColumn(format="localized", help="In the index"),
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
+                "Without a peer": column.NumberColumn(
+                    format="localized",
+                    help="Hands left out of the precisions: no other video has a hand with their label",
+                ),
             },
         )
-        _retrieval_figures(reports)
-
-
-def _retrieval_figures(reports: Reports) -> None:
-    """Of one evaluation: the errors of its pairs in 3D, and the pictures that it drew."""
-    pairs = {place.title: each for place, report in reports if isinstance(each := report.get(KEY), dict)}
-    figures = {place.title: files for place, _ in reports if (files := retrieval_figures(place.path))}
-    titles = [place.title for place, _ in reports if place.title in {*pairs, *figures}]
-    if not titles:
-        return
-    title = st.selectbox(
-        "Figures of",
-        titles,
-        index=next((place for place, title in enumerate(titles) if title in pairs), 0),
-        key="retrieval_run",
-        bind="query-params",
-        width=320,
-        help="The evaluation whose charts and pictures are shown",
-    )
-    if title in pairs:
-        _pairs_3d(pairs[title])
-    for number, (caption, path) in enumerate(figures.get(title, {}).items()):
-        if number % 2 == 0:
-            sides = st.columns(2)
-        sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+        if not are_comparable(reports):
+            st.caption(
+                "None is called best: they are of different numbers of hands, which alone makes a difference."
+            )
+        title = st.selectbox(
+            "Figures of",
+            [place.title for place, _ in reports],
+            index=next((n for n, (_, report) in enumerate(reports) if isinstance(report.get(KEY), dict)), 0),
+            key="retrieval_run",
+            bind="query-params",
+            width=320,
+            help="The evaluation whose charts are shown",
+        )
+        place, report = next((place, report) for place, report in reports if place.title == title)
+        if isinstance(pairs := report.get(KEY), dict):
+            _pairs_3d(pairs)
+        _retrieval_figures(place, report)
 
 
 def _pairs_3d(pairs: Mapping[str, Any]) -> None:
@@ -346,6 +353,24 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
         with sides[number % 2]:
             st.markdown(f"**{title}**")
             st.altair_chart(chart, key=f"pairs_3d_{number}")
+
+
+def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
+    """Charts in the page's colours; of an older evaluation, which kept no numbers for them, its pictures."""
+    charts = retrieval_charts(report)
+    pictures = retrieval_figures(place.path)
+    captions = [caption for caption in FIGURES.values() if caption in charts or caption in pictures]
+    for number, caption in enumerate(captions):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        with sides[number % 2]:
+            if caption in charts:
+                st.markdown(f"**{caption}**")
+                st.altair_chart(
+                    charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}"
+                )
+            else:
+                st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
