@@ -60,8 +60,6 @@ class Look:
     """Mean distance of the joints once the middles lie on each other, in the same unit."""
     apart: float
     """Mean distance of the joints where they are, in the same unit."""
-    box_px: float
-    """The longer side of the labelled box."""
     other_side: bool
     """Whether a hand of the other side was seen, and surely."""
 
@@ -148,7 +146,6 @@ def look_at(
         place=float(np.hypot(*middle)),
         pose=float(np.linalg.norm(offsets - middle, axis=1).mean()),
         apart=float(np.linalg.norm(offsets, axis=1).mean()),
-        box_px=side,
         other_side=hand.side == "left" and (hand.side_score or 0.0) >= _CLEAR_SIDE,  # all are right hands
     )
 
@@ -214,6 +211,5 @@ def _differing(looks: dict[int, Look], usual: Sequence[Look], hands: DrawnHands)
 
 def _describe(quantity: str, look: Look) -> str:
     if quantity == "place":
-        pixels = look.place * look.box_px
-        return f"the detector sees the hand {pixels:.0f} px away, {look.place:.2f} of its size"
-    return f"joints are {look.pose:.2f} of the hand's size from those that the detector sees, on average"
+        return f"the detector sees it {look.place:.2f} of its size away"
+    return f"the detector sees another pose, by {look.pose:.2f} of its size"
