@@ -334,6 +334,7 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
     """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
     kinds = kind_rows(pairs)
     oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    charts: dict[str, tuple[list[dict[str, Any]], float | None]]
     charts = {"Mined pairs between the nearest in 3D and random ones": (kinds, None)}
     charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
     drawn = {title: each for title, each in charts.items() if each[0]}
