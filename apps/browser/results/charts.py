@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup
-from apps.browser.results.tables import PAIRS_3D, POSE_DISTANCES, VARIANCE
+from apps.browser.results.tables import IN_3D, PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.search.question import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 from training.evaluation.report import Metric
@@ -174,7 +174,7 @@ _RETRIEVAL_PX: Final = 260
 def retrieval_charts(report: Mapping[str, Any]) -> dict[str, alt.Chart | alt.LayerChart]:
     """Caption -> chart, of what ``retrieval.json`` keeps for them."""
     curves = report.get("curves") or {}
-    in_3d = report.get("pairs_3d") or {}
+    in_3d = report.get(IN_3D) or {}
     charts: dict[str, alt.Chart | alt.LayerChart] = {}
     if "pose_distances" in curves:
         title = "mean 2D joint distance (share of the picture's width)"
