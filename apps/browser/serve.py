@@ -24,8 +24,8 @@ from handsim.processes import module_command
 
 _SERVER: Final = Path(__file__).parent / "entry" / "server.py"
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-_UPLOAD_MB: Final = 30
-"""Above `UPLOAD_LIMIT_MB`, so that a page says what is wrong before Streamlit does."""
+_UPLOAD_MB: Final = 200
+"""Far above `UPLOAD_LIMIT_MB`: the page says what is wrong in a sentence, Streamlit in a word that stays."""
 _START_TIMEOUT_S: Final = 120
 _STOP_TIMEOUT_S: Final = 20
 

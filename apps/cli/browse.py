@@ -1,7 +1,9 @@
 """``handsim browse``: the browser on a home, as a Streamlit server in place of this process."""
 
 import argparse
+import errno
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -9,7 +11,7 @@ from typing import Final, NoReturn
 from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
 from apps.cli.console import find_home
 from apps.extras import require_library
-from handsim.errors import NotThereError
+from handsim.errors import HandsimError, NotThereError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
@@ -27,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
-        "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"
+        "--read-only",
+        action="store_true",
+        help="nobody builds, publishes or removes versions from the page, nor writes lists",
     )
     actions.add_argument(
         "--allow-actions", action="store_true", help="allow that even if other computers can reach the page"
@@ -56,11 +60,35 @@ def _run(options: argparse.Namespace) -> NoReturn:
     browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise HandsimError if no server can listen there, before one starts and says half of it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise HandsimError(
+            f"--host {host} is no address ({error.strerror}); give one of this computer"
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise HandsimError(
+                f"port {port} is in use, perhaps by another browser of handsim; give another one, as in "
+                f"--port {port % _MAX_PORT + 1}"
+            ) from error
+        reason = os.strerror(error.errno or 0)
+        raise HandsimError(
+            f"no server can listen at {host}:{port} ({reason}); give another --host or --port"
+        ) from error
+
+
 def browse(
     settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
 ) -> NoReturn:
     """Replace this process by the server."""
     require_library("streamlit")
+    check_port(host, port)
     command = build_streamlit_command(settings, host, port, names=names, window=window)
     print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

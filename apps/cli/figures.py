@@ -120,7 +120,7 @@ def plot_pose_distances(mined: NDArray[np.floating], random: NDArray[np.floating
             )
         axes.set(
             title="How alike are mined pairs?",
-            xlabel="mean 2D joint distance (crop widths)",
+            xlabel="mean 2D joint distance (share of the picture's width)",
             ylabel="pairs of hands",
         )
         axes.legend()

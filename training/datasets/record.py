@@ -100,6 +100,11 @@ def joints_inside(label: HandLabel) -> int:
     return int(((points >= 0) & (points <= label.size_px)).all(axis=1).sum())
 
 
+def lies_in_picture(label: HandLabel) -> bool:
+    """Whether enough of a hand is in its image (`MOSTLY_INSIDE`)."""
+    return joints_inside(label) >= MOSTLY_INSIDE * int(label.valid.sum())
+
+
 class HandDataset(Protocol):
     """One split of a labelled dataset; lazy, and picklable, so that workers can have it."""
 

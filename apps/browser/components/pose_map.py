@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from apps.browser.components import read_css, read_scripts
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.map.selection import Colouring, Outline, parse_outline
+from handsim.english import pluralize
 
 _TOOLS: Final = (
     ("zoomIn", "sign", "+", "Zoom in (+)"),
@@ -72,7 +73,7 @@ def map_canvas(
         "unknown": [unknown, colouring.unknown],
         "note": note,
         "mark": None if marked_row is None else pose_map.places[marked_row].tolist(),
-        "label": f"Map of {len(rows):,} hands. Arrow keys move it, + and - zoom, 0 shows all of it",
+        "label": f"Map of {pluralize(len(rows), 'hand')}. Arrow keys move it, + and - zoom, 0 shows all",
     }
     _canvas(key=key, data=data)
 
@@ -126,7 +127,8 @@ def choice_channel(
 ) -> None:
     """Receive the row of a clicked hand, or a new outline.
 
-    The canvas shows ``outline``, and of all hands [N] those that are ``chosen`` before the others.
+    The canvas shows ``outline``, and before the others those of its hands that are ``chosen`` [n], in their
+    drawing order.
     """
 
     def take_pick() -> None:
@@ -140,11 +142,7 @@ def choice_channel(
         if new is not None and message.get("map") == pose_map.name:
             on_outline(new)
 
-    bits = (
-        np.packbits(chosen[pose_map.drawing_order], bitorder="little")
-        if chosen.any()
-        else np.empty(0, np.uint8)
-    )
+    bits = np.packbits(chosen, bitorder="little") if chosen.any() else np.empty(0, dtype=np.uint8)
     answer = {"outline": outline, "chosen": base64.b64encode(bits.tobytes()).decode()}
     data = {"topic": topic, "kinds": ["picked", "outlined"], "answer": answer}
     _channel(key=key, data=data, on_picked_change=take_pick, on_outlined_change=take_outline)

@@ -7,6 +7,7 @@ import streamlit as st
 
 from apps.browser import session
 from apps.browser.components.tray import tray_hands
+from apps.browser.index.overview import READ_ONLY
 from apps.browser.library import Library
 from apps.browser.search.question import MAX_EXAMPLES, Question
 from apps.browser.tray.choosing import (
@@ -16,7 +17,6 @@ from apps.browser.tray.choosing import (
     redraw_tray,
     seen_messages,
     shown_and_chosen,
-    visitor_cookie,
 )
 from apps.browser.tray.export import FORMATS, MAX_WITH_PICTURES, make_file
 from apps.browser.tray.tray import ListChange, Tray
@@ -31,7 +31,6 @@ _NAME: Final = "tray_list_name"
 _NOTE: Final = "tray_list_note"
 _LIST: Final = "tray_list"
 _FORMAT: Final = "tray_format"
-_READ_ONLY: Final = "This browser is read-only (`--read-only`): lists cannot be written. All else works."
 
 
 @st.fragment(key=TRAY)
@@ -95,7 +94,7 @@ def _draw_hands(library: Library, tray: Tray) -> None:
         list(zip(last, pictures, strict=True)),
         chosen=shown_and_chosen(library),
         seen=seen_messages(),
-        cookie=visitor_cookie(),
+        cookie=session.visitor_cookie(),
         on_take_off=lambda hand: choose_hands(library, (), [hand]),
     )
 
@@ -110,7 +109,7 @@ def _undo(tray: Tray, lists: HandLists) -> str | None:
 
 def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]) -> None:
     if not library.settings.actions:
-        st.caption(_READ_ONLY)
+        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
     elif len(tray):
         st.text_input("Name", key=_NAME, placeholder="thumbs-up", help="Letters, digits and ._-")
         st.text_input("Note", key=_NOTE, placeholder="what they have in common")
@@ -175,7 +174,7 @@ def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:
     show_command(library.format_command(f"pretrain simhand --exclude-list {LEFT_OUT}"))
     show_command(library.format_command(f"mine --exclude-list {LEFT_OUT} --out pairs.parquet"))
     if not library.settings.actions:
-        st.caption(_READ_ONLY)
+        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
         return
     st.button(
         f"Add {pluralize(len(tray), 'hand')} to {LEFT_OUT}",
@@ -190,7 +189,6 @@ def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:
 
 def _draw_searches(tray: Tray) -> None:
     question = session.last_question()
-    subjects = question.like or (() if question.hand is None else (question.hand,))
     too_many = f"Search takes at most {MAX_EXAMPLES} examples" if len(tray) > MAX_EXAMPLES else ""
     st.button(
         "More like these",
@@ -200,7 +198,9 @@ def _draw_searches(tray: Tray) -> None:
         args=(tray, question, True),
         help=too_many or "Search for hands like the chosen ones",
     )
-    no_subject = "" if subjects else "First search from a hand: less like some goes with more like others"
+    no_subject = (
+        "" if question.examples else "First search from a hand: less like some goes with more like others"
+    )
     st.button(
         "Less like these",
         icon=":material/remove:",
