@@ -332,25 +332,27 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
 
 def _pairs_3d(pairs: Mapping[str, Any]) -> None:
     """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
-    kinds = kind_rows(pairs)
-    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
-    charts: dict[str, tuple[list[dict[str, Any]], float | None]]
-    charts = {"Mined pairs between the nearest in 3D and random ones": (kinds, None)}
-    charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
-    drawn = {title: each for title, each in charts.items() if each[0]}
-    if not drawn:
+    groups = {title: rows for group, title in GROUPS.items() if (rows := group_rows(pairs, group))}
+    charts = {"Mined pairs, between the nearest in 3D and random ones": kind_rows(pairs), **groups}
+    if not any(charts.values()):
         return
     st.subheader("Pairs in 3D")
     st.caption(
         "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
         "picture and in depth: as distances, so the parts do not add up."
     )
-    for number, (title, (rows, oracle)) in enumerate(drawn.items()):
+    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    largest_mm = max((row["mm"] for rows in groups.values() for row in rows), default=0.0)
+    for number, (title, rows) in enumerate((title, rows) for title, rows in charts.items() if rows):
         if number % 2 == 0:
             sides = st.columns(2, gap="large")
+        if title in groups:
+            chart = pairs_chart(rows, largest_mm=largest_mm, oracle_mm=oracle_mm)
+        else:
+            chart = pairs_chart(rows, largest_mm=max(row["mm"] for row in rows), with_legend=True)
         with sides[number % 2]:
             st.markdown(f"**{title}**")
-            st.altair_chart(pairs_chart(rows, oracle), key=f"pairs_3d_{number}")
+            st.altair_chart(chart, key=f"pairs_3d_{number}")
 
 
 def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
