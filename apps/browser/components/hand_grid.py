@@ -106,10 +106,12 @@ def hand_grid(
 
     def take_choice() -> None:
         message = st.session_state[key].get("chosen") or {}
-        number, names = message.get("number"), (message.get("add"), message.get("remove"))
+        number, names = message.get("number"), [message.get(verb) for verb in ("add", "remove")]
         if chooser is not None and isinstance(number, int) and all(isinstance(each, list) for each in names):
             # Not only what is shown now: a click may come from the cards before.
-            add, remove = ([hand for hand in map(parse_hand, each) if hand is not None] for each in names)
+            add, remove = (
+                [hand for text in each if (hand := parse_hand(text)) is not None] for each in names
+            )
             chooser.on_choose(key, number, add, remove)
 
     are_chosen = [False] * len(cards) if chooser is None else chooser.start(key, hands)
