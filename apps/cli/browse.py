@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_parse_port, default=port, help="the port (%(default)s)")
     line = "a name under which a proxy on this computer offers the page; repeatable"
     parser.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help=line)
+    line = "the path below which a proxy offers the page, such as /hands/ (default: /)"
+    parser.add_argument("--base-path", type=_parse_base_path, default="", metavar="PATH", help=line)
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
@@ -45,6 +48,16 @@ def _parse_port(text: str) -> int:
     return int(text)
 
 
+def _parse_base_path(text: str) -> str:
+    """The path without its last slash: empty, or such as ``/hands``."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"(?!\.)[\w.~-]+(/(?!\.)[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no path of letters, digits and -._~ between slashes; give one such as /hands/"
+        )
+    return f"/{path}" if path else ""
+
+
 def _run(options: argparse.Namespace) -> NoReturn:
     home = find_home(options)
     if not home.path.is_dir():
@@ -53,14 +66,27 @@ def _run(options: argparse.Namespace) -> NoReturn:
         )
     actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
-    browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
+    browse(
+        settings,
+        options.host,
+        options.port,
+        names=options.allowed_host,
+        base_path=options.base_path,
+        window=not options.no_window,
+    )
 
 
 def browse(
-    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+    settings: BrowserSettings,
+    host: str,
+    port: int,
+    *,
+    names: Sequence[str] = (),
+    base_path: str = "",
+    window: bool = True,
 ) -> NoReturn:
     """Replace this process by the server."""
     require_library("streamlit")
-    command = build_streamlit_command(settings, host, port, names=names, window=window)
-    print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    command = build_streamlit_command(settings, host, port, names=names, base_path=base_path, window=window)
+    print(f"Browsing {settings.home} at http://{host}:{port}{base_path} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)
