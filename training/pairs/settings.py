@@ -85,10 +85,15 @@ class PairSettings:
         """Raise HandsimError where neighbours of ``origin`` are not found as these settings ask for."""
         asked = {"depth": self.depth and not depth, "up_to_turn": self.up_to_turn and not up_to_turn}
         if lacking := [name for name, lacks in asked.items() if lacks]:
-            found = f"{'2.5D' if depth else '2D'} poses, {'up to a turn' if up_to_turn else 'as they are held'}"
+            found = (
+                f"{'2.5D' if depth else '2D'} poses, {'up to a turn' if up_to_turn else 'as they are held'}"
+            )
             options = [
                 f"--{name.replace('_', '-')}"
-                for name, wanted in (("depth", self.depth or depth), ("up_to_turn", self.up_to_turn or up_to_turn))
+                for name, wanted in (
+                    ("depth", self.depth or depth),
+                    ("up_to_turn", self.up_to_turn or up_to_turn),
+                )
                 if wanted
             ]
             raise HandsimError(

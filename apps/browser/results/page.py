@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from apps.browser.results.evaluations import (
     pose_groups,
     step_counts,
 )
+from apps.browser.results.pairs_3d import GROUPS, KEY, group_rows, kind_rows, pairs_chart
 from apps.browser.results.tables import (
     AGAINST_MEAN,
     BEST,
@@ -29,6 +30,7 @@ from apps.browser.results.tables import (
     NUMBERS,
     RETRIEVAL_FILE,
     SPREADS,
+    Reports,
     experiment_table,
     pose_table,
     retrieval_figures,
@@ -36,7 +38,7 @@ from apps.browser.results.tables import (
     retrieval_table,
 )
 from apps.browser.training.page import format_duration
-from apps.browser.training.runs import RunPlace, by_tail
+from apps.browser.training.runs import RunPlace, as_number, by_tail
 from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
@@ -294,20 +296,53 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
             },
         )
-        figures = {place.title: files for place, _ in reports if (files := retrieval_figures(place.path))}
-        if figures:
-            title = st.selectbox(
-                "Figures of",
-                list(figures),
-                key="retrieval_run",
-                bind="query-params",
-                width=320,
-                help="The evaluation whose pictures are shown",
-            )
-            for number, (caption, path) in enumerate(figures[title].items()):
-                if number % 2 == 0:
-                    sides = st.columns(2)
-                sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+        _retrieval_figures(reports)
+
+
+def _retrieval_figures(reports: Reports) -> None:
+    """Of one evaluation: the errors of its pairs in 3D, and the pictures that it drew."""
+    pairs = {place.title: each for place, report in reports if isinstance(each := report.get(KEY), dict)}
+    figures = {place.title: files for place, _ in reports if (files := retrieval_figures(place.path))}
+    titles = [place.title for place, _ in reports if place.title in {*pairs, *figures}]
+    if not titles:
+        return
+    title = st.selectbox(
+        "Figures of",
+        titles,
+        index=next((place for place, title in enumerate(titles) if title in pairs), 0),
+        key="retrieval_run",
+        bind="query-params",
+        width=320,
+        help="The evaluation whose charts and pictures are shown",
+    )
+    if title in pairs:
+        _pairs_3d(pairs[title])
+    for number, (caption, path) in enumerate(figures.get(title, {}).items()):
+        if number % 2 == 0:
+            sides = st.columns(2)
+        sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+
+
+def _pairs_3d(pairs: Mapping[str, Any]) -> None:
+    """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
+    kinds = kind_rows(pairs)
+    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    charts = {"Mined pairs between the nearest in 3D and random ones": (kinds, None)}
+    charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
+    drawn = {title: each for title, each in charts.items() if each[0]}
+    if not drawn:
+        return
+    st.subheader("Pairs in 3D")
+    st.caption(
+        "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
+        "picture and in depth: as distances, so the parts do not add up."
+    )
+    for number, (title, (rows, oracle)) in enumerate(drawn.items()):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        with sides[number % 2]:
+            st.markdown(f"**{title}**")
+            st.altair_chart(pairs_chart(rows, oracle), key=f"pairs_3d_{number}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
