@@ -96,7 +96,7 @@ def build_streamlit_command(
     base_path: str = "",
     window: bool = True,
 ) -> list[str]:
-    """The command line that serves the browser at ``host``:``port``, all of it below ``base_path`` (``/hands``).
+    """The command line that serves the browser at ``host``:``port``, below ``base_path`` (as ``/hands``).
 
     On a loopback address, the server answers only requests for this computer's names and for ``names``. This
     stops DNS rebinding, where a foreign page lets its own name point to this computer.

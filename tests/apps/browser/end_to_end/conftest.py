@@ -15,6 +15,12 @@ from tests.apps.browser.screenshot import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
 _TIMEOUT_MS: Final = 90_000
+_REPORT_LINKS: Final = """
+new MutationObserver((changes) => {
+  for (const { target } of changes) if (target.matches("link")) reportLink(target.href);
+}).observe(document, { attributes: true, attributeFilter: ["href"], subtree: true });
+"""
+"""A page's icon is set by its script, and loaded by Chromium beside the page, which reports no request."""
 _OWN_NAMES: Final = ("127.0.0.1", "hands.localhost")
 
 
@@ -45,6 +51,8 @@ def page(chromium: Browser) -> Iterator[Page]:
     window.on("pageerror", lambda error: errors.append(str(error)))
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
+    context.expose_function("reportLink", asked.append)
+    context.add_init_script(_REPORT_LINKS)
     yield window
     context.close()
     assert not errors
