@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
-        "--read-only", action="store_true", help="nobody builds, publishes or removes versions from the page"
+        "--read-only",
+        action="store_true",
+        help="nobody builds, publishes or removes versions from the page, nor writes lists",
     )
     actions.add_argument(
         "--allow-actions", action="store_true", help="allow that even if other computers can reach the page"

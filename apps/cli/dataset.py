@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what is there, what is missing, and whether joints, cameras and images fit together",
     )
     check.add_argument(
-        "name", metavar="NAME", help="freihand, dexycb, assemblyhands, ho3d, interhand, generic or synthetic"
+        "name",
+        metavar="NAME",
+        help="freihand, dexycb, assemblyhands, ho3d, interhand, coco_wholebody, generic or synthetic",
     )
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--seed", 0, "which hands those are"),
     ):
         check.add_argument(name, type=int, default=default, metavar="N", help=f"{line} (%(default)s)")
+    line = "let the hand detector look for N of these hands, and name labels that it contradicts (0: none)"
+    check.add_argument("--look", type=int, default=0, metavar="N", help=line)
     line = "read all labels, so that the list of bad ones is complete"
     check.add_argument("--all-labels", action="store_true", help=line)
     check.set_defaults(run=_check)
@@ -64,7 +68,9 @@ def _check(options: argparse.Namespace) -> int:
     from training.datasets.bad_list import write_bad_list
     from training.datasets.check import CheckOptions, check_dataset
 
-    check_options = CheckOptions(options.labels, options.pictures, options.seed, options.all_labels)
+    check_options = CheckOptions(
+        options.labels, options.pictures, options.seed, options.all_labels, options.look
+    )
     if options.out is not None:
         check_folder_name("--out", options.out)
     out = options.out or find_home(options).path / "checks" / options.name

@@ -1,4 +1,4 @@
-"""``handsim evaluate``: numbers and figures into ``runs/NAME``; detection and encoder have own files."""
+"""``handsim evaluate``: numbers and figures into ``runs/NAME``; the other subjects have own files."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from apps.cli.console import add_action, find_catalog, find_estimator, find_home, format_table, progress_bar
+from apps.cli.evaluate_agreement import add_agreement_arguments
 from apps.cli.evaluate_detection import add_detection_arguments
 from apps.cli.evaluate_encoder import add_encoder_arguments
 from apps.cli.evaluate_pairs_3d import (
@@ -61,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_pose(add_action(subjects, "pose", "errors of estimated 3D hand poses on a labelled dataset"))
     line = "how many labelled hands a detector finds, and how well"
     add_detection_arguments(add_action(subjects, "detection", line))
+    line = "how far an estimator and MediaPipe agree in 3D on photographs whose true joints nobody knows"
+    add_agreement_arguments(add_action(subjects, "agreement", line))
     line = "what frozen encoders know of labelled photographs, of people they are not told of"
     add_encoder_arguments(add_action(subjects, "encoder", line))
 
@@ -328,6 +331,11 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
         lines.append(
             f"WITHOUT {skipped} that {evaluation.settings['skip_bad']} names: these numbers are not "
             "comparable with published ones\n"
+        )
+    if metadata.get("outside"):
+        outside = pluralize(metadata["outside"], "hand")
+        lines.append(
+            f"{outside} with fewer than a quarter of their joints in the picture count as all others do\n"
         )
     if evaluation.scores is None:
         hint = _GROUND_TRUTH_HINTS.get(dataset.name, "")

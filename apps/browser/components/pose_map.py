@@ -127,7 +127,8 @@ def choice_channel(
 ) -> None:
     """Receive the row of a clicked hand, or a new outline.
 
-    The canvas shows ``outline``, and of all hands [N] those that are ``chosen`` before the others.
+    The canvas shows ``outline``, and before the others those of its hands that are ``chosen`` [n], in their
+    drawing order.
     """
 
     def take_pick() -> None:
@@ -141,11 +142,7 @@ def choice_channel(
         if new is not None and message.get("map") == pose_map.name:
             on_outline(new)
 
-    bits = (
-        np.packbits(chosen[pose_map.drawing_order], bitorder="little")
-        if chosen.any()
-        else np.empty(0, np.uint8)
-    )
+    bits = np.packbits(chosen, bitorder="little") if chosen.any() else np.empty(0, dtype=np.uint8)
     answer = {"outline": outline, "chosen": base64.b64encode(bits.tobytes()).decode()}
     data = {"topic": topic, "kinds": ["picked", "outlined"], "answer": answer}
     _channel(key=key, data=data, on_picked_change=take_pick, on_outlined_change=take_outline)

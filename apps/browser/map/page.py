@@ -210,7 +210,7 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
             topic=_TOPIC,
             key="map_choices",
             outline=outline,
-            chosen=my_tray(library).contains(pose_map.hand_ids),
+            chosen=my_tray(library).contains(pose_map.hand_ids[pose_map.drawing_order[: _DRAWN_CHOICES[-1]]]),
             on_pick=lambda row: search_for(Question(hand=int(pose_map.hand_ids[row]))),
             on_outline=lambda new: _choose_within(library, pose_map, new),
         )

@@ -26,6 +26,7 @@ from apps.browser.results.evaluations import (
     pose_groups,
     step_counts,
 )
+from apps.browser.results.pairs_3d import GROUPS, KEY, group_rows, kind_rows, pairs_chart
 from apps.browser.results.tables import (
     AGAINST_MEAN,
     BEST,
@@ -44,7 +45,7 @@ from apps.browser.results.tables import (
     retrieval_table,
 )
 from apps.browser.training.page import format_duration
-from apps.browser.training.runs import RunPlace, by_tail
+from apps.browser.training.runs import RunPlace, as_number, by_tail
 from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
@@ -314,9 +315,11 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             st.caption(
                 "None is called best: they are of different numbers of hands, which alone makes a difference."
             )
+        titles = [place.title for place, _ in reports]
         title = st.selectbox(
             "Figures of",
-            [place.title for place, _ in reports],
+            titles,
+            index=next((number for number, (_, each) in enumerate(reports) if each.get(KEY)), 0),
             key="retrieval_run",
             bind="query-params",
             width=320,
@@ -327,6 +330,8 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
 
 def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
     """Charts in the page's colours; of an older evaluation, which kept no numbers for them, its pictures."""
+    if isinstance(pairs := report.get(KEY), dict):
+        _pairs_3d(pairs)
     charts = retrieval_charts(report)
     pictures = retrieval_figures(place.path)
     captions = [caption for caption in FIGURES.values() if caption in charts or caption in pictures]
@@ -341,6 +346,28 @@ def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
                 )
             else:
                 st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
+
+
+def _pairs_3d(pairs: Mapping[str, Any]) -> None:
+    """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
+    kinds = kind_rows(pairs)
+    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    charts = {"Mined pairs between the nearest in 3D and random ones": (kinds, None)}
+    charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
+    drawn = {title: each for title, each in charts.items() if each[0]}
+    if not drawn:
+        return
+    st.subheader("Pairs in 3D")
+    st.caption(
+        "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
+        "picture and in depth: as distances, so the parts do not add up."
+    )
+    for number, (title, (rows, oracle)) in enumerate(drawn.items()):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        with sides[number % 2]:
+            st.markdown(f"**{title}**")
+            st.altair_chart(pairs_chart(rows, oracle), key=f"pairs_3d_{number}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")

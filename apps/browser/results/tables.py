@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from apps.browser.results.evaluations import Objects, PoseGroup
+from apps.browser.results.pairs_3d import KEY
 from apps.browser.training.runs import (
     FACTS_FILE,
     RunPlace,
@@ -237,7 +238,7 @@ def _numbers_in_3d(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[float
     """Column -> errors in mm; None for an evaluation without ``--labels3d``."""
 
     def read(report: Mapping[str, Any], kind: str, name: str) -> float | None:
-        means = (report.get("pairs_3d") or {}).get(kind) or {}
+        means = (report.get(KEY) or {}).get(kind) or {}
         return as_number(means.get(name))
 
     return {column: [read(report, *place) for report in reports] for column, place in _IN_3D.items()}

@@ -7,6 +7,7 @@ import streamlit as st
 
 from apps.browser import session
 from apps.browser.components.tray import tray_hands
+from apps.browser.index.overview import READ_ONLY
 from apps.browser.library import Library
 from apps.browser.search.question import MAX_EXAMPLES, Question
 from apps.browser.tray.choosing import (
@@ -30,7 +31,6 @@ _NAME: Final = "tray_list_name"
 _NOTE: Final = "tray_list_note"
 _LIST: Final = "tray_list"
 _FORMAT: Final = "tray_format"
-_READ_ONLY: Final = "This browser is read-only (`--read-only`): lists cannot be written. All else works."
 
 
 @st.fragment(key=TRAY)
@@ -109,7 +109,7 @@ def _undo(tray: Tray, lists: HandLists) -> str | None:
 
 def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]) -> None:
     if not library.settings.actions:
-        st.caption(_READ_ONLY)
+        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
     elif len(tray):
         st.text_input("Name", key=_NAME, placeholder="thumbs-up", help="Letters, digits and ._-")
         st.text_input("Note", key=_NOTE, placeholder="what they have in common")
@@ -174,7 +174,7 @@ def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:
     show_command(library.format_command(f"pretrain simhand --exclude-list {LEFT_OUT}"))
     show_command(library.format_command(f"mine --exclude-list {LEFT_OUT} --out pairs.parquet"))
     if not library.settings.actions:
-        st.caption(_READ_ONLY)
+        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
         return
     st.button(
         f"Add {pluralize(len(tray), 'hand')} to {LEFT_OUT}",

@@ -58,13 +58,19 @@ class Tray:
         if file is not None:
             with suppress(OSError, ValueError):
                 self.hand_ids = np.load(file, allow_pickle=False).astype(np.uint64)
+        self._rising = np.sort(self.hand_ids)
 
     def __len__(self) -> int:
         return len(self.hand_ids)
 
     def contains(self, hand_ids: ArrayLike) -> NDArray[np.bool_]:
         """[M] which of hands [M] are chosen."""
-        return np.isin(np.asarray(hand_ids, dtype=np.uint64), self.hand_ids)
+        # A grid asks about 200 hands: numpy's isin would sort 100,000 chosen ones for them, in 50 ms.
+        ids, rising = np.asarray(hand_ids, dtype=np.uint64), self._rising
+        if not len(rising):
+            return np.zeros(ids.shape, dtype=np.bool_)
+        places = np.minimum(np.searchsorted(rising, ids), len(rising) - 1)
+        return np.asarray(rising[places] == ids)
 
     @property
     def undo_title(self) -> str | None:
@@ -77,8 +83,8 @@ class Tray:
         added, removed = (np.asarray(hands, dtype=np.uint64) for hands in (add, remove))
         with self._lock:
             before = self.hand_ids
-            remaining = before[~np.isin(before, removed)]
-            new = added[~np.isin(added, remaining)]
+            remaining = before[~np.isin(before, removed)] if len(removed) else before
+            new = added[~self.contains(added) | np.isin(added, removed)]
             titles = [
                 f"{verb} {pluralize(count, 'hand')}"
                 for verb, count in (("choosing", len(new)), ("taking off", len(before) - len(remaining)))
@@ -115,7 +121,7 @@ class Tray:
     def _set(self, hand_ids: NDArray[np.uint64]) -> None:
         if hand_ids is self.hand_ids:
             return
-        self.hand_ids = hand_ids
+        self.hand_ids, self._rising = hand_ids, np.sort(hand_ids)
         if self._file is not None:
             with suppress(OSError):  # a full disk must not stop anybody from choosing
                 self._file.parent.mkdir(parents=True, exist_ok=True)

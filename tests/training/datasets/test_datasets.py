@@ -44,6 +44,7 @@ REMEDIES = {
     "assemblyhands": "extract that sequence's archive of ego_images_rectified again",
     "ho3d": "download and extract HO-3D again",
     "interhand": "extract the archive of that capture's images again",
+    "coco_wholebody": "extract COCO's archive of pictures of 2017 again",
     "generic": "correct hands.json or add the image",
     "synthetic": "write it again with `handsim synth --layout synthetic`",
 }

@@ -84,6 +84,7 @@ def test_the_tray_lasts_over_pages_and_reloads_and_steps_back(page: Page, site: 
 def test_the_lasso_chooses_and_the_map_shows_what_is_chosen(page: Page, site: str) -> None:
     open_map(page, f"{site}/map")
     plain = page.locator("canvas.face").evaluate("face => face.toDataURL()")
+    page.get_by_role("button", name="Draw around hands").click()
     draw_around_all(page)
     expect_chosen(page, 60)
     expect(page.locator(".grid[aria-label^='Hands within'] .card.chosen")).to_have_count(60)
