@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup
-from apps.browser.results.tables import PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.search.question import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 from training.evaluation.report import Metric
@@ -168,6 +167,9 @@ def hand_chart(
     return drawn.properties(width=_WIDTH_PX, height=height)
 
 
+POSE_DISTANCES: Final = "Joint distances of mined and of random pairs"
+VARIANCE: Final = "Variance that the embedding keeps"
+PAIRS_3D: Final = "Errors of mined pairs in 3D"
 _RETRIEVAL_PX: Final = 260
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from apps.browser.results.charts import PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.results.evaluations import Objects, PoseGroup
 from apps.browser.results.pairs_3d import KEY
 from apps.browser.training.runs import (
@@ -153,9 +154,6 @@ def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Obje
 
 
 RETRIEVAL_FILE: Final = "retrieval.json"
-POSE_DISTANCES: Final = "Joint distances of mined and of random pairs"
-VARIANCE: Final = "Variance that the embedding keeps"
-PAIRS_3D: Final = "Errors of mined pairs in 3D"
 FIGURES: Final = {
     "pose_distances.png": POSE_DISTANCES,
     "explained_variance.png": VARIANCE,
