@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from tqdm import tqdm
 
-from apps.cli.main import make_home_parser
+from apps.cli.main import shared_options
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
@@ -35,7 +35,7 @@ def add_action(
 ) -> argparse.ArgumentParser:
     """Declare an action of a command; the line says what it does, in the command's help and in its own."""
     description = f"{line[0].upper()}{line[1:]}."
-    return actions.add_parser(name, help=line, description=description, parents=[make_home_parser()])
+    return actions.add_parser(name, help=line, description=description, parents=[shared_options()])
 
 
 def option_type(make: Callable[[str], _T]) -> Callable[[str], _T]:

@@ -127,29 +127,9 @@ def _plain_warnings() -> Iterator[None]:
         warnings.formatwarning = format_as_python_does
 
 
-def make_home_parser() -> argparse.ArgumentParser:
-    """The options that every command has; as a parent of its parser, they stand in its help."""
-    home = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name, metavar, line in (
-        ("--home", "DIR", "the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)"),
-        (
-            "--index",
-            "PATH|URL",
-            "the index, a directory or a Qdrant server (default: what handsim.toml says, else index/)",
-        ),
-        (
-            "--patience",
-            "SECONDS",
-            "how long the index's server is waited for (default: what its address says, else 60)",
-        ),
-    ):
-        home.add_argument(name, metavar=metavar, default=argparse.SUPPRESS, help=line)
-    return home
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
     """The options, with the function ``run`` of the command; None after printing help for no command."""
-    home = make_home_parser()
+    home = shared_options()
     # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
     options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
     parser = make_parser(arguments, home)
@@ -162,6 +142,30 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
         parser.print_help()
         return None
     return options
+
+
+def shared_options() -> argparse.ArgumentParser:
+    """The options of every command; as a parent of an action's parser, they stand in its help, too."""
+    home = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    home.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="the directory to work in (default: $HANDSIM_HOME, else ./handsim-home)",
+    )
+    home.add_argument(
+        "--index",
+        metavar="PATH|URL",
+        default=argparse.SUPPRESS,
+        help="the index, a directory or a Qdrant server (default: what handsim.toml says, else index/)",
+    )
+    home.add_argument(
+        "--patience",
+        metavar="SECONDS",
+        default=argparse.SUPPRESS,
+        help="how long the index's server is waited for (default: what its address says, else 60)",
+    )
+    return home
 
 
 def make_parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from apps.cli.main import COMMANDS, make_home_parser, make_parser
+from apps.cli.main import COMMANDS, make_parser, shared_options
 
 _WIDTH = 76
 
@@ -14,14 +14,14 @@ def describe_commands() -> str:
     lines = [
         f"- [`handsim {name}`](handsim-{name}.md): {_escape(line)}" for name, (_, line) in COMMANDS.items()
     ]
-    shared = make_home_parser()
+    shared = shared_options()
     options = _describe_options(shared, shared._actions)
     return "\n".join(["# Command line", "", *lines, "", "## Options of every command", "", *options])
 
 
 def describe_command(name: str) -> str:
     """The page of one of `COMMANDS`, with a section for each of its actions."""
-    commands = _find_actions(make_parser([name], make_home_parser()))
+    commands = _find_actions(make_parser([name], shared_options()))
     assert commands is not None
     return "\n".join(_describe(commands.choices[name], level=1))
 
@@ -33,7 +33,7 @@ def _describe(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
         formatter = argparse.HelpFormatter(parser.prog, width=_WIDTH)
         formatter.add_usage(None, parser._actions, parser._mutually_exclusive_groups, prefix="")
         yield from ("```text", formatter.format_help().strip(), "```", "")
-    shared = {option for action in make_home_parser()._actions for option in action.option_strings} | {"-h"}
+    shared = {option for action in shared_options()._actions for option in action.option_strings} | {"-h"}
     for group in parser._action_groups:
         own = [
             action

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.results.evaluations import PoseGroup
-from apps.browser.results.tables import IN_3D, PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.search.question import make_preset
 from handsim.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
 from training.evaluation.report import Metric
@@ -168,13 +167,16 @@ def hand_chart(
     return drawn.properties(width=_WIDTH_PX, height=height)
 
 
+POSE_DISTANCES: Final = "Joint distances of mined and of random pairs"
+VARIANCE: Final = "Variance that the embedding keeps"
+PAIRS_3D: Final = "Errors of mined pairs in 3D"
 _RETRIEVAL_PX: Final = 260
 
 
 def retrieval_charts(report: Mapping[str, Any]) -> dict[str, alt.Chart | alt.LayerChart]:
     """Caption -> chart, of what ``retrieval.json`` keeps for them."""
     curves = report.get("curves") or {}
-    in_3d = report.get(IN_3D) or {}
+    in_3d = report.get("pairs_3d") or {}
     charts: dict[str, alt.Chart | alt.LayerChart] = {}
     if "pose_distances" in curves:
         title = "mean 2D joint distance (share of the picture's width)"

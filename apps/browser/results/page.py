@@ -26,13 +26,12 @@ from apps.browser.results.evaluations import (
     pose_groups,
     step_counts,
 )
-from apps.browser.results.pairs_3d import GROUPS, group_rows, kind_rows, pairs_chart
+from apps.browser.results.pairs_3d import GROUPS, KEY, group_rows, kind_rows, pairs_chart
 from apps.browser.results.tables import (
     AGAINST_MEAN,
     BEST,
     BEST_PX,
     FIGURES,
-    IN_3D,
     KEYPOINTS,
     MESH_NUMBERS,
     NUMBERS,
@@ -319,16 +318,14 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
         title = st.selectbox(
             "Figures of",
             [place.title for place, _ in reports],
-            index=next(
-                (n for n, (_, report) in enumerate(reports) if isinstance(report.get(IN_3D), dict)), 0
-            ),
+            index=next((n for n, (_, report) in enumerate(reports) if isinstance(report.get(KEY), dict)), 0),
             key="retrieval_run",
             bind="query-params",
             width=320,
             help="The evaluation whose charts are shown",
         )
         place, report = next((place, report) for place, report in reports if place.title == title)
-        if isinstance(pairs := report.get(IN_3D), dict):
+        if isinstance(pairs := report.get(KEY), dict):
             _pairs_3d(pairs)
         _retrieval_figures(place, report)
 

@@ -8,6 +8,8 @@ import altair as alt
 from apps.browser.results.charts import GREY, SHAPES, Rows
 from apps.browser.training.runs import as_count, as_number
 
+KEY: Final = "pairs_3d"
+"""Of the numbers in ``retrieval.json``."""
 PARTS: Final = {"aligned_mm": "in 3D", "xy_mm": "in the picture", "depth_mm": "in depth"}
 """Means of a group of pairs -> their names. Each is a mean distance: the parts do not add up."""
 KINDS: Final = {"oracle": "nearest in 3D", "mined": "mined", "random": "random"}

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from apps.browser.results.charts import PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.results.evaluations import Objects, PoseGroup
+from apps.browser.results.pairs_3d import KEY
 from apps.browser.training.runs import (
     FACTS_FILE,
     RunPlace,
@@ -152,11 +154,6 @@ def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Obje
 
 
 RETRIEVAL_FILE: Final = "retrieval.json"
-IN_3D: Final = "pairs_3d"
-"""What ``--labels3d`` adds to it."""
-POSE_DISTANCES: Final = "Joint distances of mined and of random pairs"
-VARIANCE: Final = "Variance that the embedding keeps"
-PAIRS_3D: Final = "Errors of mined pairs in 3D"
 FIGURES: Final = {
     "pose_distances.png": POSE_DISTANCES,
     "explained_variance.png": VARIANCE,
@@ -239,7 +236,7 @@ def _numbers_in_3d(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[float
     """Column -> errors in mm; None for an evaluation without ``--labels3d``."""
 
     def read(report: Mapping[str, Any], kind: str, name: str) -> float | None:
-        means = (report.get(IN_3D) or {}).get(kind) or {}
+        means = (report.get(KEY) or {}).get(kind) or {}
         return as_number(means.get(name))
 
     return {column: [read(report, *place) for report in reports] for column, place in _IN_3D.items()}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from apps.cli import COMMANDS, main
-from apps.cli.main import make_home_parser, make_parser
+from apps.cli.main import make_parser, shared_options
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
 from tests.apps.commands import Capture, pick_hand, run_ok, run_python, run_refused
@@ -50,7 +50,7 @@ def help_texts(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def test_the_help_of_every_command_and_action_names_the_home() -> None:
     for command in COMMANDS:
-        for text in help_texts(make_parser([command], make_home_parser())):
+        for text in help_texts(make_parser([command], shared_options())):
             assert not text.startswith(f"usage: handsim {command} ") or "--home DIR" in text, text
 
 

@@ -178,7 +178,7 @@ def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
         (b"hello", "x.jpg is not a picture; upload a photograph, as JPEG, "),
         (b"", "x.jpg is not a picture; "),
         (b"\xff\xd8" + b"0" * (26 * 2**20), "x.jpg: the file has 26 MB; upload a picture of at most 25 MB."),
-        (make_jpeg(1)[:400], "x.jpg is damaged; copy it again"),
+        (make_jpeg(1)[:400], "x.jpg is cut off; copy it again"),
     ],
 )
 def test_a_file_that_is_no_use_is_one_sentence_with_the_remedy(data: bytes, sentence: str) -> None:
