@@ -113,7 +113,6 @@ def test_a_check_that_finds_nothing_removes_the_figure_of_an_earlier_one(
         (("dataset", "check", "synthetic", "SET", "--look", "-1"), "look is -1; it must be at least 0"),
         (("synth", "--layout", "freihand"), "--layout and --out go together"),
         (("synth", "--out", "new"), "--layout and --out go together"),
-        (("finetune", "ho3d", "--data.dataset", "hint", "--data.root", "SET"), "hint has joints in 2D alone"),
         (("synth", "--layout", "dexycb", "--out", "new", "--size", "64"), "--size 64 is not for --layout"),
         (("synth", "--layout", "synthetic", "--out", "new", "--size", "0"), "size_px is 0; it must be"),
         (("synth", "--layout", "synthetic", "--out", "new", "--keypoint-noise", "0.1"), "labels are exact"),
@@ -145,6 +144,12 @@ def test_a_set_becomes_a_pool(hands: Path, tmp_path: Path, capsys: Capture) -> N
 
 def test_every_dataset_has_a_layout() -> None:
     assert set(LAYOUTS) <= set(DATASETS)
+
+
+def test_finetune_refuses_a_dataset_in_2d(tmp_path: Path, capsys: Capture) -> None:
+    words = ("finetune", "ho3d", "--data.dataset", "hint", "--data.root", tmp_path)
+    assert "hint has joints in 2D alone" in run_refused(capsys, "--home", tmp_path, *words)
+    assert not list(tmp_path.glob("runs/*"))
 
 
 @pytest.mark.parametrize("name", WORLDS.shipped())
