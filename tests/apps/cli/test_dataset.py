@@ -142,7 +142,7 @@ def test_a_set_becomes_a_pool(hands: Path, tmp_path: Path, capsys: Capture) -> N
     assert len(Pool.open(tmp_path / "pool")) == 12
 
 
-def test_every_dataset_has_a_layout() -> None:
+def test_every_layout_is_that_of_a_dataset() -> None:
     assert set(LAYOUTS) <= set(DATASETS)
 
 
