@@ -3,13 +3,14 @@
 #   make demo        the whole of handsim on synthetic hands
 #   make test        the gate: lint, then every test
 #   make test-fast   what to run before a commit: the tests that are not marked slow, under two minutes
+#   make docs        the site of docs/, into site/; a wrong link fails
 #   make lint        ruff and mypy --strict
 #   make format      ruff's formatting and its safe fixes
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/handsim demo
@@ -25,6 +26,9 @@ test: lint
 test-fast: .venv/ready
 	$(PYTEST) -m "not slow"
 
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,7 +39,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv handsim-demo
+	rm -rf .venv handsim-demo site
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -3,6 +3,7 @@
 from handsim.embedding import PoseEmbedding
 from handsim.errors import HandsimError
 from handsim.hand import Hand
+from handsim.notebook import show
 from handsim.pool import Pool, PoolWriter
 
-__all__ = ["Hand", "HandsimError", "Pool", "PoolWriter", "PoseEmbedding"]
+__all__ = ["Hand", "HandsimError", "Pool", "PoolWriter", "PoseEmbedding", "show"]

@@ -168,6 +168,20 @@ def montage(rows: Sequence[MontageRow], *, columns: int | None = None) -> Image.
     return sheet
 
 
+def draw_grid(rows: Sequence[Sequence[Tile | None]]) -> Image.Image:
+    """Tiles in rows, each with its caption; None leaves its place empty."""
+    lines = max((len(tile.caption) for row in rows for tile in row if tile is not None), default=0)
+    step = (_TILE_PX + _GAP_PX, _TILE_PX + 6 + lines * _LINE_PX + _GAP_PX)
+    columns = max(map(len, rows))
+    sheet = Image.new("RGB", (_GAP_PX + columns * step[0], _GAP_PX + len(rows) * step[1]), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            if tile is not None:
+                _place(sheet, draw, tile, _GAP_PX + column * step[0], _GAP_PX + number * step[1])
+    return sheet
+
+
 def _wrap(row: MontageRow, columns: int) -> list[tuple[Tile | None, Sequence[Tile]]]:
     """The rows of the sheet that one query takes; the query stands in the first."""
     starts = range(0, max(1, len(row.neighbors)), max(1, columns))

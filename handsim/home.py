@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from handsim.errors import HandsimError
@@ -61,6 +62,11 @@ class Home:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise HandsimError(f"run name {name!r} has other characters than letters, digits and ._-")
         return self.runs / name
+
+    def random_pairs(self, index: str | None = None) -> Path:
+        """Where distances of random pairs are kept, of the home's index or of another one."""
+        folder = self.path / "random-pairs"
+        return folder if index is None else folder / f"of-{sha256(index.encode()).hexdigest()[:16]}"
 
     @property
     def lists(self) -> Path:

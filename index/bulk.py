@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handsim.embedding import Embedding
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.pool.duplicates import DuplicateGroups
@@ -115,7 +116,7 @@ class BulkSearch:
         Of the options, a search for all hands knows no others: it has no filter and no payload.
         """
         if not 1 <= k <= len(self):
-            raise HandsimError(f"k is {k}; these {len(self):,} hands answer 1 to {len(self):,}")
+            raise HandsimError(f"k is {k}; these {pluralize(len(self), 'hand')} answer 1 to {len(self):,}")
         queries = self._rows(hand_ids)
         hands = np.arange(len(self), dtype=np.int32)
         differ = [self._videos if other_video else hands]
@@ -144,7 +145,7 @@ class BulkSearch:
         if is_unknown.any():
             unknown = format_hand_id(int(hand_ids[is_unknown][0]))
             raise NotThereError(
-                f"no hand {unknown} among these {len(self):,} hands; mine hands of their pool"
+                f"no hand {unknown} among these {pluralize(len(self), 'hand')}; mine hands of their pool"
             )
         return rows
 

@@ -54,7 +54,7 @@ class RetrievalReport:
     labelled: int
     """Hands of the sample that have a label."""
     precision_at_1: float | None
-    """Share of the labelled whose nearest hand has the same label; None without labels."""
+    """Share of the labelled with a peer whose nearest hand has the same label; None without any."""
     precision_at_10: float | None
     """Share of the ten nearest hands that have the same label; those without any count as wrong."""
     covered: float
@@ -69,6 +69,10 @@ class RetrievalReport:
     """The same when the search may return hands of the same video: shows why it must not."""
     explained_variance: float
     """Share of the poses' variance that the embedding keeps."""
+    without_peer: int = 0
+    """Labelled hands left out of the precisions: no hand of another video has their label."""
+    ceiling_at_10: float | None = None
+    """The largest precision at 10 there can be: some labels have fewer than ten hands in other videos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,10 @@ def evaluate_retrieval(
     partners = random.choice(candidates, len(rows))
     mined_distances, random_distances = _pose_distances(version, pool, rows, neighbors, partners)
     labelled = pool.labels.codes[rows] >= 0
-    precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, labelled)
+    peers = _count_peers(pool, candidates, rows)
+    has_peer = labelled & (peers > 0)
+    precision_at_1, precision_at_10 = _precisions(pool, rows, neighbors, has_peer)
+    depth = neighbors.hand_ids.shape[1]
     report = RetrievalReport(
         points=len(version),
         sample=len(rows),
@@ -119,6 +126,8 @@ def evaluate_retrieval(
         cross_video_share=_cross_video_share(pool, rows, neighbors),
         cross_video_share_unfiltered=_cross_video_share(pool, rows, anywhere),
         explained_variance=float(version.embedding.explained_variance_ratio_.sum()),
+        without_peer=int((labelled & ~has_peer).sum()),
+        ceiling_at_10=float(np.minimum(peers[has_peer], depth).mean() / depth) if has_peer.any() else None,
     )
     return RetrievalEvaluation(report, mined_distances, random_distances)
 
@@ -269,6 +278,19 @@ def _nearest_rows(pool: Pool, neighbors: Neighbors) -> tuple[NDArray[np.bool_], 
     """Which queries [Q] have a neighbour, and the pool's rows of the nearest of each that does."""
     has_neighbor = neighbors.is_found[:, 0]
     return has_neighbor, pool.rows(neighbors.hand_ids[has_neighbor, 0])
+
+
+def _count_peers(pool: Pool, candidates: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] of how many ``candidates`` of other videos the hands in ``rows`` share the label; 0 without one."""
+    labels, videos = pool.labels.codes.astype(np.int64), pool.videos.codes
+    groups = labels * len(pool.videos.names) + videos
+    labelled = candidates[labels[candidates] >= 0]
+    of_label = np.bincount(labels[labelled], minlength=len(pool.labels.names) + 1)
+    known, counts = np.unique(groups[labelled], return_counts=True)
+    own = np.zeros(len(rows), dtype=np.int64)
+    is_known = np.isin(groups[rows], known)
+    own[is_known] = counts[np.searchsorted(known, groups[rows][is_known])]
+    return np.where(labels[rows] >= 0, of_label[labels[rows]] - own, 0)
 
 
 def _precisions(

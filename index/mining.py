@@ -1,10 +1,11 @@
 """Positives for every hand of an index: SiMHand's mining (arXiv 2502.15251, section 3.2).
 
 `mine` yields them batch by batch, in bounded memory; `write_pairs` stores them as Parquet, a row for each
-pair. Qdrant Edge answers on one core and holds Python's lock meanwhile: more workers are processes, each
-with the version open.
+pair, `write_pairs_as_csv` as text. Qdrant Edge answers on one core and holds Python's lock meanwhile: more
+workers are processes, each with the version open.
 """
 
+import csv
 import math
 import os
 from collections import deque
@@ -152,7 +153,7 @@ class MiningTally:
         """A line for people; empty where nothing was left out."""
         counts = [
             (self.too_near, f"nearer than {self.policy.min_distance:g}"),
-            (self.duplicates, "duplicates of their anchors"),
+            (self.duplicates, "duplicates of their query hands"),
         ]
         return " and ".join(f"{count:,} {what}" for count, what in counts if count)
 
@@ -161,7 +162,7 @@ class MiningTally:
         if 2 * self.with_positive >= self.hands:
             return None
         hands = pluralize(self.hands, "hand has", "hands have")
-        return f"{self.with_positive:,} of {hands} a positive: " + explain_lack(
+        return f"{self.with_positive:,} of {hands} a match: " + explain_lack(
             pool, self.policy, bool(self.too_near or self.duplicates)
         )
 
@@ -194,9 +195,9 @@ def read_hands_of_pool(version: IndexVersion, pool: Pool) -> NDArray[np.uint64]:
     hand_ids = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *pages]))
     if missing := int((~np.isin(hand_ids, pool.hand_ids)).sum()):
         raise HandsimError(
-            f"{missing:,} of the {len(hand_ids):,} hands of index version {version.info.name} are not in "
-            f"the pool {pool.path}; `handsim index add` makes a version without them, or name the home of "
-            f"the index's own pool"
+            f"{missing:,} of the {len(hand_ids):,} hands of index version {version.info.name} "
+            f"{'is' if missing == 1 else 'are'} not in the pool {pool.path}; `handsim index add` makes a "
+            f"version without, or name the home of the index's own pool"
         )
     return hand_ids
 
@@ -293,6 +294,28 @@ def write_pairs(
             ]
             writer.write_table(pa.table(columns, schema=writer.schema))
         writer.add_key_value_metadata({name: str(hands) for name, hands in left_out.items()})
+    return count
+
+
+def write_pairs_as_csv(path: str | Path, batches: Iterable[MinedPairs]) -> int:
+    """As `write_pairs`, for people and spreadsheets: the columns of `PAIRS_SCHEMA`, with ids in hex."""
+    count = 0
+    with replacing(Path(path)) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PAIRS_SCHEMA.names)
+        for batch in batches:
+            rows, ranks = np.nonzero(batch.is_found)
+            count += len(rows)
+            writer.writerows(
+                (format_hand_id(hand_id), format_hand_id(positive), rank, f"{distance:.6f}")
+                for hand_id, positive, rank, distance in zip(
+                    batch.hand_ids[rows].tolist(),
+                    batch.positives[rows, ranks].tolist(),
+                    (ranks + 1).tolist(),
+                    batch.distances[rows, ranks].tolist(),
+                    strict=True,
+                )
+            )
     return count
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from handsim.embedding import Embedding
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import format_hand_id
 from handsim.hashing import hash64
@@ -150,24 +151,32 @@ class IndexVersion(ABC):
         negatives: ArrayLike = (),
         k: int = 10,
         *,
+        positive_vectors: NDArray[np.floating] | None = None,
+        negative_vectors: NDArray[np.floating] | None = None,
         other_video: bool = False,
         options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Neighbors:
         """More like these, less like those: the k hands [1, k] nearest to any of the positive hands.
 
-        The examples themselves are left out, and so is every hand nearer to a negative than to all positives
-        (Qdrant's best-score recommendation). Distances are to the nearest positive. With ``other_video`` no
-        hand of the positives' videos is returned. Raises NotThereError for an unknown hand, HandsimError
-        without a positive and with diversity, which a recommendation does not support.
+        Examples that are no hands of the index come as vectors [P, D]. Those that are its hands are left out,
+        and so is every hand nearer to a negative than to all positives (Qdrant's best-score recommendation).
+        Distances are to the nearest positive. With ``other_video`` no hand of the positives' videos is
+        returned. Raises NotThereError for an unknown hand, HandsimError without a positive and with
+        diversity, which a recommendation does not support.
         """
         positive_ids, negative_ids = _as_hand_ids(positives), _as_hand_ids(negatives)
-        if not len(positive_ids) or options.diversity:
+        outside = [
+            self._check_vectors(np.empty((0, self.info.dimension)) if vectors is None else vectors)
+            for vectors in (positive_vectors, negative_vectors)
+        ]
+        if not len(positive_ids) + len(outside[0]) or options.diversity:
             raise HandsimError("recommending needs at least one positive hand, and takes no diversity")
         self._check_k(k)
         examples = np.concatenate([positive_ids, negative_ids])
         vectors, videos = self.find(examples)
         self._check_known(examples, ~np.isnan(vectors[:, 0]))
-        near, far = np.split(vectors, [len(positive_ids)])
+        inside = np.split(vectors, [len(positive_ids)])
+        near, far = (np.concatenate(pair) for pair in zip(inside, outside, strict=True))
         engine_options = replace(options, with_payload=options.with_payload or options.one_per_video)
 
         def search(rows: NDArray[np.intp], count: int, excluded: Sequence[Sequence[str]]) -> Neighbors:
@@ -357,7 +366,8 @@ class IndexVersion(ABC):
         if len(unknown):
             raise NotThereError(
                 f"no hand {format_hand_id(int(unknown[0]))} in index version {self.info.name} "
-                f"({len(self):,} hands); if it was ingested since, `handsim index add` makes it searchable"
+                f"({pluralize(len(self), 'hand')}); if it was ingested since, `handsim index add` makes it "
+                f"searchable"
             )
 
     def _check_vectors(self, vectors: ArrayLike) -> NDArray[np.float32]:
@@ -373,7 +383,9 @@ class IndexVersion(ABC):
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self):
-            raise HandsimError(f"k is {k}; this index of {len(self):,} hands answers 1 to {len(self):,}")
+            raise HandsimError(
+                f"k is {k}; this index of {pluralize(len(self), 'hand')} answers 1 to {len(self):,}"
+            )
 
 
 def search_one_per_video(search: SearchFn, k: int, not_videos: Sequence[Sequence[str]]) -> Neighbors:

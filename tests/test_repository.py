@@ -42,10 +42,26 @@ def test_nothing_is_called_utils_and_files_stay_small() -> None:
     for file in FILES:
         assert file.stem not in {"utils", "common", "helpers"}, file
         assert len(file.read_text().splitlines()) <= 560, file
+    for file in tracked_files():
+        assert file.stat().st_size < 500_000, file
+
+
+def tracked_files() -> list[Path]:
+    """The files that git knows; none where this is no clone."""
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    for name in tracked.stdout.splitlines():
-        file = REPOSITORY / name
-        assert not file.is_file() or file.stat().st_size < 500_000, name
+    return [file for name in tracked.stdout.splitlines() if (file := REPOSITORY / name).is_file()]
+
+
+def test_the_only_binary_files_are_small_pictures_of_the_docs_in_both_themes() -> None:
+    pictures = REPOSITORY / "docs" / "pictures"
+    for file in tracked_files():
+        if b"\0" in file.read_bytes() and file != REPOSITORY / "docs" / "search.webp":  # the README's
+            assert (file.parent, file.suffix) == (pictures, ".webp"), file
+            assert file.stat().st_size <= 60_000, file
+    names = {file.stem for file in pictures.glob("*.webp")}
+    light = {name for name in names if not name.endswith("-dark")}
+    assert light
+    assert names == light | {f"{name}-dark" for name in light}
 
 
 def test_the_readmes_python_example_runs(

@@ -7,7 +7,7 @@ import base64
 import io
 import shlex
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from apps.browser.jobs import Jobs
 from apps.browser.results.evaluations import read_pose_report, read_results
@@ -31,11 +31,13 @@ from handsim.home import Home
 from handsim.images import decode_image, encode_jpeg
 from handsim.pool import Pool
 from index import Catalog, IndexVersion, LiveIndex, open_catalog
+from index.random_pairs import RandomPairs, find_random_pairs
 
 THUMBNAIL_PX: Final = 192
 """Longest side of a thumbnail, sharp enough on a dense screen; smaller crops are sent as they are stored."""
 UPLOAD_LIMIT_MB: Final = 25
 """Larger files are refused before they are decoded."""
+_STACKED: Final = 3
 _CACHED_THUMBNAILS: Final = 4000
 """About 40 MB."""
 _LONGEST_UPLOAD_PX: Final = 3_000
@@ -45,6 +47,20 @@ _LONGEST_UPLOAD_PX: Final = 3_000
 def encode_thumbnail(image: NDArray[np.uint8]) -> str:
     """RGB [S, S, 3] as the data URI of a thumbnail."""
     return _data_uri(_shrink(encode_jpeg(image)))
+
+
+def stack_thumbnails(uris: Sequence[str]) -> str:
+    """The first of some thumbnails laid over each other like cards, as one data URI."""
+    some = [Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in uris[:_STACKED]]
+    step = THUMBNAIL_PX // 6
+    side = THUMBNAIL_PX - step * (len(some) - 1)
+    sheet = Image.new("RGB", (THUMBNAIL_PX, THUMBNAIL_PX), "#8a949e")
+    for place, picture in reversed(list(enumerate(some))):
+        card = ImageOps.expand(picture.convert("RGB").resize((side - 4, side - 4)), 2, "#ffffff")
+        sheet.paste(card, (place * step, place * step))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85)
+    return _data_uri(buffer.getvalue())
 
 
 def _data_uri(jpeg: bytes) -> str:
@@ -163,6 +179,7 @@ class Library:
         self._catalog: Catalog | None = None
         self._live: LiveIndex | None = None
         self._pool: Pool | None = None
+        self._random_pairs: dict[tuple[str, str, str], RandomPairs] = {}
 
     @property
     def catalog(self) -> Catalog:
@@ -184,6 +201,14 @@ class Library:
             live = self._live = self._live or LiveIndex(catalog)
         with live.version() as version:
             yield version
+
+    def find_random_pairs(self, version: IndexVersion) -> RandomPairs:
+        """The distances of random pairs of a version, which tell how near a distance is."""
+        state = version.info.state
+        if state not in self._random_pairs:
+            folder = self.home.random_pairs(self.settings.index)
+            self._random_pairs = {state: find_random_pairs(version, folder)}
+        return self._random_pairs[state]
 
     def open_pool(self) -> Pool:
         """The pool; opened again if hands were added since."""

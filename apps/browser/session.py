@@ -3,25 +3,30 @@
 The address holds the question. Streamlit's session state holds the rest, so visitors do not see each other.
 """
 
+import re
+from collections import OrderedDict
 from collections.abc import Collection
+from secrets import token_hex
+from threading import Lock
 from typing import Final, NoReturn
 
 import streamlit as st
 
 from apps.browser.search.question import Question
 from handsim.detection import DetectedHand
-from handsim.errors import HandsimError
 
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
 MINING_PATH: Final = "mining"
 
 _TRAIL: Final = "search_trail"
-_DETECTIONS: Final = "search_detections"
+_VISITOR: Final = "visitor"
+_COOKIE: Final = "handsim_visitor"
 _PAGE: Final = "page"
 _ADDRESSES: Final = "page_addresses"
 _LONGEST_TRAIL: Final = 12
-_MOST_DETECTIONS: Final = 24
+_MOST_DETECTIONS: Final = 256
+"""Of all visitors; about 30 MB."""
 
 
 def restore_address(page: str, names: Collection[str]) -> None:
@@ -53,46 +58,82 @@ def set_widget(key: str, value: object) -> None:
 
 
 def read_question() -> Question:
-    """The question in the address; raises HandsimError if it cannot be read."""
-    return Question.from_params(st.query_params.to_dict())
+    """The question in the address, without what cannot be used of it (`read_notes`)."""
+    return Question.from_params(st.query_params.to_dict())[0]
+
+
+def read_notes() -> list[str]:
+    """A sentence for each value in the address that was limited or left out."""
+    return Question.from_params(st.query_params.to_dict())[1]
 
 
 def last_question() -> Question:
     """What the search page was asked last, from any page; an empty question if that was nothing."""
-    try:
-        return Question.from_params(_addresses().get(SEARCH_PATH, {}))
-    except HandsimError:
-        return Question()
+    return Question.from_params(_addresses().get(SEARCH_PATH, {}))[0]
 
 
 def ask(question: Question) -> None:
     """Put a question into the address, which the page then answers; add the previous one to the trail."""
-    try:
-        previous = read_question()
-    except ValueError:
-        previous = Question()
+    previous = read_question()
     if not previous.is_empty and previous.subject != question.subject:
-        others = [other for other in get_trail() if other.subject != previous.subject]
+        trail: list[Question] = st.session_state.get(_TRAIL, [])
+        others = [other for other in trail if other.subject != previous.subject]
         st.session_state[_TRAIL] = [*others, previous][-_LONGEST_TRAIL:]
     st.query_params.from_dict(question.to_params())
 
 
 def get_trail() -> list[Question]:
-    """The earlier questions, oldest first."""
+    """The earlier questions, oldest first, without the one in the address: *Back* leads to one of them."""
     trail: list[Question] = st.session_state.get(_TRAIL, [])
-    return trail
+    now = read_question().subject
+    return [question for question in trail if question.subject != now]
+
+
+class Detections:
+    """Hands in the pictures that visitors uploaded, in memory: each visitor finds only their own."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._hands: OrderedDict[tuple[str, tuple[int, ...]], DetectedHand] = OrderedDict()
+
+    def store(self, visitor: str, pose: tuple[int, ...], hand: DetectedHand) -> None:
+        with self._lock:
+            self._hands[visitor, pose] = hand
+            while len(self._hands) > _MOST_DETECTIONS:
+                self._hands.popitem(last=False)
+
+    def find(self, visitor: str, pose: tuple[int, ...]) -> DetectedHand | None:
+        with self._lock:
+            return self._hands.get((visitor, pose))
+
+
+@st.cache_resource(show_spinner=False)
+def _detections() -> Detections:
+    return Detections()
+
+
+def visitor() -> str:
+    """A random number that the web browser keeps (`visitor_cookie`): a reload is another session of it."""
+    if _VISITOR not in st.session_state:
+        cookie = str(st.context.cookies.get(_COOKIE))
+        # It becomes a file's name.
+        st.session_state[_VISITOR] = cookie if re.fullmatch("[0-9a-f]{32}", cookie) else token_hex(16)
+    return str(st.session_state[_VISITOR])
+
+
+def visitor_cookie() -> str:
+    """What the web browser is to keep, so that the visitor is known again after a reload."""
+    return f"{_COOKIE}={visitor()}"
 
 
 def store_detection(pose: tuple[int, ...], hand: DetectedHand) -> None:
     """Keep a hand of an uploaded picture under the pose that stands for it in the address."""
-    detections = {**st.session_state.get(_DETECTIONS, {}), pose: hand}
-    st.session_state[_DETECTIONS] = dict(list(detections.items())[-_MOST_DETECTIONS:])
+    _detections().store(visitor(), pose, hand)
 
 
-def find_detection(pose: tuple[int, ...] | None) -> DetectedHand | None:
-    """The uploaded hand with this pose; None if the pose was drawn or came with a link."""
-    detection: DetectedHand | None = st.session_state.get(_DETECTIONS, {}).get(pose)
-    return detection
+def find_detection(pose: tuple[int, ...]) -> DetectedHand | None:
+    """The hand with this pose that this visitor uploaded; None if it was drawn or came with a link."""
+    return _detections().find(visitor(), pose)
 
 
 def search_for(question: Question) -> NoReturn:

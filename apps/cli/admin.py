@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from apps.cli.console import find_checkpoint, find_home
+from apps.cli.console import add_action, find_checkpoint, find_home
 from apps.extras import require_library
 from handsim.errors import HandsimError
 
@@ -11,7 +11,7 @@ from handsim.errors import HandsimError
 def add_models_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``handsim models``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    fetch = actions.add_parser("fetch", help="get MediaPipe's hand model once into the cache")
+    fetch = add_action(actions, "fetch", "get MediaPipe's hand model once into the cache")
     fetch.add_argument("--to", type=Path, metavar="FILE", help="where to put it (default: the cache)")
     fetch.set_defaults(run=_fetch)
 

@@ -1,7 +1,10 @@
 """``handsim browse``: the browser on a home, as a Streamlit server in place of this process."""
 
 import argparse
+import errno
 import os
+import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -9,7 +12,7 @@ from typing import Final, NoReturn
 from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
 from apps.cli.console import find_home
 from apps.extras import require_library
-from handsim.errors import NotThereError
+from handsim.errors import HandsimError, NotThereError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
@@ -24,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_parse_port, default=port, help="the port (%(default)s)")
     line = "a name under which a proxy on this computer offers the page; repeatable"
     parser.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help=line)
+    line = "the path below which a proxy offers the page, such as /hands/ (default: /)"
+    parser.add_argument("--base-path", type=_parse_base_path, default="", metavar="PATH", help=line)
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
@@ -47,6 +52,16 @@ def _parse_port(text: str) -> int:
     return int(text)
 
 
+def _parse_base_path(text: str) -> str:
+    """The path without its last slash: empty, or such as ``/hands``."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"(?!\.)[\w.~-]+(/(?!\.)[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no path of letters, digits and -._~ between slashes; give one such as /hands/"
+        )
+    return f"/{path}" if path else ""
+
+
 def _run(options: argparse.Namespace) -> NoReturn:
     home = find_home(options)
     if not home.path.is_dir():
@@ -55,14 +70,51 @@ def _run(options: argparse.Namespace) -> NoReturn:
         )
     actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
-    browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
+    browse(
+        settings,
+        options.host,
+        options.port,
+        names=options.allowed_host,
+        base_path=options.base_path,
+        window=not options.no_window,
+    )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise HandsimError if no server can listen there, before one starts and says half of it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise HandsimError(
+            f"--host {host} is no address ({error.strerror}); give one of this computer"
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise HandsimError(
+                f"port {port} is in use, perhaps by another browser of handsim; give another one, as in "
+                f"--port {port % _MAX_PORT + 1}"
+            ) from error
+        reason = os.strerror(error.errno or 0)
+        raise HandsimError(
+            f"no server can listen at {host}:{port} ({reason}); give another --host or --port"
+        ) from error
 
 
 def browse(
-    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+    settings: BrowserSettings,
+    host: str,
+    port: int,
+    *,
+    names: Sequence[str] = (),
+    base_path: str = "",
+    window: bool = True,
 ) -> NoReturn:
     """Replace this process by the server."""
     require_library("streamlit")
-    command = build_streamlit_command(settings, host, port, names=names, window=window)
-    print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    check_port(host, port)
+    command = build_streamlit_command(settings, host, port, names=names, base_path=base_path, window=window)
+    print(f"Browsing {settings.home} at http://{host}:{port}{base_path} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

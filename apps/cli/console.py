@@ -4,8 +4,9 @@ Functions that take ``options`` read what every command has: ``--home``, ``--ind
 """
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 
 from tqdm import tqdm
 
+from apps.cli.main import shared_options
 from handsim.embedding import Embedding, PoseEmbedding, load_embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError, UnavailableError
@@ -22,6 +24,9 @@ from index import Catalog, open_catalog
 from index.server.address import parse_patience
 
 _T = TypeVar("_T")
+_FILE_ENDINGS: Final = frozenset(
+    (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".tar", ".zip", ".html", ".xlsx")
+) | frozenset((".png", ".jpg", ".jpeg", ".webp", ".pdf", ".mp4", ".onnx"))
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -29,7 +34,8 @@ def add_action(
     actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, line: str
 ) -> argparse.ArgumentParser:
     """Declare an action of a command; the line says what it does, in the command's help and in its own."""
-    return actions.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+    description = f"{line[0].upper()}{line[1:]}."
+    return actions.add_parser(name, help=line, description=description, parents=[shared_options()])
 
 
 def option_type(make: Callable[[str], _T]) -> Callable[[str], _T]:
@@ -47,6 +53,13 @@ def option_type(make: Callable[[str], _T]) -> Callable[[str], _T]:
 def find_home(options: argparse.Namespace) -> Home:
     """The directory that ``--home`` names, or the default one."""
     return Home.find(options.home)
+
+
+def format_command(options: argparse.Namespace, command: str) -> str:
+    """A command line to go on with, on this one's home and index: ``handsim index build --home h``."""
+    given = {name: getattr(options, name) for name in ("home", "index", "patience")}
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    return " ".join(["handsim", command, *words])
 
 
 def find_catalog(options: argparse.Namespace) -> Catalog:
@@ -93,6 +106,32 @@ def load_or_fit_embedding(home: Home, pool: Pool) -> tuple[Embedding, bool]:
     embedding = PoseEmbedding.fit(pool)
     embedding.save(home.embedding)
     return embedding, True
+
+
+def choose_format(out: Path, endings: Mapping[str, str], given: str | None) -> str:
+    """The format to write ``out`` in: ``given``, else that of its ending, without an ending the first one.
+
+    ``endings`` are of the formats. Raises HandsimError for an ending that says another one.
+    """
+    ending = out.suffix.lower()
+    by_ending = {ending: format_ for format_, ending in endings.items()}
+    if ending and ending not in by_ending:
+        *others, last = by_ending
+        raise HandsimError(
+            f"{out} ends in {out.suffix}; name it {', '.join(others)} or {last}, as what it is"
+        )
+    named = by_ending.get(ending, given or next(iter(endings)))
+    if given not in (None, named):
+        raise HandsimError(f"--format is {given} and {out} ends as {named} does; leave one of them out")
+    return named
+
+
+def check_folder_name(option: str, folder: Path) -> None:
+    """Raise HandsimError for a new folder that is named as a file, so that another format may be meant."""
+    if folder.suffix.lower() in _FILE_ENDINGS and not folder.is_dir():
+        raise HandsimError(
+            f"{option} {folder} ends as a file does, and a folder is written; leave out {folder.suffix}"
+        )
 
 
 def describe_fit(home: Home, embedding: Embedding) -> str:

@@ -5,7 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from apps.cli.console import find_home, format_table, progress_bar
+from apps.cli.console import (
+    add_action,
+    check_folder_name,
+    find_home,
+    format_command,
+    format_table,
+    progress_bar,
+)
 from apps.cli.main import EXIT_BAD_INPUT
 from handsim.english import pluralize
 from handsim.files import write_text_atomically
@@ -20,11 +27,15 @@ _NAMED: Final = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    check = actions.add_parser(
-        "check", help="what is there, what is missing, and whether joints, cameras and images fit together"
+    check = add_action(
+        actions,
+        "check",
+        "what is there, what is missing, and whether joints, cameras and images fit together",
     )
     check.add_argument(
-        "name", metavar="NAME", help="freihand, dexycb, assemblyhands, ho3d, interhand, generic or synthetic"
+        "name",
+        metavar="NAME",
+        help="freihand, dexycb, assemblyhands, ho3d, interhand, coco_wholebody, hint, generic or synthetic",
     )
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"
@@ -37,11 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--seed", 0, "which hands those are"),
     ):
         check.add_argument(name, type=int, default=default, metavar="N", help=f"{line} (%(default)s)")
+    line = "let the hand detector look for N of these hands, and name labels that it contradicts (0: none)"
+    check.add_argument("--look", type=int, default=0, metavar="N", help=line)
     line = "read all labels, so that the list of bad ones is complete"
     check.add_argument("--all-labels", action="store_true", help=line)
     check.set_defaults(run=_check)
-    to_pool = actions.add_parser(
-        "to-pool", help="add its hands, with their joints in 3D, to the pool: retrieval is measured there"
+    to_pool = add_action(
+        actions, "to-pool", "add its hands, with their joints in 3D, to the pool: retrieval is measured there"
     )
     to_pool.add_argument("name", metavar="NAME", help="as for check")
     to_pool.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
@@ -55,7 +68,11 @@ def _check(options: argparse.Namespace) -> int:
     from training.datasets.bad_list import write_bad_list
     from training.datasets.check import CheckOptions, check_dataset
 
-    check_options = CheckOptions(options.labels, options.pictures, options.seed, options.all_labels)
+    check_options = CheckOptions(
+        options.labels, options.pictures, options.seed, options.all_labels, options.look
+    )
+    if options.out is not None:
+        check_folder_name("--out", options.out)
     out = options.out or find_home(options).path / "checks" / options.name
     with progress_bar("reading") as progress:
         report = check_dataset(options.name, options.root, options.split, check_options, progress)
@@ -100,7 +117,9 @@ def _describe_worst(report: "CheckReport") -> str:
     table = format_table(["worst labels", "split", "why"], rows)
     more = f"\nand {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
     read, hands = (sum(getattr(split, key) for split in report.bad) for key in ("read", "hands"))
-    part = f", which has {read:,} of {hands:,} hands: --all-labels reads all" if read < hands else ""
+    part = (
+        f", which has {read:,} of {pluralize(hands, 'hand')}: --all-labels reads all" if read < hands else ""
+    )
     return f"\n{table}{more}\nhandsim finetune --skip-bad leaves out those of bad.json{part}"
 
 
@@ -120,5 +139,8 @@ def _to_pool(options: argparse.Namespace) -> int:
     if report.skipped.total() == report.hands:
         return EXIT_BAD_INPUT
     if report.added:
-        print("next: handsim index build, handsim evaluate retrieval --labels3d")
+        build, evaluate = (
+            format_command(options, command) for command in ("index build", "evaluate retrieval --labels3d")
+        )
+        print(f"next: {build}\n      {evaluate}")
     return 0

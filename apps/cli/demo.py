@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from apps.cli.console import progress_bar
 from apps.extras import require_library
+from handsim.english import pluralize
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
@@ -88,7 +89,7 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
     started = time.monotonic()
     hands = config.videos * config.hands_per_video
     map_worker = PipeWorker(_serve_pose_map, hands)
-    with _step(1, f"synthesising {hands:,} hands"):
+    with _step(1, f"synthesising {pluralize(hands, 'hand')}"):
         with progress_bar("   ") as progress:
             synthesise_pool(home.pool, config, progress=progress)
         pool = Pool.open(home.pool)
@@ -100,7 +101,7 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
         catalog = open_catalog(home.index)
         catalog.build(pool, embedding, progress=progress)
     with catalog.current() as version:
-        with _step(4, "mining a positive for every hand"), progress_bar("   ") as progress:
+        with _step(4, "mining a match for every hand"), progress_bar("   ") as progress:
             pairs = MinedPairs.concatenate(mine(version, pool.hand_ids, progress=progress))
             write_pairs(home.path / "pairs.parquet", [pairs], version.info)
         with _step(5, "measuring"):
@@ -148,13 +149,16 @@ def _write_report(
 
     measured = evaluation.report
     numbers = [
-        (f"{len(pool):,}", f"hands in {len(pool.videos.names):,} videos"),
+        (f"{len(pool):,}", f"hands in {pluralize(len(pool.videos.names), 'video')}"),
         (f"{measured.recall_at_1:.1%}", "recall@1 of the index against exact search"),
         (
             f"{measured.precision_at_1 or 0:.1%}",
             f"of nearest hands show the same shape ({_chance_of_same_label(pool):.0%} by chance)",
         ),
-        (f"{measured.mined_pose_distance or 0:.3f}", "joint distance of mined pairs, in crop widths"),
+        (
+            f"{measured.mined_pose_distance or 0:.3f}",
+            "joint distance of mined pairs, as a share of the picture's width",
+        ),
         (f"{measured.random_pose_distance or 0:.3f}", "joint distance of random pairs"),
         (f"{measured.cross_video_share_unfiltered:.0%}", "nearest hands in another video, without the rule"),
         (f"{measured.explained_variance:.1%}", f"of the pose in {version.embedding.dimension} numbers"),
@@ -164,7 +168,7 @@ def _write_report(
         section_to_html(
             "Hands posed alike",
             "A query on the left of each row, then its nearest hands in other videos, with their distance "
-            "in the pose embedding. These are the positives that pre-training learns from.",
+            "in the pose embedding. These are the matches that pre-training learns from.",
             [image_to_html(_draw_montage(pool, version), "queries and their nearest hands")],
         ),
         section_to_html(

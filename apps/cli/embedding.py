@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
-from apps.cli.console import find_home, format_table, progress_bar
+from apps.cli.console import add_action, find_home, format_command, format_table, progress_bar
 from handsim.embedding import (
     LEAST_LABELLED,
     NORMALISATIONS,
@@ -37,7 +37,7 @@ _MAX_ROWS: Final = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    fit = actions.add_parser("fit", help="fit it over the pool; the next `index build` uses it")
+    fit = add_action(actions, "fit", "fit it over the pool; the next `index build` uses it")
     line = f"numbers for each hand ({DEFAULT_COMPONENTS}; with --encoder {IMAGE_DEFAULTS['components']})"
     fit.add_argument("--components", type=int, metavar="D", help=line)
     pose = fit.add_argument_group("poses (without --encoder)")
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     image.add_argument("--keep-features", action="store_true", default=None, help=line)
     add_cluster_argument(image)
     fit.set_defaults(run=_fit)
-    actions.add_parser("show", help="explained variance and fingerprint").set_defaults(run=_show)
+    add_action(actions, "show", "explained variance and fingerprint").set_defaults(run=_show)
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ def _fit(options: argparse.Namespace) -> int:
     if line := pool.describe_unknown_sides():
         print(line)
     print(_describe(embedding))
-    print(f"\nwritten to {home.embedding}; `handsim index build` makes an index of it")
+    print(f"\nwritten to {home.embedding}; next: {format_command(options, 'index build')}")
     return 0
 
 

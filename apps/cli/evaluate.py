@@ -1,4 +1,4 @@
-"""``handsim evaluate``: numbers and figures into ``runs/NAME``; detection and encoder have own files."""
+"""``handsim evaluate``: numbers and figures into ``runs/NAME``; the other subjects have own files."""
 
 import argparse
 import json
@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from apps.cli.console import find_catalog, find_estimator, find_home, format_table, progress_bar
+from apps.cli.console import add_action, find_catalog, find_estimator, find_home, format_table, progress_bar
+from apps.cli.evaluate_agreement import add_agreement_arguments
 from apps.cli.evaluate_detection import add_detection_arguments
 from apps.cli.evaluate_encoder import add_encoder_arguments
-from apps.cli.evaluate_pairs_3d import KEY, describe_pairs_3d, format_pairs_3d, save_pairs_3d_figure
-from handsim.english import pluralize
+from apps.cli.evaluate_pairs_3d import (
+    KEY,
+    describe_pairs_3d,
+    format_pairs_3d,
+    histogram,
+    save_pairs_3d_figure,
+)
+from handsim.english import percent, pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.pool import Pool
@@ -51,12 +58,14 @@ of the dataset's training split: the score of an estimator that ignores the imag
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     subjects = parser.add_subparsers(metavar="WHAT", required=True)
-    _add_retrieval(subjects.add_parser("retrieval", help="recall of the index, and how alike neighbours are"))
-    _add_pose(subjects.add_parser("pose", help="errors of estimated 3D hand poses on a labelled dataset"))
+    _add_retrieval(add_action(subjects, "retrieval", "recall of the index, and how alike neighbours are"))
+    _add_pose(add_action(subjects, "pose", "errors of estimated 3D hand poses on a labelled dataset"))
     line = "how many labelled hands a detector finds, and how well"
-    add_detection_arguments(subjects.add_parser("detection", help=line))
+    add_detection_arguments(add_action(subjects, "detection", line))
+    line = "how far an estimator and MediaPipe agree in 3D on photographs whose true joints nobody knows"
+    add_agreement_arguments(add_action(subjects, "agreement", line))
     line = "what frozen encoders know of labelled photographs, of people they are not told of"
-    add_encoder_arguments(subjects.add_parser("encoder", help=line))
+    add_encoder_arguments(add_action(subjects, "encoder", line))
 
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +118,7 @@ def write_retrieval_evaluation(
         "embedding_fingerprint": version.info.embedding_fingerprint,
         **asdict(evaluation.report),
         **({} if pairs_3d is None else {KEY: pairs_3d}),
+        "curves": _describe_curves(version, evaluation),
     }
     write_text_atomically(directory / "retrieval.json", json.dumps(content, indent=1) + "\n")
     figures = directory / "figures"
@@ -116,6 +126,21 @@ def write_retrieval_evaluation(
     if len(evaluation.mined_distances):
         distances = plot_pose_distances(evaluation.mined_distances, evaluation.random_distances)
         save_figure(distances, figures / "pose_distances.png")
+
+
+def _describe_curves(version: IndexVersion, evaluation: RetrievalEvaluation) -> dict[str, Any]:
+    """What the figures are drawn of, for the browser: it draws them in its own colours."""
+    curves: dict[str, Any] = {"explained_variance": version.embedding.explained_variance_ratio_.tolist()}
+    pairs = {"mined": evaluation.mined_distances, "random": evaluation.random_distances}
+    if all(len(distances) for distances in pairs.values()):
+        curves["pose_distances"] = histogram(pairs)
+    return curves
+
+
+def _describe_ceiling(report: RetrievalReport) -> str:
+    """That precision at 10 cannot be 1 where labels have fewer than ten hands in other videos."""
+    ceiling = report.ceiling_at_10
+    return "" if ceiling is None or ceiling == 1 else f" of {ceiling:.4f} at most, as labels have few hands"
 
 
 def _summarize_retrieval(report: RetrievalReport, labels: bool) -> list[list[str]]:
@@ -129,19 +154,24 @@ def _summarize_retrieval(report: RetrievalReport, labels: bool) -> list[list[str
     if labels and report.precision_at_1 is not None and report.precision_at_10 is not None:
         rows += [
             ["precision@1 by label, other videos", f"{report.precision_at_1:.4f}"],
-            ["precision@10 by label, other videos", f"{report.precision_at_10:.4f}"],
+            [
+                "precision@10 by label, other videos",
+                f"{report.precision_at_10:.4f}{_describe_ceiling(report)}",
+            ],
         ]
+    if labels and report.without_peer:
+        rows.append(["... left out, no other video has their label", pluralize(report.without_peer, "hand")])
     if report.mined_pose_distance is not None and report.random_pose_distance is not None:
         rows += [
-            ["joint distance of mined pairs", f"{report.mined_pose_distance:.4f} crop widths"],
-            ["joint distance of random pairs", f"{report.random_pose_distance:.4f} crop widths"],
+            ["joint distance of mined pairs", f"{report.mined_pose_distance:.3f} of the picture's width"],
+            ["joint distance of random pairs", f"{report.random_pose_distance:.3f} of the picture's width"],
         ]
     return [
         *rows,
-        ["hands with a positive", f"{report.covered:.2%}"],
-        ["mined pairs across videos", f"{report.cross_video_share:.2%}"],
-        ["... without the other-video rule", f"{report.cross_video_share_unfiltered:.2%}"],
-        ["explained variance", f"{report.explained_variance:.2%}"],
+        ["hands with a match", percent(report.covered)],
+        ["mined pairs across videos", percent(report.cross_video_share)],
+        ["... without the other-video rule", percent(report.cross_video_share_unfiltered)],
+        ["explained variance", percent(report.explained_variance)],
     ]
 
 
@@ -301,6 +331,11 @@ def format_pose_evaluation(evaluation: "Evaluation") -> str:
         lines.append(
             f"WITHOUT {skipped} that {evaluation.settings['skip_bad']} names: these numbers are not "
             "comparable with published ones\n"
+        )
+    if metadata.get("outside"):
+        outside = pluralize(metadata["outside"], "hand")
+        lines.append(
+            f"{outside} with fewer than a quarter of their joints in the picture count as all others do\n"
         )
     if evaluation.scores is None:
         hint = _GROUND_TRUTH_HINTS.get(dataset.name, "")

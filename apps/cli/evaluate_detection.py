@@ -180,7 +180,7 @@ def _format(options: argparse.Namespace, comparison: Comparison) -> str:
     ]
     header = ["box", ">hands", ">recall", ">precision", ">doubled", ">false", ">side", ">PCK@0.1", ">error"]
     lines = [
-        f"{printable(options.detector)} on {len(matches):,} pictures of "
+        f"{printable(options.detector)} on {pluralize(len(matches), 'picture')} of "
         f"{printable(options.labels.name)}, {pace:.1f} a second with "
         f"{pluralize(options.workers, 'process', 'processes')}\n",
         format_table(header, rows),

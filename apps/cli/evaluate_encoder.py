@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from apps.cli.console import find_checkpoint, find_home, format_table, progress_bar
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
@@ -100,8 +101,8 @@ def format_encoder_report(report: "EncoderReport") -> str:
     from training.evaluation.encoders import MEASURES
 
     lines = [
-        f"{report.hands:,} hands of {report.people:,} people or videos, {report.labels:,} labels; the "
-        f"most frequent one is right for {report.chance:.1%}"
+        f"{pluralize(report.hands, 'hand')} of {report.people:,} people or videos, "
+        f"{pluralize(report.labels, 'label')}; the most frequent one is right for {report.chance:.1%}"
     ]
     if report.left_out:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items())

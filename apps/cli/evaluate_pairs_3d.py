@@ -1,14 +1,17 @@
 """``handsim evaluate retrieval --labels3d``: what mined pairs are worth in 3D: JSON, tables, a figure."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.cli.console import format_table
 from handsim.embedding import turn_upright
+from handsim.english import pluralize
 from handsim.pool import Pool
 from index.pairs_3d import Groups, PairMeans, Pairs3D, Report3D
 
@@ -29,7 +32,8 @@ _BATCHES: Final = (64, 1024, 8192)
 
 def describe_pairs_3d(pairs: Pairs3D, pool: Pool) -> dict[str, Any]:
     """What ``retrieval.json`` holds of the pairs: the report, and what SiMHand's weights follow."""
-    return {**asdict(pairs.report), "weights": _rank_weights(pairs, pool)}
+    errors = histogram(_errors_mm(pairs), quantile=0.99)
+    return {**asdict(pairs.report), "weights": _rank_weights(pairs, pool), "curves": {"errors_mm": errors}}
 
 
 def _rank_weights(pairs: Pairs3D, pool: Pool) -> dict[str, float] | None:
@@ -54,7 +58,8 @@ def format_pairs_3d(report: Report3D, weights: dict[str, float] | None) -> str:
     }
     turned = ", partners turned as their anchors are" if report.up_to_turn else ""
     tables = [
-        f"Pairs in 3D ({report.sample:,} of {report.hands:,} hands), root and scale aligned{turned}",
+        f"Pairs in 3D ({report.sample:,} of {pluralize(report.hands, 'hand')}), root and scale aligned"
+        f"{turned}",
         _table("", means),
     ]
     tables += [
@@ -85,13 +90,30 @@ def _cells(means: PairMeans) -> list[str]:
     return [f"{means.pairs:,}", *(f"{error:.1f}" for error in errors)]
 
 
-def save_pairs_3d_figure(pairs: Pairs3D, figures: Path) -> None:
-    """Draw the errors of mined, random and oracle pairs, and how the mined ones' depend on the distance."""
-    from apps.cli.figures import plot_pairs_3d, save_figure
-
-    errors = {
+def _errors_mm(pairs: Pairs3D) -> dict[str, NDArray[np.float64]]:
+    return {
         "random pairs": pairs.random.aligned,
         "mined pairs": pairs.errors.aligned,
         "nearest in 3D": pairs.oracle.aligned,
     }
-    save_figure(plot_pairs_3d(errors, pairs.distances, pairs.report.by_pool_size), figures / "pairs_3d.png")
+
+
+def histogram(
+    named: Mapping[str, NDArray[np.floating]], bins: int = 60, quantile: float = 1.0
+) -> dict[str, list[float]]:
+    """Counts by name in bins of equal width from 0 to the largest number, or to a quantile: ``edges`` has all
+    bounds, one more than there are bins.
+    """
+    last = float(np.quantile(np.concatenate([*named.values()]), quantile)) or 1.0
+    edges = np.linspace(0, last, bins + 1)
+    counts = {name: np.histogram(numbers, edges)[0].tolist() for name, numbers in named.items()}
+    return {"edges": edges.tolist(), **counts}
+
+
+def save_pairs_3d_figure(pairs: Pairs3D, figures: Path) -> None:
+    """Draw the errors of mined, random and oracle pairs, and how the mined ones' depend on the distance."""
+    from apps.cli.figures import plot_pairs_3d, save_figure
+
+    save_figure(
+        plot_pairs_3d(_errors_mm(pairs), pairs.distances, pairs.report.by_pool_size), figures / "pairs_3d.png"
+    )

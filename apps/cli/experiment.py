@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from apps.cli.console import find_home, format_table
+from apps.cli.console import add_action, find_home, format_command, format_table
 from apps.cli.main import EXIT_INTERRUPTED
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.files import write_text_atomically
 from handsim.home import Home
@@ -34,12 +35,12 @@ remembered for this experiment, and need not be given again.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="do the steps that are missing; those that were stopped go on")
+    run = add_action(actions, "run", "do the steps that are missing; those that were stopped go on")
     line = "steps at a time (default: one for each GPU; without GPUs one, with all cores)"
     run.add_argument("--jobs", type=int, metavar="N", help=line)
     run.add_argument("--dry-run", action="store_true", help="list the steps, and do nothing")
     run.set_defaults(run=_run)
-    table = actions.add_parser("table", help="tables and figures of the runs that are done")
+    table = add_action(actions, "table", "tables and figures of the runs that are done")
     table.set_defaults(run=_table)
     for action in (run, table):
         action.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -65,13 +66,17 @@ def _run(options: argparse.Namespace) -> int:
     folder.store.make()
     outcome = run_steps(steps, folder.store, slots, lambda line: print(line, flush=True))
     folder.write_report(experiment, runs)
-    print(f"tables and figures are in {folder.path}; `handsim experiment table {options.file}` shows them")
+    table, again = (
+        format_command(options, f"experiment {action} {options.file}") for action in ("table", "run")
+    )
+    print(f"tables and figures are in {folder.path}; `{table}` shows them")
     for step in outcome.failed:
         print(f"failed: {step.title}; its log is {folder.store.folder(step).log}")
     if outcome.blocked:
-        print(f"{len(outcome.blocked):,} more steps need what failed, and were not done")
+        blocked = pluralize(len(outcome.blocked), "more step needs", "more steps need")
+        print(f"{blocked} what failed, and {'was' if len(outcome.blocked) == 1 else 'were'} not done")
     if outcome.stopped:
-        print(f"stopped; `handsim experiment run {options.file}` goes on from there")
+        print(f"stopped; `{again}` goes on from there")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if outcome.failed else 0
 
@@ -108,7 +113,7 @@ def _format_plan(steps: "Sequence[Step]", store: "StepStore", slots: int) -> str
     ]
     left = sum(state != "done" for state in states)
     table = format_table(["", "step", "", "after"], rows)
-    return f"{table}\n\n{left:,} of {len(steps):,} steps are to be done, {slots} at a time"
+    return f"{table}\n\n{left:,} of {pluralize(len(steps), 'step')} are to be done, {slots} at a time"
 
 
 @dataclass(frozen=True)

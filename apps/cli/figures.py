@@ -120,7 +120,7 @@ def plot_pose_distances(mined: NDArray[np.floating], random: NDArray[np.floating
             )
         axes.set(
             title="How alike are mined pairs?",
-            xlabel="mean 2D joint distance (crop widths)",
+            xlabel="mean 2D joint distance (share of the picture's width)",
             ylabel="pairs of hands",
         )
         axes.legend()
@@ -461,6 +461,8 @@ def _draw_projection(axes: Axes, sample: "LabelledHand") -> None:
     """Over a picture of `_draw_labelled_picture`, where it is not the labelled one."""
     projected = sample.joints_3d_mm.astype(np.float64) @ sample.intrinsics.T
     points = projected[:, :2] / projected[:, 2:]
+    if not np.isfinite(points).any():
+        return  # the set has 2D joints alone
     if np.nanmax(np.abs(points - sample.keypoints_2d_px)) < 1:
         return
     inside = apply_affine(crop_affine(_labelled_square(sample), _CROP_PX), points)
@@ -495,7 +497,7 @@ def _draw_labelled_picture(axes: Axes, sample: "LabelledHand") -> None:
 
 def _draw_side_view(axes: Axes, sample: "LabelledHand") -> None:
     """An orthographic view; away from the camera is to the right."""
-    if not sample.valid.any():
+    if not np.isfinite(sample.joints_3d_mm[sample.valid]).any():
         return
     joints = sample.joints_3d_mm[:, (2, 1)]
     middle = (joints[sample.valid].min(axis=0) + joints[sample.valid].max(axis=0)) / 2

@@ -17,9 +17,11 @@ from tqdm import tqdm
 from apps.cli import index_backup, index_doctor
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
 from apps.cli.console import (
+    add_action,
     describe_fit,
     find_catalog,
     find_home,
+    format_command,
     format_table,
     load_or_fit_embedding,
     printable,
@@ -36,7 +38,7 @@ from handsim.embedding import (
     can_embed_hands,
     lacks_depth,
 )
-from handsim.english import pluralize
+from handsim.english import percent, pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool import Pool
@@ -219,13 +221,18 @@ def summarize_verification(name: str, verification: Verification) -> list[list[s
     return [
         ["version", name],
         ["hands", f"{verification.points:,}"],
-        ["linked into the graph", f"{verification.indexed_share:.1%}"],
+        [
+            "linked into the graph",
+            percent(verification.indexed_share)
+            if verification.indexed_share
+            else "none: so few hands are compared exactly",
+        ],
         [f"recall@1 over {pluralize(verification.sample, 'hand')}", f"{verification.recall_at_1:.4f}"],
         ["recall@10", f"{verification.recall_at_10:.4f}"],
         *_summarize_filters(verification),
         ["candidates of a query (ef)", "all" if verification.ef is None else f"{verification.ef}"],
         [
-            "positives at distance 0",
+            "matches at distance 0",
             f"{verification.positives_at_zero:,}, below {MIN_POSITIVE_DISTANCE:g} "
             f"{verification.positives_too_near:,}",
         ],
@@ -251,18 +258,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     build = _add_build(actions)
-    actions.add_parser("list", help="the versions, oldest first").set_defaults(run=_list)
-    publish = actions.add_parser("publish", help="make a version the current one, for all readers at once")
+    add_action(actions, "list", "the versions, oldest first").set_defaults(run=_list)
+    publish = add_action(actions, "publish", "make a version the current one, for all readers at once")
     publish.add_argument("version", metavar="VERSION", help="its name, as `handsim index list` shows it")
     publish.set_defaults(run=_publish)
-    rollback = actions.add_parser("rollback", help="go back to the version published before the current one")
+    rollback = add_action(actions, "rollback", "go back to the version published before the current one")
     rollback.set_defaults(run=_rollback)
-    prune = actions.add_parser("prune", help="remove old versions and the remains of killed builds")
+    prune = add_action(actions, "prune", "remove old versions and the remains of killed builds")
     line = "newest versions to keep, besides the current one and those in use (%(default)s)"
     prune.add_argument("--keep", type=int, default=2, metavar="N", help=line)
     prune.set_defaults(run=_prune)
-    add = actions.add_parser(
-        "add", help="have the index follow the pool: hands that are new, removed or relabelled"
+    add = add_action(
+        actions, "add", "have the index follow the pool: hands that are new, removed or relabelled"
     )
     add.add_argument(
         "--in-place", action="store_true", help="on a server: into the current version, not into a new one"
@@ -276,7 +283,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_verify(actions)
     index_doctor.add_arguments(actions)
     index_backup.add_arguments(actions)
-    drop = actions.add_parser("drop", help="remove a version, or the whole index")
+    drop = add_action(actions, "drop", "remove a version, or the whole index")
     what = drop.add_mutually_exclusive_group(required=True)
     what.add_argument("version", nargs="?", metavar="VERSION", help="its name; not the current one")
     what.add_argument("--all", action="store_true", help="every version, the current one too")
@@ -284,7 +291,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    build = actions.add_parser("build", help="a new version of the whole pool; readers go on meanwhile")
+    build = add_action(actions, "build", "a new version of the whole pool; readers go on meanwhile")
     defaults = IndexSettings()
     for name, value, line in (
         ("--m", defaults.m, "links of each hand in the graph"),
@@ -303,7 +310,7 @@ def _add_build(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_verify(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    check = actions.add_parser("verify", help="whether a version is whole and finds what exact search finds")
+    check = add_action(actions, "verify", "whether a version is whole and finds what exact search finds")
     check.add_argument("version", nargs="?", metavar="VERSION", help="its name (default: the current one)")
     check.add_argument(
         "--sample", type=int, default=DEFAULT_SAMPLE, metavar="N", help="hands to search for (%(default)s)"
@@ -379,7 +386,7 @@ def _list(options: argparse.Namespace) -> int:
         published, remnants = set(catalog.publications()), catalog.remnants()
         health = {info.name: catalog.read_health(info.name) for info in versions}
     if not versions:
-        print("no versions yet; `handsim index build` makes one")
+        print(f"no versions yet; next: {format_command(options, 'index build')}")
     else:
         header = ["", "version", ">hands", "embedding", "built (UTC)", ">took", ">size", ">recall@1"]
         print(format_table(header, [_make_row(info, published, health[info.name]) for info in versions]))
@@ -387,14 +394,14 @@ def _list(options: argparse.Namespace) -> int:
     if lines:
         print("\n" + "\n".join(lines))
     if versions and not any(info.is_current for info in versions):
-        print(f"\nnone of them is current; `handsim index publish {versions[-1].name}` makes it so")
+        publish = format_command(options, f"index publish {versions[-1].name}")
+        print(f"\nnone of them is current; `{publish}` makes it so")
     if builder:
         print(f"\nanother one is being built by {builder}")
     elif remnants:
         print(f"\nleft by processes that ended: {', '.join(map(str, remnants))}")
-        print(
-            "`handsim index build` continues or replaces what is unfinished, `handsim index prune` removes it"
-        )
+        build, prune = (format_command(options, f"index {action}") for action in ("build", "prune"))
+        print(f"`{build}` continues or replaces what is unfinished, `{prune}` removes it")
     return 0
 
 
@@ -469,12 +476,13 @@ def _verify(options: argparse.Namespace) -> int:
     if measured:
         print(format_sweep(measured, best) + "\n")
     print(format_table(["", ""], summarize_verification(name, verification)).lstrip("\n"))
+    add = format_command(options, "index add")
     if verification.missing_from_index:
-        print("\n`handsim index add` makes the hands searchable that are in the pool alone")
+        print(f"\n`{add}` makes the hands searchable that are in the pool alone")
     if verification.missing_from_pool:
-        print("\n`handsim index add` leaves the hands out that are here alone")
+        print(f"\n`{add}` leaves the hands out that are here alone")
     if verification.positives_too_near:
-        print("\nmining leaves positives so near out; `handsim pool duplicates` finds what is there twice")
+        print("\nmining leaves matches so near out; `handsim pool duplicates` finds what is there twice")
     filtered = (verification.recall_at_min_score, verification.recall_at_rare_label)
     if any(recall is not None and recall < LEAST_RECALL for recall in filtered):
         print("\nqueries through filters find less: `handsim query --exact` finds all")

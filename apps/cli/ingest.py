@@ -9,11 +9,12 @@ from tqdm import tqdm
 
 from apps.cli.annotations import add_annotation_arguments, read_annotation_options
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
-from apps.cli.console import find_home, option_type
+from apps.cli.console import find_home, format_command, option_type
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.ingest_report import describe_report
 from apps.cli.main import EXIT_INTERRUPTED
 from handsim.detection import HandDetector, describe_detector, open_detector
+from handsim.english import pluralize
 from handsim.errors import NotThereError
 from handsim.ingest import PATIENCE_S, Glob, IngestOptions, IngestReport, NameRule, Shard, ingest
 
@@ -113,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
 
         def update(report: IngestReport) -> None:
             bar.total = max(report.pictures - report.done_before, report.done_now)
-            bar.set_postfix_str(f"{report.hands_found:,} hands", refresh=False)
+            bar.set_postfix_str(pluralize(report.hands_found, "hand"), refresh=False)
             bar.update(report.done_now - bar.n)
 
         report = ingest(
@@ -130,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     if not report.dry_run:
         report.save(home.ingest_report)
-    print(describe_report(report, home))
+    print(describe_report(report, home, format_command(options, "index build")))
     return EXIT_INTERRUPTED if report.interrupted else 0
 
 

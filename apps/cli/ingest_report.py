@@ -16,8 +16,8 @@ _MIN_FIRST: Final = 30
 _MIN_DETAIL: Final = 20
 
 
-def describe_report(report: IngestReport, home: Home) -> str:
-    """The lines to print."""
+def describe_report(report: IngestReport, home: Home, build: str) -> str:
+    """The lines to print; ``build`` is the command that builds an index of this home."""
     lines = _describe_work(report)
     if report.shard is not None:
         lines.append(f"this is shard {report.shard}; `handsim pool merge` brings all of them together")
@@ -26,11 +26,11 @@ def describe_report(report: IngestReport, home: Home) -> str:
         if not report.dry_run:
             lines += ["", f"all of it: {home.ingest_report}"]
     if report.hands_renamed and not report.dry_run:
-        lines.append("the index has the old names still: handsim index build")
+        lines.append(f"the index has the old names still; next: {build}")
     if report.interrupted:
         lines.append("stopped before the end; the same command goes on from here")
-    elif report.hands_in_pool and not report.hands_renamed:
-        lines.append("next: handsim index build")
+    elif report.hands_new and not report.hands_renamed:
+        lines.append(f"next: {build}")
     return "\n".join(lines)
 
 

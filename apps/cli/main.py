@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "embedding": ("embedding:add_arguments", "fit and inspect the embedding"),
     "index": ("index:add_arguments", "build, publish, verify and move index versions"),
     "query": ("query:add_arguments", "find the hands most like a hand, an image or keypoints"),
-    "mine": ("mine:add_arguments", "find the positives of every hand"),
+    "mine": ("mine:add_arguments", "find the matches (positives) of every hand"),
     "evaluate": ("evaluate:add_arguments", "measure how good the index is, or estimated hand poses"),
     "export": ("admin:add_export_arguments", "write a trained encoder's weights for torchvision"),
     "pretrain": (
@@ -129,6 +129,23 @@ def _plain_warnings() -> Iterator[None]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
     """The options, with the function ``run`` of the command; None after printing help for no command."""
+    home = shared_options()
+    # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
+    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
+    parser = make_parser(arguments, home)
+    _, rest = parser.parse_known_args(arguments, options)
+    if "overrides" in options:  # a command that also takes settings, which argparse does not know
+        options.overrides = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if "run" not in options:
+        parser.print_help()
+        return None
+    return options
+
+
+def shared_options() -> argparse.ArgumentParser:
+    """The options of every command; as a parent of an action's parser, they stand in its help, too."""
     home = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     home.add_argument(
         "--home",
@@ -148,21 +165,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
         default=argparse.SUPPRESS,
         help="how long the index's server is waited for (default: what its address says, else 60)",
     )
-    # These are parsed first, so that they may stand anywhere: before the command, after it, at the very end.
-    options, arguments = home.parse_known_args(argv, argparse.Namespace(home=None, index=None, patience=None))
-    parser = _make_parser(arguments, home)
-    _, rest = parser.parse_known_args(arguments, options)
-    if "overrides" in options:  # a command that also takes settings, which argparse does not know
-        options.overrides = rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if "run" not in options:
-        parser.print_help()
-        return None
-    return options
+    return home
 
 
-def _make_parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def make_parser(arguments: list[str], home: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The parser, with the options of the one command that ``arguments`` name."""
     parser = argparse.ArgumentParser(
         prog="handsim",

@@ -1,4 +1,4 @@
-"""``handsim mine``: the positives of every hand, as Parquet or as the JSON of Hand100M.
+"""``handsim mine``: the matches (positives) of every hand, as Parquet, CSV or the JSON of Hand100M.
 
 They are searched in the index or, with ``--bulk`` and where there is none, among all hands in memory.
 """
@@ -7,14 +7,21 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from apps.cli.cluster import add_cluster_argument, read_cluster_options
-from apps.cli.console import describe_fit, find_catalog, find_home, load_or_fit_embedding, progress_bar
+from apps.cli.console import (
+    choose_format,
+    describe_fit,
+    find_catalog,
+    find_home,
+    load_or_fit_embedding,
+    progress_bar,
+)
 from apps.cli.selection import read_lists, tell_absent
 from handsim.embedding import Embedding, can_embed_hands
 from handsim.english import pluralize
@@ -27,27 +34,33 @@ from index import MiningPolicy, VersionInfo, mine
 from index.among import search_among
 from index.bulk import BulkSearch, Device, mine_in_bulk
 from index.hand100m import write_hand100m
-from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs
+from index.mining import MinedPairs, MiningTally, read_hands_of_pool, write_pairs, write_pairs_as_csv
+
+_ENDINGS: Final = {"parquet": ".parquet", "csv": ".csv", "hand100m": ".json"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     policy = MiningPolicy()
     parser.add_argument(
-        "--top-k", type=int, default=policy.top_k, metavar="K", help="positives of each hand (%(default)s)"
+        "--top-k",
+        type=int,
+        default=policy.top_k,
+        metavar="K",
+        help="matches (positives) of each hand (%(default)s)",
     )
-    parser.add_argument("--max-distance", type=float, metavar="D", help="no positives further than this")
-    line = "no positives further than this quantile of the nearest ones' distances; 0.5: their median"
+    parser.add_argument("--max-distance", type=float, metavar="D", help="no matches further than this")
+    line = "no matches further than this quantile of the nearest ones' distances; 0.5: their median"
     parser.add_argument("--max-quantile", type=float, metavar="Q", help=line)
-    line = "no positives nearer than this: they are the same picture (%(default)s)"
+    line = "no matches nearer than this: they are the same picture (%(default)s)"
     parser.add_argument("--min-distance", type=float, default=policy.min_distance, metavar="D", help=line)
-    line = "allow positives that `handsim pool duplicates` found to be duplicates"
+    line = "allow matches that `handsim pool duplicates` found to be duplicates"
     parser.add_argument("--keep-duplicates", action="store_true", help=line)
-    parser.add_argument("--one-per-video", action="store_true", help="at most one positive from a video")
-    parser.add_argument("--same-video", action="store_true", help="allow positives from the same video")
+    parser.add_argument("--one-per-video", action="store_true", help="at most one match from a video")
+    parser.add_argument("--same-video", action="store_true", help="allow matches from the same video")
     line = "mine the hands of this list (`handsim list`) among themselves; repeatable"
     parser.add_argument("--list", action="append", metavar="NAME", help=line)
-    line = "leave the hands of this list out, as anchors and as positives; repeatable"
+    line = "leave the hands of this list out, as query hands and as matches; repeatable"
     parser.add_argument("--exclude-list", action="append", metavar="NAME", help=line)
     line = "search all hands of the pool in memory, exactly, without an index (default where there is none)"
     parser.add_argument("--bulk", action="store_true", help=line)
@@ -59,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the pairs")
     parser.add_argument(
         "--format",
-        choices=("parquet", "hand100m"),
-        default="parquet",
-        help="one row for each pair, or the JSON that SiMHand's own code trains on (%(default)s)",
+        choices=tuple(_ENDINGS),
+        help="parquet or csv: one row for each pair; hand100m: the JSON that SiMHand's own code trains on "
+        "(default: by the ending of --out)",
     )
     parser.add_argument(
         "--crops", type=Path, metavar="DIR", help="with hand100m: write its crops here, as JPEG"
@@ -70,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    options.format = choose_format(options.out, _ENDINGS, options.format)
     if options.crops and options.format != "hand100m":
         raise HandsimError("--crops goes with --format hand100m; a pool keeps its crops in tar files already")
     if not options.out.parent.is_dir():
@@ -103,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     if line := pool.describe_unknown_sides():
         print(line)
     if left_out := tally.describe_left_out():
-        print(f"left out as positives: {left_out}")
+        print(f"left out as matches: {left_out}")
     if options.crops and not pool.has_crops.all():
         print(f"left out: {pluralize(int((~pool.has_crops).sum()), 'hand')} without a picture")
     if lack := tally.describe_lack(pool):
@@ -221,6 +235,8 @@ def _write(
     """Write the file; returns what is in it."""
     if options.format == "parquet":
         return pluralize(write_pairs(options.out, batches, mined_from, up_to_turn=up_to_turn), "pair")
+    if options.format == "csv":
+        return pluralize(write_pairs_as_csv(options.out, batches), "pair")
     return pluralize(
         write_hand100m(options.out, pool, batches, with_picture=bool(options.crops)), "annotation"
     )

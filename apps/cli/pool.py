@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apps.cli import pool_duplicates, pool_export, pool_relabel
-from apps.cli.console import add_action, find_home, format_table, shorten
-from apps.cli.selection import add_selection_arguments, read_selection, tell_absent
+from apps.cli.console import add_action, find_home, format_command, format_table, shorten
+from apps.cli.selection import add_selection_arguments, check_names, read_selection, tell_absent
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.geometry import POOL_ENLARGEMENT
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 6
 """Values of a column that `info` shows; the others are summed up."""
 _NAME_WIDTH: Final = 40
+_SKIPS: Final = {"no hand": "no hand found"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +100,7 @@ def _describe(pool: Path, info: "PoolInfo") -> str:
             f"{pluralize(info.pictures, 'picture or frame', 'pictures and frames')} in "
             f"{pluralize(info.items, 'item')}",
         ],
-        ["without use", _list_counts(info.skipped) or "none"],
+        ["skipped", _list_counts({_SKIPS.get(why, why): n for why, n in info.skipped.items()}) or "none"],
     ]
     return format_table(["", ""], rows).lstrip("\n")
 
@@ -133,9 +134,9 @@ def _list_counts(counts: dict[str, int]) -> str:
 def _subset(options: argparse.Namespace) -> int:
     target = Home(options.to)
     write_subset(find_home(options).pool, target.pool, options.hands)
-    print(
-        f"{pluralize(options.hands, 'hand')} in {target.pool}; next: handsim index build --home {target.path}"
-    )
+    options.home, options.index = target.path, None
+    build = format_command(options, "index build")
+    print(f"{pluralize(options.hands, 'hand')} in {target.pool}; next: {build}")
     return 0
 
 
@@ -161,17 +162,18 @@ def _remove(options: argparse.Namespace) -> int:
         raise HandsimError("without a condition all hands would go; say which (--ids, --list, --video, ...)")
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
+        check_names(selection, pool)
         tell_absent(selection.among, pool)
         hand_ids, hands = pool.hand_ids[selection.rows(pool)].tolist(), len(pool)
     if options.dry_run:
-        print(f"{len(hand_ids):,} of {hands:,} hands would be removed")
+        print(f"{len(hand_ids):,} of {pluralize(hands, 'hand')} would be removed")
         return 0
     count = remove(path, hand_ids)
     print(f"{pluralize(count, 'hand')} removed; the pool holds {hands - count:,}")
     if count:
         print(
             "`handsim pool restore` takes it back, `handsim pool compact` gives the space back; "
-            "next: handsim index add, for a version without them"
+            f"next: {format_command(options, 'index add')}"
         )
     return 0
 
@@ -180,7 +182,8 @@ def _restore(options: argparse.Namespace) -> int:
     path = find_home(options).pool
     hand_ids = read_removed(path).tolist() if options.all else list(set(parse_ids(options.ids).ids or ()))
     count = restore(path, hand_ids)
-    print(f"{pluralize(count, 'hand')} restored{'; next: handsim index add' if count else ''}")
+    add = f"; next: {format_command(options, 'index add')}" if count else ""
+    print(f"{pluralize(count, 'hand')} restored{add}")
     if gone := len(hand_ids) - count:
         print(
             f"{pluralize(gone, 'hand')} may be added again, but `handsim pool compact` deleted what was "
@@ -209,13 +212,16 @@ def _add_merge_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentP
 
 def _merge(options: argparse.Namespace) -> int:
     home = find_home(options)
+    changed = 0
     for path in options.homes:
         prefix = path.resolve().name if options.prefix_videos else None
         report = merge(home.pool, Home(path).pool, prefix=prefix, dry_run=options.dry_run)
+        changed += report.new_hands + report.removed_there
         print("\n".join(_describe_merge(path, report, prefix, "would be " if options.dry_run else "")))
     if not options.dry_run:
         with closing(Pool.open(home.pool)) as pool:
-            print(f"the pool holds {pluralize(len(pool), 'hand')}; next: handsim index add")
+            add = f"; next: {format_command(options, 'index add')}" if changed else ""
+            print(f"the pool holds {pluralize(len(pool), 'hand')}{add}")
     return 0
 
 

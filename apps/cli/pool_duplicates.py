@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import add_action, find_home, format_table, printable, progress_bar, shorten
+from apps.cli.console import (
+    add_action,
+    find_home,
+    format_command,
+    format_table,
+    printable,
+    progress_bar,
+    shorten,
+)
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import apply_affine, box_around, crop_affine, cut_crop, square_around
@@ -61,10 +69,11 @@ def _run(options: argparse.Namespace) -> int:
         copies, report, text = _search(pool, options.near)
     if options.remove_copies:
         report["removed"] = remove(pool.path, copies.tolist())
-        text += (
-            f"\n\n{report['removed']:,} removed; `handsim index add` has the index follow, "
-            f"`handsim pool compact` gives their space back"
-        )
+        text += f"\n\n{pluralize(report['removed'], 'copy', 'copies')} removed"
+        if report["removed"]:
+            text += (
+                f"; `handsim pool compact` gives the space back; next: {format_command(options, 'index add')}"
+            )
     print(json.dumps(report, indent=1) if options.json else text)
     return 0
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
-from apps.cli.console import find_catalog, find_home, progress_bar
-from apps.cli.selection import add_selection_arguments, read_selection, tell_absent
+from apps.cli.console import check_folder_name, find_catalog, find_home, progress_bar
+from apps.cli.selection import add_selection_arguments, check_names, read_selection, tell_absent
 from handsim.embedding import can_embed_hands, load_embedding
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
@@ -45,6 +45,7 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     pool = Pool.open(find_home(options).pool)
     selection = read_selection(options)
+    check_names(selection, pool)
     tell_absent(selection.among, pool)
     selected = hands = ExportedHands.select(pool, selection)
     if options.format != "parquet":
@@ -72,6 +73,8 @@ def _check(options: argparse.Namespace) -> None:
         raise HandsimError(
             f"--out {options.out} does not end in .parquet, by which other tools know the format"
         )
+    if options.format != "parquet":
+        check_folder_name("--out", options.out)
     refuse_existing(options.out)
 
 

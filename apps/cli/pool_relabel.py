@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.cli.console import add_action, find_home, option_type
-from apps.cli.selection import add_selection_arguments, read_selection
+from apps.cli.console import add_action, find_home, format_command, option_type
+from apps.cli.selection import add_selection_arguments, check_names, read_selection
 from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.hand import SIDES, parse_hand_id
@@ -59,6 +59,7 @@ def _relabel(options: argparse.Namespace) -> int:
         )
     path = find_home(options).pool
     with closing(Pool.open(path)) as pool:
+        check_names(selection, pool)
         if options.csv is not None:
             videos, labels, sides = read_names(options.csv)
         else:
@@ -78,7 +79,8 @@ def _relabel(options: argparse.Namespace) -> int:
     change_sides(path, {hand_id: "left" if side == "left" else "right" for hand_id, side in sides.items()})
     print(f"{hands} changed: {names}")
     if videos or labels or sides:
-        print("next: handsim index add, as an index holds the names and sides of its day")
+        add = format_command(options, "index add")
+        print(f"an index holds the names and sides of its day; next: {add}")
     return 0
 
 

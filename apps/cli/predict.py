@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from apps.cli.console import find_estimator, find_home, printable, progress_bar
+from apps.cli.console import check_folder_name, find_estimator, find_home, printable, progress_bar
 from apps.cli.detector import add_detector_arguments, read_detector_options
 from apps.cli.main import EXIT_BAD_INPUT
 from apps.cli.predict_files import FileResult, FindCamera, FindHands, Predictor
 from apps.extras import require_library
 from handsim.detection import open_detector
+from handsim.english import pluralize
 from handsim.errors import HandsimError, Remark, UnusableError
 from handsim.hand import SIDES, Side
 from handsim.home import Home
@@ -93,6 +94,8 @@ def _parse_box(text: str) -> list[float]:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     home = find_home(options)
+    if options.out is not None:
+        check_folder_name("--out", options.out)
     model = _open_model(options, home)
     out = options.out or (None if options.json else home.path / "predictions")
     results: list[FileResult] = []
@@ -240,9 +243,9 @@ def _print_unused(lines: list[str]) -> None:
 
 
 def _summarize(result: "FileResult") -> str:
-    hands = f"{result.hands:,} hand{'' if result.hands == 1 else 's'}"
+    hands = pluralize(result.hands, "hand")
     frames = ""
     if (tracks := result.content.get("tracks")) is not None:
-        frames = f" in {result.pictures:,} frames, {len(tracks):,} track{'' if len(tracks) == 1 else 's'}"
+        frames = f" in {pluralize(result.pictures, 'frame')}, {pluralize(len(tracks), 'track')}"
     written = "" if result.json_path is None else f", {result.json_path}"
     return f"{result.content['file']}: {hands}{frames}{written}"

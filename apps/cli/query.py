@@ -18,11 +18,19 @@ from PIL import Image
 
 from apps.cli.console import find_catalog, find_home, format_table
 from apps.cli.detector import add_detector_arguments, read_detector_options
-from apps.cli.selection import DEFAULT_K, add_filter_arguments, make_filter, read_lists, tell_unindexed
-from handsim.detection import DetectorOptions, detect_hands, open_detector, read_keypoints
+from apps.cli.main import EXIT_BAD_INPUT
+from apps.cli.selection import (
+    DEFAULT_K,
+    add_filter_arguments,
+    check_names_in_index,
+    make_filter,
+    read_lists,
+    tell_unindexed,
+)
+from handsim.detection import HandDetector, detect_hands, open_detector, read_keypoints
 from handsim.drawing import MontageRow, Tile, montage
 from handsim.embedding import LEAST_LABELLED, Embedding, can_embed, lacks_depth
-from handsim.english import pluralize
+from handsim.english import describe_place, pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.hand import Side, format_hand_id, labelled_joints, parse_hand_id
 from handsim.images import decode_picture
@@ -32,8 +40,10 @@ from handsim.pool.layout import read_removed
 from handsim.skeleton import JOINT_NAMES
 from index import Filter, IndexVersion, Neighbor, Neighbors, SearchOptions
 from index.query import Payload
+from index.random_pairs import RandomPairs, find_random_pairs
 
 _COLUMNS: Final = ("video", "side", "source", "label")
+_PICTURE_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _NO_HAND: Final = "no hand of the index meets these conditions"
 
 
@@ -118,7 +128,7 @@ def read_queries(path: Path, side: Side) -> list[Query]:
     ]
 
 
-def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]:
+def detect_queries(path: Path, detector: HandDetector) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
@@ -128,9 +138,11 @@ def detect_queries(path: Path, detector_options: DetectorOptions) -> list[Query]
         raise HandsimError(f"{path} is a {kind}; give one of its {what} as an image")
     if kind == "animation":
         print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
-    picture = decode_picture(path)
-    with closing(open_detector(detector_options)) as detector:
-        hands = detect_hands(picture.pixels, detector)
+    try:
+        picture = decode_picture(path)
+    except HandsimError as error:
+        raise HandsimError(f"{path}: {error}") from error
+    hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")
     queries = []
@@ -184,7 +196,8 @@ def _make_tile(pool: Pool, neighbor: Neighbor) -> Tile:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     subject = parser.add_argument_group("what to search for, one of").add_mutually_exclusive_group()
-    subject.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="every hand in an image")
+    line = "every hand in images; one that cannot be used is named, and the others are answered"
+    subject.add_argument("images", nargs="*", default=[], type=Path, metavar="IMAGE", help=line)
     subject.add_argument("--hand", metavar="ID", help="a hand of the index, 16 hex digits")
     subject.add_argument(
         "--keypoints",
@@ -204,7 +217,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answer = parser.add_argument_group("the answer")
     answer.add_argument("-k", type=int, metavar="K", help=f"how many hands (default: {DEFAULT_K})")
     answer.add_argument("--json", action="store_true", help="answer in JSON")
-    answer.add_argument("--montage", type=Path, metavar="PNG", help="also draw query and answers")
+    line = "also draw query and answers: a file .png, .jpg or .webp"
+    answer.add_argument("--montage", type=Path, metavar="FILE", help=line)
     answer.add_argument("--exact", action="store_true", help="compare all hands instead of walking the graph")
     answer.add_argument("--ef", type=int, metavar="N", help="candidates to look at (default: as built)")
     parser.set_defaults(run=_run)
@@ -222,10 +236,14 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
+    unused: list[str] = []
     hands = read_lists(options, [name for name in options.list or () if name])
     with find_catalog(options) as catalog, catalog.current() as version:
+        filter_ = make_filter(options, hands)
+        if filter_ is not None:
+            check_names_in_index(filter_, version)
         search = SearchOptions(
-            filter=make_filter(options, hands),
+            filter=filter_,
             one_per_video=options.one_per_video,
             min_distance=options.min_distance,
             max_distance=options.max_distance,
@@ -243,28 +261,40 @@ def _run(options: argparse.Namespace) -> int:
             _print_hands(options, hand_ids, version)
             _tell_removed(options, hand_ids)
             return 0
-        pool = Pool.open(find_home(options).pool) if options.montage else None
+        home = find_home(options)
+        pool = Pool.open(home.pool) if options.montage else None
+        pairs = find_random_pairs(version, home.random_pairs(options.index))
         try:
-            queries, answers = _search(options, version, pool, k, search)
+            queries, answers = _search(options, version, pool, k, search, unused)
         except NotThereError:
             _explain(options, version)
             raise
     if options.json:
-        print(json.dumps([_answer_to_json(query, answers[i]) for i, query in enumerate(queries)], indent=1))
+        print(
+            json.dumps(
+                [_answer_to_json(query, answers[i], pairs) for i, query in enumerate(queries)], indent=1
+            )
+        )
     else:
-        print("\n\n".join(_format_answer(query, answers[i]) for i, query in enumerate(queries)))
+        print("\n\n".join(_format_answer(query, answers[i], pairs) for i, query in enumerate(queries)))
     _tell_removed(options, answers.hand_ids[answers.is_found])
     if pool is not None:
-        draw_montage(pool, queries, answers).save(options.montage, "PNG")
+        draw_montage(pool, queries, answers).save(options.montage, _PICTURE_FORMATS[options.montage.suffix])
         if not options.json:
             print(f"\nmontage: {options.montage}")
-    return 0
+    for line in unused:
+        print(f"handsim: {line}", file=sys.stderr)
+    return EXIT_BAD_INPUT if unused else 0
 
 
 def _check(options: argparse.Namespace) -> None:
     """Raise HandsimError for options that do not go together."""
     if options.k is not None and options.k < 1:
         raise HandsimError(f"k is {options.k}; ask for at least 1 hand")
+    if options.montage is not None and options.montage.suffix not in _PICTURE_FORMATS:
+        raise HandsimError(
+            f"--montage {options.montage} does not end in {', '.join(_PICTURE_FORMATS)}; name it so"
+        )
     is_search = _asks_for_likeness(options)
     if not is_search and not options.random and options.list is None:
         raise HandsimError(
@@ -296,13 +326,19 @@ def _check(options: argparse.Namespace) -> None:
 
 def _asks_for_likeness(options: argparse.Namespace) -> bool:
     """Whether there is something to search for; else hands are shown as they come."""
-    subjects = (options.image, options.hand, options.keypoints, options.like)
-    return any(subject is not None for subject in subjects)
+    subjects = (options.hand, options.keypoints, options.like)
+    return bool(options.images) or any(subject is not None for subject in subjects)
 
 
 def _search(
-    options: argparse.Namespace, version: IndexVersion, pool: Pool | None, k: int, search: SearchOptions
+    options: argparse.Namespace,
+    version: IndexVersion,
+    pool: Pool | None,
+    k: int,
+    search: SearchOptions,
+    unused: list[str],
 ) -> tuple[Sequence[Query], Neighbors]:
+    """The queries and their answers; ``unused`` gets a line for each image that cannot be used."""
     if options.hand is not None:
         hand_id = parse_hand_id(options.hand)
         neighbors = version.search_hands([hand_id], k, other_video=options.other_video, options=search)
@@ -317,11 +353,27 @@ def _search(
             assert query.keypoints is not None
             check_joints(f"{query.title[0]} of {options.keypoints}", query.keypoints, version.embedding)
     else:
-        queries = detect_queries(options.image, read_detector_options(options))
+        queries = _detect_all(options, unused)
     crops = [query.crop for query in queries if query.crop is not None]
     keypoints = np.stack([query.keypoints for query in queries if query.keypoints is not None])
     vectors = version.embedding.embed(keypoints=keypoints, crops=crops or None)
     return queries, version.search(vectors, k, options=search)
+
+
+def _detect_all(options: argparse.Namespace, unused: list[str]) -> list[Query]:
+    """The hands of all images; raises the error of the first image if no image can be used."""
+    queries: list[Query] = []
+    errors: list[HandsimError] = []
+    with closing(open_detector(read_detector_options(options))) as detector:
+        for path in options.images:
+            try:
+                queries += detect_queries(path, detector)
+            except HandsimError as error:
+                errors.append(error)
+    if not queries:
+        raise errors[0]
+    unused += map(str, errors)
+    return queries
 
 
 def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
@@ -332,7 +384,7 @@ def _explain(options: argparse.Namespace, version: IndexVersion) -> None:
         check_hands([parse_hand_id(name) for name in names], version.embedding, Pool.open(home.pool))
 
 
-def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, Any]:
+def _answer_to_json(query: Query, neighbors: Sequence[Neighbor], pairs: RandomPairs) -> dict[str, Any]:
     return {
         "query": query.metadata,
         "neighbors": [
@@ -340,6 +392,7 @@ def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, An
                 "rank": rank,
                 "hand_id": format_hand_id(neighbor.hand_id),
                 "distance": neighbor.distance,
+                "nearer_than": pairs.share_further(neighbor.distance),
                 **(neighbor.payload or {}),
             }
             for rank, neighbor in enumerate(neighbors, start=1)
@@ -347,16 +400,22 @@ def _answer_to_json(query: Query, neighbors: Sequence[Neighbor]) -> dict[str, An
     }
 
 
-def _format_answer(query: Query, neighbors: Sequence[Neighbor]) -> str:
+def _format_answer(query: Query, neighbors: Sequence[Neighbor], pairs: RandomPairs) -> str:
     title = ", ".join(query.title)
     if not neighbors:
         return f"{title}\n  {_NO_HAND}"
     rows = [
-        [str(rank), format_hand_id(neighbor.hand_id), f"{neighbor.distance:.4f}", *_cells(neighbor.payload)]
+        [
+            str(rank),
+            format_hand_id(neighbor.hand_id),
+            f"{neighbor.distance:.3f}",
+            describe_place(pairs.share_further(neighbor.distance)).removeprefix("nearer than "),
+            *_cells(neighbor.payload),
+        ]
         for rank, neighbor in enumerate(neighbors, start=1)
         if neighbor.payload is not None
     ]
-    return f"{title}\n{format_table(['>rank', 'hand', '>distance', *_COLUMNS], rows)}"
+    return f"{title}\n{format_table(['>rank', 'hand', '>distance', '>nearer than', *_COLUMNS], rows)}"
 
 
 def _cells(payload: Payload) -> list[str]:

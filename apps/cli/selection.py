@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
 from typing import Final, get_args
 
 import numpy as np
@@ -10,16 +11,19 @@ from numpy.typing import NDArray
 
 from apps.cli.console import find_catalog, find_home
 from handsim.english import pluralize
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from handsim.hand import SIDES, Side, parse_hand_id
 from handsim.lists import HandLists
 from handsim.pool import Pool
 from handsim.pool.layout import are_removed
 from handsim.pool.selection import Selection, parse_ids
-from index import Filter, SearchOptions
+from index import Filter, IndexVersion, SearchOptions
 
 DEFAULT_K: Final = 10
 """Hands in the answer of a query."""
+_SAMPLE: Final = 2000
+_NAMED: Final = 8
+"""Names, the most alike ones, that an error lists."""
 
 
 def add_filter_arguments(group: argparse._ArgumentGroup, sides: Sequence[Side] = SIDES) -> None:
@@ -90,6 +94,38 @@ def make_filter(options: argparse.Namespace, hands: frozenset[int] | None = None
     return None if filter_ == Filter() else filter_
 
 
+def check_names(chosen: Filter | Selection, pool: Pool) -> None:
+    """Raise NotThereError for a source, video or label that no hand of the pool has."""
+    for noun, names, column in (
+        ("source", chosen.sources, pool.sources),
+        ("video", chosen.videos, pool.videos),
+        ("label", chosen.labels, pool.labels),
+    ):
+        for name in names or ():
+            if name not in column.names:
+                raise _unknown_name(noun, name, column.names, str(pool.path))
+
+
+def check_names_in_index(filter_: Filter, version: IndexVersion) -> None:
+    """As `check_names`, of an index version; what there is instead is known from a sample of its hands."""
+    for noun, names in filter_.allowed_values:
+        for name in names if noun != "side" else ():
+            if not len(version.sample(1, Filter(**{f"{noun}s": (name,)}))):
+                payloads = version.payloads(version.sample(_SAMPLE))
+                known = {str(value) for payload in payloads if (value := payload[noun]) is not None}
+                raise _unknown_name(noun, name, known, f"index version {version.info.name}")
+
+
+def _unknown_name(noun: str, name: str, known: Collection[str], where: str) -> NotThereError:
+    if not known:
+        remedy = f"no hand has one; `handsim pool relabel --{noun}-from` gives {noun}s"
+    else:
+        shown = sorted(known, key=lambda other: (-SequenceMatcher(None, name, other).ratio(), other))[:_NAMED]
+        remedy = f"there {'is' if len(known) == 1 else 'are'} {', '.join(sorted(shown))}"
+        remedy += f" and {len(known) - len(shown):,} more" if len(known) > len(shown) else ""
+    return NotThereError(f"no {noun} {name!r} in {where}; {remedy}")
+
+
 def add_selection_arguments(parser: argparse.ArgumentParser, default: str = "all") -> None:
     """Declare the options of `read_selection`; the help says which hands are meant without any."""
     group = parser.add_argument_group(f"which hands (default: {default})")
@@ -134,6 +170,8 @@ def read_selection(options: argparse.Namespace) -> Selection:
 def _search(options: argparse.Namespace, filter_: Filter | None) -> Selection:
     k = DEFAULT_K if options.k is None else options.k
     with find_catalog(options) as catalog, catalog.current() as version:
+        if filter_ is not None:
+            check_names_in_index(filter_, version)
         search = SearchOptions(filter=filter_)
         answer = version.search_hands([parse_hand_id(options.like)], k, options=search)[0]
     return Selection(

@@ -1,10 +1,12 @@
 """``handsim synth``: synthetic hands into the pool, or as a labelled dataset in a published layout."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from apps.cli.console import find_home, progress_bar
+from apps.cli.console import check_folder_name, find_home, format_command, progress_bar
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.geometry import POOL_ENLARGEMENT
 from handsim.pool import Pool
@@ -69,13 +71,18 @@ def _run(options: argparse.Namespace) -> int:
         raise HandsimError(f"--size {options.size} is not for --layout {options.layout}; leave it out")
     if (options.layout is None) != (options.out is None):
         raise HandsimError("--layout and --out go together: which layout, and the folder to write it in")
+    if options.out is not None:
+        check_folder_name("--out", options.out)
     if options.layout is not None and options.keypoint_noise is not None:
         raise HandsimError("--keypoint-noise is for the pool, labels are exact; leave it or --layout out")
     if options.layout is not None and options.crop_enlargement is not None:
         raise HandsimError("--crop-enlargement is for the pool; leave it or --layout out")
     config = _read_world(options)
     if options.layout is not None:
-        return _write_layout(options.layout, options.out, config)
+        _write_layout(options.layout, options.out, config)
+        check = format_command(options, f"dataset check {options.layout} {shlex.quote(str(options.out))}")
+        print(f"a synthetic set in the layout of {options.layout} in {options.out}; next: {check}")
+        return 0
     home, enlargement = find_home(options), options.crop_enlargement
     with progress_bar("synthesising") as progress:
         synthesise_pool(
@@ -85,7 +92,8 @@ def _run(options: argparse.Namespace) -> int:
             crop_enlargement=POOL_ENLARGEMENT if enlargement is None else enlargement,
             progress=progress,
         )
-    print(f"{len(Pool.open(home.pool)):,} hands in {home.pool}; next: handsim index build")
+    hands = pluralize(len(Pool.open(home.pool)), "hand")
+    print(f"{hands} in {home.pool}; next: {format_command(options, 'index build')}")
     return 0
 
 
@@ -102,7 +110,7 @@ def _read_world(options: argparse.Namespace) -> "SyntheticConfig":
     return WORLDS.read(options.world, overrides)
 
 
-def _write_layout(layout: str, root: Path, config: "SyntheticConfig") -> int:
+def _write_layout(layout: str, root: Path, config: "SyntheticConfig") -> None:
     from training.datasets.generic import write_generic
     from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
     from training.datasets.synthetic import write_synthetic
@@ -116,5 +124,3 @@ def _write_layout(layout: str, root: Path, config: "SyntheticConfig") -> int:
     }
     with progress_bar("synthesising") as progress:
         writers[layout](root, config, progress)
-    print(f"a synthetic set in the layout of {layout} in {root}; next: handsim dataset check {layout} {root}")
-    return 0

@@ -10,8 +10,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from apps.cli.console import find_catalog, find_checkpoint, find_home
+from apps.cli.console import find_catalog, find_checkpoint, find_home, format_command
 from apps.cli.main import EXIT_INTERRUPTED
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 
@@ -154,12 +155,15 @@ def _train(
         return 0
     run = folder.path.name
     if not outcome.finished:
-        line = f"stopped after step {outcome.steps:,}; `handsim {command} {run} --resume` goes on from there"
+        resume = format_command(options, f"{command} {run} --resume")
+        line = f"stopped after step {outcome.steps:,}; `{resume}` goes on from there"
         if not outcome.steps:
-            line = f"stopped before the first checkpoint; start again with `handsim {command} RECIPE`"
+            again = format_command(options, f"{command} {options.recipe}")
+            line = f"stopped before the first checkpoint; start again with `{again}`"
         print(line)
         return EXIT_INTERRUPTED
-    print(f"{outcome.steps:,} steps done in {folder.path}; `handsim {next_command.format(run=run)}`")
+    done = pluralize(outcome.steps, "step")
+    print(f"{done} done in {folder.path}; next: {format_command(options, next_command.format(run=run))}")
     return 0
 
 

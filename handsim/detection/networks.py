@@ -46,6 +46,7 @@ _STEADY_JOINTS: Final = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 _KNUCKLE_WEIGHTS: Final = {5: 0.25, 9: 0.5, 13: 0.25}
 """Where the fingers point: from the wrist to this mean of their bases."""
 _SAME_PALM_IOU: Final = 0.3
+_MM_PER_M: Final = 1000.0
 _DEPTH_UNIT: Final = 0.4
 """The network's z is in this unit of its x and y (MediaPipe's ``normalize_z``)."""
 
@@ -94,6 +95,10 @@ class HandLandmarks:
     """How sure the network is that it saw a hand, 0 to 1."""
     rightness: float
     """0 for a left hand, 1 for a right one."""
+    world_mm: NDArray[np.float32] | None = None
+    """[21, 3] MediaPipe's world landmarks in mm, from about the hand's middle, in the picture's axes: x
+    right, y down, z into the picture. The hand has the size that the network takes for true. None for other
+    networks, which give none."""
 
 
 class HandNetworks:
@@ -133,12 +138,21 @@ class HandNetworks:
 
     def predict_joints(self, picture: NDArray[np.uint8], square: TurnedSquare) -> HandLandmarks:
         """The joints of the hand that fills a square part of a picture [H, W, 3], fingers up."""
-        points, presence, right = _run(self._joints, cut_turned(picture, square, _JOINTS_PX))[:3]
+        points, presence, right, *world = _run(self._joints, cut_turned(picture, square, _JOINTS_PX))
         keypoints = points.astype(np.float64).reshape(JOINT_COUNT, 3)
         to_picture = square.to_picture(_JOINTS_PX)
         depth = (keypoints[:, 2] - keypoints[0, 2]) / _DEPTH_UNIT * square.side / _JOINTS_PX
         placed = np.column_stack([keypoints[:, :2] @ to_picture[:, :2].T + to_picture[:, 2], depth])
-        return HandLandmarks(placed.astype(np.float32), float(presence[0]), float(right[0]))
+        world_mm = _turn_world(world[0], square.angle) if world else None
+        return HandLandmarks(placed.astype(np.float32), float(presence[0]), float(right[0]), world_mm)
+
+
+def _turn_world(metres: NDArray[np.float32], angle: float) -> NDArray[np.float32]:
+    """World landmarks [63] of a turned square, in the picture's axes and in mm."""
+    joints = metres.astype(np.float64).reshape(JOINT_COUNT, 3) * _MM_PER_M
+    cos, sin = np.cos(angle), np.sin(angle)
+    joints[:, :2] = joints[:, :2] @ np.array([[cos, sin], [-sin, cos]])
+    return joints.astype(np.float32)
 
 
 def square_around_joints(keypoints_px: NDArray[np.float32]) -> TurnedSquare:

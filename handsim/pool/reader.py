@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from handsim.images import encode_jpeg
 from handsim.pool import layout
 from handsim.pool.crops import TarFiles, decode_central
 from handsim.skeleton import JOINT_COUNT
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +186,7 @@ class Pool:
                 raise NotThereError(
                     f"hand {name} was removed from {self.path}; `handsim pool restore` takes that back"
                 )
-            raise NotThereError(f"no hand {name} in {self.path} (it holds {len(self):,} hands)")
+            raise NotThereError(f"no hand {name} in {self.path} (it holds {pluralize(len(self), 'hand')})")
         return self._by_id[places]
 
     def was_removed(self, hand_id: int) -> bool:
@@ -218,6 +221,43 @@ class Pool:
             flat = values.flatten().to_numpy(zero_copy_only=False)
             into[rows][known] = flat.reshape(int(known.sum()), into.shape[1])
         return is_known
+
+    def to_pandas(self) -> "DataFrame":
+        """A table with a row for each hand, in the order of `hand_ids`; the index holds ids as 16 hex digits.
+
+        Columns: source, video, side, label, frame, score, file (see `Hand`), track (16 hex digits, or none)
+        and has_crop. Raises NotThereError where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise NotThereError(
+                "a table of a pool needs pandas, which is not installed; `pip install pandas`"
+            ) from error
+        columns = {
+            name: pd.Categorical.from_codes(column.codes, column.names)
+            for name, column in (
+                *(("source", self.sources), ("video", self.videos)),
+                *(("side", self.sides), ("label", self.labels)),
+            )
+        }
+        ids, tracks = (
+            [format_hand_id(number) if number else None for number in numbers.tolist()]
+            for numbers in (self.hand_ids, self.tracks)
+        )
+        return pd.DataFrame(
+            {
+                **columns,
+                "frame": self.frames,
+                "score": self.scores,
+                "file": self.read_files().values(),
+                "track": tracks,
+                "has_crop": self.has_crops,
+            },
+            index=pd.Index(ids, name="hand"),
+        )
 
     def track_lengths(self) -> NDArray[np.int64]:
         """[N] how many hands of the pool are in the track of each hand; 0 where it is in none."""

@@ -1,15 +1,16 @@
 """How good an index is: its neighbours against the pool's labels, and its graph against exact search."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from handsim import HandsimError, Pool, PoseEmbedding
+from handsim import HandsimError, Pool, PoolWriter, PoseEmbedding
 from index import ExactIndex, IndexSettings, IndexVersion, open_catalog, verify
 from index.evaluation import evaluate_retrieval
+from tests.handsim.builders import make_hand
 from tests.index.builders import SMALL_GRAPH, copy_index, write_pool
 
 
@@ -20,6 +21,7 @@ def test_in_a_pool_of_few_poses_neighbours_have_the_same_label(embedded: IndexVe
     assert 0.99 <= report.recall_at_10 <= 1
     assert 200 < report.labelled < 270  # four frames of five have a label
     assert (report.precision_at_1 or 0) > 0.7
+    assert (report.without_peer, report.ceiling_at_10) == (0, 1)
     assert report.covered == report.cross_video_share == 1
     assert report.cross_video_share_unfiltered < 0.2
     assert report.mined_pose_distance is not None
@@ -36,8 +38,20 @@ def test_a_single_video_has_no_neighbours_in_others(tmp_path: Path) -> None:
     embedding = PoseEmbedding.fit(pool, components=4)
     report = evaluate_retrieval(ExactIndex(pool, embedding), pool).report
     assert (report.sample, report.covered) == (15, 0)
-    assert (report.recall_at_1, report.precision_at_1) == (1, 0)
+    assert (report.recall_at_1, report.precision_at_1, report.ceiling_at_10) == (1, None, None)
+    assert report.without_peer == report.labelled > 0  # nothing could have been right
     assert report.mined_pose_distance is None
+
+
+def test_the_ceiling_of_precision_is_that_of_labels_with_few_peers(tmp_path: Path) -> None:
+    with PoolWriter(tmp_path / "pool") as writer:
+        for number in range(40):  # in videos of five; "a" has 3 hands in other videos than its own, "b" none
+            label = "a" if number in (0, 1, 10, 20) else "b" if number == 30 else None
+            writer.add(replace(make_hand(number), label=label))
+    pool = Pool.open(tmp_path / "pool")
+    report = evaluate_retrieval(ExactIndex(pool, PoseEmbedding.fit(pool, components=4)), pool).report
+    assert (report.labelled, report.without_peer) == (5, 1)
+    assert report.ceiling_at_10 == pytest.approx((2 + 2 + 3 + 3) / 4 / 10)
 
 
 def test_an_empty_sample_is_refused(embedded: IndexVersion, pool: Pool) -> None:

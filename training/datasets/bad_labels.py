@@ -18,7 +18,7 @@ floor, so that the rounding of exact labels names nobody.
   near or far. The only fixed bounds.
 
 What labels alone cannot show: a hand that was moved in 3D where the 2D joints are projections of the 3D ones,
-and the labels of another image. For these the image has to be looked at.
+and the labels of another image. For these the image has to be looked at (`training.datasets.second_look`).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from handsim.geometry import box_around
 from handsim.hand import Side
 from handsim.skeleton import FINGER_JOINTS, FINGERS, JOINT_NAMES, WRIST
 from handsim.synthetic.camera import project
-from training.datasets.record import MOSTLY_INSIDE, HandLabel, joints_inside
+from training.datasets.record import HandLabel, joints_inside, lies_in_picture
 from training.datasets.sanity import FARTHEST_MM, NEAREST_MM, PALM_AND_BONES, SUSPECTS
 
 Floats = NDArray[np.float64]
@@ -53,6 +53,15 @@ _CLEAR_GAIN: Final = 40.0
 noise, saves 30."""
 _MOST: Final = 2 * LIMIT
 _LEAST_RATIO: Final = 1e-6
+_LEAST_MM: Final = 1e-3
+_CLEARLY_MIRRORED: Final = -0.15
+"""Of the median score of a set's hands: a mirrored hand has about -1, one stretched out about 0."""
+_RIDGE: Final = 1e-3
+_SIDE_IS_CLEAR: Final = 2.5
+"""Robust deviations between the median score and 0, so that a set can tell its hands from mirror images."""
+_PAIRS: Final = np.array(PALM_AND_BONES)
+_LONG_FINGERS: Final = np.array([FINGER_JOINTS[finger] for finger in FINGERS[1:]])
+_THUMB: Final = np.array(FINGER_JOINTS["thumb"])
 
 
 @dataclass(frozen=True)
@@ -98,18 +107,31 @@ def find_bad_labels(labels: Sequence[HandLabel], annotated_px: NDArray[np.floati
         if annotated_px is not None:
             _name_projections(naming, labels, annotated_px)
         _name_places(naming, labels)
-        _name_lengths(naming, joints_mm, [label.subject for label in labels])
-        _name_sides(naming, joints_mm, [label.side for label in labels])
+        if np.isfinite(joints_mm).any():  # not in 2D alone
+            _name_lengths(naming, joints_mm, [label.subject for label in labels])
+            _name_sides(naming, joints_mm, [label.side for label in labels])
     return naming.worst_first()
+
+
+def merge_bad_labels(one: Sequence[BadLabel], other: Sequence[BadLabel]) -> list[BadLabel]:
+    """The labels of both, the worst first; one that both name has the reasons of both, the clearer first."""
+    merged = {label.row: label for label in one}
+    for label in other:
+        pair = sorted((merged.get(label.row, label), label), key=lambda each: -each.excess)
+        reasons = tuple(dict.fromkeys(reason for each in pair for reason in each.reasons))
+        merged[label.row] = BadLabel(label.row, reasons, pair[0].excess)
+    return sorted(merged.values(), key=lambda label: (-label.excess, label.row))
 
 
 def _name_outside(naming: _Naming, labels: Sequence[HandLabel]) -> None:
     for row, label in enumerate(labels):
-        inside, count = joints_inside(label), int(label.valid.sum())
-        if inside < MOSTLY_INSIDE * count:
+        if not lies_in_picture(label):
+            inside, count = joints_inside(label), int(label.valid.sum())
             share = inside / count
             naming.add(row, 2 - share, f"{count - inside} of {count} joints lie outside of the picture")
         depth = label.joints_3d_mm[label.valid, 2]
+        if not np.isfinite(depth).any():
+            continue  # in 2D alone
         if depth.min() < NEAREST_MM or depth.max() > FARTHEST_MM:
             far = float(depth.min() if depth.min() < NEAREST_MM else depth.max())
             naming.add(row, 2.0, f"a joint is {far:.0f} mm from the camera")
@@ -129,7 +151,7 @@ def _name_projections(
         sides[row] = max(float((box[2:] - box[:2]).max()), 1.0)
     farthest = np.full(len(labels), np.nan)
     farthest[measured] = np.nanmax(apart[measured], axis=1) / sides[measured]
-    z = _deviations(farthest, _PROJECTION_FLOOR)
+    z = deviations(farthest, _PROJECTION_FLOOR)
     for row in np.flatnonzero(z > LIMIT).tolist():
         joint = int(np.nanargmax(apart[row]))
         moved = float(np.nanmedian(apart[row]))
@@ -145,37 +167,29 @@ def _name_places(naming: _Naming, labels: Sequence[HandLabel]) -> None:
     for row, label in enumerate(labels):
         box = box_around(label.keypoints_2d_px[label.valid])
         places[row] = (box[:2] + box[2:]) / 2 / label.size_px - 0.5
-    z = np.abs(np.stack([_deviations(axis, _PLACE_FLOOR) for axis in places.T], axis=1))
+    z = np.abs(np.stack([deviations(axis, _PLACE_FLOOR) for axis in places.T], axis=1))
     for row in np.flatnonzero(z.max(axis=1) > LIMIT).tolist():
         x, y = places[row]
         what = f"the hand is {x:+.0%} and {y:+.0%} of the picture from its middle, unlike the others"
         naming.add(row, float(z[row].max()) / LIMIT, what)
 
 
-def _deviations(values: Floats, floor: float) -> Floats:
-    """Robust deviations [N] of values [N] from their median; 0 where NaN."""
-    known = np.isfinite(values)
-    if not known.any():
+def deviations(values: Floats, floor: float, among: Floats | None = None) -> Floats:
+    """Robust deviations [N] of values [N] from their median, or that of others; 0 where NaN."""
+    known, among = np.isfinite(values), values if among is None else among
+    among = among[np.isfinite(among)]
+    if not len(among):
         return np.zeros(len(values))
-    median = np.median(values[known])
-    spread = _MAD_TO_DEVIATION * np.median(np.abs(values[known] - median))
+    median = np.median(among)
+    spread = _MAD_TO_DEVIATION * np.median(np.abs(among - median))
     return np.where(known, (values - median) / max(spread, floor), 0.0)
-
-
-_PAIRS: Final = np.array(PALM_AND_BONES)
-_LEAST_MM: Final = 1e-3
-_CLEARLY_MIRRORED: Final = -0.15
-"""Of the median score of a set's hands: a mirrored hand has about -1, one stretched out about 0."""
-_RIDGE: Final = 1e-3
-_SIDE_IS_CLEAR: Final = 2.5
-"""Robust deviations between the median score and 0, so that a set can tell its hands from mirror images."""
 
 
 def _name_lengths(naming: _Naming, joints_mm: Floats, subjects: Sequence[str]) -> None:
     lengths = _lengths(joints_mm)
     model = _LengthModel.fit(lengths, subjects)
     sizes, z = model.sizes(lengths), model.deviations(lengths)
-    size_z = np.where(model.of_person, _deviations(sizes, _SIZE_FLOOR), 0.0)
+    size_z = np.where(model.of_person, deviations(sizes, _SIZE_FLOOR), 0.0)
     for row in np.flatnonzero(np.abs(size_z) > LIMIT).tolist():
         what = f"the hand is {sizes[row]:.2f} times as large as this person's other hands"
         naming.add(row, float(abs(size_z[row])) / LIMIT, what)
@@ -261,10 +275,6 @@ def _find_exchanges(joints_mm: Floats, z: Floats, model: _LengthModel) -> dict[i
         for row in np.flatnonzero(gains > best).tolist():
             best[row], names[row] = gains[row], name
     return {row: (float(best[row]), name) for row, name in enumerate(names) if name}
-
-
-_LONG_FINGERS: Final = np.array([FINGER_JOINTS[finger] for finger in FINGERS[1:]])
-_THUMB: Final = np.array(FINGER_JOINTS["thumb"])
 
 
 def _name_sides(naming: _Naming, joints_mm: Floats, sides: Sequence[Side]) -> None:

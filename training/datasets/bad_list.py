@@ -71,8 +71,43 @@ def write_bad_list(path: Path, dataset: str, splits: Sequence[SplitBadList]) -> 
     write_text_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_bad_list(path: Path, dataset: str) -> dict[str, SplitBadList]:
-    """The lists of a file, by split; raises HandsimError for a file of another kind or dataset."""
+@dataclass(frozen=True)
+class BadList:
+    """What a file says."""
+
+    path: Path
+    splits: dict[str, SplitBadList]
+    """By their names."""
+
+    def rows(self, dataset: HandDataset) -> NDArray[np.int64]:
+        """Rising indices of the hands of a split that the list names.
+
+        Raises HandsimError for a list of other hands: another split or version of the labels.
+        """
+        path, split, hands = self.path, dataset.split, len(dataset)
+        if split not in self.splits:
+            raise HandsimError(
+                f"{path} has nothing on split {split}, only on {', '.join(self.splits) or 'none'}; write "
+                f"one with `handsim dataset check {dataset.name} ROOT --split {split} --all-labels`"
+            )
+        listed = self.splits[split]
+        if listed.hands != hands:
+            raise HandsimError(
+                f"{path} is of a split {split} of {listed.hands:,} hands, and this one has {hands:,}; "
+                f"{_CHECK_AGAIN}"
+            )
+        if listed.fingerprint != fingerprint_of(dataset):
+            raise HandsimError(
+                f"{path} is of other labels than split {split} of this {dataset.name} has; {_CHECK_AGAIN}"
+            )
+        for hand in listed.bad:
+            if not 0 <= hand.index < hands or dataset.label(hand.index).sample_id != hand.sample_id:
+                raise HandsimError(f"{path}: hand {hand.index} is not {hand.sample_id}; {_CHECK_AGAIN}")
+        return np.unique(np.array([hand.index for hand in listed.bad], dtype=np.int64))
+
+
+def read_bad_list(path: Path, dataset: str) -> BadList:
+    """The lists of a file; raises HandsimError for a file of another kind or dataset."""
     if not path.is_file():
         raise NotThereError(f"there is no list {path}; `handsim dataset check` writes one, bad.json")
     try:
@@ -88,7 +123,7 @@ def read_bad_list(path: Path, dataset: str) -> dict[str, SplitBadList]:
         raise HandsimError(f"{path} has format {version}, this handsim reads {FORMAT}; {_CHECK_AGAIN}")
     if name != dataset:
         raise HandsimError(f"{path} is a list of {name}, and this is {dataset}; {_CHECK_AGAIN}")
-    return splits
+    return BadList(path, splits)
 
 
 def _read_split(content: dict[str, Any]) -> SplitBadList:
@@ -102,30 +137,8 @@ def _read_split(content: dict[str, Any]) -> SplitBadList:
 
 
 def bad_rows(path: Path, dataset: HandDataset) -> NDArray[np.int64]:
-    """Rising indices of the hands of a split that a list names.
-
-    Raises HandsimError for a list of other hands: another dataset, split or version of the labels.
-    """
-    lists = read_bad_list(path, dataset.name)
-    if dataset.split not in lists:
-        raise HandsimError(
-            f"{path} has nothing on split {dataset.split}, only on {', '.join(lists) or 'none'}; write "
-            f"one with `handsim dataset check {dataset.name} ROOT --split {dataset.split} --all-labels`"
-        )
-    listed = lists[dataset.split]
-    if listed.hands != len(dataset):
-        raise HandsimError(
-            f"{path} is of a split {dataset.split} of {listed.hands:,} hands, and this one has "
-            f"{len(dataset):,}; {_CHECK_AGAIN}"
-        )
-    if listed.fingerprint != fingerprint_of(dataset):
-        raise HandsimError(
-            f"{path} is of other labels than split {dataset.split} of this {dataset.name} has; {_CHECK_AGAIN}"
-        )
-    for hand in listed.bad:
-        if not 0 <= hand.index < len(dataset) or dataset.label(hand.index).sample_id != hand.sample_id:
-            raise HandsimError(f"{path}: hand {hand.index} is not {hand.sample_id}; {_CHECK_AGAIN}")
-    return np.unique(np.array([hand.index for hand in listed.bad], dtype=np.int64))
+    """`BadList.rows` of a file for a split of its dataset."""
+    return read_bad_list(path, dataset.name).rows(dataset)
 
 
 class HandSubset:

@@ -2,26 +2,29 @@
 
 What needs no knowledge of the people and images is checked: files, counts, and by the rules in
 `training.datasets.sanity` a random sample of labels. Each check gives a `Finding`; a report has them all. It
-also names the labels that stand out from the others (`training.datasets.bad_labels`), in a sound set, too.
+also names the labels that stand out from the others (`training.datasets.bad_labels`), in a sound set, too,
+and on request those that a hand detector contradicts (`training.datasets.second_look`).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from handsim.detection import DetectorOptions, open_detector
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.skeleton import JOINT_COUNT
 from training.datasets.assemblyhands import AssemblyHands
-from training.datasets.bad_labels import find_bad_labels
+from training.datasets.bad_labels import BadLabel, find_bad_labels, merge_bad_labels
 from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
 from training.datasets.generic import GenericHands
 from training.datasets.layouts import is_synthetic
-from training.datasets.open_dataset import WHOLE_DATASETS, known_splits, open_dataset
+from training.datasets.open_dataset import ONLY_IN_2D, WHOLE_DATASETS, known_splits, open_dataset
 from training.datasets.record import HandLabel, LabelledHand, StoredDataset, check_split
 from training.datasets.sanity import (
     Finding,
@@ -34,6 +37,7 @@ from training.datasets.sanity import (
     check_sides,
     check_units,
 )
+from training.datasets.second_look import take_second_look
 
 OFFICIAL_HANDS: Final[dict[str, dict[str, int]]] = {
     "freihand": {"train": 123_728, "train_v0": 30_932, "val": 6_512, "eval": 3_960},
@@ -80,9 +84,11 @@ class CheckOptions:
     """Of the draw."""
     all_labels: bool = False
     """Read all labels, whatever ``labels`` is: a list of bad ones is then complete."""
+    look: int = 0
+    """How many of these hands a detector looks for, and at most as many of those whose labels stand out."""
 
     def __post_init__(self) -> None:
-        for name, least in (("labels", 1), ("pictures", 0), ("seed", 0)):
+        for name, least in (("labels", 1), ("pictures", 0), ("seed", 0), ("look", 0)):
             if getattr(self, name) < least:
                 raise HandsimError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
@@ -212,9 +218,12 @@ def check_dataset(
 ) -> CheckReport:
     """Check some splits of a dataset together, or those that make up the whole dataset.
 
-    A split that cannot be opened is a finding; the others are checked without it. Raises HandsimError for an
-    unknown dataset or split.
+    A split that cannot be opened is a finding; the others are checked without it. ``progress`` is called for
+    labels that were read, then for hands that were looked for. Raises HandsimError for an unknown dataset or
+    split, NotThereError for a second look without the detector's networks.
     """
+    options = options or CheckOptions()
+    detector = open_detector(DetectorOptions()) if options.look else None
     known = known_splits(name)
     for split in splits or ():
         check_split(name, split, known)
@@ -225,23 +234,30 @@ def check_dataset(
     )
     if not sum(count.hands for count in counts):
         return CheckReport(name, root, counts, (opened,), ())
-    hands, samples, readable = _read_random(datasets, options or CheckOptions(), progress)
+    hands, samples, readable = _read_random(datasets, options, progress)
     paths = (path for dataset in datasets for index in range(len(dataset)) for path in dataset.files(index))
     annotated_px = _annotated_px(hands) if hands else None
-    bad = _list_bad(datasets, hands, annotated_px)
+    named = find_bad_labels([label for _, _, label in hands], annotated_px)
+    looked: list[Finding] = []
+    if detector is not None:
+        with closing(detector):
+            second = take_second_look(hands, [each.row for each in named], options.look, detector, progress)
+        named, looked = merge_bad_labels(named, second.bad), [second.finding]
+    bad = _list_bad(datasets, hands, named)
     findings = (
-        *(opened, _check_counts(counts), _check_files(paths), *readable),
+        *(opened, _check_counts(counts), *_check_people(datasets), _check_files(paths), *readable),
         *_check_labels(hands, annotated_px),
+        *looked,
         *([_tell_worst(bad)] if hands else []),
     )
     return CheckReport(name, root, counts, findings, tuple(samples), bad, _read_worst(datasets, bad))
 
 
 def _list_bad(
-    datasets: Sequence[StoredDataset], hands: _DrawnHands, annotated_px: Floats | None
+    datasets: Sequence[StoredDataset], hands: _DrawnHands, named: Sequence[BadLabel]
 ) -> tuple[SplitBadList, ...]:
     bad: dict[str, list[BadHand]] = {dataset.split: [] for dataset in datasets}
-    for found in find_bad_labels([label for _, _, label in hands], annotated_px):
+    for found in named:
         dataset, index, label = hands[found.row]
         bad[dataset.split].append(BadHand(index, label.sample_id, found.reasons, found.excess))
     read = Counter(dataset.split for dataset, _, _ in hands)
@@ -306,10 +322,37 @@ def _check_counts(counts: Sequence[SplitCount]) -> Finding:
     return Finding("counts", "passed", "as many hands as in the official splits", numbers)
 
 
+def _check_people(datasets: Sequence[StoredDataset]) -> list[Finding]:
+    """Whether nobody is in two splits, where people are the splits' own affair, not the official ones'.
+
+    A finding and no refusal: hands of a single person can be trained on, and measured on that person.
+    """
+    splits = [dataset for dataset in datasets if isinstance(dataset, GenericHands)]
+    if len(splits) < 2:
+        return []
+    homes: dict[str, list[str]] = {}
+    for dataset in splits:
+        for person in dataset.people:
+            homes.setdefault(person, []).append(dataset.split)
+    shared = sorted(person for person, where in homes.items() if len(where) > 1)
+    numbers = {"people": float(len(homes)), "in_several_splits": float(len(shared))}
+    if not shared:
+        return [Finding("people", "passed", f"each of {len(homes):,} is in one split", numbers)]
+    where = " and ".join(homes[shared[0]])
+    detail = (
+        f"{len(shared):,} of {pluralize(len(homes), 'person', 'people')} in several splits, such as "
+        f"{shared[0]} in {where}: what is measured there is not of unseen people"
+    )
+    return [Finding("people", "failed", detail, numbers)]
+
+
 def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Finding]:
     labels = [label for _, _, label in hands]
     if not labels:
         return [Finding("joints", "skipped", "none of the hands that were read has an annotated joint")]
+    if not np.isfinite(np.stack([label.joints_3d_mm for label in labels])).any():
+        reason = "the set has joints in 2D alone: distance, order, units, bones and sides are not checked"
+        return [check_inside(labels), Finding("joints in 3D", "skipped", reason)]
     complete = [label for label in labels if label.valid.all()]
     complete_mm = np.array([label.joints_3d_mm for label in complete]).reshape(-1, JOINT_COUNT, 3)
     cameras = [check_projection(labels, annotated_px), check_depth(labels), check_inside(labels)]
@@ -332,8 +375,10 @@ def _check_labels(hands: _DrawnHands, annotated_px: Floats | None) -> list[Findi
 def _annotated_px(hands: _DrawnHands) -> Floats | None:
     """The 2D joints [N, 21, 2] of the files; None where those of labels are projections of the 3D joints."""
     first = hands[0][0]
-    if first.name in ("freihand", "ho3d", "interhand") or (
-        isinstance(first, GenericHands) and not first.has_keypoints
+    if (
+        first.name in ONLY_IN_2D
+        or first.name in ("freihand", "ho3d", "interhand")
+        or (isinstance(first, GenericHands) and not first.has_keypoints)
     ):
         return None
     annotated = np.stack([label.keypoints_2d_px for _, _, label in hands])

@@ -87,6 +87,11 @@ class GenericHands:
     def __len__(self) -> int:
         return len(self._hands)
 
+    @property
+    def people(self) -> frozenset[str]:
+        """Of all its hands; a picture is a person where nobody says who it is."""
+        return frozenset(hand.person for hand in self._hands)
+
     def label(self, index: int) -> HandLabel:
         """The truth of one hand; raises IndexError past the end."""
         hand = self._hands[index]

@@ -77,7 +77,7 @@ class HO3D:
         )
         if self._evaluation_mm is not None:
             joints_mm = self._evaluation_mm[index]
-        valid = np.isfinite(joints_mm).all(axis=1)
+        valid = np.asarray(np.isfinite(joints_mm).all(axis=1))
         joints_mm = np.where(valid[:, None], joints_mm, np.nan)
         return HandLabel(
             sample_id=frame,

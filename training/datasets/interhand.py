@@ -70,7 +70,7 @@ class InterHand:
         self._frame, self._world_mm, in_3d = _read_poses(_annotation_path(root, split, "joint_3d"), hands)
         self._cameras = _read_cameras(_annotation_path(root, split, "camera"), hands)
         valid = hands.valid & in_3d[self._frame, hands.left.astype(np.int64)]
-        some = valid.any(axis=1)
+        some = np.asarray(valid.any(axis=1))
         self.skipped = int((~some).sum())
         if not some.any():
             raise HandsimError(
@@ -198,7 +198,7 @@ def _find(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64
     places = np.searchsorted(ids[order], wanted).clip(max=len(ids) - 1)
     if len(wanted) and not len(ids):
         raise KeyError("images")
-    rows = order[places]
+    rows: NDArray[np.int64] = order[places]
     absent = wanted[ids[rows] != wanted]
     if len(absent):
         raise KeyError(f"images[] of id {absent[0]}")

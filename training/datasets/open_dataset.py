@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Final
 
 from handsim.errors import HandsimError, NotThereError, did_you_mean
-from training.datasets import assemblyhands, dexycb, freihand, generic, ho3d, interhand, synthetic
+from training.datasets import (
+    assemblyhands,
+    coco_wholebody,
+    dexycb,
+    freihand,
+    generic,
+    hint,
+    ho3d,
+    interhand,
+    synthetic,
+)
 from training.datasets.record import StoredDataset, check_split
 
 DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[str, ...]]]] = {
@@ -14,10 +24,14 @@ DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[s
     "assemblyhands": (assemblyhands.AssemblyHands, assemblyhands.SPLITS),
     "ho3d": (ho3d.HO3D, ho3d.SPLITS),
     "interhand": (interhand.InterHand, interhand.SPLITS),
+    "coco_wholebody": (coco_wholebody.CocoWholeBody, coco_wholebody.SPLITS),
+    "hint": (hint.HInt, hint.SPLITS),
     "generic": (generic.GenericHands, generic.SPLITS),
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
 """Name -> the dataset's class, and its splits."""
+ONLY_IN_2D: Final = ("coco_wholebody", "hint")
+"""Datasets that have no joints in 3D."""
 WHOLE_DATASETS: Final[Mapping[str, tuple[str, ...]]] = {
     "dexycb": ("s0_train", "s0_val", "s0_test"),
     "freihand": ("train", "val", "eval"),
@@ -32,6 +46,8 @@ _HAS: Final[Mapping[str, str]] = {
     "assemblyhands": "annotations",
     "ho3d": "train.txt",
     "interhand": "annotations",
+    "coco_wholebody": "annotations",
+    "hint": "TEST_newdays_img",
     "generic": generic.LABELS_FILE,
     "synthetic": synthetic.METADATA_FILE,
 }
@@ -55,6 +71,13 @@ def open_dataset(name: str, root: str | Path, split: str) -> StoredDataset:
         if (other := _find_neighbour(folder, _HAS[name])) is None:
             raise
         raise NotThereError(f"{folder} is not the folder of {name}, but {other} is: give that") from error
+
+
+def check_has_3d(name: str) -> None:
+    """Raise HandsimError for a dataset that has 2D joints alone."""
+    if name in ONLY_IN_2D:
+        others = ", ".join(other for other in DATASETS if other not in ONLY_IN_2D)
+        raise HandsimError(f"{name} has joints in 2D alone, and these are needed in 3D: take {others}")
 
 
 def _find_neighbour(folder: Path, has: str) -> Path | None:

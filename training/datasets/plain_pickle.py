@@ -35,6 +35,7 @@ _TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _RECONSTRUCT: Final = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 _SCALAR: Final = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 _NUMBER_TYPE: Final = re.compile(r"b1|[iu][1248]|f[248]")
+_BY_CODE: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _NOT_PLAIN: Final = "not plain data"
 
 
@@ -64,7 +65,7 @@ def _instructions(content: bytes) -> Iterator[tuple[str, Any]]:
     """
     file = io.BytesIO(content)
     while code := file.read(1):
-        instruction = pickletools.code2op.get(code.decode("latin-1"))
+        instruction = _BY_CODE.get(code)
         if instruction is None:
             raise ValueError(f"byte {file.tell() - 1} is no instruction")
         if instruction.name == "STOP":

@@ -17,6 +17,7 @@ from handsim.errors import HandsimError, NotThereError, UnusableError, did_you_m
 from handsim.geometry import mirror_points
 from handsim.hand import Side
 from handsim.images import decode_image, read_file
+from handsim.skeleton import JOINT_COUNT
 
 MM_PER_M: Final = 1000.0
 """Official files are in metres, records in millimetres."""
@@ -44,9 +45,11 @@ class HandLabel:
     keypoints_2d_px: NDArray[np.float32]
     """[21, 2] in the image. NaN where not ``valid``."""
     joints_3d_mm: NDArray[np.float32]
-    """[21, 3] in the camera frame: x right, y down, z into the image. NaN where not ``valid``."""
+    """[21, 3] in the camera frame: x right, y down, z into the image. NaN where not ``valid``, and in
+    datasets that have 2D joints alone."""
     intrinsics: NDArray[np.float64]
-    """[3, 3] K of the image, in its pixels: ``keypoints_2d_px`` is the projection of ``joints_3d_mm``."""
+    """[3, 3] K of the image, in its pixels: ``keypoints_2d_px`` is the projection of ``joints_3d_mm``. NaN in
+    datasets that have 2D joints alone."""
     valid: NDArray[np.bool_]
     """[21] which joints are annotated; every loss and every metric leaves the others out."""
 
@@ -64,6 +67,25 @@ class HandLabel:
         )
 
 
+def label_in_2d(
+    sample_id: str, subject: str, side: Side, size_px: tuple[int, int], points_px: NDArray[np.floating]
+) -> HandLabel:
+    """The label of a hand of which 2D joints [21, 2] alone are known, as its picture has them, NaN where not
+    annotated; of a left hand it is mirrored.
+    """
+    label = HandLabel(
+        sample_id=sample_id,
+        subject=subject,
+        side=side,
+        size_px=size_px,
+        keypoints_2d_px=points_px.astype(np.float32),
+        joints_3d_mm=np.full((JOINT_COUNT, 3), np.nan, dtype=np.float32),
+        intrinsics=np.full((3, 3), np.nan),
+        valid=np.isfinite(points_px).all(axis=1),
+    )
+    return label.mirrored() if side == "left" else label
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledHand(HandLabel):
     """A label with its image."""
@@ -76,6 +98,11 @@ def joints_inside(label: HandLabel) -> int:
     """How many of the valid joints lie in the image."""
     points = label.keypoints_2d_px[label.valid]
     return int(((points >= 0) & (points <= label.size_px)).all(axis=1).sum())
+
+
+def lies_in_picture(label: HandLabel) -> bool:
+    """Whether enough of a hand is in its image (`MOSTLY_INSIDE`)."""
+    return joints_inside(label) >= MOSTLY_INSIDE * int(label.valid.sum())
 
 
 class HandDataset(Protocol):

@@ -21,8 +21,8 @@ from handsim.metrics.pose import mean_pose_mm
 from handsim.processes import available_cores
 from training.datasets.bad_list import bad_rows, without_rows
 from training.datasets.freihand import FreiHAND
-from training.datasets.open_dataset import open_dataset
-from training.datasets.record import HandDataset
+from training.datasets.open_dataset import check_has_3d, open_dataset
+from training.datasets.record import HandDataset, lies_in_picture
 from training.evaluation.predictions import PredictedHands, TrueHands, read_predictions
 from training.evaluation.report import (
     OFFICIAL,
@@ -132,7 +132,9 @@ def evaluate_pose(request: PoseRequest, progress: Progress | None = None) -> Eva
     metadata["official"] = list(OFFICIAL.get(dataset.name, ()))
     if request.skip_bad is not None:
         settings["skip_bad"], metadata["skipped_bad"] = str(request.skip_bad.resolve()), skipped
-    metadata["hands"], metadata["hands_with_truth"] = len(true), int(true.valid.any(axis=1).sum())
+    has_truth = true.valid.any(axis=1)
+    metadata["hands"], metadata["hands_with_truth"] = len(true), int(has_truth.sum())
+    metadata["outside"] = int((has_truth & ~true.in_picture).sum())
     return evaluate_predictions(dataset, predicted, true, mean_pose_mm, settings, metadata)
 
 
@@ -158,6 +160,7 @@ def _open(request: PoseRequest, inference: Inference | None) -> tuple[HandDatase
     data = None if inference is None else inference.config.data
     name = request.dataset or (data.dataset if data is not None else None)
     assert name is not None
+    check_has_3d(name)
     is_own = data is not None and name == data.dataset
     root = request.root or (data.root if data is not None and is_own else None)
     if root is None:
@@ -289,6 +292,7 @@ def _true_hands(batch: HandBatch) -> TrueHands:
         batch.joints_mm.numpy().copy(),
         keypoints_px.astype(np.float32),
         batch.valid.numpy().copy(),
+        np.array(batch.in_picture),
     )
 
 
@@ -346,6 +350,7 @@ class _LabelReader:
             np.stack([label.joints_3d_mm for label in labels]),
             np.stack([label.keypoints_2d_px for label in labels]),
             np.stack([label.valid for label in labels]),
+            np.array([lies_in_picture(label) for label in labels]),
         )
 
 
@@ -356,6 +361,7 @@ def _concatenate(parts: list[TrueHands]) -> TrueHands:
         np.concatenate([part.joints_3d_mm for part in parts]),
         np.concatenate([part.keypoints_2d_px for part in parts]),
         np.concatenate([part.valid for part in parts]),
+        np.concatenate([part.in_picture for part in parts]),
     )
 
 

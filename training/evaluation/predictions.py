@@ -99,6 +99,8 @@ class TrueHands:
     """[N, 21, 2] in the image's pixels; anything where not ``valid``."""
     valid: NDArray[np.bool_]
     """[N, 21] which joints are annotated."""
+    in_picture: NDArray[np.bool_]
+    """[N] whether enough of each hand lies in its picture (`lies_in_picture`)."""
     vertices_mm: NDArray[np.float32] | None = None
     """[N, V, 3] of the meshes in the camera frame; None where they are unknown or nobody asks for them."""
 

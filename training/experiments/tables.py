@@ -166,7 +166,7 @@ class Table:
     columns: list[Column]
     """Each label with all metrics, then the next label."""
     cells: list[list[Cell]]
-    """[rows][columns]."""
+    """``cells[row][column]``."""
     reference: str | None = None
     """The row of another table that all cells are differences to; None: they are the numbers themselves."""
     primary_rows: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from handsim.geometry import apply_affine, crop_affine, cut_crop
 from handsim.hand import Side
 from handsim.metrics.alignment import SHORTEST_MM
 from handsim.skeleton import JOINT_NAMES, REFERENCE_BONE
-from training.datasets.record import MOSTLY_INSIDE, HandDataset, LabelledHand, joints_inside
+from training.datasets.record import HandDataset, LabelledHand, lies_in_picture
 from training.finetune.pose_model import CropSettings, hand_square
 from training.pairs.loader import AnchorBatches
 from training.runs.prefetch import Prefetcher
@@ -83,6 +83,8 @@ class HandBatch:
     """float64 [B, 4] where the crops lie in their pictures."""
     intrinsics: Tensor
     """float64 [B, 3, 3] K of the pictures."""
+    in_picture: tuple[bool, ...]
+    """[B] whether enough of each hand lies in its picture."""
     epoch: int = 0
     """From 0."""
     number: int = 0
@@ -109,6 +111,7 @@ class HandBatch:
             valid=cat([part.valid for part in parts]),
             squares_px=cat([part.squares_px for part in parts]),
             intrinsics=cat([part.intrinsics for part in parts]),
+            in_picture=tuple(is_in for part in parts for is_in in part.in_picture),
             epoch=epoch,
             number=number,
         )
@@ -236,6 +239,7 @@ class _CutHands:
             valid=torch.tensor(hand.valid)[None],
             squares_px=torch.tensor(cut.square_px)[None],
             intrinsics=torch.tensor(hand.intrinsics)[None],
+            in_picture=(lies_in_picture(hand),),
         )
 
 
@@ -362,7 +366,7 @@ class _CountInside:
 
     def __call__(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         labels = [self._dataset.label(row) for row in rows.tolist()]
-        return np.array([joints_inside(label) >= MOSTLY_INSIDE * label.valid.sum() for label in labels])
+        return np.array([lies_in_picture(label) for label in labels])
 
 
 def rows_in_pictures(dataset: HandDataset, rows: NDArray[np.int64], *, workers: int = 0) -> NDArray[np.int64]:

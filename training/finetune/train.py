@@ -25,8 +25,8 @@ from handsim.metrics.alignment import align_root, align_root_and_scale, compare_
 from handsim.metrics.pose import joint_errors_mm
 from handsim.processes import StopRequest
 from handsim.skeleton import JOINT_COUNT
-from training.datasets.bad_list import bad_rows, read_bad_list, without_rows
-from training.datasets.open_dataset import open_dataset
+from training.datasets.bad_list import BadList, read_bad_list, without_rows
+from training.datasets.open_dataset import check_has_3d, open_dataset
 from training.datasets.record import HandDataset
 from training.finetune.config import FinetuneConfig
 from training.finetune.data import (
@@ -74,6 +74,7 @@ def finetune(
     data = config.data
     if data.root is None:
         raise HandsimError(f"data.root is not set; say where {data.dataset} lies, with --data.root FOLDER")
+    check_has_3d(data.dataset)
     train_set, val_set = (
         open_dataset(data.dataset, Path(data.root), split) for split in (data.train_split, data.val_split)
     )
@@ -91,9 +92,10 @@ def finetune_on(
 ) -> RunOutcome:
     """As `finetune`, with splits that are open already."""
     data, settings, log = config.data, config.trainer, config.log
-    rows, left_out = _rows_to_train_on(config, train_set)
-    if data.skip_bad is not None and val_set.split in read_bad_list(Path(data.skip_bad), val_set.name):
-        bad = bad_rows(Path(data.skip_bad), val_set)
+    bad_list = None if data.skip_bad is None else read_bad_list(Path(data.skip_bad), train_set.name)
+    rows, left_out = _rows_to_train_on(config, train_set, bad_list)
+    if bad_list is not None and val_set.split in bad_list.splits:
+        bad = bad_list.rows(val_set)
         val_set, left_out["val_bad"] = without_rows(val_set, bad), len(bad)
     mean_bone_mm = mean_bone_length_mm(train_set, rows)
     mean_bone_length_mm(val_set, np.arange(len(val_set)))  # raises before an epoch is trained for nothing
@@ -141,8 +143,9 @@ def finetune_on(
             module.metadata["init"] = metadata["init"]
         else:
             report(
-                f"{folder.path}: {schedule.steps:,} steps of {schedule.samples_a_step:,} hands, "
-                f"{schedule.batches_an_epoch:,} batches an epoch of {len(rows):,} hands, on "
+                f"{folder.path}: {pluralize(schedule.steps, 'step')} of "
+                f"{pluralize(schedule.samples_a_step, 'hand')}, "
+                f"{schedule.batches_an_epoch:,} batches an epoch of {pluralize(len(rows), 'hand')}, on "
                 f"{trainer.world_size} x {trainer.strategy.root_device}, {config.encoder.architecture} from "
                 f"{module.metadata['init']}; mean bone {mean_bone_mm:.1f} mm"
             )
@@ -153,7 +156,7 @@ def finetune_on(
 
 
 def _rows_to_train_on(
-    config: FinetuneConfig, train_set: HandDataset
+    config: FinetuneConfig, train_set: HandDataset, bad_list: BadList | None
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     """The hands of the share of labels, and how many of it are left out, by reason.
 
@@ -162,11 +165,11 @@ def _rows_to_train_on(
     data = config.data
     rows = labelled_share(train_set, data.label_fraction, config.seed, data.label_subset)
     share = len(rows)
-    if data.skip_bad is not None:
-        rows = np.setdiff1d(rows, bad_rows(Path(data.skip_bad), train_set))
+    if bad_list is not None:
+        rows = np.setdiff1d(rows, bad_list.rows(train_set))
         if not len(rows):
             raise HandsimError(
-                f"{data.skip_bad} names all {share:,} hands of {train_set.split}; none is left"
+                f"{bad_list.path} names all {pluralize(share, 'hand')} of {train_set.split}; none is left"
             )
     inside = rows_in_pictures(train_set, rows, workers=config.trainer.workers)
     return inside, {"bad": share - len(rows), "outside": len(rows) - len(inside)}
@@ -242,7 +245,7 @@ class Validation(Callback):
             logger.log_metrics(numbers, step=trainer.global_step)
         self._report(
             f"epoch {numbers['epoch']:.4g}: {errors[0]:.2f} mm root-relative, "
-            f"{errors[1]:.2f} mm with the scale aligned, over {self._hands:,} hands"
+            f"{errors[1]:.2f} mm with the scale aligned, over {pluralize(self._hands, 'hand')}"
         )
 
     def _measure(self, trainer: Trainer, module: FinetuneModule) -> list[float]:

@@ -24,7 +24,7 @@ class PairSettings:
     depth: bool = False
     """Only take neighbours from an index that compares 2.5D poses (`handsim embedding fit --depth`)."""
     up_to_turn: bool = False
-    """Only from one that compares hands up to a turn (`--up-to-turn`). A table of pairs is not asked for either."""
+    """Only from one that compares hands up to a turn (`--up-to-turn`); neither is asked of a table."""
     policy: MiningPolicy = DEFAULT_POLICY
     """Which neighbours are positives; one of them is drawn, all equally likely."""
     ef: int | None = None
@@ -97,8 +97,8 @@ class PairSettings:
                 if wanted
             ]
             raise HandsimError(
-                f"{origin} finds neighbours by {found}, and pairs.{' and pairs.'.join(lacking)} ask for more; "
-                f"run `handsim embedding fit {' '.join(options)}` and `handsim index build`, or set "
+                f"{origin} finds neighbours by {found}, and pairs.{' and pairs.'.join(lacking)} ask for "
+                f"more; run `handsim embedding fit {' '.join(options)}` and `handsim index build`, or set "
                 f"{'it' if len(lacking) == 1 else 'them'} to false"
             )
 

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from handsim.checkpoints import read_checkpoint
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.geometry import CROP_ENLARGEMENT, POOL_ENLARGEMENT, rescale_keypoints
 from handsim.hand import format_hand_id
@@ -100,7 +101,8 @@ def pretrain(
             prepare_resume(module, trainer, folder, _MUST_MATCH, "handsim pretrain", report)
         else:
             report(
-                f"{folder.path}: {schedule.steps:,} steps of {schedule.samples_a_step:,} pairs, "
+                f"{folder.path}: {pluralize(schedule.steps, 'step')} of "
+                f"{pluralize(schedule.samples_a_step, 'pair')}, "
                 f"{schedule.batches_an_epoch:,} batches an epoch, on {trainer.world_size} x "
                 f"{trainer.strategy.root_device}, {module.encoder.architecture} from {module.encoder.origin}"
             )

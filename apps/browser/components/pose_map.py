@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from apps.browser.components import read_css, read_scripts
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.map.selection import Colouring, Outline, parse_outline
+from handsim.english import pluralize
 
 _TOOLS: Final = (
     ("zoomIn", "sign", "+", "Zoom in (+)"),
@@ -72,7 +73,7 @@ def map_canvas(
         "unknown": [unknown, colouring.unknown],
         "note": note,
         "mark": None if marked_row is None else pose_map.places[marked_row].tolist(),
-        "label": f"Map of {len(rows):,} hands. Arrow keys move it, + and - zoom, 0 shows all of it",
+        "label": f"Map of {pluralize(len(rows), 'hand')}. Arrow keys move it, + and - zoom, 0 shows all",
     }
     _canvas(key=key, data=data)
 

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from apps.browser.library import Library
 from handsim.embedding import load_embedding
+from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
 from handsim.pool.layout import count_hands
@@ -172,13 +173,13 @@ def _differences(overview: Overview, current: VersionInfo) -> Iterator[Finding]:
     elif overview.to_add:
         yield Finding(
             "note",
-            f"The pool holds {hands:,} hands, {current.name} {current.points:,}: {overview.to_add:,} cannot "
-            "be searched yet; add them.",
+            f"The pool holds {pluralize(hands, 'hand')}, {current.name} {current.points:,}: "
+            f"{overview.to_add:,} cannot be searched yet; add them.",
         )
     elif hands < current.points:
         yield Finding(
             "bad",
-            f"{current.name} holds {current.points - hands:,} hands more than the pool, which have no "
+            f"{current.name} holds {pluralize(current.points - hands, 'hand')} more than the pool, without "
             "pictures; build again.",
         )
     if embedding is not None and embedding[1] != current.embedding_fingerprint:
@@ -239,15 +240,14 @@ def what_happens(overview: Overview, action: Action, name: str) -> list[str]:
             by = "an embedding that is fitted first"
             if overview.embedding is not None:
                 by = f"the home's embedding, {' '.join(overview.embedding)}"
-            made = (
-                f"All {overview.pool_hands or 0:,} hands of the pool are written into a new version by {by}."
-            )
+            hands = pluralize(overview.pool_hands or 0, "hand")
+            made = f"A new version is written by {by}, of the whole pool ({hands})."
             return [made, meanwhile, _OUTSIDE]
         case "add":
             assert current is not None, "nothing to add to is refused"
             made = (
-                f"A new version is made of {current.name} and the {overview.to_add:,} hands that only the "
-                f"pool has, with the embedding of {current.name}."
+                f"A new version is made of {current.name} and {pluralize(overview.to_add, 'hand')} that only "
+                f"the pool has, with the embedding of {current.name}."
             )
             return [made, meanwhile, _OUTSIDE]
         case "verify":
@@ -262,7 +262,7 @@ def what_happens(overview: Overview, action: Action, name: str) -> list[str]:
             size = (
                 "" if info is None or info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:,.1f} MB"
             )
-            hands = "" if info is None else f" ({info.points:,} hands{size})"
+            hands = "" if info is None else f" ({pluralize(info.points, 'hand')}{size})"
             return [
                 f"{name}{hands} is removed for good; it can be built again, but not restored.",
                 "If a reader has it open, it stays, and a message says so.",
@@ -278,7 +278,7 @@ def _what_publishing_does(
     current: VersionInfo | None, info: VersionInfo | None, action: Action, name: str
 ) -> list[str]:
     """``info`` is None for a version that was removed meanwhile: what is done then refuses it."""
-    holds = "" if info is None else f", which holds {info.points:,} hands"
+    holds = "" if info is None else f", which holds {pluralize(info.points, 'hand')}"
     sentences = [
         f"Everybody who searches, mines or trains by this index is answered by {name}{holds}, from the next "
         "question on. Nobody is interrupted: a question that is being answered is answered to its end."

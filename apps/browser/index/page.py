@@ -19,11 +19,14 @@ from apps.browser.index.overview import (
 from apps.browser.jobs import Job
 from apps.browser.library import Library
 from apps.browser.ui import escape, show_command, show_errors, show_log
+from handsim.english import pluralize
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
 from index.info import VersionHealth
 
 _CHOSEN: Final = "index_chosen"
+_SEEN: Final = "index_seen"
+"""The versions when the page was drawn last."""
 _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
     "build": ("Build a new version", "construction", "Of all hands of the pool, beside the others"),
     "add": ("Add hands", "add", "Make those hands searchable that were ingested since"),
@@ -40,12 +43,16 @@ def _table(overview: Overview) -> VersionInfo:
     """Draw the versions, newest first; returns the one that is chosen."""
     names = [info.name for info in overview.versions]
     before = st.session_state.get(_CHOSEN)
+    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
+    made = [name for name in names if name not in seen]
+    if made:  # a version that was built meanwhile is what one waits for
+        st.session_state[_CHOSEN] = before = made[0]
     if before not in names:
         before = next((info.name for info in overview.versions if info.is_current), names[0])
     picked = st.dataframe(
         {
             "Version": names,
-            "Standing": [standing(info) for info in overview.versions],
+            "Status": [standing(info) for info in overview.versions],
             "Hands": [info.points for info in overview.versions],
             "Recall@1": [info.recall_at_1 for info in overview.versions],
             "Embedding": [embedding_title(info) for info in overview.versions],
@@ -63,7 +70,7 @@ def _table(overview: Overview) -> VersionInfo:
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [names.index(before)]}},
         column_config={
-            "Standing": st.column_config.TextColumn(help="Which one everybody gets, and what to mind"),
+            "Status": st.column_config.TextColumn(help="Which one searches use, and what to mind"),
             "Hands": st.column_config.NumberColumn(format="localized"),
             "Recall@1": st.column_config.NumberColumn(
                 format="%.4f", help="Share of hands whose nearest one of another video is found"
@@ -220,7 +227,7 @@ def _running(library: Library, work: Work, job: Job) -> None:
     if record.total:
         st.progress(
             min(1.0, record.done / record.total),
-            f"{record.done:,} of {record.total:,} hands",
+            f"{record.done:,} of {pluralize(record.total, 'hand')}",
             width="stretch",
         )
 
@@ -292,7 +299,7 @@ def _head(overview: Overview) -> None:
         names = ", ".join(info.name for info in overview.versions)
         state = f"No version is current, of {names}: choose one and publish it"
     if current is not None:
-        state = f"Everybody is answered by **{current.name}** with **{current.points:,}** hands"
+        state = f"Searches use version **{current.name}** with **{current.points:,}** hands"
     st.markdown(f"{state} :gray[· {escape(overview.address)}]")
 
 
@@ -300,7 +307,7 @@ def _actions(overview: Overview, refused: dict[Action, str]) -> None:
     earlier = overview.earlier
     with st.container(horizontal=True):
         _button("build", refused)
-        _button("add", refused, label=f"Add {overview.to_add:,} hands" if overview.to_add else "")
+        _button("add", refused, label=f"Add {pluralize(overview.to_add, 'hand')}" if overview.to_add else "")
         _button("rollback", refused, name=earlier or "", label=f"Roll back to {earlier}" if earlier else "")
         _button("prune", refused)
 
@@ -322,7 +329,7 @@ def _first_steps(library: Library, overview: Overview, refused: dict[Action, str
         (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
     ):
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
-        pool_size = f" :gray[· the pool holds {overview.pool_hands:,} hands]" if done else ""
+        pool_size = f" :gray[· the pool holds {pluralize(overview.pool_hands, 'hand')}]" if done else ""
         st.markdown(f"{mark} {what}{pool_size}")
         show_command(command)
     _button("build", refused, label="Build the index")

@@ -20,6 +20,7 @@ from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, remove_obs
 from apps.browser.map.projection import PlaneProjection, fit_unit_square
 from apps.browser.serve import BrowserSettings
 from apps.cli.console import EncoderFolders
+from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool.reader import Categorical
@@ -54,7 +55,7 @@ def make_map(
     hand_ids = _draw_sample(_read_ids(version, reporter), max_hands, rng)
     sample = np.flatnonzero(np.isin(hand_ids, _draw_sample(hand_ids, max_fitted, rng)))
     vectors = _read_vectors(version, hand_ids[sample])
-    reporter.begin_phase(f"Fitting the map to {len(sample):,} hands")
+    reporter.begin_phase(f"Fitting the map to {pluralize(len(sample), 'hand')}")
     projection = project(vectors)
     places = np.empty((len(hand_ids), 2), dtype=np.float32)
     places[sample] = projection.places

@@ -44,6 +44,7 @@ from apps.browser.ui import (
     show_errors,
     show_log,
 )
+from handsim.english import describe_distance, percent, pluralize
 from handsim.errors import HandsimError
 from handsim.hand import parse_hand_id
 from index import VersionInfo
@@ -193,7 +194,7 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
 def _describe_row(pose_map: PoseMap, row: int) -> tuple[str, ...]:
     parts = [part for part in (pose_map.labels[row], pose_map.sources[row]) if part]
     distance = float(pose_map.distances[row])
-    nearest = f"{distance:.3f} to another video" if np.isfinite(distance) else "no other video"
+    nearest = f"{describe_distance(distance)} to another video" if np.isfinite(distance) else "no other video"
     return (pose_map.videos[row] or "", " · ".join(parts), nearest)
 
 
@@ -237,7 +238,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(_describe_summary(summarise(pose_map, rows)))
         st.button(
-            "Put away",
+            "Close",
             icon=":material/close:",
             on_click=_set_outline,
             args=(pose_map, None),
@@ -261,7 +262,10 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
     hands = pose_map.hand_ids[rows].tolist()
     with library.open_version() as version:
         pool, payloads = library.open_pool(), version.payloads(hands)
-    distances = [f"{distance:.3f}" if np.isfinite(distance) else "" for distance in pose_map.distances[rows]]
+    distances = [
+        describe_distance(float(distance)) if np.isfinite(distance) else ""
+        for distance in pose_map.distances[rows]
+    ]
     hand_grid(
         [
             build_card(library, pool, hand, distance, describe_payload(payload))
@@ -278,17 +282,13 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
 def _describe_summary(summary: Summary) -> str:
     if not summary.hands:
         return "**No hand** lies within; draw around some points."
-    details = [f"{escape(name)} {share:.0%}" for name, share in summary.labels]
+    details = [f"{escape(name)} {percent(share)}" for name, share in summary.labels]
     if summary.median_distance is not None:
-        details.append(f"median {summary.median_distance:.3f} to another video")
+        details.append(f"median {describe_distance(summary.median_distance)} to another video")
     if summary.hands > _MAX_CARDS:
         details.append(f"{_MAX_CARDS} shown")
-    counts = f"**{_format_count(summary.hands, 'hand')}** of {_format_count(summary.videos, 'video')}"
+    counts = f"**{pluralize(summary.hands, 'hand')}** of {pluralize(summary.videos, 'video')}"
     return f"{counts} :gray[· {' · '.join(details)}]" if details else counts
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 # Without a map.
@@ -305,9 +305,9 @@ def _offer_map(library: Library, info: VersionInfo, problem: str) -> None:
     minutes = 2 + min(info.points, MAX_HANDS) // 200_000  # on two idle cores
     duration = "about a minute" if info.points <= MAX_FITTED else f"about {minutes} minutes"
     st.info(
-        f"**No map of index {escape(info.name)} yet.** It places its {info.points:,} hands such that similar "
-        f"poses lie near each other. Making it takes {duration}; it is made once and stored, and you may use "
-        "other pages meanwhile.",
+        f"**No map of index {escape(info.name)} yet.** It places its {pluralize(info.points, 'hand')} such "
+        f"that similar poses lie near each other. Making it takes {duration}; it is made once and stored, "
+        "and you may use other pages meanwhile.",
         icon=":material/map:",
     )
     st.button(

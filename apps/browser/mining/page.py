@@ -39,6 +39,7 @@ from apps.browser.search.question import Question
 from apps.browser.session import MINING_PATH, search_for
 from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
+from handsim.english import describe_distance, percent, pluralize
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -52,11 +53,11 @@ _HAS_TORCH: Final = find_spec("torch") is not None
 def pairs_panel(
     library: Library, pool: Pool, version: IndexVersion, trial: MiningTrial, result: TrialResult
 ) -> None:
-    """Anchors and their positives side by side, in the order that is chosen."""
+    """Query hands and their matches side by side, in the order that is chosen."""
     order, form, count, skeletons = _choose_pairs()
     places = pairs_in_order(result, order, count, trial.seed)
     captions = [
-        f"pose {result.pose_distances[place]:.3f} · distance {result.distances[place]:.3f}"
+        f"pose {result.pose_distances[place]:.3f} · {describe_distance(result.distances[place])}"
         for place in places
     ]
     if _HAS_TORCH:
@@ -65,15 +66,15 @@ def pairs_panel(
             f"{text} · weight {weights[place]:.2f}" for text, place in zip(captions, places, strict=True)
         ]
     both = [hand for place in places for hand in (int(result.anchors[place]), int(result.positives[place]))]
-    titles = ["Anchor", "Positive"] * len(places)
+    titles = ["Query hand", "Match"] * len(places)
     st.caption(
-        "pose: mean distance of the joints, in crop widths. distance: in the index's embedding. "
+        "pose: mean distance of the joints, share of the picture's width. distance: in the embedding. "
         "weight: of the pair in the loss. Click a hand to search from it."
     )
     hand_grid(
         _cards(library, pool, version, both, titles),
         key="mining_pairs",
-        label=f"Pairs of anchor and positive, {_ORDERS[order].lower()}",
+        label=f"Pairs of query hand and match, {_ORDERS[order].lower()}",
         on_pick=_search,
         chooser=make_chooser(library),
         skeletons=skeletons,
@@ -129,10 +130,10 @@ def without_positive_panel(
     """Hands without a positive, and what to relax for them."""
     count = int((~result.paired).sum())
     if not count:
-        st.success(f"All {len(result):,} hands have a positive under this policy.", icon=":material/check:")
+        st.success("Each hand has a match under this policy.", icon=":material/check:")
         return
     st.markdown(
-        f"**{count:,} of {len(result):,}** hands have no positive. Pre-training shows each of them with a "
+        f"**{count:,} of {len(result):,}** hands have no match. Pre-training shows each of them with a "
         f"second view of its own, as SimCLR does."
     )
     _suggest_relaxing(trial, result)
@@ -142,7 +143,7 @@ def without_positive_panel(
     hand_grid(
         _cards(library, pool, version, hands, [""] * len(hands)),
         key="mining_lonely",
-        label="Hands without a positive",
+        label="Hands without a match",
         on_pick=_search,
         chooser=make_chooser(library),
     )
@@ -153,11 +154,11 @@ def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
     if result.one_video is not None and trial.policy.other_video:
         st.caption(
             "All hands of this pool are of one video, "
-            f"{escape(result.one_video) or 'which has no name'}, and positives must be of another one."
+            f"{escape(result.one_video) or 'which has no name'}, and matches must be of another one."
         )
     for condition, share in result.to_relax:
         st.button(
-            f"Leave out “{CONDITIONS[condition]}”: {share:.0%} of them would have one",
+            f"Leave out “{CONDITIONS[condition]}”: {percent(share)} of them would have one",
             key=f"mining_relax_{condition}",
             icon=":material/filter_alt_off:",
             on_click=policy.ask,
@@ -165,7 +166,7 @@ def _suggest_relaxing(trial: MiningTrial, result: TrialResult) -> None:
             help="Try the policy without this condition",
         )
     if not result.to_relax:
-        st.caption("No single condition can be left out that would give one of them a positive.")
+        st.caption("No single condition can be left out that would give one of them a match.")
 
 
 def hubs_panel(
@@ -173,15 +174,15 @@ def hubs_panel(
 ) -> None:
     """The positives that most anchors have."""
     st.markdown(
-        f"**{result.unique_positives:,}** different hands are chosen {result.all_positives:,} times, by "
+        f"**{result.unique_positives:,}** distinct matches are chosen {result.all_positives:,} times, by "
         f"{int(result.paired.sum()):,} of the sample's hands. Those chosen most, counted in the sample alone:"
     )
     hands = result.hubs[:_FEW].tolist()
-    titles = [f"by {times:,} hand{'' if times == 1 else 's'}" for times in result.hub_counts[:_FEW].tolist()]
+    titles = [f"by {pluralize(times, 'hand')}" for times in result.hub_counts[:_FEW].tolist()]
     hand_grid(
         _cards(library, pool, version, hands, titles),
         key="mining_hubs",
-        label="Most-chosen positives, the most chosen first",
+        label="Most-chosen matches, the most chosen first",
         on_pick=_search,
         chooser=make_chooser(library),
     )
@@ -219,24 +220,31 @@ class _Metric:
         """The change as text; 0 where it is too small to be seen."""
         if value is None or before is None:
             return None
-        if self.form.format(value) == self.form.format(before):
+        if self.show(value) == self.show(before):
             return 0
         change = self._read(value) - self._read(before)
-        return f"{change:.1f} points" if self.form == _SHARE else self.form.format(type(value)(change))
+        if self.form == _SHARE:
+            return f"{change:+.1f} points"
+        return self.form.replace("{:", "{:+").format(type(value)(change))
+
+    def show(self, value: float) -> str:
+        return percent(value) if self.form == _SHARE else self.form.format(value)
 
     def _read(self, value: float) -> float:
         """The number as people read it: rounded, so that the change is that of what they see."""
-        return float(self.form.format(value).rstrip("%×").replace(",", ""))
+        return float(self.show(value).rstrip(" %×").replace(",", ""))
 
 
-_SHARE: Final = "{:.1%}"
+_SHARE: Final = "%"
 _LENGTH: Final = "{:.3f}"
+_OF_PAIR_COUNT: Final = ("different", "most_chosen")
 _METRICS: Final = (
     _Metric(
         "with_positive",
-        "With a positive",
+        "With a match",
         _SHARE,
-        "Hands that have a positive under this policy; the others are shown in a second view of their own",
+        "Hands that have a match (the paper: a positive) under this policy; the others are shown in a second "
+        "view of their own",
     ),
     _Metric(
         "cross_video",
@@ -248,7 +256,9 @@ _METRICS: Final = (
         "pose_distance",
         "Pose distance",
         _LENGTH,
-        "Mean distance between the joints of anchor and positive (2D), in crop widths: what weights rest on",
+        "Mean distance between the joints of query hand (the paper: anchor) and match, share of the "
+        "picture's width: "
+        "what weights rest on",
     ),
     _Metric(
         "times_nearer",
@@ -260,20 +270,20 @@ _METRICS: Final = (
         "distance",
         "Embedding distance",
         _LENGTH,
-        "Mean distance between anchor and positive in the index's embedding: what 'largest distance' caps",
+        "Mean distance between query hand and match in the index's embedding: what 'largest distance' caps",
     ),
     _Metric(
         "different",
-        "Different positives",
+        "Distinct matches",
         _SHARE,
-        "Of all times that a hand is a positive, how many different hands that are. Low: a few hands, "
+        "Share of distinct ones among all matches. Low: a few hands, "
         "hubs, are chosen again and again. It falls with the sample's size and with Top-K",
     ),
     _Metric(
         "most_chosen",
         "Most chosen",
         "{:,}",
-        "How many of the sample's hands have the most-chosen hand among their positives",
+        "How many of the sample's hands have the most-chosen hand among their matches",
     ),
     _Metric(
         "same_label",
@@ -284,19 +294,25 @@ _METRICS: Final = (
 )
 
 
-def draw_figures(mined: Figures, other: Figures | None) -> None:
-    """Draw the figures and their changes against the ``other`` ones; unknown ones are left out."""
+def draw_figures(mined: Figures, other: Figures | None, *, as_many_pairs: bool = True) -> None:
+    """Draw the figures and their changes against the ``other`` ones; unknown ones are left out.
+
+    Some change with the number of pairs alone, whatever the policy: these only where there are as many.
+    """
     with st.container(key=_KEY, gap="small"):
         for metric in _METRICS:
             value = mined.get(metric.name)
             if value is None:
                 continue
             delta = None if other is None else metric.change(value, other.get(metric.name))
+            if metric.name in _OF_PAIR_COUNT and not as_many_pairs:
+                delta = None
             st.metric(
                 metric.label,
-                metric.form.format(value),
+                metric.show(value),
                 delta,
                 delta_color="off",
+                delta_arrow="off",
                 help=metric.help,
                 border=True,
             )
@@ -315,7 +331,11 @@ def distances_chart(rows: list[dict[str, Any]]) -> alt.Chart:
         alt.Chart({"values": rows})
         .mark_line(interpolate="step-after", strokeWidth=2.2)
         .encode(
-            alt.X("distance:Q", title="mean joint distance, in crop widths", scale=alt.Scale(nice=False)),
+            alt.X(
+                "distance:Q",
+                title="mean joint distance, share of the picture's width",
+                scale=alt.Scale(nice=False),
+            ),
             alt.Y("share:Q", title="share of pairs", axis=alt.Axis(format="%", tickCount=4)),
             alt.Color("pairs:N", sort=names, legend=legend),
             alt.StrokeDash(
@@ -335,7 +355,7 @@ def distances_chart(rows: list[dict[str, Any]]) -> alt.Chart:
 
 _PANELS: Final = {
     "Pairs": pairs_panel,
-    "Without a positive": without_positive_panel,
+    "Without a match": without_positive_panel,
     "Most chosen": hubs_panel,
 }
 
@@ -346,6 +366,8 @@ def mining(library: Library) -> None:
     with show_errors():
         trial = read_trial()
         session.save_address(MINING_PATH)
+        for note in policy.read_notes():
+            st.warning(escape(note), icon=":material/link_off:")
         with library.open_version() as version:
             pool = library.open_pool()
             left, right = st.columns([1, 3], gap="large")
@@ -357,7 +379,7 @@ def mining(library: Library) -> None:
                 quantiles = distance_quantiles(result)
                 _result(library, pool, version, trial, result, started)
             with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
-                policy.controls(trial, quantiles)
+                policy.controls(trial, len(pool), quantiles)
 
 
 def _result(
@@ -370,26 +392,26 @@ def _result(
 ) -> None:
     """Figures, distances and hands; ``started`` is the clock when the search began, in seconds."""
     if not result.paired.any():
-        st.warning(
-            "No hand of the sample has a positive under this policy.", icon=":material/filter_alt_off:"
-        )
+        st.warning("No hand of the sample has a match under this policy.", icon=":material/filter_alt_off:")
         without_positive_panel(library, pool, version, trial, result)
         return
     other, than = find_other_policy(trial)
     against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     st.markdown(
-        f"**{len(result):,} hands** of {len(pool):,}"
+        f"**{pluralize(len(result), 'hand')}** of {len(pool):,}"
         + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
         + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
     )
-    draw_figures(figures(result), None if against is None else figures(against))
+    draw_figures(
+        figures(result),
+        None if against is None else figures(against),
+        as_many_pairs=against is None or against.all_positives == result.all_positives,
+    )
     _distances(result, against, than)
     if result.not_in_index:
-        st.caption(
-            f"{result.not_in_index:,} hands of the sample are not in this index version; `handsim index add` "
-            f"makes a version that has them."
-        )
+        hands = pluralize(result.not_in_index, "hand of the sample is", "hands of the sample are")
+        st.caption(f"{hands} not in this index version; `handsim index add` makes a version that has all.")
     panel = st.segmented_control(
         "Look at",
         list(_PANELS),
@@ -397,7 +419,7 @@ def _result(
         required=True,
         key="mining_panel",
         persist_state="session",
-        help="The pairs themselves, the hands that have none, or the positives that many hands share",
+        help="The pairs themselves, the hands that have none, or the matches that many hands share",
     )
     _PANELS[panel](library, pool, version, trial, result)
 

@@ -1,6 +1,6 @@
 """A mining policy and the sample that it is tried on: as a value, in the page's address, and as controls."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
@@ -84,15 +84,42 @@ class MiningTrial:
         return params
 
     @classmethod
-    def from_params(cls, params: Mapping[str, str]) -> "MiningTrial":
-        """Read what `as_params` wrote; raises HandsimError for an address that says something else."""
-        policy = {name: _from_text(name, params[name]) for name in _POLICY_FIELDS if name in params}
-        rest = {name: _from_text(name, params[name]) for name in ("sample", "seed") if name in params}
-        if "top_k" not in policy and "first_rank" in policy:
-            policy["top_k"] = max(DEFAULT_POLICY.top_k, int(policy["first_rank"]))
-        return cls(MiningPolicy(**policy), **rest)  # type: ignore[arg-type]  # each is of its field's type
+    def from_params(cls, params: Mapping[str, str]) -> tuple["MiningTrial", list[str]]:
+        """Read what `as_params` wrote; other names are ignored.
+
+        Also a sentence for each value that is out of bounds and was limited, or could not be used at all.
+        """
+        trial, notes = cls(), []
+        for name in cls.names():
+            if name not in params:
+                continue
+            try:
+                asked = _from_text(name, params[name])
+                value = _BOUNDS[name](asked) if name in _BOUNDS else asked
+                if value != asked:
+                    notes.append(f"{name} is {asked} in the address; {value} is taken.")
+                trial = trial.with_value(name, value)
+            except HandsimError as error:
+                notes.append(f"{error}. The address's {name} is left out.")
+        return trial, notes
+
+    def with_value(self, name: str, value: float | bool) -> "MiningTrial":
+        """The trial with another value of one parameter of the address; a first rank moves the last one."""
+        changes: dict[str, Any] = {name: value}
+        if name in ("sample", "seed"):
+            return replace(self, **changes)
+        if name == "first_rank":
+            changes["top_k"] = max(self.policy.top_k, int(value))
+        return replace(self, policy=replace(self.policy, **changes))
 
 
+_BOUNDS: Final[dict[str, Callable[[float], float]]] = {
+    "sample": lambda asked: min(SAMPLES, key=lambda sample: abs(sample - asked)),
+    "seed": lambda asked: min(max(asked, 0), _LAST_SEED),
+    "top_k": lambda asked: min(max(asked, 1), MOST_RANKS),
+    "first_rank": lambda asked: min(max(asked, 1), MOST_RANKS),
+}
+"""Parameter -> the nearest value that may be taken."""
 _POLICY_FIELDS: Final = tuple(field.name for field in fields(MiningPolicy))
 
 
@@ -123,7 +150,7 @@ def _from_text(name: str, text: str) -> float | bool:
             return _SWITCHES[text]
         return float(text) if name in ("max_distance", "max_quantile", "min_distance") else int(text)
     except (ValueError, KeyError) as error:
-        raise HandsimError(f"the address has {name} = {text[:40]!r}, which cannot be read") from error
+        raise HandsimError(f"{name} = {text[:40]!r} cannot be read") from error
 
 
 _KEY: Final = "mining_"
@@ -137,16 +164,18 @@ _FIRST_CAP: Final = 0.5
 
 
 def read_trial() -> MiningTrial:
-    """The trial in the page's address; raises HandsimError for an address that cannot be read."""
-    return MiningTrial.from_params(st.query_params.to_dict())
+    """The trial in the page's address, without what cannot be used of it (`read_notes`)."""
+    return MiningTrial.from_params(st.query_params.to_dict())[0]
+
+
+def read_notes() -> list[str]:
+    """A sentence for each value in the address that was limited or left out."""
+    return MiningTrial.from_params(st.query_params.to_dict())[1]
 
 
 def ask(trial: MiningTrial) -> None:
     """Put a trial into the page's address, and remember the policy before it."""
-    try:
-        before = read_trial().policy
-    except HandsimError:
-        before = trial.policy
+    before = read_trial().policy
     if before != trial.policy:
         st.session_state[_BEFORE] = before
     st.query_params.from_dict(trial.as_params())
@@ -159,16 +188,17 @@ def find_other_policy(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]
     return (None if other == trial.policy else other), against
 
 
-def controls(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+def controls(trial: MiningTrial, hands: int, quantiles: tuple[float, float] | None) -> None:
     """Draw the controls; a change is in the address before the page is drawn again.
 
-    ``quantiles`` are the embedding distances within which half of the pairs lie, and 95 of 100, if known.
+    ``hands`` are those of the pool; ``quantiles`` are the embedding distances within which half of the pairs
+    lie, and 95 of 100, if known.
     """
     _set_widgets(trial, quantiles)
     _draw_policy(trial, quantiles)
-    _draw_sample(trial)
-    with st.expander("As a recipe", icon=":material/description:"):
-        st.caption("What a pre-training recipe says to mine like this.")
+    _draw_sample(trial, hands)
+    with st.expander("Settings for training", icon=":material/description:"):
+        st.caption("What a recipe of `handsim pretrain` says to mine like this.")
         st.code(as_recipe(trial.policy), language="yaml")
 
 
@@ -182,13 +212,13 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
         1,
         MOST_RANKS,
         **_bind("ranks"),
-        help="Which of a hand's nearest are its positives; pre-training draws one of them each time. "
+        help="Which of a hand's nearest are its matches; pre-training draws one of them each time. "
         "1 to 1 is the nearest alone, as in the paper; a first rank above 1 leaves the nearest out",
     )
     st.toggle(
         "Other videos only",
         **_bind("other_video"),
-        help="Never a hand of the anchor's own video: its next frame is alike, but teaches nothing",
+        help="Never a hand of the query hand's own video: its next frame is alike, but teaches nothing",
     )
     st.toggle(
         "One per video",
@@ -198,7 +228,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     st.toggle(
         "Limit the distance",
         **_bind("capped"),
-        help="Leave out what is further away than the limit; a hand may be left without a positive",
+        help="Leave out what is further away than the limit; a hand may be left without a match",
     )
     if trial.policy.max_distance is not None:
         st.number_input(
@@ -224,16 +254,19 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     st.toggle(
         "Leave duplicates out",
         **_bind("no_duplicates"),
-        help="Never a hand that `handsim pool duplicates` found to be a duplicate of the anchor",
+        help="Never a hand that `handsim pool duplicates` found to be a duplicate of the query hand",
     )
 
 
-def _draw_sample(trial: MiningTrial) -> None:
+def _draw_sample(trial: MiningTrial, hands: int) -> None:
+    offered = [count for count in SAMPLES if count < hands]
+    if len(offered) < len(SAMPLES):  # the next one is all hands
+        offered.append(trial.sample if trial.sample >= hands else SAMPLES[len(offered)])
     st.segmented_control(
         "Hands to try it on",
-        SAMPLES,
+        offered,
         required=True,
-        format_func=lambda count: f"{count:,}",
+        format_func=lambda count: f"{count:,}" if count < hands else f"all {hands:,}",
         **_bind("sample"),
         help="A random sample of the pool, the same one for every policy; more are surer and slower",
     )
@@ -301,5 +334,5 @@ def _changed() -> None:
         )
         trial = replace(read_trial(), policy=policy, sample=state[_KEY + "sample"])
     except HandsimError:
-        return  # the page shows what is wrong with the address
+        return  # a control that cannot be set so
     ask(trial)

@@ -1,6 +1,6 @@
-"""Charts of results: PCK curves, errors of single joints on a hand, and the tables of experiments."""
+"""Charts of results: PCK curves, errors of single joints on a hand, retrieval, and tables of experiments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -165,6 +165,75 @@ def hand_chart(
     )
     height = round(_WIDTH_PX * float((high[1] - low[1]) / (high[0] - low[0])))
     return drawn.properties(width=_WIDTH_PX, height=height)
+
+
+POSE_DISTANCES: Final = "Joint distances of mined and of random pairs"
+VARIANCE: Final = "Variance that the embedding keeps"
+PAIRS_3D: Final = "Errors of mined pairs in 3D"
+_RETRIEVAL_PX: Final = 260
+
+
+def retrieval_charts(report: Mapping[str, Any]) -> dict[str, alt.Chart | alt.LayerChart]:
+    """Caption -> chart, of what ``retrieval.json`` keeps for them."""
+    curves = report.get("curves") or {}
+    in_3d = report.get("pairs_3d") or {}
+    charts: dict[str, alt.Chart | alt.LayerChart] = {}
+    if "pose_distances" in curves:
+        title = "mean 2D joint distance (share of the picture's width)"
+        charts[POSE_DISTANCES] = _histogram_chart(curves["pose_distances"], title)
+    if "explained_variance" in curves:
+        charts[VARIANCE] = _variance_chart(curves["explained_variance"])
+    if "errors_mm" in (in_3d.get("curves") or {}):
+        charts[PAIRS_3D] = _histogram_chart(in_3d["curves"]["errors_mm"], "error (mm)")
+    return charts
+
+
+def _histogram_chart(bins: Mapping[str, Sequence[float]], title: str) -> alt.Chart:
+    """Steps over the bins of ``apps.cli.evaluate_pairs_3d.histogram``, a line for each set of numbers."""
+    edges, names = bins["edges"], [name for name in bins if name != "edges"]
+    rows = [
+        {"pairs": name, "from": left, "to": right, "share": count / max(1, sum(bins[name]))}
+        for name in names
+        for left, right, count in zip(edges[:-1], edges[1:], bins[name], strict=True)
+    ]
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=500, labelLimit=0)
+    dashes = alt.Scale(domain=names, range=[[1, 0], [6, 3], [2, 2]][: len(names)])
+    chart: alt.Chart = (
+        _chart(rows)
+        .mark_line(interpolate="step-after", strokeWidth=2.2)
+        .encode(
+            alt.X("from:Q", title=title, scale=alt.Scale(nice=False)),
+            alt.Y("share:Q", title="share of pairs", axis=alt.Axis(format="%", tickCount=4)),
+            alt.Color("pairs:N", sort=names, legend=legend),
+            alt.StrokeDash("pairs:N", sort=names, scale=dashes, legend=legend),
+            tooltip=[
+                alt.Tooltip("pairs:N"),
+                alt.Tooltip("from:Q", format=".3f"),
+                alt.Tooltip("to:Q", format=".3f"),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+        .properties(height=_RETRIEVAL_PX)
+    )
+    return chart
+
+
+def _variance_chart(shares: Sequence[float]) -> alt.LayerChart:
+    """A bar for each component, and what all up to it keep together as a line."""
+    totals = np.cumsum(shares).tolist()
+    rows = [
+        {"component": number, "each": share, "together": total}
+        for number, (share, total) in enumerate(zip(shares, totals, strict=True), start=1)
+    ]
+    base = _chart(rows).encode(alt.X("component:O", title="component", axis=alt.Axis(labelAngle=0)))
+    up = alt.Scale(domain=[0, 1])
+    tooltip = ["component:O", *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("each", "together"))]
+    axis = alt.Axis(format="%", tickCount=5)
+    line = alt.Y("together:Q", title="explained variance", axis=axis, scale=up)
+    return alt.layer(
+        base.mark_bar(opacity=0.6).encode(alt.Y("each:Q", axis=axis, scale=up), tooltip=tooltip),
+        base.mark_line(point=True, strokeWidth=2).encode(line, color=alt.value(GREY), tooltip=tooltip),
+    ).properties(height=_RETRIEVAL_PX)
 
 
 _CELLS_PX: Final = 320

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,13 @@ import numpy as np
 import streamlit as st
 
 from apps.browser.library import Library
-from apps.browser.results.charts import SHAPES, experiment_chart, hand_chart, pck_chart
+from apps.browser.results.charts import (
+    SHAPES,
+    experiment_chart,
+    hand_chart,
+    pck_chart,
+    retrieval_charts,
+)
 from apps.browser.results.evaluations import (
     Evaluation,
     PoseGroup,
@@ -20,15 +26,18 @@ from apps.browser.results.evaluations import (
     pose_groups,
     step_counts,
 )
+from apps.browser.results.pairs_3d import GROUPS, KEY, group_rows, kind_rows, pairs_chart
 from apps.browser.results.tables import (
     AGAINST_MEAN,
     BEST,
     BEST_PX,
+    FIGURES,
     KEYPOINTS,
     MESH_NUMBERS,
     NUMBERS,
     RETRIEVAL_FILE,
     SPREADS,
+    are_comparable,
     experiment_table,
     pose_table,
     retrieval_figures,
@@ -36,7 +45,7 @@ from apps.browser.results.tables import (
     retrieval_table,
 )
 from apps.browser.training.page import format_duration
-from apps.browser.training.runs import RunPlace, by_tail
+from apps.browser.training.runs import RunPlace, as_number, by_tail
 from apps.browser.ui import escape, show_command, show_errors
 from handsim.errors import HandsimError
 from training.evaluation.report import ALIGNMENT_TITLES, ALIGNMENTS, OFFICIAL, PREDICTIONS_FILE, REPORT_FILE
@@ -246,17 +255,20 @@ def _downloads(member: Evaluation) -> None:
             )
 
 
-_SHARES: Final = {
+_RATES: Final = {
     "Recall@1": "Share of the hands whose truly nearest one the index finds",
     "Recall@10": "Share of the ten truly nearest hands that the index finds",
     "Precision@1": "Share of the labelled hands whose nearest one, of another video, has the same label",
     "Precision@10": "The same of the ten nearest ones",
-    "With a positive": "Share of the hands with a neighbour in another video",
+    "P@10 at most": "Precision@10 cannot be higher: labels have fewer than ten hands in other videos",
+}
+_SHARES: Final = {
+    "With a match": "Share of the hands with a neighbour in another video",
     "Across videos": "Share of mined pairs that lie in two videos",
     "Explained variance": "Share of the poses' variance that the embedding keeps",
 }
 _DISTANCES: Final = {
-    "Mined distance": "Mean joint distance of mined pairs, in crop widths: lower is better",
+    "Mined distance": "Mean joint distance of mined pairs, share of the picture's width: lower is better",
     "Random distance": "The same of random pairs",
 }
 _ERRORS_3D: Final = {
@@ -287,27 +299,78 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
                 BEST: column.TextColumn(
                     width=BEST_PX, help="The columns in which no other evaluation is better"
                 ),
-                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _SHARES.items()},
-                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _DISTANCES.items()},
+                **{name: column.NumberColumn(format="%.4f", help=help) for name, help in _RATES.items()},
+                **{name: column.NumberColumn(format=_PERCENT, help=help) for name, help in _SHARES.items()},
+                **{name: column.NumberColumn(format="%.3f", help=help) for name, help in _DISTANCES.items()},
                 **{name: column.NumberColumn(format="%.1f", help=help) for name, help in _ERRORS_3D.items()},
                 "Hands": column.NumberColumn(format="localized", help="In the index"),
                 "Asked for": column.NumberColumn(format="localized", help="Hands that it was measured on"),
+                "Without a peer": column.NumberColumn(
+                    format="localized",
+                    help="Hands left out of the precisions: no other video has a hand with their label",
+                ),
             },
         )
-        figures = {place.title: files for place, _ in reports if (files := retrieval_figures(place.path))}
-        if figures:
-            title = st.selectbox(
-                "Figures of",
-                list(figures),
-                key="retrieval_run",
-                bind="query-params",
-                width=320,
-                help="The evaluation whose pictures are shown",
+        if not are_comparable(reports):
+            st.caption(
+                "None is called best: they are of different numbers of hands, which alone makes a difference."
             )
-            for number, (caption, path) in enumerate(figures[title].items()):
-                if number % 2 == 0:
-                    sides = st.columns(2)
-                sides[number % 2].image(path.read_bytes(), caption, alt=f"{caption}, of {title}")
+        title = st.selectbox(
+            "Figures of",
+            [place.title for place, _ in reports],
+            index=next((n for n, (_, report) in enumerate(reports) if isinstance(report.get(KEY), dict)), 0),
+            key="retrieval_run",
+            bind="query-params",
+            width=320,
+            help="The evaluation whose charts are shown",
+        )
+        place, report = next((place, report) for place, report in reports if place.title == title)
+        if isinstance(pairs := report.get(KEY), dict):
+            _pairs_3d(pairs)
+        _retrieval_figures(place, report)
+
+
+def _pairs_3d(pairs: Mapping[str, Any]) -> None:
+    """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
+    groups = {title: rows for group, title in GROUPS.items() if (rows := group_rows(pairs, group))}
+    charts = {"Mined pairs, between the nearest in 3D and random ones": kind_rows(pairs), **groups}
+    if not any(charts.values()):
+        return
+    st.subheader("Pairs in 3D")
+    st.caption(
+        "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
+        "picture and in depth: as distances, so the parts do not add up."
+    )
+    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    largest_mm = max((row["mm"] for rows in groups.values() for row in rows), default=0.0)
+    for number, (title, rows) in enumerate((title, rows) for title, rows in charts.items() if rows):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        if title in groups:
+            chart = pairs_chart(rows, largest_mm=largest_mm, oracle_mm=oracle_mm)
+        else:
+            chart = pairs_chart(rows, largest_mm=max(row["mm"] for row in rows), with_legend=True)
+        with sides[number % 2]:
+            st.markdown(f"**{title}**")
+            st.altair_chart(chart, key=f"pairs_3d_{number}")
+
+
+def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
+    """Charts in the page's colours; of an older evaluation, which kept no numbers for them, its pictures."""
+    charts = retrieval_charts(report)
+    pictures = retrieval_figures(place.path)
+    captions = [caption for caption in FIGURES.values() if caption in charts or caption in pictures]
+    for number, caption in enumerate(captions):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        with sides[number % 2]:
+            if caption in charts:
+                st.markdown(f"**{caption}**")
+                st.altair_chart(
+                    charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}"
+                )
+            else:
+                st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from apps.browser.results.charts import PAIRS_3D, POSE_DISTANCES, VARIANCE
 from apps.browser.results.evaluations import Objects, PoseGroup
+from apps.browser.results.pairs_3d import KEY
 from apps.browser.training.runs import (
     FACTS_FILE,
     RunPlace,
@@ -153,9 +155,9 @@ def _begins_with(group: PoseGroup, tails: Mapping[Tail, RunPlace], objects: Obje
 
 RETRIEVAL_FILE: Final = "retrieval.json"
 FIGURES: Final = {
-    "pose_distances.png": "Joint distances of mined and of random pairs",
-    "explained_variance.png": "Variance that the embedding keeps",
-    "pairs_3d.png": "Errors of mined pairs in 3D",
+    "pose_distances.png": POSE_DISTANCES,
+    "explained_variance.png": VARIANCE,
+    "pairs_3d.png": PAIRS_3D,
 }
 """What `handsim evaluate retrieval` draws -> its caption."""
 _RANKED: Final = {
@@ -165,12 +167,13 @@ _RANKED: Final = {
     "precision_at_10": ("Precision@10", True),
     "mined_pose_distance": ("Mined distance", False),
 }
-_OTHER_NUMBERS: Final = {
-    "random_pose_distance": "Random distance",
-    "covered": "With a positive",
+_OTHER_NUMBERS: Final = {"ceiling_at_10": "P@10 at most", "random_pose_distance": "Random distance"}
+_SHARES: Final = {
+    "covered": "With a match",
     "cross_video_share": "Across videos",
     "explained_variance": "Explained variance",
 }
+"""Shown as percentages."""
 _IN_3D: Final = {
     "Mined 3D": ("mined", "aligned_mm"),
     "of it in xy": ("mined", "xy_mm"),
@@ -179,7 +182,7 @@ _IN_3D: Final = {
     "Oracle 3D": ("oracle", "aligned_mm"),
 }
 """Column -> place in what `--labels3d` wrote."""
-_COUNTS: Final = {"points": "Hands", "sample": "Asked for"}
+_COUNTS: Final = {"points": "Hands", "sample": "Asked for", "without_peer": "Without a peer"}
 
 Reports = list[tuple[RunPlace, Mapping[str, Any]]]
 
@@ -197,6 +200,7 @@ def retrieval_table(reports: Reports) -> Any:
     }
     columns = {column: numbers for column, (numbers, _) in ranked.items()}
     columns |= {column: _numbers(contents, name) for name, column in _OTHER_NUMBERS.items()}
+    columns |= {column: _percents(contents, name) for name, column in _SHARES.items()}
     columns |= {column: each for column, each in _numbers_in_3d(contents).items() if any(each)}
     counts = {column: _numbers(contents, name) for name, column in _COUNTS.items()}
     return pa.table(
@@ -204,13 +208,24 @@ def retrieval_table(reports: Reports) -> Any:
             "Evaluation": pa.array([place.title for place, _ in reports], pa.string()),
             "Index": pa.array([as_text(report.get("index_version")) for report in contents], pa.string()),
             **{column: pa.array(each, pa.float64()) for column, each in columns.items()},
-            **best_column(ranked, len(reports)),
+            **(best_column(ranked, len(reports)) if are_comparable(reports) else {}),
             **{column: pa.array(each, pa.float64()) for column, each in counts.items()},
             "Embedding": pa.array(
                 [as_text(each.get("embedding_fingerprint")) for each in contents], pa.string()
             ),
         }
     )
+
+
+def are_comparable(reports: Reports) -> bool:
+    """Whether all evaluations are of as many hands: among more hands the nearest ones are nearer, and recall
+    and precision are others, with the same embedding and index.
+    """
+    return len({(report.get("points"), report.get("sample")) for _, report in reports}) <= 1
+
+
+def _percents(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
+    return [None if share is None else 100 * share for share in _numbers(reports, name)]
 
 
 def _numbers(reports: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
@@ -221,7 +236,7 @@ def _numbers_in_3d(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[float
     """Column -> errors in mm; None for an evaluation without ``--labels3d``."""
 
     def read(report: Mapping[str, Any], kind: str, name: str) -> float | None:
-        means = (report.get("pairs_3d") or {}).get(kind) or {}
+        means = (report.get(KEY) or {}).get(kind) or {}
         return as_number(means.get(name))
 
     return {column: [read(report, *place) for report in reports] for column, place in _IN_3D.items()}

@@ -7,7 +7,6 @@ import streamlit as st
 
 from apps.browser import session
 from apps.browser.search.question import MAX_K, MIN_K, Question
-from handsim.errors import HandsimError
 from handsim.hand import SIDES
 from handsim.pool import Pool
 
@@ -17,16 +16,20 @@ _FIRST_LIMIT: Final = 1.0
 
 
 def draw_controls(question: Question, pool: Pool) -> None:
-    for name in ("k", "other_video", "one_per_video", "sources", "labels", "side", "diversity"):
+    for name in ("k", "one_per_video", "sources", "labels", "side", "diversity"):
         value = getattr(question, name)
         session.set_widget(_KEY + name, list(value) if isinstance(value, tuple) else value)
+    session.set_widget(_KEY + "other_video", question.other_video and question.has_video)
     limit = question.max_distance
     session.set_widget(_KEY + "capped", limit is not None)
     session.set_widget(_KEY + "max_distance", _FIRST_LIMIT if limit is None else limit)
     st.slider("Answers", MIN_K, MAX_K, help="How many hands to show", **_bind("k"))
     st.toggle(
         "Other videos only",
-        help="Leave out the video of the query: its next frame teaches nothing",
+        help="Leave out the video of the query: its next frame teaches nothing"
+        if question.has_video
+        else "Off: a picture of yours or a drawn pose is of no video of the index",
+        disabled=not question.has_video,
         **_bind("other_video"),
     )
     st.toggle(
@@ -43,7 +46,7 @@ def draw_controls(question: Question, pool: Pool) -> None:
     )
     active = sum(name in _RARE for name in question.conditions)
     more = f"More conditions ({active} active)" if active else "More conditions"
-    with st.popover(more, icon=":material/tune:", help="Source, label, diversity, largest distance"):
+    with st.popover(more, icon=":material/tune:"):  # a tooltip would lie over what it opens
         _draw_rare_controls(question, pool)
 
 
@@ -98,8 +101,4 @@ def _take_change(name: str) -> None:
     changes = {name: value}
     if name == "diversity" and value:
         changes["one_per_video"] = False  # they exclude each other
-    try:
-        question = replace(session.read_question(), **changes)
-    except HandsimError:
-        return  # the page shows what is wrong with the address
-    st.query_params.from_dict(question.to_params())
+    st.query_params.from_dict(replace(session.read_question(), **changes).to_params())

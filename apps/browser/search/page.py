@@ -5,11 +5,10 @@ The address holds the question. A changed condition draws only the results again
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from apps.browser import session
@@ -18,22 +17,35 @@ from apps.browser.components.skeleton_editor import skeleton_editor
 from apps.browser.library import UPLOAD_LIMIT_MB, Library, encode_thumbnail
 from apps.browser.search.answer import (
     Answer,
+    Crops,
     answer_question,
     build_montage_query,
     build_query_cards,
     build_trail_cards,
+    example_of_card,
+    find_crops,
+    find_unknown,
+    stack_by_video,
     to_csv,
     to_png,
 )
 from apps.browser.search.controls import draw_controls
-from apps.browser.search.question import PRESETS, Condition, Question, make_preset, quantise_keypoints
+from apps.browser.search.question import (
+    PRESETS,
+    Condition,
+    Example,
+    Question,
+    make_preset,
+    quantise_keypoints,
+)
 from apps.browser.session import SEARCH_PATH, show_on_map
 from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from apps.cli.query import check_hands
 from handsim.detection import DetectedHand
-from handsim.errors import HandsimError, NotThereError
-from handsim.hand import parse_hand_id
+from handsim.english import describe_distance, describe_place, pluralize
+from handsim.errors import HandsimError, NotThereError, UnusableError
+from handsim.hand import format_hand_id, parse_hand_id
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -43,10 +55,26 @@ _PRESET: Final = "start_preset"
 _UPLOAD: Final = "start_upload"
 _SEARCHED_UPLOAD: Final = "start_searched_upload"
 _SKELETONS: Final = "search_skeletons"
+_PER_VIDEO: Final = "search_per_video"
+_DISTANCE_HELP: Final = (
+    "distance: between two hands in the index's embedding. nearer than: the share of random pairs of hands "
+    "of this index that lie further apart."
+)
 _EXAMPLES: Final = "search_examples"
 _TOAST: Final = "search_toast"
 _EXAMPLE_COUNT: Final = 24
-_FILE_TYPES: Final = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif", "bmp", "gif", "tif", "tiff"]
+_COPY: Final = "copy it again from where it came from, or upload another picture"
+_UNUSABLE: Final = {
+    "not an image": (
+        "is not a picture",
+        "upload a photograph, as JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF",
+    ),
+    "empty file": ("is empty", _COPY),
+    "corrupt image": ("is damaged", _COPY),
+    "truncated image": ("is cut off", _COPY),
+    "too many pixels": ("has too many pixels", "make it smaller, or cut the hand out of it"),
+}
+"""Reason of an `UnusableError` -> what the file is, and what the visitor can do."""
 _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "other_video": "other videos only",
     "one_per_video": "one per video",
@@ -83,10 +111,10 @@ def _draw_start(library: Library) -> None:
             help="Search from any hand of the index",
         )
         st.button(
-            "Start afresh",
+            "Clear search",
             icon=":material/restart_alt:",
             on_click=lambda: session.ask(Question()),
-            help="Leave the question and its conditions; the trail leads back to it",
+            help="Leave the query and its conditions; the history leads back to it",
         )
         way = st.segmented_control(
             "Or start from",
@@ -99,21 +127,13 @@ def _draw_start(library: Library) -> None:
             ways[way](library)
 
 
-def _current_question() -> Question:
-    """The question in the address, for its conditions; an empty one if the address cannot be read."""
-    try:
-        return session.read_question()
-    except HandsimError:
-        return Question()
-
-
 def _ask_random(library: Library) -> None:
     try:
         with library.open_version() as version:
             (hand,) = version.sample(1).tolist()
     except HandsimError:
         return  # the results show what is wrong
-    session.ask(_current_question().with_hand(hand))
+    session.ask(session.read_question().with_hand(hand))
 
 
 def _draw_id(library: Library) -> None:
@@ -139,14 +159,12 @@ def _parse_id(text: str) -> int | None:
 def _ask_id() -> None:
     hand = _parse_id(st.session_state[_ID])
     if hand is not None:
-        session.ask(_current_question().with_hand(hand))
+        session.ask(session.read_question().with_hand(hand))
 
 
 def _draw_upload(library: Library) -> None:
     upload = st.file_uploader(
         "Photograph",
-        type=_FILE_TYPES,
-        max_upload_size=UPLOAD_LIMIT_MB,
         help=f"Search from a hand in it. At most {UPLOAD_LIMIT_MB} MB; the photograph is not stored",
     )
     _choose_hand(library, upload)
@@ -168,7 +186,7 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
             session.store_detection(pose, hand)
         if len(hands) == 1 and st.session_state.get(_SEARCHED_UPLOAD) != upload.file_id:
             st.session_state[_SEARCHED_UPLOAD] = upload.file_id
-            session.ask(_current_question().with_pose(poses[0]))
+            session.ask(session.read_question().with_pose(poses[0]))
             return
         cards = [
             Card(
@@ -188,10 +206,20 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
             cards,
             key="start_hands",
             label="Hands found in the picture",
-            on_pick=lambda number: session.ask(_current_question().with_pose(poses[number % len(poses)])),
+            on_pick=lambda number: session.ask(session.read_question().with_pose(poses[number % len(poses)])),
             compact=True,
             verb="Search from this hand",
         )
+
+
+def explain_unusable(name: str, error: HandsimError) -> str:
+    """Why an uploaded file gave no hand, and what to do, in one sentence for who uploaded it."""
+    if not isinstance(error, UnusableError):
+        return f"{name}: {error}."
+    what, remedy = _UNUSABLE.get(
+        error.reason, (f"cannot be used ({error.reason}: {error.detail})", "upload another picture")
+    )
+    return f"{name} {what}; {remedy}."
 
 
 def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
@@ -203,7 +231,7 @@ def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
         except NotThereError:
             raise  # the model is absent; it may be there the next time
         except HandsimError as error:
-            cached = (upload.file_id, error)
+            cached = (upload.file_id, HandsimError(explain_unusable(upload.name, error)))
         st.session_state[_UPLOAD] = cached
     if isinstance(cached[1], HandsimError):
         raise cached[1]
@@ -211,7 +239,7 @@ def _find_hands(library: Library, upload: UploadedFile) -> list[DetectedHand]:
 
 
 def _draw_pose(library: Library) -> None:
-    pose = _current_question().pose or make_preset("Flat")
+    pose = session.read_question().pose or make_preset("Flat")
     left, right = st.columns([2, 3], gap="large")
     with left:
         skeleton_editor(pose, key="start_editor", on_drag=_ask_drawn)
@@ -231,12 +259,12 @@ def _draw_pose(library: Library) -> None:
 
 def _ask_drawn(pose: tuple[int, ...]) -> None:
     st.session_state[_PRESET] = None  # so that the preset can be chosen again
-    session.ask(_current_question().with_pose(pose))
+    session.ask(session.read_question().with_pose(pose))
 
 
 def _ask_preset() -> None:
     if st.session_state[_PRESET] is not None:
-        session.ask(_current_question().with_pose(make_preset(st.session_state[_PRESET])))
+        session.ask(session.read_question().with_pose(make_preset(st.session_state[_PRESET])))
 
 
 # The query and its answers.
@@ -249,6 +277,8 @@ def _draw_results(library: Library) -> None:
     with show_errors():
         question = session.read_question()
         session.save_address(SEARCH_PATH)
+        for note in session.read_notes():
+            st.warning(escape(note), icon=":material/link_off:")
         with library.open_version() as version:
             pool = library.open_pool()
             _draw_trail(library, pool)
@@ -266,7 +296,7 @@ def _draw_results(library: Library) -> None:
 def _draw_trail(library: Library, pool: Pool) -> None:
     trail = session.get_trail()
     if trail:
-        st.caption("The way here")
+        st.caption("History")
         hand_grid(
             build_trail_cards(library, pool, trail),
             key="search_trail_grid",
@@ -309,7 +339,9 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
         build_query_cards(library, pool, version, question),
         key="search_query",
         label="What is asked about",
-        on_mark=(lambda hand, like: _mark(question, hand, like)) if question.like else None,
+        on_mark=(lambda card, like: _mark(question, example_of_card(question, card), like))
+        if question.like
+        else None,
         skeletons=_shows_skeletons(),
         compact=len(question.like) + len(question.unlike) > 1,
     )
@@ -327,27 +359,44 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
     started = time.perf_counter()
-    detection = session.find_detection(question.pose)
-    crop = None if detection is None else detection.crop
-    hands = [*question.like, *question.unlike] if question.hand is None else [question.hand]
-    check_hands(hands, version.embedding, pool)
-    answer = answer_question(version, question, crop)
+    unknown = find_unknown(version, question)
+    check_hands(unknown, version.embedding, pool)
+    if unknown:
+        _tell_unknown(library, pool, version, question, unknown)
+        return
+    crops = find_crops(question)
+    answer = answer_question(version, question, crops)
+    stacks = stack_by_video(answer.neighbors)
+    shown = stacks if question.stacked else [(neighbor, 0) for neighbor in answer.neighbors]
+    pairs = library.find_random_pairs(version)
     cards = [
         build_card(
-            library, pool, neighbor.hand_id, f"{neighbor.distance:.3f}", describe_payload(neighbor.payload)
+            library,
+            pool,
+            neighbor.hand_id,
+            describe_distance(neighbor.distance),
+            (
+                *filter(None, [describe_place(pairs.share_further(neighbor.distance))]),
+                *describe_payload(neighbor.payload),
+                *([f"+{more} from this video"] if more else []),
+            ),
         )
-        for neighbor in answer.neighbors
+        for neighbor, more in shown
     ]
     took_ms = (time.perf_counter() - started) * 1000
     with st.container(horizontal=True, vertical_alignment="center"):
-        count = len(cards)
+        count = len(answer.neighbors)
+        videos = f" of {pluralize(len(stacks), 'video')}, nearest first" if count else ""
         st.markdown(
-            f"**{count or 'No'} hand{'' if count == 1 else 's'}**{', nearest first' if count else ''} "
-            f":gray[· {took_ms:,.0f} ms · index {answer.version}]"
+            f"**{pluralize(count, 'hand') if count else 'No hand'}**{videos} "
+            f":gray[· {took_ms:,.0f} ms · index {answer.version}]",
+            help=_DISTANCE_HELP,
         )
+        if len(stacks) < count or question.one_per_video or not question.stacked:
+            _choose_per_video(question)
         st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
         if count:
-            _draw_downloads(library, pool, question, crop, answer)
+            _draw_downloads(library, pool, question, crops, answer)
     if not count:
         _offer_to_relax(question, answer)
         return
@@ -362,14 +411,55 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
     )
 
 
+def _choose_per_video(question: Question) -> None:
+    """How hands of one video are shown: one card, all, or only the nearest one."""
+    session.set_widget(
+        _PER_VIDEO, "One" if question.one_per_video else "Stacked" if question.stacked else "All"
+    )
+    st.segmented_control(
+        "Of one video",
+        ["Stacked", "All", "One"],
+        key=_PER_VIDEO,
+        required=True,
+        label_visibility="collapsed",
+        on_change=_take_per_video,
+        help="Of each video: its hands as one card, all of its hands, or a search for the nearest one alone",
+    )
+
+
+def _take_per_video() -> None:
+    per_video, question = st.session_state[_PER_VIDEO], session.read_question()
+    if per_video == "One":
+        question = replace(question, one_per_video=True, diversity=0.0)
+    else:
+        question = replace(question, one_per_video=False, stacked=per_video == "Stacked")
+    session.ask(question)
+
+
+def _tell_unknown(
+    library: Library, pool: Pool, version: IndexVersion, question: Question, unknown: list[int]
+) -> None:
+    """That hands of the question are not there, and where to start instead."""
+    name, where = format_hand_id(unknown[0]), f"index {escape(version.info.name)}"
+    sentence = f"**No hand has the id {name} in {where}.** "
+    if unknown[0] in pool:
+        sentence += "The pool has it: `handsim index add` makes it searchable."
+    elif pool.was_removed(unknown[0]):
+        sentence += "It was removed from the pool."
+    else:
+        sentence += "Start from one of these, from a random hand, or above from an id, a picture or a pose."
+    st.info(sentence, icon=":material/search_off:")
+    _draw_examples(library, pool, version, replace(question, hand=None, like=(), unlike=()))
+
+
 def _shows_skeletons() -> bool:
     return bool(st.session_state.get(_SKELETONS, True))
 
 
-def _mark(question: Question, hand: int, like: bool) -> None:
+def _mark(question: Question, example: Example, like: bool) -> None:
     # A toast is shown when the page is drawn the next time: what a callback draws itself would move the page.
     try:
-        marked = question.with_mark(hand, like=like)
+        marked = question.with_mark(example, like=like)
     except HandsimError as error:
         st.session_state[_TOAST] = f"{error}."
         return
@@ -379,11 +469,9 @@ def _mark(question: Question, hand: int, like: bool) -> None:
         session.ask(marked)
 
 
-def _draw_downloads(
-    library: Library, pool: Pool, question: Question, crop: NDArray[np.uint8] | None, answer: Answer
-) -> None:
+def _draw_downloads(library: Library, pool: Pool, question: Question, crops: Crops, answer: Answer) -> None:
     def make_montage() -> bytes:
-        query = build_montage_query(library, pool, question, answer.version, crop)
+        query = build_montage_query(library, pool, question, answer.version, crops)
         return to_png(pool, query, answer.neighbors)
 
     st.download_button(

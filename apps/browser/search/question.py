@@ -25,6 +25,8 @@ _POSE_STEPS: Final = 1000
 """A pose has whole numbers, in this fraction of the crop's width."""
 _POSE_LIMIT: Final = 10 * _POSE_STEPS
 
+Example = int | tuple[int, ...]
+"""What a question can be about: a hand of the index, or a pose as in `Question.pose`."""
 Condition = Literal["other_video", "one_per_video", "sources", "labels", "side", "max_distance", "diversity"]
 
 
@@ -37,10 +39,10 @@ class Question:
 
     hand: int | None = None
     """A hand of the index."""
-    like: tuple[int, ...] = ()
-    """Hands of the index: more like these."""
-    unlike: tuple[int, ...] = ()
-    """Hands of the index: less like these."""
+    like: tuple[Example, ...] = ()
+    """More like these."""
+    unlike: tuple[Example, ...] = ()
+    """Less like these."""
     pose: tuple[int, ...] | None = None
     """42 numbers, x and y of each joint in thousandths of the crop's width, as a right hand."""
     k: int = 24
@@ -59,13 +61,15 @@ class Question:
     """None further away than this."""
     diversity: float = 0.0
     """0: the nearest hands; towards 1: near hands that differ from each other."""
+    stacked: bool = True
+    """Whether answers of one video are shown as one card; it leaves none out."""
 
     def __post_init__(self) -> None:
         if not MIN_K <= self.k <= MAX_K:
             raise HandsimError(f"k is {self.k}; ask for {MIN_K} to {MAX_K} hands")
         if sum((self.hand is not None, bool(self.like), self.pose is not None)) > 1:
             raise HandsimError(
-                "ask about one hand, about examples or about a pose, not about several at once"
+                "A search is about one hand, about examples or about a pose, not about several at once"
             )
         if len(self.like) + len(self.unlike) > MAX_EXAMPLES:
             raise HandsimError(f"At most {MAX_EXAMPLES} hands can be examples; take the mark off some")
@@ -75,13 +79,12 @@ class Question:
             raise HandsimError("Diversity does not go with examples; leave one of them out")
         if self.diversity and self.one_per_video:
             raise HandsimError("Diversity does not go with One per video; leave one of them out")
-        if self.pose is not None and (
-            len(self.pose) != 2 * JOINT_COUNT or max(map(abs, self.pose)) > _POSE_LIMIT
-        ):
-            raise HandsimError(
-                f"a pose is {2 * JOINT_COUNT} numbers from {-_POSE_LIMIT} to {_POSE_LIMIT}, "
-                "in thousandths of the crop's width"
-            )
+        for pose in self.poses:
+            if len(pose) != 2 * JOINT_COUNT or max(map(abs, pose)) > _POSE_LIMIT:
+                raise HandsimError(
+                    f"A pose is {2 * JOINT_COUNT} numbers from {-_POSE_LIMIT} to {_POSE_LIMIT}, "
+                    "in thousandths of the crop's width"
+                )
         self.options()
 
     @property
@@ -90,13 +93,37 @@ class Question:
         return self.hand, self.like, self.unlike, self.pose
 
     @property
+    def examples(self) -> tuple[Example, ...]:
+        """All that the question is about: one hand or pose, or the examples with + and then those with -."""
+        subject = self.pose if self.hand is None else self.hand
+        return (*self.like, *self.unlike) if subject is None else (subject,)
+
+    @property
+    def hands(self) -> list[int]:
+        """The hands of the index among the examples."""
+        return [example for example in self.examples if isinstance(example, int)]
+
+    @property
+    def poses(self) -> list[tuple[int, ...]]:
+        return [example for example in self.examples if not isinstance(example, int)]
+
+    @property
+    def has_video(self) -> bool:
+        """Whether a video is asked about, of which no hand need be found: a pose belongs to none."""
+        return self.hand is not None or any(isinstance(example, int) for example in self.like)
+
+    @property
     def is_empty(self) -> bool:
         return self.hand is None and not self.like and self.pose is None
 
     @property
     def conditions(self) -> list[Condition]:
         """The conditions that leave hands out."""
-        return [name for name, neutral in _NEUTRAL.items() if getattr(self, name) != neutral]
+        return [
+            name
+            for name, neutral in _NEUTRAL.items()
+            if getattr(self, name) != neutral and (name != "other_video" or self.has_video)
+        ]
 
     def without(self, condition: Condition) -> "Question":
         return replace(self, **{condition: _NEUTRAL[condition]})  # type: ignore[arg-type]  # of its type
@@ -121,16 +148,16 @@ class Question:
     def with_pose(self, pose: tuple[int, ...]) -> "Question":
         return replace(self, hand=None, like=(), unlike=(), pose=pose)
 
-    def with_mark(self, hand: int, *, like: bool) -> "Question":
+    def with_mark(self, example: Example, *, like: bool) -> "Question":
         """The same conditions with one more example; a second mark of the same kind takes the first off.
 
-        The hand of the question becomes the first example. The last example with + cannot be taken off.
+        The hand or pose of the question becomes the first example. The last one with + cannot be taken off.
         """
-        liked = self.like if self.hand is None else (self.hand,)
+        liked = self.like or self.examples
         if like:
-            liked, unliked = _toggle(liked, hand), _remove(self.unlike, hand)
+            liked, unliked = _toggle(liked, example), _remove(self.unlike, example)
         else:
-            liked, unliked = _remove(liked, hand), _toggle(self.unlike, hand)
+            liked, unliked = _remove(liked, example), _toggle(self.unlike, example)
         if not liked:
             return self
         return replace(self, hand=None, like=liked, unlike=unliked, pose=None, diversity=0.0)
@@ -142,18 +169,11 @@ class Question:
         examples than may be, and for less like these without anything to be like.
         """
         if like:
-            unlike = tuple(hand for hand in self.unlike if hand not in hands)
+            unlike = tuple(example for example in self.unlike if example not in hands)
             return replace(self, hand=None, like=hands, unlike=unlike, pose=None, diversity=0.0)
-        liked = self.like if self.hand is None else (self.hand,)
-        liked = tuple(hand for hand in liked if hand not in hands)
+        liked = tuple(example for example in self.like or self.examples if example not in hands)
         unlike = tuple(dict.fromkeys((*self.unlike, *hands)))
         return replace(self, hand=None, like=liked, unlike=unlike, pose=None, diversity=0.0)
-
-    def keypoints(self) -> NDArray[np.float32]:
-        """[21, 2] in the crop's unit square, for a question about a pose."""
-        assert self.pose is not None
-        unit = np.array(self.pose, dtype=np.float32) / np.float32(_POSE_STEPS)
-        return unit.reshape(JOINT_COUNT, 2)
 
     @classmethod
     def param_names(cls) -> list[str]:
@@ -170,20 +190,33 @@ class Question:
         }
 
     @classmethod
-    def from_params(cls, params: Mapping[str, str]) -> "Question":
-        """Read what `to_params` wrote; ignore other names. Raises HandsimError for unreadable values."""
-        values: dict[str, Any] = {}
+    def from_params(cls, params: Mapping[str, str]) -> tuple["Question", list[str]]:
+        """Read what `to_params` wrote; other names are ignored.
+
+        Also a sentence for each value that is out of bounds and was limited, or could not be used at all.
+        """
+        question, notes = cls(), []
         for name in cls.param_names():
-            if name in params:
-                try:
-                    values[name] = _CODECS[name][1](params[name])
-                except (ValueError, KeyError) as error:
-                    raise HandsimError(
-                        f"the address says {name} = {params[name][:40]!r}, which cannot be read"
-                    ) from error
-        return cls(**values)
+            if name not in params:
+                continue
+            text = params[name]
+            try:
+                value = _CODECS[name][1](text)
+                if name in _BOUNDS:
+                    value, asked = float(np.clip(value, *_BOUNDS[name])), value
+                    value = type(asked)(value)
+                    if value != asked:
+                        notes.append(f"{name} is {asked} in the address; {value} is taken.")
+                question = replace(question, **{name: value})
+            except HandsimError as error:
+                unknown = f"There is no hand with the id {text[:40]!r}: an id has 16 hex digits."
+                notes.append(unknown if name == "hand" else f"{error}. The address's {name} is left out.")
+            except (ValueError, KeyError):
+                notes.append(f"{name} = {text[:40]!r} in the address cannot be read, and is left out.")
+        return question, notes
 
 
+_BOUNDS: Final = {"k": (MIN_K, MAX_K), "diversity": (0.0, 1.0)}
 _NEUTRAL: Final[dict[Condition, object]] = {
     "other_video": False,
     "one_per_video": False,
@@ -196,12 +229,17 @@ _NEUTRAL: Final[dict[Condition, object]] = {
 """Condition -> the value that leaves no hand out."""
 
 
-def _remove(hands: tuple[int, ...], hand: int) -> tuple[int, ...]:
-    return tuple(other for other in hands if other != hand)
+def _remove(examples: tuple[Example, ...], example: Example) -> tuple[Example, ...]:
+    return tuple(other for other in examples if other != example)
 
 
-def _toggle(hands: tuple[int, ...], hand: int) -> tuple[int, ...]:
-    return _remove(hands, hand) if hand in hands else (*hands, hand)
+def _toggle(examples: tuple[Example, ...], example: Example) -> tuple[Example, ...]:
+    return _remove(examples, example) if example in examples else (*examples, example)
+
+
+def pose_keypoints(pose: tuple[int, ...]) -> NDArray[np.float32]:
+    """[21, 2] in the crop's unit square."""
+    return (np.array(pose, dtype=np.float32) / np.float32(_POSE_STEPS)).reshape(JOINT_COUNT, 2)
 
 
 def quantise_keypoints(keypoints: NDArray[np.floating]) -> tuple[int, ...]:
@@ -239,13 +277,23 @@ def _join(to_text: Callable[[Any], str], from_text: Callable[[str], Any], separa
 
 
 _FLAG: Final[_Codec] = (lambda value: "yes" if value else "no", {"yes": True, "no": False}.__getitem__)
-_HANDS: Final = _join(format_hand_id, parse_hand_id, ".")
+
+
+def _format_example(example: Example) -> str:
+    return format_hand_id(example) if isinstance(example, int) else "_".join(map(str, example))
+
+
+def _parse_example(text: str) -> Example:
+    return tuple(map(int, text.split("_"))) if "_" in text else parse_hand_id(text)
+
+
+_EXAMPLES: Final = _join(_format_example, _parse_example, ".")
 _NAMES: Final = _join(str, str, "\n")  # names may contain anything else
 
 _CODECS: Final[dict[str, _Codec]] = {
     "hand": (format_hand_id, parse_hand_id),
-    "like": _HANDS,
-    "unlike": _HANDS,
+    "like": _EXAMPLES,
+    "unlike": _EXAMPLES,
     "pose": _join(str, int, "."),
     "k": (str, int),
     "other_video": _FLAG,
@@ -255,5 +303,6 @@ _CODECS: Final[dict[str, _Codec]] = {
     "side": (str, {str(side): side for side in SIDES}.__getitem__),
     "max_distance": (str, float),
     "diversity": (str, float),
+    "stacked": _FLAG,
 }
 """Field -> how its value is written into an address, and how it is read."""

@@ -126,8 +126,8 @@ _MAIN: Final = (
     Panel("index_wait", "… of it for the index", PERCENT, "Share of the time that the index's answers took"),
 )
 _OTHER: Final = {
-    "without_positive": ("Anchors without a positive", PERCENT),
-    "positive_distance": ("Distance of the positives", ".3f"),
+    "without_positive": ("Query hands without a match", PERCENT),
+    "positive_distance": ("Distance of the matches", ".3f"),
     "gpu_memory_gb": ("GPU memory (GB)", ".1f"),
     "val_images_per_s": ("Images a second in validation", ",.0f"),
 }

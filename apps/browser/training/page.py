@@ -10,6 +10,7 @@ from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
 from apps.browser.ui import escape, show_command, show_errors
+from handsim.english import percent, pluralize
 
 STATES: Final[dict[State, str]] = {
     "running": "▶ running",
@@ -46,7 +47,7 @@ def run_table(records: Sequence[RunRecord]) -> Any:
 def progress_line(record: RunRecord) -> str:
     """State, steps, loss, rate, waiting and remaining time of a run."""
     latest = record.latest
-    parts = [STATES[record.state], f"{_steps(record)} steps"]
+    parts = [STATES[record.state], f"{pluralize(_steps(record), 'step')}"]
     if "loss" in latest:
         parts.append(f"loss {latest['loss']:.4g}")
     if "val_mpjpe_mm" in latest:
@@ -55,7 +56,7 @@ def progress_line(record: RunRecord) -> str:
         rate = f"{latest['images_per_s']:,.0f}"
         parts.append(f"{rate} image{'' if rate == '1' else 's'}/s")
     if "data_wait" in latest:
-        parts.append(f"waiting {latest['data_wait']:.0%}")
+        parts.append(f"waiting {percent(latest['data_wait'])}")
     if record.state == "running" and record.left_s is not None:
         parts.append(f"about {format_duration(record.left_s)} left")
     return " · ".join(parts)

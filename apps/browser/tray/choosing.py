@@ -3,9 +3,7 @@
 A choice draws the tray again (the fragment `TRAY`) and nothing else of the page.
 """
 
-import re
 from collections.abc import Sequence
-from secrets import token_hex
 from typing import Final
 
 import streamlit as st
@@ -13,12 +11,11 @@ from numpy.typing import ArrayLike
 
 from apps.browser.components.hand_grid import Chooser
 from apps.browser.library import Library
+from apps.browser.session import visitor
 from apps.browser.tray.tray import Tray
 
 TRAY: Final = "tray"
 """The key of the fragment that draws it."""
-_COOKIE: Final = "handsim_visitor"
-_VISITOR: Final = "visitor"
 _FOLLOWERS: Final = "tray_followers"
 _SHOWN: Final = "tray_shown"
 _SEEN: Final = "tray_seen"
@@ -26,21 +23,7 @@ _SEEN: Final = "tray_seen"
 
 def my_tray(library: Library) -> Tray:
     """The tray of this visitor."""
-    return library.trays.of(_visitor())
-
-
-def visitor_cookie() -> str:
-    """What the web browser is to keep, so that the visitor is known again after a reload."""
-    return f"{_COOKIE}={_visitor()}"
-
-
-def _visitor() -> str:
-    if _VISITOR not in st.session_state:
-        cookie = str(st.context.cookies.get(_COOKIE))
-        # It becomes a file's name.
-        st.session_state[_VISITOR] = cookie if re.fullmatch("[0-9a-f]{32}", cookie) else token_hex(16)
-    visitor: str = st.session_state[_VISITOR]
-    return visitor
+    return library.trays.of(visitor())
 
 
 def make_chooser(library: Library) -> Chooser:

@@ -17,7 +17,6 @@ from apps.browser.tray.choosing import (
     redraw_tray,
     seen_messages,
     shown_and_chosen,
-    visitor_cookie,
 )
 from apps.browser.tray.export import FORMATS, MAX_WITH_PICTURES, make_file
 from apps.browser.tray.tray import ListChange, Tray
@@ -95,7 +94,7 @@ def _draw_hands(library: Library, tray: Tray) -> None:
         list(zip(last, pictures, strict=True)),
         chosen=shown_and_chosen(library),
         seen=seen_messages(),
-        cookie=visitor_cookie(),
+        cookie=session.visitor_cookie(),
         on_take_off=lambda hand: choose_hands(library, (), [hand]),
     )
 
@@ -190,7 +189,6 @@ def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:
 
 def _draw_searches(tray: Tray) -> None:
     question = session.last_question()
-    subjects = question.like or (() if question.hand is None else (question.hand,))
     too_many = f"Search takes at most {MAX_EXAMPLES} examples" if len(tray) > MAX_EXAMPLES else ""
     st.button(
         "More like these",
@@ -200,7 +198,9 @@ def _draw_searches(tray: Tray) -> None:
         args=(tray, question, True),
         help=too_many or "Search for hands like the chosen ones",
     )
-    no_subject = "" if subjects else "First search from a hand: less like some goes with more like others"
+    no_subject = (
+        "" if question.examples else "First search from a hand: less like some goes with more like others"
+    )
     st.button(
         "Less like these",
         icon=":material/remove:",

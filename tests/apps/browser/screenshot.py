@@ -1,8 +1,9 @@
-"""A headless Chromium of this computer, and with it README's picture of the search page, of `handsim demo`.
+"""A headless Chromium of this computer, and with it the docs' pictures of the browser, of `handsim demo`.
 
-``python -m tests.apps.browser.screenshot handsim-demo docs/search.webp``
+    handsim demo && python -m tests.apps.browser.screenshot handsim-demo docs/pictures
 
-Needs Debian's chromium, and Playwright from the ``dev`` packages.
+Each page is taken in light and in dark; the site shows that of the reader's theme. Needs Debian's chromium,
+and Playwright from the ``dev`` packages.
 """
 
 import argparse
@@ -14,15 +15,29 @@ from pathlib import Path
 from typing import Final
 
 from PIL import Image
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from apps.browser.jobs import JobReporter
+from apps.browser.map.build import make_map
+from apps.browser.map.pose_map import map_file, maps_folder, write_map_file
 from apps.browser.serve import run_server
 from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
 from handsim.home import Home
 from handsim.pool import Pool
+from index import open_catalog
 
 _SHAPE: Final = "victory"
+_MAX_BYTES: Final = 60_000
+_TIMEOUT_MS: Final = 300_000
+_REST_MS: Final = 1500
+"""Charts and the map are drawn after their data are there."""
+_QUALITIES: Final = (85, 75, 65, 55, 45, 35)
+_SHORTEN: Final = """([path, name]) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(path, name);
+}"""
+"""Where the home lies on this computer is nobody's business."""
 
 
 @contextmanager
@@ -40,22 +55,53 @@ def chromium() -> Iterator[Browser]:
 
 
 def main() -> None:
-    """Search from a hand of one shape, and keep what is seen."""
+    """Take the pages of a home in both themes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("home", type=Path, help="what `handsim demo` made")
-    parser.add_argument("picture", type=Path, help="where to put it; the name's ending says the format")
+    parser.add_argument("folder", type=Path, help="where to put the pictures")
     options = parser.parse_args()
     home = Home(options.home)
+    _ensure_map(home)
     pool = Pool.open(home.pool)
-    row = pool.labels.values().index(_SHAPE)
+    hand = format_hand_id(int(pool.hand_ids[pool.labels.values().index(_SHAPE)]))
+    pages = {  # name: its address, and what is on it once it is drawn
+        "search": (f"?hand={hand}&one_per_video=yes", ".grid[aria-label^=Answers] img >> nth=23"),
+        "map": ("map", "canvas"),
+        "mining": ("mining", ".grid[aria-label^='Pairs of'] img >> nth=11"),
+        "results": ("results", "[data-testid=stImage], [data-testid=stVegaLiteChart]"),
+        "index": ("index", "text=Everybody is answered by"),
+    }
+    options.folder.mkdir(parents=True, exist_ok=True)
     with run_server(home.path) as served, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-        page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[row]))}&one_per_video=yes")
-        expect(page.locator(".grid[aria-label^=Answers] img")).to_have_count(24, timeout=60_000)
-        expect(page.locator("[data-stale='true']")).to_have_count(0)
-        page.mouse.move(0, 0)
-        taken = Image.open(io.BytesIO(page.screenshot()))
-    taken.convert("RGB").save(options.picture, quality=85)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(_TIMEOUT_MS)
+        for ending in ("", "-dark"):
+            page.emulate_media(color_scheme="dark" if ending else "light")
+            for name, (address, sign) in pages.items():
+                page.goto(f"{served.url}/{address}")
+                page.locator(sign).first.wait_for()
+                page.evaluate(_SHORTEN, [str(home.path.resolve()), home.path.name])
+                _save(page, options.folder / f"{name}{ending}.webp")
+
+
+def _ensure_map(home: Home) -> None:
+    with open_catalog(home.index) as catalog, catalog.current() as version:
+        file = map_file(maps_folder(home), version.info)
+        if not file.exists():
+            write_map_file(make_map(version, JobReporter(home.jobs / "map", "map")), file)
+
+
+def _save(page: Page, file: Path) -> None:
+    """Keep what a page shows once it is at rest, at the best quality that takes few bytes."""
+    expect(page.locator("[data-stale='true']")).to_have_count(0, timeout=_TIMEOUT_MS)
+    page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(_REST_MS)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for quality in _QUALITIES:
+        picture.save(file, quality=quality, method=6)
+        if file.stat().st_size <= _MAX_BYTES:
+            return
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """``handsim browse``: what it starts, for whom, and what people may do there."""
 
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> lis
         raise Replaced(*command)
 
     monkeypatch.setattr(os, "execv", execute)
+    monkeypatch.setattr("apps.cli.browse.check_port", lambda host, port: None)  # hosts of other computers
     with pytest.raises(Replaced) as replaced:
         main(["browse", *map(str, arguments)])
     return [*replaced.value.args]
@@ -81,8 +84,34 @@ def test_what_is_no_port_is_refused_where_one_is_needed(
     assert "--server.port=8765" in command_line(monkeypatch, "--home", tmp_path, "--port", "8765")
 
 
+@pytest.mark.parametrize(("path", "base"), [("/hands/", "/hands"), ("a/b", "/a/b"), ("/", ""), ("", "")])
+def test_a_base_path_is_written_with_any_slashes(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path, path: str, base: str
+) -> None:
+    command = command_line(monkeypatch, "--home", tmp_path, "--base-path", path)
+    assert f"--server.baseUrlPath={base}" in command
+    assert f"http://127.0.0.1:8501{base} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["/a b/", "/../etc", "/hände/", "a//b", "http://hands.example/", "/?x"])
+def test_what_is_no_base_path_is_refused(capsys: Capture, tmp_path: Path, path: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["browse", "--home", str(tmp_path), "--base-path", path])
+    assert f"argument --base-path: {path!r} is no path" in capsys.readouterr().err
+
+
 def test_a_home_that_is_not_there_is_refused(capsys: Capture, tmp_path: Path) -> None:
     assert "there is no home at" in run_refused(capsys, "browse", "--home", tmp_path / "none")
+
+
+def test_a_place_where_no_server_can_listen_is_refused_in_one_line(capsys: Capture, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for host in ("127.0.0.1", "localhost", "0.0.0.0"):
+            words = ("browse", "--home", tmp_path, "--port", str(port), "--host", host)
+            assert re.search(f"port {port} is in use, .*--port [0-9]+", run_refused(capsys, *words))
+    for host, message in (("no.such.name.invalid", "is no address"), ("192.0.2.1", "give another --host")):
+        assert message in run_refused(capsys, "browse", "--home", tmp_path, "--host", host)
 
 
 def test_settings_survive_the_command_line() -> None:

@@ -49,6 +49,36 @@ def test_a_sound_set_passes(hands: Path, tmp_path: Path, capsys: Capture) -> Non
         assert min(figure.size) > 500
 
 
+@pytest.mark.slow
+def test_the_detector_names_labels_of_other_pictures(
+    tmp_path: Path, capsys: Capture, model_path: Path
+) -> None:
+    """Two of 24 hands have each other's labels, which agree with themselves."""
+    root = tmp_path / "freihand"
+    words = ["--videos", "30", "--hands-per-video", "1", "--seed", "7", "--out", str(root)]
+    assert main(["synth", "--layout", "freihand", *words]) == 0
+    for name in ("K", "xyz"):
+        path = root / f"training_{name}.json"
+        labels = json.loads(path.read_text())
+        labels[2], labels[17] = labels[17], labels[2]
+        path.write_text(json.dumps(labels))
+    check = ("dataset", "check", "freihand", root, "--split", "train_v0", "--home", tmp_path)
+    out = run_ok(capsys, *check, "--look", "24")
+    (line,) = [line for line in out.splitlines() if line.startswith("second look")]
+    assert "passed" in line
+    bad = json.loads((tmp_path / "checks" / "freihand" / "bad.json").read_text())["splits"][0]["bad"]
+    assert {hand["sample_id"] for hand in bad} == {"training/00000002", "training/00000017"}
+    assert "second look" not in run_ok(capsys, *check)
+
+
+def test_without_the_detectors_networks_a_second_look_says_what_gets_them(
+    hands: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDSIM_CACHE", str(tmp_path))
+    refusal = run_refused(capsys, "dataset", "check", "synthetic", hands, "--look", "5", "--home", tmp_path)
+    assert "`handsim models fetch` gets it once" in refusal
+
+
 def test_a_broken_set_ends_the_check_with_2(hands: Path, tmp_path: Path, capsys: Capture) -> None:
     broken, out = Path(shutil.copytree(hands, tmp_path / "broken")), tmp_path / "out"
     with np.load(broken / LABELS_FILE) as labels:
@@ -80,6 +110,7 @@ def test_a_check_that_finds_nothing_removes_the_figure_of_an_earlier_one(
         (("dataset", "to-pool", "synthetics", "SET"), "no dataset synthetics; did you mean synthetic?"),
         (("dataset", "to-pool", "synthetic", "SET", "--split", "s0"), "no split s0; it has train, val, test"),
         (("dataset", "check", "synthetic", "SET", "--labels", "0"), "labels is 0; it must be at least 1"),
+        (("dataset", "check", "synthetic", "SET", "--look", "-1"), "look is -1; it must be at least 0"),
         (("synth", "--layout", "freihand"), "--layout and --out go together"),
         (("synth", "--out", "new"), "--layout and --out go together"),
         (("synth", "--layout", "dexycb", "--out", "new", "--size", "64"), "--size 64 is not for --layout"),

@@ -66,7 +66,9 @@ def test_versions_are_removed_but_not_one_that_is_open(own_home: Path, capsys: C
     assert "keep is 0" in run_refused(capsys, "index", "prune", "--keep", "0", *at)
     assert "v0004 is the current version" in run_refused(capsys, "index", "drop", "v0004", *at)
     assert run_ok(capsys, "index", "drop", "--all", *at) == f"{own_home / 'index'} is removed\n"
-    assert run_ok(capsys, "index", "list", *at) == "no versions yet; `handsim index build` makes one\n"
+    assert run_ok(capsys, "index", "list", *at) == (
+        f"no versions yet; next: handsim index build --home {own_home}\n"
+    )
     with pytest.raises(SystemExit, match="2"):
         main(["index", "drop", "--home", str(own_home)])
 

@@ -19,7 +19,8 @@ def test_each_kind_is_a_row_that_names_the_first_and_what_to_do(monkeypatch: pyt
     report.remarks.append(Skip("photos/1.jpg", "no end marker"))
     for name in (".DS_Store", ".git"):
         report.findings.note("hidden", f"photos/{name}", "rename it to use it")
-    lines = describe_report(report, Home(Path("home"))).splitlines()
+    lines = describe_report(report, Home(Path("home")), "handsim index build").splitlines()
+    assert lines[-1] == "next: handsim index build"
     assert lines[0].startswith("9 pictures in 0 s: 4 hands")
     assert max(map(len, lines)) <= 100
     rows = {line[2:23].strip(): line[23:] for line in lines if line.startswith("  ")}
@@ -30,3 +31,8 @@ def test_each_kind_is_a_row_that_names_the_first_and_what_to_do(monkeypatch: pyt
     saved = report.to_json()
     assert [row["block"] for row in saved["table"]][1:] == ["not used", "used all the same", "to know"]
     assert saved["remarks"][0]["reason"] == "no end marker"
+
+
+def test_an_ingest_that_found_nothing_new_suggests_nothing() -> None:
+    again = IngestReport(["photos"], pictures=9, done_before=9, hands_in_pool=4)
+    assert "next:" not in describe_report(again, Home(Path("home")), "handsim index build")

@@ -1,8 +1,10 @@
 """The command line as a whole: help, bad homes, missing libraries, mining, retrieval and the demo."""
 
+import argparse
 import json
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pytest
 from PIL import Image
 
 from apps.cli import COMMANDS, main
+from apps.cli.main import make_parser, shared_options
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
 from tests.apps.commands import Capture, pick_hand, run_ok, run_python, run_refused
-from tests.handsim.builders import write_picture
+from tests.handsim.builders import add_hands, write_picture
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
@@ -33,6 +36,39 @@ def test_help_and_queries_load_no_heavy_library(home: Path) -> None:
     modules = modules_after("query", "--hand", pick_hand(home), "--home", home)
     assert "qdrant_edge" in modules
     assert not modules & heavy
+
+
+def help_texts(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Of all actions of a command, or of the command where it has none."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not actions:
+        yield parser.format_help()
+    for action in actions:
+        for inner in action.choices.values():
+            yield from help_texts(inner)
+
+
+def test_the_help_of_every_command_and_action_names_the_home() -> None:
+    for command in COMMANDS:
+        for text in help_texts(make_parser([command], shared_options())):
+            assert not text.startswith(f"usage: handsim {command} ") or "--home DIR" in text, text
+
+
+def test_the_next_step_can_be_typed_as_it_is_printed(tmp_path: Path, capsys: Capture) -> None:
+    home, index = tmp_path / "my home", tmp_path / "the index"
+    add_hands(home / "pool", range(40))
+    hand = pick_hand(home)
+    for words in (
+        ("embedding", "fit"),
+        ("pool", "subset", "20", "--to", tmp_path / "a part"),
+        ("pool", "remove", "--ids", hand),
+        ("pool", "restore", "--ids", hand),
+        ("pool", "relabel", "--video", "v0", "--set-label", "shape"),
+        ("index", "list", "--index", tmp_path / "another index"),
+    ):
+        printed = run_ok(capsys, *words, "--home", home, *(() if "--index" in words else ("--index", index)))
+        (line,) = re.findall(r"next: handsim (.*)", printed)
+        run_ok(capsys, *shlex.split(line))
 
 
 def test_every_command_has_help(capsys: Capture) -> None:

@@ -1,5 +1,6 @@
 """``handsim mine`` and ``handsim pool duplicates``: what is left out, and what is said of it."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_hands_of_one_video_are_not_mined_but_explained(tmp_path: Path, capsys: 
     run_ok(capsys, "index", "build", "--home", one)
     for words in (("p.parquet",), ("p.json", "--format", "hand100m")):
         refused = run_refused(capsys, *mine(one, "--out", tmp_path / words[0], *words[1:]))
-        assert "0 of 20 hands have a positive: all are of one video (`rgb`)" in refused
+        assert "0 of 20 hands have a match: all are of one video (`rgb`)" in refused
         assert "`handsim ingest --video-from`" in refused
         assert "--same-video" in refused
         assert not (tmp_path / words[0]).exists()
@@ -68,16 +69,16 @@ def test_a_pool_where_few_hands_have_a_positive_is_mined_with_a_loud_line(
     captured = capsys.readouterr()
     assert captured.out == f"10 pairs of 30 hands in {out}\n"
     assert captured.err == (
-        "only 10 of 30 hands have a positive: the others have none within max_distance 0; take a larger one\n"
+        "only 10 of 30 hands have a match: the others have none within max_distance 0; take a larger one\n"
     )
 
 
 def test_copies_are_left_out_as_positives_and_counted(copied: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "pairs.parquet"
-    assert "left out as positives: 10 nearer than 0.001\n" in run_ok(capsys, *mine(copied, "--out", out))
+    assert "left out as matches: 10 nearer than 0.001\n" in run_ok(capsys, *mine(copied, "--out", out))
     run_ok(capsys, "pool", "duplicates", "--home", copied)
     printed = run_ok(capsys, *mine(copied, "--out", out, "--min-distance", "0"))
-    assert printed.endswith("left out as positives: 10 duplicates of their anchors\n")
+    assert printed.endswith("left out as matches: 10 duplicates of their query hands\n")
     assert min(pq.read_table(out)["distance"].to_pylist()) > 0.001
     every = mine(copied, "--out", out, "--min-distance", "0", "--keep-duplicates")
     assert "left out" not in run_ok(capsys, *every)
@@ -142,13 +143,34 @@ def test_hands_without_a_picture_are_left_out_beside_crops(tmp_path: Path, capsy
             assert f"{format_hand_id(int(hand))}.jpg" in names
 
 
+def test_pairs_are_written_in_the_format_that_the_name_says(
+    copied: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for name in ("pairs", "pairs.parquet", "pairs.csv", "pairs.json"):
+        run_ok(capsys, *mine(copied, "--out", tmp_path / name))
+    pairs = pq.read_table(tmp_path / "pairs.parquet")
+    assert pq.read_table(tmp_path / "pairs").equals(pairs)
+    assert len(json.loads((tmp_path / "pairs.json").read_text())["annotations"]) == 30
+    header, *rows = csv.reader((tmp_path / "pairs.csv").read_text().splitlines())
+    assert header == pairs.column_names
+    ids = [[format_hand_id(number) for number in pairs[name].to_pylist()] for name in header[:2]]
+    assert [row[:2] for row in rows] == [list(pair) for pair in zip(*ids, strict=True)]
+    assert [float(row[3]) for row in rows] == pytest.approx(pairs["distance"].to_pylist(), abs=1e-6)
+    for name, words, message in (
+        ("pairs.txt", (), "pairs.txt ends in .txt; name it .parquet, .csv or .json"),
+        ("pairs.csv", ("--format", "parquet"), "--format is parquet and"),
+        ("pairs.csv", ("--crops", tmp_path), "--crops goes with --format hand100m"),
+    ):
+        assert message in run_refused(capsys, *mine(copied, "--out", tmp_path / name, *words))
+
+
 def test_an_index_that_is_older_than_a_removal_is_not_mined(tmp_path: Path, capsys: Capture) -> None:
     home = write_home(tmp_path, range(20))
     run_ok(capsys, "index", "build", "--home", home)
     run_ok(capsys, "pool", "remove", "--ids", pick_hand(home), "--home", home)
     for words in (("p.parquet",), ("p.json", "--format", "hand100m")):
         refused = run_refused(capsys, *mine(home, "--out", tmp_path / words[0], *words[1:]))
-        assert "1 of the 20 hands of index version v0001 are not in the pool" in refused
+        assert "1 of the 20 hands of index version v0001 is not in the pool" in refused
         assert "`handsim index add`" in refused
     run_ok(capsys, "index", "add", "--home", home)
     run_ok(capsys, *mine(home, "--out", tmp_path / "p.parquet"))
@@ -170,9 +192,12 @@ def test_duplicates_are_told_in_a_table_and_as_json(tmp_path: Path, capsys: Capt
         capsys, "pool", "duplicates", "--home", home, "--against", other / "pool"
     )
     copies = ("pool", "duplicates", "--home", home, "--remove-copies")
-    assert "5 removed; `handsim index add` has the index follow" in run_ok(capsys, *copies)
+    assert (
+        "5 copies removed; `handsim pool compact` gives the space back; next: handsim index add --home"
+        in run_ok(capsys, *copies)
+    )
     assert set(Pool.open(home / "pool").videos.values()) == {"v0", "v1", "v2", "v3"}
-    assert "17 removed" in run_ok(capsys, *copies, "--against", other)
+    assert "17 copies removed" in run_ok(capsys, *copies, "--against", other)
     assert len(Pool.open(home / "pool")) == 3
     nothing = run_refused(capsys, "pool", "duplicates", "--home", home, "--against", tmp_path)
     assert "is no home with a pool and none of freihand" in nothing

@@ -56,10 +56,10 @@ def test_info_counts_what_is_in_a_pool(home: Path, capsys: Capture) -> None:
     DuplicateGroups(ids, groups, groups == 0, pool_hands=40, pool_digest=0).save(home / "pool")
     lines = run_ok(capsys, "pool", "info", "--home", home).splitlines()
     assert len(lines) < 15
-    assert lines[1] == "hands        40, 3 with unlabelled joints, 4 without a picture, 2 removed from it"
-    assert "duplicates   5 hands in 2 groups" in lines
-    assert "tracks       2 of 5 hands, median 2 hands, 1 of a single hand" in lines
-    assert lines[-1] == "without use  truncated video 7, no hand 2"
+    assert lines[1] == "hands       40, 3 with unlabelled joints, 4 without a picture, 2 removed from it"
+    assert "duplicates  5 hands in 2 groups" in lines
+    assert "tracks      2 of 5 hands, median 2 hands, 1 of a single hand" in lines
+    assert lines[-1] == "skipped     truncated video 7, no hand found 2"
 
 
 def test_info_of_an_empty_pool_and_of_none(tmp_path: Path, capsys: Capture) -> None:

@@ -156,11 +156,14 @@ def test_homes_are_merged(small_home: Path, tmp_path: Path, capsys: Capture) -> 
     line = f"{tmp_path / 'more'}: 1 hand would be added, 2 in both pools\n"
     assert run_ok(capsys, *merge, "--dry-run") == line
     told = run_ok(capsys, *merge, "--prefix-videos")
-    assert told == f"{line.replace('would be ', '')}the pool holds 13 hands; next: handsim index add\n"
+    added = f"the pool holds 13 hands; next: handsim index add --home {small_home}\n"
+    assert told == line.replace("would be ", "") + added
     assert "there is no pool at" in run_refused(
         capsys, "pool", "merge", tmp_path / "none", "--home", small_home
     )
     both = ("pool", "merge", small_home, tmp_path / "more", "--home", tmp_path / "new")
     run_ok(capsys, *both, "--dry-run")
     assert not (tmp_path / "new").exists()
-    assert run_ok(capsys, *both).endswith("the pool holds 13 hands; next: handsim index add\n")
+    added = f"the pool holds 13 hands; next: handsim index add --home {tmp_path / 'new'}\n"
+    assert run_ok(capsys, *both).endswith(added)
+    assert run_ok(capsys, *both).endswith("the pool holds 13 hands\n")

@@ -5,6 +5,7 @@ That answers are the nearest hands is shown in tests/index/test_contract.py.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,35 @@ def test_only_hands_of_a_kind(home: Path, capsys: Capture) -> None:
         assert {found[key] for found in answer[0]["neighbors"]} == admitted
         hands = run_json(capsys, "query", "--random", *wanted, "-k", "60", "--home", home)
         assert {hand[key] for hand in hands} == admitted
-    nobody = run_ok(capsys, "query", "--list", "--source", "nowhere", "--home", home)
-    assert nobody == "no hand of the index meets these conditions\n"
     sure = run_json(capsys, "query", "--random", "--min-score", "1", "--home", home)
     assert all(hand["score"] == 1 for hand in sure)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("query", "--hand", "HAND"),
+        ("query", "--random"),
+        ("query", "--list"),
+        ("pool", "export", "--format", "parquet", "--out", "hands.parquet"),
+        ("pool", "export", "--like", "HAND", "--format", "parquet", "--out", "hands.parquet"),
+        ("pool", "remove"),
+        ("pool", "relabel", "--set-label", "x"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--source", "--video", "--label"])
+def test_a_name_that_no_hand_has_is_refused_and_what_there_is_told(
+    home: Path, capsys: Capture, words: Sequence[str], option: str
+) -> None:
+    pool = Pool.open(home / "pool")
+    known = {"--source": pool.sources, "--video": pool.videos, "--label": pool.labels}[option].names
+    named = [pick_hand(home) if word == "HAND" else word for word in words]
+    for names in ([option, "nosuch"], [option, known[0], option, "nosuch"]):
+        line = run_refused(capsys, *named, *names, "--home", home)
+        assert line.startswith(f"handsim: no {option[2:]} 'nosuch' in ")
+        there_is = re.fullmatch(r".*; there (?:is|are) (.*?)(?: and [0-9]+ more)?\n", line)
+        assert there_is
+        assert {*there_is[1].split(", ")} <= {*known}
 
 
 def test_random_hands_are_others_each_time(home: Path, capsys: Capture) -> None:
@@ -125,6 +151,7 @@ def test_a_list_goes_through_all_hands_by_rising_id(home: Path, capsys: Capture)
         (("--hand", "HAND", "--after", "HAND"), "--after goes with --list"),
         (("--random", "--left"), "--left goes with --keypoints"),
         (("--random", "--other-video"), "--other-video goes with --hand or --like"),
+        (("--hand", "HAND", "--montage", "x.csv"), "--montage x.csv does not end in .png"),
         (("--random", "--montage", "x.png"), "--montage is about likeness; leave it out with --random"),
         (("--list", "--diversity", "0.5"), "--diversity is about likeness; leave it out with --random"),
         (("--list", "--min-distance", "1"), "--min-distance is about likeness"),

@@ -81,6 +81,22 @@ def test_each_hand_of_an_image_is_answered(
     assert answers[left_of_picture]["query"]["side"] == "right"  # she faces the camera
 
 
+def test_each_of_several_images_is_answered_but_what_is_none(
+    home: Path, shared_data: Path, model_path: Path, capsys: Capture
+) -> None:
+    photos = [
+        shared_data / "hands_wild" / name for name in ("test5.jpg", "none.jpg", "LICENSE.md", "test1.jpg")
+    ]
+    words = ["query", *map(str, photos), "-k", "1", "--json", "--model", str(model_path), "--home", str(home)]
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    files = [answer["query"]["file"] for answer in json.loads(printed.out)]
+    assert files == [str(photos[0])] * 2 + [str(photos[3])] * 2
+    assert [str(path) in line for path, line in zip(photos[1:3], printed.err.splitlines(), strict=True)] == [
+        True
+    ] * 2
+
+
 def test_hands_exported_as_coco_come_back_with_their_ids_keypoints_and_neighbours(
     home: Path, tmp_path: Path
 ) -> None:

@@ -138,7 +138,9 @@ def test_a_fine_tuning_begins_with_a_pre_training_and_is_resumed(
     begin = [*words_with(labelled, FINETUNE), "--name=fine", "--init=run", "--optimizer.lr=0"]
     out = run_ok(capsys, *begin, "--trainer.max_steps=1", "--home", trained)
     folder = trained / "runs" / "fine"
-    assert out.splitlines()[-1] == f"1 steps done in {folder}; `handsim evaluate pose fine`"
+    assert out.splitlines()[-1] == (
+        f"1 step done in {folder}; next: handsim evaluate pose fine --home {trained}"
+    )
     facts = json.loads((folder / "facts.json").read_text())
     assert facts["init"].startswith("resnet18 of ")
     assert "runs/run/checkpoints/last.ckpt, sha256 " in facts["init"]
@@ -236,7 +238,7 @@ def test_ctrl_c_ends_a_run_with_the_checkpoint_that_its_last_line_names(place: P
     assert process.returncode == 130, err
     steps = checkpoint_of(place)["global_step"]
     assert out.splitlines()[-1] == (
-        f"stopped after step {steps:,}; `handsim pretrain run --resume` goes on from there"
+        f"stopped after step {steps:,}; `handsim pretrain run --resume --home {place}` goes on from there"
     )
     assert "Traceback" not in err
     assert steps_of(place) == list(range(1, steps + 1))

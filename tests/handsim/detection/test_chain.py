@@ -127,7 +127,7 @@ def test_an_ingest_counts_what_each_of_a_chain_found(tmp_path: Path) -> None:
         write_picture(tmp_path / "photos" / f"{level}.png", level)
     report = ingest([tmp_path / "photos"], tmp_path / "home" / "pool", make_chain, workers=1)
     assert report.detectors == {"day": 3, "night": 1}
-    assert "found by day: 3, by night: 1" in describe_report(report, Home(tmp_path / "home"))
+    assert "found by day: 3, by night: 1" in describe_report(report, Home(tmp_path / "home"), "")
 
 
 @pytest.mark.parametrize(

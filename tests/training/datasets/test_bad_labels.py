@@ -11,7 +11,7 @@ from handsim.errors import HandsimError
 from handsim.synthetic.camera import project
 from tests.training.datasets.builders import listed, odd_hands, whole_hands
 from tests.training.drawn_hands import DrawnHands
-from training.datasets.bad_labels import FEWEST_HANDS, BadLabel, find_bad_labels
+from training.datasets.bad_labels import FEWEST_HANDS, BadLabel, find_bad_labels, merge_bad_labels
 from training.datasets.bad_list import (
     bad_rows,
     without_rows,
@@ -97,6 +97,16 @@ def test_hands_that_were_moved_off_their_2d_joints_are_named(share: float) -> No
     bad = find_bad_labels(labels_of(hands), annotated)
     assert found_rows(bad) == set(rows.tolist())
     assert "the 3D joints fall" in bad[0].reasons[0]
+
+
+def test_a_label_that_is_named_twice_has_all_its_reasons_the_clearer_first() -> None:
+    one = [BadLabel(3, ("bone", "side"), 4.0), BadLabel(5, ("size",), 2.0)]
+    other = [BadLabel(5, ("place",), 9.0), BadLabel(7, ("pose",), 3.0)]
+    assert merge_bad_labels(one, other) == [
+        BadLabel(5, ("place", "size"), 9.0),
+        BadLabel(3, ("bone", "side"), 4.0),
+        BadLabel(7, ("pose",), 3.0),
+    ]
 
 
 def test_few_hands_have_no_spread_and_hands_without_all_joints_are_compared_by_the_rest() -> None:

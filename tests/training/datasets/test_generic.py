@@ -49,7 +49,7 @@ def write(root: Path, order: str | list[str] = "handsim", unit: str = "mm", uv: 
             xyz[int(np.argmax(places == UNSEEN))] = None
         entry = {
             **{"picture": f"images/{row:03d}.png", "size": SIZE_PX, "side": side},
-            **{"split": SPLITS[row % 3], "person": f"p{row % 5}", "K": K.tolist(), "xyz": xyz},
+            **{"split": SPLITS[row % 3], "person": f"p{row % 3}{row % 5}", "K": K.tolist(), "xyz": xyz},
         }
         entries.append(entry | ({"uv": points[places].tolist()} if uv else {}))
         image = np.zeros((SIZE_PX[1], SIZE_PX[0], 3), dtype=np.uint8)
@@ -81,7 +81,7 @@ def test_hands_are_read_back(tmp_path: Path, order: str | list[str], unit: str, 
             valid = np.arange(JOINT_COUNT) != (UNSEEN if row == 0 else -1)
             assert (hand.side, hand.subject, hand.valid.tolist()) == (
                 SIDES[row],
-                f"p{row % 5}",
+                f"p{row % 3}{row % 5}",
                 valid.tolist(),
             )
             expected = as_seen(row) * ([-1, 1, 1] if hand.side == "left" else [1, 1, 1])
@@ -181,3 +181,23 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     hands.files(0)[0].unlink()
     with pytest.raises(NotThereError, match=r"picture .* is missing"):
         hands[0]
+
+
+def test_a_person_in_two_splits_is_named_by_the_check_and_can_be_read(tmp_path: Path) -> None:
+    root = write(tmp_path)
+
+    def move_a_hand(content: Any) -> None:
+        content["hands"][4]["person"] = content["hands"][0]["person"]
+
+    change_json(root / LABELS_FILE, move_a_hand)
+    findings = {finding.check: finding for finding in check_dataset("generic", root).findings}
+    assert findings["people"].verdict == "failed"
+    assert findings["people"].detail.startswith(
+        "1 of 15 people in several splits, such as p00 in train and val"
+    )
+    assert len(open_dataset("generic", root, "val")) == len(HANDS) // 3
+    one = check_dataset("generic", root, ["val"])
+    assert "people" not in {finding.check for finding in one.findings}
+    assert {each.check: each for each in check_dataset("generic", write(tmp_path / "sound")).findings}[
+        "people"
+    ].verdict == "passed"

@@ -30,4 +30,4 @@ def random_truth(hands: int, seed: int = 1) -> TrueHands:
     joints[~valid], keypoints[~valid] = np.nan, np.nan
     names = tuple(f"set/{number:04d}" for number in range(hands))
     people = tuple(f"person {number % 5}" for number in range(hands))
-    return TrueHands(names, people, joints, keypoints, valid)
+    return TrueHands(names, people, joints, keypoints, valid, np.ones(hands, np.bool_))

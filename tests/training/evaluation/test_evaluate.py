@@ -15,10 +15,12 @@ from tests.training.builders import small_config, untrained_checkpoint
 from tests.training.drawn_hands import DrawnHands
 from training.datasets.layouts import write_freihand
 from training.datasets.open_dataset import open_dataset
+from training.datasets.record import HandLabel
 from training.datasets.synthetic import write_synthetic
 from training.evaluation.evaluate import (
     PoseRequest,
     evaluate_pose,
+    evaluate_predictions,
     mean_pose_of,
     predict_split,
     read_true_hands,
@@ -203,6 +205,26 @@ def test_batches_predict_what_each_hand_alone_does(
         np.testing.assert_allclose(predicted.confidence[row], alone.confidence[0], atol=1e-4)
         assert alone.camera_3d_mm is not None
         np.testing.assert_allclose(predicted.camera_3d_mm[row], alone.camera_3d_mm[0], atol=1)
+
+
+class _WithStrays(DrawnHands):
+    """Hand 1 lies beside its picture, all but its wrist; of hand 2 nothing is annotated."""
+
+    def label(self, index: int) -> HandLabel:
+        label = super().label(index)
+        if index == 1:
+            label.keypoints_2d_px[1:] += 500
+        return label
+
+
+def test_hands_outside_of_their_pictures_are_counted_and_keep_their_place(untrained: Inference) -> None:
+    strays = _WithStrays(4, "test", invalid={2: list(range(21))})
+    predicted, true = predict_split(untrained, strays, batch_size=3)
+    assert true.in_picture.tolist() == [True, False, True, True]
+    assert read_true_hands(strays).in_picture.tolist() == true.in_picture.tolist()
+    evaluation = evaluate_predictions(strays, predicted, true, None, {}, {})
+    assert evaluation.scores is not None
+    assert evaluation.scores.measured["root_relative"]["hands"] == 3
 
 
 def test_predicting_collects_the_truth_of_the_labels(untrained: Inference, dataset: DrawnHands) -> None:

@@ -258,11 +258,19 @@ class StrayedHands(DrawnHands):
 
 
 def test_named_hands_and_hands_outside_of_their_pictures_are_left_out_and_counted(
-    place: Place, tmp_path: Path
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, train, val = tmp_path / "bad.json", StrayedHands(14), DrawnHands(5, "val", seed=1)
     write_bad_list(path, "drawn", [listed(train, 0, 3), listed(val, 2)])
+    read, times_read = Path.read_text, list[Path]()
+
+    def read_and_note(self: Path, encoding: str | None = None, errors: str | None = None) -> str:
+        times_read.append(self)
+        return read(self, encoding, errors)
+
+    monkeypatch.setattr(Path, "read_text", read_and_note)
     place.train("clean", [*FROZEN, "--data.skip_bad", str(path)], train_set=train, val_set=val)
+    assert times_read.count(path) == 1
     metadata = place.checkpoint("clean")["handsim"]
     assert metadata["left_out"] == {"bad": 2, "outside": 1, "val_bad": 1}
     assert (metadata["hands"], metadata["val_hands"]) == (11, 4)

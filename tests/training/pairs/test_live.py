@@ -59,7 +59,7 @@ def test_an_index_that_compares_other_poses_than_the_recipe_asks_for_is_refused_
         catalog.build(pool, PoseEmbedding.fit(pool, depth=True, up_to_turn=True))
         assert source.draw(pool.hand_ids[:4], rng()).up_to_turn
         catalog.build(pool, PoseEmbedding.fit(pool, depth=True))
-        with pytest.raises(HandsimError, match="v0003 finds .* 2.5D poses, .*pairs.up_to_turn ask.* set it"):
+        with pytest.raises(HandsimError, match=r"v0003 finds .* 2.5D poses, .*pairs.up_to_turn ask.* set it"):
             source.draw(pool.hand_ids[:4], rng())
     assert not draw(catalog, PairSettings(depth=True), pool_hands, pool.hand_ids[:4]).up_to_turn
 

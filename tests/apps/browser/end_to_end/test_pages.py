@@ -16,7 +16,7 @@ from tests.apps.commands import pick_hand
 
 
 def pairs(page: Page) -> Locator:
-    return page.locator(".grid[aria-label^='Pairs of anchor and positive'] .pair")
+    return page.locator(".grid[aria-label^='Pairs of query hand and match'] .pair")
 
 
 def go(page: Page, name: str) -> None:
@@ -25,14 +25,14 @@ def go(page: Page, name: str) -> None:
 
 
 def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=7")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")
     expect(answers(page)).to_have_count(7)
     go(page, "Mining")
     page.get_by_role("slider", name="Ranks").last.press("ArrowRight")
     expect(page).to_have_url(f"{site}/mining?top_k=2")
     expect(page.get_by_text("changes against the default policy")).to_be_visible()
     go(page, "Search")
-    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7")
+    expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")
     expect(answers(page)).to_have_count(7)
     go(page, "Mining")
     expect(page).to_have_url(f"{site}/mining?top_k=2")
@@ -41,7 +41,7 @@ def test_a_page_shows_again_what_it_was_left_with(page: Page, site: str, home: P
 def test_an_open_page_goes_on_with_a_server_that_was_restarted(page: Page, home: Path) -> None:
     port = find_free_port()
     with run_server(home, port=port) as served:
-        page.goto(f"{served.url}/?hand={pick_hand(home)}&k=7")
+        page.goto(f"{served.url}/?hand={pick_hand(home)}&k=7&stacked=no")
         expect(answers(page)).to_have_count(7)
         with page.expect_response(f"{served.url}/started"):
             pass
@@ -77,7 +77,7 @@ def test_a_changed_policy_shows_other_pairs_and_a_hand_leads_to_its_search(page:
 def test_open_pages_follow_the_index(chromium: Browser, page: Page, own_home: Path) -> None:
     """It is built and rolled back from the page, then it goes away and comes back."""
     with run_server(own_home) as served, chromium.new_context() as other:
-        state = page.get_by_text("Everybody is answered by")
+        state = page.get_by_text("Searches use version")
         page.goto(f"{served.url}/index")
         expect(state).to_contain_text("v0001")
         page.get_by_role("button", name="Build a new version").click()

@@ -35,7 +35,7 @@ def hand_of(card: Locator) -> str:
 
 
 def test_a_click_searches_from_a_hand_and_the_trail_leads_back(page: Page, site: str) -> None:
-    page.goto(site)
+    page.goto(f"{site}/?stacked=no")
     expect(beginnings(page)).to_have_count(24)
     first = hand_of(beginnings(page).nth(3))
     beginnings(page).nth(3).locator("button.frame").click()
@@ -52,9 +52,12 @@ def test_a_click_searches_from_a_hand_and_the_trail_leads_back(page: Page, site:
 
 
 def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=10")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=10&stacked=no")
     expect(answers(page)).to_have_count(10)
-    distances = [float(text) for text in answers(page).locator("figcaption b").all_inner_texts()]
+    distances = [
+        float(text.removeprefix("distance "))
+        for text in answers(page).locator("figcaption b").all_inner_texts()
+    ]
     assert distances == sorted(distances)
     expect(answers(page).locator("svg")).to_have_count(10)
     page.get_by_text("Skeletons", exact=True).click()
@@ -66,7 +69,7 @@ def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: P
 
 
 def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=12")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=12&stacked=no")
     expect(answers(page)).to_have_count(12)
     more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
     answers(page).nth(1).get_by_role("button", name="More like").click()
@@ -92,7 +95,7 @@ def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: 
 
 def draw(page: Page, site: str, shape: str) -> None:
     """Search from a pose made by hand, which begins with a preset."""
-    page.goto(site)
+    page.goto(f"{site}/?stacked=no")
     page.get_by_role("radio", name="Pose").click()
     page.get_by_text(shape, exact=True).click()
     expect(answers(page)).to_have_count(24)
@@ -179,7 +182,7 @@ def test_a_joint_can_be_moved_on_while_answers_arrive(page: Page, site: str) -> 
 
 def test_a_photograph_of_a_hand_is_searched_with(page: Page, site: str, home: Path, model_path: Path) -> None:
     pool = Pool.open(home / "pool")
-    page.goto(site)
+    page.goto(f"{site}/?stacked=no")
     page.get_by_role("radio", name="Photograph").click()
     picture = FilePayload(
         name="hand.jpg", mimeType="image/jpeg", buffer=pool.crop_jpeg(int(pool.hand_ids[0]))
@@ -188,6 +191,33 @@ def test_a_photograph_of_a_hand_is_searched_with(page: Page, site: str, home: Pa
     expect(query(page)).to_contain_text("from your picture")
     expect(answers(page)).to_have_count(24)
     expect(page).to_have_url(re.compile("pose="))
+    # It is an example as hands are, and a reload shows what it was.
+    more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
+    page.get_by_role("button", name=f"More like hand {more}").click()
+    expect(query(page)).to_have_count(2)
+    page.get_by_role("button", name=f"Less like hand {less}").click()
+    expect(query(page)).to_have_count(3)
+    for example in (more, less):
+        expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)
+    page.reload()
+    expect(query(page)).to_have_count(3)
+    expect(query(page).first).to_contain_text("from your picture")
+    expect(query(page).first.locator("img")).to_have_count(1)
+
+
+def test_hands_of_one_video_are_stacked_until_all_or_one_of_each_is_asked_for(
+    page: Page, site: str, home: Path
+) -> None:
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=55")
+    expect(answers(page)).to_have_count(11)
+    expect(answers(page).get_by_text("+4 from this video")).to_have_count(11)
+    page.get_by_role("radio", name="All", exact=True).click()
+    expect(answers(page)).to_have_count(55)
+    expect(page).to_have_url(re.compile("stacked=no"))
+    page.get_by_role("radio", name="One", exact=True).click()
+    expect(page).to_have_url(re.compile("one_per_video=yes"))
+    expect(answers(page)).to_have_count(11)
+    expect(answers(page).get_by_text("from this video")).to_have_count(0)
 
 
 def test_text_from_an_address_is_shown_unchanged(page: Page, site: str) -> None:

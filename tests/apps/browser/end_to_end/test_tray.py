@@ -92,7 +92,7 @@ def test_the_lasso_chooses_and_the_map_shows_what_is_chosen(page: Page, site: st
     expect(checked(page)).to_have_count(0)
     check(page.locator(".grid[aria-label^='Hands within'] .card").nth(0)).click()
     expect_chosen(page, 1)
-    page.get_by_role("button", name="Put away").click()
+    page.get_by_role("button", name="Close").click()
     wait_for_redraw(page, plain)
 
 

@@ -55,9 +55,9 @@ def reasons(page: AppTest, *names: str) -> list[str]:
 
 def test_a_single_version_has_its_row_and_few_actions(visit: Visit, home: Path) -> None:
     page = visit(home, "index")
-    assert "Everybody is answered by **v0001** with **60** hands" in texts(page)
+    assert "Searches use version **v0001** with **60** hands" in texts(page)
     assert list(page.dataframe[0].value["Version"]) == ["v0001"]
-    assert list(page.dataframe[0].value["Standing"]) == ["current"]
+    assert list(page.dataframe[0].value["Status"]) == ["current"]
     assert "finds what exact search finds" in page.success[0].value
     assert reasons(page, "build", "verify") == ["", ""]
     assert all(reasons(page, "add", "rollback", "prune"))

@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from apps.browser.mining.page import _METRICS
 from apps.browser.mining.policy import MOST_RANKS, SAMPLES, MiningTrial, as_recipe, conditions, without
 from apps.cli import main
-from handsim.errors import HandsimError
 from index import MiningPolicy
 from index.mining import DEFAULT_POLICY
 from tests.apps.browser.conftest import Visit, address, press
@@ -23,14 +22,14 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "value", "before", "text"),
     [
-        ("With a positive", 0.952, 0.951, "0.1 points"),
-        ("With a positive", 0.9, 0.951, "-5.1 points"),
-        ("With a positive", 0.95101, 0.951, 0),
-        ("With a positive", 0.0745, 0.99951, "-92.6 points"),
-        ("Nearer than random", 1.24, 1.06, "0.1×"),
+        ("With a match", 0.952, 0.951, "+0.1 points"),
+        ("With a match", 0.9, 0.951, "-5.1 points"),
+        ("With a match", 0.95101, 0.951, 0),
+        ("With a match", 0.0745, 0.99951, "-92.5 points"),
+        ("Nearer than random", 1.24, 1.06, "+0.1×"),
         ("Pose distance", 0.1, 0.15, "-0.050"),
         ("Pose distance", 0.1, None, None),
-        ("Most chosen", 12, 9, "3"),
+        ("Most chosen", 12, 9, "+3"),
         ("Most chosen", 9, 9, 0),
     ],
 )
@@ -50,14 +49,14 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
 def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
     assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
-    assert figure(page, "With a positive") == ("100.0%", "")
-    assert figure(page, "Of another video") == ("100.0%", "")
+    assert figure(page, "With a match") == ("100.0 %", "")
+    assert figure(page, "Of another video") == ("100.0 %", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
-    page.button_group(key="mining_panel").set_value("Without a positive").run()
-    assert page.success[0].value == "All 60 hands have a positive under this policy."
+    page.button_group(key="mining_panel").set_value("Without a match").run()
+    assert page.success[0].value == "Each hand has a match under this policy."
     page.button_group(key="mining_panel").set_value("Most chosen").run()
-    assert "different hands are chosen 60 times" in "".join(block.value for block in page.markdown)
+    assert "distinct matches are chosen 60 times" in "".join(block.value for block in page.markdown)
     page.button_group(key="mining_panel").set_value("Pairs").run()
     for order in ("best", "random"):
         page.button_group(key="mining_order").set_value(order).run()
@@ -100,16 +99,16 @@ def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) ->
     page.toggle(key="mining_capped").set_value(True).run()
     cap = page.number_input(key="mining_max_distance").value
     assert address(page) == {"max_distance": str(cap)}
-    assert figure(page, "With a positive")[0] == "95.0%"
+    assert figure(page, "With a match")[0] == "95.0 %"
     page.toggle(key="mining_capped").set_value(False).run()
     assert address(page) == {}
 
 
 def test_without_any_positive_the_page_offers_what_to_leave_out(visit: Visit, home: Path) -> None:
     page = visit(home, "mining", max_distance="0.0")
-    assert page.warning[0].value == "No hand of the sample has a positive under this policy."
-    assert page.markdown[0].value.startswith("**60 of 60** hands have no positive")
-    press(page, "Leave out “the distance limit”: 100% of them would have one")
+    assert page.warning[0].value == "No hand of the sample has a match under this policy."
+    assert page.markdown[0].value.startswith("**60 of 60** hands have no match")
+    press(page, "Leave out “the distance limit”: 100.0 % of them would have one")
     assert not page.warning
     assert address(page) == {}
 
@@ -121,7 +120,7 @@ def test_a_pool_of_one_video_is_explained(visit: Visit, tmp_path: Path) -> None:
     assert page.warning
     captions = " ".join(caption.value for caption in page.caption)
     assert "All hands of this pool are of one video, video 0," in captions
-    press(page, "Leave out “other videos only”: 100% of them would have one")
+    press(page, "Leave out “other videos only”: 100.0 % of them would have one")
     assert not page.warning
 
 
@@ -138,13 +137,13 @@ POLICIES = st.builds(
 
 @given(st.builds(MiningTrial, POLICIES, st.sampled_from(SAMPLES), st.integers(0, 9999)))
 def test_a_trial_survives_its_address(trial: MiningTrial) -> None:
-    assert MiningTrial.from_params(trial.as_params()) == trial
+    assert MiningTrial.from_params(trial.as_params()) == (trial, [])
 
 
 def test_an_address_has_only_what_differs_from_the_defaults() -> None:
     assert MiningTrial().as_params() == {}
-    assert MiningTrial.from_params({}) == MiningTrial(DEFAULT_POLICY)
-    assert MiningTrial.from_params({"first_rank": "3"}).policy == MiningPolicy(top_k=3, first_rank=3)
+    assert MiningTrial.from_params({}) == (MiningTrial(DEFAULT_POLICY), [])
+    assert MiningTrial.from_params({"first_rank": "3"})[0].policy == MiningPolicy(top_k=3, first_rank=3)
     assert MiningTrial(MiningPolicy(4, 2, False, True, 0.25), 500, 7).as_params() == {
         "top_k": "4",
         "first_rank": "2",
@@ -157,22 +156,25 @@ def test_an_address_has_only_what_differs_from_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "why"),
+    ("params", "taken", "why"),
     [
-        ({"top_k": "many"}, "the address has top_k = 'many', which cannot be read"),
-        ({"other_video": "perhaps"}, "other_video = 'perhaps'"),
-        ({"max_distance": "far" * 100}, r"max_distance = '(far){13}f'"),
-        ({"max_distance": "nan"}, "max_distance is nan"),
-        ({"top_k": "2", "first_rank": "3"}, "ranks 3 to 2 cannot be mined"),
-        ({"top_k": "33"}, "top_k is 33; ranks up to 32"),
-        ({"sample": "501"}, "sample is 501; a policy is tried on 500, 2000, 10000 hands"),
-        ({"seed": "-1"}, "seed is -1"),
-        ({"seed": "10000"}, "seed is 10000"),
+        ({"top_k": "many"}, {}, "top_k = 'many' cannot be read. The address's top_k is left out."),
+        ({"other_video": "perhaps"}, {}, "other_video = 'perhaps'"),
+        ({"max_distance": "far" * 100}, {}, "max_distance = 'farfarfarfarfarfarfarfarfarfarfarfarfarf'"),
+        ({"max_distance": "nan"}, {}, "max_distance is nan"),
+        ({"top_k": "33"}, {"top_k": "32"}, "top_k is 33 in the address; 32 is taken."),
+        ({"top_k": "0"}, {}, "top_k is 0 in the address; 1 is taken."),
+        ({"sample": "501"}, {"sample": "500"}, "sample is 501 in the address; 500 is taken."),
+        ({"seed": "-1"}, {}, "seed is -1 in the address; 0 is taken."),
+        ({"seed": "10000", "top_k": "2"}, {"seed": "9999", "top_k": "2"}, "seed is 10000"),
     ],
 )
-def test_an_invalid_address_is_refused(params: dict[str, str], why: str) -> None:
-    with pytest.raises(HandsimError, match=why):
-        MiningTrial.from_params(params)
+def test_of_an_address_all_is_taken_that_can_be_and_the_rest_is_named(
+    params: dict[str, str], taken: dict[str, str], why: str
+) -> None:
+    trial, (note,) = MiningTrial.from_params(params)
+    assert trial.as_params() == taken
+    assert why in note
 
 
 def test_each_condition_can_be_left_out() -> None:

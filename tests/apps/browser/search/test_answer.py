@@ -13,6 +13,8 @@ from apps.browser.search.answer import (
     answer_question,
     build_montage_query,
     build_query_cards,
+    build_trail_cards,
+    example_of_card,
     to_csv,
     to_png,
 )
@@ -54,6 +56,29 @@ def test_answers_to_examples_are_nearer_to_the_liked_than_to_the_unliked_hand(li
     assert (np.linalg.norm(vectors - liked, axis=1) < np.linalg.norm(vectors - unliked, axis=1)).all()
 
 
+def test_a_pose_is_an_example_as_the_hand_that_it_copies_is(library: Library) -> None:
+    pool = library.open_pool()
+    like, more, unlike = (int(hand) for hand in pool.hand_ids[[3, 7, 40]])
+    pose, other = (quantise_keypoints(pool.keypoints[row]) for row in (3, 40))
+    with library.open_version() as version:
+        hands = answer_question(
+            version, Question(like=(like, more), unlike=(unlike,), k=9, other_video=False)
+        )
+        posed = answer_question(
+            version, Question(like=(pose, more), unlike=(other,), k=12, other_video=False)
+        )
+        assert len(answer_question(version, Question(like=(pose,), k=60)).neighbors) == 60  # of no video
+        found = [hand.hand_id for hand in posed.neighbors]
+        assert found[0] == like  # the pose is not the hand itself
+        assert [hand for hand in found if hand not in (like, unlike)][:8] == [
+            hand.hand_id for hand in hands.neighbors
+        ][:8]
+        cards = build_query_cards(library, pool, version, Question(like=(pose, more), unlike=(other,)))
+    question = Question(like=(pose, more), unlike=(other,))
+    assert [example_of_card(question, card.hand_id) for card in cards] == [pose, more, other]
+    assert [card.liked for card in cards] == [True, True, False]
+
+
 def test_an_empty_answer_names_the_conditions_that_let_hands_in(library: Library) -> None:
     hand = int(library.open_pool().hand_ids[0])
     with library.open_version() as version:
@@ -82,7 +107,7 @@ def test_the_table_and_the_montage_hold_all_answers_with_the_pictures_that_there
     assert [row["hand_id"] for row in rows] == [format_hand_id(each.hand_id) for each in answer.neighbors]
     assert [float(row["distance"]) for row in rows] == sorted(float(row["distance"]) for row in rows)
     assert all(row["video"] and row["side"] in ("left", "right") for row in rows)
-    query = build_montage_query(library, pool, question, answer.version, None)
+    query = build_montage_query(library, pool, question, answer.version, {})
     sheet = Image.open(io.BytesIO(to_png(pool, query, answer.neighbors)))
     assert sheet.format == "PNG"
     assert 1000 < sheet.width < 2000  # eight in a row
@@ -90,15 +115,25 @@ def test_the_table_and_the_montage_hold_all_answers_with_the_pictures_that_there
     with PoolWriter(tmp_path / "empty"):
         pass
     lacking = Pool.open(tmp_path / "empty")
-    query = build_montage_query(library, lacking, question, answer.version, None)
+    query = build_montage_query(library, lacking, question, answer.version, {})
     assert to_png(lacking, query, answer.neighbors).startswith(b"\x89PNG")
 
 
 def test_the_montage_of_a_photograph_shows_it(library: Library) -> None:
     pool = library.open_pool()
-    question = Question(pose=quantise_keypoints(pool.keypoints[0]))
+    pose = quantise_keypoints(pool.keypoints[0])
     crop = pool.crop(int(pool.hand_ids[0]))
-    assert build_montage_query(library, pool, question, "v0001", crop).crop is crop
+    for question in (Question(pose=pose), Question(like=(pose, int(pool.hand_ids[1])))):
+        assert build_montage_query(library, pool, question, "v0001", {pose: crop}).crop is crop
+
+
+def test_a_step_with_several_examples_shows_them_stacked(library: Library) -> None:
+    pool = library.open_pool()
+    one, two = (int(hand) for hand in pool.hand_ids[:2])
+    several, single = build_trail_cards(library, pool, [Question(like=(one, two)), Question(hand=one)])
+    assert several.picture not in (None, single.picture, library.thumbnails.get_uri(pool, two))
+    assert (several.keypoints, several.lines) == (None, ("2 like",))
+    assert single.picture == library.thumbnails.get_uri(pool, one)
 
 
 def test_a_name_in_the_table_is_never_a_formula() -> None:

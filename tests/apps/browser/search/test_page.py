@@ -3,19 +3,23 @@
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from apps.browser.components.hand_grid import Card
 from apps.browser.library import HandFinder
+from apps.browser.search.page import explain_unusable
+from apps.browser.session import Detections
 from apps.cli import main
 from handsim import Pool, PoolWriter
 from handsim.detection import DetectedHand
+from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
 from index.server.address import KEY_VARIABLE
 from tests.apps.browser.conftest import Visit, address, press
 from tests.apps.commands import pick_hand
-from tests.handsim.builders import make_partial_hand
+from tests.handsim.builders import make_jpeg, make_partial_hand
 from tests.index.server.small_server import SmallServer
 
 pytestmark = pytest.mark.slow
@@ -67,10 +71,12 @@ def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
 
 
 def test_start_afresh_leaves_an_invalid_address(visit: Visit, home: Path) -> None:
-    page = visit(home, like=pick_hand(home), diversity="0.5")
-    assert "Diversity does not go with examples" in page.error[0].value
-    press(page, "Start afresh")
-    assert not page.error
+    page = visit(home, like=pick_hand(home), diversity="0.5", k="9999")
+    assert "k is 9999 in the address; 200 is taken" in page.warning[0].value
+    assert "Diversity does not go with examples" in page.warning[1].value
+    assert "**55 hands**" in head(page)
+    press(page, "Clear search")
+    assert not page.warning
     assert "Some of **60** hands" in head(page)
 
 
@@ -109,10 +115,34 @@ def test_a_home_without_an_index_is_reported(visit: Visit, tmp_path: Path, path:
     assert "Not there yet" in page.info[0].value
 
 
-def test_an_unknown_hand_is_reported_and_the_conditions_stay(visit: Visit, home: Path) -> None:
-    page = visit(home, hand="00000000000003e7")
-    assert "00000000000003e7" in page.info[0].value
+@pytest.mark.parametrize("name", ["hand", "like"])
+def test_an_unknown_hand_is_told_once_with_a_start_and_the_conditions_stay(
+    visit: Visit, home: Path, name: str
+) -> None:
+    page = visit(home, **{name: "00000000000003e7"})
+    assert "No hand has the id 00000000000003e7 in index v0001" in page.info[0].value
     assert page.slider(key="condition_k").value == 24
+    assert "Some of **60** hands" in page.markdown[-1].value
+    assert not any("Trying again" in caption.value for caption in page.caption)
+
+
+def test_a_pose_is_of_no_video_and_the_condition_says_so(visit: Visit, home: Path) -> None:
+    page = visit(home, pose=".".join(["100", "200"] * 21))
+    other_video = page.toggle(key="condition_other_video")
+    assert (other_video.disabled, other_video.value) == (True, False)
+    assert "of no video" in other_video.help
+    page = visit(home, hand=pick_hand(home))
+    assert not page.toggle(key="condition_other_video").disabled
+
+
+def test_the_way_here_leaves_out_where_one_is(visit: Visit, home: Path) -> None:
+    page = visit(home, hand=pick_hand(home, 3))
+    page.button[0].click().run()
+    assert len(page.session_state["search_trail"]) == 1
+    assert "History" in [caption.value for caption in page.caption]
+    page.query_params["hand"] = pick_hand(home, 3)  # as Back does
+    page.run()
+    assert "History" not in [caption.value for caption in page.caption]
 
 
 def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_the_reason(
@@ -142,6 +172,31 @@ def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
     assert len(address(page)["pose"].split(".")) == 42
 
 
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"hello", "x.jpg is not a picture; upload a photograph, as JPEG, "),
+        (b"", "x.jpg is not a picture; "),
+        (b"\xff\xd8" + b"0" * (26 * 2**20), "x.jpg: the file has 26 MB; upload a picture of at most 25 MB."),
+        (make_jpeg(1)[:400], "x.jpg is cut off; copy it again"),
+    ],
+)
+def test_a_file_that_is_no_use_is_one_sentence_with_the_remedy(data: bytes, sentence: str) -> None:
+    with pytest.raises(HandsimError) as refused:
+        HandFinder(None).find(data)
+    told = explain_unusable("x.jpg", refused.value)
+    assert told.startswith(sentence)
+    assert told.endswith(".")
+
+
+def test_a_picture_is_found_again_by_its_visitor_alone() -> None:
+    hand = DetectedHand(*[np.zeros(1)] * 6)  # type: ignore[arg-type]  # what it holds does not matter
+    detections = Detections()
+    detections.store("one", (1, 2), hand)
+    assert detections.find("one", (1, 2)) is hand
+    assert detections.find("other", (1, 2)) is None
+
+
 def test_a_picture_without_a_hand_is_searched_once(
     visit: Visit, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,5 +212,5 @@ def test_a_picture_without_a_hand_is_searched_once(
     page.segmented_control(key="start_way").set_value("Photograph").run()
     page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
     page.button[0].click().run()
-    assert "not an image" in page.error[0].value
+    assert page.error[0].value.startswith("text\\.jpg is not a picture; upload a photograph")
     assert len(pictures) == 1

@@ -57,7 +57,7 @@ def test_a_run_that_writes_is_running_until_its_loss_is_no_number(tmp_path: Path
     assert (record.state, record.steps_done, record.steps) == ("running", 50, 100)
     assert record.share_done == 0.5
     assert record.left_s == pytest.approx(50 * 32 / 320)
-    words = "▶ running · 50 of 100 steps · loss 1 · 320 images/s · waiting 25%"
+    words = "▶ running · 50 of 100 steps · loss 1 · 320 images/s · waiting 25.0 %"
     assert progress_line(record).startswith(words)
     (first / "diverged.json").write_text("{}")
     assert _record(tmp_path).state == "diverged"
