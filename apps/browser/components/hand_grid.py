@@ -83,12 +83,14 @@ def hand_grid(
     verb: str = "Search from hand",
     pairs: Sequence[str] | None = None,
     chooser: Chooser | None = None,
+    behind: Sequence[int] = (),
 ) -> None:
     """Draw the grid; ``on_pick`` gets the clicked hand, ``on_mark`` a hand and whether it is marked with +.
 
-    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard. ``label`` names
-    the grid, and ``verb`` what a click does, for screen readers. With ``pairs``, each two cards stay side by
-    side under one of these captions. Callbacks run before the page is drawn again.
+    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard; all together are
+    also those ``behind`` the cards, as the other hands of a stack. ``label`` names the grid, and ``verb`` what
+    a click does, for screen readers. With ``pairs``, each two cards stay side by side under one of these
+    captions. Callbacks run before the page is drawn again.
     """
 
     def take_pick() -> None:
@@ -102,7 +104,7 @@ def hand_grid(
         if hand is not None and on_mark is not None:
             on_mark(hand, bool(message.get("like")))
 
-    hands = [card.hand_id for card in cards]
+    hands = [*(card.hand_id for card in cards), *behind]
 
     def take_choice() -> None:
         message = st.session_state[key].get("chosen") or {}
@@ -114,9 +116,11 @@ def hand_grid(
             )
             chooser.on_choose(key, number, add, remove)
 
-    are_chosen = [False] * len(cards) if chooser is None else chooser.start(key, hands)
+    are_chosen = [False] * len(hands) if chooser is None else chooser.start(key, hands)
     data = {
-        "hands": [card.to_json() | {"chosen": on} for card, on in zip(cards, are_chosen, strict=True)],
+        "hands": [card.to_json() for card in cards],
+        "all": list(map(format_hand_id, hands)),
+        "chosen": [format_hand_id(hand) for hand, on in zip(hands, are_chosen, strict=True) if on],
         "choosable": chooser is not None,
         "choice_name": key,
         "bones": BONE_LIST,
