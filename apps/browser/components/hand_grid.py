@@ -87,9 +87,9 @@ def hand_grid(
 ) -> None:
     """Draw the grid; ``on_pick`` gets the clicked hand, ``on_mark`` a hand and whether it is marked with +.
 
-    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard; all together are
-    also those ``behind`` the cards, as the other hands of a stack. ``label`` names the grid, and ``verb`` what
-    a click does, for screen readers. With ``pairs``, each two cards stay side by side under one of these
+    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard; all together
+    are also those ``behind`` the cards, as the other hands of a stack. ``label`` names the grid, and ``verb``
+    what a click does, for screen readers. With ``pairs``, each two cards stay side by side under one of these
     captions. Callbacks run before the page is drawn again.
     """
 

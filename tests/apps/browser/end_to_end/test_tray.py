@@ -103,13 +103,13 @@ def test_the_lasso_chooses_and_the_map_shows_what_is_chosen(page: Page, site: st
     expect(checked(page)).to_have_count(0)
     check(page.locator(".grid[aria-label^='Hands within'] .card").nth(0)).click()
     expect_chosen(page, 1)
-    page.get_by_role("button", name="Close").click()
+    page.get_by_test_id("stMainBlockContainer").get_by_role("button", name="Close").click()
     wait_for_redraw(page, plain)
 
 
 def test_pairs_are_chosen_on_the_page_mining(page: Page, site: str) -> None:
     page.goto(f"{site}/mining")
-    pairs = page.locator(".grid[aria-label^='Pairs of anchor'] .card")
+    pairs = page.locator(".grid[aria-label^='Pairs of'] .card")
     anchor, positive = (hand_of(pairs.nth(number)) for number in (0, 1))
     for number in (0, 1):
         check(pairs.nth(number)).click()
