@@ -108,13 +108,12 @@ def hand_grid(
 
     def take_choice() -> None:
         message = st.session_state[key].get("chosen") or {}
-        number, names = message.get("number"), [message.get(verb) for verb in ("add", "remove")]
-        if chooser is not None and isinstance(number, int) and all(isinstance(each, list) for each in names):
+        number = message.get("number")
+        if chooser is not None and isinstance(number, int):
             # Not only what is shown now: a click may come from the cards before.
-            add, remove = (
-                [hand for text in each if (hand := parse_hand(text)) is not None] for each in names
+            chooser.on_choose(
+                key, number, _parse_hands(message.get("add")), _parse_hands(message.get("remove"))
             )
-            chooser.on_choose(key, number, add, remove)
 
     are_chosen = [False] * len(hands) if chooser is None else chooser.start(key, hands)
     data = {
@@ -140,3 +139,9 @@ def hand_grid(
         on_marked_change=take_mark,
         on_chosen_change=take_choice,
     )
+
+
+def _parse_hands(texts: object) -> list[int]:
+    """The hands that a web browser named, without what is malformed."""
+    found = map(parse_hand, texts if isinstance(texts, list) else ())
+    return [hand for hand in found if hand is not None]
