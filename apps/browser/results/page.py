@@ -12,6 +12,7 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.results.charts import (
     SHAPES,
+    Rows,
     experiment_chart,
     hand_chart,
     pck_chart,
@@ -352,7 +353,9 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
     """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
     kinds = kind_rows(pairs)
     oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
-    charts = {"Mined pairs between the nearest in 3D and random ones": (kinds, None)}
+    charts: dict[str, tuple[Rows, float | None]] = {
+        "Mined pairs between the nearest in 3D and random ones": (kinds, None)
+    }
     charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
     drawn = {title: each for title, each in charts.items() if each[0]}
     if not drawn:
